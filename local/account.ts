@@ -1,0 +1,44 @@
+/** A user, their project and an API key: what a newcomer would make first, made once for `demo` and `dev`. */
+import { createClient } from "@supabase/supabase-js";
+import { hex } from "../supabase/functions/_shared/secrets.ts";
+import { randomText, saveKeys } from "./keys.ts";
+import type { Stack } from "./stack.ts";
+
+export interface Account {
+  baseUrl: string;
+  apiKey: string;
+  email: string;
+  password: string;
+}
+
+const scopes = ["files:read", "files:write", "jobs:read", "jobs:write", "models:read"];
+
+/** Signs the user up through Auth and makes a key for their project; answers the same the next time. */
+export async function ensureAccount(stack: Stack): Promise<Account> {
+  const baseUrl = `${stack.url}/functions/v1/api`;
+  const known = stack.keys.account;
+  if (known !== undefined) return { baseUrl, ...known };
+  const email = "dev@tunebase.local";
+  const password = randomText(12);
+  const supabase = createClient(stack.url, stack.keys.publishableKey, {
+    auth: { persistSession: false, autoRefreshToken: false },
+  });
+  const { data, error } = await supabase.auth.signUp({ email, password });
+  if (error !== null || data.user === null) throw new Error(`could not sign ${email} up: ${error?.message}`);
+  const apiKey = await createKey(stack, data.user.id, "Development");
+  const account = { email, password, apiKey };
+  stack.keys.account = account;
+  await saveKeys(stack.home, stack.keys);
+  return { baseUrl, ...account };
+}
+
+/** A new API key for a user's own project: `tb_` and 43 characters; only its hash is stored. */
+export async function createKey(stack: Pick<Stack, "sql">, userId: string, name: string): Promise<string> {
+  const key = `tb_${randomText(32)}`;
+  const hash = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))));
+  await stack.sql`
+    select tunebase.create_api_key(
+      (select project_id from public.project_members where user_id = ${userId} order by created_at limit 1),
+      ${name}, ${scopes}, decode(${hash}, 'hex'), ${`${key.slice(0, 6)}…${key.slice(-4)}`}, ${userId})`;
+  return key;
+}

@@ -1,0 +1,81 @@
+/**
+ * Each edge function as a process of its own, with the environment that the platform gives it and ours. Differs: plain
+ * Deno of this version, no memory or CPU limits, no `EdgeRuntime`; a function that dies is started again.
+ */
+import { freePort, root } from "./home.ts";
+import { join } from "./paths.ts";
+import { pause, signal } from "./processes.ts";
+
+export interface EdgeFunction {
+  name: string;
+  port: number;
+  stop(): Promise<void>;
+}
+
+/** Starts `supabase/functions/<name>/index.ts` and waits until it answers. Its output goes to `logFile`. */
+export async function startFunction(
+  name: string,
+  env: Record<string, string>,
+  logFile: string,
+): Promise<EdgeFunction> {
+  const port = freePort(0, "");
+  let stopped = false;
+  let child: Deno.ChildProcess | null = null;
+  let backoff = 200;
+  const writers: Promise<void>[] = [];
+
+  const start = () => {
+    const spawned = new Deno.Command(Deno.execPath(), {
+      args: [
+        "run",
+        "--no-prompt",
+        "--allow-net",
+        "--allow-env",
+        "--quiet",
+        `--config=${join(root, "deno.json")}`,
+        join(root, "supabase/functions", name, "index.ts"),
+      ],
+      cwd: root,
+      clearEnv: true,
+      env: { ...env, DENO_SERVE_ADDRESS: `tcp:127.0.0.1:${port}`, NO_COLOR: "1" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    child = spawned;
+    for (const stream of [spawned.stdout, spawned.stderr]) writers.push(append(stream, logFile));
+    return spawned.status;
+  };
+  const keeping = (async () => {
+    while (!stopped) {
+      const { code } = await start();
+      if (stopped) break;
+      await Deno.writeTextFile(logFile, `${name} ended with ${code}; starting it again\n`, { append: true });
+      await pause(backoff);
+      backoff = Math.min(backoff * 2, 10_000);
+    }
+  })();
+  const stop = async () => {
+    stopped = true;
+    if (child !== null) signal(child.pid, "SIGKILL"); // it holds no state
+    await keeping;
+    await Promise.all(writers);
+  };
+
+  for (let tries = 0; tries < 400; tries++) {
+    try {
+      // A route that no function has: its 404 says that the app is up.
+      const response = await fetch(`http://127.0.0.1:${port}/${name}/-/ready`);
+      await response.body?.cancel();
+      return { name, port, stop };
+    } catch {
+      await pause(50); // not listening yet
+    }
+  }
+  await stop();
+  throw new Error(`The function ${name} did not start. See ${logFile}`);
+}
+
+async function append(stream: ReadableStream<Uint8Array>, path: string): Promise<void> {
+  for await (const chunk of stream) await Deno.writeFile(path, chunk, { append: true });
+}

@@ -1,0 +1,64 @@
+/**
+ * One port with Supabase's paths, in the place of its gateway: functions are proxied to their processes, Auth, Storage
+ * and RunPod are handled here. Differs: plain http on this machine only.
+ */
+
+type Handler = (request: Request) => Response | Promise<Response>;
+
+export interface Gateway {
+  port: number;
+  stop(): Promise<void>;
+}
+
+/** Routes by the path's beginning. `functions` gives the port of a function's process. */
+export function startGateway(
+  port: number,
+  routes: { prefix: string; handle: Handler }[],
+  functions: (name: string) => number | undefined,
+): Gateway {
+  const client = Deno.createHttpClient({ poolMaxIdlePerHost: 16 });
+  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, async (request) => {
+    const url = new URL(request.url);
+    const route = routes.find(({ prefix }) => url.pathname.startsWith(prefix));
+    if (route !== undefined) return await route.handle(request);
+    const match = /^\/functions\/v1\/([^/]+)(\/.*)?$/.exec(url.pathname);
+    if (match === null) {
+      return Response.json({ here: ["/functions/v1/api", "/auth/v1", "/storage/v1", "/runpod/v2"] }, {
+        status: url.pathname === "/" ? 200 : 404,
+      });
+    }
+    const [, name = "", rest = ""] = match;
+    const target = functions(name);
+    if (target === undefined) {
+      return Response.json({ code: "NOT_FOUND", message: "Requested function was not found" }, {
+        status: 404,
+      });
+    }
+    try {
+      const headers = new Headers(request.headers);
+      headers.delete("host");
+      const answer = await fetch(`http://127.0.0.1:${target}/${name}${rest}${url.search}`, {
+        method: request.method,
+        headers,
+        body: request.body,
+        redirect: "manual",
+        signal: request.signal,
+        client,
+      });
+      return new Response(answer.body, { status: answer.status, headers: answer.headers });
+    } catch (error) {
+      if (request.signal.aborted) return new Response(null, { status: 499 });
+      return Response.json({
+        code: "WORKER_ERROR",
+        message: `The function ${name} does not answer: ${error}`,
+      }, { status: 503 });
+    }
+  });
+  return {
+    port: server.addr.port,
+    stop: async () => {
+      await server.shutdown();
+      client.close();
+    },
+  };
+}

@@ -1,0 +1,39 @@
+/** Where the embedded stack lives, and its settings: each from the environment, with a default. */
+import { fromFileUrl, join } from "./paths.ts";
+
+/** The checkout's root. */
+export const root = fromFileUrl(new URL("../", import.meta.url));
+/** What is installed and converted once, shared by every stack of this checkout. */
+export const cache = join(root, ".tunebase");
+
+/** A stack's own folder: data, keys, logs. `TUNEBASE_HOME`, else `.tunebase`. */
+export function homeDirectory(): string {
+  const named = Deno.env.get("TUNEBASE_HOME");
+  return named ? join(Deno.cwd(), named) : cache;
+}
+
+/** A port from the environment; 0 picks a free one. Throws an Error that names the setting. */
+export function portSetting(name: "TUNEBASE_PORT" | "TUNEBASE_DB_PORT", fallback: number): number {
+  const text = Deno.env.get(name);
+  if (!text) return fallback;
+  const port = Number(text);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new Error(`${name}=${text} must be a port from 1 to 65535, or 0 for any that is free.`);
+  }
+  return port;
+}
+
+/** Takes the port if it is free (0: any), or throws an Error that names the setting to change. */
+export function freePort(port: number, setting: string): number {
+  try {
+    const listener = Deno.listen({ hostname: "127.0.0.1", port });
+    const found = listener.addr.port;
+    listener.close();
+    return found;
+  } catch (error) {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    throw new Error(
+      `Port ${port} is in use. Set ${setting} to another one (or 0 for any that is free), or stop what uses it.`,
+    );
+  }
+}

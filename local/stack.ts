@@ -1,0 +1,178 @@
+/** The embedded stack: real Postgres, the real functions, the real trainer; stand-ins for what is hosted. */
+import postgres from "postgres";
+import { callbackEnvironment, deriveSchedulerSecret } from "./environment.ts";
+import { createAuth } from "./auth.ts";
+import { type Cron, startCron } from "./cron.ts";
+import { startFunction } from "./functions.ts";
+import { startGateway } from "./gateway.ts";
+import { cache, freePort, portSetting, root } from "./home.ts";
+import { type Keys, loadKeys } from "./keys.ts";
+import { migrate, prepareDatabase } from "./migrate.ts";
+import { exists, join } from "./paths.ts";
+import { startPostgres } from "./postgres.ts";
+import { endLeftovers, forgetStack, marked, recordStack, runningStack } from "./processes.ts";
+import { createRunpod, type RunpodOptions } from "./runpod/mod.ts";
+import { createStorage } from "./storage/mod.ts";
+
+export interface Stack {
+  home: string;
+  /** The gateway's address, in the place of `https://<project>.supabase.co`. */
+  url: string;
+  /** The superuser's address of the database. */
+  dbUrl: string;
+  keys: Keys;
+  sql: postgres.Sql;
+  cron: Cron;
+  /** The process ids of RunPod's workers. */
+  workers(): number[];
+  stop(): Promise<void>;
+}
+
+export interface StackOptions {
+  home: string;
+  log: (line: string) => void;
+  port?: number;
+  dbPort?: number;
+  /** More environment for the functions, such as TUNEBASE_LEASE_SECONDS. */
+  functionEnv?: Record<string, string>;
+  /** More environment for the worker. */
+  workerEnv?: Record<string, string>;
+  worker?: Partial<RunpodOptions["worker"]>;
+  cronSeconds?: number;
+}
+
+/** Starts everything; throws an Error that says what is wrong (a port in use, a stack that runs already). */
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const { home, log } = options;
+  await Deno.mkdir(join(home, "logs"), { recursive: true, mode: 0o700 });
+  const running = await runningStack(home);
+  if (running !== null) {
+    throw new Error(
+      `A stack runs here already (pid ${running.pid}, ${running.url}). Stop it, or set TUNEBASE_HOME to another folder.`,
+    );
+  }
+  const left = await endLeftovers(home);
+  if (left > 0) log(`ended ${left} processes that an earlier stack left behind`);
+
+  const started: { stop(): Promise<void> }[] = [];
+  const stop = async () => {
+    for (const part of started.splice(0).reverse()) await part.stop();
+    await forgetStack(home);
+  };
+  try {
+    // Before the database, which takes longer: a port in use is told at once.
+    const port = freePort(options.port ?? portSetting("TUNEBASE_PORT", 54321), "TUNEBASE_PORT");
+    const url = `http://127.0.0.1:${port}`;
+    const keys = await loadKeys(home);
+    await recordStack(home, url);
+
+    const timed = async <T>(what: string, work: () => Promise<T>): Promise<T> => {
+      const begin = performance.now();
+      const result = await work();
+      log(`${what} (${((performance.now() - begin) / 1000).toFixed(1)} s)`);
+      return result;
+    };
+    const database = await timed("PostgreSQL 17 is up", () =>
+      startPostgres({
+        home,
+        port: options.dbPort ?? portSetting("TUNEBASE_DB_PORT", 54322),
+        password: keys.passwords.postgres,
+      }));
+    started.push(database);
+    await timed("migrations are applied by the Supabase CLI", () => prepare(database.url, keys));
+
+    const sql = postgres(database.url, { max: 8, idle_timeout: 20, onnotice: () => {} });
+    started.push({ stop: () => sql.end({ timeout: 5 }) });
+    const auth = createAuth({ sql, issuer: `${url}/auth/v1`, ...keys });
+    const storage = await createStorage({
+      sql,
+      root: join(home, "storage"),
+      signingSecret: keys.storageSecret,
+      secretKey: keys.secretKey,
+    });
+    const trainer = join(root, "trainer");
+    const runpod = createRunpod({
+      endpointId: "local",
+      apiKey: keys.runpodKey,
+      workerKey: keys.workerKey,
+      baseUrl: `${url}/runpod`,
+      worker: {
+        command: [join(trainer, ".venv/bin/python"), "-u", "handler.py"],
+        cwd: trainer,
+        logFile: join(home, "logs/worker.log"),
+        ...options.worker,
+        env: {
+          ...marked(home),
+          TUNEBASE_ALLOW_LOOPBACK: "1",
+          TUNEBASE_MODEL_CACHE: join(cache, "models"),
+          TUNEBASE_WORK_DIR: join(home, "work"),
+          HF_HUB_OFFLINE: "1",
+          ...options.workerEnv,
+        },
+      },
+      log,
+    });
+
+    const ports = new Map<string, number>();
+    const gateway = startGateway(port, [
+      { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
+      { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
+      { prefix: "/runpod", handle: (request) => runpod.fetch(request) },
+    ], (name) => ports.get(name));
+    started.push(gateway, runpod);
+
+    const env = callbackEnvironment(url, database.url, keys);
+    await timed("functions api, trainer-callback and scheduler are up", async () => {
+      const functions = await Promise.all(
+        ["api", "trainer-callback", "scheduler"].map((name) =>
+          startFunction(
+            name,
+            { ...marked(home), ...denoEnvironment(), ...env, ...options.functionEnv },
+            join(home, `logs/${name}.log`),
+          )
+        ),
+      );
+      for (const { name, port } of functions) ports.set(name, port);
+      started.push(...functions);
+    });
+    const cron = startCron(
+      `${url}/functions/v1/scheduler/tick`,
+      await deriveSchedulerSecret(keys),
+      options.cronSeconds ?? 2,
+      (line) => log(line),
+    );
+    started.push(cron);
+    return { home, url, dbUrl: database.url, keys, sql, cron, workers: runpod.workers, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Roles, schemas, migrations, seed, and the passwords of the functions' roles. */
+async function prepare(url: string, keys: Keys): Promise<void> {
+  await prepareDatabase(url);
+  await migrate(url);
+  const sql = postgres(url, { max: 1, onnotice: () => {} });
+  try {
+    await sql.unsafe(await Deno.readTextFile(join(root, "supabase/seed.sql")));
+    for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"] as const) {
+      // A password cannot be a parameter; ours is base64url.
+      await sql.unsafe(`alter role ${role} login password '${keys.passwords[role]}'`);
+    }
+  } finally {
+    await sql.end();
+  }
+}
+
+/** What Deno itself needs in a child: its cache. */
+function denoEnvironment(): Record<string, string> {
+  const names = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
+  return Object.fromEntries(names.flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value]];
+  }));
+}
+
+/** Has everything that a stack runs on been installed? */
+export const installed = (): Promise<boolean> => exists(join(cache, "installed.json"));

@@ -1,0 +1,826 @@
+export type Json = string | number | boolean | null | { [key: string]: Json | undefined } | Json[];
+
+export type Database = {
+  "public": {
+    Tables: {
+      "adapters": {
+        Row: {
+          "attempt_id": string;
+          "base_model": string;
+          "bytes": number;
+          "created_at": string;
+          "id": string;
+          "job_id": string;
+          "manifest": NonNullable<Json>;
+          "name": string;
+          "prefix": string;
+          "project_id": string;
+        };
+        ComputedFields: never;
+        Insert: {
+          "attempt_id": string;
+          "base_model": string;
+          "bytes": number;
+          "created_at"?: string;
+          "id"?: string;
+          "job_id": string;
+          "manifest": NonNullable<Json>;
+          "name": string;
+          "prefix": string;
+          "project_id": string;
+        };
+        Update: {
+          "attempt_id"?: string;
+          "base_model"?: string;
+          "bytes"?: number;
+          "created_at"?: string;
+          "id"?: string;
+          "job_id"?: string;
+          "manifest"?: NonNullable<Json>;
+          "name"?: string;
+          "prefix"?: string;
+          "project_id"?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "adapters_attempt_id_fkey";
+            columns: ["attempt_id"];
+            isOneToOne: false;
+            referencedRelation: "attempts";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "adapters_base_model_fkey";
+            columns: ["base_model"];
+            isOneToOne: false;
+            referencedRelation: "base_models";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "adapters_job_id_fkey";
+            columns: ["job_id"];
+            isOneToOne: true;
+            referencedRelation: "jobs";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "adapters_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "api_keys": {
+        Row: {
+          "created_at": string;
+          "created_by": string | null;
+          "expires_at": string | null;
+          "hint": string;
+          "id": string;
+          "last_used_at": string | null;
+          "name": string;
+          "project_id": string;
+          "revoked_at": string | null;
+          "scopes": (string)[];
+        };
+        ComputedFields: never;
+        Insert: {
+          "created_at"?: string;
+          "created_by"?: string | null;
+          "expires_at"?: string | null;
+          "hint": string;
+          "id"?: string;
+          "last_used_at"?: string | null;
+          "name": string;
+          "project_id": string;
+          "revoked_at"?: string | null;
+          "scopes": (string)[];
+        };
+        Update: {
+          "created_at"?: string;
+          "created_by"?: string | null;
+          "expires_at"?: string | null;
+          "hint"?: string;
+          "id"?: string;
+          "last_used_at"?: string | null;
+          "name"?: string;
+          "project_id"?: string;
+          "revoked_at"?: string | null;
+          "scopes"?: (string)[];
+        };
+        Relationships: [
+          {
+            foreignKeyName: "api_keys_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "attempts": {
+        Row: {
+          "cancel_sent_at": string | null;
+          "claim_deadline": string;
+          "cost_usd": number;
+          "created_at": string;
+          "ended_at": string | null;
+          "endpoint_id": string;
+          "error_code": string | null;
+          "error_message": string | null;
+          "execution_timeout_seconds": number;
+          "fence": number;
+          "gpu_config": NonNullable<Json>;
+          "id": string;
+          "job_id": string;
+          "last_report_at": string | null;
+          "last_sequence": number;
+          "lease_until": string | null;
+          "look_at": string | null;
+          "number": number;
+          "outcome": string | null;
+          "project_id": string;
+          "runpod_job_id": string | null;
+          "stale_reports": number;
+          "started_at": string | null;
+          "state": string;
+          "submitted_at": string | null;
+          "ttl_seconds": number;
+          "worker_id": string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          "cancel_sent_at"?: string | null;
+          "claim_deadline": string;
+          "cost_usd"?: number;
+          "created_at"?: string;
+          "ended_at"?: string | null;
+          "endpoint_id": string;
+          "error_code"?: string | null;
+          "error_message"?: string | null;
+          "execution_timeout_seconds": number;
+          "fence"?: number;
+          "gpu_config": NonNullable<Json>;
+          "id"?: string;
+          "job_id": string;
+          "last_report_at"?: string | null;
+          "last_sequence"?: number;
+          "lease_until"?: string | null;
+          "look_at"?: string | null;
+          "number": number;
+          "outcome"?: string | null;
+          "project_id": string;
+          "runpod_job_id"?: string | null;
+          "stale_reports"?: number;
+          "started_at"?: string | null;
+          "state": string;
+          "submitted_at"?: string | null;
+          "ttl_seconds": number;
+          "worker_id"?: string | null;
+        };
+        Update: {
+          "cancel_sent_at"?: string | null;
+          "claim_deadline"?: string;
+          "cost_usd"?: number;
+          "created_at"?: string;
+          "ended_at"?: string | null;
+          "endpoint_id"?: string;
+          "error_code"?: string | null;
+          "error_message"?: string | null;
+          "execution_timeout_seconds"?: number;
+          "fence"?: number;
+          "gpu_config"?: NonNullable<Json>;
+          "id"?: string;
+          "job_id"?: string;
+          "last_report_at"?: string | null;
+          "last_sequence"?: number;
+          "lease_until"?: string | null;
+          "look_at"?: string | null;
+          "number"?: number;
+          "outcome"?: string | null;
+          "project_id"?: string;
+          "runpod_job_id"?: string | null;
+          "stale_reports"?: number;
+          "started_at"?: string | null;
+          "state"?: string;
+          "submitted_at"?: string | null;
+          "ttl_seconds"?: number;
+          "worker_id"?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "attempts_job_id_fkey";
+            columns: ["job_id"];
+            isOneToOne: false;
+            referencedRelation: "jobs";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "attempts_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "base_models": {
+        Row: {
+          "created_at": string;
+          "defaults": NonNullable<Json>;
+          "endpoint_id": string | null;
+          "execution_timeout_seconds": number;
+          "gpu_config": NonNullable<Json>;
+          "id": string;
+          "max_length": number;
+          "offered": boolean;
+          "owned_by": string;
+          "queue_timeout_seconds": number;
+          "revision": string | null;
+          "source": string;
+        };
+        ComputedFields: never;
+        Insert: {
+          "created_at"?: string;
+          "defaults"?: NonNullable<Json>;
+          "endpoint_id"?: string | null;
+          "execution_timeout_seconds"?: number;
+          "gpu_config": NonNullable<Json>;
+          "id": string;
+          "max_length": number;
+          "offered"?: boolean;
+          "owned_by": string;
+          "queue_timeout_seconds"?: number;
+          "revision"?: string | null;
+          "source": string;
+        };
+        Update: {
+          "created_at"?: string;
+          "defaults"?: NonNullable<Json>;
+          "endpoint_id"?: string | null;
+          "execution_timeout_seconds"?: number;
+          "gpu_config"?: NonNullable<Json>;
+          "id"?: string;
+          "max_length"?: number;
+          "offered"?: boolean;
+          "owned_by"?: string;
+          "queue_timeout_seconds"?: number;
+          "revision"?: string | null;
+          "source"?: string;
+        };
+        Relationships: [];
+      };
+      "checkpoints": {
+        Row: {
+          "attempt_id": string;
+          "created_at": string;
+          "files": NonNullable<Json>;
+          "id": string;
+          "job_id": string;
+          "metrics": NonNullable<Json>;
+          "project_id": string;
+          "step": number;
+        };
+        ComputedFields: never;
+        Insert: {
+          "attempt_id": string;
+          "created_at"?: string;
+          "files": NonNullable<Json>;
+          "id"?: string;
+          "job_id": string;
+          "metrics"?: NonNullable<Json>;
+          "project_id": string;
+          "step": number;
+        };
+        Update: {
+          "attempt_id"?: string;
+          "created_at"?: string;
+          "files"?: NonNullable<Json>;
+          "id"?: string;
+          "job_id"?: string;
+          "metrics"?: NonNullable<Json>;
+          "project_id"?: string;
+          "step"?: number;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "checkpoints_attempt_id_fkey";
+            columns: ["attempt_id"];
+            isOneToOne: false;
+            referencedRelation: "attempts";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "checkpoints_job_id_fkey";
+            columns: ["job_id"];
+            isOneToOne: false;
+            referencedRelation: "jobs";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "checkpoints_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "events": {
+        Row: {
+          "created_at": string;
+          "data": Json | null;
+          "id": string;
+          "job_id": string;
+          "level": string;
+          "message": string;
+          "number": number;
+          "project_id": string;
+          "type": string;
+        };
+        ComputedFields: never;
+        Insert: {
+          "created_at"?: string;
+          "data"?: Json | null;
+          "id"?: string;
+          "job_id": string;
+          "level": string;
+          "message": string;
+          "number": number;
+          "project_id": string;
+          "type": string;
+        };
+        Update: {
+          "created_at"?: string;
+          "data"?: Json | null;
+          "id"?: string;
+          "job_id"?: string;
+          "level"?: string;
+          "message"?: string;
+          "number"?: number;
+          "project_id"?: string;
+          "type"?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "events_job_id_fkey";
+            columns: ["job_id"];
+            isOneToOne: false;
+            referencedRelation: "jobs";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "events_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "files": {
+        Row: {
+          "bytes": number;
+          "created_at": string;
+          "deleted_at": string | null;
+          "filename": string;
+          "id": string;
+          "object": string;
+          "project_id": string;
+          "purpose": string;
+          "report": NonNullable<Json>;
+          "sha256": string;
+          "status": string;
+          "status_details": string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          "bytes": number;
+          "created_at"?: string;
+          "deleted_at"?: string | null;
+          "filename": string;
+          "id": string;
+          "object": string;
+          "project_id": string;
+          "purpose": string;
+          "report"?: NonNullable<Json>;
+          "sha256": string;
+          "status": string;
+          "status_details"?: string | null;
+        };
+        Update: {
+          "bytes"?: number;
+          "created_at"?: string;
+          "deleted_at"?: string | null;
+          "filename"?: string;
+          "id"?: string;
+          "object"?: string;
+          "project_id"?: string;
+          "purpose"?: string;
+          "report"?: NonNullable<Json>;
+          "sha256"?: string;
+          "status"?: string;
+          "status_details"?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "files_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "jobs": {
+        Row: {
+          "base_model": string;
+          "cost_usd": number;
+          "created_at": string;
+          "created_by": string;
+          "current_epoch": number;
+          "current_step": number;
+          "due_at": string | null;
+          "error_code": string | null;
+          "error_hint": string | null;
+          "error_message": string | null;
+          "error_param": string | null;
+          "estimated_finish": string | null;
+          "fine_tuned_model": string | null;
+          "finished_at": string | null;
+          "hyperparameters": NonNullable<Json>;
+          "id": string;
+          "last_event": number;
+          "max_tries": number;
+          "metadata": NonNullable<Json>;
+          "pause_wanted": boolean;
+          "plan": NonNullable<Json>;
+          "progress": number;
+          "project_id": string;
+          "queued_at": string | null;
+          "seed": number;
+          "spend_cap_usd": number | null;
+          "stage": string | null;
+          "started_at": string | null;
+          "status": string;
+          "suffix": string | null;
+          "tokens_per_second": number | null;
+          "total_epochs": number | null;
+          "total_steps": number | null;
+          "trained_tokens": number;
+          "training_file": string;
+          "training_loss": number | null;
+          "tries": number;
+          "validation_file": string | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          "base_model": string;
+          "cost_usd"?: number;
+          "created_at"?: string;
+          "created_by": string;
+          "current_epoch"?: number;
+          "current_step"?: number;
+          "due_at"?: string | null;
+          "error_code"?: string | null;
+          "error_hint"?: string | null;
+          "error_message"?: string | null;
+          "error_param"?: string | null;
+          "estimated_finish"?: string | null;
+          "fine_tuned_model"?: string | null;
+          "finished_at"?: string | null;
+          "hyperparameters": NonNullable<Json>;
+          "id": string;
+          "last_event"?: number;
+          "max_tries"?: number;
+          "metadata"?: NonNullable<Json>;
+          "pause_wanted"?: boolean;
+          "plan": NonNullable<Json>;
+          "progress"?: number;
+          "project_id": string;
+          "queued_at"?: string | null;
+          "seed": number;
+          "spend_cap_usd"?: number | null;
+          "stage"?: string | null;
+          "started_at"?: string | null;
+          "status": string;
+          "suffix"?: string | null;
+          "tokens_per_second"?: number | null;
+          "total_epochs"?: number | null;
+          "total_steps"?: number | null;
+          "trained_tokens"?: number;
+          "training_file": string;
+          "training_loss"?: number | null;
+          "tries"?: number;
+          "validation_file"?: string | null;
+        };
+        Update: {
+          "base_model"?: string;
+          "cost_usd"?: number;
+          "created_at"?: string;
+          "created_by"?: string;
+          "current_epoch"?: number;
+          "current_step"?: number;
+          "due_at"?: string | null;
+          "error_code"?: string | null;
+          "error_hint"?: string | null;
+          "error_message"?: string | null;
+          "error_param"?: string | null;
+          "estimated_finish"?: string | null;
+          "fine_tuned_model"?: string | null;
+          "finished_at"?: string | null;
+          "hyperparameters"?: NonNullable<Json>;
+          "id"?: string;
+          "last_event"?: number;
+          "max_tries"?: number;
+          "metadata"?: NonNullable<Json>;
+          "pause_wanted"?: boolean;
+          "plan"?: NonNullable<Json>;
+          "progress"?: number;
+          "project_id"?: string;
+          "queued_at"?: string | null;
+          "seed"?: number;
+          "spend_cap_usd"?: number | null;
+          "stage"?: string | null;
+          "started_at"?: string | null;
+          "status"?: string;
+          "suffix"?: string | null;
+          "tokens_per_second"?: number | null;
+          "total_epochs"?: number | null;
+          "total_steps"?: number | null;
+          "trained_tokens"?: number;
+          "training_file"?: string;
+          "training_loss"?: number | null;
+          "tries"?: number;
+          "validation_file"?: string | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "jobs_base_model_fkey";
+            columns: ["base_model"];
+            isOneToOne: false;
+            referencedRelation: "base_models";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "jobs_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "jobs_training_file_fkey";
+            columns: ["training_file"];
+            isOneToOne: false;
+            referencedRelation: "files";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "jobs_validation_file_fkey";
+            columns: ["validation_file"];
+            isOneToOne: false;
+            referencedRelation: "files";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "metrics": {
+        Row: {
+          "attempt": number;
+          "created_at": string;
+          "epoch": number;
+          "gpu_memory_gb": number | null;
+          "gpu_utilization": number | null;
+          "gradient_norm": number | null;
+          "job_id": string;
+          "learning_rate": number | null;
+          "project_id": string;
+          "step": number;
+          "tokens_per_second": number | null;
+          "training_loss": number | null;
+          "validation_loss": number | null;
+        };
+        ComputedFields: never;
+        Insert: {
+          "attempt": number;
+          "created_at"?: string;
+          "epoch": number;
+          "gpu_memory_gb"?: number | null;
+          "gpu_utilization"?: number | null;
+          "gradient_norm"?: number | null;
+          "job_id": string;
+          "learning_rate"?: number | null;
+          "project_id": string;
+          "step": number;
+          "tokens_per_second"?: number | null;
+          "training_loss"?: number | null;
+          "validation_loss"?: number | null;
+        };
+        Update: {
+          "attempt"?: number;
+          "created_at"?: string;
+          "epoch"?: number;
+          "gpu_memory_gb"?: number | null;
+          "gpu_utilization"?: number | null;
+          "gradient_norm"?: number | null;
+          "job_id"?: string;
+          "learning_rate"?: number | null;
+          "project_id"?: string;
+          "step"?: number;
+          "tokens_per_second"?: number | null;
+          "training_loss"?: number | null;
+          "validation_loss"?: number | null;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "metrics_job_id_fkey";
+            columns: ["job_id"];
+            isOneToOne: false;
+            referencedRelation: "jobs";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "metrics_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "project_members": {
+        Row: {
+          "created_at": string;
+          "project_id": string;
+          "role": string;
+          "user_id": string;
+        };
+        ComputedFields: never;
+        Insert: {
+          "created_at"?: string;
+          "project_id": string;
+          "role": string;
+          "user_id": string;
+        };
+        Update: {
+          "created_at"?: string;
+          "project_id"?: string;
+          "role"?: string;
+          "user_id"?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "project_members_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "projects": {
+        Row: {
+          "created_at": string;
+          "id": string;
+          "max_running": number;
+          "name": string;
+          "slug": string;
+        };
+        ComputedFields: never;
+        Insert: {
+          "created_at"?: string;
+          "id"?: string;
+          "max_running"?: number;
+          "name": string;
+          "slug": string;
+        };
+        Update: {
+          "created_at"?: string;
+          "id"?: string;
+          "max_running"?: number;
+          "name"?: string;
+          "slug"?: string;
+        };
+        Relationships: [];
+      };
+    };
+    Views: {
+      [_ in never]: never;
+    };
+    Functions: {
+      [_ in never]: never;
+    };
+    Enums: {
+      [_ in never]: never;
+    };
+    CompositeTypes: {
+      [_ in never]: never;
+    };
+  };
+};
+
+type DatabaseWithoutInternals = Omit<Database, "__InternalSupabase">;
+
+type DefaultSchema = DatabaseWithoutInternals[Extract<keyof Database, "public">];
+
+export type Tables<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof (DefaultSchema["Tables"] & DefaultSchema["Views"])
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals;
+  } ? keyof (
+      & DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+      & DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Views"]
+    )
+    : never = never,
+> = DefaultSchemaTableNameOrOptions extends { schema: keyof DatabaseWithoutInternals } ? (
+    & DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+    & DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Views"]
+  )[TableName] extends {
+    Row: infer R;
+  } ? R
+  : never
+  : DefaultSchemaTableNameOrOptions extends keyof (DefaultSchema["Tables"] & DefaultSchema["Views"])
+    ? (DefaultSchema["Tables"] & DefaultSchema["Views"])[DefaultSchemaTableNameOrOptions] extends {
+      Row: infer R;
+    } ? R
+    : never
+  : never;
+
+export type TablesInsert<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof DefaultSchema["Tables"]
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals;
+  } ? keyof DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+    : never = never,
+> = DefaultSchemaTableNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"][TableName] extends {
+    Insert: infer I;
+  } ? I
+  : never
+  : DefaultSchemaTableNameOrOptions extends keyof DefaultSchema["Tables"]
+    ? DefaultSchema["Tables"][DefaultSchemaTableNameOrOptions] extends {
+      Insert: infer I;
+    } ? I
+    : never
+  : never;
+
+export type TablesUpdate<
+  DefaultSchemaTableNameOrOptions extends
+    | keyof DefaultSchema["Tables"]
+    | { schema: keyof DatabaseWithoutInternals },
+  TableName extends DefaultSchemaTableNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals;
+  } ? keyof DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"]
+    : never = never,
+> = DefaultSchemaTableNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[DefaultSchemaTableNameOrOptions["schema"]]["Tables"][TableName] extends {
+    Update: infer U;
+  } ? U
+  : never
+  : DefaultSchemaTableNameOrOptions extends keyof DefaultSchema["Tables"]
+    ? DefaultSchema["Tables"][DefaultSchemaTableNameOrOptions] extends {
+      Update: infer U;
+    } ? U
+    : never
+  : never;
+
+export type Enums<
+  DefaultSchemaEnumNameOrOptions extends
+    | keyof DefaultSchema["Enums"]
+    | { schema: keyof DatabaseWithoutInternals },
+  EnumName extends DefaultSchemaEnumNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals;
+  } ? keyof DatabaseWithoutInternals[DefaultSchemaEnumNameOrOptions["schema"]]["Enums"]
+    : never = never,
+> = DefaultSchemaEnumNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[DefaultSchemaEnumNameOrOptions["schema"]]["Enums"][EnumName]
+  : DefaultSchemaEnumNameOrOptions extends keyof DefaultSchema["Enums"]
+    ? DefaultSchema["Enums"][DefaultSchemaEnumNameOrOptions]
+  : never;
+
+export type CompositeTypes<
+  PublicCompositeTypeNameOrOptions extends
+    | keyof DefaultSchema["CompositeTypes"]
+    | { schema: keyof DatabaseWithoutInternals },
+  CompositeTypeName extends PublicCompositeTypeNameOrOptions extends {
+    schema: keyof DatabaseWithoutInternals;
+  } ? keyof DatabaseWithoutInternals[PublicCompositeTypeNameOrOptions["schema"]]["CompositeTypes"]
+    : never = never,
+> = PublicCompositeTypeNameOrOptions extends { schema: keyof DatabaseWithoutInternals }
+  ? DatabaseWithoutInternals[PublicCompositeTypeNameOrOptions["schema"]]["CompositeTypes"][CompositeTypeName]
+  : PublicCompositeTypeNameOrOptions extends keyof DefaultSchema["CompositeTypes"]
+    ? DefaultSchema["CompositeTypes"][PublicCompositeTypeNameOrOptions]
+  : never;
+
+export const Constants = {
+  "public": {
+    Enums: {},
+  },
+} as const;

@@ -1,0 +1,199 @@
+/**
+ * The registry of errors: every code that a client can meet, its status, and what to do. Bodies are
+ * `application/problem+json` (RFC 9457) with the member `error` that OpenAI's SDKs read.
+ */
+
+type Kind =
+  | "invalid_request_error"
+  | "authentication_error"
+  | "permission_error"
+  | "not_found_error"
+  | "server_error";
+interface Entry {
+  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 500 | 503;
+  kind: Kind;
+  title: string;
+  /** The sentence for a code that SQL refuses with; `detail` is what it gave. */
+  say?: (detail: Record<string, unknown>) => string;
+}
+
+const invalid = (title: string, say?: Entry["say"]): Entry => ({
+  status: 400,
+  kind: "invalid_request_error",
+  title,
+  say,
+});
+const missing = (title: string, say?: Entry["say"]): Entry => ({
+  status: 404,
+  kind: "not_found_error",
+  title,
+  say,
+});
+const conflict = (title: string, say?: Entry["say"]): Entry => ({
+  status: 409,
+  kind: "invalid_request_error",
+  title,
+  say,
+});
+
+export const errorCodes = {
+  invalid_json: invalid("The body is not JSON"),
+  invalid_request: invalid("The request is not valid"),
+  invalid_multipart: invalid("The body is not a multipart form"),
+  invalid_file: invalid("The file cannot be trained on"),
+  model_not_found: missing(
+    "No such base model",
+    (d) =>
+      `The model ${JSON.stringify(d.model)} is not offered here. Offered: ${
+        list(d.offered)
+      }. See GET /models.`,
+  ),
+  wrong_purpose: invalid(
+    "The file has the wrong purpose",
+    (d) =>
+      `A file with purpose ${
+        JSON.stringify(d.purpose)
+      } cannot be trained on. Upload it with purpose "fine-tune".`,
+  ),
+  cursor_not_found: invalid(
+    "No such place in the list",
+    () => "`after` must be the id of an item of this list. Leave it out to begin with the newest.",
+  ),
+  missing_api_key: {
+    status: 401,
+    kind: "authentication_error",
+    title: "No credentials",
+    say: () =>
+      "Send `Authorization: Bearer <key>` with a Tunebase API key (tb_…) or a Supabase user's access token.",
+  },
+  invalid_api_key: {
+    status: 401,
+    kind: "authentication_error",
+    title: "The API key is not valid",
+    say: () =>
+      "This API key does not exist, has expired or was revoked. Make another one, or check what you copied.",
+  },
+  invalid_token: { status: 401, kind: "authentication_error", title: "The access token is not valid" },
+  invalid_signature: {
+    status: 401,
+    kind: "authentication_error",
+    title: "The signature is not valid",
+    say: () =>
+      "Sign the exact body with the attempt's callback_secret, as Standard Webhooks says, within five minutes.",
+  },
+  insufficient_scope: {
+    status: 403,
+    kind: "permission_error",
+    title: "Not allowed",
+    say: (d) => `This needs the scope ${JSON.stringify(d.scope)}, which the credentials lack.`,
+  },
+  project_not_found: missing(
+    "No such project",
+    () => "The project does not exist, or you are not a member of it.",
+  ),
+  file_not_found: missing("No such file", () => "The file does not exist in this project. See GET /files."),
+  job_not_found: missing(
+    "No such job",
+    () => "The job does not exist in this project. See GET /fine_tuning/jobs.",
+  ),
+  route_not_found: missing("No such route"),
+  file_not_ready: conflict(
+    "The file is not ready",
+    (d) => `The file's status is ${JSON.stringify(d.status)}; it must be "processed".`,
+  ),
+  file_in_use: conflict(
+    "The file is in use",
+    () => "A job that has not ended uses it. Cancel the job, or wait for its end.",
+  ),
+  job_is_final: conflict("The job has ended", (d) => `The job is ${d.status} already, which is final.`),
+  adapter_not_ready: conflict(
+    "There is no adapter",
+    (d) => `The job is ${d.status}; a job has an adapter once it has succeeded.`,
+  ),
+  idempotency_key_reused: conflict(
+    "The idempotency key was used for another request",
+    (d) =>
+      `The key ${JSON.stringify(d.key)} belongs to a request with another body. Use a new key for a new job.`,
+  ),
+  too_large: { status: 413, kind: "invalid_request_error", title: "The body is too large" },
+  internal: {
+    status: 500,
+    kind: "server_error",
+    title: "Something broke here",
+    say: () => "It has been logged under this request's id. Sending the request again is safe.",
+  },
+  unavailable: {
+    status: 503,
+    kind: "server_error",
+    title: "Not available now",
+    say: () => "Storage or the database did not answer. Sending the request again is safe.",
+  },
+} as const satisfies Record<string, Entry>;
+export type ErrorCode = keyof typeof errorCodes;
+
+function list(value: unknown): string {
+  return Array.isArray(value) && value.length > 0 ? value.join(", ") : "none";
+}
+
+/** One thing that is wrong: which field (or line of a file), what it was, and what to do. */
+export interface Problem {
+  param: string | null;
+  message: string;
+  value?: unknown;
+  line?: number;
+}
+
+/** A refusal that the client can understand; thrown anywhere, rendered in one place. */
+export class ApiError extends Error {
+  readonly entry: Entry;
+  constructor(readonly code: ErrorCode, readonly problems: Problem[] = [], options?: { cause?: unknown }) {
+    super(problems[0]?.message ?? errorCodes[code].title, options);
+    this.entry = errorCodes[code];
+  }
+
+  /** A refusal raised in SQL: its code and the detail that fills the sentence. */
+  static fromSql(code: string, detail: Record<string, unknown>): ApiError | null {
+    if (!(code in errorCodes)) return null;
+    const known = code as ErrorCode;
+    const entry: Entry = errorCodes[known];
+    const param = typeof detail.param === "string"
+      ? detail.param
+      : known === "model_not_found"
+      ? "model"
+      : null;
+    return new ApiError(known, [{ param, message: entry.say?.(detail) ?? entry.title }]);
+  }
+
+  /** A refusal whose sentence the registry has. */
+  static of(code: ErrorCode, detail: Record<string, unknown> = {}): ApiError {
+    const entry: Entry = errorCodes[code];
+    return new ApiError(code, [{ param: null, message: entry.say?.(detail) ?? entry.title }]);
+  }
+
+  /** The problem as a response. Client errors will not change by themselves: the SDKs are told not to retry them. */
+  response(requestId: string): Response {
+    const { status, kind, title } = this.entry;
+    const [first] = this.problems;
+    const more = this.problems.length > 1 ? ` (and ${this.problems.length - 1} more)` : "";
+    const message = `${first?.message ?? title}${more}`;
+    return new Response(
+      JSON.stringify({
+        type: `urn:tunebase:error:${this.code}`,
+        title,
+        status,
+        detail: message,
+        request_id: requestId,
+        ...(this.problems.length > 0 ? { errors: this.problems } : {}),
+        error: { message, type: kind, param: first?.param ?? null, code: this.code },
+      }),
+      {
+        status,
+        headers: {
+          "content-type": "application/problem+json",
+          "x-request-id": requestId,
+          ...(status < 500 ? { "x-should-retry": "false" } : {}),
+        },
+      },
+    );
+  }
+}

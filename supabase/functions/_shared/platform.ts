@@ -1,0 +1,96 @@
+/** What a function needs of the platform, read once from the environment and handed to its app as one object. */
+import { createClient, type SupabaseClient } from "@supabase/supabase-js";
+import { connect, type Sql } from "./database.ts";
+
+/** Settings that several functions read. */
+export interface Settings {
+  /** The project's address, without a slash at its end. */
+  supabaseUrl: string;
+  masterKey: string;
+  /** The public keys of Supabase Auth, when the platform gives them; else they are fetched. */
+  jwks: string | null;
+  /** HS256 tokens are accepted only where the operator sets the legacy secret. */
+  legacyJwtSecret: string | null;
+  /** http addresses of this machine are accepted: for development. */
+  allowLoopback: boolean;
+  runpodUrl: string;
+  runpodKey: string;
+  runpodEndpoint: string;
+  leaseSeconds: number;
+  maxUploadBytes: number;
+}
+
+export interface Platform {
+  settings: Settings;
+  sql: Sql;
+  /** Holds the secret key: only ever used for Storage, after the caller was authorised. */
+  supabase: SupabaseClient;
+  /** Lets work go on after the reply. It can be cut off: never the only copy of anything. */
+  later: (work: Promise<unknown>) => void;
+}
+
+type Environment = { get(name: string): string | undefined };
+declare const EdgeRuntime: { waitUntil(work: Promise<unknown>): void } | undefined;
+
+/**
+ * Reads the environment of one function. `databaseUrl` names the setting with its own role's address
+ * (`TUNEBASE_API_DB_URL` …). Throws an Error that names the setting that is missing or wrong.
+ */
+export function platform(databaseUrl: string, env: Environment = Deno.env): Platform {
+  const settings = readSettings(env);
+  return {
+    settings,
+    sql: connect(required(env, databaseUrl)),
+    supabase: createClient(settings.supabaseUrl, secretKey(env), {
+      auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
+    }),
+    later: (work) => {
+      const logged = work.catch((error) => console.error("background work failed:", error));
+      if (typeof EdgeRuntime !== "undefined") EdgeRuntime.waitUntil(logged);
+    },
+  };
+}
+
+/** The settings alone; see {@link platform}. */
+export function readSettings(env: Environment): Settings {
+  return {
+    supabaseUrl: required(env, "SUPABASE_URL").replace(/\/+$/, ""),
+    masterKey: required(env, "TUNEBASE_MASTER_KEY"),
+    jwks: env.get("SUPABASE_JWKS") ?? null,
+    legacyJwtSecret: env.get("TUNEBASE_LEGACY_JWT_SECRET") ?? null,
+    allowLoopback: env.get("TUNEBASE_ALLOW_LOOPBACK") === "1",
+    runpodUrl: (env.get("RUNPOD_API_URL") ?? "https://api.runpod.ai/v2").replace(/\/+$/, ""),
+    runpodKey: env.get("RUNPOD_API_KEY") ?? "",
+    runpodEndpoint: env.get("RUNPOD_ENDPOINT_ID") ?? "",
+    leaseSeconds: whole(env, "TUNEBASE_LEASE_SECONDS", 60, 4, 3600),
+    maxUploadBytes: whole(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
+  };
+}
+
+function required(env: Environment, name: string): string {
+  const value = env.get(name);
+  if (!value) throw new Error(`${name} is not set. Set it as a secret of the functions; README.md says how.`);
+  return value;
+}
+
+function whole(env: Environment, name: string, fallback: number, least: number, most: number): number {
+  const text = env.get(name);
+  if (!text) return fallback;
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw new Error(`${name}=${text} must be a whole number from ${least} to ${most}.`);
+  }
+  return value;
+}
+
+function secretKey(env: Environment): string {
+  const keys: unknown = JSON.parse(env.get("SUPABASE_SECRET_KEYS") ?? "{}");
+  const named = keys !== null && typeof keys === "object" && "default" in keys ? keys.default : undefined;
+  const key = typeof named === "string" ? named : env.get("SUPABASE_SERVICE_ROLE_KEY");
+  if (!key) {
+    throw new Error(
+      "SUPABASE_SECRET_KEYS has no key named default, and SUPABASE_SERVICE_ROLE_KEY is not set.",
+    );
+  }
+  return key;
+}

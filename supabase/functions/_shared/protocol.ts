@@ -1,0 +1,304 @@
+/**
+ * The protocol between Tunebase and its trainer, written once.
+ *
+ * `deno task types` writes these schemas as JSON Schema to `trainer/protocol.schema.json`; both sides' tests read
+ * the same example messages, `tests/protocol_messages.json`.
+ *
+ * Every callback is `POST {callback_url}/{claim|report|uploads|verify|finish}`, JSON, signed as Standard Webhooks
+ * says (`webhook-id`, `webhook-timestamp`, `webhook-signature`) with the attempt's `callback_secret`. A retry sends
+ * the same body with the same `webhook-id`; every one of these calls is safe to repeat.
+ */
+import { z } from "zod";
+
+/** Where in a run the trainer is; the order is that of a run. */
+export const stages = [
+  "setup",
+  "downloading",
+  "preparing",
+  "loading_model",
+  "configuring",
+  "training",
+  "saving",
+  "uploading",
+  "completed",
+] as const;
+export const Stage = z.enum(stages);
+
+/** What a reply tells the worker: go on, or how to end. `stop`: this worker no longer holds the attempt. */
+export const Order = z.enum(["continue", "cancel", "pause", "stop"]);
+export type Order = z.infer<typeof Order>;
+
+/** What went wrong with an attempt, and whose fault it is: the user's is not tried again. */
+export const trainerFaults = {
+  invalid_input: "user",
+  dataset_unreachable: "infrastructure",
+  invalid_dataset: "user",
+  no_trainable_rows: "user",
+  base_model_not_found: "operator",
+  no_chat_template: "operator",
+  unsupported_gpu: "operator",
+  out_of_memory: "user",
+  non_finite_loss: "user",
+  disk_full: "infrastructure",
+  callback_unreachable: "infrastructure",
+  upload_failed: "infrastructure",
+  trainer_killed: "infrastructure",
+  internal_error: "infrastructure",
+} as const satisfies Record<string, "user" | "operator" | "infrastructure">;
+type TrainerErrorCode = keyof typeof trainerFaults;
+export const TrainerErrorCode = z.enum(
+  Object.keys(trainerFaults) as [TrainerErrorCode, ...TrainerErrorCode[]],
+);
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const finite = z.number();
+const count = z.int().min(0);
+const workerId = z.string().min(1).max(200);
+/** A relative path of plain names: it becomes part of an object's name in Storage. */
+const artifactPath = z.string().max(200).regex(
+  /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/,
+);
+
+/** Ranges of a training run; the trainer and the API check the same numbers. */
+export const ranges = {
+  learning_rate: [1e-5, 1e-3],
+  batch_size: [1, 64],
+  num_epochs: [1, 20],
+  lora_rank: [4, 128],
+  lora_alpha: [8, 256],
+  lora_dropout: [0, 0.1],
+  weight_decay: [0, 1],
+  max_length: [64, 131072],
+  num_gpus: [1, 8],
+} as const satisfies Record<string, readonly [number, number]>;
+
+const within = (name: keyof typeof ranges) => z.number().min(ranges[name][0]).max(ranges[name][1]);
+const wholeWithin = (name: keyof typeof ranges) => z.int().min(ranges[name][0]).max(ranges[name][1]);
+
+/** `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. */
+export const TrainingHyperparameters = z.strictObject({
+  base_model: z.string().min(1).max(300),
+  base_revision: z.string().max(100).nullable().default(null),
+  learning_rate: within("learning_rate"),
+  batch_size: wholeWithin("batch_size"),
+  num_epochs: wholeWithin("num_epochs"),
+  lora_rank: wholeWithin("lora_rank"),
+  lora_alpha: wholeWithin("lora_alpha"),
+  lora_dropout: within("lora_dropout"),
+  warmup_steps: count.nullable(),
+  weight_decay: within("weight_decay"),
+  max_length: wholeWithin("max_length"),
+  seed: z.int().min(0).max(2 ** 31 - 1),
+});
+
+export const GpuConfig = z.strictObject({
+  gpu_type: z.string().max(100),
+  num_gpus: wholeWithin("num_gpus"),
+  gpu_memory_gb: z.number().min(0),
+  cost_per_gpu_hour: z.number().min(0),
+});
+
+/**
+ * `input` of RunPod's /run. `dataset_url` names the object; the URL that opens it comes with the claim, because one
+ * signed here could expire in the queue and would be echoed in RunPod's webhook. Without `callback_url` (called
+ * directly through RunPod) `dataset_url` must open by itself.
+ */
+export const RunInput = z.strictObject({
+  job_id: z.uuid(),
+  attempt: z.int().min(1),
+  dataset_url: z.url(),
+  validation_url: z.url().nullable().default(null),
+  hyperparameters: TrainingHyperparameters,
+  gpu_config: GpuConfig,
+  callback_url: z.url().nullable().default(null),
+  callback_secret: z.string().startsWith("whsec_").nullable().default(null),
+});
+export type RunInput = z.infer<typeof RunInput>;
+
+/** The first call of a worker: asks for the attempt, before it spends GPU time. */
+export const ClaimRequest = z.strictObject({
+  worker_id: workerId,
+  runpod_job_id: z.string().max(200).nullable(),
+});
+
+/** `claimed: false`: another worker holds the attempt, or it has ended; stop, unpaid. */
+export const ClaimReply = z.discriminatedUnion("claimed", [
+  z.strictObject({
+    claimed: z.literal(true),
+    fence: z.int().min(1),
+    /** The lease's length; a report extends it. */
+    lease_seconds: z.int().min(1),
+    /** Report at least this often, even when nothing is new. */
+    report_seconds: z.int().min(1),
+    dataset_url: z.url(),
+    dataset_sha256: sha256,
+    validation_url: z.url().nullable(),
+    validation_sha256: sha256.nullable(),
+  }),
+  z.strictObject({ claimed: z.literal(false), reason: z.enum(["held", "ended"]), detail: z.string() }),
+]);
+
+/** One logged optimizer step. Units are in the names: tokens a second, percent, GiB; null until known. */
+export const Metric = z.strictObject({
+  step: z.int().min(1),
+  epoch: finite.min(0),
+  training_loss: finite.nullable(),
+  validation_loss: finite.nullable(),
+  learning_rate: finite.nullable(),
+  gradient_norm: finite.nullable(),
+  tokens_per_second: finite.nullable(),
+  gpu_utilization: finite.min(0).max(100).nullable(),
+  gpu_memory_gb: finite.min(0).nullable(),
+});
+export type Metric = z.infer<typeof Metric>;
+
+/** A line for the job's log. */
+export const LogEvent = z.strictObject({
+  level: z.enum(["info", "warn", "error"]),
+  message: z.string().min(1).max(2000),
+});
+
+/**
+ * What happened since the last report. `sequence` counts 1, 2, 3 … within a fence: a report whose sequence was seen
+ * changes nothing. `seconds_left` is the trainer's own estimate.
+ */
+export const ReportRequest = z.strictObject({
+  worker_id: workerId,
+  fence: z.int().min(1),
+  sequence: z.int().min(1),
+  stage: Stage,
+  progress: finite.min(0).max(100),
+  current_epoch: finite.min(0),
+  total_epochs: finite.min(0).nullable(),
+  current_step: count,
+  total_steps: count.nullable(),
+  trained_tokens: count,
+  seconds_left: finite.min(0).nullable(),
+  metrics: z.array(Metric).max(500),
+  events: z.array(LogEvent).max(100),
+});
+export type ReportRequest = z.infer<typeof ReportRequest>;
+export const ReportReply = z.strictObject({ order: Order });
+
+export const ArtifactFile = z.strictObject({ path: artifactPath, bytes: z.int().min(1), sha256 });
+export type ArtifactFile = z.infer<typeof ArtifactFile>;
+
+/** Asks where the adapter's files may be uploaded. */
+export const UploadsRequest = z.strictObject({
+  worker_id: workerId,
+  fence: z.int().min(1),
+  files: z.array(ArtifactFile).min(1).max(100),
+});
+
+/**
+ * One target per file: a resumable (TUS 1.0) upload to `endpoint`, with `upload-metadata` bucketName, objectName,
+ * contentType and the header `x-signature: token` on every request, in chunks of `chunk_bytes`.
+ */
+export const UploadsReply = z.strictObject({
+  order: Order,
+  targets: z.array(z.strictObject({
+    path: artifactPath,
+    endpoint: z.url(),
+    bucket: z.string(),
+    object: z.string(),
+    token: z.string(),
+    content_type: z.string(),
+    chunk_bytes: z.int().min(1),
+  })),
+});
+
+/** After a file's upload: Tunebase moves it out of the upload's reach, reads it back and compares. One file a call. */
+export const VerifyRequest = z.strictObject({
+  worker_id: workerId,
+  fence: z.int().min(1),
+  file: ArtifactFile,
+});
+export const VerifyReply = z.strictObject({
+  order: Order,
+  verified: z.boolean(),
+  detail: z.string().nullable(),
+});
+
+/** What an adapter is: enough to load it, and to say on what and how it was trained. */
+export const Manifest = z.strictObject({
+  format: z.literal("peft-lora"),
+  base_model: z.string(),
+  base_revision: z.string().nullable(),
+  files: z.array(ArtifactFile).min(1).max(100),
+  trained_tokens: count,
+  steps: z.int().min(1),
+  first_loss: finite.nullable(),
+  last_loss: finite.nullable(),
+  hyperparameters: TrainingHyperparameters,
+  trainable_parameters: z.int().min(1),
+  dataset_sha256: sha256,
+  rows: z.int().min(1),
+  versions: z.record(z.string(), z.string()),
+});
+export type Manifest = z.infer<typeof Manifest>;
+
+const ended = { worker_id: workerId, fence: z.int().min(1) };
+/** The last call of a worker. `succeeded` needs every file of the manifest to be verified. */
+export const FinishRequest = z.discriminatedUnion("outcome", [
+  z.strictObject({ ...ended, outcome: z.literal("succeeded"), manifest: Manifest }),
+  z.strictObject({
+    ...ended,
+    outcome: z.literal("failed"),
+    error_code: TrainerErrorCode,
+    error_message: z.string().min(1).max(2000),
+    hint: z.string().max(2000),
+  }),
+  z.strictObject({ ...ended, outcome: z.literal("cancelled") }),
+]);
+export type FinishRequest = z.infer<typeof FinishRequest>;
+
+/** `accepted: false`: the attempt had ended already, or files are not verified (`detail` says which). */
+export const FinishReply = z.strictObject({ accepted: z.boolean(), detail: z.string().nullable() });
+
+/** What the handler returns to RunPod. With `error` RunPod reports the job as FAILED. */
+export const HandlerOutput = z.union([
+  z.strictObject({
+    status: z.literal("completed"),
+    job_id: z.uuid(),
+    adapter_path: z.string(),
+    progress: z.literal(100),
+    metrics: Metric.nullable(),
+    manifest: Manifest,
+  }),
+  z.strictObject({
+    status: z.literal("failed"),
+    job_id: z.string(),
+    error: z.string(),
+    error_message: z.string(),
+    error_code: z.string(),
+    hint: z.string(),
+  }),
+  z.strictObject({ status: z.enum(["cancelled", "refused"]), job_id: z.uuid(), detail: z.string() }),
+]);
+
+/** What polling RunPod's /status shows while the handler works. */
+export const HandlerProgress = z.strictObject({
+  status: z.literal("running"),
+  progress: finite.min(0).max(100),
+  current_epoch: finite,
+  current_step: count,
+  stage: Stage,
+  metrics: Metric.nullable(),
+});
+
+/** The messages by name, as they appear in the generated JSON Schema and the example messages. */
+export const messages = {
+  RunInput,
+  ClaimRequest,
+  ClaimReply,
+  ReportRequest,
+  ReportReply,
+  UploadsRequest,
+  UploadsReply,
+  VerifyRequest,
+  VerifyReply,
+  FinishRequest,
+  FinishReply,
+  HandlerOutput,
+  HandlerProgress,
+};

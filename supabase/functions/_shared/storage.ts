@@ -1,0 +1,22 @@
+/** Storage, as two functions use it: signed URLs and errors that say what failed. */
+import type { SupabaseClient } from "@supabase/supabase-js";
+import { ApiError } from "./errors.ts";
+
+/** A URL that opens one object for some seconds. Throws `unavailable` when Storage fails. */
+export async function signedUrl(
+  supabase: SupabaseClient,
+  bucket: string,
+  object: string,
+  seconds: number,
+): Promise<string> {
+  const { data, error } = await supabase.storage.from(bucket).createSignedUrl(object, seconds);
+  if (error !== null) throw unavailable(`signing ${bucket}/${object}`, error);
+  return data.signedUrl;
+}
+
+/** The ApiError for a Storage call that failed; the cause goes to the log. */
+export function unavailable(what: string, cause: unknown): ApiError {
+  return new ApiError("unavailable", ApiError.of("unavailable").problems, {
+    cause: `${what}: ${cause instanceof Error ? cause.message : String(cause)}`,
+  });
+}

@@ -1,0 +1,91 @@
+/** Bodies and queries checked by zod, with errors that name the field, the value and what to do. */
+import { z } from "zod";
+import { ApiError, type ErrorCode, type Problem } from "./errors.ts";
+
+/** A strict object whose error for an unknown field lists the known ones. */
+export function fields<S extends z.core.$ZodLooseShape>(shape: S) {
+  return z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === "unrecognized_keys"
+        ? `is not known here; known are ${Object.keys(shape).join(", ")}`
+        : undefined,
+  });
+}
+
+/** Parses `input`; throws an ApiError that holds every problem, not only the first. */
+export function check<T>(schema: z.ZodType<T>, input: unknown, code: ErrorCode = "invalid_request"): T {
+  const result = schema.safeParse(input);
+  if (result.success) return result.data;
+  throw new ApiError(code, result.error.issues.flatMap((issue) => describe(issue, input)));
+}
+
+/** Reads a JSON body. An empty one is `{}`: the SDKs send POSTs without a body and still say that it is JSON. */
+export async function jsonBody(request: Request): Promise<unknown> {
+  const text = await request.text();
+  if (text.trim() === "") return {};
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ApiError("invalid_json", [{
+      param: null,
+      message: `The body is not JSON: ${cause instanceof Error ? cause.message : cause}`,
+    }]);
+  }
+}
+
+function describe(issue: z.core.$ZodIssue, input: unknown): Problem[] {
+  if (issue.code === "unrecognized_keys") {
+    return issue.keys.map((key) => {
+      const path = [...issue.path, key];
+      return problem(path, valueAt(input, path), issue.message);
+    });
+  }
+  const value = valueAt(input, issue.path);
+  return [problem(issue.path, value, value === undefined ? "is required" : sentence(issue))];
+}
+
+function problem(path: PropertyKey[], value: unknown, message: string): Problem {
+  const param = path.map(String).join(".") || null;
+  const shown = value === undefined ? "" : ` = ${short(value)}`;
+  return {
+    param,
+    message: `${param ?? "The body"}${shown}: ${message}`,
+    ...(value === undefined ? {} : { value: clip(value) }),
+  };
+}
+
+function sentence(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case "too_small":
+      return issue.origin === "number" || issue.origin === "int"
+        ? `must be at least ${issue.minimum}`
+        : `is too short: at least ${issue.minimum}`;
+    case "too_big":
+      return issue.origin === "number" || issue.origin === "int"
+        ? `must be at most ${issue.maximum}`
+        : `is too long: at most ${issue.maximum}`;
+    case "invalid_value":
+      return `must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`;
+    case "invalid_type":
+      return `must be of type ${issue.expected}`;
+    case "invalid_union": {
+      const options = issue.errors.flatMap((errors) => errors.map(sentence));
+      return [...new Set(options)].join(", or ") || issue.message;
+    }
+    default:
+      return issue.message;
+  }
+}
+
+function valueAt(input: unknown, path: PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (value, key) => value !== null && typeof value === "object" ? Reflect.get(value, key) : undefined,
+    input,
+  );
+}
+
+const clip = (value: unknown) => (JSON.stringify(value) ?? "").length > 200 ? undefined : value;
+const short = (value: unknown) => {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+};

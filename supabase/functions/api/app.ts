@@ -1,0 +1,81 @@
+/** The HTTP API for clients: OpenAI's fine-tuning shapes, and what they lack. One route a file, under `routes/`. */
+import { Hono } from "hono";
+import { cors } from "hono/cors";
+import type { Platform } from "../_shared/platform.ts";
+import { serveErrors } from "../_shared/serving.ts";
+import { authenticate } from "./auth.ts";
+import type { ApiEnv } from "./context.ts";
+import { cancelJob } from "./routes/job_cancel.ts";
+import { createFile } from "./routes/file_create.ts";
+import { createJob } from "./routes/job_create.ts";
+import { deleteFile } from "./routes/file_delete.ts";
+import { getAdapter } from "./routes/job_adapter.ts";
+import { getFile } from "./routes/file_get.ts";
+import { getFileContent } from "./routes/file_content.ts";
+import { getJob } from "./routes/job_get.ts";
+import { health } from "./routes/health.ts";
+import { listEvents } from "./routes/job_events.ts";
+import { listFiles } from "./routes/file_list.ts";
+import { listJobs } from "./routes/job_list.ts";
+import { getModel, listModels } from "./routes/models.ts";
+
+const stainless = [
+  "lang",
+  "package-version",
+  "os",
+  "arch",
+  "runtime",
+  "runtime-version",
+  "retry-count",
+  "timeout",
+  "helper-method",
+];
+
+/** The app as a value: `createApp(platform).fetch(request)`. */
+export function createApp(platform: Platform): Hono<ApiEnv> {
+  const app = new Hono<ApiEnv>().basePath("/api");
+  serveErrors(app);
+  app.use(
+    "*",
+    cors({
+      origin: "*",
+      allowMethods: ["GET", "POST", "DELETE"],
+      allowHeaders: [
+        "authorization",
+        "content-type",
+        "idempotency-key",
+        "openai-organization",
+        "openai-project",
+        ...stainless.map((name) => `x-stainless-${name}`),
+      ],
+      exposeHeaders: ["x-request-id", "retry-after", "retry-after-ms", "x-should-retry"],
+    }),
+  );
+  app.use("*", async function providePlatform(c, next) {
+    c.set("platform", platform);
+    await next();
+  });
+  app.get("/health", health);
+
+  const authenticated = authenticate(platform.settings);
+  app.use("/files/*", authenticated);
+  app.use("/fine_tuning/*", authenticated);
+  app.use("/models/*", authenticated);
+
+  app.post("/files", createFile);
+  app.get("/files", listFiles);
+  app.get("/files/:id", getFile);
+  app.get("/files/:id/content", getFileContent);
+  app.delete("/files/:id", deleteFile);
+
+  app.post("/fine_tuning/jobs", createJob);
+  app.get("/fine_tuning/jobs", listJobs);
+  app.get("/fine_tuning/jobs/:id", getJob);
+  app.post("/fine_tuning/jobs/:id/cancel", cancelJob);
+  app.get("/fine_tuning/jobs/:id/events", listEvents);
+  app.get("/fine_tuning/jobs/:id/adapter", getAdapter);
+
+  app.get("/models", listModels);
+  app.get("/models/:id", getModel);
+  return app;
+}

@@ -1,0 +1,59 @@
+/** Public ids: a prefix and the row's UUID in hex, so that they can be turned back and still sort by time. */
+import { ApiError, type ErrorCode } from "../_shared/errors.ts";
+
+export const prefixes = { job: "ftjob-", file: "file-", event: "ftevent-", project: "proj_" } as const;
+export type IdKind = keyof typeof prefixes;
+
+/** `ftjob-0192…` of a UUID. */
+export function publicId(kind: IdKind, uuid: string): string {
+  return prefixes[kind] + uuid.replaceAll("-", "");
+}
+
+/** The UUID in a public id, or null when it is none of this kind. Plain UUIDs are taken too. */
+export function parseId(kind: IdKind, id: string): string | null {
+  const prefix = prefixes[kind];
+  const digits = (id.startsWith(prefix) ? id.slice(prefix.length) : id).replaceAll("-", "").toLowerCase();
+  if (!/^[0-9a-f]{32}$/.test(digits)) return null;
+  return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
+/** The UUID in a public id of a path; an id of the wrong form names nothing: 404. */
+export function pathId(kind: IdKind, id: string | undefined, code: ErrorCode): string {
+  const uuid = parseId(kind, id ?? "");
+  if (uuid === null) throw ApiError.of(code);
+  return uuid;
+}
+
+/** The UUID of a list's cursor, or null when there is none. */
+export function cursor(kind: IdKind, after: string | undefined): string | null {
+  if (after === undefined || after === "") return null;
+  const uuid = parseId(kind, after);
+  if (uuid === null) {
+    throw new ApiError("cursor_not_found", [{
+      param: "after",
+      message: `after = ${JSON.stringify(after)}: must be the id of an item of this list (${
+        prefixes[kind]
+      }…).`,
+    }]);
+  }
+  return uuid;
+}
+
+/** The project that a user names in a header. */
+export function parseProjectId(id: string): string {
+  const uuid = parseId("project", id);
+  if (uuid === null) throw ApiError.of("project_not_found");
+  return uuid;
+}
+
+/** A UUID of version 7 (RFC 9562): sorts by time. Edge functions have none of their own. */
+export function uuid7(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  new DataView(bytes.buffer).setBigUint64(
+    0,
+    BigInt(Date.now()) << 16n | BigInt(0x7000 | (bytes[6] ?? 0) << 8 & 0xf00 | (bytes[7] ?? 0)),
+  );
+  bytes[8] = (bytes[8] ?? 0) & 0x3f | 0x80;
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
+    .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}

@@ -1,0 +1,3 @@
+import { platform } from "../_shared/platform.ts";
+import { createApp } from "./app.ts";
+Deno.serve(createApp(platform("TUNEBASE_API_DB_URL")).fetch);

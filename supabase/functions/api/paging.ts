@@ -1,0 +1,14 @@
+/** `limit` and `after` of a list. */
+import { z } from "zod";
+import { check } from "../_shared/validation.ts";
+
+const limits = (most: number) =>
+  z.object({ limit: z.coerce.number().int().min(1).max(most).default(20), after: z.string().optional() });
+
+/** Reads them from a query; `limit` is 20 unless told, `most` at the most. */
+export function paging(
+  query: Record<string, string>,
+  most = 100,
+): { limit: number; after?: string | undefined } {
+  return check(limits(most), query);
+}

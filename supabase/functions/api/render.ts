@@ -1,0 +1,113 @@
+/** Rows of the database as the objects of OpenAI's API; what ours have beyond it stands beside. */
+import type { Tables } from "../_shared/database.types.ts";
+import { publicId } from "./ids.ts";
+
+const seconds = (time: string | null) => time === null ? null : Math.floor(Date.parse(time) / 1000);
+
+/** A file object. */
+export function renderFile(row: Tables<"files">) {
+  return {
+    id: publicId("file", row.id),
+    object: "file" as const,
+    bytes: row.bytes,
+    created_at: seconds(row.created_at),
+    filename: row.filename,
+    purpose: row.purpose,
+    status: row.status,
+    status_details: row.status_details,
+    sha256: row.sha256,
+    report: row.report,
+  };
+}
+
+/** A job without its plan, as SQL hands it out. */
+export type JobRow = Omit<Tables<"jobs">, "plan">;
+
+/** A fine_tuning.job object. Its progress, cost and hints are ours. */
+export function renderJob(row: JobRow) {
+  return {
+    id: publicId("job", row.id),
+    object: "fine_tuning.job" as const,
+    created_at: seconds(row.created_at),
+    started_at: seconds(row.started_at),
+    finished_at: seconds(row.finished_at),
+    estimated_finish: seconds(row.estimated_finish),
+    status: row.status,
+    stage: row.stage,
+    model: row.base_model,
+    fine_tuned_model: row.fine_tuned_model,
+    training_file: publicId("file", row.training_file),
+    validation_file: row.validation_file === null ? null : publicId("file", row.validation_file),
+    hyperparameters: row.hyperparameters,
+    method: { type: "supervised" as const, supervised: { hyperparameters: row.hyperparameters } },
+    seed: row.seed,
+    suffix: row.suffix,
+    metadata: row.metadata,
+    integrations: null,
+    organization_id: publicId("project", row.project_id),
+    result_files: [],
+    trained_tokens: row.status === "succeeded" || row.trained_tokens > 0 ? row.trained_tokens : null,
+    progress: row.progress,
+    current_epoch: row.current_epoch,
+    total_epochs: row.total_epochs,
+    current_step: row.current_step,
+    total_steps: row.total_steps,
+    tokens_per_second: row.tokens_per_second,
+    training_loss: row.training_loss,
+    cost_usd: row.cost_usd,
+    error: row.error_code === null ? null : {
+      code: row.error_code,
+      message: row.error_message ?? row.error_code,
+      param: row.error_param,
+      hint: row.error_hint,
+    },
+  };
+}
+
+/** A fine_tuning.job.event object. */
+export function renderEvent(row: Tables<"events">) {
+  return {
+    id: publicId("event", row.id),
+    object: "fine_tuning.job.event" as const,
+    created_at: seconds(row.created_at),
+    level: row.level,
+    message: row.message,
+    type: row.type,
+    data: row.data,
+    number: row.number,
+  };
+}
+
+/** A model object, with what a person needs to choose one. */
+export function renderModel(row: Tables<"base_models">) {
+  return {
+    id: row.id,
+    object: "model" as const,
+    created: seconds(row.created_at),
+    owned_by: row.owned_by,
+    max_length: row.max_length,
+    defaults: row.defaults,
+    gpu: row.gpu_config,
+  };
+}
+
+/** A page of SQL as a list object. */
+export function renderList<Row, Item extends { id: string }>(
+  page: { data: Row[]; has_more: boolean },
+  render: (row: Row) => Item,
+) {
+  const data = page.data.map(render);
+  return {
+    object: "list" as const,
+    data,
+    has_more: page.has_more,
+    first_id: data.at(0)?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+  };
+}
+
+/** What SQL's lists return. */
+export interface Page<Row> {
+  data: Row[];
+  has_more: boolean;
+}

@@ -1,0 +1,99 @@
+/** POST /files: a multipart form with `file` and `purpose`, in either order. Checked line by line before it is kept. */
+import { z } from "zod";
+import { call } from "../../_shared/database.ts";
+import type { Tables } from "../../_shared/database.types.ts";
+import { ApiError } from "../../_shared/errors.ts";
+import { hex } from "../../_shared/secrets.ts";
+import { unavailable } from "../../_shared/storage.ts";
+import { check, fields } from "../../_shared/validation.ts";
+import type { ApiContext } from "../context.ts";
+import { inspectDataset } from "../dataset.ts";
+import { uuid7 } from "../ids.ts";
+import { renderFile } from "../render.ts";
+
+const Form = fields({
+  purpose: z.literal("fine-tune", { error: 'must be "fine-tune", the purpose of files to train on' }),
+});
+
+export async function createFile(c: ApiContext): Promise<Response> {
+  const { sql, supabase, settings } = c.get("platform");
+  // Who may not write must not make us read and check 32 MB first.
+  const projectId = await call<string>(sql, "authorize", { json: c.get("caller") }, "files:write");
+  const form = await readForm(c.req.raw, settings.maxUploadBytes);
+  const { file, ...rest } = Object.fromEntries(form);
+  check(Form, rest);
+  if (!(file instanceof File)) {
+    throw new ApiError("invalid_request", [{
+      param: "file",
+      message: "file: is required, as a part with a file name. With curl: -F file=@data.jsonl",
+    }]);
+  }
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  const report = inspectDataset(bytes);
+  const id = uuid7();
+  const object = `${projectId}/${id}.jsonl`;
+  const sha256 = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
+
+  const bucket = supabase.storage.from("datasets");
+  const { error } = await bucket.upload(object, bytes, { contentType: "application/jsonl" });
+  if (error !== null) throw unavailable(`storing ${object}`, error);
+  try {
+    const name = file.name.split(/[/\\]/).at(-1)?.slice(-255) || "data.jsonl";
+    const row = await call<Tables<"files">>(
+      sql,
+      "create_file",
+      { json: c.get("caller") },
+      id,
+      name,
+      "fine-tune",
+      bytes.length,
+      sha256,
+      { json: report },
+      object,
+    );
+    return c.json(renderFile(row));
+  } catch (error) {
+    await bucket.remove([object]);
+    throw error;
+  }
+}
+
+/** Reads the form, and no more than `most` bytes of it, whether or not a length was announced. */
+async function readForm(request: Request, most: number): Promise<FormData> {
+  const type = request.headers.get("content-type") ?? "";
+  if (!type.startsWith("multipart/form-data")) {
+    throw new ApiError("invalid_multipart", [{
+      param: null,
+      message: `content-type = ${
+        JSON.stringify(type)
+      }: must be multipart/form-data with the parts file and purpose.`,
+    }]);
+  }
+  // The form's own lines come on top of the file.
+  const room = most + 65_536;
+  let size = Number(request.headers.get("content-length") ?? 0);
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  if (size <= room) {
+    size = 0;
+    for await (const chunk of request.body ?? []) {
+      size += chunk.length;
+      if (size > room) break;
+      chunks.push(new Uint8Array(chunk));
+    }
+  }
+  if (size > room) {
+    throw new ApiError("too_large", [{
+      param: "file",
+      message: `file: is larger than ${most / 2 ** 20} MiB, the most that this server takes in one upload. ` +
+        "Train on fewer rows, or ask its operator to raise TUNEBASE_MAX_UPLOAD_BYTES.",
+    }]);
+  }
+  try {
+    return await new Response(new Blob(chunks), { headers: { "content-type": type } }).formData();
+  } catch (cause) {
+    throw new ApiError("invalid_multipart", [{
+      param: null,
+      message: `The body is not a multipart form: ${cause instanceof Error ? cause.message : cause}`,
+    }]);
+  }
+}

@@ -1,0 +1,103 @@
+/** RunPod's HTTP API, as far as we use it. Nothing here decides; it says what surely happened and what is unclear. */
+import type { Settings } from "../_shared/platform.ts";
+import type { RunInput } from "../_shared/protocol.ts";
+
+/** What became of a /run. `unknown`: it may have started a paid run. */
+export type RunResult =
+  | { kind: "submitted"; id: string }
+  | { kind: "not_started"; reason: string; retrySeconds: number }
+  | { kind: "refused"; reason: string }
+  | { kind: "unknown"; reason: string };
+
+/** What /status says: RunPod's own word, or GONE (404), or UNREACHABLE. */
+export interface Found {
+  status: string;
+  error: string | null;
+  output: unknown;
+}
+
+export class Runpod {
+  constructor(private readonly settings: Pick<Settings, "runpodUrl" | "runpodKey">) {}
+
+  /** POST /run. `ttl` counts from the submission, so it covers the queue and the run. */
+  async run(
+    endpoint: string,
+    input: RunInput,
+    webhook: string,
+    policy: { executionTimeout: number; ttl: number },
+  ): Promise<RunResult> {
+    let response: Response;
+    try {
+      response = await this.#call(endpoint, "run", { input, webhook, policy });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      // Only a connection that was never made is sure not to have started anything.
+      return /connection refused|dns error|failed to lookup/i.test(reason)
+        ? { kind: "not_started", reason: "RunPod cannot be reached", retrySeconds: 30 }
+        : { kind: "unknown", reason: `RunPod's answer did not come: ${reason}` };
+    }
+    const text = await response.text().catch(() => "");
+    if (response.status === 429) {
+      const after = Number(response.headers.get("retry-after"));
+      return {
+        kind: "not_started",
+        reason: "RunPod takes no more requests just now (429)",
+        retrySeconds: Math.ceil((after > 0 && after < 3600 ? after : 10) * (1 + Math.random() / 2)),
+      };
+    }
+    if (response.status >= 400 && response.status < 500) {
+      return { kind: "refused", reason: `RunPod refused the run: ${response.status} ${text.slice(0, 300)}` };
+    }
+    const body = parse(text);
+    return response.ok && typeof body.id === "string"
+      ? { kind: "submitted", id: body.id }
+      : { kind: "unknown", reason: `RunPod answered ${response.status} without an id` };
+  }
+
+  /** GET /status/{id}. */
+  async status(endpoint: string, id: string): Promise<Found> {
+    try {
+      const response = await this.#call(endpoint, `status/${encodeURIComponent(id)}`);
+      const body = parse(await response.text());
+      if (response.status === 404) return { status: "GONE", error: null, output: null };
+      if (!response.ok) return { status: "UNREACHABLE", error: `status ${response.status}`, output: null };
+      return {
+        status: String(body.status),
+        error: typeof body.error === "string" ? body.error : null,
+        output: body.output ?? null,
+      };
+    } catch (error) {
+      return { status: "UNREACHABLE", error: String(error), output: null };
+    }
+  }
+
+  /** POST /cancel/{id}; false when RunPod did not take it. */
+  async cancel(endpoint: string, id: string): Promise<boolean> {
+    try {
+      const response = await this.#call(endpoint, `cancel/${encodeURIComponent(id)}`, {});
+      await response.body?.cancel();
+      return response.ok || response.status === 404;
+    } catch (error) {
+      console.error(`could not cancel ${id} at RunPod:`, error);
+      return false;
+    }
+  }
+
+  #call(endpoint: string, path: string, body?: unknown): Promise<Response> {
+    return fetch(`${this.settings.runpodUrl}/${encodeURIComponent(endpoint)}/${path}`, {
+      method: body === undefined ? "GET" : "POST",
+      headers: { authorization: `Bearer ${this.settings.runpodKey}`, "content-type": "application/json" },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      signal: AbortSignal.timeout(20_000),
+    });
+  }
+}
+
+function parse(text: string): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text);
+    return value !== null && typeof value === "object" && !Array.isArray(value) ? { ...value } : {};
+  } catch {
+    return {}; // a proxy's error page: as good as no body
+  }
+}

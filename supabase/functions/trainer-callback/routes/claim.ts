@@ -1,0 +1,47 @@
+/** POST …/claim: a worker asks for the attempt before it spends GPU time; the answer brings fresh dataset URLs. */
+import type { z } from "zod";
+import { call } from "../../_shared/database.ts";
+import { type ClaimReply, ClaimRequest } from "../../_shared/protocol.ts";
+import { signedUrl } from "../../_shared/storage.ts";
+import { check } from "../../_shared/validation.ts";
+import type { CallbackContext } from "../context.ts";
+
+/** A worker downloads right after its claim; an hour leaves room for a slow line. */
+const urlSeconds = 3600;
+
+type Claimed =
+  | { claimed: false; reason: "held" | "ended"; detail: string }
+  | {
+    claimed: true;
+    fence: number;
+    training_object: string;
+    training_sha256: string;
+    validation_object: string | null;
+    validation_sha256: string | null;
+  };
+
+export async function claim(c: CallbackContext): Promise<Response> {
+  const { sql, supabase, settings } = c.get("platform");
+  const request = check(ClaimRequest, c.get("body"));
+  const claimed = await call<Claimed>(
+    sql,
+    "claim_attempt",
+    c.get("attemptId"),
+    request.worker_id,
+    request.runpod_job_id,
+    settings.leaseSeconds,
+  );
+  if (!claimed.claimed) return c.json(claimed satisfies z.infer<typeof ClaimReply>);
+  const open = (object: string) => signedUrl(supabase, "datasets", object, urlSeconds);
+  const reply: z.infer<typeof ClaimReply> = {
+    claimed: true,
+    fence: claimed.fence,
+    lease_seconds: settings.leaseSeconds,
+    report_seconds: Math.max(1, Math.floor(settings.leaseSeconds / 4)),
+    dataset_url: await open(claimed.training_object),
+    dataset_sha256: claimed.training_sha256,
+    validation_url: claimed.validation_object === null ? null : await open(claimed.validation_object),
+    validation_sha256: claimed.validation_sha256,
+  };
+  return c.json(reply);
+}

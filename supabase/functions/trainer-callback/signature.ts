@@ -1,0 +1,33 @@
+/** Checks that a callback comes from whoever holds the attempt's secret (Standard Webhooks, HMAC-SHA256). */
+import type { MiddlewareHandler } from "hono";
+import { Webhook, WebhookVerificationError } from "standardwebhooks";
+import { ApiError } from "../_shared/errors.ts";
+import { callbackSecret } from "../_shared/secrets.ts";
+import type { CallbackEnv } from "./context.ts";
+
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/**
+ * Sets `attemptId` and `body`, or refuses with 401. The secret is derived from the attempt's id, so that a forged
+ * id has a secret that nobody knows, and nothing is read from the database for a forged call.
+ */
+export const verifySignature: MiddlewareHandler<CallbackEnv> = async function verifySignature(c, next) {
+  const id = c.req.param("id") ?? "";
+  if (!uuid.test(id)) throw ApiError.of("invalid_signature");
+  const text = await c.req.text();
+  const webhook = new Webhook(await callbackSecret(c.get("platform").settings.masterKey, id));
+  try {
+    c.set("body", webhook.verify(text, c.req.header()));
+  } catch (error) {
+    if (error instanceof WebhookVerificationError) throw ApiError.of("invalid_signature");
+    if (error instanceof SyntaxError) {
+      throw new ApiError("invalid_json", [{
+        param: null,
+        message: `The body is not JSON: ${error.message}`,
+      }]);
+    }
+    throw error;
+  }
+  c.set("attemptId", id);
+  await next();
+};

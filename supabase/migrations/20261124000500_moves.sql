@@ -1,0 +1,176 @@
+-- The moves that every caller shares: events, costs, the end of a job and of an attempt. Each runs inside the
+-- transaction of the function that calls it, with the job's row locked first and the attempt's second: one order,
+-- no deadlock.
+
+-- Appends to a job's log. Numbers have no gaps because taking one updates the job's row.
+create function tunebase.add_event(
+  p_job_id uuid, p_level text, p_message text, p_type text default 'message', p_data jsonb default null
+) returns void
+language sql set search_path = ''
+as $$
+  with numbered as (
+    update public.jobs set last_event = last_event + 1 where id = p_job_id returning id, project_id, last_event
+  )
+  insert into public.events (job_id, project_id, number, level, type, message, data)
+  select id, project_id, last_event, p_level, p_type, p_message, p_data from numbered
+$$;
+
+create function tunebase.owe(p_job_id uuid, p_topic text) returns void
+language sql set search_path = ''
+as $$
+  insert into tunebase.outbox (project_id, job_id, topic, payload)
+  select project_id, id, p_topic, jsonb_build_object('id', id, 'status', status) from public.jobs where id = p_job_id
+$$;
+
+-- Locks an attempt and its job; null when there is none.
+create function tunebase.lock_attempt(p_attempt_id uuid) returns public.attempts
+language plpgsql set search_path = ''
+as $$
+declare
+  v_attempt public.attempts;
+begin
+  perform 1 from public.jobs
+  where id = (select job_id from public.attempts where id = p_attempt_id)
+  for update;
+  select * into v_attempt from public.attempts where id = p_attempt_id for update;
+  return v_attempt;
+end $$;
+
+-- What an attempt has cost: from the first claim until now or its end, never while it was queued. The job's cost is
+-- the sum of its attempts'.
+create function tunebase.settle_cost(p_attempt_id uuid) returns void
+language sql set search_path = ''
+as $$
+  update public.attempts
+  set cost_usd = greatest(cost_usd, round((
+    extract(epoch from coalesce(ended_at, now()) - started_at) / 3600
+    * (gpu_config ->> 'cost_per_gpu_hour')::numeric * (gpu_config ->> 'num_gpus')::numeric
+  )::numeric, 6))
+  where id = p_attempt_id and started_at is not null;
+
+  update public.jobs j
+  set cost_usd = (select sum(a.cost_usd) from public.attempts a where a.job_id = j.id)
+  where j.id = (select job_id from public.attempts where id = p_attempt_id);
+$$;
+
+create function tunebase.fail_job(p_job_id uuid, p_code text, p_message text, p_hint text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  update public.jobs
+  set status = 'failed', finished_at = now(), due_at = null, estimated_finish = null,
+    error_code = p_code, error_message = p_message, error_hint = nullif(p_hint, '')
+  where id = p_job_id and not tunebase.is_final(status);
+  if found then
+    perform tunebase.add_event(p_job_id, 'error', concat_ws(' ', 'The job failed: ' || p_message, nullif(p_hint, '')));
+    perform tunebase.owe(p_job_id, 'fine_tuning.job.failed');
+  end if;
+end $$;
+
+-- Ends an attempt and moves its job on. `p_fault` says whose fault a failure is: infrastructure's is tried again
+-- while tries are left, the user's and the operator's are not. A job that is final already stays as it is.
+create function tunebase.end_attempt(
+  p_attempt_id uuid, p_outcome text,
+  p_fault text default null, p_code text default null, p_message text default null, p_hint text default null
+) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_job public.jobs;
+begin
+  update public.attempts
+  set state = 'ended', outcome = p_outcome, ended_at = now(), look_at = null,
+    error_code = p_code, error_message = p_message
+  where id = p_attempt_id and state <> 'ended';
+  if not found then
+    return;
+  end if;
+  perform tunebase.settle_cost(p_attempt_id);
+
+  select j.* into v_job
+  from public.jobs j join public.attempts a on a.job_id = j.id
+  where a.id = p_attempt_id;
+  if tunebase.is_final(v_job.status) then
+    return;
+  end if;
+
+  if p_outcome = 'not_started' then
+    return;
+  elsif p_outcome = 'cancelled' then
+    update public.jobs set status = 'cancelled', finished_at = now(), due_at = null, estimated_finish = null
+    where id = v_job.id;
+    perform tunebase.add_event(v_job.id, 'warn', coalesce(p_message, 'The job was cancelled.'));
+    perform tunebase.owe(v_job.id, 'fine_tuning.job.cancelled');
+  elsif p_fault = 'infrastructure' and v_job.tries + 1 < v_job.max_tries then
+    update public.jobs
+    set status = 'queued', stage = null, tries = tries + 1, estimated_finish = null,
+      due_at = now() + make_interval(secs => least(300, 5 * power(2, v_job.tries)))
+    where id = v_job.id;
+    perform tunebase.add_event(v_job.id, 'warn', format(
+      'Attempt %s ended early (%s). The job is queued again.', v_job.tries + 1, p_message
+    ));
+  else
+    update public.jobs set tries = tries + 1 where id = v_job.id;
+    perform tunebase.fail_job(v_job.id, p_code, p_message, p_hint);
+  end if;
+end $$;
+
+-- The successful end: every file of the manifest has been read back from Storage. Returns what is missing, or null.
+create function tunebase.succeed(p_attempt_id uuid, p_manifest jsonb) returns text
+language plpgsql set search_path = ''
+as $$
+declare
+  v_missing text;
+  v_job public.jobs;
+  v_attempt public.attempts;
+  v_name text;
+begin
+  select string_agg(f ->> 'path', ', ') into v_missing
+  from jsonb_array_elements(p_manifest -> 'files') f
+  where not exists (
+    select from tunebase.verified_files v
+    where v.attempt_id = p_attempt_id and v.path = f ->> 'path'
+      and v.bytes = (f ->> 'bytes')::bigint and v.sha256 = f ->> 'sha256'
+  );
+  if v_missing is not null then
+    return 'not verified in Storage: ' || v_missing;
+  end if;
+  if jsonb_array_length(p_manifest -> 'files') = 0 then
+    return 'the manifest names no file';
+  end if;
+
+  select * into strict v_attempt from public.attempts where id = p_attempt_id;
+  select * into strict v_job from public.jobs where id = v_attempt.job_id;
+  update public.attempts set state = 'ended', outcome = 'succeeded', ended_at = now(), look_at = null
+  where id = p_attempt_id;
+  perform tunebase.settle_cost(p_attempt_id);
+  -- Cancelled while the last file travelled: the files stay where they are, the job stays cancelled.
+  if tunebase.is_final(v_job.status) then
+    return null;
+  end if;
+
+  select concat_ws(':', 'ft', v_job.base_model, p.slug, coalesce(v_job.suffix, ''), right(replace(v_job.id::text, '-', ''), 8))
+  into v_name
+  from public.projects p where p.id = v_job.project_id;
+  insert into public.adapters (job_id, project_id, attempt_id, name, base_model, manifest, prefix, bytes)
+  values (
+    v_job.id, v_job.project_id, p_attempt_id, v_name, v_job.base_model, p_manifest,
+    tunebase.artifact_prefix(p_attempt_id),
+    (select sum((f ->> 'bytes')::bigint) from jsonb_array_elements(p_manifest -> 'files') f)
+  );
+  update public.jobs
+  set status = 'succeeded', stage = 'completed', progress = 100, finished_at = now(), estimated_finish = null,
+    fine_tuned_model = v_name, trained_tokens = greatest(trained_tokens, (p_manifest ->> 'trained_tokens')::bigint)
+  where id = v_job.id;
+  perform tunebase.add_event(v_job.id, 'info', format('New fine-tuned model created: %s', v_name));
+  perform tunebase.add_event(v_job.id, 'info', 'The job has successfully completed.');
+  perform tunebase.owe(v_job.id, 'fine_tuning.job.succeeded');
+  return null;
+end $$;
+
+-- Where an attempt's files lie. Unique to the attempt: a retry never writes over what another has written.
+create function tunebase.artifact_prefix(p_attempt_id uuid) returns text
+language sql stable set search_path = ''
+as $$
+  select project_id || '/' || job_id || '/' || number from public.attempts where id = p_attempt_id
+$$;

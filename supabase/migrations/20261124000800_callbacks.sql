@@ -1,0 +1,219 @@
+-- What a worker does to its attempt. The edge function has checked the signature; the fence is checked here.
+
+-- The first worker gets the attempt. A second is refused while the first's lease is fresh and takes over, with the
+-- next fence, when it is stale. The same worker asking again (its answer was lost) gets the same fence.
+create function tunebase.claim_attempt(
+  p_attempt_id uuid, p_worker_id text, p_runpod_job_id text, p_lease_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt public.attempts := tunebase.lock_attempt(p_attempt_id);
+  v_job public.jobs;
+begin
+  if v_attempt.id is null or v_attempt.state = 'ended' then
+    return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt has ended');
+  end if;
+  select * into strict v_job from public.jobs where id = v_attempt.job_id;
+  if tunebase.is_final(v_job.status) then
+    perform tunebase.end_attempt(p_attempt_id, 'cancelled');
+    return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the job is ' || v_job.status);
+  end if;
+  if v_attempt.state = 'running' and v_attempt.worker_id <> p_worker_id and v_attempt.lease_until > now() then
+    return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'another worker holds the attempt');
+  end if;
+
+  update public.attempts
+  set state = 'running', worker_id = p_worker_id,
+    -- The same worker again, before it has reported anything: its claim's answer was lost.
+    fence = case when state = 'running' and worker_id = p_worker_id and last_sequence = 0 then fence else fence + 1 end,
+    last_sequence = 0,
+    runpod_job_id = coalesce(runpod_job_id, p_runpod_job_id),
+    submitted_at = coalesce(submitted_at, now()),
+    started_at = coalesce(started_at, now()),
+    lease_until = now() + make_interval(secs => p_lease_seconds),
+    look_at = now() + make_interval(secs => p_lease_seconds)
+  where id = p_attempt_id
+  returning * into v_attempt;
+  if v_job.status = 'queued' then
+    update public.jobs
+    set status = 'running', stage = 'setup', due_at = null, started_at = coalesce(started_at, now())
+    where id = v_job.id;
+    perform tunebase.add_event(v_job.id, 'info', 'Fine-tuning job started.');
+  end if;
+  return jsonb_build_object(
+    'claimed', true, 'fence', v_attempt.fence,
+    'training_object', (select object from public.files where id = v_job.training_file),
+    'training_sha256', (select sha256 from public.files where id = v_job.training_file),
+    'validation_object', (select object from public.files where id = v_job.validation_file),
+    'validation_sha256', (select sha256 from public.files where id = v_job.validation_file)
+  );
+end $$;
+
+-- What the holder of an attempt is told; `stop` for everybody else. Call it with the attempt locked.
+create function tunebase.order_for(p_attempt public.attempts, p_worker_id text, p_fence integer) returns text
+language sql stable set search_path = ''
+as $$
+  select case
+    when p_attempt.id is null or p_attempt.state <> 'running' or p_attempt.fence <> p_fence
+      or p_attempt.worker_id <> p_worker_id then 'stop'
+    when tunebase.is_final(j.status) then 'cancel'
+    when j.pause_wanted then 'pause'
+    else 'continue'
+  end
+  from (select 1) one left join public.jobs j on j.id = p_attempt.job_id
+$$;
+
+-- Takes a report: the lease is extended, progress goes up and never down, metrics and log lines are added. A report
+-- of an old fence, an ended attempt or a sequence that was seen changes nothing but a counter.
+create function tunebase.report(p_attempt_id uuid, p_report jsonb, p_lease_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt public.attempts := tunebase.lock_attempt(p_attempt_id);
+  v_order text := tunebase.order_for(v_attempt, p_report ->> 'worker_id', (p_report ->> 'fence')::integer);
+  v_job public.jobs;
+  v_added integer;
+  v_last jsonb;
+begin
+  if v_order = 'stop' or (p_report ->> 'sequence')::integer <= v_attempt.last_sequence then
+    update public.attempts set stale_reports = stale_reports + 1 where id = p_attempt_id;
+    return jsonb_build_object('order', v_order);
+  end if;
+  update public.attempts
+  set last_sequence = (p_report ->> 'sequence')::integer, last_report_at = now(),
+    lease_until = now() + make_interval(secs => p_lease_seconds),
+    look_at = least(look_at, now() + make_interval(secs => p_lease_seconds))
+  where id = p_attempt_id;
+  perform tunebase.settle_cost(p_attempt_id);
+  if v_order = 'cancel' then
+    return jsonb_build_object('order', v_order);
+  end if;
+
+  v_last := p_report -> 'metrics' -> -1;
+  update public.jobs
+  set stage = p_report ->> 'stage',
+    -- 100 is for a job whose files have been verified.
+    progress = greatest(progress, least((p_report ->> 'progress')::real, 99)),
+    current_epoch = (p_report ->> 'current_epoch')::real,
+    total_epochs = coalesce((p_report ->> 'total_epochs')::real, total_epochs),
+    current_step = (p_report ->> 'current_step')::integer,
+    total_steps = coalesce((p_report ->> 'total_steps')::integer, total_steps),
+    trained_tokens = greatest(trained_tokens, (p_report ->> 'trained_tokens')::bigint),
+    tokens_per_second = coalesce((v_last ->> 'tokens_per_second')::real, tokens_per_second),
+    training_loss = coalesce((v_last ->> 'training_loss')::double precision, training_loss),
+    estimated_finish = now() + make_interval(secs => (p_report ->> 'seconds_left')::double precision)
+  where id = v_attempt.job_id
+  returning * into strict v_job;
+
+  insert into public.events (job_id, project_id, number, level, type, message)
+  select v_job.id, v_job.project_id, v_job.last_event + e.ordinality, e.value ->> 'level', 'message', e.value ->> 'message'
+  from jsonb_array_elements(p_report -> 'events') with ordinality e;
+  get diagnostics v_added = row_count;
+  update public.jobs set last_event = last_event + v_added where id = v_job.id returning * into strict v_job;
+
+  with written as (
+    insert into public.metrics as m (
+      job_id, step, project_id, attempt, epoch, training_loss, validation_loss, learning_rate, gradient_norm,
+      tokens_per_second, gpu_utilization, gpu_memory_gb
+    )
+    select v_job.id, r.step, v_job.project_id, v_attempt.number, r.epoch, r.training_loss, r.validation_loss,
+      r.learning_rate, r.gradient_norm, r.tokens_per_second, r.gpu_utilization, r.gpu_memory_gb
+    from (
+      -- One row a step, even if a report should hold two.
+      select distinct on (x.step) x.*
+      from jsonb_to_recordset(p_report -> 'metrics') as x (
+        step integer, epoch double precision, training_loss double precision, validation_loss double precision,
+        learning_rate double precision, gradient_norm double precision, tokens_per_second double precision,
+        gpu_utilization double precision, gpu_memory_gb double precision
+      )
+      order by x.step
+    ) r
+    -- A later attempt trains a step again and its figures count; the same attempt's repeat does not.
+    on conflict (job_id, step) do update
+    set attempt = excluded.attempt, epoch = excluded.epoch, training_loss = excluded.training_loss,
+      validation_loss = excluded.validation_loss, learning_rate = excluded.learning_rate,
+      gradient_norm = excluded.gradient_norm, tokens_per_second = excluded.tokens_per_second,
+      gpu_utilization = excluded.gpu_utilization, gpu_memory_gb = excluded.gpu_memory_gb, created_at = now()
+    where m.attempt < excluded.attempt
+    returning m.*
+  )
+  insert into public.events (job_id, project_id, number, level, type, message, data)
+  select w.job_id, w.project_id, v_job.last_event + row_number() over (order by w.step), 'info', 'metrics',
+    format('Step %s%s: training loss=%s', w.step, '/' || v_job.total_steps, round(w.training_loss::numeric, 4)),
+    to_jsonb(w) - 'job_id' - 'project_id' - 'created_at'
+      || jsonb_build_object('total_steps', v_job.total_steps, 'progress', v_job.progress)
+  from written w;
+  get diagnostics v_added = row_count;
+  update public.jobs set last_event = last_event + v_added where id = v_job.id;
+  return jsonb_build_object('order', v_order);
+end $$;
+
+-- What a worker may write: its order, and the prefix of its attempt.
+create function tunebase.attempt_order(p_attempt_id uuid, p_worker_id text, p_fence integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt public.attempts;
+begin
+  select * into v_attempt from public.attempts where id = p_attempt_id;
+  return jsonb_build_object(
+    'order', tunebase.order_for(v_attempt, p_worker_id, p_fence),
+    'prefix', tunebase.artifact_prefix(p_attempt_id)
+  );
+end $$;
+
+-- A file of the attempt was read back from Storage with this size and hash.
+create function tunebase.record_verified(p_attempt_id uuid, p_worker_id text, p_fence integer, p_file jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt public.attempts := tunebase.lock_attempt(p_attempt_id);
+  v_order text := tunebase.order_for(v_attempt, p_worker_id, p_fence);
+begin
+  if v_order <> 'stop' then
+    insert into tunebase.verified_files (attempt_id, path, bytes, sha256)
+    values (p_attempt_id, p_file ->> 'path', (p_file ->> 'bytes')::bigint, p_file ->> 'sha256')
+    on conflict (attempt_id, path) do update
+    set bytes = excluded.bytes, sha256 = excluded.sha256, verified_at = now();
+  end if;
+  return jsonb_build_object('order', v_order);
+end $$;
+
+-- The worker's last word. p_fault is the class of its error_code. Sent again, it answers as it did the first time.
+create function tunebase.finish(p_attempt_id uuid, p_finish jsonb, p_fault text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt public.attempts := tunebase.lock_attempt(p_attempt_id);
+  v_order text := tunebase.order_for(v_attempt, p_finish ->> 'worker_id', (p_finish ->> 'fence')::integer);
+  v_detail text;
+begin
+  if v_order = 'stop' then
+    update public.attempts set stale_reports = stale_reports + 1 where id = p_attempt_id;
+    return jsonb_build_object(
+      'accepted', v_attempt.id is not null and v_attempt.outcome = p_finish ->> 'outcome'
+        and v_attempt.fence = (p_finish ->> 'fence')::integer,
+      'detail', 'the attempt has ended, or another worker holds it'
+    );
+  end if;
+
+  case p_finish ->> 'outcome'
+    when 'succeeded' then
+      v_detail := tunebase.succeed(p_attempt_id, p_finish -> 'manifest');
+      return jsonb_build_object('accepted', v_detail is null, 'detail', v_detail);
+    when 'failed' then
+      perform tunebase.end_attempt(
+        p_attempt_id, 'failed', p_fault,
+        p_finish ->> 'error_code', p_finish ->> 'error_message', p_finish ->> 'hint'
+      );
+    else
+      if v_order = 'cancel' then
+        perform tunebase.end_attempt(p_attempt_id, 'cancelled');
+      else
+        -- Nobody here asked for it: RunPod did, because of its time limit or its console. /status says which.
+        update public.attempts set lease_until = now(), look_at = now() where id = p_attempt_id;
+      end if;
+  end case;
+  return jsonb_build_object('accepted', true, 'detail', null);
+end $$;

@@ -1,0 +1,146 @@
+"""Trains one LoRA adapter, from a specification to files: run as a process of its own by handler.py.
+
+    python train_lora.py SPEC.json
+
+SPEC: {"dataset": path, "validation": path or null, "output": directory, "hyperparameters": {…}}. What happens is told
+as JSON lines on the file descriptor TUNEBASE_EVENTS_FD (stdout without it); stdout and stderr are the log. It knows no
+secret and no address.
+
+The loss is our own: only positions whose next token is learned go through the vocabulary's projection, as one batch
+labels few of its tokens. Measured on 2 cores: two to three times as fast as projecting and scoring every position.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from tunebase_trainer.errors import TrainerError
+
+# Told before the slow imports, so that a watcher sees life.
+EVENTS = os.fdopen(int(os.environ.get("TUNEBASE_EVENTS_FD", "1")), "w", buffering=1)
+
+
+def tell(kind: str, **fields: Any) -> None:
+    """Writes one event. JSON has no NaN: a number that is not finite becomes null."""
+    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
+    EVENTS.write(json.dumps({"type": kind, **clean}, allow_nan=False) + "\n")
+
+
+def stage(name: str, progress: float) -> None:
+    tell("stage", stage=name, progress=progress)
+
+
+def info(message: str, level: str = "info") -> None:
+    tell("log", level=level, message=message)
+
+
+def main(spec_path: str) -> None:
+    spec = json.loads(Path(spec_path).read_text())
+    hyper: dict[str, Any] = spec["hyperparameters"]
+    output = Path(spec["output"])
+
+    # --- the base model's files and the rows, before anything heavy is loaded
+    stage("preparing", 3)
+    from tunebase_trainer import base_model
+
+    base = base_model.resolve(hyper["base_model"], hyper["base_revision"])
+    import torch
+    import transformers
+    from transformers import AutoTokenizer
+
+    from tunebase_trainer import dataset
+
+    tokenizer = AutoTokenizer.from_pretrained(base.path)
+    data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"])
+    if data.shortened:
+        info(f"{data.shortened} rows were longer than {hyper['max_length']} tokens: their oldest part was cut.", "warn")
+    if data.dropped:
+        info(f"{data.dropped} rows have nothing to learn from and are left out.", "warn")
+    validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"]) if spec["validation"] else None
+
+    # --- the model in NF4 with double quantisation, computing in bf16
+    stage("loading_model", 6)
+    from tunebase_trainer import model as models
+
+    on_gpu = torch.cuda.is_available()
+    if on_gpu and not torch.cuda.is_bf16_supported():
+        raise TrainerError("unsupported_gpu", "The GPU has no bf16.", "The operator must choose Ampere or newer.")
+    transformers.set_seed(hyper["seed"])
+    base_net = models.load_quantised(base.path)
+
+    # --- the adapter, and the values that follow from it
+    stage("configuring", 10)
+    net, trainable = models.add_lora(
+        base_net, rank=hyper["lora_rank"], alpha=hyper["lora_alpha"], dropout=hyper["lora_dropout"]
+    )
+    from tunebase_trainer import training
+
+    longest = max(len(row.input_ids) for row in data.rows)
+    micro_batch = training.micro_batch(hyper["batch_size"], longest, tokens=16_384 if on_gpu else 4_096)
+    steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
+    total_steps = steps_per_epoch * hyper["num_epochs"]
+    warmup = hyper["warmup_steps"] if hyper["warmup_steps"] is not None else min(100, math.ceil(total_steps * 0.05))
+    info(
+        f"{len(data.rows)} rows, {data.tokens} tokens, {data.learned_tokens} of them learned; {hyper['num_epochs']} epochs "
+        f"of {steps_per_epoch} steps with {hyper['batch_size']} rows (micro-batch {micro_batch}); "
+        f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps."
+    )
+
+    # --- train
+    stage("training", 10)
+    outcome = training.train(
+        net,
+        tokenizer,
+        data.rows,
+        validation.rows if validation else None,
+        hyper,
+        micro_batch=micro_batch,
+        warmup=warmup,
+        total_steps=total_steps,
+        on_gpu=on_gpu,
+        tell=tell,
+        scratch=output.parent / "trainer",
+    )
+
+    # --- save what plain PEFT loads
+    stage("saving", 93)
+    models.save(net, output, hyper["base_model"], base.revision)
+    tell(
+        "result",
+        base_model=hyper["base_model"],
+        base_revision=base.revision,
+        rows=len(data.rows),
+        steps=outcome.steps,
+        first_loss=outcome.first_loss,
+        last_loss=outcome.last_loss,
+        trained_tokens=outcome.trained_tokens,
+        trainable_parameters=trainable,
+        versions=models.versions(),
+    )
+
+
+if __name__ == "__main__":
+    started = time.monotonic()
+    try:
+        if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+            sys.exit(__doc__)
+        main(sys.argv[1])
+    except TrainerError as error:
+        tell("error", code=error.code, message=error.message, hint=error.hint)
+        sys.exit(3)
+    except Exception as error:
+        traceback.print_exc()
+        from tunebase_trainer.failures import explain
+
+        known = explain(error)
+        tell("error", code=known.code, message=known.message, hint=known.hint)
+        sys.exit(4)
+    finally:
+        print(f"train_lora.py ran for {time.monotonic() - started:.1f} s", file=sys.stderr)

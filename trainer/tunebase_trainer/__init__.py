@@ -1,0 +1,1 @@
+"""The RunPod worker behind Tunebase: LoRA fine-tuning of open models."""
