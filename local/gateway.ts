@@ -42,12 +42,10 @@ export function startGateway(
         headers,
         body: request.body,
         redirect: "manual",
-        signal: request.signal,
         client,
       });
       return new Response(answer.body, { status: answer.status, headers: answer.headers });
     } catch (error) {
-      if (request.signal.aborted) return new Response(null, { status: 499 });
       return Response.json({
         code: "WORKER_ERROR",
         message: `The function ${name} does not answer: ${error}`,

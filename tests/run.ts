@@ -1,0 +1,158 @@
+/**
+ * `task test`: everything that must hold. Checks and tests run beside each other where they can; the last line is
+ * `N passed, N failed`. `task check` runs the checks alone; `task test FILE…` some Deno tests alone.
+ */
+import postgres from "postgres";
+import { cache, root } from "../local/home.ts";
+import { install } from "../local/install.ts";
+import { migrate, prepareDatabase } from "../local/migrate.ts";
+import { join } from "../local/paths.ts";
+import { startPostgres } from "../local/postgres.ts";
+import { endLeftovers } from "../local/processes.ts";
+import { generated } from "../local/types.ts";
+import { rolePassword, templateName } from "./database.ts";
+
+interface Result {
+  passed: number;
+  failed: number;
+}
+
+const trainer = join(root, "trainer");
+const bin = (name: string) => join(trainer, ".venv/bin", name);
+const deno = Deno.execPath();
+const frozen = Deno.env.get("CI") ? ["--frozen"] : [];
+const total: Result = { passed: 0, failed: 0 };
+const only = Deno.args[0] === "check" ? "check" : Deno.args.length > 0 ? "files" : "all";
+const home = join(cache, "test");
+
+await install((line) => console.log(line));
+await Deno.mkdir(home, { recursive: true });
+await endLeftovers(home);
+const server = await startPostgres({ home, port: 0, password: rolePassword });
+try {
+  const template = await makeTemplate(server.url);
+  const env = { TUNEBASE_TEST_DB_URL: server.url, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
+  const denoTest = (name: string, files: string[], ...flags: string[]) =>
+    step(name, [deno, "test", "-A", ...frozen, "--no-check", ...flags, ...files], root, denoCount, env);
+  if (only === "files") {
+    await denoTest("deno test", Deno.args, "--sanitize-ops", "--sanitize-resources");
+  } else {
+    const checks = async () => {
+      await step("deno fmt", [deno, "fmt", "--check", "--quiet"]);
+      await step("deno lint", [deno, "lint", "--quiet"]);
+      await step("deno check", [deno, "check", "--quiet", ...frozen, "."]);
+      await step("generated files", null, root, () => currentFiles(template));
+    };
+    const python = async () => {
+      await step("ruff check", [bin("ruff"), "check", "--quiet", ".", "../examples"], trainer);
+      await step("ruff format", [bin("ruff"), "format", "--check", "--quiet", ".", "../examples"], trainer);
+      await step("mypy", [bin("mypy"), "."], trainer);
+    };
+    await Promise.all([checks(), python()]);
+    if (only === "all") {
+      const unit = await files("tests", "_test.ts");
+      await Promise.all([
+        denoTest("deno test", unit, "--sanitize-ops", "--sanitize-resources"),
+        step(
+          "pytest",
+          [bin("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+          trainer,
+          pytestCount,
+          {
+            TUNEBASE_MODEL_CACHE: join(cache, "models"),
+          },
+        ),
+      ]);
+      // Real training wants both cores, and its leases no busy machine.
+      await denoTest("end to end, with real training", await files("tests/e2e", "_test.ts"));
+    }
+  }
+} finally {
+  await server.stop();
+}
+console.log(`\n${total.passed} passed, ${total.failed} failed`);
+Deno.exit(total.failed === 0 ? 0 : 1);
+
+/** The database that every test's is a copy of. */
+async function makeTemplate(url: string): Promise<string> {
+  const admin = postgres(url, { max: 1, onnotice: () => {} });
+  try {
+    await admin.unsafe(`drop database if exists ${templateName} with (force)`);
+    await admin.unsafe(`create database ${templateName}`);
+    const address = new URL(url);
+    address.pathname = `/${templateName}`;
+    await prepareDatabase(address.href);
+    await migrate(address.href);
+    const sql = postgres(address.href, { max: 1, onnotice: () => {} });
+    await sql.unsafe(await Deno.readTextFile(join(root, "supabase/seed.sql")));
+    for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"]) {
+      await sql.unsafe(`alter role ${role} login password '${rolePassword}'`);
+    }
+    await sql.end();
+    return address.href;
+  } finally {
+    await admin.end();
+  }
+}
+
+/** Runs one step, shows its output if it failed, and counts. */
+async function step(
+  name: string,
+  command: string[] | null,
+  cwd = root,
+  count: (output: string, ok: boolean) => Result | Promise<Result> = (_, ok) => ({
+    passed: +ok,
+    failed: +!ok,
+  }),
+  env: Record<string, string> = {},
+): Promise<void> {
+  const begin = performance.now();
+  let output = "";
+  let ok = true;
+  if (command !== null) {
+    const [program = "", ...args] = command;
+    const done = await new Deno.Command(program, { args, cwd, env, stdin: "null" }).output();
+    const text = new TextDecoder();
+    output = text.decode(done.stdout) + text.decode(done.stderr);
+    ok = done.success;
+  }
+  const result = await count(output, ok);
+  if (!ok && result.failed === 0) result.failed = 1;
+  total.passed += result.passed;
+  total.failed += result.failed;
+  const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+  console.log(
+    `${
+      result.failed === 0 ? "ok    " : "FAILED"
+    } ${name}: ${result.passed} passed, ${result.failed} failed (${seconds} s)`,
+  );
+  if (result.failed > 0) console.log(output.slice(-20_000));
+}
+
+function denoCount(output: string): Result {
+  const match = /(\d+) passed.*?\| (\d+) failed/.exec(output.slice(-2000));
+  return { passed: Number(match?.[1] ?? 0), failed: Number(match?.[2] ?? 0) };
+}
+
+function pytestCount(output: string): Result {
+  const number = (word: string) => Number(new RegExp(`(\\d+) ${word}`).exec(output.slice(-500))?.[1] ?? 0);
+  return { passed: number("passed"), failed: number("failed") + number("errors?") };
+}
+
+async function currentFiles(template: string): Promise<Result> {
+  let failed = 0;
+  for (const { path, text } of await generated(template)) {
+    if (await Deno.readTextFile(join(root, path)).catch(() => "") === text) continue;
+    console.log(`${path} is stale. Run: npx -y deno@2.9.6 task types`);
+    failed += 1;
+  }
+  return { passed: +(failed === 0), failed };
+}
+
+async function files(directory: string, ending: string): Promise<string[]> {
+  const found: string[] = [];
+  for await (const entry of Deno.readDir(join(root, directory))) {
+    if (entry.isFile && entry.name.endsWith(ending)) found.push(join(root, directory, entry.name));
+  }
+  return found.sort();
+}
