@@ -32,10 +32,10 @@ const server = await startPostgres({ home, port: 0, password: rolePassword });
 try {
   const template = await makeTemplate(server.url);
   const env = { TUNEBASE_TEST_DB_URL: server.url, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
-  const denoTest = (name: string, files: string[], ...flags: string[]) =>
-    step(name, [deno, "test", "-A", ...frozen, "--no-check", ...flags, ...files], root, denoCount, env);
+  const denoTest = (name: string, files: string[]) =>
+    step(name, [deno, "test", "-A", ...frozen, "--no-check", ...files], root, denoCount, env);
   if (only === "files") {
-    await denoTest("deno test", Deno.args, "--sanitize-ops", "--sanitize-resources");
+    await denoTest("deno test", Deno.args);
   } else {
     const checks = async () => {
       await step("deno fmt", [deno, "fmt", "--check", "--quiet"]);
@@ -52,7 +52,7 @@ try {
     if (only === "all") {
       const unit = await files("tests", "_test.ts");
       await Promise.all([
-        denoTest("deno test", unit, "--sanitize-ops", "--sanitize-resources"),
+        denoTest("deno test", unit),
         step(
           "pytest",
           [bin("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider"],

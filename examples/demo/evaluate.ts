@@ -37,11 +37,12 @@ export async function prepareModel(model: string, log: (line: string) => void): 
 /** Base against tuned; see examples/evaluate.py. */
 export async function evaluate(
   paths: { base: string; adapter: string; heldout: string },
+  log: (line: string) => void,
   signal: AbortSignal,
 ): Promise<Evaluation> {
   const out = await Deno.makeTempFile({ suffix: ".json" });
   try {
-    const { success } = await new Deno.Command(python, {
+    const child = new Deno.Command(python, {
       args: [
         `${root}examples/evaluate.py`,
         ...["--base", paths.base, "--adapter", paths.adapter, "--heldout", paths.heldout, "--json", out],
@@ -52,11 +53,21 @@ export async function evaluate(
         HF_HUB_DISABLE_PROGRESS_BARS: "1",
         TQDM_DISABLE: "1",
       },
-      stdout: "inherit",
-      stderr: "inherit",
+      stdout: "null",
+      stderr: "piped",
       signal,
-    }).output();
-    if (!success) throw new Error("The comparison of base and tuned failed; its reason stands above.");
+    }).spawn();
+    // Its own lines begin with the time; what the libraries say is only of use when it fails.
+    let rest = "";
+    for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
+      for (const line of text.split("\n")) {
+        if (line.startsWith("[")) log(line);
+        else rest = `${rest}${line}\n`.slice(-3000);
+      }
+    }
+    if (!(await child.status).success) {
+      throw new Error(`The comparison of base and tuned failed:\n${rest.trim()}`);
+    }
     return Evaluation.parse(JSON.parse(await Deno.readTextFile(out)));
   } finally {
     await Deno.remove(out);

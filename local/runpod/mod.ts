@@ -211,7 +211,7 @@ export function createRunpod(
   }
   app.get("/job-take/:worker", async (c) => {
     const worker = c.req.param("worker");
-    const run = await poll(() => c.req.raw.signal.aborted ? undefined : queue.take(worker));
+    const run = await poll(() => queue.take(worker));
     return run === undefined ? c.body(null, 204) : c.json({ id: run.id, input: run.input });
   });
   app.get("/job-stop/:worker", async (c) => {

