@@ -8,6 +8,7 @@ export const Adapter = z.object({
   base_source: z.string(),
   base_revision: z.string().nullable(),
   total_bytes: z.number(),
+  manifest: z.object({ versions: z.record(z.string(), z.string()) }),
   files: z.array(z.object({ path: z.string(), bytes: z.number(), sha256: z.string(), url: z.url() })).min(1),
 });
 export type Adapter = z.infer<typeof Adapter>;

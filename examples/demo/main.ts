@@ -21,7 +21,10 @@ const screen: Screen = {
   line: (text) => console.log(live ? `\r\x1b[K${text}` : text),
   bar: (text) => Deno.stdout.writeSync(new TextEncoder().encode(`\r\x1b[K${text ?? ""}`)) && undefined,
 };
-const heading = (text: string) => screen.line(`\n${text}`);
+const heading = (text: string) => {
+  screen.line("");
+  screen.line(text);
+};
 
 try {
   const options = readOptions(Deno.args, examples);
@@ -117,11 +120,12 @@ async function demo(options: Options): Promise<boolean> {
     );
     const evaluation = await evaluate(
       { base, adapter: directory, heldout: options.heldout },
+      screen.line,
       stopping.signal,
     );
     const { rows: judged, base_exact, tuned_exact, base_loss, tuned_loss } = evaluation;
     record.heldout = { rows: judged, base_exact, tuned_exact, base_loss, tuned_loss };
-    record.versions = await versions(evaluation.versions);
+    record.versions = await versions({ ...adapter.manifest.versions, ...evaluation.versions });
     record.seconds.total = since(begin);
     printSummary(record, evaluation.samples, screen.line);
     return tunedIsBetter(record);
