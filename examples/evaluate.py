@@ -95,7 +95,12 @@ def main() -> None:
     def generate() -> list[str]:
         texts = [""] * len(rows)
         for batch in batches:
-            inputs = tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True, add_special_tokens=False)
+            inputs = tokenizer(
+                [prompts[i] for i in batch],
+                return_tensors="pt",
+                padding=True,
+                add_special_tokens=False,
+            )
             with torch.inference_mode():
                 out = model.generate(
                     **inputs,
@@ -121,11 +126,20 @@ def main() -> None:
         "base_loss": base_loss,
         "tuned_loss": tuned_loss,
         "samples": [
-            {"prompt": rows[i][-2]["content"], "expected": answers[i], "base": base_answers[i], "tuned": tuned_answers[i]}
+            {
+                "prompt": rows[i][-2]["content"],
+                "expected": answers[i],
+                "base": base_answers[i],
+                "tuned": tuned_answers[i],
+            }
             for i in range(min(options.samples, len(rows)))
         ],
         "seconds": round(time.monotonic() - started, 1),
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
+        "versions": {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+        },
     }
     options.json.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     say("done")

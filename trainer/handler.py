@@ -156,7 +156,8 @@ class Attempt:
         """Runs `work` until it is done, the server orders an end, or reporting has failed for good."""
         working: asyncio.Task[dict[str, Any]] = asyncio.create_task(work)
         try:
-            await asyncio.wait([working, self.status.ordered, reporting], return_when=asyncio.FIRST_COMPLETED)
+            waited: list[asyncio.Future[Any]] = [working, self.status.ordered, reporting]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
                 return working.result()
             if self.status.ordered.done():

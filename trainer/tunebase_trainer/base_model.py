@@ -117,7 +117,7 @@ def _packaged(package: str, revision: str | None) -> BaseModel:
 @contextmanager
 def _lock(target: Path) -> Iterator[None]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with open(target.parent / f".{target.name}.lock", "w") as file:
+    with (target.parent / f".{target.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -135,10 +135,10 @@ def _convert(gguf: Path, target: Path) -> None:
     loading = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        if tokenizer.eos_token != "<|im_end|>" or tokenizer.pad_token is None or tokenizer.chat_template is None:
+        if tokenizer.eos_token != "<|im_end|>" or tokenizer.pad_token is None or tokenizer.chat_template is None:  # noqa: S105 (a token, no secret)
             raise TrainerError(
                 "base_model_not_found",
-                f"{gguf.name} gives eos {tokenizer.eos_token!r}, pad {tokenizer.pad_token!r}: not what it was made with.",
+                f"{gguf.name} gives eos {tokenizer.eos_token!r}, pad {tokenizer.pad_token!r}: not its own.",
             )
         tokenizer.save_pretrained(loading)
         log.info("tokenizer after %.1f s", time.monotonic() - started)

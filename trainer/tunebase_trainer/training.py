@@ -78,7 +78,7 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
         return (loss, {}) if return_outputs else loss
 
 
-class Narrator(TrainerCallback):
+class Narrator(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
     """Tells each logged step, and stops on a loss or gradient that is not a number."""
 
     def __init__(self, trainer: LearnedTokens, total_steps: int, tell: Callable[..., None]) -> None:

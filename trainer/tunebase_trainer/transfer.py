@@ -79,8 +79,12 @@ async def upload(path: Path, target: UploadTarget, told: Callable[[int], None]) 
     """
     stop = threading.Event()
     loop = asyncio.get_running_loop()
+
+    def report(sent: int) -> None:
+        loop.call_soon_threadsafe(told, sent)
+
     try:
-        await asyncio.to_thread(_upload, path, target, lambda sent: loop.call_soon_threadsafe(told, sent), stop)
+        await asyncio.to_thread(_upload, path, target, report, stop)
     except asyncio.CancelledError:
         stop.set()
         raise
@@ -104,5 +108,5 @@ def _upload(path: Path, target: UploadTarget, told: Callable[[int], None], stop:
             "upload_failed",
             f"The adapter's file {target.path} could not be uploaded: "
             f"{f'Storage answered {status}' if status else 'Storage could not be reached'}.",
-            "The training itself went well. Create the job again; if it happens again, the operator must check Storage.",
+            "The training itself went well. Create the job again; if that fails too, the operator must check Storage.",
         ) from error

@@ -1,0 +1,110 @@
+"""Our loss is the plain one, only cheaper; and a run that goes wrong stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tunebase_trainer.dataset import parse, tokenise
+from tunebase_trainer.errors import TrainerError
+from tunebase_trainer.failures import explain
+from tunebase_trainer.training import collate, loss_of, micro_batch, train
+
+HYPER = {"num_epochs": 2, "learning_rate": 1e-3, "batch_size": 4, "weight_decay": 0.0, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def rows(tokenizer: Any) -> Any:
+    texts = [f'{{"prompt": "{"word " * n}", "completion": "answer {n} of {n * n}"}}' for n in range(1, 9)]
+    return [tokenise(parse(text), tokenizer, 512)[0] for text in texts]
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+
+
+def test_the_loss_equals_the_librarys_own(model: Any, rows: Any, tokenizer: Any) -> None:
+    batch = collate(rows[:4], tokenizer.pad_token_id)
+    plain = model(**batch).loss
+    assert loss_of(model, batch, None).item() == pytest.approx(plain.item(), rel=1e-3)
+
+
+def test_two_micro_batches_make_the_gradient_of_one_batch(model: Any, rows: Any, tokenizer: Any) -> None:
+    items = sum(label != -100 for row in rows[:4] for label in row.labels)
+
+    def gradient(*parts: Any) -> torch.Tensor:
+        model.zero_grad()
+        for part in parts:
+            loss_of(model, collate(part, tokenizer.pad_token_id), items).backward()  # type: ignore[no-untyped-call]
+        found: torch.Tensor = model.model.layers[0].mlp.down_proj.weight.grad.clone()
+        return found
+
+    torch.testing.assert_close(gradient(rows[:4]), gradient(rows[:2], rows[2:4]), rtol=1e-3, atol=1e-6)
+
+
+def test_a_micro_batch_divides_the_batch_and_keeps_to_its_tokens() -> None:
+    assert micro_batch(8, 100, 4096) == 8
+    assert micro_batch(8, 1000, 4096) == 4
+    assert micro_batch(7, 1000, 4096) == 1
+    assert micro_batch(8, 100_000, 4096) == 1
+
+
+def run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path, **changes: Any) -> tuple[Any, list[dict[str, Any]]]:
+    from tunebase_trainer.model import add_lora
+
+    told: list[dict[str, Any]] = []
+    net, trainable = add_lora(model, rank=4, alpha=8, dropout=0.0)
+    assert trainable == sum(p.numel() for p in net.parameters() if p.requires_grad)
+    outcome = train(
+        net,
+        tokenizer,
+        rows,
+        rows[:2],
+        {**HYPER, **changes},
+        micro_batch=2,
+        warmup=1,
+        total_steps=4,
+        on_gpu=False,
+        tell=lambda kind, **fields: told.append({"type": kind, **fields}),
+        scratch=tmp_path,
+    )
+    return outcome, told
+
+
+def test_every_step_is_told_with_bounded_progress_and_true_units(
+    model: Any, tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    from tunebase_trainer.protocol import Metric
+
+    outcome, told = run(model, tokenizer, rows, tmp_path)
+    assert [event["step"] for event in told] == [1, 2, 3, 4]
+    assert outcome.steps == 4
+    progress = [event["progress"] for event in told]
+    assert progress == sorted(progress) and progress[-1] == 92
+    assert outcome.trained_tokens == 2 * sum(len(row.input_ids) for row in rows)
+    for event in told:
+        Metric.model_validate({name: event[name] for name in Metric.model_fields})
+    assert outcome.last_loss < outcome.first_loss
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path) -> None:
+    with torch.no_grad():
+        model.model.norm.weight.fill_(float("nan"))
+    with pytest.raises(TrainerError) as caught:
+        run(model, tokenizer, rows, tmp_path)
+    assert caught.value.code == "non_finite_loss"
+    assert "at step 1" in caught.value.message
+
+
+def test_memory_and_disk_are_told_apart_from_what_nobody_expected() -> None:
+    assert explain(torch.OutOfMemoryError()).code == "out_of_memory"
+    assert explain(OSError(28, "No space left on device")).code == "disk_full"
+    unexpected = explain(KeyError("secret detail"))
+    assert unexpected.code == "internal_error"
+    assert "secret detail" not in unexpected.message
