@@ -15,4 +15,3 @@ for (const [name, schema] of Object.entries(schemas)) {
     for (const { valid, why, value } of mine) assertEquals(schema.safeParse(value).success, valid, why);
   });
 }
-

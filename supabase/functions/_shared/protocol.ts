@@ -121,6 +121,15 @@ export const ClaimRequest = z.strictObject({
   runpod_job_id: z.string().max(200).nullable(),
 });
 
+export const ArtifactFile = z.strictObject({ path: artifactPath, bytes: z.int().min(1), sha256 });
+export type ArtifactFile = z.infer<typeof ArtifactFile>;
+
+/** A file that can be fetched: `url` opens it for an hour. */
+const FetchedFile = z.strictObject({ ...ArtifactFile.shape, url: z.url() });
+
+/** The checkpoint to go on from: what the trainer itself saved after `step`, by an earlier attempt or holder. */
+export const Resume = z.strictObject({ step: z.int().min(1), files: z.array(FetchedFile).min(1).max(100) });
+
 /** `claimed: false`: another worker holds the attempt, or it has ended; stop, unpaid. */
 export const ClaimReply = z.discriminatedUnion("claimed", [
   z.strictObject({
@@ -134,6 +143,10 @@ export const ClaimReply = z.discriminatedUnion("claimed", [
     dataset_sha256: sha256,
     validation_url: z.url().nullable(),
     validation_sha256: sha256.nullable(),
+    /** null: begin at the beginning. */
+    resume: Resume.nullable(),
+    /** Save a checkpoint about this often. */
+    checkpoint_seconds: z.int().min(1),
   }),
   z.strictObject({ claimed: z.literal(false), reason: z.enum(["held", "ended"]), detail: z.string() }),
 ]);
@@ -159,6 +172,18 @@ export const LogEvent = z.strictObject({
 });
 
 /**
+ * A checkpoint whose files have been uploaded and verified, below `checkpoints/{step}/`: the adapter as it was after
+ * `step`, and what training needs to go on from there exactly.
+ */
+export const CheckpointReport = z.strictObject({
+  step: z.int().min(1),
+  epoch: finite.min(0),
+  training_loss: finite.nullable(),
+  validation_loss: finite.nullable(),
+  files: z.array(ArtifactFile).min(1).max(100),
+});
+
+/**
  * What happened since the last report. `sequence` counts 1, 2, 3 … within a fence: a report whose sequence was seen
  * changes nothing. `seconds_left` is the trainer's own estimate.
  */
@@ -176,18 +201,20 @@ export const ReportRequest = z.strictObject({
   seconds_left: finite.min(0).nullable(),
   metrics: z.array(Metric).max(500),
   events: z.array(LogEvent).max(100),
+  checkpoints: z.array(CheckpointReport).max(10).default([]),
 });
 export type ReportRequest = z.infer<typeof ReportRequest>;
-export const ReportReply = z.strictObject({ order: Order });
+/** `lease_until`: until when (Unix seconds) the attempt is this worker's; null when it is not. */
+export const ReportReply = z.strictObject({ order: Order, lease_until: z.int().nullable() });
 
-export const ArtifactFile = z.strictObject({ path: artifactPath, bytes: z.int().min(1), sha256 });
-export type ArtifactFile = z.infer<typeof ArtifactFile>;
-
-/** Asks where the adapter's files may be uploaded. */
+/**
+ * Asks where files may be uploaded. A worker asks for the adapter's early, and again each hour: should it not reach
+ * Tunebase at the end, it uploads all the same, `manifest.json` (a Manifest) last, and reconciliation finds it.
+ */
 export const UploadsRequest = z.strictObject({
   worker_id: workerId,
   fence: z.int().min(1),
-  files: z.array(ArtifactFile).min(1).max(100),
+  paths: z.array(artifactPath).min(1).max(100),
 });
 
 /**
@@ -249,6 +276,10 @@ export const FinishRequest = z.discriminatedUnion("outcome", [
     hint: z.string().max(2000),
   }),
   z.strictObject({ ...ended, outcome: z.literal("cancelled") }),
+  /** By order; what was trained is in the newest checkpoint. */
+  z.strictObject({ ...ended, outcome: z.literal("paused") }),
+  /** The platform takes the worker away, or its time is nearly over; another goes on from the newest checkpoint. */
+  z.strictObject({ ...ended, outcome: z.literal("preempted"), reason: z.string().min(1).max(500) }),
 ]);
 export type FinishRequest = z.infer<typeof FinishRequest>;
 
@@ -273,7 +304,11 @@ export const HandlerOutput = z.union([
     error_code: z.string(),
     hint: z.string(),
   }),
-  z.strictObject({ status: z.enum(["cancelled", "refused"]), job_id: z.uuid(), detail: z.string() }),
+  z.strictObject({
+    status: z.enum(["cancelled", "refused", "paused", "preempted"]),
+    job_id: z.uuid(),
+    detail: z.string(),
+  }),
 ]);
 
 /** What polling RunPod's /status shows while the handler works. */
