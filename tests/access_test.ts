@@ -111,7 +111,6 @@ Deno.test("each function's role calls its own functions and touches no table", a
         "public.jobs",
         "public.attempts",
         "tunebase.api_key_hashes",
-        "tunebase.outbox",
         "auth.users",
       ]
     ) {

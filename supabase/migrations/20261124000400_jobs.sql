@@ -46,6 +46,8 @@ create table public.jobs (
   tries integer not null default 0,
   max_tries integer not null default 1 check (max_tries between 1 and 20),
   spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
+  -- When 80 % of the cap were passed, and the owner was told.
+  budget_warned_at timestamptz,
   cost_usd numeric(12, 6) not null default 0,
 
   -- How it ended.
@@ -185,23 +187,6 @@ create table tunebase.verified_files (
   verified_at timestamptz not null default now(),
   primary key (attempt_id, path)
 );
-
--- What is owed to the world after a commit, written in the transaction that owes it.
-create table tunebase.outbox (
-  id uuid primary key default tunebase.uuid7(),
-  project_id uuid not null references public.projects on delete cascade,
-  job_id uuid not null references public.jobs on delete cascade,
-  topic text not null,
-  payload jsonb not null,
-  created_at timestamptz not null default now(),
-  next_at timestamptz not null default now(),
-  tries integer not null default 0,
-  delivered_at timestamptz,
-  dead_reason text
-);
-create index outbox_due on tunebase.outbox (next_at) where delivered_at is null and dead_reason is null;
-create index outbox_job on tunebase.outbox (job_id);
-create index outbox_project on tunebase.outbox (project_id);
 
 -- Which request made which job, so that the same request sent again makes none.
 create table tunebase.job_requests (

@@ -15,13 +15,6 @@ as $$
   select id, project_id, last_event, p_level, p_type, p_message, p_data from numbered
 $$;
 
-create function tunebase.owe(p_job_id uuid, p_topic text) returns void
-language sql set search_path = ''
-as $$
-  insert into tunebase.outbox (project_id, job_id, topic, payload)
-  select project_id, id, p_topic, jsonb_build_object('id', id, 'status', status) from public.jobs where id = p_job_id
-$$;
-
 -- Locks an attempt and its job; null when there is none.
 create function tunebase.lock_attempt(p_attempt_id uuid) returns public.attempts
 language plpgsql set search_path = ''
@@ -63,7 +56,6 @@ begin
   where id = p_job_id and not tunebase.is_final(status);
   if found then
     perform tunebase.add_event(p_job_id, 'error', concat_ws(' ', 'The job failed: ' || p_message, nullif(p_hint, '')));
-    perform tunebase.owe(p_job_id, 'fine_tuning.job.failed');
   end if;
 end $$;
 
@@ -100,7 +92,6 @@ begin
     update public.jobs set status = 'cancelled', finished_at = now(), due_at = null, estimated_finish = null
     where id = v_job.id;
     perform tunebase.add_event(v_job.id, 'warn', coalesce(p_message, 'The job was cancelled.'));
-    perform tunebase.owe(v_job.id, 'fine_tuning.job.cancelled');
   elsif p_fault = 'infrastructure' and v_job.tries + 1 < v_job.max_tries then
     update public.jobs
     set status = 'queued', stage = null, tries = tries + 1, estimated_finish = null,
@@ -164,7 +155,6 @@ begin
   where id = v_job.id;
   perform tunebase.add_event(v_job.id, 'info', format('New fine-tuned model created: %s', v_name));
   perform tunebase.add_event(v_job.id, 'info', 'The job has successfully completed.');
-  perform tunebase.owe(v_job.id, 'fine_tuning.job.succeeded');
   return null;
 end $$;
 

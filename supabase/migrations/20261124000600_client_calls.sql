@@ -19,7 +19,7 @@ begin
   return v_file.id;
 end $$;
 
--- Creates a job, queued, with its first event, its outbox row and the record of the request that made it. The same
+-- Creates a job, queued, with its first event and the record of the request that made it. The same
 -- request again (same key; or, without one, a retry that says so within ten minutes) answers with the first job.
 -- p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed, metadata, created_by}.
 create function tunebase.create_job(
@@ -70,7 +70,6 @@ begin
   values (v_id, v_project_id, p_idempotency_key, p_request_hash);
   perform tunebase.add_event(v_id, 'info', 'Created fine-tuning job.');
   perform tunebase.add_event(v_id, 'info', 'Files are valid; the job is queued for a GPU.');
-  perform tunebase.owe(v_id, 'fine_tuning.job.created');
   return tunebase.job_json(v_id);
 end $$;
 
@@ -133,7 +132,6 @@ begin
   where id = p_job_id;
   update public.attempts set look_at = now() where job_id = p_job_id and state <> 'ended';
   perform tunebase.add_event(p_job_id, 'info', 'The job was cancelled on request.');
-  perform tunebase.owe(p_job_id, 'fine_tuning.job.cancelled');
   return tunebase.job_json(p_job_id);
 end $$;
 

@@ -31,7 +31,6 @@ create policy everybody_reads on public.base_models for select to authenticated 
 
 alter table tunebase.api_key_hashes enable row level security;
 alter table tunebase.verified_files enable row level security;
-alter table tunebase.outbox enable row level security;
 alter table tunebase.job_requests enable row level security;
 
 revoke all on all tables in schema tunebase from public;
