@@ -44,8 +44,11 @@ Deno.test("a second worker is refused while the first's lease is fresh, and take
   assertEquals((await second.claim()).reason, "held");
   await sql`update public.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await second.claim()).fence, 2);
-  assertEquals(await worker.report(), { order: "stop" });
-  assertEquals(await second.report(), { order: "continue" });
+  assertEquals(await worker.report(), { order: "stop", lease_until: null });
+  const answer = await second.report();
+  assertEquals(answer.order, "continue");
+  const left = Number(answer.lease_until) - Date.now() / 1000;
+  assert(left > 50 && left <= 60, `the lease is ${left} s`);
 });
 
 Deno.test("many workers that claim at once: one gets it", async () => {
@@ -94,9 +97,8 @@ Deno.test("a report that is sent twice changes nothing the second time", async (
   const { job, worker } = await claimed();
   await worker.report({ metrics: [TestWorker.metric(1)], events: [{ level: "info", message: "once" }] });
   worker.sequence = 0;
-  assertEquals(await worker.report({ progress: 90, events: [{ level: "info", message: "once" }] }), {
-    order: "continue",
-  });
+  const again = await worker.report({ progress: 90, events: [{ level: "info", message: "once" }] });
+  assertEquals(again.order, "continue");
   assertEquals((await messages(job)).filter((message) => message === "once").length, 1);
   assertEquals(Reflect.get(await jobNow(job), "progress"), 20);
 });
@@ -248,13 +250,13 @@ Deno.test("infrastructure's failure is tried again while tries are left, the use
 Deno.test("a cancelled job orders its worker to end, and stays cancelled whatever the worker says", async () => {
   const { job, attempt, worker } = await claimed();
   await user.openai.fineTuning.jobs.cancel(job.id);
-  assertEquals(await worker.report({ progress: 70 }), { order: "cancel" });
+  assertEquals((await worker.report({ progress: 70 })).order, "cancel");
   assertEquals(Reflect.get(await jobNow(job), "progress"), 0);
   assertEquals((await worker.cancelled()).accepted, true);
   assertEquals((await attemptOf(tunebase, job)).outcome, "cancelled");
   assertEquals((await worker.fail("internal_error")).accepted, false);
   assertEquals((await jobNow(job)).status, "cancelled");
-  assertEquals(await worker.report(), { order: "stop" });
+  assertEquals((await worker.report()).order, "stop");
   const [{ stale_reports } = {}] =
     await sql`select stale_reports from public.attempts where id = ${attempt.id}`;
   assertEquals(stale_reports, 2);

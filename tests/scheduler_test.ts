@@ -24,7 +24,10 @@ async function running() {
   runpod.run = taken;
   const job = await createJob(user);
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const attempt = await attemptOf(tunebase, job);
+  // What becomes of a try is looked at here; that there are more of them, in retry_test.ts.
+  await sql`update public.jobs set max_tries = 1 where id = ${attempt.job_id}`;
+  const worker = new TestWorker(tunebase, attempt.id);
   await worker.claim();
   return { job, worker };
 }
@@ -103,6 +106,13 @@ Deno.test("a 429 is tried again later, as long as RunPod says, and does not coun
   runpod.run = taken;
   await sql`update public.jobs set due_at = now() where id = ${attempt.job_id}`;
   await tunebase.tick();
+  assertEquals(
+    (await attemptOf(tunebase, job)).number,
+    1,
+    "nobody calls this endpoint before RunPod lets us",
+  );
+  await sql`update tunebase.endpoints set blocked_until = now()`;
+  await tunebase.tick();
   assertEquals((await attemptOf(tunebase, job)).state, "submitted");
 });
 
@@ -146,7 +156,7 @@ Deno.test("an unclear /run that nobody claims fails at its deadline", async () =
 
 Deno.test("a scheduler that died between claim and submit leaves an attempt that is looked at again", async () => {
   const job = await createJob(user);
-  await sql`select tunebase.claim_dispatch('local', 60)`;
+  await sql`select tunebase.claim_dispatch('local', 60, 1)`;
   const attempt = await attemptOf(tunebase, job);
   assertEquals(attempt.state, "submitting");
   await sql`update public.attempts set lease_until = now() - interval '1 second', look_at = now() where id = ${attempt.id}`;
@@ -262,7 +272,10 @@ Deno.test("a run that hangs in progress without a word is given up and cancelled
   const { job } = await running();
   const attempt = await attemptOf(tunebase, job);
   runpod.status = says({ status: "IN_PROGRESS" });
-  await sql`update public.attempts set lease_until = now() - interval '11 minutes', look_at = now() where id = ${attempt.id}`;
+  await sql`
+    update public.attempts
+    set lease_until = now() - interval '1 hour', look_at = now(), silent_looks = ${tunebase.platform.settings.mostSilentLooks}
+    where id = ${attempt.id}`;
   await tunebase.tick();
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
   assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)));

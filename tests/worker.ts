@@ -110,7 +110,7 @@ export class TestWorker {
 
   /** Asks for a target and uploads the bytes there, resumably. */
   async upload(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-    const { targets } = await this.call("uploads", { ...this.holder, files: [TestWorker.file(path, bytes)] });
+    const { targets } = await this.call("uploads", { ...this.holder, paths: [path] });
     const [target] = targets as { endpoint: string; bucket: string; object: string; token: string }[];
     if (target === undefined) throw new Error("no target");
     const headers = { "tus-resumable": "1.0.0", "x-signature": target.token };
@@ -149,6 +149,37 @@ export class TestWorker {
 
   cancelled(): Promise<Answer> {
     return this.call("finish", { ...this.holder, outcome: "cancelled" });
+  }
+
+  paused(): Promise<Answer> {
+    return this.call("finish", { ...this.holder, outcome: "paused" });
+  }
+
+  preempted(): Promise<Answer> {
+    return this.call("finish", {
+      ...this.holder,
+      outcome: "preempted",
+      reason: "The machine was taken away.",
+    });
+  }
+
+  /** Uploads, verifies and reports a checkpoint of `step`, of one small file; returns the report's answer. */
+  async checkpoint(step: number, changes: Answer = {}): Promise<Answer> {
+    const bytes = new TextEncoder().encode(`state after step ${step}`);
+    const file = TestWorker.file(`checkpoints/${step}/trainer_state.json`, bytes);
+    await this.upload(file.path, bytes);
+    await this.verify(file);
+    const checkpoint = { step, epoch: step / 6, training_loss: 1, validation_loss: null, files: [file] };
+    return await this.report({ current_step: step, checkpoints: [checkpoint], ...changes });
+  }
+
+  /** Uploads and verifies a whole small adapter, and says that it succeeded; returns the finish's answer. */
+  async finishWhole(): Promise<Answer> {
+    const bytes = new TextEncoder().encode("weights");
+    const file = TestWorker.file("adapter_model.safetensors", bytes);
+    await this.upload(file.path, bytes);
+    await this.verify(file);
+    return await this.succeed([file]);
   }
 }
 

@@ -7,6 +7,9 @@ create table public.projects (
   slug text not null unique check (slug ~ '^[a-z0-9][a-z0-9-]{0,38}$'),
   -- How many attempts of this project may be alive at once.
   max_running integer not null default 4 check (max_running between 0 and 1000),
+  -- What may be spent in a calendar month (UTC), and the month in which 80 % of it were passed and told. null: no cap.
+  spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
+  budget_warned_month date,
   created_at timestamptz not null default now()
 );
 

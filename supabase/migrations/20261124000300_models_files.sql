@@ -17,10 +17,25 @@ create table public.base_models (
   -- RunPod's policy: how long a run may take, and how long it may wait for a worker.
   execution_timeout_seconds integer not null default 86400 check (execution_timeout_seconds between 5 and 604800),
   queue_timeout_seconds integer not null default 3600 check (queue_timeout_seconds between 10 and 86400),
+  -- About how fast it trains on that GPU: what a job may cost is reserved by it. null: not known, nothing is reserved.
+  tokens_per_second real check (tokens_per_second > 0),
   offered boolean not null default true,
   created_at timestamptz not null default now(),
   -- RunPod keeps a job seven days at the most.
   check (execution_timeout_seconds + queue_timeout_seconds <= 604800)
+);
+
+-- What a RunPod endpoint may be asked for, shared by every dispatcher. A row is made when an endpoint is first used.
+create table tunebase.endpoints (
+  endpoint_id text primary key,
+  -- Attempts that may be alive there at once; null: as many as RunPod takes.
+  max_running integer check (max_running >= 0),
+  -- /run calls a second; RunPod takes 1,000 in ten seconds. A token bucket of one second's calls.
+  run_per_second real not null default 100 check (run_per_second > 0),
+  calls_left real not null default 1,
+  counted_at timestamptz not null default now(),
+  -- After a 429 nobody calls before then.
+  blocked_until timestamptz
 );
 
 create table public.files (

@@ -36,19 +36,23 @@ create table public.jobs (
   -- The number of its newest event: 1, 2, 3 … without gaps, because taking one locks this row.
   last_event integer not null default 0,
 
-  -- When a queued job is to be dispatched next.
+  -- When a queued job is to be dispatched next; infinity while an attempt of it is out.
   due_at timestamptz,
+  -- Why it waits, as far as RunPod's /health says.
+  queue_reason text,
   queued_at timestamptz,
   started_at timestamptz,
   finished_at timestamptz,
   pause_wanted boolean not null default false,
-  -- Attempts that count as tries, and how many there may be. One, until a try can go on from a checkpoint.
+  -- Tries that failed through no fault of the user since the newest checkpoint, and how many there may be.
   tries integer not null default 0,
-  max_tries integer not null default 1 check (max_tries between 1 and 20),
+  max_tries integer not null default 3 check (max_tries between 1 and 20),
   spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
   -- When 80 % of the cap were passed, and the owner was told.
   budget_warned_at timestamptz,
   cost_usd numeric(12, 6) not null default 0,
+  -- What it is expected to cost, set aside from the project's cap while it has not ended.
+  reserved_usd numeric(12, 4) not null default 0 check (reserved_usd >= 0),
 
   -- How it ended.
   error_code text,
@@ -63,7 +67,9 @@ create table public.jobs (
   check ((status = 'succeeded') = (fine_tuned_model is not null))
 );
 create index jobs_project on public.jobs (project_id, id desc);
-create index jobs_due on public.jobs (due_at) where status = 'queued';
+-- The dispatcher hops from one project's and model's line to the next, and reads the head of each.
+create index jobs_queue on public.jobs (project_id, base_model, due_at) where status = 'queued' and due_at < 'infinity';
+create index jobs_open on public.jobs (project_id, id) where status in ('validating_files', 'queued', 'running', 'paused');
 create index jobs_training_file on public.jobs (training_file);
 create index jobs_validation_file on public.jobs (validation_file) where validation_file is not null;
 create index jobs_metadata on public.jobs using gin (metadata jsonb_path_ops);
@@ -94,7 +100,13 @@ create table public.attempts (
   last_sequence integer not null default 0,
   -- Callbacks that came too late or twice, and changed nothing.
   stale_reports integer not null default 0,
+  -- Nobody wants it any more (cancelled, paused before it began, over the cap): it is cancelled at RunPod until it ends.
+  cancel_wanted boolean not null default false,
+  cancel_wanted_at timestamptz,
   cancel_sent_at timestamptz,
+  -- Looks in a row at which RunPod said that it runs and nobody had heard of it. Looks and not time: an outage here
+  -- must not end runs that go on well.
+  silent_looks integer not null default 0,
   cost_usd numeric(12, 6) not null default 0,
   created_at timestamptz not null default now(),
   submitted_at timestamptz,
@@ -114,7 +126,9 @@ create table public.attempts (
 create unique index attempts_alive on public.attempts (job_id) where state <> 'ended';
 create index attempts_look_at on public.attempts (look_at) where state <> 'ended';
 create index attempts_project_alive on public.attempts (project_id) where state <> 'ended';
-create index attempts_project on public.attempts (project_id);
+create index attempts_endpoint_alive on public.attempts (endpoint_id) where state <> 'ended';
+-- What a project has spent in a month.
+create index attempts_project on public.attempts (project_id, started_at);
 
 create table public.events (
   id uuid not null unique default tunebase.uuid7(),
@@ -186,6 +200,26 @@ create table tunebase.verified_files (
   sha256 text not null check (sha256 ~ '^[0-9a-f]{64}$'),
   verified_at timestamptz not null default now(),
   primary key (attempt_id, path)
+);
+
+-- Objects in Storage that nobody needs any more. Removed by the scheduler, again and again until Storage has done it.
+create table tunebase.garbage (
+  bucket text not null,
+  object text not null,
+  next_at timestamptz not null default now(),
+  primary key (bucket, object)
+);
+create index garbage_next on tunebase.garbage (next_at);
+
+-- What the operator must look at, once for each kind and subject.
+create table tunebase.alerts (
+  kind text not null,
+  subject text not null,
+  message text not null,
+  times integer not null default 1,
+  first_at timestamptz not null default now(),
+  last_at timestamptz not null default now(),
+  primary key (kind, subject)
 );
 
 -- Which request made which job, so that the same request sent again makes none.

@@ -15,6 +15,14 @@ as $$
   select id, project_id, last_event, p_level, p_type, p_message, p_data from numbered
 $$;
 
+-- Tells the operator. The same again only counts.
+create function tunebase.alert(p_kind text, p_subject text, p_message text) returns void
+language sql set search_path = ''
+as $$
+  insert into tunebase.alerts as a (kind, subject, message) values (p_kind, p_subject, p_message)
+  on conflict (kind, subject) do update set message = excluded.message, times = a.times + 1, last_at = now()
+$$;
+
 -- Locks an attempt and its job; null when there is none.
 create function tunebase.lock_attempt(p_attempt_id uuid) returns public.attempts
 language plpgsql set search_path = ''
@@ -46,21 +54,69 @@ as $$
   where j.id = (select job_id from public.attempts where id = p_attempt_id);
 $$;
 
+-- Nobody wants this job's attempts any more: the scheduler cancels them at RunPod until they have ended.
+create function tunebase.unwant_attempts(p_job_id uuid) returns void
+language sql set search_path = ''
+as $$
+  update public.attempts
+  set cancel_wanted = true, cancel_wanted_at = coalesce(cancel_wanted_at, now()), look_at = now()
+  where job_id = p_job_id and state <> 'ended'
+$$;
+
 create function tunebase.fail_job(p_job_id uuid, p_code text, p_message text, p_hint text) returns void
 language plpgsql set search_path = ''
 as $$
 begin
   update public.jobs
-  set status = 'failed', finished_at = now(), due_at = null, estimated_finish = null,
-    error_code = p_code, error_message = p_message, error_hint = nullif(p_hint, '')
+  set status = 'failed', finished_at = now(), due_at = null, estimated_finish = null, queue_reason = null,
+    pause_wanted = false, error_code = p_code, error_message = p_message, error_hint = nullif(p_hint, '')
   where id = p_job_id and not tunebase.is_final(status);
   if found then
     perform tunebase.add_event(p_job_id, 'error', concat_ws(' ', 'The job failed: ' || p_message, nullif(p_hint, '')));
   end if;
 end $$;
 
--- Ends an attempt and moves its job on. `p_fault` says whose fault a failure is: infrastructure's is tried again
--- while tries are left, the user's and the operator's are not. A job that is final already stays as it is.
+create function tunebase.cancel_job_now(p_job_id uuid, p_level text, p_message text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  update public.jobs
+  set status = 'cancelled', finished_at = now(), due_at = null, estimated_finish = null, queue_reason = null,
+    pause_wanted = false
+  where id = p_job_id;
+  perform tunebase.add_event(p_job_id, p_level, p_message);
+end $$;
+
+-- A job waits for a person. What was trained is in its newest checkpoint.
+create function tunebase.pause_now(p_job_id uuid) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_step integer;
+begin
+  update public.jobs
+  set status = 'paused', stage = null, due_at = null, pause_wanted = false, estimated_finish = null, queue_reason = null
+  where id = p_job_id;
+  select max(step) into v_step from public.checkpoints where job_id = p_job_id;
+  perform tunebase.add_event(p_job_id, 'info', case
+    when v_step is null then 'The job is paused. It begins when it is resumed.'
+    else format('The job is paused. When it is resumed it goes on from step %s.', v_step)
+  end);
+end $$;
+
+-- A job waits for a GPU (again).
+create function tunebase.queue_now(p_job_id uuid, p_wait_seconds double precision) returns void
+language sql set search_path = ''
+as $$
+  update public.jobs
+  set status = 'queued', stage = null, estimated_finish = null, queue_reason = null, queued_at = now(),
+    due_at = now() + make_interval(secs => p_wait_seconds)
+  where id = p_job_id
+$$;
+
+-- Ends an attempt and moves its job on. `p_fault` says whose fault a failure is: infrastructure's is tried again, from
+-- the newest checkpoint, while tries are left; the user's and the operator's are not. A job that is final, or that
+-- waits for a person, stays as it is.
 create function tunebase.end_attempt(
   p_attempt_id uuid, p_outcome text,
   p_fault text default null, p_code text default null, p_message text default null, p_hint text default null
@@ -68,37 +124,51 @@ create function tunebase.end_attempt(
 language plpgsql set search_path = ''
 as $$
 declare
+  v_attempt public.attempts;
   v_job public.jobs;
+  v_wait double precision;
 begin
   update public.attempts
   set state = 'ended', outcome = p_outcome, ended_at = now(), look_at = null,
     error_code = p_code, error_message = p_message
-  where id = p_attempt_id and state <> 'ended';
+  where id = p_attempt_id and state <> 'ended'
+  returning * into v_attempt;
   if not found then
     return;
   end if;
   perform tunebase.settle_cost(p_attempt_id);
+  select * into strict v_job from public.jobs where id = v_attempt.job_id;
 
-  select j.* into v_job
-  from public.jobs j join public.attempts a on a.job_id = j.id
-  where a.id = p_attempt_id;
-  if tunebase.is_final(v_job.status) then
+  if tunebase.is_final(v_job.status) or v_job.status = 'paused' then
     return;
-  end if;
-
-  if p_outcome = 'not_started' then
-    return;
+  elsif v_attempt.cancel_wanted then
+    -- Paused before a worker had it, and resumed before it ended: now there is room for the next.
+    perform tunebase.queue_now(v_job.id, 0);
+  elsif p_outcome = 'not_started' then
+    perform tunebase.queue_now(v_job.id, 0);
+    update public.jobs set queued_at = v_job.queued_at where id = v_job.id;
   elsif p_outcome = 'cancelled' then
-    update public.jobs set status = 'cancelled', finished_at = now(), due_at = null, estimated_finish = null
-    where id = v_job.id;
-    perform tunebase.add_event(v_job.id, 'warn', coalesce(p_message, 'The job was cancelled.'));
+    perform tunebase.cancel_job_now(v_job.id, 'warn', coalesce(p_message, 'The job was cancelled.'));
+  elsif v_job.pause_wanted and (p_outcome = 'paused' or p_fault = 'infrastructure') then
+    perform tunebase.pause_now(v_job.id);
+  elsif p_outcome = 'paused' then
+    -- Resumed before the pause had come about.
+    perform tunebase.queue_now(v_job.id, 0);
+  elsif p_fault = 'infrastructure' and v_job.cost_usd >= v_job.spend_cap_usd then
+    perform tunebase.fail_job(
+      v_job.id, 'spend_cap', format('%s The job has reached its spend cap and is not tried again.', p_message),
+      'Its newest checkpoint is kept. Create the job again with a higher spend_cap_usd.'
+    );
   elsif p_fault = 'infrastructure' and v_job.tries + 1 < v_job.max_tries then
-    update public.jobs
-    set status = 'queued', stage = null, tries = tries + 1, estimated_finish = null,
-      due_at = now() + make_interval(secs => least(300, 5 * power(2, v_job.tries)))
-    where id = v_job.id;
+    v_wait := least(300, 5 * power(2, v_job.tries));
+    update public.jobs set tries = tries + 1 where id = v_job.id;
+    perform tunebase.queue_now(v_job.id, v_wait);
     perform tunebase.add_event(v_job.id, 'warn', format(
-      'Attempt %s ended early (%s). The job is queued again.', v_job.tries + 1, p_message
+      'Attempt %s ended early: %s The job is tried again in %s seconds, %s.', v_attempt.number, p_message, v_wait,
+      coalesce(
+        'from the checkpoint of step ' || (select max(step) from public.checkpoints where job_id = v_job.id),
+        'from the beginning'
+      )
     ));
   else
     update public.jobs set tries = tries + 1 where id = v_job.id;
@@ -151,7 +221,8 @@ begin
   );
   update public.jobs
   set status = 'succeeded', stage = 'completed', progress = 100, finished_at = now(), estimated_finish = null,
-    fine_tuned_model = v_name, trained_tokens = greatest(trained_tokens, (p_manifest ->> 'trained_tokens')::bigint)
+    due_at = null, queue_reason = null, pause_wanted = false, fine_tuned_model = v_name,
+    trained_tokens = greatest(trained_tokens, (p_manifest ->> 'trained_tokens')::bigint)
   where id = v_job.id;
   perform tunebase.add_event(v_job.id, 'info', format('New fine-tuned model created: %s', v_name));
   perform tunebase.add_event(v_job.id, 'info', 'The job has successfully completed.');

@@ -19,9 +19,36 @@ begin
   return v_file.id;
 end $$;
 
+-- What a job may cost, by the size of its file (about four bytes a token) and the model's speed; 0 when that is not
+-- known. Five minutes are for the start.
+create function tunebase.estimate_usd(p_base_model text, p_file_id uuid, p_epochs numeric) returns numeric
+language sql stable set search_path = ''
+as $$
+  select coalesce(round((
+    (f.bytes / 4.0 * p_epochs / m.tokens_per_second + 300) / 3600
+    * (m.gpu_config ->> 'cost_per_gpu_hour')::numeric * (m.gpu_config ->> 'num_gpus')::numeric
+  )::numeric, 4), 0)
+  from public.base_models m, public.files f
+  where m.id = p_base_model and f.id = p_file_id
+$$;
+
+-- What a project has spent this month (UTC), and what its jobs that have not ended may still cost.
+create function tunebase.project_spend(p_project_id uuid) returns numeric
+language sql stable set search_path = ''
+as $$
+  select coalesce((
+    select sum(cost_usd) from public.attempts
+    where project_id = p_project_id and started_at >= date_trunc('month', now() at time zone 'utc') at time zone 'utc'
+  ), 0) + coalesce((
+    select sum(greatest(reserved_usd - cost_usd, 0)) from public.jobs
+    where project_id = p_project_id and status in ('validating_files', 'queued', 'running', 'paused')
+  ), 0)
+$$;
+
 -- Creates a job, queued, with its first event and the record of the request that made it. The same
 -- request again (same key; or, without one, a retry that says so within ten minutes) answers with the first job.
--- p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed, metadata, created_by}.
+-- p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed, metadata, created_by,
+-- spend_cap_usd}. Refuses with spend_cap_reached what would pass the project's cap.
 create function tunebase.create_job(
   p_caller jsonb, p_job jsonb, p_request_hash text, p_idempotency_key text, p_is_retry boolean
 ) returns jsonb
@@ -33,6 +60,8 @@ declare
   v_request tunebase.job_requests;
   v_training_file uuid;
   v_validation_file uuid;
+  v_reserved numeric;
+  v_cap numeric;
 begin
   -- Two equal requests at once: the second waits here and then finds the first's row.
   perform pg_advisory_xact_lock(hashtextextended(
@@ -58,13 +87,26 @@ begin
     v_validation_file := tunebase.training_file(v_project_id, (p_job ->> 'validation_file')::uuid, 'validation_file');
   end if;
 
+  v_reserved := tunebase.estimate_usd(
+    p_job ->> 'base_model', v_training_file, (p_job -> 'plan' ->> 'num_epochs')::numeric
+  );
+  v_reserved := least(v_reserved, (p_job ->> 'spend_cap_usd')::numeric);
+  -- The project's row is locked only where there is a cap to keep: two jobs must not take the same room.
+  select spend_cap_usd into v_cap from public.projects where id = v_project_id and spend_cap_usd is not null for no key update;
+  if v_cap is not null and tunebase.project_spend(v_project_id) + v_reserved > v_cap then
+    perform tunebase.refuse('spend_cap_reached', jsonb_build_object(
+      'cap', v_cap, 'spent', tunebase.project_spend(v_project_id), 'reserved', v_reserved
+    ));
+  end if;
+
   insert into public.jobs (
     id, project_id, status, base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
-    metadata, created_by, due_at, queued_at, total_epochs
+    metadata, created_by, due_at, queued_at, total_epochs, spend_cap_usd, reserved_usd
   ) values (
     v_id, v_project_id, 'queued', p_job ->> 'base_model', v_training_file, v_validation_file,
     p_job -> 'hyperparameters', p_job -> 'plan', p_job ->> 'suffix', (p_job ->> 'seed')::integer,
-    coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by', now(), now(), (p_job -> 'plan' ->> 'num_epochs')::real
+    coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by', now(), now(), (p_job -> 'plan' ->> 'num_epochs')::real,
+    (p_job ->> 'spend_cap_usd')::numeric, v_reserved
   );
   insert into tunebase.job_requests (job_id, project_id, idempotency_key, request_hash)
   values (v_id, v_project_id, p_idempotency_key, p_request_hash);
@@ -128,10 +170,59 @@ begin
   if tunebase.is_final(v_job.status) then
     perform tunebase.refuse('job_is_final', jsonb_build_object('status', v_job.status));
   end if;
-  update public.jobs set status = 'cancelled', finished_at = now(), due_at = null, estimated_finish = null
-  where id = p_job_id;
-  update public.attempts set look_at = now() where job_id = p_job_id and state <> 'ended';
-  perform tunebase.add_event(p_job_id, 'info', 'The job was cancelled on request.');
+  perform tunebase.cancel_job_now(p_job_id, 'info', 'The job was cancelled on request.');
+  perform tunebase.unwant_attempts(p_job_id);
+  return tunebase.job_json(p_job_id);
+end $$;
+
+-- Pauses: at once while no worker has it; a worker is ordered to save a checkpoint and stop. Again, it changes nothing.
+create function tunebase.pause_job(p_caller jsonb, p_job_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  if not found then
+    perform tunebase.refuse('job_not_found');
+  elsif tunebase.is_final(v_job.status) then
+    perform tunebase.refuse('job_is_final', jsonb_build_object('status', v_job.status));
+  elsif v_job.status = 'running' and not v_job.pause_wanted then
+    update public.jobs set pause_wanted = true where id = p_job_id;
+    perform tunebase.add_event(p_job_id, 'info', 'A pause was asked for; the trainer saves a checkpoint and stops.');
+  elsif v_job.status in ('queued', 'validating_files') then
+    perform tunebase.pause_now(p_job_id);
+    perform tunebase.unwant_attempts(p_job_id);
+  end if;
+  return tunebase.job_json(p_job_id);
+end $$;
+
+-- Resumes a paused job, or takes a pause back that has not come about.
+create function tunebase.resume_job(p_caller jsonb, p_job_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
+  v_job public.jobs;
+begin
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  if not found then
+    perform tunebase.refuse('job_not_found');
+  elsif tunebase.is_final(v_job.status) then
+    perform tunebase.refuse('job_is_final', jsonb_build_object('status', v_job.status));
+  elsif v_job.status = 'paused' then
+    perform tunebase.queue_now(p_job_id, 0);
+    -- An attempt that was sent before the pause is on its way out; the next one waits for its end.
+    update public.jobs set due_at = 'infinity', tries = 0
+    where id = p_job_id and exists (select from public.attempts where job_id = p_job_id and state <> 'ended');
+    perform tunebase.add_event(p_job_id, 'info', 'The job was resumed; it is queued for a GPU.');
+  elsif v_job.pause_wanted then
+    update public.jobs set pause_wanted = false where id = p_job_id;
+    perform tunebase.add_event(p_job_id, 'info', 'The pause was taken back.');
+  else
+    perform tunebase.refuse('job_not_paused', jsonb_build_object('status', v_job.status));
+  end if;
   return tunebase.job_json(p_job_id);
 end $$;
 
@@ -174,8 +265,8 @@ begin
   return to_jsonb(v_adapter);
 end $$;
 
--- Takes a file away from its project; jobs that were trained on it keep its row. Returns the object to remove.
-create function tunebase.delete_file(p_caller jsonb, p_id uuid) returns text
+-- Takes a file away from its project; jobs that were trained on it keep its row. The scheduler removes the bytes.
+create function tunebase.delete_file(p_caller jsonb, p_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -195,5 +286,5 @@ begin
     perform tunebase.refuse('file_in_use');
   end if;
   update public.files set deleted_at = now() where id = p_id;
-  return v_file.object;
+  insert into tunebase.garbage (bucket, object) values ('datasets', v_file.object) on conflict do nothing;
 end $$;

@@ -1,7 +1,8 @@
 -- What a worker does to its attempt. The edge function has checked the signature; the fence is checked here.
 
 -- The first worker gets the attempt. A second is refused while the first's lease is fresh and takes over, with the
--- next fence, when it is stale. The same worker asking again (its answer was lost) gets the same fence.
+-- next fence, when it is stale. The same worker asking again (its answer was lost) gets the same fence. Whoever gets
+-- it goes on from the job's newest checkpoint.
 create function tunebase.claim_attempt(
   p_attempt_id uuid, p_worker_id text, p_runpod_job_id text, p_lease_seconds integer
 ) returns jsonb
@@ -10,17 +11,22 @@ as $$
 declare
   v_attempt public.attempts := tunebase.lock_attempt(p_attempt_id);
   v_job public.jobs;
+  v_checkpoint public.checkpoints;
 begin
   if v_attempt.id is null or v_attempt.state = 'ended' then
     return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt has ended');
   end if;
   select * into strict v_job from public.jobs where id = v_attempt.job_id;
-  if tunebase.is_final(v_job.status) then
-    perform tunebase.end_attempt(p_attempt_id, 'cancelled');
-    return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the job is ' || v_job.status);
-  end if;
   if v_attempt.state = 'running' and v_attempt.worker_id <> p_worker_id and v_attempt.lease_until > now() then
     return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'another worker holds the attempt');
+  end if;
+  -- Nobody wants it: it ends here, unpaid. A pause that was asked for is there without a GPU.
+  if v_attempt.cancel_wanted then
+    perform tunebase.end_attempt(p_attempt_id, 'cancelled');
+    return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt is not wanted any more');
+  elsif v_job.pause_wanted then
+    perform tunebase.end_attempt(p_attempt_id, 'paused');
+    return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the job is paused');
   end if;
 
   update public.attempts
@@ -37,16 +43,22 @@ begin
   returning * into v_attempt;
   if v_job.status = 'queued' then
     update public.jobs
-    set status = 'running', stage = 'setup', due_at = null, started_at = coalesce(started_at, now())
+    set status = 'running', stage = 'setup', due_at = null, queue_reason = null, started_at = coalesce(started_at, now())
     where id = v_job.id;
-    perform tunebase.add_event(v_job.id, 'info', 'Fine-tuning job started.');
+    perform tunebase.add_event(v_job.id, 'info', case
+      when v_job.started_at is null then 'Fine-tuning job started.' else format('Attempt %s started.', v_attempt.number)
+    end);
   end if;
+  select * into v_checkpoint from public.checkpoints where job_id = v_job.id order by step desc, id desc limit 1;
   return jsonb_build_object(
     'claimed', true, 'fence', v_attempt.fence,
     'training_object', (select object from public.files where id = v_job.training_file),
     'training_sha256', (select sha256 from public.files where id = v_job.training_file),
     'validation_object', (select object from public.files where id = v_job.validation_file),
-    'validation_sha256', (select sha256 from public.files where id = v_job.validation_file)
+    'validation_sha256', (select sha256 from public.files where id = v_job.validation_file),
+    'resume', case when v_checkpoint.id is not null then jsonb_build_object(
+      'step', v_checkpoint.step, 'files', v_checkpoint.files, 'prefix', tunebase.artifact_prefix(v_checkpoint.attempt_id)
+    ) end
   );
 end $$;
 
@@ -57,12 +69,56 @@ as $$
   select case
     when p_attempt.id is null or p_attempt.state <> 'running' or p_attempt.fence <> p_fence
       or p_attempt.worker_id <> p_worker_id then 'stop'
-    when tunebase.is_final(j.status) then 'cancel'
+    when p_attempt.cancel_wanted or tunebase.is_final(j.status) then 'cancel'
     when j.pause_wanted then 'pause'
     else 'continue'
   end
   from (select 1) one left join public.jobs j on j.id = p_attempt.job_id
 $$;
+
+-- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the others'
+-- files are garbage. A checkpoint is progress: the tries begin anew.
+create function tunebase.add_checkpoint(p_attempt public.attempts, p_checkpoint jsonb) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if exists (
+    select from jsonb_array_elements(p_checkpoint -> 'files') f
+    where not exists (
+      select from tunebase.verified_files v
+      where v.attempt_id = p_attempt.id and v.path = f ->> 'path'
+        and v.bytes = (f ->> 'bytes')::bigint and v.sha256 = f ->> 'sha256'
+    )
+  ) then
+    perform tunebase.add_event(p_attempt.job_id, 'warn', format(
+      'The checkpoint of step %s is not whole in Storage and was not kept.', p_checkpoint ->> 'step'
+    ));
+    return;
+  end if;
+  insert into public.checkpoints (job_id, project_id, attempt_id, step, metrics, files)
+  values (
+    p_attempt.job_id, p_attempt.project_id, p_attempt.id, (p_checkpoint ->> 'step')::integer,
+    jsonb_strip_nulls(p_checkpoint - 'files'), p_checkpoint -> 'files'
+  )
+  on conflict (job_id, step, attempt_id) do nothing;
+  if not found then
+    return;
+  end if;
+  update public.jobs set tries = 0 where id = p_attempt.job_id;
+  perform tunebase.add_event(
+    p_attempt.job_id, 'info', format('Checkpoint of step %s saved.', p_checkpoint ->> 'step')
+  );
+  with old as (
+    delete from public.checkpoints where id in (
+      select id from public.checkpoints where job_id = p_attempt.job_id order by step desc, id desc offset 3
+    )
+    returning attempt_id, files
+  )
+  insert into tunebase.garbage (bucket, object)
+  select 'adapters', tunebase.artifact_prefix(old.attempt_id) || '/' || (f ->> 'path')
+  from old, jsonb_array_elements(old.files) f
+  on conflict do nothing;
+end $$;
 
 -- Takes a report: the lease is extended, progress goes up and never down, metrics and log lines are added. A report
 -- of an old fence, an ended attempt or a sequence that was seen changes nothing but a counter.
@@ -75,19 +131,24 @@ declare
   v_job public.jobs;
   v_added integer;
   v_last jsonb;
+  v_reply jsonb;
 begin
   if v_order = 'stop' or (p_report ->> 'sequence')::integer <= v_attempt.last_sequence then
     update public.attempts set stale_reports = stale_reports + 1 where id = p_attempt_id;
-    return jsonb_build_object('order', v_order);
+    return jsonb_build_object('order', v_order, 'lease_until', case
+      when v_order <> 'stop' then floor(extract(epoch from v_attempt.lease_until))
+    end);
   end if;
   update public.attempts
   set last_sequence = (p_report ->> 'sequence')::integer, last_report_at = now(),
     lease_until = now() + make_interval(secs => p_lease_seconds),
-    look_at = least(look_at, now() + make_interval(secs => p_lease_seconds))
-  where id = p_attempt_id;
+    look_at = least(look_at, now() + make_interval(secs => p_lease_seconds)), silent_looks = 0
+  where id = p_attempt_id
+  returning * into v_attempt;
   perform tunebase.settle_cost(p_attempt_id);
+  v_reply := jsonb_build_object('order', v_order, 'lease_until', floor(extract(epoch from v_attempt.lease_until)));
   if v_order = 'cancel' then
-    return jsonb_build_object('order', v_order);
+    return v_reply;
   end if;
 
   v_last := p_report -> 'metrics' -> -1;
@@ -110,7 +171,9 @@ begin
   select v_job.id, v_job.project_id, v_job.last_event + e.ordinality, e.value ->> 'level', 'message', e.value ->> 'message'
   from jsonb_array_elements(p_report -> 'events') with ordinality e;
   get diagnostics v_added = row_count;
-  update public.jobs set last_event = last_event + v_added where id = v_job.id returning * into strict v_job;
+  if v_added > 0 then
+    update public.jobs set last_event = last_event + v_added where id = v_job.id returning * into strict v_job;
+  end if;
 
   with written as (
     insert into public.metrics as m (
@@ -145,8 +208,11 @@ begin
       || jsonb_build_object('total_steps', v_job.total_steps, 'progress', v_job.progress)
   from written w;
   get diagnostics v_added = row_count;
-  update public.jobs set last_event = last_event + v_added where id = v_job.id;
-  return jsonb_build_object('order', v_order);
+  if v_added > 0 then
+    update public.jobs set last_event = last_event + v_added where id = v_job.id;
+  end if;
+  perform tunebase.add_checkpoint(v_attempt, c) from jsonb_array_elements(p_report -> 'checkpoints') c;
+  return v_reply;
 end $$;
 
 -- What a worker may write: its order, and the prefix of its attempt.
@@ -206,6 +272,12 @@ begin
       perform tunebase.end_attempt(
         p_attempt_id, 'failed', p_fault,
         p_finish ->> 'error_code', p_finish ->> 'error_message', p_finish ->> 'hint'
+      );
+    when 'paused' then
+      perform tunebase.end_attempt(p_attempt_id, case when v_order = 'cancel' then 'cancelled' else 'paused' end);
+    when 'preempted' then
+      perform tunebase.end_attempt(
+        p_attempt_id, 'preempted', 'infrastructure', 'preempted', p_finish ->> 'reason', 'Create the job again.'
       );
     else
       if v_order = 'cancel' then

@@ -31,6 +31,9 @@ create policy everybody_reads on public.base_models for select to authenticated 
 
 alter table tunebase.api_key_hashes enable row level security;
 alter table tunebase.verified_files enable row level security;
+alter table tunebase.endpoints enable row level security;
+alter table tunebase.garbage enable row level security;
+alter table tunebase.alerts enable row level security;
 alter table tunebase.job_requests enable row level security;
 
 revoke all on all tables in schema tunebase from public;
@@ -52,6 +55,8 @@ grant execute on function
   tunebase.get_job(jsonb, uuid),
   tunebase.list_jobs(jsonb, uuid, integer, jsonb),
   tunebase.cancel_job(jsonb, uuid),
+  tunebase.pause_job(jsonb, uuid),
+  tunebase.resume_job(jsonb, uuid),
   tunebase.list_events(jsonb, uuid, uuid, integer),
   tunebase.get_adapter(jsonb, uuid)
 to tunebase_api;
@@ -62,16 +67,20 @@ grant execute on function
   tunebase.attempt_order(uuid, text, integer),
   tunebase.record_verified(uuid, text, integer, jsonb),
   tunebase.finish(uuid, jsonb, text),
-  tunebase.look_now(uuid)
+  tunebase.look_now(uuid, text)
 to tunebase_callback;
 
 grant execute on function
-  tunebase.claim_dispatch(text, integer),
+  tunebase.claim_dispatch(text, integer, integer),
   tunebase.dispatch_submitted(uuid, text),
-  tunebase.dispatch_not_started(uuid, text, integer),
+  tunebase.dispatch_not_started(uuid, text, double precision, boolean),
   tunebase.dispatch_refused(uuid, text),
   tunebase.dispatch_unknown(uuid, text),
   tunebase.due_attempts(integer),
   tunebase.cancel_sent(uuid),
-  tunebase.reconcile(uuid, jsonb, text)
+  tunebase.record_found(uuid, jsonb),
+  tunebase.reconcile(uuid, jsonb, text, integer),
+  tunebase.enforce_spend(),
+  tunebase.due_garbage(integer),
+  tunebase.garbage_removed(text, jsonb)
 to tunebase_scheduler;

@@ -123,6 +123,8 @@ export type Database = {
       "attempts": {
         Row: {
           "cancel_sent_at": string | null;
+          "cancel_wanted": boolean;
+          "cancel_wanted_at": string | null;
           "claim_deadline": string;
           "cost_usd": number;
           "created_at": string;
@@ -143,6 +145,7 @@ export type Database = {
           "outcome": string | null;
           "project_id": string;
           "runpod_job_id": string | null;
+          "silent_looks": number;
           "stale_reports": number;
           "started_at": string | null;
           "state": string;
@@ -153,6 +156,8 @@ export type Database = {
         ComputedFields: never;
         Insert: {
           "cancel_sent_at"?: string | null;
+          "cancel_wanted"?: boolean;
+          "cancel_wanted_at"?: string | null;
           "claim_deadline": string;
           "cost_usd"?: number;
           "created_at"?: string;
@@ -173,6 +178,7 @@ export type Database = {
           "outcome"?: string | null;
           "project_id": string;
           "runpod_job_id"?: string | null;
+          "silent_looks"?: number;
           "stale_reports"?: number;
           "started_at"?: string | null;
           "state": string;
@@ -182,6 +188,8 @@ export type Database = {
         };
         Update: {
           "cancel_sent_at"?: string | null;
+          "cancel_wanted"?: boolean;
+          "cancel_wanted_at"?: string | null;
           "claim_deadline"?: string;
           "cost_usd"?: number;
           "created_at"?: string;
@@ -202,6 +210,7 @@ export type Database = {
           "outcome"?: string | null;
           "project_id"?: string;
           "runpod_job_id"?: string | null;
+          "silent_looks"?: number;
           "stale_reports"?: number;
           "started_at"?: string | null;
           "state"?: string;
@@ -240,6 +249,7 @@ export type Database = {
           "queue_timeout_seconds": number;
           "revision": string | null;
           "source": string;
+          "tokens_per_second": number | null;
         };
         ComputedFields: never;
         Insert: {
@@ -255,6 +265,7 @@ export type Database = {
           "queue_timeout_seconds"?: number;
           "revision"?: string | null;
           "source": string;
+          "tokens_per_second"?: number | null;
         };
         Update: {
           "created_at"?: string;
@@ -269,6 +280,7 @@ export type Database = {
           "queue_timeout_seconds"?: number;
           "revision"?: string | null;
           "source"?: string;
+          "tokens_per_second"?: number | null;
         };
         Relationships: [];
       };
@@ -437,6 +449,7 @@ export type Database = {
       "jobs": {
         Row: {
           "base_model": string;
+          "budget_warned_at": string | null;
           "cost_usd": number;
           "created_at": string;
           "created_by": string;
@@ -459,7 +472,9 @@ export type Database = {
           "plan": NonNullable<Json>;
           "progress": number;
           "project_id": string;
+          "queue_reason": string | null;
           "queued_at": string | null;
+          "reserved_usd": number;
           "seed": number;
           "spend_cap_usd": number | null;
           "stage": string | null;
@@ -478,6 +493,7 @@ export type Database = {
         ComputedFields: never;
         Insert: {
           "base_model": string;
+          "budget_warned_at"?: string | null;
           "cost_usd"?: number;
           "created_at"?: string;
           "created_by": string;
@@ -500,7 +516,9 @@ export type Database = {
           "plan": NonNullable<Json>;
           "progress"?: number;
           "project_id": string;
+          "queue_reason"?: string | null;
           "queued_at"?: string | null;
+          "reserved_usd"?: number;
           "seed": number;
           "spend_cap_usd"?: number | null;
           "stage"?: string | null;
@@ -518,6 +536,7 @@ export type Database = {
         };
         Update: {
           "base_model"?: string;
+          "budget_warned_at"?: string | null;
           "cost_usd"?: number;
           "created_at"?: string;
           "created_by"?: string;
@@ -540,7 +559,9 @@ export type Database = {
           "plan"?: NonNullable<Json>;
           "progress"?: number;
           "project_id"?: string;
+          "queue_reason"?: string | null;
           "queued_at"?: string | null;
+          "reserved_usd"?: number;
           "seed"?: number;
           "spend_cap_usd"?: number | null;
           "stage"?: string | null;
@@ -683,26 +704,32 @@ export type Database = {
       };
       "projects": {
         Row: {
+          "budget_warned_month": string | null;
           "created_at": string;
           "id": string;
           "max_running": number;
           "name": string;
           "slug": string;
+          "spend_cap_usd": number | null;
         };
         ComputedFields: never;
         Insert: {
+          "budget_warned_month"?: string | null;
           "created_at"?: string;
           "id"?: string;
           "max_running"?: number;
           "name": string;
           "slug": string;
+          "spend_cap_usd"?: number | null;
         };
         Update: {
+          "budget_warned_month"?: string | null;
           "created_at"?: string;
           "id"?: string;
           "max_running"?: number;
           "name"?: string;
           "slug"?: string;
+          "spend_cap_usd"?: number | null;
         };
         Relationships: [];
       };

@@ -106,6 +106,18 @@ export const errorCodes = {
     () => "A job that has not ended uses it. Cancel the job, or wait for its end.",
   ),
   job_is_final: conflict("The job has ended", (d) => `The job is ${d.status} already, which is final.`),
+  job_not_paused: conflict(
+    "The job is not paused",
+    (d) => `The job is ${d.status}; only a paused job can be resumed.`,
+  ),
+  spend_cap_reached: {
+    status: 403,
+    kind: "permission_error",
+    title: "The project's spend cap is reached",
+    say: (d) =>
+      `The project has spent or set aside ${d.spent} USD this month, this job may cost ${d.reserved} USD, and the cap is ` +
+      `${d.cap} USD. Train on less, wait for the next month, or ask the project's owner to raise the cap.`,
+  },
   adapter_not_ready: conflict(
     "There is no adapter",
     (d) => `The job is ${d.status}; a job has an adapter once it has succeeded.`,

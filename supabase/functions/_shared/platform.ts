@@ -17,6 +17,10 @@ export interface Settings {
   runpodKey: string;
   runpodEndpoint: string;
   leaseSeconds: number;
+  /** How often a worker saves a checkpoint. */
+  checkpointSeconds: number;
+  /** Looks in a row (15 s apart) after which a run that RunPod shows but nobody hears of is given up. */
+  mostSilentLooks: number;
   maxUploadBytes: number;
 }
 
@@ -63,6 +67,8 @@ export function readSettings(env: Environment): Settings {
     runpodKey: env.get("RUNPOD_API_KEY") ?? "",
     runpodEndpoint: env.get("RUNPOD_ENDPOINT_ID") ?? "",
     leaseSeconds: whole(env, "TUNEBASE_LEASE_SECONDS", 60, 4, 3600),
+    checkpointSeconds: whole(env, "TUNEBASE_CHECKPOINT_SECONDS", 300, 1, 86_400),
+    mostSilentLooks: whole(env, "TUNEBASE_MOST_SILENT_LOOKS", 240, 1, 100_000),
     maxUploadBytes: whole(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
   };
 }

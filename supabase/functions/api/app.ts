@@ -5,7 +5,7 @@ import type { Platform } from "../_shared/platform.ts";
 import { serveErrors } from "../_shared/serving.ts";
 import { authenticate } from "./auth.ts";
 import type { ApiEnv } from "./context.ts";
-import { cancelJob } from "./routes/job_cancel.ts";
+import { cancelJob, pauseJob, resumeJob } from "./routes/job_move.ts";
 import { createFile } from "./routes/file_create.ts";
 import { createJob } from "./routes/job_create.ts";
 import { deleteFile } from "./routes/file_delete.ts";
@@ -72,6 +72,8 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.get("/fine_tuning/jobs", listJobs);
   app.get("/fine_tuning/jobs/:id", getJob);
   app.post("/fine_tuning/jobs/:id/cancel", cancelJob);
+  app.post("/fine_tuning/jobs/:id/pause", pauseJob);
+  app.post("/fine_tuning/jobs/:id/resume", resumeJob);
   app.get("/fine_tuning/jobs/:id/events", listEvents);
   app.get("/fine_tuning/jobs/:id/adapter", getAdapter);
 

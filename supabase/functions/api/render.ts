@@ -55,6 +55,10 @@ export function renderJob(row: JobRow) {
     tokens_per_second: row.tokens_per_second,
     training_loss: row.training_loss,
     cost_usd: row.cost_usd,
+    spend_cap_usd: row.spend_cap_usd,
+    reserved_usd: row.reserved_usd,
+    pause_wanted: row.pause_wanted,
+    queue_reason: row.queue_reason,
     error: row.error_code === null ? null : {
       code: row.error_code,
       message: row.error_message ?? row.error_code,

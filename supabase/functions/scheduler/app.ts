@@ -1,5 +1,6 @@
-/** What cron and nudges wake: dispatches what is due, and looks after what has gone quiet. */
+/** What cron and nudges wake: enforces caps, dispatches what is due, looks after what has gone quiet, sweeps. */
 import { Hono } from "hono";
+import { call } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { deriveSecret, sameSecret } from "../_shared/secrets.ts";
@@ -7,6 +8,7 @@ import { serveErrors } from "../_shared/serving.ts";
 import { dispatch } from "./dispatch.ts";
 import { reconcile } from "./reconcile.ts";
 import { Runpod } from "./runpod.ts";
+import { sweep } from "./sweep.ts";
 
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono {
@@ -21,9 +23,15 @@ export function createApp(platform: Platform): Hono {
         message: "Only the timer and Tunebase itself may call this.",
       }]);
     }
-    const dispatched = await dispatch(platform, runpod);
-    const looked = await reconcile(platform, runpod);
-    return c.json({ dispatched, looked });
+    // Caps first, so that nothing is paid for that must not be. Then side by side: a queue that drains, or a RunPod that
+    // hangs, holds nothing else up.
+    const overspent = await call<number>(platform.sql, "enforce_spend");
+    const [dispatched, looked, swept] = await Promise.all([
+      dispatch(platform, runpod),
+      reconcile(platform, runpod),
+      sweep(platform),
+    ]);
+    return c.json({ overspent, dispatched, looked, swept });
   });
   return app;
 }

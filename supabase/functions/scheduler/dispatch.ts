@@ -14,28 +14,50 @@ interface Claimed {
   validation_object: string | null;
 }
 
-/** A tick stays well inside the platform's time; what is left is due at the next. */
-const mostPerTick = 50;
+/** Calls of /run under way at once: at 150 ms each, as many as RunPod's rate lets through. */
+const mostAtOnce = 16;
 const submitLeaseSeconds = 60;
+/** A tick stays well inside the platform's time; what is left is due at the next. */
+const tickMs = 25_000;
 
-/** Dispatches until nothing is due; returns how many were claimed. */
+/** Dispatches until nothing is due, waiting where an endpoint's rate says so; returns how many were claimed. */
 export async function dispatch(platform: Platform, runpod: Runpod): Promise<number> {
-  for (let count = 0; count < mostPerTick; count++) {
-    const claimed = await call<Claimed | null>(
+  const until = Date.now() + tickMs;
+  const flying = new Set<Promise<void>>();
+  let count = 0;
+  while (Date.now() < until) {
+    const { claimed, wait_seconds } = await call<{ claimed: Claimed[]; wait_seconds: number | null }>(
       platform.sql,
       "claim_dispatch",
       platform.settings.runpodEndpoint,
       submitLeaseSeconds,
+      mostAtOnce - flying.size,
     );
-    if (claimed === null) return count;
-    await submit(platform, runpod, claimed);
+    for (const one of claimed) {
+      const sending: Promise<void> = submit(platform, runpod, one)
+        // What went wrong here is looked at when the attempt's lease is over.
+        .catch((error) => console.error(`attempt ${one.attempt.id}:`, error))
+        .finally(() => flying.delete(sending));
+      flying.add(sending);
+    }
+    count += claimed.length;
+    if (flying.size >= mostAtOnce) await Promise.race(flying);
+    else if (claimed.length > 0) continue;
+    else if (wait_seconds !== null) await pause(Math.min(wait_seconds * 1000 + 1, 1000));
+    else if (flying.size > 0) await Promise.race(flying);
+    else break;
   }
-  return mostPerTick;
+  await Promise.all(flying);
+  return count;
 }
 
 async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Claimed): Promise<void> {
   const { attempt } = claimed;
   const object = (name: string) => `${settings.supabaseUrl}/storage/v1/object/datasets/${name}`;
+  const [callback_secret, webhook] = await Promise.all([
+    callbackSecret(settings.masterKey, attempt.id),
+    webhookUrl(settings, attempt.id),
+  ]);
   const input = RunInput.parse({
     job_id: attempt.job_id,
     attempt: attempt.number,
@@ -44,9 +66,9 @@ async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Clai
     hyperparameters: claimed.plan,
     gpu_config: attempt.gpu_config,
     callback_url: callbackUrl(settings, attempt.id),
-    callback_secret: await callbackSecret(settings.masterKey, attempt.id),
+    callback_secret,
   });
-  const result = await runpod.run(attempt.endpoint_id, input, await webhookUrl(settings, attempt.id), {
+  const result = await runpod.run(attempt.endpoint_id, input, webhook, {
     executionTimeout: attempt.execution_timeout_seconds * 1000,
     ttl: attempt.ttl_seconds * 1000,
   });
@@ -54,7 +76,14 @@ async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Clai
     case "submitted":
       return await call(sql, "dispatch_submitted", attempt.id, result.id);
     case "not_started":
-      return await call(sql, "dispatch_not_started", attempt.id, result.reason, result.retrySeconds);
+      return await call(
+        sql,
+        "dispatch_not_started",
+        attempt.id,
+        result.reason,
+        result.retrySeconds,
+        result.blocked,
+      );
     case "refused":
       console.error(`attempt ${attempt.id}: ${result.reason}`);
       return await call(sql, "dispatch_refused", attempt.id, result.reason);
@@ -63,3 +92,5 @@ async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Clai
       return await call(sql, "dispatch_unknown", attempt.id, result.reason);
   }
 }
+
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -1,11 +1,18 @@
 /** RunPod's HTTP API, as far as we use it. Nothing here decides; it says what surely happened and what is unclear. */
+import { z } from "zod";
 import type { Settings } from "../_shared/platform.ts";
 import type { RunInput } from "../_shared/protocol.ts";
 
 /** What became of a /run. `unknown`: it may have started a paid run. */
 export type RunResult =
   | { kind: "submitted"; id: string }
-  | { kind: "not_started"; reason: string; retrySeconds: number }
+  | {
+    kind: "not_started";
+    reason: string;
+    retrySeconds: number;
+    /** RunPod asks everybody to wait, not only for this run. */
+    blocked: boolean;
+  }
   | { kind: "refused"; reason: string }
   | { kind: "unknown"; reason: string };
 
@@ -15,6 +22,22 @@ export interface Found {
   error: string | null;
   output: unknown;
 }
+
+const count = z.number().default(0);
+const Health = z.object({
+  jobs: z.object({ inQueue: count }),
+  workers: z.object({
+    idle: count,
+    initializing: count,
+    ready: count,
+    running: count,
+    throttled: count,
+    unhealthy: count,
+  }),
+});
+
+/** RunPod takes bodies of 10 MB. */
+const mostBytes = 10_000_000;
 
 export class Runpod {
   constructor(private readonly settings: Pick<Settings, "runpodUrl" | "runpodKey">) {}
@@ -26,14 +49,18 @@ export class Runpod {
     webhook: string,
     policy: { executionTimeout: number; ttl: number },
   ): Promise<RunResult> {
+    const body = JSON.stringify({ input, webhook, policy });
+    if (body.length > mostBytes) {
+      return { kind: "refused", reason: `The run's input has ${body.length} bytes; RunPod takes 10 MB.` };
+    }
     let response: Response;
     try {
-      response = await this.#call(endpoint, "run", { input, webhook, policy });
+      response = await this.#call(endpoint, "run", body);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       // Only a connection that was never made is sure not to have started anything.
       return /connection refused|dns error|failed to lookup/i.test(reason)
-        ? { kind: "not_started", reason: "RunPod cannot be reached", retrySeconds: 30 }
+        ? { kind: "not_started", reason: "RunPod cannot be reached", retrySeconds: 30, blocked: false }
         : { kind: "unknown", reason: `RunPod's answer did not come: ${reason}` };
     }
     const text = await response.text().catch(() => "");
@@ -42,15 +69,17 @@ export class Runpod {
       return {
         kind: "not_started",
         reason: "RunPod takes no more requests just now (429)",
+        // Jitter, so that the dispatchers do not come back all at once.
         retrySeconds: Math.ceil((after > 0 && after < 3600 ? after : 10) * (1 + Math.random() / 2)),
+        blocked: true,
       };
     }
     if (response.status >= 400 && response.status < 500) {
       return { kind: "refused", reason: `RunPod refused the run: ${response.status} ${text.slice(0, 300)}` };
     }
-    const body = parse(text);
-    return response.ok && typeof body.id === "string"
-      ? { kind: "submitted", id: body.id }
+    const { id } = parse(text);
+    return response.ok && typeof id === "string"
+      ? { kind: "submitted", id }
       : { kind: "unknown", reason: `RunPod answered ${response.status} without an id` };
   }
 
@@ -71,10 +100,28 @@ export class Runpod {
     }
   }
 
+  /** Why a run waits, by /health, in words that end a sentence; null when it does not say. */
+  async queueReason(endpoint: string): Promise<string | null> {
+    try {
+      const response = await this.#call(endpoint, "health");
+      const { workers, jobs } = Health.parse(await response.json());
+      if (workers.throttled > 0) return "GPUs of this kind are scarce just now";
+      if (workers.unhealthy > 0) return "the workers crash when they start";
+      if (workers.initializing > 0) return "a worker is starting";
+      if (workers.running > 0) return `the workers are busy; ${jobs.inQueue} runs wait`;
+      return workers.idle + workers.ready > 0
+        ? "a worker is about to take it"
+        : "the endpoint has no workers";
+    } catch (error) {
+      console.error(`/health of ${endpoint}:`, error);
+      return null;
+    }
+  }
+
   /** POST /cancel/{id}; false when RunPod did not take it. */
   async cancel(endpoint: string, id: string): Promise<boolean> {
     try {
-      const response = await this.#call(endpoint, `cancel/${encodeURIComponent(id)}`, {});
+      const response = await this.#call(endpoint, `cancel/${encodeURIComponent(id)}`, "{}");
       await response.body?.cancel();
       return response.ok || response.status === 404;
     } catch (error) {
@@ -83,11 +130,11 @@ export class Runpod {
     }
   }
 
-  #call(endpoint: string, path: string, body?: unknown): Promise<Response> {
+  #call(endpoint: string, path: string, body?: string): Promise<Response> {
     return fetch(`${this.settings.runpodUrl}/${encodeURIComponent(endpoint)}/${path}`, {
       method: body === undefined ? "GET" : "POST",
       headers: { authorization: `Bearer ${this.settings.runpodKey}`, "content-type": "application/json" },
-      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(body === undefined ? {} : { body }),
       signal: AbortSignal.timeout(20_000),
     });
   }

@@ -2,7 +2,7 @@
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import { Manifest } from "../../_shared/protocol.ts";
-import { unavailable } from "../../_shared/storage.ts";
+import { signFiles } from "../../_shared/storage.ts";
 import type { ApiContext } from "../context.ts";
 import { pathId, publicId } from "../ids.ts";
 
@@ -14,16 +14,8 @@ export async function getAdapter(c: ApiContext): Promise<Response> {
   const row = await call<Tables<"adapters">>(sql, "get_adapter", { json: c.get("caller") }, id);
   const manifest = Manifest.parse(row.manifest);
   const expiresAt = Math.floor(Date.now() / 1000) + urlSeconds;
-  const { data, error } = await supabase.storage.from("adapters").createSignedUrls(
-    manifest.files.map((file) => `${row.prefix}/${file.path}`),
-    urlSeconds,
-  );
-  if (error !== null) throw unavailable(`signing ${row.prefix}`, error);
-  const files = manifest.files.map((file, i) => {
-    const signed = data[i];
-    if (!signed?.signedUrl) throw unavailable(`signing ${row.prefix}/${file.path}`, signed?.error);
-    return { ...file, url: signed.signedUrl, expires_at: expiresAt };
-  });
+  const signed = await signFiles(supabase, "adapters", row.prefix, manifest.files, urlSeconds);
+  const files = signed.map((file) => ({ ...file, expires_at: expiresAt }));
   return c.json({
     object: "fine_tuning.job.adapter",
     job_id: publicId("job", id),

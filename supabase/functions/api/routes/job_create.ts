@@ -32,6 +32,7 @@ const Body = fields({
     (metadata) => Object.keys(metadata).length <= 16,
     "must have at most 16 keys",
   ).nullish(),
+  spend_cap_usd: z.number().gt(0, "must be above 0").max(1_000_000).nullish(),
   integrations: z.array(z.unknown()).refine((list) => list.length === 0, "is not offered; leave it out")
     .nullish(),
 });
@@ -73,6 +74,7 @@ export async function createJob(c: ApiContext): Promise<Response> {
         suffix: body.suffix ?? null,
         seed,
         metadata: body.metadata ?? {},
+        spend_cap_usd: body.spend_cap_usd ?? null,
         created_by: "user_id" in c.get("caller") ? "user" : "api_key",
       },
     },

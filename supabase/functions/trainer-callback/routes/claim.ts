@@ -1,8 +1,8 @@
 /** POST …/claim: a worker asks for the attempt before it spends GPU time; the answer brings fresh dataset URLs. */
 import type { z } from "zod";
 import { call } from "../../_shared/database.ts";
-import { type ClaimReply, ClaimRequest } from "../../_shared/protocol.ts";
-import { signedUrl } from "../../_shared/storage.ts";
+import { type ArtifactFile, type ClaimReply, ClaimRequest } from "../../_shared/protocol.ts";
+import { signedUrl, signFiles } from "../../_shared/storage.ts";
 import { check } from "../../_shared/validation.ts";
 import type { CallbackContext } from "../context.ts";
 
@@ -18,6 +18,7 @@ type Claimed =
     training_sha256: string;
     validation_object: string | null;
     validation_sha256: string | null;
+    resume: { step: number; prefix: string; files: ArtifactFile[] } | null;
   };
 
 export async function claim(c: CallbackContext): Promise<Response> {
@@ -42,6 +43,11 @@ export async function claim(c: CallbackContext): Promise<Response> {
     dataset_sha256: claimed.training_sha256,
     validation_url: claimed.validation_object === null ? null : await open(claimed.validation_object),
     validation_sha256: claimed.validation_sha256,
+    checkpoint_seconds: settings.checkpointSeconds,
+    resume: claimed.resume === null ? null : {
+      step: claimed.resume.step,
+      files: await signFiles(supabase, "adapters", claimed.resume.prefix, claimed.resume.files, urlSeconds),
+    },
   };
   return c.json(reply);
 }

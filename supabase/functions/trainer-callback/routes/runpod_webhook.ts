@@ -13,7 +13,12 @@ export async function runpodWebhook(c: CallbackContext): Promise<Response> {
   const { id = "", token = "" } = c.req.param();
   const expected = await deriveSecret(settings.masterKey, `runpod-webhook/${id}`);
   if (!await sameSecret(token, expected)) throw ApiError.of("invalid_signature");
-  await call<null>(sql, "look_now", id);
+  // The id is adopted: an unclear /run may have brought none. Nothing else in the body is believed.
+  const body: unknown = await c.req.json().catch(() => null);
+  const runpodId = body !== null && typeof body === "object" && "id" in body && typeof body.id === "string"
+    ? body.id.slice(0, 200)
+    : null;
+  await call<null>(sql, "look_now", id, runpodId);
   later(nudgeScheduler(settings));
   return c.json({ received: true });
 }

@@ -1,22 +1,22 @@
-/** POST …/uploads: signed, resumable upload targets for the adapter's files. The worker holds no key to Storage. */
+/** POST …/uploads: signed, resumable upload targets for an attempt's files. The worker holds no key to Storage. */
 import type { z } from "zod";
+import { incomingObject } from "../../_shared/artifacts.ts";
 import { call } from "../../_shared/database.ts";
 import { type UploadsReply, UploadsRequest } from "../../_shared/protocol.ts";
 import { unavailable } from "../../_shared/storage.ts";
 import { check } from "../../_shared/validation.ts";
-import type { CallbackContext } from "../context.ts";
-import { incomingObject, type Writer } from "../incoming.ts";
+import type { CallbackContext, Writer } from "../context.ts";
 
 /** Storage takes resumable uploads in chunks of exactly 6 MB. */
 const chunkBytes = 6 * 2 ** 20;
 
 export async function uploads(c: CallbackContext): Promise<Response> {
   const { sql, supabase, settings } = c.get("platform");
-  const { worker_id, fence, files } = check(UploadsRequest, c.get("body"));
+  const { worker_id, fence, paths } = check(UploadsRequest, c.get("body"));
   const writer = await call<Writer>(sql, "attempt_order", c.get("attemptId"), worker_id, fence);
   const reply: z.infer<typeof UploadsReply> = { order: writer.order, targets: [] };
   if (writer.order === "stop") return c.json(reply);
-  reply.targets = await Promise.all(files.map(async ({ path }) => {
+  reply.targets = await Promise.all(paths.map(async (path) => {
     const object = incomingObject(writer.prefix, fence, path);
     const { data, error } = await supabase.storage.from("adapters").createSignedUploadUrl(object, {
       upsert: true,

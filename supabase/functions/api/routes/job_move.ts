@@ -1,0 +1,22 @@
+/**
+ * POST /fine_tuning/jobs/{id}/cancel, /pause, /resume: what a client does to a job that exists. Cancelled at once, the
+ * GPU is told right after; a worker that is to pause saves a checkpoint first; resumed, it is queued again.
+ */
+import { nudgeScheduler } from "../../_shared/addresses.ts";
+import { call } from "../../_shared/database.ts";
+import type { ApiContext } from "../context.ts";
+import { pathId } from "../ids.ts";
+import { type JobRow, renderJob } from "../render.ts";
+
+const move = (name: "cancel_job" | "pause_job" | "resume_job") =>
+  async function moveJob(c: ApiContext): Promise<Response> {
+    const { sql, settings, later } = c.get("platform");
+    const id = pathId("job", c.req.param("id"), "job_not_found");
+    const row = await call<JobRow>(sql, name, { json: c.get("caller") }, id);
+    later(nudgeScheduler(settings));
+    return c.json(renderJob(row));
+  };
+
+export const cancelJob = move("cancel_job");
+export const pauseJob = move("pause_job");
+export const resumeJob = move("resume_job");

@@ -1,0 +1,17 @@
+/** Removes what nobody needs any more from Storage. What Storage does not remove now is tried again. */
+import { call } from "../_shared/database.ts";
+import type { Platform } from "../_shared/platform.ts";
+
+/** Removes up to `limit` objects; returns how many. */
+export async function sweep({ sql, supabase }: Platform, limit = 100): Promise<number> {
+  const due = await call<{ bucket: string; object: string }[]>(sql, "due_garbage", limit);
+  const buckets = Map.groupBy(due, ({ bucket }) => bucket);
+  for (const [bucket, items] of buckets) {
+    const objects = items.map(({ object }) => object);
+    const { error } = await supabase.storage.from(bucket).remove(objects);
+    if (error !== null) {
+      console.error(`could not remove ${objects.length} objects of ${bucket}:`, error.message);
+    } else await call(sql, "garbage_removed", bucket, { json: objects });
+  }
+  return due.length;
+}
