@@ -29,12 +29,26 @@ export function assertMatch(actual: string, pattern: RegExp, message?: string): 
   nodeAssert.match(actual, pattern, message);
 }
 
-/** Fails unless the promise rejects; returns what it rejected with. */
-export async function assertRejects(run: () => Promise<unknown>, message?: string): Promise<unknown> {
+/** Fails unless the promise rejects (with an error of this class, where one is named); returns what it rejected with. */
+export function assertRejects<E extends Error>(
+  run: () => Promise<unknown>,
+  ErrorClass: abstract new (...args: never[]) => E,
+  message?: string,
+): Promise<E>;
+export function assertRejects(run: () => Promise<unknown>, message?: string): Promise<unknown>;
+export async function assertRejects(
+  run: () => Promise<unknown>,
+  expected?: string | (abstract new (...args: never[]) => Error),
+  message?: string,
+): Promise<unknown> {
+  const said = typeof expected === "string" ? expected : message;
   try {
     await run();
   } catch (error) {
+    if (typeof expected === "function") {
+      nodeAssert.ok(error instanceof expected, said ?? `expected ${expected.name}, got ${error}`);
+    }
     return error;
   }
-  nodeAssert.fail(message ?? "expected a rejection");
+  nodeAssert.fail(said ?? "expected a rejection");
 }

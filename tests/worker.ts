@@ -13,10 +13,14 @@ export const rows = `${row}\n${row}\n`;
 
 export type Answer = Record<string, unknown>;
 
-/** A job of this user, created through the API. */
-export async function createJob(user: TestUser): Promise<OpenAI.FineTuning.FineTuningJob> {
+/** A job of this user, created through the API; `more` stands beside what every job needs. */
+export async function createJob(
+  user: TestUser,
+  more: { spend_cap_usd?: number } = {},
+): Promise<OpenAI.FineTuning.FineTuningJob> {
   const file = await user.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
-  return await user.openai.fineTuning.jobs.create({ model: "SmolLM2-135M-Instruct", training_file: file.id });
+  const body = { model: "SmolLM2-135M-Instruct", training_file: file.id, ...more };
+  return await user.openai.fineTuning.jobs.create(body);
 }
 
 /** The newest attempt's row. */
