@@ -12,6 +12,10 @@ export class ScriptedRunpod {
   run: () => Response = () => Response.json({ id: `run-${this.asked.length}`, status: "IN_QUEUE" });
   /** How /status answers. */
   status: () => Response = () => Response.json({ id: "run", status: "IN_QUEUE" });
+  /** How /health answers; by default as an endpoint that has scaled to nothing. */
+  health: () => Response = () => Response.json({ jobs: { inQueue: 1 }, workers: { idle: 0, running: 0 } });
+  /** How /cancel answers. */
+  cancel: () => Response = () => Response.json({ id: "run", status: "CANCELLED" });
 
   constructor(private readonly key: string) {}
 
@@ -32,7 +36,7 @@ export class ScriptedRunpod {
     const text = await request.text();
     this.asked.push({ method: request.method, path, body: text === "" ? null : JSON.parse(text) });
     if (path.endsWith("/run")) return this.run();
-    if (path.includes("/cancel/")) return Response.json({ id: path.split("/").at(-1), status: "CANCELLED" });
-    return this.status();
+    if (path.endsWith("/health")) return this.health();
+    return path.includes("/cancel/") ? this.cancel() : this.status();
   }
 }

@@ -57,9 +57,10 @@ export class Runpod {
     try {
       response = await this.#call(endpoint, "run", body);
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      // Deno before 2.2 says it in the message, later ones in the cause.
+      const reason = error instanceof Error ? `${error.message} ${error.cause ?? ""}`.trim() : String(error);
       // Only a connection that was never made is sure not to have started anything.
-      return /connection refused|dns error|failed to lookup/i.test(reason)
+      return /client error \(Connect\)/.test(reason)
         ? { kind: "not_started", reason: "RunPod cannot be reached", retrySeconds: 30, blocked: false }
         : { kind: "unknown", reason: `RunPod's answer did not come: ${reason}` };
     }
