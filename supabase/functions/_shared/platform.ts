@@ -21,7 +21,12 @@ export interface Settings {
   checkpointSeconds: number;
   /** Looks in a row (15 s apart) after which a run that RunPod shows but nobody hears of is given up. */
   mostSilentLooks: number;
+  /** What POST /files takes, and checks in the request. */
   maxUploadBytes: number;
+  /** What the other ways of uploading take. */
+  maxFileBytes: number;
+  /** How many bytes of a large file are checked between two times that the place is kept. */
+  checkSliceBytes: number;
 }
 
 export interface Platform {
@@ -69,6 +74,8 @@ export function readSettings(env: Environment): Settings {
     leaseSeconds: whole(env, "TUNEBASE_LEASE_SECONDS", 60, 4, 3600),
     checkpointSeconds: whole(env, "TUNEBASE_CHECKPOINT_SECONDS", 300, 1, 86_400),
     mostSilentLooks: whole(env, "TUNEBASE_MOST_SILENT_LOOKS", 240, 1, 100_000),
+    maxFileBytes: whole(env, "TUNEBASE_MAX_FILE_BYTES", 8 * 2 ** 30, 1024, 2 ** 40),
+    checkSliceBytes: whole(env, "TUNEBASE_CHECK_SLICE_BYTES", 24 * 2 ** 20, 1024, 2 ** 30),
     maxUploadBytes: whole(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
   };
 }

@@ -1,4 +1,4 @@
-/** What cron and nudges wake: enforces caps, dispatches what is due, looks after what has gone quiet, sweeps. */
+/** What cron and nudges wake: enforces caps, dispatches what is due, looks after what has gone quiet, checks files, sweeps. */
 import { Hono } from "hono";
 import { call } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
@@ -9,6 +9,7 @@ import { dispatch } from "./dispatch.ts";
 import { reconcile } from "./reconcile.ts";
 import { Runpod } from "./runpod.ts";
 import { sweep } from "./sweep.ts";
+import { validateFiles } from "./validate.ts";
 
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono {
@@ -26,12 +27,13 @@ export function createApp(platform: Platform): Hono {
     // Caps first, so that nothing is paid for that must not be. Then side by side: a queue that drains, or a RunPod that
     // hangs, holds nothing else up.
     const overspent = await call<number>(platform.sql, "enforce_spend");
-    const [dispatched, looked, swept] = await Promise.all([
+    const [dispatched, looked, swept, validated] = await Promise.all([
       dispatch(platform, runpod),
       reconcile(platform, runpod),
       sweep(platform),
+      validateFiles(platform),
     ]);
-    return c.json({ overspent, dispatched, looked, swept });
+    return c.json({ overspent, dispatched, looked, swept, validated });
   });
   return app;
 }

@@ -7,8 +7,6 @@ export interface ConversationFacts {
   learned: number;
   chars: number;
   learnedChars: number;
-  /** What of it is about tools, as a message names it; null for a plain conversation. */
-  tools: string | null;
 }
 
 const fields = new Set(["role", "content", "name", "weight"]);
@@ -22,7 +20,7 @@ export function checkConversation(
   tools: ReadonlySet<string> | null,
   tell: Tell,
 ): ConversationFacts {
-  const facts: ConversationFacts = { assistant: 0, learned: 0, chars: 0, learnedChars: 0, tools: null };
+  const facts: ConversationFacts = { assistant: 0, learned: 0, chars: 0, learnedChars: 0 };
   if (!Array.isArray(messages) || messages.length === 0) {
     tell("messages", "messages", "must be a list that is not empty", "Give at least one assistant message.");
     return facts;
@@ -39,11 +37,11 @@ export function checkConversation(
     }
     const { role } = message;
     if (!checkRole(role, i, tell)) continue;
-    let about = role === "tool" || role === "function" ? `a message of role ${shown(role)}` : null;
+    let tool = role === "tool" || role === "function";
     for (const key in message) {
       if (fields.has(key)) continue;
       if (toolFields.has(key)) {
-        if (message[key] !== null) about ??= key;
+        if (message[key] !== null) tool = true;
       } else if (!(answerFields.has(key) && isEmpty(message[key]))) {
         tell(
           "unknown_field",
@@ -54,11 +52,10 @@ export function checkConversation(
         break;
       }
     }
-    if (about !== null) facts.tools ??= about;
-    if (about === null) answers.turn(tell);
-    const calls = about !== null && checkToolMessage(message, i, tools, answers, tell);
-    const chars = contentLength(message.content, i, calls || about !== null && role !== "assistant", tell) +
-      (about === null ? 0 : calledChars(message));
+    if (!tool) answers.turn(tell);
+    const calls = tool && checkToolMessage(message, i, tools, answers, tell);
+    const chars = contentLength(message.content, i, calls || tool && role !== "assistant", tell) +
+      (tool ? calledChars(message) : 0);
     facts.chars += chars;
     if (message.name !== undefined && message.name !== null) checkName(message.name, i, tell);
     const { weight } = message;

@@ -10,7 +10,7 @@ export interface Recognised {
 
 const unpack = "Unpack it and upload the text inside.";
 const magic: [number[], string, string][] = [
-  [[0x1f, 0x8b], "is gzip inside gzip, or too large to be unpacked here", unpack],
+  [[0x1f, 0x8b], "is compressed with gzip", "Unpack it; only POST /files unpacks gzip by itself, once."],
   [[0x50, 0x4b, 3, 4], "is a zip archive (an .xlsx is one too)", "Unpack it, or export it as JSONL."],
   [
     [0x50, 0x41, 0x52, 0x31],

@@ -25,7 +25,12 @@ export function checkRow(row: unknown, reads: Reads, tell: Tell): RowFacts | nul
   return null;
 }
 
-function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): RowFacts {
+function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): RowFacts | null {
+  const about = reads.tool_calls ? null : toolsIn(row);
+  if (about !== null) {
+    tell("not_offered", null, `has ${about}; tool calls cannot be trained on yet`, "Leave these rows out.");
+    return null;
+  }
   const unknown = Object.keys(row).filter((key) => !chatFields.has(key) && !toolFields.has(key));
   if (unknown.length > 0) {
     tell(
@@ -35,25 +40,23 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): R
       "Known are messages, tools, parallel_tool_calls and metadata; leave the others out.",
     );
   }
-  const named = Object.keys(row).filter((key) => toolFields.has(key));
-  // Null is as good as not there, here and below: programs write it for what they do not use.
-  const tools = named.some((key) => row[key] !== null) ? checkRowTools(row, tell) : null;
-  const facts = checkConversation(row.messages, tools?.names ?? null, tell);
-  if ((tools !== null || facts.tools) && !reads.tool_calls) {
-    tell(
-      "not_offered",
-      null,
-      `has ${facts.tools ?? named.join(", ")}; tool calls cannot be trained on yet`,
-      "Leave these rows out.",
-    );
+  const tools = checkRowTools(row, tell);
+  const facts = checkConversation(row.messages, tools.names, tell);
+  return { format: "chat", ...facts, chars: facts.chars + tools.chars };
+}
+
+/** What of a row is about tools, as a message names it. Null is as good as not there: programs write it for what is unused. */
+function toolsIn({ messages, ...row }: Record<string, unknown>): string | null {
+  for (const key in row) if (toolFields.has(key) && row[key] !== null) return key;
+  if (!Array.isArray(messages)) return null;
+  for (const message of messages) {
+    if (!isObject(message)) continue;
+    const { role, tool_calls, function_call } = message;
+    if (role === "tool" || role === "function") return `a message of role "${role}"`;
+    if (tool_calls) return "tool_calls";
+    if (function_call) return "function_call";
   }
-  return {
-    format: "chat",
-    assistant: facts.assistant,
-    learned: facts.learned,
-    chars: facts.chars + (tools?.chars ?? 0),
-    learnedChars: facts.learnedChars,
-  };
+  return null;
 }
 
 function checkPromptRow(row: Record<string, unknown>, tell: Tell): RowFacts {

@@ -185,7 +185,12 @@ export class Validator implements Sink {
   #whole(): void {
     const counts = this.#counts;
     if (counts.rows === 0) {
-      this.#tell("no_rows", null, "has no rows", `Send one JSON object a line: ${formats}`);
+      this.#tell(
+        "no_rows",
+        null,
+        `has no rows (${this.offset} bytes)`,
+        `Send one JSON object a line: ${formats}`,
+      );
     } else if (counts.learnable === 0) {
       this.#tell(
         "nothing_to_learn",

@@ -1,11 +1,18 @@
-/** GET /files/{id}/content: the bytes as they were uploaded, streamed. */
+/** GET /files/{id}/content: the bytes as they are stored, streamed. */
+import { ApiError } from "../../_shared/errors.ts";
 import { signedUrl, unavailable } from "../../_shared/storage.ts";
 import type { ApiContext } from "../context.ts";
 import { fileRow } from "./file_get.ts";
 
 export async function getFileContent(c: ApiContext): Promise<Response> {
+  const { supabase } = c.get("platform");
   const file = await fileRow(c);
-  const stored = await fetch(await signedUrl(c.get("platform").supabase, "datasets", file.object, 60));
+  // A file of several parts has its object once they were joined; one that is not valid may have none.
+  if (file.status !== "processed") {
+    const { data: there } = await supabase.storage.from("datasets").exists(file.object);
+    if (!there) throw ApiError.of("file_not_ready", { status: file.status });
+  }
+  const stored = await fetch(await signedUrl(supabase, "datasets", file.object, 60));
   if (!stored.ok) {
     throw unavailable(`reading ${file.object}`, `${stored.status} ${await stored.text()}`);
   }
