@@ -18,6 +18,12 @@ export interface Settings {
   runpodEndpoint: string;
   leaseSeconds: number;
   maxUploadBytes: number;
+  /** E-mail goes out over HTTP in Resend's shape; without a key and a sender there is none. */
+  resendUrl: string;
+  resendKey: string | null;
+  emailFrom: string | null;
+  /** Where people look at a job: `{dashboardUrl}/jobs/{id}`; messages link there. */
+  dashboardUrl: string | null;
 }
 
 export interface Platform {
@@ -64,6 +70,10 @@ export function readSettings(env: Environment): Settings {
     runpodEndpoint: env.get("RUNPOD_ENDPOINT_ID") ?? "",
     leaseSeconds: whole(env, "TUNEBASE_LEASE_SECONDS", 60, 4, 3600),
     maxUploadBytes: whole(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
+    resendUrl: (env.get("RESEND_API_URL") ?? "https://api.resend.com").replace(/\/+$/, ""),
+    resendKey: env.get("RESEND_API_KEY") || null,
+    emailFrom: env.get("TUNEBASE_EMAIL_FROM") || null,
+    dashboardUrl: env.get("TUNEBASE_DASHBOARD_URL")?.replace(/\/+$/, "") || null,
   };
 }
 

@@ -1,7 +1,17 @@
 /** Public ids: a prefix and the row's UUID in hex, so that they can be turned back and still sort by time. */
 import { ApiError, type ErrorCode } from "../_shared/errors.ts";
 
-export const prefixes = { job: "ftjob-", file: "file-", event: "ftevent-", project: "proj_" } as const;
+export const prefixes = {
+  job: "ftjob-",
+  file: "file-",
+  event: "ftevent-",
+  project: "proj_",
+  webhookEndpoint: "whe_",
+  webhookDelivery: "whd_",
+  webhookEvent: "evt_",
+  notification: "ntf_",
+  notificationChannel: "nch_",
+} as const;
 export type IdKind = keyof typeof prefixes;
 
 /** `ftjob-0192…` of a UUID. */
