@@ -622,6 +622,30 @@ Deno.test("a slow receiver delays neither dispatch nor the other receivers", asy
   assertEquals(receiver.at(slow.path).length, 60);
 });
 
+Deno.test("a receiver that fails gets four at a time, and one that was never heard of comes first all the same", async () => {
+  const [failing, healthy] = [await withEndpoint(), await withEndpoint()];
+  await sql`insert into tunebase.failing_targets values (${uuid(failing.endpoint.id)}, now(), now())`;
+  for (let i = 0; i < 6; i++) await cancelledJob(failing.user);
+  await cancelledJob(healthy.user);
+  await sql`select tunebase.fan_out(100)`;
+  const claim = async (limit: number, busy = {}) => {
+    const [row] = await sql`select tunebase.claim_deliveries(${limit}, 48, ${
+      JSON.stringify(busy)
+    }::text::jsonb, 60) as claimed`;
+    const targets = row?.claimed.map((c: { target_id: string }) => c.target_id);
+    await sql`update public.webhook_deliveries set next_at = now(), leased_until = null where status = 'pending' and leased_until > now()`;
+    const of = (endpoint: { id: string }) => targets.filter((id: string) => id === uuid(endpoint.id)).length;
+    return [of(failing.endpoint), of(healthy.endpoint)];
+  };
+  await sql`delete from public.webhook_deliveries where status = 'pending'
+    and endpoint_id not in (${uuid(failing.endpoint.id)}, ${uuid(healthy.endpoint.id)})`;
+  assertEquals(await claim(96), [4, 1]);
+  assertEquals(await claim(2), [1, 1], "each receiver's oldest before anybody's second");
+  assertEquals(await claim(96, { [uuid(failing.endpoint.id)]: 3 }), [1, 1], "what is in flight counts");
+  receiver.answer = () => new Response("");
+  await settle();
+});
+
 Deno.test("1,000 deliveries to a receiver that answers in 200 ms are sent in 10 seconds", async () => {
   const { user, path, endpoint } = await withEndpoint();
   const job = await cancelledJob(user);
