@@ -163,7 +163,7 @@ declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
   v_job public.jobs;
 begin
-  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase.refuse('job_not_found');
   end if;
@@ -183,7 +183,7 @@ declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
   v_job public.jobs;
 begin
-  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase.refuse('job_not_found');
   elsif tunebase.is_final(v_job.status) then
@@ -206,7 +206,7 @@ declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
   v_job public.jobs;
 begin
-  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase.refuse('job_not_found');
   elsif tunebase.is_final(v_job.status) then

@@ -8,7 +8,7 @@ as $$
     select id from public.attempts
     where state <> 'ended' and look_at <= now()
     order by look_at limit p_limit
-    for update skip locked
+    for no key update skip locked
   ), looked as (
     update public.attempts a set look_at = now() + interval '30 seconds'
     from due where a.id = due.id
@@ -230,7 +230,7 @@ as $$
   with due as (
     select bucket, object from tunebase.garbage where next_at <= now()
     order by next_at limit p_limit
-    for update skip locked
+    for no key update skip locked
   ), taken as (
     update tunebase.garbage g set next_at = now() + interval '10 minutes'
     from due where g.bucket = due.bucket and g.object = due.object
