@@ -36,7 +36,11 @@ export class TestWorker {
   fence = 0;
   sequence = 0;
 
-  constructor(readonly tunebase: Tunebase, readonly attemptId: string, readonly id = "worker-1") {}
+  constructor(
+    readonly tunebase: Pick<Tunebase, "url" | "keys">,
+    readonly attemptId: string,
+    readonly id = "worker-1",
+  ) {}
 
   /** One signed call; returns the response. `secret` other than the attempt's is a forgery. */
   async send(name: string, body: Answer, secret?: string, id = crypto.randomUUID()): Promise<Response> {
