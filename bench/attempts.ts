@@ -27,7 +27,7 @@ export async function holdAttempts(stand: Stand, count: number): Promise<Held[]>
       const worker = new TestWorker(stack, id);
       const claim = await worker.claim();
       if (claim.claimed !== true) throw new Error(`not claimed: ${JSON.stringify(claim)}`);
-      const secret = (await callbackSecret(stack.keys.masterKey, id)).replace("whsec_", "");
+      const secret = callbackSecret(stack.keys.masterKey, id).replace("whsec_", "");
       return {
         id,
         fence: worker.fence,

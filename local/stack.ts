@@ -142,7 +142,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     });
     const cron = startCron(
       `${url}/functions/v1/scheduler/tick`,
-      await deriveSchedulerSecret(keys),
+      deriveSchedulerSecret(keys),
       options.cronSeconds ?? 2,
       (line) => log(line),
     );

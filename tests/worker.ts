@@ -45,7 +45,7 @@ export class TestWorker {
   /** One signed call; returns the response. `secret` other than the attempt's is a forgery. */
   async send(name: string, body: Answer, secret?: string, id = crypto.randomUUID()): Promise<Response> {
     const text = JSON.stringify(body);
-    const webhook = new Webhook(secret ?? await callbackSecret(this.tunebase.keys.masterKey, this.attemptId));
+    const webhook = new Webhook(secret ?? callbackSecret(this.tunebase.keys.masterKey, this.attemptId));
     const now = new Date();
     return await fetch(
       `${this.tunebase.url}/functions/v1/trainer-callback/attempts/${this.attemptId}/${name}`,
