@@ -1,12 +1,13 @@
 /** `task bench`: how fast, as ratios taken in one run. `docs/performance.md` says what each figure is. */
 import { install } from "../local/install.ts";
 import { callbacks } from "./callbacks.ts";
+import { callbacksFiveTrips } from "./callbacks_five_trips.ts";
 import { judge, keep, line, type Measured } from "./figures.ts";
 import { describeMachine } from "./machine.ts";
 
 type Bench = (log: (line: string) => void) => Promise<Measured[]>;
 
-const benches: Record<string, Bench> = { callbacks };
+const benches: Record<string, Bench> = { callbacks, callbacks_five_trips: callbacksFiveTrips };
 
 const help =
   `Measures speed, and writes .tunebase/bench.json. Takes about four minutes; wants the machine to itself.

@@ -51,8 +51,7 @@ export async function startStand(options: { cronSeconds: number }): Promise<Stan
       fileId: file.id,
       close: async () => {
         await stack.stop();
-        await removeIfThere(home);
-        await removeIfThere(postgres);
+        await removeIfThere(postgres); // the home stays until the next: its logs say what went wrong
       },
     };
   } catch (error) {
