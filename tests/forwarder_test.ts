@@ -184,6 +184,26 @@ Deno.test("a manifest in Storage whose file is damaged makes no success", async 
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
 });
 
+Deno.test("one id run twice: the end of the refused second worker is not the end of the first", async () => {
+  await clear();
+  const { job, worker, attempt } = await silent();
+  runpod.status = says({ status: "COMPLETED", output: { status: "refused", detail: "held" } });
+  const quiet = async (seconds: number) => {
+    await sql`
+      update public.attempts
+      set look_at = now(), started_at = now() - interval '10 minutes',
+        last_report_at = now() - ${seconds} * interval '1 second',
+        lease_until = now() - ${seconds - 60} * interval '1 second'
+      where id = ${attempt.id}`;
+    await tunebase.tick();
+  };
+  await quiet(70);
+  assertEquals((await jobNow(job)).status, "running");
+  assertEquals((await worker.report()).order, "continue");
+  await quiet(130);
+  assertEquals((await jobNow(job)).error?.code, "worker_lost", "the first was gone too");
+});
+
 Deno.test("an outage of ours does not end a run that goes on well", async () => {
   await clear();
   const { job, worker, attempt, look } = await silent();

@@ -148,6 +148,14 @@ begin
     return '{}';
   end if;
 
+  -- RunPod ran one id twice: this is the end of the second worker, which was refused, and perhaps not of the first. It
+  -- gets one more lease's time to be heard again.
+  if v_output ->> 'status' = 'refused' and v_attempt.state = 'running'
+    and v_attempt.lease_until + (v_attempt.lease_until - coalesce(v_attempt.last_report_at, v_attempt.started_at)) > now() then
+    update public.attempts set look_at = now() + interval '5 seconds' where id = p_attempt_id;
+    return '{}';
+  end if;
+
   if v_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE') then
     -- The finish got lost, the files did not. Not one condition with `and`: SQL may evaluate both sides.
     if jsonb_typeof(p_found #> '{manifest,files}') = 'array' then

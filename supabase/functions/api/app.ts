@@ -13,6 +13,9 @@ import { getAdapter } from "./routes/job_adapter.ts";
 import { getFile } from "./routes/file_get.ts";
 import { getFileContent } from "./routes/file_content.ts";
 import { getJob } from "./routes/job_get.ts";
+import { EventHub } from "./event_hub.ts";
+import { getMetrics } from "./routes/job_metrics.ts";
+import { listCheckpoints } from "./routes/job_checkpoints.ts";
 import { health } from "./routes/health.ts";
 import { listEvents } from "./routes/job_events.ts";
 import { listFiles } from "./routes/file_list.ts";
@@ -34,6 +37,7 @@ const stainless = [
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>().basePath("/api");
+  const hub = new EventHub(platform.sql);
   serveErrors(app);
   app.use(
     "*",
@@ -44,6 +48,7 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
         "authorization",
         "content-type",
         "idempotency-key",
+        "last-event-id",
         "openai-organization",
         "openai-project",
         ...stainless.map((name) => `x-stainless-${name}`),
@@ -53,6 +58,7 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   );
   app.use("*", async function providePlatform(c, next) {
     c.set("platform", platform);
+    c.set("hub", hub);
     await next();
   });
   app.get("/health", health);
@@ -75,6 +81,8 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.post("/fine_tuning/jobs/:id/pause", pauseJob);
   app.post("/fine_tuning/jobs/:id/resume", resumeJob);
   app.get("/fine_tuning/jobs/:id/events", listEvents);
+  app.get("/fine_tuning/jobs/:id/metrics", getMetrics);
+  app.get("/fine_tuning/jobs/:id/checkpoints", listCheckpoints);
   app.get("/fine_tuning/jobs/:id/adapter", getAdapter);
 
   app.get("/models", listModels);

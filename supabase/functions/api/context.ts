@@ -1,6 +1,7 @@
 /** What every route of the API can reach. */
 import type { Context } from "hono";
 import type { Platform } from "../_shared/platform.ts";
+import type { EventHub } from "./event_hub.ts";
 
 /**
  * Who calls, as SQL takes it: an API key by its hash, or a user (with the project that they named). The credentials'
@@ -9,6 +10,6 @@ import type { Platform } from "../_shared/platform.ts";
 export type Caller = { key_hash: string } | { user_id: string; project_id: string | null };
 
 export interface ApiEnv {
-  Variables: { platform: Platform; caller: Caller };
+  Variables: { platform: Platform; hub: EventHub; caller: Caller };
 }
 export type ApiContext = Context<ApiEnv>;

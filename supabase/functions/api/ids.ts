@@ -1,7 +1,13 @@
 /** Public ids: a prefix and the row's UUID in hex, so that they can be turned back and still sort by time. */
 import { ApiError, type ErrorCode } from "../_shared/errors.ts";
 
-export const prefixes = { job: "ftjob-", file: "file-", event: "ftevent-", project: "proj_" } as const;
+export const prefixes = {
+  job: "ftjob-",
+  file: "file-",
+  event: "ftevent-",
+  checkpoint: "ftckpt-",
+  project: "proj_",
+} as const;
 export type IdKind = keyof typeof prefixes;
 
 /** `ftjob-0192…` of a UUID. */

@@ -1,4 +1,5 @@
 /** Rows of the database as the objects of OpenAI's API; what ours have beyond it stands beside. */
+import { z } from "zod";
 import type { Tables } from "../_shared/database.types.ts";
 import { publicId } from "./ids.ts";
 
@@ -81,6 +82,31 @@ export function renderEvent(row: Tables<"events">) {
     number: row.number,
   };
 }
+
+/** A checkpoint with its job's base model, as SQL hands it out. */
+export type CheckpointRow = Tables<"checkpoints"> & { model: string };
+
+/** A fine_tuning.job.checkpoint object. */
+export function renderCheckpoint(row: CheckpointRow) {
+  const metrics = CheckpointMetrics.parse(row.metrics);
+  return {
+    id: publicId("checkpoint", row.id),
+    object: "fine_tuning.job.checkpoint" as const,
+    created_at: seconds(row.created_at),
+    fine_tuning_job_id: publicId("job", row.job_id),
+    fine_tuned_model_checkpoint: `ft:${row.model}:${publicId("job", row.job_id)}:ckpt-step-${row.step}`,
+    step_number: row.step,
+    metrics: {
+      step: row.step,
+      ...(metrics.training_loss === undefined ? {} : { train_loss: metrics.training_loss }),
+      ...(metrics.validation_loss === undefined ? {} : { valid_loss: metrics.validation_loss }),
+    },
+  };
+}
+const CheckpointMetrics = z.object({
+  training_loss: z.number().optional(),
+  validation_loss: z.number().optional(),
+});
 
 /** A model object, with what a person needs to choose one. */
 export function renderModel(row: Tables<"base_models">) {
