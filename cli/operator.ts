@@ -21,7 +21,7 @@ switch (command) {
   case "scheduler-secret": {
     const masterKey = Deno.env.get("TUNEBASE_MASTER_KEY");
     if (!masterKey) fail("TUNEBASE_MASTER_KEY is not set.");
-    console.log(await deriveSecret(masterKey, "scheduler"));
+    console.log(deriveSecret(masterKey, "scheduler"));
     break;
   }
   case "api-key": {

@@ -12,11 +12,14 @@ export interface EdgeFunction {
   stop(): Promise<void>;
 }
 
-/** Starts `supabase/functions/<name>/index.ts` and waits until it answers. Its output goes to `logFile`. */
+/**
+ * Starts `supabase/functions/<name>/index.ts` (or `script`) and waits until it answers. Its output goes to `logFile`.
+ */
 export async function startFunction(
   name: string,
   env: Record<string, string>,
   logFile: string,
+  script = join(root, "supabase/functions", name, "index.ts"),
 ): Promise<EdgeFunction> {
   const port = freePort(0, "");
   let stopped = false;
@@ -33,7 +36,7 @@ export async function startFunction(
         "--allow-env",
         "--quiet",
         `--config=${join(root, "deno.json")}`,
-        join(root, "supabase/functions", name, "index.ts"),
+        script,
       ],
       cwd: root,
       clearEnv: true,

@@ -25,6 +25,8 @@ export interface Stack {
   cron: Cron;
   /** The process ids of RunPod's workers. */
   workers(): number[];
+  /** The environment that the functions were started with. */
+  functionEnv: Record<string, string>;
   stop(): Promise<void>;
 }
 
@@ -38,6 +40,8 @@ export interface StackOptions {
   /** More environment for the worker. */
   workerEnv?: Record<string, string>;
   worker?: Partial<RunpodOptions["worker"]>;
+  /** Another RunPod under `/runpod/v2`, with the key of `loadKeys(home)`; no worker is started then. */
+  runpod?: { fetch(request: Request): Response | Promise<Response> };
   cronSeconds?: number;
 }
 
@@ -117,19 +121,20 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const gateway = startGateway(port, [
       { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
       { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
-      { prefix: "/runpod", handle: (request) => runpod.fetch(request) },
+      { prefix: "/runpod", handle: (request) => (options.runpod ?? runpod).fetch(request) },
     ], (name) => ports.get(name));
     started.push(gateway, runpod);
 
-    const env = callbackEnvironment(url, database.url, keys);
+    const env = {
+      ...marked(home),
+      ...denoEnvironment(),
+      ...callbackEnvironment(url, database.url, keys),
+      ...options.functionEnv,
+    };
     await timed("functions api, trainer-callback and scheduler are up", async () => {
       const functions = await Promise.all(
         ["api", "trainer-callback", "scheduler"].map((name) =>
-          startFunction(
-            name,
-            { ...marked(home), ...denoEnvironment(), ...env, ...options.functionEnv },
-            join(home, `logs/${name}.log`),
-          )
+          startFunction(name, env, join(home, `logs/${name}.log`))
         ),
       );
       for (const { name, port } of functions) ports.set(name, port);
@@ -137,12 +142,22 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     });
     const cron = startCron(
       `${url}/functions/v1/scheduler/tick`,
-      await deriveSchedulerSecret(keys),
+      deriveSchedulerSecret(keys),
       options.cronSeconds ?? 2,
       (line) => log(line),
     );
     started.push(cron);
-    return { home, url, dbUrl: database.url, keys, sql, cron, workers: runpod.workers, stop };
+    return {
+      home,
+      url,
+      dbUrl: database.url,
+      keys,
+      sql,
+      cron,
+      workers: runpod.workers,
+      functionEnv: env,
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;

@@ -19,7 +19,7 @@ export function createApp(platform: Platform): Hono {
   const deliverer = new Deliverer(platform);
   app.post("/tick", async function tick(c) {
     const given = (c.req.header("authorization") ?? "").replace(/^Bearer /, "");
-    if (!await sameSecret(given, await deriveSecret(platform.settings.masterKey, "scheduler"))) {
+    if (!await sameSecret(given, deriveSecret(platform.settings.masterKey, "scheduler"))) {
       throw new ApiError("invalid_token", [{
         param: null,
         message: "Only the timer and Tunebase itself may call this.",
