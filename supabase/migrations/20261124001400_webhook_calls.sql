@@ -1,6 +1,6 @@
 -- What clients do with webhook endpoints and their deliveries. Every function takes the caller and checks for itself.
 
--- An endpoint as the API shows it; null when the project has none of this id.
+-- An endpoint's row; refuses when the project has none of this id.
 create function tunebase.endpoint_json(p_project_id uuid, p_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$

@@ -57,14 +57,14 @@ export function webhookHeaders(
 }
 
 /** An event's body for a test, with the members that a real one has. */
-export function sampleEvent(type: EventType, eventId: string, project: string): string {
+export function sampleEvent(type: EventType, eventId: string): string {
   const data = type === "webhook_endpoint.disabled"
     ? { id: `whe_${"0".repeat(32)}`, name: "An endpoint", reason: "this is a test" }
     : {
       id: `ftjob-${"0".repeat(32)}`,
       status: sampleStatus[type] ?? "running",
       model: "a-base-model",
-      fine_tuned_model: type === "fine_tuning.job.succeeded" ? `ft:a-base-model:${project}::test` : null,
+      fine_tuned_model: type === "fine_tuning.job.succeeded" ? "ft:a-base-model:a-project::test" : null,
       progress: type === "fine_tuning.job.succeeded" ? 100 : 50,
       step: 50,
       total_steps: 100,

@@ -73,7 +73,7 @@ export async function getEndpoint(c: ApiContext): Promise<Response> {
 export async function updateEndpoint(c: ApiContext): Promise<Response> {
   const { sql, settings } = c.get("platform");
   const id = endpointId(c);
-  const body = check(Update, await jsonBody(c.req.raw));
+  const body = check(Update, await jsonBody(c.req.raw) ?? {});
   if (body.url !== undefined) await endpointRow(c, "webhooks:write");
   const changes = body.url === undefined ? body : { ...body, url: await allowedUrl(body.url, settings) };
   const row = await call<Row>(sql, "update_webhook_endpoint", { json: c.get("caller") }, id, {

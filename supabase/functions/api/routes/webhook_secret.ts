@@ -12,7 +12,7 @@ const Body = fields({ keep_old_secret_active_for_24_hours: z.boolean().default(f
 export async function rotateSecret(c: ApiContext): Promise<Response> {
   const { sql, settings } = c.get("platform");
   const id = endpointId(c);
-  const body = check(Body, await jsonBody(c.req.raw));
+  const body = check(Body, await jsonBody(c.req.raw) ?? {});
   const row = await call<Tables<"webhook_endpoints">>(
     sql,
     "rotate_webhook_secret",

@@ -17,7 +17,7 @@ export async function testEndpoint(c: ApiContext): Promise<Response> {
   const { event_type } = check(Body, await jsonBody(c.req.raw));
   const row = await endpointRow(c, "webhooks:write");
   const id = publicId("webhookEvent", uuid7());
-  const body = sampleEvent(event_type, id, "project");
+  const body = sampleEvent(event_type, id);
   const old = row.old_secret_until !== null && Date.parse(row.old_secret_until) > Date.now();
   const secrets = await signingSecrets(settings.masterKey, row.id, row.secret_version, old);
   const { open, signature } = webhookHeaders(secrets, id, body);
