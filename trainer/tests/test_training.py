@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import tiny
 import torch
 
+from tunebase_trainer.checkpoints import Plan
 from tunebase_trainer.dataset import IGNORED, read
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.failures import explain
@@ -83,10 +85,17 @@ def run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path, **changes: Any) -
         {**HYPER, **changes},
         micro_batch=2,
         warmup=1,
-        total_steps=4,
         on_gpu=False,
-        tell=lambda kind, **fields: told.append({"type": kind, **fields}),
-        scratch=tmp_path,
+        plan=Plan(
+            seconds=math.inf,
+            asked_to_stop=lambda: False,
+            total_steps=4,
+            steps_per_epoch=2,
+            run={},
+            base=("tiny", None),
+            tell=lambda kind, **fields: told.append({"type": kind, **fields}),
+        ),
+        directory=tmp_path,
     )
     return outcome, told
 
@@ -98,6 +107,7 @@ def test_every_step_is_told_with_bounded_progress_and_true_units(
 
     outcome, told = run(model, tokenizer, rows, tmp_path)
     assert [event["step"] for event in told] == [1, 2, 3, 4]
+    assert [event["validation_loss"] is not None for event in told] == [False, True, False, True], "each epoch's end"
     assert outcome.steps == 4
     progress = [event["progress"] for event in told]
     assert progress == sorted(progress) and progress[-1] == 92
