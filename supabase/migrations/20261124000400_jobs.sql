@@ -228,6 +228,8 @@ create table tunebase.job_requests (
   project_id uuid not null references public.projects on delete cascade,
   idempotency_key text,
   request_hash text not null,
+  -- A retry made it, and the request that it repeats may still be on its way here.
+  overtook boolean not null default false,
   created_at timestamptz not null default now()
 );
 create unique index job_requests_key on tunebase.job_requests (project_id, idempotency_key) where idempotency_key is not null;
