@@ -96,6 +96,8 @@ create table public.attempts (
   -- Who holds it: the fence grows with every worker that takes it over.
   fence integer not null default 0,
   worker_id text,
+  -- The webhook-ids of the claims that were answered, the holder's last: one that comes again changes nothing.
+  claims text[] not null default '{}',
   lease_until timestamptz,
   last_sequence integer not null default 0,
   -- Callbacks that came too late or twice, and changed nothing.

@@ -62,7 +62,7 @@ grant execute on function
 to tunebase_api;
 
 grant execute on function
-  tunebase.claim_attempt(uuid, text, text, integer),
+  tunebase.claim_attempt(uuid, text, text, integer, text),
   tunebase.report(uuid, jsonb, integer),
   tunebase.attempt_order(uuid, text, integer),
   tunebase.record_verified(uuid, text, integer, jsonb),
