@@ -261,6 +261,21 @@ begin
   return jsonb_build_object('order', v_order);
 end $$;
 
+-- A file in its place turned out to be wrong: it is verified no more, and the caller may remove it. False when the
+-- attempt has ended or another fence holds it: then what lies there is not the caller's to touch.
+create function tunebase.forget_verified(p_attempt_id uuid, p_fence integer, p_path text) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt public.attempts := tunebase.lock_attempt(p_attempt_id);
+begin
+  if v_attempt.id is null or v_attempt.state = 'ended' or v_attempt.fence <> p_fence then
+    return false;
+  end if;
+  delete from tunebase.verified_files where attempt_id = p_attempt_id and path = p_path;
+  return true;
+end $$;
+
 -- The worker's last word. p_fault is the class of its error_code. Sent again, it answers as it did the first time.
 create function tunebase.finish(p_attempt_id uuid, p_finish jsonb, p_fault text) returns jsonb
 language plpgsql security definer set search_path = ''
