@@ -296,6 +296,17 @@ Deno.test("the SDK's own retry of a create makes no second job, and a create of 
   assert(another.id !== first.id);
 });
 
+Deno.test("a create that its own retry has overtaken makes no second job when it arrives, and the next one does", async () => {
+  const body = { model, training_file: await fileId(ada) };
+  const [retry, late, another] = [
+    await (await create(ada, body, { "x-stainless-retry-count": "1" })).json(),
+    await (await create(ada, body, { "x-stainless-retry-count": "0" })).json(),
+    await (await create(ada, body, { "x-stainless-retry-count": "0" })).json(),
+  ];
+  assertEquals(late.id, retry.id);
+  assert(another.id !== retry.id);
+});
+
 Deno.test("a cancelled job stays cancelled, and a second cancel says so without being retried", async () => {
   const job = await ada.openai.fineTuning.jobs.create({ model, training_file: await fileId(ada) });
   const cancelled = await ada.openai.fineTuning.jobs.cancel(job.id);

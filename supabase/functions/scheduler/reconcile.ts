@@ -65,7 +65,13 @@ async function findFiles(platform: Platform, attempt: Due, output: unknown): Pro
   const manifest = Manifest.safeParse(told ?? await storedManifest(platform, attempt));
   if (!manifest.success) return null;
   for (const file of manifest.data.files) {
-    const wrong = await takeIn(platform.supabase, attempt.prefix, attempt.fence, file);
+    const wrong = await takeIn(
+      platform.supabase,
+      attempt.prefix,
+      attempt.fence,
+      file,
+      () => call<boolean>(platform.sql, "forget_verified", attempt.id, attempt.fence, file.path),
+    );
     if (wrong !== null) {
       console.error(`attempt ${attempt.id}: ${wrong}`);
       return null;
