@@ -1,13 +1,13 @@
 /**
  * Dying between any two effects. For each scenario the effects are recorded once and compared with the list in
  * `crash/places.ts`; then it is run again and again, and the function kills itself before the first effect, after the
- * first, after the second … Its client, the worker or the timer goes on as the real ones do, and all must end as it
+ * first, after the second … (reads apart, which leave the world as it was). Its client, the worker or the timer goes on as the real ones do, and all must end as it
  * would have.
  */
 import { assert, assertEquals } from "@std/assert";
 import { assertInvariants, assertSentOnce } from "./crash/invariants.ts";
 import { Lane } from "./crash/lane.ts";
-import { everyTick, places, readers, repeated } from "./crash/places.ts";
+import { everyTick, places, readers, reads, repeated } from "./crash/places.ts";
 import { type Doomed, Spares } from "./crash/processes.ts";
 import { type Scenario, scenarios } from "./crash/scenarios.ts";
 import type { Place } from "./crash/serve.ts";
@@ -56,13 +56,17 @@ function relevant(effects: string[], listed: string[]): string[] {
   );
 }
 
+/** Before the first effect, and after each that changes something. */
 function placesOf(effects: string[]): Place[] {
-  const after = effects.map((effect, i): Place => ({
+  const all = effects.map((effect, i): Place => ({
     when: "after",
     effect,
     nth: effects.slice(0, i + 1).filter((other) => other === effect).length,
   }));
-  return [...after.slice(0, 1).map((place): Place => ({ ...place, when: "before" })), ...after];
+  return [
+    ...all.slice(0, 1).map((place): Place => ({ ...place, when: "before" })),
+    ...all.filter(({ effect }) => !reads.has(effect)),
+  ];
 }
 
 let died = 0;

@@ -14,6 +14,19 @@ export const everyTick = new Set([
 /** Asked again until nothing is due; how often depends on the clock. */
 export const repeated = new Set(["sql claim_dispatch"]);
 
+/** These leave the world as it was: dying after one is dying after what came before it, and is not tried again. */
+export const reads = new Set([
+  "sql authorize",
+  "sql get_model",
+  "sql attempt_order",
+  "storage read",
+  "storage exists",
+  "storage sign",
+  "storage sign upload",
+  "runpod status",
+  "runpod health",
+]);
+
 export const places: Record<string, string[]> = {
   "a file is created": ["sql authorize", "sql begin_file", "storage upload", "sql create_file"],
   "a job is created": ["sql get_model", "sql create_job", "nudge"],
