@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 
-from tunebase_trainer.dataset import parse, tokenise
+from tunebase_trainer.dataset import IGNORED, read
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.failures import explain
 from tunebase_trainer.training import collate, loss_of, micro_batch, train
@@ -17,9 +18,22 @@ HYPER = {"num_epochs": 2, "learning_rate": 1e-3, "batch_size": 4, "weight_decay"
 
 
 @pytest.fixture(scope="module")
-def rows(tokenizer: Any) -> Any:
-    texts = [f'{{"prompt": "{"word " * n}", "completion": "answer {n} of {n * n}"}}' for n in range(1, 9)]
-    return [tokenise(parse(text), tokenizer, 512)[0] for text in texts]
+def tokenizer(tiny_tokenizer: Any) -> Any:
+    return tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def rows(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    path.write_text(tiny.rows(8))
+    return read(path, tokenizer, 512).rows
+
+
+def test_a_file_of_rows_becomes_a_batch_of_which_only_the_answers_are_learned(rows: Any, tokenizer: Any) -> None:
+    batch = collate(rows, tokenizer.pad_token_id)
+    learned = [[token for token in row if token != IGNORED] for row in batch["labels"].tolist()]
+    assert [tokenizer.decode(row) for row in learned] == [f"answer {n} of {n * n}<|im_end|>" for n in range(1, 9)]
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
 
 
 @pytest.fixture
