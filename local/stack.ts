@@ -3,7 +3,7 @@ import postgres from "postgres";
 import { callbackEnvironment, deriveSchedulerSecret } from "./environment.ts";
 import { createAuth } from "./auth.ts";
 import { type Cron, startCron } from "./cron.ts";
-import { startFunction } from "./functions.ts";
+import { type EdgeFunction, startFunction } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
 import { cache, freePort, portSetting, root } from "./home.ts";
 import { type Keys, loadKeys } from "./keys.ts";
@@ -12,6 +12,7 @@ import { exists, join } from "./paths.ts";
 import { startPostgres } from "./postgres.ts";
 import { endLeftovers, forgetStack, marked, recordStack, runningStack } from "./processes.ts";
 import { createRunpod, type RunpodOptions } from "./runpod/mod.ts";
+import type { Run } from "./runpod/queue.ts";
 import { createStorage } from "./storage/mod.ts";
 
 export interface Stack {
@@ -25,6 +26,10 @@ export interface Stack {
   cron: Cron;
   /** The process ids of RunPod's workers. */
   workers(): number[];
+  /** What RunPod has been sent. */
+  runs(): Run[];
+  /** The process ids of a function, or of Postgres (its server and the server's children). Killed, each comes again. */
+  pids(part: "api" | "trainer-callback" | "scheduler" | "postgres"): Promise<number[]>;
   stop(): Promise<void>;
 }
 
@@ -38,6 +43,8 @@ export interface StackOptions {
   /** More environment for the worker. */
   workerEnv?: Record<string, string>;
   worker?: Partial<RunpodOptions["worker"]>;
+  /** So many workers at once; 1. */
+  maxWorkers?: number;
   cronSeconds?: number;
 }
 
@@ -93,6 +100,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const trainer = join(root, "trainer");
     const runpod = createRunpod({
       endpointId: "local",
+      ...(options.maxWorkers === undefined ? {} : { maxWorkers: options.maxWorkers }),
       apiKey: keys.runpodKey,
       workerKey: keys.workerKey,
       baseUrl: `${url}/runpod`,
@@ -113,12 +121,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       log,
     });
 
-    const ports = new Map<string, number>();
+    const running = new Map<string, EdgeFunction>();
     const gateway = startGateway(port, [
       { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
       { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
       { prefix: "/runpod", handle: (request) => runpod.fetch(request) },
-    ], (name) => ports.get(name));
+    ], (name) => running.get(name)?.port);
     started.push(gateway, runpod);
 
     const env = callbackEnvironment(url, database.url, keys);
@@ -132,7 +140,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
           )
         ),
       );
-      for (const { name, port } of functions) ports.set(name, port);
+      for (const one of functions) running.set(one.name, one);
       started.push(...functions);
     });
     const cron = startCron(
@@ -142,7 +150,19 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       (line) => log(line),
     );
     started.push(cron);
-    return { home, url, dbUrl: database.url, keys, sql, cron, workers: runpod.workers, stop };
+    return {
+      home,
+      url,
+      dbUrl: database.url,
+      keys,
+      sql,
+      cron,
+      workers: runpod.workers,
+      runs: runpod.runs,
+      pids: async (part) =>
+        part === "postgres" ? await database.pids() : [running.get(part)?.pid() ?? []].flat(),
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;
