@@ -1,8 +1,8 @@
 /**
  * Dying between any two effects. For each scenario the effects are recorded once and compared with the list in
  * `crash/places.ts`; then it is run again and again, and the function kills itself before the first effect, after the
- * first, after the second … (reads apart, which leave the world as it was). Its client, the worker or the timer goes on as the real ones do, and all must end as it
- * would have.
+ * first, after the second … (reads apart, which leave the world as it was). Its client, the worker or the timer goes on
+ * as the real ones do, and all must end as it would have.
  */
 import { assert, assertEquals } from "@std/assert";
 import { assertInvariants, assertSentOnce } from "./crash/invariants.ts";

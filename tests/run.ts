@@ -44,8 +44,12 @@ try {
       await step("generated files", null, root, () => currentFiles(template));
     };
     const python = async () => {
-      await step("ruff check", [bin("ruff"), "check", "--quiet", ".", "../examples"], trainer);
-      await step("ruff format", [bin("ruff"), "format", "--check", "--quiet", ".", "../examples"], trainer);
+      await step("ruff check", [bin("ruff"), "check", "--quiet", ".", "../examples", "../tests"], trainer);
+      await step(
+        "ruff format",
+        [bin("ruff"), "format", "--check", "--quiet", ".", "../examples", "../tests"],
+        trainer,
+      );
       await step("mypy", [bin("mypy"), "."], trainer);
     };
     await Promise.all([checks(), python()]);

@@ -15,7 +15,7 @@ export function fetchName(input: RequestInfo | URL, init?: RequestInit): string 
   const object = /^\/storage\/v1\/object\/(.*)$/.exec(pathname)?.[1];
   if (object === undefined) return `fetch ${method} ${host}`;
   if (object === "move") return "storage move";
-  if (method === "HEAD") return "storage exists";
+  if (object.startsWith("info/")) return "storage exists";
   if (method === "GET") return "storage read";
   if (method === "DELETE") return "storage remove";
   if (object.startsWith("upload/sign/")) return "storage sign upload";
