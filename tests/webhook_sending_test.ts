@@ -182,7 +182,9 @@ Deno.test("1,000 deliveries due at once are each sent once, many at a time", asy
         uuid(endpoint.id)
       } and status <> 'delivered'`,
     );
-  for (let waited = 0; waited < 1200 && await left() > 0; waited++) await new Promise((r) => setTimeout(r, 50));
+  for (let waited = 0; waited < 1200 && await left() > 0; waited++) {
+    await new Promise((r) => setTimeout(r, 50));
+  }
   assertEquals(receiver.at(path).length, 1001);
   // How fast is `task bench`'s to say; that they do not wait for one another is this test's.
   assert(receiver.mostOpen >= 32, `${receiver.mostOpen} at once`);
