@@ -88,6 +88,18 @@ begin
   return to_jsonb(v_model);
 end $$;
 
+-- Before the bytes of a file are stored. Should whoever stores them die before they are recorded, they are removed: an
+-- hour is longer than any request lives. Returns the object to store them as.
+create function tunebase.begin_file(p_caller jsonb, p_id uuid) returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_object text := tunebase.authorize(p_caller, 'files:write') || '/' || p_id || '.jsonl';
+begin
+  insert into tunebase.garbage (bucket, object, next_at) values ('datasets', v_object, now() + interval '1 hour');
+  return v_object;
+end $$;
+
 create function tunebase.get_file(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -46,6 +46,7 @@ begin
   )
   on conflict (id) do nothing;
   select * into strict v_file from public.files where id = v_id and project_id = v_project_id;
+  delete from tunebase.garbage where bucket = 'datasets' and object = v_file.object;
   perform tunebase.keep_rows(v_id, p_file -> 'rows');
   return to_jsonb(v_file);
 end $$;

@@ -34,7 +34,7 @@ begin
     select * from public.jobs
     where p_file_id in (training_file, validation_file) and status in ('validating_files', 'paused')
     order by id
-    for update
+    for no key update
   loop
     if v_file.status = 'error' then
       v_param := case when v_job.training_file = p_file_id then 'training_file' else 'validation_file' end;

@@ -27,6 +27,12 @@ export interface Settings {
   maxFileBytes: number;
   /** How many bytes of a large file are checked between two times that the place is kept. */
   checkSliceBytes: number;
+  /** E-mail goes out over HTTP in Resend's shape; without a key and a sender there is none. */
+  resendUrl: string;
+  resendKey: string | null;
+  emailFrom: string | null;
+  /** Where people look at a job: `{dashboardUrl}/jobs/{id}`; messages link there. */
+  dashboardUrl: string | null;
 }
 
 export interface Platform {
@@ -77,6 +83,10 @@ export function readSettings(env: Environment): Settings {
     maxFileBytes: whole(env, "TUNEBASE_MAX_FILE_BYTES", 8 * 2 ** 30, 1024, 2 ** 40),
     checkSliceBytes: whole(env, "TUNEBASE_CHECK_SLICE_BYTES", 24 * 2 ** 20, 1024, 2 ** 30),
     maxUploadBytes: whole(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
+    resendUrl: (env.get("RESEND_API_URL") ?? "https://api.resend.com").replace(/\/+$/, ""),
+    resendKey: env.get("RESEND_API_KEY") || null,
+    emailFrom: env.get("TUNEBASE_EMAIL_FROM") || null,
+    dashboardUrl: env.get("TUNEBASE_DASHBOARD_URL")?.replace(/\/+$/, "") || null,
   };
 }
 

@@ -9,6 +9,11 @@ export const prefixes = {
   project: "proj_",
   upload: "upload_",
   part: "part_",
+  webhookEndpoint: "whe_",
+  webhookDelivery: "whd_",
+  webhookEvent: "evt_",
+  notification: "ntf_",
+  notificationChannel: "nch_",
 } as const;
 export type IdKind = keyof typeof prefixes;
 

@@ -17,7 +17,7 @@ const Form = fields({ purpose: Purpose, ...expiresAfterForm });
 export async function createFile(c: ApiContext): Promise<Response> {
   const { sql, supabase, settings } = c.get("platform");
   // Who may not write must not make us read and check 32 MB first.
-  const projectId = await call<string>(sql, "authorize", { json: c.get("caller") }, "files:write");
+  await call<string>(sql, "authorize", { json: c.get("caller") }, "files:write");
   const form = await readForm(c.req.raw, settings.maxUploadBytes);
   const { file, ...rest } = Object.fromEntries(form);
   const { purpose, "expires_after[seconds]": expires_after } = check(Form, rest);
@@ -39,31 +39,28 @@ export async function createFile(c: ApiContext): Promise<Response> {
   const report = validator.end();
   if (report.errors.length > 0) throw new ApiError("invalid_file", problemsOf(report));
   const id = uuid7();
-  const object = `${projectId}/${id}.jsonl`;
   const sha256 = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
 
+  const caller = { json: c.get("caller") };
+  const object = await call<string>(sql, "begin_file", caller, id);
   const bucket = supabase.storage.from("datasets");
   const { error } = await bucket.upload(object, bytes, { contentType: "application/jsonl" });
   if (error !== null) throw unavailable(`storing ${object}`, error);
-  try {
-    const row = await call<Tables<"files">>(sql, "create_file", { json: c.get("caller") }, {
-      json: {
-        id,
-        filename,
-        purpose,
-        bytes: bytes.length,
-        sha256,
-        report,
-        object,
-        rows: validator.sample(),
-        expires_after: expires_after ?? null,
-      },
-    });
-    return c.json(renderFile(row));
-  } catch (error) {
-    await bucket.remove([object]);
-    throw error;
-  }
+  // Should this die before the file is recorded, its bytes are removed after an hour.
+  const row = await call<Tables<"files">>(sql, "create_file", caller, {
+    json: {
+      id,
+      filename,
+      purpose,
+      bytes: bytes.length,
+      sha256,
+      report,
+      object,
+      rows: validator.sample(),
+      expires_after: expires_after ?? null,
+    },
+  });
+  return c.json(renderFile(row));
 }
 
 /** Reads the form, and no more than `most` bytes of it, whether or not a length was announced. */
