@@ -9,6 +9,8 @@ export const everyTick = new Set([
   "sql claim_dispatch",
   "sql due_attempts",
   "sql due_garbage",
+  "sql expire_files",
+  "sql claim_check",
 ]);
 
 /** Asked again until nothing is due; how often depends on the clock. */

@@ -44,63 +44,89 @@ export async function addPart(c: ApiContext): Promise<Response> {
   }
 }
 
-/** Hands the field `data` to `store` as a stream, and returns how many bytes it had. */
-function readData(
-  request: Request,
-  store: (data: ReadableStream<Uint8Array>) => Promise<void>,
-): Promise<number> {
+type Store = (data: ReadableStream<Uint8Array>) => Promise<void>;
+
+/**
+ * Hands the field `data` to `store` as a stream, and returns how many bytes it had. Settles only once `store` has: what
+ * is removed while it is still being written would come back.
+ */
+async function readData(request: Request, store: Store): Promise<number> {
   const type = request.headers.get("content-type") ?? "";
   if (!type.startsWith("multipart/form-data") || request.body === null) {
-    return Promise.reject(
-      invalid(
-        null,
-        `content-type = ${JSON.stringify(type)}: must be multipart/form-data with the part data.`,
-      ),
+    throw invalid(
+      null,
+      `content-type = ${JSON.stringify(type)}: must be multipart/form-data with the part data.`,
     );
   }
-  return new Promise((resolve, reject) => {
-    let bytes = 0;
-    let stored: Promise<void> | null = null;
-    // An absurd boundary makes the parser throw.
-    const form = new Busboy({ headers: { "content-type": type }, limits: { fileSize: mostBytes + 1 } });
-    const body = Readable.fromWeb(request.body as Parameters<typeof Readable.fromWeb>[0]);
-    const fail = (error: unknown) => {
-      reject(error);
-      body.unpipe(form);
-      body.destroy();
-    };
-    form.on("file", (field, file) => {
-      if (field !== "data" || stored !== null) {
-        file.resume();
-        fail(invalid(field, `${field}: is not known here; send the one part data.`));
-        return;
-      }
-      const counted = new ReadableStream<Uint8Array>({
-        async start(controller) {
-          try {
-            for await (const chunk of file) {
-              bytes += chunk.length;
-              if (bytes > mostBytes) throw tooLarge();
-              controller.enqueue(new Uint8Array(chunk));
-            }
-            controller.close();
-          } catch (error) {
-            controller.error(error);
-            fail(error);
-          }
-        },
+  let form: InstanceType<typeof Busboy>;
+  try {
+    form = new Busboy({ headers: { "content-type": type }, limits: { fileSize: mostBytes + 1 } });
+  } catch (cause) {
+    throw invalid(
+      null,
+      `The body is not a multipart form: ${cause instanceof Error ? cause.message : cause}`,
+    );
+  }
+  const body = Readable.fromWeb(request.body as Parameters<typeof Readable.fromWeb>[0]);
+  let bytes = 0;
+  let stored: Promise<void> | null = null;
+  let part: Readable | null = null;
+  try {
+    await new Promise<void>((resolve, reject) => {
+      form.on("file", (field, file) => {
+        if (field !== "data" || stored !== null) {
+          file.resume();
+          reject(invalid(field, `${field}: must be the one part data.`));
+          return;
+        }
+        part = file;
+        stored = store(counted(file, (length) => bytes += length, reject));
+        stored.catch(reject);
       });
-      stored = store(counted);
-      stored.catch(fail);
+      form.on(
+        "field",
+        (field) => reject(invalid(field, `${field}: send the one part data, with a file name.`)),
+      );
+      form.on("error", (cause) => reject(invalid(null, `The body is not a multipart form: ${cause}`)));
+      form.on("finish", resolve);
+      body.on("error", (cause) => reject(invalid(null, `The body did not come to its end: ${cause}`)));
+      body.pipe(form);
     });
-    form.on("field", (field) => fail(invalid(field, `${field}: send the one part data, with a file name.`)));
-    form.on("error", (cause) => fail(invalid(null, `The body is not a multipart form: ${cause}`)));
-    form.on("finish", () => {
-      if (stored === null) fail(invalid("data", "data: is required, as a part with a file name."));
-      else stored.then(() => resolve(bytes), fail);
-    });
-    body.on("error", (cause) => fail(invalid(null, `The body did not come to its end: ${cause}`)));
-    body.pipe(form);
+    if (stored === null) throw invalid("data", "data: is required, as a part with a file name.");
+    await stored;
+    return bytes;
+  } catch (error) {
+    body.unpipe(form);
+    body.destroy();
+    // Ends what is being stored, if anything is.
+    (part as Readable | null)?.destroy(error instanceof Error ? error : undefined);
+    await (stored as Promise<void> | null)?.catch(() => {}); // its error is told already, or follows from this one
+    throw error;
+  }
+}
+
+/**
+ * A part's bytes, counted, read as fast as they are taken. What is wrong with them goes to `fail` before the stream ends:
+ * Storage's client says only that the request failed.
+ */
+function counted(
+  file: Readable,
+  count: (length: number) => number,
+  fail: (error: ApiError) => void,
+): ReadableStream<Uint8Array> {
+  const chunks = file[Symbol.asyncIterator]();
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        const { done, value } = await chunks.next();
+        if (done) return controller.close();
+        if (count(value.length) > mostBytes) throw tooLarge();
+        controller.enqueue(new Uint8Array(value));
+      } catch (error) {
+        fail(error instanceof ApiError ? error : invalid("data", `data: did not come to its end: ${error}`));
+        throw error;
+      }
+    },
   });
 }
 
