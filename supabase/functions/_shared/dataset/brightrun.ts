@@ -55,6 +55,7 @@ export function checkBrightrunRow(row: Record<string, unknown>, reads: Reads, te
     learned: hasTarget ? 1 : 0,
     chars: chars + learnedChars,
     learnedChars,
+    keys: null,
   };
 }
 

@@ -1,5 +1,5 @@
 /** The messages of a chat row: roles, contents, weights, names; what belongs to tools is checked in tools.ts. */
-import { halfCharacter, isObject, shown, type Tell } from "./report.ts";
+import { halfCharacter, isObject, jsonText, shown, type Tell } from "./report.ts";
 import { AnswersToCalls, checkToolMessage } from "./tools.ts";
 
 export interface ConversationFacts {
@@ -7,6 +7,7 @@ export interface ConversationFacts {
   learned: number;
   chars: number;
   learnedChars: number;
+  keys: number | null;
 }
 
 const fields = new Set(["role", "content", "name", "weight"]);
@@ -20,37 +21,42 @@ export function checkConversation(
   tools: ReadonlySet<string> | null,
   tell: Tell,
 ): ConversationFacts {
-  const facts: ConversationFacts = { assistant: 0, learned: 0, chars: 0, learnedChars: 0 };
+  const facts: ConversationFacts = { assistant: 0, learned: 0, chars: 0, learnedChars: 0, keys: null };
   if (!Array.isArray(messages) || messages.length === 0) {
     tell("messages", "messages", "must be a list that is not empty", "Give at least one assistant message.");
     return facts;
   }
   let users = 0;
+  let keys: number | null = 0;
   let before: unknown = null;
   let repeated = -1;
   const answers = new AnswersToCalls();
   for (let i = 0; i < messages.length; i++) {
     const message: unknown = messages[i];
     if (!isObject(message)) {
+      keys = null;
       tell("messages", `messages[${i}]`, "must be an object", "Give it a role and content.");
       continue;
     }
     const { role } = message;
-    if (!checkRole(role, i, tell)) continue;
     let tool = role === "tool" || role === "function";
+    let unknown: string | null = null;
     for (const key in message) {
+      const value = message[key];
+      if (keys !== null) keys = typeof value === "object" && value !== null ? null : keys + 1;
       if (fields.has(key)) continue;
       if (toolFields.has(key)) {
-        if (message[key] !== null) tool = true;
-      } else if (!(answerFields.has(key) && isEmpty(message[key]))) {
-        tell(
-          "unknown_field",
-          `messages[${i}]`,
-          `has unknown fields: ${shown(key)}`,
-          "Known are role, content, name, weight, tool_calls and tool_call_id; leave the others out.",
-        );
-        break;
-      }
+        if (value !== null) tool = true;
+      } else if (!(answerFields.has(key) && isEmpty(value))) unknown ??= key;
+    }
+    if (!checkRole(role, i, tell)) continue;
+    if (unknown !== null) {
+      tell(
+        "unknown_field",
+        `messages[${i}]`,
+        `has unknown fields: ${shown(unknown)}`,
+        "Known are role, content, name, weight, tool_calls and tool_call_id; leave the others out.",
+      );
     }
     if (!tool) answers.turn(tell);
     const calls = tool && checkToolMessage(message, i, tools, answers, tell);
@@ -70,6 +76,7 @@ export function checkConversation(
     if (role === before && (role === "user" || role === "assistant") && repeated < 0) repeated = i;
     before = role;
   }
+  facts.keys = keys;
   if (facts.assistant === 0) {
     tell(
       "no_assistant",
@@ -186,8 +193,8 @@ function checkWeight(weight: unknown, role: string, i: number, tell: Tell): void
 /** About how much text the calls of a message are. */
 function calledChars(message: Record<string, unknown>): number {
   const { tool_calls, function_call } = message;
-  return (tool_calls ? JSON.stringify(tool_calls).length : 0) +
-    (function_call ? JSON.stringify(function_call).length : 0);
+  return (tool_calls ? jsonText(tool_calls).length : 0) +
+    (function_call ? jsonText(function_call).length : 0);
 }
 
 const isEmpty = (value: unknown) => value === null || Array.isArray(value) && value.length === 0;

@@ -93,6 +93,8 @@ export interface RowFacts {
   learned: number;
   chars: number;
   learnedChars: number;
+  /** How many keys the row has in all its objects, where its check saw them all; null where it did not. */
+  keys: number | null;
 }
 
 export interface DatasetReport {
@@ -124,8 +126,18 @@ export interface DatasetReport {
 
 /** A value of the file as a message shows it: short, and of characters that JSON and Postgres can hold. */
 export function shown(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = jsonText(value);
   return (text.length > 60 ? `${text.slice(0, 57)}…` : text).toWellFormed();
+}
+
+/** The value as JSON, or an ellipsis where it is nested too deep for that; which is told by itself. */
+export function jsonText(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch (error) {
+    if (error instanceof RangeError) return "…";
+    throw error;
+  }
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {

@@ -8,7 +8,6 @@ export const formats =
   '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]} or ' +
   '{"prompt": "…", "completion": "…"}';
 
-const chatFields = new Set(["messages", "metadata"]);
 const toolFields = new Set(["tools", "functions", "function_call", "parallel_tool_calls", "tool_choice"]);
 const promptFields = new Set(["prompt", "completion"]);
 
@@ -31,7 +30,8 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): R
     tell("not_offered", null, `has ${about}; tool calls cannot be trained on yet`, "Leave these rows out.");
     return null;
   }
-  const unknown = Object.keys(row).filter((key) => !chatFields.has(key) && !toolFields.has(key));
+  const others = Object.keys(row).filter((key) => key !== "messages");
+  const unknown = others.filter((key) => key !== "metadata" && !toolFields.has(key));
   if (unknown.length > 0) {
     tell(
       "unknown_field",
@@ -40,14 +40,22 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): R
       "Known are messages, tools, parallel_tool_calls and metadata; leave the others out.",
     );
   }
-  const tools = checkRowTools(row, tell);
-  const facts = checkConversation(row.messages, tools.names, tell);
-  return { format: "chat", ...facts, chars: facts.chars + tools.chars };
+  const tools = others.length > 0 ? checkRowTools(row, tell) : null;
+  const facts = checkConversation(row.messages, tools?.names ?? null, tell);
+  return {
+    format: "chat",
+    assistant: facts.assistant,
+    learned: facts.learned,
+    chars: facts.chars + (tools?.chars ?? 0),
+    learnedChars: facts.learnedChars,
+    keys: tools === null && facts.keys !== null ? facts.keys + 1 : null,
+  };
 }
 
 /** What of a row is about tools, as a message names it. Null is as good as not there: programs write it for what is unused. */
-function toolsIn({ messages, ...row }: Record<string, unknown>): string | null {
+function toolsIn(row: Record<string, unknown>): string | null {
   for (const key in row) if (toolFields.has(key) && row[key] !== null) return key;
+  const { messages } = row;
   if (!Array.isArray(messages)) return null;
   for (const message of messages) {
     if (!isObject(message)) continue;
@@ -74,7 +82,7 @@ function checkPromptRow(row: Record<string, unknown>, tell: Tell): RowFacts {
   }
   const learnedChars = typeof completion === "string" ? completion.length : 0;
   const chars = learnedChars + (typeof prompt === "string" ? prompt.length : 0);
-  return { format: "prompt_completion", assistant: 1, learned: 1, chars, learnedChars };
+  return { format: "prompt_completion", assistant: 1, learned: 1, chars, learnedChars, keys: null };
 }
 
 /** Rows of other tools' formats get told how to become ours. */

@@ -2,7 +2,7 @@
  * What rows say about tools: `tools` and `tool_calls`, and the older `functions` and `function_call`. `arguments` is a
  * JSON text of an object; some programs encode it twice, which is read and told.
  */
-import { isObject, shown, type Tell } from "./report.ts";
+import { isObject, jsonText, shown, type Tell } from "./report.ts";
 
 const nameForm = /^[a-zA-Z0-9_.-]{1,64}$/;
 
@@ -42,7 +42,7 @@ export function checkRowTools(
   }
   return {
     names: declared === null ? null : names,
-    chars: declared === null ? 0 : JSON.stringify(declared).length,
+    chars: declared === null ? 0 : jsonText(declared).length,
   };
 }
 

@@ -210,19 +210,6 @@ export class Validator implements Sink {
       }
       return null;
     }
-    const keys = countKeys(value, mostDepth);
-    if (keys === Infinity) {
-      this.#tally.tell("too_deep", null, ...nested);
-      return null;
-    }
-    if (hasDuplicateKey(text, keys)) {
-      this.#tally.tell(
-        "duplicate_key",
-        null,
-        `has the key ${shown(duplicateKey(text))} twice in one object`,
-        "Programs differ in which they take; keep one.",
-      );
-    }
     return { text, value };
   }
 
@@ -233,10 +220,27 @@ export class Validator implements Sink {
 
   #count(bytes: Uint8Array, line: number, row: { text: string; value: unknown } | null): void {
     this.#tally.counts.rows += 1;
-    const facts = row === null ? null : checkRow(row.value, this.#reads, this.#tally.tell);
-    if (row === null || facts === null) return;
+    if (row === null) return;
+    const facts = checkRow(row.value, this.#reads, this.#tally.tell);
+    this.#checkKeys(row, facts?.keys ?? null);
+    if (facts === null) return;
     this.#tally.add(bytes, row.text, facts);
     this.#sketch.add(hashRow(bytes), line);
+  }
+
+  /** `known`: how many keys the row has, if they were counted on the way. */
+  #checkKeys({ text, value }: { text: string; value: unknown }, known: number | null): void {
+    const keys = known ?? countKeys(value, mostDepth);
+    if (keys === Infinity) {
+      this.#tally.tell("too_deep", null, ...nested);
+    } else if (hasDuplicateKey(text, keys)) {
+      this.#tally.tell(
+        "duplicate_key",
+        null,
+        `has the key ${shown(duplicateKey(text))} twice in one object`,
+        "Programs differ in which they take; keep one.",
+      );
+    }
   }
 }
 
