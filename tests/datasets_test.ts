@@ -4,6 +4,7 @@ import {
   type DatasetReport,
   mostBrokenRows,
   type ProblemCode,
+  problemLevels,
   sentence,
 } from "../supabase/functions/_shared/dataset/report.ts";
 import { validate, Validator, type ValidatorState } from "../supabase/functions/_shared/dataset/validator.ts";
@@ -449,6 +450,11 @@ Deno.test("a report holds nothing that Postgres' jsonb refuses", () => {
   });
   const text = JSON.stringify(check(`${nasty}\n{"x\0`));
   assert(!/(^|[^\\])(\\\\)*\\u(0000|d[89a-f])/i.test(text), text);
+});
+
+Deno.test("docs/datasets.md explains every kind of problem", async () => {
+  const docs = await Deno.readTextFile(new URL("../docs/datasets.md", import.meta.url));
+  assertEquals(Object.keys(problemLevels).filter((code) => !docs.includes(`\`${code}\``)), []);
 });
 
 /** Small and fast, and the same at every run. */
