@@ -63,18 +63,25 @@ begin
 end $$;
 
 -- What the holder of an attempt is told; `stop` for everybody else. Call it with the attempt locked.
+-- In plpgsql, which keeps its plan: as language sql it took 0.2 ms.
 create function tunebase.order_for(p_attempt public.attempts, p_worker_id text, p_fence integer) returns text
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select case
-    when p_attempt.id is null or p_attempt.state <> 'running' or p_attempt.fence <> p_fence
-      or p_attempt.worker_id <> p_worker_id then 'stop'
-    when p_attempt.cancel_wanted or tunebase.is_final(j.status) then 'cancel'
-    when j.pause_wanted then 'pause'
+declare
+  v_status text;
+  v_pause_wanted boolean;
+begin
+  if p_attempt.id is null or p_attempt.state <> 'running' or p_attempt.fence <> p_fence
+    or p_attempt.worker_id <> p_worker_id then
+    return 'stop';
+  end if;
+  select status, pause_wanted into v_status, v_pause_wanted from public.jobs where id = p_attempt.job_id;
+  return case
+    when p_attempt.cancel_wanted or tunebase.is_final(v_status) then 'cancel'
+    when v_pause_wanted then 'pause'
     else 'continue'
-  end
-  from (select 1) one left join public.jobs j on j.id = p_attempt.job_id
-$$;
+  end;
+end $$;
 
 -- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the others'
 -- files are garbage. A checkpoint is progress: the tries begin anew.
