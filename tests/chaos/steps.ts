@@ -108,8 +108,9 @@ const kinds = {
       world.tell(`  ${flight.name} goes on: ${landing} after ${flight.effects.join(", ")}`);
       world.landed(flight, landing, plan);
       if (landing !== "done") return;
-      // Whoever asked has given up waiting; the answer must be a sound one all the same.
-      await world.answer(flight, [401, 403, 409]);
+      // Whoever asked has given up waiting; the answer must be a sound one all the same. 503 ("again") where another
+      // call has moved the file on meanwhile.
+      await world.answer(flight, flight.name === "verify" ? [503] : [403, 409]);
     },
   },
   "time goes on": {

@@ -3,7 +3,7 @@
  * badly. No port: `fetch` is answered here. What goes wrong in it is noted in `problems`, each as "kind: what".
  */
 import { createHash } from "node:crypto";
-import type postgres from "postgres";
+import postgres from "postgres";
 import { createKey } from "../../local/account.ts";
 import { callbackEnvironment } from "../../local/environment.ts";
 import { type Keys, loadKeys } from "../../local/keys.ts";
@@ -77,9 +77,11 @@ export class World {
   static async start(): Promise<World> {
     const database = await testDatabase();
     const { sql } = database;
-    await sql.unsafe(await Deno.readTextFile(new URL("check.sql", import.meta.url)));
     // The server is not killed in a walk (the crash tests do that): nobody need wait for the disk.
-    await sql.unsafe(`alter database ${sql.options.database} set synchronous_commit = off`);
+    const first = postgres(database.url("postgres"), { max: 1, onnotice: () => {} });
+    await first.unsafe(`alter database ${sql.options.database} set synchronous_commit = off`);
+    await first.end();
+    await sql.unsafe(await Deno.readTextFile(new URL("check.sql", import.meta.url)));
     const home = await Deno.makeTempDir({ prefix: "tunebase chaos " });
     const keys = await loadKeys(home);
     for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"] as const) {
