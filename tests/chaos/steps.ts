@@ -47,6 +47,13 @@ const kinds = {
     take: (world, chance) => move(world, "resume", anyJob(world, chance), planOf(chance, 1)),
   },
   tick: { weight: () => 16, take: (world, chance) => tick(world, planOf(chance, 12)) },
+  "schedulers at once": {
+    weight: (world) => world.runpod.open.length > 10 ? 0 : 3,
+    take: async (world, chance) => {
+      await create(world, chance, smooth);
+      await Promise.all([1, 2, 3].map(() => tick(world, smooth)));
+    },
+  },
   "worker starts": {
     weight: (world) => Math.min(14, 7 * startable(world).length),
     take: async (world, chance) => {

@@ -37,7 +37,11 @@ export interface Project {
 export interface Parked {
   key: number;
   flight: Flight;
+  /** Since when, by the walk's clock. */
+  since: number;
 }
+/** The platform ends a request after this long, whatever it does. */
+const longestRequestMs = 400_000;
 
 export class World {
   readonly problems: string[] = [];
@@ -161,6 +165,11 @@ export class World {
     this.#offset += seconds * 1000;
     await this.sql`select chaos.jump(make_interval(secs => ${seconds}))`;
     this.runpod.age();
+    for (const one of this.parked.filter(({ since }) => this.now() > since + longestRequestMs)) {
+      this.parked.splice(this.parked.indexOf(one), 1);
+      one.flight.kill();
+      this.crashes.callers++;
+    }
   }
 
   /** Serves one request by a fresh app; `name` is what the story calls it. */
@@ -182,7 +191,7 @@ export class World {
 
   /** Counts, and keeps what is parked. */
   landed(flight: Flight, landing: Landing, plan: Plan): void {
-    if (landing === "parked") this.parked.push({ key: flight.key, flight });
+    if (landing === "parked") this.parked.push({ key: flight.key, flight, since: this.now() });
     if (landing === "dead") this.crashes.callers++;
     if (flight.disturbed && plan.fault.startsWith("fail")) this.crashes.connections++;
   }
