@@ -32,7 +32,7 @@ begin
   select * into strict v_file from public.files where id = p_file_id;
   for v_job in
     select * from public.jobs
-    where p_file_id in (training_file, validation_file) and status in ('validating_files', 'paused')
+    where (training_file = p_file_id or validation_file = p_file_id) and status in ('validating_files', 'paused')
     order by id
     for no key update
   loop

@@ -17,7 +17,7 @@ create table tunebase.uploads (
   created_at timestamptz not null default now(),
   expires_at timestamptz not null
 );
-create index uploads_expiring on tunebase.uploads (expires_at) where status = 'pending';
+create index uploads_expiring on tunebase.uploads (expires_at, status);
 create index uploads_project on tunebase.uploads (project_id);
 create index uploads_file on tunebase.uploads (file_id);
 
@@ -269,10 +269,13 @@ begin
     on conflict do nothing;
     v_count := v_count + 1;
   end loop;
+  -- Long enough for a complete that is sent again.
+  delete from tunebase.uploads where status <> 'pending' and expires_at < now() - interval '2 days';
   for v_file in
     select * from public.files f
     where expires_at <= now() and deleted_at is null and not exists (
-      select from public.jobs where f.id in (training_file, validation_file) and not tunebase.is_final(status)
+      select from public.jobs
+      where (training_file = f.id or validation_file = f.id) and not tunebase.is_final(status)
     )
     order by expires_at limit 100 for update skip locked
   loop
