@@ -3,7 +3,7 @@ import postgres from "postgres";
 import { callbackEnvironment, deriveSchedulerSecret } from "./environment.ts";
 import { createAuth } from "./auth.ts";
 import { type Cron, startCron } from "./cron.ts";
-import { startFunction } from "./functions.ts";
+import { type EdgeFunction, startFunction } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
 import { cache, freePort, portSetting, root } from "./home.ts";
 import { type Keys, loadKeys } from "./keys.ts";
@@ -12,6 +12,7 @@ import { exists, join } from "./paths.ts";
 import { startPostgres } from "./postgres.ts";
 import { endLeftovers, forgetStack, marked, recordStack, runningStack } from "./processes.ts";
 import { createRunpod, type RunpodOptions } from "./runpod/mod.ts";
+import type { Run } from "./runpod/queue.ts";
 import { createStorage } from "./storage/mod.ts";
 
 export interface Stack {
@@ -27,6 +28,10 @@ export interface Stack {
   workers(): number[];
   /** The environment that the functions were started with. */
   functionEnv: Record<string, string>;
+  /** What RunPod has been sent. */
+  runs(): Run[];
+  /** The process ids of a function, or of Postgres (its server and the server's children). Killed, each comes again. */
+  pids(part: "api" | "trainer-callback" | "scheduler" | "postgres"): Promise<number[]>;
   stop(): Promise<void>;
 }
 
@@ -42,6 +47,8 @@ export interface StackOptions {
   worker?: Partial<RunpodOptions["worker"]>;
   /** Another RunPod under `/runpod/v2`, with the key of `loadKeys(home)`; no worker is started then. */
   runpod?: { fetch(request: Request): Response | Promise<Response> };
+  /** So many workers at once; 1. */
+  maxWorkers?: number;
   cronSeconds?: number;
 }
 
@@ -97,6 +104,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const trainer = join(root, "trainer");
     const runpod = createRunpod({
       endpointId: "local",
+      ...(options.maxWorkers === undefined ? {} : { maxWorkers: options.maxWorkers }),
       apiKey: keys.runpodKey,
       workerKey: keys.workerKey,
       baseUrl: `${url}/runpod`,
@@ -117,12 +125,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       log,
     });
 
-    const ports = new Map<string, number>();
+    const running = new Map<string, EdgeFunction>();
     const gateway = startGateway(port, [
       { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
       { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
       { prefix: "/runpod", handle: (request) => (options.runpod ?? runpod).fetch(request) },
-    ], (name) => ports.get(name));
+    ], (name) => running.get(name)?.port);
     started.push(gateway, runpod);
 
     const env = {
@@ -137,7 +145,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
           startFunction(name, env, join(home, `logs/${name}.log`))
         ),
       );
-      for (const { name, port } of functions) ports.set(name, port);
+      for (const one of functions) running.set(one.name, one);
       started.push(...functions);
     });
     const cron = startCron(
@@ -156,6 +164,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       cron,
       workers: runpod.workers,
       functionEnv: env,
+      runs: runpod.runs,
+      pids: async (part) =>
+        part === "postgres" ? await database.pids() : [running.get(part)?.pid() ?? []].flat(),
       stop,
     };
   } catch (error) {

@@ -10,7 +10,11 @@ create table public.base_models (
   -- null: the endpoint of the environment (RUNPOD_ENDPOINT_ID).
   endpoint_id text,
   -- {gpu_type, num_gpus, gpu_memory_gb, cost_per_gpu_hour}: the trainer's contract.
-  gpu_config jsonb not null check (gpu_config ?& array['gpu_type', 'num_gpus', 'gpu_memory_gb', 'cost_per_gpu_hour']),
+  gpu_config jsonb not null check (
+    gpu_config ?& array['gpu_type', 'num_gpus', 'gpu_memory_gb', 'cost_per_gpu_hour']
+    and jsonb_typeof(gpu_config -> 'gpu_type') = 'string' and jsonb_typeof(gpu_config -> 'num_gpus') = 'number'
+    and jsonb_typeof(gpu_config -> 'gpu_memory_gb') = 'number' and jsonb_typeof(gpu_config -> 'cost_per_gpu_hour') = 'number'
+  ),
   -- The trainer's hyperparameters where the client leaves them out or says "auto".
   defaults jsonb not null default '{}' check (jsonb_typeof(defaults) = 'object'),
   max_length integer not null check (max_length between 64 and 131072),
@@ -84,6 +88,18 @@ begin
   return to_jsonb(v_model);
 end $$;
 
+-- Before the bytes of a file are stored. Should whoever stores them die before they are recorded, they are removed: an
+-- hour is longer than any request lives. Returns the object to store them as.
+create function tunebase.begin_file(p_caller jsonb, p_id uuid) returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_object text := tunebase.authorize(p_caller, 'files:write') || '/' || p_id || '.jsonl';
+begin
+  insert into tunebase.garbage (bucket, object, next_at) values ('datasets', v_object, now() + interval '1 hour');
+  return v_object;
+end $$;
+
 -- Records a file whose bytes lie in Storage and have been checked. Safe to call twice.
 create function tunebase.create_file(
   p_caller jsonb, p_id uuid, p_filename text, p_purpose text, p_bytes bigint, p_sha256 text, p_report jsonb, p_object text
@@ -98,6 +114,7 @@ begin
   values (p_id, v_project_id, p_filename, p_purpose, p_bytes, p_sha256, 'processed', p_report, p_object)
   on conflict (id) do nothing;
   select * into strict v_file from public.files where id = p_id and project_id = v_project_id;
+  delete from tunebase.garbage where bucket = 'datasets' and object = v_file.object;
   return to_jsonb(v_file);
 end $$;
 

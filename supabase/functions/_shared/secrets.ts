@@ -31,6 +31,41 @@ export function callbackSecret(masterKey: string, attemptId: string): string {
   return `whsec_${base64(derive(masterKey, `callback/${attemptId}/v1`))}`;
 }
 
+/**
+ * The secret that signs a webhook endpoint's events, in the form of Standard Webhooks. Rotating it is the next version:
+ * the row holds the number and nothing else.
+ */
+export async function webhookSecret(masterKey: string, endpointId: string, version: number): Promise<string> {
+  return `whsec_${base64(await derive(masterKey, `webhook/${endpointId}/v${version}`))}`;
+}
+
+/** Encrypts a text (AES-256-GCM) under a key of its own purpose: base64 of the nonce and what it hides. */
+export async function seal(masterKey: string, purpose: string, text: string): Promise<string> {
+  const iv = crypto.getRandomValues(new Uint8Array(12));
+  const hidden = await crypto.subtle.encrypt(
+    { name: "AES-GCM", iv },
+    await sealingKey(masterKey, purpose),
+    bytes.encode(text),
+  );
+  return base64(new Uint8Array([...iv, ...new Uint8Array(hidden)]));
+}
+
+/** Decrypts what {@link seal} made for the same purpose; throws if it was made for another or changed. */
+export async function unseal(masterKey: string, purpose: string, sealed: string): Promise<string> {
+  const data = Uint8Array.from(atob(sealed), (char) => char.charCodeAt(0));
+  const text = await crypto.subtle.decrypt(
+    { name: "AES-GCM", iv: data.slice(0, 12) },
+    await sealingKey(masterKey, purpose),
+    data.slice(12),
+  );
+  return new TextDecoder().decode(text);
+}
+
+async function sealingKey(masterKey: string, purpose: string): Promise<CryptoKey> {
+  const material = Uint8Array.from(await derive(masterKey, `seal/${purpose}/v1`));
+  return await crypto.subtle.importKey("raw", material, "AES-GCM", false, ["encrypt", "decrypt"]);
+}
+
 /** Compares without telling by its time where two strings differ. */
 export async function sameSecret(a: string, b: string): Promise<boolean> {
   const [left, right] = await Promise.all(
