@@ -105,7 +105,7 @@ begin
     'attempt', to_jsonb(made), 'plan', t.plan,
     'training_object', (select object from public.files where id = t.training_file),
     'validation_object', (select object from public.files where id = t.validation_file)
-  ) order by t.due_at)
+  ) order by array_position(v_chosen, t.id))
   into v_claimed
   from made join taken t on t.id = made.job_id;
   return jsonb_build_object('claimed', coalesce(v_claimed, '[]'), 'wait_seconds', v_wait);
