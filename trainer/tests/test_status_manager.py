@@ -28,6 +28,15 @@ def step(number: int) -> dict[str, Any]:
     }
 
 
+async def tries(tunebase: FakeTunebase, count: int) -> None:
+    """Waits until so many reports have been tried."""
+    for _ in range(400):
+        if len([name for name, _ in tunebase.arrivals if name == "report"]) >= count:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("no report came")
+
+
 @pytest.fixture
 async def status(
     tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -72,6 +81,21 @@ async def test_a_retry_carries_the_same_webhook_id_and_counts_once(
     assert len(tunebase.of("report")) == 1
 
 
+async def test_a_report_that_was_cut_off_is_sent_again_as_it_was(tunebase: FakeTunebase, status: StatusManager) -> None:
+    tunebase.away = lambda name: True
+    status.step(step(1))
+    reporting = asyncio.create_task(status.report())
+    await tries(tunebase, 1)
+    reporting.cancel()
+    await asyncio.wait([reporting])
+    tunebase.away = lambda name: False
+    status.step(step(2))
+    await status.finish("cancelled")
+    assert [metric["step"] for metric in tunebase.reported("metrics")] == [1, 2]
+    assert [len(body["metrics"]) for body in tunebase.of("report")] == [1, 1]
+    assert len({message_id for name, message_id in tunebase.arrivals if name == "report"}) == 2
+
+
 async def test_an_attempt_that_another_worker_holds_is_left_alone(tunebase: FakeTunebase) -> None:
     tunebase.claim = {"claimed": False, "reason": "held", "detail": "another worker holds it"}
     async with aiohttp.ClientSession() as session:
@@ -95,8 +119,7 @@ async def test_nothing_is_lost_or_out_of_order_when_tunebase_was_away(
     tunebase.away = lambda name: True
     reporting = asyncio.create_task(status.keep_reporting())
     status.step(step(1))
-    while len([1 for name, _ in tunebase.arrivals if name == "report"]) < 2:
-        await asyncio.sleep(0.05)  # until a report is on its way, and is refused again and again
+    await tries(tunebase, 2)  # a report is on its way, and is refused again and again
     for number in range(2, 1201):
         status.step(step(number))
     for number in range(120):
