@@ -129,7 +129,7 @@ class Attempt:
             if self.training is not None:
                 await asyncio.shield(self.training.kill())
             await self.checkpoints.stop()
-            await asyncio.wait([working, *watching])
+            await asyncio.gather(working, *watching, return_exceptions=True)
 
     async def _show_runpod(self) -> None:
         """RunPod's own progress, every five seconds."""
