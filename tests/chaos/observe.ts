@@ -42,8 +42,10 @@ export async function observe(
     case "report":
       if (attempt !== undefined && message !== null) reported(world, attempt, message, result as Answer);
       return;
-    case "record_verified":
-    case "record_found":
+    case "dispatch_not_started":
+      if (attempt !== undefined && attempt.started > 0) {
+        world.wrong(`doubled: /run of attempt ${attempt.id} may have started it, and the job is sent again`);
+      }
       return;
     case "finish":
       if (attempt !== undefined && message !== null) {
