@@ -16,7 +16,7 @@ export type Answer = Record<string, unknown>;
 /** A job of this user, created through the API; `more` stands beside what every job needs. */
 export async function createJob(
   user: TestUser,
-  more: { spend_cap_usd?: number } = {},
+  more: { spend_cap_usd?: number; auto_start?: boolean } = {},
 ): Promise<OpenAI.FineTuning.FineTuningJob> {
   const file = await user.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
   const body = { model: "SmolLM2-135M-Instruct", training_file: file.id, ...more };

@@ -242,14 +242,19 @@ export type Database = {
           "endpoint_id": string | null;
           "execution_timeout_seconds": number;
           "gpu_config": NonNullable<Json>;
+          "hidden_size": number | null;
           "id": string;
+          "layers": number | null;
           "max_length": number;
           "offered": boolean;
           "owned_by": string;
+          "parameters": number | null;
           "queue_timeout_seconds": number;
           "revision": string | null;
           "source": string;
+          "tokenizer": string | null;
           "tokens_per_second": number | null;
+          "vocab_size": number | null;
         };
         ComputedFields: never;
         Insert: {
@@ -258,14 +263,19 @@ export type Database = {
           "endpoint_id"?: string | null;
           "execution_timeout_seconds"?: number;
           "gpu_config": NonNullable<Json>;
+          "hidden_size"?: number | null;
           "id": string;
+          "layers"?: number | null;
           "max_length": number;
           "offered"?: boolean;
           "owned_by": string;
+          "parameters"?: number | null;
           "queue_timeout_seconds"?: number;
           "revision"?: string | null;
           "source": string;
+          "tokenizer"?: string | null;
           "tokens_per_second"?: number | null;
+          "vocab_size"?: number | null;
         };
         Update: {
           "created_at"?: string;
@@ -273,14 +283,19 @@ export type Database = {
           "endpoint_id"?: string | null;
           "execution_timeout_seconds"?: number;
           "gpu_config"?: NonNullable<Json>;
+          "hidden_size"?: number | null;
           "id"?: string;
+          "layers"?: number | null;
           "max_length"?: number;
           "offered"?: boolean;
           "owned_by"?: string;
+          "parameters"?: number | null;
           "queue_timeout_seconds"?: number;
           "revision"?: string | null;
           "source"?: string;
+          "tokenizer"?: string | null;
           "tokens_per_second"?: number | null;
+          "vocab_size"?: number | null;
         };
         Relationships: [];
       };
@@ -448,6 +463,7 @@ export type Database = {
       };
       "jobs": {
         Row: {
+          "auto_start": boolean;
           "base_model": string;
           "budget_warned_at": string | null;
           "cost_usd": number;
@@ -460,6 +476,7 @@ export type Database = {
           "error_hint": string | null;
           "error_message": string | null;
           "error_param": string | null;
+          "estimate": Json | null;
           "estimated_finish": string | null;
           "fine_tuned_model": string | null;
           "finished_at": string | null;
@@ -492,6 +509,7 @@ export type Database = {
         };
         ComputedFields: never;
         Insert: {
+          "auto_start"?: boolean;
           "base_model": string;
           "budget_warned_at"?: string | null;
           "cost_usd"?: number;
@@ -504,6 +522,7 @@ export type Database = {
           "error_hint"?: string | null;
           "error_message"?: string | null;
           "error_param"?: string | null;
+          "estimate"?: Json | null;
           "estimated_finish"?: string | null;
           "fine_tuned_model"?: string | null;
           "finished_at"?: string | null;
@@ -535,6 +554,7 @@ export type Database = {
           "validation_file"?: string | null;
         };
         Update: {
+          "auto_start"?: boolean;
           "base_model"?: string;
           "budget_warned_at"?: string | null;
           "cost_usd"?: number;
@@ -547,6 +567,7 @@ export type Database = {
           "error_hint"?: string | null;
           "error_message"?: string | null;
           "error_param"?: string | null;
+          "estimate"?: Json | null;
           "estimated_finish"?: string | null;
           "fine_tuned_model"?: string | null;
           "finished_at"?: string | null;

@@ -48,6 +48,10 @@ export const errorCodes = {
         list(d.offered)
       }. See GET /models.`,
   ),
+  not_offered: invalid(
+    "Not offered",
+    (d) => `${d.what} is not offered yet. ${d.instead ?? ""}`.trim(),
+  ),
   wrong_purpose: invalid(
     "The file has the wrong purpose",
     (d) =>
@@ -109,6 +113,10 @@ export const errorCodes = {
   job_not_paused: conflict(
     "The job is not paused",
     (d) => `The job is ${d.status}; only a paused job can be resumed.`,
+  ),
+  job_not_waiting: conflict(
+    "The job does not wait to be started",
+    () => "The job has been started before and was paused. Resume it with POST …/resume.",
   ),
   spend_cap_reached: {
     status: 403,

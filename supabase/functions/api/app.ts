@@ -5,8 +5,9 @@ import type { Platform } from "../_shared/platform.ts";
 import { serveErrors } from "../_shared/serving.ts";
 import { authenticate } from "./auth.ts";
 import type { ApiEnv } from "./context.ts";
-import { cancelJob, pauseJob, resumeJob } from "./routes/job_move.ts";
+import { cancelJob, pauseJob, resumeJob, startJob } from "./routes/job_move.ts";
 import { createFile } from "./routes/file_create.ts";
+import { createEstimate } from "./routes/estimate_create.ts";
 import { createJob } from "./routes/job_create.ts";
 import { deleteFile } from "./routes/file_delete.ts";
 import { getAdapter } from "./routes/job_adapter.ts";
@@ -74,12 +75,14 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.get("/files/:id/content", getFileContent);
   app.delete("/files/:id", deleteFile);
 
+  app.post("/fine_tuning/estimates", createEstimate);
   app.post("/fine_tuning/jobs", createJob);
   app.get("/fine_tuning/jobs", listJobs);
   app.get("/fine_tuning/jobs/:id", getJob);
   app.post("/fine_tuning/jobs/:id/cancel", cancelJob);
   app.post("/fine_tuning/jobs/:id/pause", pauseJob);
   app.post("/fine_tuning/jobs/:id/resume", resumeJob);
+  app.post("/fine_tuning/jobs/:id/start", startJob);
   app.get("/fine_tuning/jobs/:id/events", listEvents);
   app.get("/fine_tuning/jobs/:id/metrics", getMetrics);
   app.get("/fine_tuning/jobs/:id/checkpoints", listCheckpoints);

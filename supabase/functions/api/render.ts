@@ -21,8 +21,10 @@ export function renderFile(row: Tables<"files">) {
   };
 }
 
-/** A job without its plan, as SQL hands it out. */
-export type JobRow = Omit<Tables<"jobs">, "plan">;
+/** A job without its plan, as SQL hands it out; its place in the queue where one job is asked for. */
+export type JobRow = Omit<Tables<"jobs">, "plan"> & {
+  queue?: { ahead_in_project: number; ahead: number } | null;
+};
 
 /** A fine_tuning.job object. Its progress, cost and hints are ours. */
 export function renderJob(row: JobRow) {
@@ -60,6 +62,9 @@ export function renderJob(row: JobRow) {
     reserved_usd: row.reserved_usd,
     pause_wanted: row.pause_wanted,
     queue_reason: row.queue_reason,
+    queue: row.queue ?? null,
+    auto_start: row.auto_start,
+    estimate: row.estimate,
     error: row.error_code === null ? null : {
       code: row.error_code,
       message: row.error_message ?? row.error_code,
