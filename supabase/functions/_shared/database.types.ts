@@ -9,6 +9,7 @@ export type Database = {
           "base_model": string;
           "bytes": number;
           "created_at": string;
+          "deleted_at": string | null;
           "id": string;
           "job_id": string;
           "manifest": NonNullable<Json>;
@@ -22,6 +23,7 @@ export type Database = {
           "base_model": string;
           "bytes": number;
           "created_at"?: string;
+          "deleted_at"?: string | null;
           "id"?: string;
           "job_id": string;
           "manifest": NonNullable<Json>;
@@ -34,6 +36,7 @@ export type Database = {
           "base_model"?: string;
           "bytes"?: number;
           "created_at"?: string;
+          "deleted_at"?: string | null;
           "id"?: string;
           "job_id"?: string;
           "manifest"?: NonNullable<Json>;
@@ -492,6 +495,7 @@ export type Database = {
           "queue_reason": string | null;
           "queued_at": string | null;
           "reserved_usd": number;
+          "result_file": string | null;
           "seed": number;
           "spend_cap_usd": number | null;
           "stage": string | null;
@@ -538,6 +542,7 @@ export type Database = {
           "queue_reason"?: string | null;
           "queued_at"?: string | null;
           "reserved_usd"?: number;
+          "result_file"?: string | null;
           "seed": number;
           "spend_cap_usd"?: number | null;
           "stage"?: string | null;
@@ -583,6 +588,7 @@ export type Database = {
           "queue_reason"?: string | null;
           "queued_at"?: string | null;
           "reserved_usd"?: number;
+          "result_file"?: string | null;
           "seed"?: number;
           "spend_cap_usd"?: number | null;
           "stage"?: string | null;
@@ -611,6 +617,13 @@ export type Database = {
             columns: ["project_id"];
             isOneToOne: false;
             referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "jobs_result_file_fkey";
+            columns: ["result_file"];
+            isOneToOne: false;
+            referencedRelation: "files";
             referencedColumns: ["id"];
           },
           {

@@ -100,6 +100,18 @@ export const errorCodes = {
     "No such job",
     () => "The job does not exist in this project. See GET /fine_tuning/jobs.",
   ),
+  checkpoint_not_found: missing(
+    "No such checkpoint",
+    () => "The checkpoint does not exist, or newer ones have taken its place. See GET …/checkpoints.",
+  ),
+  adapter_deleted: missing("The model was deleted", (d) => `The model ${d.model} was deleted on request.`),
+  model_not_own: {
+    status: 403,
+    kind: "permission_error",
+    title: "The model cannot be deleted",
+    say: (d) =>
+      `${d.model} is a base model, which the operator offers. Only fine-tunes of your own can be deleted.`,
+  },
   route_not_found: missing("No such route"),
   file_not_ready: conflict(
     "The file is not ready",

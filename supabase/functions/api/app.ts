@@ -10,7 +10,7 @@ import { createFile } from "./routes/file_create.ts";
 import { createEstimate } from "./routes/estimate_create.ts";
 import { createJob } from "./routes/job_create.ts";
 import { deleteFile } from "./routes/file_delete.ts";
-import { getAdapter } from "./routes/job_adapter.ts";
+import { getAdapter, getCheckpointAdapter } from "./routes/job_adapter.ts";
 import { getFile } from "./routes/file_get.ts";
 import { getFileContent } from "./routes/file_content.ts";
 import { getJob } from "./routes/job_get.ts";
@@ -18,10 +18,11 @@ import { EventHub } from "./event_hub.ts";
 import { getMetrics } from "./routes/job_metrics.ts";
 import { listCheckpoints } from "./routes/job_checkpoints.ts";
 import { health } from "./routes/health.ts";
+import { checkpointPermissions, graders } from "./routes/not_offered.ts";
 import { listEvents } from "./routes/job_events.ts";
 import { listFiles } from "./routes/file_list.ts";
 import { listJobs } from "./routes/job_list.ts";
-import { getModel, listModels } from "./routes/models.ts";
+import { deleteModel, getModel, listModels } from "./routes/models.ts";
 
 const stainless = [
   "lang",
@@ -86,9 +87,13 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.get("/fine_tuning/jobs/:id/events", listEvents);
   app.get("/fine_tuning/jobs/:id/metrics", getMetrics);
   app.get("/fine_tuning/jobs/:id/checkpoints", listCheckpoints);
+  app.get("/fine_tuning/jobs/:id/checkpoints/:checkpoint/adapter", getCheckpointAdapter);
   app.get("/fine_tuning/jobs/:id/adapter", getAdapter);
+  app.all("/fine_tuning/checkpoints/*", checkpointPermissions);
+  app.all("/fine_tuning/alpha/graders/*", graders);
 
   app.get("/models", listModels);
-  app.get("/models/:id", getModel);
+  app.get("/models/:id{.+}", getModel);
+  app.delete("/models/:id{.+}", deleteModel);
   return app;
 }

@@ -48,7 +48,7 @@ export function renderJob(row: JobRow) {
     metadata: row.metadata,
     integrations: null,
     organization_id: publicId("project", row.project_id),
-    result_files: [],
+    result_files: row.result_file === null ? [] : [publicId("file", row.result_file)],
     trained_tokens: row.status === "succeeded" || row.trained_tokens > 0 ? row.trained_tokens : null,
     progress: row.progress,
     current_epoch: row.current_epoch,
@@ -123,6 +123,31 @@ export function renderModel(row: Tables<"base_models">) {
     max_length: row.max_length,
     defaults: row.defaults,
     gpu: row.gpu_config,
+    parameters: row.parameters,
+    tokens_per_second: row.tokens_per_second,
+  };
+}
+
+/** A fine-tune as SQL hands it out. */
+export interface FineTuneRow {
+  name: string;
+  created_at: string;
+  project_id: string;
+  base_model: string;
+  job_id: string;
+  bytes: number;
+}
+
+/** A model object of a project's own. */
+export function renderFineTune(row: FineTuneRow) {
+  return {
+    id: row.name,
+    object: "model" as const,
+    created: seconds(row.created_at),
+    owned_by: publicId("project", row.project_id),
+    base_model: row.base_model,
+    job_id: publicId("job", row.job_id),
+    bytes: row.bytes,
   };
 }
 

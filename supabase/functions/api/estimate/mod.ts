@@ -103,19 +103,25 @@ export async function makeEstimate(platform: Platform, inputs: Inputs, plan: Pla
 
 /** A file by its remembered sample, else by a new one, which is remembered. */
 async function estimated(
-  { sql, supabase }: Platform,
+  { sql, supabase, settings }: Platform,
   model: Tables<"base_models">,
   counted: CountedFile,
   maxLength: number,
 ): Promise<{ file: FileEstimate; counter: "tokenizer" | "characters" }> {
   const counter = model.tokenizer === null ? "characters" : "tokenizer";
-  const size = { bytes: counted.bytes, rows: Report.parse(counted.report).rows ?? null };
+  const report = Report.parse(counted.report);
+  const size = {
+    bytes: counted.bytes,
+    rows: report.rows ?? null,
+    without_answer: report.rows_without_labels ?? null,
+    tokens: report.tokens ?? null,
+  };
   if (counted.sample !== null) {
     return { file: estimateFile(size, Sample.parse(counted.sample), counter, maxLength), counter };
   }
   try {
     const count = model.tokenizer === null ? countCharacters : await loadCounter(supabase, model.tokenizer);
-    const sample = await takeSample(supabase, counted.object, counted.bytes, count);
+    const sample = await takeSample(supabase, counted.object, counted.bytes, count, settings.mostCountMs);
     await call<null>(sql, "record_count", counted.id, model.tokenizer ?? "characters", { json: sample });
     return { file: estimateFile(size, sample, counter, maxLength), counter };
   } catch (error) {
@@ -125,7 +131,12 @@ async function estimated(
   }
 }
 
-const Report = z.looseObject({ rows: z.int().optional() });
+/** What a file's check tells that an estimate needs. */
+const Report = z.looseObject({
+  rows: z.int().optional(),
+  rows_without_labels: z.int().optional(),
+  tokens: z.looseObject({ total: z.number(), learned: z.number() }).optional(),
+});
 
 function trainingSeconds(
   total: Range,
@@ -148,7 +159,7 @@ function trainingSeconds(
 
 function tokensRestOn(file: FileEstimate, counter: "tokenizer" | "characters"): string {
   if (file.method === "by_size") {
-    return "The file's size alone, at 2.5 to 7 bytes a token: its rows could not be counted.";
+    return "The file's check or its size alone, at 2.5 to 7 bytes a token: its rows could not be counted one by one.";
   }
   if (file.method === "counted") {
     return "Every row was counted by the base model's own tokenizer and template.";

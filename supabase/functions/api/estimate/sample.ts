@@ -22,10 +22,8 @@ const slices = 16;
 /** Rows that begin in the first part of a slice are counted; the rest is there for them to end in. */
 const beginBytes = 12 * 1024;
 const sliceBytes = 64 * 1024;
-/** Up to this size a file is read whole. */
-const wholeBytes = slices * 16 * 1024;
-/** Tokenizing is CPU time, of which the platform gives 2 s a request. */
-const mostMs = 600;
+/** Up to this size a file is read whole: as many bytes as are counted of a larger one. */
+const wholeBytes = slices * beginBytes;
 
 interface Line {
   slice: number;
@@ -35,19 +33,20 @@ interface Line {
   text: string;
 }
 
-/** Reads and counts. Throws `unavailable` when Storage does not answer. */
+/** Reads, and counts for `mostMs` at the most. Throws `unavailable` when Storage does not answer. */
 export async function takeSample(
   supabase: SupabaseClient,
   object: string,
   bytes: number,
   counter: Counter,
+  mostMs: number,
 ): Promise<Sample> {
   const url = await signedUrl(supabase, "datasets", object, 300);
   if (bytes <= wholeBytes) {
     const all = lines(await range(url, 0, bytes), 0, bytes);
     // Every sixteenth row, and again: when time runs out, what was counted is spread over the file.
     const found = all.map((line, i) => ({ ...line, slice: i % slices })).sort((a, b) => a.slice - b.slice);
-    return count(found, true, 0, counter);
+    return count(found, true, 0, counter, mostMs);
   }
   const step = (bytes - sliceBytes) / (slices - 1);
   const parts = await Promise.all(
@@ -59,7 +58,7 @@ export async function takeSample(
   const tooLong = parts.filter((part) => part.length === 0).length;
   // By their place and not slice by slice: when time runs out, about as many bytes of each were counted.
   const found = parts.flat().sort((a, b) => a.start - b.start);
-  return count(found, false, tooLong, counter);
+  return count(found, false, tooLong, counter, mostMs);
 }
 
 async function range(url: string, from: number, length: number): Promise<Uint8Array> {
@@ -84,7 +83,7 @@ function lines(bytes: Uint8Array, skip: number, most: number, slice = 0): Line[]
   return found;
 }
 
-function count(found: Line[], whole: boolean, tooLong: number, counter: Counter): Sample {
+function count(found: Line[], whole: boolean, tooLong: number, counter: Counter, mostMs: number): Sample {
   const until = performance.now() + mostMs;
   const rows: Sample["rows"] = [];
   for (const { slice, bytes, text } of found) {

@@ -32,9 +32,18 @@ const t = 2.13;
 /** Bytes of a JSON line a token, where no row could be read (measured: 5.1 and 5.4 on two English sets). */
 const bytesPerToken = { low: 7, expected: 5, high: 2.5 };
 
-/** `rows` is what the file's check counted; null when it has not been checked yet. */
+/** What the file's own check counted, over every row; null where it has not been checked yet, or did not say. */
+export interface Checked {
+  bytes: number;
+  rows: number | null;
+  without_answer: number | null;
+  /** By characters. */
+  tokens: { total: number; learned: number } | null;
+}
+
+/** From a sample to the file; without one, from its check and its size. */
 export function estimateFile(
-  file: { bytes: number; rows: number | null },
+  file: Checked,
   sample: Sample | null,
   counter: keyof typeof doubts,
   maxLength: number,
@@ -62,7 +71,9 @@ export function estimateFile(
     ? sure(sample.rows.length)
     : rounded(extrapolate(sample, () => 1, bytes));
   const all: Whole = { of: () => 1, total: rows.expected };
-  const without = within(rounded(total((row) => learns(row) ? 0 : 1, all)), rows.high);
+  const without = file.without_answer !== null
+    ? sure(file.without_answer)
+    : within(rounded(total((row) => learns(row) ? 0 : 1, all)), rows.high);
   return {
     method: sample.whole && counter === "tokenizer" ? "counted" : "sampled",
     rows,
@@ -119,25 +130,33 @@ function extrapolate(sample: Sample, value: (row: Sample["rows"][number]) => num
   return { low: Math.max(0, expected - error), expected, high: expected + Math.max(error, unseen) };
 }
 
-function bySize(file: { bytes: number; rows: number | null }): FileEstimate {
-  const tokens = {
-    low: Math.round(file.bytes / bytesPerToken.low),
-    expected: Math.round(file.bytes / bytesPerToken.expected),
-    high: Math.round(file.bytes / bytesPerToken.high),
-  };
+function bySize(file: Checked): FileEstimate {
+  const { low, high } = doubts.characters;
+  const tokens = file.tokens === null
+    ? {
+      low: file.bytes / bytesPerToken.low,
+      expected: file.bytes / bytesPerToken.expected,
+      high: file.bytes / bytesPerToken.high,
+    }
+    : { low: file.tokens.total * low, expected: file.tokens.total, high: file.tokens.total * high };
   // A row of 300 to 30,000 bytes, where nothing is known.
   const rows = file.rows === null
     ? rounded({ low: file.bytes / 30_000, expected: file.bytes / 2000, high: file.bytes / 300 })
     : sure(file.rows);
-  const unknown = { low: 0, expected: 0, high: rows.high };
+  const without = file.without_answer ?? 0;
+  const trained = (rows: number) => Math.max(1, rows - without);
   return {
     method: "by_size",
     rows,
-    trained: { ...rows, low: 1 },
-    cut: unknown,
-    without_answer: unknown,
-    tokens,
-    learned: { low: 0, expected: Math.round(tokens.expected / 3), high: tokens.high },
+    trained: { low: trained(rows.low), expected: trained(rows.expected), high: trained(rows.high) },
+    cut: { low: 0, expected: 0, high: rows.high },
+    without_answer: sure(without),
+    tokens: rounded(tokens),
+    learned: rounded({
+      low: (file.tokens?.learned ?? 0) * low,
+      expected: file.tokens?.learned ?? tokens.expected / 3,
+      high: file.tokens === null ? tokens.high : file.tokens.learned * high,
+    }),
     sampled: 0,
     too_long: 0,
   };
