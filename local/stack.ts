@@ -13,6 +13,7 @@ import { startPostgres } from "./postgres.ts";
 import { endLeftovers, forgetStack, marked, recordStack, runningStack } from "./processes.ts";
 import { createRunpod, type RunpodOptions } from "./runpod/mod.ts";
 import { createStorage } from "./storage/mod.ts";
+import { registerTokenizer } from "./tokenizer.ts";
 
 export interface Stack {
   home: string;
@@ -135,6 +136,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       for (const { name, port } of functions) ports.set(name, port);
       started.push(...functions);
     });
+    await registerTokenizer({ url, keys, sql });
     const cron = startCron(
       `${url}/functions/v1/scheduler/tick`,
       await deriveSchedulerSecret(keys),

@@ -126,7 +126,10 @@ Deno.test("of a large file a sample is read, and its range holds what there is",
 
 Deno.test("without a tokenizer the tokens are an estimate that says so, and holds the truth", async () => {
   const training_file = await upload(user, support);
-  const { tokens, time, cost, memory } = await estimate(user, { training_file });
+  const { tokens, time, cost, memory } = await withModel(
+    { parameters: null },
+    () => estimate(user, { training_file }),
+  );
   assertEquals(tokens.method, "sampled");
   assertStringIncludes(tokens.rests_on, "registered no tokenizer");
   // SmolLM2's own count.

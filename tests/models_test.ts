@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "./tunebase.ts";
-import { attemptOf, createJob, TestWorker } from "./worker.ts";
+import { createJob, trainedJob } from "./worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -14,24 +14,9 @@ const objects = async () =>
     String(name)
   );
 
-/** A job that has trained three steps, saved one checkpoint, and succeeded. */
-async function succeeded(user: TestUser, suffix?: string) {
-  const made = await createJob(user);
-  if (suffix !== undefined) {
-    await sql`update public.jobs set suffix = ${suffix} where replace(id::text, '-', '') = ${
-      made.id.slice(6)
-    }`;
-  }
-  await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, made)).id);
-  await worker.claim();
-  await worker.report({
-    metrics: [TestWorker.metric(1, 2.5), { ...TestWorker.metric(2, 1.25), validation_loss: 1.5 }],
-  });
-  await worker.checkpoint(2);
-  await worker.finishWhole();
-  const job = await jobNow(user, made);
-  assertEquals(job.status, "succeeded");
+/** A job that has succeeded, and its model's name. */
+async function succeeded(user: TestUser) {
+  const job = await trainedJob(tunebase, user);
   return { job, name: job.fine_tuned_model ?? "" };
 }
 
@@ -67,7 +52,7 @@ Deno.test("a job that succeeds has a result file: a CSV of its steps in OpenAI's
 
 Deno.test("a fine-tune is listed beside the base models, read by its name, and seen by its project alone", async () => {
   const [user, other] = [await tunebase.user(), await tunebase.user()];
-  const { job, name } = await succeeded(user, "mine");
+  const { job, name } = await succeeded(user);
   assertEquals((await user.openai.models.list()).data.map(({ id }) => id), [base, name]);
   const model = await user.openai.models.retrieve(name);
   assertEquals([model.id, model.object, Reflect.get(model, "base_model"), Reflect.get(model, "job_id")], [

@@ -32,6 +32,23 @@ export async function attemptOf(tunebase: Tunebase, job: { id: string }) {
   return attempt;
 }
 
+/** A job of this user that has trained two steps, saved a checkpoint of the second, and succeeded. */
+export async function trainedJob(
+  tunebase: Tunebase,
+  user: TestUser,
+): Promise<OpenAI.FineTuning.FineTuningJob> {
+  const job = await createJob(user);
+  await tunebase.tick();
+  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  await worker.claim();
+  await worker.report({
+    metrics: [TestWorker.metric(1, 2.5), { ...TestWorker.metric(2, 1.25), validation_loss: 1.5 }],
+  });
+  await worker.checkpoint(2);
+  await worker.finishWhole();
+  return await user.openai.fineTuning.jobs.retrieve(job.id);
+}
+
 export class TestWorker {
   fence = 0;
   sequence = 0;
