@@ -16,6 +16,11 @@ const tables = [
   "metrics",
   "checkpoints",
   "adapters",
+  "webhook_endpoints",
+  "webhook_deliveries",
+  "webhook_attempts",
+  "notifications",
+  "notification_channels",
 ];
 
 /** Two users, each with a project that holds one row in every table. */
@@ -39,6 +44,20 @@ const [ada, bob] = await Promise.all(["ada", "bob"].map(async (name) => {
   await sql`insert into public.checkpoints (job_id, project_id, attempt_id, step, files) values (${job}, ${project}, ${attempt}, 1, '[]')`;
   await sql`insert into public.adapters (job_id, project_id, attempt_id, name, base_model, manifest, prefix, bytes)
     values (${job}, ${project}, ${attempt}, ${name}, 'SmolLM2-135M-Instruct', '{}', 'p', 1)`;
+  const [endpoint] = await sql`insert into public.webhook_endpoints (project_id, name, url, event_types)
+    values (${project}, 'e', 'https://example.com/', '{fine_tuning.job.failed}') returning id`;
+  const [delivery] = await sql`
+    insert into public.webhook_deliveries (project_id, event_id, event_type, event_created_at, channel, endpoint_id, body)
+    values (${project}, gen_random_uuid(), 'fine_tuning.job.failed', now(), 'webhook', ${endpoint?.id}, '{}') returning id`;
+  await sql`insert into public.webhook_attempts (delivery_id, project_id, url, request_headers, duration_ms)
+    values (${delivery?.id}, ${project}, 'https://example.com/', '{}', 1)`;
+  const [notification] = await sql`
+    insert into public.notifications (project_id, event_id, type, level, title, text)
+    values (${project}, gen_random_uuid(), 'fine_tuning.job.failed', 'error', 't', 't') returning id`;
+  await sql`insert into public.notification_reads (notification_id, user_id) values (${notification?.id}, ${user?.id})`;
+  const [channel] = await sql`insert into public.notification_channels (project_id, kind, target, event_types)
+    values (${project}, 'slack', 'hooks.slack.com/…', '{fine_tuning.job.failed}') returning id`;
+  await sql`insert into tunebase.channel_secrets values (${channel?.id}, 'sealed')`;
   return { id: user?.id as string, project };
 }));
 
@@ -83,6 +102,19 @@ for (const table of tables) {
   });
 }
 
+Deno.test("a member sees what they have read themselves, and marks it only through the API", async () => {
+  const seen = await as(
+    "authenticated",
+    ada?.id ?? "",
+    (t) => t`select user_id from public.notification_reads`,
+  );
+  assertEquals(seen.map(({ user_id }) => user_id), [ada?.id]);
+  await assertRejects(() =>
+    as("authenticated", ada?.id ?? "", (t) => t`delete from public.notification_reads`)
+  );
+  await assertRejects(() => as("anon", null, (t) => t`select 1 from public.notification_reads`));
+});
+
 Deno.test("claims of an earlier transaction give nothing to the next", async () => {
   await as("authenticated", bob?.id ?? "", (t) => t`select 1`);
   const seen = await sql.begin(async (t) => {
@@ -98,9 +130,13 @@ Deno.test("users see nothing of the schema tunebase and call nothing of it", asy
     where n.nspname = 'tunebase'
       and (has_function_privilege('anon', p.oid, 'execute') or has_function_privilege('authenticated', p.oid, 'execute'))`;
   assertEquals(reachable.map(({ proname }) => proname), ["my_projects"]);
-  await assertRejects(() =>
-    as("authenticated", ada?.id ?? "", (t) => t`select * from tunebase.api_key_hashes`)
-  );
+  for (
+    const table of ["api_key_hashes", "outbox", "channel_secrets", "failing_targets", "trigger_failures"]
+  ) {
+    await assertRejects(() =>
+      as("authenticated", ada?.id ?? "", (t) => t.unsafe(`select * from tunebase.${table}`))
+    );
+  }
 });
 
 Deno.test("each function's role calls its own functions and touches no table", async () => {
@@ -111,6 +147,9 @@ Deno.test("each function's role calls its own functions and touches no table", a
         "public.jobs",
         "public.attempts",
         "tunebase.api_key_hashes",
+        "tunebase.outbox",
+        "tunebase.channel_secrets",
+        "public.webhook_endpoints",
         "auth.users",
       ]
     ) {
@@ -123,6 +162,11 @@ Deno.test("each function's role calls its own functions and touches no table", a
     assertEquals(own.some(({ name }) => name === "create_job"), role === "tunebase_api");
     assertEquals(own.some(({ name }) => name === "finish"), role === "tunebase_callback");
     assertEquals(own.some(({ name }) => name === "claim_dispatch"), role === "tunebase_scheduler");
+    assertEquals(own.some(({ name }) => name === "claim_deliveries"), role === "tunebase_scheduler");
+    assertEquals(own.some(({ name }) => name === "create_webhook_endpoint"), role === "tunebase_api");
+    for (const inner of ["owe", "fan_out_event", "disable_target", "endpoint_json", "delivery_json"]) {
+      assert(!own.some(({ name }) => name === inner), `${role} calls ${inner}`);
+    }
     await connection.end();
   }
 });

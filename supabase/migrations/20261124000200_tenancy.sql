@@ -29,7 +29,9 @@ create table public.api_keys (
   -- The key's two ends, to recognise it by: 'tb_abc…wxyz'.
   hint text not null check (char_length(hint) <= 20),
   scopes text[] not null check (
-    scopes <@ array['files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read']
+    scopes <@ array[
+      'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write'
+    ]
     and cardinality(scopes) > 0
   ),
   created_by uuid references auth.users on delete set null,

@@ -33,7 +33,7 @@ as $$
 $$;
 
 -- Creates a job with its first event and the record of the request that made it: queued; or paused until it is started,
--- when auto_start is false. The same request again (same key; or, without one, a retry that says so within ten minutes)
+-- when auto_start is false (wait_for_start). The same request again (same key; or, without one, a retry that says so within ten minutes)
 -- answers with the first job. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
 -- metadata, created_by, spend_cap_usd, estimate, auto_start}. The estimate's highest cost is set aside; what would pass
 -- the project's cap is refused with spend_cap_reached.
@@ -51,6 +51,7 @@ declare
   v_reserved numeric;
   v_cap numeric;
   v_starts boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
+  v_status text;
 begin
   -- Two equal requests at once: the second waits here and then finds the first's row.
   perform pg_advisory_xact_lock(hashtextextended(
@@ -66,6 +67,13 @@ begin
     select * into v_request from tunebase.job_requests
     where project_id = v_project_id and request_hash = p_request_hash and created_at > now() - interval '10 minutes'
     order by created_at desc limit 1;
+  else
+    -- A first request that its own retry has overtaken (a proxy held it up): the job is there. Once only, as the next
+    -- of the same words is meant as another job.
+    update tunebase.job_requests set overtook = false
+    where overtook and project_id = v_project_id and request_hash = p_request_hash
+      and created_at > now() - interval '10 minutes'
+    returning * into v_request;
   end if;
   if v_request.job_id is not null then
     return tunebase.job_json(v_request.job_id);
@@ -90,18 +98,19 @@ begin
     id, project_id, status, base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
     metadata, created_by, due_at, queued_at, total_epochs, spend_cap_usd, reserved_usd, estimate, auto_start
   ) values (
-    v_id, v_project_id, case when v_starts then 'queued' else 'paused' end, p_job ->> 'base_model', v_training_file, v_validation_file,
+    v_id, v_project_id, 'queued', p_job ->> 'base_model', v_training_file, v_validation_file,
     p_job -> 'hyperparameters', p_job -> 'plan', p_job ->> 'suffix', (p_job ->> 'seed')::integer,
     coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by',
-    case when v_starts then now() end, case when v_starts then now() end, (p_job -> 'plan' ->> 'num_epochs')::real,
+    now(), now(), (p_job -> 'plan' ->> 'num_epochs')::real,
     (p_job ->> 'spend_cap_usd')::numeric, v_reserved, nullif(p_job -> 'estimate', 'null'), v_starts
-  );
-  insert into tunebase.job_requests (job_id, project_id, idempotency_key, request_hash)
-  values (v_id, v_project_id, p_idempotency_key, p_request_hash);
+  ) returning status into v_status;
+  insert into tunebase.job_requests (job_id, project_id, idempotency_key, request_hash, overtook)
+  values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);
   perform tunebase.add_event(v_id, 'info', 'Created fine-tuning job.');
-  perform tunebase.add_event(v_id, 'info', case
-    when v_starts then 'Files are valid; the job is queued for a GPU.'
-    else 'Files are valid; the job waits to be started.'
+  perform tunebase.add_event(v_id, 'info', case v_status
+    when 'queued' then 'Files are valid; the job is queued for a GPU.'
+    when 'paused' then 'Files are valid; the job waits to be started.'
+    else 'The job waits until its files have been checked.'
   end);
   return tunebase.job_json(v_id);
 end $$;
@@ -154,7 +163,7 @@ declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
   v_job public.jobs;
 begin
-  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase.refuse('job_not_found');
   end if;
@@ -174,7 +183,7 @@ declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
   v_job public.jobs;
 begin
-  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase.refuse('job_not_found');
   elsif tunebase.is_final(v_job.status) then
@@ -197,7 +206,7 @@ declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
   v_job public.jobs;
 begin
-  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase.refuse('job_not_found');
   elsif tunebase.is_final(v_job.status) then

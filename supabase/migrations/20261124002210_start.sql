@@ -1,13 +1,33 @@
 -- A job that waits to be started, and what a person is told who asks when it is a queued job's turn.
 
 alter table public.jobs
-  -- false: once its files are valid it waits, paused, until it is started. `paused` and not `validating_files`: nothing
-  -- is being done, nobody need look, and the official SDKs can start it too, with their `resume`.
+  -- false: once its files are valid it waits, paused, until it is started, which makes it true. `paused` and not
+  -- `validating_files`: nothing is being done, nobody need look, and the official SDKs can start it too, with `resume`.
   add column auto_start boolean not null default true;
 
 -- The place in the queue counts what is due earlier: of the project, and in all.
 create index jobs_due on public.jobs (due_at, id) where status = 'queued' and due_at < 'infinity';
 create index jobs_due_of_project on public.jobs (project_id, due_at, id) where status = 'queued' and due_at < 'infinity';
+
+-- A job that is not to start by itself is paused at the moment in which it would be queued for the first time, wherever
+-- that is; and has been started when a person takes it out of the pause. After hold_until_checked, by its name: triggers
+-- of one kind run in that order, and a job whose files are still being checked is not asked yet.
+create function tunebase.wait_for_start() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'UPDATE' and old.status = 'paused' then
+    new.auto_start := true;
+  elsif new.status = 'queued' then
+    new.status := 'paused';
+    new.due_at := null;
+    new.queued_at := null;
+  end if;
+  return new;
+end $$;
+create trigger wait_for_start before insert or update of status on public.jobs
+for each row when (new.status in ('queued', 'validating_files') and not new.auto_start)
+execute function tunebase.wait_for_start();
 
 -- Starts a job that was created with auto_start false. Again, it changes nothing.
 create function tunebase.start_job(p_caller jsonb, p_job_id uuid) returns jsonb
@@ -17,17 +37,17 @@ declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
   v_job public.jobs;
 begin
-  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase.refuse('job_not_found');
   elsif tunebase.is_final(v_job.status) then
     perform tunebase.refuse('job_is_final', jsonb_build_object('status', v_job.status));
-  elsif v_job.status = 'paused' and v_job.queued_at is null then
+  elsif v_job.status = 'validating_files' then
+    -- It is queued as soon as its files have been checked.
+    update public.jobs set auto_start = true where id = p_job_id;
+  elsif v_job.status = 'paused' and not v_job.auto_start then
     perform tunebase.queue_now(p_job_id, 0);
     perform tunebase.add_event(p_job_id, 'info', 'The job was started; it is queued for a GPU.');
-  elsif v_job.status = 'validating_files' and not v_job.auto_start then
-    -- Its files are still being checked: it is queued as soon as they are valid.
-    update public.jobs set auto_start = true where id = p_job_id;
   elsif v_job.status = 'paused' or v_job.pause_wanted then
     perform tunebase.refuse('job_not_waiting');
   end if;
@@ -40,7 +60,7 @@ language sql stable set search_path = ''
 as $$
   select case
     when p_job.status = 'validating_files' then 'its files are being checked'
-    when p_job.status = 'paused' and p_job.queued_at is null then 'it waits to be started'
+    when p_job.status = 'paused' and not p_job.auto_start then 'it waits to be started'
     when p_job.status <> 'queued' then null
     when p_job.queue_reason is not null then p_job.queue_reason
     when p_job.due_at = 'infinity' then 'the GPU service has it and has not started it yet'

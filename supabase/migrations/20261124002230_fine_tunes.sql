@@ -56,7 +56,7 @@ declare
   v_adapter public.adapters;
 begin
   -- The job's row first, as every move takes its locks.
-  perform 1 from public.jobs where fine_tuned_model = p_name and project_id = v_project_id for update;
+  perform 1 from public.jobs where fine_tuned_model = p_name and project_id = v_project_id for no key update;
   update public.adapters set deleted_at = now()
   where name = p_name and project_id = v_project_id and deleted_at is null
   returning * into v_adapter;

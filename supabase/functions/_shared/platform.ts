@@ -24,6 +24,12 @@ export interface Settings {
   maxUploadBytes: number;
   /** How long the counting of a file's tokens may take. It is CPU time, of which the platform gives 2 s a request. */
   mostCountMs: number;
+  /** E-mail goes out over HTTP in Resend's shape; without a key and a sender there is none. */
+  resendUrl: string;
+  resendKey: string | null;
+  emailFrom: string | null;
+  /** Where people look at a job: `{dashboardUrl}/jobs/{id}`; messages link there. */
+  dashboardUrl: string | null;
 }
 
 export interface Platform {
@@ -73,6 +79,10 @@ export function readSettings(env: Environment): Settings {
     mostSilentLooks: whole(env, "TUNEBASE_MOST_SILENT_LOOKS", 240, 1, 100_000),
     maxUploadBytes: whole(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
     mostCountMs: whole(env, "TUNEBASE_MOST_COUNT_MS", 700, 10, 60_000),
+    resendUrl: (env.get("RESEND_API_URL") ?? "https://api.resend.com").replace(/\/+$/, ""),
+    resendKey: env.get("RESEND_API_KEY") || null,
+    emailFrom: env.get("TUNEBASE_EMAIL_FROM") || null,
+    dashboardUrl: env.get("TUNEBASE_DASHBOARD_URL")?.replace(/\/+$/, "") || null,
   };
 }
 

@@ -5,7 +5,10 @@ import { ApiError } from "./errors.ts";
 /** Adds request ids and the rendering of errors to an app. Anything that is not an ApiError is logged and hidden. */
 export function serveErrors<E extends Env>(app: Hono<E>): void {
   app.use("*", async function requestId(c, next) {
+    // Before the route: into an answer that is finished, Hono puts a header by sending its body through a stream anew.
+    c.header("x-request-id", idOf(c));
     await next();
+    // A route's own Response does not have it yet.
     if (!c.res.headers.has("x-request-id")) c.header("x-request-id", idOf(c));
   });
   app.onError((error, c) => {

@@ -23,6 +23,12 @@ import { listEvents } from "./routes/job_events.ts";
 import { listFiles } from "./routes/file_list.ts";
 import { listJobs } from "./routes/job_list.ts";
 import { deleteModel, getModel, listModels } from "./routes/models.ts";
+import * as channels from "./routes/notification_channels.ts";
+import { listNotifications, readAllNotifications, readNotification } from "./routes/notifications.ts";
+import * as deliveries from "./routes/webhook_deliveries.ts";
+import * as endpoints from "./routes/webhook_endpoints.ts";
+import { rotateSecret } from "./routes/webhook_secret.ts";
+import { testEndpoint } from "./routes/webhook_test.ts";
 
 const stainless = [
   "lang",
@@ -69,6 +75,11 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.use("/files/*", authenticated);
   app.use("/fine_tuning/*", authenticated);
   app.use("/models/*", authenticated);
+  app.use("/webhook_endpoints/*", authenticated);
+  app.use("/webhook_event_types/*", authenticated);
+  app.use("/webhook_deliveries/*", authenticated);
+  app.use("/notifications/*", authenticated);
+  app.use("/notification_channels/*", authenticated);
 
   app.post("/files", createFile);
   app.get("/files", listFiles);
@@ -95,5 +106,27 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.get("/models", listModels);
   app.get("/models/:id{.+}", getModel);
   app.delete("/models/:id{.+}", deleteModel);
+
+  app.get("/webhook_event_types", endpoints.listEventTypes);
+  app.post("/webhook_endpoints", endpoints.createEndpoint);
+  app.get("/webhook_endpoints", endpoints.listEndpoints);
+  app.get("/webhook_endpoints/:id", endpoints.getEndpoint);
+  app.post("/webhook_endpoints/:id", endpoints.updateEndpoint);
+  app.delete("/webhook_endpoints/:id", endpoints.deleteEndpoint);
+  app.post("/webhook_endpoints/:id/rotate_secret", rotateSecret);
+  app.post("/webhook_endpoints/:id/test", testEndpoint);
+  app.post("/webhook_endpoints/:id/replay", deliveries.replayEndpoint);
+  app.get("/webhook_deliveries", deliveries.listDeliveries);
+  app.get("/webhook_deliveries/:id", deliveries.getDelivery);
+  app.post("/webhook_deliveries/:id/replay", deliveries.replayDelivery);
+
+  app.get("/notifications", listNotifications);
+  app.post("/notifications/read", readAllNotifications);
+  app.post("/notifications/:id/read", readNotification);
+  app.post("/notification_channels", channels.createChannel);
+  app.get("/notification_channels", channels.listChannels);
+  app.post("/notification_channels/:id", channels.updateChannel);
+  app.delete("/notification_channels/:id", channels.deleteChannel);
+  app.post("/notification_channels/:id/test", channels.testChannel);
   return app;
 }

@@ -7,6 +7,11 @@ export const prefixes = {
   event: "ftevent-",
   checkpoint: "ftckpt-",
   project: "proj_",
+  webhookEndpoint: "whe_",
+  webhookDelivery: "whd_",
+  webhookEvent: "evt_",
+  notification: "ntf_",
+  notificationChannel: "nch_",
 } as const;
 export type IdKind = keyof typeof prefixes;
 

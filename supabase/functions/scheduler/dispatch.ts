@@ -54,10 +54,6 @@ export async function dispatch(platform: Platform, runpod: Runpod): Promise<numb
 async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Claimed): Promise<void> {
   const { attempt } = claimed;
   const object = (name: string) => `${settings.supabaseUrl}/storage/v1/object/datasets/${name}`;
-  const [callback_secret, webhook] = await Promise.all([
-    callbackSecret(settings.masterKey, attempt.id),
-    webhookUrl(settings, attempt.id),
-  ]);
   const input = RunInput.parse({
     job_id: attempt.job_id,
     attempt: attempt.number,
@@ -66,9 +62,9 @@ async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Clai
     hyperparameters: claimed.plan,
     gpu_config: attempt.gpu_config,
     callback_url: callbackUrl(settings, attempt.id),
-    callback_secret,
+    callback_secret: callbackSecret(settings.masterKey, attempt.id),
   });
-  const result = await runpod.run(attempt.endpoint_id, input, webhook, {
+  const result = await runpod.run(attempt.endpoint_id, input, webhookUrl(settings, attempt.id), {
     executionTimeout: attempt.execution_timeout_seconds * 1000,
     ttl: attempt.ttl_seconds * 1000,
   });
