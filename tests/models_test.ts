@@ -2,7 +2,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "./tunebase.ts";
-import { createJob, trainedJob } from "./worker.ts";
+import { attemptOf, createJob, TestWorker, trainedJob } from "./worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -64,12 +64,38 @@ Deno.test("a fine-tune is listed beside the base models, read by its name, and s
   assertEquals((await other.openai.models.list()).data.map(({ id }) => id), [base]);
   await assertRejects(() => other.openai.models.retrieve(name), OpenAI.NotFoundError);
   await assertRejects(() => other.openai.models.delete(name), OpenAI.NotFoundError);
-  // Training on from it is known and not offered yet; another's is just not there.
-  const create = (who: TestUser) =>
-    who.openai.fineTuning.jobs.create({ model: name, training_file: job.training_file });
-  const refused = await assertRejects(() => create(user), OpenAI.BadRequestError);
-  assertEquals([refused.code, refused.param], ["not_offered", "model"]);
+});
+
+Deno.test("training goes on from a fine-tune of one's own: the worker gets its adapter, and its shape is kept", async () => {
+  const [user, other] = [await tunebase.user(), await tunebase.user()];
+  const { job: first, name } = await succeeded(user);
+  const { training_file } = first;
+  const create = (who: TestUser, hyperparameters: object = {}) =>
+    who.openai.fineTuning.jobs.create({ model: name, training_file, hyperparameters });
   assertEquals((await assertRejects(() => create(other), OpenAI.NotFoundError)).code, "model_not_found");
+  const refused = await assertRejects(() => create(user, { lora_rank: 8 }), OpenAI.BadRequestError);
+  assertEquals(refused.param, "hyperparameters.lora_rank");
+  assertStringIncludes(refused.message, "must be 16");
+
+  const job = await create(user, { n_epochs: 1 });
+  assertEquals([job.model, Reflect.get(job, "base_model")], [name, base]);
+  assertEquals(
+    [Reflect.get(job.hyperparameters, "lora_rank"), Reflect.get(job.hyperparameters, "lora_alpha")],
+    [16, 32],
+  );
+  const inUse = await assertRejects(() => user.openai.models.delete(name), OpenAI.ConflictError);
+  assertEquals(inUse.code, "model_in_use");
+
+  await tunebase.tick();
+  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const { start_from } = await worker.claim();
+  const [file] = (start_from as { files: { path: string; url: string; bytes: number }[] }).files;
+  assertEquals((await (await fetch(file?.url ?? "")).arrayBuffer()).byteLength, file?.bytes);
+  await worker.finishWhole();
+  const done = await jobNow(user, job);
+  assert(done.fine_tuned_model !== null && done.fine_tuned_model.startsWith(`ft:${base}:`));
+  assertEquals((await user.openai.models.delete(name)).deleted, true);
+  await assertRejects(() => create(user), OpenAI.NotFoundError);
 });
 
 Deno.test("a model whose name holds slashes is found escaped and plain", async () => {

@@ -35,7 +35,7 @@ $$;
 -- Creates a job with its first event and the record of the request that made it: queued; or paused until it is started,
 -- when auto_start is false (wait_for_start). The same request again (same key; or, without one, a retry that says so within ten minutes)
 -- answers with the first job. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
--- metadata, created_by, spend_cap_usd, estimate, auto_start}. The estimate's highest cost is set aside; what would pass
+-- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model}. The estimate's highest cost is set aside; what would pass
 -- the project's cap is refused with spend_cap_reached.
 create function tunebase.create_job(
   p_caller jsonb, p_job jsonb, p_request_hash text, p_idempotency_key text, p_is_retry boolean
@@ -83,6 +83,15 @@ begin
   if p_job ->> 'validation_file' is not null then
     v_validation_file := tunebase.training_file(v_project_id, (p_job ->> 'validation_file')::uuid, 'validation_file');
   end if;
+  if p_job ->> 'parent_model' is not null then
+    -- Held, so that it is not deleted meanwhile.
+    perform 1 from public.adapters
+    where name = p_job ->> 'parent_model' and project_id = v_project_id and deleted_at is null
+    for share;
+    if not found then
+      perform tunebase.refuse('model_not_found', jsonb_build_object('model', p_job ->> 'parent_model'));
+    end if;
+  end if;
 
   v_reserved := coalesce(round((p_job #>> '{estimate,cost,usd,high}')::numeric, 4), 0);
   v_reserved := least(v_reserved, (p_job ->> 'spend_cap_usd')::numeric);
@@ -96,13 +105,15 @@ begin
 
   insert into public.jobs (
     id, project_id, status, base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
-    metadata, created_by, due_at, queued_at, total_epochs, spend_cap_usd, reserved_usd, estimate, auto_start
+    metadata, created_by, due_at, queued_at, total_epochs, spend_cap_usd, reserved_usd, estimate, auto_start,
+    parent_model
   ) values (
     v_id, v_project_id, 'queued', p_job ->> 'base_model', v_training_file, v_validation_file,
     p_job -> 'hyperparameters', p_job -> 'plan', p_job ->> 'suffix', (p_job ->> 'seed')::integer,
     coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by',
     now(), now(), (p_job -> 'plan' ->> 'num_epochs')::real,
-    (p_job ->> 'spend_cap_usd')::numeric, v_reserved, nullif(p_job -> 'estimate', 'null'), v_starts
+    (p_job ->> 'spend_cap_usd')::numeric, v_reserved, nullif(p_job -> 'estimate', 'null'), v_starts,
+    p_job ->> 'parent_model'
   ) returning status into v_status;
   insert into tunebase.job_requests (job_id, project_id, idempotency_key, request_hash, overtook)
   values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);

@@ -24,11 +24,20 @@ create table tunebase.token_counts (
 alter table tunebase.token_counts enable row level security;
 
 alter table public.jobs
+  -- The project's own fine-tune that it trains on from.
+  add column parent_model text references public.adapters (name),
   -- As POST /fine_tuning/estimates answers; with a `score` once it has succeeded.
   add column estimate jsonb;
 
+create index jobs_parent_model on public.jobs (parent_model) where parent_model is not null;
+
+alter table public.adapters
+  -- Deleted on request: the row stays for its jobs, the files go.
+  add column deleted_at timestamptz;
+
 -- What an estimate is made of, in one call: the base model, the job's files, and what was counted of them before.
--- Refuses as creating the job would. Returns {project_id, model, training: {id, bytes, object, report, sample}, validation}.
+-- p_model may be a fine-tune of the project's own: then `model` is its base and `parent` {name, hyperparameters} it. Refuses
+-- as creating the job would. Returns {model, parent, training: {id, bytes, object, report, sample}, validation}.
 create function tunebase.estimate_inputs(
   p_caller jsonb, p_model text, p_training_file uuid, p_validation_file uuid
 ) returns jsonb
@@ -36,20 +45,21 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
+  v_parent public.adapters;
   v_model jsonb;
 begin
-  if exists (select from public.adapters where name = p_model and project_id = v_project_id) then
-    perform tunebase.refuse('not_offered', jsonb_build_object(
-      'param', 'model', 'what', 'Training on from an earlier fine-tune', 'instead', 'Name the base model that it was trained on.'
-    ));
-  end if;
-  v_model := tunebase.get_model(p_caller, p_model, 'jobs:write');
+  select * into v_parent from public.adapters
+  where name = p_model and project_id = v_project_id and deleted_at is null;
+  v_model := tunebase.get_model(p_caller, coalesce(v_parent.base_model, p_model), 'jobs:write');
   perform tunebase.training_file(v_project_id, p_training_file, 'training_file');
   if p_validation_file is not null then
     perform tunebase.training_file(v_project_id, p_validation_file, 'validation_file');
   end if;
   return jsonb_build_object(
     'model', v_model,
+    'parent', case when v_parent.id is not null then jsonb_build_object(
+      'name', v_parent.name, 'hyperparameters', v_parent.manifest -> 'hyperparameters'
+    ) end,
     'training', tunebase.counted_file(p_training_file, v_model ->> 'tokenizer'),
     'validation', tunebase.counted_file(p_validation_file, v_model ->> 'tokenizer')
   );

@@ -1,9 +1,5 @@
 -- Fine-tuned models as clients see them: listed beside the base models, read by name, deleted; and what a checkpoint holds.
 
-alter table public.adapters
-  -- Deleted on request: the row stays for its job, the files go.
-  add column deleted_at timestamptz;
-
 -- A fine-tune as a model: what of it a client is shown.
 create function tunebase.fine_tune_json(p_adapter public.adapters) returns jsonb
 language sql stable set search_path = ''
@@ -47,7 +43,7 @@ begin
 end $$;
 
 -- Deletes a fine-tune of the project: its files, and those of its checkpoints, which are as good as it is, become garbage.
--- Again, it is not found.
+-- Again, it is not found. Refused while a job that has not ended trains on from it.
 create function tunebase.delete_model(p_caller jsonb, p_name text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -63,6 +59,11 @@ begin
   if not found then
     perform tunebase.get_model(p_caller, p_name, 'jobs:write');
     perform tunebase.refuse('model_not_own', jsonb_build_object('model', p_name));
+  end if;
+  if exists (
+    select from public.jobs where parent_model = p_name and not tunebase.is_final(status)
+  ) then
+    perform tunebase.refuse('model_in_use', jsonb_build_object('model', p_name));
   end if;
   with checkpoints as (
     delete from public.checkpoints where job_id = v_adapter.job_id returning attempt_id, files

@@ -491,6 +491,7 @@ export type Database = {
           "last_event": number;
           "max_tries": number;
           "metadata": NonNullable<Json>;
+          "parent_model": string | null;
           "pause_wanted": boolean;
           "plan": NonNullable<Json>;
           "progress": number;
@@ -538,6 +539,7 @@ export type Database = {
           "last_event"?: number;
           "max_tries"?: number;
           "metadata"?: NonNullable<Json>;
+          "parent_model"?: string | null;
           "pause_wanted"?: boolean;
           "plan": NonNullable<Json>;
           "progress"?: number;
@@ -584,6 +586,7 @@ export type Database = {
           "last_event"?: number;
           "max_tries"?: number;
           "metadata"?: NonNullable<Json>;
+          "parent_model"?: string | null;
           "pause_wanted"?: boolean;
           "plan"?: NonNullable<Json>;
           "progress"?: number;
@@ -614,6 +617,13 @@ export type Database = {
             isOneToOne: false;
             referencedRelation: "base_models";
             referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "jobs_parent_model_fkey";
+            columns: ["parent_model"];
+            isOneToOne: false;
+            referencedRelation: "adapters";
+            referencedColumns: ["name"];
           },
           {
             foreignKeyName: "jobs_project_id_fkey";

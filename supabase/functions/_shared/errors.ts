@@ -160,6 +160,10 @@ export const errorCodes = {
     "The job is not paused",
     (d) => `The job is ${d.status}; only a paused job can be resumed.`,
   ),
+  model_in_use: conflict(
+    "The model is in use",
+    (d) => `A job that has not ended trains on from ${d.model}. Cancel the job, or wait for its end.`,
+  ),
   job_not_waiting: conflict(
     "The job does not wait to be started",
     () => "The job has been started before and was paused. Resume it with POST …/resume.",

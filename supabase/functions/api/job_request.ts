@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { call } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
+import { TrainingHyperparameters } from "../_shared/protocol.ts";
 import { check, fields, jsonBody } from "../_shared/validation.ts";
 import type { ApiContext } from "./context.ts";
 import { type Inputs, makeEstimate } from "./estimate/mod.ts";
@@ -67,9 +68,16 @@ export async function readJob(c: ApiContext) {
     files.validation,
   );
   const seed = body.seed ?? 42;
-  const { shown, plan } = makePlan(inputs.model, inMethod ?? body.hyperparameters ?? {}, seed, where);
+  const { model, parent } = inputs;
+  const { shown, plan } = makePlan(
+    model,
+    inMethod ?? body.hyperparameters ?? {},
+    seed,
+    where,
+    parent === null ? null : TrainingHyperparameters.parse(parent.hyperparameters),
+  );
   const estimate = await makeEstimate(c.get("platform"), inputs, plan);
-  return { body, files, model: inputs.model, seed, shown, plan, estimate };
+  return { body, files, model, parent: parent?.name ?? null, seed, shown, plan, estimate };
 }
 
 function refuseUnoffered(json: unknown): void {

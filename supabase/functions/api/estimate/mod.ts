@@ -19,6 +19,8 @@ export interface CountedFile {
 }
 export interface Inputs {
   model: Tables<"base_models">;
+  /** The project's own fine-tune that was asked for; `model` is its base. */
+  parent: { name: string; hyperparameters: unknown } | null;
   training: CountedFile;
   validation: CountedFile | null;
 }

@@ -3,10 +3,10 @@ import type { ApiContext } from "../context.ts";
 import { readJob } from "../job_request.ts";
 
 export async function createEstimate(c: ApiContext): Promise<Response> {
-  const { body, model, shown, estimate } = await readJob(c);
+  const { body, shown, estimate } = await readJob(c);
   return c.json({
     object: "fine_tuning.estimate" as const,
-    model: model.id,
+    model: body.model,
     training_file: body.training_file,
     validation_file: body.validation_file ?? null,
     hyperparameters: shown,

@@ -9,7 +9,7 @@ import { type JobRow, renderJob } from "../render.ts";
 
 export async function createJob(c: ApiContext): Promise<Response> {
   const { sql, settings, later } = c.get("platform");
-  const { body, files, model, seed, shown, plan, estimate } = await readJob(c);
+  const { body, files, model, parent, seed, shown, plan, estimate } = await readJob(c);
   const key = c.req.header("idempotency-key");
   if (key !== undefined && (key.length < 1 || key.length > 255)) {
     throw new ApiError("invalid_request", [{
@@ -24,6 +24,7 @@ export async function createJob(c: ApiContext): Promise<Response> {
     {
       json: {
         base_model: model.id,
+        parent_model: parent,
         training_file: files.training,
         validation_file: files.validation,
         hyperparameters: shown,
