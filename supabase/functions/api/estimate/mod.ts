@@ -124,7 +124,10 @@ async function estimated(
   try {
     const count = model.tokenizer === null ? countCharacters : await loadCounter(supabase, model.tokenizer);
     const sample = await takeSample(supabase, counted.object, counted.bytes, count, settings.mostCountMs);
-    await call<null>(sql, "record_count", counted.id, model.tokenizer ?? "characters", { json: sample });
+    // Not one that time ran out for: it may come further the next time.
+    if (sample.rows.length > 0) {
+      await call<null>(sql, "record_count", counted.id, model.tokenizer ?? "characters", { json: sample });
+    }
     return { file: estimateFile(size, sample, counter, maxLength), counter };
   } catch (error) {
     // A job is not held up by its estimate. It is tried again for the next one.
