@@ -119,6 +119,8 @@ function claimed(world: World, attempt: Attempt, message: Message, result: Answe
       `doubled: one claim, delivered again, got fence ${before} and then ${fence} of attempt ${attempt.id}`,
     );
   }
+  // Again the answer that it got: once it has reported, nothing is extended by it.
+  if (attempt.claims.has(message.id) && attempt.sequence > 0) return;
   attempt.claims.set(message.id, fence);
   const now = world.now();
   for (const other of attempt.job.attempts) {

@@ -47,6 +47,13 @@ const kinds = {
     take: (world, chance) => move(world, "resume", anyJob(world, chance), planOf(chance, 1)),
   },
   tick: { weight: () => 16, take: (world, chance) => tick(world, planOf(chance, 12)) },
+  "schedulers at once": {
+    weight: (world) => world.runpod.open.length > 10 ? 0 : 3,
+    take: async (world, chance) => {
+      await create(world, chance, smooth);
+      await Promise.all([1, 2, 3].map(() => tick(world, smooth)));
+    },
+  },
   "worker starts": {
     weight: (world) => Math.min(14, 7 * startable(world).length),
     take: async (world, chance) => {
@@ -108,8 +115,9 @@ const kinds = {
       world.tell(`  ${flight.name} goes on: ${landing} after ${flight.effects.join(", ")}`);
       world.landed(flight, landing, plan);
       if (landing !== "done") return;
-      // Whoever asked has given up waiting; the answer must be a sound one all the same.
-      await world.answer(flight, [401, 403, 409]);
+      // Whoever asked has given up waiting; the answer must be a sound one all the same. 503 ("again") where another
+      // call has moved the file on meanwhile.
+      await world.answer(flight, flight.name === "verify" ? [503] : [403, 409]);
     },
   },
   "time goes on": {

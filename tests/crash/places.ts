@@ -3,22 +3,26 @@
  * in the order in which they begin; `crash_test.ts` compares them with what really happens, and dies at each.
  */
 
-/** What every tick asks of the database, due or not: listed where it finds something. */
+/** What every tick asks of the database, due or not: listed where it is what the scenario is about. */
 export const everyTick = new Set([
   "sql enforce_spend",
   "sql claim_dispatch",
   "sql due_attempts",
+  "sql fan_out",
+  "sql prune_notifications",
+  "sql claim_deliveries",
   "sql due_garbage",
 ]);
 
 /** Asked again until nothing is due; how often depends on the clock. */
-export const repeated = new Set(["sql claim_dispatch"]);
+export const repeated = new Set(["sql claim_dispatch", "sql claim_deliveries"]);
 
 /** These leave the world as it was: dying after one is dying after what came before it, and is not tried again. */
 export const reads = new Set([
   "sql authorize",
   "sql get_model",
   "sql attempt_order",
+  "sql get_webhook_endpoint",
   "storage read",
   "storage exists",
   "storage sign",
@@ -36,6 +40,17 @@ export const places: Record<string, string[]> = {
   "a job that runs is paused": ["sql pause_job", "nudge"],
   "a job is resumed": ["sql resume_job", "nudge"],
   "a file is deleted": ["sql delete_file", "nudge"],
+  "a webhook endpoint is created": ["sql authorize", "sql create_webhook_endpoint"],
+  "a webhook endpoint is changed": ["sql update_webhook_endpoint"],
+  "a webhook's secret is rotated": ["sql rotate_webhook_secret"],
+  "a webhook endpoint is tested": ["sql get_webhook_endpoint", "outgoing POST"],
+  "a webhook endpoint is deleted": ["sql delete_webhook_endpoint"],
+  "a delivery is replayed": ["sql replay_webhook_delivery", "nudge"],
+  "what has died at an endpoint is replayed": ["sql replay_webhook_endpoint", "nudge"],
+  "notifications are read": ["sql read_notifications"],
+  "a notification channel is created": ["sql create_notification_channel"],
+  "a notification channel is changed": ["sql update_notification_channel"],
+  "a notification channel is deleted": ["sql delete_notification_channel"],
   "a job is sent and RunPod takes it": ["sql claim_dispatch", "runpod run", "sql dispatch_submitted"],
   "a job is sent and RunPod has no room (429)": [
     "sql claim_dispatch",
@@ -114,6 +129,13 @@ export const places: Record<string, string[]> = {
     "sql reconcile",
   ],
   "what nobody needs is removed": ["sql due_garbage", "storage remove", "sql garbage_removed"],
+  "a webhook is delivered": [
+    "sql fan_out",
+    "sql prune_notifications",
+    "sql claim_deliveries",
+    "outgoing POST",
+    "sql record_deliveries",
+  ],
   "a worker claims": ["sql claim_attempt", "storage sign"],
   "a worker claims a job that has a checkpoint": ["sql claim_attempt", "storage sign", "storage sign"],
   "a worker reports, with a checkpoint": ["sql report"],
@@ -132,8 +154,6 @@ export const places: Record<string, string[]> = {
     "sql attempt_order",
     "storage exists",
     "storage exists",
-    "storage remove",
-    "storage move",
     "storage exists",
     "storage sign",
     "storage read",
@@ -147,6 +167,7 @@ export const places: Record<string, string[]> = {
     "storage exists",
     "storage sign",
     "storage read",
+    "sql forget_verified",
     "storage remove",
   ],
   "a worker finishes: succeeded": ["sql finish"],
@@ -173,4 +194,10 @@ export const readers = new Set([
   "list_checkpoints",
   "open_events",
   "events_after",
+  "list_webhook_endpoints",
+  "list_webhook_deliveries",
+  "get_webhook_delivery",
+  "list_notifications",
+  "list_notification_channels",
+  "test_notification_channel",
 ]);

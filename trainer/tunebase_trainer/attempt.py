@@ -261,6 +261,9 @@ class Attempt:
                         self.status.log(event["level"], event["message"])
                     case "error":
                         error = TrainerError(event["code"], event["message"], event["hint"])
+                    case "stopped":
+                        # Not asked by us: the platform told every process of its container.
+                        self.outcome = self.outcome or "preempted"
                     case "result":
                         result = event
             code = await training.wait()
