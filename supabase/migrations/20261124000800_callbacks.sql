@@ -76,7 +76,12 @@ begin
     'validation_sha256', (select sha256 from public.files where id = v_job.validation_file),
     'resume', case when v_checkpoint.id is not null then jsonb_build_object(
       'step', v_checkpoint.step, 'files', v_checkpoint.files, 'prefix', tunebase.artifact_prefix(v_checkpoint.attempt_id)
-    ) end
+    ) end,
+    -- The fine-tune that it trains on from.
+    'start_from', (
+      select jsonb_build_object('files', manifest -> 'files', 'prefix', prefix)
+      from public.adapters where name = v_job.parent_model
+    )
   );
 end $$;
 
