@@ -14,6 +14,7 @@ import { endLeftovers, forgetStack, marked, recordStack, runningStack } from "./
 import { createRunpod, type RunpodOptions } from "./runpod/mod.ts";
 import type { Run } from "./runpod/queue.ts";
 import { createStorage } from "./storage/mod.ts";
+import { registerTokenizer } from "./tokenizer.ts";
 
 export interface Stack {
   home: string;
@@ -92,7 +93,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     started.push(database);
     await timed("migrations are applied by the Supabase CLI", () => prepare(database.url, keys));
 
-    const sql = postgres(database.url, { max: 8, idle_timeout: 20, onnotice: () => {} });
+    const sql = postgres(database.url, {
+      max: 8,
+      idle_timeout: 20,
+      backoff: (failures) => Math.min(1, failures * 0.1),
+      onnotice: () => {},
+    });
     started.push({ stop: () => sql.end({ timeout: 5 }) });
     const auth = createAuth({ sql, issuer: `${url}/auth/v1`, ...keys });
     const storage = await createStorage({
@@ -148,6 +154,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       for (const one of functions) running.set(one.name, one);
       started.push(...functions);
     });
+    await registerTokenizer({ url, keys, sql });
     const cron = startCron(
       `${url}/functions/v1/scheduler/tick`,
       deriveSchedulerSecret(keys),

@@ -19,7 +19,7 @@ with tempfile.TemporaryDirectory() as folder:
         mime_type="application/jsonl",
         purpose="fine-tune",
         part_size=len(data) // 3,
-        md5=hashlib.md5(data).hexdigest(),
+        md5=hashlib.md5(data, usedforsecurity=False).hexdigest(),
     )
 assert chunked.file is not None
 made = client.uploads.create(bytes=9, filename="b.jsonl", mime_type="text/plain", purpose="fine-tune")

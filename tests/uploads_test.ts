@@ -449,19 +449,11 @@ Deno.test("a file that is deleted while it waits for its check leaves nothing be
 });
 
 /** A job whose training file is being checked. */
-async function jobOf(id: string, validation?: string) {
-  const form = formOf([["purpose", "fine-tune"], ["file", new File([row("a")], "a.jsonl")]]);
-  const valid = (await (await user.fetch("/files", { method: "POST", body: form })).json()).id;
-  const job = await user.openai.fineTuning.jobs.create({
-    model,
-    training_file: valid,
-    ...(validation ? { validation_file: validation } : {}),
-  });
-  // As create_job leaves it with a file that waits.
-  await sql`update public.jobs set training_file = ${uuid(id)}::uuid, status = 'queued' where id = ${
-    uuid(job.id)
-  }::uuid`;
-  return job.id;
+async function jobOf(training_file: string, more: object = {}) {
+  const response = await post("/fine_tuning/jobs", { model, training_file, ...more });
+  const job = await response.json();
+  assertEquals([response.status, job.status], [200, "validating_files"], JSON.stringify(job));
+  return String(job.id);
 }
 const events = async (id: string) =>
   (await user.openai.fineTuning.jobs.listEvents(id)).data.map(({ message }) => message);
@@ -469,7 +461,7 @@ const events = async (id: string) =>
 Deno.test("a job whose file is being checked waits, and is queued when the file is valid", async () => {
   const id = await waiting(rows(3));
   const job = await jobOf(id);
-  assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status, "validating_files");
+  assertEquals((await events(job))[0], "The job waits until its files have been checked.");
   assertEquals(await code(await user.fetch(`/files/${id}`, { method: "DELETE" })), [409, "file_in_use"]);
   while (await validateFiles(scheduler) > 0);
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status, "queued");
@@ -496,6 +488,14 @@ Deno.test("a job that is paused and resumed while its file is checked still wait
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status, "queued");
 });
 
+Deno.test("a job that is not to start by itself waits for its start once its files are valid", async () => {
+  const job = await jobOf(await waiting(rows(3)), { auto_start: false });
+  while (await validateFiles(scheduler) > 0);
+  assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status as string, "paused");
+  assertEquals((await events(job))[0], "Files are valid; the job waits to be started.");
+  assertEquals((await (await post(`/fine_tuning/jobs/${job}/start`, {})).json()).status, "queued");
+});
+
 Deno.test("rows that stand in both files of a job are told in its log", async () => {
   const upload = async (name: string, ...questions: string[]) => {
     const form = formOf([["purpose", "fine-tune"], [
@@ -515,7 +515,7 @@ Deno.test("rows that stand in both files of a job are told in its log", async ()
   const other = await user.openai.fineTuning.jobs.create({ model, training_file, validation_file: apart });
   assertEquals((await events(other.id))[0], "Files are valid; the job is queued for a GPU.");
   // One that was waited for.
-  const waited = await jobOf(await waiting(text.encode(["d", "x"].map(row).join("\n"))), validation_file);
+  const waited = await jobOf(await waiting(text.encode(["d", "x"].map(row).join("\n"))), { validation_file });
   while (await validateFiles(scheduler) > 0);
   assertStringIncludes((await events(waited))[0] ?? "", "1 rows of the validation file");
 });

@@ -51,13 +51,16 @@ begin
   end loop;
 end $$;
 
--- All files of a job that waited for them are valid.
+-- All files of a job that waited for them are valid. It is queued, or waits to be started (wait_for_start).
 create function tunebase.files_valid(p_job_id uuid) returns void
 language plpgsql set search_path = ''
 as $$
 begin
   perform tunebase.queue_now(p_job_id, 0);
-  perform tunebase.add_event(p_job_id, 'info', 'Files are valid; the job is queued for a GPU.');
+  perform tunebase.add_event(p_job_id, 'info', case (select status from public.jobs where id = p_job_id)
+    when 'queued' then 'Files are valid; the job is queued for a GPU.'
+    else 'Files are valid; the job waits to be started.'
+  end);
   perform tunebase.tell_overlap(p_job_id);
 end $$;
 
@@ -113,7 +116,7 @@ begin
 end $$;
 create constraint trigger tell_overlap after insert on public.jobs
 deferrable initially deferred
-for each row when (new.validation_file is not null and new.status = 'queued')
+for each row when (new.validation_file is not null and new.status <> 'validating_files')
 execute function tunebase.tell_overlap_of_new();
 
 revoke execute on function

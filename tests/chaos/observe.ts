@@ -42,8 +42,10 @@ export async function observe(
     case "report":
       if (attempt !== undefined && message !== null) reported(world, attempt, message, result as Answer);
       return;
-    case "record_verified":
-    case "record_found":
+    case "dispatch_not_started":
+      if (attempt !== undefined && attempt.started > 0) {
+        world.wrong(`doubled: /run of attempt ${attempt.id} may have started it, and the job is sent again`);
+      }
       return;
     case "finish":
       if (attempt !== undefined && message !== null) {
@@ -110,8 +112,12 @@ function sent(world: World, { claimed }: Claimed): void {
 }
 
 function claimed(world: World, attempt: Attempt, message: Message, result: Answer): void {
-  if (result.claimed !== true) return;
   const { worker } = message;
+  if (result.claimed !== true) {
+    // The holder itself asked again, in a new call, and was told that it is over.
+    if (result.reason === "ended" && worker === attempt.holder) attempt.outcome ??= "ended";
+    return;
+  }
   const fence = Number(result.fence);
   const before = attempt.claims.get(message.id) ?? fence;
   if (before !== fence) {

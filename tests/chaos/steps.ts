@@ -19,6 +19,11 @@ export const living = (world: World): Worker[] =>
 const startable = (world: World) =>
   world.runpod.open.filter((run) => !run.workers.some(({ alive }) => alive));
 const anyJob = (world: World, chance: Random): Job | undefined => {
+  // Often one whose worker is about to finish: first come, first served is decided there.
+  const finishing = living(world).filter(({ queue, pending }) =>
+    (pending?.message.name ?? queue[0]?.do) === "finish"
+  );
+  if (chance.chance(0.3) && finishing.length > 0) return chance.choose(finishing)?.run.attempt.job;
   // Mostly one that is new: what has ended long ago is tried now and then.
   const jobs = [...world.jobs.values()];
   return chance.choose(chance.chance(0.8) ? jobs.slice(-8) : jobs);
@@ -35,7 +40,7 @@ const kinds = {
     take: (world, chance) => createAgain(world, chance, planOf(chance, 3)),
   },
   cancel: {
-    weight: hasJobs(1.5),
+    weight: hasJobs(2.5),
     take: (world, chance) => move(world, "cancel", anyJob(world, chance), planOf(chance, 1)),
   },
   pause: {
@@ -99,7 +104,7 @@ const kinds = {
     take: (world, chance) => Promise.resolve(void takeMessage(world, chance)),
   },
   "parked request goes on": {
-    weight: (world) => Math.min(16, 6 * world.parked.length),
+    weight: (world) => Math.min(16, 3 * world.parked.length),
     take: async (world, chance) => {
       const one = chance.choose(world.parked);
       if (one === undefined) return;

@@ -9,6 +9,7 @@ export type Database = {
           "base_model": string;
           "bytes": number;
           "created_at": string;
+          "deleted_at": string | null;
           "id": string;
           "job_id": string;
           "manifest": NonNullable<Json>;
@@ -22,6 +23,7 @@ export type Database = {
           "base_model": string;
           "bytes": number;
           "created_at"?: string;
+          "deleted_at"?: string | null;
           "id"?: string;
           "job_id": string;
           "manifest": NonNullable<Json>;
@@ -34,6 +36,7 @@ export type Database = {
           "base_model"?: string;
           "bytes"?: number;
           "created_at"?: string;
+          "deleted_at"?: string | null;
           "id"?: string;
           "job_id"?: string;
           "manifest"?: NonNullable<Json>;
@@ -245,14 +248,19 @@ export type Database = {
           "endpoint_id": string | null;
           "execution_timeout_seconds": number;
           "gpu_config": NonNullable<Json>;
+          "hidden_size": number | null;
           "id": string;
+          "layers": number | null;
           "max_length": number;
           "offered": boolean;
           "owned_by": string;
+          "parameters": number | null;
           "queue_timeout_seconds": number;
           "revision": string | null;
           "source": string;
+          "tokenizer": string | null;
           "tokens_per_second": number | null;
+          "vocab_size": number | null;
         };
         ComputedFields: never;
         Insert: {
@@ -261,14 +269,19 @@ export type Database = {
           "endpoint_id"?: string | null;
           "execution_timeout_seconds"?: number;
           "gpu_config": NonNullable<Json>;
+          "hidden_size"?: number | null;
           "id": string;
+          "layers"?: number | null;
           "max_length": number;
           "offered"?: boolean;
           "owned_by": string;
+          "parameters"?: number | null;
           "queue_timeout_seconds"?: number;
           "revision"?: string | null;
           "source": string;
+          "tokenizer"?: string | null;
           "tokens_per_second"?: number | null;
+          "vocab_size"?: number | null;
         };
         Update: {
           "created_at"?: string;
@@ -276,14 +289,19 @@ export type Database = {
           "endpoint_id"?: string | null;
           "execution_timeout_seconds"?: number;
           "gpu_config"?: NonNullable<Json>;
+          "hidden_size"?: number | null;
           "id"?: string;
+          "layers"?: number | null;
           "max_length"?: number;
           "offered"?: boolean;
           "owned_by"?: string;
+          "parameters"?: number | null;
           "queue_timeout_seconds"?: number;
           "revision"?: string | null;
           "source"?: string;
+          "tokenizer"?: string | null;
           "tokens_per_second"?: number | null;
+          "vocab_size"?: number | null;
         };
         Relationships: [];
       };
@@ -454,6 +472,7 @@ export type Database = {
       };
       "jobs": {
         Row: {
+          "auto_start": boolean;
           "base_model": string;
           "budget_warned_at": string | null;
           "cost_usd": number;
@@ -466,6 +485,7 @@ export type Database = {
           "error_hint": string | null;
           "error_message": string | null;
           "error_param": string | null;
+          "estimate": Json | null;
           "estimated_finish": string | null;
           "fine_tuned_model": string | null;
           "finished_at": string | null;
@@ -474,6 +494,7 @@ export type Database = {
           "last_event": number;
           "max_tries": number;
           "metadata": NonNullable<Json>;
+          "parent_model": string | null;
           "pause_wanted": boolean;
           "plan": NonNullable<Json>;
           "progress": number;
@@ -481,6 +502,7 @@ export type Database = {
           "queue_reason": string | null;
           "queued_at": string | null;
           "reserved_usd": number;
+          "result_file": string | null;
           "seed": number;
           "spend_cap_usd": number | null;
           "stage": string | null;
@@ -498,6 +520,7 @@ export type Database = {
         };
         ComputedFields: never;
         Insert: {
+          "auto_start"?: boolean;
           "base_model": string;
           "budget_warned_at"?: string | null;
           "cost_usd"?: number;
@@ -510,6 +533,7 @@ export type Database = {
           "error_hint"?: string | null;
           "error_message"?: string | null;
           "error_param"?: string | null;
+          "estimate"?: Json | null;
           "estimated_finish"?: string | null;
           "fine_tuned_model"?: string | null;
           "finished_at"?: string | null;
@@ -518,6 +542,7 @@ export type Database = {
           "last_event"?: number;
           "max_tries"?: number;
           "metadata"?: NonNullable<Json>;
+          "parent_model"?: string | null;
           "pause_wanted"?: boolean;
           "plan": NonNullable<Json>;
           "progress"?: number;
@@ -525,6 +550,7 @@ export type Database = {
           "queue_reason"?: string | null;
           "queued_at"?: string | null;
           "reserved_usd"?: number;
+          "result_file"?: string | null;
           "seed": number;
           "spend_cap_usd"?: number | null;
           "stage"?: string | null;
@@ -541,6 +567,7 @@ export type Database = {
           "validation_file"?: string | null;
         };
         Update: {
+          "auto_start"?: boolean;
           "base_model"?: string;
           "budget_warned_at"?: string | null;
           "cost_usd"?: number;
@@ -553,6 +580,7 @@ export type Database = {
           "error_hint"?: string | null;
           "error_message"?: string | null;
           "error_param"?: string | null;
+          "estimate"?: Json | null;
           "estimated_finish"?: string | null;
           "fine_tuned_model"?: string | null;
           "finished_at"?: string | null;
@@ -561,6 +589,7 @@ export type Database = {
           "last_event"?: number;
           "max_tries"?: number;
           "metadata"?: NonNullable<Json>;
+          "parent_model"?: string | null;
           "pause_wanted"?: boolean;
           "plan"?: NonNullable<Json>;
           "progress"?: number;
@@ -568,6 +597,7 @@ export type Database = {
           "queue_reason"?: string | null;
           "queued_at"?: string | null;
           "reserved_usd"?: number;
+          "result_file"?: string | null;
           "seed"?: number;
           "spend_cap_usd"?: number | null;
           "stage"?: string | null;
@@ -592,10 +622,24 @@ export type Database = {
             referencedColumns: ["id"];
           },
           {
+            foreignKeyName: "jobs_parent_model_fkey";
+            columns: ["parent_model"];
+            isOneToOne: false;
+            referencedRelation: "adapters";
+            referencedColumns: ["name"];
+          },
+          {
             foreignKeyName: "jobs_project_id_fkey";
             columns: ["project_id"];
             isOneToOne: false;
             referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "jobs_result_file_fkey";
+            columns: ["result_file"];
+            isOneToOne: false;
+            referencedRelation: "files";
             referencedColumns: ["id"];
           },
           {

@@ -48,6 +48,10 @@ export const errorCodes = {
         list(d.offered)
       }. See GET /models.`,
   ),
+  not_offered: invalid(
+    "Not offered",
+    (d) => `${d.what} is not offered yet. ${d.instead ?? ""}`.trim(),
+  ),
   wrong_purpose: invalid(
     "The file has the wrong purpose",
     (d) =>
@@ -100,6 +104,18 @@ export const errorCodes = {
     "No such job",
     () => "The job does not exist in this project. See GET /fine_tuning/jobs.",
   ),
+  checkpoint_not_found: missing(
+    "No such checkpoint",
+    () => "The checkpoint does not exist, or newer ones have taken its place. See GET …/checkpoints.",
+  ),
+  adapter_deleted: missing("The model was deleted", (d) => `The model ${d.model} was deleted on request.`),
+  model_not_own: {
+    status: 403,
+    kind: "permission_error",
+    title: "The model cannot be deleted",
+    say: (d) =>
+      `${d.model} is a base model, which the operator offers. Only fine-tunes of your own can be deleted.`,
+  },
   webhook_endpoint_not_found: missing(
     "No such webhook endpoint",
     () => "The webhook endpoint does not exist in this project. See GET /webhook_endpoints.",
@@ -165,6 +181,14 @@ export const errorCodes = {
   job_not_paused: conflict(
     "The job is not paused",
     (d) => `The job is ${d.status}; only a paused job can be resumed.`,
+  ),
+  model_in_use: conflict(
+    "The model is in use",
+    (d) => `A job that has not ended trains on from ${d.model}. Cancel the job, or wait for its end.`,
+  ),
+  job_not_waiting: conflict(
+    "The job does not wait to be started",
+    () => "The job has been started before and was paused. Resume it with POST …/resume.",
   ),
   spend_cap_reached: {
     status: 403,

@@ -38,8 +38,8 @@ export async function addPart(c: ApiContext): Promise<Response> {
       upload_id: publicId("upload", uploadId),
     });
   } catch (error) {
-    // If this fails too, the row that begin_part made leads the sweep to it.
-    await bucket.remove([object]);
+    // Only what surely is no part: the row that begin_part made leads the sweep to the rest.
+    if (error instanceof ApiError && error.entry.status < 500) await bucket.remove([object]);
     throw error;
   }
 }
