@@ -1,6 +1,7 @@
 -- What clients do with jobs. Every function takes the caller and checks for itself.
 
--- The file of a job to be: of this project, for training, and checked.
+-- The file of a job to be: of this project, for training, and not found broken. One that is still being checked will do:
+-- the job waits for it (hold_until_checked).
 create function tunebase.training_file(p_project_id uuid, p_file_id uuid, p_param text) returns uuid
 language plpgsql stable set search_path = ''
 as $$
@@ -13,7 +14,7 @@ begin
     perform tunebase.refuse('file_not_found', jsonb_build_object('param', p_param));
   elsif v_file.purpose <> 'fine-tune' then
     perform tunebase.refuse('wrong_purpose', jsonb_build_object('param', p_param, 'purpose', v_file.purpose));
-  elsif v_file.status <> 'processed' then
+  elsif v_file.status = 'error' then
     perform tunebase.refuse('file_not_ready', jsonb_build_object('param', p_param, 'status', v_file.status));
   end if;
   return v_file.id;

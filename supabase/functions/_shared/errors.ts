@@ -96,6 +96,10 @@ export const errorCodes = {
     () => "The project does not exist, or you are not a member of it.",
   ),
   file_not_found: missing("No such file", () => "The file does not exist in this project. See GET /files."),
+  upload_not_found: missing(
+    "No such upload",
+    () => "The upload does not exist in this project. Begin one with POST /uploads or POST /files/direct.",
+  ),
   job_not_found: missing(
     "No such job",
     () => "The job does not exist in this project. See GET /fine_tuning/jobs.",
@@ -150,6 +154,24 @@ export const errorCodes = {
   file_not_ready: conflict(
     "The file is not ready",
     (d) => `The file's status is ${JSON.stringify(d.status)}; it must be "processed".`,
+  ),
+  upload_not_pending: conflict(
+    "The upload has ended",
+    (d) => `The upload is ${d.status}; only a pending one can be gone on with. Begin another.`,
+  ),
+  upload_missing: conflict("The upload has not arrived"),
+  part_not_found: invalid(
+    "No such part",
+    () => "part_ids must be ids of this upload's parts, each once, in the order of the file.",
+  ),
+  too_many_parts: invalid(
+    "Too many parts",
+    (d) => `An upload has ${d.most} parts at the most. Send larger parts.`,
+  ),
+  upload_size: invalid(
+    "The upload has another size than announced",
+    (d) =>
+      `${d.bytes} bytes were announced and ${d.parts} came. Send every part, and announce the file's exact size.`,
   ),
   file_in_use: conflict(
     "The file is in use",

@@ -6,6 +6,9 @@ import { serveErrors } from "../_shared/serving.ts";
 import { authenticate } from "./auth.ts";
 import type { ApiEnv } from "./context.ts";
 import { cancelJob, pauseJob, resumeJob, startJob } from "./routes/job_move.ts";
+import { addPart } from "./routes/upload_part.ts";
+import { cancelUpload, completeUpload, createUpload } from "./routes/upload.ts";
+import { completeDirect, createDirect, getDirect } from "./routes/file_direct.ts";
 import { createFile } from "./routes/file_create.ts";
 import { createEstimate } from "./routes/estimate_create.ts";
 import { createJob } from "./routes/job_create.ts";
@@ -73,6 +76,7 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
 
   const authenticated = authenticate(platform.settings);
   app.use("/files/*", authenticated);
+  app.use("/uploads/*", authenticated);
   app.use("/fine_tuning/*", authenticated);
   app.use("/models/*", authenticated);
   app.use("/webhook_endpoints/*", authenticated);
@@ -83,9 +87,17 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
 
   app.post("/files", createFile);
   app.get("/files", listFiles);
+  app.post("/files/direct", createDirect);
+  app.get("/files/direct/:id", getDirect);
+  app.post("/files/direct/:id/complete", completeDirect);
   app.get("/files/:id", getFile);
   app.get("/files/:id/content", getFileContent);
   app.delete("/files/:id", deleteFile);
+
+  app.post("/uploads", createUpload);
+  app.post("/uploads/:id/parts", addPart);
+  app.post("/uploads/:id/complete", completeUpload);
+  app.post("/uploads/:id/cancel", cancelUpload);
 
   app.post("/fine_tuning/estimates", createEstimate);
   app.post("/fine_tuning/jobs", createJob);

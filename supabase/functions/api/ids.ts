@@ -7,6 +7,8 @@ export const prefixes = {
   event: "ftevent-",
   checkpoint: "ftckpt-",
   project: "proj_",
+  upload: "upload_",
+  part: "part_",
   webhookEndpoint: "whe_",
   webhookDelivery: "whd_",
   webhookEvent: "evt_",

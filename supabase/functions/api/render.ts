@@ -12,12 +12,43 @@ export function renderFile(row: Tables<"files">) {
     object: "file" as const,
     bytes: row.bytes,
     created_at: seconds(row.created_at),
+    expires_at: seconds(row.expires_at),
     filename: row.filename,
     purpose: row.purpose,
     status: row.status,
     status_details: row.status_details,
     sha256: row.sha256,
     report: row.report,
+  };
+}
+
+/** An upload with its file, as SQL hands it out. */
+export interface UploadRow {
+  id: string;
+  project_id: string;
+  object: string | null;
+  filename: string;
+  purpose: string;
+  bytes: number;
+  mime_type: string;
+  status: "pending" | "completed" | "cancelled" | "expired";
+  created_at: string;
+  expires_at: string;
+  file?: Tables<"files"> | null;
+}
+
+/** An upload object. */
+export function renderUpload(row: UploadRow) {
+  return {
+    id: publicId("upload", row.id),
+    object: "upload" as const,
+    bytes: row.bytes,
+    created_at: seconds(row.created_at),
+    expires_at: seconds(row.expires_at),
+    filename: row.filename,
+    purpose: row.purpose,
+    status: row.status,
+    file: row.file ? renderFile(row.file) : null,
   };
 }
 
