@@ -28,7 +28,7 @@ const broken: Record<string, string> = {
   "a file of an adapter that is not in Storage as the manifest says": `
     select a.job_id, f ->> 'path' as path
     from public.adapters a, jsonb_array_elements(a.manifest -> 'files') f
-    where not exists (
+    where a.deleted_at is null and not exists (
       select from storage.objects o
       where o.bucket_id = 'adapters' and o.name = a.prefix || '/' || (f ->> 'path')
         and o.metadata ->> 'size' = f ->> 'bytes'

@@ -74,6 +74,19 @@ const api: Record<string, Run> = {
     await done(lane.openai.fineTuning.jobs.resume(job.id), 409);
     return await lane.settle(job);
   },
+  "a fine-tune is deleted": async (lane, doom) => {
+    const job = await lane.job();
+    await lane.settle(job);
+    const { fine_tuned_model } = await lane.openai.fineTuning.jobs.retrieve(job.id);
+    await doom();
+    await done(lane.openai.models.delete(fine_tuned_model ?? ""), 404);
+    await lane.tick();
+    return await lane.count(
+      `storage.objects where bucket_id = 'adapters' and replace(name, '-', '') like '%${
+        job.id.slice(6)
+      }%safetensors'`,
+    );
+  },
   "a file is deleted": async (lane, doom) => {
     const file = await lane.file();
     await doom();
