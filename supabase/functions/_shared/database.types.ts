@@ -84,6 +84,7 @@ export type Database = {
           "project_id": string;
           "revoked_at": string | null;
           "scopes": (string)[];
+          "version": number;
         };
         ComputedFields: never;
         Insert: {
@@ -97,6 +98,7 @@ export type Database = {
           "project_id": string;
           "revoked_at"?: string | null;
           "scopes": (string)[];
+          "version"?: number;
         };
         Update: {
           "created_at"?: string;
@@ -109,6 +111,7 @@ export type Database = {
           "project_id"?: string;
           "revoked_at"?: string | null;
           "scopes"?: (string)[];
+          "version"?: number;
         };
         Relationships: [
           {
@@ -704,32 +707,47 @@ export type Database = {
       };
       "projects": {
         Row: {
+          "archived_at": string | null;
           "budget_warned_month": string | null;
           "created_at": string;
           "id": string;
+          "max_jobs": number | null;
           "max_running": number;
+          "max_storage_bytes": number | null;
           "name": string;
+          "requests_per_minute": number;
           "slug": string;
           "spend_cap_usd": number | null;
+          "version": number;
         };
         ComputedFields: never;
         Insert: {
+          "archived_at"?: string | null;
           "budget_warned_month"?: string | null;
           "created_at"?: string;
           "id"?: string;
+          "max_jobs"?: number | null;
           "max_running"?: number;
+          "max_storage_bytes"?: number | null;
           "name": string;
+          "requests_per_minute"?: number;
           "slug": string;
           "spend_cap_usd"?: number | null;
+          "version"?: number;
         };
         Update: {
+          "archived_at"?: string | null;
           "budget_warned_month"?: string | null;
           "created_at"?: string;
           "id"?: string;
+          "max_jobs"?: number | null;
           "max_running"?: number;
+          "max_storage_bytes"?: number | null;
           "name"?: string;
+          "requests_per_minute"?: number;
           "slug"?: string;
           "spend_cap_usd"?: number | null;
+          "version"?: number;
         };
         Relationships: [];
       };

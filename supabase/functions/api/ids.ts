@@ -7,6 +7,9 @@ export const prefixes = {
   event: "ftevent-",
   checkpoint: "ftckpt-",
   project: "proj_",
+  user: "user-",
+  apiKey: "key_",
+  invitation: "invite-",
 } as const;
 export type IdKind = keyof typeof prefixes;
 

@@ -4,7 +4,7 @@ import { call } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { deriveSecret, sameSecret } from "../_shared/secrets.ts";
-import { serveErrors } from "../_shared/serving.ts";
+import { serveApp } from "../_shared/serving.ts";
 import { dispatch } from "./dispatch.ts";
 import { reconcile } from "./reconcile.ts";
 import { Runpod } from "./runpod.ts";
@@ -13,7 +13,7 @@ import { sweep } from "./sweep.ts";
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono {
   const app = new Hono().basePath("/scheduler");
-  serveErrors(app);
+  serveApp(app, "scheduler", platform);
   const runpod = new Runpod(platform.settings);
   app.post("/tick", async function tick(c) {
     const given = (c.req.header("authorization") ?? "").replace(/^Bearer /, "");

@@ -1,9 +1,10 @@
-/** Removes what nobody needs any more from Storage. What Storage does not remove now is tried again. */
+/** Removes what nobody needs any more, from Storage and of old requests. What Storage does not remove now is tried again. */
 import { call } from "../_shared/database.ts";
 import type { Platform } from "../_shared/platform.ts";
 
 /** Removes up to `limit` objects; returns how many. */
 export async function sweep({ sql, supabase }: Platform, limit = 100): Promise<number> {
+  await call<number>(sql, "forget_requests", 1000);
   const due = await call<{ bucket: string; object: string }[]>(sql, "due_garbage", limit);
   const buckets = Map.groupBy(due, ({ bucket }) => bucket);
   for (const [bucket, items] of buckets) {
