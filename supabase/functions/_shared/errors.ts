@@ -288,7 +288,8 @@ export class ApiError extends Error {
     options: { cause?: unknown; headers?: Record<string, string> } = {},
   ): ApiError {
     const entry: Entry = errorCodes[code];
-    return new ApiError(code, [{ param: null, message: entry.say?.(detail) ?? entry.title }], options);
+    const param = typeof detail.param === "string" ? detail.param : null;
+    return new ApiError(code, [{ param, message: entry.say?.(detail) ?? entry.title }], options);
   }
 
   /** The problem as a response. Client errors will not change by themselves: the SDKs are told not to retry them. */

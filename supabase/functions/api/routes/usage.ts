@@ -62,6 +62,6 @@ function today(timeZone: string): string {
   try {
     return new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short" }).format(new Date());
   } catch {
-    throw ApiError.of("invalid_time_zone", { time_zone: timeZone });
+    throw ApiError.of("invalid_time_zone", { time_zone: timeZone, param: "time_zone" });
   }
 }
