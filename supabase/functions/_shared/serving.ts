@@ -62,24 +62,35 @@ export function serveApp<E extends Env>(app: Hono<E>, name: string, platform: Pi
       ...known(c).logged,
     });
   });
-  app.onError((error, c) => {
-    const refusal = error instanceof ApiError ? error : ApiError.of("internal");
-    const why = refusal === error ? error.cause : error;
+  app.options("*", async function describePath(c, next) {
+    // A browser's question is CORS's to answer.
+    if (c.req.header("access-control-request-method") !== undefined) return await next();
+    const allowed = allowedMethods(app, c.req.path);
+    if (allowed.length === 0) return c.notFound();
+    return c.body(null, 204, { allow: allowed.join(", ") });
+  });
+  const refuse = (c: Context<E>, refusal: ApiError, why: unknown = refusal.cause): Response => {
     addToLog(c, { code: refusal.code, ...(why === undefined ? {} : { error: describeError(why) }) });
     return refusal.response(known(c).id);
-  });
+  };
+  app.onError((error, c) =>
+    error instanceof ApiError ? refuse(c, error) : refuse(c, ApiError.of("internal"), error)
+  );
   app.notFound((c) => {
-    const path = new URL(c.req.url).pathname;
-    const allowed = allowedMethods(app, path);
-    if (allowed.length === 0) {
-      return new ApiError("route_not_found", [{
-        param: null,
-        message: `There is nothing at ${c.req.method} ${path}.`,
-      }]).response(known(c).id);
-    }
-    return new ApiError("method_not_allowed", [{
-      param: null,
-      message: `${path} has ${allowed.join(", ")}, not ${c.req.method}.`,
-    }], { headers: { allow: allowed.join(", ") } }).response(known(c).id);
+    const { path, method } = c.req;
+    const allowed = allowedMethods(app, path).join(", ");
+    return refuse(
+      c,
+      allowed === ""
+        ? new ApiError("route_not_found", [{
+          param: null,
+          message: `There is nothing at ${method} ${path}.`,
+        }])
+        : new ApiError(
+          "method_not_allowed",
+          [{ param: null, message: `${path} has ${allowed}, not ${method}.` }],
+          { headers: { allow: allowed } },
+        ),
+    );
   });
 }
