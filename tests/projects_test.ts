@@ -159,6 +159,21 @@ Deno.test("a project is never without an owner, however many leave at once", asy
   assertEquals(owners, 1);
 });
 
+Deno.test("the second of two owners who leave waits for the first, and then stays", async () => {
+  const [first, second] = [await tunebase.user(), await tunebase.user()];
+  await join(first, second, "owner");
+  const leave = (connection: typeof sql, user: TestUser) =>
+    connection`select tunebase.remove_member(
+      jsonb_build_object('user_id', ${user.id}::text), ${first.projectId}, ${user.id})`;
+  let waiting: Promise<string> | undefined;
+  await sql.begin(async (transaction) => {
+    await leave(transaction as unknown as typeof sql, first);
+    waiting = leave(sql, second).then(() => "left", (error) => String(error.message));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  });
+  assertEquals(await waiting, "last_owner");
+});
+
 Deno.test("a member leaves by themselves, and whoever was removed is outside at once", async () => {
   const [owner, guest] = [await tunebase.user(), await tunebase.user()];
   const path = `/projects/${projectOf(owner)}/members/${idOf(guest)}`;

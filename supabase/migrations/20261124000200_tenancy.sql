@@ -110,23 +110,27 @@ create function tunebase.identify(
 )
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_found record;
 begin
   if p_caller ? 'key_hash' then
-    select k.* into api_key
+    select k as api_key, p.archived_at is not null as archived into v_found
     from tunebase.api_key_hashes h
     join public.api_keys k on k.id = h.api_key_id
+    join public.projects p on p.id = k.project_id
     where h.hash = decode(p_caller ->> 'key_hash', 'hex')
       and k.revoked_at is null
       and (k.expires_at is null or k.expires_at > now());
     if not found then
       perform tunebase.refuse('invalid_api_key');
     end if;
+    api_key := v_found.api_key;
+    project_id := api_key.project_id;
+    archived := v_found.archived;
     -- Once a minute is often enough to see that a key is used; a write per request is not.
     if api_key.last_used_at is null or api_key.last_used_at < now() - interval '1 minute' then
       update public.api_keys set last_used_at = now() where id = api_key.id;
     end if;
-    project_id := api_key.project_id;
-    select p.archived_at is not null into archived from public.projects p where p.id = api_key.project_id;
     return;
   end if;
 
