@@ -42,10 +42,10 @@ async function tag(c: Context<ApiEnv>): Promise<void> {
   const body = await c.res.clone().arrayBuffer();
   const hash = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", body)).subarray(0, 12));
   const etag = `"${version === undefined ? "" : `${version}-`}${hash}"`;
-  c.res.headers.set("etag", etag);
+  c.header("etag", etag);
   if (!reads) return;
   // What one caller sees is not another's: kept by nobody in between, and asked for again each time.
-  if (!c.res.headers.has("cache-control")) c.res.headers.set("cache-control", "private, no-cache");
+  if (!c.res.headers.has("cache-control")) c.header("cache-control", "private, no-cache");
   const known = c.req.header("if-none-match")?.split(",").map((one) => one.trim().replace(/^W\//, ""));
   if (known?.includes(etag) || known?.includes("*")) {
     const headers = new Headers(c.res.headers);

@@ -84,7 +84,7 @@ export function limitRate(sql: Sql): MiddlewareHandler<ApiEnv> {
       });
     }
     await next();
-    for (const [key, value] of Object.entries(headers)) c.res.headers.set(key, value);
+    for (const [name, value] of Object.entries(headers)) c.header(name, value);
   };
 }
 
