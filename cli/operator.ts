@@ -21,7 +21,7 @@ switch (command) {
   case "scheduler-secret": {
     const masterKey = Deno.env.get("TUNEBASE_MASTER_KEY");
     if (!masterKey) fail("TUNEBASE_MASTER_KEY is not set.");
-    console.log(await deriveSecret(masterKey, "scheduler"));
+    console.log(deriveSecret(masterKey, "scheduler"));
     break;
   }
   case "api-key": {
@@ -36,7 +36,7 @@ Shown only here. Run this in the project's SQL editor:
 select tunebase.create_api_key(
   (select project_id from public.project_members m join auth.users u on u.id = m.user_id
    where u.email = '${argument}' order by m.created_at limit 1),
-  'First key', '{files:read,files:write,jobs:read,jobs:write,models:read}',
+  'First key', '{files:read,files:write,jobs:read,jobs:write,models:read,webhooks:read,webhooks:write}',
   decode('${await sha256Hex(key)}', 'hex'), '${key.slice(0, 6)}…${key.slice(-4)}'
 );`);
     break;

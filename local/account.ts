@@ -11,7 +11,15 @@ export interface Account {
   password: string;
 }
 
-const scopes = ["files:read", "files:write", "jobs:read", "jobs:write", "models:read"];
+const scopes = [
+  "files:read",
+  "files:write",
+  "jobs:read",
+  "jobs:write",
+  "models:read",
+  "webhooks:read",
+  "webhooks:write",
+];
 
 /** Signs the user up through Auth and makes a key for their project; answers the same the next time. */
 export async function ensureAccount(stack: Stack): Promise<Account> {

@@ -27,5 +27,4 @@ export function callbackEnvironment(url: string, dbUrl: string, keys: Keys): Rec
 }
 
 /** What the timer authorises itself with. */
-export const deriveSchedulerSecret = (keys: Keys): Promise<string> =>
-  deriveSecret(keys.masterKey, "scheduler");
+export const deriveSchedulerSecret = (keys: Keys): string => deriveSecret(keys.masterKey, "scheduler");

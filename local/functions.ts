@@ -9,14 +9,19 @@ import { pause, signal } from "./processes.ts";
 export interface EdgeFunction {
   name: string;
   port: number;
+  /** Of its process as it is now. */
+  pid(): number | undefined;
   stop(): Promise<void>;
 }
 
-/** Starts `supabase/functions/<name>/index.ts` and waits until it answers. Its output goes to `logFile`. */
+/**
+ * Starts `supabase/functions/<name>/index.ts` (or `script`) and waits until it answers. Its output goes to `logFile`.
+ */
 export async function startFunction(
   name: string,
   env: Record<string, string>,
   logFile: string,
+  script = join(root, "supabase/functions", name, "index.ts"),
 ): Promise<EdgeFunction> {
   const port = freePort(0, "");
   let stopped = false;
@@ -33,7 +38,7 @@ export async function startFunction(
         "--allow-env",
         "--quiet",
         `--config=${join(root, "deno.json")}`,
-        join(root, "supabase/functions", name, "index.ts"),
+        script,
       ],
       cwd: root,
       clearEnv: true,
@@ -48,8 +53,10 @@ export async function startFunction(
   };
   const keeping = (async () => {
     while (!stopped) {
+      const began = Date.now();
       const { code } = await start();
       if (stopped) break;
+      if (Date.now() - began > 10_000) backoff = 200; // it had come up well
       await Deno.writeTextFile(logFile, `${name} ended with ${code}; starting it again\n`, { append: true });
       await pause(backoff);
       backoff = Math.min(backoff * 2, 10_000);
@@ -67,7 +74,7 @@ export async function startFunction(
       // A route that no function has: its 404 says that the app is up.
       const response = await fetch(`http://127.0.0.1:${port}/${name}/-/ready`);
       await response.body?.cancel();
-      return { name, port, stop };
+      return { name, port, pid: () => child?.pid, stop };
     } catch {
       await pause(50); // not listening yet
     }

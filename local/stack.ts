@@ -3,7 +3,7 @@ import postgres from "postgres";
 import { callbackEnvironment, deriveSchedulerSecret } from "./environment.ts";
 import { createAuth } from "./auth.ts";
 import { type Cron, startCron } from "./cron.ts";
-import { startFunction } from "./functions.ts";
+import { type EdgeFunction, startFunction } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
 import { cache, freePort, portSetting, root } from "./home.ts";
 import { type Keys, loadKeys } from "./keys.ts";
@@ -12,6 +12,7 @@ import { exists, join } from "./paths.ts";
 import { startPostgres } from "./postgres.ts";
 import { endLeftovers, forgetStack, marked, recordStack, runningStack } from "./processes.ts";
 import { createRunpod, type RunpodOptions } from "./runpod/mod.ts";
+import type { Run } from "./runpod/queue.ts";
 import { createStorage } from "./storage/mod.ts";
 
 export interface Stack {
@@ -25,6 +26,12 @@ export interface Stack {
   cron: Cron;
   /** The process ids of RunPod's workers. */
   workers(): number[];
+  /** The environment that the functions were started with. */
+  functionEnv: Record<string, string>;
+  /** What RunPod has been sent. */
+  runs(): Run[];
+  /** The process ids of a function, or of Postgres (its server and the server's children). Killed, each comes again. */
+  pids(part: "api" | "trainer-callback" | "scheduler" | "postgres"): Promise<number[]>;
   stop(): Promise<void>;
 }
 
@@ -38,6 +45,10 @@ export interface StackOptions {
   /** More environment for the worker. */
   workerEnv?: Record<string, string>;
   worker?: Partial<RunpodOptions["worker"]>;
+  /** Another RunPod under `/runpod/v2`, with the key of `loadKeys(home)`; no worker is started then. */
+  runpod?: { fetch(request: Request): Response | Promise<Response> };
+  /** So many workers at once; 1. */
+  maxWorkers?: number;
   cronSeconds?: number;
 }
 
@@ -93,6 +104,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const trainer = join(root, "trainer");
     const runpod = createRunpod({
       endpointId: "local",
+      ...(options.maxWorkers === undefined ? {} : { maxWorkers: options.maxWorkers }),
       apiKey: keys.runpodKey,
       workerKey: keys.workerKey,
       baseUrl: `${url}/runpod`,
@@ -113,36 +125,50 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       log,
     });
 
-    const ports = new Map<string, number>();
+    const running = new Map<string, EdgeFunction>();
     const gateway = startGateway(port, [
       { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
       { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
-      { prefix: "/runpod", handle: (request) => runpod.fetch(request) },
-    ], (name) => ports.get(name));
+      { prefix: "/runpod", handle: (request) => (options.runpod ?? runpod).fetch(request) },
+    ], (name) => running.get(name)?.port);
     started.push(gateway, runpod);
 
-    const env = callbackEnvironment(url, database.url, keys);
+    const env = {
+      ...marked(home),
+      ...denoEnvironment(),
+      ...callbackEnvironment(url, database.url, keys),
+      ...options.functionEnv,
+    };
     await timed("functions api, trainer-callback and scheduler are up", async () => {
       const functions = await Promise.all(
         ["api", "trainer-callback", "scheduler"].map((name) =>
-          startFunction(
-            name,
-            { ...marked(home), ...denoEnvironment(), ...env, ...options.functionEnv },
-            join(home, `logs/${name}.log`),
-          )
+          startFunction(name, env, join(home, `logs/${name}.log`))
         ),
       );
-      for (const { name, port } of functions) ports.set(name, port);
+      for (const one of functions) running.set(one.name, one);
       started.push(...functions);
     });
     const cron = startCron(
       `${url}/functions/v1/scheduler/tick`,
-      await deriveSchedulerSecret(keys),
+      deriveSchedulerSecret(keys),
       options.cronSeconds ?? 2,
       (line) => log(line),
     );
     started.push(cron);
-    return { home, url, dbUrl: database.url, keys, sql, cron, workers: runpod.workers, stop };
+    return {
+      home,
+      url,
+      dbUrl: database.url,
+      keys,
+      sql,
+      cron,
+      workers: runpod.workers,
+      functionEnv: env,
+      runs: runpod.runs,
+      pids: async (part) =>
+        part === "postgres" ? await database.pids() : [running.get(part)?.pid() ?? []].flat(),
+      stop,
+    };
   } catch (error) {
     await stop();
     throw error;

@@ -100,6 +100,21 @@ Deno.test("the use of a key does not stand in the way of its edit, and another's
   assertEquals((await as(ada.accessToken, "DELETE", path, undefined, { "if-match": etag })).status, 412);
 });
 
+Deno.test("webhook endpoints are guarded by If-Match, too, in updates of several parts and in deletes", async () => {
+  const types = ["fine_tuning.job.succeeded"];
+  const url = `${tunebase.url}/hook`;
+  const made = await as(ada.apiKey, "POST", "/webhook_endpoints", { name: "w", url, event_types: types });
+  const path = `/webhook_endpoints/${made.body.id}`;
+  const etag = made.headers.get("etag") ?? "";
+  const both = await as(ada.apiKey, "POST", path, { name: "x", enabled: false }, { "if-match": etag });
+  assertEquals([both.status, both.body.name, both.body.enabled], [200, "x", false]);
+  assertEquals((await as(ada.apiKey, "POST", path, { name: "y" }, { "if-match": etag })).status, 412);
+  assertEquals((await as(ada.apiKey, "DELETE", path, undefined, { "if-match": etag })).status, 412);
+  assertEquals((await as(ada.apiKey, "GET", path)).body.name, "x");
+  const now = both.headers.get("etag") ?? "";
+  assertEquals((await as(ada.apiKey, "DELETE", path, undefined, { "if-match": now })).status, 200);
+});
+
 const bad: [string, unknown, string, string][] = [
   ["without a name", {}, "name", "is required"],
   ["with an unknown scope", { name: "x", scopes: ["root"] }, "scopes.0", "files:read"],

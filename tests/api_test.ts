@@ -110,6 +110,21 @@ for (const [what, text, said] of brokenFiles) {
   });
 }
 
+Deno.test("the bytes of a file that was never recorded are removed after an hour, those of one that was stay", async () => {
+  const kept = await ada.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
+  const caller = tunebase.sql.json({ user_id: ada.id, project_id: ada.projectId });
+  const [{ object } = {}] = await tunebase.sql`
+    select tunebase.begin_file(${caller}, gen_random_uuid()) as object`;
+  const bucket = tunebase.platform.supabase.storage.from("datasets");
+  await bucket.upload(object, rows);
+  await tunebase.tick();
+  assertEquals((await bucket.exists(object)).data, true, "its request may still be under way");
+  await tunebase.sql`update tunebase.garbage set next_at = next_at - interval '1 hour'`;
+  await tunebase.tick();
+  assertEquals((await bucket.exists(object)).data, false);
+  assertEquals(await (await ada.fetch(`/files/${kept.id}/content`)).text(), rows);
+});
+
 Deno.test("every broken line is named, up to twenty", async () => {
   const body = await problem(await upload(ada, "x\n".repeat(30)), 400);
   assertEquals(body.errors.length, 20);
@@ -294,6 +309,17 @@ Deno.test("the SDK's own retry of a create makes no second job, and a create of 
   ];
   assertEquals(again.id, first.id);
   assert(another.id !== first.id);
+});
+
+Deno.test("a create that its own retry has overtaken makes no second job when it arrives, and the next one does", async () => {
+  const body = { model, training_file: await fileId(ada) };
+  const [retry, late, another] = [
+    await (await create(ada, body, { "x-stainless-retry-count": "1" })).json(),
+    await (await create(ada, body, { "x-stainless-retry-count": "0" })).json(),
+    await (await create(ada, body, { "x-stainless-retry-count": "0" })).json(),
+  ];
+  assertEquals(late.id, retry.id);
+  assert(another.id !== retry.id);
 });
 
 Deno.test("a cancelled job stays cancelled, and a second cancel says so without being retried", async () => {

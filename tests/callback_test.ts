@@ -51,6 +51,25 @@ Deno.test("a second worker is refused while the first's lease is fresh, and take
   assert(left > 50 && left <= 60, `the lease is ${left} s`);
 });
 
+Deno.test("a claim that is delivered again, late, takes the attempt neither from its holder nor for who has gone", async () => {
+  const { attempt, worker } = await dispatched();
+  const deliver = async (by: TestWorker, id: Parameters<TestWorker["send"]>[3]) =>
+    await (await by.send("claim", { worker_id: by.id, runpod_job_id: "run-x" }, undefined, id)).json();
+  const ids = { first: crypto.randomUUID(), second: crypto.randomUUID(), anew: crypto.randomUUID() };
+  worker.fence = (await deliver(worker, ids.first)).fence;
+  const second = new TestWorker(tunebase, attempt.id, "worker-2");
+  assertEquals((await deliver(second, ids.second)).reason, "held");
+  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await deliver(worker, ids.first)).fence, 1, "its own answer again, and no new fence");
+  assertEquals((await worker.report()).order, "continue");
+  // The second was told to stop, and did; its claim comes once more when the lease is stale.
+  await sql`update public.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
+  assertEquals((await deliver(second, ids.second)).reason, "held");
+  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await deliver(worker, ids.anew)).fence, 2, "its handler was started anew");
+  assertEquals((await deliver(worker, ids.first)).reason, "held");
+});
+
 Deno.test("many workers that claim at once: one gets it", async () => {
   const { attempt } = await dispatched();
   const claims = await Promise.all(

@@ -28,7 +28,7 @@ Deno.test("no log holds a key, a token, a secret, a row of the data or a signed 
     "RunPod's key": keys.runpodKey,
     "a database password": "only-for-tests",
     "Storage's secret": keys.storageSecret,
-    "the scheduler's secret": await deriveSecret(keys.masterKey, "scheduler"),
+    "the scheduler's secret": deriveSecret(keys.masterKey, "scheduler"),
     "a row of the data": marker,
     "an idempotency key": "idempotency-1-Quokka",
     "an invited address": "quokka@elsewhere.example",
@@ -52,8 +52,8 @@ Deno.test("no log holds a key, a token, a secret, a row of the data or a signed 
   assertEquals(made.status, 200);
   await tunebase.tick();
   const attempt = await attemptOf(tunebase, job);
-  secrets["the attempt's callback secret"] = await callbackSecret(keys.masterKey, attempt.id);
-  secrets["the token of RunPod's webhook"] = await deriveSecret(
+  secrets["the attempt's callback secret"] = callbackSecret(keys.masterKey, attempt.id);
+  secrets["the token of RunPod's webhook"] = deriveSecret(
     keys.masterKey,
     `runpod-webhook/${attempt.id}`,
   );

@@ -2,15 +2,10 @@
  * `task test`: everything that must hold. Checks and tests run beside each other where they can; the last line is
  * `N passed, N failed`. `task check` runs the checks alone; `task test FILE…` some Deno tests alone.
  */
-import postgres from "postgres";
 import { cache, root } from "../local/home.ts";
-import { install } from "../local/install.ts";
-import { migrate, prepareDatabase } from "../local/migrate.ts";
 import { join } from "../local/paths.ts";
-import { startPostgres } from "../local/postgres.ts";
-import { endLeftovers } from "../local/processes.ts";
 import { generated } from "../local/types.ts";
-import { rolePassword, templateName } from "./database.ts";
+import { startTestServer } from "./server.ts";
 
 interface Result {
   passed: number;
@@ -23,14 +18,9 @@ const deno = Deno.execPath();
 const frozen = Deno.env.get("CI") ? ["--frozen"] : [];
 const total: Result = { passed: 0, failed: 0 };
 const only = Deno.args[0] === "check" ? "check" : Deno.args.length > 0 ? "files" : "all";
-const home = join(cache, "test");
 
-await install((line) => console.log(line));
-await Deno.mkdir(home, { recursive: true });
-await endLeftovers(home);
-const server = await startPostgres({ home, port: 0, password: rolePassword });
+const server = await startTestServer("test");
 try {
-  const template = await makeTemplate(server.url);
   const env = { TUNEBASE_TEST_DB_URL: server.url, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
   const denoTest = (name: string, files: string[]) =>
     step(name, [deno, "test", "-A", ...frozen, "--no-check", ...files], root, denoCount, env);
@@ -41,11 +31,15 @@ try {
       await step("deno fmt", [deno, "fmt", "--check", "--quiet"]);
       await step("deno lint", [deno, "lint", "--quiet"]);
       await step("deno check", [deno, "check", "--quiet", ...frozen, "."]);
-      await step("generated files", null, root, () => currentFiles(template));
+      await step("generated files", null, root, () => currentFiles(server.template));
     };
     const python = async () => {
-      await step("ruff check", [bin("ruff"), "check", "--quiet", ".", "../examples"], trainer);
-      await step("ruff format", [bin("ruff"), "format", "--check", "--quiet", ".", "../examples"], trainer);
+      await step("ruff check", [bin("ruff"), "check", "--quiet", ".", "../examples", "../tests"], trainer);
+      await step(
+        "ruff format",
+        [bin("ruff"), "format", "--check", "--quiet", ".", "../examples", "../tests"],
+        trainer,
+      );
       await step("mypy", [bin("mypy"), "."], trainer);
     };
     await Promise.all([checks(), python()]);
@@ -72,28 +66,6 @@ try {
 }
 console.log(`\n${total.passed} passed, ${total.failed} failed`);
 Deno.exit(total.failed === 0 ? 0 : 1);
-
-/** The database that every test's is a copy of. */
-async function makeTemplate(url: string): Promise<string> {
-  const admin = postgres(url, { max: 1, onnotice: () => {} });
-  try {
-    await admin.unsafe(`drop database if exists ${templateName} with (force)`);
-    await admin.unsafe(`create database ${templateName}`);
-    const address = new URL(url);
-    address.pathname = `/${templateName}`;
-    await prepareDatabase(address.href);
-    await migrate(address.href);
-    const sql = postgres(address.href, { max: 1, onnotice: () => {} });
-    await sql.unsafe(await Deno.readTextFile(join(root, "supabase/seed.sql")));
-    for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"]) {
-      await sql.unsafe(`alter role ${role} login password '${rolePassword}'`);
-    }
-    await sql.end();
-    return address.href;
-  } finally {
-    await admin.end();
-  }
-}
 
 /** Runs one step, shows its output if it failed, and counts. */
 async function step(

@@ -4,6 +4,8 @@ export interface Asked {
   method: string;
   path: string;
   body: unknown;
+  /** When it came, in milliseconds of `performance.now()`. */
+  at: number;
 }
 
 export class ScriptedRunpod {
@@ -29,12 +31,13 @@ export class ScriptedRunpod {
   }
 
   async fetch(request: Request): Promise<Response> {
+    const at = performance.now();
     if (request.headers.get("authorization") !== `Bearer ${this.key}`) {
       return new Response("unauthorized", { status: 401 });
     }
     const path = new URL(request.url).pathname;
     const text = await request.text();
-    this.asked.push({ method: request.method, path, body: text === "" ? null : JSON.parse(text) });
+    this.asked.push({ method: request.method, path, body: text === "" ? null : JSON.parse(text), at });
     if (path.endsWith("/run")) return this.run();
     if (path.endsWith("/health")) return this.health();
     return path.includes("/cancel/") ? this.cancel() : this.status();

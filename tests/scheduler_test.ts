@@ -142,14 +142,20 @@ Deno.test("an unclear /run is never sent again; the worker's claim settles it", 
   assertEquals([after.state, after.runpod_job_id], ["running", "run-x"]);
 });
 
-Deno.test("an unclear /run that nobody claims fails at its deadline", async () => {
+Deno.test("an unclear /run that nobody claims is followed by another attempt at its deadline, a few times", async () => {
   runpod.run = () => new Response("", { status: 500 });
   const job = await createJob(user);
-  await tunebase.tick();
-  await sql`update public.attempts set claim_deadline = now() - interval '1 second', look_at = now() where id = ${
-    (await attemptOf(tunebase, job)).id
-  }`;
-  await tunebase.tick();
+  for (const number of [1, 2, 3]) {
+    await sql`update public.jobs set due_at = now() where status = 'queued' and due_at < 'infinity'`;
+    await tunebase.tick();
+    const attempt = await attemptOf(tunebase, job);
+    assertEquals([attempt.number, attempt.state], [number, "submission_unknown"]);
+    await sql`update public.attempts set claim_deadline = now() - interval '1 second', look_at = now() where id = ${attempt.id}`;
+    await tunebase.tick();
+    assertEquals((await attemptOf(tunebase, job)).outcome, "expired");
+    // Should the run be there after all, its worker is told before it costs anything.
+    assertEquals((await new TestWorker(tunebase, attempt.id).claim()).reason, "ended");
+  }
   const now = await jobNow(job);
   assertEquals([now.status, now.error?.code], ["failed", "no_capacity"]);
 });
@@ -279,6 +285,22 @@ Deno.test("a run that hangs in progress without a word is given up and cancelled
   await tunebase.tick();
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
   assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)));
+});
+
+Deno.test("a scheduler that died after it cancelled a run that hangs does not make a cancelled job of it", async () => {
+  const { job } = await running();
+  const attempt = await attemptOf(tunebase, job);
+  const { mostSilentLooks } = tunebase.platform.settings;
+  await sql`
+    update public.attempts set lease_until = now() - interval '1 hour', silent_looks = ${mostSilentLooks}
+    where id = ${attempt.id}`;
+  const [{ told } = {}] = await sql`
+    select tunebase.reconcile(${attempt.id}, '{"status": "IN_PROGRESS"}', null, ${mostSilentLooks}) as told`;
+  assertEquals(told, { cancel: true });
+  assertEquals((await jobNow(job)).status, "running", "it ends when RunPod has been told");
+  runpod.status = says({ status: "CANCELLED" });
+  await look(job);
+  assertEquals((await jobNow(job)).error?.code, "worker_lost");
 });
 
 Deno.test("a cancel is sent to RunPod, and the attempt ends when RunPod confirms it", async () => {

@@ -15,12 +15,26 @@ const { sql } = tunebase;
 /** A member with one of everything; what the paths of routes name, by the segment before the parameter. */
 async function furnished(user: TestUser): Promise<Record<string, string>> {
   await sql`update public.api_keys set scopes = tunebase.scopes() where project_id = ${user.projectId}`;
+  const endpoint = await user.openai.webhooks.create({
+    name: "w",
+    url: `${tunebase.url}/nowhere`,
+    event_types: ["fine_tuning.job.succeeded"],
+  });
+  const channel = await (await user.fetch("/notification_channels", {
+    method: "POST",
+    body: JSON.stringify({ kind: "slack", target: `${tunebase.url}/nowhere` }),
+  })).json();
   const job = await createJob(user);
   await tunebase.tick();
   const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
   await worker.claim();
   await worker.checkpoint(3);
   await worker.finishWhole();
+  await tunebase.tick();
+  const [delivery] =
+    await sql`select id from public.webhook_deliveries where project_id = ${user.projectId} limit 1`;
+  const [notification] =
+    await sql`select id from public.notifications where project_id = ${user.projectId} limit 1`;
   const done = await user.openai.fineTuning.jobs.retrieve(job.id);
   const asUser = { authorization: `Bearer ${user.accessToken}` };
   const project = publicId("proj_", user.projectId);
@@ -42,6 +56,10 @@ async function furnished(user: TestUser): Promise<Record<string, string>> {
     members: publicId("user-", user.id),
     invitations: invitation.id,
     api_keys: key.id,
+    webhook_endpoints: endpoint.id,
+    webhook_deliveries: publicId(prefixes.webhookDelivery, delivery?.id),
+    notifications: publicId(prefixes.notification, notification?.id),
+    notification_channels: channel.id,
   };
 }
 const publicId = (prefix: string, uuid: string) => prefix + uuid.replaceAll("-", "");
@@ -53,6 +71,10 @@ const nobodys: Record<string, string> = {
   members: prefixes.user,
   invitations: prefixes.invitation,
   api_keys: prefixes.apiKey,
+  webhook_endpoints: prefixes.webhookEndpoint,
+  webhook_deliveries: prefixes.webhookDelivery,
+  notifications: prefixes.notification,
+  notification_channels: prefixes.notificationChannel,
 };
 for (const [name, prefix] of Object.entries(nobodys)) nobodys[name] = prefix + "0123456789abcdef".repeat(2);
 
@@ -62,6 +84,10 @@ const bodies: Record<string, unknown> = {
   "POST /projects/:id/members": { email: "x@example.com", role: "viewer" },
   "POST /projects/:id/members/:user_id": { role: "viewer" },
   "POST /api_keys/:id": { name: "x" },
+  "POST /webhook_endpoints/:id": { name: "x" },
+  "POST /webhook_endpoints/:id/test": { event_type: "fine_tuning.job.succeeded" },
+  "POST /webhook_endpoints/:id/replay": { since: Math.floor(Date.now() / 1000) - 60 },
+  "POST /notification_channels/:id": { enabled: false },
 };
 
 const [ada, bob] = [await tunebase.user(), await tunebase.user()];
@@ -136,10 +162,19 @@ Deno.test("nothing of the owner's was changed by all that", async () => {
 
 Deno.test("lists hold nothing of another project, and take no cursor of it", async () => {
   for (
-    const [list, cursor] of [["/files", "files"], ["/fine_tuning/jobs", "jobs"], ["/api_keys", "api_keys"], [
-      "/projects",
-      "",
-    ]]
+    const [list, cursor] of [
+      ["/files", "files"],
+      ["/fine_tuning/jobs", "jobs"],
+      ["/api_keys", "api_keys"],
+      ["/webhook_endpoints", "webhook_endpoints"],
+      ["/webhook_deliveries", "webhook_deliveries"],
+      ["/notifications", "notifications"],
+      ["/notification_channels", "notification_channels"],
+      [
+        "/projects",
+        "",
+      ],
+    ]
   ) {
     const { text } = await call(bob, bob.accessToken, "GET", list ?? "", null);
     for (const id of Object.values(adas)) assert(!text.includes(id), `${list} shows ${id}`);

@@ -78,7 +78,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     "trainer-callback": createCallback(callback),
     scheduler: createScheduler(scheduler),
   };
-  const schedulerSecret = await deriveSecret(keys.masterKey, "scheduler");
+  const schedulerSecret = deriveSecret(keys.masterKey, "scheduler");
   const auth = createAuth({ sql: database.sql, issuer: `${url}/auth/v1`, ...keys });
   const storage = await createStorage({
     sql: database.sql,

@@ -36,12 +36,16 @@ export class TestWorker {
   fence = 0;
   sequence = 0;
 
-  constructor(readonly tunebase: Tunebase, readonly attemptId: string, readonly id = "worker-1") {}
+  constructor(
+    readonly tunebase: Pick<Tunebase, "url" | "keys">,
+    readonly attemptId: string,
+    readonly id = "worker-1",
+  ) {}
 
   /** One signed call; returns the response. `secret` other than the attempt's is a forgery. */
   async send(name: string, body: Answer, secret?: string, id = crypto.randomUUID()): Promise<Response> {
     const text = JSON.stringify(body);
-    const webhook = new Webhook(secret ?? await callbackSecret(this.tunebase.keys.masterKey, this.attemptId));
+    const webhook = new Webhook(secret ?? callbackSecret(this.tunebase.keys.masterKey, this.attemptId));
     const now = new Date();
     return await fetch(
       `${this.tunebase.url}/functions/v1/trainer-callback/attempts/${this.attemptId}/${name}`,

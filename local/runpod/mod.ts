@@ -41,7 +41,14 @@ const limits = { run: 1000, status: 2000, cancel: 100, "purge-queue": 2 } as con
 /** The stand-in as a value. `stop` ends the workers with everything that they started. */
 export function createRunpod(
   options: RunpodOptions,
-): { fetch(request: Request): Response | Promise<Response>; stop(): Promise<void>; workers(): number[] } {
+): {
+  fetch(request: Request): Response | Promise<Response>;
+  stop(): Promise<void>;
+  /** The workers' process ids; each leads a group. */
+  workers(): number[];
+  /** Every run that was taken and is still known. */
+  runs(): Run[];
+} {
   const { log = () => {}, maxWorkers = 1, webhookPauseMs = 10_000 } = options;
   const queue = new Queue();
   const workers = new Set<Worker>();
@@ -236,6 +243,7 @@ export function createRunpod(
   return {
     fetch: app.fetch,
     workers: () => [...workers].flatMap((worker) => worker.pid ?? []),
+    runs: () => queue.all,
     stop: async () => {
       stopping.abort();
       clearInterval(clock);

@@ -60,6 +60,10 @@ export class Queue {
     return this.#runs.get(id);
   }
 
+  get all(): Run[] {
+    return [...this.#runs.values()];
+  }
+
   get waiting(): Run[] {
     return [...this.#runs.values()].filter((run) => run.status === "IN_QUEUE");
   }

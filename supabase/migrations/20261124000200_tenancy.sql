@@ -38,7 +38,9 @@ create table public.api_keys (
   -- The key's two ends, to recognise it by: 'tb_abc…wxyz'.
   hint text not null check (char_length(hint) <= 20),
   scopes text[] not null check (
-    scopes <@ array['files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read']
+    scopes <@ array[
+      'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write'
+    ]
     and cardinality(scopes) > 0
   ),
   created_by uuid references auth.users on delete set null,
@@ -182,7 +184,7 @@ begin
   return v_who.project_id;
 end $$;
 
--- Counts an update of a row, and refuses it with precondition_failed where If-Match asked for another version. The row is
+-- Counts an update of a row, and refuses it (or a delete) with precondition_failed where If-Match asked for another version. The row is
 -- locked, so that of two who edit the same version one is told.
 create function tunebase.next_version() returns trigger
 language plpgsql set search_path = ''
@@ -192,6 +194,11 @@ declare
 begin
   if v_wanted is not null and not old.version::text = any (string_to_array(v_wanted, ',')) then
     perform tunebase.refuse('precondition_failed');
+  end if;
+  -- What follows in this transaction is the same edit.
+  perform set_config('tunebase.if_match', '', true);
+  if tg_op = 'DELETE' then
+    return old;
   end if;
   new.version := old.version + 1;
   return new;

@@ -84,6 +84,18 @@ begin
   return to_jsonb(v_model);
 end $$;
 
+-- Before the bytes of a file are stored. Should whoever stores them die before they are recorded, they are removed: an
+-- hour is longer than any request lives. Returns the object to store them as.
+create function tunebase.begin_file(p_caller jsonb, p_id uuid) returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_object text := tunebase.authorize(p_caller, 'files:write') || '/' || p_id || '.jsonl';
+begin
+  insert into tunebase.garbage (bucket, object, next_at) values ('datasets', v_object, now() + interval '1 hour');
+  return v_object;
+end $$;
+
 -- Records a file whose bytes lie in Storage and have been checked. Safe to call twice.
 create function tunebase.create_file(
   p_caller jsonb, p_id uuid, p_filename text, p_purpose text, p_bytes bigint, p_sha256 text, p_report jsonb, p_object text
@@ -98,6 +110,7 @@ begin
   values (p_id, v_project_id, p_filename, p_purpose, p_bytes, p_sha256, 'processed', p_report, p_object)
   on conflict (id) do nothing;
   select * into strict v_file from public.files where id = p_id and project_id = v_project_id;
+  delete from tunebase.garbage where bucket = 'datasets' and object = v_file.object;
   return to_jsonb(v_file);
 end $$;
 

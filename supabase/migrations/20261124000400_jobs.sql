@@ -96,6 +96,8 @@ create table public.attempts (
   -- Who holds it: the fence grows with every worker that takes it over.
   fence integer not null default 0,
   worker_id text,
+  -- The webhook-ids of the claims that were answered, the holder's last: one that comes again changes nothing.
+  claims text[] not null default '{}',
   lease_until timestamptz,
   last_sequence integer not null default 0,
   -- Callbacks that came too late or twice, and changed nothing.
@@ -228,6 +230,8 @@ create table tunebase.job_requests (
   project_id uuid not null references public.projects on delete cascade,
   idempotency_key text,
   request_hash text not null,
+  -- A retry made it, and the request that it repeats may still be on its way here.
+  overtook boolean not null default false,
   created_at timestamptz not null default now()
 );
 create unique index job_requests_key on tunebase.job_requests (project_id, idempotency_key) where idempotency_key is not null;

@@ -23,7 +23,8 @@ as $$
   on conflict (kind, subject) do update set message = excluded.message, times = a.times + 1, last_at = now()
 $$;
 
--- Locks an attempt and its job; null when there is none.
+-- Locks an attempt and its job; null when there is none. Not `for update`: a foreign key that somebody checks at the moment
+-- (a notification of the job is written) would hold it up, and have a dispatcher skip it.
 create function tunebase.lock_attempt(p_attempt_id uuid) returns public.attempts
 language plpgsql set search_path = ''
 as $$
@@ -32,8 +33,8 @@ declare
 begin
   perform 1 from public.jobs
   where id = (select job_id from public.attempts where id = p_attempt_id)
-  for update;
-  select * into v_attempt from public.attempts where id = p_attempt_id for update;
+  for no key update;
+  select * into v_attempt from public.attempts where id = p_attempt_id for no key update;
   return v_attempt;
 end $$;
 

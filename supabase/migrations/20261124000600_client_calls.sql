@@ -77,6 +77,13 @@ begin
     select * into v_request from tunebase.job_requests
     where project_id = v_project_id and request_hash = p_request_hash and created_at > now() - interval '10 minutes'
     order by created_at desc limit 1;
+  else
+    -- A first request that its own retry has overtaken (a proxy held it up): the job is there. Once only, as the next
+    -- of the same words is meant as another job.
+    update tunebase.job_requests set overtook = false
+    where overtook and project_id = v_project_id and request_hash = p_request_hash
+      and created_at > now() - interval '10 minutes'
+    returning * into v_request;
   end if;
   if v_request.job_id is not null then
     return tunebase.job_json(v_request.job_id);
@@ -108,8 +115,8 @@ begin
     coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by', now(), now(), (p_job -> 'plan' ->> 'num_epochs')::real,
     (p_job ->> 'spend_cap_usd')::numeric, v_reserved
   );
-  insert into tunebase.job_requests (job_id, project_id, idempotency_key, request_hash)
-  values (v_id, v_project_id, p_idempotency_key, p_request_hash);
+  insert into tunebase.job_requests (job_id, project_id, idempotency_key, request_hash, overtook)
+  values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);
   perform tunebase.add_event(v_id, 'info', 'Created fine-tuning job.');
   perform tunebase.add_event(v_id, 'info', 'Files are valid; the job is queued for a GPU.');
   return tunebase.job_json(v_id);
@@ -163,7 +170,7 @@ declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
   v_job public.jobs;
 begin
-  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase.refuse('job_not_found');
   end if;
@@ -183,7 +190,7 @@ declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
   v_job public.jobs;
 begin
-  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase.refuse('job_not_found');
   elsif tunebase.is_final(v_job.status) then
@@ -206,7 +213,7 @@ declare
   v_project_id uuid := tunebase.authorize(p_caller, 'jobs:write');
   v_job public.jobs;
 begin
-  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for update;
+  select * into v_job from public.jobs where id = p_job_id and project_id = v_project_id for no key update;
   if not found then
     perform tunebase.refuse('job_not_found');
   elsif tunebase.is_final(v_job.status) then

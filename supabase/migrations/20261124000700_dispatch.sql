@@ -82,7 +82,7 @@ begin
     -- A client may have cancelled or paused one meanwhile; a row that it holds is left for the next claim.
     select * from public.jobs
     where id = any (v_chosen) and status = 'queued' and due_at <= now()
-    for update skip locked
+    for no key update skip locked
   ), out as (
     update public.jobs j set due_at = 'infinity' from taken where j.id = taken.id
   ), made as (

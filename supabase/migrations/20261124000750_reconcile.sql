@@ -8,7 +8,7 @@ as $$
     select id from public.attempts
     where state <> 'ended' and look_at <= now()
     order by look_at limit p_limit
-    for update skip locked
+    for no key update skip locked
   ), looked as (
     update public.attempts a set look_at = now() + interval '30 seconds'
     from due where a.id = due.id
@@ -109,7 +109,8 @@ end $$;
 
 -- What a look at RunPod found. p_found: {status, error, output, manifest, queue_reason}; status is RunPod's own, or GONE
 -- (404), or UNREACHABLE, or NONE (there is no id to ask for); manifest is that of files found in Storage. p_fault is the
--- class of output.error_code. Returns {cancel: true} when the run should be cancelled at RunPod now.
+-- class of output.error_code. Returns {cancel: true} when the run is to be cancelled at RunPod and then to be told here
+-- again, with cancel_tried in p_found.
 create function tunebase.reconcile(
   p_attempt_id uuid, p_found jsonb, p_fault text, p_most_silent_looks integer
 ) returns jsonb
@@ -120,6 +121,10 @@ declare
   v_status text := p_found ->> 'status';
   v_output jsonb := case when jsonb_typeof(p_found -> 'output') = 'object' then p_found -> 'output' else '{}' end;
   v_reason text := p_found ->> 'queue_reason';
+  -- It was cancelled from here because its time was over, and whoever did it died before it had ended here.
+  v_given_up boolean := v_status = 'CANCELLED' and v_attempt.cancel_sent_at is not null;
+  v_expired boolean;
+  v_hangs boolean;
 begin
   if v_attempt.id is null or v_attempt.state = 'ended' then
     return '{}';
@@ -156,7 +161,7 @@ begin
     return '{}';
   end if;
 
-  if v_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE') then
+  if v_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE') and not v_given_up then
     -- The finish got lost, the files did not. Not one condition with `and`: SQL may evaluate both sides.
     if jsonb_typeof(p_found #> '{manifest,files}') = 'array' then
       if tunebase.succeed(p_attempt_id, p_found -> 'manifest') is null then
@@ -167,30 +172,44 @@ begin
     return '{}';
   end if;
 
-  if v_attempt.state <> 'running' and v_attempt.claim_deadline < now() then
-    perform tunebase.end_attempt(
-      p_attempt_id, 'expired', 'operator', 'no_capacity',
-      format(
-        'No GPU worker started within %s seconds: %s.', v_attempt.ttl_seconds - v_attempt.execution_timeout_seconds,
-        coalesce(v_reason, (select queue_reason from public.jobs where id = v_attempt.job_id), 'the GPU service does not say why')
-      ),
-      'Create the job again later.'
-    );
-    return jsonb_build_object('cancel', v_attempt.runpod_job_id is not null);
-  end if;
-  if v_attempt.state = 'running' and v_status = 'IN_PROGRESS' then
-    if v_attempt.silent_looks >= p_most_silent_looks then
+  v_expired := v_attempt.state <> 'running' and v_attempt.claim_deadline < now();
+  v_hangs := v_attempt.state = 'running'
+    and (v_given_up or (v_status = 'IN_PROGRESS' and v_attempt.silent_looks >= p_most_silent_looks));
+  if v_expired or v_hangs then
+    -- Cancelled at RunPod first: once it has ended here nobody looks at it again, and it would be paid for on and on.
+    -- The intent comes before the call, so that RunPod's CANCELLED is not taken for somebody else's.
+    if v_attempt.runpod_job_id is not null and not v_given_up and not p_found ? 'cancel_tried' then
+      update public.attempts set cancel_sent_at = now() where id = p_attempt_id;
+      return jsonb_build_object('cancel', true);
+    end if;
+    if v_hangs then
       perform tunebase.end_attempt(
         p_attempt_id, 'lost', 'infrastructure', 'worker_lost',
         'The GPU worker has not been heard of for too long.', 'Nothing is wrong with your data. Create the job again.'
       );
-      return jsonb_build_object('cancel', v_attempt.runpod_job_id is not null);
-    end if;
-    if v_attempt.silent_looks = 4 then
-      perform tunebase.add_event(
-        v_attempt.job_id, 'warn', 'The GPU worker cannot be heard just now; the GPU service says that it still runs.'
+    elsif v_attempt.runpod_job_id is null then
+      -- Perhaps it was never sent: who was to send it may have died. Should a worker still come, it is refused unpaid, so
+      -- another attempt may go.
+      perform tunebase.end_attempt(
+        p_attempt_id, 'expired', 'infrastructure', 'no_capacity',
+        'The GPU service never confirmed that it took the run.', 'Create the job again later.'
+      );
+    else
+      perform tunebase.end_attempt(
+        p_attempt_id, 'expired', 'operator', 'no_capacity',
+        format(
+          'No GPU worker started within %s seconds: %s.', v_attempt.ttl_seconds - v_attempt.execution_timeout_seconds,
+          coalesce(v_reason, (select queue_reason from public.jobs where id = v_attempt.job_id), 'the GPU service does not say why')
+        ),
+        'Create the job again later.'
       );
     end if;
+    return '{}';
+  end if;
+  if v_attempt.state = 'running' and v_status = 'IN_PROGRESS' and v_attempt.silent_looks = 4 then
+    perform tunebase.add_event(
+      v_attempt.job_id, 'warn', 'The GPU worker cannot be heard just now; the GPU service says that it still runs.'
+    );
   end if;
   if v_status not in ('IN_QUEUE', 'IN_PROGRESS', 'NONE', 'UNREACHABLE') then
     perform tunebase.alert('unknown_status', v_attempt.endpoint_id, format('RunPod says %s of %s.', v_status, v_attempt.runpod_job_id));
@@ -230,7 +249,7 @@ as $$
   with due as (
     select bucket, object from tunebase.garbage where next_at <= now()
     order by next_at limit p_limit
-    for update skip locked
+    for no key update skip locked
   ), taken as (
     update tunebase.garbage g set next_at = now() + interval '10 minutes'
     from due where g.bucket = due.bucket and g.object = due.object

@@ -2,9 +2,10 @@
 
 -- The first worker gets the attempt. A second is refused while the first's lease is fresh and takes over, with the
 -- next fence, when it is stale. The same worker asking again (its answer was lost) gets the same fence. Whoever gets
--- it goes on from the job's newest checkpoint.
+-- it goes on from the job's newest checkpoint. p_claim_id is the call's webhook-id: a proxy or a retry can deliver one
+-- call twice, and the second, late, must neither take the attempt from who holds it nor give it to who has gone.
 create function tunebase.claim_attempt(
-  p_attempt_id uuid, p_worker_id text, p_runpod_job_id text, p_lease_seconds integer
+  p_attempt_id uuid, p_worker_id text, p_runpod_job_id text, p_lease_seconds integer, p_claim_id text default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -12,12 +13,21 @@ declare
   v_attempt public.attempts := tunebase.lock_attempt(p_attempt_id);
   v_job public.jobs;
   v_checkpoint public.checkpoints;
+  v_repeated boolean := coalesce(p_claim_id = any (v_attempt.claims), false);
 begin
   if v_attempt.id is null or v_attempt.state = 'ended' then
     return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt has ended');
   end if;
+  -- Its answer again, while it is the one that holds; afterwards it is too late.
+  if v_repeated and (
+    v_attempt.state <> 'running' or v_attempt.worker_id <> p_worker_id
+    or p_claim_id <> v_attempt.claims[cardinality(v_attempt.claims)]
+  ) then
+    return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'this claim was answered before');
+  end if;
   select * into strict v_job from public.jobs where id = v_attempt.job_id;
   if v_attempt.state = 'running' and v_attempt.worker_id <> p_worker_id and v_attempt.lease_until > now() then
+    update public.attempts set claims = p_claim_id || claims where id = p_attempt_id and p_claim_id is not null;
     return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'another worker holds the attempt');
   end if;
   -- Nobody wants it: it ends here, unpaid. A pause that was asked for is there without a GPU.
@@ -31,13 +41,18 @@ begin
 
   update public.attempts
   set state = 'running', worker_id = p_worker_id,
+    claims = case when v_repeated or p_claim_id is null then claims else claims || p_claim_id end,
     -- The same worker again, before it has reported anything: its claim's answer was lost.
-    fence = case when state = 'running' and worker_id = p_worker_id and last_sequence = 0 then fence else fence + 1 end,
-    last_sequence = 0,
+    fence = case
+      when v_repeated or (state = 'running' and worker_id = p_worker_id and last_sequence = 0) then fence else fence + 1
+    end,
+    last_sequence = case when v_repeated then last_sequence else 0 end,
     runpod_job_id = coalesce(runpod_job_id, p_runpod_job_id),
     submitted_at = coalesce(submitted_at, now()),
     started_at = coalesce(started_at, now()),
-    lease_until = now() + make_interval(secs => p_lease_seconds),
+    lease_until = case
+      when v_repeated and last_sequence > 0 then lease_until else now() + make_interval(secs => p_lease_seconds)
+    end,
     look_at = now() + make_interval(secs => p_lease_seconds)
   where id = p_attempt_id
   returning * into v_attempt;
@@ -244,6 +259,21 @@ begin
     set bytes = excluded.bytes, sha256 = excluded.sha256, verified_at = now();
   end if;
   return jsonb_build_object('order', v_order);
+end $$;
+
+-- A file in its place turned out to be wrong: it is verified no more, and the caller may remove it. False when the
+-- attempt has ended or another fence holds it: then what lies there is not the caller's to touch.
+create function tunebase.forget_verified(p_attempt_id uuid, p_fence integer, p_path text) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt public.attempts := tunebase.lock_attempt(p_attempt_id);
+begin
+  if v_attempt.id is null or v_attempt.state = 'ended' or v_attempt.fence <> p_fence then
+    return false;
+  end if;
+  delete from tunebase.verified_files where attempt_id = p_attempt_id and path = p_path;
+  return true;
 end $$;
 
 -- The worker's last word. p_fault is the class of its error_code. Sent again, it answers as it did the first time.

@@ -45,7 +45,7 @@ begin
     select id from public.jobs
     where project_id = p_project.id
       and (status = 'running' or (status = 'queued' and v_spent >= p_project.spend_cap_usd))
-    order by id for update
+    order by id for no key update
   loop
     if v_spent >= p_project.spend_cap_usd then
       perform tunebase.fail_job(
@@ -86,7 +86,7 @@ begin
     where j.status = 'running' and (j.spend_cap_usd is not null or p.spend_cap_usd is not null)
     order by j.id
   loop
-    select * into v_job from public.jobs where id = v_id and status = 'running' for update;
+    select * into v_job from public.jobs where id = v_id and status = 'running' for no key update;
     continue when not found;
     perform tunebase.settle_cost(a.id) from public.attempts a where a.job_id = v_id and a.state = 'running';
     select * into v_job from public.jobs where id = v_id;

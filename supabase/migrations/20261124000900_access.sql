@@ -47,6 +47,7 @@ grant execute on function
   tunebase.authorize(jsonb, text),
   tunebase.list_models(jsonb),
   tunebase.get_model(jsonb, text, text),
+  tunebase.begin_file(jsonb, uuid),
   tunebase.create_file(jsonb, uuid, text, text, bigint, text, jsonb, text),
   tunebase.get_file(jsonb, uuid),
   tunebase.list_files(jsonb, text, uuid, boolean, integer),
@@ -62,10 +63,11 @@ grant execute on function
 to tunebase_api;
 
 grant execute on function
-  tunebase.claim_attempt(uuid, text, text, integer),
+  tunebase.claim_attempt(uuid, text, text, integer, text),
   tunebase.report(uuid, jsonb, integer),
   tunebase.attempt_order(uuid, text, integer),
   tunebase.record_verified(uuid, text, integer, jsonb),
+  tunebase.forget_verified(uuid, integer, text),
   tunebase.finish(uuid, jsonb, text),
   tunebase.look_now(uuid, text)
 to tunebase_callback;
@@ -79,6 +81,7 @@ grant execute on function
   tunebase.due_attempts(integer),
   tunebase.cancel_sent(uuid),
   tunebase.record_found(uuid, jsonb),
+  tunebase.forget_verified(uuid, integer, text),
   tunebase.reconcile(uuid, jsonb, text, integer),
   tunebase.enforce_spend(),
   tunebase.due_garbage(integer),

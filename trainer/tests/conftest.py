@@ -1,12 +1,15 @@
-"""Shared by the tests: SmolLM2's tokenizer, and a random model of its kind that trains in a moment."""
+"""Shared by the tests: SmolLM2's tokenizer, a random model that trains in a moment, and Tunebase in this process."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
+from fake_tunebase import FakeTunebase
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -21,23 +24,20 @@ def tokenizer() -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random Llama, hidden 64, two layers, with SmolLM2's tokenizer, as a directory."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+def tiny_tokenizer() -> Any:
+    return tiny.make_tokenizer()
 
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("tiny model")
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return path
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save_model(tmp_path_factory.mktemp("tiny model"), tiny_tokenizer)
+
+
+@pytest.fixture
+async def tunebase(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[FakeTunebase]:
+    """With the rows of a small file, and a worker that works below `tmp_path`."""
+    monkeypatch.setenv("TUNEBASE_ALLOW_LOOPBACK", "1")
+    monkeypatch.setenv("TUNEBASE_WORK_DIR", str(tmp_path / "work"))
+    async with FakeTunebase() as fake:
+        fake.serve("rows.jsonl", tiny.rows(24).encode())
+        yield fake

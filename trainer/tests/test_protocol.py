@@ -25,7 +25,7 @@ def test_the_schema_takes_or_refuses_each_example_as_it_says(example: dict[str, 
     assert fits(example["message"], example["value"]) == example["valid"]
 
 
-@pytest.mark.parametrize("name", ["ClaimReply", "UploadsReply", "VerifyReply", "FinishReply"])
+@pytest.mark.parametrize("name", ["ClaimReply", "ReportReply", "UploadsReply", "VerifyReply", "FinishReply"])
 def test_the_worker_reads_every_valid_reply(name: str) -> None:
     replies = [e["value"] for e in EXAMPLES if e["message"] == name and e["valid"]]
     assert replies

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
 
-from tunebase_trainer.dataset import parse, tokenise
+from tunebase_trainer.checkpoints import Plan
+from tunebase_trainer.dataset import IGNORED, read
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.failures import explain
 from tunebase_trainer.training import collate, loss_of, micro_batch, train
@@ -17,9 +20,22 @@ HYPER = {"num_epochs": 2, "learning_rate": 1e-3, "batch_size": 4, "weight_decay"
 
 
 @pytest.fixture(scope="module")
-def rows(tokenizer: Any) -> Any:
-    texts = [f'{{"prompt": "{"word " * n}", "completion": "answer {n} of {n * n}"}}' for n in range(1, 9)]
-    return [tokenise(parse(text), tokenizer, 512)[0] for text in texts]
+def tokenizer(tiny_tokenizer: Any) -> Any:
+    return tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def rows(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    path.write_text(tiny.rows(8))
+    return read(path, tokenizer, 512).rows
+
+
+def test_a_file_of_rows_becomes_a_batch_of_which_only_the_answers_are_learned(rows: Any, tokenizer: Any) -> None:
+    batch = collate(rows, tokenizer.pad_token_id)
+    learned = [[token for token in row if token != IGNORED] for row in batch["labels"].tolist()]
+    assert [tokenizer.decode(row) for row in learned] == [f"answer {n} of {n * n}<|im_end|>" for n in range(1, 9)]
+    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
 
 
 @pytest.fixture
@@ -69,10 +85,17 @@ def run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path, **changes: Any) -
         {**HYPER, **changes},
         micro_batch=2,
         warmup=1,
-        total_steps=4,
         on_gpu=False,
-        tell=lambda kind, **fields: told.append({"type": kind, **fields}),
-        scratch=tmp_path,
+        plan=Plan(
+            seconds=math.inf,
+            asked_to_stop=lambda: False,
+            total_steps=4,
+            steps_per_epoch=2,
+            run={},
+            base=("tiny", None),
+            tell=lambda kind, **fields: told.append({"type": kind, **fields}),
+        ),
+        directory=tmp_path,
     )
     return outcome, told
 
@@ -84,6 +107,7 @@ def test_every_step_is_told_with_bounded_progress_and_true_units(
 
     outcome, told = run(model, tokenizer, rows, tmp_path)
     assert [event["step"] for event in told] == [1, 2, 3, 4]
+    assert [event["validation_loss"] is not None for event in told] == [False, True, False, True], "each epoch's end"
     assert outcome.steps == 4
     progress = [event["progress"] for event in told]
     assert progress == sorted(progress) and progress[-1] == 92

@@ -13,9 +13,32 @@ class TrainerError(Exception):
         self.hint = hint
 
 
+class TunebaseUnreachable(TrainerError):
+    """A callback was not answered for as long as it was worth waiting."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            "callback_unreachable",
+            f"The worker could not tell Tunebase how it went ({problem}).",
+            "The operator must check that the worker reaches the callback's address.",
+        )
+
+
+class TunebaseRefused(TunebaseUnreachable):
+    """A callback was answered with a status that asking again would not change."""
+
+    def __init__(self, problem: str, status: int) -> None:
+        super().__init__(problem)
+        self.status = status
+
+
 class AttemptLost(Exception):
     """This worker does not hold the attempt (any more): stop, and say nothing more."""
 
 
 class AttemptCancelled(Exception):
     """The server ordered the attempt to end."""
+
+
+class AttemptStopped(Exception):
+    """Paused by order, or preempted, with nothing (more) to save."""

@@ -1,18 +1,16 @@
-"""Turns an exception of the training into what a user should hear."""
+"""Turns an exception into what a user should hear; tracebacks stay in the worker's log."""
 
 from __future__ import annotations
+
+import errno
 
 from .errors import TrainerError
 
 
 def explain(error: BaseException) -> TrainerError:
-    """A TrainerError for any exception; tracebacks stay in the worker's log."""
-    import errno
-
+    """A TrainerError for any exception of the training process."""
     import torch
 
-    if isinstance(error, TrainerError):
-        return error
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return TrainerError(
             "out_of_memory",
@@ -21,6 +19,13 @@ def explain(error: BaseException) -> TrainerError:
             else "The worker's memory is too small for this run.",
             "Use a smaller max_length, a smaller lora_rank, or a smaller base model.",
         )
+    return explain_worker(error)
+
+
+def explain_worker(error: BaseException) -> TrainerError:
+    """A TrainerError for any exception of the handler, which never loads torch."""
+    if isinstance(error, TrainerError):
+        return error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return TrainerError("disk_full", "The worker's disk is full.", "The operator must give it more room.")
     return TrainerError(

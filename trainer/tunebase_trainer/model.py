@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 from pathlib import Path
-from typing import Any
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
@@ -30,6 +31,11 @@ def load_quantised(path: Path) -> PreTrainedModel:
         device_map={"": 0 if torch.cuda.is_available() else "cpu"},
     )
     net.config.use_cache = False
+    for module in net.modules():
+        if isinstance(module, Linear4bit):
+            # On a CPU with AVX512-BF16 bitsandbytes packs the weights anew at the first validation, for a kernel that
+            # has no gradient, and never back: measured, the gradient norms of all later steps were half of the true.
+            module.support_avx512bf16_for_cpu = False
     return net
 
 
@@ -66,11 +72,16 @@ def add_lora(net: PreTrainedModel, rank: int, alpha: int, dropout: float) -> tup
 
 def save(net: PeftModel, output: Path, source: str, revision: str | None) -> None:
     """Writes adapter_config.json and adapter_model.safetensors, naming the base by its public name."""
-    config: Any = net.peft_config["default"]
-    config.base_model_name_or_path = source
-    config.revision = revision
     net.save_pretrained(str(output), save_embedding_layers=False)
+    name_base(output, source, revision)
     (output / "README.md").unlink(missing_ok=True)
+
+
+def name_base(directory: Path, source: str, revision: str | None) -> None:
+    """Names the base of a saved adapter by its public name; what was saved names a directory of this worker."""
+    path = directory / "adapter_config.json"
+    config = json.loads(path.read_text()) | {"base_model_name_or_path": source, "revision": revision}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True))
 
 
 def versions() -> dict[str, str]:

@@ -1,10 +1,36 @@
-"""The training as a process group of its own, so that it can be ended whole and a crash takes nothing along."""
+"""The training as a process group of its own, so that it can be ended whole and a crash takes nothing along.
+
+The command is `TUNEBASE_TRAIN_COMMAND` (words as a shell splits them), or this interpreter with train_lora.py. What it
+has to do, so that another may stand in its place:
+
+- It is called with one more argument, the path of SPEC, a JSON file: `dataset` (path), `validation` (path or null),
+  `output` (the directory in which it leaves adapter_config.json and adapter_model.safetensors, and nothing else),
+  `hyperparameters` (those of the protocol), `checkpoints` (a directory that it may fill), `checkpoint_seconds` (save
+  one about this often; null: only when asked to stop), `resume` (the directory of a checkpoint that it saved, or null).
+  Its environment holds `PASSED` and no more; its working directory is the worker's.
+- It writes one JSON object a line to the file descriptor named by `TUNEBASE_EVENTS_FD`; stdout and stderr are its log.
+  - `{"type":"stage","stage":…,"progress":percent}`; `training` before the first step, `saving` when no step is left.
+  - `{"type":"log","level":"info"|"warn"|"error","message":…}`: a line for the job's log.
+  - `{"type":"resumed","step","epoch","trained_tokens"}`: it goes on from the checkpoint.
+  - `{"type":"step", …a Metric…, "total_steps","trained_tokens","seconds_left","progress"}`: an optimizer step.
+  - `{"type":"checkpoint","step","epoch","path","training_loss","validation_loss"}`: the directory `path` is whole and
+    will not be touched again; every file in it has a plain name. The worker uploads and removes it.
+  - `{"type":"stopped","step"}`: the last event of one that was asked to stop, after its checkpoint.
+  - `{"type":"result", "base_model","base_revision","rows","steps","first_loss","last_loss","trained_tokens",
+    "trainable_parameters","versions"}`: the last event of one that is done; the adapter is in `output`.
+  - `{"type":"error","code","message","hint"}`: the last event of one that failed.
+- SIGTERM asks it to save a checkpoint at the next step's end, to tell it and `stopped`, and to exit. A signal, because
+  it needs no thread that listens; and SIGTERM, because a process that has not come so far as to handle it ends by it,
+  which is right: there is nothing to save. After the last step it may go on to its result. SIGKILL ends it at once.
+- Exit status 0 after `result` or `stopped`; 3 after an `error` that a person can act on; anything else is a crash.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import shlex
 import signal
 import sys
 from collections import deque
@@ -21,8 +47,14 @@ PASSED = (
 )  # fmt: skip
 
 
+def command() -> list[str]:
+    """The training's command, without its argument."""
+    named = os.environ.get("TUNEBASE_TRAIN_COMMAND")
+    return shlex.split(named) if named else [sys.executable, "-u", str(HERE / "train_lora.py")]
+
+
 class Training:
-    """A running train_lora.py."""
+    """A running training."""
 
     def __init__(self, process: asyncio.subprocess.Process, events: asyncio.StreamReader) -> None:
         self._process = process
@@ -32,11 +64,11 @@ class Training:
 
     @classmethod
     async def start(cls, spec: Path) -> Training:
-        """Starts `train_lora.py SPEC` in a new session."""
+        """Starts the command with SPEC in a new session."""
         read, write = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-u", str(HERE / "train_lora.py"), str(spec),
+                *command(), str(spec),
                 cwd=HERE,
                 env={name: os.environ[name] for name in PASSED if name in os.environ}
                 | {"TUNEBASE_EVENTS_FD": str(write), "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"},
@@ -80,18 +112,17 @@ class Training:
         """Its exit status; negative: the signal that ended it."""
         return await self._process.wait()
 
-    async def kill(self, grace: float = 5.0) -> None:
-        """Ends the whole group: asked first, then forced."""
-        self._signal(signal.SIGTERM)
+    def ask_to_stop(self) -> None:
+        """Asks it to save a checkpoint at the next step's end and to exit."""
         try:
-            await asyncio.wait_for(self._process.wait(), grace)
-        except TimeoutError:
-            pass
-        self._signal(signal.SIGKILL)
-        await self._process.wait()
+            self._process.send_signal(signal.SIGTERM)
+        except ProcessLookupError:
+            pass  # it has ended
 
-    def _signal(self, number: signal.Signals) -> None:
+    async def kill(self) -> None:
+        """Ends the whole group at once: what it has not told is of no use, and its files are removed."""
         try:
-            os.killpg(self._process.pid, number)
+            os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass  # the group is gone
+        await self._process.wait()

@@ -61,6 +61,31 @@ class RunInput(Message):
     callback_secret: Annotated[str, Field(pattern=r"^whsec_")] | None = Field(default=None, repr=False)
 
 
+# A relative path of plain names: it becomes a file's name on this worker's disk, and part of an object's in Storage.
+ArtifactPath = Annotated[
+    str, Field(max_length=200, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$")
+]
+
+
+class ArtifactFile(Message):
+    path: ArtifactPath
+    bytes: int
+    sha256: str
+
+
+class FetchedFile(ArtifactFile):
+    """A file that can be fetched: `url` opens it for an hour."""
+
+    url: Annotated[str, Field(repr=False)]
+
+
+class Resume(Message):
+    """The checkpoint to go on from: its files lie below `checkpoints/{step}/`."""
+
+    step: int
+    files: list[FetchedFile]
+
+
 class ClaimReply(Message):
     claimed: bool
     fence: int = 0
@@ -70,6 +95,8 @@ class ClaimReply(Message):
     dataset_sha256: str = ""
     validation_url: str | None = None
     validation_sha256: str | None = None
+    resume: Resume | None = None
+    checkpoint_seconds: int = 600
     reason: str = ""
     detail: str = ""
 
@@ -91,10 +118,19 @@ class LogEvent(Message):
     message: str
 
 
-class ArtifactFile(Message):
-    path: str
-    bytes: int
-    sha256: str
+class CheckpointReport(Message):
+    """A checkpoint whose files have been uploaded and verified; their paths begin with `checkpoints/{step}/`."""
+
+    step: int
+    epoch: FiniteFloat
+    training_loss: FiniteFloat | None
+    validation_loss: FiniteFloat | None
+    files: list[ArtifactFile]
+
+
+class ReportReply(Message):
+    order: Order
+    lease_until: int | None
 
 
 class UploadTarget(Message):

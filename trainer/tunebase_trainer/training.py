@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from .checkpoints import Checkpoints, Counts, Plan, RowOrder
 from .dataset import IGNORED, Row
 from .errors import TrainerError
 from .gpu import GpuMeter
@@ -24,8 +24,8 @@ FROM, TO = 10.0, 92.0
 class Outcome:
     steps: int
     trained_tokens: int
-    first_loss: float
-    last_loss: float
+    first_loss: float | None
+    last_loss: float | None
 
 
 def micro_batch(batch_size: int, longest: int, tokens: int) -> int:
@@ -65,6 +65,11 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
 
     tokens_seen = 0
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> RowOrder:
+        rows: Rows = self.train_dataset
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return RowOrder([len(row.input_ids) for row in rows.rows], batch, self.args.seed)
+
     def compute_loss(
         self,
         model: Any,
@@ -81,21 +86,39 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
 class Narrator(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
     """Tells each logged step, and stops on a loss or gradient that is not a number."""
 
-    def __init__(self, trainer: LearnedTokens, total_steps: int, tell: Callable[..., None]) -> None:
-        self.trainer, self.total_steps, self.tell = trainer, total_steps, tell
+    def __init__(self, trainer: LearnedTokens, plan: Plan, validates: bool, resumed: Counts | None) -> None:
+        self.trainer, self.plan, self.validates = trainer, plan, validates
         self.gpu = GpuMeter()
-        self.losses: list[float] = []
+        self.first_loss = resumed.first_loss if resumed else None
+        self.last_loss = resumed.last_loss if resumed else None
         self.began = self.last_time = time.monotonic()
-        self.last_tokens = 0
-        self.validation_loss: float | None = None
+        self.began_at = self.last_tokens = 0
+        self.held: dict[str, Any] | None = None
+        """A step that waits for the validation after it."""
+        self.validated: tuple[int, float] | None = None
+        """The newest validation: after which step, its loss."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.began = self.last_time = time.monotonic()
+        self.began_at, self.last_tokens = state.global_step, self.trainer.tokens_seen
+
+    def counts(self) -> Counts:
+        state = self.trainer.state
+        return Counts(
+            step=state.global_step,
+            epoch=round(float(state.epoch), 4),
+            trained_tokens=self.trainer.tokens_seen,
+            first_loss=self.first_loss,
+            last_loss=self.last_loss,
+        )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         logs = logs or {}
         if "eval_loss" in logs:
-            self.validation_loss = logs["eval_loss"]
+            self.validated = state.global_step, logs["eval_loss"]
+            if self.held is not None:
+                self.plan.tell("step", **self.held | {"validation_loss": logs["eval_loss"]})
+                self.held = None
         if "loss" not in logs:
             return
         loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
@@ -105,27 +128,30 @@ class Narrator(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
                 f"The training diverged at step {state.global_step}: its loss or gradient is not a number.",
                 "Lower the learning rate (half of it is a good try), or look for broken rows.",
             )
-        self.losses.append(loss)
+        self.first_loss = loss if self.first_loss is None else self.first_loss
+        self.last_loss = loss
         now = time.monotonic()
         tokens, seconds = self.trainer.tokens_seen - self.last_tokens, now - self.last_time
         self.last_tokens, self.last_time = self.trainer.tokens_seen, now
-        done = state.global_step / self.total_steps
-        self.tell(
-            "step",
-            step=state.global_step,
-            total_steps=self.total_steps,
-            epoch=round(float(state.epoch), 4),
-            training_loss=loss,
-            validation_loss=self.validation_loss,
-            learning_rate=logs.get("learning_rate"),
-            gradient_norm=norm,
-            tokens_per_second=tokens / seconds if seconds > 0 else None,
-            trained_tokens=self.trainer.tokens_seen,
-            seconds_left=(now - self.began) / done * (1 - done),
-            progress=FROM + (TO - FROM) * done,
+        total = self.plan.total_steps
+        step = {
+            "step": state.global_step,
+            "total_steps": total,
+            "epoch": round(float(state.epoch), 4),
+            "training_loss": loss,
+            "validation_loss": None,
+            "learning_rate": logs.get("learning_rate"),
+            "gradient_norm": norm,
+            "tokens_per_second": tokens / seconds if seconds > 0 else None,
+            "trained_tokens": self.trainer.tokens_seen,
+            "seconds_left": (now - self.began) / (state.global_step - self.began_at) * (total - state.global_step),
+            "progress": FROM + (TO - FROM) * state.global_step / total,
             **self.gpu.read(),
-        )
-        self.validation_loss = None
+        }
+        if self.validates and state.global_step % self.plan.steps_per_epoch == 0:
+            self.held = step
+        else:
+            self.plan.tell("step", **step)
 
 
 def train(
@@ -137,14 +163,19 @@ def train(
     *,
     micro_batch: int,
     warmup: int,
-    total_steps: int,
     on_gpu: bool,
-    tell: Callable[..., None],
-    scratch: Path,
+    plan: Plan,
+    directory: Path,
+    resume: tuple[Path, Counts] | None = None,
 ) -> Outcome:
-    """Trains in place. Raises TrainerError `non_finite_loss`; torch's out-of-memory errors pass through."""
+    """Trains in place, from the checkpoint `resume` if there is one; checkpoints go below `directory`.
+
+    Raises TrainerError `non_finite_loss`, and Stopped when `plan` was asked to stop; torch's out-of-memory errors pass
+    through.
+    """
+    total_steps = plan.total_steps
     arguments = TrainingArguments(
-        output_dir=str(scratch),
+        output_dir=str(directory),
         per_device_train_batch_size=micro_batch,
         per_device_eval_batch_size=micro_batch,
         gradient_accumulation_steps=hyper["batch_size"] // micro_batch,
@@ -156,16 +187,14 @@ def train(
         max_grad_norm=1.0,
         bf16=True,
         use_cpu=not on_gpu,
-        train_sampling_strategy="group_by_length",
         logging_steps=1 if total_steps <= 200 else min(10, total_steps // 100),
         logging_first_step=True,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         eval_strategy="epoch" if validation else "no",
-        save_strategy="no",
+        save_strategy="no",  # not by itself: Checkpoints says when
         report_to="none",
         seed=hyper["seed"],
-        data_seed=hyper["seed"],
         remove_unused_columns=False,
         label_names=["labels"],
         prediction_loss_only=True,
@@ -181,14 +210,17 @@ def train(
         eval_dataset=Rows(validation) if validation else None,
         data_collator=lambda items: collate([item["row"] for item in items], pad),
     )
-    narrator = Narrator(trainer, total_steps, tell)
+    path, counts = resume if resume is not None else (None, None)
+    trainer.tokens_seen = counts.trained_tokens if counts is not None else 0
+    narrator = Narrator(trainer, plan, validation is not None, counts)
     trainer.add_callback(narrator)
-    trainer.train()
-    return Outcome(trainer.state.global_step, trainer.tokens_seen, narrator.losses[0], narrator.losses[-1])
+    trainer.add_callback(Checkpoints(plan, narrator.counts, lambda: narrator.validated))
+    trainer.train(resume_from_checkpoint=str(path) if path is not None else None)
+    return Outcome(trainer.state.global_step, trainer.tokens_seen, narrator.first_loss, narrator.last_loss)
 
 
 class Rows(torch.utils.data.Dataset[dict[str, Any]]):
-    """Rows as the Trainer's sampler wants them: with their length, by which batches are grouped."""
+    """Rows as the Trainer wants them."""
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
@@ -197,5 +229,4 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.rows[index]
-        return {"row": row, "input_ids": row.input_ids}
+        return {"row": self.rows[index]}

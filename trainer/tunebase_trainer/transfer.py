@@ -22,7 +22,9 @@ log = logging.getLogger("tunebase")
 TRIES = 4
 
 
-async def download(session: aiohttp.ClientSession, url: str, target: Path, sha256: str) -> str:
+async def download(
+    session: aiohttp.ClientSession, url: str, target: Path, sha256: str, what: str = "The training data"
+) -> str:
     """Streams `url` to `target` and returns its SHA-256, which must be `sha256` unless that is empty.
 
     Raises TrainerError `dataset_unreachable`; the URL, which opens the data, is never part of a message.
@@ -55,7 +57,7 @@ async def download(session: aiohttp.ClientSession, url: str, target: Path, sha25
             problem = f"{where}: {type(error).__name__}"
     raise TrainerError(
         "dataset_unreachable",
-        f"The training data could not be downloaded: {problem}.",
+        f"{what} could not be downloaded: {problem}.",
         "Create the job again. If it happens again, the operator must check Storage and its signed URLs.",
     )
 
@@ -106,7 +108,7 @@ def _upload(path: Path, target: UploadTarget, told: Callable[[int], None], stop:
         log.warning("upload of %s: %s %s", target.path, type(error).__name__, status)
         raise TrainerError(
             "upload_failed",
-            f"The adapter's file {target.path} could not be uploaded: "
+            f"{target.path} could not be uploaded: "
             f"{f'Storage answered {status}' if status else 'Storage could not be reached'}.",
-            "The training itself went well. Create the job again; if that fails too, the operator must check Storage.",
+            "Create the job again; if that fails too, the operator must check Storage.",
         ) from error

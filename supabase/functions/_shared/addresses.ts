@@ -8,8 +8,8 @@ export function callbackUrl(settings: Settings, attemptId: string): string {
 }
 
 /** Where RunPod's webhook of an attempt goes: unsigned, hence with a token that nobody can guess. */
-export async function webhookUrl(settings: Settings, attemptId: string): Promise<string> {
-  const token = await deriveSecret(settings.masterKey, `runpod-webhook/${attemptId}`);
+export function webhookUrl(settings: Settings, attemptId: string): string {
+  const token = deriveSecret(settings.masterKey, `runpod-webhook/${attemptId}`);
   return `${settings.supabaseUrl}/functions/v1/trainer-callback/runpod/${attemptId}/${token}`;
 }
 
@@ -17,7 +17,7 @@ export async function webhookUrl(settings: Settings, attemptId: string): Promise
 export async function nudgeScheduler(settings: Settings): Promise<void> {
   const response = await fetch(`${settings.supabaseUrl}/functions/v1/scheduler/tick`, {
     method: "POST",
-    headers: { authorization: `Bearer ${await deriveSecret(settings.masterKey, "scheduler")}` },
+    headers: { authorization: `Bearer ${deriveSecret(settings.masterKey, "scheduler")}` },
     signal: AbortSignal.timeout(10_000),
   });
   await response.body?.cancel();

@@ -18,13 +18,18 @@ export function incomingObject(prefix: string, fence: number, path: string): str
 /**
  * Moves one uploaded file to its place, reads it back from Storage and compares size and SHA-256. Streamed: hashing costs
  * CPU time, of which the platform gives 2 s a request. Returns null when all is well, else what is wrong. A call that is
- * repeated finds the file in its place.
+ * repeated, also while the first is under way, finds the file in its place.
+ *
+ * What is in its place and right is never removed. Before what is wrong is removed, `forget` takes it out of the verified
+ * files, and says whether this fence still holds the attempt: no call that was held up may take away what another worker
+ * or a finished job has there.
  */
 export async function takeIn(
   supabase: SupabaseClient,
   prefix: string,
   fence: number,
   file: ArtifactFile,
+  forget: () => Promise<boolean>,
 ): Promise<string | null> {
   const bucket = supabase.storage.from(bucketName);
   const object = `${prefix}/${file.path}`;
@@ -32,13 +37,18 @@ export async function takeIn(
   const { data: arrived } = await bucket.exists(incoming);
   if (arrived) {
     const { data: there } = await bucket.exists(object);
-    if (there) await bucket.remove([object]);
+    if (there) {
+      if (await compare(supabase, object, file) === null) return null;
+      if (!await forget()) return "the attempt has ended, or another worker holds it";
+      await bucket.remove([object]);
+    }
     const { error } = await bucket.move(incoming, object);
-    if (error !== null) throw unavailable(`moving ${incoming}`, error);
+    // Another call of the same may have moved it meanwhile.
+    if (error !== null && !(await bucket.exists(object)).data) throw unavailable(`moving ${incoming}`, error);
   }
   const wrong = await compare(supabase, object, file);
   // Out of the way, so that the file can be uploaded and moved here again.
-  if (wrong !== null) await bucket.remove([object]);
+  if (wrong !== null && await forget()) await bucket.remove([object]);
   return wrong;
 }
 

@@ -129,6 +129,7 @@ export type Database = {
           "cancel_wanted": boolean;
           "cancel_wanted_at": string | null;
           "claim_deadline": string;
+          "claims": (string)[];
           "cost_usd": number;
           "created_at": string;
           "ended_at": string | null;
@@ -162,6 +163,7 @@ export type Database = {
           "cancel_wanted"?: boolean;
           "cancel_wanted_at"?: string | null;
           "claim_deadline": string;
+          "claims"?: (string)[];
           "cost_usd"?: number;
           "created_at"?: string;
           "ended_at"?: string | null;
@@ -194,6 +196,7 @@ export type Database = {
           "cancel_wanted"?: boolean;
           "cancel_wanted_at"?: string | null;
           "claim_deadline"?: string;
+          "claims"?: (string)[];
           "cost_usd"?: number;
           "created_at"?: string;
           "ended_at"?: string | null;
@@ -675,6 +678,136 @@ export type Database = {
           },
         ];
       };
+      "notification_channels": {
+        Row: {
+          "created_at": string;
+          "disabled_at": string | null;
+          "disabled_reason": string | null;
+          "enabled": boolean;
+          "event_types": (string)[];
+          "id": string;
+          "kind": string;
+          "project_id": string;
+          "target": string;
+          "updated_at": string;
+          "version": number;
+        };
+        ComputedFields: never;
+        Insert: {
+          "created_at"?: string;
+          "disabled_at"?: string | null;
+          "disabled_reason"?: string | null;
+          "enabled"?: boolean;
+          "event_types": (string)[];
+          "id"?: string;
+          "kind": string;
+          "project_id": string;
+          "target": string;
+          "updated_at"?: string;
+          "version"?: number;
+        };
+        Update: {
+          "created_at"?: string;
+          "disabled_at"?: string | null;
+          "disabled_reason"?: string | null;
+          "enabled"?: boolean;
+          "event_types"?: (string)[];
+          "id"?: string;
+          "kind"?: string;
+          "project_id"?: string;
+          "target"?: string;
+          "updated_at"?: string;
+          "version"?: number;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "notification_channels_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "notification_reads": {
+        Row: {
+          "notification_id": string;
+          "read_at": string;
+          "user_id": string;
+        };
+        ComputedFields: never;
+        Insert: {
+          "notification_id": string;
+          "read_at"?: string;
+          "user_id": string;
+        };
+        Update: {
+          "notification_id"?: string;
+          "read_at"?: string;
+          "user_id"?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "notification_reads_notification_id_fkey";
+            columns: ["notification_id"];
+            isOneToOne: false;
+            referencedRelation: "notifications";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "notifications": {
+        Row: {
+          "created_at": string;
+          "event_id": string;
+          "id": string;
+          "job_id": string | null;
+          "level": string;
+          "project_id": string;
+          "text": string;
+          "title": string;
+          "type": string;
+        };
+        ComputedFields: never;
+        Insert: {
+          "created_at"?: string;
+          "event_id": string;
+          "id"?: string;
+          "job_id"?: string | null;
+          "level": string;
+          "project_id": string;
+          "text": string;
+          "title": string;
+          "type": string;
+        };
+        Update: {
+          "created_at"?: string;
+          "event_id"?: string;
+          "id"?: string;
+          "job_id"?: string | null;
+          "level"?: string;
+          "project_id"?: string;
+          "text"?: string;
+          "title"?: string;
+          "type"?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "notifications_job_id_fkey";
+            columns: ["job_id"];
+            isOneToOne: false;
+            referencedRelation: "jobs";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "notifications_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
       "project_members": {
         Row: {
           "created_at": string;
@@ -750,6 +883,232 @@ export type Database = {
           "version"?: number;
         };
         Relationships: [];
+      };
+      "webhook_attempts": {
+        Row: {
+          "created_at": string;
+          "delivery_id": string;
+          "duration_ms": number;
+          "error": string | null;
+          "id": string;
+          "project_id": string;
+          "request_headers": NonNullable<Json>;
+          "response_body": string | null;
+          "response_status": number | null;
+          "url": string;
+        };
+        ComputedFields: never;
+        Insert: {
+          "created_at"?: string;
+          "delivery_id": string;
+          "duration_ms": number;
+          "error"?: string | null;
+          "id"?: string;
+          "project_id": string;
+          "request_headers": NonNullable<Json>;
+          "response_body"?: string | null;
+          "response_status"?: number | null;
+          "url": string;
+        };
+        Update: {
+          "created_at"?: string;
+          "delivery_id"?: string;
+          "duration_ms"?: number;
+          "error"?: string | null;
+          "id"?: string;
+          "project_id"?: string;
+          "request_headers"?: NonNullable<Json>;
+          "response_body"?: string | null;
+          "response_status"?: number | null;
+          "url"?: string;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "webhook_attempts_delivery_id_fkey";
+            columns: ["delivery_id"];
+            isOneToOne: false;
+            referencedRelation: "webhook_deliveries";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "webhook_attempts_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "webhook_deliveries": {
+        Row: {
+          "body": string;
+          "channel": string;
+          "channel_id": string | null;
+          "created_at": string;
+          "delivered_at": string | null;
+          "duration_ms": number | null;
+          "endpoint_id": string | null;
+          "error": string | null;
+          "event_created_at": string;
+          "event_id": string;
+          "event_type": string;
+          "id": string;
+          "job_id": string | null;
+          "last_tried_at": string | null;
+          "lease": number;
+          "leased_until": string | null;
+          "next_at": string | null;
+          "project_id": string;
+          "reason": string | null;
+          "response_status": number | null;
+          "status": string;
+          "target_id": string | null;
+          "tries": number;
+        };
+        ComputedFields: never;
+        Insert: {
+          "body": string;
+          "channel": string;
+          "channel_id"?: string | null;
+          "created_at"?: string;
+          "delivered_at"?: string | null;
+          "duration_ms"?: number | null;
+          "endpoint_id"?: string | null;
+          "error"?: string | null;
+          "event_created_at": string;
+          "event_id": string;
+          "event_type": string;
+          "id"?: string;
+          "job_id"?: string | null;
+          "last_tried_at"?: string | null;
+          "lease"?: number;
+          "leased_until"?: string | null;
+          "next_at"?: string | null;
+          "project_id": string;
+          "reason"?: string | null;
+          "response_status"?: number | null;
+          "status"?: string;
+          "target_id"?: never;
+          "tries"?: number;
+        };
+        Update: {
+          "body"?: string;
+          "channel"?: string;
+          "channel_id"?: string | null;
+          "created_at"?: string;
+          "delivered_at"?: string | null;
+          "duration_ms"?: number | null;
+          "endpoint_id"?: string | null;
+          "error"?: string | null;
+          "event_created_at"?: string;
+          "event_id"?: string;
+          "event_type"?: string;
+          "id"?: string;
+          "job_id"?: string | null;
+          "last_tried_at"?: string | null;
+          "lease"?: number;
+          "leased_until"?: string | null;
+          "next_at"?: string | null;
+          "project_id"?: string;
+          "reason"?: string | null;
+          "response_status"?: number | null;
+          "status"?: string;
+          "target_id"?: never;
+          "tries"?: number;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "webhook_deliveries_channel_id_fkey";
+            columns: ["channel_id"];
+            isOneToOne: false;
+            referencedRelation: "notification_channels";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "webhook_deliveries_endpoint_id_fkey";
+            columns: ["endpoint_id"];
+            isOneToOne: false;
+            referencedRelation: "webhook_endpoints";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "webhook_deliveries_job_id_fkey";
+            columns: ["job_id"];
+            isOneToOne: false;
+            referencedRelation: "jobs";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "webhook_deliveries_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
+      };
+      "webhook_endpoints": {
+        Row: {
+          "created_at": string;
+          "disabled_at": string | null;
+          "disabled_reason": string | null;
+          "enabled": boolean;
+          "event_types": (string)[];
+          "id": string;
+          "name": string;
+          "old_secret_until": string | null;
+          "progress_seconds": number;
+          "project_id": string;
+          "rotated_at": string | null;
+          "secret_version": number;
+          "updated_at": string;
+          "url": string;
+          "version": number;
+        };
+        ComputedFields: never;
+        Insert: {
+          "created_at"?: string;
+          "disabled_at"?: string | null;
+          "disabled_reason"?: string | null;
+          "enabled"?: boolean;
+          "event_types": (string)[];
+          "id"?: string;
+          "name": string;
+          "old_secret_until"?: string | null;
+          "progress_seconds"?: number;
+          "project_id": string;
+          "rotated_at"?: string | null;
+          "secret_version"?: number;
+          "updated_at"?: string;
+          "url": string;
+          "version"?: number;
+        };
+        Update: {
+          "created_at"?: string;
+          "disabled_at"?: string | null;
+          "disabled_reason"?: string | null;
+          "enabled"?: boolean;
+          "event_types"?: (string)[];
+          "id"?: string;
+          "name"?: string;
+          "old_secret_until"?: string | null;
+          "progress_seconds"?: number;
+          "project_id"?: string;
+          "rotated_at"?: string | null;
+          "secret_version"?: number;
+          "updated_at"?: string;
+          "url"?: string;
+          "version"?: number;
+        };
+        Relationships: [
+          {
+            foreignKeyName: "webhook_endpoints_project_id_fkey";
+            columns: ["project_id"];
+            isOneToOne: false;
+            referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+        ];
       };
     };
     Views: {

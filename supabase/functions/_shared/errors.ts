@@ -128,6 +128,40 @@ export const errorCodes = {
     () =>
       "The invitation does not exist, was answered, or has expired. It is bound to a confirmed e-mail address.",
   ),
+  webhook_endpoint_not_found: missing(
+    "No such webhook endpoint",
+    () => "The webhook endpoint does not exist in this project. See GET /webhook_endpoints.",
+  ),
+  webhook_delivery_not_found: missing(
+    "No such delivery",
+    () =>
+      "The delivery does not exist in this project, or is older than 30 days. See GET /webhook_deliveries.",
+  ),
+  notification_not_found: missing(
+    "No such notification",
+    () => "The notification does not exist in this project. See GET /notifications.",
+  ),
+  notification_channel_not_found: missing(
+    "No such notification channel",
+    () => "The channel does not exist in this project. See GET /notification_channels.",
+  ),
+  receiver_unreachable: invalid("The receiver did not answer"),
+  email_not_configured: invalid(
+    "E-mail is not set up",
+    () => "This server sends no e-mail: its operator must set RESEND_API_KEY and TUNEBASE_EMAIL_FROM.",
+  ),
+  user_required: invalid(
+    "No user to do this for",
+    () => "This API key belongs to no user, so it has no read marks. Call with a user's access token.",
+  ),
+  receiver_disabled: conflict(
+    "The receiver is disabled",
+    () => "Repair it, then enable it again (POST with enabled: true), and replay.",
+  ),
+  limit_reached: conflict(
+    "There are too many",
+    (d) => `A project may have ${d.most} ${d.what}. Delete one that is not needed.`,
+  ),
   route_not_found: missing("No such route"),
   method_not_allowed: { status: 405, kind: "invalid_request_error", title: "The path has no such method" },
   file_not_ready: conflict(

@@ -21,3 +21,8 @@ export function describeError(error: unknown): string {
     where.map((line) => line.trimEnd()).join("")
   }${cause}`;
 }
+
+/** Writes what went wrong in the background, where there is no request to tell it with. */
+export function logError(msg: string, error?: unknown): void {
+  logToConsole({ level: "error", msg, ...(error === undefined ? {} : { error: describeError(error) }) });
+}

@@ -1,7 +1,7 @@
 /** What a function needs of the platform, read once from the environment and handed to its app as one object. */
 import { createClient, type SupabaseClient } from "@supabase/supabase-js";
 import { connect, type Sql } from "./database.ts";
-import { describeError, type Log, logToConsole } from "./log.ts";
+import { type Log, logError, logToConsole } from "./log.ts";
 
 /** Settings that several functions read. */
 export interface Settings {
@@ -23,6 +23,12 @@ export interface Settings {
   /** Looks in a row (15 s apart) after which a run that RunPod shows but nobody hears of is given up. */
   mostSilentLooks: number;
   maxUploadBytes: number;
+  /** E-mail goes out over HTTP in Resend's shape; without a key and a sender there is none. */
+  resendUrl: string;
+  resendKey: string | null;
+  emailFrom: string | null;
+  /** Where people look at a job: `{dashboardUrl}/jobs/{id}`; messages link there. */
+  dashboardUrl: string | null;
 }
 
 export interface Platform {
@@ -52,9 +58,7 @@ export function platform(databaseUrl: string, env: Environment = Deno.env): Plat
       auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
     }),
     later: (work) => {
-      const logged = work.catch((error) =>
-        logToConsole({ level: "error", msg: "background work failed", error: describeError(error) })
-      );
+      const logged = work.catch((error) => logError("background work failed", error));
       if (typeof EdgeRuntime !== "undefined") EdgeRuntime.waitUntil(logged);
     },
     log: logToConsole,
@@ -76,6 +80,10 @@ export function readSettings(env: Environment): Settings {
     checkpointSeconds: whole(env, "TUNEBASE_CHECKPOINT_SECONDS", 300, 1, 86_400),
     mostSilentLooks: whole(env, "TUNEBASE_MOST_SILENT_LOOKS", 240, 1, 100_000),
     maxUploadBytes: whole(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
+    resendUrl: (env.get("RESEND_API_URL") ?? "https://api.resend.com").replace(/\/+$/, ""),
+    resendKey: env.get("RESEND_API_KEY") || null,
+    emailFrom: env.get("TUNEBASE_EMAIL_FROM") || null,
+    dashboardUrl: env.get("TUNEBASE_DASHBOARD_URL")?.replace(/\/+$/, "") || null,
   };
 }
 

@@ -2,10 +2,12 @@
  * Every secret comes from one master key (`TUNEBASE_MASTER_KEY`, 32 bytes in base64) by HKDF (RFC 5869) with a purpose
  * and a version: nothing that signs is stored, and rotating means a new version.
  */
+import { hkdfSync } from "node:crypto";
 
 const bytes = new TextEncoder();
 
-async function derive(masterKey: string, purpose: string): Promise<Uint8Array> {
+// node:crypto and not Web Crypto: 9 µs against 110, where a callback's own work takes 250 (task bench).
+function derive(masterKey: string, purpose: string): Uint8Array {
   const material = Uint8Array.from(atob(masterKey), (char) => char.charCodeAt(0));
   if (material.length !== 32) {
     throw new Error(
@@ -13,26 +15,28 @@ async function derive(masterKey: string, purpose: string): Promise<Uint8Array> {
         "Make one with: openssl rand -base64 32",
     );
   }
-  const key = await crypto.subtle.importKey("raw", material, "HKDF", false, ["deriveBits"]);
-  const bits = await crypto.subtle.deriveBits(
-    { name: "HKDF", hash: "SHA-256", salt: bytes.encode("tunebase"), info: bytes.encode(purpose) },
-    key,
-    256,
-  );
-  return new Uint8Array(bits);
+  return new Uint8Array(hkdfSync("sha256", material, "tunebase", purpose, 32));
 }
 
 const base64 = (data: Uint8Array) => btoa(String.fromCharCode(...data));
 
 /** A secret for one purpose, base64url. Purposes: `scheduler`, `runpod-webhook/<attempt id>`. */
-export async function deriveSecret(masterKey: string, purpose: string): Promise<string> {
-  return base64(await derive(masterKey, `${purpose}/v1`)).replaceAll("+", "-").replaceAll("/", "_")
+export function deriveSecret(masterKey: string, purpose: string): string {
+  return base64(derive(masterKey, `${purpose}/v1`)).replaceAll("+", "-").replaceAll("/", "_")
     .replaceAll("=", "");
 }
 
 /** The secret that signs one attempt's callbacks, in the form of Standard Webhooks: `whsec_` and base64. */
-export async function callbackSecret(masterKey: string, attemptId: string): Promise<string> {
-  return `whsec_${base64(await derive(masterKey, `callback/${attemptId}/v1`))}`;
+export function callbackSecret(masterKey: string, attemptId: string): string {
+  return `whsec_${base64(derive(masterKey, `callback/${attemptId}/v1`))}`;
+}
+
+/**
+ * The secret that signs a webhook endpoint's events, in the form of Standard Webhooks. Rotating it is the next version:
+ * the row holds the number and nothing else.
+ */
+export async function webhookSecret(masterKey: string, endpointId: string, version: number): Promise<string> {
+  return `whsec_${base64(await derive(masterKey, `webhook/${endpointId}/v${version}`))}`;
 }
 
 /** Encrypts a text (AES-256-GCM) under a key of its own purpose: base64 of the nonce and what it hides. */

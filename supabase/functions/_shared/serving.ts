@@ -33,6 +33,15 @@ export function addToLog<E extends Env>(c: Context<E>, fields: Record<string, un
   Object.assign(known(c).logged, fields);
 }
 
+/** Puts headers into an answer that is finished, in place where it can be: one that came from `fetch` cannot. */
+export function addHeaders<E extends Env>(c: Context<E>, headers: Record<string, string>): void {
+  try {
+    for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value);
+  } catch {
+    for (const [name, value] of Object.entries(headers)) c.header(name, value);
+  }
+}
+
 /**
  * Adds them to an app. The log names a route's pattern, never a path or query: those can hold tokens. Anything thrown
  * that is not an ApiError is logged and hidden.
@@ -40,7 +49,10 @@ export function addToLog<E extends Env>(c: Context<E>, fields: Record<string, un
 export function serveApp<E extends Env>(app: Hono<E>, name: string, platform: Pick<Platform, "log">): void {
   app.use("*", async function logRequest(c, next) {
     const begin = performance.now();
+    // Before the route: into an answer that is finished, Hono puts a header by sending its body through a stream anew.
+    c.header("x-request-id", known(c).id);
     await next();
+    // A route's own Response does not have it yet.
     if (!c.res.headers.has("x-request-id")) c.header("x-request-id", known(c).id);
     if (c.req.method === "HEAD" && c.res.body !== null) {
       // Hono answers HEAD as GET and drops the body; what streams it must be told.

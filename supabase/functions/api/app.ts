@@ -27,6 +27,12 @@ import * as members from "./routes/members.ts";
 import { getModel, listModels } from "./routes/models.ts";
 import * as projects from "./routes/projects.ts";
 import { getUsage } from "./routes/usage.ts";
+import * as channels from "./routes/notification_channels.ts";
+import { listNotifications, readAllNotifications, readNotification } from "./routes/notifications.ts";
+import * as deliveries from "./routes/webhook_deliveries.ts";
+import * as endpoints from "./routes/webhook_endpoints.ts";
+import { rotateSecret } from "./routes/webhook_secret.ts";
+import { testEndpoint } from "./routes/webhook_test.ts";
 
 const stainless = [
   "lang",
@@ -95,6 +101,11 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.use("/api_keys/*", authenticated);
   app.use("/me", authenticated);
   app.use("/usage", authenticated);
+  app.use("/webhook_endpoints/*", authenticated);
+  app.use("/webhook_event_types/*", authenticated);
+  app.use("/webhook_deliveries/*", authenticated);
+  app.use("/notifications/*", authenticated);
+  app.use("/notification_channels/*", authenticated);
 
   app.post("/files", createFile);
   app.get("/files", listFiles);
@@ -138,5 +149,27 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.get("/api_keys/:id", apiKeys.getApiKey);
   app.post("/api_keys/:id", apiKeys.updateApiKey);
   app.delete("/api_keys/:id", apiKeys.revokeApiKey);
+
+  app.get("/webhook_event_types", endpoints.listEventTypes);
+  app.post("/webhook_endpoints", endpoints.createEndpoint);
+  app.get("/webhook_endpoints", endpoints.listEndpoints);
+  app.get("/webhook_endpoints/:id", endpoints.getEndpoint);
+  app.post("/webhook_endpoints/:id", endpoints.updateEndpoint);
+  app.delete("/webhook_endpoints/:id", endpoints.deleteEndpoint);
+  app.post("/webhook_endpoints/:id/rotate_secret", rotateSecret);
+  app.post("/webhook_endpoints/:id/test", testEndpoint);
+  app.post("/webhook_endpoints/:id/replay", deliveries.replayEndpoint);
+  app.get("/webhook_deliveries", deliveries.listDeliveries);
+  app.get("/webhook_deliveries/:id", deliveries.getDelivery);
+  app.post("/webhook_deliveries/:id/replay", deliveries.replayDelivery);
+
+  app.get("/notifications", listNotifications);
+  app.post("/notifications/read", readAllNotifications);
+  app.post("/notifications/:id/read", readNotification);
+  app.post("/notification_channels", channels.createChannel);
+  app.get("/notification_channels", channels.listChannels);
+  app.post("/notification_channels/:id", channels.updateChannel);
+  app.delete("/notification_channels/:id", channels.deleteChannel);
+  app.post("/notification_channels/:id/test", channels.testChannel);
   return app;
 }

@@ -3,13 +3,14 @@
  * If-None-Match compares all of it; If-Match the version alone, so that a key's last use or a project's spending does
  * not stand in the way of an edit. The database checks the version with the row locked (`tunebase.next_version`).
  */
+import { createHash } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import { ApiError } from "../_shared/errors.ts";
-import { hex } from "../_shared/secrets.ts";
 import type { ApiEnv } from "./context.ts";
 
-/** Whose rows count their versions, by the beginning of the path. */
-const versioned = /^\/api\/(projects\/[^/]+(\/(archive|restore))?|api_keys\/[^/]+)$/;
+/** Where rows that count their versions are changed. */
+const versioned =
+  /^\/api\/(projects\/[^/]+(\/(archive|restore))?|(api_keys|notification_channels)\/[^/]+|webhook_endpoints\/[^/]+(\/rotate_secret)?)$/;
 
 export const conditional: MiddlewareHandler<ApiEnv> = async function conditional(c, next) {
   const { method } = c.req;
@@ -18,7 +19,8 @@ export const conditional: MiddlewareHandler<ApiEnv> = async function conditional
     if (!versioned.test(c.req.path)) {
       throw new ApiError("invalid_request", [{
         param: "if-match",
-        message: "if-match: is taken where projects and API keys are changed; leave it out here.",
+        message:
+          "if-match: is taken where projects, API keys, webhook endpoints and channels are changed; leave it out here.",
       }]);
     }
     c.set("caller", { ...c.get("caller"), if_match: versions(wanted) });
@@ -39,18 +41,17 @@ async function tag(c: Context<ApiEnv>): Promise<void> {
   const version = c.get("version") as number | undefined;
   if (c.res.status !== 200 || !(reads || version !== undefined)) return;
   if (!(c.res.headers.get("content-type") ?? "").startsWith("application/json")) return;
-  const body = await c.res.clone().arrayBuffer();
-  const hash = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", body)).subarray(0, 12));
+  const answer = c.res;
+  const body = await answer.text();
+  const hash = createHash("sha256").update(body).digest("hex").slice(0, 24);
   const etag = `"${version === undefined ? "" : `${version}-`}${hash}"`;
-  c.header("etag", etag);
-  if (!reads) return;
+  const headers = new Headers(answer.headers);
+  headers.set("etag", etag);
   // What one caller sees is not another's: kept by nobody in between, and asked for again each time.
-  if (!c.res.headers.has("cache-control")) c.header("cache-control", "private, no-cache");
+  if (reads && !headers.has("cache-control")) headers.set("cache-control", "private, no-cache");
   const known = c.req.header("if-none-match")?.split(",").map((one) => one.trim().replace(/^W\//, ""));
-  if (known?.includes(etag) || known?.includes("*")) {
-    const headers = new Headers(c.res.headers);
-    for (const name of ["content-type", "content-length"]) headers.delete(name);
-    c.res = undefined;
-    c.res = new Response(null, { status: 304, headers });
-  }
+  const unchanged = reads && known !== undefined && (known.includes(etag) || known.includes("*"));
+  if (unchanged) { for (const name of ["content-type", "content-length"]) headers.delete(name); }
+  c.res = undefined; // or Hono would copy the old one's headers into the new
+  c.res = new Response(unchanged ? null : body, { status: unchanged ? 304 : 200, headers });
 }

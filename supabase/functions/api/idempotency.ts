@@ -20,7 +20,7 @@ const exact = new Set(["/api/fine_tuning/jobs"]);
 
 /** Longer than a request may take: a form streams as long as the platform lets it. */
 const leaseSeconds = { whole: 60, streamed: 450 };
-const mostAnswerChars = 200_000;
+const mostAnswerChars = 50_000;
 
 const Reserved = z.discriminatedUnion("state", [
   z.object({ state: z.literal("new"), id: z.string() }),
@@ -93,9 +93,12 @@ async function answerOf(
 ): Promise<[string, string] | null> {
   const type = c.res.headers.get("content-type") ?? "";
   if (!c.res.ok || !type.startsWith("application/json")) return null;
-  const body = await c.res.clone().text();
+  const answered = c.res;
+  const body = await answered.text();
+  c.res = undefined;
+  c.res = new Response(body, { status: answered.status, headers: answered.headers });
   if (body.length > mostAnswerChars) return null;
-  const answer = JSON.stringify({ status: c.res.status, type, body } satisfies z.infer<typeof Answer>);
+  const answer = JSON.stringify({ status: answered.status, type, body } satisfies z.infer<typeof Answer>);
   return [requestHash, await seal(masterKey, purpose, answer)];
 }
 

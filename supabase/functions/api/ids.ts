@@ -10,6 +10,11 @@ export const prefixes = {
   user: "user-",
   apiKey: "key_",
   invitation: "invite-",
+  webhookEndpoint: "whe_",
+  webhookDelivery: "whd_",
+  webhookEvent: "evt_",
+  notification: "ntf_",
+  notificationChannel: "nch_",
 } as const;
 export type IdKind = keyof typeof prefixes;
 

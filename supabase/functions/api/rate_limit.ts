@@ -9,7 +9,7 @@
 import type { MiddlewareHandler } from "hono";
 import { call, type Sql } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
-import { addToLog } from "../_shared/serving.ts";
+import { addHeaders, addToLog } from "../_shared/serving.ts";
 import type { ApiEnv, Caller } from "./context.ts";
 
 interface Share {
@@ -84,7 +84,7 @@ export function limitRate(sql: Sql): MiddlewareHandler<ApiEnv> {
       });
     }
     await next();
-    for (const [name, value] of Object.entries(headers)) c.header(name, value);
+    addHeaders(c, headers);
   };
 }
 

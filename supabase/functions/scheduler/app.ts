@@ -1,10 +1,11 @@
-/** What cron and nudges wake: enforces caps, dispatches what is due, looks after what has gone quiet, sweeps. */
+/** What cron and nudges wake: enforces caps, dispatches what is due, looks after what has gone quiet, delivers, sweeps. */
 import { Hono } from "hono";
 import { call } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { deriveSecret, sameSecret } from "../_shared/secrets.ts";
 import { serveApp } from "../_shared/serving.ts";
+import { Deliverer } from "./deliver.ts";
 import { dispatch } from "./dispatch.ts";
 import { reconcile } from "./reconcile.ts";
 import { Runpod } from "./runpod.ts";
@@ -15,23 +16,25 @@ export function createApp(platform: Platform): Hono {
   const app = new Hono().basePath("/scheduler");
   serveApp(app, "scheduler", platform);
   const runpod = new Runpod(platform.settings);
+  const deliverer = new Deliverer(platform);
   app.post("/tick", async function tick(c) {
     const given = (c.req.header("authorization") ?? "").replace(/^Bearer /, "");
-    if (!await sameSecret(given, await deriveSecret(platform.settings.masterKey, "scheduler"))) {
+    if (!await sameSecret(given, deriveSecret(platform.settings.masterKey, "scheduler"))) {
       throw new ApiError("invalid_token", [{
         param: null,
         message: "Only the timer and Tunebase itself may call this.",
       }]);
     }
-    // Caps first, so that nothing is paid for that must not be. Then side by side: a queue that drains, or a RunPod that
-    // hangs, holds nothing else up.
+    // Caps first, so that nothing is paid for that must not be. Then side by side: neither a queue that drains, nor a
+    // RunPod that hangs, nor a slow receiver of webhooks holds anything else up.
     const overspent = await call<number>(platform.sql, "enforce_spend");
-    const [dispatched, looked, swept] = await Promise.all([
+    const [dispatched, looked, { owed, sent }, swept] = await Promise.all([
       dispatch(platform, runpod),
       reconcile(platform, runpod),
+      deliverer.tick(),
       sweep(platform),
     ]);
-    return c.json({ overspent, dispatched, looked, swept });
+    return c.json({ overspent, dispatched, looked, owed, sent, swept });
   });
   return app;
 }

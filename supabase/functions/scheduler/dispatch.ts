@@ -1,4 +1,5 @@
 /** Sends what is due to RunPod. The attempt exists before the call leaves, so that a crash in between is known. */
+import { logError } from "../_shared/log.ts";
 import { callbackUrl, webhookUrl } from "../_shared/addresses.ts";
 import { call } from "../_shared/database.ts";
 import type { Tables } from "../_shared/database.types.ts";
@@ -36,7 +37,7 @@ export async function dispatch(platform: Platform, runpod: Runpod): Promise<numb
     for (const one of claimed) {
       const sending: Promise<void> = submit(platform, runpod, one)
         // What went wrong here is looked at when the attempt's lease is over.
-        .catch((error) => console.error(`attempt ${one.attempt.id}:`, error))
+        .catch((error) => logError(`attempt ${one.attempt.id}`, error))
         .finally(() => flying.delete(sending));
       flying.add(sending);
     }
@@ -54,10 +55,6 @@ export async function dispatch(platform: Platform, runpod: Runpod): Promise<numb
 async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Claimed): Promise<void> {
   const { attempt } = claimed;
   const object = (name: string) => `${settings.supabaseUrl}/storage/v1/object/datasets/${name}`;
-  const [callback_secret, webhook] = await Promise.all([
-    callbackSecret(settings.masterKey, attempt.id),
-    webhookUrl(settings, attempt.id),
-  ]);
   const input = RunInput.parse({
     job_id: attempt.job_id,
     attempt: attempt.number,
@@ -66,9 +63,9 @@ async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Clai
     hyperparameters: claimed.plan,
     gpu_config: attempt.gpu_config,
     callback_url: callbackUrl(settings, attempt.id),
-    callback_secret,
+    callback_secret: callbackSecret(settings.masterKey, attempt.id),
   });
-  const result = await runpod.run(attempt.endpoint_id, input, webhook, {
+  const result = await runpod.run(attempt.endpoint_id, input, webhookUrl(settings, attempt.id), {
     executionTimeout: attempt.execution_timeout_seconds * 1000,
     ttl: attempt.ttl_seconds * 1000,
   });
@@ -85,10 +82,10 @@ async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Clai
         result.blocked,
       );
     case "refused":
-      console.error(`attempt ${attempt.id}: ${result.reason}`);
+      logError(`attempt ${attempt.id}: ${result.reason}`);
       return await call(sql, "dispatch_refused", attempt.id, result.reason);
     case "unknown":
-      console.error(`attempt ${attempt.id}: ${result.reason}`);
+      logError(`attempt ${attempt.id}: ${result.reason}`);
       return await call(sql, "dispatch_unknown", attempt.id, result.reason);
   }
 }

@@ -1,4 +1,5 @@
 /** Looks at attempts that are due for it: asks RunPod and Storage, tells SQL what was found, and sends cancels. */
+import { logError } from "../_shared/log.ts";
 import { incomingObject, takeIn } from "../_shared/artifacts.ts";
 import { call } from "../_shared/database.ts";
 import type { Platform } from "../_shared/platform.ts";
@@ -25,7 +26,7 @@ export async function reconcile(platform: Platform, runpod: Runpod, limit = 20):
   const due = await call<Due[]>(platform.sql, "due_attempts", limit);
   await Promise.all(
     due.map((attempt) =>
-      look(platform, runpod, attempt).catch((error) => console.error(`attempt ${attempt.id}:`, error))
+      look(platform, runpod, attempt).catch((error) => logError(`attempt ${attempt.id}`, error))
     ),
   );
   return due.length;
@@ -44,15 +45,19 @@ async function look(platform: Platform, runpod: Runpod, attempt: Due): Promise<v
   // A minute in the queue is usual; after that a person wants to know why.
   const waits = (attempt.waiting_seconds ?? 0) > 60 && !over.includes(found.status);
   const queue_reason = waits ? await runpod.queueReason(endpoint_id) : null;
-  const { cancel } = await call<{ cancel?: boolean }>(
-    sql,
-    "reconcile",
-    id,
-    { json: { ...found, manifest, queue_reason } },
-    faultOf(found.output),
-    settings.mostSilentLooks,
-  );
-  if (cancel === true && runpod_job_id !== null) await runpod.cancel(endpoint_id, runpod_job_id);
+  const tell = (more: Record<string, boolean> = {}) =>
+    call<{ cancel?: boolean }>(
+      sql,
+      "reconcile",
+      id,
+      { json: { ...found, manifest, queue_reason, ...more } },
+      faultOf(found.output),
+      settings.mostSilentLooks,
+    );
+  if ((await tell()).cancel === true && runpod_job_id !== null) {
+    await runpod.cancel(endpoint_id, runpod_job_id);
+    await tell({ cancel_tried: true });
+  }
 }
 
 /**
@@ -65,9 +70,15 @@ async function findFiles(platform: Platform, attempt: Due, output: unknown): Pro
   const manifest = Manifest.safeParse(told ?? await storedManifest(platform, attempt));
   if (!manifest.success) return null;
   for (const file of manifest.data.files) {
-    const wrong = await takeIn(platform.supabase, attempt.prefix, attempt.fence, file);
+    const wrong = await takeIn(
+      platform.supabase,
+      attempt.prefix,
+      attempt.fence,
+      file,
+      () => call<boolean>(platform.sql, "forget_verified", attempt.id, attempt.fence, file.path),
+    );
     if (wrong !== null) {
-      console.error(`attempt ${attempt.id}: ${wrong}`);
+      logError(`attempt ${attempt.id}: ${wrong}`);
       return null;
     }
     await call(platform.sql, "record_found", attempt.id, { json: file });

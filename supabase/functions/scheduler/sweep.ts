@@ -1,4 +1,5 @@
 /** Removes what nobody needs any more, from Storage and of old requests. What Storage does not remove now is tried again. */
+import { logError } from "../_shared/log.ts";
 import { call } from "../_shared/database.ts";
 import type { Platform } from "../_shared/platform.ts";
 
@@ -11,7 +12,7 @@ export async function sweep({ sql, supabase }: Platform, limit = 100): Promise<n
     const objects = items.map(({ object }) => object);
     const { error } = await supabase.storage.from(bucket).remove(objects);
     if (error !== null) {
-      console.error(`could not remove ${objects.length} objects of ${bucket}:`, error.message);
+      logError(`could not remove ${objects.length} objects of ${bucket}`, error.message);
     } else await call(sql, "garbage_removed", bucket, { json: objects });
   }
   return due.length;

@@ -15,7 +15,7 @@ export const verifySignature: MiddlewareHandler<CallbackEnv> = async function ve
   const id = c.req.param("id") ?? "";
   if (!uuid.test(id)) throw ApiError.of("invalid_signature");
   const text = await c.req.text();
-  const webhook = new Webhook(await callbackSecret(c.get("platform").settings.masterKey, id));
+  const webhook = new Webhook(callbackSecret(c.get("platform").settings.masterKey, id));
   try {
     c.set("body", webhook.verify(text, c.req.header()));
   } catch (error) {

@@ -18,7 +18,7 @@ const Form = fields({
 export async function createFile(c: ApiContext): Promise<Response> {
   const { sql, supabase, settings } = c.get("platform");
   // Who may not write must not make us read and check 32 MB first.
-  const projectId = await call<string>(sql, "authorize", { json: c.get("caller") }, "files:write");
+  await call<string>(sql, "authorize", { json: c.get("caller") }, "files:write");
   const form = await readForm(c.req.raw, settings.maxUploadBytes);
   const { file, ...rest } = Object.fromEntries(form);
   check(Form, rest);
@@ -31,31 +31,27 @@ export async function createFile(c: ApiContext): Promise<Response> {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const report = inspectDataset(bytes);
   const id = uuid7();
-  const object = `${projectId}/${id}.jsonl`;
   const sha256 = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
 
+  const caller = { json: c.get("caller") };
+  const object = await call<string>(sql, "begin_file", caller, id);
   const bucket = supabase.storage.from("datasets");
   const { error } = await bucket.upload(object, bytes, { contentType: "application/jsonl" });
   if (error !== null) throw unavailable(`storing ${object}`, error);
-  try {
-    const name = file.name.split(/[/\\]/).at(-1)?.slice(-255) || "data.jsonl";
-    const row = await call<Tables<"files">>(
-      sql,
-      "create_file",
-      { json: c.get("caller") },
-      id,
-      name,
-      "fine-tune",
-      bytes.length,
-      sha256,
-      { json: report },
-      object,
-    );
-    return c.json(renderFile(row));
-  } catch (error) {
-    await bucket.remove([object]);
-    throw error;
-  }
+  const name = file.name.split(/[/\\]/).at(-1)?.slice(-255) || "data.jsonl";
+  const row = await call<Tables<"files">>(
+    sql,
+    "create_file",
+    caller,
+    id,
+    name,
+    "fine-tune",
+    bytes.length,
+    sha256,
+    { json: report },
+    object,
+  );
+  return c.json(renderFile(row));
 }
 
 /** Reads the form, and no more than `most` bytes of it, whether or not a length was announced. */

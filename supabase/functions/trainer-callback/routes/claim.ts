@@ -31,6 +31,7 @@ export async function claim(c: CallbackContext): Promise<Response> {
     request.worker_id,
     request.runpod_job_id,
     settings.leaseSeconds,
+    c.req.header("webhook-id")?.slice(0, 200) ?? null,
   );
   if (!claimed.claimed) return c.json(claimed satisfies z.infer<typeof ClaimReply>);
   const open = (object: string) => signedUrl(supabase, "datasets", object, urlSeconds);

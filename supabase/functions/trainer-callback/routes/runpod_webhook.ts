@@ -11,7 +11,7 @@ import type { CallbackContext } from "../context.ts";
 export async function runpodWebhook(c: CallbackContext): Promise<Response> {
   const { sql, settings, later } = c.get("platform");
   const { id = "", token = "" } = c.req.param();
-  const expected = await deriveSecret(settings.masterKey, `runpod-webhook/${id}`);
+  const expected = deriveSecret(settings.masterKey, `runpod-webhook/${id}`);
   if (!await sameSecret(token, expected)) throw ApiError.of("invalid_signature");
   // The id is adopted: an unclear /run may have brought none. Nothing else in the body is believed.
   const body: unknown = await c.req.json().catch(() => null);

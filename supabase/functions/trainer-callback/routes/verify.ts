@@ -16,7 +16,13 @@ export async function verify(c: CallbackContext): Promise<Response> {
   if (writer.order === "stop") {
     return c.json({ order: "stop", verified: false, detail: null } satisfies Reply);
   }
-  const wrong = await takeIn(supabase, writer.prefix, fence, file);
+  const wrong = await takeIn(
+    supabase,
+    writer.prefix,
+    fence,
+    file,
+    () => call<boolean>(sql, "forget_verified", id, fence, file.path),
+  );
   if (wrong !== null) {
     return c.json({ order: writer.order, verified: false, detail: wrong } satisfies Reply);
   }

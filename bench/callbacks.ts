@@ -1,0 +1,63 @@
+/**
+ * Verified durable callbacks a second, against pgbench calling the same SQL function. What is between the two is what the
+ * function adds: HTTP, signature, checks, the driver.
+ */
+import { startFunction } from "../local/functions.ts";
+import { join } from "../local/paths.ts";
+import { holdAttempts } from "./attempts.ts";
+import { type Measured, median } from "./figures.ts";
+import { sendReports } from "./load.ts";
+import { findPgbench, pgbenchReports } from "./pgbench.ts";
+import { startStand } from "./stand.ts";
+
+/** The function's own pool (`_shared/database.ts`). pgbench has as many. */
+export const connections = 4;
+/** Attempts of each side. More workers than connections, so that a connection finds the next call waiting. */
+export const workers = 16;
+const roundSeconds = 3;
+const rounds = 6;
+
+export async function callbacks(log: (line: string) => void): Promise<Measured[]> {
+  const program = await findPgbench(log);
+  const stand = await startStand({ cronSeconds: 3600 });
+  try {
+    const { functionEnv, home } = stand.stack;
+    const held = await holdAttempts(stand, 2 * workers);
+    const sending = held.slice(0, workers).map((held) => ({ held, sequence: 0 }));
+    // Straight to the function's process: the gateway before it is the platform's, not ours.
+    const edge = await startFunction("trainer-callback", functionEnv, join(home, "logs/bench-callback.log"));
+    try {
+      const peer = {
+        program,
+        url: functionEnv.TUNEBASE_CALLBACK_DB_URL ?? "",
+        connections,
+        attempts: held.slice(workers),
+        leaseSeconds: 60,
+      };
+      await sendReports(edge.port, "/trainer-callback", sending, 2);
+      const ours: number[] = [];
+      const theirs: number[] = [];
+      for (let round = 0; round < rounds; round++) {
+        theirs.push(await pgbenchReports(peer, round * 1_000_000 + 1, roundSeconds));
+        ours.push(await sendReports(edge.port, "/trainer-callback", sending, roundSeconds));
+        log(
+          `round ${round + 1}: ${ours.at(-1)?.toFixed(0)} callbacks/s, pgbench ${
+            theirs.at(-1)?.toFixed(0)
+          }/s`,
+        );
+      }
+      const rate = median(theirs);
+      return [{
+        value: median(ours),
+        unit: "callbacks/s",
+        against: `pgbench calling tunebase.report over ${connections} connections, ${rate.toFixed(0)}/s`,
+        ratio: median(ours.map((value, i) => value / (theirs[i] ?? NaN))),
+        goal: 0.7,
+      }];
+    } finally {
+      await edge.stop();
+    }
+  } finally {
+    await stand.close();
+  }
+}

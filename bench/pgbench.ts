@@ -1,0 +1,101 @@
+/** pgbench, PostgreSQL's own load generator, calling the function that a callback calls. */
+import { exists, join } from "../local/paths.ts";
+import { checkedReport, type Held } from "./attempts.ts";
+
+const installed = "/usr/lib/postgresql";
+
+/** Where pgbench is; as root it is installed if it is missing. Throws an Error that says how to get it. */
+export async function findPgbench(log: (line: string) => void): Promise<string> {
+  const found = await look();
+  if (found !== null) return found;
+  if (Deno.uid() === 0 && await exists("/usr/bin/apt-get")) {
+    log("pgbench is not there; installing Debian's package postgresql …");
+    // Debian has it in the server's package and no smaller one; its own cluster is not made.
+    await Deno.mkdir("/etc/postgresql-common", { recursive: true });
+    if (!await exists("/etc/postgresql-common/createcluster.conf")) {
+      await Deno.writeTextFile("/etc/postgresql-common/createcluster.conf", "create_main_cluster = false\n");
+    }
+    for (const args of [["update"], ["install", "-y", "--no-install-recommends", "postgresql"]]) {
+      const env = { DEBIAN_FRONTEND: "noninteractive" };
+      await new Deno.Command("apt-get", { args, env, stdin: "null", stdout: "null", stderr: "null" })
+        .output();
+    }
+    const now = await look();
+    if (now !== null) return now;
+  }
+  throw new Error(
+    "pgbench is needed and was not found on PATH or in /usr/lib/postgresql/*/bin. On Debian and Ubuntu it is in the " +
+      "server's package: apt-get install --no-install-recommends postgresql",
+  );
+}
+
+async function look(): Promise<string | null> {
+  const folders = (Deno.env.get("PATH") ?? "").split(":");
+  if (await exists(installed)) {
+    for (const { name } of Deno.readDirSync(installed)) folders.unshift(join(installed, name, "bin"));
+  }
+  for (const folder of folders) {
+    if (folder !== "" && await exists(join(folder, "pgbench"))) return join(folder, "pgbench");
+  }
+  return null;
+}
+
+export interface Pgbench {
+  program: string;
+  /** The database's address, with the role that the callback function has. */
+  url: string;
+  connections: number;
+  attempts: Held[];
+  leaseSeconds: number;
+}
+
+/**
+ * Calls `tunebase.report` for `seconds`, over as many connections, each with attempts of its own. `first` is the first
+ * sequence. Returns the calls a second, connecting not counted. The arguments are literals in the text of the query:
+ * pgbench puts no variable into the middle of a bound parameter.
+ */
+export async function pgbenchReports(options: Pgbench, first: number, seconds: number): Promise<number> {
+  const { program, url, connections, attempts, leaseSeconds } = options;
+  const script = await Deno.makeTempFile({ suffix: ".sql" });
+  try {
+    await Deno.writeTextFile(script, pgbenchScript(connections, attempts, leaseSeconds));
+    const { success, stdout, stderr } = await new Deno.Command(program, {
+      args: [
+        "--no-vacuum",
+        `--client=${connections}`,
+        "--jobs=1",
+        `--time=${seconds}`,
+        `--define=n=${first - 1}`,
+        `--file=${script}`,
+        url,
+      ],
+      env: { PGSSLMODE: "disable" },
+      stdin: "null",
+    }).output();
+    const output = new TextDecoder().decode(stdout);
+    const rate = /^tps = ([\d.]+) \(without initial connection time\)/m.exec(output)?.[1];
+    const failed = /failed transactions: (\d+)/.exec(output)?.[1] ?? "0";
+    if (!success || rate === undefined || failed !== "0") {
+      throw new Error(`pgbench failed:\n${output}${new TextDecoder().decode(stderr)}`);
+    }
+    return Number(rate);
+  } finally {
+    await Deno.remove(script);
+  }
+}
+
+/** Client c takes the attempts c, c + connections, … in turn; n grows with each call, and so does each's sequence. */
+function pgbenchScript(connections: number, attempts: Held[], leaseSeconds: number): string {
+  const each = Math.floor(attempts.length / connections);
+  const placeholder = 1_234_567;
+  const branches = attempts.slice(0, each * connections).map((held, i) => {
+    // "n: :n" and not "n::n": pgbench takes two colons for a cast.
+    const body = checkedReport(held, placeholder).replaceAll(`:${placeholder}`, ": :n");
+    return `${
+      i === 0 ? "\\if" : "\\elif"
+    } :place = ${i}\nselect tunebase.report('${held.id}', '${body}', ${leaseSeconds});`;
+  });
+  return `\\set n :n + 1\n\\set place :client_id + ${connections} * (:n % ${each})\n${
+    branches.join("\n")
+  }\n\\endif\n`;
+}

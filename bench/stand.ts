@@ -1,0 +1,73 @@
+/** What every bench stands on: a fresh stack of its own, with a RunPod that takes every run and starts no worker. */
+import OpenAI from "openai";
+import { ensureAccount } from "../local/account.ts";
+import { cache } from "../local/home.ts";
+import { loadKeys } from "../local/keys.ts";
+import { join, removeIfThere } from "../local/paths.ts";
+import { postgresDirectory } from "../local/postgres.ts";
+import { endLeftovers } from "../local/processes.ts";
+import { type Stack, startStack } from "../local/stack.ts";
+import { ScriptedRunpod } from "../tests/runpod_script.ts";
+import { rows } from "../tests/worker.ts";
+
+const home = join(cache, "bench");
+
+export interface Stand {
+  stack: Stack;
+  runpod: ScriptedRunpod;
+  /** The official SDK, with the key of a user whose project may run as much as it likes. */
+  openai: OpenAI;
+  /** A training file of that project. */
+  fileId: string;
+  close(): Promise<void>;
+}
+
+/** Starts it with an empty database, PostgreSQL with its defaults (fsync is on). `cronSeconds`: the timer's. */
+export async function startStand(options: { cronSeconds: number }): Promise<Stand> {
+  await endLeftovers(home);
+  await removeIfThere(home);
+  const postgres = await postgresDirectory(home);
+  await removeIfThere(join(postgres, "data"));
+  await Deno.mkdir(home, { recursive: true, mode: 0o700 });
+  const runpod = new ScriptedRunpod((await loadKeys(home)).runpodKey);
+  const trouble: string[] = [];
+  const stack = await startStack({
+    home,
+    port: 0,
+    dbPort: 0,
+    runpod,
+    log: (line) => trouble.push(line),
+    ...options,
+  });
+  try {
+    const { baseUrl: baseURL, apiKey } = await ensureAccount(stack);
+    await stack.sql`update public.projects set max_running = 1000`;
+    const openai = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
+    const file = await openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
+    return {
+      stack,
+      runpod,
+      openai,
+      fileId: file.id,
+      close: async () => {
+        await stack.stop();
+        await removeIfThere(postgres); // the home stays until the next: its logs say what went wrong
+      },
+    };
+  } catch (error) {
+    await stack.stop();
+    throw error;
+  }
+}
+
+/** Creates a job through the API. */
+export const createJob = ({ openai, fileId }: Stand): Promise<{ id: string }> =>
+  openai.fineTuning.jobs.create({ model: "SmolLM2-135M-Instruct", training_file: fileId });
+
+/** Waits until `done`, looking every few milliseconds; throws after `seconds`. */
+export async function until(what: string, seconds: number, done: () => boolean): Promise<void> {
+  for (const end = performance.now() + seconds * 1000; !done();) {
+    if (performance.now() > end) throw new Error(`${what} did not come to pass within ${seconds} s`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}

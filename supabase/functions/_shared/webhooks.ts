@@ -1,0 +1,89 @@
+/** Outgoing webhooks: OpenAI's event bodies, signed as Standard Webhooks v1 says. */
+import { Webhook } from "standardwebhooks";
+import { webhookSecret } from "./secrets.ts";
+
+/** Every type of event; `tunebase.event_types()` holds the same, and a test compares them. */
+export const eventTypes = [
+  "fine_tuning.job.succeeded",
+  "fine_tuning.job.failed",
+  "fine_tuning.job.cancelled",
+  "fine_tuning.job.created",
+  "fine_tuning.job.started",
+  "fine_tuning.job.progress",
+  "fine_tuning.job.checkpoint",
+  "fine_tuning.job.paused",
+  "fine_tuning.job.budget_warning",
+  "webhook_endpoint.disabled",
+] as const;
+export type EventType = typeof eventTypes[number];
+
+/** Those that people are told of, by notification and by channel. */
+export const peoplesEventTypes = [
+  "fine_tuning.job.succeeded",
+  "fine_tuning.job.failed",
+  "fine_tuning.job.cancelled",
+  "fine_tuning.job.paused",
+  "fine_tuning.job.budget_warning",
+  "webhook_endpoint.disabled",
+] as const satisfies readonly EventType[];
+
+/** The secrets that sign for an endpoint now: the newest, and during a rotation the one before it. */
+export function signingSecrets(
+  masterKey: string,
+  endpointId: string,
+  version: number,
+  oldSecret: boolean,
+): Promise<string[]> {
+  const versions = oldSecret && version > 1 ? [version, version - 1] : [version];
+  return Promise.all(versions.map((number) => webhookSecret(masterKey, endpointId, number)));
+}
+
+/** The headers of one try. `webhook-id` is the event's, the same at every try; the time is that of this one. */
+export function webhookHeaders(
+  secrets: string[],
+  eventId: string,
+  body: string,
+  now = new Date(),
+): { open: Record<string, string>; signature: string } {
+  return {
+    open: {
+      "content-type": "application/json",
+      "user-agent": "Tunebase-Webhooks/1",
+      "webhook-id": eventId,
+      "webhook-timestamp": String(Math.floor(now.getTime() / 1000)),
+    },
+    signature: secrets.map((secret) => new Webhook(secret).sign(eventId, now, body)).join(" "),
+  };
+}
+
+/** An event's body for a test, with the members that a real one has. */
+export function sampleEvent(type: EventType, eventId: string): string {
+  const data = type === "webhook_endpoint.disabled"
+    ? { id: `whe_${"0".repeat(32)}`, name: "An endpoint", reason: "this is a test" }
+    : {
+      id: `ftjob-${"0".repeat(32)}`,
+      status: sampleStatus[type] ?? "running",
+      model: "a-base-model",
+      fine_tuned_model: type === "fine_tuning.job.succeeded" ? "ft:a-base-model:a-project::test" : null,
+      progress: type === "fine_tuning.job.succeeded" ? 100 : 50,
+      step: 50,
+      total_steps: 100,
+      trained_tokens: 1000,
+      cost_usd: 0,
+      spend_cap_usd: null,
+      metadata: {},
+      error: type === "fine_tuning.job.failed"
+        ? { code: "test", message: "This is a test.", hint: null, param: null }
+        : null,
+    };
+  const created_at = Math.floor(Date.now() / 1000);
+  return JSON.stringify({ id: eventId, object: "event", type, created_at, data, test: true });
+}
+
+const sampleStatus: Partial<Record<EventType, string>> = {
+  "fine_tuning.job.succeeded": "succeeded",
+  "fine_tuning.job.failed": "failed",
+  "fine_tuning.job.cancelled": "cancelled",
+  "fine_tuning.job.created": "queued",
+  "fine_tuning.job.paused": "paused",
+};

@@ -1,0 +1,99 @@
+/** /webhook_deliveries: what was sent, what came back, and sending it again. */
+import { z } from "zod";
+import { nudgeScheduler } from "../../_shared/addresses.ts";
+import { call } from "../../_shared/database.ts";
+import type { Tables } from "../../_shared/database.types.ts";
+import { check, fields, jsonBody } from "../../_shared/validation.ts";
+import { eventTypes } from "../../_shared/webhooks.ts";
+import type { ApiContext } from "../context.ts";
+import { cursor, type IdKind, parseId, pathId, prefixes, publicId } from "../ids.ts";
+import { paging } from "../paging.ts";
+import { type Page, renderList } from "../render.ts";
+import { renderAttempt, renderDelivery } from "../render_webhooks.ts";
+import { endpointId } from "./webhook_endpoints.ts";
+
+type Row = Tables<"webhook_deliveries">;
+type WithLog = Row & { attempts: Tables<"webhook_attempts">[] };
+
+/** The UUID of a public id in a query. */
+const idOf = (kind: IdKind) =>
+  z.string().refine((id) => parseId(kind, id) !== null, `must be an id like ${prefixes[kind]}…`)
+    .transform((id) => parseId(kind, id)).optional();
+const Query = z.object({
+  webhook_endpoint_id: idOf("webhookEndpoint"),
+  notification_channel_id: idOf("notificationChannel"),
+  fine_tuning_job_id: idOf("job"),
+  status: z.enum(["pending", "delivered", "dead"]).optional(),
+  event_type: z.enum(eventTypes).optional(),
+});
+
+/** GET /webhook_deliveries?webhook_endpoint_id&notification_channel_id&fine_tuning_job_id&status&event_type&after&limit */
+export async function listDeliveries(c: ApiContext): Promise<Response> {
+  const { limit, after } = paging(c.req.query());
+  const query = check(Query, c.req.query());
+  const filter = {
+    target_id: query.webhook_endpoint_id ?? query.notification_channel_id,
+    job_id: query.fine_tuning_job_id,
+    status: query.status,
+    event_type: query.event_type,
+  };
+  const page = await call<Page<Row>>(
+    c.get("platform").sql,
+    "list_webhook_deliveries",
+    { json: c.get("caller") },
+    cursor("webhookDelivery", after),
+    limit,
+    { json: filter },
+  );
+  return c.json(renderList(page, renderDelivery));
+}
+
+/** GET /webhook_deliveries/{id}: with each try. */
+export async function getDelivery(c: ApiContext): Promise<Response> {
+  return c.json(withLog(
+    await call<WithLog>(
+      c.get("platform").sql,
+      "get_webhook_delivery",
+      { json: c.get("caller") },
+      deliveryId(c),
+    ),
+  ));
+}
+
+/** POST /webhook_deliveries/{id}/replay: again, with the same `webhook-id`. */
+export async function replayDelivery(c: ApiContext): Promise<Response> {
+  const { sql, settings, later } = c.get("platform");
+  const row = await call<WithLog>(sql, "replay_webhook_delivery", { json: c.get("caller") }, deliveryId(c));
+  later(nudgeScheduler(settings));
+  return c.json(withLog(row));
+}
+
+const Since = fields({ since: z.int().min(0) });
+
+/** POST /webhook_endpoints/{id}/replay `{since}` (Unix seconds): all events since then that it did not take. */
+export async function replayEndpoint(c: ApiContext): Promise<Response> {
+  const { sql, settings, later } = c.get("platform");
+  const id = endpointId(c);
+  const { since } = check(Since, await jsonBody(c.req.raw));
+  const time = new Date(Math.min(since, 8e12) * 1000).toISOString();
+  const replayed = await call<number>(sql, "replay_webhook_endpoint", { json: c.get("caller") }, id, time);
+  later(nudgeScheduler(settings));
+  return c.json({
+    object: "webhook_endpoint.replay" as const,
+    webhook_endpoint_id: publicId("webhookEndpoint", id),
+    since,
+    replayed,
+  });
+}
+
+function deliveryId(c: ApiContext): string {
+  return pathId("webhookDelivery", c.req.param("id"), "webhook_delivery_not_found");
+}
+
+function withLog(row: WithLog) {
+  return {
+    ...renderDelivery(row),
+    body: row.body,
+    attempts: row.attempts.map((attempt) => renderAttempt(attempt, row.body)),
+  };
+}

@@ -1,0 +1,54 @@
+/** Whether a job ended as it must have: each end needs a reason that the walk itself has seen. */
+import type { Job } from "./model.ts";
+import type { World } from "./world.ts";
+
+/** Judges the jobs that have ended since the last call. */
+export async function judge(world: World): Promise<void> {
+  const open = [...world.jobs.values()].filter(({ judged }) => !judged).map(({ id }) => id);
+  const rows = await world.sql`
+    select j.id, j.status, j.error_code, j.tries, j.max_tries, j.cost_usd >= j.spend_cap_usd as over_cap,
+      (select sum(a.cost_usd) from public.attempts a where a.project_id = j.project_id) >= p.spend_cap_usd as project_over,
+      exists (select from public.attempts a where a.job_id = j.id and a.outcome in ('expired', 'not_started')) as waited
+    from public.jobs j join public.projects p on p.id = j.project_id
+    where j.id = any (${open}::uuid[]) and tunebase.is_final(j.status)`;
+  for (const row of rows) {
+    const job = world.jobs.get(row.id);
+    if (job === undefined) continue;
+    job.judged = true;
+    const wrong = reasonMissing(job, row);
+    if (wrong !== null) {
+      world.wrong(`wrong_terminal: job ${job.id} is ${row.status} (${row.error_code}), and ${wrong}`);
+    }
+  }
+}
+
+const triedAgain = [
+  "worker_lost",
+  "preempted",
+  "dataset_unreachable",
+  "disk_full",
+  "callback_unreachable",
+  "upload_failed",
+  "trainer_killed",
+  "internal_error",
+];
+
+function reasonMissing(job: Job, row: Record<string, unknown>): string | null {
+  const code = String(row.error_code);
+  if (row.status === "succeeded") return null; // its files are looked at
+  if (row.status === "cancelled") {
+    return job.cancelled || job.reasons.has("CANCELLED") ? null : "nobody has cancelled it";
+  }
+  if (job.cancelled) return "it was cancelled before";
+  if (code === "spend_cap") return row.over_cap || row.project_over ? null : "no cap was reached";
+  if (code === "no_capacity") return row.waited ? null : "no attempt of it waited in vain";
+  if (code === "time_limit") {
+    return job.reasons.has("TIMED_OUT") ? null : "RunPod never said that its time was over";
+  }
+  if (triedAgain.includes(code)) {
+    return Number(row.tries) >= Number(row.max_tries)
+      ? null
+      : `it had tries left (${row.tries} of ${row.max_tries})`;
+  }
+  return job.reasons.has(code) ? null : "nothing has said so";
+}

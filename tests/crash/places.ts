@@ -1,0 +1,176 @@
+/**
+ * Every place where a function can die: between two effects on the world outside it, by what it is doing. The effects
+ * in the order in which they begin; `crash_test.ts` compares them with what really happens, and dies at each.
+ */
+
+/** What every tick asks of the database, due or not: listed where it finds something. */
+export const everyTick = new Set([
+  "sql enforce_spend",
+  "sql claim_dispatch",
+  "sql due_attempts",
+  "sql due_garbage",
+]);
+
+/** Asked again until nothing is due; how often depends on the clock. */
+export const repeated = new Set(["sql claim_dispatch"]);
+
+/** These leave the world as it was: dying after one is dying after what came before it, and is not tried again. */
+export const reads = new Set([
+  "sql authorize",
+  "sql get_model",
+  "sql attempt_order",
+  "storage read",
+  "storage exists",
+  "storage sign",
+  "storage sign upload",
+  "runpod status",
+  "runpod health",
+]);
+
+export const places: Record<string, string[]> = {
+  "a file is created": ["sql authorize", "sql begin_file", "storage upload", "sql create_file"],
+  "a job is created": ["sql get_model", "sql create_job", "nudge"],
+  "a job is created with an idempotency key": ["sql get_model", "sql create_job", "nudge"],
+  "a job that runs is cancelled": ["sql cancel_job", "nudge"],
+  "a job that waits is paused": ["sql pause_job", "nudge"],
+  "a job that runs is paused": ["sql pause_job", "nudge"],
+  "a job is resumed": ["sql resume_job", "nudge"],
+  "a file is deleted": ["sql delete_file", "nudge"],
+  "a job is sent and RunPod takes it": ["sql claim_dispatch", "runpod run", "sql dispatch_submitted"],
+  "a job is sent and RunPod has no room (429)": [
+    "sql claim_dispatch",
+    "runpod run",
+    "sql dispatch_not_started",
+  ],
+  "a job is sent and RunPod refuses it (400)": ["sql claim_dispatch", "runpod run", "sql dispatch_refused"],
+  "a job is sent and RunPod's answer is unclear (502)": [
+    "sql claim_dispatch",
+    "runpod run",
+    "sql dispatch_unknown",
+  ],
+  "a run is over, its finish was lost, and its output names the files": [
+    "sql due_attempts",
+    "runpod status",
+    "storage exists",
+    "storage exists",
+    "storage move",
+    "storage exists",
+    "storage sign",
+    "storage read",
+    "sql record_found",
+    "sql reconcile",
+  ],
+  "a run is over, its finish and its output were lost, and Storage holds the manifest": [
+    "sql due_attempts",
+    "runpod status",
+    "storage read",
+    "storage exists",
+    "storage exists",
+    "storage move",
+    "storage exists",
+    "storage sign",
+    "storage read",
+    "sql record_found",
+    "sql reconcile",
+  ],
+  "a run's worker was lost": ["sql due_attempts", "runpod status", "storage read", "sql reconcile"],
+  "a run is gone at RunPod": ["sql due_attempts", "runpod status", "storage read", "sql reconcile"],
+  "a run failed and its finish was lost": [
+    "sql due_attempts",
+    "runpod status",
+    "storage read",
+    "sql reconcile",
+  ],
+  "a run waits, and RunPod says why": ["sql due_attempts", "runpod status", "runpod health", "sql reconcile"],
+  "a run waits past its deadline": [
+    "sql due_attempts",
+    "runpod status",
+    "runpod health",
+    "sql reconcile",
+    "runpod cancel",
+    "sql reconcile",
+  ],
+  "a run that nobody hears of runs on": [
+    "sql due_attempts",
+    "runpod status",
+    "sql reconcile",
+    "runpod cancel",
+    "sql reconcile",
+  ],
+  "a run that nobody wants is cancelled": [
+    "sql due_attempts",
+    "runpod cancel",
+    "sql cancel_sent",
+    "runpod status",
+    "sql reconcile",
+  ],
+  "a job passes its spend cap": [
+    "sql enforce_spend",
+    "sql due_attempts",
+    "runpod cancel",
+    "sql cancel_sent",
+    "runpod status",
+    "storage read",
+    "sql reconcile",
+  ],
+  "what nobody needs is removed": ["sql due_garbage", "storage remove", "sql garbage_removed"],
+  "a worker claims": ["sql claim_attempt", "storage sign"],
+  "a worker claims a job that has a checkpoint": ["sql claim_attempt", "storage sign", "storage sign"],
+  "a worker reports, with a checkpoint": ["sql report"],
+  "a worker asks where to upload": ["sql attempt_order", "storage sign upload"],
+  "a file is verified": [
+    "sql attempt_order",
+    "storage exists",
+    "storage exists",
+    "storage move",
+    "storage exists",
+    "storage sign",
+    "storage read",
+    "sql record_verified",
+  ],
+  "a file that was verified is uploaded and verified again": [
+    "sql attempt_order",
+    "storage exists",
+    "storage exists",
+    "storage remove",
+    "storage move",
+    "storage exists",
+    "storage sign",
+    "storage read",
+    "sql record_verified",
+  ],
+  "a damaged file is not verified": [
+    "sql attempt_order",
+    "storage exists",
+    "storage exists",
+    "storage move",
+    "storage exists",
+    "storage sign",
+    "storage read",
+    "storage remove",
+  ],
+  "a worker finishes: succeeded": ["sql finish"],
+  "RunPod says by its webhook that a run is over": ["sql look_now", "nudge"],
+  "a worker finishes: failed, by the user's fault": ["sql finish"],
+  "a worker finishes: failed, by infrastructure's": ["sql finish"],
+  "a worker finishes: preempted": ["sql finish"],
+  "a worker finishes: cancelled": ["sql finish"],
+  "a worker finishes: paused": ["sql finish"],
+};
+
+/** SQL functions that only read: there is nothing to be undone or done twice. */
+export const readers = new Set([
+  "authorize",
+  "list_models",
+  "get_model",
+  "get_file",
+  "list_files",
+  "get_job",
+  "list_jobs",
+  "list_events",
+  "get_adapter",
+  "job_metrics",
+  "list_checkpoints",
+  "open_events",
+  "events_after",
+]);

@@ -1,0 +1,102 @@
+/**
+ * One function's real app in a process of its own, which kills itself (SIGKILL) at the place that it is told. Only for
+ * tests: the functions know nothing of it. What an app does to the world goes through `platform.sql` and `fetch`; both
+ * are wrapped here, each call gets a name and is counted.
+ *
+ * Everything is imported before the order comes, so that a few of these can wait warm. In: one JSON line, the Order; then
+ * "end". Out: JSON lines, {port} and {effect}.
+ */
+import { createApp as createApi } from "../../supabase/functions/api/app.ts";
+import { createApp as createScheduler } from "../../supabase/functions/scheduler/app.ts";
+import { createApp as createCallback } from "../../supabase/functions/trainer-callback/app.ts";
+import { type Platform, platform } from "../../supabase/functions/_shared/platform.ts";
+import { fetchName, sqlName } from "./effects.ts";
+
+const functions = {
+  api: { create: createApi, database: "TUNEBASE_API_DB_URL" },
+  "trainer-callback": { create: createCallback, database: "TUNEBASE_CALLBACK_DB_URL" },
+  scheduler: { create: createScheduler, database: "TUNEBASE_SCHEDULER_DB_URL" },
+};
+export type FunctionName = keyof typeof functions;
+
+/** Where to die: at the `nth` effect of this name, before it begins or after it has happened. */
+export interface Place {
+  when: "before" | "after";
+  effect: string;
+  nth: number;
+}
+
+export interface Order {
+  function: FunctionName;
+  env: Record<string, string>;
+  /** null: live, and tell the effects. */
+  die: Place | null;
+}
+
+const tell = (line: unknown) => Deno.stdout.writeSync(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
+
+/** Runs an effect under its name; dies before or after it if this is the place. */
+function effects(die: Place | null) {
+  const counts = new Map<string, number>();
+  return async function effect<T>(name: string, run: () => PromiseLike<T>): Promise<T> {
+    const nth = (counts.get(name) ?? 0) + 1;
+    counts.set(name, nth);
+    const here = die !== null && die.effect === name && die.nth === nth;
+    tell({ effect: name });
+    if (here && die.when === "before") Deno.kill(Deno.pid, "SIGKILL");
+    try {
+      return await run();
+    } finally {
+      if (here) Deno.kill(Deno.pid, "SIGKILL");
+    }
+  };
+}
+
+function serve(order: Order): { end(): Promise<void> } {
+  const effect = effects(order.die);
+  const { create, database } = functions[order.function];
+  const made: Platform = platform(database, { get: (name) => order.env[name] });
+  const { sql } = made;
+  made.sql = new Proxy(sql, {
+    get: (target, name) =>
+      name === "unsafe"
+        ? (query: string, values: never[]) => effect(sqlName(query), () => target.unsafe(query, values))
+        : Reflect.get(target, name),
+    apply: (target, self, args) =>
+      effect(sqlName(String(args[0])), () => Reflect.apply(target, self, args) as PromiseLike<unknown>),
+  });
+  const realFetch = globalThis.fetch;
+  globalThis.fetch = (input, init) => effect(fetchName(input, init), () => realFetch(input, init));
+  const background = new Set<Promise<unknown>>();
+  made.later = (work) => void background.add(work.catch((error) => console.error("background:", error)));
+
+  const app = create(made);
+  const server = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: ({ port }) => tell({ port }) },
+    (request) => app.fetch(request),
+  );
+  return {
+    end: async () => {
+      await Promise.all(background);
+      await server.shutdown();
+      await sql.end({ timeout: 1 });
+    },
+  };
+}
+
+if (import.meta.main) {
+  let text = "";
+  let served: { end(): Promise<void> } | null = null;
+  for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    const lines = text.split("\n");
+    text = lines.pop() ?? "";
+    for (const line of lines) {
+      if (line === "end") {
+        await served?.end();
+        Deno.exit(0);
+      }
+      served = serve(JSON.parse(line));
+    }
+  }
+}

@@ -1,0 +1,129 @@
+/**
+ * Dying between any two effects. For each scenario the effects are recorded once and compared with the list in
+ * `crash/places.ts`; then it is run again and again, and the function kills itself before the first effect, after the
+ * first, after the second … (reads apart, which leave the world as it was). Its client, the worker or the timer goes on
+ * as the real ones do, and all must end as it would have.
+ */
+import { assert, assertEquals } from "@std/assert";
+import { assertInvariants, assertSentOnce } from "./crash/invariants.ts";
+import { Lane } from "./crash/lane.ts";
+import { everyTick, places, readers, reads, repeated } from "./crash/places.ts";
+import { type Doomed, Spares } from "./crash/processes.ts";
+import { type Scenario, scenarios } from "./crash/scenarios.ts";
+import type { Place } from "./crash/serve.ts";
+import { cache } from "../local/home.ts";
+import { join } from "../local/paths.ts";
+import { pause } from "../local/processes.ts";
+
+/** So many places are tried at once, each in a database of its own. */
+const lanes = await Promise.all(Array.from({ length: 3 }, () => Lane.start()));
+const spares = new Spares(3);
+Deno.test.afterAll(async () => {
+  await Promise.all([...lanes.map((lane) => lane.close()), spares.close()]);
+});
+
+const inList = "tests/crash/places.ts";
+
+/** Runs a scenario, in the lane of this number, whose function dies at `die`, or lives. */
+async function run(number: number, { of, run }: Scenario, die: Place | null): Promise<[unknown, Doomed]> {
+  const doomed = spares.take();
+  const lane = lanes[number];
+  assert(lane !== undefined);
+  try {
+    const result = await run(lane, () => lane.arm(of, doomed, die));
+    if (die === null) await doomed.end();
+    else {
+      const status = await Promise.race([doomed.ended, pause(5000)]);
+      assertEquals(status?.signal, "SIGKILL", "the place was never reached");
+    }
+    await assertInvariants(lane.tunebase.sql);
+    await assertSentOnce(lane.tunebase.sql, lane.runs);
+    return [result, doomed];
+  } catch (error) {
+    // What went wrong here is not to be found again by the next.
+    doomed.kill();
+    lanes[number] = await Lane.start();
+    await lane.close();
+    throw error;
+  }
+}
+
+/** What a scenario did, without what every tick asks in vain. */
+function relevant(effects: string[], listed: string[]): string[] {
+  return effects.filter((effect, i) =>
+    (!everyTick.has(effect) || listed.includes(effect)) &&
+    !(repeated.has(effect) && effects.indexOf(effect) < i)
+  );
+}
+
+/** Before the first effect, and after each that changes something. */
+function placesOf(effects: string[]): Place[] {
+  const all = effects.map((effect, i): Place => ({
+    when: "after",
+    effect,
+    nth: effects.slice(0, i + 1).filter((other) => other === effect).length,
+  }));
+  return [
+    ...all.slice(0, 1).map((place): Place => ({ ...place, when: "before" })),
+    ...all.filter(({ effect }) => !reads.has(effect)),
+  ];
+}
+
+let died = 0;
+const began = performance.now();
+for (const [name, scenario] of scenarios) {
+  Deno.test(`dying anywhere while ${name} changes nothing in the end`, async () => {
+    const listed = places[name] ?? [];
+    const [expected, { effects }] = await run(0, scenario, null);
+    assertEquals(
+      relevant(effects, listed),
+      listed,
+      `“${name}” does ${JSON.stringify(relevant(effects, listed))}, and ${inList} says ${
+        JSON.stringify(listed)
+      }. ` +
+        "Put there what is new, and think of what happens when the function dies after it.",
+    );
+    const left = placesOf(listed);
+    const failures: string[] = [];
+    await Promise.all(lanes.map(async (_, number) => {
+      for (let place = left.shift(); place !== undefined; place = left.shift()) {
+        died += 1;
+        try {
+          const [result] = await run(number, scenario, place);
+          assertEquals(result, expected);
+        } catch (error) {
+          failures.push(`dying ${place.when} ${place.effect} (${place.nth}): ${error}`);
+        }
+      }
+    }));
+    assertEquals(failures, []);
+  });
+}
+
+Deno.test("every SQL function that an edge function may call is among the places, or only reads", async () => {
+  const [lane] = lanes;
+  assert(lane !== undefined);
+  const rows = await lane.tunebase.sql<{ name: string }[]>`
+    select distinct p.proname as name
+    from pg_proc p, unnest(array['tunebase_api', 'tunebase_callback', 'tunebase_scheduler']) role
+    where p.pronamespace = 'tunebase'::regnamespace and has_function_privilege(role, p.oid, 'execute')`;
+  const listed = new Set(Object.values(places).flat());
+  for (const { name } of rows) {
+    assert(
+      readers.has(name) || listed.has(`sql ${name}`),
+      `tunebase.${name} is in no scenario of tests/crash/scenarios.ts. Add one that calls it, and its effects to ` +
+        `${inList}; or, if it only reads, name it in \`readers\` there.`,
+    );
+  }
+});
+
+Deno.test("every place of the list was died at", async () => {
+  assertEquals(Object.keys(places).sort(), [...scenarios.keys()].sort());
+  const listed = Object.values(places).reduce((sum, effects) => sum + placesOf(effects).length, 0);
+  assertEquals(died, listed);
+  const seconds = Math.round((performance.now() - began) / 100) / 10;
+  await Deno.writeTextFile(
+    join(cache, "crash.json"),
+    JSON.stringify({ scenarios: scenarios.size, places: died, seconds }) + "\n",
+  );
+});

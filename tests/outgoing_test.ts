@@ -1,0 +1,241 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  checkAddress,
+  checkUrl,
+  isPublic,
+  OutgoingError,
+  post,
+} from "../supabase/functions/_shared/outgoing.ts";
+import { Receiver } from "./receiver.ts";
+
+const strict = { allowLoopback: false };
+const local = { allowLoopback: true };
+
+/** Whether it is refused by its form alone, or else by what it resolves to (nothing: there is no resolver here). */
+function refused(url: string, rules = strict): string | null {
+  try {
+    checkUrl(url, rules);
+    return null;
+  } catch (error) {
+    if (error instanceof OutgoingError) return error.message;
+    throw error;
+  }
+}
+
+const privateHosts = [
+  "127.0.0.1",
+  "127.1",
+  "2130706433",
+  "0x7f000001",
+  "0x7f.0.0.1",
+  "0177.0.0.1",
+  "017700000001",
+  "１２７.０.０.１",
+  "127.0.0.1.",
+  "localhost",
+  "LOCALHOST.",
+  "a.localhost",
+  "0.0.0.0",
+  "0",
+  "10.0.0.1",
+  "172.16.0.1",
+  "172.31.255.255",
+  "192.168.1.1",
+  "169.254.169.254",
+  "2852039166", // 169.254.169.254 as one number
+  "100.64.0.1",
+  "100.127.255.255",
+  "192.0.0.1",
+  "192.0.2.1",
+  "198.18.0.1",
+  "198.51.100.1",
+  "203.0.113.1",
+  "224.0.0.1",
+  "240.0.0.1",
+  "255.255.255.255",
+  "[::1]",
+  "[::]",
+  "[::127.0.0.1]",
+  "[::ffff:127.0.0.1]",
+  "[::ffff:10.0.0.1]",
+  "[::ffff:a9fe:a9fe]",
+  "[64:ff9b::10.0.0.1]",
+  "[64:ff9b:1::1]",
+  "[2002:7f00:1::]",
+  "[2001:0:4136:e378::1]",
+  "[2001:db8::1]",
+  "[fc00::1]",
+  "[fd12:3456::1]",
+  "[fe80::1]",
+  "[fec0::1]",
+  "[ff02::1]",
+  "[fd00:ec2::254]",
+  "metadata",
+  "metadata.google.internal",
+  "printer.local",
+  "db.internal",
+  "host.lan",
+];
+for (const host of privateHosts) {
+  Deno.test(`https://${host}/ is refused`, () => {
+    assert(refused(`https://${host}/`) !== null);
+    assert(refused(`https://${host}:8443/x`) !== null);
+  });
+}
+
+for (
+  const [url, why] of [
+    ["http://example.com/", "https://"],
+    ["ftp://example.com/", "https://"],
+    ["file:///etc/passwd", "https://"],
+    ["javascript:alert(1)", "https://"],
+    ["https://user:password@example.com/", "user or password"],
+    ["https://user@example.com/", "user or password"],
+    ["https://example.com:22/", "port 22"],
+    ["https://example.com:5432/", "port 5432"],
+    ["https://example.com:80/", "port 80"],
+    ["https://example.com/#x", "fragment"],
+    ["example.com", "whole URL"],
+    ["", "whole URL"],
+    ["https://", "whole URL"],
+    ["https://1.2.3.4.5.6.7.8.9:99999/", "whole URL"],
+  ] as const
+) {
+  Deno.test(`${url || "nothing"} is refused, saying "${why}"`, () => {
+    assertStringIncludes(refused(url) ?? "", why);
+    assert(refused(url, local) !== null, "also where loopback is allowed");
+  });
+}
+
+Deno.test("public https addresses on 443 and 8443 are taken", () => {
+  for (
+    const url of [
+      "https://example.com/hooks?a=b",
+      "https://example.com:443/",
+      "https://example.com:8443/",
+      "https://93.184.215.14/",
+      "https://[2606:2800:21f:cb07:6820:80da:af6b:8b2c]/",
+      "https://xn--bcher-kva.example.com/",
+    ]
+  ) assertEquals(refused(url), null, url);
+});
+
+Deno.test("loopback and http are taken only where the operator allows them, and only together", () => {
+  for (
+    const url of [
+      "http://127.0.0.1:9/x",
+      "http://localhost:1234/",
+      "http://[::1]:80/",
+      "https://127.0.0.1:9/",
+    ]
+  ) {
+    assert(refused(url) !== null, url);
+    assertEquals(refused(url, local), null, url);
+  }
+  for (const url of ["http://10.0.0.1/", "https://10.0.0.1/", "http://0.0.0.0/", "http://example.com/"]) {
+    assert(refused(url, local) !== null, url);
+  }
+});
+
+/** A name server that knows these. */
+const names = (known: Record<string, string[]>) => (name: string, type: "A" | "AAAA") => {
+  const found = known[`${name} ${type}`];
+  return found === undefined ? Promise.reject(new Deno.errors.NotFound("no record")) : Promise.resolve(found);
+};
+
+Deno.test("a name is refused if any address that it resolves to is private", async () => {
+  const resolve = names({
+    "good.example.com A": ["93.184.215.14"],
+    "good.example.com AAAA": ["2606:2800:21f:cb07:6820:80da:af6b:8b2c"],
+    "six.example.com AAAA": ["2606:2800:21f:cb07:6820:80da:af6b:8b2c"],
+    "mixed.example.com A": ["93.184.215.14", "10.0.0.1"],
+    "mapped.example.com A": ["93.184.215.14"],
+    "mapped.example.com AAAA": ["::ffff:169.254.169.254"],
+    "meta.example.com A": ["169.254.169.254"],
+    "empty.example.com A": [],
+  });
+  const go = (host: string) => checkAddress(checkUrl(`https://${host}/`, strict), strict, resolve);
+  await go("good.example.com");
+  await go("six.example.com");
+  for (const host of ["mixed", "mapped", "meta", "empty", "unknown"]) {
+    const error = await assertRejects(() => go(`${host}.example.com`), host);
+    assert(error instanceof OutgoingError, host);
+  }
+});
+
+Deno.test("what is no address is not public", () => {
+  for (const text of ["", "x", "1.2.3", "999.1.1.1"]) {
+    assertEquals(isPublic(text), text === "1.2.3" ? true : false);
+  }
+});
+
+Deno.test("a name that has turned private since it was stored is refused at the send", async () => {
+  const answer = await post("https://rebound.example.com/", { headers: {}, body: "{}" }, strict, {
+    resolve: names({ "rebound.example.com A": ["127.0.0.1"] }),
+  });
+  assertEquals(answer.status, null);
+  assertStringIncludes(answer.error ?? "", "private or reserved");
+});
+
+const receiver = new Receiver();
+Deno.test.afterAll(() => receiver.close());
+const send = (path = "/", timeoutMs = 15_000) =>
+  post(receiver.url + path, { headers: { "content-type": "application/json" }, body: "{}" }, local, {
+    timeoutMs,
+  });
+
+Deno.test("a redirect is not followed", async () => {
+  receiver.answer = () =>
+    new Response(null, { status: 307, headers: { location: `${receiver.url}/secret` } });
+  const answer = await send("/start");
+  assertEquals(answer.status, 307);
+  assertEquals(receiver.at("/secret").length, 0);
+});
+
+Deno.test("4 KiB of the answer are kept, whatever they hold, and the rest is not waited for", async () => {
+  let sent = 0;
+  receiver.answer = () =>
+    new Response(
+      new ReadableStream<Uint8Array>({
+        pull(controller) {
+          sent += 1024;
+          controller.enqueue(new TextEncoder().encode("\0é".repeat(341) + "x"));
+        },
+      }),
+    );
+  const answer = await send("/endless");
+  assertEquals(answer.status, 200);
+  const kept = new TextEncoder().encode((answer.body ?? "").replaceAll("\uFFFD", "\0")).length;
+  assert(kept <= 4096 && kept > 4000, `${kept}`);
+  assert(!answer.body?.includes("\0"));
+  // More than the sockets' own buffers has not been sent of what never ends.
+  assert(sent < 20_000_000, `${sent} bytes were sent`);
+});
+
+Deno.test("no answer in time is an error that says so", async () => {
+  const late = Promise.withResolvers<Response>();
+  receiver.answer = () => late.promise;
+  const answer = await send("/slow", 200);
+  late.resolve(new Response("late"));
+  assertEquals([answer.status, answer.error], [null, "no answer within 0.2 s"]);
+  assert(answer.durationMs >= 190 && answer.durationMs < 3000, `${answer.durationMs} ms`);
+});
+
+Deno.test("a connection that is refused is an error that does not repeat the address", async () => {
+  const answer = await post("http://127.0.0.1:1/services/T0/B0/secret", { headers: {}, body: "" }, local);
+  assertEquals(answer.status, null);
+  assert(!answer.error?.includes("secret"), answer.error ?? "");
+});
+
+Deno.test("Retry-After is read as seconds or as a date, on 429 and 503 alone", async () => {
+  const after = async (status: number, value: string) => {
+    receiver.answer = () => new Response("", { status, headers: { "retry-after": value } });
+    return (await send()).retryAfter;
+  };
+  assertEquals(await after(429, "120"), 120);
+  assertEquals(await after(503, "7"), 7);
+  assertEquals(await after(500, "7"), null);
+  assertEquals(await after(429, "soon"), null);
+  const date = await after(503, new Date(Date.now() + 60_000).toUTCString()) ?? 0;
+  assert(date > 50 && date <= 60, `${date}`);
+});

@@ -1,0 +1,47 @@
+/** A receiver of webhooks on this machine: keeps what came and answers as a test says. Stands for a customer's server. */
+
+export interface Received {
+  path: string;
+  headers: Record<string, string>;
+  body: string;
+  at: number;
+}
+
+export class Receiver {
+  readonly received: Received[] = [];
+  /** How it answers; by default 200. */
+  answer: (request: Received) => Response | Promise<Response> = () => new Response("thanks");
+  /** Requests that have no answer yet, and the most there were of them at once. */
+  open = 0;
+  mostOpen = 0;
+  readonly url: string;
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+
+  constructor() {
+    this.#server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
+      const received = {
+        path: new URL(request.url).pathname,
+        headers: Object.fromEntries(request.headers),
+        body: await request.text(),
+        at: Date.now(),
+      };
+      this.received.push(received);
+      this.mostOpen = Math.max(this.mostOpen, ++this.open);
+      try {
+        return await this.answer(received);
+      } finally {
+        this.open--;
+      }
+    });
+    this.url = `http://127.0.0.1:${this.#server.addr.port}`;
+  }
+
+  /** What came to a path. */
+  at(path: string): Received[] {
+    return this.received.filter((received) => received.path === path);
+  }
+
+  close(): Promise<void> {
+    return this.#server.shutdown();
+  }
+}

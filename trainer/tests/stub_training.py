@@ -1,0 +1,84 @@
+"""Stands in for train_lora.py: keeps to the contract in process.py, learns nothing, and takes no time to start.
+
+    python stub_training.py SPEC.json
+
+The first line of its dataset says how it behaves: {"steps": 10, "seconds": 0.05, "deaf": false, "before": 0}: steps in
+all, seconds a step, whether it ignores SIGTERM, seconds before the first step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+EVENTS = os.fdopen(int(os.environ["TUNEBASE_EVENTS_FD"]), "w", buffering=1)
+asked = False
+
+
+def tell(kind: str, **fields: Any) -> None:
+    EVENTS.write(json.dumps({"type": kind, **fields}) + "\n")
+
+
+def hear(number: int, frame: Any) -> None:
+    global asked
+    asked = True
+
+
+def main() -> None:
+    spec = json.loads(Path(sys.argv[1]).read_text())
+    behave = {"steps": 10, "seconds": 0.05, "deaf": False, "before": 0} | json.loads(
+        Path(spec["dataset"]).read_text().splitlines()[0]
+    )
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if behave["deaf"] else hear)
+    tell("stage", stage="preparing", progress=3)
+    step = 0
+    if spec["resume"] is not None:
+        step = json.loads((Path(spec["resume"]) / "state.json").read_text())["step"]
+        tell("resumed", step=step, epoch=step / 10, trained_tokens=100 * step)
+    time.sleep(behave["before"])
+    tell("stage", stage="training", progress=10)
+    saved = time.monotonic()
+    while step < behave["steps"]:
+        time.sleep(behave["seconds"])
+        step += 1
+        metric = {"step": step, "epoch": step / 10, "training_loss": 1 / step, "gradient_norm": 1.0}
+        told = {"total_steps": behave["steps"], "trained_tokens": 100 * step, "seconds_left": 1.0}
+        tell("step", **metric, **told, progress=10 + 82 * step / behave["steps"])
+        due = spec["checkpoint_seconds"] is not None and time.monotonic() - saved >= spec["checkpoint_seconds"]
+        if step < behave["steps"] and (asked or due):
+            directory = Path(spec["checkpoints"]) / f"checkpoint-{step}"
+            directory.mkdir(parents=True)
+            (directory / "state.json").write_text(json.dumps({"step": step}))
+            (directory / "adapter_model.safetensors").write_bytes(b"weights" * 20_000)
+            saved = time.monotonic()
+            losses = {"training_loss": 1 / step, "validation_loss": None}
+            tell("checkpoint", step=step, epoch=step / 10, path=str(directory), **losses)
+            if asked:
+                tell("stopped", step=step)
+                return
+    tell("stage", stage="saving", progress=93)
+    output = Path(spec["output"])
+    output.mkdir()
+    (output / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    (output / "adapter_model.safetensors").write_bytes(b"weights" * 30_000)
+    tell(
+        "result",
+        base_model=spec["hyperparameters"]["base_model"],
+        base_revision=None,
+        rows=1,
+        steps=step,
+        first_loss=1.0,
+        last_loss=1 / step,
+        trained_tokens=100 * step,
+        trainable_parameters=10,
+        versions={"stub": "1"},
+    )
+
+
+if __name__ == "__main__":
+    main()
