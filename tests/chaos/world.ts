@@ -90,7 +90,10 @@ export class World {
       TUNEBASE_LEASE_SECONDS: String(leaseSeconds),
       TUNEBASE_MOST_SILENT_LOOKS: "6",
     };
-    const made = (name: string) => platform(`TUNEBASE_${name}_DB_URL`, { get: (key) => env[key] });
+    const made = (name: string) => ({
+      ...platform(`TUNEBASE_${name}_DB_URL`, { get: (key) => env[key] }),
+      log: () => undefined,
+    });
     const platforms = {
       api: made("API"),
       "trainer-callback": made("CALLBACK"),
