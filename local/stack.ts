@@ -92,7 +92,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     started.push(database);
     await timed("migrations are applied by the Supabase CLI", () => prepare(database.url, keys));
 
-    const sql = postgres(database.url, { max: 8, idle_timeout: 20, onnotice: () => {} });
+    const sql = postgres(database.url, {
+      max: 8,
+      idle_timeout: 20,
+      backoff: (failures) => Math.min(1, failures * 0.1),
+      onnotice: () => {},
+    });
     started.push({ stop: () => sql.end({ timeout: 5 }) });
     const auth = createAuth({ sql, issuer: `${url}/auth/v1`, ...keys });
     const storage = await createStorage({

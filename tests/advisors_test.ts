@@ -12,21 +12,30 @@ const Advice = z.object({
     name: z.string(),
     level: z.string(),
     detail: z.string(),
-    metadata: z.object({ schema: z.string().optional() }).nullish(),
+    metadata: z.object({ schema: z.string().optional(), name: z.string().optional() }).nullish(),
   })),
 });
 
-/** Hints that are answered. Warnings and errors have no answer but a better schema. */
+/** Functions whose names were resolved when they were made: no search_path can mislead them. */
+const resolved = new Set(
+  (await database.sql<{ name: string }[]>`
+    select proname as name from pg_proc
+    where pronamespace = 'tunebase'::regnamespace and prosqlbody is not null and not prosecdef`)
+    .map(({ name }) => name),
+);
+
+/** What is answered. Other warnings and errors have no answer but a better schema. */
 function answered({ name, level, metadata }: z.infer<typeof Advice>["results"][number]): boolean {
-  if (level !== "INFO") return false;
   switch (name) {
+    case "function_search_path_mutable":
+      return metadata?.schema === "tunebase" && resolved.has(metadata.name ?? "");
     case "unused_index":
       return true; // nothing has run in this database
     case "unindexed_foreign_keys":
       return true; // tests/access_test.ts holds the list, with the reason
     case "rls_enabled_no_policy":
       // Nobody reads these but security definer functions: no policy is the policy.
-      return metadata?.schema === "tunebase";
+      return level === "INFO" && metadata?.schema === "tunebase";
     default:
       return false;
   }

@@ -9,7 +9,8 @@ import { assertInvariants, assertSentOnce } from "./crash/invariants.ts";
 import { Lane } from "./crash/lane.ts";
 import { everyTick, places, readers, reads, repeated } from "./crash/places.ts";
 import { type Doomed, Spares } from "./crash/processes.ts";
-import { type Scenario, scenarios } from "./crash/scenarios.ts";
+import type { Scenario } from "./crash/scenario.ts";
+import { scenarios } from "./crash/scenarios.ts";
 import type { Place } from "./crash/serve.ts";
 import { cache } from "../local/home.ts";
 import { join } from "../local/paths.ts";
@@ -33,7 +34,7 @@ async function run(number: number, { of, run }: Scenario, die: Place | null): Pr
     const result = await run(lane, () => lane.arm(of, doomed, die));
     if (die === null) await doomed.end();
     else {
-      const status = await Promise.race([doomed.ended, pause(5000)]);
+      const status = await Promise.race([doomed.ended, pause(20_000)]);
       assertEquals(status?.signal, "SIGKILL", "the place was never reached");
     }
     await assertInvariants(lane.tunebase.sql);

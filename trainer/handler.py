@@ -25,6 +25,9 @@ log = logging.getLogger("tunebase")
 # Names this process: the same worker asking again is the same, another one (or this one restarted) is not.
 WORKER_ID = f"{os.environ.get('RUNPOD_POD_ID', socket.gethostname())}-{uuid.uuid4().hex[:8]}"
 
+# How long an attempt waits, in seconds, for an answer without which no work may begin.
+CLAIM_PATIENCE = 300.0
+
 
 async def handler(job: dict[str, Any]) -> dict[str, Any]:
     """One attempt. Returns a HandlerOutput; a failure has `error` in it, which RunPod shows as FAILED."""
@@ -35,7 +38,7 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
         except TrainerError as error:
             await _say_invalid(session, raw, job.get("id"), error)
             return failure(raw.get("job_id", "") if isinstance(raw, dict) else "", error)
-        status = StatusManager(session, run.callback_url, run.callback_secret, WORKER_ID)
+        status = StatusManager(session, run.callback_url, run.callback_secret, WORKER_ID, CLAIM_PATIENCE)
         # Here and not before: RunPod's SDK sets its own handler of SIGTERM when it starts.
         with sigterm_heard() as preempted:
             started = time.monotonic()

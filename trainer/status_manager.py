@@ -55,7 +55,7 @@ class StatusManager:
         callback_url: str | None,
         secret: str | None,
         worker_id: str,
-        patience: float = 300.0,
+        patience: float,
     ) -> None:
         """`patience`: seconds for which a call other than a report is tried again; reports are for ever."""
         self._session = session
@@ -228,7 +228,7 @@ class StatusManager:
 
         Raises TunebaseUnreachable when nothing is answered for `patience` seconds.
         """
-        if self._url is None:
+        if self._url is None or self._fence == 0:  # nobody to tell, or an attempt that was never ours
             return FinishReply(accepted=True, detail=None)
         patience = self._patience if patience is None else patience
         give_up = time.monotonic() + patience

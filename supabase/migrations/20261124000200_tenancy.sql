@@ -150,15 +150,13 @@ end $$;
 
 -- What a role may do: a viewer reads, a developer does everything but manage the project, an owner that too.
 create function tunebase.role_allows(p_role text, p_scope text) returns boolean
-language sql immutable set search_path = ''
-as $$
-  select case p_role
-    when 'owner' then true
-    when 'developer' then p_scope not like '%:admin'
-    when 'viewer' then p_scope like '%:read'
-    else false
-  end
-$$;
+language sql immutable
+return case p_role
+  when 'owner' then true
+  when 'developer' then p_scope not like '%:admin'
+  when 'viewer' then p_scope like '%:read'
+  else false
+end;
 
 -- The project that a caller may use with this scope. Refuses with invalid_api_key, project_not_found,
 -- insufficient_scope, insufficient_role or project_archived. Keeps what If-Match asked for, for next_version.

@@ -10,7 +10,11 @@ create table public.base_models (
   -- null: the endpoint of the environment (RUNPOD_ENDPOINT_ID).
   endpoint_id text,
   -- {gpu_type, num_gpus, gpu_memory_gb, cost_per_gpu_hour}: the trainer's contract.
-  gpu_config jsonb not null check (gpu_config ?& array['gpu_type', 'num_gpus', 'gpu_memory_gb', 'cost_per_gpu_hour']),
+  gpu_config jsonb not null check (
+    gpu_config ?& array['gpu_type', 'num_gpus', 'gpu_memory_gb', 'cost_per_gpu_hour']
+    and jsonb_typeof(gpu_config -> 'gpu_type') = 'string' and jsonb_typeof(gpu_config -> 'num_gpus') = 'number'
+    and jsonb_typeof(gpu_config -> 'gpu_memory_gb') = 'number' and jsonb_typeof(gpu_config -> 'cost_per_gpu_hour') = 'number'
+  ),
   -- The trainer's hyperparameters where the client leaves them out or says "auto".
   defaults jsonb not null default '{}' check (jsonb_typeof(defaults) = 'object'),
   max_length integer not null check (max_length between 64 and 131072),

@@ -127,8 +127,7 @@ create table public.attempts (
 -- At most one attempt of a job is alive.
 create unique index attempts_alive on public.attempts (job_id) where state <> 'ended';
 create index attempts_look_at on public.attempts (look_at) where state <> 'ended';
-create index attempts_project_alive on public.attempts (project_id) where state <> 'ended';
-create index attempts_endpoint_alive on public.attempts (endpoint_id) where state <> 'ended';
+create index attempts_alive_where on public.attempts (project_id, endpoint_id) where state <> 'ended';
 -- What a project has spent in a month.
 create index attempts_project on public.attempts (project_id, started_at);
 

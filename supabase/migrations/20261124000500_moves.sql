@@ -38,22 +38,27 @@ begin
   return v_attempt;
 end $$;
 
--- What an attempt has cost: from the first claim until now or its end, never while it was queued. The job's cost is
--- the sum of its attempts'.
+-- What an attempt has cost: from the first claim until now or its end, never while it was queued.
+create function tunebase.cost_so_far(p_attempt public.attempts) returns numeric
+language sql stable
+return greatest(p_attempt.cost_usd, round((
+  extract(epoch from coalesce(p_attempt.ended_at, now()) - p_attempt.started_at) / 3600
+  * (p_attempt.gpu_config ->> 'cost_per_gpu_hour')::numeric * (p_attempt.gpu_config ->> 'num_gpus')::numeric
+)::numeric, 6));
+
+-- Settles an attempt's cost and its job's, which is the sum of its attempts'. In plpgsql, which keeps its plans: language
+-- sql plans at every call, and this took 0.4 ms of a report's 1.5.
 create function tunebase.settle_cost(p_attempt_id uuid) returns void
-language sql set search_path = ''
+language plpgsql set search_path = ''
 as $$
-  update public.attempts
-  set cost_usd = greatest(cost_usd, round((
-    extract(epoch from coalesce(ended_at, now()) - started_at) / 3600
-    * (gpu_config ->> 'cost_per_gpu_hour')::numeric * (gpu_config ->> 'num_gpus')::numeric
-  )::numeric, 6))
+begin
+  update public.attempts a set cost_usd = tunebase.cost_so_far(a)
   where id = p_attempt_id and started_at is not null;
 
   update public.jobs j
   set cost_usd = (select sum(a.cost_usd) from public.attempts a where a.job_id = j.id)
   where j.id = (select job_id from public.attempts where id = p_attempt_id);
-$$;
+end $$;
 
 -- Nobody wants this job's attempts any more: the scheduler cancels them at RunPod until they have ended.
 create function tunebase.unwant_attempts(p_job_id uuid) returns void

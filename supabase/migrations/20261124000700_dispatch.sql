@@ -44,10 +44,14 @@ begin
       where status = 'queued' and due_at < 'infinity' and (project_id, base_model) > (l.project_id, l.base_model)
       order by project_id, base_model limit 1
     ) n
+  ), alive as materialized (
+    -- What is alive is counted once, from the index alone.
+    select project_id, endpoint_id, count(*) as attempts
+    from public.attempts where state <> 'ended' group by project_id, endpoint_id
   ), of_project as (
-    select project_id, count(*) as alive from public.attempts where state <> 'ended' group by project_id
+    select project_id, sum(attempts) as alive from alive group by project_id
   ), of_endpoint as (
-    select endpoint_id, count(*) as alive from public.attempts where state <> 'ended' group by endpoint_id
+    select endpoint_id, sum(attempts) as alive from alive group by endpoint_id
   ), heads as (
     select j.id, j.due_at, e.endpoint_id,
       coalesce(op.alive, 0) + row_number() over (partition by l.project_id order by j.due_at, j.id) as turn,
@@ -105,7 +109,7 @@ begin
     'attempt', to_jsonb(made), 'plan', t.plan,
     'training_object', (select object from public.files where id = t.training_file),
     'validation_object', (select object from public.files where id = t.validation_file)
-  ) order by t.due_at)
+  ) order by array_position(v_chosen, t.id))
   into v_claimed
   from made join taken t on t.id = made.job_id;
   return jsonb_build_object('claimed', coalesce(v_claimed, '[]'), 'wait_seconds', v_wait);

@@ -78,18 +78,25 @@ begin
 end $$;
 
 -- What the holder of an attempt is told; `stop` for everybody else. Call it with the attempt locked.
+-- In plpgsql, which keeps its plan: as language sql it took 0.2 ms.
 create function tunebase.order_for(p_attempt public.attempts, p_worker_id text, p_fence integer) returns text
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select case
-    when p_attempt.id is null or p_attempt.state <> 'running' or p_attempt.fence <> p_fence
-      or p_attempt.worker_id <> p_worker_id then 'stop'
-    when p_attempt.cancel_wanted or tunebase.is_final(j.status) then 'cancel'
-    when j.pause_wanted then 'pause'
+declare
+  v_status text;
+  v_pause_wanted boolean;
+begin
+  if p_attempt.id is null or p_attempt.state <> 'running' or p_attempt.fence <> p_fence
+    or p_attempt.worker_id <> p_worker_id then
+    return 'stop';
+  end if;
+  select status, pause_wanted into v_status, v_pause_wanted from public.jobs where id = p_attempt.job_id;
+  return case
+    when p_attempt.cancel_wanted or tunebase.is_final(v_status) then 'cancel'
+    when v_pause_wanted then 'pause'
     else 'continue'
-  end
-  from (select 1) one left join public.jobs j on j.id = p_attempt.job_id
-$$;
+  end;
+end $$;
 
 -- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the others'
 -- files are garbage. A checkpoint is progress: the tries begin anew.
@@ -137,14 +144,15 @@ end $$;
 
 -- Takes a report: the lease is extended, progress goes up and never down, metrics and log lines are added. A report
 -- of an old fence, an ended attempt or a sequence that was seen changes nothing but a counter.
+--
+-- Each row is written once. A row that its own transaction has written already has its foreign keys checked at every
+-- further update: with three updates of the job and two of the attempt a report took twice the time.
 create function tunebase.report(p_attempt_id uuid, p_report jsonb, p_lease_seconds integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt public.attempts := tunebase.lock_attempt(p_attempt_id);
   v_order text := tunebase.order_for(v_attempt, p_report ->> 'worker_id', (p_report ->> 'fence')::integer);
-  v_job public.jobs;
-  v_added integer;
   v_last jsonb;
   v_reply jsonb;
 begin
@@ -154,48 +162,26 @@ begin
       when v_order <> 'stop' then floor(extract(epoch from v_attempt.lease_until))
     end);
   end if;
-  update public.attempts
+  update public.attempts a
   set last_sequence = (p_report ->> 'sequence')::integer, last_report_at = now(),
     lease_until = now() + make_interval(secs => p_lease_seconds),
-    look_at = least(look_at, now() + make_interval(secs => p_lease_seconds)), silent_looks = 0
+    look_at = least(look_at, now() + make_interval(secs => p_lease_seconds)), silent_looks = 0,
+    cost_usd = tunebase.cost_so_far(a)
   where id = p_attempt_id
   returning * into v_attempt;
-  perform tunebase.settle_cost(p_attempt_id);
   v_reply := jsonb_build_object('order', v_order, 'lease_until', floor(extract(epoch from v_attempt.lease_until)));
   if v_order = 'cancel' then
+    perform tunebase.settle_cost(p_attempt_id);
     return v_reply;
   end if;
 
   v_last := p_report -> 'metrics' -> -1;
-  update public.jobs
-  set stage = p_report ->> 'stage',
-    -- 100 is for a job whose files have been verified.
-    progress = greatest(progress, least((p_report ->> 'progress')::real, 99)),
-    current_epoch = (p_report ->> 'current_epoch')::real,
-    total_epochs = coalesce((p_report ->> 'total_epochs')::real, total_epochs),
-    current_step = (p_report ->> 'current_step')::integer,
-    total_steps = coalesce((p_report ->> 'total_steps')::integer, total_steps),
-    trained_tokens = greatest(trained_tokens, (p_report ->> 'trained_tokens')::bigint),
-    tokens_per_second = coalesce((v_last ->> 'tokens_per_second')::real, tokens_per_second),
-    training_loss = coalesce((v_last ->> 'training_loss')::double precision, training_loss),
-    estimated_finish = now() + make_interval(secs => (p_report ->> 'seconds_left')::double precision)
-  where id = v_attempt.job_id
-  returning * into strict v_job;
-
-  insert into public.events (job_id, project_id, number, level, type, message)
-  select v_job.id, v_job.project_id, v_job.last_event + e.ordinality, e.value ->> 'level', 'message', e.value ->> 'message'
-  from jsonb_array_elements(p_report -> 'events') with ordinality e;
-  get diagnostics v_added = row_count;
-  if v_added > 0 then
-    update public.jobs set last_event = last_event + v_added where id = v_job.id returning * into strict v_job;
-  end if;
-
   with written as (
     insert into public.metrics as m (
       job_id, step, project_id, attempt, epoch, training_loss, validation_loss, learning_rate, gradient_norm,
       tokens_per_second, gpu_utilization, gpu_memory_gb
     )
-    select v_job.id, r.step, v_job.project_id, v_attempt.number, r.epoch, r.training_loss, r.validation_loss,
+    select v_attempt.job_id, r.step, v_attempt.project_id, v_attempt.number, r.epoch, r.training_loss, r.validation_loss,
       r.learning_rate, r.gradient_norm, r.tokens_per_second, r.gpu_utilization, r.gpu_memory_gb
     from (
       -- One row a step, even if a report should hold two.
@@ -215,17 +201,35 @@ begin
       gpu_utilization = excluded.gpu_utilization, gpu_memory_gb = excluded.gpu_memory_gb, created_at = now()
     where m.attempt < excluded.attempt
     returning m.*
+  ), moved as (
+    update public.jobs j
+    set stage = p_report ->> 'stage',
+      -- 100 is for a job whose files have been verified.
+      progress = greatest(progress, least((p_report ->> 'progress')::real, 99)),
+      current_epoch = (p_report ->> 'current_epoch')::real,
+      total_epochs = coalesce((p_report ->> 'total_epochs')::real, total_epochs),
+      current_step = (p_report ->> 'current_step')::integer,
+      total_steps = coalesce((p_report ->> 'total_steps')::integer, total_steps),
+      trained_tokens = greatest(trained_tokens, (p_report ->> 'trained_tokens')::bigint),
+      tokens_per_second = coalesce((v_last ->> 'tokens_per_second')::real, tokens_per_second),
+      training_loss = coalesce((v_last ->> 'training_loss')::double precision, training_loss),
+      estimated_finish = now() + make_interval(secs => (p_report ->> 'seconds_left')::double precision),
+      cost_usd = (select sum(a.cost_usd) from public.attempts a where a.job_id = j.id),
+      last_event = last_event + jsonb_array_length(p_report -> 'events') + (select count(*) from written)
+    where id = v_attempt.job_id
+    returning j.id, j.project_id, j.total_steps, j.progress,
+      j.last_event - jsonb_array_length(p_report -> 'events') - (select count(*) from written) as event_before
   )
   insert into public.events (job_id, project_id, number, level, type, message, data)
-  select w.job_id, w.project_id, v_job.last_event + row_number() over (order by w.step), 'info', 'metrics',
-    format('Step %s%s: training loss=%s', w.step, '/' || v_job.total_steps, round(w.training_loss::numeric, 4)),
+  select m.id, m.project_id, m.event_before + e.ordinality, e.value ->> 'level', 'message', e.value ->> 'message', null
+  from moved m, jsonb_array_elements(p_report -> 'events') with ordinality e
+  union all
+  select m.id, m.project_id,
+    m.event_before + jsonb_array_length(p_report -> 'events') + row_number() over (order by w.step), 'info', 'metrics',
+    format('Step %s%s: training loss=%s', w.step, '/' || m.total_steps, round(w.training_loss::numeric, 4)),
     to_jsonb(w) - 'job_id' - 'project_id' - 'created_at'
-      || jsonb_build_object('total_steps', v_job.total_steps, 'progress', v_job.progress)
-  from written w;
-  get diagnostics v_added = row_count;
-  if v_added > 0 then
-    update public.jobs set last_event = last_event + v_added where id = v_job.id;
-  end if;
+      || jsonb_build_object('total_steps', m.total_steps, 'progress', m.progress)
+  from moved m, written w;
   perform tunebase.add_checkpoint(v_attempt, c) from jsonb_array_elements(p_report -> 'checkpoints') c;
   return v_reply;
 end $$;

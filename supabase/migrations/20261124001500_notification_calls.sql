@@ -86,15 +86,26 @@ begin
   return to_jsonb(v_channel);
 end $$;
 
--- p_channel: {id, kind, target, event_types, sealed}; the caller picks the id, because `sealed` is bound to it.
-create function tunebase.create_notification_channel(p_caller jsonb, p_channel jsonb) returns jsonb
+-- p_channel: {id, kind, target, event_types, sealed}; the caller picks the id, because `sealed` is bound to it. A create
+-- that is sent again, because its answer was lost, makes no second channel: it would tell everything twice.
+create function tunebase.create_notification_channel(p_caller jsonb, p_channel jsonb, p_is_retry boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase.authorize(p_caller, 'webhooks:write');
   v_id uuid := (p_channel ->> 'id')::uuid;
+  v_made uuid;
 begin
   perform pg_advisory_xact_lock(hashtextextended('tunebase channels ' || v_project_id, 0));
+  if p_is_retry then
+    select id into v_made from public.notification_channels
+    where project_id = v_project_id and kind = p_channel ->> 'kind' and target = p_channel ->> 'target'
+      and created_at > now() - interval '10 minutes'
+    order by id desc limit 1;
+    if found then
+      return tunebase.channel_json(v_project_id, v_made);
+    end if;
+  end if;
   if (select count(*) from public.notification_channels where project_id = v_project_id) >= 20 then
     perform tunebase.refuse('limit_reached', jsonb_build_object('most', 20, 'what', 'notification channels'));
   end if;

@@ -45,7 +45,7 @@ grant execute on function
   tunebase.replay_webhook_endpoint(jsonb, uuid, timestamptz),
   tunebase.list_notifications(jsonb, uuid, integer, boolean),
   tunebase.read_notifications(jsonb, uuid),
-  tunebase.create_notification_channel(jsonb, jsonb),
+  tunebase.create_notification_channel(jsonb, jsonb, boolean),
   tunebase.list_notification_channels(jsonb, uuid, integer),
   tunebase.update_notification_channel(jsonb, uuid, jsonb),
   tunebase.delete_notification_channel(jsonb, uuid),

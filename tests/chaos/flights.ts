@@ -46,6 +46,7 @@ export class Flight {
   #changed: () => void = () => {};
   #waiting: { name: string; start: () => void }[] = [];
   #pumping = false;
+  #idle: () => void = () => {};
 
   /** `parallel`: it may have several effects under way at once. */
   constructor(readonly key: number, readonly name: string, private readonly parallel: boolean) {}
@@ -102,7 +103,10 @@ export class Flight {
     this.#pumping = true;
     while (this.#waiting.length > 0) {
       await turn(1);
-      if (this.#under > 0) continue;
+      if (this.#under > 0) {
+        await new Promise<void>((resolve) => this.#idle = resolve);
+        continue;
+      }
       this.#waiting.sort((a, b) => a.name < b.name ? -1 : +(a.name > b.name));
       this.#waiting.shift()?.start();
     }
@@ -148,6 +152,7 @@ export class Flight {
       return result;
     } finally {
       this.#under--;
+      if (this.#under === 0) this.#idle();
       this.#changed();
     }
   }

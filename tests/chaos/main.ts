@@ -10,7 +10,7 @@ import { startTestServer } from "../server.ts";
 import { mix } from "./random.ts";
 import { shrink } from "./shrink.ts";
 import { kindNames } from "./steps.ts";
-import { type Walk, walk } from "./walk.ts";
+import type { Walk } from "./walk.ts";
 
 const help = `Usage: deno task chaos [--steps N] [--seed N] [--shrink SECONDS] [--help]
 
@@ -51,8 +51,12 @@ try {
   const kinds: Record<string, number> = {};
   const finals: Record<string, number> = {};
   console.log(`seed ${seed}, ${wanted} steps`);
-  for (let number = 1; total.steps < wanted && failed === null; number++) {
-    const walked = await walk({ seed: mix(seed, number), count: Math.min(perWalk, wanted - total.steps) });
+  const walks = Array.from({ length: Math.ceil(wanted / perWalk) }, (_, i) => ({
+    seed: mix(seed, i + 1),
+    count: Math.min(perWalk, wanted - i * perWalk),
+  }));
+  for await (const walked of walkAll(walks)) {
+    if (failed !== null) break;
     total.steps += walked.steps.length;
     total.jobs += walked.jobs;
     total.attempts += walked.attempts;
@@ -88,6 +92,30 @@ try {
   await server.stop();
 }
 Deno.exit(failed === null ? 0 : 1);
+
+/** Two walks at a time, in the order in which they are given: one waits for Postgres while the other works. */
+async function* walkAll(walks: { seed: number; count: number }[]): AsyncGenerator<Walk> {
+  const threads = [1, 2].map(() => new Worker(import.meta.resolve("./walker.ts"), { type: "module" }));
+  const started = walks.map(() => Promise.withResolvers<Walk>());
+  const one = async (thread: Worker) => {
+    for (let i = next++; i < walks.length; i = next++) {
+      const { promise, resolve, reject } = started[i] ?? Promise.withResolvers<Walk>();
+      thread.onmessage = ({ data }) => data.walked ? resolve(data.walked) : reject(new Error(data.broken));
+      thread.onerror = (event) => reject(new Error(event.message));
+      thread.postMessage(walks[i]);
+      await promise.catch(() => {}); // whoever reads it will see
+    }
+  };
+  let next = 0;
+  const all = threads.map(one);
+  try {
+    for (const { promise } of started) yield await promise;
+  } finally {
+    next = walks.length;
+    await Promise.all(all);
+    for (const thread of threads) thread.terminate();
+  }
+}
 
 /** The problems by the names under which they are reported; what has no name of its own counts as wrong. */
 function counts(problems: string[]): Record<string, number> {

@@ -42,8 +42,10 @@ export async function observe(
     case "report":
       if (attempt !== undefined && message !== null) reported(world, attempt, message, result as Answer);
       return;
-    case "record_verified":
-    case "record_found":
+    case "dispatch_not_started":
+      if (attempt !== undefined && attempt.started > 0) {
+        world.wrong(`doubled: /run of attempt ${attempt.id} may have started it, and the job is sent again`);
+      }
       return;
     case "finish":
       if (attempt !== undefined && message !== null) {
@@ -119,6 +121,8 @@ function claimed(world: World, attempt: Attempt, message: Message, result: Answe
       `doubled: one claim, delivered again, got fence ${before} and then ${fence} of attempt ${attempt.id}`,
     );
   }
+  // Again the answer that it got: once it has reported, nothing is extended by it.
+  if (attempt.claims.has(message.id) && attempt.sequence > 0) return;
   attempt.claims.set(message.id, fence);
   const now = world.now();
   for (const other of attempt.job.attempts) {

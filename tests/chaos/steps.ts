@@ -19,6 +19,11 @@ export const living = (world: World): Worker[] =>
 const startable = (world: World) =>
   world.runpod.open.filter((run) => !run.workers.some(({ alive }) => alive));
 const anyJob = (world: World, chance: Random): Job | undefined => {
+  // Often one whose worker is about to finish: first come, first served is decided there.
+  const finishing = living(world).filter(({ queue, pending }) =>
+    (pending?.message.name ?? queue[0]?.do) === "finish"
+  );
+  if (chance.chance(0.3) && finishing.length > 0) return chance.choose(finishing)?.run.attempt.job;
   // Mostly one that is new: what has ended long ago is tried now and then.
   const jobs = [...world.jobs.values()];
   return chance.choose(chance.chance(0.8) ? jobs.slice(-8) : jobs);
@@ -35,7 +40,7 @@ const kinds = {
     take: (world, chance) => createAgain(world, chance, planOf(chance, 3)),
   },
   cancel: {
-    weight: hasJobs(1.5),
+    weight: hasJobs(2.5),
     take: (world, chance) => move(world, "cancel", anyJob(world, chance), planOf(chance, 1)),
   },
   pause: {
@@ -47,6 +52,13 @@ const kinds = {
     take: (world, chance) => move(world, "resume", anyJob(world, chance), planOf(chance, 1)),
   },
   tick: { weight: () => 16, take: (world, chance) => tick(world, planOf(chance, 12)) },
+  "schedulers at once": {
+    weight: (world) => world.runpod.open.length > 10 ? 0 : 3,
+    take: async (world, chance) => {
+      await create(world, chance, smooth);
+      await Promise.all([1, 2, 3].map(() => tick(world, smooth)));
+    },
+  },
   "worker starts": {
     weight: (world) => Math.min(14, 7 * startable(world).length),
     take: async (world, chance) => {
@@ -108,8 +120,9 @@ const kinds = {
       world.tell(`  ${flight.name} goes on: ${landing} after ${flight.effects.join(", ")}`);
       world.landed(flight, landing, plan);
       if (landing !== "done") return;
-      // Whoever asked has given up waiting; the answer must be a sound one all the same.
-      await world.answer(flight, [401, 403, 409]);
+      // Whoever asked has given up waiting; the answer must be a sound one all the same. 503 ("again") where another
+      // call has moved the file on meanwhile.
+      await world.answer(flight, flight.name === "verify" ? [503] : [403, 409]);
     },
   },
   "time goes on": {

@@ -162,5 +162,5 @@ async function healRound(world: World, chance: Random): Promise<void> {
   }
   const { flight, landing } = await world.tick(smooth);
   if (landing === "done") await world.answer(flight, []);
-  await world.jump(35);
+  await world.jump(65);
 }

@@ -5,15 +5,15 @@ export function sqlName(query: string): string {
   return `sql ${/tunebase\.(\w+)\(/.exec(query)?.[1] ?? query.trim().slice(0, 40)}`;
 }
 
-/** `runpod run`, `storage move`, `nudge` …; what is none of ours by its method and host. */
+/** `runpod run`, `storage move`, `nudge` …; `outgoing POST` to whoever subscribes. */
 export function fetchName(input: RequestInfo | URL, init?: RequestInit): string {
   const method = init?.method ?? (input instanceof Request ? input.method : "GET");
-  const { host, pathname } = new URL(input instanceof Request ? input.url : input);
+  const { pathname } = new URL(input instanceof Request ? input.url : input);
   const runpod = /^\/runpod\/v2\/[^/]+\/(\w+)/.exec(pathname)?.[1];
   if (runpod !== undefined) return `runpod ${runpod}`;
   if (pathname.endsWith("/functions/v1/scheduler/tick")) return "nudge";
   const object = /^\/storage\/v1\/object\/(.*)$/.exec(pathname)?.[1];
-  if (object === undefined) return `fetch ${method} ${host}`;
+  if (object === undefined) return `outgoing ${method}`;
   if (object === "move") return "storage move";
   if (object.startsWith("info/")) return "storage exists";
   if (method === "GET") return "storage read";

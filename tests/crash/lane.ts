@@ -8,6 +8,7 @@ import { callbackEnvironment } from "../../local/environment.ts";
 import { freePort } from "../../local/home.ts";
 import { Queue, type Run, shown } from "../../local/runpod/queue.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
+import { Receiver } from "../receiver.ts";
 import { startTunebase, type Tunebase } from "../tunebase.ts";
 import { type Answer, attemptOf, createJob, manifest, rows, TestWorker } from "../worker.ts";
 import type { Doomed } from "./processes.ts";
@@ -32,6 +33,8 @@ class LastingWorker extends TestWorker {
 
 export class Lane {
   readonly queue = new Queue();
+  /** Somebody's server, to which webhooks go. */
+  readonly receiver = new Receiver();
   /** Every run that RunPod took. */
   readonly runs: Run[] = [];
   /** The official SDK with its own retries. */
@@ -59,7 +62,7 @@ export class Lane {
       { hostname: "127.0.0.1", port, onListen: () => {} },
       (request) => lane.#route(request),
     );
-    const secret = await deriveSecret(tunebase.keys.masterKey, "scheduler");
+    const secret = deriveSecret(tunebase.keys.masterKey, "scheduler");
     const [row] = await tunebase.sql<{ name: string }[]>`select current_database() as name`;
     const address = new URL(Deno.env.get("TUNEBASE_TEST_DB_URL") ?? "");
     address.pathname = `/${row?.name}`;
@@ -70,6 +73,7 @@ export class Lane {
 
   async close(): Promise<void> {
     await this.front.shutdown();
+    await this.receiver.close();
     await this.tunebase.close();
   }
 
@@ -106,6 +110,16 @@ export class Lane {
   /** A job through the API. */
   job(): Promise<OpenAI.FineTuning.FineTuningJob> {
     return createJob({ ...this.user, openai: this.openai });
+  }
+
+  /** An endpoint for webhooks of jobs that succeeded, at a path of its own. */
+  endpoint(): Promise<OpenAI.Webhooks.WebhookEndpoint> {
+    return this.openai.webhooks.create(this.endpointParams());
+  }
+
+  endpointParams(): OpenAI.Webhooks.WebhookCreateParams {
+    const url = `${this.receiver.url}/${crypto.randomUUID()}`;
+    return { name: "hooks", url, event_types: ["fine_tuning.job.succeeded"] };
   }
 
   /** A file through the API. */
@@ -159,6 +173,12 @@ export class Lane {
     await this.tunebase.sql`
       update public.jobs set due_at = due_at - ${by}::interval, queued_at = queued_at - ${by}::interval
       where finished_at is null`;
+    await this.tunebase.sql`
+      update public.webhook_deliveries
+      set next_at = next_at - ${by}::interval, leased_until = leased_until - ${by}::interval
+      where status = 'pending'`;
+    await this.tunebase
+      .sql`update tunebase.outbox set due_at = due_at - ${by}::interval where fanned_out_at is null`;
     await this.tunebase.sql`update tunebase.garbage set next_at = next_at - ${by}::interval`;
     await this.tunebase.sql`update tunebase.endpoints set blocked_until = blocked_until - ${by}::interval`;
   }

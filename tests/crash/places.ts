@@ -3,22 +3,28 @@
  * in the order in which they begin; `crash_test.ts` compares them with what really happens, and dies at each.
  */
 
-/** What every tick asks of the database, due or not: listed where it finds something. */
+/** What every tick and request asks of the database, due or not: listed where it is what the scenario is about. */
 export const everyTick = new Set([
+  "sql admit",
   "sql enforce_spend",
   "sql claim_dispatch",
   "sql due_attempts",
+  "sql fan_out",
+  "sql prune_notifications",
+  "sql claim_deliveries",
   "sql due_garbage",
+  "sql forget_requests",
 ]);
 
 /** Asked again until nothing is due; how often depends on the clock. */
-export const repeated = new Set(["sql claim_dispatch"]);
+export const repeated = new Set(["sql claim_dispatch", "sql claim_deliveries"]);
 
 /** These leave the world as it was: dying after one is dying after what came before it, and is not tried again. */
 export const reads = new Set([
   "sql authorize",
   "sql get_model",
   "sql attempt_order",
+  "sql get_webhook_endpoint",
   "storage read",
   "storage exists",
   "storage sign",
@@ -36,6 +42,17 @@ export const places: Record<string, string[]> = {
   "a job that runs is paused": ["sql pause_job", "nudge"],
   "a job is resumed": ["sql resume_job", "nudge"],
   "a file is deleted": ["sql delete_file", "nudge"],
+  "a webhook endpoint is created": ["sql authorize", "sql create_webhook_endpoint"],
+  "a webhook endpoint is changed": ["sql update_webhook_endpoint"],
+  "a webhook's secret is rotated": ["sql rotate_webhook_secret"],
+  "a webhook endpoint is tested": ["sql get_webhook_endpoint", "outgoing POST"],
+  "a webhook endpoint is deleted": ["sql delete_webhook_endpoint"],
+  "a delivery is replayed": ["sql replay_webhook_delivery", "nudge"],
+  "what has died at an endpoint is replayed": ["sql replay_webhook_endpoint", "nudge"],
+  "notifications are read": ["sql read_notifications"],
+  "a notification channel is created": ["sql create_notification_channel"],
+  "a notification channel is changed": ["sql update_notification_channel"],
+  "a notification channel is deleted": ["sql delete_notification_channel"],
   "a job is sent and RunPod takes it": ["sql claim_dispatch", "runpod run", "sql dispatch_submitted"],
   "a job is sent and RunPod has no room (429)": [
     "sql claim_dispatch",
@@ -114,6 +131,29 @@ export const places: Record<string, string[]> = {
     "sql reconcile",
   ],
   "what nobody needs is removed": ["sql due_garbage", "storage remove", "sql garbage_removed"],
+  "a webhook is delivered": [
+    "sql fan_out",
+    "sql prune_notifications",
+    "sql claim_deliveries",
+    "outgoing POST",
+    "sql record_deliveries",
+  ],
+  "a project is created with an idempotency key": [
+    "sql begin_request",
+    "sql create_project",
+    "sql end_request",
+  ],
+  "a project is changed": ["sql update_project"],
+  "a project is archived": ["sql archive_project"],
+  "a member is invited": ["sql invite_member"],
+  "an invitation is taken back": ["sql delete_invitation"],
+  "an invitation is accepted": ["sql answer_invitation"],
+  "a member's role is changed": ["sql update_member"],
+  "a member is removed": ["sql remove_member"],
+  "an API key is made with an idempotency key": ["sql begin_request", "sql make_api_key", "sql end_request"],
+  "an API key is changed": ["sql update_api_key"],
+  "an API key is revoked": ["sql revoke_api_key"],
+  "old requests are forgotten": ["sql forget_requests"],
   "a worker claims": ["sql claim_attempt", "storage sign"],
   "a worker claims a job that has a checkpoint": ["sql claim_attempt", "storage sign", "storage sign"],
   "a worker reports, with a checkpoint": ["sql report"],
@@ -132,8 +172,6 @@ export const places: Record<string, string[]> = {
     "sql attempt_order",
     "storage exists",
     "storage exists",
-    "storage remove",
-    "storage move",
     "storage exists",
     "storage sign",
     "storage read",
@@ -147,6 +185,7 @@ export const places: Record<string, string[]> = {
     "storage exists",
     "storage sign",
     "storage read",
+    "sql forget_verified",
     "storage remove",
   ],
   "a worker finishes: succeeded": ["sql finish"],
@@ -173,4 +212,21 @@ export const readers = new Set([
   "list_checkpoints",
   "open_events",
   "events_after",
+  "list_projects",
+  "get_project",
+  "list_members",
+  "list_invitations",
+  "my_invitations",
+  "list_api_keys",
+  "get_api_key",
+  "me",
+  "usage_by_day",
+  // Takes requests out of a bucket that fills again.
+  "admit",
+  "list_webhook_endpoints",
+  "list_webhook_deliveries",
+  "get_webhook_delivery",
+  "list_notifications",
+  "list_notification_channels",
+  "test_notification_channel",
 ]);

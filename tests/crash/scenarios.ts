@@ -1,38 +1,22 @@
-/**
- * What a function does, each with a client that goes on as the real one would. `doom` comes right before the request
- * in which the function may die; what comes after is the world going on. Returns what must be the same in the end,
- * whether it died or not.
- */
+/** What a function does, each with a client that goes on as the real one would. */
 import { assert, assertEquals } from "@std/assert";
-import OpenAI from "openai";
 import { type Answer, TestWorker } from "../worker.ts";
 import type { Lane } from "./lane.ts";
+import { done, type Run, type Scenario } from "./scenario.ts";
 import type { FunctionName } from "./serve.ts";
-
-export interface Scenario {
-  of: FunctionName;
-  run(lane: Lane, doom: () => Promise<void>): Promise<unknown>;
-}
+import { subscriberApi, subscriberScheduler } from "./subscriber_scenarios.ts";
+import { tenancyApi, tenancyScheduler } from "./tenancy_scenarios.ts";
 
 const model = "SmolLM2-135M-Instruct";
 const text = (value: string) => new TextEncoder().encode(value);
 const reply = (status: number, body = "") => () => new Response(body, { status });
-/** A client's own retry may find that its first call was done. */
-async function done<T>(call: Promise<T>, ...statuses: number[]): Promise<void> {
-  try {
-    await call;
-  } catch (error) {
-    assert(error instanceof OpenAI.APIError && statuses.includes(Number(error.status)), String(error));
-  }
-}
-
 /** How many objects of a file lie in Storage. */
 const left = (lane: Lane, file: { id: string }) =>
   lane.count(
     `storage.objects where bucket_id = 'datasets' and replace(name, '-', '') like '%${file.id.slice(5)}%'`,
   );
 
-const api: Record<string, Scenario["run"]> = {
+const api: Record<string, Run> = {
   "a file is created": async (lane, doom) => {
     await doom();
     const job = await lane.job();
@@ -100,7 +84,7 @@ const api: Record<string, Scenario["run"]> = {
 };
 
 /** A job whose /run is answered thus the first time. */
-const dispatched = (answer: (() => Response) | null): Scenario["run"] => async (lane, doom) => {
+const dispatched = (answer: (() => Response) | null): Run => async (lane, doom) => {
   const job = await lane.job();
   if (answer !== null) lane.tunebase.runpod.run = answer;
   await doom();
@@ -112,7 +96,7 @@ const dispatched = (answer: (() => Response) | null): Scenario["run"] => async (
 /** A run that has gone quiet, and what RunPod and Storage know of it. */
 const quiet = (
   prepare: (lane: Lane, found: Awaited<ReturnType<Lane["running"]>>) => Promise<void> | void,
-): Scenario["run"] =>
+): Run =>
 async (lane, doom) => {
   const found = await lane.running();
   await prepare(lane, found);
@@ -122,7 +106,7 @@ async (lane, doom) => {
   return await lane.settle(found.job);
 };
 
-const scheduler: Record<string, Scenario["run"]> = {
+const scheduler: Record<string, Run> = {
   "a job is sent and RunPod takes it": dispatched(null),
   "a job is sent and RunPod has no room (429)": dispatched(reply(429)),
   "a job is sent and RunPod refuses it (400)": async (lane, doom) => {
@@ -225,7 +209,7 @@ const scheduler: Record<string, Scenario["run"]> = {
   },
 };
 
-const callback: Record<string, Scenario["run"]> = {
+const callback: Record<string, Run> = {
   "a worker claims": async (lane, doom) => {
     const { job, run, worker } = await lane.taken();
     await doom();
@@ -352,12 +336,12 @@ for (const [outcome, [move, finish]] of Object.entries(ordered)) {
   };
 }
 
-const of = (name: FunctionName, runs: Record<string, Scenario["run"]>): [string, Scenario][] =>
+const of = (name: FunctionName, runs: Record<string, Run>): [string, Scenario][] =>
   Object.entries(runs).map(([what, run]) => [what, { of: name, run }]);
 
 /** Every scenario by what happens in it. */
 export const scenarios: Map<string, Scenario> = new Map([
-  ...of("api", api),
-  ...of("scheduler", scheduler),
+  ...of("api", { ...api, ...subscriberApi, ...tenancyApi }),
+  ...of("scheduler", { ...scheduler, ...subscriberScheduler, ...tenancyScheduler }),
   ...of("trainer-callback", callback),
 ]);

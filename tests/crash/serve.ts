@@ -61,7 +61,7 @@ function serve(order: Order): { end(): Promise<void> } {
   made.sql = new Proxy(sql, {
     get: (target, name) =>
       name === "unsafe"
-        ? (query: string, values: never[]) => effect(sqlName(query), () => target.unsafe(query, values))
+        ? (query: string, ...rest: never[]) => effect(sqlName(query), () => target.unsafe(query, ...rest))
         : Reflect.get(target, name),
     apply: (target, self, args) =>
       effect(sqlName(String(args[0])), () => Reflect.apply(target, self, args) as PromiseLike<unknown>),

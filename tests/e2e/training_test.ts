@@ -19,7 +19,7 @@ const stack = await startStack({
   port: 0,
   dbPort: 0,
   cronSeconds: 0.5,
-  functionEnv: { TUNEBASE_LEASE_SECONDS: "6" },
+  functionEnv: { TUNEBASE_LEASE_SECONDS: "6", TUNEBASE_CHECKPOINT_SECONDS: "2" },
 });
 Deno.test.afterAll(async () => {
   await stack.stop();
@@ -119,32 +119,60 @@ Deno.test("a cancel ends the training within seconds", async () => {
   assertEquals(outcome, "cancelled");
 });
 
-Deno.test("a training process that is killed fails the job with a reason that a person understands", async () => {
-  const created = await create(200, { n_epochs: 20, batch_size: 8 });
-  await until(created.id, training);
-  signal(await trainer() ?? 0, "SIGKILL");
-  const job = await openai.fineTuning.jobs.retrieve(created.id);
-  assert(job.status === "running" || job.status === "failed");
-  for (let tries = 0; tries < 80; tries++) {
-    const now = await openai.fineTuning.jobs.retrieve(created.id);
-    if (ended(now)) break;
-    await pause(250);
-  }
-  const now = await openai.fineTuning.jobs.retrieve(created.id);
-  assertEquals([now.status, now.error?.code], ["failed", "trainer_killed"]);
-  assertStringIncludes(now.error?.message ?? "", "was killed (SIGKILL)");
-});
+/** The steps of the job's kept checkpoints, the newest first. */
+async function checkpoints(id: string): Promise<number[]> {
+  const { data } = await openai.fineTuning.jobs.checkpoints.list(id);
+  return data.map(({ step_number }) => step_number);
+}
+const messages = async (id: string) => {
+  const found: string[] = [];
+  for await (const event of openai.fineTuning.jobs.listEvents(id)) found.unshift(event.message);
+  return found;
+};
 
-Deno.test("a worker that is killed whole fails the job through its lease, and leaves nothing running", async () => {
-  const created = await create(200, { n_epochs: 20, batch_size: 8 });
+Deno.test("a job whose training and whose worker are killed, and which is paused and resumed, goes on from its checkpoints", async () => {
+  const created = await create(64, { n_epochs: 4, batch_size: 8, lora_rank: 8, lora_alpha: 16 });
+
+  // The training process is killed, as the kernel does it when memory runs out.
   await until(created.id, training);
+  while ((await checkpoints(created.id)).length === 0) await pause(100);
+  signal(await trainer() ?? 0, "SIGKILL");
+  await until(created.id, (job) => job.status === "queued");
+  assertStringIncludes(
+    (await messages(created.id)).join("\n"),
+    "Attempt 1 ended early: The training process was killed (SIGKILL)",
+  );
+
+  // The worker is killed whole, as a machine that is lost.
+  await until(created.id, (job) => job.status === "running" && Reflect.get(job, "stage") === "training");
+  const [before = 0] = await checkpoints(created.id);
   for (const pid of stack.workers()) signal(pid, "SIGKILL");
-  for (let tries = 0; tries < 200; tries++) {
-    if (ended(await openai.fineTuning.jobs.retrieve(created.id))) break;
-    await pause(250);
-  }
-  const now = await openai.fineTuning.jobs.retrieve(created.id);
-  assertEquals([now.status, now.error?.code], ["failed", "worker_lost"]);
-  assertStringIncludes(now.error?.message ?? "", "The GPU worker stopped without finishing");
-  assertEquals(await trainer(), undefined, "the training died with its worker");
+  const [{ count: killed } = {}] = await stack.sql`select count(*)::int from public.attempts`;
+  assert(killed >= 2);
+
+  // Paused by its owner, when another worker trains it.
+  await until(created.id, (job) => job.status === "queued");
+  await until(created.id, (job) => job.status === "running" && Reflect.get(job, "stage") === "training");
+  await openai.fineTuning.jobs.pause(created.id);
+  const paused = await until(created.id, (job) => String(job.status) === "paused" || ended(job));
+  assertEquals(String(paused.status), "paused");
+  const [saved = 0] = await checkpoints(created.id);
+  assert(saved > before || saved >= 1, `the checkpoint of step ${saved}`);
+  assertEquals(await trainer(), undefined);
+
+  await openai.fineTuning.jobs.resume(created.id);
+  const job = await until(created.id, ended);
+  assertEquals([job.status, job.error], ["succeeded", null]);
+  const said = (await messages(created.id)).join("\n");
+  assertStringIncludes(said, `The job is paused. When it is resumed it goes on from step ${saved}.`);
+  const steps = await stack.sql`
+    select m.step from public.metrics m where replace(m.job_id::text, '-', '') = ${
+    created.id.slice(6)
+  } order by step`;
+  assertEquals(steps.map(({ step }) => step), Array.from({ length: 32 }, (_, i) => i + 1), "each step once");
+  const outcomes = await stack.sql`
+    select outcome from public.attempts where replace(job_id::text, '-', '') = ${
+    created.id.slice(6)
+  } order by number`;
+  assertEquals(outcomes.map(({ outcome }) => outcome), ["failed", "lost", "paused", "succeeded"]);
 });

@@ -280,6 +280,17 @@ async def test_a_checkpoint_that_is_damaged_or_gone_is_a_warning_and_training_be
     assert steps(tunebase) == list(range(1, 11))
 
 
+async def test_a_claim_that_is_not_answered_ends_the_attempt_without_work(
+    tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.setattr("handler.CLAIM_PATIENCE", 1.0)
+    tunebase.away = lambda name: True
+    output = await ended(start(tunebase), tmp_path)
+    assert (output["status"], output["error_code"]) == ("failed", "callback_unreachable")
+    assert {name for name, _ in tunebase.arrivals} == {"claim"}
+
+
 async def test_a_signature_that_no_longer_holds_ends_the_attempt(tunebase: FakeTunebase, tmp_path: Path) -> None:
     attempt = start(tunebase, steps=4000)
     await until(lambda: len(steps(tunebase)) >= 3)

@@ -129,7 +129,7 @@ class Attempt:
             if self.training is not None:
                 await asyncio.shield(self.training.kill())
             await self.checkpoints.stop()
-            await asyncio.wait([working, *watching])
+            await asyncio.gather(working, *watching, return_exceptions=True)
 
     async def _show_runpod(self) -> None:
         """RunPod's own progress, every five seconds."""
@@ -247,6 +247,9 @@ class Attempt:
                         self.status.log(event["level"], event["message"])
                     case "error":
                         error = TrainerError(event["code"], event["message"], event["hint"])
+                    case "stopped":
+                        # Not asked by us: the platform told every process of its container.
+                        self.outcome = self.outcome or "preempted"
                     case "result":
                         result = event
             code = await training.wait()

@@ -9,7 +9,15 @@ export type Sql = postgres.Sql;
  * as many isolates run at once.
  */
 export function connect(url: string): Sql {
-  return postgres(url, { prepare: false, max: 4, idle_timeout: 20, connect_timeout: 10, onnotice: () => {} });
+  return postgres(url, {
+    prepare: false,
+    max: 4,
+    idle_timeout: 20,
+    connect_timeout: 10,
+    // By default it waits up to 20 s after a few failures, long after a restarted database is there again.
+    backoff: (failures) => Math.min(1, failures * 0.1) * (0.5 + Math.random() / 2),
+    onnotice: () => {},
+  });
 }
 
 /** The extended protocol, which takes one statement and no more; an option that postgres.js's types leave out. */

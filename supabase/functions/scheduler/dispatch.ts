@@ -43,8 +43,10 @@ export async function dispatch(platform: Platform, runpod: Runpod): Promise<numb
     }
     count += claimed.length;
     if (flying.size >= mostAtOnce) await Promise.race(flying);
+    // Held back by the rate. A tenth of a second's calls go out together: a claim costs what it counts, and one for each
+    // job took a core at 100 a second.
+    else if (wait_seconds !== null) await pause(Math.min(Math.max(wait_seconds * 1000 + 1, 100), 1000));
     else if (claimed.length > 0) continue;
-    else if (wait_seconds !== null) await pause(Math.min(wait_seconds * 1000 + 1, 1000));
     else if (flying.size > 0) await Promise.race(flying);
     else break;
   }

@@ -14,7 +14,7 @@ import { cursor, pathId, publicId, uuid7 } from "../ids.ts";
 import { paging } from "../paging.ts";
 import { type Page, renderList } from "../render.ts";
 import { renderChannel } from "../render_webhooks.ts";
-import { eventTypeList } from "./webhook_endpoints.ts";
+import { eventTypeList, isRetry } from "./webhook_endpoints.ts";
 
 type Row = Tables<"notification_channels">;
 
@@ -38,6 +38,7 @@ export async function createChannel(c: ApiContext): Promise<Response> {
     "create_notification_channel",
     { json: c.get("caller") },
     { json: { id, kind, event_types, ...where } },
+    isRetry(c),
   );
   c.set("version", row.version);
   return c.json(renderChannel(row));
