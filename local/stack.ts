@@ -14,6 +14,7 @@ import { endLeftovers, forgetStack, marked, recordStack, runningStack } from "./
 import { createRunpod, type RunpodOptions } from "./runpod/mod.ts";
 import type { Run } from "./runpod/queue.ts";
 import { createStorage } from "./storage/mod.ts";
+import { registerTokenizer } from "./tokenizer.ts";
 
 export interface Stack {
   home: string;
@@ -153,6 +154,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       for (const one of functions) running.set(one.name, one);
       started.push(...functions);
     });
+    await registerTokenizer({ url, keys, sql });
     const cron = startCron(
       `${url}/functions/v1/scheduler/tick`,
       deriveSchedulerSecret(keys),

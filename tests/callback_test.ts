@@ -70,6 +70,22 @@ Deno.test("a claim that is delivered again, late, takes the attempt neither from
   assertEquals((await deliver(worker, ids.first)).reason, "held");
 });
 
+Deno.test("a claim that is delivered again does not end the attempt of the worker that is ordered to pause", async () => {
+  const { job, attempt, worker } = await dispatched();
+  const id = crypto.randomUUID();
+  const deliver = async () =>
+    await (await worker.send("claim", { worker_id: worker.id, runpod_job_id: "run-x" }, undefined, id))
+      .json();
+  worker.fence = (await deliver()).fence;
+  assertEquals((await worker.report()).order, "continue");
+  await user.openai.fineTuning.jobs.pause(job.id);
+  assertEquals((await deliver()).fence, 1);
+  assertEquals((await attemptOf(tunebase, job)).state, "running");
+  assertEquals((await worker.checkpoint(4)).order, "pause");
+  assertEquals((await worker.paused()).accepted, true);
+  assertEquals([(await jobNow(job)).status, attempt.number], ["paused", 1]);
+});
+
 Deno.test("many workers that claim at once: one gets it", async () => {
   const { attempt } = await dispatched();
   const claims = await Promise.all(

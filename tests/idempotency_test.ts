@@ -84,6 +84,28 @@ Deno.test("a file is uploaded once, though a form's boundary is another each tim
   assertEquals(named.status, 409, "a file's name is part of what was asked for");
 });
 
+Deno.test("an upload and its parts are made once, though a part streams by", async () => {
+  const create = JSON.stringify({
+    bytes: rows.length,
+    filename: "r.jsonl",
+    mime_type: "application/jsonl",
+    purpose: "fine-tune",
+  });
+  const [first, again] = [
+    await post("/uploads", create, "up", ada, false),
+    await post("/uploads", create, "up", ada, false),
+  ];
+  assertEquals([first.status, again.body.id], [200, first.body.id]);
+  const part = (text: string) => {
+    const made = new FormData();
+    made.append("data", new File([text], "part"));
+    return post(`/uploads/${first.body.id}/parts`, made, "part", ada, false);
+  };
+  const [one, two] = [await part(rows), await part(rows)];
+  assertEquals([one.status, two.replayed, two.body.id], [200, "true", one.body.id]);
+  assertEquals((await part("another")).body.error.code, "idempotency_key_reused");
+});
+
 Deno.test("a form's hash does not depend on its boundary or on how it is cut up", () => {
   const body = (boundary: string, text: string) =>
     new TextEncoder().encode(

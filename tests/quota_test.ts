@@ -46,6 +46,15 @@ Deno.test("a project that is full takes no file, keeps none of its bytes, and ta
   await sql`update tunebase.garbage set next_at = now()`;
   await tunebase.tick();
   assertEquals(await objects(), before, "its bytes are swept");
+  const large = {
+    bytes: 6,
+    filename: "l.jsonl",
+    mime_type: "application/jsonl",
+    purpose: "fine-tune" as const,
+  };
+  const early = await assertRejects(() => user.openai.uploads.create(large), OpenAI.PermissionDeniedError);
+  assertEquals(early.code, "storage_quota_reached", "before its bytes come");
+  await user.openai.uploads.create({ ...large, bytes: 5 });
   await user.openai.files.delete(file.id);
   await upload(user);
 });

@@ -35,6 +35,18 @@ async function furnished(user: TestUser): Promise<Record<string, string>> {
     await sql`select id from public.webhook_deliveries where project_id = ${user.projectId} limit 1`;
   const [notification] =
     await sql`select id from public.notifications where project_id = ${user.projectId} limit 1`;
+  const [checkpoint] =
+    await sql`select id from public.checkpoints where project_id = ${user.projectId} limit 1`;
+  const upload = await user.openai.uploads.create({
+    bytes: 10,
+    filename: "u.jsonl",
+    mime_type: "application/jsonl",
+    purpose: "fine-tune",
+  });
+  const direct = await (await user.fetch("/files/direct", {
+    method: "POST",
+    body: JSON.stringify({ filename: "d.jsonl", bytes: 10, purpose: "fine-tune" }),
+  })).json();
   const done = await user.openai.fineTuning.jobs.retrieve(job.id);
   const asUser = { authorization: `Bearer ${user.accessToken}` };
   const project = publicId("proj_", user.projectId);
@@ -56,6 +68,9 @@ async function furnished(user: TestUser): Promise<Record<string, string>> {
     members: publicId("user-", user.id),
     invitations: invitation.id,
     api_keys: key.id,
+    uploads: upload.id,
+    direct: direct.id,
+    checkpoints: publicId(prefixes.checkpoint, checkpoint?.id),
     webhook_endpoints: endpoint.id,
     webhook_deliveries: publicId(prefixes.webhookDelivery, delivery?.id),
     notifications: publicId(prefixes.notification, notification?.id),
@@ -71,6 +86,9 @@ const nobodys: Record<string, string> = {
   members: prefixes.user,
   invitations: prefixes.invitation,
   api_keys: prefixes.apiKey,
+  uploads: prefixes.upload,
+  direct: prefixes.upload,
+  checkpoints: prefixes.checkpoint,
   webhook_endpoints: prefixes.webhookEndpoint,
   webhook_deliveries: prefixes.webhookDelivery,
   notifications: prefixes.notification,
@@ -84,6 +102,7 @@ const bodies: Record<string, unknown> = {
   "POST /projects/:id/members": { email: "x@example.com", role: "viewer" },
   "POST /projects/:id/members/:user_id": { role: "viewer" },
   "POST /api_keys/:id": { name: "x" },
+  "POST /uploads/:id/complete": { part_ids: [`${prefixes.part}${"0".repeat(32)}`] },
   "POST /webhook_endpoints/:id": { name: "x" },
   "POST /webhook_endpoints/:id/test": { event_type: "fine_tuning.job.succeeded" },
   "POST /webhook_endpoints/:id/replay": { since: Math.floor(Date.now() / 1000) - 60 },
@@ -94,7 +113,7 @@ const [ada, bob] = [await tunebase.user(), await tunebase.user()];
 const [adas, bobs] = [await furnished(ada), await furnished(bob)];
 const routes = createApp(tunebase.platform).routes
   .filter(({ method, path }) => ["GET", "POST", "DELETE"].includes(method) && path.includes("/:"))
-  .map(({ method, path }) => ({ method, path: path.replace(/^\/api/, "") }));
+  .map(({ method, path }) => ({ method, path: path.replace(/^\/api/, "").replace(/\{.*?\}/g, "") }));
 
 /** The route's path with ids filled in: for each parameter, of `things` by its place. */
 function fill(path: string, ...things: Record<string, string>[]): string {

@@ -27,13 +27,15 @@ export interface Tunebase {
   keys: Keys;
   runpod: ScriptedRunpod;
   platform: Platform;
+  /** The environment of the functions, for one that runs as a process of its own. */
+  env: Record<string, string>;
   nudges: number;
   /** What the functions have logged. */
   logs: LogEntry[];
   /** A new user with their own project and key. */
   user(email?: string): Promise<TestUser>;
   /** One call of the scheduler; returns what it answered. */
-  tick(): Promise<{ dispatched: number; looked: number }>;
+  tick(): Promise<{ dispatched: number; looked: number; validated: number }>;
   close(): Promise<void>;
 }
 
@@ -111,6 +113,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     runpod,
     platform: callback,
     logs,
+    env: all,
     get nudges() {
       return counted.nudges;
     },

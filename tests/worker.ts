@@ -16,7 +16,7 @@ export type Answer = Record<string, unknown>;
 /** A job of this user, created through the API; `more` stands beside what every job needs. */
 export async function createJob(
   user: TestUser,
-  more: { spend_cap_usd?: number } = {},
+  more: { spend_cap_usd?: number; auto_start?: boolean } = {},
 ): Promise<OpenAI.FineTuning.FineTuningJob> {
   const file = await user.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
   const body = { model: "SmolLM2-135M-Instruct", training_file: file.id, ...more };
@@ -30,6 +30,23 @@ export async function attemptOf(tunebase: Tunebase, job: { id: string }) {
     order by number desc limit 1`;
   if (attempt === undefined) throw new Error("there is no attempt");
   return attempt;
+}
+
+/** A job of this user that has trained two steps, saved a checkpoint of the second, and succeeded. */
+export async function trainedJob(
+  tunebase: Tunebase,
+  user: TestUser,
+): Promise<OpenAI.FineTuning.FineTuningJob> {
+  const job = await createJob(user);
+  await tunebase.tick();
+  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  await worker.claim();
+  await worker.report({
+    metrics: [TestWorker.metric(1, 2.5), { ...TestWorker.metric(2, 1.25), validation_loss: 1.5 }],
+  });
+  await worker.checkpoint(2);
+  await worker.finishWhole();
+  return await user.openai.fineTuning.jobs.retrieve(job.id);
 }
 
 export class TestWorker {

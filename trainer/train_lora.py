@@ -91,6 +91,9 @@ def main(spec_path: str) -> None:
     net, trainable = models.add_lora(
         base_net, rank=hyper["lora_rank"], alpha=hyper["lora_alpha"], dropout=hyper["lora_dropout"]
     )
+    if spec.get("start_from") is not None:
+        models.start_from(net, Path(spec["start_from"]))
+        info("Training goes on from the earlier fine-tune's adapter.")
     from tunebase_trainer import training
 
     longest = max(len(row.input_ids) for row in data.rows)

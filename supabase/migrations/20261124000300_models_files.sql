@@ -48,15 +48,19 @@ create table public.files (
   filename text not null check (char_length(filename) between 1 and 255),
   purpose text not null check (purpose in ('fine-tune', 'fine-tune-results')),
   bytes bigint not null check (bytes > 0),
-  sha256 text not null check (sha256 ~ '^[0-9a-f]{64}$'),
+  -- null until the whole file was read.
+  sha256 text check (sha256 ~ '^[0-9a-f]{64}$'),
+  -- uploaded: it waits for its check, or is being checked. The other two are final.
   status text not null check (status in ('uploaded', 'processed', 'error')),
   status_details text,
-  -- What the line-by-line check found: {format, rows, …}.
+  -- What the row-by-row check found; the shape is `DatasetReport` in _shared/dataset/report.ts.
   report jsonb not null default '{}',
   object text not null unique,
   created_at timestamptz not null default now(),
+  expires_at timestamptz,
   -- The row stays, for the jobs that were trained on it; the bytes go.
-  deleted_at timestamptz
+  deleted_at timestamptz,
+  check (status <> 'processed' or sha256 is not null)
 );
 create index files_project on public.files (project_id, id desc) where deleted_at is null;
 
@@ -100,24 +104,6 @@ begin
   return v_object;
 end $$;
 
--- Records a file whose bytes lie in Storage and have been checked. Safe to call twice.
-create function tunebase.create_file(
-  p_caller jsonb, p_id uuid, p_filename text, p_purpose text, p_bytes bigint, p_sha256 text, p_report jsonb, p_object text
-) returns jsonb
-language plpgsql security definer set search_path = ''
-as $$
-declare
-  v_project_id uuid := tunebase.authorize(p_caller, 'files:write');
-  v_file public.files;
-begin
-  insert into public.files (id, project_id, filename, purpose, bytes, sha256, status, report, object)
-  values (p_id, v_project_id, p_filename, p_purpose, p_bytes, p_sha256, 'processed', p_report, p_object)
-  on conflict (id) do nothing;
-  select * into strict v_file from public.files where id = p_id and project_id = v_project_id;
-  delete from tunebase.garbage where bucket = 'datasets' and object = v_file.object;
-  return to_jsonb(v_file);
-end $$;
-
 create function tunebase.get_file(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -132,7 +118,8 @@ begin
   return to_jsonb(v_file);
 end $$;
 
--- Newest first by default; the cursor is the last file's id, as ids sort by time.
+-- Newest first by default; the cursor is the last file's id, as ids sort by time. What is wrong with each row is left
+-- out: a page may hold 10,000 files.
 create function tunebase.list_files(p_caller jsonb, p_purpose text, p_after uuid, p_ascending boolean, p_limit integer)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -146,14 +133,14 @@ begin
   end if;
   -- Two statements and not one with a case in `order by`: each walks the index and stops at the limit.
   if p_ascending then
-    select jsonb_agg(to_jsonb(f) order by f.id) into v_rows from (
+    select jsonb_agg(to_jsonb(f) #- '{report,errors}' order by f.id) into v_rows from (
       select * from public.files
       where project_id = v_project_id and deleted_at is null
         and (p_after is null or id > p_after) and (p_purpose is null or purpose = p_purpose)
       order by id limit p_limit + 1
     ) f;
   else
-    select jsonb_agg(to_jsonb(f) order by f.id desc) into v_rows from (
+    select jsonb_agg(to_jsonb(f) #- '{report,errors}' order by f.id desc) into v_rows from (
       select * from public.files
       where project_id = v_project_id and deleted_at is null
         and (p_after is null or id < p_after) and (p_purpose is null or purpose = p_purpose)

@@ -1,6 +1,7 @@
 -- What clients do with jobs. Every function takes the caller and checks for itself.
 
--- The file of a job to be: of this project, for training, and checked.
+-- The file of a job to be: of this project, for training, and not found broken. One that is still being checked will do:
+-- the job waits for it (hold_until_checked).
 create function tunebase.training_file(p_project_id uuid, p_file_id uuid, p_param text) returns uuid
 language plpgsql stable set search_path = ''
 as $$
@@ -13,24 +14,11 @@ begin
     perform tunebase.refuse('file_not_found', jsonb_build_object('param', p_param));
   elsif v_file.purpose <> 'fine-tune' then
     perform tunebase.refuse('wrong_purpose', jsonb_build_object('param', p_param, 'purpose', v_file.purpose));
-  elsif v_file.status <> 'processed' then
+  elsif v_file.status = 'error' then
     perform tunebase.refuse('file_not_ready', jsonb_build_object('param', p_param, 'status', v_file.status));
   end if;
   return v_file.id;
 end $$;
-
--- What a job may cost, by the size of its file (about four bytes a token) and the model's speed; 0 when that is not
--- known. Five minutes are for the start.
-create function tunebase.estimate_usd(p_base_model text, p_file_id uuid, p_epochs numeric) returns numeric
-language sql stable set search_path = ''
-as $$
-  select coalesce(round((
-    (f.bytes / 4.0 * p_epochs / m.tokens_per_second + 300) / 3600
-    * (m.gpu_config ->> 'cost_per_gpu_hour')::numeric * (m.gpu_config ->> 'num_gpus')::numeric
-  )::numeric, 4), 0)
-  from public.base_models m, public.files f
-  where m.id = p_base_model and f.id = p_file_id
-$$;
 
 -- What a project has spent this month (UTC), and what its jobs that have not ended may still cost.
 create function tunebase.project_spend(p_project_id uuid) returns numeric
@@ -45,10 +33,11 @@ as $$
   ), 0)
 $$;
 
--- Creates a job, queued, with its first event and the record of the request that made it. The same
--- request again (same key; or, without one, a retry that says so within ten minutes) answers with the first job.
--- p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed, metadata, created_by,
--- spend_cap_usd}. Refuses with spend_cap_reached what would pass the project's cap.
+-- Creates a job with its first event and the record of the request that made it: queued; or paused until it is started,
+-- when auto_start is false (wait_for_start). The same request again (same key; or, without one, a retry that says so within ten minutes)
+-- answers with the first job. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
+-- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model}. The estimate's highest cost is set aside; what would pass
+-- the project's cap is refused with spend_cap_reached.
 create function tunebase.create_job(
   p_caller jsonb, p_job jsonb, p_request_hash text, p_idempotency_key text, p_is_retry boolean
 ) returns jsonb
@@ -62,6 +51,8 @@ declare
   v_validation_file uuid;
   v_reserved numeric;
   v_cap numeric;
+  v_starts boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
+  v_status text;
 begin
   -- Two equal requests at once: the second waits here and then finds the first's row.
   perform pg_advisory_xact_lock(hashtextextended(
@@ -93,10 +84,17 @@ begin
   if p_job ->> 'validation_file' is not null then
     v_validation_file := tunebase.training_file(v_project_id, (p_job ->> 'validation_file')::uuid, 'validation_file');
   end if;
+  if p_job ->> 'parent_model' is not null then
+    -- Held, so that it is not deleted meanwhile.
+    perform 1 from public.adapters
+    where name = p_job ->> 'parent_model' and project_id = v_project_id and deleted_at is null
+    for share;
+    if not found then
+      perform tunebase.refuse('model_not_found', jsonb_build_object('model', p_job ->> 'parent_model'));
+    end if;
+  end if;
 
-  v_reserved := tunebase.estimate_usd(
-    p_job ->> 'base_model', v_training_file, (p_job -> 'plan' ->> 'num_epochs')::numeric
-  );
+  v_reserved := coalesce(round((p_job #>> '{estimate,cost,usd,high}')::numeric, 4), 0);
   v_reserved := least(v_reserved, (p_job ->> 'spend_cap_usd')::numeric);
   -- The project's row is locked only where there is a cap to keep: two jobs must not take the same room.
   select spend_cap_usd into v_cap from public.projects where id = v_project_id and spend_cap_usd is not null for no key update;
@@ -108,17 +106,24 @@ begin
 
   insert into public.jobs (
     id, project_id, status, base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
-    metadata, created_by, due_at, queued_at, total_epochs, spend_cap_usd, reserved_usd
+    metadata, created_by, due_at, queued_at, total_epochs, spend_cap_usd, reserved_usd, estimate, auto_start,
+    parent_model
   ) values (
     v_id, v_project_id, 'queued', p_job ->> 'base_model', v_training_file, v_validation_file,
     p_job -> 'hyperparameters', p_job -> 'plan', p_job ->> 'suffix', (p_job ->> 'seed')::integer,
-    coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by', now(), now(), (p_job -> 'plan' ->> 'num_epochs')::real,
-    (p_job ->> 'spend_cap_usd')::numeric, v_reserved
-  );
+    coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by',
+    now(), now(), (p_job -> 'plan' ->> 'num_epochs')::real,
+    (p_job ->> 'spend_cap_usd')::numeric, v_reserved, nullif(p_job -> 'estimate', 'null'), v_starts,
+    p_job ->> 'parent_model'
+  ) returning status into v_status;
   insert into tunebase.job_requests (job_id, project_id, idempotency_key, request_hash, overtook)
   values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);
   perform tunebase.add_event(v_id, 'info', 'Created fine-tuning job.');
-  perform tunebase.add_event(v_id, 'info', 'Files are valid; the job is queued for a GPU.');
+  perform tunebase.add_event(v_id, 'info', case v_status
+    when 'queued' then 'Files are valid; the job is queued for a GPU.'
+    when 'paused' then 'Files are valid; the job waits to be started.'
+    else 'The job waits until its files have been checked.'
+  end);
   return tunebase.job_json(v_id);
 end $$;
 

@@ -30,8 +30,11 @@ begin
     update public.attempts set claims = p_claim_id || claims where id = p_attempt_id and p_claim_id is not null;
     return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'another worker holds the attempt');
   end if;
-  -- Nobody wants it: it ends here, unpaid. A pause that was asked for is there without a GPU.
-  if v_attempt.cancel_wanted then
+  -- Nobody wants it: it ends here, unpaid. A pause that was asked for is there without a GPU. But what comes again may
+  -- come beside a worker that trains: that one is given the order in its next reply, and stops as it should.
+  if v_repeated then
+    null;
+  elsif v_attempt.cancel_wanted then
     perform tunebase.end_attempt(p_attempt_id, 'cancelled');
     return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt is not wanted any more');
   elsif v_job.pause_wanted then
@@ -73,7 +76,12 @@ begin
     'validation_sha256', (select sha256 from public.files where id = v_job.validation_file),
     'resume', case when v_checkpoint.id is not null then jsonb_build_object(
       'step', v_checkpoint.step, 'files', v_checkpoint.files, 'prefix', tunebase.artifact_prefix(v_checkpoint.attempt_id)
-    ) end
+    ) end,
+    -- The fine-tune that it trains on from.
+    'start_from', (
+      select jsonb_build_object('files', manifest -> 'files', 'prefix', prefix)
+      from public.adapters where name = v_job.parent_model
+    )
   );
 end $$;
 

@@ -46,9 +46,7 @@ to authenticated;
 grant execute on function
   tunebase.authorize(jsonb, text),
   tunebase.list_models(jsonb),
-  tunebase.get_model(jsonb, text, text),
   tunebase.begin_file(jsonb, uuid),
-  tunebase.create_file(jsonb, uuid, text, text, bigint, text, jsonb, text),
   tunebase.get_file(jsonb, uuid),
   tunebase.list_files(jsonb, text, uuid, boolean, integer),
   tunebase.delete_file(jsonb, uuid),

@@ -8,7 +8,7 @@ as $$
   select coalesce((
     select sum(bytes) from public.files where project_id = p_project_id and deleted_at is null
   ), 0)::bigint + coalesce((
-    select sum(bytes) from public.adapters where project_id = p_project_id
+    select sum(bytes) from public.adapters where project_id = p_project_id and deleted_at is null
   ), 0)::bigint
 $$;
 
@@ -59,6 +59,10 @@ end $$;
 -- Results are ours to write: a job must not fail at its end because its project is full.
 create trigger keep_storage_quota before insert on public.files
 for each row when (new.purpose = 'fine-tune') execute function tunebase.keep_storage_quota();
+
+-- An upload that has no room for its file is refused before its bytes come; its file is counted when it is there.
+create trigger keep_storage_quota before insert on tunebase.uploads
+for each row execute function tunebase.keep_storage_quota();
 
 create function tunebase.keep_job_quota() returns trigger
 language plpgsql set search_path = ''

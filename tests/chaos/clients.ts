@@ -32,7 +32,10 @@ export async function create(world: World, chance: Random, plan: Plan): Promise<
 
 /** The same again: a person's, a proxy's or the SDK's retry; or, wrongly, another body under the same key. */
 export async function createAgain(world: World, chance: Random, plan: Plan): Promise<void> {
-  const intent = chance.choose(world.intents.filter((one) => canSendAgain(world, one)));
+  const all = world.intents.filter((one) => canSendAgain(world, one));
+  // Often one that has no job yet: its first request may still be on its way.
+  const open = all.filter(({ jobs }) => jobs.size === 0);
+  const intent = chance.choose(chance.chance(0.5) && open.length > 0 ? open : all);
   if (intent === undefined) return world.tell("  (nothing to create again)");
   if (intent.idempotencyKey !== null && intent.jobs.size > 0 && chance.chance(0.1)) {
     await send(world, intent, { ...intent.body, suffix: "other" }, plan, [409]);

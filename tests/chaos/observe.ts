@@ -112,8 +112,12 @@ function sent(world: World, { claimed }: Claimed): void {
 }
 
 function claimed(world: World, attempt: Attempt, message: Message, result: Answer): void {
-  if (result.claimed !== true) return;
   const { worker } = message;
+  if (result.claimed !== true) {
+    // The holder itself asked again, in a new call, and was told that it is over.
+    if (result.reason === "ended" && worker === attempt.holder) attempt.outcome ??= "ended";
+    return;
+  }
   const fence = Number(result.fence);
   const before = attempt.claims.get(message.id) ?? fence;
   if (before !== fence) {

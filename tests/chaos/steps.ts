@@ -104,7 +104,7 @@ const kinds = {
     take: (world, chance) => Promise.resolve(void takeMessage(world, chance)),
   },
   "parked request goes on": {
-    weight: (world) => Math.min(16, 6 * world.parked.length),
+    weight: (world) => Math.min(16, 3 * world.parked.length),
     take: async (world, chance) => {
       const one = chance.choose(world.parked);
       if (one === undefined) return;

@@ -289,7 +289,9 @@ async function transmit(world: World, worker: Worker, message: Message, chance: 
     return world.tell(`  ${message.name} of ${worker.id} is delayed`);
   }
   if (fate === "twice") world.messages.push({ ...message, key: mix(message.key, world.seed) });
-  await receive(world, message, await deliver(world, message, world.honest ? smooth : planOf(chance)));
+  // A verify has the most effects between its first and its last word.
+  const plan = world.honest ? smooth : message.name === "verify" ? planOf(chance, 7, 30) : planOf(chance);
+  await receive(world, message, await deliver(world, message, plan));
 }
 
 /** The reply reaches the worker, if it still waits for it. */

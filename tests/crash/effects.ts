@@ -12,6 +12,9 @@ export function fetchName(input: RequestInfo | URL, init?: RequestInit): string 
   const runpod = /^\/runpod\/v2\/[^/]+\/(\w+)/.exec(pathname)?.[1];
   if (runpod !== undefined) return `runpod ${runpod}`;
   if (pathname.endsWith("/functions/v1/scheduler/tick")) return "nudge";
+  if (pathname.startsWith("/storage/v1/upload/resumable")) {
+    return `storage copy ${method === "POST" ? "begun" : method === "PATCH" ? "written" : "asked for"}`;
+  }
   const object = /^\/storage\/v1\/object\/(.*)$/.exec(pathname)?.[1];
   if (object === undefined) return `outgoing ${method}`;
   if (object === "move") return "storage move";

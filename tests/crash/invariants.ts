@@ -35,12 +35,17 @@ const broken: Record<string, string> = {
     )`,
   "a file without its bytes": `
     select f.id from public.files f
-    where f.deleted_at is null
+    where f.deleted_at is null and f.status = 'processed'
       and not exists (select from storage.objects o where o.bucket_id = 'datasets' and o.name = f.object)`,
   "bytes that belong to no file and that nobody will remove": `
     select o.name from storage.objects o
     where o.bucket_id = 'datasets'
       and not exists (select from public.files f where f.object = o.name and f.deleted_at is null)
+      and not exists (select from tunebase.upload_parts p where p.object = o.name)
+      and not exists (select from tunebase.uploads u where u.object = o.name and u.status = 'pending')
+      and not exists (
+        select from tunebase.file_checks c where c.sources @> jsonb_build_array(jsonb_build_object('object', o.name))
+      )
       and not exists (select from tunebase.garbage g where g.bucket = 'datasets' and g.object = o.name)`,
 };
 

@@ -14,15 +14,18 @@ export const everyTick = new Set([
   "sql claim_deliveries",
   "sql due_garbage",
   "sql forget_requests",
+  "sql expire_files",
+  "sql claim_check",
 ]);
 
 /** Asked again until nothing is due; how often depends on the clock. */
-export const repeated = new Set(["sql claim_dispatch", "sql claim_deliveries"]);
+export const repeated = new Set(["sql claim_dispatch", "sql claim_deliveries", "sql claim_check"]);
 
 /** These leave the world as it was: dying after one is dying after what came before it, and is not tried again. */
 export const reads = new Set([
   "sql authorize",
   "sql get_model",
+  "sql get_direct_upload",
   "sql attempt_order",
   "sql get_webhook_endpoint",
   "storage read",
@@ -35,6 +38,46 @@ export const reads = new Set([
 
 export const places: Record<string, string[]> = {
   "a file is created": ["sql authorize", "sql begin_file", "storage upload", "sql create_file"],
+  "an upload is begun": ["sql create_upload"],
+  "a part is added": ["sql begin_part", "storage upload", "sql end_part"],
+  "an upload is completed": ["sql complete_upload", "nudge"],
+  "an upload is cancelled": ["sql cancel_upload", "nudge"],
+  "a direct upload is begun": ["sql create_upload", "storage sign upload"],
+  "a direct upload is completed": [
+    "sql get_direct_upload",
+    "storage exists",
+    "storage exists",
+    "storage move",
+    "storage exists",
+    "sql complete_direct_upload",
+    "nudge",
+  ],
+  "parts are joined and checked": [
+    "sql claim_check",
+    "storage sign upload",
+    "storage copy begun",
+    "sql save_check",
+    "storage sign",
+    "storage read",
+    "storage sign",
+    "storage read",
+    "storage copy written",
+    "sql end_check",
+  ],
+  "a file cannot be read and is tried again": [
+    "sql claim_check",
+    "storage sign upload",
+    "storage copy begun",
+    "sql save_check",
+    "storage sign",
+    "sql check_failed",
+  ],
+  "an upload is past its time": [
+    "sql expire_files",
+    "sql due_garbage",
+    "storage remove",
+    "sql garbage_removed",
+  ],
   "a job is created": ["sql get_model", "sql create_job", "nudge"],
   "a job is created with an idempotency key": ["sql get_model", "sql create_job", "nudge"],
   "a job that runs is cancelled": ["sql cancel_job", "nudge"],
@@ -203,6 +246,7 @@ export const readers = new Set([
   "list_models",
   "get_model",
   "get_file",
+  "get_direct_upload",
   "list_files",
   "get_job",
   "list_jobs",

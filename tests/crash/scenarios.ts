@@ -1,6 +1,7 @@
 /** What a function does, each with a client that goes on as the real one would. */
 import { assert, assertEquals } from "@std/assert";
 import { type Answer, TestWorker } from "../worker.ts";
+import { fileApi, fileScheduler } from "./file_scenarios.ts";
 import type { Lane } from "./lane.ts";
 import { done, type Run, type Scenario } from "./scenario.ts";
 import type { FunctionName } from "./serve.ts";
@@ -341,7 +342,7 @@ const of = (name: FunctionName, runs: Record<string, Run>): [string, Scenario][]
 
 /** Every scenario by what happens in it. */
 export const scenarios: Map<string, Scenario> = new Map([
-  ...of("api", { ...api, ...subscriberApi, ...tenancyApi }),
-  ...of("scheduler", { ...scheduler, ...subscriberScheduler, ...tenancyScheduler }),
+  ...of("api", { ...api, ...subscriberApi, ...fileApi, ...tenancyApi }),
+  ...of("scheduler", { ...scheduler, ...subscriberScheduler, ...fileScheduler, ...tenancyScheduler }),
   ...of("trainer-callback", callback),
 ]);

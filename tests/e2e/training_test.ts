@@ -32,13 +32,17 @@ const lines = (await Deno.readTextFile(new URL("../../examples/support-train.jso
   "\n",
 );
 
-async function create(rows: number, hyperparameters: Record<string, number>) {
+async function create(
+  rows: number,
+  hyperparameters: Record<string, number>,
+  model = "SmolLM2-135M-Instruct",
+) {
   const file = await openai.files.create({
     file: new File([lines.slice(0, rows).join("\n")], "rows.jsonl"),
     purpose: "fine-tune",
   });
   return await openai.fineTuning.jobs.create({
-    model: "SmolLM2-135M-Instruct",
+    model,
     training_file: file.id,
     method: { type: "supervised", supervised: { hyperparameters } },
   });
@@ -100,6 +104,22 @@ Deno.test("a job trains for real and its adapter is downloaded, verified and who
   assertEquals({ ...attempt }, { state: "ended", outcome: "succeeded", fence: 1 });
   assertEquals(await exists(join(home, "work", "x")), false);
   assertEquals([...Deno.readDirSync(join(home, "work"))], [], "the worker has cleaned up");
+});
+
+Deno.test("training goes on from an own earlier fine-tune, and scores its estimate", async () => {
+  const [earlier] = (await openai.fineTuning.jobs.list({ limit: 1 })).data;
+  const created = await create(24, { n_epochs: 1, batch_size: 8 }, earlier?.fine_tuned_model ?? "");
+  const job = await until(created.id, ended);
+  assertEquals([job.status, job.error], ["succeeded", null]);
+  const loss = async (of: string) => {
+    const file = (await openai.fineTuning.jobs.retrieve(of)).result_files[0] ?? "";
+    const lines = (await (await openai.files.content(file)).text()).trim().split("\n").slice(1);
+    return lines.map((line) => Number(line.split(",")[1]));
+  };
+  const [before, after] = [await loss(earlier?.id ?? ""), await loss(job.id)];
+  assert(Number(after[0]) < (Number(before[0]) + Number(before.at(-1))) / 2, `${before} then ${after}`);
+  const { score } = Object(Reflect.get(job, "estimate"));
+  assertEquals(score.tokens.within_range, true, JSON.stringify(score));
 });
 
 Deno.test("a cancel ends the training within seconds", async () => {

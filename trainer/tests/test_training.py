@@ -71,7 +71,9 @@ def test_a_micro_batch_divides_the_batch_and_keeps_to_its_tokens() -> None:
     assert micro_batch(8, 100_000, 4096) == 1
 
 
-def run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path, **changes: Any) -> tuple[Any, list[dict[str, Any]]]:
+def run(
+    model: Any, tokenizer: Any, rows: Any, tmp_path: Path, total_steps: int = 4, **changes: Any
+) -> tuple[Any, list[dict[str, Any]]]:
     from tunebase_trainer.model import add_lora
 
     told: list[dict[str, Any]] = []
@@ -89,7 +91,7 @@ def run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path, **changes: Any) -
         plan=Plan(
             seconds=math.inf,
             asked_to_stop=lambda: False,
-            total_steps=4,
+            total_steps=total_steps,
             steps_per_epoch=2,
             run={},
             base=("tiny", None),
@@ -115,6 +117,17 @@ def test_every_step_is_told_with_bounded_progress_and_true_units(
     for event in told:
         Metric.model_validate({name: event[name] for name in Metric.model_fields})
     assert outcome.last_loss < outcome.first_loss
+
+
+def test_a_long_run_tells_each_validation_though_it_does_not_tell_each_step(
+    model: Any, tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    _, told = run(model, tokenizer, rows, tmp_path, total_steps=1000)  # so it thinks: it is over after 4
+    assert [(event["step"], event["validation_loss"] is not None) for event in told] == [
+        (1, False),
+        (2, True),
+        (4, True),
+    ]
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ class Attempt:
                 "checkpoints": str(self.directory / "checkpoints"),
                 "checkpoint_seconds": claim.checkpoint_seconds if self.input.callback_url else None,
                 "resume": await self._fetch_checkpoint(claim),
+                "start_from": await self._fetch_start(claim),
             }
         )
         self.phase = "after"
@@ -217,6 +218,19 @@ class Attempt:
         except TrainerError as problem:
             self.status.log("warn", f"{problem.message} Training begins at the beginning.")
             return None
+
+    async def _fetch_start(self, claim: ClaimReply) -> str | None:
+        """Without it the run would be another than was asked for: a download that fails ends the attempt."""
+        if claim.start_from is None:
+            return None
+        assert self.directory is not None
+        target = self.directory / "start_from"
+        for file in claim.start_from.files:
+            check_url("start_from.files.url", file.url)
+            path = target / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await download(self.session, file.url, path, file.sha256, what=f"The earlier adapter's file {file.path}")
+        return str(target)
 
     async def _train(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Runs the training; returns its result. Raises AttemptStopped when it was asked to stop and did, the

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import torch
 from bitsandbytes.nn import Linear4bit
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+
+from .errors import TrainerError
 
 # Every projection of a dense decoder (Llama, Qwen, Mistral, SmolLM).
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -68,6 +71,22 @@ def add_lora(net: PreTrainedModel, rank: int, alpha: int, dropout: float) -> tup
     if trainable != expected or trainable == 0:
         raise RuntimeError(f"{trainable} trainable parameters, expected {expected}")
     return adapted, trainable
+
+
+def start_from(net: PeftModel, directory: Path) -> None:
+    """Puts an earlier adapter's weights in the place of the fresh ones.
+
+    Raises TrainerError `invalid_input` when it is an adapter of another shape: PEFT would take what fits, silently.
+    """
+    weights = load_file(directory / "adapter_model.safetensors")
+    own = get_peft_model_state_dict(net, save_embedding_layers=False)
+    if {name: tensor.shape for name, tensor in weights.items()} != {name: own[name].shape for name in own}:
+        raise TrainerError(
+            "invalid_input",
+            "The earlier fine-tune's adapter has another shape: another base model, or another lora_rank.",
+            "Train on from a fine-tune of the same base model, with its lora_rank and lora_alpha.",
+        )
+    set_peft_model_state_dict(net, weights)
 
 
 def save(net: PeftModel, output: Path, source: str, revision: str | None) -> None:

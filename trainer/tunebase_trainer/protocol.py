@@ -86,6 +86,12 @@ class Resume(Message):
     files: list[FetchedFile]
 
 
+class StartFrom(Message):
+    """An earlier fine-tune of the same base, whose adapter training begins with."""
+
+    files: list[FetchedFile]
+
+
 class ClaimReply(Message):
     claimed: bool
     fence: int = 0
@@ -96,6 +102,7 @@ class ClaimReply(Message):
     validation_url: str | None = None
     validation_sha256: str | None = None
     resume: Resume | None = None
+    start_from: StartFrom | None = None
     checkpoint_seconds: int = 600
     reason: str = ""
     detail: str = ""

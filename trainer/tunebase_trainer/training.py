@@ -102,6 +102,11 @@ class Narrator(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
         self.began = self.last_time = time.monotonic()
         self.began_at, self.last_tokens = state.global_step, self.trainer.tokens_seen
 
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # A validation is told with its step, so that step is told, whatever the rhythm.
+        if self.validates and state.global_step % self.plan.steps_per_epoch == 0:
+            control.should_log = True
+
     def counts(self) -> Counts:
         state = self.trainer.state
         return Counts(

@@ -9,6 +9,7 @@ export type Database = {
           "base_model": string;
           "bytes": number;
           "created_at": string;
+          "deleted_at": string | null;
           "id": string;
           "job_id": string;
           "manifest": NonNullable<Json>;
@@ -22,6 +23,7 @@ export type Database = {
           "base_model": string;
           "bytes": number;
           "created_at"?: string;
+          "deleted_at"?: string | null;
           "id"?: string;
           "job_id": string;
           "manifest": NonNullable<Json>;
@@ -34,6 +36,7 @@ export type Database = {
           "base_model"?: string;
           "bytes"?: number;
           "created_at"?: string;
+          "deleted_at"?: string | null;
           "id"?: string;
           "job_id"?: string;
           "manifest"?: NonNullable<Json>;
@@ -248,14 +251,19 @@ export type Database = {
           "endpoint_id": string | null;
           "execution_timeout_seconds": number;
           "gpu_config": NonNullable<Json>;
+          "hidden_size": number | null;
           "id": string;
+          "layers": number | null;
           "max_length": number;
           "offered": boolean;
           "owned_by": string;
+          "parameters": number | null;
           "queue_timeout_seconds": number;
           "revision": string | null;
           "source": string;
+          "tokenizer": string | null;
           "tokens_per_second": number | null;
+          "vocab_size": number | null;
         };
         ComputedFields: never;
         Insert: {
@@ -264,14 +272,19 @@ export type Database = {
           "endpoint_id"?: string | null;
           "execution_timeout_seconds"?: number;
           "gpu_config": NonNullable<Json>;
+          "hidden_size"?: number | null;
           "id": string;
+          "layers"?: number | null;
           "max_length": number;
           "offered"?: boolean;
           "owned_by": string;
+          "parameters"?: number | null;
           "queue_timeout_seconds"?: number;
           "revision"?: string | null;
           "source": string;
+          "tokenizer"?: string | null;
           "tokens_per_second"?: number | null;
+          "vocab_size"?: number | null;
         };
         Update: {
           "created_at"?: string;
@@ -279,14 +292,19 @@ export type Database = {
           "endpoint_id"?: string | null;
           "execution_timeout_seconds"?: number;
           "gpu_config"?: NonNullable<Json>;
+          "hidden_size"?: number | null;
           "id"?: string;
+          "layers"?: number | null;
           "max_length"?: number;
           "offered"?: boolean;
           "owned_by"?: string;
+          "parameters"?: number | null;
           "queue_timeout_seconds"?: number;
           "revision"?: string | null;
           "source"?: string;
+          "tokenizer"?: string | null;
           "tokens_per_second"?: number | null;
+          "vocab_size"?: number | null;
         };
         Relationships: [];
       };
@@ -403,13 +421,14 @@ export type Database = {
           "bytes": number;
           "created_at": string;
           "deleted_at": string | null;
+          "expires_at": string | null;
           "filename": string;
           "id": string;
           "object": string;
           "project_id": string;
           "purpose": string;
           "report": NonNullable<Json>;
-          "sha256": string;
+          "sha256": string | null;
           "status": string;
           "status_details": string | null;
         };
@@ -418,13 +437,14 @@ export type Database = {
           "bytes": number;
           "created_at"?: string;
           "deleted_at"?: string | null;
+          "expires_at"?: string | null;
           "filename": string;
           "id": string;
           "object": string;
           "project_id": string;
           "purpose": string;
           "report"?: NonNullable<Json>;
-          "sha256": string;
+          "sha256"?: string | null;
           "status": string;
           "status_details"?: string | null;
         };
@@ -432,13 +452,14 @@ export type Database = {
           "bytes"?: number;
           "created_at"?: string;
           "deleted_at"?: string | null;
+          "expires_at"?: string | null;
           "filename"?: string;
           "id"?: string;
           "object"?: string;
           "project_id"?: string;
           "purpose"?: string;
           "report"?: NonNullable<Json>;
-          "sha256"?: string;
+          "sha256"?: string | null;
           "status"?: string;
           "status_details"?: string | null;
         };
@@ -454,6 +475,7 @@ export type Database = {
       };
       "jobs": {
         Row: {
+          "auto_start": boolean;
           "base_model": string;
           "budget_warned_at": string | null;
           "cost_usd": number;
@@ -466,6 +488,7 @@ export type Database = {
           "error_hint": string | null;
           "error_message": string | null;
           "error_param": string | null;
+          "estimate": Json | null;
           "estimated_finish": string | null;
           "fine_tuned_model": string | null;
           "finished_at": string | null;
@@ -474,6 +497,7 @@ export type Database = {
           "last_event": number;
           "max_tries": number;
           "metadata": NonNullable<Json>;
+          "parent_model": string | null;
           "pause_wanted": boolean;
           "plan": NonNullable<Json>;
           "progress": number;
@@ -481,6 +505,7 @@ export type Database = {
           "queue_reason": string | null;
           "queued_at": string | null;
           "reserved_usd": number;
+          "result_file": string | null;
           "seed": number;
           "spend_cap_usd": number | null;
           "stage": string | null;
@@ -498,6 +523,7 @@ export type Database = {
         };
         ComputedFields: never;
         Insert: {
+          "auto_start"?: boolean;
           "base_model": string;
           "budget_warned_at"?: string | null;
           "cost_usd"?: number;
@@ -510,6 +536,7 @@ export type Database = {
           "error_hint"?: string | null;
           "error_message"?: string | null;
           "error_param"?: string | null;
+          "estimate"?: Json | null;
           "estimated_finish"?: string | null;
           "fine_tuned_model"?: string | null;
           "finished_at"?: string | null;
@@ -518,6 +545,7 @@ export type Database = {
           "last_event"?: number;
           "max_tries"?: number;
           "metadata"?: NonNullable<Json>;
+          "parent_model"?: string | null;
           "pause_wanted"?: boolean;
           "plan": NonNullable<Json>;
           "progress"?: number;
@@ -525,6 +553,7 @@ export type Database = {
           "queue_reason"?: string | null;
           "queued_at"?: string | null;
           "reserved_usd"?: number;
+          "result_file"?: string | null;
           "seed": number;
           "spend_cap_usd"?: number | null;
           "stage"?: string | null;
@@ -541,6 +570,7 @@ export type Database = {
           "validation_file"?: string | null;
         };
         Update: {
+          "auto_start"?: boolean;
           "base_model"?: string;
           "budget_warned_at"?: string | null;
           "cost_usd"?: number;
@@ -553,6 +583,7 @@ export type Database = {
           "error_hint"?: string | null;
           "error_message"?: string | null;
           "error_param"?: string | null;
+          "estimate"?: Json | null;
           "estimated_finish"?: string | null;
           "fine_tuned_model"?: string | null;
           "finished_at"?: string | null;
@@ -561,6 +592,7 @@ export type Database = {
           "last_event"?: number;
           "max_tries"?: number;
           "metadata"?: NonNullable<Json>;
+          "parent_model"?: string | null;
           "pause_wanted"?: boolean;
           "plan"?: NonNullable<Json>;
           "progress"?: number;
@@ -568,6 +600,7 @@ export type Database = {
           "queue_reason"?: string | null;
           "queued_at"?: string | null;
           "reserved_usd"?: number;
+          "result_file"?: string | null;
           "seed"?: number;
           "spend_cap_usd"?: number | null;
           "stage"?: string | null;
@@ -592,10 +625,24 @@ export type Database = {
             referencedColumns: ["id"];
           },
           {
+            foreignKeyName: "jobs_parent_model_fkey";
+            columns: ["parent_model"];
+            isOneToOne: false;
+            referencedRelation: "adapters";
+            referencedColumns: ["name"];
+          },
+          {
             foreignKeyName: "jobs_project_id_fkey";
             columns: ["project_id"];
             isOneToOne: false;
             referencedRelation: "projects";
+            referencedColumns: ["id"];
+          },
+          {
+            foreignKeyName: "jobs_result_file_fkey";
+            columns: ["result_file"];
+            isOneToOne: false;
+            referencedRelation: "files";
             referencedColumns: ["id"];
           },
           {

@@ -57,6 +57,10 @@ export const errorCodes = {
         list(d.offered)
       }. See GET /models.`,
   ),
+  not_offered: invalid(
+    "Not offered",
+    (d) => `${d.what} is not offered yet. ${d.instead ?? ""}`.trim(),
+  ),
   wrong_purpose: invalid(
     "The file has the wrong purpose",
     (d) =>
@@ -111,6 +115,10 @@ export const errorCodes = {
     () => "The project does not exist, or you are not a member of it.",
   ),
   file_not_found: missing("No such file", () => "The file does not exist in this project. See GET /files."),
+  upload_not_found: missing(
+    "No such upload",
+    () => "The upload does not exist in this project. Begin one with POST /uploads or POST /files/direct.",
+  ),
   job_not_found: missing(
     "No such job",
     () => "The job does not exist in this project. See GET /fine_tuning/jobs.",
@@ -128,6 +136,18 @@ export const errorCodes = {
     () =>
       "The invitation does not exist, was answered, or has expired. It is bound to a confirmed e-mail address.",
   ),
+  checkpoint_not_found: missing(
+    "No such checkpoint",
+    () => "The checkpoint does not exist, or newer ones have taken its place. See GET …/checkpoints.",
+  ),
+  adapter_deleted: missing("The model was deleted", (d) => `The model ${d.model} was deleted on request.`),
+  model_not_own: {
+    status: 403,
+    kind: "permission_error",
+    title: "The model cannot be deleted",
+    say: (d) =>
+      `${d.model} is a base model, which the operator offers. Only fine-tunes of your own can be deleted.`,
+  },
   webhook_endpoint_not_found: missing(
     "No such webhook endpoint",
     () => "The webhook endpoint does not exist in this project. See GET /webhook_endpoints.",
@@ -168,6 +188,24 @@ export const errorCodes = {
     "The file is not ready",
     (d) => `The file's status is ${JSON.stringify(d.status)}; it must be "processed".`,
   ),
+  upload_not_pending: conflict(
+    "The upload has ended",
+    (d) => `The upload is ${d.status}; only a pending one can be gone on with. Begin another.`,
+  ),
+  upload_missing: conflict("The upload has not arrived"),
+  part_not_found: invalid(
+    "No such part",
+    () => "part_ids must be ids of this upload's parts, each once, in the order of the file.",
+  ),
+  too_many_parts: invalid(
+    "Too many parts",
+    (d) => `An upload has ${d.most} parts at the most. Send larger parts.`,
+  ),
+  upload_size: invalid(
+    "The upload has another size than announced",
+    (d) =>
+      `${d.bytes} bytes were announced and ${d.parts} came. Send every part, and announce the file's exact size.`,
+  ),
   file_in_use: conflict(
     "The file is in use",
     () => "A job that has not ended uses it. Cancel the job, or wait for its end.",
@@ -176,6 +214,14 @@ export const errorCodes = {
   job_not_paused: conflict(
     "The job is not paused",
     (d) => `The job is ${d.status}; only a paused job can be resumed.`,
+  ),
+  model_in_use: conflict(
+    "The model is in use",
+    (d) => `A job that has not ended trains on from ${d.model}. Cancel the job, or wait for its end.`,
+  ),
+  job_not_waiting: conflict(
+    "The job does not wait to be started",
+    () => "The job has been started before and was paused. Resume it with POST …/resume.",
   ),
   project_archived: conflict(
     "The project is archived",

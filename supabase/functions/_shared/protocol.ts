@@ -91,6 +91,8 @@ export const TrainingHyperparameters = z.strictObject({
   seed: z.int().min(0).max(2 ** 31 - 1),
 });
 
+export type TrainingHyperparameters = z.infer<typeof TrainingHyperparameters>;
+
 export const GpuConfig = z.strictObject({
   gpu_type: z.string().max(100),
   num_gpus: wholeWithin("num_gpus"),
@@ -130,6 +132,9 @@ const FetchedFile = z.strictObject({ ...ArtifactFile.shape, url: z.url() });
 /** The checkpoint to go on from: what the trainer itself saved after `step`, by an earlier attempt or holder. */
 export const Resume = z.strictObject({ step: z.int().min(1), files: z.array(FetchedFile).min(1).max(100) });
 
+/** An earlier fine-tune of the same base, whose adapter training begins with. A `resume` goes before it. */
+export const StartFrom = z.strictObject({ files: z.array(FetchedFile).min(1).max(100) });
+
 /** `claimed: false`: another worker holds the attempt, or it has ended; stop, unpaid. */
 export const ClaimReply = z.discriminatedUnion("claimed", [
   z.strictObject({
@@ -145,6 +150,8 @@ export const ClaimReply = z.discriminatedUnion("claimed", [
     validation_sha256: sha256.nullable(),
     /** null: begin at the beginning. */
     resume: Resume.nullable(),
+    /** null: begin with a fresh adapter. */
+    start_from: StartFrom.nullable().default(null),
     /** Save a checkpoint about this often. */
     checkpoint_seconds: z.int().min(1),
   }),

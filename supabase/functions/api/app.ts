@@ -6,27 +6,32 @@ import { serveApp } from "../_shared/serving.ts";
 import type { ApiEnv } from "./context.ts";
 import { EventHub } from "./event_hub.ts";
 import { guard } from "./guard.ts";
-import { cancelJob, pauseJob, resumeJob } from "./routes/job_move.ts";
 import * as apiKeys from "./routes/api_keys.ts";
+import { cancelJob, pauseJob, resumeJob, startJob } from "./routes/job_move.ts";
+import { addPart } from "./routes/upload_part.ts";
+import { cancelUpload, completeUpload, createUpload } from "./routes/upload.ts";
+import { completeDirect, createDirect, getDirect } from "./routes/file_direct.ts";
 import { createFile } from "./routes/file_create.ts";
+import { createEstimate } from "./routes/estimate_create.ts";
 import { createJob } from "./routes/job_create.ts";
 import { deleteFile } from "./routes/file_delete.ts";
-import { getAdapter } from "./routes/job_adapter.ts";
+import { getAdapter, getCheckpointAdapter } from "./routes/job_adapter.ts";
 import { getFile } from "./routes/file_get.ts";
 import { getFileContent } from "./routes/file_content.ts";
 import { getJob } from "./routes/job_get.ts";
 import { getMetrics } from "./routes/job_metrics.ts";
 import { listCheckpoints } from "./routes/job_checkpoints.ts";
 import { health } from "./routes/health.ts";
+import { checkpointPermissions, graders } from "./routes/not_offered.ts";
 import { listEvents } from "./routes/job_events.ts";
 import { listFiles } from "./routes/file_list.ts";
 import { listJobs } from "./routes/job_list.ts";
 import * as invitations from "./routes/invitations.ts";
 import { getMe } from "./routes/me.ts";
 import * as members from "./routes/members.ts";
-import { getModel, listModels } from "./routes/models.ts";
 import * as projects from "./routes/projects.ts";
 import { getUsage } from "./routes/usage.ts";
+import { deleteModel, getModel, listModels } from "./routes/models.ts";
 import * as channels from "./routes/notification_channels.ts";
 import { listNotifications, readAllNotifications, readNotification } from "./routes/notifications.ts";
 import * as deliveries from "./routes/webhook_deliveries.ts";
@@ -94,6 +99,7 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
 
   const authenticated = guard(platform);
   app.use("/files/*", authenticated);
+  app.use("/uploads/*", authenticated);
   app.use("/fine_tuning/*", authenticated);
   app.use("/models/*", authenticated);
   app.use("/projects/*", authenticated);
@@ -109,23 +115,37 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
 
   app.post("/files", createFile);
   app.get("/files", listFiles);
+  app.post("/files/direct", createDirect);
+  app.get("/files/direct/:id", getDirect);
+  app.post("/files/direct/:id/complete", completeDirect);
   app.get("/files/:id", getFile);
   app.get("/files/:id/content", getFileContent);
   app.delete("/files/:id", deleteFile);
 
+  app.post("/uploads", createUpload);
+  app.post("/uploads/:id/parts", addPart);
+  app.post("/uploads/:id/complete", completeUpload);
+  app.post("/uploads/:id/cancel", cancelUpload);
+
+  app.post("/fine_tuning/estimates", createEstimate);
   app.post("/fine_tuning/jobs", createJob);
   app.get("/fine_tuning/jobs", listJobs);
   app.get("/fine_tuning/jobs/:id", getJob);
   app.post("/fine_tuning/jobs/:id/cancel", cancelJob);
   app.post("/fine_tuning/jobs/:id/pause", pauseJob);
   app.post("/fine_tuning/jobs/:id/resume", resumeJob);
+  app.post("/fine_tuning/jobs/:id/start", startJob);
   app.get("/fine_tuning/jobs/:id/events", listEvents);
   app.get("/fine_tuning/jobs/:id/metrics", getMetrics);
   app.get("/fine_tuning/jobs/:id/checkpoints", listCheckpoints);
+  app.get("/fine_tuning/jobs/:id/checkpoints/:checkpoint/adapter", getCheckpointAdapter);
   app.get("/fine_tuning/jobs/:id/adapter", getAdapter);
+  app.all("/fine_tuning/checkpoints/*", checkpointPermissions);
+  app.all("/fine_tuning/alpha/graders/*", graders);
 
   app.get("/models", listModels);
-  app.get("/models/:id", getModel);
+  app.get("/models/:id{.+}", getModel);
+  app.delete("/models/:id{.+}", deleteModel);
 
   app.get("/me", getMe);
   app.get("/usage", getUsage);

@@ -10,6 +10,8 @@ export const prefixes = {
   user: "user-",
   apiKey: "key_",
   invitation: "invite-",
+  upload: "upload_",
+  part: "part_",
   webhookEndpoint: "whe_",
   webhookDelivery: "whd_",
   webhookEvent: "evt_",

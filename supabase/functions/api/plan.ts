@@ -39,16 +39,29 @@ const fallback = {
 
 /**
  * The trainer's plan, and the hyperparameters as the job shows them. A multiplier multiplies the base model's own
- * learning rate. `where` is the path of the hyperparameters in the body, for the errors' `param`.
+ * learning rate. `where` is the path of the hyperparameters in the body, for the errors' `param`. `parent` are those of the
+ * fine-tune that is trained on from: its adapter's shape stays, and so does the base that it was made on.
  */
 export function makePlan(
   model: Tables<"base_models">,
   asked: Hyperparameters,
   seed: number,
   where: string,
-): { shown: Record<string, number>; plan: z.infer<typeof TrainingHyperparameters> } {
+  parent: TrainingHyperparameters | null = null,
+): { shown: Record<string, number>; plan: TrainingHyperparameters } {
   const problems: Problem[] = [];
-  const defaults = { ...fallback, ...check(TrainingHyperparameters.partial(), model.defaults) };
+  const shape = parent === null ? {} : { lora_rank: parent.lora_rank, lora_alpha: parent.lora_alpha };
+  const defaults = { ...fallback, ...check(TrainingHyperparameters.partial(), model.defaults), ...shape };
+  for (const [name, value] of Object.entries(shape)) {
+    const wanted = asked[name === "lora_rank" ? "lora_rank" : "lora_alpha"];
+    if (wanted === undefined || wanted === value) continue;
+    problems.push({
+      param: `${where}.${name}`,
+      message:
+        `${where}.${name} = ${wanted}: must be ${value}, as in the fine-tune that is trained on from. Leave it out.`,
+      value: wanted,
+    });
+  }
   const numeric = (value: number | "auto" | undefined, other: number) =>
     typeof value === "number" ? value : other;
   const multiplier = numeric(asked.learning_rate_multiplier, 1);
@@ -87,8 +100,8 @@ export function makePlan(
   if (problems.length > 0) throw new ApiError("invalid_request", problems);
 
   const plan = {
-    base_model: model.source,
-    base_revision: model.revision,
+    base_model: parent?.base_model ?? model.source,
+    base_revision: parent === null ? model.revision : parent.base_revision,
     learning_rate: learningRate,
     batch_size: numeric(asked.batch_size, defaults.batch_size),
     num_epochs: numeric(asked.n_epochs, defaults.num_epochs),

@@ -12,6 +12,7 @@ export function renderFile(row: Tables<"files">) {
     object: "file" as const,
     bytes: row.bytes,
     created_at: seconds(row.created_at),
+    expires_at: seconds(row.expires_at),
     filename: row.filename,
     purpose: row.purpose,
     status: row.status,
@@ -21,8 +22,40 @@ export function renderFile(row: Tables<"files">) {
   };
 }
 
-/** A job without its plan, as SQL hands it out. */
-export type JobRow = Omit<Tables<"jobs">, "plan">;
+/** An upload with its file, as SQL hands it out. */
+export interface UploadRow {
+  id: string;
+  project_id: string;
+  object: string | null;
+  filename: string;
+  purpose: string;
+  bytes: number;
+  mime_type: string;
+  status: "pending" | "completed" | "cancelled" | "expired";
+  created_at: string;
+  expires_at: string;
+  file?: Tables<"files"> | null;
+}
+
+/** An upload object. */
+export function renderUpload(row: UploadRow) {
+  return {
+    id: publicId("upload", row.id),
+    object: "upload" as const,
+    bytes: row.bytes,
+    created_at: seconds(row.created_at),
+    expires_at: seconds(row.expires_at),
+    filename: row.filename,
+    purpose: row.purpose,
+    status: row.status,
+    file: row.file ? renderFile(row.file) : null,
+  };
+}
+
+/** A job without its plan, as SQL hands it out; its place in the queue where one job is asked for. */
+export type JobRow = Omit<Tables<"jobs">, "plan"> & {
+  queue?: { ahead_in_project: number; ahead: number } | null;
+};
 
 /** A fine_tuning.job object. Its progress, cost and hints are ours. */
 export function renderJob(row: JobRow) {
@@ -35,7 +68,8 @@ export function renderJob(row: JobRow) {
     estimated_finish: seconds(row.estimated_finish),
     status: row.status,
     stage: row.stage,
-    model: row.base_model,
+    model: row.parent_model ?? row.base_model,
+    base_model: row.base_model,
     fine_tuned_model: row.fine_tuned_model,
     training_file: publicId("file", row.training_file),
     validation_file: row.validation_file === null ? null : publicId("file", row.validation_file),
@@ -46,7 +80,7 @@ export function renderJob(row: JobRow) {
     metadata: row.metadata,
     integrations: null,
     organization_id: publicId("project", row.project_id),
-    result_files: [],
+    result_files: row.result_file === null ? [] : [publicId("file", row.result_file)],
     trained_tokens: row.status === "succeeded" || row.trained_tokens > 0 ? row.trained_tokens : null,
     progress: row.progress,
     current_epoch: row.current_epoch,
@@ -60,6 +94,9 @@ export function renderJob(row: JobRow) {
     reserved_usd: row.reserved_usd,
     pause_wanted: row.pause_wanted,
     queue_reason: row.queue_reason,
+    queue: row.queue ?? null,
+    auto_start: row.auto_start,
+    estimate: row.estimate,
     error: row.error_code === null ? null : {
       code: row.error_code,
       message: row.error_message ?? row.error_code,
@@ -118,6 +155,31 @@ export function renderModel(row: Tables<"base_models">) {
     max_length: row.max_length,
     defaults: row.defaults,
     gpu: row.gpu_config,
+    parameters: row.parameters,
+    tokens_per_second: row.tokens_per_second,
+  };
+}
+
+/** A fine-tune as SQL hands it out. */
+export interface FineTuneRow {
+  name: string;
+  created_at: string;
+  project_id: string;
+  base_model: string;
+  job_id: string;
+  bytes: number;
+}
+
+/** A model object of a project's own. */
+export function renderFineTune(row: FineTuneRow) {
+  return {
+    id: row.name,
+    object: "model" as const,
+    created: seconds(row.created_at),
+    owned_by: publicId("project", row.project_id),
+    base_model: row.base_model,
+    job_id: publicId("job", row.job_id),
+    bytes: row.bytes,
   };
 }
 

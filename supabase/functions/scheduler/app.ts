@@ -1,4 +1,7 @@
-/** What cron and nudges wake: enforces caps, dispatches what is due, looks after what has gone quiet, delivers, sweeps. */
+/**
+ * What cron and nudges wake: enforces caps, dispatches what is due, looks after what has gone quiet, delivers, checks
+ * files, sweeps.
+ */
 import { Hono } from "hono";
 import { call } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
@@ -10,6 +13,7 @@ import { dispatch } from "./dispatch.ts";
 import { reconcile } from "./reconcile.ts";
 import { Runpod } from "./runpod.ts";
 import { sweep } from "./sweep.ts";
+import { validateFiles } from "./validate.ts";
 
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono {
@@ -28,13 +32,14 @@ export function createApp(platform: Platform): Hono {
     // Caps first, so that nothing is paid for that must not be. Then side by side: neither a queue that drains, nor a
     // RunPod that hangs, nor a slow receiver of webhooks holds anything else up.
     const overspent = await call<number>(platform.sql, "enforce_spend");
-    const [dispatched, looked, { owed, sent }, swept] = await Promise.all([
+    const [dispatched, looked, { owed, sent }, swept, validated] = await Promise.all([
       dispatch(platform, runpod),
       reconcile(platform, runpod),
       deliverer.tick(),
       sweep(platform),
+      validateFiles(platform),
     ]);
-    return c.json({ overspent, dispatched, looked, owed, sent, swept });
+    return c.json({ overspent, dispatched, looked, owed, sent, swept, validated });
   });
   return app;
 }

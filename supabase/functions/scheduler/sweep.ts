@@ -3,9 +3,10 @@ import { logError } from "../_shared/log.ts";
 import { call } from "../_shared/database.ts";
 import type { Platform } from "../_shared/platform.ts";
 
-/** Removes up to `limit` objects; returns how many. */
+/** Ends what is past its time, and removes up to `limit` objects; returns how many. */
 export async function sweep({ sql, supabase }: Platform, limit = 100): Promise<number> {
   await call<number>(sql, "forget_requests", 1000);
+  await call<number>(sql, "expire_files");
   const due = await call<{ bucket: string; object: string }[]>(sql, "due_garbage", limit);
   const buckets = Map.groupBy(due, ({ bucket }) => bucket);
   for (const [bucket, items] of buckets) {

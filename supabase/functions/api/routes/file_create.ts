@@ -1,19 +1,18 @@
-/** POST /files: a multipart form with `file` and `purpose`, in either order. Checked line by line before it is kept. */
-import { z } from "zod";
+/** POST /files: a multipart form with `file` and `purpose`, in either order. Checked row by row before it is kept. */
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
+import { Validator } from "../../_shared/dataset/validator.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { hex } from "../../_shared/secrets.ts";
 import { unavailable } from "../../_shared/storage.ts";
 import { check, fields } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
-import { inspectDataset } from "../dataset.ts";
+import { gunzip, isGzip } from "../gunzip.ts";
 import { uuid7 } from "../ids.ts";
+import { cleanName, expiresAfterForm, problemsOf, Purpose } from "../new_file.ts";
 import { renderFile } from "../render.ts";
 
-const Form = fields({
-  purpose: z.literal("fine-tune", { error: 'must be "fine-tune", the purpose of files to train on' }),
-});
+const Form = fields({ purpose: Purpose, ...expiresAfterForm });
 
 export async function createFile(c: ApiContext): Promise<Response> {
   const { sql, supabase, settings } = c.get("platform");
@@ -21,15 +20,24 @@ export async function createFile(c: ApiContext): Promise<Response> {
   await call<string>(sql, "authorize", { json: c.get("caller") }, "files:write");
   const form = await readForm(c.req.raw, settings.maxUploadBytes);
   const { file, ...rest } = Object.fromEntries(form);
-  check(Form, rest);
+  const { purpose, "expires_after[seconds]": expires_after } = check(Form, rest);
   if (!(file instanceof File)) {
     throw new ApiError("invalid_request", [{
       param: "file",
       message: "file: is required, as a part with a file name. With curl: -F file=@data.jsonl",
     }]);
   }
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  const report = inspectDataset(bytes);
+  let bytes = new Uint8Array(await file.arrayBuffer());
+  let filename = cleanName(file.name);
+  // The trainer reads text: what is kept, and what its size and hash are of, is the text.
+  if (isGzip(bytes)) {
+    bytes = await gunzip(bytes, settings.maxUploadBytes);
+    filename = filename.replace(/\.gz$/i, "") || filename;
+  }
+  const validator = new Validator();
+  validator.push(bytes);
+  const report = validator.end();
+  if (report.errors.length > 0) throw new ApiError("invalid_file", problemsOf(report));
   const id = uuid7();
   const sha256 = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
 
@@ -38,19 +46,20 @@ export async function createFile(c: ApiContext): Promise<Response> {
   const bucket = supabase.storage.from("datasets");
   const { error } = await bucket.upload(object, bytes, { contentType: "application/jsonl" });
   if (error !== null) throw unavailable(`storing ${object}`, error);
-  const name = file.name.split(/[/\\]/).at(-1)?.slice(-255) || "data.jsonl";
-  const row = await call<Tables<"files">>(
-    sql,
-    "create_file",
-    caller,
-    id,
-    name,
-    "fine-tune",
-    bytes.length,
-    sha256,
-    { json: report },
-    object,
-  );
+  // Should this die before the file is recorded, its bytes are removed after an hour.
+  const row = await call<Tables<"files">>(sql, "create_file", caller, {
+    json: {
+      id,
+      filename,
+      purpose,
+      bytes: bytes.length,
+      sha256,
+      report,
+      object,
+      rows: validator.sample(),
+      expires_after: expires_after ?? null,
+    },
+  });
   return c.json(renderFile(row));
 }
 
@@ -80,8 +89,9 @@ async function readForm(request: Request, most: number): Promise<FormData> {
   if (size > room) {
     throw new ApiError("too_large", [{
       param: "file",
-      message: `file: is larger than ${most / 2 ** 20} MiB, the most that this server takes in one upload. ` +
-        "Train on fewer rows, or ask its operator to raise TUNEBASE_MAX_UPLOAD_BYTES.",
+      message:
+        `file: is larger than ${most / 2 ** 20} MiB, the most that POST /files takes. Larger files go ` +
+        "through /uploads (the SDKs' uploads.create, upload_file_chunked) or /files/direct.",
     }]);
   }
   try {

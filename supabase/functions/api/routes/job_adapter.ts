@@ -1,23 +1,30 @@
-/** GET /fine_tuning/jobs/{id}/adapter: the manifest, and a short-lived URL for each of its files. */
+/**
+ * GET /fine_tuning/jobs/{id}/adapter, and …/checkpoints/{id}/adapter: the files, as PEFT and vLLM read them from one
+ * folder, each with a URL that opens it for a quarter of an hour and saves it under its own name.
+ */
+import { z } from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
-import { Manifest } from "../../_shared/protocol.ts";
+import { ArtifactFile, Manifest } from "../../_shared/protocol.ts";
 import { signFiles } from "../../_shared/storage.ts";
 import type { ApiContext } from "../context.ts";
 import { pathId, publicId } from "../ids.ts";
+import { type CheckpointRow, renderCheckpoint } from "../render.ts";
 
-const urlSeconds = 3600;
+/** A download that has begun goes on. */
+const urlSeconds = 900;
 
 export async function getAdapter(c: ApiContext): Promise<Response> {
-  const { sql, supabase } = c.get("platform");
   const id = pathId("job", c.req.param("id"), "job_not_found");
-  const row = await call<Tables<"adapters">>(sql, "get_adapter", { json: c.get("caller") }, id);
+  const row = await call<Tables<"adapters">>(
+    c.get("platform").sql,
+    "get_adapter",
+    { json: c.get("caller") },
+    id,
+  );
   const manifest = Manifest.parse(row.manifest);
-  const expiresAt = Math.floor(Date.now() / 1000) + urlSeconds;
-  const signed = await signFiles(supabase, "adapters", row.prefix, manifest.files, urlSeconds);
-  const files = signed.map((file) => ({ ...file, expires_at: expiresAt }));
   return c.json({
-    object: "fine_tuning.job.adapter",
+    object: "fine_tuning.job.adapter" as const,
     job_id: publicId("job", id),
     fine_tuned_model: row.name,
     created_at: Math.floor(Date.parse(row.created_at) / 1000),
@@ -26,7 +33,42 @@ export async function getAdapter(c: ApiContext): Promise<Response> {
     base_source: manifest.base_model,
     base_revision: manifest.base_revision,
     total_bytes: row.bytes,
-    files,
+    files: await named(c, row.prefix, manifest.files),
     manifest,
+  });
+}
+
+export async function getCheckpointAdapter(c: ApiContext): Promise<Response> {
+  const id = pathId("job", c.req.param("id"), "job_not_found");
+  const row = await call<CheckpointRow & { prefix: string }>(
+    c.get("platform").sql,
+    "get_checkpoint",
+    { json: c.get("caller") },
+    id,
+    pathId("checkpoint", c.req.param("checkpoint"), "checkpoint_not_found"),
+  );
+  const files = await named(c, row.prefix, z.array(ArtifactFile).parse(row.files));
+  const below = `checkpoints/${row.step}/`;
+  const { id: checkpoint_id, fine_tuned_model_checkpoint, step_number } = renderCheckpoint(row);
+  return c.json({
+    object: "fine_tuning.job.checkpoint.adapter" as const,
+    job_id: publicId("job", id),
+    checkpoint_id,
+    fine_tuned_model_checkpoint,
+    step_number,
+    base_model: row.model,
+    total_bytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+    files: files.map((file) => ({ ...file, path: file.path.replace(below, "") })),
+  });
+}
+
+async function named(c: ApiContext, prefix: string, files: ArtifactFile[]) {
+  const expires_at = Math.floor(Date.now() / 1000) + urlSeconds;
+  const signed = await signFiles(c.get("platform").supabase, "adapters", prefix, files, urlSeconds);
+  return signed.map(({ url, ...file }) => {
+    const download = new URL(url);
+    // Not part of what is signed: Storage answers with it as the attachment's name.
+    download.searchParams.set("download", file.path.split("/").at(-1) ?? file.path);
+    return { ...file, url: download.href, expires_at };
   });
 }

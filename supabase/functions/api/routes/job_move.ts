@@ -1,6 +1,7 @@
 /**
- * POST /fine_tuning/jobs/{id}/cancel, /pause, /resume: what a client does to a job that exists. Cancelled at once, the
- * GPU is told right after; a worker that is to pause saves a checkpoint first; resumed, it is queued again.
+ * POST /fine_tuning/jobs/{id}/cancel, /pause, /resume, /start: what a client does to a job that exists. Cancelled at
+ * once, the GPU is told right after; a worker that is to pause saves a checkpoint first; resumed, it is queued again; a
+ * job that was created with `auto_start: false` is started.
  */
 import { nudgeScheduler } from "../../_shared/addresses.ts";
 import { call } from "../../_shared/database.ts";
@@ -8,7 +9,7 @@ import type { ApiContext } from "../context.ts";
 import { pathId } from "../ids.ts";
 import { type JobRow, renderJob } from "../render.ts";
 
-const move = (name: "cancel_job" | "pause_job" | "resume_job") =>
+const move = (name: "cancel_job" | "pause_job" | "resume_job" | "start_job") =>
   async function moveJob(c: ApiContext): Promise<Response> {
     const { sql, settings, later } = c.get("platform");
     const id = pathId("job", c.req.param("id"), "job_not_found");
@@ -20,3 +21,4 @@ const move = (name: "cancel_job" | "pause_job" | "resume_job") =>
 export const cancelJob = move("cancel_job");
 export const pauseJob = move("pause_job");
 export const resumeJob = move("resume_job");
+export const startJob = move("start_job");

@@ -1,24 +1,45 @@
-/** GET /models, GET /models/{id}: the base models that the operator offers. */
+/** GET /models, GET and DELETE /models/{id}: the base models on offer, and the project's own fine-tunes. One page. */
+import { nudgeScheduler } from "../../_shared/addresses.ts";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import type { ApiContext } from "../context.ts";
-import { renderList, renderModel } from "../render.ts";
+import { type FineTuneRow, renderFineTune, renderModel } from "../render.ts";
 
-type Model = Tables<"base_models">;
+type BaseModel = Tables<"base_models">;
 
 export async function listModels(c: ApiContext): Promise<Response> {
-  const models = await call<Model[]>(c.get("platform").sql, "list_models", { json: c.get("caller") });
-  return c.json(renderList({ data: models, has_more: false }, renderModel));
+  const { offered, own } = await call<{ offered: BaseModel[]; own: FineTuneRow[] }>(
+    c.get("platform").sql,
+    "list_models",
+    { json: c.get("caller") },
+  );
+  const data = [...offered.map(renderModel), ...own.map(renderFineTune)];
+  return c.json({
+    object: "list" as const,
+    data,
+    has_more: false,
+    first_id: data.at(0)?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+  });
 }
 
 export async function getModel(c: ApiContext): Promise<Response> {
-  const id = c.req.param("id") ?? "";
-  const model = await call<Model>(
+  const found = await call<{ offered: BaseModel } | { own: FineTuneRow }>(
     c.get("platform").sql,
-    "get_model",
+    "find_model",
     { json: c.get("caller") },
-    id,
-    "models:read",
+    name(c),
   );
-  return c.json(renderModel(model));
+  return c.json("own" in found ? renderFineTune(found.own) : renderModel(found.offered));
 }
+
+/** Its files are removed by the scheduler. A base model is the operator's and stays. */
+export async function deleteModel(c: ApiContext): Promise<Response> {
+  const { sql, settings, later } = c.get("platform");
+  await call<null>(sql, "delete_model", { json: c.get("caller") }, name(c));
+  later(nudgeScheduler(settings));
+  return c.json({ id: name(c), object: "model" as const, deleted: true });
+}
+
+/** Ids hold colons and slashes; the SDKs escape them, and people do not. */
+const name = (c: ApiContext) => c.req.param("id") ?? "";

@@ -19,6 +19,7 @@ type Claimed =
     validation_object: string | null;
     validation_sha256: string | null;
     resume: { step: number; prefix: string; files: ArtifactFile[] } | null;
+    start_from: { prefix: string; files: ArtifactFile[] } | null;
   };
 
 export async function claim(c: CallbackContext): Promise<Response> {
@@ -35,6 +36,9 @@ export async function claim(c: CallbackContext): Promise<Response> {
   );
   if (!claimed.claimed) return c.json(claimed satisfies z.infer<typeof ClaimReply>);
   const open = (object: string) => signedUrl(supabase, "datasets", object, urlSeconds);
+  const artifacts = ({ prefix, files }: { prefix: string; files: ArtifactFile[] }) =>
+    signFiles(supabase, "adapters", prefix, files, urlSeconds);
+  const { resume, start_from } = claimed;
   const reply: z.infer<typeof ClaimReply> = {
     claimed: true,
     fence: claimed.fence,
@@ -45,10 +49,8 @@ export async function claim(c: CallbackContext): Promise<Response> {
     validation_url: claimed.validation_object === null ? null : await open(claimed.validation_object),
     validation_sha256: claimed.validation_sha256,
     checkpoint_seconds: settings.checkpointSeconds,
-    resume: claimed.resume === null ? null : {
-      step: claimed.resume.step,
-      files: await signFiles(supabase, "adapters", claimed.resume.prefix, claimed.resume.files, urlSeconds),
-    },
+    resume: resume === null ? null : { step: resume.step, files: await artifacts(resume) },
+    start_from: start_from === null ? null : { files: await artifacts(start_from) },
   };
   return c.json(reply);
 }

@@ -1,0 +1,85 @@
+/** JSONL: one row a line. Blank lines are skipped, a line that is too long is passed over without being held. */
+import { mostLineBytes } from "./report.ts";
+import { Held, type RowSource, type Sink } from "./source.ts";
+
+export interface LinesState {
+  offset: number;
+  lines: number;
+  skipping: boolean;
+}
+
+export class Lines implements RowSource {
+  #held = new Held();
+  #state: LinesState;
+
+  constructor(private readonly sink: Sink, state: LinesState) {
+    this.#state = { ...state };
+  }
+
+  get offset(): number {
+    return this.#state.offset;
+  }
+
+  state(): LinesState {
+    return { ...this.#state };
+  }
+
+  push(chunk: Uint8Array): void {
+    const state = this.#state;
+    let start = 0;
+    while (start < chunk.length) {
+      if (this.#held.length === 0 && !state.skipping) {
+        const begin = this.#skipBlank(chunk, start);
+        state.offset += begin - start;
+        start = begin;
+        if (start === chunk.length) return;
+      }
+      const end = chunk.indexOf(10, start);
+      const part = chunk.subarray(start, end < 0 ? chunk.length : end);
+      if (state.skipping) {
+        state.offset += part.length;
+      } else if (this.#held.length + part.length > mostLineBytes) {
+        this.sink.tooLong(state.lines + 1);
+        state.offset += this.#held.length + part.length;
+        this.#held.clear();
+        state.skipping = true;
+      } else if (end < 0) {
+        this.#held.add(part);
+      } else {
+        const line = this.#held.take(part);
+        state.offset += line.length;
+        this.sink.row(trimEnd(line), state.lines + 1, "row", false);
+      }
+      if (end < 0) return;
+      state.offset += 1;
+      state.lines += 1;
+      state.skipping = false;
+      start = end + 1;
+    }
+  }
+
+  end(): void {
+    if (this.#held.length === 0) return;
+    const line = this.#held.take(new Uint8Array());
+    this.#state.offset += line.length;
+    this.sink.row(trimEnd(line), this.#state.lines + 1, "row", true);
+  }
+
+  /** The index of the next byte that is not blank. A loop over bytes: a file may be a million empty lines. */
+  #skipBlank(chunk: Uint8Array, start: number): number {
+    let at = start;
+    for (; at < chunk.length; at++) {
+      const byte = chunk[at];
+      if (byte === 10) this.#state.lines += 1;
+      else if (byte !== 13 && byte !== 32 && byte !== 9) break;
+    }
+    return at;
+  }
+}
+
+/** Without the carriage return of a line that ends as on Windows, and blanks. */
+function trimEnd(line: Uint8Array): Uint8Array {
+  let end = line.length;
+  while (end > 0 && (line[end - 1] === 13 || line[end - 1] === 32 || line[end - 1] === 9)) end -= 1;
+  return line.subarray(0, end);
+}

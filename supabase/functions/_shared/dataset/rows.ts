@@ -1,0 +1,101 @@
+/** One row of any format: which it is, and its check. */
+import { checkBrightrunRow } from "./brightrun.ts";
+import { checkConversation } from "./chat.ts";
+import { checkRowTools } from "./tools.ts";
+import { halfCharacter, isObject, type Reads, type RowFacts, shown, type Tell } from "./report.ts";
+
+export const formats =
+  '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]} or ' +
+  '{"prompt": "…", "completion": "…"}';
+
+const toolFields = new Set(["tools", "functions", "function_call", "parallel_tool_calls", "tool_choice"]);
+const promptFields = new Set(["prompt", "completion"]);
+
+/** Checks a row; null when nothing can be counted of it, which has been told. */
+export function checkRow(row: unknown, reads: Reads, tell: Tell): RowFacts | null {
+  if (!isObject(row)) {
+    tell("not_object", null, "must be a JSON object", `Each line must be ${formats}`);
+    return null;
+  }
+  if ("messages" in row) return checkChatRow(row, reads, tell);
+  if ("prompt" in row || "completion" in row) return checkPromptRow(row, tell);
+  if ("target_response" in row || "current_user_input" in row) return checkBrightrunRow(row, reads, tell);
+  unknownFormat(row, tell);
+  return null;
+}
+
+function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): RowFacts | null {
+  const about = reads.tool_calls ? null : toolsIn(row);
+  if (about !== null) {
+    tell("not_offered", null, `has ${about}; tool calls cannot be trained on yet`, "Leave these rows out.");
+    return null;
+  }
+  const others = Object.keys(row).filter((key) => key !== "messages");
+  const unknown = others.filter((key) => key !== "metadata" && !toolFields.has(key));
+  if (unknown.length > 0) {
+    tell(
+      "unknown_field",
+      null,
+      `has unknown fields: ${unknown.slice(0, 5).map(shown).join(", ")}`,
+      "Known are messages, tools, parallel_tool_calls and metadata; leave the others out.",
+    );
+  }
+  const tools = others.length > 0 ? checkRowTools(row, tell) : null;
+  const facts = checkConversation(row.messages, tools?.names ?? null, tell);
+  return {
+    format: "chat",
+    assistant: facts.assistant,
+    learned: facts.learned,
+    chars: facts.chars + (tools?.chars ?? 0),
+    learnedChars: facts.learnedChars,
+    keys: tools === null && facts.keys !== null ? facts.keys + 1 : null,
+  };
+}
+
+/** What of a row is about tools, as a message names it. Null is as good as not there: programs write it for what is unused. */
+function toolsIn(row: Record<string, unknown>): string | null {
+  for (const key in row) if (toolFields.has(key) && row[key] !== null) return key;
+  const { messages } = row;
+  if (!Array.isArray(messages)) return null;
+  for (const message of messages) {
+    if (!isObject(message)) continue;
+    const { role, tool_calls, function_call } = message;
+    if (role === "tool" || role === "function") return `a message of role "${role}"`;
+    if (tool_calls) return "tool_calls";
+    if (function_call) return "function_call";
+  }
+  return null;
+}
+
+function checkPromptRow(row: Record<string, unknown>, tell: Tell): RowFacts {
+  const { prompt, completion } = row;
+  for (const [key, value] of [["prompt", prompt], ["completion", completion]] as const) {
+    if (typeof value !== "string" || value === "") {
+      tell("text", key, "must be a text that is not empty", "Give both prompt and completion.");
+    } else if (!value.isWellFormed()) halfCharacter(key, tell);
+  }
+  for (const key in row) {
+    if (!promptFields.has(key)) {
+      tell("unknown_field", null, `has unknown fields: ${shown(key)}`, "Known are prompt and completion.");
+      break;
+    }
+  }
+  const learnedChars = typeof completion === "string" ? completion.length : 0;
+  const chars = learnedChars + (typeof prompt === "string" ? prompt.length : 0);
+  return { format: "prompt_completion", assistant: 1, learned: 1, chars, learnedChars, keys: null };
+}
+
+/** Rows of other tools' formats get told how to become ours. */
+function unknownFormat(row: Record<string, unknown>, tell: Tell): void {
+  const known = `Each line must be ${formats}`;
+  const fix = "conversations" in row
+    ? 'ShareGPT\'s "conversations" with from and value: write "messages" with role (user, assistant) and content.'
+    : "instruction" in row
+    ? 'Alpaca\'s "instruction", "input" and "output": write them as "prompt" and "completion".'
+    : "preferred_output" in row || "chosen" in row
+    ? "Preference rows (dpo) are not offered; write the preferred answer as an assistant message."
+    : "custom_id" in row
+    ? "This is a batch request; write its messages with the answer that should be learned."
+    : known;
+  tell("unknown_format", null, "has no known format", fix);
+}

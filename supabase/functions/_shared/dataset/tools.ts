@@ -1,0 +1,245 @@
+/**
+ * What rows say about tools: `tools` and `tool_calls`, and the older `functions` and `function_call`. `arguments` is a
+ * JSON text of an object; some programs encode it twice, which is read and told.
+ */
+import { isObject, jsonText, shown, type Tell } from "./report.ts";
+
+const nameForm = /^[a-zA-Z0-9_.-]{1,64}$/;
+
+/** The row's own fields about tools; the names that it declares, and about how much text they are. */
+export function checkRowTools(
+  row: Record<string, unknown>,
+  tell: Tell,
+): { names: ReadonlySet<string> | null; chars: number } {
+  const { tools, functions, parallel_tool_calls } = row;
+  const names = new Set<string>();
+  const declared = tools ?? functions ?? null;
+  for (const [field, list] of [["tools", tools], ["functions", functions]] as const) {
+    if (list === undefined || list === null) continue;
+    if (!Array.isArray(list)) {
+      tell("tools", field, "must be a list", "Declare each function that the conversation may call.");
+      continue;
+    }
+    for (const [i, item] of list.entries()) {
+      const at = field === "tools" ? `${field}[${i}].function` : `${field}[${i}]`;
+      if (field === "tools" && (!isObject(item) || item.type !== "function")) {
+        tell(
+          "tools",
+          `${field}[${i}].type`,
+          `is ${shown(isObject(item) ? item.type : item)}`,
+          'It must be "function".',
+        );
+        continue;
+      }
+      declare(field === "tools" && isObject(item) ? item.function : item, at, names, tell);
+    }
+  }
+  if (
+    parallel_tool_calls !== undefined && parallel_tool_calls !== null &&
+    typeof parallel_tool_calls !== "boolean"
+  ) {
+    tell("tools", "parallel_tool_calls", `is ${shown(parallel_tool_calls)}`, "It must be true or false.");
+  }
+  return {
+    names: declared === null ? null : names,
+    chars: declared === null ? 0 : jsonText(declared).length,
+  };
+}
+
+function declare(made: unknown, at: string, names: Set<string>, tell: Tell): void {
+  if (!isObject(made)) {
+    tell("tools", at, "must be an object", "Give it a name, a description and parameters.");
+    return;
+  }
+  const { name, description, parameters } = made;
+  if (typeof name !== "string" || !nameForm.test(name)) {
+    tell(
+      "tools",
+      `${at}.name`,
+      `is ${shown(name)}`,
+      "It must be 1 to 64 of the characters a–z A–Z 0–9 _ - .",
+    );
+  } else if (names.has(name)) {
+    tell(
+      "tools",
+      `${at}.name`,
+      `is ${shown(name)}, which is declared already`,
+      "Declare each function once.",
+    );
+  } else names.add(name);
+  if (description !== undefined && description !== null && typeof description !== "string") {
+    tell("tools", `${at}.description`, `is ${shown(description)}`, "It must be a text.");
+  }
+  if (parameters !== undefined && parameters !== null && !isObject(parameters)) {
+    tell("tools", `${at}.parameters`, `is ${shown(parameters)}`, "It must be an object, a JSON Schema.");
+  }
+}
+
+/**
+ * Which calls wait for their answers: each is answered by a tool message before the next turn. At a row's end calls may
+ * be open: the call itself is what is learned then.
+ */
+export class AnswersToCalls {
+  #asked = new Map<string, number>();
+  #open = new Set<string>();
+  /** The message whose calls are open. */
+  #at = 0;
+  #told = false;
+
+  called(id: string, i: number, tell: Tell): void {
+    this.#at = i;
+    if (this.#asked.has(id)) {
+      tell(
+        "tool_calls",
+        `messages[${i}].tool_calls`,
+        `use the id ${shown(id)} twice`,
+        "Give each call an id of its own.",
+      );
+    }
+    this.#asked.set(id, i);
+    this.#open.add(id);
+  }
+
+  answered(id: string, i: number, tell: Tell): void {
+    if (!this.#asked.has(id)) {
+      tell(
+        "tool_answer",
+        `messages[${i}].tool_call_id`,
+        `is ${shown(id)}, and no call before has that id`,
+        "It must be the id of one of tool_calls of an assistant message before it.",
+      );
+    }
+    this.#open.delete(id);
+  }
+
+  /** A turn that is no answer begins: nothing may be open any more. */
+  turn(tell: Tell): void {
+    if (this.#open.size === 0 || this.#told) return;
+    this.#told = true;
+    tell(
+      "tool_answer",
+      `messages[${this.#at}].tool_calls`,
+      `have no answer: ${[...this.#open].slice(0, 3).map(shown).join(", ")}`,
+      "Follow them with a tool message for each id, or leave the row out.",
+    );
+  }
+}
+
+/** The fields about tools of one message; true when it calls something, so that it needs no content. */
+export function checkToolMessage(
+  message: Record<string, unknown>,
+  i: number,
+  tools: ReadonlySet<string> | null,
+  answers: AnswersToCalls,
+  tell: Tell,
+): boolean {
+  const { role, tool_calls, function_call, tool_call_id } = message;
+  const at = `messages[${i}]`;
+  if (role === "tool") {
+    if (typeof tool_call_id === "string" && tool_call_id !== "") answers.answered(tool_call_id, i, tell);
+    else {tell(
+        "tool_answer",
+        `${at}.tool_call_id`,
+        `is ${shown(tool_call_id)}`,
+        "It must be the id of the call that it answers.",
+      );}
+  } else {
+    answers.turn(tell);
+    if (tool_call_id !== undefined && tool_call_id !== null) {
+      tell(
+        "tool_answer",
+        `${at}.tool_call_id`,
+        "stands on a message of another role",
+        'Give the message the role "tool".',
+      );
+    }
+  }
+  if (role === "function" && (typeof message.name !== "string" || message.name === "")) {
+    tell(
+      "tool_answer",
+      `${at}.name`,
+      `is ${shown(message.name)}`,
+      "It must be the name of the function that answers.",
+    );
+  }
+  const calls = tool_calls !== undefined && tool_calls !== null ||
+    function_call !== undefined && function_call !== null;
+  if (!calls) return false;
+  if (role !== "assistant") {
+    tell("tool_calls", at, "calls a function and is not an assistant's", "Only assistant messages may call.");
+    return true;
+  }
+  if (function_call !== undefined && function_call !== null) {
+    checkCall(function_call, `${at}.function_call`, tools, tell);
+  }
+  if (tool_calls === undefined || tool_calls === null) return true;
+  if (!Array.isArray(tool_calls) || tool_calls.length === 0) {
+    tell(
+      "tool_calls",
+      `${at}.tool_calls`,
+      "must be a list that is not empty",
+      "Leave it out where nothing is called.",
+    );
+    return true;
+  }
+  for (const [j, call] of tool_calls.entries()) {
+    const here = `${at}.tool_calls[${j}]`;
+    if (!isObject(call)) {
+      tell("tool_calls", here, "must be an object", "Give it an id, the type function, and function.");
+      continue;
+    }
+    if (call.type !== undefined && call.type !== "function") {
+      tell("tool_calls", `${here}.type`, `is ${shown(call.type)}`, 'It must be "function".');
+    }
+    if (typeof call.id === "string" && call.id !== "") answers.called(call.id, i, tell);
+    else {tell(
+        "tool_calls",
+        `${here}.id`,
+        `is ${shown(call.id)}`,
+        "It must be a text that the tool's answer names.",
+      );}
+    checkCall(call.function, `${here}.function`, tools, tell);
+  }
+  return true;
+}
+
+function checkCall(call: unknown, at: string, tools: ReadonlySet<string> | null, tell: Tell): void {
+  if (!isObject(call) || typeof call.name !== "string") {
+    tell("tool_calls", at, "must be an object with a name", "Give it name and arguments.");
+    return;
+  }
+  if (tools !== null && !tools.has(call.name)) {
+    tell(
+      "tool_calls",
+      `${at}.name`,
+      `is ${shown(call.name)}, which the row does not declare`,
+      "Declare it in tools.",
+    );
+  }
+  const args = call.arguments;
+  const once = typeof args === "string" ? parsed(args) : undefined;
+  if (isObject(once)) return;
+  if (typeof once === "string" && isObject(parsed(once))) {
+    tell(
+      "encoded_twice",
+      `${at}.arguments`,
+      "are encoded as JSON twice",
+      "They are decoded twice; encode them once.",
+    );
+    return;
+  }
+  tell(
+    "tool_calls",
+    `${at}.arguments`,
+    `are ${shown(args)}`,
+    'They must be the JSON text of an object, such as "{\\"city\\": \\"Oslo\\"}".',
+  );
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined; // no JSON: the caller tells it
+  }
+}

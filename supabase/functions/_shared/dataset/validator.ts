@@ -1,0 +1,261 @@
+/**
+ * Checks a training file as its bytes come, in bounded memory. Its state is JSON and belongs to a byte offset: a check can
+ * stop anywhere and go on elsewhere. The whole of it is a function of the bytes, however they are cut.
+ */
+import { checkMeta } from "./brightrun.ts";
+import { Document, type DocumentState } from "./document.ts";
+import { countKeys, duplicateKey, hasDuplicateKey } from "./keys.ts";
+import { Lines, type LinesState } from "./lines.ts";
+import { notJson } from "./not_json.ts";
+import { recognise } from "./recognise.ts";
+import {
+  type DatasetReport,
+  isObject,
+  mostDepth,
+  mostLineBytes,
+  type Reads,
+  shown,
+  trainerReads,
+} from "./report.ts";
+import { checkRow, formats } from "./rows.ts";
+import { hashRow, RowSketch, type SketchState } from "./sketch.ts";
+import type { RowKind, RowSource, Sink } from "./source.ts";
+import { type Counts, Tally } from "./tally.ts";
+
+/** So many bytes decide what kind of file it is. */
+const headBytes = 4096;
+
+/** Where a check is: JSON. It goes on from {@link Validator.offset}. */
+export interface ValidatorState {
+  source: { kind: "lines"; state: LinesState } | { kind: "document"; state: DocumentState } | null;
+  counts: Counts;
+  sketch: SketchState;
+  /** brightrun-lora-v4: its header was seen, and how many pairs it announces. */
+  header: { pairs: number | null } | null;
+}
+
+export class Validator implements Sink {
+  #reads: Reads;
+  #head: Uint8Array[] = [];
+  #headLength = 0;
+  #source: RowSource | null = null;
+  #kind: "lines" | "document" = "lines";
+  #tally: Tally;
+  #sketch = new RowSketch();
+  #header: ValidatorState["header"] = null;
+  readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+  readonly #strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+  /** `reads`: what the trainer reads, for tests. `state`: goes on where another left off. */
+  constructor(options: { reads?: Reads; state?: ValidatorState | null } = {}) {
+    this.#reads = options.reads ?? trainerReads;
+    const { state } = options;
+    this.#tally = new Tally(state?.counts ?? null);
+    if (!state) return;
+    this.#header = state.header;
+    this.#sketch = RowSketch.from(state.sketch);
+    if (state.source === null) return;
+    this.#kind = state.source.kind;
+    this.#source = state.source.kind === "lines"
+      ? new Lines(this, state.source.state)
+      : new Document(this, state.source.state);
+  }
+
+  /** The byte from which a check with {@link state} goes on. */
+  get offset(): number {
+    return this.#source?.offset ?? 0;
+  }
+
+  /** Nothing more needs to be read: the file is broken as a whole, or in too many rows. */
+  get stopped(): boolean {
+    return this.#tally.counts.stopped !== null;
+  }
+
+  state(): ValidatorState {
+    const state = this.#source?.state() ?? null;
+    return {
+      source: state === null ? null : { kind: this.#kind, state } as ValidatorState["source"],
+      counts: structuredClone(this.#tally.counts),
+      sketch: this.#sketch.state(),
+      header: this.#header,
+    };
+  }
+
+  /** For comparing files by their rows; see {@link RowSketch.sample}. */
+  sample(): { threshold: number; hashes: number[] } {
+    return this.#sketch.sample();
+  }
+
+  push(chunk: Uint8Array): void {
+    if (this.stopped) return;
+    if (this.#source !== null) {
+      this.#source.push(chunk);
+      return;
+    }
+    this.#head.push(chunk.slice());
+    this.#headLength += chunk.length;
+    if (this.#headLength >= headBytes) this.#begin();
+  }
+
+  /** The report of all that was pushed. */
+  end(): DatasetReport {
+    if (this.#source === null && !this.stopped) this.#begin();
+    if (!this.stopped) this.#source?.end();
+    if (!this.#tally.hasErrors) this.#whole();
+    return this.#tally.report(this.#sketch.duplicates());
+  }
+
+  /** What can be wrong with a file whose rows are all right. */
+  #whole(): void {
+    const { counts, tell } = this.#tally;
+    if (counts.rows === 0) {
+      this.#tally.tell(
+        "no_rows",
+        null,
+        `has no rows (${this.offset} bytes)`,
+        `Send one JSON object a line: ${formats}`,
+      );
+    } else if (counts.learnable === 0) {
+      tell(
+        "nothing_to_learn",
+        null,
+        "has no row to learn from",
+        "Give at least one assistant message a weight other than 0 (or one row a target_response).",
+      );
+    }
+    const pairs = this.#header?.pairs ?? null;
+    if (pairs !== null && pairs !== counts.rows) {
+      tell(
+        "row_count",
+        null,
+        `announces ${pairs} pairs in its header and has ${counts.rows}`,
+        "Was it cut off, or edited? It is trained on as it is.",
+      );
+    }
+  }
+
+  /** Enough is here to say what kind of file it is. */
+  #begin(): void {
+    const head = new Uint8Array(this.#headLength);
+    let at = 0;
+    for (const piece of this.#head) {
+      head.set(piece, at);
+      at += piece.length;
+    }
+    this.#head = [];
+    const { kind, start, problem } = recognise(head);
+    if (problem !== null) {
+      this.#tally.stop();
+      this.#tally.tell(problem.code, null, problem.what, problem.fix);
+      return;
+    }
+    this.#kind = kind;
+    this.#source = kind === "document"
+      ? new Document(this, Document.start(start))
+      : new Lines(this, { offset: start, lines: 0, skipping: false });
+    this.#source.push(head.subarray(start));
+  }
+
+  row(bytes: Uint8Array, line: number, kind: RowKind, cut: boolean): void {
+    if (this.stopped) return;
+    this.#tally.beginLine(line);
+    const row = this.#parse(bytes, cut);
+    const meta = kind === "meta" ? row?.value : isObject(row?.value) ? row.value._meta : undefined;
+    if (meta !== undefined) this.#meta(meta, kind);
+    else if (kind === "row") this.#count(bytes, line, row);
+    this.#tally.endLine();
+  }
+
+  tooLong(line: number): void {
+    if (this.stopped) return;
+    this.#tally.beginLine(line);
+    this.#tally.counts.rows += 1;
+    this.#tally.tell(
+      "line_too_long",
+      null,
+      `is longer than ${mostLineBytes / 2 ** 20} MiB`,
+      "One row is one conversation; is a line break missing?",
+    );
+    this.#tally.endLine();
+  }
+
+  broken(line: number, what: "truncated" | "not_json" | "too_deep"): void {
+    this.#tally.beginLine(line);
+    this.#tally.stop();
+    if (what === "truncated") this.#tally.tell("truncated", null, ...cutOff);
+    else if (what === "too_deep") this.#tally.tell("too_deep", null, ...nested);
+    else this.#tally.tell("not_json", null, "is not JSON here", "The file must be one JSON object.");
+    this.#tally.endLine();
+  }
+
+  /** The row's text and value; null when it is none, which has been told. */
+  #parse(bytes: Uint8Array, cut: boolean): { text: string; value: unknown } | null {
+    let text: string;
+    try {
+      // The strict decoder is half as fast: it is asked only where a replacement character came out.
+      text = this.#decoder.decode(bytes);
+      if (text.includes("\ufffd")) text = this.#strict.decode(bytes);
+    } catch {
+      this.#tally.tell("not_utf8", null, "is not UTF-8", "Save the file as UTF-8.");
+      return null;
+    }
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (error) {
+      if (cut && !text.endsWith("}")) this.#tally.tell("truncated", null, ...cutOff);
+      else {
+        const { code, what, fix } = notJson(text, error);
+        this.#tally.tell(code, null, what, fix);
+      }
+      return null;
+    }
+    return { text, value };
+  }
+
+  #meta(meta: unknown, kind: RowKind): void {
+    const field = kind === "meta" ? "training_file_metadata" : "_meta";
+    this.#header ??= { pairs: checkMeta(meta, field, this.#tally.tell) };
+  }
+
+  #count(bytes: Uint8Array, line: number, row: { text: string; value: unknown } | null): void {
+    this.#tally.counts.rows += 1;
+    if (row === null) return;
+    const facts = checkRow(row.value, this.#reads, this.#tally.tell);
+    this.#checkKeys(row, facts?.keys ?? null);
+    if (facts === null) return;
+    this.#tally.add(bytes, row.text, facts);
+    this.#sketch.add(hashRow(bytes), line);
+  }
+
+  /** `known`: how many keys the row has, if they were counted on the way. */
+  #checkKeys({ text, value }: { text: string; value: unknown }, known: number | null): void {
+    const keys = known ?? countKeys(value, mostDepth);
+    if (keys === Infinity) {
+      this.#tally.tell("too_deep", null, ...nested);
+    } else if (hasDuplicateKey(text, keys)) {
+      this.#tally.tell(
+        "duplicate_key",
+        null,
+        `has the key ${shown(duplicateKey(text))} twice in one object`,
+        "Programs differ in which they take; keep one.",
+      );
+    }
+  }
+}
+
+const cutOff = [
+  "ends in the middle of a row",
+  "The upload, or the program that wrote the file, seems to have been cut off; make the file again.",
+] as const;
+const nested = [
+  `is nested more than ${mostDepth} levels deep`,
+  "Write deep structures as a text; the trainer's parser takes no more.",
+] as const;
+
+/** Checks bytes that are all here. */
+export function validate(bytes: Uint8Array, reads: Reads = trainerReads): DatasetReport {
+  const validator = new Validator({ reads });
+  validator.push(bytes);
+  return validator.end();
+}

@@ -1,0 +1,208 @@
+/** What a job is expected to take: tokens, rows, steps, time, cost and memory, each with what it rests on. */
+import { logError } from "../../_shared/log.ts";
+import { z } from "zod";
+import { call } from "../../_shared/database.ts";
+import type { Tables } from "../../_shared/database.types.ts";
+import type { Platform } from "../../_shared/platform.ts";
+import { GpuConfig } from "../../_shared/protocol.ts";
+import { estimateMemory } from "./memory.ts";
+import { Sample, takeSample } from "./sample.ts";
+import { estimateFile, type FileEstimate, type Range } from "./statistics.ts";
+import { countCharacters, loadCounter } from "./tokenizer.ts";
+
+/** A file of the job, as `tunebase.estimate_inputs` gives it. */
+export interface CountedFile {
+  id: string;
+  bytes: number;
+  object: string;
+  report: unknown;
+  sample: unknown;
+}
+export interface Inputs {
+  model: Tables<"base_models">;
+  /** The project's own fine-tune that was asked for; `model` is its base. */
+  parent: { name: string; hyperparameters: unknown } | null;
+  training: CountedFile;
+  validation: CountedFile | null;
+}
+/** What the plan says that an estimate needs. */
+interface Plan {
+  batch_size: number;
+  num_epochs: number;
+  lora_rank: number;
+  max_length: number;
+}
+
+/** From a worker's claim to its first step: the dataset, the model into memory. Paid for. */
+const startSeconds: Range = { low: 30, expected: 120, high: 300 };
+/** How far a run's speed lies from the one that the operator gave. */
+const speedDoubt = { slow: 0.7, fast: 1.25 };
+/** Validation goes forward only: a third of the work, a token. */
+const validationShare = 1 / 3;
+
+export type Estimate = Awaited<ReturnType<typeof makeEstimate>>;
+
+/** Makes the estimate of a job. Never fails for want of a sample: it rests on the file's size then, and says so. */
+export async function makeEstimate(platform: Platform, inputs: Inputs, plan: Plan) {
+  const { model } = inputs;
+  const training = await estimated(platform, model, inputs.training, plan.max_length);
+  const validation = inputs.validation === null
+    ? null
+    : await estimated(platform, model, inputs.validation, plan.max_length);
+  const { file, counter } = training;
+
+  const stepsPerEpoch = Math.ceil(Math.max(1, file.trained.expected) / plan.batch_size);
+  const total = times(file.tokens, plan.num_epochs);
+  const seconds = trainingSeconds(total, validation?.file.tokens ?? null, plan.num_epochs, model);
+  const gpu = GpuConfig.parse(model.gpu_config);
+  const perSecond = gpu.cost_per_gpu_hour * gpu.num_gpus / 3600;
+  const longest = Math.min(
+    plan.max_length,
+    file.cut.high > 0
+      ? plan.max_length
+      : Math.ceil(file.tokens.high / Math.max(1, file.trained.expected) * 3),
+  );
+  const warnings = warn(file, plan.max_length);
+  const memory = estimateMemory(model, gpu, plan, longest);
+  if (memory.fits === false) {
+    warnings.push(
+      `It may not fit: about ${memory.needed_gb?.low} GB are needed at the least, and a GPU has ` +
+        `${memory.available_gb} GB. Use a smaller max_length.`,
+    );
+  }
+  return {
+    tokens: {
+      method: file.method,
+      per_epoch: file.tokens,
+      total,
+      learned_per_epoch: file.learned,
+      validation: validation?.file.tokens ?? null,
+      rests_on: tokensRestOn(file, counter),
+    },
+    rows: {
+      total: file.rows,
+      trained: file.trained,
+      cut: file.cut,
+      without_answer: file.without_answer,
+    },
+    steps: { per_epoch: stepsPerEpoch, total: stepsPerEpoch * plan.num_epochs },
+    time: {
+      seconds,
+      rests_on: seconds === null
+        ? "Not known: the operator has not told how many tokens a second this model trains (tokens_per_second)."
+        : `${model.tokens_per_second} tokens a second, as the operator gave for ${gpu.num_gpus} × ${gpu.gpu_type}, ` +
+          `and about ${startSeconds.expected} s until the first step. The wait for a GPU comes on top and costs nothing.`,
+    },
+    cost: {
+      usd: seconds === null ? null : times(seconds, perSecond, money),
+      rests_on: seconds === null
+        ? "Not known, as the time is not."
+        : `The time, at ${gpu.cost_per_gpu_hour} USD an hour for each of ${gpu.num_gpus} GPUs. \`high\` is set aside.`,
+    },
+    memory,
+    warnings,
+  };
+}
+
+/** A file by its remembered sample, else by a new one, which is remembered. */
+async function estimated(
+  { sql, supabase, settings }: Platform,
+  model: Tables<"base_models">,
+  counted: CountedFile,
+  maxLength: number,
+): Promise<{ file: FileEstimate; counter: "tokenizer" | "characters" }> {
+  const counter = model.tokenizer === null ? "characters" : "tokenizer";
+  const report = Report.parse(counted.report);
+  const size = {
+    bytes: counted.bytes,
+    rows: report.rows ?? null,
+    without_answer: report.rows_without_labels ?? null,
+    tokens: report.tokens ?? null,
+  };
+  if (counted.sample !== null) {
+    return { file: estimateFile(size, Sample.parse(counted.sample), counter, maxLength), counter };
+  }
+  try {
+    const count = model.tokenizer === null ? countCharacters : await loadCounter(supabase, model.tokenizer);
+    const sample = await takeSample(supabase, counted.object, counted.bytes, count, settings.mostCountMs);
+    // Not one that time ran out for: it may come further the next time.
+    if (sample.rows.length > 0) {
+      await call<null>(sql, "record_count", counted.id, model.tokenizer ?? "characters", { json: sample });
+    }
+    return { file: estimateFile(size, sample, counter, maxLength), counter };
+  } catch (error) {
+    // A job is not held up by its estimate. It is tried again for the next one.
+    logError(`counting the tokens of file ${counted.id}`, error);
+    return { file: estimateFile(size, null, counter, maxLength), counter };
+  }
+}
+
+/** What a file's check tells that an estimate needs. */
+const Report = z.looseObject({
+  rows: z.int().optional(),
+  rows_without_labels: z.int().optional(),
+  tokens: z.looseObject({ total: z.number(), learned: z.number() }).optional(),
+});
+
+function trainingSeconds(
+  total: Range,
+  validation: Range | null,
+  epochs: number,
+  model: Tables<"base_models">,
+): Range | null {
+  const speed = model.tokens_per_second;
+  if (speed === null) return null;
+  const of = (which: keyof Range, speed: number) =>
+    Math.round(
+      startSeconds[which] + (total[which] + (validation?.[which] ?? 0) * epochs * validationShare) / speed,
+    );
+  return {
+    low: of("low", speed * speedDoubt.fast),
+    expected: of("expected", speed),
+    high: of("high", speed * speedDoubt.slow),
+  };
+}
+
+function tokensRestOn(file: FileEstimate, counter: "tokenizer" | "characters"): string {
+  if (file.method === "by_size") {
+    return "The file's check or its size alone, at 2.5 to 7 bytes a token: its rows could not be counted one by one.";
+  }
+  if (file.method === "counted") {
+    return "Every row was counted by the base model's own tokenizer and template.";
+  }
+  const { low, expected, high } = file.tokens;
+  const off = expected === 0 ? 0 : Math.round(Math.max(high - expected, expected - low) / expected * 100);
+  return counter === "tokenizer"
+    ? `${file.sampled} rows, spread over the file, were counted by the base model's own tokenizer; the sum may be ` +
+      `off by ${off} % (95 %).`
+    : `${file.sampled} rows were counted by their characters (about four bytes a token), as the operator has ` +
+      `registered no tokenizer for this model; the sum may be off by ${off} %.`;
+}
+
+function warn(file: FileEstimate, maxLength: number): string[] {
+  const warnings: string[] = [];
+  const about = file.method === "counted" ? "" : "about ";
+  if (file.cut.expected > 0) {
+    warnings.push(
+      `${about}${file.cut.expected} rows are longer than max_length = ${maxLength} tokens: their oldest part is cut.`,
+    );
+  }
+  if (file.without_answer.expected > 0) {
+    warnings.push(
+      `${about}${file.without_answer.expected} rows have nothing to learn from and are left out.`,
+    );
+  }
+  if (file.too_long > 0) {
+    warnings.push(
+      `${file.too_long} of the places that were looked at hold rows of over 48 KiB; they were not counted.`,
+    );
+  }
+  return warnings;
+}
+
+const money = (usd: number) => Math.round(usd * 1e4) / 1e4;
+const times = (range: Range, factor: number, round: (value: number) => number = Math.round): Range => ({
+  low: round(range.low * factor),
+  expected: round(range.expected * factor),
+  high: round(range.high * factor),
+});

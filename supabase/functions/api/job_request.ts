@@ -1,0 +1,100 @@
+/** The body of a job to be, with what follows from it: its plan and its estimate. For creating and for estimating. */
+import { z } from "zod";
+import { call } from "../_shared/database.ts";
+import { ApiError } from "../_shared/errors.ts";
+import { TrainingHyperparameters } from "../_shared/protocol.ts";
+import { check, fields, jsonBody } from "../_shared/validation.ts";
+import type { ApiContext } from "./context.ts";
+import { type Inputs, makeEstimate } from "./estimate/mod.ts";
+import { parseId, prefixes } from "./ids.ts";
+import { Hyperparameters, makePlan } from "./plan.ts";
+
+const fileId = z.string().refine(
+  (id) => parseId("file", id) !== null,
+  `must be the id of an uploaded file (${prefixes.file}…). Upload one with POST /files.`,
+);
+
+const Body = fields({
+  model: z.string().min(1),
+  training_file: fileId,
+  validation_file: fileId.nullish(),
+  method: fields({
+    type: z.literal("supervised"),
+    supervised: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
+  }).optional(),
+  hyperparameters: Hyperparameters.optional(),
+  suffix: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of the characters A–Z a–z 0–9 . _ -")
+    .nullish(),
+  seed: z.int().min(0).max(2 ** 31 - 1).nullish(),
+  metadata: z.record(z.string().max(64), z.string().max(512)).refine(
+    (metadata) => Object.keys(metadata).length <= 16,
+    "must have at most 16 keys",
+  ).nullish(),
+  spend_cap_usd: z.number().gt(0, "must be above 0").max(1_000_000).nullish(),
+  auto_start: z.boolean().nullish(),
+  integrations: z.array(z.unknown()).length(0).nullish(),
+});
+export type JobBody = z.infer<typeof Body>;
+
+/** What of OpenAI's body is known and not offered: told by name, before anything else is looked at. */
+const Unoffered = z.object({
+  method: z.object({ type: z.enum(["dpo", "reinforcement"]) }).optional().catch(undefined),
+  integrations: z.array(z.unknown()).nullish().catch(undefined),
+});
+
+/** Reads, checks and plans the request's job. Refuses as creating it would. */
+export async function readJob(c: ApiContext) {
+  const json = await jsonBody(c.req.raw);
+  refuseUnoffered(json);
+  const body = check(Body, json);
+  const inMethod = body.method?.supervised?.hyperparameters;
+  if (inMethod !== undefined && body.hyperparameters !== undefined) {
+    throw new ApiError("invalid_request", [{
+      param: "hyperparameters",
+      message: "hyperparameters: stand in method.supervised already. Say them in one place.",
+    }]);
+  }
+  const where = inMethod === undefined ? "hyperparameters" : "method.supervised.hyperparameters";
+  const files = {
+    training: parseId("file", body.training_file),
+    validation: body.validation_file ? parseId("file", body.validation_file) : null,
+  };
+  const inputs = await call<Inputs>(
+    c.get("platform").sql,
+    "estimate_inputs",
+    { json: c.get("caller") },
+    body.model,
+    files.training,
+    files.validation,
+  );
+  const seed = body.seed ?? 42;
+  const { model, parent } = inputs;
+  const { shown, plan } = makePlan(
+    model,
+    inMethod ?? body.hyperparameters ?? {},
+    seed,
+    where,
+    parent === null ? null : TrainingHyperparameters.parse(parent.hyperparameters),
+  );
+  const estimate = await makeEstimate(c.get("platform"), inputs, plan);
+  return { body, files, model, parent: parent?.name ?? null, seed, shown, plan, estimate };
+}
+
+function refuseUnoffered(json: unknown): void {
+  const found = Unoffered.safeParse(json).data;
+  const type = found?.method?.type;
+  if (type !== undefined) {
+    throw new ApiError("not_offered", [{
+      param: "method.type",
+      message: `method.type = ${JSON.stringify(type)}: is not offered yet; "supervised" is.`,
+      value: type,
+    }]);
+  }
+  if ((found?.integrations?.length ?? 0) > 0) {
+    throw new ApiError("not_offered", [{
+      param: "integrations",
+      message:
+        "integrations: are not offered yet; leave them out. GET …/metrics has every step, and result_files a CSV.",
+    }]);
+  }
+}

@@ -1,0 +1,53 @@
+/** SHA-256 and MD5 that can be put down and taken up again: node:crypto's cannot, hash-wasm's can. */
+import { createMD5, createSHA256, type IHasher } from "hash-wasm";
+import { fromBase64, toBase64 } from "../_shared/dataset/sketch.ts";
+
+/** JSON: the hashers' inner states, in base64, after `bytes` bytes. */
+export interface HashState {
+  bytes: number;
+  sha256: string;
+  md5: string | null;
+}
+
+/** Hashes a file's bytes in their order. What was hashed already may come again and is passed over. */
+export class FileHashes {
+  private constructor(
+    private readonly sha256: IHasher,
+    private readonly md5: IHasher | null,
+    private done: number,
+  ) {}
+
+  static async start(state: HashState | null, withMd5: boolean): Promise<FileHashes> {
+    const sha256 = await createSHA256();
+    const md5 = withMd5 ? await createMD5() : null;
+    if (state === null) {
+      sha256.init();
+      md5?.init();
+    } else {
+      sha256.load(fromBase64(state.sha256));
+      if (state.md5 !== null) md5?.load(fromBase64(state.md5));
+    }
+    return new FileHashes(sha256, md5, state?.bytes ?? 0);
+  }
+
+  /** Takes bytes that stand at `at` in the file. */
+  update(chunk: Uint8Array, at: number): void {
+    const fresh = chunk.subarray(Math.min(chunk.length, this.done - at));
+    this.sha256.update(fresh);
+    this.md5?.update(fresh);
+    this.done += fresh.length;
+  }
+
+  get state(): HashState {
+    return {
+      bytes: this.done,
+      sha256: toBase64(this.sha256.save()),
+      md5: this.md5 === null ? null : toBase64(this.md5.save()),
+    };
+  }
+
+  /** In hex. Nothing can be added afterwards. */
+  digest(): { sha256: string; md5: string | null } {
+    return { sha256: this.sha256.digest(), md5: this.md5?.digest() ?? null };
+  }
+}

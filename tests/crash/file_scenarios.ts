@@ -1,0 +1,158 @@
+/** What concerns files that do not come in one request: uploads in parts, direct uploads, and their checks. */
+import { assert, assertEquals } from "@std/assert";
+import type { Lane } from "./lane.ts";
+import { done, type Run } from "./scenario.ts";
+
+const row = '{"prompt": "a", "completion": "b"}\n';
+const bytes = new TextEncoder().encode(row.repeat(20));
+const params = {
+  bytes: bytes.length,
+  filename: "rows.jsonl",
+  mime_type: "application/jsonl",
+  purpose: "fine-tune" as const,
+};
+const uuid = (id: string) =>
+  id.replace(/^[a-z]+[-_]/, "").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+const sendPart = async (lane: Lane, id: string, data: Uint8Array<ArrayBuffer>) =>
+  (await lane.openai.uploads.parts.create(id, { data: new File([data], "part") })).id;
+
+/** An upload whose bytes have come in two parts. */
+async function uploaded(lane: Lane): Promise<{ id: string; part_ids: string[] }> {
+  const { id } = await lane.openai.uploads.create(params);
+  const part_ids = [
+    await sendPart(lane, id, bytes.slice(0, 100)),
+    await sendPart(lane, id, bytes.slice(100)),
+  ];
+  return { id, part_ids };
+}
+
+/** A file that waits for its check. */
+async function waiting(lane: Lane): Promise<string> {
+  const { id, part_ids } = await uploaded(lane);
+  const { file } = await lane.openai.uploads.complete(id, { part_ids });
+  return file?.id ?? "";
+}
+
+type Direct = { id: string; target: { object: string; token: string } };
+const direct = (lane: Lane): Promise<Direct> =>
+  lane.openai.post("/files/direct", {
+    body: { filename: "a.jsonl", bytes: bytes.length, purpose: "fine-tune" },
+  });
+
+/** Lets the timer come and time pass until the file is checked; returns what it is then, and that its bytes are whole. */
+async function settled(lane: Lane, id: string): Promise<unknown> {
+  for (let round = 0; round < 6; round++) {
+    const { status } = await lane.openai.files.retrieve(id);
+    if (status !== "uploaded") {
+      const whole = status === "processed" &&
+        await (await lane.openai.files.content(id)).text() === row.repeat(20);
+      return [status, whole, await clean(lane)];
+    }
+    await later(lane);
+  }
+  throw new Error("the file is never checked");
+}
+
+/** Lets every lease and everything that waits to be removed come to its time; returns how many parts are left over. */
+async function clean(lane: Lane): Promise<number> {
+  for (let round = 0; round < 2; round++) {
+    await lane.elapse(4000);
+    await later(lane);
+  }
+  return await lane.count(
+    `storage.objects o where bucket_id = 'datasets' and (name like 'parts/%' or name like 'incoming/%')
+      and not exists (select from public.files f where f.object = o.name)`,
+  );
+}
+
+async function later(lane: Lane): Promise<void> {
+  await lane.tunebase.sql`update tunebase.file_checks set next_at = now()`;
+  await lane.tick();
+}
+
+const expire = (lane: Lane) =>
+  lane.tunebase.sql`update tunebase.uploads set expires_at = now() where status = 'pending'`;
+
+export const fileApi: Record<string, Run> = {
+  "an upload is begun": async (lane, doom) => {
+    await doom();
+    const { status } = await lane.openai.uploads.create(params);
+    await expire(lane);
+    return [status, await clean(lane)];
+  },
+  "a part is added": async (lane, doom) => {
+    const { id } = await lane.openai.uploads.create(params);
+    await doom();
+    const { file } = await lane.openai.uploads.complete(id, { part_ids: [await sendPart(lane, id, bytes)] });
+    return await settled(lane, file?.id ?? "");
+  },
+  "an upload is completed": async (lane, doom) => {
+    const { id, part_ids } = await uploaded(lane);
+    const before = await lane.count("public.files");
+    await doom();
+    const { file } = await lane.openai.uploads.complete(id, { part_ids });
+    assertEquals(await lane.count("public.files"), before + 1, "one file");
+    return await settled(lane, file?.id ?? "");
+  },
+  "an upload is cancelled": async (lane, doom) => {
+    const { id } = await uploaded(lane);
+    await doom();
+    const { status } = await lane.openai.uploads.cancel(id);
+    return [status, await clean(lane)];
+  },
+  "a direct upload is begun": async (lane, doom) => {
+    await doom();
+    const { target } = await direct(lane);
+    await expire(lane);
+    return [typeof target.token, await clean(lane)];
+  },
+  "a direct upload is completed": async (lane, doom) => {
+    const { id, target } = await direct(lane);
+    await lane.tunebase.platform.supabase.storage.from("datasets").upload(target.object, bytes, {
+      upsert: true,
+    });
+    await doom();
+    const file = await lane.openai.post<{ id: string }>(`/files/direct/${id}/complete`);
+    // What its token could still write is looked for a day later.
+    await lane.elapse(100_000);
+    return await settled(lane, file.id);
+  },
+};
+
+export const fileScheduler: Record<string, Run> = {
+  "parts are joined and checked": async (lane, doom) => {
+    const id = await waiting(lane);
+    await doom();
+    await lane.tick();
+    return await settled(lane, id);
+  },
+  "a file cannot be read and is tried again": async (lane, doom) => {
+    const { id, part_ids } = await uploaded(lane);
+    const bucket = lane.tunebase.platform.supabase.storage.from("datasets");
+    const object = `parts/${await projectOf(lane, id)}/${uuid(id)}/${uuid(part_ids[0] ?? "")}`;
+    const { data } = await bucket.download(object);
+    assert(data !== null);
+    const { file } = await lane.openai.uploads.complete(id, { part_ids });
+    await bucket.remove([object]);
+    await doom();
+    await lane.tick();
+    const { error } = await bucket.upload(object, await data.arrayBuffer(), {
+      contentType: "application/octet-stream",
+    });
+    assertEquals(error, null);
+    return await settled(lane, file?.id ?? "");
+  },
+  "an upload is past its time": async (lane, doom) => {
+    const { id } = await uploaded(lane);
+    await expire(lane);
+    await doom();
+    await lane.tick();
+    await done(lane.openai.uploads.cancel(id), 409);
+    return await clean(lane);
+  },
+};
+
+async function projectOf(lane: Lane, id: string): Promise<string> {
+  const [row] = await lane.tunebase.sql`select project_id from tunebase.uploads where id = ${uuid(id)}::uuid`;
+  return String(row?.project_id);
+}

@@ -1,0 +1,240 @@
+/** What a job is expected to take, before and after. */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { fromFileUrl } from "../local/paths.ts";
+import type { Estimate } from "../supabase/functions/api/estimate/mod.ts";
+import { startTunebase, type TestUser } from "./tunebase.ts";
+import { attemptOf, rows as twoRows, TestWorker } from "./worker.ts";
+
+// A machine that is busy with other tests must not cut the counting short.
+const tunebase = await startTunebase({ TUNEBASE_MOST_COUNT_MS: "60000" });
+Deno.test.afterAll(() => tunebase.close());
+const { sql } = tunebase;
+const user = await tunebase.user();
+const model = "SmolLM2-135M-Instruct";
+const here = (path: string) => fromFileUrl(new URL(path, import.meta.url));
+const support = await Deno.readFile(here("../examples/support-train.jsonl"));
+
+async function upload(of: TestUser, data: Uint8Array<ArrayBuffer> | string): Promise<string> {
+  const file = await of.openai.files.create({ file: new File([data], "rows.jsonl"), purpose: "fine-tune" });
+  return file.id;
+}
+async function estimate(of: TestUser, body: Record<string, unknown>): Promise<Estimate> {
+  const response = await of.fetch("/fine_tuning/estimates", {
+    method: "POST",
+    body: JSON.stringify({ model, ...body }),
+    headers: { "content-type": "application/json" },
+  });
+  const answer = await response.json();
+  assertEquals(response.status, 200, JSON.stringify(answer));
+  return answer;
+}
+/** Sets columns of the one base model while `run` runs. */
+async function withModel<T>(columns: Record<string, unknown>, run: () => Promise<T>): Promise<T> {
+  const [before] = await sql`select * from public.base_models where id = ${model}`;
+  const old = Object.fromEntries(Object.keys(columns).map((name) => [name, before?.[name]]));
+  await sql`update public.base_models set ${sql(columns)} where id = ${model}`;
+  try {
+    return await run();
+  } finally {
+    await sql`update public.base_models set ${sql(old)} where id = ${model}`;
+  }
+}
+
+for (const name of ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]) {
+  const { error } = await tunebase.platform.supabase.storage.from("tokenizers").upload(
+    `small/1/${name}`,
+    await Deno.readFile(here(`tokenizer/${name}`)),
+  );
+  if (error !== null) throw error;
+}
+const withTokenizer = <T>(run: () => Promise<T>) => withModel({ tokenizer: "small/1" }, run);
+
+/** What the trainer itself makes of a file. */
+async function trainerCounts(path: string, maxLength: number) {
+  const program = `
+import json, sys
+from pathlib import Path
+from transformers import AutoTokenizer
+from tunebase_trainer import dataset
+d = dataset.read(Path(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[2]), int(sys.argv[3]))
+print(json.dumps([d.tokens, d.learned_tokens, len(d.rows), d.shortened]))`;
+  const { success, stdout, stderr } = await new Deno.Command(here("../trainer/.venv/bin/python"), {
+    args: ["-c", program, path, here("tokenizer"), String(maxLength)],
+    cwd: here("../trainer"),
+    env: { HF_HUB_OFFLINE: "1" },
+  }).output();
+  const text = new TextDecoder();
+  assert(success, text.decode(stderr));
+  const [tokens, learned, rows, cut] = JSON.parse(text.decode(stdout).trim().split("\n").at(-1) ?? "");
+  return { tokens, learned, rows, cut };
+}
+
+Deno.test("with the model's tokenizer an estimate counts what the trainer counts, cut rows too", async () => {
+  const training_file = await upload(user, support);
+  await withTokenizer(async () => {
+    const path = here("../examples/support-train.jsonl");
+    const whole = await estimate(user, { training_file, hyperparameters: { max_length: 2048, n_epochs: 3 } });
+    const counted = await trainerCounts(path, 2048);
+    assertEquals(whole.tokens.method, "counted");
+    assertEquals(whole.tokens.per_epoch, {
+      low: counted.tokens,
+      expected: counted.tokens,
+      high: counted.tokens,
+    });
+    assertEquals(whole.tokens.learned_per_epoch.expected, counted.learned);
+    assertEquals(whole.tokens.total.expected, 3 * counted.tokens);
+    assertEquals([whole.rows.trained.expected, whole.rows.cut.expected], [252, 0]);
+    assertEquals(whole.steps, { per_epoch: 32, total: 96 });
+
+    const cut = await estimate(user, { training_file, hyperparameters: { max_length: 95 } });
+    const short = await trainerCounts(path, 95);
+    assert(short.cut > 0 && short.cut < 252);
+    assertEquals(cut.rows.cut.expected, short.cut);
+    assertEquals(cut.tokens.per_epoch.expected, short.tokens);
+    assertStringIncludes(cut.warnings.join(), `${short.cut} rows are longer than max_length = 95`);
+  });
+});
+
+Deno.test("of a large file a sample is read, and its range holds what there is", async () => {
+  // 2 MiB whose second half has rows ten times as long as the first's.
+  const line = (n: number) =>
+    JSON.stringify({
+      messages: [
+        { role: "user", content: `Order ${n}: where is it?` },
+        { role: "assistant", content: "It was sent on Sunday. ".repeat(n < 6000 ? 2 : 20 + n % 7) },
+      ],
+    }) + "\n";
+  const text = Array.from({ length: 8500 }, (_, n) => line(n)).join("");
+  assert(text.length > 2 * 2 ** 20);
+  const path = await Deno.makeTempFile({ suffix: ".jsonl" });
+  await Deno.writeTextFile(path, text);
+  const training_file = await upload(user, text);
+  await withTokenizer(async () => {
+    const begin = performance.now();
+    const { tokens, rows } = await estimate(user, { training_file });
+    assert(performance.now() - begin < 4000);
+    const truth = await trainerCounts(path, 2048);
+    assertEquals([tokens.method, rows.total.expected], ["sampled", 8500]);
+    const { low, expected, high } = tokens.per_epoch;
+    assert(low <= truth.tokens && truth.tokens <= high, `${truth.tokens} in ${low}–${high}`);
+    assert(Math.abs(expected / truth.tokens - 1) < 0.1, `${expected} for ${truth.tokens}`);
+    assert(low < expected && expected < high);
+    assertStringIncludes(tokens.rests_on, "the sum may be off by");
+  });
+  await Deno.remove(path);
+});
+
+Deno.test("without a tokenizer the tokens are an estimate that says so, and holds the truth", async () => {
+  const training_file = await upload(user, support);
+  const { tokens, time, cost, memory } = await withModel(
+    { parameters: null },
+    () => estimate(user, { training_file }),
+  );
+  assertEquals(tokens.method, "sampled");
+  assertStringIncludes(tokens.rests_on, "registered no tokenizer");
+  // SmolLM2's own count.
+  assert(tokens.per_epoch.low < 13_997 && 13_997 < tokens.per_epoch.high, JSON.stringify(tokens));
+  assertEquals([time.seconds, cost.usd, memory.needed_gb, memory.fits], [null, null, null, null]);
+  assertStringIncludes(time.rests_on, "Not known");
+  assertStringIncludes(memory.rests_on, "Not known");
+});
+
+Deno.test("time, cost and memory are ranges that rest on the model's figures", async () => {
+  const training_file = await upload(user, support);
+  const gpu = { gpu_type: "A100-80GB", num_gpus: 2, gpu_memory_gb: 80, cost_per_gpu_hour: 1.8 };
+  // The shape of an 8 B model with a vocabulary of 128,256.
+  const shape = { parameters: 8_030_261_248, hidden_size: 4096, layers: 32, vocab_size: 128_256 };
+  const columns = { tokenizer: "small/1", tokens_per_second: 100, gpu_config: sql.json(gpu), ...shape };
+  await withModel(columns, async () => {
+    const asked = { training_file, hyperparameters: { n_epochs: 2, max_length: 2048 } };
+    const { time, cost, memory, tokens } = await estimate(user, asked);
+    const seconds = 120 + tokens.total.expected / 100;
+    assertEquals(time.seconds?.expected, Math.round(seconds));
+    assert((time.seconds?.low ?? 0) < seconds && seconds < (time.seconds?.high ?? 0));
+    // Two GPUs at 1.80 USD an hour: a tenth of a cent a second.
+    assertEquals(cost.usd?.expected, Math.round(Math.round(seconds) * 10) / 1e4);
+    assert(
+      (memory.needed_gb?.low ?? 0) > 6 && (memory.needed_gb?.expected ?? 0) < 40,
+      JSON.stringify(memory),
+    );
+    assertEquals([memory.available_gb, memory.fits], [80, true]);
+    await withModel({ gpu_config: sql.json({ ...gpu, gpu_memory_gb: 6 }) }, async () => {
+      const tight = await estimate(user, asked);
+      assertEquals(tight.memory.fits, false);
+      assertStringIncludes(tight.warnings.join(), "It may not fit");
+    });
+    // Validation goes through the model too, once an epoch.
+    const more = await estimate(user, { ...asked, validation_file: training_file });
+    assertEquals(
+      more.time.seconds?.expected,
+      Math.round(120 + (tokens.total.expected + 2 * tokens.per_epoch.expected / 3) / 100),
+    );
+  });
+});
+
+Deno.test("a file is counted once, and a Storage that cannot be read holds up no job", async () => {
+  const training_file = await upload(user, support);
+  await withTokenizer(async () => {
+    await estimate(user, { training_file });
+    const object = await sql`select object from public.files order by id desc limit 1`;
+    await tunebase.platform.supabase.storage.from("datasets").remove([object[0]?.object]);
+    assertEquals((await estimate(user, { training_file })).tokens.method, "counted");
+  });
+  const lost = await estimate(user, { training_file });
+  assertEquals(lost.tokens.method, "by_size");
+  assert(lost.tokens.per_epoch.low < 13_997 && 13_997 < lost.tokens.per_epoch.high);
+});
+
+Deno.test("an estimate is refused as the job would be, and creates nothing", async () => {
+  const count = async () => Number((await sql`select count(*) from public.jobs`)[0]?.count);
+  const before = await count();
+  const training_file = await upload(user, twoRows);
+  await estimate(user, { training_file });
+  const other = await tunebase.user();
+  for (
+    const [who, body, status] of [
+      [user, { training_file, hyperparameters: { n_epochs: 99 } }, 400],
+      [user, { training_file, model: "gpt-4" }, 404],
+      [other, { training_file }, 404],
+    ] as const
+  ) {
+    const response = await who.fetch("/fine_tuning/estimates", {
+      method: "POST",
+      body: JSON.stringify({ model, ...body }),
+    });
+    await response.body?.cancel();
+    assertEquals(response.status, status);
+  }
+  assertEquals(await count(), before);
+});
+
+Deno.test("a job keeps its estimate, sets its highest cost aside, and scores it when it has succeeded", async () => {
+  const gpu = { gpu_type: "A100-80GB", num_gpus: 1, gpu_memory_gb: 80, cost_per_gpu_hour: 36 };
+  await withModel({ tokenizer: "small/1", tokens_per_second: 10, gpu_config: sql.json(gpu) }, async () => {
+    const training_file = await upload(user, twoRows);
+    const job = await user.openai.fineTuning.jobs.create({ model, training_file });
+    const kept = Reflect.get(job, "estimate") as Estimate & { score?: Record<string, unknown> };
+    const asked = await estimate(user, { training_file });
+    assertEquals(kept, Object.fromEntries(Object.keys(kept).map((name) => [name, Reflect.get(asked, name)])));
+    assertEquals(Reflect.get(job, "reserved_usd"), kept.cost.usd?.high);
+    assertEquals(kept.score, undefined);
+    await tunebase.tick();
+    const attempt = await attemptOf(tunebase, job);
+    const worker = new TestWorker(tunebase, attempt.id);
+    await worker.claim();
+    await sql`update public.attempts set started_at = started_at - interval '100 seconds' where id = ${attempt.id}`;
+    await worker.finishWhole();
+    const done = await user.openai.fineTuning.jobs.retrieve(job.id);
+    const score = (Reflect.get(done, "estimate") as typeof kept).score as Record<
+      string,
+      { expected: number; actual: number; ratio: number; within_range: boolean }
+    >;
+    assertEquals(score.tokens?.actual, 1000);
+    assertEquals(score.tokens?.within_range, false);
+    assertEquals(score.tokens?.ratio, Math.round(1000 / kept.tokens.total.expected * 1e4) / 1e4);
+    const actual = score.seconds?.actual ?? 0;
+    assert(actual >= 100 && actual < 110, String(actual));
+    assertEquals(score.seconds?.within_range, true);
+    assert(Math.abs((score.cost_usd?.actual ?? 0) - actual / 100) < 0.01);
+  });
+});
