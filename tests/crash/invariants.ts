@@ -35,7 +35,7 @@ const broken: Record<string, string> = {
     )`,
   "a file without its bytes": `
     select f.id from public.files f
-    where f.deleted_at is null and f.status = 'processed'
+    where f.deleted_at is null and f.status = 'processed' and f.purpose = 'fine-tune'
       and not exists (select from storage.objects o where o.bucket_id = 'datasets' and o.name = f.object)`,
   "bytes that belong to no file and that nobody will remove": `
     select o.name from storage.objects o
