@@ -8,7 +8,7 @@ import { Hono } from "hono";
 import postgres from "postgres";
 import { platform } from "../supabase/functions/_shared/platform.ts";
 import { ReportRequest } from "../supabase/functions/_shared/protocol.ts";
-import { serveErrors } from "../supabase/functions/_shared/serving.ts";
+import { serveApp } from "../supabase/functions/_shared/serving.ts";
 import { check } from "../supabase/functions/_shared/validation.ts";
 import type { CallbackEnv } from "../supabase/functions/trainer-callback/context.ts";
 import { verifySignature } from "../supabase/functions/trainer-callback/signature.ts";
@@ -18,7 +18,7 @@ const shared = platform(url);
 const sql = postgres(Deno.env.get(url) ?? "", { max: 4, onnotice: () => {} });
 
 const app = new Hono<CallbackEnv>().basePath("/trainer-callback");
-serveErrors(app);
+serveApp(app, "trainer-callback", shared);
 app.use("*", async (c, next) => {
   c.set("platform", shared);
   await next();

@@ -124,57 +124,148 @@ Deno.test("claims of an earlier transaction give nothing to the next", async () 
   assertEquals(seen.length, 0);
 });
 
-Deno.test("users see nothing of the schema tunebase and call nothing of it", async () => {
-  const reachable = await sql`
-    select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where n.nspname = 'tunebase'
-      and (has_function_privilege('anon', p.oid, 'execute') or has_function_privilege('authenticated', p.oid, 'execute'))`;
-  assertEquals(reachable.map(({ proname }) => proname), ["my_projects"]);
-  for (
-    const table of ["api_key_hashes", "outbox", "channel_secrets", "failing_targets", "trigger_failures"]
-  ) {
-    await assertRejects(() =>
-      as("authenticated", ada?.id ?? "", (t) => t.unsafe(`select * from tunebase.${table}`))
+Deno.test("a viewer reads the project's rows and writes none, and nothing from the moment they are removed", async () => {
+  const [viewer] = await sql`insert into auth.users (email) values ('viewer@example.com') returning id`;
+  await sql`insert into public.project_members (project_id, user_id, role) values (${ada?.project}, ${viewer?.id}, 'viewer')`;
+  const jobs = () =>
+    as("authenticated", viewer?.id, (t) => t`select project_id from public.jobs`).then((rows) => [...rows]);
+  assertEquals((await jobs()).map(({ project_id }) => project_id), [ada?.project]);
+  await assertRejects(() =>
+    as("authenticated", viewer?.id, (t) => t`update public.jobs set status = 'cancelled'`)
+  );
+  await assertRejects(() =>
+    as("authenticated", viewer?.id, (t) => t`update public.project_members set role = 'owner'`)
+  );
+  await sql`delete from public.project_members where user_id = ${viewer?.id}`;
+  assertEquals(await jobs(), []);
+});
+
+Deno.test("claims without a user, or with one that is no id, open nothing", async () => {
+  for (const claims of ["{}", '{"sub":null}', '{"role":"service_role"}', ""]) {
+    const seen = await sql.begin(async (t) => {
+      await t`select set_config('request.jwt.claims', ${claims}, true), set_config('role', 'authenticated', true)`;
+      return [...await t`select 1 from public.jobs`, ...await t`select 1 from public.api_keys`];
+    });
+    assertEquals(seen.length, 0, claims);
+  }
+  await assertRejects(() => as("authenticated", "' or true --", (t) => t`select 1 from public.jobs`));
+});
+
+const strangers = ["anon", "authenticated", "tunebase_api", "tunebase_callback", "tunebase_scheduler"];
+
+Deno.test("no role that a caller can have may write any table, and only a signed-in user may read those of public", async () => {
+  const rights = await sql<{ role: string; table: string; schema: string; rights: string[] }[]>`
+    select r.role, n.nspname as schema, c.relname as table, array_agg(p.privilege) as rights
+    from pg_class c
+    join pg_namespace n on n.oid = c.relnamespace
+    cross join unnest(${strangers}::text[]) r (role)
+    cross join unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER', 'MAINTAIN']) p (privilege)
+    where n.nspname in ('public', 'tunebase') and c.relkind in ('r', 'p', 'v', 'm', 'f')
+      and (has_table_privilege(r.role, c.oid, p.privilege)
+        or (p.privilege in ('SELECT', 'INSERT', 'UPDATE') and has_any_column_privilege(r.role, c.oid, p.privilege)))
+    group by 1, 2, 3 order by 1, 2, 3`;
+  assert(rights.length >= tables.length);
+  for (const right of rights) {
+    assertEquals(
+      [right.role, right.schema, right.rights],
+      ["authenticated", "public", ["SELECT"]],
+      right.table,
     );
   }
 });
 
-Deno.test("each function's role calls its own functions and touches no table", async () => {
-  for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"]) {
-    const connection = postgres(database.url(role), { max: 1, onnotice: () => {} });
-    for (
-      const table of [
-        "public.jobs",
-        "public.attempts",
-        "tunebase.api_key_hashes",
-        "tunebase.outbox",
-        "tunebase.channel_secrets",
-        "public.webhook_endpoints",
-        "auth.users",
-      ]
-    ) {
-      await assertRejects(() => connection.unsafe(`select 1 from ${table}`), `${role} reads ${table}`);
-    }
-    const own = await connection<{ name: string }[]>`
-      select p.proname as name from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-      where n.nspname = 'tunebase' and has_function_privilege(p.oid, 'execute')`;
-    assert(own.length > 3);
-    assertEquals(own.some(({ name }) => name === "create_job"), role === "tunebase_api");
-    assertEquals(own.some(({ name }) => name === "finish"), role === "tunebase_callback");
-    assertEquals(own.some(({ name }) => name === "claim_dispatch"), role === "tunebase_scheduler");
-    assertEquals(own.some(({ name }) => name === "claim_deliveries"), role === "tunebase_scheduler");
-    assertEquals(own.some(({ name }) => name === "create_webhook_endpoint"), role === "tunebase_api");
-    for (const inner of ["owe", "fan_out_event", "disable_target", "endpoint_json", "delivery_json"]) {
-      assert(!own.some(({ name }) => name === inner), `${role} calls ${inner}`);
-    }
-    await connection.end();
+Deno.test("every policy lets a signed-in user read, and only rows of their projects", async () => {
+  const policies = await sql`
+    select tablename, cmd, roles::text[] as roles, qual, with_check from pg_policies where schemaname in ('public', 'tunebase')`;
+  assert(policies.length >= tables.length);
+  for (const { tablename, cmd, roles, qual, with_check } of policies) {
+    assertEquals([cmd, roles, with_check], ["SELECT", ["authenticated"], null], tablename);
+    // What is on offer is everybody's; what a person has read is that person's.
+    const own = /\b(project_id|id) IN \( SELECT tunebase\.my_projects\(\)/.test(qual) ||
+      /user_id = /.test(qual);
+    assert(own || tablename === "base_models", `${tablename}: ${qual}`);
   }
 });
 
-Deno.test("every security definer function has an empty search_path, and every table row-level security", async () => {
+Deno.test("every table of public that has a project shows rows by it", async () => {
+  const found = await sql`
+    select c.table_name from information_schema.columns c
+    where c.table_schema = 'public' and c.column_name = 'project_id'
+      and not exists (
+        select from pg_policies p where p.schemaname = 'public' and p.tablename = c.table_name and p.qual like '%my_projects%'
+      )`;
+  assertEquals([...found], []);
+});
+
+Deno.test("users and strangers call one function of ours, and that tells a user their own projects", async () => {
+  const reachable = await sql`
+    select distinct n.nspname || '.' || p.proname as name, r.role
+    from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    cross join unnest(array['anon', 'authenticated']) r (role)
+    where n.nspname in ('tunebase', 'public') and has_function_privilege(r.role, p.oid, 'execute')`;
+  assertEquals(reachable.map(({ name, role }) => [name, role]), [["tunebase.my_projects", "authenticated"]]);
+  const [row] = await as(
+    "authenticated",
+    ada?.id ?? "",
+    (t) => t`select array_agg(x) as mine from tunebase.my_projects() x`,
+  );
+  assertEquals(row?.mine, [ada?.project]);
+  await assertRejects(() =>
+    as("authenticated", ada?.id ?? "", (t) => t`select * from tunebase.api_key_hashes`)
+  );
+});
+
+/** The names in quotes in the sources of one edge function, and of what the functions share. */
+async function namesIn(folder: string): Promise<Set<string>> {
+  const found = new Set<string>();
+  const read = async (directory: URL): Promise<void> => {
+    for await (const entry of Deno.readDir(directory)) {
+      const path = new URL(`${entry.name}${entry.isDirectory ? "/" : ""}`, directory);
+      if (entry.isDirectory) await read(path);
+      else {for (const [, name] of (await Deno.readTextFile(path)).matchAll(/"([a-z_]+)"/g)) {
+          found.add(name ?? "");
+        }}
+    }
+  };
+  await read(new URL(`../supabase/functions/${folder}/`, import.meta.url));
+  return found;
+}
+
+Deno.test("each function's role may call what its own code calls, and nothing else", async () => {
+  const shared = await namesIn("_shared");
+  for (
+    const [role, folder] of [
+      ["tunebase_api", "api"],
+      ["tunebase_callback", "trainer-callback"],
+      ["tunebase_scheduler", "scheduler"],
+    ] as const
+  ) {
+    const connection = postgres(database.url(role), { max: 1, onnotice: () => {} });
+    const own = await connection<{ name: string }[]>`
+      select p.proname as name from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+      where n.nspname = 'tunebase' and has_function_privilege(p.oid, 'execute')`;
+    await connection.end();
+    const called = await namesIn(folder);
+    const unused = own.map(({ name }) => name).filter((name) => !called.has(name) && !shared.has(name));
+    assertEquals(unused, [], `${role} may call what supabase/functions/${folder} does not`);
+    assert(own.length > 3);
+  }
+  const [escape] = await sql`
+    select count(*)::int as roles from pg_roles
+    where rolname like 'tunebase_%' and (rolsuper or rolbypassrls or rolcreaterole or rolcreatedb or rolreplication or rolinherit)`;
+  assertEquals(escape?.roles, 0);
+  assertEquals([
+    ...await sql`
+    select m.roleid::regrole::text from pg_auth_members m where m.member::regrole::text like 'tunebase_%'`,
+  ], []);
+});
+
+Deno.test("every function has an empty search_path, and every table row-level security", async () => {
   const open = await sql`
     select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-    where n.nspname = 'tunebase' and p.prosecdef and not coalesce('search_path=""' = any (p.proconfig), false)`;
+    where n.nspname in ('tunebase', 'public') and not coalesce('search_path=""' = any (p.proconfig), false)
+      -- A body that is no string has its names resolved when it is made.
+      and (p.prosecdef or p.prosqlbody is null)`;
   assertEquals([...open], []);
   const bare = await sql`
     select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace

@@ -14,6 +14,7 @@ import { createStorage } from "../local/storage/mod.ts";
 import { createApp as createApi } from "../supabase/functions/api/app.ts";
 import { createApp as createCallback } from "../supabase/functions/trainer-callback/app.ts";
 import { createApp as createScheduler } from "../supabase/functions/scheduler/app.ts";
+import type { LogEntry } from "../supabase/functions/_shared/log.ts";
 import { type Platform, platform } from "../supabase/functions/_shared/platform.ts";
 import { deriveSecret } from "../supabase/functions/_shared/secrets.ts";
 import { callbackEnvironment } from "../local/environment.ts";
@@ -29,6 +30,8 @@ export interface Tunebase {
   /** The environment of the functions, for one that runs as a process of its own. */
   env: Record<string, string>;
   nudges: number;
+  /** What the functions have logged. */
+  logs: LogEntry[];
   /** A new user with their own project and key. */
   user(email?: string): Promise<TestUser>;
   /** One call of the scheduler; returns what it answered. */
@@ -61,9 +64,11 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
   const environment = { get: (name: string): string | undefined => all[name] };
   const runpod = new ScriptedRunpod(keys.runpodKey);
   const counted = { nudges: 0 };
+  const logs: LogEntry[] = [];
   const platforms = ["API", "CALLBACK", "SCHEDULER"].map((name) => {
     const made = platform(`TUNEBASE_${name}_DB_URL`, environment);
     made.later = () => void counted.nudges++;
+    made.log = (entry) => void logs.push(entry);
     return made;
   });
   const [api, callback, scheduler] = platforms;
@@ -107,6 +112,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     keys,
     runpod,
     platform: callback,
+    logs,
     env: all,
     get nudges() {
       return counted.nudges;

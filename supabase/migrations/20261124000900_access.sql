@@ -46,7 +46,6 @@ to authenticated;
 grant execute on function
   tunebase.authorize(jsonb, text),
   tunebase.list_models(jsonb),
-  tunebase.get_model(jsonb, text, text),
   tunebase.begin_file(jsonb, uuid),
   tunebase.get_file(jsonb, uuid),
   tunebase.list_files(jsonb, text, uuid, boolean, integer),

@@ -96,7 +96,10 @@ export class World {
       TUNEBASE_LEASE_SECONDS: String(leaseSeconds),
       TUNEBASE_MOST_SILENT_LOOKS: "6",
     };
-    const made = (name: string) => platform(`TUNEBASE_${name}_DB_URL`, { get: (key) => env[key] });
+    const made = (name: string) => ({
+      ...platform(`TUNEBASE_${name}_DB_URL`, { get: (key) => env[key] }),
+      log: () => undefined,
+    });
     const platforms = {
       api: made("API"),
       "trainer-callback": made("CALLBACK"),
@@ -264,6 +267,8 @@ export class World {
       const [user] = await sql`insert into auth.users (email) values (${email}) returning id`;
       const apiKey = await createKey({ sql }, user?.id, "chaos");
       const [member] = await sql`select project_id from public.project_members where user_id = ${user?.id}`;
+      // A walk is quicker than any client.
+      await sql`update public.projects set requests_per_minute = 1000000, max_jobs = null where id = ${member?.project_id}`;
       const form = new FormData();
       form.set("purpose", "fine-tune");
       form.set("file", new File([rows], "rows.jsonl"));

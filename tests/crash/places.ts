@@ -3,8 +3,9 @@
  * in the order in which they begin; `crash_test.ts` compares them with what really happens, and dies at each.
  */
 
-/** What every tick asks of the database, due or not: listed where it is what the scenario is about. */
+/** What every tick and request asks of the database, due or not: listed where it is what the scenario is about. */
 export const everyTick = new Set([
+  "sql admit",
   "sql enforce_spend",
   "sql claim_dispatch",
   "sql due_attempts",
@@ -12,6 +13,7 @@ export const everyTick = new Set([
   "sql prune_notifications",
   "sql claim_deliveries",
   "sql due_garbage",
+  "sql forget_requests",
   "sql expire_files",
   "sql claim_check",
 ]);
@@ -194,6 +196,22 @@ export const places: Record<string, string[]> = {
     "outgoing POST",
     "sql record_deliveries",
   ],
+  "a project is created with an idempotency key": [
+    "sql begin_request",
+    "sql create_project",
+    "sql end_request",
+  ],
+  "a project is changed": ["sql update_project"],
+  "a project is archived": ["sql archive_project"],
+  "a member is invited": ["sql invite_member"],
+  "an invitation is taken back": ["sql delete_invitation"],
+  "an invitation is accepted": ["sql answer_invitation"],
+  "a member's role is changed": ["sql update_member"],
+  "a member is removed": ["sql remove_member"],
+  "an API key is made with an idempotency key": ["sql begin_request", "sql make_api_key", "sql end_request"],
+  "an API key is changed": ["sql update_api_key"],
+  "an API key is revoked": ["sql revoke_api_key"],
+  "old requests are forgotten": ["sql forget_requests"],
   "a worker claims": ["sql claim_attempt", "storage sign"],
   "a worker claims a job that has a checkpoint": ["sql claim_attempt", "storage sign", "storage sign"],
   "a worker reports, with a checkpoint": ["sql report"],
@@ -256,6 +274,17 @@ export const readers = new Set([
   "get_checkpoint",
   "open_events",
   "events_after",
+  "list_projects",
+  "get_project",
+  "list_members",
+  "list_invitations",
+  "my_invitations",
+  "list_api_keys",
+  "get_api_key",
+  "me",
+  "usage_by_day",
+  // Takes requests out of a bucket that fills again.
+  "admit",
   "list_webhook_endpoints",
   "list_webhook_deliveries",
   "get_webhook_delivery",

@@ -6,6 +6,7 @@ import type { Lane } from "./lane.ts";
 import { done, type Run, type Scenario } from "./scenario.ts";
 import type { FunctionName } from "./serve.ts";
 import { subscriberApi, subscriberScheduler } from "./subscriber_scenarios.ts";
+import { tenancyApi, tenancyScheduler } from "./tenancy_scenarios.ts";
 
 const model = "SmolLM2-135M-Instruct";
 const text = (value: string) => new TextEncoder().encode(value);
@@ -354,7 +355,7 @@ const of = (name: FunctionName, runs: Record<string, Run>): [string, Scenario][]
 
 /** Every scenario by what happens in it. */
 export const scenarios: Map<string, Scenario> = new Map([
-  ...of("api", { ...api, ...subscriberApi, ...fileApi }),
-  ...of("scheduler", { ...scheduler, ...subscriberScheduler, ...fileScheduler }),
+  ...of("api", { ...api, ...subscriberApi, ...fileApi, ...tenancyApi }),
+  ...of("scheduler", { ...scheduler, ...subscriberScheduler, ...fileScheduler, ...tenancyScheduler }),
   ...of("trainer-callback", callback),
 ]);

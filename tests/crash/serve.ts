@@ -56,6 +56,7 @@ function serve(order: Order): { end(): Promise<void> } {
   const effect = effects(order.die);
   const { create, database } = functions[order.function];
   const made: Platform = platform(database, { get: (name) => order.env[name] });
+  made.log = () => undefined;
   const { sql } = made;
   made.sql = new Proxy(sql, {
     get: (target, name) =>

@@ -87,6 +87,7 @@ export type Database = {
           "project_id": string;
           "revoked_at": string | null;
           "scopes": (string)[];
+          "version": number;
         };
         ComputedFields: never;
         Insert: {
@@ -100,6 +101,7 @@ export type Database = {
           "project_id": string;
           "revoked_at"?: string | null;
           "scopes": (string)[];
+          "version"?: number;
         };
         Update: {
           "created_at"?: string;
@@ -112,6 +114,7 @@ export type Database = {
           "project_id"?: string;
           "revoked_at"?: string | null;
           "scopes"?: (string)[];
+          "version"?: number;
         };
         Relationships: [
           {
@@ -734,6 +737,7 @@ export type Database = {
           "project_id": string;
           "target": string;
           "updated_at": string;
+          "version": number;
         };
         ComputedFields: never;
         Insert: {
@@ -747,6 +751,7 @@ export type Database = {
           "project_id": string;
           "target": string;
           "updated_at"?: string;
+          "version"?: number;
         };
         Update: {
           "created_at"?: string;
@@ -759,6 +764,7 @@ export type Database = {
           "project_id"?: string;
           "target"?: string;
           "updated_at"?: string;
+          "version"?: number;
         };
         Relationships: [
           {
@@ -881,32 +887,47 @@ export type Database = {
       };
       "projects": {
         Row: {
+          "archived_at": string | null;
           "budget_warned_month": string | null;
           "created_at": string;
           "id": string;
+          "max_jobs": number | null;
           "max_running": number;
+          "max_storage_bytes": number | null;
           "name": string;
+          "requests_per_minute": number;
           "slug": string;
           "spend_cap_usd": number | null;
+          "version": number;
         };
         ComputedFields: never;
         Insert: {
+          "archived_at"?: string | null;
           "budget_warned_month"?: string | null;
           "created_at"?: string;
           "id"?: string;
+          "max_jobs"?: number | null;
           "max_running"?: number;
+          "max_storage_bytes"?: number | null;
           "name": string;
+          "requests_per_minute"?: number;
           "slug": string;
           "spend_cap_usd"?: number | null;
+          "version"?: number;
         };
         Update: {
+          "archived_at"?: string | null;
           "budget_warned_month"?: string | null;
           "created_at"?: string;
           "id"?: string;
+          "max_jobs"?: number | null;
           "max_running"?: number;
+          "max_storage_bytes"?: number | null;
           "name"?: string;
+          "requests_per_minute"?: number;
           "slug"?: string;
           "spend_cap_usd"?: number | null;
+          "version"?: number;
         };
         Relationships: [];
       };
@@ -1089,6 +1110,7 @@ export type Database = {
           "secret_version": number;
           "updated_at": string;
           "url": string;
+          "version": number;
         };
         ComputedFields: never;
         Insert: {
@@ -1106,6 +1128,7 @@ export type Database = {
           "secret_version"?: number;
           "updated_at"?: string;
           "url": string;
+          "version"?: number;
         };
         Update: {
           "created_at"?: string;
@@ -1122,6 +1145,7 @@ export type Database = {
           "secret_version"?: number;
           "updated_at"?: string;
           "url"?: string;
+          "version"?: number;
         };
         Relationships: [
           {

@@ -8,13 +8,16 @@ type Kind =
   | "authentication_error"
   | "permission_error"
   | "not_found_error"
+  | "rate_limit_error"
   | "server_error";
 interface Entry {
-  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 500 | 503;
+  status: 400 | 401 | 403 | 404 | 405 | 409 | 412 | 413 | 415 | 429 | 500 | 503;
   kind: Kind;
   title: string;
   /** The sentence for a code that SQL refuses with; `detail` is what it gave. */
   say?: (detail: Record<string, unknown>) => string;
+  /** Whether the same request may succeed later; where it is not said, only what is our fault may. */
+  retry?: boolean;
 }
 
 const invalid = (title: string, say?: Entry["say"]): Entry => ({
@@ -26,6 +29,12 @@ const invalid = (title: string, say?: Entry["say"]): Entry => ({
 const missing = (title: string, say?: Entry["say"]): Entry => ({
   status: 404,
   kind: "not_found_error",
+  title,
+  say,
+});
+const forbidden = (title: string, say?: Entry["say"]): Entry => ({
+  status: 403,
+  kind: "permission_error",
   title,
   say,
 });
@@ -85,12 +94,22 @@ export const errorCodes = {
     say: () =>
       "Sign the exact body with the attempt's callback_secret, as Standard Webhooks says, within five minutes.",
   },
-  insufficient_scope: {
-    status: 403,
-    kind: "permission_error",
-    title: "Not allowed",
-    say: (d) => `This needs the scope ${JSON.stringify(d.scope)}, which the credentials lack.`,
-  },
+  insufficient_scope: forbidden(
+    "Not allowed",
+    (d) => `This needs the scope ${JSON.stringify(d.scope)}, which the credentials lack.`,
+  ),
+  insufficient_role: forbidden(
+    "Not allowed",
+    (d) =>
+      `This needs the right ${
+        JSON.stringify(d.scope)
+      }, which your role in the project (${d.role}) does not have. ` +
+      "Ask an owner of the project.",
+  ),
+  user_token_required: forbidden(
+    "Only for people",
+    () => "An API key belongs to a project, not to a person. Send a Supabase user's access token.",
+  ),
   project_not_found: missing(
     "No such project",
     () => "The project does not exist, or you are not a member of it.",
@@ -103,6 +122,19 @@ export const errorCodes = {
   job_not_found: missing(
     "No such job",
     () => "The job does not exist in this project. See GET /fine_tuning/jobs.",
+  ),
+  api_key_not_found: missing(
+    "No such API key",
+    () => "The key does not exist in this project. See GET /api_keys.",
+  ),
+  member_not_found: missing(
+    "No such member",
+    () => "The user is not a member of this project. See GET /projects/{id}/members.",
+  ),
+  invitation_not_found: missing(
+    "No such invitation",
+    () =>
+      "The invitation does not exist, was answered, or has expired. It is bound to a confirmed e-mail address.",
   ),
   checkpoint_not_found: missing(
     "No such checkpoint",
@@ -151,6 +183,7 @@ export const errorCodes = {
     (d) => `A project may have ${d.most} ${d.what}. Delete one that is not needed.`,
   ),
   route_not_found: missing("No such route"),
+  method_not_allowed: { status: 405, kind: "invalid_request_error", title: "The path has no such method" },
   file_not_ready: conflict(
     "The file is not ready",
     (d) => `The file's status is ${JSON.stringify(d.status)}; it must be "processed".`,
@@ -190,22 +223,87 @@ export const errorCodes = {
     "The job does not wait to be started",
     () => "The job has been started before and was paused. Resume it with POST …/resume.",
   ),
-  spend_cap_reached: {
-    status: 403,
-    kind: "permission_error",
-    title: "The project's spend cap is reached",
-    say: (d) =>
+  project_archived: conflict(
+    "The project is archived",
+    () =>
+      "It can be read, and nothing new begins in it. An owner can restore it: POST /projects/{id}/restore.",
+  ),
+  project_busy: conflict(
+    "The project has jobs that have not ended",
+    (d) => `${d.jobs} of its jobs have not ended. Cancel them, or wait for their end, and archive it then.`,
+  ),
+  member_exists: conflict(
+    "Already a member",
+    (d) =>
+      `${d.email} is a member of the project. Change the role there: POST /projects/{id}/members/{user_id}.`,
+  ),
+  last_owner: conflict(
+    "The project needs an owner",
+    () => "This is its last owner. Make another member an owner first, or archive the project.",
+  ),
+  api_key_revoked: conflict(
+    "The API key was revoked",
+    () => "A revoked key stays as it is. Make another one.",
+  ),
+  quota_reached: forbidden(
+    "A limit is reached",
+    (d) => `There may be ${d.limit} ${d.what}, and there are ${d.used}. ${d.do}`,
+  ),
+  job_quota_reached: forbidden(
+    "The project has too many jobs",
+    (d) =>
+      `The project may have ${d.limit} jobs that have not ended, and has ${d.used}. Wait for some to end, cancel some, ` +
+      "or ask this server's operator for more (max_jobs).",
+  ),
+  storage_quota_reached: forbidden(
+    "The project's storage is full",
+    (d) =>
+      `The project may store ${d.limit} bytes and stores ${d.used}; this file has ${d.bytes}. Delete files that are not ` +
+      "needed, or ask this server's operator for more (max_storage_bytes).",
+  ),
+  spend_cap_reached: forbidden(
+    "The project's spend cap is reached",
+    (d) =>
       `The project has spent or set aside ${d.spent} USD this month, this job may cost ${d.reserved} USD, and the cap is ` +
       `${d.cap} USD. Train on less, wait for the next month, or ask the project's owner to raise the cap.`,
-  },
+  ),
   adapter_not_ready: conflict(
     "There is no adapter",
     (d) => `The job is ${d.status}; a job has an adapter once it has succeeded.`,
   ),
   idempotency_key_reused: conflict(
     "The idempotency key was used for another request",
+    () =>
+      "This Idempotency-Key belongs to a request with another path or body. Use a new key for a new request.",
+  ),
+  idempotency_key_in_use: {
+    ...conflict(
+      "The first request with this key is still running",
+      () =>
+        "A request with this Idempotency-Key is being answered. Send it again in a moment for the same answer.",
+    ),
+    retry: true,
+  },
+  precondition_failed: {
+    status: 412,
+    kind: "invalid_request_error",
+    title: "It has changed",
+    say: () =>
+      "It is not as If-Match says: somebody else has changed it. Read it again, and send the change with the new ETag.",
+  },
+  rate_limit_exceeded: {
+    status: 429,
+    kind: "rate_limit_error",
+    title: "Too many requests",
+    say: (d) => `${d.limit} requests a minute are allowed here. Wait ${d.seconds} s.`,
+    retry: true,
+  },
+  invalid_time_zone: invalid(
+    "No such time zone",
     (d) =>
-      `The key ${JSON.stringify(d.key)} belongs to a request with another body. Use a new key for a new job.`,
+      `time_zone = ${
+        JSON.stringify(d.time_zone)
+      }: must be a name of the IANA database, such as Europe/Berlin or UTC.`,
   ),
   too_large: { status: 413, kind: "invalid_request_error", title: "The body is too large" },
   internal: {
@@ -238,9 +336,16 @@ export interface Problem {
 /** A refusal that the client can understand; thrown anywhere, rendered in one place. */
 export class ApiError extends Error {
   readonly entry: Entry;
-  constructor(readonly code: ErrorCode, readonly problems: Problem[] = [], options?: { cause?: unknown }) {
+  /** More headers of its response. */
+  readonly headers: Record<string, string>;
+  constructor(
+    readonly code: ErrorCode,
+    readonly problems: Problem[] = [],
+    options: { cause?: unknown; headers?: Record<string, string> } = {},
+  ) {
     super(problems[0]?.message ?? errorCodes[code].title, options);
     this.entry = errorCodes[code];
+    this.headers = options.headers ?? {};
   }
 
   /** A refusal raised in SQL: its code and the detail that fills the sentence. */
@@ -257,14 +362,19 @@ export class ApiError extends Error {
   }
 
   /** A refusal whose sentence the registry has. */
-  static of(code: ErrorCode, detail: Record<string, unknown> = {}): ApiError {
+  static of(
+    code: ErrorCode,
+    detail: Record<string, unknown> = {},
+    options: { cause?: unknown; headers?: Record<string, string> } = {},
+  ): ApiError {
     const entry: Entry = errorCodes[code];
-    return new ApiError(code, [{ param: null, message: entry.say?.(detail) ?? entry.title }]);
+    const param = typeof detail.param === "string" ? detail.param : null;
+    return new ApiError(code, [{ param, message: entry.say?.(detail) ?? entry.title }], options);
   }
 
   /** The problem as a response. Client errors will not change by themselves: the SDKs are told not to retry them. */
   response(requestId: string): Response {
-    const { status, kind, title } = this.entry;
+    const { status, kind, title, retry } = this.entry;
     const [first] = this.problems;
     const more = this.problems.length > 1 ? ` (and ${this.problems.length - 1} more)` : "";
     const message = `${first?.message ?? title}${more}`;
@@ -283,7 +393,8 @@ export class ApiError extends Error {
         headers: {
           "content-type": "application/problem+json",
           "x-request-id": requestId,
-          ...(status < 500 ? { "x-should-retry": "false" } : {}),
+          ...(status < 500 ? { "x-should-retry": String(retry ?? false) } : {}),
+          ...this.headers,
         },
       },
     );

@@ -1,6 +1,7 @@
 /** What a function needs of the platform, read once from the environment and handed to its app as one object. */
 import { createClient, type SupabaseClient } from "@supabase/supabase-js";
 import { connect, type Sql } from "./database.ts";
+import { type Log, logError, logToConsole } from "./log.ts";
 
 /** Settings that several functions read. */
 export interface Settings {
@@ -44,6 +45,8 @@ export interface Platform {
   supabase: SupabaseClient;
   /** Lets work go on after the reply. It can be cut off: never the only copy of anything. */
   later: (work: Promise<unknown>) => void;
+  /** Writes one entry to the log. */
+  log: Log;
 }
 
 type Environment = { get(name: string): string | undefined };
@@ -62,9 +65,10 @@ export function platform(databaseUrl: string, env: Environment = Deno.env): Plat
       auth: { persistSession: false, autoRefreshToken: false, detectSessionInUrl: false },
     }),
     later: (work) => {
-      const logged = work.catch((error) => console.error("background work failed:", error));
+      const logged = work.catch((error) => logError("background work failed", error));
       if (typeof EdgeRuntime !== "undefined") EdgeRuntime.waitUntil(logged);
     },
+    log: logToConsole,
   };
 }
 

@@ -2,9 +2,11 @@
 import { Hono } from "hono";
 import { cors } from "hono/cors";
 import type { Platform } from "../_shared/platform.ts";
-import { serveErrors } from "../_shared/serving.ts";
-import { authenticate } from "./auth.ts";
+import { serveApp } from "../_shared/serving.ts";
 import type { ApiEnv } from "./context.ts";
+import { EventHub } from "./event_hub.ts";
+import { guard } from "./guard.ts";
+import * as apiKeys from "./routes/api_keys.ts";
 import { cancelJob, pauseJob, resumeJob, startJob } from "./routes/job_move.ts";
 import { addPart } from "./routes/upload_part.ts";
 import { cancelUpload, completeUpload, createUpload } from "./routes/upload.ts";
@@ -17,7 +19,6 @@ import { getAdapter, getCheckpointAdapter } from "./routes/job_adapter.ts";
 import { getFile } from "./routes/file_get.ts";
 import { getFileContent } from "./routes/file_content.ts";
 import { getJob } from "./routes/job_get.ts";
-import { EventHub } from "./event_hub.ts";
 import { getMetrics } from "./routes/job_metrics.ts";
 import { listCheckpoints } from "./routes/job_checkpoints.ts";
 import { health } from "./routes/health.ts";
@@ -25,6 +26,11 @@ import { checkpointPermissions, graders } from "./routes/not_offered.ts";
 import { listEvents } from "./routes/job_events.ts";
 import { listFiles } from "./routes/file_list.ts";
 import { listJobs } from "./routes/job_list.ts";
+import * as invitations from "./routes/invitations.ts";
+import { getMe } from "./routes/me.ts";
+import * as members from "./routes/members.ts";
+import * as projects from "./routes/projects.ts";
+import { getUsage } from "./routes/usage.ts";
 import { deleteModel, getModel, listModels } from "./routes/models.ts";
 import * as channels from "./routes/notification_channels.ts";
 import { listNotifications, readAllNotifications, readNotification } from "./routes/notifications.ts";
@@ -49,22 +55,39 @@ const stainless = [
 export function createApp(platform: Platform): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>().basePath("/api");
   const hub = new EventHub(platform.sql);
-  serveErrors(app);
+  serveApp(app, "api", platform);
   app.use(
     "*",
     cors({
       origin: "*",
-      allowMethods: ["GET", "POST", "DELETE"],
+      allowMethods: ["GET", "HEAD", "POST", "DELETE"],
       allowHeaders: [
+        // Supabase's own clients send apikey and x-client-info.
+        "apikey",
         "authorization",
         "content-type",
         "idempotency-key",
+        "if-match",
+        "if-none-match",
         "last-event-id",
         "openai-organization",
         "openai-project",
+        "x-client-info",
+        "x-request-id",
         ...stainless.map((name) => `x-stainless-${name}`),
       ],
-      exposeHeaders: ["x-request-id", "retry-after", "retry-after-ms", "x-should-retry"],
+      exposeHeaders: [
+        "content-disposition",
+        "etag",
+        "idempotent-replayed",
+        "ratelimit",
+        "ratelimit-policy",
+        "retry-after",
+        "retry-after-ms",
+        "x-request-id",
+        "x-should-retry",
+      ],
+      maxAge: 7200,
     }),
   );
   app.use("*", async function providePlatform(c, next) {
@@ -74,11 +97,16 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   });
   app.get("/health", health);
 
-  const authenticated = authenticate(platform.settings);
+  const authenticated = guard(platform);
   app.use("/files/*", authenticated);
   app.use("/uploads/*", authenticated);
   app.use("/fine_tuning/*", authenticated);
   app.use("/models/*", authenticated);
+  app.use("/projects/*", authenticated);
+  app.use("/invitations/*", authenticated);
+  app.use("/api_keys/*", authenticated);
+  app.use("/me", authenticated);
+  app.use("/usage", authenticated);
   app.use("/webhook_endpoints/*", authenticated);
   app.use("/webhook_event_types/*", authenticated);
   app.use("/webhook_deliveries/*", authenticated);
@@ -118,6 +146,29 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.get("/models", listModels);
   app.get("/models/:id{.+}", getModel);
   app.delete("/models/:id{.+}", deleteModel);
+
+  app.get("/me", getMe);
+  app.get("/usage", getUsage);
+  app.get("/projects", projects.listProjects);
+  app.post("/projects", projects.createProject);
+  app.get("/projects/:id", projects.getProject);
+  app.post("/projects/:id", projects.updateProject);
+  app.post("/projects/:id/archive", projects.archiveProject);
+  app.post("/projects/:id/restore", projects.restoreProject);
+  app.get("/projects/:id/members", members.listMembers);
+  app.post("/projects/:id/members", members.inviteMember);
+  app.post("/projects/:id/members/:user_id", members.updateMember);
+  app.delete("/projects/:id/members/:user_id", members.removeMember);
+  app.get("/projects/:id/invitations", invitations.listInvitations);
+  app.delete("/projects/:id/invitations/:invitation_id", invitations.deleteInvitation);
+  app.get("/invitations", invitations.listMyInvitations);
+  app.post("/invitations/:id/accept", invitations.acceptInvitation);
+  app.post("/invitations/:id/decline", invitations.declineInvitation);
+  app.get("/api_keys", apiKeys.listApiKeys);
+  app.post("/api_keys", apiKeys.createApiKey);
+  app.get("/api_keys/:id", apiKeys.getApiKey);
+  app.post("/api_keys/:id", apiKeys.updateApiKey);
+  app.delete("/api_keys/:id", apiKeys.revokeApiKey);
 
   app.get("/webhook_event_types", endpoints.listEventTypes);
   app.post("/webhook_endpoints", endpoints.createEndpoint);

@@ -53,7 +53,7 @@ async function user(
   };
   try {
     const legacy = settings.legacyJwtSecret;
-    const { payload } = legacy !== null && /^[^.]+/.test(token) && headerAlgorithm(token) === "HS256"
+    const { payload } = legacy !== null && headerAlgorithm(token) === "HS256"
       ? await jwtVerify(token, new TextEncoder().encode(legacy), { ...rules, algorithms: ["HS256"] })
       : await jwtVerify(token, keys, { ...rules, algorithms: ["ES256"] });
     if (payload.role !== "authenticated" || payload.sub === undefined) {

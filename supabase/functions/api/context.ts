@@ -5,11 +5,14 @@ import type { EventHub } from "./event_hub.ts";
 
 /**
  * Who calls, as SQL takes it: an API key by its hash, or a user (with the project that they named). The credentials'
- * possession has been proved; what they may do is for SQL to say.
+ * possession has been proved; what they may do is for SQL to say. `if_match` holds the versions that If-Match names.
  */
-export type Caller = { key_hash: string } | { user_id: string; project_id: string | null };
+export type Caller = ({ key_hash: string } | { user_id: string; project_id: string | null }) & {
+  if_match?: string;
+};
 
 export interface ApiEnv {
-  Variables: { platform: Platform; hub: EventHub; caller: Caller };
+  /** `version` is set by routes that show something which If-Match guards. */
+  Variables: { platform: Platform; hub: EventHub; caller: Caller; version: number };
 }
 export type ApiContext = Context<ApiEnv>;

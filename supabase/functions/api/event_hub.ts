@@ -2,6 +2,7 @@
  * Follows many jobs' events for many streams with one database call a beat: a stream costs memory, not a connection.
  * LISTEN would need a connection that the pooler does not give, and NOTIFY takes a global lock at each commit.
  */
+import { logError } from "../_shared/log.ts";
 import { call, type Sql } from "../_shared/database.ts";
 import type { Tables } from "../_shared/database.types.ts";
 
@@ -41,7 +42,7 @@ export class EventHub {
       try {
         await this.#ask();
       } catch (error) {
-        console.error("events:", error); // the next beat asks again
+        logError("events", error); // the next beat asks again
       }
       await new Promise((resolve) => setTimeout(resolve, beatMs));
     }

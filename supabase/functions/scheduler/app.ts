@@ -7,7 +7,7 @@ import { call } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { deriveSecret, sameSecret } from "../_shared/secrets.ts";
-import { serveErrors } from "../_shared/serving.ts";
+import { serveApp } from "../_shared/serving.ts";
 import { Deliverer } from "./deliver.ts";
 import { dispatch } from "./dispatch.ts";
 import { reconcile } from "./reconcile.ts";
@@ -18,7 +18,7 @@ import { validateFiles } from "./validate.ts";
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono {
   const app = new Hono().basePath("/scheduler");
-  serveErrors(app);
+  serveApp(app, "scheduler", platform);
   const runpod = new Runpod(platform.settings);
   const deliverer = new Deliverer(platform);
   app.post("/tick", async function tick(c) {

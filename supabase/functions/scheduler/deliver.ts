@@ -2,6 +2,7 @@
  * Sends what is owed to subscribers, beside dispatch and reconcile: fans events out, leases deliveries, sends them in
  * parallel, records what became of them. At least once: whatever is not recorded is sent again when its lease ends.
  */
+import { logError } from "../_shared/log.ts";
 import { nudgeScheduler } from "../_shared/addresses.ts";
 import { call } from "../_shared/database.ts";
 import { type Message, sendMessage, type Sent } from "../_shared/messages.ts";
@@ -73,13 +74,13 @@ export class Deliverer {
       owed = await this.#fanOut();
       await call(this.platform.sql, "prune_notifications", 200);
     } catch (error) {
-      console.error("what is owed to subscribers could not be fanned out:", error);
+      logError("what is owed to subscribers could not be fanned out", error);
     }
     this.#until = Date.now() + sendMs;
     this.#left = mostPerTick;
     this.#wake.resolve();
     this.#running ??= this.#run()
-      .catch((error) => console.error("deliveries stopped:", error))
+      .catch((error) => logError("deliveries stopped", error))
       .finally(() => this.#running = null);
     if (!await within(this.#running, waitMs) && this.#running !== null) this.platform.later(this.#running);
     return { owed, sent: this.#sent - before };
@@ -155,7 +156,7 @@ export class Deliverer {
       // One at a time, so that one that the database will not take spoils no other.
       for (const result of results) {
         await call(sql, "record_deliveries", { json: [result] })
-          .catch((error) => console.error(`delivery ${result.id} could not be recorded:`, error));
+          .catch((error) => logError(`delivery ${result.id} could not be recorded`, error));
       }
     }
   }
@@ -169,7 +170,7 @@ async function send(platform: Platform, delivery: Claimed): Promise<Result> {
       ? sendWebhook(platform, delivery)
       : sendToPerson(platform, delivery));
   } catch (error) {
-    console.error(`delivery ${delivery.id} could not be sent:`, error);
+    logError(`delivery ${delivery.id} could not be sent`, error);
     const answer = {
       status: null,
       body: null,

@@ -1,4 +1,5 @@
 /** Sends what is due to RunPod. The attempt exists before the call leaves, so that a crash in between is known. */
+import { logError } from "../_shared/log.ts";
 import { callbackUrl, webhookUrl } from "../_shared/addresses.ts";
 import { call } from "../_shared/database.ts";
 import type { Tables } from "../_shared/database.types.ts";
@@ -36,7 +37,7 @@ export async function dispatch(platform: Platform, runpod: Runpod): Promise<numb
     for (const one of claimed) {
       const sending: Promise<void> = submit(platform, runpod, one)
         // What went wrong here is looked at when the attempt's lease is over.
-        .catch((error) => console.error(`attempt ${one.attempt.id}:`, error))
+        .catch((error) => logError(`attempt ${one.attempt.id}`, error))
         .finally(() => flying.delete(sending));
       flying.add(sending);
     }
@@ -83,10 +84,10 @@ async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Clai
         result.blocked,
       );
     case "refused":
-      console.error(`attempt ${attempt.id}: ${result.reason}`);
+      logError(`attempt ${attempt.id}: ${result.reason}`);
       return await call(sql, "dispatch_refused", attempt.id, result.reason);
     case "unknown":
-      console.error(`attempt ${attempt.id}: ${result.reason}`);
+      logError(`attempt ${attempt.id}: ${result.reason}`);
       return await call(sql, "dispatch_unknown", attempt.id, result.reason);
   }
 }

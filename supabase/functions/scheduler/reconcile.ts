@@ -1,4 +1,5 @@
 /** Looks at attempts that are due for it: asks RunPod and Storage, tells SQL what was found, and sends cancels. */
+import { logError } from "../_shared/log.ts";
 import { incomingObject, takeIn } from "../_shared/artifacts.ts";
 import { call } from "../_shared/database.ts";
 import type { Platform } from "../_shared/platform.ts";
@@ -25,7 +26,7 @@ export async function reconcile(platform: Platform, runpod: Runpod, limit = 20):
   const due = await call<Due[]>(platform.sql, "due_attempts", limit);
   await Promise.all(
     due.map((attempt) =>
-      look(platform, runpod, attempt).catch((error) => console.error(`attempt ${attempt.id}:`, error))
+      look(platform, runpod, attempt).catch((error) => logError(`attempt ${attempt.id}`, error))
     ),
   );
   return due.length;
@@ -77,7 +78,7 @@ async function findFiles(platform: Platform, attempt: Due, output: unknown): Pro
       () => call<boolean>(platform.sql, "forget_verified", attempt.id, attempt.fence, file.path),
     );
     if (wrong !== null) {
-      console.error(`attempt ${attempt.id}: ${wrong}`);
+      logError(`attempt ${attempt.id}: ${wrong}`);
       return null;
     }
     await call(platform.sql, "record_found", attempt.id, { json: file });

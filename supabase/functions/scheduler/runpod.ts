@@ -1,5 +1,6 @@
 /** RunPod's HTTP API, as far as we use it. Nothing here decides; it says what surely happened and what is unclear. */
 import { z } from "zod";
+import { logError } from "../_shared/log.ts";
 import type { Settings } from "../_shared/platform.ts";
 import type { RunInput } from "../_shared/protocol.ts";
 
@@ -114,7 +115,7 @@ export class Runpod {
         ? "a worker is about to take it"
         : "the endpoint has no workers";
     } catch (error) {
-      console.error(`/health of ${endpoint}:`, error);
+      logError(`/health of ${endpoint}`, error);
       return null;
     }
   }
@@ -126,7 +127,7 @@ export class Runpod {
       await response.body?.cancel();
       return response.ok || response.status === 404;
     } catch (error) {
-      console.error(`could not cancel ${id} at RunPod:`, error);
+      logError(`could not cancel ${id} at RunPod`, error);
       return false;
     }
   }

@@ -1,9 +1,11 @@
-/** Removes what nobody needs any more from Storage. What Storage does not remove now is tried again. */
+/** Removes what nobody needs any more, from Storage and of old requests. What Storage does not remove now is tried again. */
+import { logError } from "../_shared/log.ts";
 import { call } from "../_shared/database.ts";
 import type { Platform } from "../_shared/platform.ts";
 
 /** Ends what is past its time, and removes up to `limit` objects; returns how many. */
 export async function sweep({ sql, supabase }: Platform, limit = 100): Promise<number> {
+  await call<number>(sql, "forget_requests", 1000);
   await call<number>(sql, "expire_files");
   const due = await call<{ bucket: string; object: string }[]>(sql, "due_garbage", limit);
   const buckets = Map.groupBy(due, ({ bucket }) => bucket);
@@ -11,7 +13,7 @@ export async function sweep({ sql, supabase }: Platform, limit = 100): Promise<n
     const objects = items.map(({ object }) => object);
     const { error } = await supabase.storage.from(bucket).remove(objects);
     if (error !== null) {
-      console.error(`could not remove ${objects.length} objects of ${bucket}:`, error.message);
+      logError(`could not remove ${objects.length} objects of ${bucket}`, error.message);
     } else await call(sql, "garbage_removed", bucket, { json: objects });
   }
   return due.length;

@@ -3,6 +3,7 @@
  * CPU time a request, so a step does a part and asks for the next; whoever takes the lease goes on at the kept place, after
  * a crash too. Everything here is a function of the file's bytes: a byte that is read again changes nothing.
  */
+import { logError } from "../_shared/log.ts";
 import { nudgeScheduler } from "../_shared/addresses.ts";
 import { call } from "../_shared/database.ts";
 import { type DatasetReport, sentence } from "../_shared/dataset/report.ts";
@@ -40,7 +41,7 @@ export async function validateFiles(platform: Platform, compute = computeMs): Pr
     try {
       await checkFile(platform, check, budget);
     } catch (error) {
-      console.error(`check of file ${check.file_id}:`, error);
+      logError(`check of file ${check.file_id}`, error);
       const reason = error instanceof Error ? `${error.message} ${error.cause ?? ""}` : String(error);
       await call(platform.sql, "check_failed", check.file_id, check.lease, reason);
     }

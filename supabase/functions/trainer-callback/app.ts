@@ -3,7 +3,7 @@ import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
-import { serveErrors } from "../_shared/serving.ts";
+import { serveApp } from "../_shared/serving.ts";
 import type { CallbackEnv } from "./context.ts";
 import { claim } from "./routes/claim.ts";
 import { finish } from "./routes/finish.ts";
@@ -16,7 +16,7 @@ import { verifySignature } from "./signature.ts";
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono<CallbackEnv> {
   const app = new Hono<CallbackEnv>().basePath("/trainer-callback");
-  serveErrors(app);
+  serveApp(app, "trainer-callback", platform);
   app.use("*", async function providePlatform(c, next) {
     c.set("platform", platform);
     await next();

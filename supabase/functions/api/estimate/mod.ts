@@ -1,4 +1,5 @@
 /** What a job is expected to take: tokens, rows, steps, time, cost and memory, each with what it rests on. */
+import { logError } from "../../_shared/log.ts";
 import { z } from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
@@ -131,7 +132,7 @@ async function estimated(
     return { file: estimateFile(size, sample, counter, maxLength), counter };
   } catch (error) {
     // A job is not held up by its estimate. It is tried again for the next one.
-    console.error(`counting the tokens of file ${counted.id}:`, error);
+    logError(`counting the tokens of file ${counted.id}`, error);
     return { file: estimateFile(size, null, counter, maxLength), counter };
   }
 }

@@ -40,6 +40,7 @@ export async function createChannel(c: ApiContext): Promise<Response> {
     { json: { id, kind, event_types, ...where } },
     isRetry(c),
   );
+  c.set("version", row.version);
   return c.json(renderChannel(row));
 }
 
@@ -92,6 +93,7 @@ export async function updateChannel(c: ApiContext): Promise<Response> {
     id,
     { json: changes },
   );
+  c.set("version", row.version);
   return c.json(renderChannel(row));
 }
 

@@ -47,6 +47,7 @@ export async function createEndpoint(c: ApiContext): Promise<Response> {
     { json: { ...body, url } },
     isRetry(c),
   );
+  c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey, true));
 }
 
@@ -65,9 +66,9 @@ export async function listEndpoints(c: ApiContext): Promise<Response> {
 }
 
 export async function getEndpoint(c: ApiContext): Promise<Response> {
-  return c.json(
-    await renderEndpoint(await endpointRow(c, "webhooks:read"), c.get("platform").settings.masterKey),
-  );
+  const row = await endpointRow(c, "webhooks:read");
+  c.set("version", row.version);
+  return c.json(await renderEndpoint(row, c.get("platform").settings.masterKey));
 }
 
 export async function updateEndpoint(c: ApiContext): Promise<Response> {
@@ -79,6 +80,7 @@ export async function updateEndpoint(c: ApiContext): Promise<Response> {
   const row = await call<Row>(sql, "update_webhook_endpoint", { json: c.get("caller") }, id, {
     json: changes,
   });
+  c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey));
 }
 

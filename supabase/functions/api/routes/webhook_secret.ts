@@ -21,5 +21,6 @@ export async function rotateSecret(c: ApiContext): Promise<Response> {
     body.keep_old_secret_active_for_24_hours,
     isRetry(c),
   );
+  c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey, true));
 }

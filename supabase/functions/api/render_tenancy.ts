@@ -1,0 +1,86 @@
+/** Projects, members, keys and usage as the API shows them: in the manner of OpenAI's administration objects. */
+import type { Tables } from "../_shared/database.types.ts";
+import { publicId } from "./ids.ts";
+
+const seconds = (time: string | null) => time === null ? null : Math.floor(Date.parse(time) / 1000);
+
+/** A project as SQL hands it out: with the caller's role (null for a key), and `use` where one is asked for. */
+export type ProjectRow = Omit<Tables<"projects">, "budget_warned_month"> & {
+  role: string | null;
+  use?: { running: number; jobs: number; storage_bytes: number; spent_usd: number };
+};
+
+/** A project. Money is USD of this calendar month (UTC); `limits` and `use` have the same names. */
+export function renderProject(row: ProjectRow) {
+  return {
+    id: publicId("project", row.id),
+    object: "project" as const,
+    name: row.name,
+    slug: row.slug,
+    status: row.archived_at === null ? "active" as const : "archived" as const,
+    created_at: seconds(row.created_at),
+    archived_at: seconds(row.archived_at),
+    role: row.role,
+    limits: {
+      running: row.max_running,
+      jobs: row.max_jobs,
+      storage_bytes: row.max_storage_bytes,
+      spent_usd: row.spend_cap_usd,
+      requests_per_minute: row.requests_per_minute,
+    },
+    ...(row.use === undefined ? {} : { use: row.use }),
+  };
+}
+
+export type MemberRow = Tables<"project_members"> & { email: string | null };
+
+export function renderMember(row: MemberRow) {
+  return {
+    id: publicId("user", row.user_id),
+    object: "project.member" as const,
+    email: row.email,
+    role: row.role,
+    added_at: seconds(row.created_at),
+  };
+}
+
+export interface InvitationRow {
+  id: string;
+  project_id: string;
+  project_name?: string;
+  email: string;
+  role: string;
+  created_at: string;
+  expires_at: string;
+}
+
+export function renderInvitation(row: InvitationRow) {
+  return {
+    id: publicId("invitation", row.id),
+    object: "project.invitation" as const,
+    project_id: publicId("project", row.project_id),
+    ...(row.project_name === undefined ? {} : { project_name: row.project_name }),
+    email: row.email,
+    role: row.role,
+    invited_at: seconds(row.created_at),
+    expires_at: seconds(row.expires_at),
+  };
+}
+
+export type ApiKeyRow = Tables<"api_keys">;
+
+/** An API key without the key itself, which is in the answer to its create and nowhere else. */
+export function renderApiKey(row: ApiKeyRow) {
+  return {
+    id: publicId("apiKey", row.id),
+    object: "api_key" as const,
+    name: row.name,
+    hint: row.hint,
+    scopes: row.scopes,
+    created_at: seconds(row.created_at),
+    created_by: row.created_by === null ? null : publicId("user", row.created_by),
+    last_used_at: seconds(row.last_used_at),
+    expires_at: seconds(row.expires_at),
+    revoked_at: seconds(row.revoked_at),
+  };
+}
