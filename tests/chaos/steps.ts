@@ -18,8 +18,12 @@ export const living = (world: World): Worker[] =>
   world.runpod.runs.flatMap(({ workers }) => workers.filter(({ alive }) => alive));
 const startable = (world: World) =>
   world.runpod.open.filter((run) => !run.workers.some(({ alive }) => alive));
+/** Who holds an attempt and has only its last word to say. */
 const finishing = (world: World) =>
-  living(world).filter(({ queue, pending }) => (pending?.message.name ?? queue[0]?.do) === "finish");
+  living(world).filter((worker) =>
+    (worker.pending?.message.name ?? worker.queue[0]?.do) === "finish" &&
+    worker.run.attempt.holder === worker && worker.run.attempt.outcome === null
+  );
 const anyJob = (world: World, chance: Random): Job | undefined => {
   // Often one whose worker is about to finish: first come, first served is decided there.
   const finishing = living(world).filter(({ queue, pending }) =>
@@ -87,8 +91,8 @@ const kinds = {
     take: async (world, chance) => {
       const worker = chance.choose(finishing(world));
       if (worker === undefined) return;
-      const what = chance.any(["cancel", "cancel", "pause"] as const);
-      const together = chance.chance(0.5);
+      const what = chance.any(["cancel", "cancel", "cancel", "pause"] as const);
+      const together = chance.chance(0.3);
       const moved = quietMove(world, what, worker.run.attempt.job);
       if (!together) await moved;
       await Promise.all([moved, work(world, worker, chance)]);
