@@ -35,11 +35,12 @@ const triedAgain = [
 
 function reasonMissing(job: Job, row: Record<string, unknown>): string | null {
   const code = String(row.error_code);
-  if (row.status === "succeeded") return null; // its files are looked at
   if (row.status === "cancelled") {
     return job.cancelled || job.reasons.has("CANCELLED") ? null : "nobody has cancelled it";
   }
+  // A cancel that is carried out is an end, also when something else comes in the same step.
   if (job.cancelled) return "it was cancelled before";
+  if (row.status === "succeeded") return null; // its files are looked at
   if (code === "spend_cap") return row.over_cap || row.project_over ? null : "no cap was reached";
   if (code === "no_capacity") return row.waited ? null : "no attempt of it waited in vain";
   if (code === "time_limit") {

@@ -18,6 +18,12 @@ export const living = (world: World): Worker[] =>
   world.runpod.runs.flatMap(({ workers }) => workers.filter(({ alive }) => alive));
 const startable = (world: World) =>
   world.runpod.open.filter((run) => !run.workers.some(({ alive }) => alive));
+/** Who holds an attempt and has only its last word to say. */
+const finishing = (world: World) =>
+  living(world).filter((worker) =>
+    (worker.pending?.message.name ?? worker.queue[0]?.do) === "finish" &&
+    worker.run.attempt.holder === worker && worker.run.attempt.outcome === null
+  );
 const anyJob = (world: World, chance: Random): Job | undefined => {
   // Often one whose worker is about to finish: first come, first served is decided there.
   const finishing = living(world).filter(({ queue, pending }) =>
@@ -78,6 +84,18 @@ const kinds = {
     take: async (world, chance) => {
       const worker = chance.choose(living(world));
       if (worker !== undefined) await work(world, worker, chance);
+    },
+  },
+  "client moves what finishes": {
+    weight: (world) => Math.min(10, 10 * finishing(world).length),
+    take: async (world, chance) => {
+      const worker = chance.choose(finishing(world));
+      if (worker === undefined) return;
+      const what = chance.any(["cancel", "cancel", "cancel", "pause"] as const);
+      const together = chance.chance(0.3);
+      const moved = quietMove(world, what, worker.run.attempt.job);
+      if (!together) await moved;
+      await Promise.all([moved, work(world, worker, chance)]);
     },
   },
   "same worker claims again": {
@@ -273,7 +291,7 @@ async function rush(world: World, chance: Random): Promise<void> {
 }
 
 /** A client's move whose answer depends on who was first. */
-async function quietMove(world: World, what: "pause" | "resume", job: Job): Promise<void> {
+async function quietMove(world: World, what: "cancel" | "pause" | "resume", job: Job): Promise<void> {
   const { flight } = await world.send(
     "api",
     what,
