@@ -8,7 +8,7 @@ export const help = `Fine-tunes a model on examples through the real API and sho
   --data FILE           training rows, chat JSONL (examples/support-train.jsonl)
   --heldout FILE        rows to judge by, never uploaded (examples/support-heldout.jsonl)
   --model NAME          a model of GET /models (SmolLM2-135M-Instruct)
-  --epochs N            1 to 20 (4)
+  --epochs N            1 to 20 (2)
   --batch-size N        rows a step, 1 to 64 (8)
   --learning-rate X     1e-5 to 1e-3 (1e-3)
   --lora-rank N         4 to 128 (16)
@@ -35,7 +35,7 @@ export function readOptions(args: string[], examples: string): Options | null {
       data: { type: "string" },
       heldout: { type: "string" },
       model: { type: "string", default: "SmolLM2-135M-Instruct" },
-      epochs: { type: "string", default: "4" },
+      epochs: { type: "string", default: "2" },
       "batch-size": { type: "string", default: "8" },
       "learning-rate": { type: "string", default: "1e-3" },
       "lora-rank": { type: "string", default: "16" },

@@ -271,6 +271,7 @@ export const readers = new Set([
   "get_adapter",
   "job_metrics",
   "list_checkpoints",
+  "result_content",
   "get_checkpoint",
   "open_events",
   "events_after",

@@ -128,7 +128,7 @@ async def test_a_checkpoint_that_cannot_be_uploaded_is_a_warning_and_no_failure(
 async def test_a_pause_saves_uploads_and_reports_a_checkpoint_and_a_resume_goes_on_from_it(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
-    attempt = start(tunebase, steps=40)
+    attempt = start(tunebase, steps=40, seconds=0.25)  # slower than the order travels
     await until(lambda: len(steps(tunebase)) >= 3)
     tunebase.order = "pause"
     output = await ended(attempt, tmp_path)
