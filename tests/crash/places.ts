@@ -99,6 +99,7 @@ export const places: Record<string, string[]> = {
   "a job that waits is paused": ["sql pause_job", "nudge"],
   "a job that runs is paused": ["sql pause_job", "nudge"],
   "a job is resumed": ["sql resume_job", "nudge"],
+  "a job that waits for it is started": ["sql start_job", "nudge"],
   "a file is deleted": ["sql delete_file", "nudge"],
   "a webhook endpoint is created": ["sql authorize", "sql create_webhook_endpoint"],
   "a webhook endpoint is changed": ["sql update_webhook_endpoint"],

@@ -75,6 +75,14 @@ const api: Record<string, Run> = {
     await done(lane.openai.fineTuning.jobs.resume(job.id), 409);
     return await lane.settle(job);
   },
+  "a job that waits for it is started": async (lane, doom) => {
+    const file = await lane.file();
+    const body = { model, training_file: file.id, auto_start: false };
+    const job = await lane.openai.fineTuning.jobs.create(body);
+    await doom();
+    await done(lane.openai.post(`/fine_tuning/jobs/${job.id}/start`), 409);
+    return await lane.settle(job);
+  },
   "a fine-tune is deleted": async (lane, doom) => {
     const job = await lane.job();
     await lane.settle(job);
