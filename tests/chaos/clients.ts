@@ -6,6 +6,8 @@ import type { World } from "./world.ts";
 
 /** Within it an SDK's own retry, without a key, is known as one. */
 const retryWindowMs = 9 * 60_000;
+/** A key is kept for a day. */
+const keyWindowMs = 23 * 3_600_000;
 
 /** A job that is meant once. */
 export async function create(world: World, chance: Random, plan: Plan): Promise<void> {
@@ -43,7 +45,7 @@ export async function createAgain(world: World, chance: Random, plan: Plan): Pro
 }
 
 export const canSendAgain = (world: World, intent: Intent): boolean =>
-  intent.idempotencyKey !== null || world.now() - intent.firstSent < retryWindowMs;
+  world.now() - intent.firstSent < (intent.idempotencyKey === null ? retryWindowMs : keyWindowMs);
 
 async function send(
   world: World,

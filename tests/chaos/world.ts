@@ -112,7 +112,7 @@ export class World {
       secretKey: keys.secretKey,
     });
     const realFetch = globalThis.fetch;
-    const realError = console.error;
+    const real = { error: console.error, log: console.log };
     const realRandom = Math.random;
     const world = new World(
       sql,
@@ -123,7 +123,7 @@ export class World {
       await deriveSecret(keys.masterKey, "scheduler"),
       async () => {
         globalThis.fetch = realFetch;
-        console.error = realError;
+        Object.assign(console, real);
         Math.random = realRandom;
         await Promise.all(Object.values(platforms).map((one) => one.sql.end({ timeout: 1 })));
         await database.close();
@@ -139,7 +139,7 @@ export class World {
     // Jitter too follows from the step.
     Math.random = () => mix(world.seed) / 2 ** 32;
     // The apps log what the walk does to them on purpose; a failure shows the last of it.
-    console.error = (...said: unknown[]) => {
+    console.error = console.log = (...said: unknown[]) => {
       world.log.push(said.map((one) => one instanceof Error ? one.message : String(one)).join(" "));
     };
     await world.#furnish();
