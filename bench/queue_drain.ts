@@ -16,8 +16,8 @@ export async function queueDrain(log: (line: string) => void): Promise<Measured[
   try {
     await createJob(stand);
     await until("the dispatch of the first job", 10, () => runpod.runs.length === 1);
+    const before = runpod.asked.length; // the timer may send the first before the last row is in
     await fill(stand);
-    const before = runpod.asked.length;
     const begin = performance.now();
     const limit = 1.3 * jobs / runPerSecond;
     let out = 0;
