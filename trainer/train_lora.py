@@ -84,12 +84,18 @@ def main(spec_path: str) -> None:
     if on_gpu and not torch.cuda.is_bf16_supported():
         raise TrainerError("unsupported_gpu", "The GPU has no bf16.", "The operator must choose Ampere or newer.")
     transformers.set_seed(hyper["seed"])
-    base_net = models.load_quantised(base.path)
+    base_net, was_kept = models.load_quantised(base.path, base.revision)
+    if was_kept:
+        info("The base model was read from the volume as an earlier start had quantised it.")
 
     # --- the adapter, and the values that follow from it
     stage("configuring", 10)
     net, trainable = models.add_lora(
-        base_net, rank=hyper["lora_rank"], alpha=hyper["lora_alpha"], dropout=hyper["lora_dropout"]
+        base_net,
+        rank=hyper["lora_rank"],
+        alpha=hyper["lora_alpha"],
+        dropout=hyper["lora_dropout"],
+        lora_targets=hyper.get("lora_targets", "default"),
     )
     if spec.get("start_from") is not None:
         models.start_from(net, Path(spec["start_from"]))

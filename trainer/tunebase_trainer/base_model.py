@@ -108,14 +108,15 @@ def _packaged(package: str, revision: str | None) -> BaseModel:
     target = cache_root() / f"{package}-{version}-transformers-{transformers}-converter-{CONVERTER}"
     if (target / "config.json").is_file():
         return BaseModel(target, version)
-    with _lock(target):
+    with lock(target):
         if not (target / "config.json").is_file():
             _convert(ggufs[0], target)
     return BaseModel(target, version)
 
 
 @contextmanager
-def _lock(target: Path) -> Iterator[None]:
+def lock(target: Path) -> Iterator[None]:
+    """Held by one process of all that share the volume, while it makes `target`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{target.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
