@@ -27,6 +27,11 @@ def load_quantised(path: Path, revision: str | None = None) -> tuple[PreTrainedM
     One with a revision is kept quantised for the next start; returns whether it was.
     """
     net, cached = quantised_cache.load(path, revision, quantise=_load, read=_load)
+    return ready(net), cached
+
+
+def ready(net: PreTrainedModel) -> PreTrainedModel:
+    """A quantised model made ready to be trained on."""
     net.config.use_cache = False
     if hasattr(net.config, "router_aux_loss_coef"):
         # The router is frozen: its loss has nothing to teach, and would keep every layer's router logits.
@@ -37,7 +42,7 @@ def load_quantised(path: Path, revision: str | None = None) -> tuple[PreTrainedM
             # On a CPU with AVX512-BF16 bitsandbytes packs the weights anew at the first validation, for a kernel that
             # has no gradient, and never back: measured, the gradient norms of all later steps were half of the true.
             module.support_avx512bf16_for_cpu = False
-    return net, cached
+    return net
 
 
 def _load(path: Path) -> PreTrainedModel:
