@@ -1400,7 +1400,8 @@ export interface components {
           };
           error_rows: number;
           complete: boolean;
-          errors: {
+          /** @description Left out in lists */
+          errors?: {
             /** @description null: the file as a whole */
             line: number | null;
             code: string;
@@ -2584,7 +2585,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         "multipart/form-data": {
           /** @constant */
@@ -2747,7 +2748,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -2845,11 +2846,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -2886,7 +2883,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -2945,7 +2942,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         "multipart/form-data": {
           /** Format: binary */
@@ -2991,7 +2988,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -3044,11 +3041,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -3085,7 +3078,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -3332,7 +3325,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -3478,11 +3471,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -3522,11 +3511,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -3566,11 +3551,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -3610,11 +3591,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -4142,7 +4119,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -4289,11 +4266,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -4332,11 +4305,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -4424,7 +4393,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -4479,7 +4448,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -4689,11 +4658,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -4729,11 +4694,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -4816,7 +4777,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -5128,7 +5089,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -5390,7 +5351,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -5448,7 +5409,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -5603,11 +5564,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -5695,11 +5652,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -5735,11 +5688,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -5822,7 +5771,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -5978,11 +5927,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
