@@ -11,6 +11,7 @@ import { describeMachine } from "./machine.ts";
 import { queueDrain } from "./queue_drain.ts";
 import { readsAtScale } from "./reads_at_scale.ts";
 import { sse } from "./sse.ts";
+import { tenancy } from "./tenancy.ts";
 import { validation } from "./validation.ts";
 
 type Bench = (log: (line: string) => void) => Promise<Measured[]>;
@@ -24,6 +25,7 @@ const benches: Record<string, Bench> = {
   create_jobs: createJobs,
   reads_at_scale: readsAtScale,
   sse,
+  tenancy,
   validation,
   boot,
   bundle: bundleSize,
