@@ -1,5 +1,5 @@
 /** One line of a dataset as the conversation that the trainer makes of it; for counting, so it refuses nothing. */
-import { z } from "zod";
+import * as z from "zod";
 
 /** A turn; `learned` ones are what the training is for. */
 export interface Turn {

@@ -1,33 +1,15 @@
 /**
- * How many tokens a conversation has: by the base model's own tokenizer and chat template where the operator registered
- * them, else by its characters. Pure JavaScript; on SmolLM2's files it counts what the trainer counts.
+ * How many tokens a conversation has by the base model's own tokenizer and chat template, where the operator registered
+ * them. Pure JavaScript; on SmolLM2's files it counts what the trainer counts. Loaded only when it is needed: most
+ * requests do without, and a function's start should not pay for it.
  */
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
-import type { SupabaseClient } from "@supabase/supabase-js";
-import { z } from "zod";
+import type { Supabase } from "../../_shared/platform.ts";
+import * as z from "zod";
 import { unavailable } from "../../_shared/storage.ts";
+import type { Counter } from "./characters.ts";
 import type { Turn } from "./conversation.ts";
-
-/** Tokens of the whole conversation, and those of them that are learned. */
-export interface Count {
-  tokens: number;
-  learned: number;
-}
-export type Counter = (turns: Turn[]) => Count;
-
-/**
- * Without a tokenizer: four bytes of UTF-8 a token, and five tokens around a turn. Text lies between 2.5 (code, scripts
- * that the tokenizer hardly knows) and 6.2 bytes a token, by which the estimate's range is widened.
- */
-export const countCharacters: Counter = (turns) => {
-  const tokens = ({ content }: Turn) => Math.ceil(encoder.encode(content).length / 4);
-  return {
-    tokens: turns.reduce((sum, turn) => sum + tokens(turn) + 5, 0),
-    learned: turns.reduce((sum, turn) => sum + (turn.learned ? tokens(turn) + 1 : 0), 0),
-  };
-};
-const encoder = new TextEncoder();
 
 /**
  * One tokenizer an isolate, by its folder: a project mostly trains one model, and a vocabulary of 50,000 takes 0.2 to
@@ -36,7 +18,7 @@ const encoder = new TextEncoder();
 let kept: { folder: string; counter: Counter } | null = null;
 
 /** The counter of a folder in the bucket `tokenizers`. Throws `unavailable` when it cannot be read. */
-export async function loadCounter(supabase: SupabaseClient, folder: string): Promise<Counter> {
+export async function loadCounter(supabase: Supabase, folder: string): Promise<Counter> {
   if (kept?.folder === folder) return kept.counter;
   const [json, config, template] = await Promise.all(
     ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].map(async (name) => {
