@@ -3115,6 +3115,8 @@ export interface operations {
                 lora_rank?: number;
                 lora_alpha?: number;
                 lora_dropout?: number;
+                /** @enum {string} */
+                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
                 warmup_steps?: number | null;
                 weight_decay?: number;
                 max_length?: number;
@@ -3129,6 +3131,8 @@ export interface operations {
             lora_rank?: number;
             lora_alpha?: number;
             lora_dropout?: number;
+            /** @enum {string} */
+            lora_targets?: "default" | "attention" | "shared-expert" | "experts";
             warmup_steps?: number | null;
             weight_decay?: number;
             max_length?: number;
@@ -3362,6 +3366,8 @@ export interface operations {
                 lora_rank?: number;
                 lora_alpha?: number;
                 lora_dropout?: number;
+                /** @enum {string} */
+                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
                 warmup_steps?: number | null;
                 weight_decay?: number;
                 max_length?: number;
@@ -3376,6 +3382,8 @@ export interface operations {
             lora_rank?: number;
             lora_alpha?: number;
             lora_dropout?: number;
+            /** @enum {string} */
+            lora_targets?: "default" | "attention" | "shared-expert" | "experts";
             warmup_steps?: number | null;
             weight_decay?: number;
             max_length?: number;
