@@ -172,6 +172,24 @@ def test_experts_that_lie_fused_on_disk_are_packed_too(saved: dict[str, Path], t
     assert torch.equal(fused(input_ids=ids).logits, single(input_ids=ids).logits)
 
 
+def test_weights_of_multi_token_prediction_are_left_out(saved: dict[str, Path], tmp_path: Path) -> None:
+    """Qwen3-Next's checkpoints have them, routed experts among them; transformers' model has no place for them."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(saved["qwen3_next"], tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    last = {name: weight for name, weight in weights.items() if name.startswith("model.layers.3.")}
+    extra = {name.replace("model.", "mtp.", 1): weight + 1 for name, weight in last.items()}
+    assert any(".experts.7." in name for name in extra)
+    save_file(weights | extra, tmp_path / "model.safetensors", {"format": "pt"})
+    with_extra, without = models.load_quantised(tmp_path)[0], models.load_quantised(saved["qwen3_next"])[0]
+    ids = torch.arange(3, 20)[None]
+    assert torch.equal(with_extra(input_ids=ids).logits, without(input_ids=ids).logits)
+    assert with_extra.state_dict().keys() == without.state_dict().keys()
+
+
 def test_a_model_whose_files_lack_weights_is_not_filled_with_random_ones(
     saved: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -148,6 +148,32 @@ def test_routed_experts_are_trained_when_they_are_asked_for(saved: Any, kind: st
     assert len(touched) == layers * 2 and all(touched)
 
 
+@pytest.mark.parametrize("choice", ["default", "shared-expert", "experts"])
+@pytest.mark.parametrize("how", ["a checkpoint", "an earlier fine-tune"])
+def test_an_adapter_is_gone_on_from_whatever_it_trains(saved: Any, tmp_path: Path, choice: str, how: str) -> None:
+    def adapted(seed: int) -> Any:
+        base, _ = models.load_quantised(saved("qwen3_next"))
+        net, _ = models.add_lora(base, 4, 8, 0.0, choice)
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in net.parameters():
+                if parameter.requires_grad:
+                    parameter.normal_(0, 0.3)
+        return net.eval()
+
+    earlier, later = adapted(1), adapted(2)
+    ids = torch.arange(3, 20)[None]
+    expected = earlier(input_ids=ids).logits
+    assert not torch.equal(later(input_ids=ids).logits, expected)
+    models.save(earlier, tmp_path, "tiny", None)
+    if how == "a checkpoint":
+        later.load_adapter(tmp_path, "default", is_trainable=True)  # what transformers' Trainer does
+    else:
+        models.start_from(later, tmp_path)
+    later.eval()
+    assert torch.equal(later(input_ids=ids).logits, expected)
+
+
 @pytest.mark.parametrize(
     ("kind", "choice", "dropout", "says"),
     [
