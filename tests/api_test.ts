@@ -97,7 +97,11 @@ const brokenFiles: [string, string | Uint8Array<ArrayBuffer>, string][] = [
     `{"messages":[{"role":"user","content":" "}]}\n`,
     "messages[0].content must be a text",
   ],
-  ["has tool calls", `{"messages":[{"role":"tool","content":"x"}]}\n`, "tool calls cannot be trained on yet"],
+  [
+    "answers no call",
+    `{"messages":[{"role":"tool","content":"x"}]}\n`,
+    "messages[0].tool_call_id is undefined",
+  ],
   ["mixes formats", `${row()}\n{"prompt":"a","completion":"b"}\n`, "line 2: is a prompt_completion row"],
   ["is too large", row("x".repeat(300_000)), "larger than"],
 ];

@@ -70,11 +70,12 @@ def main(spec_path: str) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"])
-    if data.shortened:
-        info(f"{data.shortened} rows were longer than {hyper['max_length']} tokens: their oldest part was cut.", "warn")
-    if data.dropped:
-        info(f"{data.dropped} rows have nothing to learn from and are left out.", "warn")
-    validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"]) if spec["validation"] else None
+    validation = spec["validation"] and dataset.read(
+        Path(spec["validation"]), tokenizer, hyper["max_length"], "The validation data"
+    )
+    for name, read in (("", data), ("Validation: ", validation)):
+        for warning in read.warnings(hyper["max_length"]) if read else []:
+            info(name + warning, "warn")
 
     # --- the model in NF4 with double quantisation, computing in bf16
     stage("loading_model", 6)
@@ -102,7 +103,7 @@ def main(spec_path: str) -> None:
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup = hyper["warmup_steps"] if hyper["warmup_steps"] is not None else min(100, math.ceil(total_steps * 0.05))
     info(
-        f"{len(data.rows)} rows, {data.tokens} tokens, {data.learned_tokens} of them learned; "
+        f"{data.described()}; "
         f"{hyper['num_epochs']} epochs "
         f"of {steps_per_epoch} steps with {hyper['batch_size']} rows (micro-batch {micro_batch}); "
         f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps."
