@@ -83,7 +83,10 @@ def main(spec_path: str) -> None:
 
     on_gpu = torch.cuda.is_available()
     if on_gpu and not torch.cuda.is_bf16_supported():
-        raise TrainerError("unsupported_gpu", "The GPU has no bf16.", "The operator must choose Ampere or newer.")
+        name = torch.cuda.get_device_name(0)
+        raise TrainerError(
+            "unsupported_gpu", f"The GPU ({name}) has no bf16.", "The operator must choose Ampere or newer."
+        )
     transformers.set_seed(hyper["seed"])
     base_net = models.load_quantised(base.path)
 
@@ -133,6 +136,10 @@ def main(spec_path: str) -> None:
     if STOP.is_set():
         tell("stopped", step=resume[1].step if resume else 0)
         return
+    from tunebase_trainer import artifact
+    from tunebase_trainer.history import History
+
+    history = History(tell, resume[0] if resume else None)
     plan = checkpoints.Plan(
         seconds=spec["checkpoint_seconds"] or math.inf,
         asked_to_stop=STOP.is_set,
@@ -140,7 +147,7 @@ def main(spec_path: str) -> None:
         steps_per_epoch=steps_per_epoch,
         run=run,
         base=(hyper["base_model"], base.revision),
-        tell=tell,
+        tell=history.tell,
     )
     try:
         outcome = training.train(
@@ -160,9 +167,24 @@ def main(spec_path: str) -> None:
         tell("stopped", step=stopped.step)
         return
 
-    # --- save what plain PEFT loads
+    # --- save what plain PEFT loads, and what a person looks at
     stage("saving", 93)
     models.save(net, output, hyper["base_model"], base.revision)
+    story = artifact.Story(
+        base_model=hyper["base_model"],
+        base_revision=base.revision,
+        hyperparameters=hyper,
+        data=data,
+        validation=validation,
+        steps=history.steps,
+        trained_tokens=outcome.trained_tokens,
+        trainable_parameters=trainable,
+        versions=models.versions(),
+    )
+    artifact.write(output, tokenizer, story)
+    seconds = 60 if on_gpu else 10
+    if problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
+        info(problem, "warn")
     tell(
         "result",
         base_model=hyper["base_model"],
@@ -174,6 +196,7 @@ def main(spec_path: str) -> None:
         trained_tokens=outcome.trained_tokens,
         trainable_parameters=trainable,
         versions=models.versions(),
+        chat_template_sha256=data.template_sha256,
     )
 
 

@@ -180,6 +180,8 @@ class Manifest(Message):
     dataset_sha256: str
     rows: int
     versions: dict[str, str]
+    chat_template_sha256: str | None = None
+    """Of the chat template that the rows were rendered with: serving needs the same."""
 
 
 def parse_input(raw: Any) -> RunInput:

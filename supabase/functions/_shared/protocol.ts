@@ -268,6 +268,8 @@ export const Manifest = z.strictObject({
   dataset_sha256: sha256,
   rows: z.int().min(1),
   versions: z.record(z.string(), z.string()),
+  /** Of the chat template that the rows were rendered with: serving needs the same. */
+  chat_template_sha256: sha256.nullable().default(null),
 });
 export type Manifest = z.infer<typeof Manifest>;
 
