@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, Never
 
 import aiohttp
-import runpod
+from runpod.http_client import AsyncClientSession
+from runpod.serverless.modules.rp_http import send_result
 
 from status_manager import StatusManager
 
@@ -32,6 +33,8 @@ from .transfer import describe, download
 from .uploads import ADAPTER, END_PATIENCE, AdapterUpload
 
 log = logging.getLogger("tunebase")
+# How often polling RunPod shows something new.
+PROGRESS_SECONDS = 5.0
 
 
 def failure(job_id: Any, error: TrainerError) -> dict[str, Any]:
@@ -133,11 +136,24 @@ class Attempt:
             await asyncio.gather(working, *watching, return_exceptions=True)
 
     async def _show_runpod(self) -> None:
-        """RunPod's own progress, every five seconds."""
-        while "RUNPOD_WEBHOOK_POST_OUTPUT" in os.environ:
-            runpod.serverless.progress_update(self.job, self.status.snapshot())
-            await asyncio.sleep(5)
-        await asyncio.get_running_loop().create_future()
+        """RunPod's own progress, one after the other, and none that is under way when the attempt returns.
+
+        Not by `runpod.serverless.progress_update`: it sends from a thread of its own, nobody knows when. A late one
+        would replace a newer one, or the result.
+        """
+        if "RUNPOD_WEBHOOK_POST_OUTPUT" not in os.environ:
+            await asyncio.get_running_loop().create_future()
+        async with AsyncClientSession() as session:
+            while True:
+                shown = {"status": "IN_PROGRESS", "output": self.status.snapshot()}
+                sending = asyncio.create_task(send_result(session, shown, self.job))
+                try:
+                    await asyncio.shield(sending)
+                except asyncio.CancelledError:
+                    await asyncio.wait([sending], timeout=5)
+                    sending.cancel()
+                    raise
+                await asyncio.sleep(PROGRESS_SECONDS)
 
     async def _obey(self) -> Never:
         while True:
