@@ -1,5 +1,5 @@
 /** Attempts that a worker holds, and the reports that it would send: both sides of a bench send the same. */
-import type { z } from "zod";
+import type * as z from "zod";
 import { ReportRequest } from "../supabase/functions/_shared/protocol.ts";
 import { callbackSecret } from "../supabase/functions/_shared/secrets.ts";
 import { TestWorker } from "../tests/worker.ts";

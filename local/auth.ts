@@ -5,7 +5,7 @@
 import { type Context, Hono } from "hono";
 import { importJWK, type JWK, jwtVerify, SignJWT } from "jose";
 import type postgres from "postgres";
-import { z } from "zod";
+import * as z from "zod";
 import { randomText } from "./keys.ts";
 
 interface Options {

@@ -1,6 +1,6 @@
 /** The secrets of an embedded stack, made once. They stand for what a Supabase project and a RunPod account come with. */
 import { exportJWK, generateKeyPair, type JWK } from "jose";
-import { z } from "zod";
+import * as z from "zod";
 import { exists, join, writePrivate } from "./paths.ts";
 
 const Keys = z.object({

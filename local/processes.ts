@@ -2,7 +2,7 @@
  * Keeps track of the stack's processes. Every child carries its home in the environment (TUNEBASE_STACK), children of
  * children inherit it: so whatever a killed stack left behind is found through /proc and ended at the next start.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { join, removeIfThere, writePrivate } from "./paths.ts";
 
 const mark = "TUNEBASE_STACK";

@@ -1,6 +1,6 @@
 /** What Supabase's own advisors say of the schema: nothing that is not meant. */
 import { assertEquals } from "@std/assert";
-import { z } from "zod";
+import * as z from "zod";
 import { supabaseCli } from "../local/migrate.ts";
 import { testDatabase } from "./database.ts";
 

@@ -1,6 +1,6 @@
 /** What a check of a training file says, however its bytes are cut. No server: the module is pure. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { z } from "zod";
+import * as z from "zod";
 import {
   type DatasetReport,
   mostBrokenRows,

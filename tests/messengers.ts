@@ -2,7 +2,7 @@
  * Stands for Resend's `POST /emails` and for Slack's incoming webhooks, as far as we use them: keys are checked, an
  * idempotency key that was seen gives the same id and sends nothing, Slack answers `ok` as text. Sends nothing anywhere.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { Receiver } from "./receiver.ts";
 
 const Email = z.strictObject({

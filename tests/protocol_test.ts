@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { z } from "zod";
+import * as z from "zod";
 import { messages } from "../supabase/functions/_shared/protocol.ts";
 
 const examples = z.array(

@@ -1,7 +1,7 @@
 /** Downloads an adapter over its signed URLs and checks every file against the manifest. */
 import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 
 export const Adapter = z.object({
   base_model: z.string(),

@@ -1,5 +1,5 @@
 /** Runs the two Python steps: the base model's preparation, and the comparison of base and tuned. */
-import { z } from "zod";
+import * as z from "zod";
 import { cache, root } from "../../local/home.ts";
 
 const python = `${root}trainer/.venv/bin/python`;

@@ -1,6 +1,6 @@
 /** Follows a job through the OpenAI SDK until it has ended: its events in order, its progress as a bar. */
 import type OpenAI from "openai";
-import { z } from "zod";
+import * as z from "zod";
 import { type Progress, renderBar } from "./bar.ts";
 
 /** What Tunebase's job object has beyond OpenAI's; the SDK passes it through. */

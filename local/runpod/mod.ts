@@ -4,7 +4,7 @@
  * queue is lost with the process (RunPod's is not durable either); a lost worker is noticed at once, by its exit.
  */
 import { type Context, Hono } from "hono";
-import { z } from "zod";
+import * as z from "zod";
 import { pause } from "../processes.ts";
 import { Queue, type Run, shown } from "./queue.ts";
 import { Worker, type WorkerOptions } from "./worker.ts";

@@ -5,7 +5,7 @@
  */
 import { type Context, Hono } from "hono";
 import type postgres from "postgres";
-import { z } from "zod";
+import * as z from "zod";
 import { join } from "../paths.ts";
 import { StorageError } from "./errors.ts";
 import { Objects } from "./objects.ts";

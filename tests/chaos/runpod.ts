@@ -1,5 +1,5 @@
 /** A RunPod that behaves as badly as the public one is known to: what it says, does and forgets follows from the step. */
-import { z } from "zod";
+import * as z from "zod";
 import { RunInput } from "../../supabase/functions/_shared/protocol.ts";
 import type { Run, Status, Worker } from "./model.ts";
 import { mix, Random } from "./random.ts";

@@ -4,7 +4,7 @@
  * reach, to the prefix that downloads are signed for.
  */
 import { createHash } from "node:crypto";
-import type { SupabaseClient } from "@supabase/supabase-js";
+import type { Supabase } from "./platform.ts";
 import type { ArtifactFile } from "./protocol.ts";
 import { signedUrl, unavailable } from "./storage.ts";
 
@@ -25,7 +25,7 @@ export function incomingObject(prefix: string, fence: number, path: string): str
  * or a finished job has there.
  */
 export async function takeIn(
-  supabase: SupabaseClient,
+  supabase: Supabase,
   prefix: string,
   fence: number,
   file: ArtifactFile,
@@ -53,7 +53,7 @@ export async function takeIn(
 }
 
 /** null when the object has the file's size and hash; else what is wrong with it. */
-async function compare(supabase: SupabaseClient, object: string, file: ArtifactFile): Promise<string | null> {
+async function compare(supabase: Supabase, object: string, file: ArtifactFile): Promise<string | null> {
   const { data: there } = await supabase.storage.from(bucketName).exists(object);
   if (!there) return `${file.path} is not in Storage`;
   const response = await fetch(await signedUrl(supabase, bucketName, object, 600));

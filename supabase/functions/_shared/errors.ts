@@ -372,31 +372,34 @@ export class ApiError extends Error {
     return new ApiError(code, [{ param, message: entry.say?.(detail) ?? entry.title }], options);
   }
 
-  /** The problem as a response. Client errors will not change by themselves: the SDKs are told not to retry them. */
-  response(requestId: string): Response {
-    const { status, kind, title, retry } = this.entry;
+  /** The problem as the client gets it. */
+  body(requestId: string) {
+    const { status, kind, title } = this.entry;
     const [first] = this.problems;
     const more = this.problems.length > 1 ? ` (and ${this.problems.length - 1} more)` : "";
     const message = `${first?.message ?? title}${more}`;
-    return new Response(
-      JSON.stringify({
-        type: `urn:tunebase:error:${this.code}`,
-        title,
-        status,
-        detail: message,
-        request_id: requestId,
-        ...(this.problems.length > 0 ? { errors: this.problems } : {}),
-        error: { message, type: kind, param: first?.param ?? null, code: this.code },
-      }),
-      {
-        status,
-        headers: {
-          "content-type": "application/problem+json",
-          "x-request-id": requestId,
-          ...(status < 500 ? { "x-should-retry": String(retry ?? false) } : {}),
-          ...this.headers,
-        },
+    return {
+      type: `urn:tunebase:error:${this.code}`,
+      title,
+      status,
+      detail: message,
+      request_id: requestId,
+      ...(this.problems.length > 0 ? { errors: this.problems } : {}),
+      error: { message, type: kind, param: first?.param ?? null, code: this.code },
+    };
+  }
+
+  /** The problem as a response. Client errors will not change by themselves: the SDKs are told not to retry them. */
+  response(requestId: string): Response {
+    const { status, retry } = this.entry;
+    return new Response(JSON.stringify(this.body(requestId)), {
+      status,
+      headers: {
+        "content-type": "application/problem+json",
+        "x-request-id": requestId,
+        ...(status < 500 ? { "x-should-retry": String(retry ?? false) } : {}),
+        ...this.headers,
       },
-    );
+    });
   }
 }

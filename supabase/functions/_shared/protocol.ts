@@ -8,7 +8,7 @@
  * says (`webhook-id`, `webhook-timestamp`, `webhook-signature`) with the attempt's `callback_secret`. A retry sends
  * the same body with the same `webhook-id`; every one of these calls is safe to repeat.
  */
-import { z } from "zod";
+import * as z from "zod";
 
 /** Where in a run the trainer is; the order is that of a run. */
 export const stages = [

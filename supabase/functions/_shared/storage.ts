@@ -1,10 +1,10 @@
 /** Storage, as two functions use it: signed URLs and errors that say what failed. */
-import type { SupabaseClient } from "@supabase/supabase-js";
+import type { Supabase } from "./platform.ts";
 import { ApiError } from "./errors.ts";
 
 /** A URL that opens one object for some seconds. Throws `unavailable` when Storage fails. */
 export async function signedUrl(
-  supabase: SupabaseClient,
+  supabase: Supabase,
   bucket: string,
   object: string,
   seconds: number,
@@ -16,7 +16,7 @@ export async function signedUrl(
 
 /** The files below `prefix`, each with a URL that opens it for some seconds: one call, however many. */
 export async function signFiles<File extends { path: string }>(
-  supabase: SupabaseClient,
+  supabase: Supabase,
   bucket: string,
   prefix: string,
   files: File[],

@@ -1,5 +1,5 @@
 /** Bodies and queries checked by zod, with errors that name the field, the value and what to do. */
-import { z } from "zod";
+import * as z from "zod";
 import { ApiError, type ErrorCode, type Problem } from "./errors.ts";
 
 /** A strict object whose error for an unknown field lists the known ones. */

@@ -24,6 +24,8 @@ import { listCheckpoints } from "./routes/job_checkpoints.ts";
 import { health } from "./routes/health.ts";
 import { checkpointPermissions, graders } from "./routes/not_offered.ts";
 import { listEvents } from "./routes/job_events.ts";
+import { getDocs } from "./routes/docs.ts";
+import { getOpenApi } from "./routes/openapi.ts";
 import { listFiles } from "./routes/file_list.ts";
 import { listJobs } from "./routes/job_list.ts";
 import * as invitations from "./routes/invitations.ts";
@@ -96,6 +98,8 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
     await next();
   });
   app.get("/health", health);
+  app.get("/openapi.json", getOpenApi);
+  app.get("/docs", getDocs);
 
   const authenticated = guard(platform);
   app.use("/files/*", authenticated);
@@ -116,6 +120,7 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.post("/files", createFile);
   app.get("/files", listFiles);
   app.post("/files/direct", createDirect);
+  app.all("/files/direct", (c) => c.notFound());
   app.get("/files/direct/:id", getDirect);
   app.post("/files/direct/:id/complete", completeDirect);
   app.get("/files/:id", getFile);

@@ -7,7 +7,7 @@
  * request then runs again. What must not happen twice (a job: it costs money) is therefore exact in its own SQL.
  */
 import type { Context, MiddlewareHandler } from "hono";
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
 import { describeError } from "../_shared/log.ts";

@@ -1,5 +1,5 @@
 /** The body of a job to be, with what follows from it: its plan and its estimate. For creating and for estimating. */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
 import { TrainingHyperparameters } from "../_shared/protocol.ts";
@@ -14,7 +14,7 @@ const fileId = z.string().refine(
   `must be the id of an uploaded file (${prefixes.file}…). Upload one with POST /files.`,
 );
 
-const Body = fields({
+export const JobBody = fields({
   model: z.string().min(1),
   training_file: fileId,
   validation_file: fileId.nullish(),
@@ -30,11 +30,11 @@ const Body = fields({
     (metadata) => Object.keys(metadata).length <= 16,
     "must have at most 16 keys",
   ).nullish(),
-  spend_cap_usd: z.number().gt(0, "must be above 0").max(1_000_000).nullish(),
+  spend_cap_usd: z.number().min(0.0001).max(1_000_000).nullish(),
   auto_start: z.boolean().nullish(),
   integrations: z.array(z.unknown()).length(0).nullish(),
 });
-export type JobBody = z.infer<typeof Body>;
+export type JobBody = z.infer<typeof JobBody>;
 
 /** What of OpenAI's body is known and not offered: told by name, before anything else is looked at. */
 const Unoffered = z.object({
@@ -46,7 +46,7 @@ const Unoffered = z.object({
 export async function readJob(c: ApiContext) {
   const json = await jsonBody(c.req.raw);
   refuseUnoffered(json);
-  const body = check(Body, json);
+  const body = check(JobBody, json);
   const inMethod = body.method?.supervised?.hyperparameters;
   if (inMethod !== undefined && body.hyperparameters !== undefined) {
     throw new ApiError("invalid_request", [{

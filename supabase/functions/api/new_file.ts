@@ -1,5 +1,5 @@
 /** What the ways of uploading a file share: its name, purpose and expiry, and what is said of a file that is not valid. */
-import { z } from "zod";
+import * as z from "zod";
 import { type DatasetReport, sentence } from "../_shared/dataset/report.ts";
 import type { Problem } from "../_shared/errors.ts";
 import { fields } from "../_shared/validation.ts";

@@ -1,8 +1,9 @@
 /** `limit` and `after` of a list. */
-import { z } from "zod";
+import * as z from "zod";
 import { check } from "../_shared/validation.ts";
 
-const limits = (most: number) =>
+/** The schema of both. */
+export const limits = (most: number) =>
   z.object({ limit: z.coerce.number().int().min(1).max(most).default(20), after: z.string().optional() });
 
 /** Reads them from a query; `limit` is 20 unless told, `most` at the most. */

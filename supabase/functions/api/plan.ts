@@ -1,5 +1,5 @@
 /** From what a client asks for to what the trainer is told: "auto" resolved, one name for one thing. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Tables } from "../_shared/database.types.ts";
 import { ApiError, type Problem } from "../_shared/errors.ts";
 import { ranges, TrainingHyperparameters } from "../_shared/protocol.ts";

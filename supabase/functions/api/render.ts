@@ -1,12 +1,12 @@
 /** Rows of the database as the objects of OpenAI's API; what ours have beyond it stands beside. */
-import { z } from "zod";
+import * as z from "zod";
 import type { Tables } from "../_shared/database.types.ts";
 import { publicId } from "./ids.ts";
-
-const seconds = (time: string | null) => time === null ? null : Math.floor(Date.parse(time) / 1000);
+import type * as objects from "./openapi/objects.ts";
+import { seconds } from "./time.ts";
 
 /** A file object. */
-export function renderFile(row: Tables<"files">) {
+export function renderFile(row: Tables<"files">): objects.File {
   return {
     id: publicId("file", row.id),
     object: "file" as const,
@@ -18,7 +18,8 @@ export function renderFile(row: Tables<"files">) {
     status: row.status,
     status_details: row.status_details,
     sha256: row.sha256,
-    report: row.report,
+    // A result file is not checked.
+    report: row.purpose === "fine-tune" ? row.report : null,
   };
 }
 
@@ -38,7 +39,7 @@ export interface UploadRow {
 }
 
 /** An upload object. */
-export function renderUpload(row: UploadRow) {
+export function renderUpload(row: UploadRow): objects.Upload {
   return {
     id: publicId("upload", row.id),
     object: "upload" as const,
@@ -58,7 +59,7 @@ export type JobRow = Omit<Tables<"jobs">, "plan"> & {
 };
 
 /** A fine_tuning.job object. Its progress, cost and hints are ours. */
-export function renderJob(row: JobRow) {
+export function renderJob(row: JobRow): objects.Job {
   return {
     id: publicId("job", row.id),
     object: "fine_tuning.job" as const,
@@ -107,7 +108,7 @@ export function renderJob(row: JobRow) {
 }
 
 /** A fine_tuning.job.event object. */
-export function renderEvent(row: Tables<"events">) {
+export function renderEvent(row: Tables<"events">): objects.Event {
   return {
     id: publicId("event", row.id),
     object: "fine_tuning.job.event" as const,
@@ -124,7 +125,7 @@ export function renderEvent(row: Tables<"events">) {
 export type CheckpointRow = Tables<"checkpoints"> & { model: string };
 
 /** A fine_tuning.job.checkpoint object. */
-export function renderCheckpoint(row: CheckpointRow) {
+export function renderCheckpoint(row: CheckpointRow): objects.Checkpoint {
   const metrics = CheckpointMetrics.parse(row.metrics);
   return {
     id: publicId("checkpoint", row.id),
@@ -146,7 +147,7 @@ const CheckpointMetrics = z.object({
 });
 
 /** A model object, with what a person needs to choose one. */
-export function renderModel(row: Tables<"base_models">) {
+export function renderModel(row: Tables<"base_models">): objects.BaseModel {
   return {
     id: row.id,
     object: "model" as const,
@@ -171,7 +172,7 @@ export interface FineTuneRow {
 }
 
 /** A model object of a project's own. */
-export function renderFineTune(row: FineTuneRow) {
+export function renderFineTune(row: FineTuneRow): objects.FineTunedModel {
   return {
     id: row.name,
     object: "model" as const,

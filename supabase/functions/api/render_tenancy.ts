@@ -1,8 +1,8 @@
 /** Projects, members, keys and usage as the API shows them: in the manner of OpenAI's administration objects. */
 import type { Tables } from "../_shared/database.types.ts";
 import { publicId } from "./ids.ts";
-
-const seconds = (time: string | null) => time === null ? null : Math.floor(Date.parse(time) / 1000);
+import type * as objects from "./openapi/objects.ts";
+import { seconds } from "./time.ts";
 
 /** A project as SQL hands it out: with the caller's role (null for a key), and `use` where one is asked for. */
 export type ProjectRow = Omit<Tables<"projects">, "budget_warned_month"> & {
@@ -11,7 +11,7 @@ export type ProjectRow = Omit<Tables<"projects">, "budget_warned_month"> & {
 };
 
 /** A project. Money is USD of this calendar month (UTC); `limits` and `use` have the same names. */
-export function renderProject(row: ProjectRow) {
+export function renderProject(row: ProjectRow): objects.Project {
   return {
     id: publicId("project", row.id),
     object: "project" as const,
@@ -34,7 +34,7 @@ export function renderProject(row: ProjectRow) {
 
 export type MemberRow = Tables<"project_members"> & { email: string | null };
 
-export function renderMember(row: MemberRow) {
+export function renderMember(row: MemberRow): objects.Member {
   return {
     id: publicId("user", row.user_id),
     object: "project.member" as const,
@@ -54,7 +54,7 @@ export interface InvitationRow {
   expires_at: string;
 }
 
-export function renderInvitation(row: InvitationRow) {
+export function renderInvitation(row: InvitationRow): objects.Invitation {
   return {
     id: publicId("invitation", row.id),
     object: "project.invitation" as const,
@@ -70,7 +70,7 @@ export function renderInvitation(row: InvitationRow) {
 export type ApiKeyRow = Tables<"api_keys">;
 
 /** An API key without the key itself, which is in the answer to its create and nowhere else. */
-export function renderApiKey(row: ApiKeyRow) {
+export function renderApiKey(row: ApiKeyRow): objects.ApiKey {
   return {
     id: publicId("apiKey", row.id),
     object: "api_key" as const,

@@ -2,8 +2,8 @@
 import type { Tables } from "../_shared/database.types.ts";
 import { webhookSecret } from "../_shared/secrets.ts";
 import { publicId } from "./ids.ts";
-
-const seconds = (time: string | null) => time === null ? null : Math.floor(Date.parse(time) / 1000);
+import type * as objects from "./openapi/objects.ts";
+import { seconds } from "./time.ts";
 
 /**
  * A webhook_endpoint object of OpenAI's API; `enabled` and what follows is ours. Only whoever made or rotated the
@@ -13,7 +13,7 @@ export async function renderEndpoint(
   row: Tables<"webhook_endpoints">,
   masterKey: string,
   withSecret = false,
-) {
+): Promise<objects.WebhookEndpoint> {
   const secret = await webhookSecret(masterKey, row.id, row.secret_version);
   return {
     id: publicId("webhookEndpoint", row.id),
@@ -34,7 +34,7 @@ export async function renderEndpoint(
 }
 
 /** A webhook_delivery object; see {@link renderAttempt} for its log. */
-export function renderDelivery(row: Tables<"webhook_deliveries">) {
+export function renderDelivery(row: Tables<"webhook_deliveries">): objects.Delivery {
   return {
     id: publicId("webhookDelivery", row.id),
     object: "webhook_delivery" as const,
@@ -58,7 +58,7 @@ export function renderDelivery(row: Tables<"webhook_deliveries">) {
 }
 
 /** One try of a delivery: the request without its signature, and the first 4 KiB of the answer. */
-export function renderAttempt(row: Tables<"webhook_attempts">, body: string) {
+export function renderAttempt(row: Tables<"webhook_attempts">, body: string): objects.DeliveryTry {
   return {
     created_at: seconds(row.created_at),
     duration_ms: row.duration_ms,
@@ -69,7 +69,9 @@ export function renderAttempt(row: Tables<"webhook_attempts">, body: string) {
 }
 
 /** A notification object; `read_at` is the caller's own. */
-export function renderNotification(row: Tables<"notifications"> & { read_at: string | null }) {
+export function renderNotification(
+  row: Tables<"notifications"> & { read_at: string | null },
+): objects.Notification {
   return {
     id: publicId("notification", row.id),
     object: "notification" as const,
@@ -84,7 +86,7 @@ export function renderNotification(row: Tables<"notifications"> & { read_at: str
 }
 
 /** A notification_channel object. Slack's URL never comes back, only its hint. */
-export function renderChannel(row: Tables<"notification_channels">) {
+export function renderChannel(row: Tables<"notification_channels">): objects.Channel {
   return {
     id: publicId("notificationChannel", row.id),
     object: "notification_channel" as const,

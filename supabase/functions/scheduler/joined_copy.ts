@@ -4,7 +4,7 @@
  * uploads say their order at the end. So the check of a file, which reads every byte anyway, writes them on; Storage knows
  * how far the copy is, and whoever goes on asks it.
  */
-import type { SupabaseClient } from "@supabase/supabase-js";
+import type { Supabase } from "../_shared/platform.ts";
 import { unavailable } from "../_shared/storage.ts";
 
 /** Storage takes resumable uploads in chunks of exactly 6 MB, but for the last. */
@@ -29,7 +29,7 @@ export class JoinedCopy {
 
   /** Begins a copy, or goes on with the one at `url`. */
   static async open(
-    supabase: SupabaseClient,
+    supabase: Supabase,
     storage: string,
     object: string,
     bytes: number,

@@ -1,5 +1,5 @@
 /** RunPod's HTTP API, as far as we use it. Nothing here decides; it says what surely happened and what is unclear. */
-import { z } from "zod";
+import * as z from "zod";
 import { logError } from "../_shared/log.ts";
 import type { Settings } from "../_shared/platform.ts";
 import type { RunInput } from "../_shared/protocol.ts";

@@ -1,5 +1,5 @@
 /** One line of a dataset as the conversation that the trainer makes of it; for counting, so it refuses nothing. */
-import { z } from "zod";
+import * as z from "zod";
 
 /** A call as templates take it: its arguments are an object. */
 const Call = z.looseObject({

@@ -1,6 +1,6 @@
 /** What a job is expected to take: tokens, rows, steps, time, cost and memory, each with what it rests on. */
 import { logError } from "../../_shared/log.ts";
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import type { Platform } from "../../_shared/platform.ts";

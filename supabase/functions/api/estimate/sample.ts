@@ -2,8 +2,8 @@
  * A sample of a dataset's rows, counted: small files whole, large ones in slices spread evenly, so that an estimate
  * takes a fraction of a second whatever the file's size.
  */
-import type { SupabaseClient } from "@supabase/supabase-js";
-import { z } from "zod";
+import type { Supabase } from "../../_shared/platform.ts";
+import * as z from "zod";
 import { signedUrl, unavailable } from "../../_shared/storage.ts";
 import { conversation } from "./conversation.ts";
 import type { Counter } from "./tokenizer.ts";
@@ -35,7 +35,7 @@ interface Line {
 
 /** Reads, and counts for `mostMs` at the most. Throws `unavailable` when Storage does not answer. */
 export async function takeSample(
-  supabase: SupabaseClient,
+  supabase: Supabase,
   object: string,
   bytes: number,
   counter: Counter,

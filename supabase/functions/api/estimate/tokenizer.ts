@@ -4,8 +4,8 @@
  */
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
-import type { SupabaseClient } from "@supabase/supabase-js";
-import { z } from "zod";
+import type { Supabase } from "../../_shared/platform.ts";
+import * as z from "zod";
 import { unavailable } from "../../_shared/storage.ts";
 import type { Conversation, Turn } from "./conversation.ts";
 
@@ -39,7 +39,7 @@ const called = ({ tool_calls }: Turn) => tool_calls === undefined ? "" : JSON.st
 let kept: { folder: string; counter: Counter } | null = null;
 
 /** The counter of a folder in the bucket `tokenizers`. Throws `unavailable` when it cannot be read. */
-export async function loadCounter(supabase: SupabaseClient, folder: string): Promise<Counter> {
+export async function loadCounter(supabase: Supabase, folder: string): Promise<Counter> {
   if (kept?.folder === folder) return kept.counter;
   const [json, config, template] = await Promise.all(
     ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].map(async (name) => {

@@ -1,5 +1,5 @@
 /** GET, POST /api_keys; GET, POST, DELETE /api_keys/{id}. The key itself is in the answer that makes it, and never again. */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import { sha256Hex } from "../../_shared/secrets.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
@@ -29,13 +29,13 @@ const expiresAt = z.int().refine(
   (time) => time * 1000 > Date.now() && time < 4_102_444_800,
   "must be a time to come, in Unix seconds",
 ).nullish();
-const Create = fields({
+export const Create = fields({
   name,
   // Everything but what manages the project.
   scopes: scopeList.default(() => scopes.filter((scope) => !scope.startsWith("project:"))),
   expires_at: expiresAt,
 });
-const Update = fields({ name: name.optional(), scopes: scopeList.optional(), expires_at: expiresAt });
+export const Update = fields({ name: name.optional(), scopes: scopeList.optional(), expires_at: expiresAt });
 const time = (unix: number | null | undefined) => unix ? new Date(unix * 1000).toISOString() : unix;
 
 export async function createApiKey(c: ApiContext): Promise<Response> {

@@ -12,7 +12,7 @@ import { uuid7 } from "../ids.ts";
 import { cleanName, expiresAfterForm, problemsOf, Purpose } from "../new_file.ts";
 import { renderFile } from "../render.ts";
 
-const Form = fields({ purpose: Purpose, ...expiresAfterForm });
+export const Form = fields({ purpose: Purpose, ...expiresAfterForm });
 
 export async function createFile(c: ApiContext): Promise<Response> {
   const { sql, supabase, settings } = c.get("platform");

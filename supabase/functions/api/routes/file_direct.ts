@@ -2,7 +2,7 @@
  * POST /files/direct: a signed, resumable (TUS) upload straight to Storage, for large files; GET /files/direct/{id} signs it
  * anew, as a signature lives two hours; POST /files/direct/{id}/complete makes the file, which is checked in the background.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { nudgeScheduler } from "../../_shared/addresses.ts";
 import { call } from "../../_shared/database.ts";
 import { ApiError } from "../../_shared/errors.ts";
@@ -21,7 +21,7 @@ const chunkBytes = 6 * 2 ** 20;
 /** Storage moves an object by copying it, which S3 does up to 5 GiB. */
 const mostBytes = 5 * 2 ** 30;
 
-const Body = fields({
+export const Body = fields({
   filename: z.string().min(1).max(1024),
   bytes: z.int().min(1),
   purpose: Purpose,

@@ -1,5 +1,5 @@
 /** GET /files?purpose&order&after&limit. The SDKs ask for up to 10,000 a page. */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import { check } from "../../_shared/validation.ts";
@@ -8,7 +8,10 @@ import { cursor } from "../ids.ts";
 import { paging } from "../paging.ts";
 import { type Page, renderFile, renderList } from "../render.ts";
 
-const Query = z.object({ purpose: z.string().optional(), order: z.enum(["asc", "desc"]).default("desc") });
+export const Query = z.object({
+  purpose: z.string().optional(),
+  order: z.enum(["asc", "desc"]).default("desc"),
+});
 
 export async function listFiles(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query(), 10_000);

@@ -2,7 +2,7 @@
  * GET /fine_tuning/jobs/{id}/adapter, and …/checkpoints/{id}/adapter: the files, as PEFT and vLLM read them from one
  * folder, each with a URL that opens it for a quarter of an hour and saves it under its own name.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import { ArtifactFile, Manifest } from "../../_shared/protocol.ts";

@@ -1,5 +1,5 @@
 /** GET /fine_tuning/jobs?after&limit&metadata[k]=v, newest first; and by status, model and time of creation. */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import { check } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
@@ -8,7 +8,7 @@ import { paging } from "../paging.ts";
 import { type JobRow, type Page, renderJob, renderList } from "../render.ts";
 
 const time = z.coerce.number("must be a time in Unix seconds").min(0).max(4_102_444_800);
-const Filter = z.object({
+export const Filter = z.object({
   status: z.enum(["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"])
     .optional(),
   /** A base model. */

@@ -1,5 +1,5 @@
 /** GET /fine_tuning/jobs/{id}/metrics?points&from_step&to_step: what a chart of the whole run needs, downsampled in SQL. */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import { check } from "../../_shared/validation.ts";
@@ -7,7 +7,7 @@ import type { ApiContext } from "../context.ts";
 import { pathId } from "../ids.ts";
 
 const step = z.coerce.number().int().min(0).max(2 ** 31 - 1);
-const Query = z.object({
+export const Query = z.object({
   points: z.coerce.number().int().min(10).max(5000).default(500),
   from_step: step.optional(),
   to_step: step.optional(),

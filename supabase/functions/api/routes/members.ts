@@ -2,7 +2,7 @@
  * GET, POST /projects/{id}/members; POST, DELETE /projects/{id}/members/{user_id}. Adding somebody by e-mail makes an
  * invitation, whether or not the address is known here: who has an account is nobody else's business.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
@@ -13,8 +13,8 @@ import { type InvitationRow, type MemberRow, renderInvitation, renderMember } fr
 import { projectId } from "./projects.ts";
 
 const role = z.enum(["owner", "developer", "viewer"]);
-const Invite = fields({ email: z.email("must be an e-mail address").max(254), role });
-const Update = fields({ role });
+export const Invite = fields({ email: z.email("must be an e-mail address").max(254), role });
+export const Update = fields({ role });
 
 export async function listMembers(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());

@@ -1,5 +1,5 @@
 /** /notification_channels: where people are told beside the list: e-mail addresses and Slack's incoming webhooks. */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import { ApiError } from "../../_shared/errors.ts";
@@ -19,18 +19,19 @@ import { eventTypeList, isRetry } from "./webhook_endpoints.ts";
 type Row = Tables<"notification_channels">;
 
 const types = eventTypeList(peoplesEventTypes);
-const Create = fields({
+export const Create = fields({
   kind: z.enum(["email", "slack"]),
   target: z.string().min(1).max(2048),
   event_types: types.default([...peoplesEventTypes]),
 });
-const Update = fields({ event_types: types.optional(), enabled: z.boolean().optional() });
+export const Update = fields({ event_types: types.optional(), enabled: z.boolean().optional() });
 const Email = fields({ target: z.email({ error: "must be an e-mail address" }).max(320) });
 
 /** POST /notification_channels `{kind, target, event_types?}`; Slack's URL is encrypted and never shown again. */
 export async function createChannel(c: ApiContext): Promise<Response> {
   const { sql, settings } = c.get("platform");
   const { kind, target, event_types } = check(Create, await jsonBody(c.req.raw));
+  await call(sql, "authorize", { json: c.get("caller") }, "webhooks:write");
   const id = uuid7();
   const where = kind === "email" ? emailTarget(target, settings) : await slackTarget(id, target, settings);
   const row = await call<Row>(

@@ -1,5 +1,5 @@
 /** /notifications: the list for people, and what they have read. */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import { check } from "../../_shared/validation.ts";
@@ -9,7 +9,7 @@ import { paging } from "../paging.ts";
 import { type Page, renderList } from "../render.ts";
 import { renderNotification } from "../render_webhooks.ts";
 
-const Query = z.object({ unread: z.enum(["true", "false"]).default("false") });
+export const Query = z.object({ unread: z.enum(["true", "false"]).default("false") });
 type Row = Tables<"notifications"> & { read_at: string | null };
 
 /** GET /notifications?unread=true&after&limit, newest first; `unread_count` is of all of them. */

@@ -2,7 +2,7 @@
  * GET, POST /projects; GET, POST /projects/{id}; POST /projects/{id}/archive, /restore. A project is put away and not
  * deleted: what it spent and trained stays on record.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
@@ -12,15 +12,15 @@ import { type Page, renderList } from "../render.ts";
 import { type ProjectRow, renderProject } from "../render_tenancy.ts";
 
 const name = z.string().trim().min(1).max(100);
-const Create = fields({ name });
-const Update = fields({
+export const Create = fields({ name });
+export const Update = fields({
   name: name.optional(),
   limits: fields({
     running: z.int().min(0).max(1000).optional(),
-    spent_usd: z.number().gt(0, "must be above 0; null is no cap").max(10_000_000).nullish(),
+    spent_usd: z.number().min(0.0001, "must be at least 0.0001; null is no cap").max(10_000_000).nullish(),
   }).optional(),
 });
-const Query = z.object({ include_archived: z.enum(["true", "false"]).default("false") });
+export const Query = z.object({ include_archived: z.enum(["true", "false"]).default("false") });
 
 export async function listProjects(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());

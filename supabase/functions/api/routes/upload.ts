@@ -2,7 +2,7 @@
  * OpenAI's uploads: POST /uploads, /uploads/{id}/complete, /uploads/{id}/cancel (parts: upload_part.ts). An upload lives one
  * hour. The file that comes of it is checked in the background.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { nudgeScheduler } from "../../_shared/addresses.ts";
 import { call } from "../../_shared/database.ts";
 import { ApiError } from "../../_shared/errors.ts";
@@ -14,14 +14,14 @@ import { renderUpload, type UploadRow } from "../render.ts";
 
 const livesSeconds = 3600;
 
-const Body = fields({
+export const Body = fields({
   bytes: z.int().min(1),
   filename: z.string().min(1).max(1024),
   mime_type: z.string().min(1).max(255),
   purpose: Purpose,
   expires_after: ExpiresAfter.nullish(),
 });
-const Completion = fields({
+export const Completion = fields({
   part_ids: z.array(z.string()).min(1).max(8192),
   md5: z.string().regex(/^[0-9a-fA-F]{32}$/, "must be an MD5 in 32 hex digits").nullish(),
 });

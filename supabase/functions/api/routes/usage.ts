@@ -1,12 +1,16 @@
 /** GET /usage?from&to&time_zone: a row a day, `from` and `to` included. The last thirty days unless told. */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { check } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 
 const date = z.iso.date("must be a day, as in 2026-11-24");
-const Query = z.object({ from: date.optional(), to: date.optional(), time_zone: z.string().default("UTC") });
+export const Query = z.object({
+  from: date.optional(),
+  to: date.optional(),
+  time_zone: z.string().default("UTC"),
+});
 const dayMs = 86_400_000;
 const mostDays = 366;
 

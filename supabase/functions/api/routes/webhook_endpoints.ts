@@ -1,5 +1,5 @@
 /** /webhook_endpoints in OpenAI's shapes: create, list, get, update, delete; `progress_seconds` and `enabled` are ours. */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import { checkAddress, checkUrl, OutgoingError } from "../../_shared/outgoing.ts";
@@ -26,8 +26,8 @@ const shape = {
   event_types: eventTypeList(eventTypes),
   progress_seconds: z.int().min(1).max(86_400).optional(),
 };
-const Create = fields(shape);
-const Update = fields({
+export const Create = fields(shape);
+export const Update = fields({
   name: shape.name.optional(),
   url: shape.url.optional(),
   event_types: shape.event_types.optional(),

@@ -1,5 +1,5 @@
 /** POST /webhook_endpoints/{id}/rotate_secret: the next secret, shown once; the old one signs too for a day if asked. */
-import { z } from "zod";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
@@ -7,7 +7,7 @@ import type { ApiContext } from "../context.ts";
 import { renderEndpoint } from "../render_webhooks.ts";
 import { endpointId, isRetry } from "./webhook_endpoints.ts";
 
-const Body = fields({ keep_old_secret_active_for_24_hours: z.boolean().default(false) });
+export const Body = fields({ keep_old_secret_active_for_24_hours: z.boolean().default(false) });
 
 export async function rotateSecret(c: ApiContext): Promise<Response> {
   const { sql, settings } = c.get("platform");

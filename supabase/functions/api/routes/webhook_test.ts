@@ -1,5 +1,5 @@
 /** POST /webhook_endpoints/{id}/test `{event_type}`: sends a sample event at once and says what came back. */
-import { z } from "zod";
+import * as z from "zod";
 import { ApiError } from "../../_shared/errors.ts";
 import { post } from "../../_shared/outgoing.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
@@ -8,7 +8,7 @@ import type { ApiContext } from "../context.ts";
 import { publicId, uuid7 } from "../ids.ts";
 import { endpointRow } from "./webhook_endpoints.ts";
 
-const Body = fields({
+export const Body = fields({
   event_type: z.enum(eventTypes, { error: `must be one of ${eventTypes.join(", ")}` }),
 });
 

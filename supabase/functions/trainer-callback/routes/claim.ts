@@ -1,5 +1,5 @@
 /** POST …/claim: a worker asks for the attempt before it spends GPU time; the answer brings fresh dataset URLs. */
-import type { z } from "zod";
+import type * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import { type ArtifactFile, type ClaimReply, ClaimRequest } from "../../_shared/protocol.ts";
 import { signedUrl, signFiles } from "../../_shared/storage.ts";

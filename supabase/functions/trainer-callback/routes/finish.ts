@@ -1,5 +1,5 @@
 /** POST …/finish: the worker's last word. `succeeded` needs every file of the manifest to be verified. */
-import type { z } from "zod";
+import type * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import { type FinishReply, FinishRequest, trainerFaults } from "../../_shared/protocol.ts";
 import { check } from "../../_shared/validation.ts";

@@ -1,5 +1,5 @@
 /** POST …/report: progress, metrics and log lines; the reply carries the order. */
-import type { z } from "zod";
+import type * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import { type ReportReply, ReportRequest } from "../../_shared/protocol.ts";
 import { check } from "../../_shared/validation.ts";

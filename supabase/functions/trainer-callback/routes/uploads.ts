@@ -1,5 +1,5 @@
 /** POST …/uploads: signed, resumable upload targets for an attempt's files. The worker holds no key to Storage. */
-import type { z } from "zod";
+import type * as z from "zod";
 import { incomingObject } from "../../_shared/artifacts.ts";
 import { call } from "../../_shared/database.ts";
 import { type UploadsReply, UploadsRequest } from "../../_shared/protocol.ts";

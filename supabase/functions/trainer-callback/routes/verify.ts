@@ -1,5 +1,5 @@
 /** POST …/verify: takes one uploaded file in. One file a call, as hashing costs CPU time. */
-import type { z } from "zod";
+import type * as z from "zod";
 import { takeIn } from "../../_shared/artifacts.ts";
 import { call } from "../../_shared/database.ts";
 import { type VerifyReply, VerifyRequest } from "../../_shared/protocol.ts";
