@@ -5,7 +5,7 @@ What a file may hold: dataset_file.py and dataset_rows.py. How a conversation be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -145,7 +145,7 @@ def _take(data: Dataset, renderer: Renderer, number: int, text: str, kind: str |
     made = renderer.rows(found, max_length)
     data.too_long += [number] * made.too_long
     if made.rows:
-        data.rows += made.rows
+        data.rows += [replace(row, line=number) for row in made.rows]
         data.conversations += 1
         data.shortened += made.cut_tokens > 0
         data.cut_tokens += made.cut_tokens

@@ -38,6 +38,8 @@ class Row:
 
     input_ids: list[int]
     labels: list[int]
+    line: int = 0
+    """The line of the file. Examples of one line are of one conversation: a split of the rows keeps them together."""
 
 
 @dataclass
