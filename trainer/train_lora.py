@@ -185,6 +185,12 @@ def main(spec_path: str) -> None:
     seconds = 60 if on_gpu else 10
     if problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
         info(problem, "warn")
+    if "merged" in hyper.get("export", []):
+        from tunebase_trainer import merged
+
+        del net, base_net  # the room is needed
+        if problem := merged.write(output / "merged", base.path, output, tokenizer):
+            info(problem, "warn")
     tell(
         "result",
         base_model=hyper["base_model"],

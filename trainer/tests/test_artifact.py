@@ -17,7 +17,7 @@ from fake_tunebase import FakeTunebase, run_input
 from safetensors import safe_open
 
 from handler import handler
-from tunebase_trainer import artifact, history, samples
+from tunebase_trainer import artifact, history, merged, samples
 from tunebase_trainer.dataset import Dataset, Prompt, Row
 
 FILES = [
@@ -109,6 +109,37 @@ def tunebase_file(tunebase: FakeTunebase, name: str) -> str:
     path = Path(tempfile.mkdtemp()) / name
     path.write_bytes(tunebase.stored[name])
     return str(path)
+
+
+async def test_merged_weights_are_the_model_with_the_adapter_and_lie_below_a_folder_of_their_own(
+    tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    output = await handler({"id": "rp-1", "input": run_input(tunebase, str(tiny_model), export=["merged"])})
+    assert output["status"] == "completed", output
+    paths = [file["path"] for file in output["manifest"]["files"]]
+    assert "merged/model.safetensors" in paths and "merged/config.json" in paths
+    assert set(paths) <= set(tunebase.verified)
+    for name, data in tunebase.stored.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    inputs = torch.arange(40).reshape(1, 40)
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    plain = base(input_ids=inputs).logits
+    adapted = PeftModel.from_pretrained(base, str(tmp_path))(input_ids=inputs).logits
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype=torch.bfloat16)(input_ids=inputs).logits
+    difference = (merged - adapted).float().norm()
+    assert difference < 0.2 * (adapted - plain).float().norm(), "as the adapter, and not as the base"
+    assert AutoTokenizer.from_pretrained(tmp_path / "merged").chat_template
+
+
+def test_merged_weights_that_cannot_be_made_are_a_sentence_and_leave_nothing(tiny_model: Path, tmp_path: Path) -> None:
+    problem = merged.write(tmp_path / "merged", tiny_model, tmp_path, tiny.make_tokenizer())
+    assert problem is not None and problem.startswith("There are no merged weights: ")
+    assert not (tmp_path / "merged").exists()
 
 
 async def test_without_validation_the_samples_are_of_the_training_rows_and_say_so(
