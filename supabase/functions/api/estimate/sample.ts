@@ -6,7 +6,7 @@ import type { Supabase } from "../../_shared/platform.ts";
 import * as z from "zod";
 import { signedUrl, unavailable } from "../../_shared/storage.ts";
 import { conversation } from "./conversation.ts";
-import type { Counter } from "./tokenizer.ts";
+import type { Counter } from "./characters.ts";
 
 /** What was counted, as it is remembered: [slice, bytes of the line, tokens, learned tokens] of each row. */
 export const Sample = z.object({

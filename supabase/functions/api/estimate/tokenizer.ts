@@ -1,36 +1,15 @@
 /**
- * How many tokens a conversation has: by the base model's own tokenizer and chat template where the operator registered
- * them, else by its characters. Pure JavaScript; on SmolLM2's files it counts what the trainer counts.
+ * How many tokens a conversation has by the base model's own tokenizer and chat template, where the operator registered
+ * them. Pure JavaScript; on SmolLM2's files it counts what the trainer counts. Loaded only when it is needed: most
+ * requests do without, and a function's start should not pay for it.
  */
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
 import type { Supabase } from "../../_shared/platform.ts";
 import * as z from "zod";
 import { unavailable } from "../../_shared/storage.ts";
+import { called, type Counter } from "./characters.ts";
 import type { Conversation, Turn } from "./conversation.ts";
-
-/** Tokens of the whole conversation, and those of them that are learned. */
-export interface Count {
-  tokens: number;
-  learned: number;
-}
-export type Counter = (conversation: Conversation) => Count;
-
-/**
- * Without a tokenizer: four bytes of UTF-8 a token, and five tokens around a turn. Text lies between 2.5 (code, scripts
- * that the tokenizer hardly knows) and 6.2 bytes a token, by which the estimate's range is widened.
- */
-export const countCharacters: Counter = ({ turns, tools }) => {
-  const count = (text: string) => Math.ceil(encoder.encode(text).length / 4);
-  const tokens = (turn: Turn) => count(turn.content + called(turn));
-  return {
-    tokens: turns.reduce((sum, turn) => sum + tokens(turn) + 5, 0) +
-      (tools.length > 0 ? count(JSON.stringify(tools)) : 0),
-    learned: turns.reduce((sum, turn) => sum + (turn.learned ? tokens(turn) + 1 : 0), 0),
-  };
-};
-const encoder = new TextEncoder();
-const called = ({ tool_calls }: Turn) => tool_calls === undefined ? "" : JSON.stringify(tool_calls);
 
 /**
  * One tokenizer an isolate, by its folder: a project mostly trains one model, and a vocabulary of 50,000 takes 0.2 to
