@@ -3120,6 +3120,7 @@ export interface operations {
                 warmup_steps?: number | null;
                 weight_decay?: number;
                 max_length?: number;
+                export?: "merged"[];
               };
             };
           };
@@ -3136,6 +3137,7 @@ export interface operations {
             warmup_steps?: number | null;
             weight_decay?: number;
             max_length?: number;
+            export?: "merged"[];
           };
           suffix?: string | null;
           seed?: number | null;
@@ -3371,6 +3373,7 @@ export interface operations {
                 warmup_steps?: number | null;
                 weight_decay?: number;
                 max_length?: number;
+                export?: "merged"[];
               };
             };
           };
@@ -3387,6 +3390,7 @@ export interface operations {
             warmup_steps?: number | null;
             weight_decay?: number;
             max_length?: number;
+            export?: "merged"[];
           };
           suffix?: string | null;
           seed?: number | null;

@@ -77,11 +77,12 @@ def main(spec_path: str) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"])
-    if data.shortened:
-        info(f"{data.shortened} rows were longer than {hyper['max_length']} tokens: their oldest part was cut.", "warn")
-    if data.dropped:
-        info(f"{data.dropped} rows have nothing to learn from and are left out.", "warn")
-    validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"]) if spec["validation"] else None
+    validation = spec["validation"] and dataset.read(
+        Path(spec["validation"]), tokenizer, hyper["max_length"], "The validation data"
+    )
+    for name, read in (("", data), ("Validation: ", validation)):
+        for warning in read.warnings(hyper["max_length"]) if read else []:
+            info(name + warning, "warn")
 
     longest = max(len(row.input_ids) for row in data.rows)
     ranks.join()
@@ -117,7 +118,7 @@ def main(spec_path: str) -> None:
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup = hyper["warmup_steps"] if hyper["warmup_steps"] is not None else min(100, math.ceil(total_steps * 0.05))
     info(
-        f"{len(data.rows)} rows, {data.tokens} tokens, {data.learned_tokens} of them learned; "
+        f"{data.described()}; "
         f"{hyper['num_epochs']} epochs "
         f"of {steps_per_epoch} steps with {hyper['batch_size']} rows "
         f"(micro-batch {micro_batch}{f' on each of {ranks.count()} GPUs' if ranks.is_rank() else ''}); "
@@ -149,6 +150,10 @@ def main(spec_path: str) -> None:
     if ranks.any_of(STOP.is_set()):
         tell("stopped", step=resume[1].step if resume else 0)
         return
+    from tunebase_trainer import artifact
+    from tunebase_trainer.history import History
+
+    history = History(tell, resume[0] if resume else None)
     plan = checkpoints.Plan(
         seconds=spec["checkpoint_seconds"] or math.inf,
         asked_to_stop=STOP.is_set,
@@ -156,7 +161,7 @@ def main(spec_path: str) -> None:
         steps_per_epoch=steps_per_epoch,
         run=run,
         base=(hyper["base_model"], base.revision),
-        tell=tell,
+        tell=history.tell,
     )
     try:
         outcome = training.train(
@@ -180,9 +185,30 @@ def main(spec_path: str) -> None:
     if ranks.rank() > 0:
         return
 
-    # --- save what plain PEFT loads
+    # --- save what plain PEFT loads, and what a person looks at
     stage("saving", 93)
     models.save(net, output, hyper["base_model"], base.revision)
+    story = artifact.Story(
+        base_model=hyper["base_model"],
+        base_revision=base.revision,
+        hyperparameters=hyper,
+        data=data,
+        validation=validation,
+        steps=history.steps,
+        trained_tokens=outcome.trained_tokens,
+        trainable_parameters=trainable,
+        versions=models.versions(),
+    )
+    artifact.write(output, tokenizer, story)
+    seconds = 60 if on_gpu else 10
+    if problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
+        info(problem, "warn")
+    if "merged" in hyper.get("export", []):
+        from tunebase_trainer import merged
+
+        del net, base_net  # the room is needed
+        if problem := merged.write(output / "merged", base.path, output, tokenizer):
+            info(problem, "warn")
     tell(
         "result",
         base_model=hyper["base_model"],
@@ -194,6 +220,7 @@ def main(spec_path: str) -> None:
         trained_tokens=outcome.trained_tokens,
         trainable_parameters=trainable,
         versions=models.versions(),
+        chat_template_sha256=data.template_sha256,
     )
 
 

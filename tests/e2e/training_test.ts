@@ -93,7 +93,17 @@ Deno.test("a job trains for real and its adapter is downloaded, verified and who
   assert(Number(losses.at(-1)) < Number(losses[0]), `the loss goes down: ${losses}`);
 
   const adapter = Adapter.parse(await openai.get(`/fine_tuning/jobs/${job.id}/adapter`));
-  assertEquals(adapter.files.map(({ path }) => path), ["adapter_config.json", "adapter_model.safetensors"]);
+  assertEquals(adapter.files.map(({ path }) => path), [
+    "README.md",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "chat_template.jinja",
+    "loss.svg",
+    "metrics.csv",
+    "samples.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+  ]);
   const directory = join(home, "adapter");
   await downloadAdapter(adapter, directory);
   const config = JSON.parse(await Deno.readTextFile(join(directory, "adapter_config.json")));

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { Tables } from "../_shared/database.types.ts";
 import { ApiError, type Problem } from "../_shared/errors.ts";
-import { LoraTargets, ranges, TrainingHyperparameters } from "../_shared/protocol.ts";
+import { exports, LoraTargets, ranges, TrainingHyperparameters } from "../_shared/protocol.ts";
 import { check, fields } from "../_shared/validation.ts";
 
 type Name = keyof typeof ranges;
@@ -23,6 +23,7 @@ export const Hyperparameters = fields({
   warmup_steps: z.int().min(0).nullish(),
   weight_decay: number("weight_decay").optional(),
   max_length: whole("max_length").optional(),
+  export: z.array(z.enum(exports)).max(1).optional(),
 });
 type Hyperparameters = z.infer<typeof Hyperparameters>;
 
@@ -50,7 +51,7 @@ export function makePlan(
   seed: number,
   where: string,
   parent: TrainingHyperparameters | null = null,
-): { shown: Record<string, number | string>; plan: TrainingHyperparameters } {
+): { shown: Record<string, number | string | string[]>; plan: TrainingHyperparameters } {
   const problems: Problem[] = [];
   const shape = parent === null ? {} : {
     lora_rank: parent.lora_rank,
@@ -119,6 +120,7 @@ export function makePlan(
     weight_decay: asked.weight_decay ?? defaults.weight_decay,
     max_length: maxLength,
     seed,
+    export: asked.export ?? [],
   };
   const shown = {
     n_epochs: plan.num_epochs,
@@ -132,6 +134,7 @@ export function makePlan(
     weight_decay: plan.weight_decay,
     max_length: plan.max_length,
     ...(plan.warmup_steps === null ? {} : { warmup_steps: plan.warmup_steps }),
+    ...(plan.export.length === 0 ? {} : { export: plan.export }),
   };
   return { shown, plan: TrainingHyperparameters.parse(plan) };
 }

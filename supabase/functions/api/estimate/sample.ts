@@ -88,9 +88,9 @@ function count(found: Line[], whole: boolean, tooLong: number, counter: Counter,
   const rows: Sample["rows"] = [];
   for (const { slice, bytes, text } of found) {
     if (performance.now() > until) return { whole: false, rows, too_long: tooLong };
-    const turns = conversation(text);
-    if (turns === null) continue;
-    const { tokens, learned } = counter(turns);
+    const row = conversation(text);
+    if (row === null) continue;
+    const { tokens, learned } = counter(row);
     rows.push([slice, bytes, tokens, learned]);
   }
   return { whole, rows, too_long: tooLong };
