@@ -2864,10 +2864,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role.storage_quota_reached"];
       404: components["responses"]["project_not_found.upload_not_found.file_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.upload_missing.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.upload_missing.project_archived"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -2967,10 +2966,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3020,10 +3018,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role.storage_quota_reached"];
       404: components["responses"]["project_not_found.upload_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3063,10 +3060,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3120,10 +3116,17 @@ export interface operations {
                 learning_rate_multiplier?: number | "auto";
                 learning_rate?: number;
                 lora_rank?: number;
-                lora_alpha?: number;
+                lora_alpha?: number | "auto";
                 lora_dropout?: number;
+                use_rslora?: boolean | "auto";
                 warmup_steps?: number | null;
+                warmup_ratio?: number;
+                /** @enum {string} */
+                lr_schedule?: "linear" | "cosine";
                 weight_decay?: number;
+                max_grad_norm?: number;
+                validation_split?: number | "auto";
+                early_stopping_patience?: number;
                 max_length?: number;
               };
             };
@@ -3134,10 +3137,17 @@ export interface operations {
             learning_rate_multiplier?: number | "auto";
             learning_rate?: number;
             lora_rank?: number;
-            lora_alpha?: number;
+            lora_alpha?: number | "auto";
             lora_dropout?: number;
+            use_rslora?: boolean | "auto";
             warmup_steps?: number | null;
+            warmup_ratio?: number;
+            /** @enum {string} */
+            lr_schedule?: "linear" | "cosine";
             weight_decay?: number;
+            max_grad_norm?: number;
+            validation_split?: number | "auto";
+            early_stopping_patience?: number;
             max_length?: number;
           };
           suffix?: string | null;
@@ -3257,10 +3267,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3367,10 +3376,17 @@ export interface operations {
                 learning_rate_multiplier?: number | "auto";
                 learning_rate?: number;
                 lora_rank?: number;
-                lora_alpha?: number;
+                lora_alpha?: number | "auto";
                 lora_dropout?: number;
+                use_rslora?: boolean | "auto";
                 warmup_steps?: number | null;
+                warmup_ratio?: number;
+                /** @enum {string} */
+                lr_schedule?: "linear" | "cosine";
                 weight_decay?: number;
+                max_grad_norm?: number;
+                validation_split?: number | "auto";
+                early_stopping_patience?: number;
                 max_length?: number;
               };
             };
@@ -3381,10 +3397,17 @@ export interface operations {
             learning_rate_multiplier?: number | "auto";
             learning_rate?: number;
             lora_rank?: number;
-            lora_alpha?: number;
+            lora_alpha?: number | "auto";
             lora_dropout?: number;
+            use_rslora?: boolean | "auto";
             warmup_steps?: number | null;
+            warmup_ratio?: number;
+            /** @enum {string} */
+            lr_schedule?: "linear" | "cosine";
             weight_decay?: number;
+            max_grad_norm?: number;
+            validation_split?: number | "auto";
+            early_stopping_patience?: number;
             max_length?: number;
           };
           suffix?: string | null;
@@ -3413,10 +3436,9 @@ export interface operations {
       403:
         components["responses"]["insufficient_scope.insufficient_role.job_quota_reached.spend_cap_reached"];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3498,10 +3520,9 @@ export interface operations {
       403:
         components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
       404: components["responses"]["project_not_found.job_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3542,10 +3563,9 @@ export interface operations {
       403:
         components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
       404: components["responses"]["project_not_found.job_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3586,10 +3606,9 @@ export interface operations {
       403:
         components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
       404: components["responses"]["project_not_found.job_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_paused"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_paused"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3630,10 +3649,9 @@ export interface operations {
       403:
         components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
       404: components["responses"]["project_not_found.job_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_waiting"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_waiting"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -4454,10 +4472,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role.quota_reached"];
       404: components["responses"]["project_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived.limit_reached"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived.limit_reached"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -4830,18 +4847,17 @@ export interface operations {
          */
         "application/json": {
           name: string;
-          scopes?:
-            (
-              | "files:read"
-              | "files:write"
-              | "jobs:read"
-              | "jobs:write"
-              | "models:read"
-              | "webhooks:read"
-              | "webhooks:write"
-              | "project:read"
-              | "project:admin"
-            )[];
+          scopes?: (
+            | "files:read"
+            | "files:write"
+            | "jobs:read"
+            | "jobs:write"
+            | "models:read"
+            | "webhooks:read"
+            | "webhooks:write"
+            | "project:read"
+            | "project:admin"
+          )[];
           expires_at?: number | null;
         };
       };
@@ -4860,10 +4876,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role.quota_reached"];
       404: components["responses"]["project_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.project_archived.limit_reached"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.project_archived.limit_reached"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -4936,18 +4951,17 @@ export interface operations {
          */
         "application/json": {
           name?: string;
-          scopes?:
-            (
-              | "files:read"
-              | "files:write"
-              | "jobs:read"
-              | "jobs:write"
-              | "models:read"
-              | "webhooks:read"
-              | "webhooks:write"
-              | "project:read"
-              | "project:admin"
-            )[];
+          scopes?: (
+            | "files:read"
+            | "files:write"
+            | "jobs:read"
+            | "jobs:write"
+            | "models:read"
+            | "webhooks:read"
+            | "webhooks:write"
+            | "project:read"
+            | "project:admin"
+          )[];
           expires_at?: number | null;
         };
       };
@@ -4966,10 +4980,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.api_key_revoked.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.api_key_revoked.project_archived"
+      ];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
@@ -5035,19 +5048,18 @@ export interface operations {
           "application/json": {
             /** @constant */
             object: "list";
-            data:
-              (
-                | "fine_tuning.job.succeeded"
-                | "fine_tuning.job.failed"
-                | "fine_tuning.job.cancelled"
-                | "fine_tuning.job.created"
-                | "fine_tuning.job.started"
-                | "fine_tuning.job.progress"
-                | "fine_tuning.job.checkpoint"
-                | "fine_tuning.job.paused"
-                | "fine_tuning.job.budget_warning"
-                | "webhook_endpoint.disabled"
-              )[];
+            data: (
+              | "fine_tuning.job.succeeded"
+              | "fine_tuning.job.failed"
+              | "fine_tuning.job.cancelled"
+              | "fine_tuning.job.created"
+              | "fine_tuning.job.started"
+              | "fine_tuning.job.progress"
+              | "fine_tuning.job.checkpoint"
+              | "fine_tuning.job.paused"
+              | "fine_tuning.job.budget_warning"
+              | "webhook_endpoint.disabled"
+            )[];
           };
         };
       };
@@ -5142,19 +5154,18 @@ export interface operations {
         "application/json": {
           name: string;
           url: string;
-          event_types:
-            (
-              | "fine_tuning.job.succeeded"
-              | "fine_tuning.job.failed"
-              | "fine_tuning.job.cancelled"
-              | "fine_tuning.job.created"
-              | "fine_tuning.job.started"
-              | "fine_tuning.job.progress"
-              | "fine_tuning.job.checkpoint"
-              | "fine_tuning.job.paused"
-              | "fine_tuning.job.budget_warning"
-              | "webhook_endpoint.disabled"
-            )[];
+          event_types: (
+            | "fine_tuning.job.succeeded"
+            | "fine_tuning.job.failed"
+            | "fine_tuning.job.cancelled"
+            | "fine_tuning.job.created"
+            | "fine_tuning.job.started"
+            | "fine_tuning.job.progress"
+            | "fine_tuning.job.checkpoint"
+            | "fine_tuning.job.paused"
+            | "fine_tuning.job.budget_warning"
+            | "webhook_endpoint.disabled"
+          )[];
           progress_seconds?: number;
         };
       };
@@ -5173,10 +5184,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -5250,19 +5260,18 @@ export interface operations {
         "application/json": {
           name?: string;
           url?: string;
-          event_types?:
-            (
-              | "fine_tuning.job.succeeded"
-              | "fine_tuning.job.failed"
-              | "fine_tuning.job.cancelled"
-              | "fine_tuning.job.created"
-              | "fine_tuning.job.started"
-              | "fine_tuning.job.progress"
-              | "fine_tuning.job.checkpoint"
-              | "fine_tuning.job.paused"
-              | "fine_tuning.job.budget_warning"
-              | "webhook_endpoint.disabled"
-            )[];
+          event_types?: (
+            | "fine_tuning.job.succeeded"
+            | "fine_tuning.job.failed"
+            | "fine_tuning.job.cancelled"
+            | "fine_tuning.job.created"
+            | "fine_tuning.job.started"
+            | "fine_tuning.job.progress"
+            | "fine_tuning.job.checkpoint"
+            | "fine_tuning.job.paused"
+            | "fine_tuning.job.budget_warning"
+            | "webhook_endpoint.disabled"
+          )[];
           progress_seconds?: number;
           enabled?: boolean;
         };
@@ -5474,10 +5483,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -5622,10 +5630,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_delivery_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -5834,15 +5841,14 @@ export interface operations {
           /** @enum {string} */
           kind: "email" | "slack";
           target: string;
-          event_types?:
-            (
-              | "fine_tuning.job.succeeded"
-              | "fine_tuning.job.failed"
-              | "fine_tuning.job.cancelled"
-              | "fine_tuning.job.paused"
-              | "fine_tuning.job.budget_warning"
-              | "webhook_endpoint.disabled"
-            )[];
+          event_types?: (
+            | "fine_tuning.job.succeeded"
+            | "fine_tuning.job.failed"
+            | "fine_tuning.job.cancelled"
+            | "fine_tuning.job.paused"
+            | "fine_tuning.job.budget_warning"
+            | "webhook_endpoint.disabled"
+          )[];
         };
       };
     };
@@ -5860,10 +5866,9 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived"
-        ];
+      409: components["responses"][
+        "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived"
+      ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -5894,15 +5899,14 @@ export interface operations {
          *     }
          */
         "application/json": {
-          event_types?:
-            (
-              | "fine_tuning.job.succeeded"
-              | "fine_tuning.job.failed"
-              | "fine_tuning.job.cancelled"
-              | "fine_tuning.job.paused"
-              | "fine_tuning.job.budget_warning"
-              | "webhook_endpoint.disabled"
-            )[];
+          event_types?: (
+            | "fine_tuning.job.succeeded"
+            | "fine_tuning.job.failed"
+            | "fine_tuning.job.cancelled"
+            | "fine_tuning.job.paused"
+            | "fine_tuning.job.budget_warning"
+            | "webhook_endpoint.disabled"
+          )[];
           enabled?: boolean;
         };
       };

@@ -26,6 +26,7 @@ from typing import Any
 
 from tunebase_trainer.errors import TrainerError
 
+STARTED = time.monotonic()
 # Told before the slow imports, so that a watcher sees life.
 EVENTS = os.fdopen(int(os.environ.get("TUNEBASE_EVENTS_FD", "1")), "w", buffering=1)
 
@@ -67,6 +68,7 @@ def main(spec_path: str) -> None:
     from transformers import AutoTokenizer
 
     from tunebase_trainer import dataset
+    from tunebase_trainer.split import split
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"])
@@ -74,7 +76,13 @@ def main(spec_path: str) -> None:
         info(f"{data.shortened} rows were longer than {hyper['max_length']} tokens: their oldest part was cut.", "warn")
     if data.dropped:
         info(f"{data.dropped} rows have nothing to learn from and are left out.", "warn")
-    validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"]) if spec["validation"] else None
+    if spec["validation"]:
+        rows = data.rows
+        validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"]).rows
+    else:
+        rows, validation = split(data.rows, hyper["validation_split"], hyper["seed"])
+        if validation:
+            info(f"{len(validation)} of {len(data.rows)} rows are held out to validate with (validation_split).")
 
     # --- the model in NF4 with double quantisation, computing in bf16
     stage("loading_model", 6)
@@ -89,54 +97,65 @@ def main(spec_path: str) -> None:
     # --- the adapter, and the values that follow from it
     stage("configuring", 10)
     net, trainable = models.add_lora(
-        base_net, rank=hyper["lora_rank"], alpha=hyper["lora_alpha"], dropout=hyper["lora_dropout"]
+        base_net,
+        rank=hyper["lora_rank"],
+        alpha=hyper["lora_alpha"],
+        dropout=hyper["lora_dropout"],
+        rslora=hyper["use_rslora"],
     )
     if spec.get("start_from") is not None:
         models.start_from(net, Path(spec["start_from"]))
         info("Training goes on from the earlier fine-tune's adapter.")
-    from tunebase_trainer import training
+    from tunebase_trainer import batches, training
 
-    longest = max(len(row.input_ids) for row in data.rows)
-    micro_batch = training.micro_batch(hyper["batch_size"], longest, tokens=16_384 if on_gpu else 4_096)
-    steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
+    longest = max(len(row.input_ids) for row in rows)
+    micro_batch = batches.micro_batch(hyper["batch_size"], longest, tokens=16_384 if on_gpu else 4_096)
+    tokens = sum(len(row.input_ids) for row in rows)
+    steps_per_epoch = math.ceil(len(rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
-    warmup = hyper["warmup_steps"] if hyper["warmup_steps"] is not None else min(100, math.ceil(total_steps * 0.05))
+    warmup = hyper["warmup_steps"]
+    if warmup is None:
+        warmup = math.ceil(total_steps * hyper["warmup_ratio"])
+    learned = sum(label != dataset.IGNORED for row in rows for label in row.labels)
     info(
-        f"{len(data.rows)} rows, {data.tokens} tokens, {data.learned_tokens} of them learned; "
+        f"{len(rows)} rows, {tokens} tokens, {learned} of them learned; "
         f"{hyper['num_epochs']} epochs "
         f"of {steps_per_epoch} steps with {hyper['batch_size']} rows (micro-batch {micro_batch}); "
-        f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps."
+        f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps, "
+        f"then {hyper['lr_schedule']} to 0."
     )
 
     # --- where an earlier worker left off, if it left off with this very run
-    from tunebase_trainer import checkpoints
+    from tunebase_trainer import checkpoints, kept
 
     run = {
         "hyperparameters": hyper,
-        "rows": len(data.rows),
+        "rows": len(rows),
         "steps": total_steps,
         "versions": {name: models.versions()[name] for name in ("transformers", "peft")},
     }
-    resume: tuple[Path, checkpoints.Counts] | None = None
+    resume: tuple[Path, kept.Counts] | None = None
     if spec["resume"] is not None:
         try:
-            resume = Path(spec["resume"]), checkpoints.read_kept(Path(spec["resume"]), run)
+            resume = Path(spec["resume"]), kept.read_kept(Path(spec["resume"]), run)
             counts = resume[1]
             tell("resumed", step=counts.step, epoch=counts.epoch, trained_tokens=counts.trained_tokens)
             info(f"Going on from the checkpoint of step {counts.step}.")
-        except checkpoints.Unusable as why:
+        except kept.Unusable as why:
             info(f"The checkpoint cannot be used ({why}). Training begins at the beginning.", "warn")
 
     # --- train
     stage("training", 10)
     if STOP.is_set():
-        tell("stopped", step=resume[1].step if resume else 0)
+        tell("stopped", step=resume[1].step if resume else 0, out_of_time=False)
         return
     plan = checkpoints.Plan(
         seconds=spec["checkpoint_seconds"] or math.inf,
         asked_to_stop=STOP.is_set,
+        deadline=STARTED + spec["seconds"] if spec.get("seconds") is not None else math.inf,
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
+        total_tokens=tokens * hyper["num_epochs"],
         run=run,
         base=(hyper["base_model"], base.revision),
         tell=tell,
@@ -145,8 +164,8 @@ def main(spec_path: str) -> None:
         outcome = training.train(
             net,
             tokenizer,
-            data.rows,
-            validation.rows if validation else None,
+            rows,
+            validation,
             hyper,
             micro_batch=micro_batch,
             warmup=warmup,
@@ -154,9 +173,11 @@ def main(spec_path: str) -> None:
             plan=plan,
             directory=Path(spec["checkpoints"]),
             resume=resume,
+            # On a CPU it costs too much to be worth it: there the kernel ends what takes too much.
+            try_longest=on_gpu,
         )
     except checkpoints.Stopped as stopped:
-        tell("stopped", step=stopped.step)
+        tell("stopped", step=stopped.step, out_of_time=stopped.out_of_time)
         return
 
     # --- save what plain PEFT loads
@@ -166,10 +187,13 @@ def main(spec_path: str) -> None:
         "result",
         base_model=hyper["base_model"],
         base_revision=base.revision,
-        rows=len(data.rows),
+        rows=len(rows),
+        validation_rows=len(validation),
         steps=outcome.steps,
         first_loss=outcome.first_loss,
         last_loss=outcome.last_loss,
+        best_step=outcome.best_step,
+        best_validation_loss=outcome.best_validation_loss,
         trained_tokens=outcome.trained_tokens,
         trainable_parameters=trainable,
         versions=models.versions(),
@@ -186,7 +210,6 @@ def die_with_parent() -> None:
 if __name__ == "__main__":
     die_with_parent()
     signal.signal(signal.SIGTERM, asked_to_stop)
-    started = time.monotonic()
     try:
         if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
             sys.exit(__doc__)
@@ -202,4 +225,4 @@ if __name__ == "__main__":
         tell("error", code=known.code, message=known.message, hint=known.hint)
         sys.exit(4)
     finally:
-        print(f"train_lora.py ran for {time.monotonic() - started:.1f} s", file=sys.stderr)
+        print(f"train_lora.py ran for {time.monotonic() - STARTED:.1f} s", file=sys.stderr)

@@ -42,7 +42,9 @@ def load_quantised(path: Path) -> PreTrainedModel:
     return net
 
 
-def add_lora(net: PreTrainedModel, rank: int, alpha: int, dropout: float) -> tuple[PeftModel, int]:
+def add_lora(
+    net: PreTrainedModel, rank: int, alpha: int, dropout: float, rslora: bool = False
+) -> tuple[PeftModel, int]:
     """Adds LoRA to every projection; returns the model and the number of trainable parameters.
 
     Not `prepare_model_for_kbit_training`: it casts every unquantised tensor to fp32.
@@ -57,6 +59,7 @@ def add_lora(net: PreTrainedModel, rank: int, alpha: int, dropout: float) -> tup
             r=rank,
             lora_alpha=alpha,
             lora_dropout=dropout,
+            use_rslora=rslora,
             target_modules=list(TARGETS),
             bias="none",
             task_type="CAUSAL_LM",
