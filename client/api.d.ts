@@ -1400,7 +1400,8 @@ export interface components {
           };
           error_rows: number;
           complete: boolean;
-          errors: {
+          /** @description Left out in lists */
+          errors?: {
             /** @description null: the file as a whole */
             line: number | null;
             code: string;
@@ -2584,7 +2585,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         "multipart/form-data": {
           /** @constant */
@@ -2747,7 +2748,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -2845,11 +2846,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -2864,9 +2861,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role.storage_quota_reached"];
       404: components["responses"]["project_not_found.upload_not_found.file_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.upload_missing.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.upload_missing.project_archived"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -2885,7 +2883,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -2944,7 +2942,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         "multipart/form-data": {
           /** Format: binary */
@@ -2966,9 +2964,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -2989,7 +2988,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -3018,9 +3017,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role.storage_quota_reached"];
       404: components["responses"]["project_not_found.upload_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3041,11 +3041,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -3060,9 +3056,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3081,7 +3078,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -3128,6 +3125,7 @@ export interface operations {
                 validation_split?: number | "auto";
                 early_stopping_patience?: number;
                 max_length?: number;
+                export?: "merged"[];
               };
             };
           };
@@ -3149,6 +3147,7 @@ export interface operations {
             validation_split?: number | "auto";
             early_stopping_patience?: number;
             max_length?: number;
+            export?: "merged"[];
           };
           suffix?: string | null;
           seed?: number | null;
@@ -3267,9 +3266,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3341,7 +3341,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -3388,6 +3388,7 @@ export interface operations {
                 validation_split?: number | "auto";
                 early_stopping_patience?: number;
                 max_length?: number;
+                export?: "merged"[];
               };
             };
           };
@@ -3409,6 +3410,7 @@ export interface operations {
             validation_split?: number | "auto";
             early_stopping_patience?: number;
             max_length?: number;
+            export?: "merged"[];
           };
           suffix?: string | null;
           seed?: number | null;
@@ -3436,9 +3438,10 @@ export interface operations {
       403:
         components["responses"]["insufficient_scope.insufficient_role.job_quota_reached.spend_cap_reached"];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3500,11 +3503,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -3520,9 +3519,10 @@ export interface operations {
       403:
         components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
       404: components["responses"]["project_not_found.job_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3543,11 +3543,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -3563,9 +3559,10 @@ export interface operations {
       403:
         components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
       404: components["responses"]["project_not_found.job_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3586,11 +3583,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -3606,9 +3599,10 @@ export interface operations {
       403:
         components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
       404: components["responses"]["project_not_found.job_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_paused"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_paused"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -3629,11 +3623,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -3649,9 +3639,10 @@ export interface operations {
       403:
         components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
       404: components["responses"]["project_not_found.job_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_waiting"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_waiting"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -4160,7 +4151,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -4307,11 +4298,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -4350,11 +4337,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -4442,7 +4425,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -4472,9 +4455,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role.quota_reached"];
       404: components["responses"]["project_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived.limit_reached"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived.limit_reached"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -4496,7 +4480,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -4706,11 +4690,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -4746,11 +4726,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -4833,7 +4809,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -4847,17 +4823,18 @@ export interface operations {
          */
         "application/json": {
           name: string;
-          scopes?: (
-            | "files:read"
-            | "files:write"
-            | "jobs:read"
-            | "jobs:write"
-            | "models:read"
-            | "webhooks:read"
-            | "webhooks:write"
-            | "project:read"
-            | "project:admin"
-          )[];
+          scopes?:
+            (
+              | "files:read"
+              | "files:write"
+              | "jobs:read"
+              | "jobs:write"
+              | "models:read"
+              | "webhooks:read"
+              | "webhooks:write"
+              | "project:read"
+              | "project:admin"
+            )[];
           expires_at?: number | null;
         };
       };
@@ -4876,9 +4853,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role.quota_reached"];
       404: components["responses"]["project_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.project_archived.limit_reached"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.project_archived.limit_reached"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -4951,17 +4929,18 @@ export interface operations {
          */
         "application/json": {
           name?: string;
-          scopes?: (
-            | "files:read"
-            | "files:write"
-            | "jobs:read"
-            | "jobs:write"
-            | "models:read"
-            | "webhooks:read"
-            | "webhooks:write"
-            | "project:read"
-            | "project:admin"
-          )[];
+          scopes?:
+            (
+              | "files:read"
+              | "files:write"
+              | "jobs:read"
+              | "jobs:write"
+              | "models:read"
+              | "webhooks:read"
+              | "webhooks:write"
+              | "project:read"
+              | "project:admin"
+            )[];
           expires_at?: number | null;
         };
       };
@@ -4980,9 +4959,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.api_key_revoked.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.api_key_revoked.project_archived"
+        ];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
@@ -5048,18 +5028,19 @@ export interface operations {
           "application/json": {
             /** @constant */
             object: "list";
-            data: (
-              | "fine_tuning.job.succeeded"
-              | "fine_tuning.job.failed"
-              | "fine_tuning.job.cancelled"
-              | "fine_tuning.job.created"
-              | "fine_tuning.job.started"
-              | "fine_tuning.job.progress"
-              | "fine_tuning.job.checkpoint"
-              | "fine_tuning.job.paused"
-              | "fine_tuning.job.budget_warning"
-              | "webhook_endpoint.disabled"
-            )[];
+            data:
+              (
+                | "fine_tuning.job.succeeded"
+                | "fine_tuning.job.failed"
+                | "fine_tuning.job.cancelled"
+                | "fine_tuning.job.created"
+                | "fine_tuning.job.started"
+                | "fine_tuning.job.progress"
+                | "fine_tuning.job.checkpoint"
+                | "fine_tuning.job.paused"
+                | "fine_tuning.job.budget_warning"
+                | "webhook_endpoint.disabled"
+              )[];
           };
         };
       };
@@ -5140,7 +5121,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -5154,18 +5135,19 @@ export interface operations {
         "application/json": {
           name: string;
           url: string;
-          event_types: (
-            | "fine_tuning.job.succeeded"
-            | "fine_tuning.job.failed"
-            | "fine_tuning.job.cancelled"
-            | "fine_tuning.job.created"
-            | "fine_tuning.job.started"
-            | "fine_tuning.job.progress"
-            | "fine_tuning.job.checkpoint"
-            | "fine_tuning.job.paused"
-            | "fine_tuning.job.budget_warning"
-            | "webhook_endpoint.disabled"
-          )[];
+          event_types:
+            (
+              | "fine_tuning.job.succeeded"
+              | "fine_tuning.job.failed"
+              | "fine_tuning.job.cancelled"
+              | "fine_tuning.job.created"
+              | "fine_tuning.job.started"
+              | "fine_tuning.job.progress"
+              | "fine_tuning.job.checkpoint"
+              | "fine_tuning.job.paused"
+              | "fine_tuning.job.budget_warning"
+              | "webhook_endpoint.disabled"
+            )[];
           progress_seconds?: number;
         };
       };
@@ -5184,9 +5166,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -5260,18 +5243,19 @@ export interface operations {
         "application/json": {
           name?: string;
           url?: string;
-          event_types?: (
-            | "fine_tuning.job.succeeded"
-            | "fine_tuning.job.failed"
-            | "fine_tuning.job.cancelled"
-            | "fine_tuning.job.created"
-            | "fine_tuning.job.started"
-            | "fine_tuning.job.progress"
-            | "fine_tuning.job.checkpoint"
-            | "fine_tuning.job.paused"
-            | "fine_tuning.job.budget_warning"
-            | "webhook_endpoint.disabled"
-          )[];
+          event_types?:
+            (
+              | "fine_tuning.job.succeeded"
+              | "fine_tuning.job.failed"
+              | "fine_tuning.job.cancelled"
+              | "fine_tuning.job.created"
+              | "fine_tuning.job.started"
+              | "fine_tuning.job.progress"
+              | "fine_tuning.job.checkpoint"
+              | "fine_tuning.job.paused"
+              | "fine_tuning.job.budget_warning"
+              | "webhook_endpoint.disabled"
+            )[];
           progress_seconds?: number;
           enabled?: boolean;
         };
@@ -5399,7 +5383,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -5457,7 +5441,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -5483,9 +5467,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -5611,11 +5596,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -5630,9 +5611,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_delivery_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -5702,11 +5684,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -5742,11 +5720,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {
@@ -5829,7 +5803,7 @@ export interface operations {
       path?: never;
       cookie?: never;
     };
-    requestBody?: {
+    requestBody: {
       content: {
         /**
          * @example {
@@ -5841,14 +5815,15 @@ export interface operations {
           /** @enum {string} */
           kind: "email" | "slack";
           target: string;
-          event_types?: (
-            | "fine_tuning.job.succeeded"
-            | "fine_tuning.job.failed"
-            | "fine_tuning.job.cancelled"
-            | "fine_tuning.job.paused"
-            | "fine_tuning.job.budget_warning"
-            | "webhook_endpoint.disabled"
-          )[];
+          event_types?:
+            (
+              | "fine_tuning.job.succeeded"
+              | "fine_tuning.job.failed"
+              | "fine_tuning.job.cancelled"
+              | "fine_tuning.job.paused"
+              | "fine_tuning.job.budget_warning"
+              | "webhook_endpoint.disabled"
+            )[];
         };
       };
     };
@@ -5866,9 +5841,10 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      409: components["responses"][
-        "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived"
-      ];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived"
+        ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -5899,14 +5875,15 @@ export interface operations {
          *     }
          */
         "application/json": {
-          event_types?: (
-            | "fine_tuning.job.succeeded"
-            | "fine_tuning.job.failed"
-            | "fine_tuning.job.cancelled"
-            | "fine_tuning.job.paused"
-            | "fine_tuning.job.budget_warning"
-            | "webhook_endpoint.disabled"
-          )[];
+          event_types?:
+            (
+              | "fine_tuning.job.succeeded"
+              | "fine_tuning.job.failed"
+              | "fine_tuning.job.cancelled"
+              | "fine_tuning.job.paused"
+              | "fine_tuning.job.budget_warning"
+              | "webhook_endpoint.disabled"
+            )[];
           enabled?: boolean;
         };
       };
@@ -5982,11 +5959,7 @@ export interface operations {
       };
       cookie?: never;
     };
-    requestBody?: {
-      content: {
-        "application/json": Record<string, never>;
-      };
-    };
+    requestBody?: never;
     responses: {
       /** @description Done */
       200: {

@@ -18,6 +18,10 @@ export function startGateway(
 ): Gateway {
   const client = Deno.createHttpClient({ poolMaxIdlePerHost: 16 });
   const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, async (request) => {
+    // No fetch sends these on.
+    if (["TRACE", "CONNECT"].includes(request.method)) {
+      return new Response(null, { status: 405, headers: { allow: "GET, HEAD, POST, DELETE, OPTIONS" } });
+    }
     const url = new URL(request.url);
     const route = routes.find(({ prefix }) => url.pathname.startsWith(prefix));
     if (route !== undefined) return await route.handle(request);

@@ -114,8 +114,8 @@ async function trainerSplits(path: string, share: number, seed: number): Promise
 from tunebase_trainer import dataset
 from tunebase_trainer.split import split
 d = dataset.read(Path(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[2]), 2048)
-sides = split(d.rows, float(sys.argv[3]), int(sys.argv[4]))
-print(json.dumps([n for rows in sides for n in (len(rows), sum(len(row.input_ids) for row in rows))]))`,
+sides = split(d, float(sys.argv[3]), int(sys.argv[4]))
+print(json.dumps([n for side in sides for n in (len(side.rows), side.tokens)]))`,
     [path, here("tokenizer"), String(share), String(seed)],
   );
 }
@@ -152,6 +152,42 @@ Deno.test("rows that are held out to validate with are no rows to train on: step
     assertEquals(early.tokens.total.low, 4 * early.tokens.per_epoch.low, "early stopping may end it");
     assertEquals(early.steps.total, 290);
   });
+});
+
+Deno.test("of brightrun's rows and of a question at the end is counted what the trainer counts", async () => {
+  const pair = (n: number) => ({
+    system_prompt: "Be kind.",
+    conversation_history: [
+      { turn: 1, role: "user", content: `Is order ${n} there?` },
+      { turn: 1, role: "assistant", content: "Not yet." },
+      { turn: 2, role: "user", content: "When?" },
+    ],
+    current_user_input: "When?",
+    target_response: n % 3 === 0 ? null : `On day ${n}.`,
+  });
+  const said = (role: string, content: string) => ({ role, content });
+  const chat = { messages: [said("user", "a"), said("assistant", "b"), said("user", "and now?")] };
+  for (
+    const rows of [[
+      { _meta: { version: "4.0.0", total_pairs: 20 } },
+      ...Array.from({ length: 20 }, (_, n) => pair(n)),
+    ], [chat]]
+  ) {
+    const text = rows.map((row) => JSON.stringify(row) + "\n").join("");
+    const path = await Deno.makeTempFile({ suffix: ".jsonl" });
+    await Deno.writeTextFile(path, text);
+    const training_file = await upload(user, text);
+    await withTokenizer(async () => {
+      const { tokens, rows } = await estimate(user, { training_file });
+      const counted = await trainerCounts(path, 2048);
+      assertEquals([tokens.per_epoch.expected, tokens.learned_per_epoch.expected], [
+        counted.tokens,
+        counted.learned,
+      ]);
+      assertEquals(rows.trained.expected, counted.rows);
+    });
+    await Deno.remove(path);
+  }
 });
 
 Deno.test("of a large file a sample is read, and its range holds what there is", async () => {

@@ -4,12 +4,13 @@ import { connect, RefusedError, unwrap } from "../client/mod.ts";
 import { createKey } from "../local/account.ts";
 import { createApp } from "../supabase/functions/api/app.ts";
 import { errorsOf, openApi } from "../supabase/functions/api/openapi/document.ts";
+import { DatasetReport } from "../supabase/functions/api/openapi/dataset_report.ts";
 import { operations } from "../supabase/functions/api/openapi/operations.ts";
 import { scopes } from "../supabase/functions/api/routes/api_keys.ts";
 import { errorCodes } from "../supabase/functions/_shared/errors.ts";
 import { check } from "../supabase/functions/_shared/validation.ts";
 import { startTunebase } from "./tunebase.ts";
-import { createJob } from "./worker.ts";
+import { createJob, rows } from "./worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -104,6 +105,13 @@ Deno.test("GET /openapi.json is the document, with this server's address; GET /d
   for (const { method, path } of operations) {
     assertStringIncludes(page, `<h3>${method.toUpperCase()} ${path}</h3>`);
   }
+});
+
+Deno.test("what a check of a file found is as the document says", async () => {
+  const user = await tunebase.user();
+  const file = await user.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
+  const shown = await (await user.fetch(`/files/${file.id}`)).json();
+  assertEquals(DatasetReport.parse(shown.report), shown.report);
 });
 
 Deno.test("where the platform shows HTML as text, GET /docs is text", async () => {

@@ -72,17 +72,17 @@ def main(spec_path: str) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"])
-    if data.shortened:
-        info(f"{data.shortened} rows were longer than {hyper['max_length']} tokens: their oldest part was cut.", "warn")
-    if data.dropped:
-        info(f"{data.dropped} rows have nothing to learn from and are left out.", "warn")
+    validation: dataset.Dataset | None
     if spec["validation"]:
-        rows = data.rows
-        validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"]).rows
+        validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"], "The validation data")
     else:
-        rows, validation = split(data.rows, hyper["validation_split"], hyper["seed"])
+        data, validation = split(data, hyper["validation_split"], hyper["seed"])
         if validation:
-            info(f"{len(validation)} of {len(data.rows)} rows are held out to validate with (validation_split).")
+            held, rows = validation.conversations, data.conversations
+            info(f"{held} of {held + rows} rows are held out to validate with (validation_split).")
+    for name, read in (("", data), ("Validation: ", validation)):
+        for warning in read.warnings(hyper["max_length"]) if read else []:
+            info(name + warning, "warn")
 
     # --- the model in NF4 with double quantisation, computing in bf16
     stage("loading_model", 6)
@@ -90,7 +90,10 @@ def main(spec_path: str) -> None:
 
     on_gpu = torch.cuda.is_available()
     if on_gpu and not torch.cuda.is_bf16_supported():
-        raise TrainerError("unsupported_gpu", "The GPU has no bf16.", "The operator must choose Ampere or newer.")
+        name = torch.cuda.get_device_name(0)
+        raise TrainerError(
+            "unsupported_gpu", f"The GPU ({name}) has no bf16.", "The operator must choose Ampere or newer."
+        )
     transformers.set_seed(hyper["seed"])
     base_net = models.load_quantised(base.path)
 
@@ -108,17 +111,15 @@ def main(spec_path: str) -> None:
         info("Training goes on from the earlier fine-tune's adapter.")
     from tunebase_trainer import batches, training
 
-    longest = max(len(row.input_ids) for row in rows)
+    longest = max(len(row.input_ids) for row in data.rows)
     micro_batch = batches.micro_batch(hyper["batch_size"], longest, tokens=16_384 if on_gpu else 4_096)
-    tokens = sum(len(row.input_ids) for row in rows)
-    steps_per_epoch = math.ceil(len(rows) / hyper["batch_size"])
+    steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup = hyper["warmup_steps"]
     if warmup is None:
         warmup = math.ceil(total_steps * hyper["warmup_ratio"])
-    learned = sum(label != dataset.IGNORED for row in rows for label in row.labels)
     info(
-        f"{len(rows)} rows, {tokens} tokens, {learned} of them learned; "
+        f"{data.described()}; "
         f"{hyper['num_epochs']} epochs "
         f"of {steps_per_epoch} steps with {hyper['batch_size']} rows (micro-batch {micro_batch}); "
         f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps, "
@@ -130,7 +131,7 @@ def main(spec_path: str) -> None:
 
     run = {
         "hyperparameters": hyper,
-        "rows": len(rows),
+        "rows": len(data.rows),
         "steps": total_steps,
         "versions": {name: models.versions()[name] for name in ("transformers", "peft")},
     }
@@ -149,23 +150,27 @@ def main(spec_path: str) -> None:
     if STOP.is_set():
         tell("stopped", step=resume[1].step if resume else 0, out_of_time=False)
         return
+    from tunebase_trainer import artifact
+    from tunebase_trainer.history import History
+
+    history = History(tell, resume[0] if resume else None)
     plan = checkpoints.Plan(
         seconds=spec["checkpoint_seconds"] or math.inf,
         asked_to_stop=STOP.is_set,
         deadline=STARTED + spec["seconds"] if spec.get("seconds") is not None else math.inf,
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
-        total_tokens=tokens * hyper["num_epochs"],
+        total_tokens=data.tokens * hyper["num_epochs"],
         run=run,
         base=(hyper["base_model"], base.revision),
-        tell=tell,
+        tell=history.tell,
     )
     try:
         outcome = training.train(
             net,
             tokenizer,
-            rows,
-            validation,
+            data.rows,
+            validation.rows if validation else [],
             hyper,
             micro_batch=micro_batch,
             warmup=warmup,
@@ -180,15 +185,36 @@ def main(spec_path: str) -> None:
         tell("stopped", step=stopped.step, out_of_time=stopped.out_of_time)
         return
 
-    # --- save what plain PEFT loads
+    # --- save what plain PEFT loads, and what a person looks at
     stage("saving", 93)
     models.save(net, output, hyper["base_model"], base.revision)
+    story = artifact.Story(
+        base_model=hyper["base_model"],
+        base_revision=base.revision,
+        hyperparameters=hyper,
+        data=data,
+        validation=validation,
+        steps=history.steps,
+        trained_tokens=outcome.trained_tokens,
+        trainable_parameters=trainable,
+        versions=models.versions(),
+    )
+    artifact.write(output, tokenizer, story)
+    seconds = 60 if on_gpu else 10
+    if problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
+        info(problem, "warn")
+    if "merged" in hyper.get("export", []):
+        from tunebase_trainer import merged
+
+        del net, base_net  # the room is needed
+        if problem := merged.write(output / "merged", base.path, output, tokenizer):
+            info(problem, "warn")
     tell(
         "result",
         base_model=hyper["base_model"],
         base_revision=base.revision,
-        rows=len(rows),
-        validation_rows=len(validation),
+        rows=len(data.rows),
+        validation_rows=len(validation.rows) if validation else 0,
         steps=outcome.steps,
         first_loss=outcome.first_loss,
         last_loss=outcome.last_loss,
@@ -197,6 +223,7 @@ def main(spec_path: str) -> None:
         trained_tokens=outcome.trained_tokens,
         trainable_parameters=trainable,
         versions=models.versions(),
+        chat_template_sha256=data.template_sha256,
     )
 
 

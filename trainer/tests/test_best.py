@@ -12,7 +12,7 @@ import torch
 from short_run import run
 
 from tunebase_trainer.batches import collate
-from tunebase_trainer.dataset import IGNORED, Row, read
+from tunebase_trainer.dataset import IGNORED, Dataset, Prompt, Row, read
 from tunebase_trainer.loss import loss_of
 from tunebase_trainer.split import held_out, split
 
@@ -35,21 +35,34 @@ def rows(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_a_split_holds_out_its_share_by_the_seed_and_of_every_length() -> None:
-    lengths = random.Random(0)
-    for count, share in ((50, 0.1), (252, 0.1), (999, 0.1), (1000, 0.05), (7, 0.5), (1, 0.5), (3, 0.01)):
-        rows = [Row([n] * lengths.randrange(1, 2000), []) for n in range(count)]
-        train, held = split(rows, share, seed=1)
-        assert len(held) == held_out(count, share) and len(train) >= 1
-        assert sorted(train + held, key=lambda row: row.input_ids) == sorted(rows, key=lambda row: row.input_ids)
-        assert split(rows, share, seed=1) == (train, held)
-        tokens = sum(len(row.input_ids) for row in rows)
+    draw = random.Random(0)
+    for count, share in ((50, 0.1), (252, 0.1), (999, 0.1), (1000, 0.05), (7, 0.5), (3, 0.01)):
+        rows = [Row([n] * draw.randrange(1, 2000), [], line=n) for n in range(count)]
+        data = Dataset(rows, conversations=count, shortened=3, prompts=[Prompt(n, "", "", "") for n in range(5)])
+        train, held = split(data, share, seed=1)
+        assert held is not None
+        assert len(held.rows) == held.conversations == held_out(count, share)
+        assert len(train.rows) == train.conversations == count - held.conversations >= 1
+        assert sorted(train.rows + held.rows, key=lambda row: row.line) == rows
+        assert sorted(train.prompts + held.prompts, key=lambda prompt: prompt.line) == data.prompts
+        assert {prompt.line for prompt in held.prompts} <= {row.line for row in held.rows}
+        assert (train.shortened, held.shortened) == (3, 0)
+        assert split(data, share, seed=1) == (train, held)
         longest = max(len(row.input_ids) for row in rows)
-        off = sum(len(row.input_ids) for row in held) - tokens * len(held) / count
+        off = held.tokens - data.tokens * len(held.rows) / count
         assert abs(off) <= 2 * longest, "which estimates rely on"
-    assert split(rows, 0.0, seed=1) == (rows, [])
-    many = [Row([n], []) for n in range(500)]
+    assert split(data, 0.0, seed=1) == (data, None)
+    assert split(Dataset(rows[:1], conversations=1), 0.5, seed=1)[1] is None
+    many = Dataset([Row([n], [], line=n) for n in range(500)], conversations=500)
     assert split(many, 0.1, seed=1)[1] != split(many, 0.1, seed=2)[1]
     assert held_out(252, 0.1) == 25
+
+
+def test_examples_of_one_conversation_stay_on_one_side() -> None:
+    rows = [Row([line] * turn, [], line=line) for line in range(1, 41) for turn in (1, 2, 3)]
+    train, held = split(Dataset(rows, conversations=40), 0.1, seed=3)
+    assert held is not None and held.conversations == 4 and len(held.rows) == 12
+    assert not {row.line for row in train.rows} & {row.line for row in held.rows}
 
 
 def test_the_validation_loss_is_the_mean_over_tokens_whatever_the_batch(

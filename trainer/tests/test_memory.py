@@ -117,12 +117,9 @@ def test_a_row_that_does_not_fit_by_itself_is_an_error_that_names_what_would(
         run(model, tiny_tokenizer, rows, tmp_path, prepare=Gpu(0).watch)
     assert caught.value.code == "out_of_memory"
     assert f"even with one row of {longest} tokens at a time" in caught.value.message
-    assert caught.value.hint == ("Use lora_rank = 4 (it is 8), or a smaller base model.")
+    assert caught.value.hint == "lora_rank = 8: try 4; or use a smaller base model."
     long = too_large([Row([1] * 1800, [])], {"max_length": 2048, "lora_rank": 16}).hint
-    assert long == (
-        "Use max_length = 896 (it is 2048, and the longest row has 1800 tokens), lora_rank = 8 (it is 16), "
-        "or a smaller base model."
-    )
+    assert long == "max_length = 2048: try 896; lora_rank = 16: try 8; or use a smaller base model."
 
 
 def test_the_longest_rows_pass_before_the_first_step_and_change_nothing_of_the_run(

@@ -119,7 +119,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(model: Any, tokenizer: Any, r
         run(model, tokenizer, rows, tmp_path)
     assert caught.value.code == "non_finite_loss"
     assert "at step 1" in caught.value.message
-    assert caught.value.hint.startswith("Lower learning_rate: it is 0.001, try 0.0003.")
+    assert caught.value.hint.startswith("Lower it: learning_rate = 0.001: try 0.0005.")
 
 
 def test_a_gradient_that_is_not_a_number_is_never_applied_and_the_checkpoint_before_is_kept(

@@ -36,11 +36,11 @@ class Diverged(Exception):
 
 def diverged(step: int, learning_rate: float, kept: int | None) -> TrainerError:
     """What a user hears of a Diverged; `kept`: the step of the newest checkpoint."""
-    lower = max(1e-5, float(f"{learning_rate / 4:.1g}"))
-    advice = f"Lower learning_rate: it is {learning_rate:g}, try {lower:g}. " if lower < learning_rate else ""
+    lower = max(1e-5, learning_rate / 2)
+    advice = f"Lower it: learning_rate = {learning_rate:g}: try {lower:g}. " if lower < learning_rate else ""
     return TrainerError(
         "non_finite_loss",
         f"The training diverged at step {step}: its loss or gradient is not a number."
         + (f" The checkpoint of step {kept}, from before, is kept." if kept is not None else ""),
-        f"{advice}If that does not help, look for broken rows: very long numbers, or one character repeated.",
+        f"{advice}Or look for broken rows: very long numbers, or one character repeated.",
     )

@@ -42,11 +42,11 @@ def too_large(rows: list[Row], hyper: dict[str, Any]) -> TrainerError:
     rank, shorter = hyper["lora_rank"], longest // 2 // 64 * 64
     better = []
     if shorter >= 64:
-        better.append(f"max_length = {shorter} (it is {hyper['max_length']}, and the longest row has {longest} tokens)")
+        better.append(f"max_length = {hyper['max_length']}: try {shorter}")
     if rank >= 8:
-        better.append(f"lora_rank = {rank // 2} (it is {rank})")
+        better.append(f"lora_rank = {rank}: try {rank // 2}")
     return TrainerError(
         "out_of_memory",
         f"The GPU's memory is too small for this run, even with one row of {longest} tokens at a time.",
-        f"Use {', '.join([*better, 'or a smaller base model' if better else 'a smaller base model'])}.",
+        "; ".join([*better, "or use a smaller base model." if better else "Use a smaller base model."]),
     )

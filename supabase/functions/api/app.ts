@@ -120,6 +120,7 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.post("/files", createFile);
   app.get("/files", listFiles);
   app.post("/files/direct", createDirect);
+  app.all("/files/direct", (c) => c.notFound());
   app.get("/files/direct/:id", getDirect);
   app.post("/files/direct/:id/complete", completeDirect);
   app.get("/files/:id", getFile);

@@ -30,7 +30,7 @@ export const JobBody = fields({
     (metadata) => Object.keys(metadata).length <= 16,
     "must have at most 16 keys",
   ).nullish(),
-  spend_cap_usd: z.number().gt(0, "must be above 0").max(1_000_000).nullish(),
+  spend_cap_usd: z.number().min(0.0001).max(1_000_000).nullish(),
   auto_start: z.boolean().nullish(),
   integrations: z.array(z.unknown()).length(0).nullish(),
 });

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { Tables } from "../_shared/database.types.ts";
 import { ApiError, type Problem } from "../_shared/errors.ts";
-import { ranges, schedules, TrainingHyperparameters } from "../_shared/protocol.ts";
+import { exports, ranges, schedules, TrainingHyperparameters } from "../_shared/protocol.ts";
 import { check, fields } from "../_shared/validation.ts";
 
 type Name = keyof typeof ranges;
@@ -28,6 +28,7 @@ export const Hyperparameters = fields({
   validation_split: z.union([number("validation_split"), auto]).optional(),
   early_stopping_patience: whole("early_stopping_patience").optional(),
   max_length: whole("max_length").optional(),
+  export: z.array(z.enum(exports)).max(1).optional(),
 });
 type Hyperparameters = z.infer<typeof Hyperparameters>;
 
@@ -171,19 +172,29 @@ export function makePlan(
     early_stopping_patience: asked.early_stopping_patience ?? defaults.early_stopping_patience,
     max_length: maxLength,
     seed,
+    export: asked.export ?? [],
   };
   return {
     max_length: maxLength,
     settle(rows) {
       const validation_split = split === "auto" ? automaticSplit(rows) : split;
-      const { base_model: _, base_revision: __, num_epochs, warmup_steps, warmup_ratio, seed: ___, ...own } =
-        plan;
+      const {
+        base_model: _,
+        base_revision: __,
+        num_epochs,
+        warmup_steps,
+        warmup_ratio,
+        seed: ___,
+        export: made,
+        ...own
+      } = plan;
       const shown = {
         n_epochs: num_epochs,
         learning_rate_multiplier: plan.learning_rate / defaults.learning_rate,
         ...own,
         ...(warmup_steps === null ? { warmup_ratio } : { warmup_steps }),
         validation_split,
+        ...(made.length === 0 ? {} : { export: made }),
       };
       return { shown, plan: TrainingHyperparameters.parse({ ...plan, validation_split }) };
     },
@@ -194,7 +205,9 @@ export function makePlan(
 interface Draft {
   max_length: number;
   /** `rows`: those with something to learn from. */
-  settle(rows: number): { shown: Record<string, number | string | boolean>; plan: TrainingHyperparameters };
+  settle(
+    rows: number,
+  ): { shown: Record<string, number | string | boolean | string[]>; plan: TrainingHyperparameters };
 }
 
 /** Those that the operator has set; the schema's own defaults are not meant. */

@@ -18,7 +18,8 @@ export function renderFile(row: Tables<"files">): objects.File {
     status: row.status,
     status_details: row.status_details,
     sha256: row.sha256,
-    report: row.report,
+    // A result file is not checked.
+    report: row.purpose === "fine-tune" ? row.report : null,
   };
 }
 

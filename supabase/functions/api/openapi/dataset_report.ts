@@ -32,7 +32,7 @@ const Known = z.object({
   problems: z.partialRecord(z.string(), count),
   error_rows: count,
   complete: z.boolean(),
-  errors: z.array(Finding),
+  errors: z.array(Finding).optional().describe("Left out in lists"),
   warnings: z.array(Finding),
 });
 

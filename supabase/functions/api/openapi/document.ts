@@ -1,7 +1,7 @@
 /** The OpenAPI 3.1 document, of the operations and their schemas. Written to `api/openapi.json` by `task types`. */
 import * as z from "zod";
 import { ApiError, type ErrorCode, errorCodes } from "../../_shared/errors.ts";
-import { Problem } from "./objects.ts";
+import { open, Problem } from "./objects.ts";
 import { type Content, type Operation, operations } from "./operations.ts";
 
 type Json = Record<string, unknown>;
@@ -24,12 +24,7 @@ class Components {
           jsonSchema.type = "string";
           jsonSchema.format = "binary";
         }
-        // An answer may gain fields without being another API.
-        if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
-        if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
-        if (io === "output" && jsonSchema.additionalProperties === false) {
-          delete jsonSchema.additionalProperties;
-        }
+        if (io === "output") open(jsonSchema);
       },
     });
     for (const [name, definition] of Object.entries($defs ?? {})) {
@@ -181,7 +176,9 @@ function describe(operation: Operation, components: Components): Json {
     ...describedScope(scope, description),
     ...(scope === "none" ? { security: [] } : {}),
     ...(parameters.length === 0 ? {} : { parameters }),
-    ...(body === undefined ? {} : { requestBody: { content: content(body, "input", example) } }),
+    ...(body === undefined
+      ? {}
+      : { requestBody: { required: needed(body), content: content(body, "input", example) } }),
     responses: {
       ...Object.fromEntries(
         Object.entries(answers).map(([status, { description, content: of }]) => [status, {
@@ -193,6 +190,11 @@ function describe(operation: Operation, components: Components): Json {
       ...refusals(errorsOf(operation), components),
     },
   };
+}
+
+/** Whether nothing at all is refused as a body; an empty one is `{}`. */
+function needed(body: Content): boolean {
+  return !(body["application/json"]?.safeParse({}).success ?? false);
 }
 
 function describedScope(scope: Operation["scope"], description: string | undefined): Json {

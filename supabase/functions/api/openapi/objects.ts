@@ -9,9 +9,19 @@ import { DatasetReport } from "./dataset_report.ts";
 const word = (...words: string[]) => z.string().meta({ enum: words });
 const time = z.int().describe("Unix seconds");
 const id = (prefix: string) => z.string().meta({ examples: [`${prefix}0192f5c8a1b27c3d8e4f5a6b7c8d9e0f`] });
+/** An answer's schema: it may gain fields without being another API; and without the bounds of JavaScript's numbers. */
+export function open(schema: z.core.JSONSchema.BaseSchema): void {
+  if (schema.additionalProperties === false) delete schema.additionalProperties;
+  if (schema.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum;
+  if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum;
+}
+
 /** What the database keeps as JSON: checked when it was written, and of no type when it is read. */
 const stored = (schema: z.ZodType) => {
-  const { $schema: _, ...shape } = z.toJSONSchema(schema, { io: "output" });
+  const { $schema: _, ...shape } = z.toJSONSchema(schema, {
+    io: "output",
+    override: ({ jsonSchema }) => open(jsonSchema),
+  });
   return z.unknown().meta(shape);
 };
 const count = z.int().min(0);

@@ -64,7 +64,6 @@ const group = (tag: string) =>
   const [method = "", path = ""] = line.split(" ");
   return { method: method.toLowerCase() as Operation["method"], path, id, tag, summary, ...rest };
 };
-const Empty = z.object({});
 
 const files = group("Files");
 const sampleFile = { filename: "rows.jsonl", bytes: 1_073_741_824, purpose: "fine-tune" };
@@ -144,7 +143,6 @@ export const operations: Operation[] = [
   files("POST /files/direct/{id}/complete", "completeDirectUpload", "Make a file of a direct upload", {
     description: "The file is checked in the background.",
     scope: "files:write",
-    body: json(Empty),
     answers: ok(o.File),
     errors: [
       "upload_not_found",
@@ -192,7 +190,6 @@ export const operations: Operation[] = [
   }),
   files("POST /uploads/{id}/cancel", "cancelUpload", "Cancel an upload", {
     scope: "files:write",
-    body: json(Empty),
     answers: ok(o.Upload),
     errors: ["upload_not_found", "upload_not_pending", "project_archived"],
   }),
@@ -243,7 +240,6 @@ export const operations: Operation[] = [
     jobs(`POST /fine_tuning/jobs/{id}/${move}`, `${move}Job`, summary, {
       ...(description === "" ? {} : { description }),
       scope: "jobs:write",
-      body: json(Empty),
       answers: ok(o.Job),
       errors: ["job_not_found", "project_archived", "spend_cap_reached", "job_quota_reached", ...errors],
     })
@@ -346,14 +342,12 @@ export const operations: Operation[] = [
   }),
   project("POST /projects/{id}/archive", "archiveProject", "Put a project away", {
     scope: "project:admin",
-    body: json(Empty),
     answers: ok(o.Project),
     errors: [...projectErrors, "project_busy"],
     ifMatch: true,
   }),
   project("POST /projects/{id}/restore", "restoreProject", "Take it out again", {
     scope: "project:admin",
-    body: json(Empty),
     answers: ok(o.Project),
     errors: [...projectErrors, "quota_reached"],
     ifMatch: true,
@@ -405,13 +399,11 @@ export const operations: Operation[] = [
   }),
   project("POST /invitations/{id}/accept", "acceptInvitation", "Accept an invitation", {
     scope: "person",
-    body: json(Empty),
     answers: ok(o.AnsweredInvitation),
     errors: ["invitation_not_found", "project_archived", "quota_reached"],
   }),
   project("POST /invitations/{id}/decline", "declineInvitation", "Decline an invitation", {
     scope: "person",
-    body: json(Empty),
     answers: ok(o.AnsweredInvitation),
     errors: ["invitation_not_found"],
   }),
@@ -526,7 +518,6 @@ export const operations: Operation[] = [
   }),
   hooks("POST /webhook_deliveries/{id}/replay", "replayWebhookDelivery", "Send one again", {
     scope: "webhooks:write",
-    body: json(Empty),
     answers: ok(o.DeliveryWithLog),
     errors: ["webhook_delivery_not_found", "receiver_disabled", "project_archived"],
   }),
@@ -539,13 +530,11 @@ export const operations: Operation[] = [
   }),
   people("POST /notifications/read", "readAllNotifications", "Mark all as read", {
     scope: "jobs:read",
-    body: json(Empty),
     answers: ok(o.NotificationsRead),
     errors: ["user_required"],
   }),
   people("POST /notifications/{id}/read", "readNotification", "Mark one as read", {
     scope: "jobs:read",
-    body: json(Empty),
     answers: ok(o.NotificationsRead),
     errors: ["notification_not_found", "user_required"],
   }),
@@ -578,7 +567,6 @@ export const operations: Operation[] = [
   }),
   people("POST /notification_channels/{id}/test", "testNotificationChannel", "Send a test now", {
     scope: "webhooks:write",
-    body: json(Empty),
     answers: ok(o.ChannelTest),
     errors: ["notification_channel_not_found", "receiver_unreachable", "email_not_configured"],
   }),

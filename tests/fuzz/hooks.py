@@ -1,0 +1,55 @@
+"""What Schemathesis is told beside the document: which refusals of schema-valid requests are right."""
+
+from __future__ import annotations
+
+import schemathesis
+from schemathesis.core.transport import Response
+from schemathesis.generation import GenerationMode
+
+# What a schema cannot say: a cursor's item may be gone, a file's rows be no rows, a host not be allowed.
+MEANING = {
+    "cursor_not_found",
+    "invalid_file",
+    "invalid_multipart",
+    "part_not_found",
+    "upload_size",
+    "receiver_unreachable",
+    "email_not_configured",
+    "invalid_time_zone",
+    "not_offered",
+    "wrong_purpose",
+    "user_required",
+    "precondition_failed",
+    "too_large",
+}
+# `invalid_request` for what lies between fields: two ways of saying one thing, an id's form, days out of order.
+BETWEEN = {
+    "hyperparameters",
+    "method.supervised.hyperparameters",
+    "training_file",
+    "validation_file",
+    "from",
+    "url",
+    "target",
+    "last-event-id",
+    "webhook_endpoint_id",
+    "notification_channel_id",
+    "fine_tuning_job_id",
+    "expires_at",
+    "if-match",
+    "metadata",
+    "email",
+}
+
+
+@schemathesis.check  # type: ignore[untyped-decorator]  # Schemathesis's decorators are untyped
+def valid_is_accepted(ctx: schemathesis.CheckContext, response: Response, case: schemathesis.Case) -> None:
+    """A request that the document allows is taken, or refused for what no schema can say."""
+    if case.meta is None or case.meta.generation.mode != GenerationMode.POSITIVE:
+        return
+    if response.status_code not in (400, 405, 412, 413, 415, 422):
+        return
+    error = response.json()["error"]
+    if error["code"] in MEANING or (error["code"] == "invalid_request" and error["param"] in BETWEEN):
+        return
+    raise AssertionError(f"A valid request was refused: {error}")

@@ -1,0 +1,39 @@
+/** `task fuzz`: Schemathesis over the API, for long. */
+import { parseArgs } from "node:util";
+import { startTestServer } from "../server.ts";
+import { fuzz } from "./fuzz.ts";
+
+const help = `Usage: deno task fuzz [--examples N] [--seed N] [--help]
+
+Sends to every operation of the API what its OpenAPI document allows and what it does not, and compares the answers.
+
+  --examples N   requests an operation at the most, beside those that its schemas' limits call for (default 100)
+  --seed N       sends the same again (default: the clock)
+
+Exit status 1 when an answer was not as the document says.`;
+
+const { values } = parseArgs({
+  args: Deno.args,
+  options: { examples: { type: "string" }, seed: { type: "string" }, help: { type: "boolean" } },
+});
+if (values.help) {
+  console.log(help);
+  Deno.exit(0);
+}
+const examples = Number(values.examples ?? 100);
+const seed = Number(values.seed ?? Date.now() % 2 ** 31);
+if (!Number.isInteger(examples) || examples < 1 || !Number.isInteger(seed) || seed < 0) {
+  console.error(
+    `--examples = ${values.examples}, --seed = ${values.seed}: must be whole numbers above 0.\n\n${help}`,
+  );
+  Deno.exit(2);
+}
+console.log(`seed ${seed}, ${examples} examples`);
+const server = await startTestServer("fuzz");
+Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
+try {
+  const { ok } = await fuzz({ examples, seed, show: true });
+  Deno.exitCode = ok ? 0 : 1;
+} finally {
+  await server.stop();
+}
