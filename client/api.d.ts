@@ -3113,12 +3113,19 @@ export interface operations {
                 learning_rate_multiplier?: number | "auto";
                 learning_rate?: number;
                 lora_rank?: number;
-                lora_alpha?: number;
+                lora_alpha?: number | "auto";
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+                use_rslora?: boolean | "auto";
                 warmup_steps?: number | null;
+                warmup_ratio?: number;
+                /** @enum {string} */
+                lr_schedule?: "linear" | "cosine";
                 weight_decay?: number;
+                max_grad_norm?: number;
+                validation_split?: number | "auto";
+                early_stopping_patience?: number;
                 max_length?: number;
                 export?: "merged"[];
               };
@@ -3130,12 +3137,19 @@ export interface operations {
             learning_rate_multiplier?: number | "auto";
             learning_rate?: number;
             lora_rank?: number;
-            lora_alpha?: number;
+            lora_alpha?: number | "auto";
             lora_dropout?: number;
             /** @enum {string} */
             lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+            use_rslora?: boolean | "auto";
             warmup_steps?: number | null;
+            warmup_ratio?: number;
+            /** @enum {string} */
+            lr_schedule?: "linear" | "cosine";
             weight_decay?: number;
+            max_grad_norm?: number;
+            validation_split?: number | "auto";
+            early_stopping_patience?: number;
             max_length?: number;
             export?: "merged"[];
           };
@@ -3366,12 +3380,19 @@ export interface operations {
                 learning_rate_multiplier?: number | "auto";
                 learning_rate?: number;
                 lora_rank?: number;
-                lora_alpha?: number;
+                lora_alpha?: number | "auto";
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+                use_rslora?: boolean | "auto";
                 warmup_steps?: number | null;
+                warmup_ratio?: number;
+                /** @enum {string} */
+                lr_schedule?: "linear" | "cosine";
                 weight_decay?: number;
+                max_grad_norm?: number;
+                validation_split?: number | "auto";
+                early_stopping_patience?: number;
                 max_length?: number;
                 export?: "merged"[];
               };
@@ -3383,12 +3404,19 @@ export interface operations {
             learning_rate_multiplier?: number | "auto";
             learning_rate?: number;
             lora_rank?: number;
-            lora_alpha?: number;
+            lora_alpha?: number | "auto";
             lora_dropout?: number;
             /** @enum {string} */
             lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+            use_rslora?: boolean | "auto";
             warmup_steps?: number | null;
+            warmup_ratio?: number;
+            /** @enum {string} */
+            lr_schedule?: "linear" | "cosine";
             weight_decay?: number;
+            max_grad_norm?: number;
+            validation_split?: number | "auto";
+            early_stopping_patience?: number;
             max_length?: number;
             export?: "merged"[];
           };
