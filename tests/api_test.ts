@@ -232,6 +232,7 @@ Deno.test('"auto" is written out, and every hyperparameter reaches the trainer a
   const { n_epochs, learning_rate_multiplier: _, ...same } = shown;
   assertEquals(plan, {
     ...same,
+    export: [],
     num_epochs: n_epochs,
     warmup_steps: null,
     seed: 42,
