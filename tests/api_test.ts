@@ -233,6 +233,7 @@ Deno.test('"auto" is written out, and every hyperparameter reaches the trainer a
   assertEquals(plan, {
     ...same,
     export: [],
+    lora_targets: "default",
     num_epochs: n_epochs,
     warmup_steps: null,
     seed: 42,
