@@ -3118,6 +3118,7 @@ export interface operations {
                 warmup_steps?: number | null;
                 weight_decay?: number;
                 max_length?: number;
+                export?: "merged"[];
               };
             };
           };
@@ -3132,6 +3133,7 @@ export interface operations {
             warmup_steps?: number | null;
             weight_decay?: number;
             max_length?: number;
+            export?: "merged"[];
           };
           suffix?: string | null;
           seed?: number | null;
@@ -3365,6 +3367,7 @@ export interface operations {
                 warmup_steps?: number | null;
                 weight_decay?: number;
                 max_length?: number;
+                export?: "merged"[];
               };
             };
           };
@@ -3379,6 +3382,7 @@ export interface operations {
             warmup_steps?: number | null;
             weight_decay?: number;
             max_length?: number;
+            export?: "merged"[];
           };
           suffix?: string | null;
           seed?: number | null;

@@ -70,11 +70,12 @@ def main(spec_path: str) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"])
-    if data.shortened:
-        info(f"{data.shortened} rows were longer than {hyper['max_length']} tokens: their oldest part was cut.", "warn")
-    if data.dropped:
-        info(f"{data.dropped} rows have nothing to learn from and are left out.", "warn")
-    validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"]) if spec["validation"] else None
+    validation = spec["validation"] and dataset.read(
+        Path(spec["validation"]), tokenizer, hyper["max_length"], "The validation data"
+    )
+    for name, read in (("", data), ("Validation: ", validation)):
+        for warning in read.warnings(hyper["max_length"]) if read else []:
+            info(name + warning, "warn")
 
     # --- the model in NF4 with double quantisation, computing in bf16
     stage("loading_model", 6)
@@ -82,7 +83,10 @@ def main(spec_path: str) -> None:
 
     on_gpu = torch.cuda.is_available()
     if on_gpu and not torch.cuda.is_bf16_supported():
-        raise TrainerError("unsupported_gpu", "The GPU has no bf16.", "The operator must choose Ampere or newer.")
+        name = torch.cuda.get_device_name(0)
+        raise TrainerError(
+            "unsupported_gpu", f"The GPU ({name}) has no bf16.", "The operator must choose Ampere or newer."
+        )
     transformers.set_seed(hyper["seed"])
     base_net = models.load_quantised(base.path)
 
@@ -102,7 +106,7 @@ def main(spec_path: str) -> None:
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup = hyper["warmup_steps"] if hyper["warmup_steps"] is not None else min(100, math.ceil(total_steps * 0.05))
     info(
-        f"{len(data.rows)} rows, {data.tokens} tokens, {data.learned_tokens} of them learned; "
+        f"{data.described()}; "
         f"{hyper['num_epochs']} epochs "
         f"of {steps_per_epoch} steps with {hyper['batch_size']} rows (micro-batch {micro_batch}); "
         f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps."
@@ -132,6 +136,10 @@ def main(spec_path: str) -> None:
     if STOP.is_set():
         tell("stopped", step=resume[1].step if resume else 0)
         return
+    from tunebase_trainer import artifact
+    from tunebase_trainer.history import History
+
+    history = History(tell, resume[0] if resume else None)
     plan = checkpoints.Plan(
         seconds=spec["checkpoint_seconds"] or math.inf,
         asked_to_stop=STOP.is_set,
@@ -139,7 +147,7 @@ def main(spec_path: str) -> None:
         steps_per_epoch=steps_per_epoch,
         run=run,
         base=(hyper["base_model"], base.revision),
-        tell=tell,
+        tell=history.tell,
     )
     try:
         outcome = training.train(
@@ -159,9 +167,30 @@ def main(spec_path: str) -> None:
         tell("stopped", step=stopped.step)
         return
 
-    # --- save what plain PEFT loads
+    # --- save what plain PEFT loads, and what a person looks at
     stage("saving", 93)
     models.save(net, output, hyper["base_model"], base.revision)
+    story = artifact.Story(
+        base_model=hyper["base_model"],
+        base_revision=base.revision,
+        hyperparameters=hyper,
+        data=data,
+        validation=validation,
+        steps=history.steps,
+        trained_tokens=outcome.trained_tokens,
+        trainable_parameters=trainable,
+        versions=models.versions(),
+    )
+    artifact.write(output, tokenizer, story)
+    seconds = 60 if on_gpu else 10
+    if problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
+        info(problem, "warn")
+    if "merged" in hyper.get("export", []):
+        from tunebase_trainer import merged
+
+        del net, base_net  # the room is needed
+        if problem := merged.write(output / "merged", base.path, output, tokenizer):
+            info(problem, "warn")
     tell(
         "result",
         base_model=hyper["base_model"],
@@ -173,6 +202,7 @@ def main(spec_path: str) -> None:
         trained_tokens=outcome.trained_tokens,
         trainable_parameters=trainable,
         versions=models.versions(),
+        chat_template_sha256=data.template_sha256,
     )
 
 

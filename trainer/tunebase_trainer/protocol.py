@@ -41,6 +41,7 @@ class Hyperparameters(Message):
     weight_decay: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
     max_length: Annotated[int, Field(ge=64, le=131072)] = 2048
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
+    export: Annotated[list[Literal["merged"]], Field(max_length=1)] = []
 
 
 class GpuConfig(Message):
@@ -180,6 +181,8 @@ class Manifest(Message):
     dataset_sha256: str
     rows: int
     versions: dict[str, str]
+    chat_template_sha256: str | None = None
+    """Of the chat template that the rows were rendered with: serving needs the same."""
 
 
 def parse_input(raw: Any) -> RunInput:

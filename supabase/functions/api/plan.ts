@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { Tables } from "../_shared/database.types.ts";
 import { ApiError, type Problem } from "../_shared/errors.ts";
-import { ranges, TrainingHyperparameters } from "../_shared/protocol.ts";
+import { exports, ranges, TrainingHyperparameters } from "../_shared/protocol.ts";
 import { check, fields } from "../_shared/validation.ts";
 
 type Name = keyof typeof ranges;
@@ -22,6 +22,7 @@ export const Hyperparameters = fields({
   warmup_steps: z.int().min(0).nullish(),
   weight_decay: number("weight_decay").optional(),
   max_length: whole("max_length").optional(),
+  export: z.array(z.enum(exports)).max(1).optional(),
 });
 type Hyperparameters = z.infer<typeof Hyperparameters>;
 
@@ -48,7 +49,7 @@ export function makePlan(
   seed: number,
   where: string,
   parent: TrainingHyperparameters | null = null,
-): { shown: Record<string, number>; plan: TrainingHyperparameters } {
+): { shown: Record<string, number | string[]>; plan: TrainingHyperparameters } {
   const problems: Problem[] = [];
   const shape = parent === null ? {} : { lora_rank: parent.lora_rank, lora_alpha: parent.lora_alpha };
   const defaults = { ...fallback, ...check(TrainingHyperparameters.partial(), model.defaults), ...shape };
@@ -112,6 +113,7 @@ export function makePlan(
     weight_decay: asked.weight_decay ?? defaults.weight_decay,
     max_length: maxLength,
     seed,
+    export: asked.export ?? [],
   };
   const shown = {
     n_epochs: plan.num_epochs,
@@ -124,6 +126,7 @@ export function makePlan(
     weight_decay: plan.weight_decay,
     max_length: plan.max_length,
     ...(plan.warmup_steps === null ? {} : { warmup_steps: plan.warmup_steps }),
+    ...(plan.export.length === 0 ? {} : { export: plan.export }),
   };
   return { shown, plan: TrainingHyperparameters.parse(plan) };
 }
