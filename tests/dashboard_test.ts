@@ -332,6 +332,7 @@ test("every page, empty and full, light and dark, stands up to axe and fits a na
   const empty = await tunebase.user();
   const full = await tunebase.user();
   const job = await trainedJob(tunebase, full);
+  await tunebase.tick(); // a notification, and its badge
   for (const [user, colorScheme] of [[empty, "light"], [full, "light"], [full, "dark"]] as const) {
     await using visitor = await visit({ user, colorScheme });
     const { page } = visitor;

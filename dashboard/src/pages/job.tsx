@@ -98,7 +98,7 @@ function Now({ job, line }: { job: Job; line: Line }) {
             : "It was made to wait, and begins when you start it."}
         </p>
       )}
-      {(job.status === "running" || at >= 0) && job.status !== "succeeded" && (
+      {(job.status === "running" || (at >= 0 && job.status === "failed")) && (
         <ol class="stages" aria-label="Stages">
           {stages.map((stage, n) => (
             <li key={stage} class={n < at ? "done" : ""} aria-current={n === at ? "step" : undefined}>
@@ -144,7 +144,6 @@ function Cost({ job }: { job: Job }) {
       {usd(job.cost_usd)}
       {most !== null && (
         <>
-          {" "}of {usd(most)} at most
           <meter
             min={0}
             max={most}
@@ -152,6 +151,7 @@ function Cost({ job }: { job: Job }) {
             value={Math.min(job.cost_usd, most)}
             aria-label="Cost against its cap"
           />
+          <div class="quiet small">of {usd(most)} at most</div>
         </>
       )}
       {estimate && <div class="quiet small">estimated {range(estimate, usd)}</div>}

@@ -117,7 +117,7 @@ export function NewJobPage({ route }: PageProps) {
                         />{" "}
                         <strong>{id}</strong>
                         <div class="quiet small">
-                          {parameters !== null && <>{short(parameters)} parameters ·</>}
+                          {parameters !== null && `${short(parameters)} parameters, `}
                           rows of up to {short(max_length)} tokens
                           <br />
                           {gpu.num_gpus} × {gpu.gpu_type} · {usd(gpu.cost_per_gpu_hour * gpu.num_gpus)}{" "}
@@ -207,6 +207,14 @@ export function NewJobPage({ route }: PageProps) {
                   )}
                 </Field>
               </div>
+              <label>
+                <input
+                  type="checkbox"
+                  checked={form.merged}
+                  onChange={(event) => change({ merged: event.currentTarget.checked })}
+                />{" "}
+                the whole model too, merged with the adapter
+              </label>
             </details>
           </section>
         </div>

@@ -71,18 +71,14 @@ function Inside({ id, self }: { id: string; self: string | null }) {
                 ["State", <Status key="s" of={project.status} />],
                 ["Your role", project.role ?? "–"],
                 ["Running at once", `${project.use?.running ?? 0} of ${project.limits.running}`],
-                ["Jobs not ended", `${project.use?.jobs ?? 0} of ${project.limits.jobs ?? "any number"}`],
+                ["Jobs not ended", against(String(project.use?.jobs ?? 0), project.limits.jobs, String)],
                 [
                   "Storage",
-                  `${bytes(project.use?.storage_bytes ?? 0)} of ${
-                    project.limits.storage_bytes === null ? "any size" : bytes(project.limits.storage_bytes)
-                  }`,
+                  against(bytes(project.use?.storage_bytes ?? 0), project.limits.storage_bytes, bytes),
                 ],
                 [
                   "Spent this month",
-                  `${usd(project.use?.spent_usd ?? 0)} of ${
-                    project.limits.spent_usd === null ? "any sum" : usd(project.limits.spent_usd)
-                  }`,
+                  against(usd(project.use?.spent_usd ?? 0), project.limits.spent_usd, usd),
                 ],
               ]}
             />
@@ -94,6 +90,10 @@ function Inside({ id, self }: { id: string; self: string | null }) {
     </>
   );
 }
+
+/** `3 of 1000`, or `3, no limit`. */
+const against = (used: string, limit: number | null, show: (value: number) => string) =>
+  limit === null ? `${used}, no limit` : `${used} of ${show(limit)}`;
 
 function Change({ of }: { of: Schemas["Project"] }) {
   const [name, setName] = useState(of.name);
@@ -213,7 +213,7 @@ function Member({ of, projectId, admin, self }: {
     <tr>
       <th scope="row">
         {of.email ?? of.id}
-        {self && <span class="quiet">(you)</span>}
+        {self && <span class="quiet">{" (you)"}</span>}
       </th>
       <td>
         {admin

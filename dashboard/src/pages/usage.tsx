@@ -87,7 +87,7 @@ function Days({ data }: { data: Day[] }) {
   const used = data.filter((day) => day.jobs_created + day.gpu_seconds + day.cost_usd > 0).toReversed();
   return (
     <>
-      <section class="charts">
+      <section class="charts even">
         <Chart title="Cost by day" x={x} series={column("cost_usd")} show={usd} showX={show} bars fromZero />
         <Chart
           title="Tokens trained by day"

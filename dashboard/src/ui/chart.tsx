@@ -16,6 +16,8 @@ interface Props {
   series: Series[];
   show: (value: number) => string;
   showX?: (value: number) => string;
+  /** What x counts. */
+  unitX?: string;
   bars?: boolean;
   /** The y axis begins at 0. */
   fromZero?: boolean;
@@ -75,7 +77,7 @@ export function Chart(props: Props) {
       <figcaption>
         {title}
         <span class="legend" aria-hidden="true">
-          {step !== null && <span>{(props.showX ?? String)(step)}</span>}
+          {step !== null && <span>{props.unitX} {(props.showX ?? label)(step)}</span>}
           {series.map(({ label, values }, n) => {
             const value = place_ === null ? lastOf(values) : values[place_] ?? null;
             return (
@@ -125,7 +127,7 @@ function options(
         values: (_, all) => all.map((v) => (handlers.current.showX ?? label)(v)),
         incrs: whole,
       },
-      { ...axis, size: 62, values: (_, all) => all.map((v) => v === null ? "" : handlers.current.show(v)) },
+      { ...axis, size: 68, values: (_, all) => all.map((v) => v === null ? "" : handlers.current.show(v)) },
     ],
     series: [
       {},
@@ -161,7 +163,8 @@ function lastOf(values: (number | null)[]): number | null {
 }
 
 /** The chart in words. */
-function describe({ title, x, series, show, showX = label }: Props): string {
+function describe({ title, x, series, show, showX = label, unitX }: Props): string {
+  const place = (value: number) => unitX === undefined ? showX(value) : `${unitX} ${showX(value)}`;
   const parts = series.flatMap(({ label, values }) => {
     const seen = values.flatMap((value, n) => value === null ? [] : [{ value, at: x[n] ?? 0 }]);
     const [first, last] = [seen.at(0), seen.at(-1)];
@@ -169,8 +172,8 @@ function describe({ title, x, series, show, showX = label }: Props): string {
     const least = seen.reduce((a, b) => b.value < a.value ? b : a);
     const most = seen.reduce((a, b) => b.value > a.value ? b : a);
     return [
-      `${label}: ${show(first.value)} at ${showX(first.at)}, ${show(last.value)} at ${showX(last.at)}, ` +
-      `lowest ${show(least.value)} at ${showX(least.at)}, highest ${show(most.value)} at ${showX(most.at)}`,
+      `${label}: ${show(first.value)} at ${place(first.at)}, ${show(last.value)} at ${place(last.at)}, ` +
+      `lowest ${show(least.value)} at ${place(least.at)}, highest ${show(most.value)} at ${place(most.at)}`,
     ];
   });
   return `${title}. ${parts.length === 0 ? "No figures yet" : parts.join("; ")}.`;

@@ -55,7 +55,7 @@ export function Charts({ points, part, setPart }: {
             key={chart.title}
             x={x}
             {...chart}
-            showX={(step) => `step ${step.toLocaleString()}`}
+            unitX="step"
             onRange={(from, to) => setPart({ from: Math.floor(from), to: Math.ceil(to) })}
           />
         ))}

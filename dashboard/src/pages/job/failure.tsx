@@ -28,6 +28,7 @@ export function retryQuery(job: Job, changes: Record<string, string> | null): Re
     ...(job.validation_file === null ? {} : { validation_file: job.validation_file }),
     ...(job.suffix === null ? {} : { suffix: job.suffix }),
     ...(job.spend_cap_usd === null ? {} : { spend_cap_usd: String(job.spend_cap_usd) }),
+    ...("export" in job.hyperparameters ? { export: "merged" } : {}),
     seed: String(job.seed),
     ...Object.fromEntries(own),
     ...changes,

@@ -7,7 +7,7 @@ export const Files = ({ files }: { files: Schemas["DownloadFile"][] }) => (
   <ul class="plain">
     {files.map(({ path, url, sha256, bytes: size }) => (
       <li key={path}>
-        <a href={url} download={path.split("/").at(-1)}>{path}</a>{" "}
+        <a href={url} download={path.replaceAll("/", "-")}>{path}</a>{" "}
         <span class="quiet small">{bytes(size)}</span>
         <div class="quiet small">
           sha256 <code>{sha256}</code> <Copy text={sha256} label="Copy hash" />

@@ -3,12 +3,16 @@ import { useQuery } from "@tanstack/preact-query";
 import type { Schemas } from "../../../../client/mod.ts";
 import { Loaded, Table } from "../../ui/basics.tsx";
 
-/** A list of these. */
+/** As the trainer writes them: `{samples: [...]}`. */
 interface Sample {
+  line?: number;
   prompt: string;
   expected?: string;
   base: string;
+  /** false: the answer was cut. */
+  base_finished?: boolean;
   tuned: string;
+  tuned_finished?: boolean;
 }
 
 const isSample = (value: unknown): value is Sample =>
@@ -25,7 +29,8 @@ export function Samples({ files }: { files: Schemas["DownloadFile"][] }) {
       const response = await fetch(file?.url ?? "");
       if (!response.ok) throw new Error(`samples.json was answered with ${response.status}`);
       const read: unknown = await response.json();
-      return Array.isArray(read) ? read.filter(isSample) : [];
+      const list = typeof read === "object" && read !== null && "samples" in read ? read.samples : null;
+      return Array.isArray(list) ? list.filter(isSample) : [];
     },
   });
   return (
@@ -34,12 +39,12 @@ export function Samples({ files }: { files: Schemas["DownloadFile"][] }) {
       <Loaded of={samples}>
         {(list) => (
           <Table label="Base and tuned on the same rows" head={["Prompt", "Expected", "Base", "Tuned"]}>
-            {list.map(({ prompt, expected, base, tuned }, n) => (
+            {list.map(({ prompt, expected, base, base_finished, tuned, tuned_finished }, n) => (
               <tr key={n}>
                 <th scope="row">{prompt}</th>
                 <td>{expected ?? "–"}</td>
-                <td>{base}</td>
-                <td>{tuned}</td>
+                <td>{base}{base_finished === false && " …"}</td>
+                <td>{tuned}{tuned_finished === false && " …"}</td>
               </tr>
             ))}
           </Table>

@@ -46,7 +46,7 @@ export function useJob(id: string, range: Range | null) {
       ).data,
   });
 
-  // The order matters: events first, then figures, then what comes after those events. So nothing is missed.
+  // The order matters: the newest event's number, what was, and what comes after that number. So nothing is missed.
   useEffect(() => {
     const stop = new AbortController();
     const whole = async () => {
@@ -58,21 +58,25 @@ export function useJob(id: string, range: Range | null) {
       );
       return data;
     };
-    const begin = async () => {
-      setError(null);
+    const list = async (query: { limit: number; type?: "message" }) => {
       const log = unwrap(
         await use().api.GET("/fine_tuning/jobs/{id}/events", {
-          params: { ...path(id), query: { limit: 100 } },
+          params: { ...path(id), query },
           signal: stop.signal,
         }),
       );
       if (typeof log === "string") throw new Error("A list was asked for, and a stream came.");
-      const known = log.data.toReversed();
-      let kept = await whole();
-      setEvents(known.filter(({ type }) => type === "message"));
+      return log.data;
+    };
+    const begin = async () => {
+      setError(null);
+      const newest = (await list({ limit: 1 }))[0]?.number ?? 0;
+      const [log, read] = await Promise.all([list({ limit: 100, type: "message" }), whole()]);
+      let kept = read;
+      setEvents(log.filter(({ number }) => number <= newest).toReversed());
       setPoints(kept);
       let reading = false;
-      await followEvents(id, known.at(-1)?.number ?? 0, {
+      await followEvents(id, newest, {
         signal: stop.signal,
         line: setLine,
         events: (fresh) => {

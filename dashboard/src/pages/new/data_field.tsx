@@ -112,7 +112,7 @@ export function DataField({ label, hint, value, choose }: {
         )
         : error && <Problem error={error} />}
       {usable.length > 0 && (
-        <Field label={`or one that is there already (${label.toLowerCase()})`}>
+        <Field label={`Or one that was uploaded before, as ${label.toLowerCase()}`}>
           {(control) => (
             <select
               {...control}

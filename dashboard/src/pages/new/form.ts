@@ -5,7 +5,7 @@ import { RefusedError } from "../../../../client/mod.ts";
 
 export type Body = paths["/fine_tuning/jobs"]["post"]["requestBody"]["content"]["application/json"];
 type Hyperparameters = NonNullable<Body["hyperparameters"]>;
-export type Setting = Exclude<keyof Hyperparameters, "learning_rate_multiplier">;
+export type Setting = Exclude<keyof Hyperparameters, "learning_rate_multiplier" | "export">;
 
 /** As typed; an empty text is "auto". */
 export interface Form {
@@ -17,6 +17,8 @@ export interface Form {
   seed: string;
   spend_cap_usd: string;
   wait: boolean;
+  /** The whole model too, with the adapter in it. */
+  merged: boolean;
 }
 
 export interface SettingField {
@@ -113,6 +115,7 @@ export function readForm(query: URLSearchParams): Form {
     seed: query.get("seed") ?? "",
     spend_cap_usd: query.get("spend_cap_usd") ?? "",
     wait: false,
+    merged: query.get("export") === "merged",
   };
 }
 
@@ -127,6 +130,7 @@ export function bodyOf(form: Form): Body | null {
       number(text) === undefined ? [] : [[name, number(text)]]
     ),
   ) as Hyperparameters;
+  if (form.merged) hyperparameters.export = ["merged"];
   const [seed, cap] = [number(form.seed), number(form.spend_cap_usd)];
   return {
     model,
