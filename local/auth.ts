@@ -135,7 +135,10 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
     const { email, redirect_to } = await read(c, Link, "type must be magiclink, and email an address.");
     const [user] = await sql<User[]>`select * from auth.users where email = ${email.toLowerCase()}`;
     if (user === undefined) throw new AuthError(404, "user_not_found", "User not found");
-    return c.json({ ...shown(user), action_link: await makeLink(user.id, redirect_to) });
+    return c.json({
+      ...shown(user),
+      action_link: await makeLink(user.id, c.req.query("redirect_to") ?? redirect_to),
+    });
   });
 
   app.get("/user", async (c) => c.json(shown(await bearer(c))));

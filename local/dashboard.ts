@@ -39,19 +39,22 @@ export async function buildDashboard(log: (line: string) => void): Promise<void>
 }
 
 /** The app under `/dashboard`, as a value. */
-export function createDashboard(options: { url: string; publishableKey: string }) {
-  const config = { supabaseUrl: options.url, publishableKey: options.publishableKey };
+export function createDashboard({ publishableKey }: { publishableKey: string }) {
   return {
     async fetch(request: Request): Promise<Response> {
       if (!["GET", "HEAD"].includes(request.method)) {
         return new Response(null, { status: 405, headers: { allow: "GET, HEAD" } });
       }
-      const { pathname } = new URL(request.url);
+      const { pathname, origin } = new URL(request.url);
       if (pathname === "/dashboard") {
         return new Response(null, { status: 308, headers: { location: "/dashboard/" } });
       }
       const name = pathname.slice("/dashboard/".length) || "index.html";
-      if (name === "config.json") return Response.json(config, { headers: { "cache-control": "no-cache" } });
+      if (name === "config.json") {
+        // By whatever name this machine was called, so that Auth is of the same origin.
+        const config = { supabaseUrl: origin, publishableKey };
+        return Response.json(config, { headers: { "cache-control": "no-cache" } });
+      }
       // Names that a build makes; nothing that leads out of it.
       if (!/^[\w-]+(\/[\w-]+)*(\.[\w-]+)+$/.test(name)) return new Response("Not found", { status: 404 });
       try {

@@ -107,7 +107,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       ...keys,
       mail: ({ to, link }) => log(`a link to sign in as ${to}: ${link}`),
     });
-    const dashboard = createDashboard({ url, publishableKey: keys.publishableKey });
+    const dashboard = createDashboard(keys);
     const storage = await createStorage({
       sql,
       root: join(home, "storage"),

@@ -2,7 +2,10 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import { signInLink } from "../local/account.ts";
 import { buildDashboard } from "../local/dashboard.ts";
+import { root } from "../local/home.ts";
+import { join } from "../local/paths.ts";
 import { accessible } from "./dashboard/axe.ts";
 import { openDashboard, type Visitor } from "./dashboard/visitor.ts";
 import { startChromium } from "./chromium.ts";
@@ -132,6 +135,8 @@ test("a magic link signs in once; one that was used says so", async () => {
   await page.getByRole("button", { name: "Sign in" }).waitFor();
   await page.goto(link);
   await page.getByText("Email link is invalid or has expired").waitFor();
+  await page.goto(await signInLink(tunebase, "link@example.com")); // as the demo opens it
+  await page.getByText("There is no job yet.").waitFor();
 });
 
 test("what comes while the browser is offline is there when it is back, each line once", async () => {
@@ -193,7 +198,7 @@ test("a job that ran out of memory says why, and is tried again with half the ba
   );
   await accessible(page, "job, failed");
   await page.getByRole("link", { name: "Retry with batch_size 4" }).click();
-  await page.getByRole("button", { name: "Start" }).click({ timeout: 10_000 });
+  await page.getByRole("button", { name: "Start" }).click();
   await page.getByRole("heading", { name: "SmolLM2-135M-Instruct" }).waitFor();
   const [again] = (await user.openai.fineTuning.jobs.list()).data;
   assertEquals(again?.hyperparameters.batch_size, 4);
@@ -221,7 +226,7 @@ test("a file over 32 MiB goes up in pieces; one that breaks off is sent again", 
   await Deno.writeTextFile(place, `${text}\n`.repeat(34));
   try {
     await page.getByLabel("Training data").setInputFiles(place);
-    await page.getByText("is being checked").waitFor({ timeout: 30_000 });
+    await page.getByText("is being checked").waitFor();
     const checking = await (await user.fetch("/files")).json();
     assertEquals(checking.data[0].report, null, "as the API's document says");
     await tunebase.tick();
@@ -358,11 +363,20 @@ test("what fails says so and is tried again; what is not there is told in the AP
   assertStringIncludes(await page.getByRole("alert").first().innerText(), "job_not_found");
   await page.route("**/api/usage*", (route) => route.abort());
   await visitor.go("usage", false);
-  await page.getByText("The server cannot be reached.").waitFor({ timeout: 20_000 });
+  await page.getByText("The server cannot be reached.").waitFor();
   await accessible(page, "an error");
   await page.unroute("**/api/usage*");
   await page.getByRole("button", { name: "Try again" }).click();
   await page.getByText("Nothing was used in these days.").waitFor();
+});
+
+test("the dashboard's packages that Deno's code uses too are of the same versions", async () => {
+  const read = async (path: string) => JSON.parse(await Deno.readTextFile(join(root, path)));
+  const { imports } = await read("import_map.json");
+  const { dependencies } = await read("dashboard/package.json");
+  const shared = Object.keys(dependencies).filter((name) => name in imports);
+  assert(shared.includes("openapi-fetch"));
+  for (const name of shared) assertEquals(imports[name], `npm:${name}@${dependencies[name]}`);
 });
 
 test("by keyboard alone: past the navigation, to a new fine-tune", async () => {

@@ -91,7 +91,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     ...keys,
     mail: (mail) => void mails.push(mail),
   });
-  const dashboard = createDashboard({ url, publishableKey: keys.publishableKey });
+  const dashboard = createDashboard(keys);
   const storage = await createStorage({
     sql: database.sql,
     root: `${home}/storage`,

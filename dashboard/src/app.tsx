@@ -8,7 +8,7 @@ import { useMe } from "./data.ts";
 import { JobsPage } from "./pages/jobs.tsx";
 import { SignIn } from "./pages/sign_in.tsx";
 import { ProjectSwitch } from "./pages/project_switch.tsx";
-import { go, href, type Route, useRoute } from "./router.ts";
+import { go, href, parseRoute, type Route, useRoute } from "./router.ts";
 import { queries, use } from "./services.ts";
 import { Loading, Page, Problem } from "./ui/basics.tsx";
 
@@ -28,6 +28,13 @@ const pages: Record<string, { load: Loader; name?: string }> = {
   project: { name: "Project", load: async () => (await import("./pages/project.tsx")).ProjectPage },
   notifications: { load: async () => (await import("./pages/notifications.tsx")).NotificationsPage },
 };
+
+/** Begins to load the page of the address, while the configuration and the session are read. */
+export function loadAhead(): void {
+  const [name = "jobs", id] = parseRoute(location.hash).path;
+  // What goes wrong is told when the page is shown, which asks again.
+  void pages[name === "jobs" && id !== undefined ? "job" : name]?.load().catch(() => {});
+}
 
 export function App({ first, problem }: { first: Session | null; problem: string | null }) {
   const [session, setSession] = useState(first);

@@ -1,6 +1,6 @@
 /** The entry: reads the configuration, begins the services, shows the app. */
 import { render } from "preact";
-import { App } from "./app.tsx";
+import { App, loadAhead } from "./app.tsx";
 import { loadConfig } from "./config.ts";
 import { begin } from "./services.ts";
 import "./style.css";
@@ -9,6 +9,7 @@ const root = document.getElementById("app");
 if (root === null) throw new Error("index.html has no #app");
 
 try {
+  loadAhead();
   const { auth } = begin(await loadConfig());
   // The session first: a magic link's tokens are in the fragment, where the routes are too.
   const { data, error } = await auth.getSession();

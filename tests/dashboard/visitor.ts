@@ -23,18 +23,19 @@ export async function openDashboard(
     user?: Pick<TestUser, "supabase">;
     path?: string;
     colorScheme?: "light" | "dark";
-    viewport?: { width: number; height: number };
+    /** Runs in each page before its own scripts. */
+    script?: string;
   } = {},
 ): Promise<Visitor> {
   const { user, path = "jobs", colorScheme = "light" } = options;
   const context = await browser.newContext({
-    viewport: options.viewport ?? size,
+    viewport: size,
     colorScheme,
     acceptDownloads: true,
     timezoneId: "Europe/Berlin",
     locale: "en-GB",
   });
-  context.setDefaultTimeout(8000);
+  context.setDefaultTimeout(30_000); // only what is broken takes so long
   const page = await context.newPage();
   const trouble: string[] = [];
   page.on("pageerror", (error) => trouble.push(String(error)));
@@ -56,11 +57,12 @@ export async function openDashboard(
     clean: () => assertEquals(trouble, []),
     [Symbol.asyncDispose]: () => context.close(),
   };
+  if (options.script !== undefined) await context.addInitScript(options.script);
   if (user !== undefined) {
     const { data } = await user.supabase.auth.getSession();
     const session = JSON.stringify(data.session);
     await context.addInitScript(`localStorage.setItem("tunebase-session", ${JSON.stringify(session)})`);
-    await visitor.go(path);
+    await visitor.go(path, options.script === undefined);
   }
   return visitor;
 }

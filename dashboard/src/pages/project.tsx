@@ -213,7 +213,7 @@ function Member({ of, projectId, admin, self }: {
     <tr>
       <th scope="row">
         {of.email ?? of.id}
-        {self && <span class="quiet">{" (you)"}</span>}
+        {self && <span class="quiet">, you</span>}
       </th>
       <td>
         {admin
