@@ -100,7 +100,21 @@ test("from signing in to the adapter on disk, without a reload", async () => {
   await page.getByText(/of \$5\.00 at most/).waitFor();
   await worker.checkpoint(8);
   await page.getByRole("button", { name: "files of step 8" }).waitFor();
-  await worker.finishWhole();
+  const contents = {
+    "adapter_model.safetensors": "weights",
+    "samples.json": JSON.stringify({
+      samples: [{ line: 1, prompt: "Hello?", expected: "ok", base: "Hello! How", base_finished: false, tuned: "ok." }],
+    }),
+  };
+  const files = [];
+  for (const [path, text] of Object.entries(contents)) {
+    const bytes = new TextEncoder().encode(text);
+    const file = TestWorker.file(path, bytes);
+    await worker.upload(path, bytes);
+    await worker.verify(file);
+    files.push(file);
+  }
+  await worker.succeed(files);
   await tunebase.tick(); // people are told
 
   const link = page.getByRole("link", { name: "adapter_model.safetensors" });
@@ -111,6 +125,8 @@ test("from signing in to the adapter on disk, without a reload", async () => {
   const sha256 = createHash("sha256").update(saved).digest("hex");
   await page.getByText(sha256).waitFor();
   await page.getByText("PeftModel.from_pretrained").waitFor();
+  const sample = page.getByRole("row").filter({ has: page.getByRole("rowheader", { name: "Hello?" }) });
+  assertEquals(await sample.getByRole("cell").allInnerTexts(), ["ok", "Hello! How …", "ok."]);
   await page.getByRole("link", { name: /Notifications 1/ }).waitFor();
   assert(await page.evaluate("globalThis.sameDocument"), "the page was loaded anew");
   await accessible(page, "job, succeeded");
