@@ -3115,6 +3115,8 @@ export interface operations {
                 lora_rank?: number;
                 lora_alpha?: number;
                 lora_dropout?: number;
+                /** @enum {string} */
+                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
                 warmup_steps?: number | null;
                 weight_decay?: number;
                 max_length?: number;
@@ -3130,6 +3132,8 @@ export interface operations {
             lora_rank?: number;
             lora_alpha?: number;
             lora_dropout?: number;
+            /** @enum {string} */
+            lora_targets?: "default" | "attention" | "shared-expert" | "experts";
             warmup_steps?: number | null;
             weight_decay?: number;
             max_length?: number;
@@ -3364,6 +3368,8 @@ export interface operations {
                 lora_rank?: number;
                 lora_alpha?: number;
                 lora_dropout?: number;
+                /** @enum {string} */
+                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
                 warmup_steps?: number | null;
                 weight_decay?: number;
                 max_length?: number;
@@ -3379,6 +3385,8 @@ export interface operations {
             lora_rank?: number;
             lora_alpha?: number;
             lora_dropout?: number;
+            /** @enum {string} */
+            lora_targets?: "default" | "attention" | "shared-expert" | "experts";
             warmup_steps?: number | null;
             weight_decay?: number;
             max_length?: number;

@@ -200,6 +200,7 @@ class Attempt:
                 "validation": str(validation) if validation else None,
                 "output": str(self.directory / "adapter"),
                 "hyperparameters": self.input.hyperparameters.model_dump(),
+                "num_gpus": self.input.gpu_config.num_gpus,
                 "checkpoints": str(self.directory / "checkpoints"),
                 "checkpoint_seconds": claim.checkpoint_seconds if self.input.callback_url else None,
                 "resume": await self._fetch_checkpoint(claim),

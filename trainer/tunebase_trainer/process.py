@@ -8,7 +8,8 @@ has to do, so that another may stand in its place:
   the artifact: each file in it is uploaded),
   `hyperparameters` (those of the protocol), `checkpoints` (a directory that it may fill), `checkpoint_seconds` (save
   one about this often; null: only when asked to stop), `resume` (the directory of a checkpoint that it saved, or null),
-  `start_from` (the directory of an adapter to train on from; null or absent: a fresh one).
+  `start_from` (the directory of an adapter to train on from; null or absent: a fresh one), `num_gpus` (how many it
+  has to train on; absent: 1).
   Its environment holds `PASSED` and no more; its working directory is the worker's.
 - It writes one JSON object a line to the file descriptor named by `TUNEBASE_EVENTS_FD`; stdout and stderr are its log.
   - `{"type":"stage","stage":…,"progress":percent}`; `training` before the first step, `saving` when no step is left.

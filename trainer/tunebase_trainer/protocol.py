@@ -13,6 +13,7 @@ from .errors import TrainerError
 Stage = Literal[
     "setup", "downloading", "preparing", "loading_model", "configuring", "training", "saving", "uploading", "completed"
 ]
+LoraTargets = Literal["default", "attention", "shared-expert", "experts"]
 Order = Literal["continue", "cancel", "pause", "stop"]
 
 
@@ -37,6 +38,7 @@ class Hyperparameters(Message):
     lora_dropout: Annotated[FiniteFloat, Field(ge=0, le=0.1, validation_alias=_aliased("lora_dropout", "dropout"))] = (
         0.05
     )
+    lora_targets: LoraTargets = "default"
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     weight_decay: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
     max_length: Annotated[int, Field(ge=64, le=131072)] = 2048

@@ -75,6 +75,9 @@ export const ranges = {
 const within = (name: keyof typeof ranges) => z.number().min(ranges[name][0]).max(ranges[name][1]);
 const wholeWithin = (name: keyof typeof ranges) => z.int().min(ranges[name][0]).max(ranges[name][1]);
 
+/** What LoRA trains; the trainer's README says of which architecture, and what each needs. */
+export const LoraTargets = z.enum(["default", "attention", "shared-expert", "experts"]);
+
 /** What a run may make beside the adapter: `merged`, the whole model with the adapter in its weights. */
 export const exports = ["merged"] as const;
 
@@ -88,6 +91,7 @@ export const TrainingHyperparameters = z.strictObject({
   lora_rank: wholeWithin("lora_rank"),
   lora_alpha: wholeWithin("lora_alpha"),
   lora_dropout: within("lora_dropout"),
+  lora_targets: LoraTargets.default("default"),
   warmup_steps: count.nullable(),
   weight_decay: within("weight_decay"),
   max_length: wholeWithin("max_length"),
