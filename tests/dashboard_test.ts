@@ -103,7 +103,14 @@ test("from signing in to the adapter on disk, without a reload", async () => {
   const contents = {
     "adapter_model.safetensors": "weights",
     "samples.json": JSON.stringify({
-      samples: [{ line: 1, prompt: "Hello?", expected: "ok", base: "Hello! How", base_finished: false, tuned: "ok." }],
+      samples: [{
+        line: 1,
+        prompt: "Hello?",
+        expected: "ok",
+        base: "Hello! How",
+        base_finished: false,
+        tuned: "ok.",
+      }],
     }),
   };
   const files = [];
