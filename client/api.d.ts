@@ -3662,6 +3662,7 @@ export interface operations {
       query?: {
         limit?: number;
         after?: string;
+        type?: "message" | "metrics";
       };
       header?: {
         /** @description A user's project, if it is not the first (`proj_…`). */
