@@ -20,9 +20,6 @@ Deno.test.afterAll(async () => {
   await browser.close();
   await tunebase.close();
 });
-/** The browser's connection lives longer than a test. */
-const test = (name: string, fn: () => Promise<void>) =>
-  Deno.test({ name, fn, sanitizeOps: false, sanitizeResources: false });
 const visit = (options: Parameters<typeof openDashboard>[2] = {}) =>
   openDashboard(browser, tunebase, options);
 
@@ -42,7 +39,7 @@ const metrics = (from: number, to: number) =>
     gpu_memory_gb: 12.5,
   }));
 
-test("from signing in to the adapter on disk, without a reload", async () => {
+Deno.test("from signing in to the adapter on disk, without a reload", async () => {
   const user = await tunebase.user("ada@example.com");
   await using visitor = await visit();
   const { page } = visitor;
@@ -140,7 +137,7 @@ test("from signing in to the adapter on disk, without a reload", async () => {
   visitor.clean();
 });
 
-test("a magic link signs in once; one that was used says so", async () => {
+Deno.test("a magic link signs in once; one that was used says so", async () => {
   await tunebase.user("link@example.com");
   await using visitor = await visit();
   const { page } = visitor;
@@ -162,7 +159,7 @@ test("a magic link signs in once; one that was used says so", async () => {
   await page.getByText("There is no job yet.").waitFor();
 });
 
-test("what comes while the browser is offline is there when it is back, each line once", async () => {
+Deno.test("what comes while the browser is offline is there when it is back, each line once", async () => {
   const user = await tunebase.user();
   const job = await createJob(user);
   const worker = await claimed(job);
@@ -182,7 +179,7 @@ test("what comes while the browser is offline is there when it is back, each lin
   assertEquals(await page.getByText("line two", { exact: true }).count(), 1);
 });
 
-test("a job is paused, resumed and cancelled from its page", async () => {
+Deno.test("a job is paused, resumed and cancelled from its page", async () => {
   const user = await tunebase.user();
   const job = await createJob(user);
   const worker = await claimed(job);
@@ -205,7 +202,7 @@ test("a job is paused, resumed and cancelled from its page", async () => {
   visitor.clean();
 });
 
-test("a job that ran out of memory says why, and is tried again with half the batch", async () => {
+Deno.test("a job that ran out of memory says why, and is tried again with half the batch", async () => {
   const user = await tunebase.user();
   const job = await createJob(user);
   const worker = await claimed(job);
@@ -229,7 +226,7 @@ test("a job that ran out of memory says why, and is tried again with half the ba
   visitor.clean();
 });
 
-test("a file over 32 MiB goes up in pieces; one that breaks off is sent again", async () => {
+Deno.test("a file over 32 MiB goes up in pieces; one that breaks off is sent again", async () => {
   const user = await tunebase.user();
   await using visitor = await visit({ user, path: "new" });
   const { page } = visitor;
@@ -263,7 +260,7 @@ test("a file over 32 MiB goes up in pieces; one that breaks off is sent again", 
   }
 });
 
-test("a key is shown once, works, and is revoked", async () => {
+Deno.test("a key is shown once, works, and is revoked", async () => {
   const user = await tunebase.user();
   await using visitor = await visit({ user, path: "keys" });
   const { page } = visitor;
@@ -288,7 +285,7 @@ test("a key is shown once, works, and is revoked", async () => {
   visitor.clean();
 });
 
-test("an endpoint is made, its deliveries are seen and sent again", async () => {
+Deno.test("an endpoint is made, its deliveries are seen and sent again", async () => {
   const user = await tunebase.user();
   const receiver = new Receiver();
   try {
@@ -318,7 +315,7 @@ test("an endpoint is made, its deliveries are seen and sent again", async () => 
   }
 });
 
-test("somebody is invited to a project, accepts, and works in it as a viewer", async () => {
+Deno.test("somebody is invited to a project, accepts, and works in it as a viewer", async () => {
   const owner = await tunebase.user("owner@example.com");
   const guest = await tunebase.user("guest@example.com");
   {
@@ -356,7 +353,7 @@ const pages = [
   "nowhere",
 ];
 
-test("every page, empty and full, light and dark, stands up to axe and fits a narrow screen", async () => {
+Deno.test("every page, empty and full, light and dark, stands up to axe and fits a narrow screen", async () => {
   const empty = await tunebase.user();
   const full = await tunebase.user();
   const job = await trainedJob(tunebase, full);
@@ -377,7 +374,7 @@ test("every page, empty and full, light and dark, stands up to axe and fits a na
   }
 });
 
-test("what fails says so and is tried again; what is not there is told in the API's words", async () => {
+Deno.test("what fails says so and is tried again; what is not there is told in the API's words", async () => {
   const user = await tunebase.user();
   await using visitor: Visitor = await visit({ user });
   const { page } = visitor;
@@ -393,7 +390,7 @@ test("what fails says so and is tried again; what is not there is told in the AP
   await page.getByText("Nothing was used in these days.").waitFor();
 });
 
-test("the dashboard's packages that Deno's code uses too are of the same versions", async () => {
+Deno.test("the dashboard's packages that Deno's code uses too are of the same versions", async () => {
   const read = async (path: string) => JSON.parse(await Deno.readTextFile(join(root, path)));
   const { imports } = await read("import_map.json");
   const { dependencies } = await read("dashboard/package.json");
@@ -402,7 +399,7 @@ test("the dashboard's packages that Deno's code uses too are of the same version
   for (const name of shared) assertEquals(imports[name], `npm:${name}@${dependencies[name]}`);
 });
 
-test("by keyboard alone: past the navigation, to a new fine-tune", async () => {
+Deno.test("by keyboard alone: past the navigation, to a new fine-tune", async () => {
   const user = await tunebase.user();
   await using visitor = await visit({ user });
   const { page } = visitor;
@@ -420,7 +417,7 @@ test("by keyboard alone: past the navigation, to a new fine-tune", async () => {
   assertEquals(await focused(), "New fine-tune");
 });
 
-test("100,000 steps are one smooth curve; a part of it comes in detail", async () => {
+Deno.test("100,000 steps are one smooth curve; a part of it comes in detail", async () => {
   const user = await tunebase.user();
   const job = await trainedJob(tunebase, user);
   await tunebase.sql`
