@@ -1016,6 +1016,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/webhook_sink": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Take an event and keep nothing
+     * @description For an endpoint that exists for the log of its deliveries, as that of `tunebase webhooks listen`. Needs no credentials.
+     */
+    post: operations["swallowEvent"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/notifications": {
     parameters: {
       query?: never;
@@ -2156,6 +2176,15 @@ export interface components {
     };
     /** @description Something broke here */
     internal: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The body is not JSON */
+    invalid_json: {
       headers: {
         [name: string]: unknown;
       };
@@ -5587,6 +5616,28 @@ export interface operations {
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
+    };
+  };
+  swallowEvent: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Taken */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_json"];
+      409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
+      413: components["responses"]["too_large"];
+      500: components["responses"]["internal"];
     };
   };
   listNotifications: {
