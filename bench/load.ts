@@ -54,7 +54,8 @@ export async function sendReports(
   return counts.reduce((sum, count) => sum + count, 0) / ((performance.now() - begin) / 1000);
 }
 
-async function writeAll(connection: Deno.Conn, data: Uint8Array): Promise<void> {
+/** Writes all of it. */
+export async function writeAll(connection: Deno.Conn, data: Uint8Array): Promise<void> {
   for (let sent = 0; sent < data.length;) sent += await connection.write(data.subarray(sent));
 }
 
@@ -72,7 +73,7 @@ function signedReport(path: string, held: Held, sequence: number): Uint8Array {
 }
 
 /** Reads answers that carry a content-length, as every JSON answer of the functions does. */
-class Answers {
+export class Answers {
   #buffer = new Uint8Array(65_536);
   #filled = 0;
 

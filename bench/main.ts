@@ -1,12 +1,18 @@
 /** `task bench`: how fast, as ratios taken in one run. `docs/performance.md` says what each figure is. */
 import { install } from "../local/install.ts";
+import { boot, bundleSize } from "./bundle.ts";
 import { callbacks } from "./callbacks.ts";
 import { callbacksFiveTrips } from "./callbacks_five_trips.ts";
+import { createJobs } from "./create_jobs.ts";
 import { deliveriesInTime } from "./deliveries.ts";
 import { dispatchLatency } from "./dispatch_latency.ts";
 import { judge, keep, line, type Measured } from "./figures.ts";
 import { describeMachine } from "./machine.ts";
 import { queueDrain } from "./queue_drain.ts";
+import { readsAtScale } from "./reads_at_scale.ts";
+import { sse } from "./sse.ts";
+import { tenancy } from "./tenancy.ts";
+import { validation } from "./validation.ts";
 
 type Bench = (log: (line: string) => void) => Promise<Measured[]>;
 
@@ -16,10 +22,17 @@ const benches: Record<string, Bench> = {
   dispatch_latency: dispatchLatency,
   queue_drain: queueDrain,
   deliveries: deliveriesInTime,
+  create_jobs: createJobs,
+  reads_at_scale: readsAtScale,
+  sse,
+  tenancy,
+  validation,
+  boot,
+  bundle: bundleSize,
 };
 
 const help =
-  `Measures speed, and writes .tunebase/bench.json. Takes about four minutes; wants the machine to itself.
+  `Measures speed, and writes .tunebase/bench.json. Takes about fifteen minutes; wants the machine to itself.
 
   npx -y deno@2.9.6 task bench [NAME…]
 

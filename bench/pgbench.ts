@@ -49,23 +49,28 @@ export interface Pgbench {
   leaseSeconds: number;
 }
 
-/**
- * Calls `tunebase.report` for `seconds`, over as many connections, each with attempts of its own. `first` is the first
- * sequence. Returns the calls a second, connecting not counted. The arguments are literals in the text of the query:
- * pgbench puts no variable into the middle of a bound parameter.
- */
-export async function pgbenchReports(options: Pgbench, first: number, seconds: number): Promise<number> {
-  const { program, url, connections, attempts, leaseSeconds } = options;
+/** Runs a script for `seconds` over as many connections. Returns its runs a second, connecting not counted. */
+export async function runPgbench(
+  options: {
+    program: string;
+    url: string;
+    connections: number;
+    script: string;
+    seconds: number;
+    defines?: string[];
+  },
+): Promise<number> {
+  const { program, url, connections, seconds, defines = [] } = options;
   const script = await Deno.makeTempFile({ suffix: ".sql" });
   try {
-    await Deno.writeTextFile(script, pgbenchScript(connections, attempts, leaseSeconds));
+    await Deno.writeTextFile(script, options.script);
     const { success, stdout, stderr } = await new Deno.Command(program, {
       args: [
         "--no-vacuum",
         `--client=${connections}`,
         "--jobs=1",
         `--time=${seconds}`,
-        `--define=n=${first - 1}`,
+        ...defines.map((define) => `--define=${define}`),
         `--file=${script}`,
         url,
       ],
@@ -82,6 +87,17 @@ export async function pgbenchReports(options: Pgbench, first: number, seconds: n
   } finally {
     await Deno.remove(script);
   }
+}
+
+/**
+ * Calls `tunebase.report` for `seconds`, over as many connections, each with attempts of its own. `first` is the first
+ * sequence. Returns the calls a second. The arguments are literals in the text of the query: pgbench puts no variable
+ * into the middle of a bound parameter.
+ */
+export function pgbenchReports(options: Pgbench, first: number, seconds: number): Promise<number> {
+  const { program, url, connections, attempts, leaseSeconds } = options;
+  const script = pgbenchScript(connections, attempts, leaseSeconds);
+  return runPgbench({ program, url, connections, script, seconds, defines: [`n=${first - 1}`] });
 }
 
 /** Client c takes the attempts c, c + connections, … in turn; n grows with each call, and so does each's sequence. */

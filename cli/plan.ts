@@ -72,9 +72,7 @@ export async function jobBody(session: Session, training: string, options: JobOp
     max_length: options.maxLength,
   };
   // What an option does not name is passed on as it is: the API knows it, or says what it knows.
-  const others = Object.entries(options.set ?? {}).map(([name, value]) =>
-    [name, value.trim() !== "" && Number.isFinite(Number(value)) ? Number(value) : value] as const
-  );
+  const others = Object.entries(options.set ?? {}).map(([name, value]) => [name, jsonOrText(value)] as const);
   const named = Object.entries(given).filter(([, value]) => value !== undefined);
   const hyperparameters = Object.fromEntries([...named, ...others]) as Parameters;
   return {
@@ -88,6 +86,15 @@ export async function jobBody(session: Session, training: string, options: JobOp
     ...(options.spendCap === undefined ? {} : { spend_cap_usd: options.spendCap }),
     ...(options.start === false ? { auto_start: false } : {}),
   };
+}
+
+/** `32`, `true` and `["merged"]` are what they look like; the rest is a text. */
+function jsonOrText(value: string): unknown {
+  try {
+    return JSON.parse(value);
+  } catch {
+    return value;
+  }
 }
 
 async function onlyModel({ api }: Session): Promise<string> {

@@ -2183,15 +2183,6 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The body is not JSON */
-    invalid_json: {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
     /** @description The request is not valid */
     invalid_request: {
       headers: {
@@ -3144,9 +3135,12 @@ export interface operations {
                 lora_rank?: number;
                 lora_alpha?: number;
                 lora_dropout?: number;
+                /** @enum {string} */
+                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
                 warmup_steps?: number | null;
                 weight_decay?: number;
                 max_length?: number;
+                export?: "merged"[];
               };
             };
           };
@@ -3158,9 +3152,12 @@ export interface operations {
             lora_rank?: number;
             lora_alpha?: number;
             lora_dropout?: number;
+            /** @enum {string} */
+            lora_targets?: "default" | "attention" | "shared-expert" | "experts";
             warmup_steps?: number | null;
             weight_decay?: number;
             max_length?: number;
+            export?: "merged"[];
           };
           suffix?: string | null;
           seed?: number | null;
@@ -3391,9 +3388,12 @@ export interface operations {
                 lora_rank?: number;
                 lora_alpha?: number;
                 lora_dropout?: number;
+                /** @enum {string} */
+                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
                 warmup_steps?: number | null;
                 weight_decay?: number;
                 max_length?: number;
+                export?: "merged"[];
               };
             };
           };
@@ -3405,9 +3405,12 @@ export interface operations {
             lora_rank?: number;
             lora_alpha?: number;
             lora_dropout?: number;
+            /** @enum {string} */
+            lora_targets?: "default" | "attention" | "shared-expert" | "experts";
             warmup_steps?: number | null;
             weight_decay?: number;
             max_length?: number;
+            export?: "merged"[];
           };
           suffix?: string | null;
           seed?: number | null;
@@ -5634,9 +5637,6 @@ export interface operations {
         };
         content?: never;
       };
-      400: components["responses"]["invalid_json"];
-      409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
-      413: components["responses"]["too_large"];
       500: components["responses"]["internal"];
     };
   };

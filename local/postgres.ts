@@ -91,9 +91,17 @@ export async function startPostgres(
   };
   const pids = async () => child === null ? [] : [child.pid, ...await childrenOf(child.pid)];
   for (let tries = 0;; tries++) {
-    if (await answers(url)) {
+    const answer = await answers(url);
+    if (answer === true) {
       came = true;
       return { url, port, pids, stop };
+    }
+    if (answer === "wrong password") {
+      await stop();
+      throw new Error(
+        `The database in ${data} has another password than ${options.home}/keys.json, which was removed or made anew. ` +
+          "Put that file back, or begin with an empty database: npx -y deno@2.9.6 task reset",
+      );
     }
     if (stopped || tries > 300) {
       await stop();
@@ -108,14 +116,13 @@ async function childrenOf(pid: number): Promise<number[]> {
   return text.split(" ").filter((part) => part !== "").map(Number);
 }
 
-async function answers(url: string): Promise<boolean> {
+async function answers(url: string): Promise<boolean | "wrong password"> {
   const sql = postgres(url, { max: 1, connect_timeout: 5, onnotice: () => {} });
   try {
     await sql`select 1`;
     return true;
   } catch (error) {
-    if (error instanceof postgres.PostgresError && error.code === "28P01") throw error; // a wrong password stays wrong
-    return false;
+    return error instanceof postgres.PostgresError && error.code === "28P01" ? "wrong password" : false;
   } finally {
     await sql.end({ timeout: 1 });
   }

@@ -97,7 +97,11 @@ const brokenFiles: [string, string | Uint8Array<ArrayBuffer>, string][] = [
     `{"messages":[{"role":"user","content":" "}]}\n`,
     "messages[0].content must be a text",
   ],
-  ["has tool calls", `{"messages":[{"role":"tool","content":"x"}]}\n`, "tool calls cannot be trained on yet"],
+  [
+    "answers no call",
+    `{"messages":[{"role":"tool","content":"x"}]}\n`,
+    "messages[0].tool_call_id is undefined",
+  ],
   ["mixes formats", `${row()}\n{"prompt":"a","completion":"b"}\n`, "line 2: is a prompt_completion row"],
   ["is too large", row("x".repeat(300_000)), "larger than"],
 ];
@@ -252,6 +256,7 @@ const badJobs: [string, unknown, number, string, string][] = [
     "two ways",
   ],
   ["with an unknown hyperparameter", hyper({ lr: 1 }), 400, "hyperparameters.lr", "known are n_epochs"],
+  ["with an export that is not made", hyper({ export: ["gguf"] }), 400, "hyperparameters.export.0", "merged"],
   ["with a rank of the wrong type", hyper({ lora_rank: "16" }), 400, "hyperparameters.lora_rank", '"16"'],
   [
     "with a length that the model cannot read",
@@ -286,6 +291,15 @@ for (const [what, body, status, param, said] of badJobs) {
     assertEquals([await count("public.jobs"), await count("tunebase.job_requests")], before);
   });
 }
+
+Deno.test("a job that asks for merged weights shows it, and tells the trainer", async () => {
+  const made = await (await create(ada, hyper({ export: ["merged"] }))).json();
+  assertEquals(made.hyperparameters.export, ["merged"]);
+  const [job] = await sql`select plan from public.jobs order by id desc limit 1`;
+  assertEquals(job?.plan.export, ["merged"]);
+  const plain = await (await create(ada, hyper({ n_epochs: 1 }))).json();
+  assertEquals(plain.hyperparameters.export, undefined);
+});
 
 Deno.test("several wrong fields are told at once", async () => {
   const body = await problem(await create(ada, hyper({ n_epochs: 0, lora_rank: 1, nope: 1 })), 400);

@@ -1,8 +1,10 @@
 /** The command line, as a user runs it: the bundle under Node, against a whole Tunebase. */
 import { gzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import type { Command } from "commander";
 import { Webhook } from "standardwebhooks";
-import { freePort } from "../local/home.ts";
+import { createProgram } from "../cli/program.ts";
+import { freePort, root } from "../local/home.ts";
 import { join } from "../local/paths.ts";
 import { validate } from "../supabase/functions/_shared/dataset/validator.ts";
 import { bundledProgram, type Options, type Ran } from "./program.ts";
@@ -62,6 +64,29 @@ Deno.test("every command has help that ends well, and the version is the package
   );
   assertEquals((await run(0, ["--version"])).out.trim(), manifest.version);
 });
+
+Deno.test("every command that a page names is one, with options that it has", async () => {
+  const known = commandsOf(createProgram());
+  const wrong: string[] = [];
+  for (const page of ["README.md", "docs/cli.md", "docs/webhooks.md"]) {
+    const text = await Deno.readTextFile(join(root, page));
+    for (const [line] of text.matchAll(/(?<=^|[`(])tunebase [a-z][^`\n|&)]*/gm)) {
+      const words = line.trim().split(/\s+/).slice(1);
+      const options = known.get(words.slice(0, 2).join(" ")) ?? known.get(words[0] ?? "");
+      const unknown = words.filter((word) => word.startsWith("--") && !options?.includes(word));
+      if (options === undefined || unknown.length > 0) wrong.push(`${page}: ${line}`);
+    }
+  }
+  assertEquals(wrong, []);
+});
+
+/** Every command that does something, and its options. */
+function commandsOf(command: Command, path = ""): Map<string, string[]> {
+  if (command.commands.length === 0) {
+    return new Map([[path, [...command.options.flatMap(({ long }) => long ?? []), "--help"]]]);
+  }
+  return new Map(command.commands.flatMap((one) => [...commandsOf(one, `${path} ${one.name()}`.trim())]));
+}
 
 Deno.test("wrong usage ends with 2, and names what was meant", async () => {
   for (

@@ -1,5 +1,6 @@
 /** What a check of a training file says, however its bytes are cut. No server: the module is pure. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import * as z from "zod";
 import {
   type DatasetReport,
   mostBrokenRows,
@@ -10,6 +11,7 @@ import {
 import { validate, Validator, type ValidatorState } from "../supabase/functions/_shared/dataset/validator.ts";
 
 const everything = { tool_calls: true, brightrun: true };
+const nothing = { tool_calls: false, brightrun: false };
 const utf8 = new TextEncoder();
 const bytes = (text: string | Uint8Array) => typeof text === "string" ? utf8.encode(text) : text;
 const check = (text: string | Uint8Array, reads = everything) => validate(bytes(text), reads);
@@ -303,13 +305,36 @@ function inPieces(file: Uint8Array, size: number, resume: boolean, reads = every
   return validator.end();
 }
 
-Deno.test("rows with tools, and brightrun's, are refused in a sentence until the trainer reads them", () => {
-  const tool = validate(bytes(toolRow(user, call("{}"))));
+// trainer/tests/test_dataset.py reads the same: what one side takes or refuses, the other does.
+const Case = z.object({
+  what: z.string(),
+  lines: z.array(z.unknown()).optional(),
+  document: z.unknown().optional(),
+  indent: z.number().optional(),
+  learned: z.array(z.string()).optional(),
+  refused: z.string().optional(),
+});
+const shared = z.array(Case).parse(
+  JSON.parse(await Deno.readTextFile(new URL("./dataset_rows.json", import.meta.url))),
+);
+for (const { what, lines, document, indent, learned, refused } of shared) {
+  Deno.test(`as the trainer has it: ${what}`, () => {
+    const text = lines?.map((line) => typeof line === "string" ? line : JSON.stringify(line)).join("\n") ??
+      JSON.stringify(document, null, indent);
+    const report = validate(bytes(text));
+    const codes = report.errors.map(({ code }) => String(code));
+    if (learned !== undefined) assertEquals([codes, report.learnable_rows > 0], [[], true]);
+    else assert(codes.includes(refused ?? ""), `${codes}`);
+  });
+}
+
+Deno.test("rows with tools, and brightrun's, are refused in a sentence where the trainer does not read them", () => {
+  const tool = validate(bytes(toolRow(user, call("{}"))), nothing);
   assertStringIncludes(
     tool.errors.map(sentence).join(),
     "tool calls cannot be trained on yet. Leave these rows out.",
   );
-  const bright = validate(bytes(brightrun));
+  const bright = validate(bytes(brightrun), nothing);
   assertStringIncludes(bright.errors.map(sentence).join(), "cannot be trained on yet");
 });
 

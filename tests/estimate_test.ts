@@ -95,6 +95,42 @@ Deno.test("with the model's tokenizer an estimate counts what the trainer counts
   });
 });
 
+Deno.test("of brightrun's rows and of a question at the end is counted what the trainer counts", async () => {
+  const pair = (n: number) => ({
+    system_prompt: "Be kind.",
+    conversation_history: [
+      { turn: 1, role: "user", content: `Is order ${n} there?` },
+      { turn: 1, role: "assistant", content: "Not yet." },
+      { turn: 2, role: "user", content: "When?" },
+    ],
+    current_user_input: "When?",
+    target_response: n % 3 === 0 ? null : `On day ${n}.`,
+  });
+  const said = (role: string, content: string) => ({ role, content });
+  const chat = { messages: [said("user", "a"), said("assistant", "b"), said("user", "and now?")] };
+  for (
+    const rows of [[
+      { _meta: { version: "4.0.0", total_pairs: 20 } },
+      ...Array.from({ length: 20 }, (_, n) => pair(n)),
+    ], [chat]]
+  ) {
+    const text = rows.map((row) => JSON.stringify(row) + "\n").join("");
+    const path = await Deno.makeTempFile({ suffix: ".jsonl" });
+    await Deno.writeTextFile(path, text);
+    const training_file = await upload(user, text);
+    await withTokenizer(async () => {
+      const { tokens, rows } = await estimate(user, { training_file });
+      const counted = await trainerCounts(path, 2048);
+      assertEquals([tokens.per_epoch.expected, tokens.learned_per_epoch.expected], [
+        counted.tokens,
+        counted.learned,
+      ]);
+      assertEquals(rows.trained.expected, counted.rows);
+    });
+    await Deno.remove(path);
+  }
+});
+
 Deno.test("of a large file a sample is read, and its range holds what there is", async () => {
   // 2 MiB whose second half has rows ten times as long as the first's.
   const line = (n: number) =>

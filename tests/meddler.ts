@@ -1,4 +1,6 @@
 /** A proxy before Tunebase that does what networks do: it cuts answers off, changes bytes, holds requests up. */
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { Readable } from "node:stream";
 import { freePort } from "../local/home.ts";
 
 export interface Passed {
@@ -7,8 +9,19 @@ export interface Passed {
   headers: Headers;
 }
 
-/** What to do with the next request that fits; undefined passes it on. */
-export type Meddle = (request: Passed, pass: () => Promise<Response>) => Promise<Response> | undefined;
+/** What happens to a request; nothing: it is passed on. */
+export interface Mischief {
+  /** Held up until then, and dropped. */
+  hold?: Promise<void>;
+  /** Answered with this status, and not passed on. */
+  answer?: number;
+  /** The answer breaks off after so many bytes of its body. */
+  cutAfter?: number;
+  /** Each piece of the answer has a wrong bit. */
+  flip?: boolean;
+  /** Headers of the answer. */
+  headers?: Record<string, string>;
+}
 
 export interface Meddler {
   url: string;
@@ -16,58 +29,73 @@ export interface Meddler {
   target: string;
   /** What has come, in order. */
   seen: Passed[];
-  meddle: Meddle | null;
+  meddle: ((request: Passed) => Mischief | undefined) | null;
   close(): Promise<void>;
 }
 
 /** Starts it; `target` is told afterwards. */
-export function startMeddler(): Meddler {
+export async function startMeddler(): Promise<Meddler> {
   const port = freePort(0, "");
+  const server = createServer((request, response) => {
+    // A client or a server that has gone is what is tested.
+    handle(meddler, request, response).catch(() => response.socket?.destroy());
+  });
   const meddler: Meddler = {
     url: `http://127.0.0.1:${port}`,
     target: "",
     seen: [],
     meddle: null,
-    close: () => server.shutdown(),
+    async close() {
+      server.close();
+      server.closeAllConnections();
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    },
   };
-  const server = Deno.serve({ port, hostname: "127.0.0.1", onListen: () => {} }, async (request) => {
-    const { pathname, search } = new URL(request.url);
-    const passed = { method: request.method, path: pathname + search, headers: request.headers };
-    meddler.seen.push(passed);
-    const headers = new Headers(request.headers);
-    headers.delete("host");
-    headers.delete("connection");
-    const pass = async () => {
-      const response = await fetch(`${meddler.target}${pathname}${search}`, {
-        method: request.method,
-        headers,
-        body: request.body,
-        redirect: "manual",
-      });
-      // Uploads go on where the answer says: here.
-      const location = response.headers.get("location")?.replace(meddler.target, meddler.url);
-      if (location === undefined) return response;
-      const answered = new Headers(response.headers);
-      answered.set("location", location);
-      return new Response(response.body, { status: response.status, headers: answered });
-    };
-    return await (meddler.meddle?.(passed, pass) ?? pass());
-  });
+  await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
   return meddler;
 }
 
-/** The answer's first bytes; then the connection breaks. */
-export function cutOff(response: Response, bytes: number): Response {
-  let left = bytes;
-  const cut = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
-    transform(chunk, controller) {
-      controller.enqueue(chunk.subarray(0, left));
-      left -= chunk.length;
-      if (left <= 0) controller.error(new Error("cut off"));
-    },
+async function handle(meddler: Meddler, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const { method = "GET", url: path = "/" } = request;
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (!["host", "connection", "transfer-encoding"].includes(name)) headers.set(name, String(value));
+  }
+  const passed = { method, path, headers };
+  meddler.seen.push(passed);
+  const mischief = meddler.meddle?.(passed) ?? {};
+  if (mischief.hold !== undefined) {
+    await mischief.hold;
+    throw new Error("dropped");
+  }
+  if (mischief.answer !== undefined) {
+    for await (const _ of request); // a body that is not read holds the connection up
+    response.writeHead(mischief.answer).end();
+    return;
+  }
+  const gone = new AbortController();
+  response.on("close", () => gone.abort());
+  const answer = await fetch(`${meddler.target}${path}`, {
+    method,
+    headers,
+    body: method === "GET" || method === "HEAD" ? null : Readable.toWeb(request) as ReadableStream,
+    redirect: "manual",
+    signal: gone.signal,
   });
-  return new Response(response.body?.pipeThrough(cut), {
-    status: response.status,
-    headers: response.headers,
-  });
+  // Uploads go on where the answer says: here.
+  const back = [...answer.headers].filter(([name]) => name !== "content-encoding").map(([name, value]) =>
+    [name, name === "location" ? value.replace(meddler.target, meddler.url) : value] as const
+  );
+  response.writeHead(answer.status, { ...Object.fromEntries(back), ...mischief.headers });
+  response.flushHeaders();
+  let left = mischief.cutAfter ?? Infinity;
+  if (left <= 0) throw new Error("cut off");
+  for await (const chunk of answer.body ?? []) {
+    const bytes = chunk.slice(0, Math.min(left, chunk.length));
+    if (mischief.flip) bytes[0] = (bytes[0] ?? 0) ^ 1;
+    left -= bytes.length;
+    await new Promise<void>((resolve) => response.write(bytes, () => resolve()));
+    if (left <= 0) throw new Error("cut off");
+  }
+  response.end();
 }

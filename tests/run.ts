@@ -41,6 +41,7 @@ try {
         trainer,
       );
       await step("mypy", [bin("mypy"), "."], trainer);
+      await step("hadolint", [bin("hadolint"), "Dockerfile"], trainer);
     };
     await Promise.all([checks(), python()]);
     if (only === "all") {

@@ -24,14 +24,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from tunebase_trainer import ranks
 from tunebase_trainer.errors import TrainerError
 
 # Told before the slow imports, so that a watcher sees life.
-EVENTS = os.fdopen(int(os.environ.get("TUNEBASE_EVENTS_FD", "1")), "w", buffering=1)
+if "TUNEBASE_EVENTS_PATH" in os.environ:  # one of several processes, see ranks.py
+    EVENTS = Path(os.environ["TUNEBASE_EVENTS_PATH"]).open("w", buffering=1)
+else:
+    EVENTS = os.fdopen(int(os.environ.get("TUNEBASE_EVENTS_FD", "1")), "w", buffering=1)
 
 
 def tell(kind: str, **fields: Any) -> None:
-    """Writes one event. JSON has no NaN: a number that is not finite becomes null."""
+    """Writes one event, where this is the process that tells. JSON has no NaN: such a number becomes null."""
+    if ranks.rank() > 0 and kind != "error":
+        return
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
     EVENTS.write(json.dumps({"type": kind, **clean}, allow_nan=False) + "\n")
 
@@ -56,6 +62,7 @@ def main(spec_path: str) -> None:
     spec = json.loads(Path(spec_path).read_text())
     hyper: dict[str, Any] = spec["hyperparameters"]
     output = Path(spec["output"])
+    ranks.check_batch(hyper["batch_size"], ranks.count())
 
     # --- the base model's files and the rows, before anything heavy is loaded
     stage("preparing", 3)
@@ -66,45 +73,55 @@ def main(spec_path: str) -> None:
     import transformers
     from transformers import AutoTokenizer
 
-    from tunebase_trainer import dataset
+    from tunebase_trainer import checks, dataset
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"])
-    if data.shortened:
-        info(f"{data.shortened} rows were longer than {hyper['max_length']} tokens: their oldest part was cut.", "warn")
-    if data.dropped:
-        info(f"{data.dropped} rows have nothing to learn from and are left out.", "warn")
-    validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"]) if spec["validation"] else None
+    validation = spec["validation"] and dataset.read(
+        Path(spec["validation"]), tokenizer, hyper["max_length"], "The validation data"
+    )
+    for name, read in (("", data), ("Validation: ", validation)):
+        for warning in read.warnings(hyper["max_length"]) if read else []:
+            info(name + warning, "warn")
+
+    longest = max(len(row.input_ids) for row in data.rows)
+    ranks.join()
+    checks.before_loading(base.path, hyper, longest, output, spec.get("num_gpus", 1))
 
     # --- the model in NF4 with double quantisation, computing in bf16
     stage("loading_model", 6)
     from tunebase_trainer import model as models
 
-    on_gpu = torch.cuda.is_available()
-    if on_gpu and not torch.cuda.is_bf16_supported():
-        raise TrainerError("unsupported_gpu", "The GPU has no bf16.", "The operator must choose Ampere or newer.")
     transformers.set_seed(hyper["seed"])
-    base_net = models.load_quantised(base.path)
+    base_net, was_kept = models.load_quantised(base.path, base.revision)
+    if was_kept:
+        info("The base model was read from the volume as an earlier start had quantised it.")
 
     # --- the adapter, and the values that follow from it
     stage("configuring", 10)
     net, trainable = models.add_lora(
-        base_net, rank=hyper["lora_rank"], alpha=hyper["lora_alpha"], dropout=hyper["lora_dropout"]
+        base_net,
+        rank=hyper["lora_rank"],
+        alpha=hyper["lora_alpha"],
+        dropout=hyper["lora_dropout"],
+        lora_targets=hyper.get("lora_targets", "default"),
     )
     if spec.get("start_from") is not None:
         models.start_from(net, Path(spec["start_from"]))
         info("Training goes on from the earlier fine-tune's adapter.")
     from tunebase_trainer import training
 
-    longest = max(len(row.input_ids) for row in data.rows)
-    micro_batch = training.micro_batch(hyper["batch_size"], longest, tokens=16_384 if on_gpu else 4_096)
+    on_gpu = torch.cuda.is_available()
+    share = hyper["batch_size"] // ranks.count()
+    micro_batch = training.micro_batch(share, longest, tokens=16_384 if on_gpu else 4_096)
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup = hyper["warmup_steps"] if hyper["warmup_steps"] is not None else min(100, math.ceil(total_steps * 0.05))
     info(
-        f"{len(data.rows)} rows, {data.tokens} tokens, {data.learned_tokens} of them learned; "
+        f"{data.described()}; "
         f"{hyper['num_epochs']} epochs "
-        f"of {steps_per_epoch} steps with {hyper['batch_size']} rows (micro-batch {micro_batch}); "
+        f"of {steps_per_epoch} steps with {hyper['batch_size']} rows "
+        f"(micro-batch {micro_batch}{f' on each of {ranks.count()} GPUs' if ranks.is_rank() else ''}); "
         f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps."
     )
 
@@ -115,6 +132,7 @@ def main(spec_path: str) -> None:
         "hyperparameters": hyper,
         "rows": len(data.rows),
         "steps": total_steps,
+        "gpus": ranks.count(),
         "versions": {name: models.versions()[name] for name in ("transformers", "peft")},
     }
     resume: tuple[Path, checkpoints.Counts] | None = None
@@ -129,9 +147,13 @@ def main(spec_path: str) -> None:
 
     # --- train
     stage("training", 10)
-    if STOP.is_set():
+    if ranks.any_of(STOP.is_set()):
         tell("stopped", step=resume[1].step if resume else 0)
         return
+    from tunebase_trainer import artifact
+    from tunebase_trainer.history import History
+
+    history = History(tell, resume[0] if resume else None)
     plan = checkpoints.Plan(
         seconds=spec["checkpoint_seconds"] or math.inf,
         asked_to_stop=STOP.is_set,
@@ -139,7 +161,7 @@ def main(spec_path: str) -> None:
         steps_per_epoch=steps_per_epoch,
         run=run,
         base=(hyper["base_model"], base.revision),
-        tell=tell,
+        tell=history.tell,
     )
     try:
         outcome = training.train(
@@ -159,9 +181,34 @@ def main(spec_path: str) -> None:
         tell("stopped", step=stopped.step)
         return
 
-    # --- save what plain PEFT loads
+    ranks.leave()
+    if ranks.rank() > 0:
+        return
+
+    # --- save what plain PEFT loads, and what a person looks at
     stage("saving", 93)
     models.save(net, output, hyper["base_model"], base.revision)
+    story = artifact.Story(
+        base_model=hyper["base_model"],
+        base_revision=base.revision,
+        hyperparameters=hyper,
+        data=data,
+        validation=validation,
+        steps=history.steps,
+        trained_tokens=outcome.trained_tokens,
+        trainable_parameters=trainable,
+        versions=models.versions(),
+    )
+    artifact.write(output, tokenizer, story)
+    seconds = 60 if on_gpu else 10
+    if problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
+        info(problem, "warn")
+    if "merged" in hyper.get("export", []):
+        from tunebase_trainer import merged
+
+        del net, base_net  # the room is needed
+        if problem := merged.write(output / "merged", base.path, output, tokenizer):
+            info(problem, "warn")
     tell(
         "result",
         base_model=hyper["base_model"],
@@ -173,6 +220,7 @@ def main(spec_path: str) -> None:
         trained_tokens=outcome.trained_tokens,
         trainable_parameters=trainable,
         versions=models.versions(),
+        chat_template_sha256=data.template_sha256,
     )
 
 
@@ -190,16 +238,21 @@ if __name__ == "__main__":
     try:
         if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
             sys.exit(__doc__)
+        processes = json.loads(Path(sys.argv[1]).read_text()).get("num_gpus", 1)
+        if processes > 1 and not ranks.is_rank():
+            sys.exit(ranks.start(__file__, sys.argv[1], processes, EVENTS.fileno()))
         main(sys.argv[1])
     except TrainerError as error:
-        tell("error", code=error.code, message=error.message, hint=error.hint)
+        if ranks.first_to_fail(sys.argv[1]):
+            tell("error", code=error.code, message=error.message, hint=error.hint)
         sys.exit(3)
     except Exception as error:
         traceback.print_exc()
         from tunebase_trainer.failures import explain
 
         known = explain(error)
-        tell("error", code=known.code, message=known.message, hint=known.hint)
+        if ranks.first_to_fail(sys.argv[1]):
+            tell("error", code=known.code, message=known.message, hint=known.hint)
         sys.exit(4)
     finally:
         print(f"train_lora.py ran for {time.monotonic() - started:.1f} s", file=sys.stderr)

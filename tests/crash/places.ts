@@ -109,7 +109,7 @@ export const places: Record<string, string[]> = {
   "a delivery is replayed": ["sql replay_webhook_delivery", "nudge"],
   "what has died at an endpoint is replayed": ["sql replay_webhook_endpoint", "nudge"],
   "notifications are read": ["sql read_notifications"],
-  "a notification channel is created": ["sql create_notification_channel"],
+  "a notification channel is created": ["sql authorize", "sql create_notification_channel"],
   "a notification channel is changed": ["sql update_notification_channel"],
   "a notification channel is deleted": ["sql delete_notification_channel"],
   "a job is sent and RunPod takes it": ["sql claim_dispatch", "runpod run", "sql dispatch_submitted"],

@@ -6,6 +6,7 @@ what arrived in order. A call with a `webhook-id` seen before is answered as it 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -46,6 +47,12 @@ class FakeTunebase:
         """(name, webhook-id) of every callback that was signed rightly."""
         self.calls: list[tuple[str, dict[str, Any]]] = []
         """(name, body) of every callback that was answered, each once."""
+        self.runpod: list[dict[str, Any]] = []
+        """What was told to RunPod, as it was taken; see `runpod_url`."""
+        self.runpod_delays: list[float] = []
+        """How long RunPod takes for the next of them, in seconds."""
+        self.runpod_busy = self.runpod_most = 0
+        """How many it takes just now, and took at once."""
         self.stored: dict[str, bytes] = {}
         """Uploaded files by path, in the order in which they were whole."""
         self.verified: list[str] = []
@@ -58,6 +65,7 @@ class FakeTunebase:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/callback/{name}", self._callback)
         app.router.add_get("/files/{name:.+}", self._file)
+        app.router.add_post("/runpod/{id}", self._progress)
         app.router.add_post("/tus", self._begin_upload)
         app.router.add_route("HEAD", "/tus/{number}", self._upload_offset)
         app.router.add_patch("/tus/{number}", self._upload_chunk)
@@ -67,6 +75,7 @@ class FakeTunebase:
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         self.callback_url = f"{self.url}/callback"
+        self.runpod_url = f"{self.url}/runpod/$ID?gpu=none"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -174,6 +183,17 @@ class FakeTunebase:
 
     def _finish(self, order: str, body: dict[str, Any]) -> dict[str, Any]:
         return {"accepted": True, "detail": None}
+
+    # --- RunPod
+
+    async def _progress(self, request: web.Request) -> web.Response:
+        body = json.loads(await request.text())
+        self.runpod_busy += 1
+        self.runpod_most = max(self.runpod_most, self.runpod_busy)
+        await asyncio.sleep(self.runpod_delays.pop(0) if self.runpod_delays else 0)
+        self.runpod_busy -= 1
+        self.runpod.append(body)
+        return web.Response()
 
     # --- Storage
 

@@ -2,8 +2,10 @@
 
     python stub_training.py SPEC.json
 
-The first line of its dataset says how it behaves: {"steps": 10, "seconds": 0.05, "deaf": false, "before": 0}: steps in
-all, seconds a step, whether it ignores SIGTERM, seconds before the first step.
+The first line of its dataset says how it behaves: {"steps": 10, "seconds": 0.05, "deaf": false, "before": 0,
+"beside": []}: steps in all, seconds a step, whether it ignores SIGTERM, seconds before the first step, names of files
+beside the adapter. "fail": the error that it tells at its first step; "crash": what it writes to its log before it
+breaks.
 """
 
 from __future__ import annotations
@@ -31,9 +33,15 @@ def hear(number: int, frame: Any) -> None:
 
 def main() -> None:
     spec = json.loads(Path(sys.argv[1]).read_text())
-    behave = {"steps": 10, "seconds": 0.05, "deaf": False, "before": 0} | json.loads(
-        Path(spec["dataset"]).read_text().splitlines()[0]
-    )
+    behave = {
+        "steps": 10,
+        "seconds": 0.05,
+        "deaf": False,
+        "before": 0,
+        "beside": [],
+        "fail": None,
+        "crash": None,
+    } | json.loads(Path(spec["dataset"]).read_text().splitlines()[0])
     signal.signal(signal.SIGTERM, signal.SIG_IGN if behave["deaf"] else hear)
     tell("stage", stage="preparing", progress=3)
     step = 0
@@ -46,6 +54,12 @@ def main() -> None:
     while step < behave["steps"]:
         time.sleep(behave["seconds"])
         step += 1
+        if behave["crash"] is not None:
+            print(behave["crash"], file=sys.stderr, flush=True)
+            sys.exit(1)
+        if behave["fail"] is not None:
+            tell("error", **behave["fail"])
+            sys.exit(3)
         metric = {"step": step, "epoch": step / 10, "training_loss": 1 / step, "gradient_norm": 1.0}
         told = {"total_steps": behave["steps"], "trained_tokens": 100 * step, "seconds_left": 1.0}
         tell("step", **metric, **told, progress=10 + 82 * step / behave["steps"])
@@ -66,6 +80,8 @@ def main() -> None:
     output.mkdir()
     (output / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (output / "adapter_model.safetensors").write_bytes(b"weights" * 30_000)
+    for name in behave["beside"]:
+        (output / name).write_text("more")
     tell(
         "result",
         base_model=spec["hyperparameters"]["base_model"],

@@ -37,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(tunebase: FakeTunebase, **behave: Any) -> asyncio.Task[dict[str, Any]]:
-    tunebase.serve("rows.jsonl", json.dumps(behave).encode())
+    tunebase.serve("rows.jsonl", json.dumps({"beside": [], **behave}).encode())
     return asyncio.create_task(handler({"id": "rp-1", "input": run_input(tunebase, "base")}))
 
 
@@ -87,14 +87,25 @@ async def test_a_run_uploads_the_adapter_with_its_manifest_last_has_it_verified_
     assert [name for name, _ in tunebase.calls][-1] == "finish"
 
 
+async def test_each_file_of_the_artifact_is_uploaded_verified_and_in_the_manifest(
+    tunebase: FakeTunebase, tmp_path: Path
+) -> None:
+    output = await ended(start(tunebase, beside=["README.md", "unforeseen.txt"]), tmp_path)
+    paths = ["README.md", *ADAPTER[:2], "unforeseen.txt"]
+    assert [file["path"] for file in output["manifest"]["files"]] == paths
+    assert (tunebase.verified, list(tunebase.stored)) == (paths, [*paths, "manifest.json"])
+
+
 async def test_upload_targets_are_asked_for_when_training_starts_and_again_while_it_runs(
     tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uploads, "TARGETS_SECONDS", 0.5)
     attempt = start(tunebase, steps=200, seconds=0.02)
     await until(lambda: len(tunebase.of("uploads")) >= 3)
-    assert all(body["paths"] == ADAPTER for body in tunebase.of("uploads"))
+    ahead = [*uploads.ADAPTER, *uploads.BESIDE, "manifest.json"]
+    assert all(body["paths"] == ahead for body in tunebase.of("uploads"))
     await ended(attempt, tmp_path)
+    assert tunebase.of("uploads")[-1]["paths"] == ADAPTER, "in the end only what there is"
 
 
 async def test_checkpoints_are_uploaded_verified_and_then_reported_while_training_goes_on(
@@ -248,12 +259,12 @@ async def test_a_tunebase_that_is_away_for_a_while_loses_no_metric_and_no_order_
 async def test_a_tunebase_that_is_away_at_the_end_finds_all_files_in_storage_with_the_manifest_last(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
-    attempt = start(tunebase, steps=60, seconds=0.05)
+    attempt = start(tunebase, steps=60, seconds=0.05, beside=["unforeseen.txt"])
     await until(lambda: tunebase.of("uploads") and len(steps(tunebase)) >= 3)
     tunebase.away = lambda name: True
     output = await ended(attempt, tmp_path)
     assert output["status"] == "completed"
-    assert list(tunebase.stored) == ADAPTER
+    assert list(tunebase.stored) == ADAPTER, "not what nobody gave a place for"
     assert json.loads(tunebase.stored["manifest.json"]) == output["manifest"]
     assert tunebase.of("finish") == []
 

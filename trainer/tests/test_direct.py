@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
-from fake_tunebase import FakeTunebase, run_input
+from fake_tunebase import SCHEMAS, FakeTunebase, run_input
 
 from handler import handler
 
@@ -32,6 +36,7 @@ async def test_a_tiny_training_makes_an_adapter_that_plain_peft_loads_and_that_h
     assert {file["path"]: file["bytes"] for file in manifest["files"]} == {
         file.name: file.stat().st_size for file in place.iterdir()
     }
+    assert len(manifest["files"]) == 9
     assert [item.name for item in place.parent.iterdir()] == ["adapter"], "the rest is cleaned up"
     assert tunebase.calls == []
 
@@ -64,3 +69,30 @@ async def test_data_that_cannot_be_used_is_a_failure_with_a_code_and_leaves_noth
     assert (output["status"], output["error_code"]) == ("failed", code)
     assert output["hint"]
     assert not list((tmp_path / "work").iterdir())
+
+
+async def test_called_directly_polling_shows_progress_in_order_and_nothing_after_the_result(
+    tunebase: FakeTunebase, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RunPod keeps what came last: an update that is overtaken, or comes after the result, would stand in its place."""
+    stub = Path(__file__).parent / "stub_training.py"
+    monkeypatch.setenv("TUNEBASE_TRAIN_COMMAND", f"'{sys.executable}' -u '{stub}'")
+    monkeypatch.setenv("RUNPOD_WEBHOOK_POST_OUTPUT", tunebase.runpod_url)
+    monkeypatch.setattr("runpod.serverless.modules.rp_http.JOB_DONE_URL", tunebase.runpod_url)
+    monkeypatch.setattr("tunebase_trainer.attempt.PROGRESS_SECONDS", 0.1)
+    tunebase.serve("rows.jsonl", json.dumps({"steps": 20}).encode())
+    # Slower than their rhythm, and each as slow as may be: the last is under way when the training ends.
+    tunebase.runpod_delays = [0.3, 0.0, 0.25] * 100
+    output = await handler({"id": "rp-1", "input": direct(tunebase, tiny_model)})
+    assert output["status"] == "completed"
+    told = len(tunebase.runpod)
+    await asyncio.sleep(0.5)
+    assert (len(tunebase.runpod), tunebase.runpod_busy, tunebase.runpod_most) == (told, 0, 1)
+    assert told >= 3
+    shown = [body["output"] for body in tunebase.runpod]
+    for progress in shown:
+        jsonschema.Draft202012Validator(SCHEMAS["HandlerProgress"]).validate(progress)
+    assert {body["status"] for body in tunebase.runpod} == {"IN_PROGRESS"}
+    assert [p["progress"] for p in shown] == sorted(p["progress"] for p in shown)
+    assert shown[-1]["current_step"] > shown[0]["current_step"] == 0
+    assert tunebase.calls == []

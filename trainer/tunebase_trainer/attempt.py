@@ -16,21 +16,25 @@ from pathlib import Path
 from typing import Any, Literal, Never
 
 import aiohttp
-import runpod
+from runpod.http_client import AsyncClientSession
+from runpod.serverless.modules.rp_http import send_result
 
 from status_manager import StatusManager
 
 from . import directories
 from .checkpoint_upload import CheckpointUploads, Saved, fetch
 from .errors import AttemptCancelled, AttemptLost, AttemptStopped, TrainerError, TunebaseUnreachable
-from .failures import explain_worker
+from .failures import advise, explain_worker
+from .log_tail import tail
 from .preemption import grace_seconds
 from .process import Training
 from .protocol import ClaimReply, Manifest, RunInput, check_url
 from .transfer import describe, download
-from .uploads import END_PATIENCE, AdapterUpload
+from .uploads import ADAPTER, END_PATIENCE, AdapterUpload
 
 log = logging.getLogger("tunebase")
+# How often polling RunPod shows something new.
+PROGRESS_SECONDS = 5.0
 
 
 def failure(job_id: Any, error: TrainerError) -> dict[str, Any]:
@@ -84,7 +88,7 @@ class Attempt:
         except Exception as problem:
             if not isinstance(problem, TrainerError):
                 log.exception("attempt of job %s broke", self.input.job_id)
-            error = explain_worker(problem)
+            error = advise(explain_worker(problem), self.input.hyperparameters)
             with suppress(TrainerError):  # unreachable: the lease runs out, and RunPod keeps what is returned here
                 await self.status.failed(error, END_PATIENCE)
             return failure(self.input.job_id, error)
@@ -132,11 +136,24 @@ class Attempt:
             await asyncio.gather(working, *watching, return_exceptions=True)
 
     async def _show_runpod(self) -> None:
-        """RunPod's own progress, every five seconds."""
-        while "RUNPOD_WEBHOOK_POST_OUTPUT" in os.environ:
-            runpod.serverless.progress_update(self.job, self.status.snapshot())
-            await asyncio.sleep(5)
-        await asyncio.get_running_loop().create_future()
+        """RunPod's own progress, one after the other, and none that is under way when the attempt returns.
+
+        Not by `runpod.serverless.progress_update`: it sends from a thread of its own, nobody knows when. A late one
+        would replace a newer one, or the result.
+        """
+        if "RUNPOD_WEBHOOK_POST_OUTPUT" not in os.environ:
+            await asyncio.get_running_loop().create_future()
+        async with AsyncClientSession() as session:
+            while True:
+                shown = {"status": "IN_PROGRESS", "output": self.status.snapshot()}
+                sending = asyncio.create_task(send_result(session, shown, self.job))
+                try:
+                    await asyncio.shield(sending)
+                except asyncio.CancelledError:
+                    await asyncio.wait([sending], timeout=5)
+                    sending.cancel()
+                    raise
+                await asyncio.sleep(PROGRESS_SECONDS)
 
     async def _obey(self) -> Never:
         while True:
@@ -183,6 +200,7 @@ class Attempt:
                 "validation": str(validation) if validation else None,
                 "output": str(self.directory / "adapter"),
                 "hyperparameters": self.input.hyperparameters.model_dump(),
+                "num_gpus": self.input.gpu_config.num_gpus,
                 "checkpoints": str(self.directory / "checkpoints"),
                 "checkpoint_seconds": claim.checkpoint_seconds if self.input.callback_url else None,
                 "resume": await self._fetch_checkpoint(claim),
@@ -198,7 +216,9 @@ class Attempt:
             hyperparameters=self.input.hyperparameters,
             dataset_sha256=sha256,
         )
-        place = str(adapter) if self.input.callback_url is None else await self.adapter.deliver(adapter, manifest)
+        place = str(adapter)
+        if self.input.callback_url is not None:
+            place, manifest = await self.adapter.deliver(adapter, manifest)
         metric = self.status.last_metric
         return {
             "status": "completed",
@@ -226,6 +246,8 @@ class Attempt:
         assert self.directory is not None
         target = self.directory / "start_from"
         for file in claim.start_from.files:
+            if file.path not in ADAPTER:
+                continue  # what lies beside it, a merged model among that, is not needed
             check_url("start_from.files.url", file.url)
             path = target / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -277,6 +299,8 @@ class Attempt:
             await self.checkpoints.drain()
             raise AttemptStopped
         log.warning("training ended with %s; its last lines:\n%s", code, "\n".join(training.last_lines))
+        if (error is None or error.code in ("internal_error", "out_of_memory")) and (said := tail(training.last_lines)):
+            self.status.log("error", f"The trainer's last lines:\n{said}")
         if error is not None:
             raise error
         if code < 0:
@@ -286,7 +310,11 @@ class Attempt:
                 "out of memory.",
                 "Create the job again; if it is killed again, use a smaller max_length or batch_size.",
             )
-        raise TrainerError("internal_error", f"The training process ended with status {code} and no result.")
+        raise TrainerError(
+            "internal_error",
+            f"The training process ended with status {code} and no result.",
+            "It is not your data. Its last lines are in the job's log; the operator finds more in the worker's.",
+        )
 
     def _keep_checkpoint(self, saved: Saved) -> None:
         if self.input.callback_url is not None:

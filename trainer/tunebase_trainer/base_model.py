@@ -18,10 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .disk import check_disk
 from .errors import TrainerError
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,16 @@ def resolve(source: str, revision: str | None = None) -> BaseModel:
 
 
 def _from_hub(source: str, revision: str | None) -> BaseModel:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    wanted = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
     try:
-        path = snapshot_download(
-            source, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-        )
+        with suppress(DryRunError):  # the hub is out of reach: what is here may do
+            files = snapshot_download(source, revision=revision, allow_patterns=wanted, dry_run=True)
+            missing = sum(file.file_size or 0 for file in files if file.will_download)
+            check_disk(Path(constants.HF_HUB_CACHE), missing, f"The base model {source!r}")
+        path = snapshot_download(source, revision=revision, allow_patterns=wanted)
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise TrainerError(
             "base_model_not_found",
@@ -108,14 +112,17 @@ def _packaged(package: str, revision: str | None) -> BaseModel:
     target = cache_root() / f"{package}-{version}-transformers-{transformers}-converter-{CONVERTER}"
     if (target / "config.json").is_file():
         return BaseModel(target, version)
-    with _lock(target):
+    with lock(target):
         if not (target / "config.json").is_file():
+            # In bf16 it is four times a 4-bit GGUF.
+            check_disk(target, 4 * ggufs[0].stat().st_size, f"The base model {package!r}")
             _convert(ggufs[0], target)
     return BaseModel(target, version)
 
 
 @contextmanager
-def _lock(target: Path) -> Iterator[None]:
+def lock(target: Path) -> Iterator[None]:
+    """Held by one process of all that share the volume, while it makes `target`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f".{target.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

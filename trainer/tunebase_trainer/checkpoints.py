@@ -22,9 +22,12 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import TrainerState
 from transformers.trainer_pt_utils import get_length_grouped_indices, safe_globals
 
+from . import ranks
 from .model import name_base
 
 KEPT = "tunebase.json"
+FILLER = -1
+"""In the place of a row's index: a row of which nothing is learned."""
 # Not needed to go on, and training_args.bin is a pickle of anything.
 UNNEEDED = ("README.md", "training_args.bin")
 
@@ -71,7 +74,9 @@ def read_kept(directory: Path, run: dict[str, Any]) -> Counts:
             if kept["run"].get(name) != value:
                 raise Unusable(f"it was made with {name} {kept['run'].get(name)}, and this run has {value}")
         with safe_globals():
-            for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+            several = ranks.count() > 1
+            states = [f"rng_state_{n}.pth" for n in range(ranks.count())] if several else ["rng_state.pth"]
+            for name in ("optimizer.pt", "scheduler.pt", *states):
                 torch.load(directory / name, map_location="cpu", weights_only=True)
         with safe_open(directory / "adapter_model.safetensors", "pt") as adapter:
             for name in adapter.keys():  # noqa: SIM118 (not a dict)
@@ -87,20 +92,25 @@ def read_kept(directory: Path, run: dict[str, Any]) -> Counts:
 
 
 class RowOrder(torch.utils.data.Sampler[int]):
-    """Rows of like length together, in an order that follows from the seed and the epoch, whatever came before."""
+    """Rows of like length together, in an order that follows from the seed and the epoch, whatever came before.
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+    Where several processes share a batch, an epoch's last one is filled up with `FILLER` to a multiple of `share`
+    rows, so that none waits for a micro-batch that another has not got.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int, share: int = 1) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.filler = [FILLER] * (-len(lengths) % share)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.lengths) + len(self.filler)
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
-        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator) + self.filler)
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callb
     def _due(self, state: Any) -> bool:
         if state.global_step >= self.plan.total_steps:
             return False  # the adapter itself comes next
-        return self.plan.asked_to_stop() or time.monotonic() - self.last >= self.plan.seconds
+        return ranks.any_of(self.plan.asked_to_stop() or time.monotonic() - self.last >= self.plan.seconds)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self.plan.steps_per_epoch and self._due(state):
@@ -146,6 +156,13 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callb
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.last = time.monotonic()
+        stop = ranks.any_of(self.plan.asked_to_stop())  # after which each has written its part
+        if ranks.rank() == 0:
+            self._tell(args, state)
+        if stop:
+            raise Stopped(state.global_step)
+
+    def _tell(self, args: Any, state: Any) -> None:
         directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for name in UNNEEDED:
             (directory / name).unlink(missing_ok=True)
@@ -160,5 +177,3 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callb
             training_loss=counts.last_loss,
             validation_loss=validated[1] if validated and validated[0] == counts.step else None,
         )
-        if self.plan.asked_to_stop():
-            raise Stopped(counts.step)

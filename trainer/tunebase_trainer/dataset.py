@@ -1,42 +1,58 @@
-"""Reads training rows and turns them into tokens of which only the assistant's are learned.
+"""Reads a training file and turns it into tokens of which only the assistant's are learned.
 
-Formats, one JSON object a line: `{"messages": [{"role", "content"}, …]}` (`"weight": 0` on an assistant message masks
-it) and `{"prompt": …, "completion": …}`. Errors name the line.
+What a file may hold: dataset_file.py and dataset_rows.py. How a conversation becomes tokens: rendering.py.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from . import dataset_file
+from .dataset_rows import FORMATS, Conversation, RowProblem, conversation, load
 from .errors import TrainerError
+from .rendering import IGNORED, Renderer, Row
 
-IGNORED = -100  # the label of a token that is not learned, as torch's cross entropy has it
+__all__ = ["IGNORED", "Dataset", "Prompt", "Row", "read"]
+
 MOST_PROBLEMS = 20
-FORMATS = '{"messages": [{"role": …, "content": …}, …]} or {"prompt": …, "completion": …}'
+MOST_LINES = 20
+MOST_PROMPTS = 5
 
 
 @dataclass(frozen=True)
-class Row:
-    """Token ids and their labels, of one length; a label is the token's id or IGNORED."""
+class Prompt:
+    """What the model is asked in one row's last answer, rendered, and the answer that the row gives."""
 
-    input_ids: list[int]
-    labels: list[int]
+    line: int
+    asked: str
+    """The last user's words, for a person."""
+    text: str
+    expected: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Dataset:
-    rows: list[Row]
-    """Rows that can be learned from, at most max_length tokens each."""
-    shortened: int
+    rows: list[Row] = field(default_factory=list)
+    """Examples that can be learned from, at most max_length tokens each."""
+    conversations: int = 0
+    """Rows of the file that are learned from; where a template changes earlier turns, or one is longer than max_length,
+    a conversation becomes several examples."""
+    shortened: int = 0
     """Rows that lost history or the start of their prompt to fit."""
-    dropped: int
+    cut_tokens: int = 0
+    """How many tokens those lost."""
+    dropped: int = 0
     """Rows that had nothing to learn from."""
+    too_long: list[int] = field(default_factory=list)
+    """Lines with an answer that is longer than max_length by itself, and was left out."""
+    unlike_serving: int = 0
+    tools_unseen: int = 0
+    """Rows that declare tools, which the template does not show to the model."""
+    prompts: list[Prompt] = field(default_factory=list)
+    template_sha256: str = ""
 
     @property
     def tokens(self) -> int:
@@ -46,139 +62,120 @@ class Dataset:
     def learned_tokens(self) -> int:
         return sum(label != IGNORED for row in self.rows for label in row.labels)
 
+    def described(self) -> str:
+        """How much there is to learn from, in words."""
+        rows = f"{self.conversations} rows"
+        if len(self.rows) != self.conversations:
+            rows += f" as {len(self.rows)} examples"
+        return f"{rows}, {self.tokens} tokens, {self.learned_tokens} of them learned"
 
-Message = dict[str, Any]
+    def warnings(self, max_length: int) -> list[str]:
+        """What a person should hear of it, in sentences."""
+        said = []
+        if self.shortened:
+            said.append(
+                f"{self.shortened} rows were longer than max_length = {max_length} tokens: {self.cut_tokens} tokens of "
+                "their oldest turns, or of the start of their prompts, were cut. Their answers are whole."
+            )
+        if self.too_long:
+            said.append(
+                f"{len(self.too_long)} answers are longer than max_length = {max_length} by themselves and are left "
+                f"out ({_lines(self.too_long)}). A larger max_length keeps them."
+            )
+        if self.dropped:
+            said.append(f"{self.dropped} rows have nothing to learn from and are left out.")
+        if self.tools_unseen:
+            said.append(
+                f"{self.tools_unseen} rows declare tools, and the base model's chat template does not show them: the "
+                "model learns without seeing them."
+            )
+        if self.unlike_serving:
+            said.append(
+                f"Before {self.unlike_serving} answers the base model's chat template writes more when it asks for an "
+                "answer than when one is there: the model is asked in other words than it was trained on."
+            )
+        return said
 
 
-def read(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Dataset:
-    """Reads a file. Raises TrainerError `invalid_dataset` (with up to 20 lines) or `no_trainable_rows`."""
+def _lines(lines: list[int]) -> str:
+    named = ", ".join(str(line) for line in lines[:MOST_LINES])
+    return f"line{'s' if len(lines) > 1 else ''} {named}{' …' if len(lines) > MOST_LINES else ''}"
+
+
+def read(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, what: str = "The training data") -> Dataset:
+    """Reads a file; `what` it is, for messages. Raises TrainerError `invalid_dataset` (with up to 20 lines),
+    `no_trainable_rows` or `no_chat_template`."""
+    renderer = Renderer(tokenizer)
+    data = Dataset(template_sha256=renderer.template_sha256)
     problems: list[str] = []
-    rows: list[Row] = []
-    shortened = dropped = 0
-    for number, text in _lines(path):
-        try:
-            row, cut = tokenise(parse(text), tokenizer, max_length)
-        except ValueError as error:
-            problems.append(f"line {number}: {error}")
-            if len(problems) == MOST_PROBLEMS:
-                break
-            continue
-        if all(label == IGNORED for label in row.labels):
-            dropped += 1
-            continue
-        rows.append(row)
-        shortened += cut
+    kind: str | None = None
+    try:
+        for number, text in dataset_file.rows(path):
+            try:
+                kind = _take(data, renderer, number, text, kind, max_length)
+            except RowProblem as problem:
+                problems.append(f"line {number}: {problem}")
+                if len(problems) == MOST_PROBLEMS:
+                    break
+    except dataset_file.FileProblem as problem:
+        raise TrainerError("invalid_dataset", f"{what} {problem}.", problem.hint) from problem
     if problems:
         raise TrainerError(
             "invalid_dataset",
-            f"The training data cannot be read: {'; '.join(problems)}",
-            f"Each line must be a JSON object: {FORMATS}",
+            f"{what} cannot be read: {'; '.join(problems)}",
+            f"Mend or leave out these rows. Each must be a JSON object on a line: {FORMATS}",
         )
-    if not rows:
-        raise TrainerError(
+    if not data.rows:
+        raise _nothing(data, max_length, what)
+    return data
+
+
+def _take(data: Dataset, renderer: Renderer, number: int, text: str, kind: str | None, max_length: int) -> str | None:
+    """Adds one row of the file; returns the file's format as far as it is known. Raises RowProblem."""
+    row = load(text)
+    if isinstance(row, dict) and dataset_file.META in row:
+        dataset_file.check_meta(row[dataset_file.META], dataset_file.META)
+        return kind
+    found = conversation(row)
+    if kind is not None and found.format != kind:
+        raise RowProblem("mixed_formats", f"is a {found.format} row, and the rows before are {kind}")
+    if not found.learned:
+        data.dropped += 1
+        return found.format
+    made = renderer.rows(found, max_length)
+    data.too_long += [number] * made.too_long
+    if made.rows:
+        data.rows += [replace(row, line=number) for row in made.rows]
+        data.conversations += 1
+        data.shortened += made.cut_tokens > 0
+        data.cut_tokens += made.cut_tokens
+        data.unlike_serving += made.unlike_serving
+        data.tools_unseen += bool(found.tools) and not renderer.shows_tools
+        if len(data.prompts) < MOST_PROMPTS:
+            data.prompts += _prompt(renderer, found, number)
+    return found.format
+
+
+def _prompt(renderer: Renderer, found: Conversation, number: int) -> list[Prompt]:
+    last = max(found.learned)
+    before, answer = found.messages[:last], found.messages[last]
+    asked = next((message["content"] for message in reversed(before) if message["role"] == "user"), None)
+    if asked is None:
+        return []
+    calls = [call["function"] for call in answer.get("tool_calls", [])]
+    expected = answer["content"] + (f"{' ' if answer['content'] else ''}{calls}" if calls else "")
+    return [Prompt(number, asked, renderer.text(before, found.tools, True), expected)]
+
+
+def _nothing(data: Dataset, max_length: int, what: str) -> TrainerError:
+    if data.too_long:
+        return TrainerError(
             "no_trainable_rows",
-            f"The training data has no row to learn from ({dropped} rows have no assistant text).",
-            f"Each row needs an assistant message: {FORMATS}",
+            f"{what} has only answers that are longer than max_length = {max_length} tokens ({_lines(data.too_long)}).",
+            f"Use a larger max_length, such as {2 * max_length}, or shorter answers.",
         )
-    return Dataset(rows, shortened, dropped)
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise TrainerError(
-                    "invalid_dataset", f"The training data is not UTF-8 at line {number}.", "Save it as UTF-8."
-                ) from error
-            if text.strip():
-                yield number, text
-
-
-def parse(text: str) -> list[Message]:
-    """The messages of one line, contents as plain text. Raises ValueError with the reason."""
-    try:
-        row = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError("is not a JSON object")
-    if "messages" in row:
-        messages = row["messages"]
-    elif "prompt" in row and "completion" in row:
-        messages = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]
-    else:
-        raise ValueError(f"has no known format, which are {FORMATS}")
-    if not isinstance(messages, list) or not messages:
-        raise ValueError("messages must be a list that is not empty")
-    return [_message(message, index) for index, message in enumerate(messages)]
-
-
-def _message(message: Any, index: int) -> Message:
-    if not isinstance(message, dict) or message.get("role") not in ("system", "user", "assistant"):
-        raise ValueError(f"messages[{index}] must have a role: system, user or assistant")
-    content = message.get("content")
-    if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
-        content = "".join(str(part.get("text", "")) for part in content)
-    if not isinstance(content, str) or not content.strip():
-        raise ValueError(f"messages[{index}].content must be text that is not empty")
-    return {"role": message["role"], "content": content, "learn": message.get("weight", 1) != 0}
-
-
-def tokenise(messages: list[Message], tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[Row, bool]:
-    """Tokens and labels of one conversation, and whether it had to be shortened to `max_length`.
-
-    The oldest turns go first, the system message and the last answer stay.
-    """
-    row = _render(messages, tokenizer)
-    if len(row.input_ids) <= max_length:
-        return row, False
-    system = messages[:1] if messages[0]["role"] == "system" else []
-    turns = messages[len(system) :]
-    while len(row.input_ids) > max_length:
-        starts = [i for i, message in enumerate(turns) if i > 0 and message["role"] == "user"]
-        if not starts:
-            return _cut(row, max_length), True
-        turns = turns[starts[0] :]
-        row = _render(system + turns, tokenizer)
-    return row, True
-
-
-def _cut(row: Row, max_length: int) -> Row:
-    """Keeps the answer: the prompt loses its start; only an answer that is too long itself loses its end."""
-    first = next((i for i, label in enumerate(row.labels) if label != IGNORED), 0)
-    start = min(max(0, len(row.input_ids) - max_length), max(0, first - max_length // 4))
-    part = slice(start, start + max_length)
-    return Row(row.input_ids[part], row.labels[part])
-
-
-def _render(messages: list[Message], tokenizer: PreTrainedTokenizerBase) -> Row:
-    """Renders the chat template and marks the characters that an assistant wrote, with their end-of-turn token."""
-    if tokenizer.chat_template is None:
-        raise TrainerError(
-            "no_chat_template",
-            "The base model has no chat template: it is not an instruct model.",
-            "Choose an instruct model, or ask the operator of this service to add a template.",
-        )
-    plain = [{"role": message["role"], "content": message["content"]} for message in messages]
-
-    def text_of(count: int, prompt: bool) -> str:
-        return str(tokenizer.apply_chat_template(plain[:count], tokenize=False, add_generation_prompt=prompt))
-
-    text = text_of(len(plain), False)
-    learned: list[tuple[int, int]] = []
-    for index, message in enumerate(messages):
-        if message["role"] == "assistant" and message["learn"]:
-            before, after = text_of(index, True), text_of(index + 1, False).rstrip("\n")
-            # What is learned must stand in the conversation as it will at inference, right after the prompt.
-            if not (text.startswith(before) and text.startswith(after)):
-                raise ValueError(f"the model's chat template changes the turns before messages[{index}]")
-            learned.append((len(before), len(after)))
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    input_ids: list[int] = encoded["input_ids"]
-    labels = [
-        token if any(start <= begin and begin < end for start, end in learned) else IGNORED
-        for token, (begin, _) in zip(input_ids, encoded["offset_mapping"], strict=True)
-    ]
-    return Row(input_ids, labels)
+    return TrainerError(
+        "no_trainable_rows",
+        f"{what} has no row to learn from ({data.dropped} rows have no answer, or only some of weight 0).",
+        f"Each row needs an assistant message: {FORMATS}",
+    )

@@ -5,35 +5,38 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import transformers_weight_conversion as conversion
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from . import packed_experts, quantised_cache, targets
 from .errors import TrainerError
-
-# Every projection of a dense decoder (Llama, Qwen, Mistral, SmolLM).
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+from .nf4 import FUSED, Nf4Config
 
 
-def load_quantised(path: Path) -> PreTrainedModel:
-    """The base in NF4 with double quantisation, computing in bf16: fp16 overflows in newer models' gates."""
-    quantisation = BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
-    net: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        path,
-        quantization_config=quantisation,
-        dtype=torch.bfloat16,
-        device_map={"": 0 if torch.cuda.is_available() else "cpu"},
-    )
+def load_quantised(path: Path, revision: str | None = None) -> tuple[PreTrainedModel, bool]:
+    """The base in NF4 with double quantisation, routed experts too, computing in bf16, on this process's device.
+
+    One with a revision is kept quantised for the next start; returns whether it was.
+    """
+    net, cached = quantised_cache.load(path, revision, quantise=_load, read=_load)
+    return ready(net), cached
+
+
+def ready(net: PreTrainedModel) -> PreTrainedModel:
+    """A quantised model made ready to be trained on."""
     net.config.use_cache = False
+    if hasattr(net.config, "router_aux_loss_coef"):
+        # The router is frozen: its loss has nothing to teach, and would keep every layer's router logits.
+        net.config.output_router_logits = False
+        net.config.router_aux_loss_coef = net.router_aux_loss_coef = 0.0
     for module in net.modules():
         if isinstance(module, Linear4bit):
             # On a CPU with AVX512-BF16 bitsandbytes packs the weights anew at the first validation, for a kernel that
@@ -42,35 +45,73 @@ def load_quantised(path: Path) -> PreTrainedModel:
     return net
 
 
-def add_lora(net: PreTrainedModel, rank: int, alpha: int, dropout: float) -> tuple[PeftModel, int]:
-    """Adds LoRA to every projection; returns the model and the number of trainable parameters.
+def _load(path: Path) -> PreTrainedModel:
+    config = json.loads((path / "config.json").read_text())
+    quantisation = {} if "quantization_config" in config else {"quantization_config": Nf4Config()}
+    net, found = AutoModelForCausalLM.from_pretrained(
+        path,
+        **quantisation,
+        dtype=torch.bfloat16,
+        device_map={"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"},
+        output_loading_info=True,
+    )
+    if missing := sorted(found["missing_keys"]):
+        # transformers would fill them with random numbers, with a warning that nobody reads.
+        raise RuntimeError(f"{len(missing)} weights are not in {path}: {', '.join(missing[:5])}")
+    return net
+
+
+def add_lora(
+    net: PreTrainedModel, rank: int, alpha: int, dropout: float, lora_targets: str = "default"
+) -> tuple[PeftModel, int]:
+    """Adds LoRA to what the table in targets.py says; returns the model and the number of trainable parameters.
 
     Not `prepare_model_for_kbit_training`: it casts every unquantised tensor to fp32.
+    Raises TrainerError `invalid_input` where `lora_targets` does not fit the model or the dropout.
     """
-    if torch.cuda.is_available():
-        # Trades a third more time for memory; on a CPU memory is not what is short.
+    chosen = targets.resolve(net, lora_targets)
+    if chosen.experts and dropout > 0:
+        raise TrainerError(
+            "invalid_input",
+            f"lora_dropout = {dropout:g}: routed experts are trained without.",
+            "Use lora_dropout = 0, or lora_targets = default.",
+        )
+    if torch.cuda.is_available() or any(True for _ in targets.fused(net)):
+        # Trades a third more time for memory. On a CPU memory is not what is short, but NF4 experts would be kept
+        # dequantised, all of them, for the backward pass.
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         net.enable_input_require_grads()
-    adapted = get_peft_model(
-        net,
-        LoraConfig(
-            r=rank,
-            lora_alpha=alpha,
-            lora_dropout=dropout,
-            target_modules=list(TARGETS),
-            bias="none",
-            task_type="CAUSAL_LM",
-        ),
+    expected = targets.expected(net, chosen, rank)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=[*chosen.modules, *(f"shared_expert.{leaf}" for leaf in targets.MLP if chosen.shared_expert)],
+        bias="none",
+        task_type="CAUSAL_LM",
     )
-    expected = sum(
-        rank * (module.in_features + module.out_features)
-        for name, module in net.named_modules()
-        if name.endswith(tuple(f"{target}.base_layer" for target in TARGETS)) and isinstance(module, torch.nn.Linear)
-    )
+    if chosen.experts:
+        config.target_parameters = [f"experts.{leaf}" for leaf in FUSED]
+        own = targets.expert_rank(rank)
+        config.rank_pattern = {f"experts.{leaf}": own for leaf in FUSED}
+        config.alpha_pattern = {f"experts.{leaf}": alpha * own / rank for leaf in FUSED}
+    with packed_experts.looking_plain(net), nullcontext() if chosen.stock else _names_as_they_are():
+        adapted = get_peft_model(net, config)
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     if trainable != expected or trainable == 0:
         raise RuntimeError(f"{trainable} trainable parameters, expected {expected}")
     return adapted, trainable
+
+
+@contextmanager
+def _names_as_they_are() -> Iterator[None]:
+    """PEFT without its conversion of MoE configs, which makes routed experts of a shared expert's names."""
+    kept = conversion.convert_peft_config_for_transformers
+    conversion.convert_peft_config_for_transformers = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        conversion.convert_peft_config_for_transformers = kept
 
 
 def start_from(net: PeftModel, directory: Path) -> None:

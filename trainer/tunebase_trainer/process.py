@@ -4,10 +4,12 @@ The command is `TUNEBASE_TRAIN_COMMAND` (words as a shell splits them), or this 
 has to do, so that another may stand in its place:
 
 - It is called with one more argument, the path of SPEC, a JSON file: `dataset` (path), `validation` (path or null),
-  `output` (the directory in which it leaves adapter_config.json and adapter_model.safetensors, and nothing else),
+  `output` (the directory in which it leaves adapter_config.json, adapter_model.safetensors, and what else belongs to
+  the artifact: each file in it is uploaded),
   `hyperparameters` (those of the protocol), `checkpoints` (a directory that it may fill), `checkpoint_seconds` (save
   one about this often; null: only when asked to stop), `resume` (the directory of a checkpoint that it saved, or null),
-  `start_from` (the directory of an adapter to train on from; null or absent: a fresh one).
+  `start_from` (the directory of an adapter to train on from; null or absent: a fresh one), `num_gpus` (how many it
+  has to train on; absent: 1).
   Its environment holds `PASSED` and no more; its working directory is the worker's.
 - It writes one JSON object a line to the file descriptor named by `TUNEBASE_EVENTS_FD`; stdout and stderr are its log.
   - `{"type":"stage","stage":…,"progress":percent}`; `training` before the first step, `saving` when no step is left.
@@ -18,7 +20,8 @@ has to do, so that another may stand in its place:
     will not be touched again; every file in it has a plain name. The worker uploads and removes it.
   - `{"type":"stopped","step"}`: the last event of one that was asked to stop, after its checkpoint.
   - `{"type":"result", "base_model","base_revision","rows","steps","first_loss","last_loss","trained_tokens",
-    "trainable_parameters","versions"}`: the last event of one that is done; the adapter is in `output`.
+    "trainable_parameters","versions","chat_template_sha256"}`: the last event of one that is done; the adapter is in
+    `output`.
   - `{"type":"error","code","message","hint"}`: the last event of one that failed.
 - SIGTERM asks it to save a checkpoint at the next step's end, to tell it and `stopped`, and to exit. A signal, because
   it needs no thread that listens; and SIGTERM, because a process that has not come so far as to handle it ends by it,
@@ -44,7 +47,7 @@ HERE = Path(__file__).resolve().parent.parent
 PASSED = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
     "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN",
-    "TUNEBASE_MODEL_CACHE", "TUNEBASE_STACK",
+    "TUNEBASE_MODEL_CACHE", "TUNEBASE_SAMPLES", "TUNEBASE_STACK",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from .errors import TrainerError
 Stage = Literal[
     "setup", "downloading", "preparing", "loading_model", "configuring", "training", "saving", "uploading", "completed"
 ]
+LoraTargets = Literal["default", "attention", "shared-expert", "experts"]
 Order = Literal["continue", "cancel", "pause", "stop"]
 
 
@@ -37,10 +38,12 @@ class Hyperparameters(Message):
     lora_dropout: Annotated[FiniteFloat, Field(ge=0, le=0.1, validation_alias=_aliased("lora_dropout", "dropout"))] = (
         0.05
     )
+    lora_targets: LoraTargets = "default"
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
     weight_decay: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
     max_length: Annotated[int, Field(ge=64, le=131072)] = 2048
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
+    export: Annotated[list[Literal["merged"]], Field(max_length=1)] = []
 
 
 class GpuConfig(Message):
@@ -180,6 +183,8 @@ class Manifest(Message):
     dataset_sha256: str
     rows: int
     versions: dict[str, str]
+    chat_template_sha256: str | None = None
+    """Of the chat template that the rows were rendered with: serving needs the same."""
 
 
 def parse_input(raw: Any) -> RunInput:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from .checkpoints import Checkpoints, Counts, Plan, RowOrder
+from . import ranks
+from .checkpoints import FILLER, Checkpoints, Counts, Plan, RowOrder
 from .dataset import IGNORED, Row
 from .errors import TrainerError
 from .gpu import GpuMeter
@@ -67,8 +68,10 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
 
     def _get_train_sampler(self, train_dataset: Any = None) -> RowOrder:
         rows: Rows = self.train_dataset
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
-        return RowOrder([len(row.input_ids) for row in rows.rows], batch, self.args.seed)
+        micro, shared = self.args.train_batch_size * ranks.count(), ranks.count() > 1
+        batch = micro * self.args.gradient_accumulation_steps
+        lengths = [len(row.input_ids) for row in rows.rows]
+        return RowOrder(lengths, batch, self.args.seed, share=micro if shared else 1)
 
     def compute_loss(
         self,
@@ -78,8 +81,11 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         if model.training:
-            self.tokens_seen += int(inputs["attention_mask"].sum())
+            learning = (inputs["labels"] != IGNORED).any(dim=1)  # not a filler
+            self.tokens_seen += ranks.total(int(inputs["attention_mask"][learning].sum()))
         loss = loss_of(model, inputs, num_items_in_batch)
+        if num_items_in_batch is not None:
+            loss = loss * ranks.count()  # of whose gradients DDP takes the mean
         return (loss, {}) if return_outputs else loss
 
 
@@ -183,7 +189,7 @@ def train(
         output_dir=str(directory),
         per_device_train_batch_size=micro_batch,
         per_device_eval_batch_size=micro_batch,
-        gradient_accumulation_steps=hyper["batch_size"] // micro_batch,
+        gradient_accumulation_steps=hyper["batch_size"] // (micro_batch * ranks.count()),
         num_train_epochs=hyper["num_epochs"],
         learning_rate=hyper["learning_rate"],
         weight_decay=hyper["weight_decay"],
@@ -206,6 +212,8 @@ def train(
         dataloader_num_workers=0,
         dataloader_pin_memory=on_gpu,
         optim="adamw_torch",
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
     )
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     trainer = LearnedTokens(
@@ -234,4 +242,6 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        if index == FILLER:
+            return {"row": replace(self.rows[0], input_ids=self.rows[0].input_ids[:1], labels=[IGNORED])}
         return {"row": self.rows[index]}

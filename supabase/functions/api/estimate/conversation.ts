@@ -1,11 +1,26 @@
 /** One line of a dataset as the conversation that the trainer makes of it; for counting, so it refuses nothing. */
 import * as z from "zod";
 
+/** A call as templates take it: its arguments are an object. */
+const Call = z.looseObject({
+  function: z.looseObject({
+    name: z.string(),
+    arguments: z.string().transform((text): unknown => JSON.parse(text)),
+  }),
+});
+
 /** A turn; `learned` ones are what the training is for. */
 export interface Turn {
   role: string;
   content: string;
   learned: boolean;
+  tool_calls?: z.infer<typeof Call>[];
+}
+
+/** Up to the last turn that is learned: what follows it is not trained on. */
+export interface Conversation {
+  turns: Turn[];
+  tools: unknown[];
 }
 
 const Content = z.union([
@@ -15,7 +30,15 @@ const Content = z.union([
   ),
 ]).nullish();
 const Chat = z.looseObject({
-  messages: z.array(z.looseObject({ role: z.string(), content: Content, weight: z.number().optional() })),
+  messages: z.array(z.looseObject({
+    role: z.string(),
+    content: Content,
+    weight: z.number().nullish(),
+    tool_calls: z.array(Call).nullish().catch(null),
+    function_call: z.looseObject({}).nullish(),
+  })),
+  tools: z.array(z.unknown()).nullish(),
+  functions: z.array(z.unknown()).nullish(),
 });
 const Pair = z.looseObject({ prompt: z.string(), completion: z.string() });
 /** `brightrun-lora-v4`: the history's last entry may repeat the user's turn. */
@@ -23,11 +46,18 @@ const Brightrun = z.looseObject({
   system_prompt: z.string().nullish(),
   conversation_history: z.array(z.looseObject({ role: z.string(), content: z.string() })).nullish(),
   current_user_input: z.string(),
-  target_response: z.string().nullable(),
+  target_response: z.string().nullish().transform((text) => text ?? null),
 });
 
-/** The turns of a line; null when it is no row of a format that is known. A row may have nothing to learn from. */
-export function conversation(line: string): Turn[] | null {
+/** What a line holds; null when it is no row of a format that is known. A row may have nothing to learn from. */
+export function conversation(line: string): Conversation | null {
+  const row = parsed(line);
+  if (row === null) return null;
+  const end = row.turns.findLastIndex(({ learned }) => learned) + 1;
+  return end === 0 ? row : { ...row, turns: row.turns.slice(0, end) };
+}
+
+function parsed(line: string): Conversation | null {
   let row: unknown;
   try {
     row = JSON.parse(line);
@@ -36,15 +66,25 @@ export function conversation(line: string): Turn[] | null {
   }
   const chat = Chat.safeParse(row);
   if (chat.success) {
-    return chat.data.messages.map(({ role, content, weight }) => ({
-      role,
-      content: content ?? "",
-      learned: role === "assistant" && weight !== 0,
-    }));
+    const turns = chat.data.messages.map(({ role, content, weight, tool_calls, function_call }) => {
+      const older = Call.safeParse({ function: function_call }).data;
+      const calls = tool_calls ?? (older === undefined ? [] : [older]);
+      return {
+        role: role === "function" ? "tool" : role,
+        content: content ?? "",
+        learned: role === "assistant" && weight !== 0,
+        ...(calls.length > 0 && { tool_calls: calls }),
+      };
+    });
+    const { tools, functions } = chat.data;
+    return { turns, tools: tools ?? functions?.map((made) => ({ type: "function", function: made })) ?? [] };
   }
   const pair = Pair.safeParse(row);
   if (pair.success) {
-    return [turn("user", pair.data.prompt), turn("assistant", pair.data.completion)];
+    return {
+      turns: [turn("user", pair.data.prompt), turn("assistant", pair.data.completion)],
+      tools: [],
+    };
   }
   const brightrun = Brightrun.safeParse(row);
   if (!brightrun.success) return null;
@@ -52,13 +92,14 @@ export function conversation(line: string): Turn[] | null {
   const history = conversation_history ?? [];
   const last = history.at(-1);
   if (last?.role === "user" && last.content === current_user_input) history.pop();
-  return [
+  const turns = [
     ...(system_prompt ? [turn("system", system_prompt)] : []),
     // What was said before is read, and only the last answer learned.
     ...history.map(({ role, content }) => ({ role, content, learned: false })),
     turn("user", current_user_input),
     ...(target_response === null ? [] : [turn("assistant", target_response)]),
   ];
+  return { turns, tools: [] };
 }
 
 const turn = (role: string, content: string): Turn => ({ role, content, learned: role === "assistant" });

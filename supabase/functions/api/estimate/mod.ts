@@ -5,10 +5,10 @@ import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import { GpuConfig } from "../../_shared/protocol.ts";
+import { countCharacters } from "./characters.ts";
 import { estimateMemory } from "./memory.ts";
 import { Sample, takeSample } from "./sample.ts";
 import { estimateFile, type FileEstimate, type Range } from "./statistics.ts";
-import { countCharacters, loadCounter } from "./tokenizer.ts";
 
 /** A file of the job, as `tunebase.estimate_inputs` gives it. */
 export interface CountedFile {
@@ -123,7 +123,9 @@ async function estimated(
     return { file: estimateFile(size, Sample.parse(counted.sample), counter, maxLength), counter };
   }
   try {
-    const count = model.tokenizer === null ? countCharacters : await loadCounter(supabase, model.tokenizer);
+    const count = model.tokenizer === null
+      ? countCharacters
+      : await (await import("./tokenizer.ts")).loadCounter(supabase, model.tokenizer);
     const sample = await takeSample(supabase, counted.object, counted.bytes, count, settings.mostCountMs);
     // Not one that time ran out for: it may come further the next time.
     if (sample.rows.length > 0) {

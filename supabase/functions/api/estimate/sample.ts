@@ -6,7 +6,7 @@ import type { Supabase } from "../../_shared/platform.ts";
 import * as z from "zod";
 import { signedUrl, unavailable } from "../../_shared/storage.ts";
 import { conversation } from "./conversation.ts";
-import type { Counter } from "./tokenizer.ts";
+import type { Counter } from "./characters.ts";
 
 /** What was counted, as it is remembered: [slice, bytes of the line, tokens, learned tokens] of each row. */
 export const Sample = z.object({
@@ -88,9 +88,9 @@ function count(found: Line[], whole: boolean, tooLong: number, counter: Counter,
   const rows: Sample["rows"] = [];
   for (const { slice, bytes, text } of found) {
     if (performance.now() > until) return { whole: false, rows, too_long: tooLong };
-    const turns = conversation(text);
-    if (turns === null) continue;
-    const { tokens, learned } = counter(turns);
+    const row = conversation(text);
+    if (row === null) continue;
+    const { tokens, learned } = counter(row);
     rows.push([slice, bytes, tokens, learned]);
   }
   return { whole, rows, too_long: tooLong };

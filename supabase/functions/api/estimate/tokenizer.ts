@@ -1,33 +1,15 @@
 /**
- * How many tokens a conversation has: by the base model's own tokenizer and chat template where the operator registered
- * them, else by its characters. Pure JavaScript; on SmolLM2's files it counts what the trainer counts.
+ * How many tokens a conversation has by the base model's own tokenizer and chat template, where the operator registered
+ * them. Pure JavaScript; on SmolLM2's files it counts what the trainer counts. Loaded only when it is needed: most
+ * requests do without, and a function's start should not pay for it.
  */
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
 import type { Supabase } from "../../_shared/platform.ts";
 import * as z from "zod";
 import { unavailable } from "../../_shared/storage.ts";
-import type { Turn } from "./conversation.ts";
-
-/** Tokens of the whole conversation, and those of them that are learned. */
-export interface Count {
-  tokens: number;
-  learned: number;
-}
-export type Counter = (turns: Turn[]) => Count;
-
-/**
- * Without a tokenizer: four bytes of UTF-8 a token, and five tokens around a turn. Text lies between 2.5 (code, scripts
- * that the tokenizer hardly knows) and 6.2 bytes a token, by which the estimate's range is widened.
- */
-export const countCharacters: Counter = (turns) => {
-  const tokens = ({ content }: Turn) => Math.ceil(encoder.encode(content).length / 4);
-  return {
-    tokens: turns.reduce((sum, turn) => sum + tokens(turn) + 5, 0),
-    learned: turns.reduce((sum, turn) => sum + (turn.learned ? tokens(turn) + 1 : 0), 0),
-  };
-};
-const encoder = new TextEncoder();
+import { called, type Counter } from "./characters.ts";
+import type { Conversation, Turn } from "./conversation.ts";
 
 /**
  * One tokenizer an isolate, by its folder: a project mostly trains one model, and a vocabulary of 50,000 takes 0.2 to
@@ -62,11 +44,12 @@ export function makeCounter(json: unknown, config: unknown, template: string | n
   const source = template ?? chat_template ?? null;
   const chat = source === null ? null : new Template(source);
   const tokens = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids.length;
-  return (turns) => {
-    const rendered = chat === null ? null : render(chat, turns, { bos_token, eos_token });
+  return (conversation) => {
+    const { turns } = conversation;
+    const rendered = chat === null ? null : render(chat, conversation, { bos_token, eos_token });
     if (rendered === null) {
       // No template, or one that refuses this row: what stands around a turn is about five tokens.
-      const of = ({ content }: Turn) => tokens(content);
+      const of = (turn: Turn) => tokens(turn.content + called(turn));
       return {
         tokens: turns.reduce((sum, turn) => sum + of(turn) + 5, 0),
         learned: turns.reduce((sum, turn) => sum + (turn.learned ? of(turn) + 1 : 0), 0),
@@ -82,12 +65,17 @@ export function makeCounter(json: unknown, config: unknown, template: string | n
 /** The conversation as the model reads it, and the parts of it that are learned, as the trainer marks them. */
 function render(
   chat: Template,
-  turns: Turn[],
+  { turns, tools }: Conversation,
   special: Record<string, string>,
 ): { text: string; answers: string[] } | null {
-  const messages = turns.map(({ role, content }) => ({ role, content }));
+  const messages = turns.map(({ learned: _, ...message }) => message);
   const text = (count: number, prompt: boolean) =>
-    chat.render({ messages: messages.slice(0, count), add_generation_prompt: prompt, ...special });
+    chat.render({
+      messages: messages.slice(0, count),
+      ...(tools.length > 0 && { tools }),
+      add_generation_prompt: prompt,
+      ...special,
+    });
   try {
     const whole = text(messages.length, false);
     const answers = turns.flatMap((turn, i) => {

@@ -2,8 +2,10 @@
  * GET /docs: `openapi.json` for people. One page without scripts. Where the platform shows HTML as text (every
  * *.supabase.co address), the same as plain text.
  */
-import document from "../openapi.json" with { type: "json" };
 import type { ApiContext } from "../context.ts";
+import { loadDocument } from "./openapi.ts";
+
+type Document = Awaited<ReturnType<typeof loadDocument>>;
 
 interface Schema {
   $ref?: string;
@@ -43,9 +45,9 @@ interface Operation {
 /** What a page is made of, whichever way it is shown. `code` keeps its lines. */
 type Block = { as: "h1" | "h2" | "h3" | "p" | "code"; text: string } | { as: "list"; items: string[] };
 
-export function getDocs(c: ApiContext): Response {
+export async function getDocs(c: ApiContext): Promise<Response> {
   const base = `${c.get("platform").settings.supabaseUrl}/functions/v1/api`;
-  const blocks = page(base);
+  const blocks = page(await loadDocument(), base);
   c.header("cache-control", "public, max-age=300");
   if (new URL(base).hostname.endsWith(".supabase.co")) return c.text(blocks.map(asText).join("\n\n") + "\n");
   c.header("content-security-policy", "default-src 'none'; style-src 'unsafe-inline'");
@@ -57,7 +59,7 @@ export function getDocs(c: ApiContext): Response {
   );
 }
 
-function page(base: string): Block[] {
+function page(document: Document, base: string): Block[] {
   const { info, tags } = document;
   const paths = document.paths as unknown as Record<string, Record<string, Operation>>;
   const all = Object.entries(paths).flatMap(([path, methods]) =>
@@ -69,12 +71,15 @@ function page(base: string): Block[] {
     { as: "p", text: `Base URL: ${base} · machine-readable: ${base}/openapi.json` },
     ...tags.flatMap(({ name }): Block[] => [
       { as: "h2", text: name },
-      ...all.filter(({ operation }) => operation.tags.includes(name)).flatMap((one) => describe(one, base)),
+      ...all.filter(({ operation }) => operation.tags.includes(name)).flatMap((one) =>
+        describe(document, one, base)
+      ),
     ]),
   ];
 }
 
 function describe(
+  document: Document,
   { path, method, operation }: { path: string; method: string; operation: Operation },
   base: string,
 ): Block[] {
@@ -107,15 +112,15 @@ function describe(
       ].join(" \\\n  "),
     },
     ...list("Parameters", parameters.map((one) => line(one.name, one.schema, one.in === "path"))),
-    ...list("Body", fields(body?.schema)),
-    ...list("Answer", shown === undefined ? [answer?.description ?? ""] : fields(shown.schema)),
+    ...list("Body", fields(document, body?.schema)),
+    ...list("Answer", shown === undefined ? [answer?.description ?? ""] : fields(document, shown.schema)),
     ...(codes.length === 0 ? [] : [{ as: "p" as const, text: `Errors: ${codes.join(", ")}` }]),
   ];
 }
 
-function fields(schema: Schema | undefined): string[] {
+function fields(document: Document, schema: Schema | undefined): string[] {
   if (schema === undefined) return [];
-  const { properties, required = [] } = resolve(schema);
+  const { properties, required = [] } = resolve(document, schema);
   if (properties === undefined) return [typeOf(schema)];
   return Object.entries(properties).map(([name, one]) => line(name, one, required.includes(name)));
 }
@@ -141,7 +146,7 @@ function typeOf(schema: Schema): string {
   return type;
 }
 
-function resolve(schema: Schema): Schema {
+function resolve(document: Document, schema: Schema): Schema {
   const name = schema.$ref?.split("/").at(-1);
   const schemas = document.components.schemas as unknown as Record<string, Schema>;
   return name === undefined ? schema : schemas[name] ?? {};

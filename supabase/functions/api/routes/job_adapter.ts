@@ -68,7 +68,8 @@ async function named(c: ApiContext, prefix: string, files: ArtifactFile[]) {
   return signed.map(({ url, ...file }) => {
     const download = new URL(url);
     // Not part of what is signed: Storage answers with it as the attachment's name.
-    download.searchParams.set("download", file.path.split("/").at(-1) ?? file.path);
+    // Two files may have one name in two folders, as merged/tokenizer.json has.
+    download.searchParams.set("download", file.path.replace(/^checkpoints\/\d+\//, "").replaceAll("/", "-"));
     return { ...file, url: download.href, expires_at };
   });
 }

@@ -1,0 +1,132 @@
+/**
+ * What each function weighs, bundled and minified; and how long it takes from a process's start to its first answer,
+ * against a function of Hono and nothing else, bundled and started in the same way.
+ */
+import { root } from "../local/home.ts";
+import { freePort } from "../local/home.ts";
+import { join } from "../local/paths.ts";
+import { type Measured, median } from "./figures.ts";
+import { type Stand, startStand } from "./stand.ts";
+
+const functions = ["api", "trainer-callback", "scheduler"] as const;
+const mostBytes = 1_000_000;
+const mostTimes = 1.5;
+const starts = 9;
+
+/** Bundles an entry with its imports into one minified file; returns the file's size. */
+async function bundle(entry: string, output: string): Promise<number> {
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      "bundle",
+      "--quiet",
+      "--minify",
+      "--platform=deno",
+      `--config=${join(root, "deno.json")}`,
+      `--output=${output}`,
+      entry,
+    ],
+    cwd: root,
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  if (!success) throw new Error(`bundling ${entry} failed:\n${new TextDecoder().decode(stderr)}`);
+  return (await Deno.stat(output)).size;
+}
+
+export async function bundleSize(log: (line: string) => void): Promise<Measured[]> {
+  const folder = await Deno.makeTempDir({ prefix: "tunebase bundle " });
+  try {
+    const sizes: [string, number][] = [];
+    for (const name of functions) {
+      const bytes = await bundle(
+        join(root, "supabase/functions", name, "index.ts"),
+        join(folder, `${name}.js`),
+      );
+      log(`${name}: ${(bytes / 1000).toFixed(0)} kB`);
+      sizes.push([name, bytes]);
+    }
+    const [name = "", largest = NaN] = sizes.toSorted(([, a], [, b]) => b - a)[0] ?? [];
+    return [{
+      value: largest / 1000,
+      unit: `kB of ${name}, the largest function, minified`,
+      against: `the limit, ${mostBytes / 1000} kB`,
+      ratio: mostBytes / largest,
+      goal: 1,
+    }];
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
+
+export async function boot(log: (line: string) => void): Promise<Measured[]> {
+  const stand = await startStand({ cronSeconds: 3600 });
+  // Below the project: a bundle finds what it leaves unbundled (Node's own modules) by its configuration.
+  const folder = join(stand.stack.home, "bundles");
+  await Deno.mkdir(folder, { recursive: true });
+  try {
+    const empty = join(folder, "empty.ts");
+    await Deno.writeTextFile(
+      empty,
+      `import { Hono } from "${new URL(import.meta.resolve("hono")).href}";\nDeno.serve(new Hono().fetch);\n`,
+    );
+    const scripts: Record<string, string> = { empty };
+    for (const name of functions) scripts[name] = join(root, "supabase/functions", name, "index.ts");
+    const bundled: Record<string, string> = {};
+    for (const [name, entry] of Object.entries(scripts)) {
+      bundled[name] = join(folder, `${name}.js`);
+      await bundle(entry, bundled[name]);
+    }
+    const times: Record<string, number[]> = {};
+    // In turns; the first of each fills the caches of disk and compiler.
+    for (let turn = 0; turn <= starts; turn++) {
+      for (const [name, script] of Object.entries(bundled)) {
+        const ms = await firstAnswer(stand, script, name);
+        if (turn > 0) (times[name] ??= []).push(ms);
+      }
+    }
+    const base = median(times.empty ?? []);
+    return functions.map((name) => {
+      const ms = median(times[name] ?? []);
+      log(`${name}: ${ms.toFixed(0)} ms, an empty function ${base.toFixed(0)} ms`);
+      return {
+        value: ms,
+        unit: `ms from the start of ${name} to its first answer`,
+        against: `${mostTimes} times an empty Hono function, ${base.toFixed(0)} ms`,
+        ratio: mostTimes * base / ms,
+        goal: 1,
+      };
+    });
+  } finally {
+    await stand.close();
+  }
+}
+
+/** Starts a process and asks until it answers; returns the milliseconds. */
+async function firstAnswer({ stack: { functionEnv } }: Stand, script: string, name: string): Promise<number> {
+  const port = freePort(0, "");
+  const begin = performance.now();
+  const child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", "--allow-net", "--allow-env", "--quiet", "--no-check", script],
+    cwd: root,
+    clearEnv: true,
+    env: { ...functionEnv, DENO_SERVE_ADDRESS: `tcp:127.0.0.1:${port}`, NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "null",
+    stderr: "null",
+  }).spawn();
+  try {
+    for (const end = begin + 30_000; performance.now() < end;) {
+      try {
+        const response = await fetch(`http://127.0.0.1:${port}/${name}/-/ready`);
+        await response.body?.cancel();
+        return performance.now() - begin;
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 2)); // not listening yet
+      }
+    }
+    throw new Error(`${name} did not answer within 30 s`);
+  } finally {
+    child.kill("SIGKILL");
+    await child.status;
+  }
+}

@@ -1,0 +1,123 @@
+/**
+ * POST /fine_tuning/jobs a second, against pgbench calling the same two SQL functions; and whether some take much longer
+ * than others. The API's process alone is measured: where it would nudge the scheduler, a server answers that does nothing.
+ */
+import { startFunction } from "../local/functions.ts";
+import { join } from "../local/paths.ts";
+import { type Measured, median, percentile } from "./figures.ts";
+import { Answers, writeAll } from "./load.ts";
+import { findPgbench, runPgbench } from "./pgbench.ts";
+import { createJob, type Stand, startStand } from "./stand.ts";
+
+const connections = 4;
+const clients = 8;
+const roundSeconds = 4;
+const rounds = 5;
+const model = "SmolLM2-135M-Instruct";
+
+export async function createJobs(log: (line: string) => void): Promise<Measured[]> {
+  const program = await findPgbench(log);
+  const stand = await startStand({ cronSeconds: 3600 });
+  const sink = Deno.serve(
+    { hostname: "127.0.0.1", port: 0, onListen: () => {} },
+    () => Response.json({}, { status: 202 }),
+  );
+  try {
+    // The first counts the file's tokens, which are remembered.
+    await createJob(stand);
+    const { functionEnv, home } = stand.stack;
+    const edge = await startFunction(
+      "api",
+      { ...functionEnv, SUPABASE_URL: `http://127.0.0.1:${sink.addr.port}` },
+      join(home, "logs/bench-api.log"),
+    );
+    try {
+      const peer = {
+        program,
+        url: functionEnv.TUNEBASE_API_DB_URL ?? "",
+        connections,
+        script: await script(stand),
+        seconds: roundSeconds,
+      };
+      const request = post(stand, edge.port);
+      await send(edge.port, request, 2);
+      const pairs: { ours: number; theirs: number; ms: number[] }[] = [];
+      for (let round = 1; round <= rounds; round++) {
+        const theirs = await runPgbench(peer);
+        const ms = await send(edge.port, request, roundSeconds);
+        pairs.push({ ours: ms.length / roundSeconds, theirs, ms });
+        log(
+          `round ${round}: ${(ms.length / roundSeconds).toFixed(0)} jobs/s, pgbench ${theirs.toFixed(0)}/s`,
+        );
+      }
+      const [p50, p99] = [0.5, 0.99].map((share) => median(pairs.map(({ ms }) => percentile(ms, share))));
+      const theirs = median(pairs.map(({ theirs }) => theirs));
+      return [{
+        value: median(pairs.map(({ ours }) => ours)),
+        unit: "jobs/s created over HTTP",
+        against: `pgbench calling estimate_inputs and create_job over ${connections} connections, ${
+          theirs.toFixed(0)
+        }/s`,
+        ratio: median(pairs.map(({ ours, theirs }) => ours / theirs)),
+        goal: 0.6,
+      }, {
+        value: p99 ?? NaN,
+        unit: `ms p99 of ${clients} clients at once`,
+        against: `3 times the p50, ${p50?.toFixed(1)} ms`,
+        ratio: 3 * (p50 ?? NaN) / (p99 ?? NaN),
+        goal: 1,
+      }];
+    } finally {
+      await edge.stop();
+    }
+  } finally {
+    await sink.shutdown();
+    await stand.close();
+  }
+}
+
+function post({ openai, fileId }: Stand, port: number): Uint8Array {
+  const body = JSON.stringify({ model, training_file: fileId });
+  return new TextEncoder().encode(
+    `POST /api/fine_tuning/jobs HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${openai.apiKey}\r\n` +
+      `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  );
+}
+
+/** Each client sends one after the other for `seconds`; returns how many milliseconds each request took. */
+async function send(port: number, request: Uint8Array, seconds: number): Promise<number[]> {
+  const end = performance.now() + seconds * 1000;
+  const times = await Promise.all(Array.from({ length: clients }, async () => {
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port });
+    connection.setNoDelay();
+    const answers = new Answers(connection);
+    const ms: number[] = [];
+    while (performance.now() < end) {
+      const begin = performance.now();
+      await writeAll(connection, request);
+      const { status, body } = await answers.next();
+      if (status !== 200) throw new Error(`a create was answered ${status} ${body}`);
+      ms.push(performance.now() - begin);
+    }
+    return ms;
+  }));
+  return times.flat();
+}
+
+/** What the API calls for one job, with the arguments of a job that it made. */
+async function script({ stack: { sql } }: Stand): Promise<string> {
+  const [row] = await sql<{ text: string }[]>`
+    select format(
+      'select tunebase.estimate_inputs(%L, %L, %L, null);' || e'\\n' || 'select tunebase.create_job(%L, %L, %L, null, false);' || e'\\n',
+      c.caller, j.base_model, j.training_file, c.caller, jsonb_build_object(
+        'base_model', j.base_model, 'parent_model', null, 'training_file', j.training_file, 'validation_file', null,
+        'hyperparameters', j.hyperparameters, 'plan', j.plan, 'suffix', null, 'seed', j.seed, 'metadata', j.metadata,
+        'spend_cap_usd', null, 'auto_start', true, 'estimate', j.estimate, 'created_by', 'api_key'
+      ), repeat('0', 64)
+    ) as text
+    from public.jobs j, lateral (
+      select jsonb_build_object('key_hash', encode(k.hash, 'hex')) as caller from tunebase.api_key_hashes k limit 1
+    ) c limit 1`;
+  if (row === undefined) throw new Error("there is no job");
+  return row.text;
+}

@@ -1,0 +1,192 @@
+/**
+ * What clients read and what the scheduler claims, in a database of 1,000,000 jobs and 20,000,000 metrics and in one of
+ * 1,000 and 20,000, call by call in turns: growth must not be felt. And that nothing of it reads a whole table.
+ */
+import postgres from "postgres";
+import { call } from "../supabase/functions/_shared/database.ts";
+import { type TestDatabase, testDatabase } from "../tests/database.ts";
+import { startTestServer } from "../tests/server.ts";
+import { type Measured, percentile } from "./figures.ts";
+
+const large = 1_000_000;
+const small = 1000;
+const metricsPerJob = 20;
+/** One job with a long run, whose chart is asked for. */
+const longRun = 100_000;
+/** The jobs of a project: more than a page of each kind of list on both sides. */
+const projectsOf = new Map([[small, 2], [large, 200]]);
+const queued = 300;
+const rounds = 500;
+const most = 1.3;
+const model = "SmolLM2-135M-Instruct";
+
+interface Side {
+  database: TestDatabase;
+  api: postgres.Sql;
+  scheduler: postgres.Sql;
+  caller: { key_hash: string };
+  jobs: string[];
+  longJob: string;
+}
+
+export async function readsAtScale(log: (line: string) => void): Promise<Measured[]> {
+  const server = await startTestServer("bench-reads");
+  Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
+  const sides: Side[] = [];
+  try {
+    for (const count of [small, large]) {
+      const begin = performance.now();
+      sides.push(await fill(count));
+      log(`${count} jobs in ${((performance.now() - begin) / 1000).toFixed(0)} s`);
+    }
+    const [few, many] = sides;
+    if (few === undefined || many === undefined) throw new Error("two sides");
+    const pick = <T>(list: T[]): T => list[Math.floor(Math.random() * list.length)] as T;
+    const caller = (side: Side) => ({ json: side.caller });
+    const calls: Record<string, (side: Side) => Promise<unknown>> = {
+      list: (side) => call(side.api, "list_jobs", caller(side), null, 20, { json: {} }),
+      "list by status": (side) =>
+        call(side.api, "list_jobs", caller(side), null, 20, { json: { status: "failed" } }),
+      "list by metadata": (side) =>
+        call(side.api, "list_jobs", caller(side), null, 20, { json: { metadata: { n: "7" } } }),
+      "list, a later page": (side) =>
+        call(side.api, "list_jobs", caller(side), pick(side.jobs), 20, { json: {} }),
+      get: (side) => call(side.api, "get_job", caller(side), pick(side.jobs)),
+      events: (side) => call(side.api, "list_events", caller(side), pick(side.jobs), null, 20),
+      metrics: (side) => call(side.api, "job_metrics", caller(side), side.longJob, 500, null, null),
+      claim: (side) => call(side.scheduler, "claim_dispatch", "local", 60, 1),
+    };
+    const found: Measured[] = [];
+    for (const [name, run] of Object.entries(calls)) {
+      const times: [number[], number[]] = [[], []];
+      const turns = name === "metrics" ? 60 : rounds;
+      await run(few);
+      await run(many);
+      const before = await wholeReads(many);
+      for (let turn = 0; turn < turns; turn++) {
+        for (const [place, side] of [few, many].entries()) {
+          const begin = performance.now();
+          await run(side);
+          times[place]?.push(performance.now() - begin);
+        }
+      }
+      const read = await wholeReads(many, before);
+      if (read.length > 0) throw new Error(`${name} reads whole tables: ${read.join(", ")}`);
+      const [small99, large99] = [percentile(times[0], 0.99), percentile(times[1], 0.99)];
+      log(
+        `${name}: p50 ${percentile(times[0], 0.5).toFixed(2)} and ${
+          percentile(times[1], 0.5).toFixed(2)
+        } ms, ` +
+          `p99 ${small99.toFixed(2)} and ${large99.toFixed(2)} ms`,
+      );
+      found.push({
+        value: large99,
+        unit: `ms p99 of ${name} among ${large} jobs`,
+        against: `${most} times the same among ${small}, ${small99.toFixed(2)} ms`,
+        ratio: most * small99 / large99,
+        goal: 1,
+      });
+    }
+    return found;
+  } finally {
+    for (const { database, api, scheduler } of sides) {
+      await Promise.all([api.end({ timeout: 5 }), scheduler.end({ timeout: 5 })]);
+      await database.close();
+    }
+    await server.stop();
+  }
+}
+
+/** Rows that were read by going through whole tables, by table; of those that grow. */
+async function wholeReads({ database: { sql }, api, scheduler }: Side, before?: string[]): Promise<string[]> {
+  // Statistics are told at the end of a session's transaction, at most once a second.
+  for (const session of [api, scheduler, sql]) await session`select pg_stat_force_next_flush()`;
+  await new Promise((resolve) => setTimeout(resolve, 1100));
+  const rows = await sql<{ line: string }[]>`
+    select relname || ' ' || coalesce(seq_tup_read, 0) as line from pg_stat_user_tables
+    where relname in ('jobs', 'metrics', 'events', 'attempts') order by relname`;
+  const now = rows.map(({ line }) => line);
+  return before === undefined ? now : now.filter((line) => !before.includes(line));
+}
+
+/** A database of `count` jobs of many projects, nearly all ended; the first project's key and some of its jobs. */
+async function fill(count: number): Promise<Side> {
+  const database = await testDatabase();
+  const { sql } = database;
+  const hash = "ab".repeat(32);
+  const projects = projectsOf.get(count) ?? 1;
+  // As a superuser's load would: triggers and foreign keys are not what is measured.
+  await sql.begin(async (load) => {
+    await load`set local session_replication_role = replica`;
+    await load`set local synchronous_commit = off`;
+    await load`
+      insert into public.projects (id, name, slug, max_running)
+      select tunebase.uuid7(), 'Bench', 'bench-' || n, 1000 from generate_series(1, ${projects}::integer) n`;
+    const [project] = await load<{ id: string }[]>`select id from public.projects where slug = 'bench-1'`;
+    await load`
+      select tunebase.create_api_key(${
+      project?.id ?? ""
+    }, 'bench', tunebase.scopes(), decode(${hash}, 'hex'), 'tb_…', null)`;
+    await load`
+      insert into public.files (id, project_id, filename, purpose, bytes, sha256, status, object, report)
+      select tunebase.uuid7(), id, 'rows.jsonl', 'fine-tune', 1, repeat('a', 64), 'processed', 'x' || id, '{}' from public.projects`;
+    await load`
+      insert into public.jobs (
+        id, project_id, base_model, training_file, hyperparameters, plan, seed, metadata, status, due_at, queued_at,
+        started_at, finished_at, cost_usd, created_by, error_code, fine_tuned_model
+      )
+      select tunebase.uuid7(), p.id, ${model}, p.file, '{"n_epochs": 3}', '{}', n, jsonb_build_object('n', (n / ${projects}::integer % 20)::text),
+        case when n / ${projects}::integer % 10 = 0 then 'failed' else 'succeeded' end, 'infinity', now(), now(), now(), 1, 'api_key',
+        case when n / ${projects}::integer % 10 = 0 then 'internal_error' end, case when n / ${projects}::integer % 10 <> 0 then 'ft:bench:' || n end
+      from generate_series(1, ${count}::integer) n
+      join (
+        select p.id, f.id as file, row_number() over () as place
+        from public.projects p join public.files f on f.project_id = p.id where p.slug like 'bench-%'
+      ) p on p.place = 1 + n % ${projects}::integer`;
+    // A queue, so that there is something to claim: as long on both sides.
+    await load`
+      update public.jobs set status = 'queued', due_at = now(), finished_at = null, started_at = null,
+        error_code = null, fine_tuned_model = null
+      where id in (select id from public.jobs order by id desc limit ${queued})`;
+    await load`
+      insert into public.attempts (
+        job_id, project_id, number, state, outcome, endpoint_id, gpu_config, execution_timeout_seconds, ttl_seconds,
+        claim_deadline, started_at, ended_at
+      )
+      select id, project_id, 1, 'ended', 'succeeded', 'local', '{}', 1, 1, now(), now(), now()
+      from public.jobs where status <> 'queued'`;
+    await load`
+      insert into public.metrics (job_id, project_id, attempt, step, epoch, training_loss, learning_rate, gradient_norm, tokens_per_second)
+      select j.id, j.project_id, 1, step, step / 10.0, 2 - step / 20.0, 0.0001, 1, 1000
+      from public.jobs j, generate_series(1, ${metricsPerJob}::integer) step`;
+    await load`
+      insert into public.events (id, job_id, project_id, number, level, message, type)
+      select tunebase.uuid7(), j.id, j.project_id, 1, 'info', 'Created fine-tuning job.', 'message' from public.jobs j`;
+  });
+  const [{ id: longJob } = { id: "" }] = await sql<{ id: string }[]>`
+    select j.id from public.jobs j join public.projects p on p.id = j.project_id
+    where p.slug = 'bench-1' and j.status = 'succeeded' order by j.id limit 1`;
+  await sql.begin(async (load) => {
+    await load`set local session_replication_role = replica`;
+    await load`delete from public.metrics where job_id = ${longJob}`;
+    await load`
+      insert into public.metrics (job_id, project_id, attempt, step, epoch, training_loss, learning_rate, gradient_norm, tokens_per_second)
+      select j.id, j.project_id, 1, step, step / 1000.0, 2 + sin(step), 0.0001, 1, 1000
+      from public.jobs j, generate_series(1, ${longRun}::integer) step where j.id = ${longJob}`;
+  });
+  await sql.unsafe("vacuum analyze"); // as autovacuum does in time
+  await sql.unsafe("checkpoint");
+  const jobs = await sql<{ id: string }[]>`
+    select j.id from public.jobs j join public.projects p on p.id = j.project_id
+    where p.slug = 'bench-1' order by j.id limit 1000`;
+  const connect = (role: string) =>
+    postgres(database.url(role), { max: 1, prepare: false, onnotice: () => {} });
+  return {
+    database,
+    api: connect("tunebase_api"),
+    scheduler: connect("tunebase_scheduler"),
+    caller: { key_hash: hash },
+    jobs: jobs.map(({ id }) => id),
+    longJob,
+  };
+}

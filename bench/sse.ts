@@ -1,0 +1,143 @@
+/**
+ * 1,000 event streams of 100 jobs through one process of the API: how long after a worker's report its line arrives in
+ * every stream, and how many connections to the database that takes.
+ */
+import { startFunction } from "../local/functions.ts";
+import { join } from "../local/paths.ts";
+import { TestWorker } from "../tests/worker.ts";
+import { holdAttempts } from "./attempts.ts";
+import { type Measured, percentile } from "./figures.ts";
+import { type Stand, startStand, until } from "./stand.ts";
+
+const jobs = 100;
+const streams = 1000;
+const seconds = 20;
+const reportsPerSecond = 10;
+const limitMs = 1000;
+const mostConnections = 2;
+
+export async function sse(log: (line: string) => void): Promise<Measured[]> {
+  const stand = await startStand({ cronSeconds: 3600 });
+  try {
+    const held = await holdAttempts(stand, jobs);
+    const ids = await jobIds(stand);
+    const workers = held.map(({ id, workerId, fence }) => {
+      const worker = new TestWorker(stand.stack, id, workerId);
+      worker.fence = fence;
+      return worker;
+    });
+    const { functionEnv, home } = stand.stack;
+    const [{ now: before } = { now: new Date() }] = await stand.stack.sql<{ now: Date }[]>`select now()`;
+    const edge = await startFunction("api", functionEnv, join(home, "logs/bench-api.log"));
+    const listeners: Listener[] = [];
+    try {
+      for (let n = 0; n < streams; n++) {
+        const job = ids.get(held[n % jobs]?.id ?? "") ?? "";
+        listeners.push(await Listener.open(edge.port, job, stand.openai.apiKey ?? ""));
+      }
+      await until("every stream to be open", 30, () => listeners.every(({ isOpen }) => isOpen));
+      // The pool closes what nobody uses after 20 s.
+      await new Promise((resolve) => setTimeout(resolve, 25_000));
+      let sent = 0;
+      let connections = 0;
+      const begin = performance.now();
+      while (performance.now() - begin < seconds * 1000) {
+        const worker = workers[sent % jobs];
+        await worker?.report({ events: [{ level: "info", message: `bench ${performance.now()}` }] });
+        sent += 1;
+        connections = Math.max(connections, await open(stand, before));
+        await new Promise((resolve) =>
+          setTimeout(resolve, Math.max(0, begin + sent * 1000 / reportsPerSecond - performance.now()))
+        );
+      }
+      const expected = sent * streams / jobs;
+      await until(
+        "the last line",
+        10,
+        () => listeners.reduce((sum, { ms }) => sum + ms.length, 0) >= expected,
+      );
+      const all = listeners.flatMap(({ ms }) => ms);
+      if (all.length !== expected) throw new Error(`${all.length} lines arrived, ${expected} were owed`);
+      const p99 = percentile(all, 0.99);
+      log(
+        `${sent} reports, ${all.length} lines; p50 ${
+          percentile(all, 0.5).toFixed(0)
+        } ms; ${connections} connections`,
+      );
+      return [{
+        value: p99,
+        unit: `ms p99 from a worker's report to its line in ${streams} streams`,
+        against: `the limit, ${limitMs} ms`,
+        ratio: limitMs / p99,
+        goal: 1,
+      }, {
+        value: connections,
+        unit: `connections to the database for ${streams} streams`,
+        against: `the limit, ${mostConnections}`,
+        ratio: mostConnections / connections,
+        goal: 1,
+      }];
+    } finally {
+      for (const listener of listeners) listener.close();
+      await edge.stop();
+    }
+  } finally {
+    await stand.close();
+  }
+}
+
+/** Attempts' ids to their jobs' public ids. */
+async function jobIds({ stack: { sql } }: Stand): Promise<Map<string, string>> {
+  const rows = await sql<{ id: string; job_id: string }[]>`select id, job_id from public.attempts`;
+  return new Map(rows.map(({ id, job_id }) => [id, `ftjob-${job_id.replaceAll("-", "")}`]));
+}
+
+/** The API's connections that were opened after `before`: this process's, and not the stack's own. */
+async function open({ stack: { sql } }: Stand, before: Date): Promise<number> {
+  const [row] = await sql<{ count: number }[]>`
+    select count(*)::integer as count from pg_stat_activity
+    where usename = 'tunebase_api' and backend_start > ${before}`;
+  return row?.count ?? NaN;
+}
+
+/** One stream over a bare socket: a thousand fetches would take the cores that are measured. */
+class Listener {
+  isOpen = false;
+  readonly ms: number[] = [];
+  #rest = "";
+
+  private constructor(private readonly connection: Deno.TcpConn) {}
+
+  static async open(port: number, job: string, key: string): Promise<Listener> {
+    const connection = await Deno.connect({ hostname: "127.0.0.1", port });
+    const listener = new Listener(connection);
+    await connection.write(new TextEncoder().encode(
+      `GET /api/fine_tuning/jobs/${job}/events HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n` +
+        `authorization: Bearer ${key}\r\n\r\n`,
+    ));
+    void listener.#read();
+    return listener;
+  }
+
+  async #read(): Promise<void> {
+    const buffer = new Uint8Array(65_536);
+    const text = new TextDecoder();
+    for (;;) {
+      const count = await this.connection.read(buffer).catch(() => null); // closed by us
+      if (count === null) return;
+      const now = performance.now();
+      this.#rest += text.decode(buffer.subarray(0, count), { stream: true });
+      this.isOpen ||= this.#rest.startsWith("HTTP/1.1 200");
+      const lines = this.#rest.split("\n");
+      this.#rest = lines.pop() ?? "";
+      for (const line of lines) {
+        const sent = /"message":"bench ([\d.]+)"/.exec(line)?.[1];
+        if (sent !== undefined) this.ms.push(now - Number(sent));
+      }
+    }
+  }
+
+  close(): void {
+    this.connection.close();
+  }
+}

@@ -1,0 +1,61 @@
+/**
+ * Whether the time of an answer tells that something exists which is another project's: the same routes with its id, and
+ * with one that nobody has, in turns. Both are 404 with the same words (`tests/tenancy_test.ts`).
+ */
+import { furnished } from "../tests/furnished.ts";
+import { startTestServer } from "../tests/server.ts";
+import { startTunebase } from "../tests/tunebase.ts";
+import { type Measured, median } from "./figures.ts";
+
+const turns = 400;
+const paths = (job: string, file: string) => [
+  `/fine_tuning/jobs/${job}`,
+  `/fine_tuning/jobs/${job}/adapter`,
+  `/fine_tuning/jobs/${job}/metrics`,
+  `/files/${file}`,
+];
+
+export async function tenancy(log: (line: string) => void): Promise<Measured[]> {
+  const server = await startTestServer("bench-tenancy");
+  Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
+  try {
+    const tunebase = await startTunebase();
+    try {
+      const [ada, bob] = [await tunebase.user(), await tunebase.user()];
+      await tunebase.sql`update public.projects set requests_per_minute = 1000000`;
+      const { jobs = "", files = "" } = await furnished(tunebase, bob);
+      const kinds = [
+        paths(jobs, files),
+        paths(`ftjob-${"0123456789abcdef".repeat(2)}`, `file-${"0123456789abcdef".repeat(2)}`),
+      ];
+      const times: [number[], number[]] = [[], []];
+      for (let turn = 0; turn < turns; turn++) {
+        // Who is first has the colder caches.
+        for (const kind of turn % 2 === 0 ? [0, 1] : [1, 0]) {
+          for (const path of kinds[kind] ?? []) {
+            const begin = performance.now();
+            const response = await ada.fetch(path);
+            await response.text();
+            if (response.status !== 404) throw new Error(`${path} was answered ${response.status}`);
+            if (turn > 20) times[kind]?.push(performance.now() - begin);
+          }
+        }
+      }
+      const [others, nobodys] = [median(times[0]), median(times[1])];
+      log(`another project's ${others.toFixed(3)} ms, nobody's ${nobodys.toFixed(3)} ms`);
+      return [{
+        value: others,
+        unit: "ms p50 of a 404 for what is another project's",
+        against: `a 404 for what does not exist, ${
+          nobodys.toFixed(2)
+        } ms; the ratio is that of the quicker to the slower`,
+        ratio: Math.min(others, nobodys) / Math.max(others, nobodys),
+        goal: 0.9,
+      }];
+    } finally {
+      await tunebase.close();
+    }
+  } finally {
+    await server.stop();
+  }
+}

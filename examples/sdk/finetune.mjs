@@ -1,0 +1,51 @@
+/**
+ * A fine-tune from file to adapter with OpenAI's SDK for Node, unmodified.
+ *
+ *     npm install openai
+ *     OPENAI_BASE_URL=http://127.0.0.1:54321/functions/v1/api OPENAI_API_KEY=tb_… node finetune.mjs rows.jsonl
+ *
+ * What OpenAI's API lacks is asked for with `client.get` and `client.post`.
+ */
+import { createReadStream } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import process from "node:process";
+import OpenAI from "openai";
+
+const client = new OpenAI();
+const file = await client.files.create({
+  file: createReadStream(process.argv[2] ?? "rows.jsonl"),
+  purpose: "fine-tune",
+});
+await client.files.waitForProcessing(file.id);
+const [model] = (await client.models.list()).data;
+const body = {
+  model: model?.id ?? "",
+  training_file: file.id,
+  suffix: "example",
+  hyperparameters: { n_epochs: 1, batch_size: 4 },
+};
+
+const estimate = await client.post("/fine_tuning/estimates", { body });
+console.log(`${estimate.steps.total} steps, cost`, estimate.cost.usd);
+
+let job = await client.fineTuning.jobs.create(body);
+console.log(job.id, job.status);
+let seen = 0;
+while (job.finished_at === null) {
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  job = await client.fineTuning.jobs.retrieve(job.id);
+  const events = [];
+  for await (const event of client.fineTuning.jobs.listEvents(job.id)) events.unshift(event);
+  for (const { message } of events.slice(seen)) console.log(" ", message);
+  seen = events.length;
+}
+if (job.status !== "succeeded") throw new Error(`${job.status}: ${job.error?.message}`);
+
+console.log((await (await client.files.content(job.result_files[0])).text()).trim().split("\n").at(-1));
+const adapter = await client.get(`/fine_tuning/jobs/${job.id}/adapter`);
+await mkdir(job.id, { recursive: true });
+for (const { path, url } of adapter.files) {
+  await writeFile(join(job.id, basename(path)), new Uint8Array(await (await fetch(url)).arrayBuffer()));
+}
+console.log(`${job.fine_tuned_model} is in ${job.id}/`);

@@ -1,0 +1,1 @@
+"""Benches of the trainer. `python -m tunebase_trainer.bench --help` names them."""

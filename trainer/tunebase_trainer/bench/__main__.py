@@ -1,0 +1,44 @@
+"""Measures the trainer: prints a table, and keeps its figures as JSON.
+
+python -m tunebase_trainer.bench gpu           peak memory and tokens/s of Qwen3-Next-80B-A3B's shape, and Qwen3-8B's
+python -m tunebase_trainer.bench gpu --tiny    the same code on tiny shapes, on any machine: its figures say nothing
+python -m tunebase_trainer.bench model_start   a start without anything cached, against the next one
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from . import figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="tunebase_trainer.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=["gpu", "model_start"])
+    parser.add_argument("--tiny", action="store_true", help="tiny shapes (gpu alone)")
+    parser.add_argument("--json", type=Path, default=figures.FILE, help=f"where figures are kept: {figures.FILE}")
+    arguments = parser.parse_args()
+    if arguments.name == "gpu":
+        from . import gpu
+
+        found = gpu.run(tiny=arguments.tiny)
+        if arguments.tiny:  # under no name that stands for a measurement
+            found = [replace(figure, name=f"tiny_{figure.name}") for figure in found]
+    else:
+        from . import model_start
+
+        found = model_start.run()
+    if not (arguments.tiny and arguments.json == figures.FILE):
+        figures.keep(arguments.json, found)
+    for figure in found:
+        print(figures.line(figure))
+    sys.exit(0 if all(figure.ok for figure in found) or arguments.tiny else 1)
+
+
+if __name__ == "__main__":
+    main()

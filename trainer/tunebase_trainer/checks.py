@@ -1,0 +1,138 @@
+"""What can be known to fail before the model is loaded: no bf16, too few GPUs, no room on the GPU."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import targets
+from .disk import check_disk
+from .errors import TrainerError
+
+GIB = 2**30
+NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes a parameter in NF4 with double quantisation: half a byte, a byte for 64, four bytes for 64 × 256."""
+LORA = 16
+"""Bytes a trainable parameter: itself, its gradient and AdamW's two moments, in fp32."""
+CONTEXT = 0.6 * GIB
+"""What CUDA, its libraries and their kernels take of a GPU before the first tensor; about."""
+
+
+def before_loading(model: Path, hyper: dict[str, Any], longest: int, output: Path, gpus: int) -> None:
+    """All of them, for a run on this process's GPU; on a CPU there is nothing to say. `longest`: the longest row's
+    tokens. Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`."""
+    check_gpu(gpus)
+    if not torch.cuda.is_available():
+        return
+    from transformers import AutoConfig
+
+    memory = estimate(AutoConfig.from_pretrained(model), hyper["lora_rank"], hyper.get("lora_targets", "default"))
+    device = torch.cuda.current_device()
+    name = torch.cuda.get_device_name(device)
+    check_memory(memory, longest, hyper["max_length"], torch.cuda.mem_get_info(device)[0], name)
+    # The adapter, and two checkpoints with it and its optimizer's state.
+    check_disk(output, 28 * memory.trainable, "The adapter with its checkpoints")
+
+
+def check_gpu(gpus_wanted: int) -> None:
+    """Raises TrainerError `unsupported_gpu` for a GPU without bf16, or for fewer GPUs than are wanted."""
+    if not torch.cuda.is_available():
+        return  # a CPU has bf16, and as many processes as are wanted
+    name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+    # By default torch counts emulation as support: a T4 would compute in bf16, at a crawl.
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise TrainerError(
+            "unsupported_gpu",
+            f"The GPU, {name}, has compute capability {major}.{minor} and so no bf16; fp16 overflows in newer models.",
+            "The operator must choose a GPU of compute capability 8.0 or above (Ampere or newer: A100, A40, L4, H100).",
+        )
+    if (there := torch.cuda.device_count()) < gpus_wanted:
+        raise TrainerError(
+            "unsupported_gpu",
+            f"num_gpus = {gpus_wanted}: the worker has {there}.",
+            f"Use num_gpus = {there}, or the operator must give the endpoint {gpus_wanted} GPUs a worker.",
+        )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a run takes of a GPU at the least, in bytes: the base, the adapter's training, one row's activations."""
+
+    base: float
+    adapter: float
+    layer: float
+    """One layer's routed experts, dequantised."""
+    per_token: float
+    rank: int
+    trainable: int
+
+    def needed(self, tokens: int) -> float:
+        return CONTEXT + self.base + self.adapter + self.layer + self.per_token * tokens
+
+    def longest(self, available: float) -> int:
+        """The most tokens that one row may have."""
+        return math.floor((available - self.needed(0)) / self.per_token)
+
+
+def estimate(config: Any, rank: int, lora_targets: str) -> Memory:
+    """Counted on a model without values, with the arithmetic of what cannot be avoided: what does not fit by it, does
+    not fit. Activations are those with checkpointing: each layer's input, and of one layer what its matrices read.
+
+    Raises TrainerError `invalid_input` where `lora_targets` does not fit the architecture.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        net = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    chosen = targets.resolve(net, lora_targets)
+    head = net.get_output_embeddings()
+    packed = sum(
+        module.weight.numel() for module in net.modules() if isinstance(module, torch.nn.Linear) and module is not head
+    )
+    shapes = [shape for _, shape in targets.fused(net)]
+    experts = sum(shape.numel() for shape in shapes)
+    rest = sum(parameter.numel() for parameter in net.parameters()) - packed - experts
+    trainable = targets.expected(net, chosen, rank)
+    text = config.get_text_config()
+    layers = text.num_hidden_layers
+    reads = sum(module.in_features for _, module in targets.linear(net, chosen)) / layers
+    return Memory(
+        base=NF4 * (packed + experts) + 2 * rest,
+        adapter=LORA * trainable,
+        layer=2 * experts / layers,
+        per_token=2 * layers * text.hidden_size + 2 * reads,
+        rank=rank,
+        trainable=trainable,
+    )
+
+
+def check_memory(memory: Memory, tokens: int, max_length: int, available: float, gpu: str) -> None:
+    """Raises TrainerError `out_of_memory` when one row of `tokens` cannot fit in the `available` bytes of `gpu`.
+
+    What it cannot know (fragments, logits, kernels' workspaces) it leaves out: a run that may fit is tried.
+    """
+    needed = memory.needed(tokens)
+    if needed <= available:
+        return
+    said = f"about {needed / GIB:.1f} GiB of the GPU ({gpu}), and {available / GIB:.1f} GiB are free"
+    if (longest := memory.longest(available)) >= 64:
+        raise TrainerError(
+            "out_of_memory",
+            f"max_length = {max_length}: the longest row, of {tokens} tokens, needs {said}.",
+            f"Use max_length = {longest // 64 * 64} or less, or a GPU with {math.ceil(needed / GIB)} GiB.",
+        )
+    raise TrainerError(
+        "out_of_memory",
+        f"The base model needs {said}: {memory.base / GIB:.1f} in NF4, {memory.adapter / GIB:.1f} for the "
+        f"adapter (lora_rank = {memory.rank}).",
+        f"Use a GPU with {math.ceil(needed / GIB)} GiB, a smaller base model"
+        + (
+            f", or lora_rank = {memory.rank // 2} or less."
+            if memory.longest(available + memory.adapter / 2) >= 64
+            else "."
+        ),
+    )

@@ -1,0 +1,45 @@
+"""The end of a training's log, as its user may read it: without secrets, without this worker's paths."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+
+# In a report a message has at most 2,000 characters.
+LONGEST = 1900
+SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
+SECRETS = re.compile(
+    r"\b(?:whsec|hf|tb|sk|rpa|ghp|github_pat)[_-][A-Za-z0-9_\-+/=]{6,}"  # keys that say what they are
+    r"|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # JSON web tokens
+    r"|(?<=[Bb]earer )[^\s,;'\"]+"
+    r"|(?<=token=)[^\s&'\"]+|(?<=secret=)[^\s&'\"]+|(?<=password=)[^\s&'\"]+|(?<=api_key=)[^\s&'\"]+"
+)
+URL = re.compile(r"\b(https?|s3|postgres(?:ql)?)://(?:[^\s/@'\"]*@)?([^\s/?'\"]+)[^\s'\"]*")
+PATH = re.compile(r"(?<![\w:/.])(?:~|\.{1,2})?(?:/[^\s/:'\",()<>]+)+/([^\s/:'\",()<>]+)")
+PROGRESS_BAR = re.compile(r"\d+%\|")
+
+
+def clean(line: str) -> str:
+    """One line without secrets; of addresses the host stays, of paths the last name."""
+    for name, value in os.environ.items():
+        if SECRET_NAME.search(name) and len(value) >= 8:
+            line = line.replace(value, "[secret]")
+    line = URL.sub(r"\1://\2/…", line)
+    line = SECRETS.sub("[secret]", line)
+    return PATH.sub(r"\1", line)
+
+
+def tail(lines: Iterable[str]) -> str:
+    """The last lines that fit one message; progress bars are left out."""
+    kept: list[str] = []
+    room = LONGEST
+    for line in reversed(list(lines)):
+        if PROGRESS_BAR.search(line) or not line.strip():
+            continue
+        cleaned = clean(line)
+        room -= len(cleaned) + 1
+        if room < 0:
+            break
+        kept.append(cleaned)
+    return "\n".join(reversed(kept))
