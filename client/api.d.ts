@@ -1016,6 +1016,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/webhook_sink": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Take an event and keep nothing
+     * @description For an endpoint that exists for the log of its deliveries, as that of `tunebase webhooks listen`. Needs no credentials.
+     */
+    post: operations["swallowEvent"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/notifications": {
     parameters: {
       query?: never;
@@ -5628,6 +5648,25 @@ export interface operations {
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
+    };
+  };
+  swallowEvent: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Taken */
+      204: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      500: components["responses"]["internal"];
     };
   };
   listNotifications: {

@@ -39,6 +39,7 @@ import { listNotifications, readAllNotifications, readNotification } from "./rou
 import * as deliveries from "./routes/webhook_deliveries.ts";
 import * as endpoints from "./routes/webhook_endpoints.ts";
 import { rotateSecret } from "./routes/webhook_secret.ts";
+import { swallowEvent } from "./routes/webhook_sink.ts";
 import { testEndpoint } from "./routes/webhook_test.ts";
 
 const stainless = [
@@ -100,6 +101,7 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   app.get("/health", health);
   app.get("/openapi.json", getOpenApi);
   app.get("/docs", getDocs);
+  app.post("/webhook_sink", swallowEvent);
 
   const authenticated = guard(platform);
   app.use("/files/*", authenticated);

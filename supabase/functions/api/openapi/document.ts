@@ -67,7 +67,7 @@ export function errorsOf(operation: Operation): ErrorCode[] {
   if (scope !== "none") all.push(...withCredentials);
   if (scope === "person") all.push("user_token_required");
   else if (scope !== "none" && scope !== "any") all.push("insufficient_scope", "insufficient_role");
-  if (method === "post") all.push(...withBody);
+  if (method === "post" && scope !== "none") all.push(...withBody);
   if (body?.["multipart/form-data"] !== undefined) all.splice(all.indexOf("invalid_json"), 1);
   if (query !== undefined && "after" in query.shape) all.push("cursor_not_found");
   if (ifMatch) all.push("precondition_failed");

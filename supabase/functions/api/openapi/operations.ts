@@ -522,6 +522,13 @@ export const operations: Operation[] = [
     answers: ok(o.DeliveryWithLog),
     errors: ["webhook_delivery_not_found", "receiver_disabled", "project_archived"],
   }),
+  hooks("POST /webhook_sink", "swallowEvent", "Take an event and keep nothing", {
+    description:
+      "For an endpoint that exists for the log of its deliveries, as that of `tunebase webhooks listen`.",
+    scope: "none",
+    answers: { 204: { description: "Taken" } },
+    errors: [],
+  }),
 
   people("GET /notifications", "listNotifications", "List notifications", {
     scope: "jobs:read",

@@ -1,0 +1,26 @@
+/** `task cli`: bundles the command line into one file that Node 20+ runs, `cli/npm/tunebase.js`. */
+import { root } from "../local/home.ts";
+import { join } from "../local/paths.ts";
+
+/** Writes the bundle; returns its size in bytes. */
+export async function buildCli(output: string): Promise<number> {
+  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["bundle", "--quiet", "--platform", "deno", "--minify", "-o", output, "cli/main.ts"],
+    cwd: root,
+    stdin: "null",
+  }).output();
+  if (!success) {
+    throw new Error(`The bundle could not be made:\n${new TextDecoder().decode(stderr)}`);
+  }
+  // The source's first line runs it under Deno.
+  const code = (await Deno.readTextFile(output)).replace(/^#!.*\n/, "");
+  await Deno.writeTextFile(output, `#!/usr/bin/env node\n${code}`);
+  await Deno.chmod(output, 0o755);
+  return (await Deno.stat(output)).size;
+}
+
+if (import.meta.main) {
+  const output = join(root, "cli/npm/tunebase.js");
+  const bytes = await buildCli(output);
+  console.log(`${output} (${Math.round(bytes / 1000)} kB)`);
+}
