@@ -8,6 +8,7 @@ import { deliveriesInTime } from "./deliveries.ts";
 import { dispatchLatency } from "./dispatch_latency.ts";
 import { judge, keep, line, type Measured } from "./figures.ts";
 import { describeMachine } from "./machine.ts";
+import { pageBytes, pageReady } from "./page.ts";
 import { queueDrain } from "./queue_drain.ts";
 import { readsAtScale } from "./reads_at_scale.ts";
 import { sse } from "./sse.ts";
@@ -29,6 +30,8 @@ const benches: Record<string, Bench> = {
   validation,
   boot,
   bundle: bundleSize,
+  page_bytes: pageBytes,
+  page_ready: pageReady,
 };
 
 const help =

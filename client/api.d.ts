@@ -3133,12 +3133,19 @@ export interface operations {
                 learning_rate_multiplier?: number | "auto";
                 learning_rate?: number;
                 lora_rank?: number;
-                lora_alpha?: number;
+                lora_alpha?: number | "auto";
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+                use_rslora?: boolean | "auto";
                 warmup_steps?: number | null;
+                warmup_ratio?: number;
+                /** @enum {string} */
+                lr_schedule?: "linear" | "cosine";
                 weight_decay?: number;
+                max_grad_norm?: number;
+                validation_split?: number | "auto";
+                early_stopping_patience?: number;
                 max_length?: number;
                 export?: "merged"[];
               };
@@ -3150,12 +3157,19 @@ export interface operations {
             learning_rate_multiplier?: number | "auto";
             learning_rate?: number;
             lora_rank?: number;
-            lora_alpha?: number;
+            lora_alpha?: number | "auto";
             lora_dropout?: number;
             /** @enum {string} */
             lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+            use_rslora?: boolean | "auto";
             warmup_steps?: number | null;
+            warmup_ratio?: number;
+            /** @enum {string} */
+            lr_schedule?: "linear" | "cosine";
             weight_decay?: number;
+            max_grad_norm?: number;
+            validation_split?: number | "auto";
+            early_stopping_patience?: number;
             max_length?: number;
             export?: "merged"[];
           };
@@ -3386,12 +3400,19 @@ export interface operations {
                 learning_rate_multiplier?: number | "auto";
                 learning_rate?: number;
                 lora_rank?: number;
-                lora_alpha?: number;
+                lora_alpha?: number | "auto";
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+                use_rslora?: boolean | "auto";
                 warmup_steps?: number | null;
+                warmup_ratio?: number;
+                /** @enum {string} */
+                lr_schedule?: "linear" | "cosine";
                 weight_decay?: number;
+                max_grad_norm?: number;
+                validation_split?: number | "auto";
+                early_stopping_patience?: number;
                 max_length?: number;
                 export?: "merged"[];
               };
@@ -3403,12 +3424,19 @@ export interface operations {
             learning_rate_multiplier?: number | "auto";
             learning_rate?: number;
             lora_rank?: number;
-            lora_alpha?: number;
+            lora_alpha?: number | "auto";
             lora_dropout?: number;
             /** @enum {string} */
             lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+            use_rslora?: boolean | "auto";
             warmup_steps?: number | null;
+            warmup_ratio?: number;
+            /** @enum {string} */
+            lr_schedule?: "linear" | "cosine";
             weight_decay?: number;
+            max_grad_norm?: number;
+            validation_split?: number | "auto";
+            early_stopping_patience?: number;
             max_length?: number;
             export?: "merged"[];
           };
@@ -3654,6 +3682,7 @@ export interface operations {
       query?: {
         limit?: number;
         after?: string;
+        type?: "message" | "metrics";
       };
       header?: {
         /** @description A user's project, if it is not the first (`proj_…`). */

@@ -40,6 +40,20 @@ export async function ensureAccount(stack: Stack): Promise<Account> {
   return { baseUrl, ...account };
 }
 
+/** A link that signs this user in to the dashboard: Auth's own, as an administrator makes them. Works once. */
+export async function signInLink(stack: Pick<Stack, "url" | "keys">, email: string): Promise<string> {
+  const supabase = createClient(stack.url, stack.keys.secretKey, {
+    auth: { persistSession: false, autoRefreshToken: false },
+  });
+  const { data, error } = await supabase.auth.admin.generateLink({
+    type: "magiclink",
+    email,
+    options: { redirectTo: `${stack.url}/dashboard/` },
+  });
+  if (error !== null) throw new Error(`no link for ${email}: ${error.message}`);
+  return data.properties.action_link;
+}
+
 /** A new API key for a user's own project: `tb_` and 43 characters; only its hash is stored. */
 export async function createKey(stack: Pick<Stack, "sql">, userId: string, name: string): Promise<string> {
   const key = `tb_${randomText(32)}`;

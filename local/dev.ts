@@ -1,5 +1,6 @@
 /** `task dev`: keeps the embedded stack up and says how to use it. Ctrl-C ends everything; the data stays. */
-import { ensureAccount } from "./account.ts";
+import { type Account, ensureAccount } from "./account.ts";
+import { buildDashboard } from "./dashboard.ts";
 import { homeDirectory, root } from "./home.ts";
 import { install } from "./install.ts";
 import { startStack } from "./stack.ts";
@@ -27,8 +28,10 @@ try {
   for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     Deno.addSignalListener(name, () => stopped.resolve());
   }
-  const { baseUrl, apiKey } = await ensureAccount(stack);
-  console.log(nextSteps(baseUrl, apiKey));
+  const account = await ensureAccount(stack);
+  console.log(nextSteps(stack.url, account));
+  // In the background: nothing else waits for it, and its page says so until it is there.
+  buildDashboard(log).catch((error) => log(`the dashboard could not be built: ${error.message}`));
   await stopped.promise;
   console.log("\nstopping …");
   await stack.stop();
@@ -39,10 +42,11 @@ try {
   Deno.exit(1);
 }
 
-function nextSteps(baseUrl: string, apiKey: string): string {
+function nextSteps(url: string, { baseUrl, apiKey, email, password }: Account): string {
   return `
 Tunebase is up. Ctrl-C stops it.
 
+  dashboard ${url}/dashboard/  (${email}, ${password})
   base URL  ${baseUrl}
   API key   ${apiKey}
 

@@ -27,7 +27,9 @@ export function startGateway(
     if (route !== undefined) return await route.handle(request);
     const match = /^\/functions\/v1\/([^/]+)(\/.*)?$/.exec(url.pathname);
     if (match === null) {
-      return Response.json({ here: ["/functions/v1/api", "/auth/v1", "/storage/v1", "/runpod/v2"] }, {
+      return Response.json({
+        here: ["/dashboard/", "/functions/v1/api", "/auth/v1", "/storage/v1", "/runpod/v2"],
+      }, {
         status: url.pathname === "/" ? 200 : 404,
       });
     }

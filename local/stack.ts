@@ -2,6 +2,7 @@
 import postgres from "postgres";
 import { callbackEnvironment, deriveSchedulerSecret } from "./environment.ts";
 import { createAuth } from "./auth.ts";
+import { createDashboard } from "./dashboard.ts";
 import { type Cron, startCron } from "./cron.ts";
 import { type EdgeFunction, startFunction } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
@@ -100,7 +101,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       onnotice: () => {},
     });
     started.push({ stop: () => sql.end({ timeout: 5 }) });
-    const auth = createAuth({ sql, issuer: `${url}/auth/v1`, ...keys });
+    const auth = createAuth({
+      sql,
+      issuer: `${url}/auth/v1`,
+      ...keys,
+      mail: ({ to, link }) => log(`a link to sign in as ${to}: ${link}`),
+    });
+    const dashboard = createDashboard(keys);
     const storage = await createStorage({
       sql,
       root: join(home, "storage"),
@@ -134,6 +141,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const running = new Map<string, EdgeFunction>();
     const gateway = startGateway(port, [
       { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
+      { prefix: "/dashboard", handle: (request) => dashboard.fetch(request) },
       { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
       { prefix: "/runpod", handle: (request) => (options.runpod ?? runpod).fetch(request) },
     ], (name) => running.get(name)?.port);

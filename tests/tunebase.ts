@@ -7,6 +7,7 @@ import OpenAI from "openai";
 import type postgres from "postgres";
 import { createKey } from "../local/account.ts";
 import { createAuth } from "../local/auth.ts";
+import { createDashboard } from "../local/dashboard.ts";
 import { startGateway } from "../local/gateway.ts";
 import { freePort } from "../local/home.ts";
 import { type Keys, loadKeys } from "../local/keys.ts";
@@ -30,6 +31,8 @@ export interface Tunebase {
   /** The environment of the functions, for one that runs as a process of its own. */
   env: Record<string, string>;
   nudges: number;
+  /** What Auth would have sent. */
+  mails: { to: string; link: string }[];
   /** What the functions have logged. */
   logs: LogEntry[];
   /** A new user with their own project and key. */
@@ -81,7 +84,14 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     scheduler: createScheduler(scheduler),
   };
   const schedulerSecret = deriveSecret(keys.masterKey, "scheduler");
-  const auth = createAuth({ sql: database.sql, issuer: `${url}/auth/v1`, ...keys });
+  const mails: { to: string; link: string }[] = [];
+  const auth = createAuth({
+    sql: database.sql,
+    issuer: `${url}/auth/v1`,
+    ...keys,
+    mail: (mail) => void mails.push(mail),
+  });
+  const dashboard = createDashboard(keys);
   const storage = await createStorage({
     sql: database.sql,
     root: `${home}/storage`,
@@ -90,6 +100,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
   });
   const gateway = startGateway(port, [
     { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
+    { prefix: "/dashboard", handle: (request) => dashboard.fetch(request) },
     { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
     { prefix: "/runpod/v2", handle: (request) => runpod.fetch(request) },
     ...Object.entries(apps).map(([name, app]) => ({
@@ -114,6 +125,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     platform: callback,
     logs,
     env: all,
+    mails,
     get nudges() {
       return counted.nudges;
     },

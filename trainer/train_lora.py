@@ -27,6 +27,7 @@ from typing import Any
 from tunebase_trainer import ranks
 from tunebase_trainer.errors import TrainerError
 
+STARTED = time.monotonic()
 # Told before the slow imports, so that a watcher sees life.
 if "TUNEBASE_EVENTS_PATH" in os.environ:  # one of several processes, see ranks.py
     EVENTS = Path(os.environ["TUNEBASE_EVENTS_PATH"]).open("w", buffering=1)
@@ -74,12 +75,18 @@ def main(spec_path: str) -> None:
     from transformers import AutoTokenizer
 
     from tunebase_trainer import checks, dataset
+    from tunebase_trainer.split import split
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"])
-    validation = spec["validation"] and dataset.read(
-        Path(spec["validation"]), tokenizer, hyper["max_length"], "The validation data"
-    )
+    validation: dataset.Dataset | None
+    if spec["validation"]:
+        validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"], "The validation data")
+    else:
+        data, validation = split(data, hyper["validation_split"], hyper["seed"])
+        if validation:
+            held, rows = validation.conversations, data.conversations
+            info(f"{held} of {held + rows} rows are held out to validate with (validation_split).")
     for name, read in (("", data), ("Validation: ", validation)):
         for warning in read.warnings(hyper["max_length"]) if read else []:
             info(name + warning, "warn")
@@ -105,28 +112,32 @@ def main(spec_path: str) -> None:
         alpha=hyper["lora_alpha"],
         dropout=hyper["lora_dropout"],
         lora_targets=hyper.get("lora_targets", "default"),
+        rslora=hyper["use_rslora"],
     )
     if spec.get("start_from") is not None:
         models.start_from(net, Path(spec["start_from"]))
         info("Training goes on from the earlier fine-tune's adapter.")
-    from tunebase_trainer import training
+    from tunebase_trainer import batches, training
 
     on_gpu = torch.cuda.is_available()
     share = hyper["batch_size"] // ranks.count()
-    micro_batch = training.micro_batch(share, longest, tokens=16_384 if on_gpu else 4_096)
+    micro_batch = batches.micro_batch(share, longest, tokens=16_384 if on_gpu else 4_096)
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
-    warmup = hyper["warmup_steps"] if hyper["warmup_steps"] is not None else min(100, math.ceil(total_steps * 0.05))
+    warmup = hyper["warmup_steps"]
+    if warmup is None:
+        warmup = math.ceil(total_steps * hyper["warmup_ratio"])
     info(
         f"{data.described()}; "
         f"{hyper['num_epochs']} epochs "
         f"of {steps_per_epoch} steps with {hyper['batch_size']} rows "
         f"(micro-batch {micro_batch}{f' on each of {ranks.count()} GPUs' if ranks.is_rank() else ''}); "
-        f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps."
+        f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps, "
+        f"then {hyper['lr_schedule']} to 0."
     )
 
     # --- where an earlier worker left off, if it left off with this very run
-    from tunebase_trainer import checkpoints
+    from tunebase_trainer import checkpoints, kept
 
     run = {
         "hyperparameters": hyper,
@@ -135,20 +146,20 @@ def main(spec_path: str) -> None:
         "gpus": ranks.count(),
         "versions": {name: models.versions()[name] for name in ("transformers", "peft")},
     }
-    resume: tuple[Path, checkpoints.Counts] | None = None
+    resume: tuple[Path, kept.Counts] | None = None
     if spec["resume"] is not None:
         try:
-            resume = Path(spec["resume"]), checkpoints.read_kept(Path(spec["resume"]), run)
+            resume = Path(spec["resume"]), kept.read_kept(Path(spec["resume"]), run)
             counts = resume[1]
             tell("resumed", step=counts.step, epoch=counts.epoch, trained_tokens=counts.trained_tokens)
             info(f"Going on from the checkpoint of step {counts.step}.")
-        except checkpoints.Unusable as why:
+        except kept.Unusable as why:
             info(f"The checkpoint cannot be used ({why}). Training begins at the beginning.", "warn")
 
     # --- train
     stage("training", 10)
     if ranks.any_of(STOP.is_set()):
-        tell("stopped", step=resume[1].step if resume else 0)
+        tell("stopped", step=resume[1].step if resume else 0, out_of_time=False)
         return
     from tunebase_trainer import artifact
     from tunebase_trainer.history import History
@@ -157,8 +168,10 @@ def main(spec_path: str) -> None:
     plan = checkpoints.Plan(
         seconds=spec["checkpoint_seconds"] or math.inf,
         asked_to_stop=STOP.is_set,
+        deadline=STARTED + spec["seconds"] if spec.get("seconds") is not None else math.inf,
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
+        total_tokens=data.tokens * hyper["num_epochs"],
         run=run,
         base=(hyper["base_model"], base.revision),
         tell=history.tell,
@@ -168,7 +181,7 @@ def main(spec_path: str) -> None:
             net,
             tokenizer,
             data.rows,
-            validation.rows if validation else None,
+            validation.rows if validation else [],
             hyper,
             micro_batch=micro_batch,
             warmup=warmup,
@@ -176,9 +189,11 @@ def main(spec_path: str) -> None:
             plan=plan,
             directory=Path(spec["checkpoints"]),
             resume=resume,
+            # On a CPU it costs too much to be worth it: there the kernel ends what takes too much.
+            try_longest=on_gpu and not ranks.is_rank(),
         )
     except checkpoints.Stopped as stopped:
-        tell("stopped", step=stopped.step)
+        tell("stopped", step=stopped.step, out_of_time=stopped.out_of_time)
         return
 
     ranks.leave()
@@ -214,9 +229,12 @@ def main(spec_path: str) -> None:
         base_model=hyper["base_model"],
         base_revision=base.revision,
         rows=len(data.rows),
+        validation_rows=len(validation.rows) if validation else 0,
         steps=outcome.steps,
         first_loss=outcome.first_loss,
         last_loss=outcome.last_loss,
+        best_step=outcome.best_step,
+        best_validation_loss=outcome.best_validation_loss,
         trained_tokens=outcome.trained_tokens,
         trainable_parameters=trainable,
         versions=models.versions(),
@@ -234,7 +252,6 @@ def die_with_parent() -> None:
 if __name__ == "__main__":
     die_with_parent()
     signal.signal(signal.SIGTERM, asked_to_stop)
-    started = time.monotonic()
     try:
         if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
             sys.exit(__doc__)
@@ -255,4 +272,4 @@ if __name__ == "__main__":
             tell("error", code=known.code, message=known.message, hint=known.hint)
         sys.exit(4)
     finally:
-        print(f"train_lora.py ran for {time.monotonic() - started:.1f} s", file=sys.stderr)
+        print(f"train_lora.py ran for {time.monotonic() - STARTED:.1f} s", file=sys.stderr)

@@ -1,6 +1,7 @@
 /** `task demo`: the main job from end to end, as a client with the official OpenAI SDK and a base URL. */
 import { fileURLToPath } from "node:url";
 import OpenAI from "openai";
+import { buildDashboard } from "../../local/dashboard.ts";
 import { cache, homeDirectory, root } from "../../local/home.ts";
 import { install } from "../../local/install.ts";
 import { Adapter, downloadAdapter } from "./adapter.ts";
@@ -59,6 +60,9 @@ async function demo(options: Options): Promise<boolean> {
   const target = await findTarget(screen.line);
   record.seconds.stack = since(from);
   try {
+    if (options.open && target.dashboard === null) {
+      throw new Error("--open shows the embedded stack's dashboard: leave TUNEBASE_BASE_URL unset with it.");
+    }
     from = performance.now();
     const base = await prepareModel(options.model, screen.line);
     record.seconds.model = since(from);
@@ -80,6 +84,8 @@ async function demo(options: Options): Promise<boolean> {
       lora_rank: options.loraRank,
       lora_alpha: Math.max(8, 2 * options.loraRank),
       lora_dropout: 0,
+      // It is judged by rows of its own at the end: all of these are to learn from.
+      validation_split: 0,
     };
     const job = await client.fineTuning.jobs.create({
       model: options.model,
@@ -88,6 +94,7 @@ async function demo(options: Options): Promise<boolean> {
       method: { type: "supervised", supervised: { hyperparameters } },
     });
     record.job_id = job.id;
+    if (options.open && target.dashboard !== null) await openDashboard(target.dashboard);
     screen.line(`fineTuning.jobs.create: ${job.id}`);
     const followed = await follow(client, job.id, screen, stopping.signal).catch(async (error) => {
       if (stopping.signal.aborted) await client.fineTuning.jobs.cancel(job.id);
@@ -128,6 +135,10 @@ async function demo(options: Options): Promise<boolean> {
     record.versions = await versions({ ...adapter.manifest.versions, ...evaluation.versions });
     record.seconds.total = since(begin);
     printSummary(record, evaluation.samples, screen.line);
+    if (options.open) {
+      screen.line("\nThe dashboard stays up until Ctrl-C.");
+      await new Promise((resolve) => stopping.signal.addEventListener("abort", resolve));
+    }
     return tunedIsBetter(record);
   } catch (error) {
     if (stopping.signal.aborted) {
@@ -143,6 +154,16 @@ async function demo(options: Options): Promise<boolean> {
     await target.stop();
     screen.line(`written: ${place}`);
   }
+}
+
+/** Builds the dashboard if need be, and opens it where there is a browser. */
+async function openDashboard(makeLink: () => Promise<string>): Promise<void> {
+  await buildDashboard(screen.line);
+  const link = await makeLink();
+  screen.line(`the dashboard, signed in (the link works once): ${link}`);
+  // Where there is none, the line above is for copying.
+  await new Deno.Command("xdg-open", { args: [link], stdin: "null", stdout: "null", stderr: "null" }).output()
+    .catch(() => {});
 }
 
 async function versions(python: { [name: string]: string }): Promise<Record["versions"]> {

@@ -12,6 +12,7 @@ export const help = `Fine-tunes a model on examples through the real API and sho
   --batch-size N        rows a step, 1 to 64 (8)
   --learning-rate X     1e-5 to 1e-3 (1e-3)
   --lora-rank N         4 to 128 (16)
+  --open                follow the job in the dashboard too: opens it, signed in, and keeps the stack up until Ctrl-C
   --help                this text
 
 Without settings it runs on the embedded stack. With TUNEBASE_BASE_URL and TUNEBASE_API_KEY it uses that Tunebase, such
@@ -25,6 +26,8 @@ export interface Options {
   batchSize: number;
   learningRate: number;
   loraRank: number;
+  /** Shows the dashboard, and stays. */
+  open: boolean;
 }
 
 /** Reads the command line; null asks for the help. Throws an Error that names the option. */
@@ -39,6 +42,7 @@ export function readOptions(args: string[], examples: string): Options | null {
       "batch-size": { type: "string", default: "8" },
       "learning-rate": { type: "string", default: "1e-3" },
       "lora-rank": { type: "string", default: "16" },
+      open: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
@@ -65,6 +69,7 @@ export function readOptions(args: string[], examples: string): Options | null {
     batchSize: number("batch-size", 1, 64),
     learningRate: number("learning-rate", 1e-5, 1e-3),
     loraRank: number("lora-rank", 4, 128),
+    open: values.open,
   };
 }
 

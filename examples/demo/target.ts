@@ -1,11 +1,13 @@
 /** The Tunebase that the demo talks to: one that the environment names, a stack that runs, or one of its own. */
-import { type Account, ensureAccount } from "../../local/account.ts";
+import { type Account, ensureAccount, signInLink } from "../../local/account.ts";
 import { homeDirectory } from "../../local/home.ts";
 import { loadKeys } from "../../local/keys.ts";
 import { runningStack } from "../../local/processes.ts";
 import { startStack } from "../../local/stack.ts";
 
 export interface Target extends Pick<Account, "baseUrl" | "apiKey"> {
+  /** A link that opens the dashboard, signed in; null where its account is not ours. */
+  dashboard: (() => Promise<string>) | null;
   stop(): Promise<void>;
 }
 
@@ -15,25 +17,31 @@ const nothing = { stop: async () => {} };
 export async function findTarget(log: (line: string) => void): Promise<Target> {
   const baseUrl = Deno.env.get("TUNEBASE_BASE_URL");
   const apiKey = Deno.env.get("TUNEBASE_API_KEY");
-  if (baseUrl && apiKey) return { baseUrl, apiKey, ...nothing };
+  if (baseUrl && apiKey) return { baseUrl, apiKey, dashboard: null, ...nothing };
   if (baseUrl || apiKey) {
     throw new Error("TUNEBASE_BASE_URL and TUNEBASE_API_KEY go together: set both, or neither.");
   }
   const home = homeDirectory();
   const running = await runningStack(home);
   if (running !== null) {
-    const { account } = await loadKeys(home);
+    const keys = await loadKeys(home);
+    const { account } = keys;
     if (account === undefined) {
       throw new Error("The stack that runs here is still starting. Try again in a moment.");
     }
     log(`using the stack that runs here (pid ${running.pid}, ${running.url})`);
-    return { baseUrl: `${running.url}/functions/v1/api`, apiKey: account.apiKey, ...nothing };
+    return {
+      baseUrl: `${running.url}/functions/v1/api`,
+      apiKey: account.apiKey,
+      dashboard: () => signInLink({ url: running.url, keys }, account.email),
+      ...nothing,
+    };
   }
   const stack = await startStack({ home, log });
   try {
     const account = await ensureAccount(stack);
     log("made a user, their project and an API key");
-    return { ...account, stop: stack.stop };
+    return { ...account, dashboard: () => signInLink(stack, account.email), stop: stack.stop };
   } catch (error) {
     await stack.stop();
     throw error;

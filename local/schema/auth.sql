@@ -21,6 +21,13 @@ create table if not exists auth.refresh_tokens (
   created_at timestamptz not null default now()
 );
 
+create table if not exists auth.one_time_tokens (
+  -- The SHA-256 of a magic link's token, in hexadecimals.
+  token_hash text primary key,
+  user_id uuid not null references auth.users on delete cascade,
+  created_at timestamptz not null default now()
+);
+
 create or replace function auth.jwt() returns jsonb language sql stable
 as $$ select nullif(current_setting('request.jwt.claims', true), '')::jsonb $$;
 create or replace function auth.uid() returns uuid language sql stable

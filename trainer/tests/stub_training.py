@@ -32,6 +32,7 @@ def hear(number: int, frame: Any) -> None:
 
 
 def main() -> None:
+    began = time.monotonic()
     spec = json.loads(Path(sys.argv[1]).read_text())
     behave = {
         "steps": 10,
@@ -63,8 +64,9 @@ def main() -> None:
         metric = {"step": step, "epoch": step / 10, "training_loss": 1 / step, "gradient_norm": 1.0}
         told = {"total_steps": behave["steps"], "trained_tokens": 100 * step, "seconds_left": 1.0}
         tell("step", **metric, **told, progress=10 + 82 * step / behave["steps"])
+        out_of_time = spec["seconds"] is not None and time.monotonic() - began >= spec["seconds"]
         due = spec["checkpoint_seconds"] is not None and time.monotonic() - saved >= spec["checkpoint_seconds"]
-        if step < behave["steps"] and (asked or due):
+        if step < behave["steps"] and (asked or due or out_of_time):
             directory = Path(spec["checkpoints"]) / f"checkpoint-{step}"
             directory.mkdir(parents=True)
             (directory / "state.json").write_text(json.dumps({"step": step}))
@@ -72,8 +74,8 @@ def main() -> None:
             saved = time.monotonic()
             losses = {"training_loss": 1 / step, "validation_loss": None}
             tell("checkpoint", step=step, epoch=step / 10, path=str(directory), **losses)
-            if asked:
-                tell("stopped", step=step)
+            if asked or out_of_time:
+                tell("stopped", step=step, out_of_time=out_of_time)
                 return
     tell("stage", stage="saving", progress=93)
     output = Path(spec["output"])

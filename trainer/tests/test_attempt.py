@@ -191,6 +191,18 @@ async def test_sigterm_saves_a_checkpoint_ends_preempted_and_is_heard_by_who_hea
     assert (finish["outcome"], finish["reason"]) == ("preempted", "The platform ended the worker (SIGTERM).")
 
 
+async def test_a_run_near_its_time_limit_saves_a_checkpoint_and_ends_preempted(
+    tunebase: FakeTunebase, tmp_path: Path
+) -> None:
+    tunebase.serve("rows.jsonl", json.dumps({"steps": 4000}).encode())
+    limited = run_input(tunebase, "base") | {"execution_timeout_seconds": 4}
+    output = await ended(asyncio.create_task(handler({"id": "rp-1", "input": limited})), tmp_path)
+    (checkpoint,) = tunebase.reported("checkpoints")
+    assert (output["status"], output["detail"]) == ("preempted", f"saved after step {checkpoint['step']}")
+    (finish,) = tunebase.of("finish")
+    assert (finish["outcome"], finish["reason"]) == ("preempted", "The run came near its limit of 4 seconds.")
+
+
 async def test_sigterm_with_a_training_that_does_not_stop_ends_preempted_in_time(
     tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,7 +342,7 @@ async def test_a_real_training_is_paused_and_resumed_through_the_handler(
 ) -> None:
     monkeypatch.delenv("TUNEBASE_TRAIN_COMMAND")
     tunebase.serve("rows.jsonl", tiny.rows(24).encode())
-    given = {"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=4)}
+    given = {"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=12)}
     tunebase.orders = lambda name, body: "pause" if name == "report" and body["current_step"] >= 1 else None
     output = await ended(asyncio.create_task(handler(given)), tmp_path)
     assert output["status"] == "paused"
@@ -341,6 +353,6 @@ async def test_a_real_training_is_paused_and_resumed_through_the_handler(
     tunebase.claim = {"resume": tunebase.resume_of(at), "fence": 2}
     output = await ended(asyncio.create_task(handler(given)), tmp_path)
     assert output["status"] == "completed", output
-    assert steps(tunebase) == list(range(1, 25))
+    assert steps(tunebase) == list(range(1, 73))
     assert f"Going on from the checkpoint of step {at}." in [event["message"] for event in tunebase.reported("events")]
     assert output["manifest"]["first_loss"] == tunebase.reported("metrics")[0]["training_loss"]

@@ -95,6 +95,6 @@ def test_a_benchs_figures_take_the_place_of_its_earlier_ones_and_no_others(tmp_p
 
 
 def test_plain_trl_runs_the_same_rows() -> None:
-    pytest.importorskip("trl", reason="requirements-bench.txt is not installed")
+    pytest.importorskip("trl", reason="requirements-dev.txt is not installed")
     sizes = gpu.tiny_sizes()
     assert gpu.trl(sizes.dense, gpu.batch(256, 2, 16)).tokens_per_second > 0

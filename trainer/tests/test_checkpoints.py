@@ -24,8 +24,14 @@ HYPER = {
     "lora_rank": 4,
     "lora_alpha": 8,
     "lora_dropout": 0.1,
+    "use_rslora": False,
     "warmup_steps": None,
+    "warmup_ratio": 0.05,
+    "lr_schedule": "cosine",
     "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "validation_split": 0.0,
+    "early_stopping_patience": 3,
     "max_length": 256,
     "seed": 7,
 }
@@ -33,7 +39,12 @@ SAME = ("epoch", "training_loss", "validation_loss", "gradient_norm", "learning_
 
 
 def train(
-    directory: Path, model: Path, stop_at: int | None = None, resume: Path | None = None, seconds: float | None = None
+    directory: Path,
+    model: Path,
+    stop_at: int | None = None,
+    resume: Path | None = None,
+    every: float | None = None,
+    seconds: float | None = None,
 ) -> list[dict[str, Any]]:
     """Runs train_lora.py in a process of its own; asks it to stop once it has told step `stop_at`."""
     directory.mkdir()
@@ -45,7 +56,8 @@ def train(
         "output": str(directory / "adapter"),
         "hyperparameters": {**HYPER, "base_model": str(model)},
         "checkpoints": str(directory / "checkpoints"),
-        "checkpoint_seconds": seconds,
+        "checkpoint_seconds": every,
+        "seconds": seconds,
         "resume": str(resume) if resume else None,
     }
     (directory / "spec.json").write_text(json.dumps(spec))
@@ -94,13 +106,21 @@ def stopped(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
 
 def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_and_tells_it(stopped: list[dict[str, Any]]) -> None:
     checkpoint = only(stopped, "checkpoint")
-    assert stopped[-1] == {"type": "stopped", "step": checkpoint["step"]}
+    assert stopped[-1] == {"type": "stopped", "step": checkpoint["step"], "out_of_time": False}
     assert checkpoint["step"] in (7, 8) and checkpoint["training_loss"] == steps(stopped)[-1]["training_loss"]
     files = {path.name for path in Path(checkpoint["path"]).iterdir()}
     assert files == {
         "adapter_config.json", "adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth",
-        "trainer_state.json", "tunebase.json",
+        "trainer_state.json", "tunebase.json", "best_adapter.safetensors",
     }  # fmt: skip
+
+
+def test_a_run_whose_time_is_nearly_over_saves_a_checkpoint_and_says_why_it_stops(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    events = train(tmp_path / "run", tiny_model, seconds=0.001)
+    assert only(events, "checkpoint")["step"] == 1, "at the first step's end"
+    assert events[-1] == {"type": "stopped", "step": 1, "out_of_time": True}
 
 
 def test_a_resumed_run_makes_the_very_steps_of_the_uninterrupted_one(
@@ -120,7 +140,7 @@ def test_a_resumed_run_makes_the_very_steps_of_the_uninterrupted_one(
 def test_a_run_resumed_at_an_epochs_end_is_the_same_too(
     whole: list[dict[str, Any]], tiny_model: Path, tmp_path: Path
 ) -> None:
-    often = train(tmp_path / "often", tiny_model, seconds=0.001)
+    often = train(tmp_path / "often", tiny_model, every=0.001)
     saved = {event["step"]: event for event in often if event["type"] == "checkpoint"}
     assert list(saved) == list(range(1, 12)), "at each step's end but the last"
     assert steps(often) == steps(whole)
@@ -134,6 +154,7 @@ def test_a_run_resumed_at_an_epochs_end_is_the_same_too(
     [
         (lambda path: (path / "optimizer.pt").write_bytes(b"x" * 1000), "UnpicklingError"),
         (lambda path: (path / "rng_state.pth").unlink(), "FileNotFoundError"),
+        (lambda path: (path / "best_adapter.safetensors").unlink(), "FileNotFoundError"),
         (lambda path: (path / "tunebase.json").write_text("{}"), "KeyError"),
         (
             lambda path: (path / "tunebase.json").write_text(
@@ -142,12 +163,12 @@ def test_a_run_resumed_at_an_epochs_end_is_the_same_too(
             "it was made with versions",
         ),
     ],
-    ids=["damaged", "missing", "empty", "another transformers"],
+    ids=["damaged", "missing", "without the best", "empty", "another transformers"],
 )
 def test_a_checkpoint_that_cannot_be_used_is_told_why(
     stopped: list[dict[str, Any]], tmp_path: Path, damage: Any, why: str
 ) -> None:
-    from tunebase_trainer.checkpoints import Unusable, read_kept
+    from tunebase_trainer.kept import Unusable, read_kept
 
     shutil.copytree(only(stopped, "checkpoint")["path"], tmp_path / "checkpoint")
     run = json.loads((tmp_path / "checkpoint" / "tunebase.json").read_text())["run"]

@@ -59,8 +59,9 @@ class Stage:
             "dataset": str(self.tmp_path / "rows"),
             "validation": None,
             "output": str(self.tmp_path / "adapter"),
-            "hyperparameters": run_input(self.tunebase, str(model or self.model))["hyperparameters"]
-            | {"base_revision": None, "warmup_steps": None, "weight_decay": 0.0},
+            "hyperparameters": parse_input(
+                run_input(self.tunebase, str(model or self.model))
+            ).hyperparameters.model_dump(),
             "checkpoints": str(self.tmp_path / "checkpoints"),
             "checkpoint_seconds": None,
             "resume": None,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from short_run import run
 
-from tunebase_trainer.checkpoints import Plan
+from tunebase_trainer.batches import RowOrder, collate, micro_batch, smaller
 from tunebase_trainer.dataset import IGNORED, read
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.failures import explain
-from tunebase_trainer.training import collate, loss_of, micro_batch, train
-
-HYPER = {"num_epochs": 2, "learning_rate": 1e-3, "batch_size": 4, "weight_decay": 0.0, "seed": 1}
+from tunebase_trainer.loss import loss_of
 
 
 @pytest.fixture(scope="module")
@@ -69,37 +69,7 @@ def test_a_micro_batch_divides_the_batch_and_keeps_to_its_tokens() -> None:
     assert micro_batch(8, 1000, 4096) == 4
     assert micro_batch(7, 1000, 4096) == 1
     assert micro_batch(8, 100_000, 4096) == 1
-
-
-def run(
-    model: Any, tokenizer: Any, rows: Any, tmp_path: Path, total_steps: int = 4, **changes: Any
-) -> tuple[Any, list[dict[str, Any]]]:
-    from tunebase_trainer.model import add_lora
-
-    told: list[dict[str, Any]] = []
-    net, trainable = add_lora(model, rank=4, alpha=8, dropout=0.0)
-    assert trainable == sum(p.numel() for p in net.parameters() if p.requires_grad)
-    outcome = train(
-        net,
-        tokenizer,
-        rows,
-        rows[:2],
-        {**HYPER, **changes},
-        micro_batch=2,
-        warmup=1,
-        on_gpu=False,
-        plan=Plan(
-            seconds=math.inf,
-            asked_to_stop=lambda: False,
-            total_steps=total_steps,
-            steps_per_epoch=2,
-            run={},
-            base=("tiny", None),
-            tell=lambda kind, **fields: told.append({"type": kind, **fields}),
-        ),
-        directory=tmp_path,
-    )
-    return outcome, told
+    assert [smaller(micro, 12) for micro in (12, 6, 4, 3, 2)] == [6, 3, 2, 1, 1]
 
 
 def test_every_step_is_told_with_bounded_progress_and_true_units(
@@ -111,11 +81,15 @@ def test_every_step_is_told_with_bounded_progress_and_true_units(
     assert [event["step"] for event in told] == [1, 2, 3, 4]
     assert [event["validation_loss"] is not None for event in told] == [False, True, False, True], "each epoch's end"
     assert outcome.steps == 4
-    progress = [event["progress"] for event in told]
-    assert progress == sorted(progress) and progress[-1] == 92
+    tokens = {step: event["trained_tokens"] for step, event in enumerate(told, 1)}
+    for event in told:
+        assert event["progress"] == pytest.approx(10 + 82 * event["trained_tokens"] / tokens[4]), "by tokens"
+    assert told[0]["progress"] != pytest.approx(10 + 82 / 4), "not by steps"
+    assert told[-1]["progress"] == 92 and told[-1]["seconds_left"] == 0
     assert outcome.trained_tokens == 2 * sum(len(row.input_ids) for row in rows)
     for event in told:
         Metric.model_validate({name: event[name] for name in Metric.model_fields})
+    assert outcome.last_loss is not None and outcome.first_loss is not None
     assert outcome.last_loss < outcome.first_loss
 
 
@@ -130,6 +104,14 @@ def test_a_long_run_tells_each_validation_though_it_does_not_tell_each_step(
     ]
 
 
+def test_a_long_run_tells_a_step_whenever_five_seconds_have_passed(
+    model: Any, tokenizer: Any, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunebase_trainer.narrator.SECONDS", 0.0)
+    _, told = run(model, tokenizer, rows, tmp_path, validation=[], total_steps=1000)
+    assert [event["step"] for event in told] == [1, 2, 3, 4]
+
+
 def test_a_loss_that_is_not_a_number_stops_the_run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path) -> None:
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
@@ -137,6 +119,110 @@ def test_a_loss_that_is_not_a_number_stops_the_run(model: Any, tokenizer: Any, r
         run(model, tokenizer, rows, tmp_path)
     assert caught.value.code == "non_finite_loss"
     assert "at step 1" in caught.value.message
+    assert caught.value.hint.startswith("Lower it: learning_rate = 0.001: try 0.0005.")
+
+
+def test_a_gradient_that_is_not_a_number_is_never_applied_and_the_checkpoint_before_is_kept(
+    model: Any, tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    trained: list[torch.Tensor] = []
+
+    def poison(net: Any) -> None:
+        trained.extend(weight for weight in net.parameters() if weight.requires_grad)
+        calls = 0
+
+        def hook(gradient: torch.Tensor) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            return gradient * float("inf") if calls > 4 else gradient  # two micro-batches a step: in step 3
+
+        trained[0].register_hook(hook)  # type: ignore[no-untyped-call]
+
+    with pytest.raises(TrainerError) as caught:
+        run(model, tokenizer, rows, tmp_path, prepare=poison, every=0.0)
+    assert (
+        "at step 3" in caught.value.message and "The checkpoint of step 2, from before, is kept" in caught.value.message
+    )
+    assert all(bool(weight.isfinite().all()) for weight in trained)
+    saved = load_file(tmp_path / "checkpoint-2" / "adapter_model.safetensors")
+    assert sorted(float(tensor.sum()) for tensor in saved.values()) == pytest.approx(
+        sorted(float(weight.sum()) for weight in trained)
+    )
+
+
+def rates(told: list[dict[str, Any]]) -> list[float]:
+    return [event["learning_rate"] / 1e-3 for event in told if event["type"] == "step"]
+
+
+def test_the_learning_rate_rises_and_falls_as_the_hyperparameters_say(
+    model: Any, tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    # 8 steps, the first 2 of them warm-up; told is the rate of the step that was made.
+    _, linear = run(model, tokenizer, rows, tmp_path / "a", warmup=2, num_epochs=4, validation=[])
+    assert rates(linear) == pytest.approx([0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+
+
+def test_the_learning_rate_falls_as_a_cosine_when_that_is_asked(
+    model: Any, tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {"num_epochs": 4, "lr_schedule": "cosine"}
+    _, told = run(model, tokenizer, rows, tmp_path, warmup=2, validation=[], **changes)
+    falling = [(1 + math.cos(math.pi * step / 6)) / 2 for step in range(6)]
+    assert rates(told) == pytest.approx([0, 1 / 2, *falling])
+
+
+def moved(net: Any) -> float:
+    """How far the B matrices, which begin at 0, are from there."""
+    return sum(float(weight.norm()) for name, weight in net.named_parameters() if "lora_B" in name)
+
+
+@pytest.mark.parametrize(("change", "less"), [({"max_grad_norm": 1e-6}, True), ({"max_grad_norm": 0.0}, False)])
+def test_gradients_are_clipped_to_their_norm_and_not_when_it_is_0(
+    tiny_model: Path, tokenizer: Any, rows: Any, tmp_path: Path, change: dict[str, Any], less: bool
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    nets: list[Any] = []
+    told = []
+    for name, changes in (("plain", {"max_grad_norm": 10.0}), ("changed", change)):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        told.append(run(model, tokenizer, rows, tmp_path / name, prepare=nets.append, validation=[], **changes)[1])
+    assert told[0][0]["gradient_norm"] == pytest.approx(told[1][0]["gradient_norm"]), "told is the norm before"
+    assert 0 < told[0][0]["gradient_norm"] < 10
+    # Adam divides by the gradients' size, but for its epsilon: clipping to 1e-6 leaves less than that of most.
+    assert (moved(nets[1]) < moved(nets[0]) * 0.9) == less
+    assert (moved(nets[1]) == moved(nets[0])) != less
+
+
+def test_weight_decay_and_seed_reach_the_optimizer_and_the_order(
+    tiny_model: Path, tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    losses: list[list[float]] = []
+    runs: list[dict[str, Any]] = [{}, {}, {"weight_decay": 1.0}, {"seed": 2}]
+    for number, changes in enumerate(runs):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        _, told = run(model, tokenizer, rows, tmp_path / str(number), validation=[], **changes)
+        losses.append([event["training_loss"] for event in told])
+    assert losses[0] == losses[1]
+    assert losses[2][:1] == losses[0][:1] and losses[2] != losses[0]
+    assert losses[3] != losses[0]
+
+
+def test_rows_go_together_by_length_so_that_packing_would_save_little() -> None:
+    """Why there is no packing. Lengths as real chat has them: about 1,650 tokens on average, a tenth over 3,000."""
+    draw = random.Random(0)
+    lengths = [min(8192, int(draw.lognormvariate(7.2, 0.65))) for _ in range(2000)]
+    order = list(RowOrder(lengths, 8, seed=42))
+    assert sorted(order) == list(range(2000))
+    batches = [[lengths[row] for row in order[start : start + 8]] for start in range(0, 2000, 8)]
+    padding = 1 - sum(lengths) / sum(max(batch) * 8 for batch in batches)
+    assert padding < 0.05
+    shuffled = draw.sample(lengths, 2000)
+    assert 1 - sum(lengths) / sum(max(shuffled[start : start + 8]) * 8 for start in range(0, 2000, 8)) > 0.4
 
 
 def test_memory_and_disk_are_told_apart_from_what_nobody_expected() -> None:
@@ -145,3 +231,17 @@ def test_memory_and_disk_are_told_apart_from_what_nobody_expected() -> None:
     unexpected = explain(KeyError("secret detail"))
     assert unexpected.code == "internal_error"
     assert "secret detail" not in unexpected.message
+
+
+@pytest.mark.parametrize(("rslora", "scale"), [(False, 16 / 64), (True, 16 / 8)])
+def test_rslora_scales_by_the_ranks_root(model: Any, tmp_path: Path, rslora: bool, scale: float) -> None:
+    import json
+
+    from tunebase_trainer.model import add_lora, save
+
+    net, _ = add_lora(model, rank=64, alpha=16, dropout=0.0, rslora=rslora)
+    scales = {module.scaling["default"] for module in net.modules() if hasattr(module, "lora_A")}
+    assert scales == {scale}
+    save(net, tmp_path / "adapter", "tiny", None)
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["use_rslora"] is rslora, "so that whoever loads it scales alike"

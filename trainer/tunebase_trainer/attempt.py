@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Never
@@ -58,6 +59,7 @@ class Attempt:
         status: StatusManager,
         preempted: asyncio.Event,
     ) -> None:
+        self.began = time.monotonic()
         self.input, self.job, self.session, self.status, self.preempted = run, job, session, status, preempted
         self.checkpoints = CheckpointUploads(status)
         self.adapter = AdapterUpload(status)
@@ -66,6 +68,7 @@ class Attempt:
         self.phase: Literal["before", "training", "after"] = "before"
         self.outcome: Literal["paused", "preempted"] | None = None
         """What a training that was asked to stop ends as."""
+        self.out_of_time = False
 
     async def run(self) -> dict[str, Any]:
         """Returns a HandlerOutput. Raises nothing but asyncio.CancelledError."""
@@ -205,6 +208,7 @@ class Attempt:
                 "checkpoint_seconds": claim.checkpoint_seconds if self.input.callback_url else None,
                 "resume": await self._fetch_checkpoint(claim),
                 "start_from": await self._fetch_start(claim),
+                "seconds": self._seconds_left(),
             }
         )
         self.phase = "after"
@@ -228,6 +232,11 @@ class Attempt:
             "metrics": metric.model_dump() if metric else None,
             "manifest": manifest.model_dump(),
         }
+
+    def _seconds_left(self) -> float | None:
+        """Until the training must have saved, so that what it saved is uploaded before RunPod ends the run."""
+        limit = self.input.execution_timeout_seconds
+        return None if limit is None else max(0.0, limit - min(120, limit / 10) - (time.monotonic() - self.began))
 
     async def _fetch_checkpoint(self, claim: ClaimReply) -> str | None:
         if claim.resume is None:
@@ -284,8 +293,9 @@ class Attempt:
                     case "error":
                         error = TrainerError(event["code"], event["message"], event["hint"])
                     case "stopped":
-                        # Not asked by us: the platform told every process of its container.
+                        # Not asked by us: its time is nearly over, or the platform told every process of its container.
                         self.outcome = self.outcome or "preempted"
+                        self.out_of_time = event["out_of_time"]
                     case "result":
                         result = event
             code = await training.wait()
@@ -326,7 +336,12 @@ class Attempt:
         assert self.outcome is not None
         kept = self.checkpoints.uploaded
         detail = "nothing new was saved" if kept is None else f"saved after step {kept}"
-        said = {"reason": "The platform ended the worker (SIGTERM)."} if self.outcome == "preempted" else {}
+        why = (
+            f"The run came near its limit of {self.input.execution_timeout_seconds} seconds."
+            if self.out_of_time
+            else "The platform ended the worker (SIGTERM)."
+        )
+        said = {"reason": why} if self.outcome == "preempted" else {}
         try:
             await self.status.finish(self.outcome, 5 if self.outcome == "preempted" else END_PATIENCE, **said)
         except TunebaseUnreachable as problem:

@@ -46,7 +46,7 @@ def advise(error: TrainerError, hyper: Hyperparameters) -> TrainerError:
             added = f"learning_rate = {rate:g}: try {max(1e-5, rate / 2):g}"
         case "no_chat_template" | "unsupported_gpu" | "base_model_not_found" if hyper.base_model not in error.message:
             added = f"base_model = {hyper.base_model}"
-    if not added or added in error.hint:
+    if not added or ": try " in error.hint or added in error.hint:
         return error
     hint = f"{error.hint.rstrip()} " if error.hint else ""
     return TrainerError(error.code, error.message, f"{hint}Here: {added}.")

@@ -62,7 +62,12 @@ def _load(path: Path) -> PreTrainedModel:
 
 
 def add_lora(
-    net: PreTrainedModel, rank: int, alpha: int, dropout: float, lora_targets: str = "default"
+    net: PreTrainedModel,
+    rank: int,
+    alpha: int,
+    dropout: float,
+    lora_targets: str = "default",
+    rslora: bool = False,
 ) -> tuple[PeftModel, int]:
     """Adds LoRA to what the table in targets.py says; returns the model and the number of trainable parameters.
 
@@ -76,6 +81,12 @@ def add_lora(
             f"lora_dropout = {dropout:g}: routed experts are trained without.",
             "Use lora_dropout = 0, or lora_targets = default.",
         )
+    if chosen.experts and rslora:
+        raise TrainerError(
+            "invalid_input",
+            "use_rslora = true: routed experts have a rank and a scale of their own.",
+            "Use use_rslora = false, or lora_targets = default.",
+        )
     if torch.cuda.is_available() or any(True for _ in targets.fused(net)):
         # Trades a third more time for memory. On a CPU memory is not what is short, but NF4 experts would be kept
         # dequantised, all of them, for the backward pass.
@@ -86,6 +97,7 @@ def add_lora(
         r=rank,
         lora_alpha=alpha,
         lora_dropout=dropout,
+        use_rslora=rslora,
         target_modules=[*chosen.modules, *(f"shared_expert.{leaf}" for leaf in targets.MLP if chosen.shared_expert)],
         bias="none",
         task_type="CAUSAL_LM",

@@ -8,8 +8,9 @@ has to do, so that another may stand in its place:
   the artifact: each file in it is uploaded),
   `hyperparameters` (those of the protocol), `checkpoints` (a directory that it may fill), `checkpoint_seconds` (save
   one about this often; null: only when asked to stop), `resume` (the directory of a checkpoint that it saved, or null),
-  `start_from` (the directory of an adapter to train on from; null or absent: a fresh one), `num_gpus` (how many it
-  has to train on; absent: 1).
+   `start_from` (the directory of an adapter to train on from; null or absent: a fresh one), `num_gpus` (how many it
+   has to train on; absent: 1), `seconds` (by then it has saved a checkpoint, as if it were asked to stop; null or
+   absent: it has all the time).
   Its environment holds `PASSED` and no more; its working directory is the worker's.
 - It writes one JSON object a line to the file descriptor named by `TUNEBASE_EVENTS_FD`; stdout and stderr are its log.
   - `{"type":"stage","stage":…,"progress":percent}`; `training` before the first step, `saving` when no step is left.
@@ -18,10 +19,11 @@ has to do, so that another may stand in its place:
   - `{"type":"step", …a Metric…, "total_steps","trained_tokens","seconds_left","progress"}`: an optimizer step.
   - `{"type":"checkpoint","step","epoch","path","training_loss","validation_loss"}`: the directory `path` is whole and
     will not be touched again; every file in it has a plain name. The worker uploads and removes it.
-  - `{"type":"stopped","step"}`: the last event of one that was asked to stop, after its checkpoint.
-  - `{"type":"result", "base_model","base_revision","rows","steps","first_loss","last_loss","trained_tokens",
-    "trainable_parameters","versions","chat_template_sha256"}`: the last event of one that is done; the adapter is in
-    `output`.
+  - `{"type":"stopped","step","out_of_time"}`: the last event of one that was asked to stop, or whose `seconds` are
+    nearly over, after its checkpoint.
+  - `{"type":"result", "base_model","base_revision","rows","validation_rows","steps","first_loss","last_loss",
+    "best_step","best_validation_loss","trained_tokens","trainable_parameters","versions","chat_template_sha256"}`: the
+    last event of one that is done; the adapter is in `output`.
   - `{"type":"error","code","message","hint"}`: the last event of one that failed.
 - SIGTERM asks it to save a checkpoint at the next step's end, to tell it and `stopped`, and to exit. A signal, because
   it needs no thread that listens; and SIGTERM, because a process that has not come so far as to handle it ends by it,

@@ -39,8 +39,14 @@ class Hyperparameters(Message):
         0.05
     )
     lora_targets: LoraTargets = "default"
+    use_rslora: bool = False
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    warmup_ratio: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.05
+    lr_schedule: Literal["linear", "cosine"] = "linear"
     weight_decay: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
+    max_grad_norm: Annotated[FiniteFloat, Field(ge=0, le=10)] = 1.0
+    validation_split: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.0
+    early_stopping_patience: Annotated[int, Field(ge=0, le=20)] = 0
     max_length: Annotated[int, Field(ge=64, le=131072)] = 2048
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
     export: Annotated[list[Literal["merged"]], Field(max_length=1)] = []
@@ -60,6 +66,7 @@ class RunInput(Message):
     validation_url: str | None = None
     hyperparameters: Hyperparameters
     gpu_config: GpuConfig
+    execution_timeout_seconds: Annotated[int, Field(ge=1)] | None = None
     callback_url: str | None = None
     callback_secret: Annotated[str, Field(pattern=r"^whsec_")] | None = Field(default=None, repr=False)
 
@@ -178,10 +185,13 @@ class Manifest(Message):
     steps: int
     first_loss: FiniteFloat | None
     last_loss: FiniteFloat | None
+    best_step: int | None = None
+    best_validation_loss: FiniteFloat | None = None
     hyperparameters: Hyperparameters
     trainable_parameters: int
     dataset_sha256: str
     rows: int
+    validation_rows: int = 0
     versions: dict[str, str]
     chat_template_sha256: str | None = None
     """Of the chat template that the rows were rendered with: serving needs the same."""

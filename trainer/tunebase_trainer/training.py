@@ -1,24 +1,26 @@
-"""The training loop: transformers' Trainer with our own loss, told step by step."""
+"""The training loop: transformers' Trainer with our own loss, told step by step, halved when memory runs out."""
 
 from __future__ import annotations
 
+import gc
 import math
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from . import ranks
-from .checkpoints import FILLER, Checkpoints, Counts, Plan, RowOrder
+from .batches import RowOrder, Rows, collate, smaller
+from .best import Best, load_weights, save_weights
+from .checkpoints import Checkpoints, Plan
 from .dataset import IGNORED, Row
-from .errors import TrainerError
-from .gpu import GpuMeter
-
-# Training's share of a job's progress, in percent.
-FROM, TO = 10.0, 92.0
+from .kept import Counts
+from .loss import Diverged, diverged, loss_of
+from .memory import TryLongest, too_large
+from .narrator import EVERY, FEW_STEPS, Narrator
 
 
 @dataclass(frozen=True)
@@ -27,44 +29,16 @@ class Outcome:
     trained_tokens: int
     first_loss: float | None
     last_loss: float | None
-
-
-def micro_batch(batch_size: int, longest: int, tokens: int) -> int:
-    """How many rows go through the model at once: the largest divisor of the batch that keeps to `tokens`."""
-    return max((n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * longest <= tokens), default=1)
-
-
-def collate(rows: list[Row], pad: int) -> dict[str, torch.Tensor]:
-    """One batch, padded on the left: the answers end in the same columns, so few columns hold labels."""
-    width = max(len(row.input_ids) for row in rows)
-    fill = [width - len(row.input_ids) for row in rows]
-    return {
-        "input_ids": torch.tensor([[pad] * n + row.input_ids for n, row in zip(fill, rows, strict=True)]),
-        "attention_mask": torch.tensor([[0] * n + [1] * (width - n) for n in fill]),
-        "labels": torch.tensor([[IGNORED] * n + row.labels for n, row in zip(fill, rows, strict=True)]),
-    }
-
-
-def loss_of(model: Any, batch: dict[str, torch.Tensor], items: torch.Tensor | int | None) -> torch.Tensor:
-    """Cross entropy in nats over the learned tokens, divided by `items` (their number in the whole step) or by its own.
-
-    Only columns in which some row learns go through the vocabulary's projection.
-    """
-    targets = batch["labels"][:, 1:]
-    columns = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
-    logits = model(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=columns, use_cache=False
-    ).logits
-    learned = targets[:, columns]
-    mask = learned != IGNORED
-    total = torch.nn.functional.cross_entropy(logits[mask].float(), learned[mask], reduction="sum")
-    return total / (items if items is not None else mask.sum())
+    best_step: int | None
+    """After which step the validation loss was lowest: the adapter is that step's. None: no validation."""
+    best_validation_loss: float | None
 
 
 class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is untyped
     """Trainer whose loss counts the learned tokens alone, and which counts what goes through the model."""
 
     tokens_seen = 0
+    control: Any
 
     def _get_train_sampler(self, train_dataset: Any = None) -> RowOrder:
         rows: Rows = self.train_dataset
@@ -88,88 +62,39 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
             loss = loss * ranks.count()  # of whose gradients DDP takes the mean
         return (loss, {}) if return_outputs else loss
 
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """Stops before a gradient that is not a number is applied."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)
+        if not math.isfinite(float(norm)):
+            raise Diverged(self.state.global_step + 1)
+        return norm
 
-class Narrator(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
-    """Tells each logged step, and stops on a loss or gradient that is not a number."""
+    @torch.no_grad()
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The mean loss over all learned tokens of the validation rows.
 
-    def __init__(self, trainer: LearnedTokens, plan: Plan, validates: bool, resumed: Counts | None) -> None:
-        self.trainer, self.plan, self.validates = trainer, plan, validates
-        self.gpu = GpuMeter()
-        self.first_loss = resumed.first_loss if resumed else None
-        self.last_loss = resumed.last_loss if resumed else None
-        self.began = self.last_time = time.monotonic()
-        self.began_at = self.last_tokens = 0
-        self.held: dict[str, Any] | None = None
-        """A step that waits for the validation after it."""
-        self.validated: tuple[int, float] | None = None
-        """The newest validation: after which step, its loss."""
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.began = self.last_time = time.monotonic()
-        self.began_at, self.last_tokens = state.global_step, self.trainer.tokens_seen
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        # A validation is told with its step, so that step is told, whatever the rhythm.
-        if self.validates and state.global_step % self.plan.steps_per_epoch == 0:
-            control.should_log = True
-
-    def counts(self) -> Counts:
-        state = self.trainer.state
-        return Counts(
-            step=state.global_step,
-            epoch=round(float(state.epoch), 4),
-            trained_tokens=self.trainer.tokens_seen,
-            first_loss=self.first_loss,
-            last_loss=self.last_loss,
-        )
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        logs = logs or {}
-        if "eval_loss" in logs:
-            self.validated = state.global_step, logs["eval_loss"]
-            if self.held is not None:
-                self.plan.tell("step", **self.held | {"validation_loss": logs["eval_loss"]})
-                self.held = None
-        if "loss" not in logs:
-            return
-        loss, norm = float(logs["loss"]), float(logs.get("grad_norm", 0.0))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainerError(
-                "non_finite_loss",
-                f"The training diverged at step {state.global_step}: its loss or gradient is not a number.",
-                "Lower the learning rate (half of it is a good try), or look for broken rows.",
-            )
-        self.first_loss = loss if self.first_loss is None else self.first_loss
-        self.last_loss = loss
-        now = time.monotonic()
-        tokens, seconds = self.trainer.tokens_seen - self.last_tokens, now - self.last_time
-        self.last_tokens, self.last_time = self.trainer.tokens_seen, now
-        total = self.plan.total_steps
-        step = {
-            "step": state.global_step,
-            "total_steps": total,
-            "epoch": round(float(state.epoch), 4),
-            "training_loss": loss,
-            "validation_loss": None,
-            "learning_rate": logs.get("learning_rate"),
-            "gradient_norm": norm,
-            "tokens_per_second": tokens / seconds if seconds > 0 else None,
-            "trained_tokens": self.trainer.tokens_seen,
-            "seconds_left": (now - self.began) / (state.global_step - self.began_at) * (total - state.global_step),
-            "progress": FROM + (TO - FROM) * state.global_step / total,
-            **self.gpu.read(),
-        }
-        if self.validates and state.global_step % self.plan.steps_per_epoch == 0:
-            self.held = step
-        else:
-            self.plan.tell("step", **step)
+        Our own: the library's is a mean over batches, which changes with their size, and it draws random numbers.
+        """
+        rows = sorted(self.eval_dataset.rows, key=lambda row: len(row.input_ids), reverse=True)
+        size = self.args.per_device_eval_batch_size
+        self.model.eval()
+        loss, tokens = 0.0, 0
+        for start in range(0, len(rows), size):
+            batch = self._prepare_inputs(self.data_collator([{"row": row} for row in rows[start : start + size]]))
+            loss += float(loss_of(self.model, batch, 1))
+            tokens += int((batch["labels"][:, 1:] >= 0).sum())
+        self.model.train()
+        metrics = {"eval_loss": loss / tokens}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
 
 def train(
     net: Any,
     tokenizer: Any,
     rows: list[Row],
-    validation: list[Row] | None,
+    validation: list[Row],
     hyper: dict[str, Any],
     *,
     micro_batch: int,
@@ -178,27 +103,94 @@ def train(
     plan: Plan,
     directory: Path,
     resume: tuple[Path, Counts] | None = None,
+    try_longest: bool = False,
 ) -> Outcome:
     """Trains in place, from the checkpoint `resume` if there is one; checkpoints go below `directory`.
 
-    Raises TrainerError `non_finite_loss`, and Stopped when `plan` was asked to stop; torch's out-of-memory errors pass
-    through.
+    With validation rows the adapter ends as the one of the lowest validation loss. `try_longest`: the longest
+    micro-batch passes before the first step. When the GPU's memory runs out, it goes on from the newest checkpoint, or
+    from the start, with half as many rows at once and as many rows a step as before.
+
+    Raises TrainerError `non_finite_loss` and `out_of_memory`, and Stopped when `plan` was asked to stop.
     """
-    total_steps = plan.total_steps
+    directory.mkdir(parents=True, exist_ok=True)
+    start = directory / "start.safetensors"
+    if ranks.rank() == 0:
+        save_weights(net, start)
+    micro = micro_batch if resume is None else min(micro_batch, resume[1].micro_batch)
+    latest = resume
+
+    def saved(path: Path, counts: Counts) -> None:
+        nonlocal latest
+        latest = path, counts
+
+    while True:
+        try:
+            return _run(
+                net,
+                tokenizer,
+                rows,
+                validation,
+                hyper,
+                micro=micro,
+                warmup=warmup,
+                on_gpu=on_gpu,
+                plan=plan,
+                directory=directory,
+                resume=latest,
+                saved=saved,
+                try_longest=try_longest,
+            )
+        except Diverged as error:
+            raise diverged(error.step, hyper["learning_rate"], latest[1].step if latest else None) from error
+        except torch.OutOfMemoryError as error:
+            # Of several processes only one may have run out, and the others wait for it: no second try for them.
+            if micro == 1 or ranks.is_rank():
+                raise too_large(rows + validation, hyper) from error
+        # Here, where the error is gone, and with it the frames that held the loop.
+        _let_go(net)
+        micro = smaller(micro, hyper["batch_size"])
+        if latest is None:
+            load_weights(net, start)
+        place = f"step {latest[1].step}" if latest else "the start"
+        message = (
+            f"The GPU's memory ran out. Training goes on from {place} with {micro} rows at once, "
+            f"and {hyper['batch_size']} a step as before."
+        )
+        plan.tell("log", level="warn", message=message)
+
+
+def _run(
+    net: Any,
+    tokenizer: Any,
+    rows: list[Row],
+    validation: list[Row],
+    hyper: dict[str, Any],
+    *,
+    micro: int,
+    warmup: int,
+    on_gpu: bool,
+    plan: Plan,
+    directory: Path,
+    resume: tuple[Path, Counts] | None,
+    saved: Callable[[Path, Counts], None],
+    try_longest: bool,
+) -> Outcome:
+    """`train` with `micro` rows at once. Raises Diverged, Stopped and torch's out-of-memory errors."""
     arguments = TrainingArguments(
         output_dir=str(directory),
-        per_device_train_batch_size=micro_batch,
-        per_device_eval_batch_size=micro_batch,
-        gradient_accumulation_steps=hyper["batch_size"] // (micro_batch * ranks.count()),
+        per_device_train_batch_size=micro,
+        per_device_eval_batch_size=micro,
+        gradient_accumulation_steps=hyper["batch_size"] // (micro * ranks.count()),
         num_train_epochs=hyper["num_epochs"],
         learning_rate=hyper["learning_rate"],
         weight_decay=hyper["weight_decay"],
         warmup_steps=warmup,
-        lr_scheduler_type="linear",
-        max_grad_norm=1.0,
+        lr_scheduler_type=hyper["lr_schedule"],
+        max_grad_norm=hyper["max_grad_norm"],
         bf16=True,
         use_cpu=not on_gpu,
-        logging_steps=1 if total_steps <= 200 else min(10, total_steps // 100),
+        logging_steps=1 if plan.total_steps <= FEW_STEPS else EVERY,
         logging_first_step=True,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
@@ -216,32 +208,54 @@ def train(
         ddp_broadcast_buffers=False,
     )
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    trainer = LearnedTokens(
+    loop = LearnedTokens(
         model=net,
         args=arguments,
         train_dataset=Rows(rows),
         eval_dataset=Rows(validation) if validation else None,
         data_collator=lambda items: collate([item["row"] for item in items], pad),
     )
-    path, counts = resume if resume is not None else (None, None)
-    trainer.tokens_seen = counts.trained_tokens if counts is not None else 0
-    narrator = Narrator(trainer, plan, validation is not None, counts)
-    trainer.add_callback(narrator)
-    trainer.add_callback(Checkpoints(plan, narrator.counts, lambda: narrator.validated))
-    trainer.train(resume_from_checkpoint=str(path) if path is not None else None)
-    return Outcome(trainer.state.global_step, trainer.tokens_seen, narrator.first_loss, narrator.last_loss)
+    counts = resume[1] if resume is not None else None
+    loop.tokens_seen = counts.trained_tokens if counts is not None else 0
+    narrator = Narrator(loop, plan, bool(validation), counts)
+    best = Best(net, directory, hyper["early_stopping_patience"], plan.tell, resume)
+
+    def count() -> Counts:
+        return Counts(
+            step=loop.state.global_step,
+            epoch=round(float(loop.state.epoch), 4),
+            trained_tokens=loop.tokens_seen,
+            first_loss=narrator.first_loss,
+            last_loss=narrator.last_loss,
+            micro_batch=micro,
+            best_step=best.step,
+            best_loss=best.loss,
+            stale=best.stale,
+        )
+
+    if try_longest:
+        loop.add_callback(TryLongest(loop, rows, micro))
+    for listener in (narrator, best, Checkpoints(plan, count, lambda: narrator.validated, best, saved)):
+        loop.add_callback(listener)
+    loop.train(resume_from_checkpoint=str(resume[0]) if resume is not None else None)
+    best.restore(loop.state.global_step)
+    return Outcome(
+        steps=loop.state.global_step,
+        trained_tokens=loop.tokens_seen,
+        first_loss=narrator.first_loss,
+        last_loss=narrator.last_loss,
+        best_step=best.step,
+        best_validation_loss=best.loss,
+    )
 
 
-class Rows(torch.utils.data.Dataset[dict[str, Any]]):
-    """Rows as the Trainer wants them."""
-
-    def __init__(self, rows: list[Row]) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if index == FILLER:
-            return {"row": replace(self.rows[0], input_ids=self.rows[0].input_ids[:1], labels=[IGNORED])}
-        return {"row": self.rows[index]}
+def _let_go(net: Any) -> None:
+    """Frees what a loop that is given up held on the GPU: gradients, Adam's moments, activations."""
+    # accelerate has put a forward with autocast before the class's own. Without the mark it does so again for the next
+    # loop; left half undone, that loop would compute in fp32.
+    for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+        net.__dict__.pop(name, None)
+    net.zero_grad(set_to_none=True)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

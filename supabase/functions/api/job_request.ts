@@ -5,7 +5,7 @@ import { ApiError } from "../_shared/errors.ts";
 import { TrainingHyperparameters } from "../_shared/protocol.ts";
 import { check, fields, jsonBody } from "../_shared/validation.ts";
 import type { ApiContext } from "./context.ts";
-import { type Inputs, makeEstimate } from "./estimate/mod.ts";
+import { countFiles, type Inputs, makeEstimate } from "./estimate/mod.ts";
 import { parseId, prefixes } from "./ids.ts";
 import { Hyperparameters, makePlan } from "./plan.ts";
 
@@ -69,14 +69,17 @@ export async function readJob(c: ApiContext) {
   );
   const seed = body.seed ?? 42;
   const { model, parent } = inputs;
-  const { shown, plan } = makePlan(
+  const draft = makePlan(
     model,
     inMethod ?? body.hyperparameters ?? {},
     seed,
     where,
     parent === null ? null : TrainingHyperparameters.parse(parent.hyperparameters),
+    files.validation !== null,
   );
-  const estimate = await makeEstimate(c.get("platform"), inputs, plan);
+  const counted = await countFiles(c.get("platform"), inputs, draft.max_length);
+  const { shown, plan } = draft.settle(counted.training.file.trained.expected);
+  const estimate = makeEstimate(model, counted, plan);
   return { body, files, model, parent: parent?.name ?? null, seed, shown, plan, estimate };
 }
 

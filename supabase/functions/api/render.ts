@@ -19,7 +19,8 @@ export function renderFile(row: Tables<"files">): objects.File {
     status_details: row.status_details,
     sha256: row.sha256,
     // A result file is not checked.
-    report: row.purpose === "fine-tune" ? row.report : null,
+    // Until it has been checked it holds an empty one.
+    report: row.purpose === "fine-tune" && Object.keys(row.report ?? {}).length > 0 ? row.report : null,
   };
 }
 

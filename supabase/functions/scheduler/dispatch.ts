@@ -64,6 +64,7 @@ async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Clai
     validation_url: claimed.validation_object === null ? null : object(claimed.validation_object),
     hyperparameters: claimed.plan,
     gpu_config: attempt.gpu_config,
+    execution_timeout_seconds: attempt.execution_timeout_seconds,
     callback_url: callbackUrl(settings, attempt.id),
     callback_secret: callbackSecret(settings.masterKey, attempt.id),
   });

@@ -1,5 +1,6 @@
 """Measures the trainer: prints a table, and keeps its figures as JSON.
 
+python -m tunebase_trainer.bench cpu           SmolLM2-135M on this CPU, against TRL's SFTTrainer
 python -m tunebase_trainer.bench gpu           peak memory and tokens/s of Qwen3-Next-80B-A3B's shape, and Qwen3-8B's
 python -m tunebase_trainer.bench gpu --tiny    the same code on tiny shapes, on any machine: its figures say nothing
 python -m tunebase_trainer.bench model_start   a start without anything cached, against the next one
@@ -19,8 +20,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="tunebase_trainer.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=["gpu", "model_start"])
+    parser.add_argument("name", choices=["cpu", "gpu", "model_start"])
     parser.add_argument("--tiny", action="store_true", help="tiny shapes (gpu alone)")
+    parser.add_argument("--steps", type=int, default=4, help="steps of each process, the first to warm up (cpu: 4)")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each side (cpu: 2)")
     parser.add_argument("--json", type=Path, default=figures.FILE, help=f"where figures are kept: {figures.FILE}")
     arguments = parser.parse_args()
     if arguments.name == "gpu":
@@ -29,6 +32,10 @@ def main() -> None:
         found = gpu.run(tiny=arguments.tiny)
         if arguments.tiny:  # under no name that stands for a measurement
             found = [replace(figure, name=f"tiny_{figure.name}") for figure in found]
+    elif arguments.name == "cpu":
+        from . import cpu
+
+        found = cpu.run(arguments.steps, arguments.rounds)
     else:
         from . import model_start
 

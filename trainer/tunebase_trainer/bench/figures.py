@@ -25,10 +25,10 @@ class Figure:
     machine: str
 
 
-def judge(name: str, value: float, unit: str, against: str, ratio: float, goal: float) -> Figure:
-    """Rounds to what a measurement is worth."""
-    rounded = float(f"{ratio:.4g}")
-    return Figure(name, float(f"{value:.4g}"), unit, against, rounded, float(f"{goal:.4g}"), ratio >= goal, machine())
+def judge(name: str, value: float, unit: str, against: str, ratio: float, goal: float, on: str | None = None) -> Figure:
+    """Rounds to what a measurement is worth. `on`: the machine, if it is described already."""
+    rounded, wanted = float(f"{ratio:.4g}"), float(f"{goal:.4g}")
+    return Figure(name, float(f"{value:.4g}"), unit, against, rounded, wanted, ratio >= goal, on or machine())
 
 
 def line(figure: Figure) -> str:

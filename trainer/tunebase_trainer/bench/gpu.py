@@ -16,10 +16,10 @@ import torch
 from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedTokenizerFast, TrainerCallback
 
 from ..dataset import IGNORED
+from ..loss import loss_of
 from ..model import add_lora
 from ..nf4 import Nf4Config
 from ..targets import DENSE, fused
-from ..training import loss_of
 from . import random_weights
 from .figures import Figure, judge, machine
 
@@ -164,7 +164,7 @@ def against_trl(sizes: Sizes) -> list[Figure]:
     try:
         theirs = trl(sizes.dense, data)
     except ImportError as error:
-        print(f"no comparison with TRL: {error}. Install requirements-bench.txt.")
+        print(f"no comparison with TRL: {error}. Install requirements-dev.txt.")
         return []
     free()
     print(f"Qwen3's shape, {rows} × {sizes.row} tokens: {ours.tokens_per_second:.0f} tokens/s, "

@@ -4,7 +4,8 @@ import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import type { Platform } from "../../_shared/platform.ts";
-import { GpuConfig } from "../../_shared/protocol.ts";
+import { GpuConfig, type TrainingHyperparameters } from "../../_shared/protocol.ts";
+import { heldOut } from "../plan.ts";
 import { countCharacters } from "./characters.ts";
 import { estimateMemory } from "./memory.ts";
 import { Sample, takeSample } from "./sample.ts";
@@ -25,14 +26,6 @@ export interface Inputs {
   training: CountedFile;
   validation: CountedFile | null;
 }
-/** What the plan says that an estimate needs. */
-interface Plan {
-  batch_size: number;
-  num_epochs: number;
-  lora_rank: number;
-  max_length: number;
-}
-
 /** From a worker's claim to its first step: the dataset, the model into memory. Paid for. */
 const startSeconds: Range = { low: 30, expected: 120, high: 300 };
 /** How far a run's speed lies from the one that the operator gave. */
@@ -40,28 +33,43 @@ const speedDoubt = { slow: 0.7, fast: 1.25 };
 /** Validation goes forward only: a third of the work, a token. */
 const validationShare = 1 / 3;
 
-export type Estimate = Awaited<ReturnType<typeof makeEstimate>>;
+export type Estimate = ReturnType<typeof makeEstimate>;
+type Counted = Awaited<ReturnType<typeof countFiles>>;
 
-/** Makes the estimate of a job. Never fails for want of a sample: it rests on the file's size then, and says so. */
-export async function makeEstimate(platform: Platform, inputs: Inputs, plan: Plan) {
-  const { model } = inputs;
-  const training = await estimated(platform, model, inputs.training, plan.max_length);
-  const validation = inputs.validation === null
-    ? null
-    : await estimated(platform, model, inputs.validation, plan.max_length);
-  const { file, counter } = training;
+/** What the job's files hold. Never fails for want of a sample: it rests on the file's size then, and says so. */
+export async function countFiles(platform: Platform, inputs: Inputs, maxLength: number) {
+  return {
+    training: await estimated(platform, inputs.model, inputs.training, maxLength),
+    validation: inputs.validation === null
+      ? null
+      : await estimated(platform, inputs.model, inputs.validation, maxLength),
+  };
+}
 
-  const stepsPerEpoch = Math.ceil(Math.max(1, file.trained.expected) / plan.batch_size);
-  const total = times(file.tokens, plan.num_epochs);
-  const seconds = trainingSeconds(total, validation?.file.tokens ?? null, plan.num_epochs, model);
-  const gpu = GpuConfig.parse(model.gpu_config);
-  const perSecond = gpu.cost_per_gpu_hour * gpu.num_gpus / 3600;
+/** Makes the estimate of a job. */
+export function makeEstimate(
+  model: Tables<"base_models">,
+  { training: { file, counter }, validation: validationFile }: Counted,
+  plan: TrainingHyperparameters,
+) {
   const longest = Math.min(
     plan.max_length,
     file.cut.high > 0
       ? plan.max_length
       : Math.ceil(file.tokens.high / Math.max(1, file.trained.expected) * 3),
   );
+  const { trained, held, tokens, heldTokens } = split(file, plan.validation_split, longest);
+  const validation = validationFile?.file.tokens ?? heldTokens;
+  const stepsPerEpoch = Math.ceil(Math.max(1, trained.expected) / plan.batch_size);
+  const total = times(tokens, plan.num_epochs);
+  // The first validation is never worse than the one before it: so many epochs are trained at the least.
+  const leastEpochs = plan.early_stopping_patience + 1;
+  const mayStopEarly = validation !== null && plan.early_stopping_patience > 0 &&
+    leastEpochs < plan.num_epochs;
+  if (mayStopEarly) total.low = Math.round(tokens.low * leastEpochs);
+  const seconds = trainingSeconds(total, validation, plan.num_epochs, model);
+  const gpu = GpuConfig.parse(model.gpu_config);
+  const perSecond = gpu.cost_per_gpu_hour * gpu.num_gpus / 3600;
   const warnings = warn(file, plan.max_length);
   const memory = estimateMemory(model, gpu, plan, longest);
   if (memory.fits === false) {
@@ -73,15 +81,17 @@ export async function makeEstimate(platform: Platform, inputs: Inputs, plan: Pla
   return {
     tokens: {
       method: file.method,
-      per_epoch: file.tokens,
+      per_epoch: tokens,
       total,
-      learned_per_epoch: file.learned,
-      validation: validation?.file.tokens ?? null,
-      rests_on: tokensRestOn(file, counter),
+      learned_per_epoch: times(file.learned, trained.expected / Math.max(1, file.trained.expected)),
+      validation,
+      rests_on: tokensRestOn(file, counter) +
+        (mayStopEarly ? ` \`total.low\` is what early stopping leaves: ${leastEpochs} epochs.` : ""),
     },
     rows: {
       total: file.rows,
-      trained: file.trained,
+      trained,
+      validation: validationFile?.file.trained ?? held,
       cut: file.cut,
       without_answer: file.without_answer,
     },
@@ -102,6 +112,23 @@ export async function makeEstimate(platform: Platform, inputs: Inputs, plan: Pla
     memory,
     warnings,
   };
+}
+
+/**
+ * What the trainer makes of a split: it takes rows from every part of the file sorted by length, so that what they hold
+ * is their share but for the length of two rows at the most.
+ */
+function split(file: FileEstimate, share: number, longest: number) {
+  const held = each(file.trained, (rows) => heldOut(rows, share));
+  const trained = each(file.trained, (rows) => rows - heldOut(rows, share));
+  if (share === 0) return { trained, held, tokens: file.tokens, heldTokens: null };
+  const part = held.expected / Math.max(1, file.trained.expected);
+  const around = ({ low, expected, high }: Range, factor: number) => ({
+    low: Math.max(0, Math.floor(low * factor - 2 * longest)),
+    expected: Math.round(expected * factor),
+    high: Math.ceil(high * factor + 2 * longest),
+  });
+  return { trained, held, tokens: around(file.tokens, 1 - part), heldTokens: around(file.tokens, part) };
 }
 
 /** A file by its remembered sample, else by a new one, which is remembered. */
@@ -203,6 +230,11 @@ function warn(file: FileEstimate, maxLength: number): string[] {
 }
 
 const money = (usd: number) => Math.round(usd * 1e4) / 1e4;
+const each = ({ low, expected, high }: Range, of: (value: number) => number): Range => ({
+  low: of(low),
+  expected: of(expected),
+  high: of(high),
+});
 const times = (range: Range, factor: number, round: (value: number) => number = Math.round): Range => ({
   low: round(range.low * factor),
   expected: round(range.expected * factor),

@@ -11,6 +11,7 @@ import * as apiKeys from "../routes/api_keys.ts";
 import * as direct from "../routes/file_direct.ts";
 import * as fileCreate from "../routes/file_create.ts";
 import * as fileList from "../routes/file_list.ts";
+import * as jobEvents from "../routes/job_events.ts";
 import * as jobList from "../routes/job_list.ts";
 import * as jobMetrics from "../routes/job_metrics.ts";
 import * as members from "../routes/members.ts";
@@ -248,7 +249,7 @@ export const operations: Operation[] = [
     description:
       "As they come with `Accept: text/event-stream`: goes on after `Last-Event-ID`, and ends with `done`.",
     scope: "jobs:read",
-    query: page(),
+    query: page().extend(jobEvents.Query.shape),
     answers: {
       200: {
         description: "The newest first; as a stream the oldest first",

@@ -1,11 +1,13 @@
 /**
- * GET /fine_tuning/jobs/{id}/events?after&limit, newest first; or, with `Accept: text/event-stream`, as they come: each
+ * GET /fine_tuning/jobs/{id}/events?type&after&limit, newest first; or, with `Accept: text/event-stream`, as they come: each
  * with its number as `id`, so that a client that comes back with `Last-Event-ID` misses none and gets none twice.
  */
 import { streamSSE } from "hono/streaming";
+import * as z from "zod";
 import { call } from "../../_shared/database.ts";
 import type { Tables } from "../../_shared/database.types.ts";
 import { ApiError } from "../../_shared/errors.ts";
+import { check } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import type { News } from "../event_hub.ts";
 import { cursor, pathId } from "../ids.ts";
@@ -16,10 +18,14 @@ import { type Page, renderEvent, renderList } from "../render.ts";
 const streamMs = 140_000;
 const aliveMs = 15_000;
 
+/** `message`: the log without its lines of figures. A stream has both. */
+export const Query = z.object({ type: z.enum(["message", "metrics"]).optional() });
+
 export async function listEvents(c: ApiContext): Promise<Response> {
   if ((c.req.header("accept") ?? "").includes("text/event-stream")) return await streamEvents(c);
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const { limit, after } = paging(c.req.query());
+  const { type } = check(Query, c.req.query());
   const page = await call<Page<Tables<"events">>>(
     c.get("platform").sql,
     "list_events",
@@ -27,6 +33,7 @@ export async function listEvents(c: ApiContext): Promise<Response> {
     id,
     cursor("event", after),
     limit,
+    type ?? null,
   );
   return c.json(renderList(page, renderEvent));
 }

@@ -1,0 +1,181 @@
+/** The project's API keys: made (shown once), revoked. */
+import { useState } from "preact/hooks";
+import { type Schemas, unwrap } from "../../../client/mod.ts";
+import { useChange, useMay, usePages } from "../data.ts";
+import { use } from "../services.ts";
+import { Action, Secret } from "../ui/actions.tsx";
+import { Empty, Field, Loaded, More, Page, Problem, Status, Table, Time } from "../ui/basics.tsx";
+
+const scopes = {
+  "files:read": "read files",
+  "files:write": "upload and delete files",
+  "jobs:read": "read jobs",
+  "jobs:write": "create and end jobs",
+  "models:read": "read models",
+  "webhooks:read": "read webhooks",
+  "webhooks:write": "change webhooks",
+  "project:read": "read the project",
+  "project:admin": "manage the project: as good as an owner",
+} as const;
+type Scope = keyof typeof scopes;
+const all = Object.keys(scopes) as Scope[];
+const usual = all.filter((scope) => !scope.startsWith("project:"));
+const dayMs = 86_400_000;
+
+export function KeysPage() {
+  const may = useMay("project:admin");
+  const [made, setMade] = useState<Schemas["NewApiKey"] | null>(null);
+  const keys = usePages(
+    ["keys"],
+    async (after) =>
+      unwrap(
+        await use().api.GET("/api_keys", { params: { query: { limit: 50, ...(after ? { after } : {}) } } }),
+      ),
+  );
+  return (
+    <Page title="API keys">
+      {made && (
+        <Secret
+          what={`The key “${made.name}” is made.`}
+          value={made.key}
+          done={() => setMade(null)}
+        />
+      )}
+      {may ? <NewKey made={setMade} /> : <p class="notice">Owners of the project make and revoke keys.</p>}
+      <Loaded of={keys}>
+        {(list) =>
+          list.length === 0
+            ? (
+              <Empty>
+                <p>There is no key yet. Scripts and SDKs call with one.</p>
+              </Empty>
+            )
+            : (
+              <>
+                <Table label="API keys" head={["Name", "Key", "May", "Made", "Last used", "Ends", ""]}>
+                  {list.map((key) => <Row key={key.id} of={key} may={may} />)}
+                </Table>
+                <More of={keys} />
+              </>
+            )}
+      </Loaded>
+    </Page>
+  );
+}
+
+function NewKey({ made }: { made: (key: Schemas["NewApiKey"]) => void }) {
+  const [name, setName] = useState("");
+  const [chosen, setChosen] = useState<Scope[]>(usual);
+  const [days, setDays] = useState("");
+  const create = useChange(async () => {
+    made(unwrap(
+      await use().api.POST("/api_keys", {
+        body: {
+          name,
+          scopes: chosen,
+          ...(days === "" ? {} : { expires_at: Math.floor((Date.now() + Number(days) * dayMs) / 1000) }),
+        },
+      }),
+    ));
+    setName("");
+  }, [["keys"]]);
+  return (
+    <form
+      class="sheet"
+      onSubmit={(event) => {
+        event.preventDefault();
+        create.mutate();
+      }}
+    >
+      <h2>New key</h2>
+      <div class="fields">
+        <Field label="Name" hint="What it is for.">
+          {(control) => (
+            <input
+              {...control}
+              type="text"
+              required
+              maxLength={100}
+              value={name}
+              onInput={(event) => setName(event.currentTarget.value)}
+            />
+          )}
+        </Field>
+        <Field label="Ends">
+          {(control) => (
+            <select
+              {...control}
+              value={days}
+              onChange={(event) => setDays(event.currentTarget.value)}
+            >
+              <option value="">never</option>
+              {[7, 30, 90, 365].map((n) => <option key={n} value={n}>in {n} days</option>)}
+            </select>
+          )}
+        </Field>
+      </div>
+      <details>
+        <summary>What it may do ({chosen.length} of {all.length})</summary>
+        <fieldset class="checks">
+          <legend class="unseen">Scopes</legend>
+          {all.map((scope) => (
+            <label key={scope}>
+              <input
+                type="checkbox"
+                checked={chosen.includes(scope)}
+                onChange={(event) =>
+                  setChosen(
+                    event.currentTarget.checked ? [...chosen, scope] : chosen.filter((one) => one !== scope),
+                  )}
+              />{" "}
+              {scopes[scope]}
+            </label>
+          ))}
+        </fieldset>
+      </details>
+      {create.error && <Problem error={create.error} />}
+      <button type="submit" class="primary" disabled={create.isPending || chosen.length === 0}>
+        Make the key
+      </button>
+    </form>
+  );
+}
+
+function Row({ of, may }: { of: Schemas["ApiKey"]; may: boolean }) {
+  const revoke = useChange(
+    async () => unwrap(await use().api.DELETE("/api_keys/{id}", { params: { path: { id: of.id } } })),
+    [["keys"]],
+  );
+  return (
+    <tr>
+      <th scope="row">{of.name}</th>
+      <td>
+        <code>{of.hint}</code>
+      </td>
+      <td class="small">
+        {of.scopes.length === all.length
+          ? "everything"
+          : of.scopes.length === usual.length
+          ? "all but the project"
+          : of.scopes.join(", ")}
+      </td>
+      <td>
+        <Time at={of.created_at} />
+      </td>
+      <td>
+        <Time at={of.last_used_at} />
+      </td>
+      <td>{of.revoked_at === null ? <Time at={of.expires_at} /> : <Status of="revoked" />}</td>
+      <td>
+        {may && of.revoked_at === null && (
+          <Action
+            of={revoke}
+            label="Revoke"
+            danger
+            ask={`Revoke “${of.name}”? What calls with it is refused from now on.`}
+          />
+        )}
+      </td>
+    </tr>
+  );
+}

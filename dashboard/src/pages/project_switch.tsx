@@ -1,0 +1,34 @@
+/** In which of one's projects one works. */
+import { useQuery } from "@tanstack/preact-query";
+import { unwrap } from "../../../client/mod.ts";
+import { useMe } from "../data.ts";
+import { chooseProject, use } from "../services.ts";
+
+export const useProjects = () =>
+  useQuery({
+    queryKey: ["projects"],
+    queryFn: async () => unwrap(await use().api.GET("/projects", { params: { query: { limit: 100 } } })).data,
+    staleTime: 60_000,
+  });
+
+export function ProjectSwitch() {
+  const { data: me } = useMe();
+  const { data: projects } = useProjects();
+  if (!me?.project) return null;
+  const all = projects?.some(({ id }) => id === me.project?.id) ? projects : [me.project, ...projects ?? []];
+  return (
+    <label class="switch">
+      <span class="unseen">Project</span>
+      <select
+        value={me.project.id}
+        onChange={(event) => {
+          chooseProject(event.currentTarget.value);
+          location.hash = "#/jobs"; // what was open belongs to the other project
+          location.reload();
+        }}
+      >
+        {all.map(({ id, name }) => <option key={id} value={id}>{name}</option>)}
+      </select>
+    </label>
+  );
+}

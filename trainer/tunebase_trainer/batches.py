@@ -1,0 +1,73 @@
+"""Rows as batches: of like length, padded on the left, in an order that follows from the seed and the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from .dataset import IGNORED, Row
+
+FILLER = -1
+"""In the place of a row's index: a row of which nothing is learned."""
+
+
+def micro_batch(batch_size: int, longest: int, tokens: int) -> int:
+    """How many rows go through the model at once: the largest divisor of the batch that keeps to `tokens`."""
+    return max((n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * longest <= tokens), default=1)
+
+
+def smaller(micro: int, batch_size: int) -> int:
+    """Half of a micro-batch, or the largest divisor of the batch below that."""
+    return max(n for n in range(1, max(1, micro // 2) + 1) if batch_size % n == 0)
+
+
+def collate(rows: list[Row], pad: int) -> dict[str, torch.Tensor]:
+    """One batch, padded on the left: the answers end in the same columns, so few columns hold labels."""
+    width = max(len(row.input_ids) for row in rows)
+    fill = [width - len(row.input_ids) for row in rows]
+    return {
+        "input_ids": torch.tensor([[pad] * n + row.input_ids for n, row in zip(fill, rows, strict=True)]),
+        "attention_mask": torch.tensor([[0] * n + [1] * (width - n) for n in fill]),
+        "labels": torch.tensor([[IGNORED] * n + row.labels for n, row in zip(fill, rows, strict=True)]),
+    }
+
+
+class Rows(torch.utils.data.Dataset[dict[str, Any]]):
+    """Rows as the Trainer wants them."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if index == FILLER:
+            return {"row": replace(self.rows[0], input_ids=self.rows[0].input_ids[:1], labels=[IGNORED])}
+        return {"row": self.rows[index]}
+
+
+class RowOrder(torch.utils.data.Sampler[int]):
+    """Rows of like length together, in an order that follows from the seed and the epoch, whatever came before.
+
+    Where several processes share a batch, an epoch's last one is filled up with `FILLER` to a multiple of `share`
+    rows, so that none waits for a micro-batch that another has not got.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int, share: int = 1) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
+        self.filler = [FILLER] * (-len(lengths) % share)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths) + len(self.filler)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator) + self.filler)

