@@ -4,9 +4,9 @@ create index events_messages on public.events (job_id, number) where type = 'mes
 
 drop function tunebase.list_events(jsonb, uuid, uuid, integer);
 
--- p_type: 'message' or 'metrics'; null is both.
+-- p_type: 'message' or 'metrics'; null is both, and what the function of the version before asks for.
 create function tunebase.list_events(
-  p_caller jsonb, p_job_id uuid, p_after uuid, p_limit integer, p_type text
+  p_caller jsonb, p_job_id uuid, p_after uuid, p_limit integer, p_type text default null
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
