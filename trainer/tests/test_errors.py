@@ -104,8 +104,9 @@ async def no_chat_template(stage: Stage) -> Output:
 
 async def unsupported_gpu(stage: Stage) -> Output:
     stage.monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    stage.monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    stage.monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     stage.monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "Tesla V100")
+    stage.monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (7, 0))
     return await stage.told(stage.trained())
 
 
