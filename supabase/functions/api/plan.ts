@@ -34,7 +34,7 @@ export const Hyperparameters = fields({
 type Hyperparameters = z.infer<typeof Hyperparameters>;
 
 /**
- * Linear to 0, because it is as good as any other schedule on short runs and wastes no step at a rate that does nothing; a
+ * Linear to 0, as runs had it before there was a choice; a
  * patience of 3 epochs ends what has long begun to learn its rows by heart, and no run of three epochs.
  */
 const fallback = {

@@ -3,6 +3,8 @@
  * is made of them. Nothing here runs in a function: they import its types alone.
  */
 import * as z from "zod";
+import { stages } from "../../_shared/protocol.ts";
+import { jobStatuses } from "../routes/job_list.ts";
 import { DatasetReport } from "./dataset_report.ts";
 
 /** One of these words. The database's constraints hold it; its generated types say only that it is a text. */
@@ -108,18 +110,8 @@ export const Job = z.object({
   started_at: time.nullable(),
   finished_at: time.nullable().describe("null until the job has succeeded, failed or was cancelled"),
   estimated_finish: time.nullable(),
-  status: word("validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"),
-  stage: word(
-    "setup",
-    "downloading",
-    "preparing",
-    "loading_model",
-    "configuring",
-    "training",
-    "saving",
-    "uploading",
-    "completed",
-  ).nullable(),
+  status: word(...jobStatuses),
+  stage: word(...stages).nullable(),
   model: z.string().describe("What was asked for: a base model, or an own fine-tune"),
   base_model: z.string(),
   fine_tuned_model: z.string().nullable(),

@@ -7,10 +7,20 @@ import { cursor } from "../ids.ts";
 import { paging } from "../paging.ts";
 import { type JobRow, type Page, renderJob, renderList } from "../render.ts";
 
+/** Every status of a job; the database's constraint holds the same. */
+export const jobStatuses = [
+  "validating_files",
+  "queued",
+  "running",
+  "paused",
+  "succeeded",
+  "failed",
+  "cancelled",
+] as const;
+
 const time = z.coerce.number("must be a time in Unix seconds").min(0).max(4_102_444_800);
 export const Filter = z.object({
-  status: z.enum(["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"])
-    .optional(),
+  status: z.enum(jobStatuses).optional(),
   /** A base model. */
   model: z.string().optional(),
   /** From this second on. */
