@@ -101,6 +101,25 @@ def test_a_file_that_is_none_is_refused_with_what_it_is(
     assert caught.value.hint
 
 
+def test_a_history_whose_last_turn_repeats_the_question_is_read_without_the_copy(
+    with_tools: Any, tmp_path: Path
+) -> None:
+    turns = [("user", "hello"), ("assistant", "hi"), ("user", "how much is it")]
+    row = {
+        "conversation_history": [
+            {"turn": n, "role": role, "content": content} for n, (role, content) in enumerate(turns)
+        ],
+        "current_user_input": "how much is it",
+        "target_response": "ten",
+    }
+    meta = {"_meta": {"file_name": "a", "total_pairs": 1, "version": "4.0.0"}}
+    (repeated,) = read(written(tmp_path, f"{json.dumps(meta)}\n{json.dumps(row)}\n"), with_tools, 512).rows
+    row["conversation_history"] = row["conversation_history"][:-1]
+    (plain,) = read(written(tmp_path, f"{json.dumps(meta)}\n{json.dumps(row)}\n"), with_tools, 512).rows
+    assert repeated == plain
+    assert with_tools.decode(repeated.input_ids).count("how much is it") == 1
+
+
 def test_a_row_of_a_document_is_named_by_its_line(with_tools: Any, tmp_path: Path) -> None:
     pairs = [{"current_user_input": "a", "target_response": "b"}, {"current_user_input": "", "target_response": "b"}]
     document = json.dumps({"conversations": [{"training_pairs": pairs}]}, indent=1)
