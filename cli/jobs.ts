@@ -1,5 +1,6 @@
 /** `jobs`: create, list, show, move, and what they report. */
 import process from "node:process";
+import { jobStatuses } from "../supabase/functions/_shared/job_words.ts";
 import { type Schemas, unwrap } from "../client/mod.ts";
 import { canAsk, confirm } from "./ask.ts";
 import { addCommand, addGroup, type Command, type Common, examples, Option, pair, whole } from "./command.ts";
@@ -12,16 +13,6 @@ import { openSession, type Session } from "./session.ts";
 
 /** The client's types leave out what is always null. */
 export type Job = Omit<Schemas["FineTuningJob"], "integrations">;
-
-const statuses = [
-  "validating_files",
-  "queued",
-  "running",
-  "paused",
-  "succeeded",
-  "failed",
-  "cancelled",
-] as const;
 
 export function addJobs(program: Command): void {
   const jobs = addGroup(program, "jobs", "Fine-tuning jobs");
@@ -40,7 +31,7 @@ export function addJobs(program: Command): void {
     "jobs create file-0192… --set lora_alpha=32 --spend-cap 5 --yes --json",
   );
   addCommand(jobs, "list", "List jobs, the newest first")
-    .addOption(new Option("--status <status>", "only those").choices(statuses))
+    .addOption(new Option("--status <status>", "only those").choices(jobStatuses))
     .option("--model <model>", "only of this base model")
     .option("--metadata <key=value>", "only with this; may be repeated", pair)
     .option("--limit <n>", "how many", whole(1), 20)
@@ -107,7 +98,7 @@ async function create(
 
 async function list(
   options: Common & {
-    status?: typeof statuses[number];
+    status?: typeof jobStatuses[number];
     model?: string;
     metadata?: Record<string, string>;
     limit: number;

@@ -10,7 +10,7 @@ const source = join(root, "dashboard");
 /** Where its files are once they are built. */
 export const dashboardFiles = join(source, "dist");
 /** What a build is made of. */
-const ingredients = ["dashboard", "client", "supabase/functions/_shared/dataset"];
+const ingredients = ["dashboard", "client", "supabase/functions/_shared"];
 const made = new Set(["node_modules", "dist", "dist.new"]);
 
 /** Installs its npm packages as package-lock.json says, if that has changed. */

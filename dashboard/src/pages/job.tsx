@@ -1,6 +1,7 @@
 /** One job: where it is, how it goes, what it costs, what came of it. Live. */
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
+import { stages } from "../../../supabase/functions/_shared/job_words.ts";
 import { unwrap } from "../../../client/mod.ts";
 import type { PageProps } from "../app.tsx";
 import { isFinal, type Job, jobKey, useChange, useMay } from "../data.ts";
@@ -52,18 +53,6 @@ export function JobPage({ route }: PageProps) {
     </Page>
   );
 }
-
-const stages = [
-  "setup",
-  "downloading",
-  "preparing",
-  "loading_model",
-  "configuring",
-  "training",
-  "saving",
-  "uploading",
-  "completed",
-] as const;
 
 const lines: Record<Line, string> = {
   connecting: "connecting …",

@@ -1,4 +1,5 @@
 /** The jobs of the project: what they are at, by state and model. */
+import { jobStatuses } from "../../../supabase/functions/_shared/job_words.ts";
 import { unwrap } from "../../../client/mod.ts";
 import type { PageProps } from "../app.tsx";
 import { isMoving, type Job, useMay, useModels, usePages } from "../data.ts";
@@ -7,18 +8,8 @@ import { go, href } from "../router.ts";
 import { use } from "../services.ts";
 import { Empty, Loaded, More, Page, Status, Table, Time } from "../ui/basics.tsx";
 
-const statuses = [
-  "validating_files",
-  "queued",
-  "running",
-  "paused",
-  "succeeded",
-  "failed",
-  "cancelled",
-] as const;
-
 export function JobsPage({ route }: PageProps) {
-  const status = statuses.find((each) => each === route.query.get("status"));
+  const status = jobStatuses.find((each) => each === route.query.get("status"));
   const model = route.query.get("model") ?? undefined;
   const may = useMay("jobs:write");
   const jobs = usePages(
@@ -48,7 +39,7 @@ export function JobsPage({ route }: PageProps) {
           Status{" "}
           <select value={status ?? ""} onChange={(event) => filter({ status: event.currentTarget.value })}>
             <option value="">any</option>
-            {statuses.map((each) => <option key={each} value={each}>{words(each)}</option>)}
+            {jobStatuses.map((each) => <option key={each} value={each}>{words(each)}</option>)}
           </select>
         </label>
         <label>

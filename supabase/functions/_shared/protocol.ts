@@ -9,19 +9,9 @@
  * the same body with the same `webhook-id`; every one of these calls is safe to repeat.
  */
 import * as z from "zod";
+import { stages } from "./job_words.ts";
 
-/** Where in a run the trainer is; the order is that of a run. */
-export const stages = [
-  "setup",
-  "downloading",
-  "preparing",
-  "loading_model",
-  "configuring",
-  "training",
-  "saving",
-  "uploading",
-  "completed",
-] as const;
+/** Where in a run the trainer is. */
 export const Stage = z.enum(stages);
 
 /** What a reply tells the worker: go on, or how to end. `stop`: this worker no longer holds the attempt. */

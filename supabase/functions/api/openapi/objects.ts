@@ -3,8 +3,7 @@
  * is made of them. Nothing here runs in a function: they import its types alone.
  */
 import * as z from "zod";
-import { stages } from "../../_shared/protocol.ts";
-import { jobStatuses } from "../routes/job_list.ts";
+import { jobStatuses, stages } from "../../_shared/job_words.ts";
 import { DatasetReport } from "./dataset_report.ts";
 
 /** One of these words. The database's constraints hold it; its generated types say only that it is a text. */

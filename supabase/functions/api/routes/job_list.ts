@@ -1,22 +1,12 @@
 /** GET /fine_tuning/jobs?after&limit&metadata[k]=v, newest first; and by status, model and time of creation. */
 import * as z from "zod";
 import { call } from "../../_shared/database.ts";
+import { jobStatuses } from "../../_shared/job_words.ts";
 import { check } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor } from "../ids.ts";
 import { paging } from "../paging.ts";
 import { type JobRow, type Page, renderJob, renderList } from "../render.ts";
-
-/** Every status of a job; the database's constraint holds the same. */
-export const jobStatuses = [
-  "validating_files",
-  "queued",
-  "running",
-  "paused",
-  "succeeded",
-  "failed",
-  "cancelled",
-] as const;
 
 const time = z.coerce.number("must be a time in Unix seconds").min(0).max(4_102_444_800);
 export const Filter = z.object({
