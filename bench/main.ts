@@ -35,7 +35,7 @@ const benches: Record<string, Bench> = {
 };
 
 const help =
-  `Measures speed, and writes .tunebase/bench.json. Takes about fifteen minutes; wants the machine to itself.
+  `Measures speed, and writes .tunebase/bench.json. Wants the machine to itself; reads_at_scale fills a database first.
 
   npx -y deno@2.9.6 task bench [NAME…]
 
