@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_models
 import torch
 from short_run import run
+from transformers import AutoConfig
 
+from tunebase_trainer import loss
 from tunebase_trainer.batches import RowOrder, collate, micro_batch, smaller
 from tunebase_trainer.dataset import IGNORED, read
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.failures import explain
-from tunebase_trainer.loss import loss_of
+from tunebase_trainer.loss import check_projection, loss_of
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +38,56 @@ def test_a_file_of_rows_becomes_a_batch_of_which_only_the_answers_are_learned(ro
     batch = collate(rows, tokenizer.pad_token_id)
     learned = [[token for token in row if token != IGNORED] for row in batch["labels"].tolist()]
     assert [tokenizer.decode(row) for row in learned] == [f"answer {n} of {n * n}<|im_end|>" for n in range(1, 9)]
-    assert batch["input_ids"].shape == batch["labels"].shape == batch["attention_mask"].shape
+    assert batch["input_ids"].shape == batch["labels"].shape
+    assert batch["lengths"].tolist() == [len(row.input_ids) for row in rows]
 
 
 @pytest.fixture
 def model(tiny_model: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    net = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    net.get_output_embeddings().weight.requires_grad_(False)
+    return net
 
 
-def test_the_loss_equals_the_librarys_own(model: Any, rows: Any, tokenizer: Any) -> None:
+@pytest.mark.parametrize("cap", [None, 2.0])
+@pytest.mark.parametrize("logits", [2**23, 1])
+def test_the_loss_and_its_gradient_equal_the_librarys_own_in_one_chunk_and_in_many(
+    model: Any, rows: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, cap: float | None, logits: int
+) -> None:
+    monkeypatch.setitem(loss.CHUNK, "cpu", logits)
+    model.config.final_logit_softcapping = cap  # as Gemma 2 has
     batch = collate(rows[:4], tokenizer.pad_token_id)
-    plain = model(**batch).loss
-    assert loss_of(model, batch, None).item() == pytest.approx(plain.item(), rel=1e-3)
+    width = batch["input_ids"].shape[1]
+    own = model(batch["input_ids"], attention_mask=torch.arange(width) < batch["lengths"][:, None]).logits
+    if cap is not None:
+        own = cap * torch.tanh(own / cap)
+    plain = torch.nn.functional.cross_entropy(own[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten())
+    weight = model.model.layers[0].mlp.down_proj.weight
+    (expected,) = torch.autograd.grad(plain, weight)
+    found = loss_of(model, batch, None)
+    assert found.item() == pytest.approx(plain.item(), rel=1e-5)
+    (gradient,) = torch.autograd.grad(found, weight)
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_a_model_that_does_more_with_its_logits_is_refused(model: Any) -> None:
+    from transformers import AutoModelForCausalLM
+
+    check_projection(model)
+    granite = tiny_models.config("llama", vocab_size=512).to_dict() | {"model_type": "granite", "logits_scaling": 8.0}
+    scaled = AutoModelForCausalLM.from_config(AutoConfig.for_model(**granite))
+    scaled.requires_grad_(False)
+    torch.nn.init.normal_(scaled.get_output_embeddings().weight)
+    with pytest.raises(TrainerError, match="granite, is not one that can be trained here: it changes its logits"):
+        check_projection(scaled)
+
+
+def test_a_batch_of_which_nothing_is_learned_has_a_loss_of_zero_and_gradients(model: Any, rows: Any) -> None:
+    batch = collate(rows[:2], 0) | {"labels": torch.full((2, max(len(row.input_ids) for row in rows[:2])), IGNORED)}
+    (gradient,) = torch.autograd.grad(loss_of(model, batch, 1), model.model.layers[0].mlp.down_proj.weight)
+    assert not gradient.any()
 
 
 def test_two_micro_batches_make_the_gradient_of_one_batch(model: Any, rows: Any, tokenizer: Any) -> None:

@@ -1,4 +1,4 @@
-"""Rows as batches: of like length, padded on the left, in an order that follows from the seed and the epoch."""
+"""Rows as batches: of like length, padded at their ends, in an order that follows from the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def smaller(micro: int, batch_size: int) -> int:
 
 
 def collate(rows: list[Row], pad: int) -> dict[str, torch.Tensor]:
-    """One batch, padded on the left: the answers end in the same columns, so few columns hold labels."""
+    """One batch, padded at the ends of its rows: what looks back only needs no mask for that."""
     width = max(len(row.input_ids) for row in rows)
     fill = [width - len(row.input_ids) for row in rows]
     return {
-        "input_ids": torch.tensor([[pad] * n + row.input_ids for n, row in zip(fill, rows, strict=True)]),
-        "attention_mask": torch.tensor([[0] * n + [1] * (width - n) for n in fill]),
-        "labels": torch.tensor([[IGNORED] * n + row.labels for n, row in zip(fill, rows, strict=True)]),
+        "input_ids": torch.tensor([row.input_ids + [pad] * n for n, row in zip(fill, rows, strict=True)]),
+        "labels": torch.tensor([row.labels + [IGNORED] * n for n, row in zip(fill, rows, strict=True)]),
+        "lengths": torch.tensor([len(row.input_ids) for row in rows]),
     }
 
 

@@ -16,7 +16,7 @@ from peft.utils import transformers_weight_conversion as conversion
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from . import packed_experts, quantised_cache, targets
+from . import cpu_attention, lora, packed_experts, quantised_cache, targets
 from .errors import TrainerError
 from .nf4 import FUSED, Nf4Config
 
@@ -112,6 +112,9 @@ def add_lora(
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     if trainable != expected or trainable == 0:
         raise RuntimeError(f"{trainable} trainable parameters, expected {expected}")
+    lora.fuse(adapted)
+    if not torch.cuda.is_available():
+        cpu_attention.use()
     return adapted, trainable
 
 

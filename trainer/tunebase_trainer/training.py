@@ -18,7 +18,7 @@ from .best import Best, load_weights, save_weights
 from .checkpoints import Checkpoints, Plan
 from .dataset import IGNORED, Row
 from .kept import Counts
-from .loss import Diverged, diverged, loss_of
+from .loss import Diverged, check_projection, diverged, loss_of
 from .memory import TryLongest, too_large
 from .narrator import EVERY, FEW_STEPS, Narrator
 
@@ -56,7 +56,7 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
     ) -> Any:
         if model.training:
             learning = (inputs["labels"] != IGNORED).any(dim=1)  # not a filler
-            self.tokens_seen += ranks.total(int(inputs["attention_mask"][learning].sum()))
+            self.tokens_seen += ranks.total(int(inputs["lengths"][learning].sum()))
         loss = loss_of(model, inputs, num_items_in_batch)
         if num_items_in_batch is not None:
             loss = loss * ranks.count()  # of whose gradients DDP takes the mean
@@ -111,8 +111,9 @@ def train(
     micro-batch passes before the first step. When the GPU's memory runs out, it goes on from the newest checkpoint, or
     from the start, with half as many rows at once and as many rows a step as before.
 
-    Raises TrainerError `non_finite_loss` and `out_of_memory`, and Stopped when `plan` was asked to stop.
+    Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, and Stopped when `plan` was asked to.
     """
+    check_projection(net)
     directory.mkdir(parents=True, exist_ok=True)
     start = directory / "start.safetensors"
     if ranks.rank() == 0:

@@ -247,10 +247,7 @@ def batch(vocabulary: int, rows: int, row: int) -> dict[str, torch.Tensor]:
     labels = ids.clone()
     labels[:, : row // 2] = IGNORED
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {
-        name: value.to(device)
-        for name, value in {"input_ids": ids, "labels": labels, "attention_mask": torch.ones_like(ids)}.items()
-    }
+    return {"input_ids": ids.to(device), "labels": labels.to(device)}
 
 
 def measure(net: Any, data: dict[str, torch.Tensor]) -> Speed:
