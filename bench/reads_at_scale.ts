@@ -143,11 +143,17 @@ async function fill(count: number): Promise<Side> {
         select p.id, f.id as file, row_number() over () as place
         from public.projects p join public.files f on f.project_id = p.id where p.slug like 'bench-%'
       ) p on p.place = 1 + n % ${projects}::integer`;
-    // A queue, so that there is something to claim: as long on both sides.
+    await load`
+      insert into tunebase.job_metadata (project_id, pair, job_id)
+      select project_id, tunebase.metadata_pairs(metadata), id from public.jobs`;
+    // A queue, so that there is something to claim: as long on both sides, and of as many projects.
     await load`
       update public.jobs set status = 'queued', due_at = now(), finished_at = null, started_at = null,
         error_code = null, fine_tuned_model = null
-      where id in (select id from public.jobs order by id desc limit ${queued})`;
+      where id in (
+        select j.id from public.jobs j join public.projects p on p.id = j.project_id
+        where p.slug in ('bench-1', 'bench-2') order by j.id desc limit ${queued}
+      )`;
     await load`
       insert into public.attempts (
         job_id, project_id, number, state, outcome, endpoint_id, gpu_config, execution_timeout_seconds, ttl_seconds,
