@@ -59,6 +59,9 @@ try {
           pytestCount,
           {
             TUNEBASE_MODEL_CACHE: join(cache, "models"),
+            // Alone it is as fast with one thread. Beside the Deno tests two wait for each other at every small matrix,
+            // for the one that has no core: tests of a second took 30.
+            OMP_NUM_THREADS: "1",
           },
         ),
       ]);

@@ -20,7 +20,8 @@ def both(length: int, heads: int, of_keys: int, scaling: float | None = None, **
         torch.manual_seed(0)
         # As a model makes them: [batch, tokens, heads, size], turned.
         inputs = [torch.randn(2, length, n, 16).transpose(1, 2).requires_grad_() for n in (heads, of_keys, of_keys)]
-        out, _ = function(module, *inputs, given.get("attention_mask"), scaling=scaling)
+        query, key, value = inputs
+        out, _ = function(module, query, key, value, given.get("attention_mask"), scaling=scaling)
         found.append([out, *torch.autograd.grad(out, inputs, torch.randn(out.shape))])
     return found
 

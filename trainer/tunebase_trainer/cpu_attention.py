@@ -54,7 +54,7 @@ def attention(
     if torch.is_autocast_enabled("cpu"):
         query, key, value = (given.to(torch.get_autocast_dtype("cpu")) for given in (query, key, value))
     with torch.autocast("cpu", enabled=False):  # which would keep the probabilities in fp32
-        out: torch.Tensor = _Blocks.apply(query, key, value, scale)  # type: ignore[no-untyped-call]
+        out: torch.Tensor = _Blocks.apply(query, key, value, scale)
     return out.transpose(1, 2).contiguous(), None
 
 

@@ -42,7 +42,7 @@ class _Forward:
             if name in layer.lora_A:
                 dropout = layer.lora_dropout[name]
                 p = dropout.p if layer.training and isinstance(dropout, torch.nn.Dropout) else 0.0
-                result = _Lora.apply(  # type: ignore[no-untyped-call]
+                result = _Lora.apply(
                     result, x, layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name], p
                 )
         return result

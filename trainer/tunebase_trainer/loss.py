@@ -40,7 +40,7 @@ def loss_of(model: Any, batch: dict[str, torch.Tensor], items: torch.Tensor | in
     learned = targets != IGNORED
     hidden = caught[0][:, :-1][learned].to(head.weight.dtype)
     cap = getattr(causal.config, "final_logit_softcapping", None)
-    total: torch.Tensor = _CrossEntropy.apply(hidden, head.weight, targets[learned], cap)  # type: ignore[no-untyped-call]
+    total: torch.Tensor = _CrossEntropy.apply(hidden, head.weight, targets[learned], cap)
     return total / (items if items is not None else learned.sum())
 
 
