@@ -74,14 +74,19 @@ def main(spec_path: str) -> None:
     import transformers
     from transformers import AutoTokenizer
 
-    from tunebase_trainer import checks, dataset
+    from tunebase_trainer import checks, dataset, preference
     from tunebase_trainer.split import split
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
-    data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"])
+    method = hyper.get("method", "supervised")
+    if method == "dpo":
+        hyper["beta"] = hyper.get("beta") or preference.BETA
+    data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"], method=method)
     validation: dataset.Dataset | None
     if spec["validation"]:
-        validation = dataset.read(Path(spec["validation"]), tokenizer, hyper["max_length"], "The validation data")
+        validation = dataset.read(
+            Path(spec["validation"]), tokenizer, hyper["max_length"], "The validation data", method
+        )
     else:
         data, validation = split(data, hyper["validation_split"], hyper["seed"])
         if validation:
@@ -91,9 +96,9 @@ def main(spec_path: str) -> None:
         for warning in read.warnings(hyper["max_length"]) if read else []:
             info(name + warning, "warn")
 
-    longest = max(len(row.input_ids) for row in data.rows)
+    longest, together = max(row.length for row in data.rows), len(data.rows[0].sequences)
     ranks.join()
-    checks.before_loading(base.path, hyper, longest, output, spec.get("num_gpus", 1))
+    checks.before_loading(base.path, hyper, longest, output, spec.get("num_gpus", 1), together)
 
     # --- the model in NF4 with double quantisation, computing in bf16
     stage("loading_model", 6)
@@ -121,14 +126,14 @@ def main(spec_path: str) -> None:
 
     on_gpu = torch.cuda.is_available()
     share = hyper["batch_size"] // ranks.count()
-    micro_batch = batches.micro_batch(share, longest, tokens=16_384 if on_gpu else 4_096)
+    micro_batch = batches.micro_batch(share, longest * together, tokens=16_384 if on_gpu else 4_096)
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup = hyper["warmup_steps"]
     if warmup is None:
         warmup = math.ceil(total_steps * hyper["warmup_ratio"])
     info(
-        f"{data.described()}; "
+        (f"Method dpo, beta {hyper['beta']:g}; " if method == "dpo" else "") + f"{data.described()}; "
         f"{hyper['num_epochs']} epochs "
         f"of {steps_per_epoch} steps with {hyper['batch_size']} rows "
         f"(micro-batch {micro_batch}{f' on each of {ranks.count()} GPUs' if ranks.is_rank() else ''}); "

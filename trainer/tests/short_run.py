@@ -72,7 +72,7 @@ def run(
             deadline=math.inf,
             total_steps=total_steps or steps_per_epoch * hyper["num_epochs"],
             steps_per_epoch=steps_per_epoch,
-            total_tokens=sum(len(row.input_ids) for row in rows) * hyper["num_epochs"],
+            total_tokens=sum(row.tokens for row in rows) * hyper["num_epochs"],
             run={},
             base=("tiny", None),
             tell=lambda kind, **fields: told.append({"type": kind, **fields}),

@@ -12,7 +12,7 @@ import torch
 from short_run import run
 
 from tunebase_trainer.batches import collate
-from tunebase_trainer.dataset import IGNORED, Dataset, Prompt, Row, read
+from tunebase_trainer.dataset import IGNORED, Dataset, Example, Prompt, Row, read
 from tunebase_trainer.loss import loss_of
 from tunebase_trainer.split import held_out, split
 
@@ -37,7 +37,7 @@ def rows(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_split_holds_out_its_share_by_the_seed_and_of_every_length() -> None:
     draw = random.Random(0)
     for count, share in ((50, 0.1), (252, 0.1), (999, 0.1), (1000, 0.05), (7, 0.5), (3, 0.01)):
-        rows = [Row([n] * draw.randrange(1, 2000), [], line=n) for n in range(count)]
+        rows: list[Example] = [Row([n] * draw.randrange(1, 2000), [], line=n) for n in range(count)]
         data = Dataset(rows, conversations=count, shortened=3, prompts=[Prompt(n, "", "", "") for n in range(5)])
         train, held = split(data, share, seed=1)
         assert held is not None
@@ -48,7 +48,7 @@ def test_a_split_holds_out_its_share_by_the_seed_and_of_every_length() -> None:
         assert {prompt.line for prompt in held.prompts} <= {row.line for row in held.rows}
         assert (train.shortened, held.shortened) == (3, 0)
         assert split(data, share, seed=1) == (train, held)
-        longest = max(len(row.input_ids) for row in rows)
+        longest = max(row.length for row in rows)
         off = held.tokens - data.tokens * len(held.rows) / count
         assert abs(off) <= 2 * longest, "which estimates rely on"
     assert split(data, 0.0, seed=1) == (data, None)
@@ -59,7 +59,7 @@ def test_a_split_holds_out_its_share_by_the_seed_and_of_every_length() -> None:
 
 
 def test_examples_of_one_conversation_stay_on_one_side() -> None:
-    rows = [Row([line] * turn, [], line=line) for line in range(1, 41) for turn in (1, 2, 3)]
+    rows: list[Example] = [Row([line] * turn, [], line=line) for line in range(1, 41) for turn in (1, 2, 3)]
     train, held = split(Dataset(rows, conversations=40), 0.1, seed=3)
     assert held is not None and held.conversations == 4 and len(held.rows) == 12
     assert not {row.line for row in train.rows} & {row.line for row in held.rows}

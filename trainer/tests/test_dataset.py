@@ -55,12 +55,12 @@ def test_a_file_is_taken_or_refused_as_the_servers_check_does(
 ) -> None:
     path = written(tmp_path, text_of(case))
     if "learned" in case:
-        data = read(path, with_tools, 4096)
-        texts = [learned(row, with_tools) for row in data.rows]
+        data = read(path, with_tools, 4096, method=case.get("method", "supervised"))
+        texts = [learned(part, with_tools) for row in data.rows for part in row.sequences]
         assert "".join(texts) == "".join(f"{text}<|im_end|>" for text in case["learned"])
         return
     with pytest.raises(TrainerError) as caught:
-        read(path, with_tools, 4096)
+        read(path, with_tools, 4096, method=case.get("method", "supervised"))
     nothing = case["refused"] in ("no_rows", "nothing_to_learn")
     assert caught.value.code == ("no_trainable_rows" if nothing else "invalid_dataset")
     assert caught.value.hint
@@ -117,7 +117,7 @@ def test_a_history_whose_last_turn_repeats_the_question_is_read_without_the_copy
     row["conversation_history"] = row["conversation_history"][:-1]
     (plain,) = read(written(tmp_path, f"{json.dumps(meta)}\n{json.dumps(row)}\n"), with_tools, 512).rows
     assert repeated == plain
-    assert with_tools.decode(repeated.input_ids).count("how much is it") == 1
+    assert with_tools.decode(repeated.sequences[0].input_ids).count("how much is it") == 1
 
 
 def test_a_row_of_a_document_is_named_by_its_line(with_tools: Any, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_what_was_cut_or_left_out_is_counted_and_said_in_sentences(with_tools: A
         "them.",
         "1 rows have nothing to learn from and are left out.",
     ]
-    assert data.tokens == sum(len(row.input_ids) for row in data.rows)
+    assert data.tokens == sum(row.tokens for row in data.rows)
     assert Dataset().warnings(100) == []
 
 

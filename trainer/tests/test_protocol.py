@@ -72,6 +72,7 @@ def test_older_callers_names_are_understood() -> None:
         ({"dataset_url": "http://example.com/x"}, "must be an https address"),
         ({"dataset_url": "file:///etc/passwd"}, "must be an https address"),
         ({"callback_secret": None}, "go together"),
+        ({"hyperparameters": {**RUN["hyperparameters"], "beta": 0.1}}, "beta = 0.1: belongs to method dpo"),
     ],
 )
 def test_invalid_input_names_the_field_and_what_is_allowed(change: dict[str, Any], said: str) -> None:

@@ -60,3 +60,20 @@ def rows(count: int) -> str:
         json.dumps({"prompt": f"{'very ' * (n % 5)}short question {n}", "completion": f"answer {n} of {n * n}"}) + "\n"
         for n in range(1, count + 1)
     )
+
+
+def pairs(count: int) -> str:
+    """`count` preference rows, as JSON lines: of two answers of several lengths the one that begins with yes."""
+    import json
+
+    return "".join(
+        json.dumps(
+            {
+                "input": {"messages": [{"role": "user", "content": f"{'very ' * (n % 5)}short question {n}"}]},
+                "preferred_output": [{"role": "assistant", "content": f"yes {'sure ' * (n % 3)}{n}"}],
+                "non_preferred_output": [{"role": "assistant", "content": f"no {'never ' * (n % 4)}{n * n}"}],
+            }
+        )
+        + "\n"
+        for n in range(1, count + 1)
+    )

@@ -77,7 +77,9 @@ def card(story: Story) -> str:
     rank = next((room for room in VLLM_RANKS if room >= hyper["lora_rank"]), hyper["lora_rank"])
     losses = [step["training_loss"] for step in story.steps if step["training_loss"] is not None]
     validated = [step["validation_loss"] for step in story.steps if step["validation_loss"] is not None]
+    dpo = f"direct preference optimisation (DPO), beta {hyper['beta']:g}" if hyper.get("method") == "dpo" else ""
     facts = {
+        "method": dpo or "supervised",
         "base model": f"`{base}`" + (f", revision `{story.base_revision}`" if story.base_revision else ""),
         "data": story.data.described(),
         "chat template": f"SHA-256 `{story.data.template_sha256}`, in `chat_template.jinja`",

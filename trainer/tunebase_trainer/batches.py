@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-from .dataset import IGNORED, Row
+from .dataset import IGNORED, Example, Pair
 
 FILLER = -1
 """In the place of a row's index: a row of which nothing is learned."""
 
 
 def micro_batch(batch_size: int, longest: int, tokens: int) -> int:
-    """How many rows go through the model at once: the largest divisor of the batch that keeps to `tokens`."""
+    """How many rows go through the model at once: the largest divisor of the batch that keeps to `tokens`.
+
+    `longest`: the tokens of the longest row; of a pair both answers, each as long as the longer one.
+    """
     return max((n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * longest <= tokens), default=1)
 
 
@@ -25,21 +27,27 @@ def smaller(micro: int, batch_size: int) -> int:
     return max(n for n in range(1, max(1, micro // 2) + 1) if batch_size % n == 0)
 
 
-def collate(rows: list[Row], pad: int) -> dict[str, torch.Tensor]:
-    """One batch, padded at the ends of its rows: what looks back only needs no mask for that."""
+def collate(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
+    """One batch, padded at the ends of its rows: what looks back only needs no mask for that.
+
+    Of pairs: both answers, one after the other, and `reference`, a row for each pair, if it is known.
+    """
+    rows = [row for example in examples for row in example.sequences]
+    references = [example.reference for example in examples if isinstance(example, Pair) and example.reference]
     width = max(len(row.input_ids) for row in rows)
     fill = [width - len(row.input_ids) for row in rows]
     return {
         "input_ids": torch.tensor([row.input_ids + [pad] * n for n, row in zip(fill, rows, strict=True)]),
         "labels": torch.tensor([row.labels + [IGNORED] * n for n, row in zip(fill, rows, strict=True)]),
         "lengths": torch.tensor([len(row.input_ids) for row in rows]),
+        **({"reference": torch.tensor(references)} if references else {}),
     }
 
 
 class Rows(torch.utils.data.Dataset[dict[str, Any]]):
     """Rows as the Trainer wants them."""
 
-    def __init__(self, rows: list[Row]) -> None:
+    def __init__(self, rows: list[Example]) -> None:
         self.rows = rows
 
     def __len__(self) -> int:
@@ -47,7 +55,7 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if index == FILLER:
-            return {"row": replace(self.rows[0], input_ids=self.rows[0].input_ids[:1], labels=[IGNORED])}
+            return {"row": self.rows[0].filler()}
         return {"row": self.rows[index]}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from transformers import TrainerCallback
 
 from . import ranks
 from .best import Best
-from .kept import Counts, write_kept
+from .kept import REFERENCE, Counts, write_kept
 from .model import name_base
 
 # Not needed to go on, and training_args.bin is a pickle of anything.
@@ -108,6 +109,8 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callb
             (directory / name).unlink(missing_ok=True)
         name_base(directory, *self.plan.base)
         self.best.put_into(directory)
+        if (reference := Path(args.output_dir) / REFERENCE).exists():
+            shutil.copyfile(reference, directory / REFERENCE)
         counts, validated = self.counts(), self.validated()
         write_kept(directory, counts, self.plan.run)
         self.saved(directory, counts)

@@ -22,9 +22,14 @@ CONTEXT = 0.6 * GIB
 """What CUDA, its libraries and their kernels take of a GPU before the first tensor; about."""
 
 
-def before_loading(model: Path, hyper: dict[str, Any], longest: int, output: Path, gpus: int) -> None:
-    """All of them, for a run on this process's GPU; on a CPU there is nothing to say. `longest`: the longest row's
-    tokens. Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`."""
+def before_loading(
+    model: Path, hyper: dict[str, Any], longest: int, output: Path, gpus: int, together: int = 1
+) -> None:
+    """All of them, for a run on this process's GPU; on a CPU there is nothing to say. `longest`: the longest sequence's
+    tokens; `together`: how many go through the model at the least, two for a pair of answers.
+
+    Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`.
+    """
     check_gpu(gpus)
     if not torch.cuda.is_available():
         return
@@ -33,7 +38,7 @@ def before_loading(model: Path, hyper: dict[str, Any], longest: int, output: Pat
     memory = estimate(AutoConfig.from_pretrained(model), hyper["lora_rank"], hyper.get("lora_targets", "default"))
     device = torch.cuda.current_device()
     name = torch.cuda.get_device_name(device)
-    check_memory(memory, longest, hyper["max_length"], torch.cuda.mem_get_info(device)[0], name)
+    check_memory(memory, longest, hyper["max_length"], torch.cuda.mem_get_info(device)[0], name, together)
     # The adapter, and two checkpoints with it and its optimizer's state.
     check_disk(output, 28 * memory.trainable, "The adapter with its checkpoints")
 
@@ -110,19 +115,21 @@ def estimate(config: Any, rank: int, lora_targets: str) -> Memory:
     )
 
 
-def check_memory(memory: Memory, tokens: int, max_length: int, available: float, gpu: str) -> None:
-    """Raises TrainerError `out_of_memory` when one row of `tokens` cannot fit in the `available` bytes of `gpu`.
+def check_memory(memory: Memory, tokens: int, max_length: int, available: float, gpu: str, together: int = 1) -> None:
+    """Raises TrainerError `out_of_memory` when one row of `tokens` (or two `together`) cannot fit in the `available`
+    bytes of `gpu`.
 
     What it cannot know (fragments, logits, kernels' workspaces) it leaves out: a run that may fit is tried.
     """
-    needed = memory.needed(tokens)
+    needed = memory.needed(tokens * together)
     if needed <= available:
         return
     said = f"about {needed / GIB:.1f} GiB of the GPU ({gpu}), and {available / GIB:.1f} GiB are free"
-    if (longest := memory.longest(available)) >= 64:
+    if (longest := memory.longest(available) // together) >= 64:
+        each = " with each of its two answers" if together > 1 else ""
         raise TrainerError(
             "out_of_memory",
-            f"max_length = {max_length}: the longest row, of {tokens} tokens, needs {said}.",
+            f"max_length = {max_length}: the longest row, of {tokens} tokens{each}, needs {said}.",
             f"Use max_length = {longest // 64 * 64} or less, or a GPU with {math.ceil(needed / GIB)} GiB.",
         )
     raise TrainerError(

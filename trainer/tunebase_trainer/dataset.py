@@ -11,11 +11,11 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from . import dataset_file
-from .dataset_rows import FORMATS, Conversation, RowProblem, conversation, load
+from .dataset_rows import FORMATS, PREFERENCE, PREFERENCES, Conversation, RowProblem, conversation, load
 from .errors import TrainerError
-from .rendering import IGNORED, Renderer, Row
+from .rendering import IGNORED, Example, Pair, Rendered, Renderer, Row
 
-__all__ = ["IGNORED", "Dataset", "Prompt", "Row", "read"]
+__all__ = ["IGNORED", "Dataset", "Example", "Pair", "Prompt", "Row", "read"]
 
 MOST_PROBLEMS = 20
 MOST_LINES = 20
@@ -35,7 +35,7 @@ class Prompt:
 
 @dataclass
 class Dataset:
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Example] = field(default_factory=list)
     """Examples that can be learned from, at most max_length tokens each."""
     conversations: int = 0
     """Rows of the file that are learned from; where a template changes earlier turns, or one is longer than max_length,
@@ -56,11 +56,11 @@ class Dataset:
 
     @property
     def tokens(self) -> int:
-        return sum(len(row.input_ids) for row in self.rows)
+        return sum(row.tokens for row in self.rows)
 
     @property
     def learned_tokens(self) -> int:
-        return sum(label != IGNORED for row in self.rows for label in row.labels)
+        return sum(label != IGNORED for row in self.rows for part in row.sequences for label in part.labels)
 
     def described(self) -> str:
         """How much there is to learn from, in words."""
@@ -102,9 +102,15 @@ def _lines(lines: list[int]) -> str:
     return f"line{'s' if len(lines) > 1 else ''} {named}{' …' if len(lines) > MOST_LINES else ''}"
 
 
-def read(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, what: str = "The training data") -> Dataset:
-    """Reads a file; `what` it is, for messages. Raises TrainerError `invalid_dataset` (with up to 20 lines),
-    `no_trainable_rows` or `no_chat_template`."""
+def read(
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    what: str = "The training data",
+    method: str = "supervised",
+) -> Dataset:
+    """Reads a file; `what` it is, for messages. Raises TrainerError `invalid_dataset` (with up to 20 lines, or of rows
+    that are not for this `method`), `no_trainable_rows` or `no_chat_template`."""
     renderer = Renderer(tokenizer)
     data = Dataset(template_sha256=renderer.template_sha256)
     problems: list[str] = []
@@ -112,7 +118,9 @@ def read(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, what: 
     try:
         for number, text in dataset_file.rows(path):
             try:
-                kind = _take(data, renderer, number, text, kind, max_length)
+                before, kind = kind, _take(data, renderer, number, text, kind, max_length)
+                if before is None and kind is not None:
+                    _check_method(kind, method, what)
             except RowProblem as problem:
                 problems.append(f"line {number}: {problem}")
                 if len(problems) == MOST_PROBLEMS:
@@ -123,11 +131,23 @@ def read(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, what: 
         raise TrainerError(
             "invalid_dataset",
             f"{what} cannot be read: {'; '.join(problems)}",
-            f"Mend or leave out these rows. Each must be a JSON object on a line: {FORMATS}",
+            "Mend or leave out these rows. Each must be a JSON object on a line: "
+            + (PREFERENCES if method == "dpo" else FORMATS),
         )
     if not data.rows:
         raise _nothing(data, max_length, what)
     return data
+
+
+def _check_method(kind: str, method: str, what: str) -> None:
+    """Raises TrainerError `invalid_dataset` for rows that another method learns from."""
+    if (kind == PREFERENCE) == (method == "dpo"):
+        return
+    if method == "dpo":
+        said, hint = f'{what} has {kind} rows, and method "dpo" learns from preference rows.', PREFERENCES
+        raise TrainerError("invalid_dataset", said, f'Use method "supervised", or rows that are {hint}')
+    said = f'{what} has preference rows, and method "supervised" learns from one answer a row.'
+    raise TrainerError("invalid_dataset", said, f'Use method "dpo", or rows that are {FORMATS}')
 
 
 def _take(data: Dataset, renderer: Renderer, number: int, text: str, kind: str | None, max_length: int) -> str | None:
@@ -142,7 +162,8 @@ def _take(data: Dataset, renderer: Renderer, number: int, text: str, kind: str |
     if not found.learned:
         data.dropped += 1
         return found.format
-    made = renderer.rows(found, max_length)
+    made: Rendered[Row] | Rendered[Pair]
+    made = renderer.pair(found, max_length) if found.rejected is not None else renderer.rows(found, max_length)
     data.too_long += [number] * made.too_long
     if made.rows:
         data.rows += [replace(row, line=number) for row in made.rows]
@@ -153,6 +174,8 @@ def _take(data: Dataset, renderer: Renderer, number: int, text: str, kind: str |
         data.tools_unseen += bool(found.tools) and not renderer.shows_tools
         if len(data.prompts) < MOST_PROMPTS:
             data.prompts += _prompt(renderer, found, number)
+    elif not made.too_long:
+        data.dropped += 1
     return found.format
 
 

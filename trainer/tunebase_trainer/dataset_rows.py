@@ -15,6 +15,12 @@ FORMATS = (
     '{"messages": [{"role": …, "content": …}, …]}, {"prompt": …, "completion": …}, or brightrun-lora-v4 '
     '({"system_prompt", "conversation_history", "current_user_input", "target_response"})'
 )
+PREFERENCE = "preference"
+PREFERENCES = (
+    '{"input": {"messages": [{"role": …, "content": …}, …]}, '
+    '"preferred_output": [{"role": "assistant", "content": …}], '
+    '"non_preferred_output": [{"role": "assistant", "content": …}]}'
+)
 DEEPEST = 100
 # What JavaScript's trim() takes off.
 BLANKS = (
@@ -23,6 +29,8 @@ BLANKS = (
 )
 SURROGATES = re.compile("[\ud800-\udfff]")
 TOOL_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+PREFERENCE_FIELDS = {"input", "preferred_output", "non_preferred_output"}
+INPUT_FIELDS = {"messages", "tools", "parallel_tool_calls"}
 ROW_FIELDS = {"messages", "metadata", "tools", "functions", "function_call", "parallel_tool_calls", "tool_choice"}
 MESSAGE_FIELDS = {"role", "content", "name", "weight", "tool_calls", "tool_call_id", "function_call"}
 # What chat completions' answers carry beside; nothing is in them to train on.
@@ -48,6 +56,8 @@ class Conversation:
     learned: frozenset[int]
     """Which messages are learned, by their index."""
     tools: list[dict[str, Any]] = field(default_factory=list)
+    rejected: Message | None = None
+    """Of a preference row: what is worse than the last message, in its place."""
 
 
 def parse(text: str) -> Conversation:
@@ -110,7 +120,9 @@ def conversation(row: Any) -> Conversation:
         return _pair(row)
     if "target_response" in row or "current_user_input" in row:
         return _brightrun(row)
-    raise RowProblem("unknown_format", f"has no known format, which are {FORMATS}")
+    if "preferred_output" in row or "non_preferred_output" in row:
+        return _preference(row)
+    raise RowProblem("unknown_format", f"has no known format, which are {FORMATS}, or {PREFERENCES}")
 
 
 def _pair(row: dict[str, Any]) -> Conversation:
@@ -174,6 +186,39 @@ def _chat(row: dict[str, Any]) -> Conversation:
     if not any(message["role"] == "assistant" for message in messages):
         raise RowProblem("no_assistant", "has no assistant message to learn from")
     return Conversation("chat", messages, frozenset(learned), tools)
+
+
+def _preference(row: dict[str, Any]) -> Conversation:
+    """The same conversation with one answer and with the other."""
+    if unknown := set(row) - PREFERENCE_FIELDS:
+        raise RowProblem("unknown_field", f"has unknown fields: {shown(min(unknown))}")
+    given = row.get("input")
+    if not isinstance(given, dict):
+        raise RowProblem("preference", "input must be an object with messages")
+    if unknown := set(given) - INPUT_FIELDS:
+        raise RowProblem("unknown_field", f"input has unknown fields: {shown(min(unknown))}")
+    before = given.get("messages")
+    if not isinstance(before, list) or not before:
+        raise RowProblem("messages", "input.messages must be a list that is not empty")
+    sides = []
+    for name in ("preferred_output", "non_preferred_output"):
+        answers = row.get(name)
+        if not isinstance(answers, list) or len(answers) != 1:
+            raise RowProblem("preference", f"{name} must be a list of one assistant message")
+        (answer,) = answers
+        if isinstance(answer, dict) and answer.get("role") != "assistant":
+            raise RowProblem("role", f"{name}[0].role must be assistant; it is {shown(answer.get('role'))}")
+        if isinstance(answer, dict) and answer.get("weight") is not None:
+            raise RowProblem("weight", f"{name}[0].weight has no place in a preference row")
+        try:
+            sides.append(_chat({**given, "messages": [*before, answer]}))
+        except RowProblem as problem:
+            said = str(problem).replace(f"messages[{len(before)}]", f"{name}[0]")
+            raise RowProblem(problem.code, said.replace("messages[", "input.messages[")) from problem
+    preferred, other = sides
+    rejected = other.messages[-1]
+    learned = frozenset() if rejected == preferred.messages[-1] else frozenset({len(before)})
+    return Conversation(PREFERENCE, preferred.messages, learned, preferred.tools, rejected)
 
 
 def _chat_message(message: Any, i: int, calls: Calls) -> Message:

@@ -18,6 +18,9 @@ KEPT = "tunebase.json"
 BEST = "best_adapter.safetensors"
 """The best adapter so far, in a checkpoint of a run that validates."""
 
+REFERENCE = "reference.safetensors"
+"""What the answers' log-probabilities were before the first step, in a checkpoint of a run with method dpo."""
+
 
 class Unusable(Exception):
     """A checkpoint from which this run cannot go on; says why."""
@@ -64,7 +67,9 @@ def read_kept(directory: Path, run: dict[str, Any]) -> Counts:
             states = [f"rng_state_{n}.pth" for n in range(ranks.count())] if several else ["rng_state.pth"]
             for name in ("optimizer.pt", "scheduler.pt", *states):
                 torch.load(directory / name, map_location="cpu", weights_only=True)
-        for name in ("adapter_model.safetensors", *([BEST] if counts.best_step is not None else [])):
+        paired = run.get("hyperparameters", {}).get("method") == "dpo"
+        kept_tensors = [BEST] * (counts.best_step is not None) + [REFERENCE] * paired
+        for name in ("adapter_model.safetensors", *kept_tensors):
             with safe_open(directory / name, "pt") as adapter:
                 for tensor in adapter.keys():  # noqa: SIM118 (not a dict)
                     adapter.get_tensor(tensor)

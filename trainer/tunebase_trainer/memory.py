@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from .dataset import Row
+from .dataset import Example
 from .errors import TrainerError
 
 
@@ -18,9 +18,9 @@ class TryLongest(TrainerCallback):  # type: ignore[misc]  # transformers' callba
     not in the middle of an epoch.
     """
 
-    def __init__(self, loop: Any, rows: list[Row], micro_batch: int) -> None:
+    def __init__(self, loop: Any, rows: list[Example], micro_batch: int) -> None:
         self.loop = loop
-        self.rows = sorted(rows, key=lambda row: len(row.input_ids))[-micro_batch:]
+        self.rows = sorted(rows, key=lambda row: row.length)[-micro_batch:]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         loop, seen = self.loop, self.loop.tokens_seen
@@ -36,9 +36,10 @@ class TryLongest(TrainerCallback):  # type: ignore[misc]  # transformers' callba
         loop.tokens_seen = seen
 
 
-def too_large(rows: list[Row], hyper: dict[str, Any]) -> TrainerError:
+def too_large(rows: list[Example], hyper: dict[str, Any]) -> TrainerError:
     """The error of a run whose rows do not fit one by one; names values that would take half of it."""
-    longest = max(len(row.input_ids) for row in rows)
+    longest, many = max(row.length for row in rows), len(rows[0].sequences)
+    least = "one row" if many == 1 else "the two answers of one row"
     rank, shorter = hyper["lora_rank"], longest // 2 // 64 * 64
     better = []
     if shorter >= 64:
@@ -47,6 +48,6 @@ def too_large(rows: list[Row], hyper: dict[str, Any]) -> TrainerError:
         better.append(f"lora_rank = {rank}: try {rank // 2}")
     return TrainerError(
         "out_of_memory",
-        f"The GPU's memory is too small for this run, even with one row of {longest} tokens at a time.",
+        f"The GPU's memory is too small for this run, even with {least} of {longest} tokens at a time.",
         "; ".join([*better, "or use a smaller base model." if better else "Use a smaller base model."]),
     )

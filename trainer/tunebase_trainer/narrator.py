@@ -57,6 +57,13 @@ class Narrator(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
         logs = logs or {}
         if "eval_loss" in logs:
             check(state.global_step, logs["eval_loss"])
+            if "eval_accuracy" in logs:
+                message = (
+                    f"Validation after step {state.global_step}: in {logs['eval_accuracy']:.0%} of the pairs the "
+                    "preferred answer has gained on the other (reward margin "
+                    f"{logs['eval_margin']:.3f} on average)."
+                )
+                self.plan.tell("log", level="info", message=message)
             self.validated = state.global_step, logs["eval_loss"]
             if self.held is not None:
                 self.plan.tell("step", **self.held | {"validation_loss": logs["eval_loss"]})

@@ -14,6 +14,7 @@ Stage = Literal[
     "setup", "downloading", "preparing", "loading_model", "configuring", "training", "saving", "uploading", "completed"
 ]
 LoraTargets = Literal["default", "attention", "shared-expert", "experts"]
+Method = Literal["supervised", "dpo"]
 Order = Literal["continue", "cancel", "pause", "stop"]
 
 
@@ -30,6 +31,9 @@ class Hyperparameters(Message):
 
     base_model: Annotated[str, Field(min_length=1, max_length=300)]
     base_revision: str | None = None
+    method: Method = "supervised"
+    beta: Annotated[FiniteFloat, Field(gt=0, le=2)] | None = None
+    """Of method dpo; None there is 0.1."""
     learning_rate: Annotated[FiniteFloat, Field(ge=1e-5, le=1e-3)]
     batch_size: Annotated[int, Field(ge=1, le=64)]
     num_epochs: Annotated[int, Field(ge=1, le=20, validation_alias=_aliased("num_epochs", "epochs"))]
@@ -204,6 +208,10 @@ def parse_input(raw: Any) -> RunInput:
     except ValidationError as error:
         problems = "; ".join(_problem(dict(issue)) for issue in error.errors(include_url=False))
         raise TrainerError("invalid_input", f"The input is not valid: {problems}.", "Correct these fields.") from None
+    hyper = run.hyperparameters
+    if hyper.beta is not None and hyper.method != "dpo":
+        said = f"The input is not valid: hyperparameters.beta = {hyper.beta:g}: belongs to method dpo."
+        raise TrainerError("invalid_input", said, "Leave it out, or use method = dpo.")
     for name in ("dataset_url", "validation_url", "callback_url"):
         if (url := getattr(run, name)) is not None:
             check_url(name, url)

@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from .errors import TrainerError
 
@@ -101,10 +102,19 @@ def total(value: int) -> int:
         return value
     import torch
 
+    return int(summed(torch.tensor(value)))
+
+
+def summed(values: Any) -> Any:
+    """A tensor's sum over all ranks, in each; waits for all."""
+    if not is_rank():
+        return values
+    import torch
+
     device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
-    summed = torch.tensor(value, device=device)
-    torch.distributed.all_reduce(summed)
-    return int(summed)
+    shared = values.to(device)
+    torch.distributed.all_reduce(shared)
+    return shared.cpu()
 
 
 def any_of(said: bool) -> bool:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
@@ -41,12 +41,63 @@ class Row:
     line: int = 0
     """The line of the file. Examples of one line are of one conversation: a split of the rows keeps them together."""
 
+    @property
+    def sequences(self) -> tuple[Row, ...]:
+        """What goes through the model for this example."""
+        return (self,)
+
+    @property
+    def length(self) -> int:
+        """Of the longest sequence."""
+        return len(self.input_ids)
+
+    @property
+    def tokens(self) -> int:
+        """Of all sequences."""
+        return len(self.input_ids)
+
+    def filler(self) -> Row:
+        """As an example of which nothing is learned."""
+        return Row(self.input_ids[:1], [IGNORED])
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One prompt with two answers, the better first. Both go through the model, in the same batch."""
+
+    chosen: Row
+    rejected: Row
+    line: int = 0
+    reference: tuple[float, float] | None = None
+    """The log-probability of each answer before the first step, once it is known; see preference.py."""
+
+    @property
+    def sequences(self) -> tuple[Row, ...]:
+        return (self.chosen, self.rejected)
+
+    @property
+    def length(self) -> int:
+        return max(self.chosen.length, self.rejected.length)
+
+    @property
+    def tokens(self) -> int:
+        return self.chosen.tokens + self.rejected.tokens
+
+    def filler(self) -> Pair:
+        return Pair(self.chosen.filler(), self.rejected.filler(), reference=(0.0, 0.0))
+
+
+Example = Row | Pair
+
+
+Made = TypeVar("Made", Row, Pair)
+
 
 @dataclass
-class Rendered:
+class Rendered(Generic[Made]):
     """What became of one conversation."""
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Made] = field(default_factory=list)
     cut_tokens: int = 0
     """How many tokens of history or prompts were left out to fit."""
     too_long: int = 0
@@ -85,12 +136,12 @@ class Renderer:
             )
         )
 
-    def rows(self, conversation: Conversation, max_length: int) -> Rendered:
+    def rows(self, conversation: Conversation, max_length: int) -> Rendered[Row]:
         """The examples of a conversation, newest first, each with at most `max_length` tokens. Raises RowProblem.
 
         Each learned answer is in one of them, whole. What does not fit is history, the oldest turns first.
         """
-        done = Rendered()
+        done = Rendered[Row]()
         left = sorted(conversation.learned)
         while left:
             last = left[-1]
@@ -108,6 +159,37 @@ class Renderer:
             done.rows.append(Row(tokens.input_ids, tokens.labels))
             left = [i for i in left if i not in tokens.learned]
         return done
+
+    def pair(self, conversation: Conversation, max_length: int) -> Rendered[Pair]:
+        """A preference row as one Pair; as none if it does not fit, or both answers are the same. Raises RowProblem.
+
+        What is cut is cut from both prompts: two answers are compared where the question is the same.
+        """
+        assert conversation.rejected is not None
+        last = len(conversation.messages) - 1
+        worse = replace(conversation, messages=[*conversation.messages[:last], conversation.rejected])
+        sides = [Part(self, side, last + 1) for side in (conversation, worse)]
+
+        def beginning(start: int) -> list[Tokens]:
+            return [side.tokens(start, [last]) for side in sides]
+
+        def length(found: list[Tokens]) -> int:
+            return max(len(tokens.input_ids) for tokens in found)
+
+        found = beginning(0)
+        full = sum(len(tokens.input_ids) for tokens in found)
+        if length(found) > max_length:
+            starts = sides[0].starts
+            found = beginning(first_that_fits(starts, lambda start: length(beginning(start)) <= max_length))
+            if (over := length(found) - max_length) > 0:
+                found = [side.without_start(tokens, over) for side, tokens in zip(sides, found, strict=True)]
+        if not all(last in tokens.learned for tokens in found):
+            return Rendered(too_long=1)
+        chosen, rejected = (Row(tokens.input_ids, tokens.labels) for tokens in found)
+        if chosen == rejected:
+            return Rendered()
+        cut = full - chosen.tokens - rejected.tokens
+        return Rendered([Pair(chosen, rejected)], cut, 0, int(last in found[0].unlike_serving))
 
     def encode(self, text: str, answers: Sequence[tuple[int, int]]) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids and the characters that each stands for. No token reaches over an answer's beginning: at serving
@@ -198,6 +280,11 @@ class Part:
         # A text may begin with the conversation, or after it with a user's turn.
         self._starts = [self._system] + [i for i in range(self._system + 1, end) if self._messages[i]["role"] == "user"]
 
+    @property
+    def starts(self) -> int:
+        """How many places there are at which a text may begin."""
+        return len(self._starts)
+
     def tokens(self, start: int, wanted: Sequence[int]) -> Tokens:
         """Without the turns before the `start`th that a text may begin with. The last answer is always learned, those
         before it that are `wanted` where they stand as they will at serving."""
@@ -282,16 +369,13 @@ class Part:
             found[start] = self.tokens(start, wanted)
             return len(found[start].input_ids)
 
-        starts = range(len(self._starts))
-        # Fewer turns are fewer tokens.
-        first = bisect_left(starts, True, lo=1, key=lambda start: length(start) <= max_length) if len(starts) > 1 else 1
-        if first < len(starts):
-            return found[first]
-        return self._without_start(found[len(starts) - 1], max_length)
+        first = first_that_fits(self.starts, lambda start: length(start) <= max_length)
+        tokens = found[first] if first in found else self.tokens(first, wanted)
+        over = len(tokens.input_ids) - max_length
+        return self.without_start(tokens, over) if over > 0 else tokens
 
-    def _without_start(self, tokens: Tokens, max_length: int) -> Tokens:
-        """The last `max_length` tokens, if the last answer is whole in them and something stands before it."""
-        cut = len(tokens.input_ids) - max_length
+    def without_start(self, tokens: Tokens, cut: int) -> Tokens:
+        """Without the first `cut` tokens, if the last answer is whole in the rest and something stands before it."""
         last = len(tokens.labels)
         while last > 0 and tokens.labels[last - 1] == IGNORED:
             last -= 1
@@ -313,6 +397,12 @@ def refused(error: BaseException) -> RowProblem:
     elif "system" in said.lower():
         advice = ". Write what the system message says at the beginning of the first user's turn"
     return RowProblem("template", f"is refused by this base model's chat template: {said}{advice}")
+
+
+def first_that_fits(starts: int, fits: Callable[[int], bool]) -> int:
+    """The first of so many starts, but for the very first, which `fits`; the last one if none does."""
+    # Fewer turns are fewer tokens.
+    return bisect_left(range(starts - 1), True, lo=min(1, starts - 1), key=fits)
 
 
 def common(one: str, other: str) -> int:

@@ -24,7 +24,7 @@ def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | No
     """
     lengths: dict[int, int] = {}
     for row in data.rows:
-        lengths[row.line] = lengths.get(row.line, 0) + len(row.input_ids)
+        lengths[row.line] = lengths.get(row.line, 0) + row.tokens
     count = held_out(len(lengths), share)
     if count == 0:
         return data, None

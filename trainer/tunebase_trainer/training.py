@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
-from . import ranks
+from . import preference, ranks
 from .batches import RowOrder, Rows, collate, smaller
 from .best import Best, load_weights, save_weights
 from .checkpoints import Checkpoints, Plan
-from .dataset import IGNORED, Row
+from .dataset import IGNORED, Example, Pair
 from .kept import Counts
 from .loss import Diverged, check_projection, diverged, loss_of
 from .memory import TryLongest, too_large
@@ -38,14 +38,23 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
     """Trainer whose loss counts the learned tokens alone, and which counts what goes through the model."""
 
     tokens_seen = 0
+    beta: float | None = None
+    """Of direct preference optimisation; None: supervised."""
     control: Any
 
     def _get_train_sampler(self, train_dataset: Any = None) -> RowOrder:
         rows: Rows = self.train_dataset
         micro, shared = self.args.train_batch_size * ranks.count(), ranks.count() > 1
         batch = micro * self.args.gradient_accumulation_steps
-        lengths = [len(row.input_ids) for row in rows.rows]
+        lengths = [row.length for row in rows.rows]
         return RowOrder(lengths, batch, self.args.seed, share=micro if shared else 1)
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """What a step's loss is the mean of: learned tokens, or pairs."""
+        items = super()._get_num_items_in_batch(batch_samples, device)
+        if items is None or self.beta is None:
+            return items
+        return ranks.total(sum(int(preference.learned_pairs(batch).sum()) for batch in batch_samples))
 
     def compute_loss(
         self,
@@ -57,7 +66,10 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
         if model.training:
             learning = (inputs["labels"] != IGNORED).any(dim=1)  # not a filler
             self.tokens_seen += ranks.total(int(inputs["lengths"][learning].sum()))
-        loss = loss_of(model, inputs, num_items_in_batch)
+        if self.beta is None:
+            loss = loss_of(model, inputs, num_items_in_batch)
+        else:
+            loss = preference.loss_of(model, inputs, self.beta, num_items_in_batch)
         if num_items_in_batch is not None:
             loss = loss * ranks.count()  # of whose gradients DDP takes the mean
         return (loss, {}) if return_outputs else loss
@@ -71,20 +83,31 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
 
     @torch.no_grad()
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The mean loss over all learned tokens of the validation rows.
+        """The mean loss over all learned tokens, or pairs, of the validation rows; of pairs also in how many the better
+        answer has the higher reward, and by how much on average.
 
         Our own: the library's is a mean over batches, which changes with their size, and it draws random numbers.
         """
-        rows = sorted(self.eval_dataset.rows, key=lambda row: len(row.input_ids), reverse=True)
+        rows = sorted(self.eval_dataset.rows, key=lambda row: row.length, reverse=True)
         size = self.args.per_device_eval_batch_size
         self.model.eval()
-        loss, tokens = 0.0, 0
+        loss, items = 0.0, 0
+        margins: list[float] = []
         for start in range(0, len(rows), size):
             batch = self._prepare_inputs(self.data_collator([{"row": row} for row in rows[start : start + size]]))
-            loss += float(loss_of(self.model, batch, 1))
-            tokens += int((batch["labels"][:, 1:] >= 0).sum())
+            if self.beta is None:
+                loss += float(loss_of(self.model, batch, 1))
+                items += int((batch["labels"][:, 1:] >= 0).sum())
+            else:
+                found = preference.margins(self.model, batch, self.beta)
+                loss -= float(torch.nn.functional.logsigmoid(found).sum())
+                items += len(found)
+                margins += found.tolist()
         self.model.train()
-        metrics = {"eval_loss": loss / tokens}
+        metrics = {"eval_loss": loss / items}
+        if margins:
+            metrics["eval_accuracy"] = sum(margin > 0 for margin in margins) / len(margins)
+            metrics["eval_margin"] = sum(margins) / len(margins)
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -93,8 +116,8 @@ class LearnedTokens(Trainer):  # type: ignore[misc]  # transformers' Trainer is 
 def train(
     net: Any,
     tokenizer: Any,
-    rows: list[Row],
-    validation: list[Row],
+    rows: list[Example],
+    validation: list[Example],
     hyper: dict[str, Any],
     *,
     micro_batch: int,
@@ -108,8 +131,9 @@ def train(
     """Trains in place, from the checkpoint `resume` if there is one; checkpoints go below `directory`.
 
     With validation rows the adapter ends as the one of the lowest validation loss. `try_longest`: the longest
-    micro-batch passes before the first step. When the GPU's memory runs out, it goes on from the newest checkpoint, or
-    from the start, with half as many rows at once and as many rows a step as before.
+    micro-batch passes before the first step. Of pairs the reference comes first (preference.py). When the GPU's memory
+    runs out, it goes on from the newest checkpoint, or from the start, with half as many rows at once and as many a
+    step as before.
 
     Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, and Stopped when `plan` was asked to.
     """
@@ -120,6 +144,10 @@ def train(
         save_weights(net, start)
     micro = micro_batch if resume is None else min(micro_batch, resume[1].micro_batch)
     latest = resume
+    pad = padding(tokenizer)
+    reference: torch.Tensor | None = None
+    if isinstance(rows[0], Pair) and resume is not None:
+        reference = preference.read_reference(resume[0])
 
     def saved(path: Path, counts: Counts) -> None:
         nonlocal latest
@@ -127,9 +155,16 @@ def train(
 
     while True:
         try:
+            if isinstance(rows[0], Pair) and rows[0].reference is None:
+                if reference is None:
+                    reference = preference.reference(net, rows + validation, micro, pad, plan)
+                if ranks.rank() == 0:
+                    preference.write_reference(directory, reference)
+                rows = preference.with_reference(rows, reference[: len(rows)])
+                validation = preference.with_reference(validation, reference[len(rows) :])
             return _run(
                 net,
-                tokenizer,
+                pad,
                 rows,
                 validation,
                 hyper,
@@ -161,11 +196,16 @@ def train(
         plan.tell("log", level="warn", message=message)
 
 
+def padding(tokenizer: Any) -> int:
+    """The token that fills rows up."""
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
+
+
 def _run(
     net: Any,
-    tokenizer: Any,
-    rows: list[Row],
-    validation: list[Row],
+    pad: int,
+    rows: list[Example],
+    validation: list[Example],
     hyper: dict[str, Any],
     *,
     micro: int,
@@ -208,7 +248,6 @@ def _run(
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,
     )
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     loop = LearnedTokens(
         model=net,
         args=arguments,
@@ -216,6 +255,8 @@ def _run(
         eval_dataset=Rows(validation) if validation else None,
         data_collator=lambda items: collate([item["row"] for item in items], pad),
     )
+    if isinstance(rows[0], Pair):
+        loop.beta = hyper["beta"]
     counts = resume[1] if resume is not None else None
     loop.tokens_seen = counts.trained_tokens if counts is not None else 0
     narrator = Narrator(loop, plan, bool(validation), counts)

@@ -51,6 +51,8 @@ const artifactPath = z.string().max(200).regex(
 
 /** Ranges of a training run; the trainer and the API check the same numbers. */
 export const ranges = {
+  /** Above 0. */
+  beta: [0, 2],
   learning_rate: [1e-5, 1e-3],
   batch_size: [1, 64],
   num_epochs: [1, 20],
@@ -72,6 +74,10 @@ const wholeWithin = (name: keyof typeof ranges) => z.int().min(ranges[name][0]).
 /** What LoRA trains; the trainer's README says of which architecture, and what each needs. */
 export const LoraTargets = z.enum(["default", "attention", "shared-expert", "experts"]);
 
+/** What is learned from: an answer a row, or the better of two. */
+export const methods = ["supervised", "dpo"] as const;
+export type Method = (typeof methods)[number];
+
 /** How the learning rate falls after the warm-up, to 0 at the last step. */
 export const schedules = ["linear", "cosine"] as const;
 
@@ -82,11 +88,14 @@ export const exports = ["merged"] as const;
  * `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. `warmup_steps` goes before
  * `warmup_ratio`, a share of all steps. `max_grad_norm` 0: gradients are not clipped. `validation_split`: this share of the
  * rows is held out; for runs without a validation file. `early_stopping_patience`: so many validations without a better
- * one end the training; 0: none do. Defaults: what runs did before these could be said.
+ * one end the training; 0: none do. `beta` belongs to method `dpo`, where null is 0.1: how dear it is to move away from the
+ * answers' likelihoods before training. Defaults: what runs did before these could be said.
  */
 export const TrainingHyperparameters = z.strictObject({
   base_model: z.string().min(1).max(300),
   base_revision: z.string().max(100).nullable().default(null),
+  method: z.enum(methods).default("supervised"),
+  beta: z.number().gt(ranges.beta[0]).max(ranges.beta[1]).nullable().default(null),
   learning_rate: within("learning_rate"),
   batch_size: wholeWithin("batch_size"),
   num_epochs: wholeWithin("num_epochs"),

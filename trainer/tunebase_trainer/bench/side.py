@@ -189,7 +189,7 @@ def main(name: str, spec_path: Path) -> dict[str, Any]:
     return {
         "seconds": clock.seconds,
         "losses": clock.losses,
-        "tokens": sum(len(row.input_ids) for row in rows) / spec["steps"],
+        "tokens": sum(row.tokens for row in rows) / spec["steps"],
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "flops_per_token": flops,
     }
