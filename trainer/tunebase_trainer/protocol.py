@@ -26,6 +26,15 @@ def _aliased(name: str, *older: str) -> Any:
     return AliasChoices(name, *older)
 
 
+class Wandb(Message):
+    """A run of Weights & Biases that shows what the job does."""
+
+    project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")]
+    entity: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=50)] = []
+
+
 class Hyperparameters(Message):
     """Names in brackets of older callers: epochs, rank, alpha, dropout."""
 
@@ -54,6 +63,7 @@ class Hyperparameters(Message):
     max_length: Annotated[int, Field(ge=64, le=131072)] = 2048
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
     export: Annotated[list[Literal["merged"]], Field(max_length=1)] = []
+    wandb: Wandb | None = None
 
 
 class GpuConfig(Message):

@@ -520,6 +520,7 @@ export type Database = {
           "training_loss": number | null;
           "tries": number;
           "validation_file": string | null;
+          "wandb": Json | null;
         };
         ComputedFields: never;
         Insert: {
@@ -568,6 +569,7 @@ export type Database = {
           "training_loss"?: number | null;
           "tries"?: number;
           "validation_file"?: string | null;
+          "wandb"?: never;
         };
         Update: {
           "auto_start"?: boolean;
@@ -615,6 +617,7 @@ export type Database = {
           "training_loss"?: number | null;
           "tries"?: number;
           "validation_file"?: string | null;
+          "wandb"?: never;
         };
         Relationships: [
           {

@@ -34,6 +34,8 @@ export interface Settings {
   resendUrl: string;
   resendKey: string | null;
   emailFrom: string | null;
+  /** Jobs may ask for a run of Weights & Biases: the workers have a key (WANDB_API_KEY). */
+  wandb: boolean;
   /** Where people look at a job: `{dashboardUrl}/jobs/{id}`; messages link there. */
   dashboardUrl: string | null;
 }
@@ -104,6 +106,7 @@ export function readSettings(env: Environment): Settings {
     resendUrl: (env.get("RESEND_API_URL") ?? "https://api.resend.com").replace(/\/+$/, ""),
     resendKey: env.get("RESEND_API_KEY") || null,
     emailFrom: env.get("TUNEBASE_EMAIL_FROM") || null,
+    wandb: env.get("TUNEBASE_WANDB") === "1",
     dashboardUrl: env.get("TUNEBASE_DASHBOARD_URL")?.replace(/\/+$/, "") || null,
   };
 }

@@ -81,6 +81,17 @@ export type Method = (typeof methods)[number];
 /** How the learning rate falls after the warm-up, to 0 at the last step. */
 export const schedules = ["linear", "cosine"] as const;
 
+/**
+ * A run of Weights & Biases that shows what the job does; the worker has the key. A project's name and tags as W&B takes
+ * them. What is sent: the hyperparameters and each logged step, nothing of the data.
+ */
+export const Wandb = z.strictObject({
+  project: z.string().min(1).max(128).regex(/^[^/\\#?%:]+$/, "must be without / \\ # ? % :"),
+  entity: z.string().min(1).max(64).nullable().default(null),
+  name: z.string().min(1).max(128).nullable().default(null),
+  tags: z.array(z.string().min(1).max(64)).max(50).default([]),
+});
+
 /** What a run may make beside the adapter: `merged`, the whole model with the adapter in its weights. */
 export const exports = ["merged"] as const;
 
@@ -114,6 +125,7 @@ export const TrainingHyperparameters = z.strictObject({
   max_length: wholeWithin("max_length"),
   seed: z.int().min(0).max(2 ** 31 - 1),
   export: z.array(z.enum(exports)).max(1).default([]),
+  wandb: Wandb.nullable().default(null),
 });
 
 export type TrainingHyperparameters = z.infer<typeof TrainingHyperparameters>;

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { call } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
-import { TrainingHyperparameters } from "../_shared/protocol.ts";
+import { TrainingHyperparameters, Wandb } from "../_shared/protocol.ts";
 import { check, fields, jsonBody } from "../_shared/validation.ts";
 import type { ApiContext } from "./context.ts";
 import { countFiles, type Inputs, makeEstimate } from "./estimate/mod.ts";
@@ -32,14 +32,14 @@ export const JobBody = fields({
   ).nullish(),
   spend_cap_usd: z.number().min(0.0001).max(1_000_000).nullish(),
   auto_start: z.boolean().nullish(),
-  integrations: z.array(z.unknown()).length(0).nullish(),
+  integrations: z.array(fields({ type: z.literal("wandb"), wandb: Wandb })).max(1, "must be one at the most")
+    .nullish(),
 });
 export type JobBody = z.infer<typeof JobBody>;
 
 /** What of OpenAI's body is known and not offered: told by name, before anything else is looked at. */
 const Unoffered = z.object({
   method: z.object({ type: z.enum(["dpo", "reinforcement"]) }).optional().catch(undefined),
-  integrations: z.array(z.unknown()).nullish().catch(undefined),
 });
 
 /** Reads, checks and plans the request's job. Refuses as creating it would. */
@@ -47,6 +47,14 @@ export async function readJob(c: ApiContext) {
   const json = await jsonBody(c.req.raw);
   refuseUnoffered(json);
   const body = check(JobBody, json);
+  if (body.integrations?.length && !c.get("platform").settings.wandb) {
+    throw new ApiError("not_offered", [{
+      param: "integrations",
+      message:
+        "integrations: this server sends nothing to Weights & Biases. Leave them out, or ask its operator to set " +
+        "TUNEBASE_WANDB. GET …/metrics has every step, and result_files a CSV.",
+    }]);
+  }
   const inMethod = body.method?.supervised?.hyperparameters;
   if (inMethod !== undefined && body.hyperparameters !== undefined) {
     throw new ApiError("invalid_request", [{
@@ -80,7 +88,17 @@ export async function readJob(c: ApiContext) {
   const counted = await countFiles(c.get("platform"), inputs, draft.max_length);
   const { shown, plan } = draft.settle(counted.training.file.trained.expected);
   const estimate = makeEstimate(model, counted, plan);
-  return { body, files, model, parent: parent?.name ?? null, seed, shown, plan, estimate };
+  const wandb = body.integrations?.[0]?.wandb ?? null;
+  return {
+    body,
+    files,
+    model,
+    parent: parent?.name ?? null,
+    seed,
+    shown,
+    plan: { ...plan, wandb },
+    estimate,
+  };
 }
 
 function refuseUnoffered(json: unknown): void {
@@ -91,13 +109,6 @@ function refuseUnoffered(json: unknown): void {
       param: "method.type",
       message: `method.type = ${JSON.stringify(type)}: is not offered yet; "supervised" is.`,
       value: type,
-    }]);
-  }
-  if ((found?.integrations?.length ?? 0) > 0) {
-    throw new ApiError("not_offered", [{
-      param: "integrations",
-      message:
-        "integrations: are not offered yet; leave them out. GET …/metrics has every step, and result_files a CSV.",
     }]);
   }
 }

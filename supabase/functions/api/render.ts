@@ -1,6 +1,7 @@
 /** Rows of the database as the objects of OpenAI's API; what ours have beyond it stands beside. */
 import * as z from "zod";
 import type { Tables } from "../_shared/database.types.ts";
+import { Wandb } from "../_shared/protocol.ts";
 import { publicId } from "./ids.ts";
 import type * as objects from "./openapi/objects.ts";
 import { seconds } from "./time.ts";
@@ -80,7 +81,7 @@ export function renderJob(row: JobRow): objects.Job {
     seed: row.seed,
     suffix: row.suffix,
     metadata: row.metadata,
-    integrations: null,
+    integrations: row.wandb === null ? null : [{ type: "wandb" as const, wandb: Wandb.parse(row.wandb) }],
     organization_id: publicId("project", row.project_id),
     result_files: row.result_file === null ? [] : [publicId("file", row.result_file)],
     trained_tokens: row.status === "succeeded" || row.trained_tokens > 0 ? row.trained_tokens : null,

@@ -124,7 +124,15 @@ export const Job = z.object({
   seed: z.int(),
   suffix: z.string().nullable(),
   metadata: stored(z.record(z.string(), z.string()).nullable()),
-  integrations: z.null(),
+  integrations: z.array(z.object({
+    type: z.literal("wandb"),
+    wandb: z.object({
+      project: z.string(),
+      entity: z.string().nullable(),
+      name: z.string().nullable(),
+      tags: z.array(z.string()),
+    }),
+  })).nullable(),
   organization_id: id("proj_"),
   result_files: z.array(id("file-")),
   trained_tokens: count.nullable(),
