@@ -1,6 +1,6 @@
 /** What a job is to be: the options that say it, the body they make, and its estimate for people. */
 import { access } from "node:fs/promises";
-import { unwrap } from "../client/mod.ts";
+import { type Schemas, unwrap } from "../client/mod.ts";
 import { type Command, type Common, InvalidArgumentError, pair, positive, whole } from "./command.ts";
 import { CliError, exits } from "./errors.ts";
 import { count, paint, printFacts } from "./output.ts";
@@ -60,10 +60,10 @@ const autoOr = (read: (text: string) => number) => (text: string) => {
 /** The request's body; uploads what is named by a path. */
 export async function jobBody(session: Session, training: string, options: JobOptions): Promise<Body> {
   const model = options.model ?? await onlyModel(session);
-  const training_file = await fileId(session, training, options);
+  const file = await fileOf(session, training, options);
   const validation = options.validation === undefined
     ? null
-    : await fileId(session, options.validation, options);
+    : await fileOf(session, options.validation, options);
   const given = {
     n_epochs: options.epochs,
     batch_size: options.batchSize,
@@ -77,8 +77,10 @@ export async function jobBody(session: Session, training: string, options: JobOp
   const hyperparameters = Object.fromEntries([...named, ...others]) as Parameters;
   return {
     model,
-    training_file,
-    ...(validation === null ? {} : { validation_file: validation }),
+    training_file: file.id,
+    ...(validation === null ? {} : { validation_file: validation.id }),
+    // Rows of two answers each say by themselves what is to be done with them.
+    ...(file.report?.format === "preference" ? { method: { type: "dpo" as const } } : {}),
     ...(named.length + others.length === 0 ? {} : { hyperparameters }),
     ...(options.suffix === undefined ? {} : { suffix: options.suffix }),
     ...(options.seed === undefined ? {} : { seed: options.seed }),
@@ -109,8 +111,10 @@ async function onlyModel({ api }: Session): Promise<string> {
   return only;
 }
 
-async function fileId(session: Session, named: string, options: JobOptions): Promise<string> {
-  if (/^file-[0-9a-f]{32}$/.test(named)) return named;
+async function fileOf(session: Session, named: string, options: JobOptions): Promise<Schemas["File"]> {
+  if (/^file-[0-9a-f]{32}$/.test(named)) {
+    return unwrap(await session.api.GET("/files/{id}", { params: { path: { id: named } } }));
+  }
   try {
     await access(named);
   } catch (cause) {
@@ -120,7 +124,7 @@ async function fileId(session: Session, named: string, options: JobOptions): Pro
       { cause },
     );
   }
-  return (await uploadFile(session, named, { quiet: options.json })).id;
+  return await uploadFile(session, named, { quiet: options.json });
 }
 
 /** The estimate for people. */

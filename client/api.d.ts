@@ -1388,7 +1388,7 @@ export interface components {
       /** @description What the check found; null until it is done */
       report:
         | ({
-          format: ("chat" | "prompt_completion" | "brightrun-lora-v4") | null;
+          format: ("chat" | "prompt_completion" | "brightrun-lora-v4" | "preference") | null;
           rows: number;
           assistant_messages: number;
           learnable_rows: number;
@@ -1497,6 +1497,15 @@ export interface components {
         /** @constant */
         type: "supervised";
         supervised: {
+          /** @description What the job trains with; every "auto" is a number here */
+          hyperparameters: {
+            [key: string]: number | string | boolean;
+          };
+        };
+      } | {
+        /** @constant */
+        type: "dpo";
+        dpo: {
           /** @description What the job trains with; every "auto" is a number here */
           hyperparameters: {
             [key: string]: number | string | boolean;
@@ -3133,8 +3142,8 @@ export interface operations {
           training_file: string;
           validation_file?: string | null;
           method?: {
-            /** @constant */
-            type: "supervised";
+            /** @enum {string} */
+            type: "supervised" | "dpo";
             supervised?: {
               hyperparameters?: {
                 n_epochs?: number | "auto";
@@ -3157,6 +3166,32 @@ export interface operations {
                 early_stopping_patience?: number;
                 max_length?: number;
                 export?: "merged"[];
+                beta?: number | "auto";
+              };
+            };
+            dpo?: {
+              hyperparameters?: {
+                n_epochs?: number | "auto";
+                batch_size?: number | "auto";
+                learning_rate_multiplier?: number | "auto";
+                learning_rate?: number;
+                lora_rank?: number;
+                lora_alpha?: number | "auto";
+                lora_dropout?: number;
+                /** @enum {string} */
+                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+                use_rslora?: boolean | "auto";
+                warmup_steps?: number | null;
+                warmup_ratio?: number;
+                /** @enum {string} */
+                lr_schedule?: "linear" | "cosine";
+                weight_decay?: number;
+                max_grad_norm?: number;
+                validation_split?: number | "auto";
+                early_stopping_patience?: number;
+                max_length?: number;
+                export?: "merged"[];
+                beta?: number | "auto";
               };
             };
           };
@@ -3181,6 +3216,7 @@ export interface operations {
             early_stopping_patience?: number;
             max_length?: number;
             export?: "merged"[];
+            beta?: number | "auto";
           };
           suffix?: string | null;
           seed?: number | null;
@@ -3412,8 +3448,8 @@ export interface operations {
           training_file: string;
           validation_file?: string | null;
           method?: {
-            /** @constant */
-            type: "supervised";
+            /** @enum {string} */
+            type: "supervised" | "dpo";
             supervised?: {
               hyperparameters?: {
                 n_epochs?: number | "auto";
@@ -3436,6 +3472,32 @@ export interface operations {
                 early_stopping_patience?: number;
                 max_length?: number;
                 export?: "merged"[];
+                beta?: number | "auto";
+              };
+            };
+            dpo?: {
+              hyperparameters?: {
+                n_epochs?: number | "auto";
+                batch_size?: number | "auto";
+                learning_rate_multiplier?: number | "auto";
+                learning_rate?: number;
+                lora_rank?: number;
+                lora_alpha?: number | "auto";
+                lora_dropout?: number;
+                /** @enum {string} */
+                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+                use_rslora?: boolean | "auto";
+                warmup_steps?: number | null;
+                warmup_ratio?: number;
+                /** @enum {string} */
+                lr_schedule?: "linear" | "cosine";
+                weight_decay?: number;
+                max_grad_norm?: number;
+                validation_split?: number | "auto";
+                early_stopping_patience?: number;
+                max_length?: number;
+                export?: "merged"[];
+                beta?: number | "auto";
               };
             };
           };
@@ -3460,6 +3522,7 @@ export interface operations {
             early_stopping_patience?: number;
             max_length?: number;
             export?: "merged"[];
+            beta?: number | "auto";
           };
           suffix?: string | null;
           seed?: number | null;

@@ -233,6 +233,8 @@ Deno.test('"auto" is written out, and every hyperparameter reaches the trainer a
   assertEquals(plan, {
     ...same,
     export: [],
+    method: "supervised",
+    beta: null,
     lora_targets: "default",
     num_epochs: n_epochs,
     warmup_steps: null,
@@ -382,10 +384,10 @@ const badJobs: [string, unknown, number, string, string][] = [
   ],
   [
     "with another method",
-    { model, training_file: file, method: { type: "dpo" } },
+    { model, training_file: file, method: { type: "reinforcement" } },
     400,
     "method.type",
-    '"dpo"',
+    'not offered yet; "supervised" and "dpo" are',
   ],
   ["with a bad suffix", { model, training_file: file, suffix: "a b" }, 400, "suffix", '"a b"'],
   [

@@ -130,7 +130,16 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     "ShareGPT",
   ]],
   ["Alpaca's format", `{"instruction":"a","output":"b"}`, ["unknown_format", 1, "Alpaca"]],
-  ["preferences", `{"input":{},"preferred_output":[]}`, ["unknown_format", 1, "dpo"]],
+  ["preferences without messages", `{"input":[],"preferred_output":[]}`, [
+    "preference",
+    1,
+    "input must be an object with messages",
+  ]],
+  ["preferences as others write them", `{"prompt_":"a","chosen":"b","rejected":"c"}`, [
+    "unknown_format",
+    1,
+    "preferred_output",
+  ]],
   ["two formats", `${row()}\n{"prompt":"a","completion":"b"}`, [
     "mixed_formats",
     2,
@@ -336,6 +345,49 @@ Deno.test("rows with tools, and brightrun's, are refused in a sentence where the
   );
   const bright = validate(bytes(brightrun), nothing);
   assertStringIncludes(bright.errors.map(sentence).join(), "cannot be trained on yet");
+});
+
+const preference = (question: string, better: string, worse: string) =>
+  JSON.stringify({
+    input: { messages: [{ role: "user", content: question }] },
+    preferred_output: [{ role: "assistant", content: better }],
+    non_preferred_output: [{ role: "assistant", content: worse }],
+  });
+
+Deno.test("preferences are counted with both answers, and by the longer one where max_length matters", () => {
+  const text = [
+    preference("q".repeat(40), "a".repeat(40), "b".repeat(400)),
+    preference("q".repeat(40), "a".repeat(40), "b".repeat(400)),
+    preference("q", "same", "same"),
+  ].join("\n");
+  const report = check(text);
+  assertEquals([report.format, report.rows, report.learnable_rows, report.rows_without_labels], [
+    "preference",
+    3,
+    2,
+    1,
+  ]);
+  assertEquals([report.assistant_messages, report.duplicates.rows], [6, 1]);
+  assertEquals(report.problems, { same_answers: 1 });
+  assertEquals(report.longest_row?.tokens, 110, "a question of 40 and an answer of 400 characters");
+  // The prompt stands before both answers: 2 × 40 + 440, and in the third 2 × (1 + 4).
+  assertEquals([report.tokens.total, report.tokens.learned], [130 + 130 + 3, 110 + 110]);
+});
+
+Deno.test("what is wrong in a prompt of two answers is told once, by its place in the row", () => {
+  const row = {
+    input: { messages: [{ role: "user", content: "" }, { role: "wizard", content: "a" }], tools: [{}] },
+    preferred_output: [{ role: "assistant", content: "a", colour: 1 }],
+    non_preferred_output: [{ role: "assistant", content: [] }],
+  };
+  const found = check(JSON.stringify(row)).errors.map(({ field, code }) => [field, code]);
+  assertEquals(found, [
+    ["input.tools[0].type", "tools"],
+    ["input.messages[0].content", "content"],
+    ["input.messages[1].role", "role"],
+    ["preferred_output[0]", "unknown_field"],
+    ["non_preferred_output[0].content", "content"],
+  ]);
 });
 
 const pair = (i: number, target: string | null = `answer ${i}`) => ({

@@ -66,13 +66,14 @@ async function runTrainer(program: string, args: string[]): Promise<number[]> {
 }
 
 /** What the trainer itself makes of a file. */
-async function trainerCounts(path: string, maxLength: number) {
+async function trainerCounts(path: string, maxLength: number, method = "supervised") {
   const [tokens = 0, learned, rows, cut = 0] = await runTrainer(
     `
 from tunebase_trainer import dataset
-d = dataset.read(Path(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[2]), int(sys.argv[3]))
+tokenizer = AutoTokenizer.from_pretrained(sys.argv[2])
+d = dataset.read(Path(sys.argv[1]), tokenizer, int(sys.argv[3]), method=sys.argv[4])
 print(json.dumps([d.tokens, d.learned_tokens, len(d.rows), d.shortened]))`,
-    [path, here("tokenizer"), String(maxLength)],
+    [path, here("tokenizer"), String(maxLength), method],
   );
   return { tokens, learned, rows, cut };
 }
@@ -104,6 +105,43 @@ Deno.test("with the model's tokenizer an estimate counts what the trainer counts
     assertEquals(cut.rows.cut.expected, short.cut);
     assertEquals(cut.tokens.per_epoch.expected, short.tokens);
     assertStringIncludes(cut.warnings.join(), `${short.cut} rows are longer than max_length = 95`);
+  });
+});
+
+Deno.test("of preferences both answers are counted as the trainer counts them, and the pass before the first step", async () => {
+  const path = await Deno.makeTempFile({ suffix: ".jsonl" });
+  const lines = Array.from({ length: 60 }, (_, i) => ({
+    input: { messages: [{ role: "user", content: `Question ${i}: ${"how very odd ".repeat(i % 9)}?` }] },
+    preferred_output: [{ role: "assistant", content: `Yes, ${"indeed ".repeat(i % 5)}${i}.` }],
+    non_preferred_output: [{ role: "assistant", content: `No, ${"never ".repeat(i % 7)}${i * i}.` }],
+  }));
+  await Deno.writeTextFile(path, lines.map((line) => JSON.stringify(line)).join("\n"));
+  const training_file = await upload(user, await Deno.readTextFile(path));
+  const method = { type: "dpo" };
+  await withTokenizer(async () => {
+    for (const max_length of [2048, 64]) {
+      const counted = await trainerCounts(path, max_length, "dpo");
+      const { tokens, rows, steps } = await estimate(user, {
+        training_file,
+        method,
+        hyperparameters: { max_length, n_epochs: 2, validation_split: 0, batch_size: 8 },
+      });
+      assertEquals([tokens.method, tokens.per_epoch.expected], ["counted", counted.tokens]);
+      assertEquals(tokens.learned_per_epoch.expected, counted.learned);
+      assertEquals([rows.trained.expected, rows.cut.expected], [counted.rows, counted.cut]);
+      assertEquals(counted.cut > 0, max_length === 64);
+      assertEquals(steps, { per_epoch: 8, total: 16 });
+    }
+    await withModel({ tokens_per_second: 10 }, async () => {
+      const { tokens, time } = await estimate(user, {
+        training_file,
+        method,
+        hyperparameters: { n_epochs: 3, validation_split: 0 },
+      });
+      const expected = 120 + (3 + 1 / 3) * tokens.per_epoch.expected / 10;
+      assertEquals(time.seconds?.expected, Math.round(expected));
+      assertStringIncludes(time.rests_on, "every answer goes through the model once before");
+    });
   });
 });
 

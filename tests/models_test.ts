@@ -165,15 +165,12 @@ Deno.test("what OpenAI has and is not offered says so", async () => {
         }),
       null,
     ],
-    ...(["dpo", "reinforcement"] as const).map((
-      type,
-    ): [() => Promise<unknown>, string] => [() =>
+    [() =>
       user.openai.fineTuning.jobs.create({
         model: base,
         training_file,
-        method: { type, [type]: {} },
-      }), "method.type"]
-    ),
+        method: { type: "reinforcement" },
+      }), "method.type"],
     [
       () =>
         user.openai.fineTuning.jobs.create({

@@ -10,6 +10,12 @@ from openai import OpenAI
 MODEL = "SmolLM2-135M-Instruct"
 ROW = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ok"}]}
 ROWS = (json.dumps(ROW) + "\n").encode() * 2
+PREFERENCE = {
+    "input": {"messages": [{"role": "user", "content": "hi"}]},
+    "preferred_output": [{"role": "assistant", "content": "hello"}],
+    "non_preferred_output": [{"role": "assistant", "content": "what"}],
+}
+PREFERENCES = (json.dumps(PREFERENCE) + "\n").encode() * 2
 client = OpenAI(max_retries=0)  # the address and the key come from the environment
 
 
@@ -44,6 +50,18 @@ def jobs(file: str, trained: str) -> None:
     assert {one.id for one in client.fine_tuning.jobs.list(limit=1)} == {job.id, waiting.id, trained}
     listed = client.fine_tuning.jobs.list(metadata={"team": "a b"})
     assert [one.id for one in listed] == [job.id]
+
+    preferences = client.files.create(file=("pairs.jsonl", PREFERENCES), purpose="fine-tune")
+    dpo = create(
+        model=MODEL,
+        training_file=preferences.id,
+        method={"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2, "n_epochs": "auto"}}},
+    )
+    assert dpo.method is not None and dpo.method.type == "dpo" and dpo.method.dpo is not None, dpo
+    shown = dpo.method.dpo.hyperparameters
+    assert shown is not None and (shown.beta, shown.n_epochs) == (0.2, 2), dpo
+    assert client.fine_tuning.jobs.retrieve(dpo.id).method == dpo.method
+    assert client.fine_tuning.jobs.cancel(dpo.id).status == "cancelled"
 
     done = client.fine_tuning.jobs.retrieve(trained)
     assert done.status == "succeeded" and done.trained_tokens == 1000, done

@@ -481,6 +481,33 @@ Deno.test("a job whose file is not valid fails with the reason; a paused one too
   }
 });
 
+Deno.test("a job whose file turns out to have rows of the other method's kind fails by that", async () => {
+  const answer = (content: string) => [{ role: "assistant", content }];
+  const row = JSON.stringify({
+    input: { messages: [{ role: "user", content: "hi" }] },
+    preferred_output: answer("yes"),
+    non_preferred_output: answer("no"),
+  });
+  const [pairs, chat] = [await waiting(text.encode(`${row}\n${row}\n`)), await waiting(rows(3))];
+  const dpo = { method: { type: "dpo" } };
+  const right = await jobOf(pairs, dpo);
+  const wrong = [
+    await jobOf(pairs),
+    await jobOf(chat, dpo),
+    await jobOf(pairs, { ...dpo, validation_file: chat }),
+  ];
+  while (await validateFiles(scheduler) > 0);
+  assertEquals((await user.openai.fineTuning.jobs.retrieve(right)).status, "queued");
+  const found = await Promise.all(wrong.map((id) => user.openai.fineTuning.jobs.retrieve(id)));
+  assertEquals(found.map(({ status, error }) => [status, error?.code, error?.param]), [
+    ["failed", "invalid_file", "training_file"],
+    ["failed", "invalid_file", "training_file"],
+    ["failed", "invalid_file", "validation_file"],
+  ]);
+  assertStringIncludes(found[0]?.error?.message ?? "", 'has preference rows, which method "supervised"');
+  assertStringIncludes(found[1]?.error?.message ?? "", 'has chat rows, which method "dpo"');
+});
+
 Deno.test("a job that is paused and resumed while its file is checked still waits for it", async () => {
   const job = await jobOf(await waiting(rows(3)));
   await user.openai.fineTuning.jobs.pause(job);

@@ -200,5 +200,5 @@ def _nothing(data: Dataset, max_length: int, what: str) -> TrainerError:
     return TrainerError(
         "no_trainable_rows",
         f"{what} has no row to learn from ({data.dropped} rows have no answer, or only some of weight 0).",
-        f"Each row needs an assistant message: {FORMATS}",
+        f"Each row needs an assistant message, or two answers that differ: {FORMATS}",
     )

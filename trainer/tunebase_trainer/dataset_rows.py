@@ -206,9 +206,11 @@ def _preference(row: dict[str, Any]) -> Conversation:
         if not isinstance(answers, list) or len(answers) != 1:
             raise RowProblem("preference", f"{name} must be a list of one assistant message")
         (answer,) = answers
-        if isinstance(answer, dict) and answer.get("role") != "assistant":
+        if not isinstance(answer, dict):
+            raise RowProblem("preference", f"{name} must be a list of one assistant message")
+        if answer.get("role") != "assistant":
             raise RowProblem("role", f"{name}[0].role must be assistant; it is {shown(answer.get('role'))}")
-        if isinstance(answer, dict) and answer.get("weight") is not None:
+        if answer.get("weight") is not None:
             raise RowProblem("weight", f"{name}[0].weight has no place in a preference row")
         try:
             sides.append(_chat({**given, "messages": [*before, answer]}))

@@ -213,6 +213,9 @@ function Settings({ job }: { job: Job }) {
       <Facts
         of={[
           ["Model", job.model],
+          ...(job.method.type === "dpo"
+            ? [["Method", "Preferences (DPO)"] as [string, ComponentChildren]]
+            : []),
           [
             "Training file",
             <a key="t" href={href(["files", job.training_file])}>{job.training_file.slice(0, 14)}…</a>,

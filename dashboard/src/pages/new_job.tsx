@@ -14,6 +14,7 @@ import {
   type Form,
   mainSettings,
   moreSettings,
+  preferenceSettings,
   problemsByField,
   readForm,
   type SettingField,
@@ -26,7 +27,8 @@ export function NewJobPage({ route }: PageProps) {
   const may = useMay("jobs:write");
   const model = form.model ?? models.data?.base[0]?.id ?? null;
   const file = useFile(form.training_file);
-  const body = useMemo(() => bodyOf({ ...form, model }), [form, model]);
+  const format = file.data?.report?.format ?? null;
+  const body = useMemo(() => bodyOf({ ...form, model }, format), [form, model, format]);
   const ready = file.data?.status === "processed";
   const estimate = useEstimate(ready ? body : null);
   // The same key until something changes: a second click, or a second try, makes no second job.
@@ -43,6 +45,7 @@ export function NewJobPage({ route }: PageProps) {
     );
     go(["jobs", job.id]);
   }, [["jobs"]]);
+  const more = format === "preference" ? [...preferenceSettings, ...moreSettings] : moreSettings;
   const { fields, rest } = problemsByField(start.error ?? estimate.error);
   const autos = estimate.data?.hyperparameters ?? {};
   const setting = (field: SettingField) => {
@@ -85,7 +88,7 @@ export function NewJobPage({ route }: PageProps) {
             <h2 id="data">1. Data</h2>
             <DataField
               label="Training data"
-              hint='JSON lines: {"messages": […]} or {"prompt", "completion"}, one row a line. It is checked here first.'
+              hint='JSON lines: {"messages": […]}, {"prompt", "completion"} or preferences, one row a line. It is checked here first.'
               value={form.training_file}
               choose={(training_file) => change({ training_file })}
             />
@@ -189,10 +192,10 @@ export function NewJobPage({ route }: PageProps) {
                 )}
               </Field>
             </div>
-            <details open={moreSettings.some(({ name }) => fields.has(name))}>
+            <details open={more.some(({ name }) => fields.has(name))}>
               <summary>More settings</summary>
               <div class="fields">
-                {moreSettings.map(setting)}
+                {more.map(setting)}
                 <Field label="Seed" hint="The same seed shuffles the same way." error={fields.get("seed")}>
                   {(control) => (
                     <input

@@ -497,6 +497,7 @@ export type Database = {
           "last_event": number;
           "max_tries": number;
           "metadata": NonNullable<Json>;
+          "method": string | null;
           "parent_model": string | null;
           "pause_wanted": boolean;
           "plan": NonNullable<Json>;
@@ -546,6 +547,7 @@ export type Database = {
           "last_event"?: number;
           "max_tries"?: number;
           "metadata"?: NonNullable<Json>;
+          "method"?: never;
           "parent_model"?: string | null;
           "pause_wanted"?: boolean;
           "plan": NonNullable<Json>;
@@ -594,6 +596,7 @@ export type Database = {
           "last_event"?: number;
           "max_tries"?: number;
           "metadata"?: NonNullable<Json>;
+          "method"?: never;
           "parent_model"?: string | null;
           "pause_wanted"?: boolean;
           "plan"?: NonNullable<Json>;

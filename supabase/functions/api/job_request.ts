@@ -1,12 +1,13 @@
 /** The body of a job to be, with what follows from it: its plan and its estimate. For creating and for estimating. */
 import * as z from "zod";
 import { call } from "../_shared/database.ts";
+import { preferenceFormat } from "../_shared/dataset/preference.ts";
 import { ApiError } from "../_shared/errors.ts";
-import { TrainingHyperparameters, Wandb } from "../_shared/protocol.ts";
+import { type Method, methods, TrainingHyperparameters, Wandb } from "../_shared/protocol.ts";
 import { check, fields, jsonBody } from "../_shared/validation.ts";
 import type { ApiContext } from "./context.ts";
 import { countFiles, type Inputs, makeEstimate } from "./estimate/mod.ts";
-import { parseId, prefixes } from "./ids.ts";
+import { parseId, prefixes, publicId } from "./ids.ts";
 import { Hyperparameters, makePlan } from "./plan.ts";
 
 const fileId = z.string().refine(
@@ -19,8 +20,9 @@ export const JobBody = fields({
   training_file: fileId,
   validation_file: fileId.nullish(),
   method: fields({
-    type: z.literal("supervised"),
+    type: z.enum(methods),
     supervised: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
+    dpo: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
   }).optional(),
   hyperparameters: Hyperparameters.optional(),
   suffix: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of the characters A–Z a–z 0–9 . _ -")
@@ -39,7 +41,7 @@ export type JobBody = z.infer<typeof JobBody>;
 
 /** What of OpenAI's body is known and not offered: told by name, before anything else is looked at. */
 const Unoffered = z.object({
-  method: z.object({ type: z.enum(["dpo", "reinforcement"]) }).optional().catch(undefined),
+  method: z.object({ type: z.literal("reinforcement") }).optional().catch(undefined),
 });
 
 /** Reads, checks and plans the request's job. Refuses as creating it would. */
@@ -55,14 +57,22 @@ export async function readJob(c: ApiContext) {
         "TUNEBASE_WANDB. GET …/metrics has every step, and result_files a CSV.",
     }]);
   }
-  const inMethod = body.method?.supervised?.hyperparameters;
+  const method = body.method?.type ?? "supervised";
+  const other = method === "dpo" ? "supervised" : "dpo";
+  if (body.method?.[other] !== undefined) {
+    throw new ApiError("invalid_request", [{
+      param: `method.${other}`,
+      message: `method.${other}: method.type is ${JSON.stringify(method)}. Leave it out, or change the type.`,
+    }]);
+  }
+  const inMethod = body.method?.[method]?.hyperparameters;
   if (inMethod !== undefined && body.hyperparameters !== undefined) {
     throw new ApiError("invalid_request", [{
       param: "hyperparameters",
-      message: "hyperparameters: stand in method.supervised already. Say them in one place.",
+      message: `hyperparameters: stand in method.${method} already. Say them in one place.`,
     }]);
   }
-  const where = inMethod === undefined ? "hyperparameters" : "method.supervised.hyperparameters";
+  const where = inMethod === undefined ? "hyperparameters" : `method.${method}.hyperparameters`;
   const files = {
     training: parseId("file", body.training_file),
     validation: body.validation_file ? parseId("file", body.validation_file) : null,
@@ -75,10 +85,12 @@ export async function readJob(c: ApiContext) {
     files.training,
     files.validation,
   );
+  checkFormats(method, inputs);
   const seed = body.seed ?? 42;
   const { model, parent } = inputs;
   const draft = makePlan(
     model,
+    method,
     inMethod ?? body.hyperparameters ?? {},
     seed,
     where,
@@ -101,13 +113,35 @@ export async function readJob(c: ApiContext) {
   };
 }
 
+/** Each method learns from rows of its own kind. A file that is still being checked is looked at then (files_ready). */
+function checkFormats(method: Method, { training, validation }: Inputs): void {
+  const problems = [["training_file", training], ["validation_file", validation]] as const;
+  const found = problems.flatMap(([param, file]) => {
+    const { format } = Formatted.parse(file?.report ?? {});
+    if (file === null || !format || (format === "preference") === (method === "dpo")) return [];
+    return [{
+      param,
+      message:
+        `${param} = ${
+          publicId("file", file.id)
+        }: ${file.filename} has ${format} rows, and method "${method}" ` +
+        (method === "dpo"
+          ? `learns from preferences. Give it rows such as ${preferenceFormat}, or leave the method out.`
+          : 'learns from one answer a row. Say method {"type": "dpo"}, or give it chat rows.'),
+      value: publicId("file", file.id),
+    }];
+  });
+  if (found.length > 0) throw new ApiError("invalid_request", found);
+}
+const Formatted = z.looseObject({ format: z.string().nullish() });
+
 function refuseUnoffered(json: unknown): void {
   const found = Unoffered.safeParse(json).data;
   const type = found?.method?.type;
   if (type !== undefined) {
     throw new ApiError("not_offered", [{
       param: "method.type",
-      message: `method.type = ${JSON.stringify(type)}: is not offered yet; "supervised" is.`,
+      message: `method.type = ${JSON.stringify(type)}: is not offered yet; "supervised" and "dpo" are.`,
       value: type,
     }]);
   }

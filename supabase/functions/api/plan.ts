@@ -2,7 +2,14 @@
 import * as z from "zod";
 import type { Tables } from "../_shared/database.types.ts";
 import { ApiError, type Problem } from "../_shared/errors.ts";
-import { exports, LoraTargets, ranges, schedules, TrainingHyperparameters } from "../_shared/protocol.ts";
+import {
+  exports,
+  LoraTargets,
+  type Method,
+  ranges,
+  schedules,
+  TrainingHyperparameters,
+} from "../_shared/protocol.ts";
 import { check, fields } from "../_shared/validation.ts";
 
 type Name = keyof typeof ranges;
@@ -10,7 +17,7 @@ const number = (name: Name) => z.number().min(ranges[name][0]).max(ranges[name][
 const whole = (name: Name) => z.int().min(ranges[name][0]).max(ranges[name][1]);
 const auto = z.literal("auto");
 
-/** OpenAI's three (each "auto" or a number), and the trainer's own. What is left out is "auto". */
+/** OpenAI's (each "auto" or a number), and the trainer's own. What is left out is "auto". `beta` belongs to dpo. */
 export const Hyperparameters = fields({
   n_epochs: z.union([whole("num_epochs"), auto]).optional(),
   batch_size: z.union([whole("batch_size"), auto]).optional(),
@@ -30,6 +37,7 @@ export const Hyperparameters = fields({
   early_stopping_patience: whole("early_stopping_patience").optional(),
   max_length: whole("max_length").optional(),
   export: z.array(z.enum(exports)).max(1).optional(),
+  beta: z.union([z.number().gt(ranges.beta[0]).max(ranges.beta[1]), auto]).optional(),
 });
 type Hyperparameters = z.infer<typeof Hyperparameters>;
 
@@ -52,6 +60,13 @@ const fallback = {
   early_stopping_patience: 3,
   max_length: 2048,
 };
+/** The paper's for dialogue, and what TRL has. */
+const defaultBeta = 0.1;
+/**
+ * Of the supervised learning rate, for dpo: its loss has a gradient from the first step whatever the model knows already,
+ * and rates that teach an answer in a few epochs make both answers unlikely there.
+ */
+const dpoShare = 0.1;
 /** Plain LoRA scales by alpha / rank, which weakens an adapter of a high rank; rsLoRA by alpha / √rank. */
 const rsloraFrom = 64;
 /** The adapter's output is scaled by this much unless an alpha is given. */
@@ -73,6 +88,7 @@ const automaticSplit = (rows: number) => rows < splitFrom ? 0 : rows < 1000 ? 0.
  */
 export function makePlan(
   model: Tables<"base_models">,
+  method: Method,
   asked: Hyperparameters,
   seed: number,
   where: string,
@@ -81,6 +97,15 @@ export function makePlan(
 ): Draft {
   const problems: Problem[] = [];
   const defaults = { ...fallback, ...operatorsDefaults(model) };
+  if (method === "dpo") {
+    defaults.learning_rate = Math.max(ranges.learning_rate[0], defaults.learning_rate * dpoShare);
+  } else if (asked.beta !== undefined) {
+    problems.push({
+      param: `${where}.beta`,
+      message: `${where}.beta = ${asked.beta}: belongs to method "dpo". Leave it out.`,
+      value: asked.beta,
+    });
+  }
   for (
     const name of parent === null ? [] : ["lora_rank", "lora_alpha", "lora_targets", "use_rslora"] as const
   ) {
@@ -169,6 +194,8 @@ export function makePlan(
   const plan = {
     base_model: parent?.base_model ?? model.source,
     base_revision: parent === null ? model.revision : parent.base_revision,
+    method,
+    beta: method === "dpo" ? numeric(asked.beta, defaultBeta) : null,
     learning_rate: learningRate,
     batch_size: numeric(asked.batch_size, defaults.batch_size),
     num_epochs: numeric(asked.n_epochs, defaults.num_epochs),
@@ -194,6 +221,8 @@ export function makePlan(
       const {
         base_model: _,
         base_revision: __,
+        method: ____,
+        beta,
         num_epochs,
         warmup_steps,
         warmup_ratio,
@@ -203,6 +232,7 @@ export function makePlan(
         ...own
       } = plan;
       const shown = {
+        ...(beta === null ? {} : { beta }),
         n_epochs: num_epochs,
         learning_rate_multiplier: plan.learning_rate / defaults.learning_rate,
         ...own,

@@ -77,7 +77,9 @@ export function renderJob(row: JobRow): objects.Job {
     training_file: publicId("file", row.training_file),
     validation_file: row.validation_file === null ? null : publicId("file", row.validation_file),
     hyperparameters: row.hyperparameters,
-    method: { type: "supervised" as const, supervised: { hyperparameters: row.hyperparameters } },
+    method: row.method === "dpo"
+      ? { type: "dpo" as const, dpo: { hyperparameters: row.hyperparameters } }
+      : { type: "supervised" as const, supervised: { hyperparameters: row.hyperparameters } },
     seed: row.seed,
     suffix: row.suffix,
     metadata: row.metadata,

@@ -14,6 +14,7 @@ const settings = [
   "warmup_steps",
   "weight_decay",
   "max_length",
+  "beta",
 ];
 
 /** The form for a new fine-tune, filled in with this job's own settings, and these changes. */

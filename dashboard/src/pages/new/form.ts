@@ -99,7 +99,17 @@ export const moreSettings: SettingField[] = [
     step: "any",
   },
 ];
-export const allSettings = [...mainSettings, ...moreSettings];
+export const preferenceSettings: SettingField[] = [
+  {
+    name: "beta",
+    label: "Beta",
+    hint: "More holds it closer to the model it was; above 0.",
+    min: 0,
+    max: 2,
+    step: "any",
+  },
+];
+export const allSettings = [...mainSettings, ...moreSettings, ...preferenceSettings];
 
 /** The form as an address fills it in: a retry's settings. */
 export function readForm(query: URLSearchParams): Form {
@@ -121,8 +131,8 @@ export function readForm(query: URLSearchParams): Form {
 
 const number = (text: string) => text.trim() === "" ? undefined : Number(text);
 
-/** The body; null while data or model are missing. */
-export function bodyOf(form: Form): Body | null {
+/** The body; null while data or model are missing. `format`: of the data's rows, which says what the method is. */
+export function bodyOf(form: Form, format: string | null): Body | null {
   const { training_file, validation_file, model, suffix, wait } = form;
   if (training_file === null || model === null) return null;
   const hyperparameters = Object.fromEntries(
@@ -130,13 +140,16 @@ export function bodyOf(form: Form): Body | null {
       number(text) === undefined ? [] : [[name, number(text)]]
     ),
   ) as Hyperparameters;
+  if (format !== "preference") delete hyperparameters.beta;
   if (form.merged) hyperparameters.export = ["merged"];
   const [seed, cap] = [number(form.seed), number(form.spend_cap_usd)];
   return {
     model,
     training_file,
     ...(validation_file === null ? {} : { validation_file }),
-    method: { type: "supervised", supervised: { hyperparameters } },
+    method: format === "preference"
+      ? { type: "dpo", dpo: { hyperparameters } }
+      : { type: "supervised", supervised: { hyperparameters } },
     ...(suffix.trim() === "" ? {} : { suffix: suffix.trim() }),
     ...(seed === undefined ? {} : { seed }),
     ...(cap === undefined ? {} : { spend_cap_usd: cap }),

@@ -3,7 +3,7 @@
  * uploaded with the same code.
  */
 
-export type DatasetFormat = "chat" | "prompt_completion" | "brightrun-lora-v4";
+export type DatasetFormat = "chat" | "prompt_completion" | "brightrun-lora-v4" | "preference";
 
 /**
  * What the trainer can read (`trainer/tunebase_trainer/dataset_rows.py`). Everything below is checked in full either way;
@@ -65,6 +65,9 @@ export const problemLevels = {
   text: "error",
   history: "error",
   repeated_turn: "warning",
+  // Preferences.
+  preference: "error",
+  same_answers: "warning",
 } as const satisfies Record<string, "error" | "warning">;
 export type ProblemCode = keyof typeof problemLevels;
 
@@ -93,6 +96,8 @@ export interface RowFacts {
   learned: number;
   chars: number;
   learnedChars: number;
+  /** Of the longer one, where a row is more than one conversation. */
+  longestChars?: number;
   /** How many keys the row has in all its objects, where its check saw them all; null where it did not. */
   keys: number | null;
 }
@@ -111,7 +116,7 @@ export interface DatasetReport {
     method: string;
     total: number;
     learned: number;
-    /** Rows by their tokens; a bucket holds rows up to `up_to`, the last (null) all longer ones. */
+    /** Rows by their tokens, a preference row by its longer side; a bucket holds rows up to `up_to`, the last (null) all longer ones. */
     histogram: { up_to: number | null; rows: number }[];
   };
   longest_row: { line: number; bytes: number; tokens: number } | null;

@@ -1,6 +1,7 @@
 /** One row of any format: which it is, and its check. */
 import { checkBrightrunRow } from "./brightrun.ts";
 import { checkConversation } from "./chat.ts";
+import { checkPreferenceRow, preferenceFormat } from "./preference.ts";
 import { checkRowTools } from "./tools.ts";
 import { halfCharacter, isObject, type Reads, type RowFacts, shown, type Tell } from "./report.ts";
 
@@ -20,6 +21,7 @@ export function checkRow(row: unknown, reads: Reads, tell: Tell): RowFacts | nul
   if ("messages" in row) return checkChatRow(row, reads, tell);
   if ("prompt" in row || "completion" in row) return checkPromptRow(row, tell);
   if ("target_response" in row || "current_user_input" in row) return checkBrightrunRow(row, reads, tell);
+  if ("preferred_output" in row || "non_preferred_output" in row) return checkPreferenceRow(row, tell);
   unknownFormat(row, tell);
   return null;
 }
@@ -92,8 +94,8 @@ function unknownFormat(row: Record<string, unknown>, tell: Tell): void {
     ? 'ShareGPT\'s "conversations" with from and value: write "messages" with role (user, assistant) and content.'
     : "instruction" in row
     ? 'Alpaca\'s "instruction", "input" and "output": write them as "prompt" and "completion".'
-    : "preferred_output" in row || "chosen" in row
-    ? "Preference rows (dpo) are not offered; write the preferred answer as an assistant message."
+    : "chosen" in row
+    ? `Preferences with "chosen" and "rejected": write them as ${preferenceFormat}`
     : "custom_id" in row
     ? "This is a batch request; write its messages with the answer that should be learned."
     : known;

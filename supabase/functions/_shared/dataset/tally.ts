@@ -113,9 +113,10 @@ export class Tally {
     else counts.withoutLabels += 1;
     // How many bytes a character has, as in the whole row.
     const share = bytes.length / text.length / bytesPerToken;
-    const tokens = Math.ceil(facts.chars * share);
-    counts.tokens += tokens;
+    counts.tokens += Math.ceil(facts.chars * share);
     counts.learnedTokens += Math.ceil(facts.learnedChars * share);
+    // What max_length cuts.
+    const tokens = Math.ceil((facts.longestChars ?? facts.chars) * share);
     let bucket = 0;
     while (bucket < buckets.length && tokens > (buckets[bucket] ?? 0)) bucket += 1;
     counts.histogram[bucket] = (counts.histogram[bucket] ?? 0) + 1;

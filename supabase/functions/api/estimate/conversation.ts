@@ -41,6 +41,12 @@ const Chat = z.looseObject({
   functions: z.array(z.unknown()).nullish(),
 });
 const Pair = z.looseObject({ prompt: z.string(), completion: z.string() });
+/** Two answers to one conversation. */
+const Preference = z.looseObject({
+  input: Chat.omit({ functions: true }),
+  preferred_output: Chat.shape.messages.length(1),
+  non_preferred_output: Chat.shape.messages.length(1),
+});
 /** `brightrun-lora-v4`: the history's last entry may repeat the user's turn. */
 const Brightrun = z.looseObject({
   system_prompt: z.string().nullish(),
@@ -49,35 +55,60 @@ const Brightrun = z.looseObject({
   target_response: z.string().nullish().transform((text) => text ?? null),
 });
 
-/** What a line holds; null when it is no row of a format that is known. A row may have nothing to learn from. */
-export function conversation(line: string): Conversation | null {
-  const row = parsed(line);
-  if (row === null) return null;
-  const end = row.turns.findLastIndex(({ learned }) => learned) + 1;
-  return end === 0 ? row : { ...row, turns: row.turns.slice(0, end) };
-}
-
-function parsed(line: string): Conversation | null {
+/**
+ * What a line holds: one conversation, of a preference row two, none when it is no row of a format that is known. A row may
+ * have nothing to learn from.
+ */
+export function conversations(line: string): Conversation[] {
   let row: unknown;
   try {
     row = JSON.parse(line);
   } catch {
-    return null; // the check of the file says it; a count leaves it out
+    return []; // the check of the file says it; a count leaves it out
   }
+  const sides = preferences(row);
+  if (sides !== null) return sides;
+  const one = parsed(row);
+  if (one === null) return [];
+  const end = one.turns.findLastIndex(({ learned }) => learned) + 1;
+  return [end === 0 ? one : { ...one, turns: one.turns.slice(0, end) }];
+}
+
+function preferences(row: unknown): Conversation[] | null {
+  const { data } = Preference.safeParse(row);
+  if (data === undefined) return null;
+  const { messages, tools } = data.input;
+  const differ = JSON.stringify(data.preferred_output) !== JSON.stringify(data.non_preferred_output);
+  return [data.preferred_output, data.non_preferred_output].map((answer) => ({
+    turns: [
+      ...chatTurns(messages).map((turn) => ({ ...turn, learned: false })),
+      ...chatTurns(answer).map((turn) => ({ ...turn, learned: differ })),
+    ],
+    tools: tools ?? [],
+  }));
+}
+
+function chatTurns(messages: z.infer<typeof Chat>["messages"]): Turn[] {
+  return messages.map(({ role, content, weight, tool_calls, function_call }) => {
+    const older = Call.safeParse({ function: function_call }).data;
+    const calls = tool_calls ?? (older === undefined ? [] : [older]);
+    return {
+      role: role === "function" ? "tool" : role,
+      content: content ?? "",
+      learned: role === "assistant" && weight !== 0,
+      ...(calls.length > 0 && { tool_calls: calls }),
+    };
+  });
+}
+
+function parsed(row: unknown): Conversation | null {
   const chat = Chat.safeParse(row);
   if (chat.success) {
-    const turns = chat.data.messages.map(({ role, content, weight, tool_calls, function_call }) => {
-      const older = Call.safeParse({ function: function_call }).data;
-      const calls = tool_calls ?? (older === undefined ? [] : [older]);
-      return {
-        role: role === "function" ? "tool" : role,
-        content: content ?? "",
-        learned: role === "assistant" && weight !== 0,
-        ...(calls.length > 0 && { tool_calls: calls }),
-      };
-    });
-    const { tools, functions } = chat.data;
-    return { turns, tools: tools ?? functions?.map((made) => ({ type: "function", function: made })) ?? [] };
+    const { messages, tools, functions } = chat.data;
+    return {
+      turns: chatTurns(messages),
+      tools: tools ?? functions?.map((made) => ({ type: "function", function: made })) ?? [],
+    };
   }
   const pair = Pair.safeParse(row);
   if (pair.success) {

@@ -14,6 +14,7 @@ import { estimateFile, type FileEstimate, type Range } from "./statistics.ts";
 /** A file of the job, as `tunebase.estimate_inputs` gives it. */
 export interface CountedFile {
   id: string;
+  filename: string;
   bytes: number;
   object: string;
   report: unknown;
@@ -30,8 +31,8 @@ export interface Inputs {
 const startSeconds: Range = { low: 30, expected: 120, high: 300 };
 /** How far a run's speed lies from the one that the operator gave. */
 const speedDoubt = { slow: 0.7, fast: 1.25 };
-/** Validation goes forward only: a third of the work, a token. */
-const validationShare = 1 / 3;
+/** What goes forward only, as validation does, is a third of the work, a token. */
+const forwardShare = 1 / 3;
 
 export type Estimate = ReturnType<typeof makeEstimate>;
 type Counted = Awaited<ReturnType<typeof countFiles>>;
@@ -52,10 +53,12 @@ export function makeEstimate(
   { training: { file, counter }, validation: validationFile }: Counted,
   plan: TrainingHyperparameters,
 ) {
+  // Of a preference row both answers go through the model, each behind its prompt.
+  const sides = plan.method === "dpo" ? 2 : 1;
   const longest = Math.min(
-    plan.max_length,
+    sides * plan.max_length,
     file.cut.high > 0
-      ? plan.max_length
+      ? sides * plan.max_length
       : Math.ceil(file.tokens.high / Math.max(1, file.trained.expected) * 3),
   );
   const { trained, held, tokens, heldTokens } = split(file, plan.validation_split, longest);
@@ -67,7 +70,7 @@ export function makeEstimate(
   const mayStopEarly = validation !== null && plan.early_stopping_patience > 0 &&
     leastEpochs < plan.num_epochs;
   if (mayStopEarly) total.low = Math.round(tokens.low * leastEpochs);
-  const seconds = trainingSeconds(total, validation, plan.num_epochs, model);
+  const seconds = trainingSeconds(total, forwardOnly(tokens, validation, plan), model);
   const gpu = GpuConfig.parse(model.gpu_config);
   const perSecond = gpu.cost_per_gpu_hour * gpu.num_gpus / 3600;
   const warnings = warn(file, plan.max_length);
@@ -101,7 +104,9 @@ export function makeEstimate(
       rests_on: seconds === null
         ? "Not known: the operator has not told how many tokens a second this model trains (tokens_per_second)."
         : `${model.tokens_per_second} tokens a second, as the operator gave for ${gpu.num_gpus} × ${gpu.gpu_type}, ` +
-          `and about ${startSeconds.expected} s until the first step. The wait for a GPU comes on top and costs nothing.`,
+          `and about ${startSeconds.expected} s until the first step` +
+          (sides === 2 ? ", where every answer goes through the model once before" : "") +
+          ". The wait for a GPU comes on top and costs nothing.",
     },
     cost: {
       usd: seconds === null ? null : times(seconds, perSecond, money),
@@ -173,17 +178,23 @@ const Report = z.looseObject({
   tokens: z.looseObject({ total: z.number(), learned: z.number() }).optional(),
 });
 
+/** The tokens of each epoch's validation, and of what the answers' likelihoods before a dpo training take. */
+function forwardOnly(tokens: Range, validation: Range | null, plan: TrainingHyperparameters): Range {
+  const none = { low: 0, expected: 0, high: 0 };
+  const validated = times(validation ?? none, plan.num_epochs + (plan.method === "dpo" ? 1 : 0));
+  return plan.method === "dpo" ? plus(validated, tokens) : validated;
+}
+
 function trainingSeconds(
   total: Range,
-  validation: Range | null,
-  epochs: number,
+  forward: Range,
   model: Tables<"base_models">,
 ): Range | null {
   const speed = model.tokens_per_second;
   if (speed === null) return null;
   const of = (which: keyof Range, speed: number) =>
     Math.round(
-      startSeconds[which] + (total[which] + (validation?.[which] ?? 0) * epochs * validationShare) / speed,
+      startSeconds[which] + (total[which] + forward[which] * forwardShare) / speed,
     );
   return {
     low: of("low", speed * speedDoubt.fast),
@@ -234,6 +245,11 @@ const each = ({ low, expected, high }: Range, of: (value: number) => number): Ra
   low: of(low),
   expected: of(expected),
   high: of(high),
+});
+const plus = (a: Range, b: Range): Range => ({
+  low: a.low + b.low,
+  expected: a.expected + b.expected,
+  high: a.high + b.high,
 });
 const times = (range: Range, factor: number, round: (value: number) => number = Math.round): Range => ({
   low: round(range.low * factor),

@@ -5,14 +5,17 @@
 import type { Supabase } from "../../_shared/platform.ts";
 import * as z from "zod";
 import { signedUrl, unavailable } from "../../_shared/storage.ts";
-import { conversation } from "./conversation.ts";
+import { conversations } from "./conversation.ts";
 import type { Counter } from "./characters.ts";
 
-/** What was counted, as it is remembered: [slice, bytes of the line, tokens, learned tokens] of each row. */
+/**
+ * What was counted, as it is remembered: [slice, bytes of the line, tokens, learned tokens] of each row. A preference row
+ * goes through the model twice; a fifth figure are the tokens of its longer side.
+ */
 export const Sample = z.object({
   /** Every row of the file was counted. */
   whole: z.boolean(),
-  rows: z.array(z.tuple([z.int(), z.int(), z.int(), z.int()])),
+  rows: z.array(z.tuple([z.int(), z.int(), z.int(), z.int()], z.int())),
   /** Rows that are longer than a slice, and could not be counted. */
   too_long: z.int(),
 });
@@ -88,10 +91,12 @@ function count(found: Line[], whole: boolean, tooLong: number, counter: Counter,
   const rows: Sample["rows"] = [];
   for (const { slice, bytes, text } of found) {
     if (performance.now() > until) return { whole: false, rows, too_long: tooLong };
-    const row = conversation(text);
-    if (row === null) continue;
-    const { tokens, learned } = counter(row);
-    rows.push([slice, bytes, tokens, learned]);
+    const counts = conversations(text).map(counter);
+    if (counts.length === 0) continue;
+    const tokens = counts.reduce((sum, { tokens }) => sum + tokens, 0);
+    const learned = counts.reduce((sum, { learned }) => sum + learned, 0);
+    const longest = counts.length > 1 ? [Math.max(...counts.map(({ tokens }) => tokens))] : [];
+    rows.push([slice, bytes, tokens, learned, ...longest]);
   }
   return { whole, rows, too_long: tooLong };
 }

@@ -52,7 +52,10 @@ export function estimateFile(
   const doubt = doubts[counter];
   type Row = Sample["rows"][number];
   const learns = ([, , , learned]: Row) => learned > 0;
-  const tokens = ([, , tokens]: Row, scale: number) => tokens * scale;
+  // Both sides of a preference row lose what the longer one has too much.
+  const over = ([, , tokens, , longest = tokens]: Row, scale: number) =>
+    Math.max(0, longest * scale - maxLength);
+  const sides = (row: Row) => row.length > 4 ? 2 : 1;
   const total = (value: (row: Row, scale: number) => number, whole: Whole): Range => {
     if (sample.whole && counter === "tokenizer") {
       const sum = sample.rows.reduce((sum, row) => sum + value(row, 1), 0);
@@ -84,13 +87,15 @@ export function estimateFile(
       high: rows.high - without.low,
     },
     cut: within(
-      rounded(total((row, scale) => learns(row) && tokens(row, scale) > maxLength ? 1 : 0, all)),
+      rounded(total((row, scale) => learns(row) && over(row, scale) > 0 ? 1 : 0, all)),
       rows.high,
     ),
     tokens: rounded(
-      total((row, scale) => learns(row) ? Math.min(tokens(row, scale), maxLength) : 0, bytes),
+      total((row, scale) => learns(row) ? row[2] * scale - sides(row) * over(row, scale) : 0, bytes),
     ),
-    learned: rounded(total(([, , , learned], scale) => Math.min(learned * scale, maxLength), bytes)),
+    learned: rounded(
+      total((row, scale) => Math.min(row[3] * scale, sides(row) * maxLength), bytes),
+    ),
     sampled: sample.rows.length,
     too_long: sample.too_long,
   };

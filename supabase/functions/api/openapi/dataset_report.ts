@@ -12,7 +12,7 @@ const Finding = z.object({
 });
 
 const Known = z.object({
-  format: z.enum(["chat", "prompt_completion", "brightrun-lora-v4"]).nullable(),
+  format: z.enum(["chat", "prompt_completion", "brightrun-lora-v4", "preference"]).nullable(),
   rows: count,
   assistant_messages: count,
   learnable_rows: count,

@@ -117,10 +117,13 @@ export const Job = z.object({
   training_file: id("file-"),
   validation_file: id("file-").nullable(),
   hyperparameters: stored(Hyperparameters),
-  method: z.object({
-    type: z.literal("supervised"),
-    supervised: z.object({ hyperparameters: stored(Hyperparameters) }),
-  }),
+  method: z.discriminatedUnion("type", [
+    z.object({
+      type: z.literal("supervised"),
+      supervised: z.object({ hyperparameters: stored(Hyperparameters) }),
+    }),
+    z.object({ type: z.literal("dpo"), dpo: z.object({ hyperparameters: stored(Hyperparameters) }) }),
+  ]),
   seed: z.int(),
   suffix: z.string().nullable(),
   metadata: stored(z.record(z.string(), z.string()).nullable()),

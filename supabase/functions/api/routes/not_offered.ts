@@ -12,5 +12,5 @@ export const checkpointPermissions = refuse(
 );
 export const graders = refuse(
   "Running graders (alpha.graders), as reinforcement fine-tuning",
-  'Jobs are trained with method "supervised".',
+  'Jobs are trained with method "supervised" or "dpo".',
 );
