@@ -356,6 +356,21 @@ Deno.test("at a terminal there is a bar with percent, loss, speed and the time l
   );
 });
 
+Deno.test("a file of preferences makes a job of method dpo, as a path and by its id", async () => {
+  const answer = (content: string) => [{ role: "assistant", content }];
+  const row = JSON.stringify({
+    input: { messages: [{ role: "user", content: "hi" }] },
+    preferred_output: answer("yes"),
+    non_preferred_output: answer("no"),
+  });
+  const path = await write("pairs.jsonl", `${row}\n`);
+  const job = await json(["jobs", "create", path, "--yes", "--set", "beta=0.2"]);
+  assertEquals([job.method.type, job.hyperparameters.beta], ["dpo", 0.2]);
+  const again = await json(["jobs", "create", job.training_file, "--yes", "--seed", "9"]);
+  assertEquals([again.method.type, again.hyperparameters.beta], ["dpo", 0.1]);
+  assertEquals((await json(["jobs", "create", good, "--yes", "--seed", "9"])).method.type, "supervised");
+});
+
 Deno.test("jobs create --follow follows what it has created", async () => {
   const creating = start(["jobs", "create", good, "--yes", "--follow"]);
   await creating.says("Created ftjob-");

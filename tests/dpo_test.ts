@@ -1,6 +1,7 @@
 /** Direct preference optimisation, from the API to what the trainer is told. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import OpenAI from "openai";
+import { bodyOf, readForm } from "../dashboard/src/pages/new/form.ts";
 import { RunInput } from "../supabase/functions/_shared/protocol.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 import { attemptOf, rows, TestWorker } from "./worker.ts";
@@ -76,7 +77,12 @@ for (
   const [what, body, param, said] of [
     ["a beta of 0", dpo({ beta: 0 }), "method.dpo.hyperparameters.beta", "0"],
     ["a beta above 2", dpo({ beta: 2.5 }), "method.dpo.hyperparameters.beta", "2"],
-    ["an unknown hyperparameter", dpo({ gamma: 1 }), "method.dpo.hyperparameters.gamma", "known are n_epochs"],
+    [
+      "an unknown hyperparameter",
+      dpo({ gamma: 1 }),
+      "method.dpo.hyperparameters.gamma",
+      "known are n_epochs",
+    ],
     [
       "the other method's member",
       { method: { type: "dpo", supervised: {} } },
@@ -171,4 +177,19 @@ Deno.test("training on from an own fine-tune can change the method", async () =>
     method: { type: "dpo" },
   });
   assertEquals([status, body.method.type, body.hyperparameters.lora_rank], [200, "dpo", 16]);
+});
+
+Deno.test("the dashboard's form makes of a file of preferences a dpo job, and says beta there alone", () => {
+  const form = {
+    ...readForm(new URLSearchParams({ training_file: "file-1", model, beta: "0.2", n_epochs: "2" })),
+    seed: "7",
+  };
+  assertEquals(bodyOf(form, "preference")?.method, {
+    type: "dpo",
+    dpo: { hyperparameters: { beta: 0.2, n_epochs: 2 } },
+  });
+  assertEquals(bodyOf(form, "chat")?.method, {
+    type: "supervised",
+    supervised: { hyperparameters: { n_epochs: 2 } },
+  });
 });
