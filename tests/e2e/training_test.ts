@@ -135,6 +135,39 @@ Deno.test("training goes on from an own earlier fine-tune, and scores its estima
   assertEquals(score.tokens.within_range, true, JSON.stringify(score));
 });
 
+Deno.test("preferences are trained on for real, from an own earlier fine-tune, and the estimate is scored", async () => {
+  const [earlier] = (await openai.fineTuning.jobs.list({ limit: 1 })).data;
+  const answer = (content: string) => [{ role: "assistant", content }];
+  const rows = Array.from({ length: 24 }, (_, i) =>
+    JSON.stringify({
+      input: { messages: [{ role: "user", content: `Where is parcel ${i}?` }] },
+      preferred_output: answer(`Parcel ${i} is on its way.`),
+      non_preferred_output: answer("As a language model I cannot know where a parcel is."),
+    }));
+  const file = await openai.files.create({
+    file: new File([rows.join("\n")], "pairs.jsonl"),
+    purpose: "fine-tune",
+  });
+  const created = await openai.fineTuning.jobs.create({
+    model: earlier?.fine_tuned_model ?? "",
+    training_file: file.id,
+    method: {
+      type: "dpo",
+      dpo: { hyperparameters: { n_epochs: 2, batch_size: 8, learning_rate_multiplier: 4 } },
+    },
+  });
+  const job = await until(created.id, ended);
+  assertEquals([job.status, job.error, job.method?.type], ["succeeded", null, "dpo"]);
+  const metrics = await (await openai.files.content(job.result_files[0] ?? "")).text();
+  const losses = metrics.trim().split("\n").slice(1).map((line) => Number(line.split(",")[1]));
+  assert(Math.abs(Number(losses[0]) - Math.log(2)) < 0.15, `no answer is preferred at first: ${losses}`);
+  assert(Number(losses.at(-1)) < 0.4, `the preferred answers become likelier: ${losses}`);
+  const { manifest } = Object(await openai.get(`/fine_tuning/jobs/${job.id}/adapter`));
+  assertEquals([manifest.hyperparameters.method, manifest.hyperparameters.beta], ["dpo", 0.1]);
+  const { score } = Object(Reflect.get(job, "estimate"));
+  assertEquals(score.tokens.within_range, true, JSON.stringify(score));
+});
+
 Deno.test("a cancel ends the training within seconds", async () => {
   const created = await create(200, { n_epochs: 20, batch_size: 8 });
   await until(created.id, training);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,27 @@ async def test_a_run_begins_with_the_earlier_adapter_and_fails_when_that_is_not_
     third = await run()
     assert third["error_code"] == "dataset_unreachable"
     assert "The earlier adapter's file" in third["error"]
+
+
+async def test_preferences_are_trained_on_from_an_earlier_fine_tune_and_the_manifest_says_so(
+    tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TUNEBASE_TRAIN_COMMAND", raising=False)
+    tunebase.serve("rows.jsonl", tiny.rows(24).encode())
+    input_ = run_input(tunebase, str(tiny_model), num_epochs=4)
+    first = await ended(asyncio.create_task(handler({"id": "rp-1", "input": input_})), tmp_path)
+    files = [
+        {**describe(path, data), "url": tunebase.serve(path, data)}
+        for path, data in list(tunebase.stored.items())
+        if path.startswith("adapter_")
+    ]
+    tunebase.serve("rows.jsonl", tiny.pairs(24).encode())
+    tunebase.claim = {"start_from": {"files": files}, "fence": 2}
+    input_ = run_input(tunebase, str(tiny_model), num_epochs=2, method="dpo", beta=0.3)
+    second = await ended(asyncio.create_task(handler({"id": "rp-2", "input": input_})), tmp_path)
+    assert second["status"] == "completed", second
+    manifest = second["manifest"]
+    assert (manifest["hyperparameters"]["method"], manifest["hyperparameters"]["beta"]) == ("dpo", 0.3)
+    assert (first["manifest"]["hyperparameters"]["method"], manifest["rows"]) == ("supervised", 24)
+    assert manifest["first_loss"] == pytest.approx(math.log(2), abs=0.02), "measured from the earlier adapter"
+    assert manifest["last_loss"] < manifest["first_loss"] - 0.1
