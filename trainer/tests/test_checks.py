@@ -76,6 +76,14 @@ def test_where_only_the_longest_row_is_too_long_a_length_that_fits_is_named(the_
         checks.check_memory(the_80b, 4900, 8192, gib(44), "A GPU")
 
 
+def test_of_two_answers_each_may_have_half_the_length_that_fits(the_80b: checks.Memory) -> None:
+    checks.check_memory(the_80b, 2400, 8192, gib(44), "A GPU", together=2)
+    with pytest.raises(TrainerError) as caught:
+        checks.check_memory(the_80b, 4096, 8192, gib(44), "A GPU", together=2)
+    assert "the longest row, of 4096 tokens with each of its two answers, needs about 44.7" in caught.value.message
+    assert caught.value.hint.startswith("Use max_length = 2368 or less")
+
+
 def test_where_only_the_adapter_is_too_large_a_smaller_rank_is_named() -> None:
     memory = checks.estimate(AutoConfig.for_model("qwen3", **QWEN3_8B), 128, "default")
     assert refused(memory, 512, gib(11)).hint.endswith("a smaller base model, or lora_rank = 64 or less.")

@@ -139,7 +139,7 @@ def check_memory(memory: Memory, tokens: int, max_length: int, available: float,
         f"Use a GPU with {math.ceil(needed / GIB)} GiB, a smaller base model"
         + (
             f", or lora_rank = {memory.rank // 2} or less."
-            if memory.longest(available + memory.adapter / 2) >= 64
+            if memory.longest(available + memory.adapter / 2) // together >= 64
             else "."
         ),
     )
