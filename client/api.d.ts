@@ -1601,6 +1601,8 @@ export interface components {
     FineTuningJobMetrics: {
       /** @constant */
       object: "fine_tuning.job.metrics";
+      /** @description The number of an event up to which `data` has everything: follow those after it */
+      last_event: number;
       /** @description Steps that were logged, of which `data` shows the shape */
       total: number;
       data: components["schemas"]["MetricsPoint"][];
@@ -3165,7 +3167,7 @@ export interface operations {
                 validation_split?: number | "auto";
                 early_stopping_patience?: number;
                 max_length?: number;
-                export?: "merged"[];
+                export?: ("merged" | "gguf")[];
                 beta?: number | "auto";
               };
             };
@@ -3190,7 +3192,7 @@ export interface operations {
                 validation_split?: number | "auto";
                 early_stopping_patience?: number;
                 max_length?: number;
-                export?: "merged"[];
+                export?: ("merged" | "gguf")[];
                 beta?: number | "auto";
               };
             };
@@ -3215,7 +3217,7 @@ export interface operations {
             validation_split?: number | "auto";
             early_stopping_patience?: number;
             max_length?: number;
-            export?: "merged"[];
+            export?: ("merged" | "gguf")[];
             beta?: number | "auto";
           };
           suffix?: string | null;
@@ -3471,7 +3473,7 @@ export interface operations {
                 validation_split?: number | "auto";
                 early_stopping_patience?: number;
                 max_length?: number;
-                export?: "merged"[];
+                export?: ("merged" | "gguf")[];
                 beta?: number | "auto";
               };
             };
@@ -3496,7 +3498,7 @@ export interface operations {
                 validation_split?: number | "auto";
                 early_stopping_patience?: number;
                 max_length?: number;
-                export?: "merged"[];
+                export?: ("merged" | "gguf")[];
                 beta?: number | "auto";
               };
             };
@@ -3521,7 +3523,7 @@ export interface operations {
             validation_split?: number | "auto";
             early_stopping_patience?: number;
             max_length?: number;
-            export?: "merged"[];
+            export?: ("merged" | "gguf")[];
             beta?: number | "auto";
           };
           suffix?: string | null;

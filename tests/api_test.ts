@@ -331,7 +331,7 @@ const badJobs: [string, unknown, number, string, string][] = [
     "two ways",
   ],
   ["with an unknown hyperparameter", hyper({ lr: 1 }), 400, "hyperparameters.lr", "known are n_epochs"],
-  ["with an export that is not made", hyper({ export: ["gguf"] }), 400, "hyperparameters.export.0", "merged"],
+  ["with an export that is not made", hyper({ export: ["onnx"] }), 400, "hyperparameters.export.0", "gguf"],
   ["with a rank of the wrong type", hyper({ lora_rank: "16" }), 400, "hyperparameters.lora_rank", '"16"'],
   [
     "with a length that the model cannot read",
@@ -409,11 +409,11 @@ for (const [what, body, status, param, said] of badJobs) {
   });
 }
 
-Deno.test("a job that asks for merged weights shows it, and tells the trainer", async () => {
-  const made = await (await create(ada, hyper({ export: ["merged"] }))).json();
-  assertEquals(made.hyperparameters.export, ["merged"]);
+Deno.test("a job that asks for merged weights and GGUF shows it, and tells the trainer", async () => {
+  const made = await (await create(ada, hyper({ export: ["merged", "gguf"] }))).json();
+  assertEquals(made.hyperparameters.export, ["merged", "gguf"]);
   const [job] = await sql`select plan from public.jobs order by id desc limit 1`;
-  assertEquals(job?.plan.export, ["merged"]);
+  assertEquals(job?.plan.export, ["merged", "gguf"]);
   const plain = await (await create(ada, hyper({ n_epochs: 1 }))).json();
   assertEquals(plain.hyperparameters.export, undefined);
 });

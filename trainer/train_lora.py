@@ -223,11 +223,11 @@ def main(spec_path: str) -> None:
     seconds = 60 if on_gpu else 10
     if problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
         info(problem, "warn")
-    if "merged" in hyper.get("export", []):
+    if exports := hyper.get("export", []):
         from tunebase_trainer import merged
 
         del net, base_net  # the room is needed
-        if problem := merged.write(output / "merged", base.path, output, tokenizer):
+        if problem := merged.write(output, base.path, output, tokenizer, exports):
             info(problem, "warn")
     tell(
         "result",

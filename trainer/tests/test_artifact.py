@@ -137,7 +137,7 @@ async def test_merged_weights_are_the_model_with_the_adapter_and_lie_below_a_fol
 
 
 def test_merged_weights_that_cannot_be_made_are_a_sentence_and_leave_nothing(tiny_model: Path, tmp_path: Path) -> None:
-    problem = merged.write(tmp_path / "merged", tiny_model, tmp_path, tiny.make_tokenizer())
+    problem = merged.write(tmp_path, tiny_model, tmp_path, tiny.make_tokenizer(), ["merged"])
     assert problem is not None and problem.startswith("There are no merged weights: ")
     assert not (tmp_path / "merged").exists()
 

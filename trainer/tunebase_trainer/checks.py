@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from . import targets
+from . import merged, targets
 from .disk import check_disk
 from .errors import TrainerError
 
@@ -25,11 +25,16 @@ CONTEXT = 0.6 * GIB
 def before_loading(
     model: Path, hyper: dict[str, Any], longest: int, output: Path, gpus: int, together: int = 1
 ) -> None:
-    """All of them, for a run on this process's GPU; on a CPU there is nothing to say. `longest`: the longest sequence's
-    tokens; `together`: how many go through the model at the least, two for a pair of answers.
+    """All of them, for a run on this process's GPU; on a CPU only what `export` cannot make. `longest`: the longest
+    sequence's tokens; `together`: how many go through the model at the least, two for a pair of answers.
 
     Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`.
     """
+    exports = hyper.get("export", [])
+    if "gguf" in exports:
+        from . import gguf_export
+
+        gguf_export.check(model)
     check_gpu(gpus)
     if not torch.cuda.is_available():
         return
@@ -40,7 +45,8 @@ def before_loading(
     name = torch.cuda.get_device_name(device)
     check_memory(memory, longest, hyper["max_length"], torch.cuda.mem_get_info(device)[0], name, together)
     # The adapter, and two checkpoints with it and its optimizer's state.
-    check_disk(output, 28 * memory.trainable, "The adapter with its checkpoints")
+    needed = 28 * memory.trainable + merged.bytes_needed(model, exports)
+    check_disk(output, needed, "The adapter with its checkpoints" + "".join(f" and export = {it}" for it in exports))
 
 
 def check_gpu(gpus_wanted: int) -> None:

@@ -107,7 +107,7 @@ def add_lora(
         own = targets.expert_rank(rank)
         config.rank_pattern = {f"experts.{leaf}": own for leaf in FUSED}
         config.alpha_pattern = {f"experts.{leaf}": alpha * own / rank for leaf in FUSED}
-    with packed_experts.looking_plain(net), nullcontext() if chosen.stock else _names_as_they_are():
+    with packed_experts.looking_plain(net), nullcontext() if chosen.stock else names_as_they_are():
         adapted = get_peft_model(net, config)
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     if trainable != expected or trainable == 0:
@@ -119,7 +119,7 @@ def add_lora(
 
 
 @contextmanager
-def _names_as_they_are() -> Iterator[None]:
+def names_as_they_are() -> Iterator[None]:
     """PEFT without its conversion of MoE configs, which makes routed experts of a shared expert's names."""
     kept = conversion.convert_peft_config_for_transformers
     conversion.convert_peft_config_for_transformers = lambda *_, **__: None

@@ -62,7 +62,7 @@ class Hyperparameters(Message):
     early_stopping_patience: Annotated[int, Field(ge=0, le=20)] = 0
     max_length: Annotated[int, Field(ge=64, le=131072)] = 2048
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
-    export: Annotated[list[Literal["merged"]], Field(max_length=1)] = []
+    export: Annotated[list[Literal["merged", "gguf"]], Field(max_length=2)] = []
     wandb: Wandb | None = None
 
 

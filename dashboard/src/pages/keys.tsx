@@ -3,8 +3,8 @@ import { useState } from "preact/hooks";
 import { type Schemas, unwrap } from "../../../client/mod.ts";
 import { useChange, useMay, usePages } from "../data.ts";
 import { use } from "../services.ts";
-import { Action, Secret } from "../ui/actions.tsx";
-import { Empty, Field, Loaded, More, Page, Problem, Status, Table, Time } from "../ui/basics.tsx";
+import { Action, Checks, Form, Secret } from "../ui/actions.tsx";
+import { Empty, Field, Loaded, More, Page, Status, Table, Time } from "../ui/basics.tsx";
 
 const scopes = {
   "files:read": "read files",
@@ -80,14 +80,7 @@ function NewKey({ made }: { made: (key: Schemas["NewApiKey"]) => void }) {
     setName("");
   }, [["keys"]]);
   return (
-    <form
-      class="sheet"
-      onSubmit={(event) => {
-        event.preventDefault();
-        create.mutate();
-      }}
-    >
-      <h2>New key</h2>
+    <Form of={create} title="New key" label="Make the key" primary ready={chosen.length > 0}>
       <div class="fields">
         <Field label="Name" hint="What it is for.">
           {(control) => (
@@ -116,28 +109,12 @@ function NewKey({ made }: { made: (key: Schemas["NewApiKey"]) => void }) {
       </div>
       <details>
         <summary>What it may do ({chosen.length} of {all.length})</summary>
-        <fieldset class="checks">
+        <fieldset>
           <legend class="unseen">Scopes</legend>
-          {all.map((scope) => (
-            <label key={scope}>
-              <input
-                type="checkbox"
-                checked={chosen.includes(scope)}
-                onChange={(event) =>
-                  setChosen(
-                    event.currentTarget.checked ? [...chosen, scope] : chosen.filter((one) => one !== scope),
-                  )}
-              />{" "}
-              {scopes[scope]}
-            </label>
-          ))}
+          <Checks of={all} chosen={chosen} choose={setChosen} name={(scope) => scopes[scope]} />
         </fieldset>
       </details>
-      {create.error && <Problem error={create.error} />}
-      <button type="submit" class="primary" disabled={create.isPending || chosen.length === 0}>
-        Make the key
-      </button>
-    </form>
+    </Form>
   );
 }
 

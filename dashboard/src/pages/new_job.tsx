@@ -6,11 +6,14 @@ import { useChange, useFile, useMay, useModels } from "../data.ts";
 import { figure, short, usd } from "../format.ts";
 import { go } from "../router.ts";
 import { use } from "../services.ts";
+import { Checks } from "../ui/actions.tsx";
 import { Field, Loaded, Page, Problem } from "../ui/basics.tsx";
 import { DataField } from "./new/data_field.tsx";
 import { EstimateView, useEstimate } from "./new/estimate.tsx";
 import {
   bodyOf,
+  exportLabels,
+  exportNames,
   type Form,
   mainSettings,
   moreSettings,
@@ -210,14 +213,15 @@ export function NewJobPage({ route }: PageProps) {
                   )}
                 </Field>
               </div>
-              <label>
-                <input
-                  type="checkbox"
-                  checked={form.merged}
-                  onChange={(event) => change({ merged: event.currentTarget.checked })}
-                />{" "}
-                the whole model too, merged with the adapter
-              </label>
+              <fieldset>
+                <legend>The whole model too, with the adapter in it</legend>
+                <Checks
+                  of={exportNames}
+                  chosen={form.exports}
+                  choose={(exports) => change({ exports })}
+                  name={(name) => exportLabels[name]}
+                />
+              </fieldset>
             </details>
           </section>
         </div>

@@ -4,8 +4,8 @@ import { type Schemas, unwrap } from "../../../client/mod.ts";
 import { useChange, useMay, usePages } from "../data.ts";
 import { href } from "../router.ts";
 import { use } from "../services.ts";
-import { Action } from "../ui/actions.tsx";
-import { Empty, Field, Loaded, More, Page, Problem, Status, Table, Time } from "../ui/basics.tsx";
+import { Action, Form } from "../ui/actions.tsx";
+import { Empty, Field, Loaded, More, Page, Status, Table, Time } from "../ui/basics.tsx";
 
 export function NotificationsPage() {
   const list = usePages(
@@ -108,13 +108,7 @@ function Channels() {
             )}
       </Loaded>
       {may && (
-        <form
-          class="sheet"
-          onSubmit={(event) => {
-            event.preventDefault();
-            create.mutate();
-          }}
-        >
+        <Form of={create} title="Add one" label="Add">
           <div class="fields">
             <Field label="Tell by">
               {(control) => (
@@ -140,9 +134,7 @@ function Channels() {
               )}
             </Field>
           </div>
-          {create.error && <Problem error={create.error} />}
-          <button type="submit" disabled={create.isPending}>Add</button>
-        </form>
+        </Form>
       )}
     </>
   );

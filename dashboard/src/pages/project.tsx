@@ -5,7 +5,7 @@ import { type Schemas, unwrap } from "../../../client/mod.ts";
 import { useChange, useMay, useMe, usePages } from "../data.ts";
 import { bytes, usd } from "../format.ts";
 import { chooseProject, use } from "../services.ts";
-import { Action } from "../ui/actions.tsx";
+import { Action, Form } from "../ui/actions.tsx";
 import { Facts, Field, Loaded, More, Page, Problem, Status, Table, Time } from "../ui/basics.tsx";
 
 const roles = ["viewer", "developer", "owner"] as const;
@@ -109,12 +109,7 @@ function Change({ of }: { of: Schemas["Project"] }) {
   return (
     <details>
       <summary>Change the name and limits</summary>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          save.mutate();
-        }}
-      >
+      <Form of={save} label="Save">
         <div class="fields">
           <Field label="Project name">
             {(control) => (
@@ -156,9 +151,7 @@ function Change({ of }: { of: Schemas["Project"] }) {
             )}
           </Field>
         </div>
-        {save.error && <Problem error={save.error} />}
-        <button type="submit" disabled={save.isPending}>Save</button>
-      </form>
+      </Form>
     </details>
   );
 }
@@ -272,14 +265,7 @@ function Invitations({ id }: { id: string }) {
   );
   return (
     <>
-      <form
-        class="sheet"
-        onSubmit={(event) => {
-          event.preventDefault();
-          invite.mutate();
-        }}
-      >
-        <h2>Invite somebody</h2>
+      <Form of={invite} title="Invite somebody" label="Invite">
         <div class="fields">
           <Field label="E-mail" hint="They accept it here, signed in with this address.">
             {(control) => (
@@ -304,9 +290,7 @@ function Invitations({ id }: { id: string }) {
             )}
           </Field>
         </div>
-        {invite.error && <Problem error={invite.error} />}
-        <button type="submit" disabled={invite.isPending}>Invite</button>
-      </form>
+      </Form>
       {(open.data?.length ?? 0) > 0 && (
         <Table label="Open invitations" head={["Invited", "Role", "Until", ""]}>
           {open.data?.map((one) => (
@@ -341,14 +325,7 @@ function NewProject() {
     location.reload();
   });
   return (
-    <form
-      class="sheet"
-      onSubmit={(event) => {
-        event.preventDefault();
-        create.mutate();
-      }}
-    >
-      <h2>Another project</h2>
+    <Form of={create} title="Another project" label="Make it">
       <Field label="Name" hint="Jobs, files, keys and members of their own.">
         {(control) => (
           <input
@@ -360,8 +337,6 @@ function NewProject() {
           />
         )}
       </Field>
-      {create.error && <Problem error={create.error} />}
-      <button type="submit" disabled={create.isPending}>Make it</button>
-    </form>
+    </Form>
   );
 }

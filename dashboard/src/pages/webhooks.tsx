@@ -6,8 +6,8 @@ import type { PageProps } from "../app.tsx";
 import { useChange, useMay, usePages } from "../data.ts";
 import { go, href } from "../router.ts";
 import { use } from "../services.ts";
-import { Action, Secret } from "../ui/actions.tsx";
-import { Empty, Facts, Field, Loaded, More, Page, Problem, Status, Table, Time } from "../ui/basics.tsx";
+import { Action, Checks, Form, Secret } from "../ui/actions.tsx";
+import { Empty, Facts, Field, Loaded, More, Page, Status, Table, Time } from "../ui/basics.tsx";
 import { Deliveries } from "./deliveries.tsx";
 
 type Endpoint = Schemas["WebhookEndpoint"];
@@ -93,14 +93,7 @@ function NewEndpoint({ made }: { made: (endpoint: Endpoint) => void }) {
     setUrl("");
   }, [["endpoints"]]);
   return (
-    <form
-      class="sheet"
-      onSubmit={(event) => {
-        event.preventDefault();
-        create.mutate();
-      }}
-    >
-      <h2>New endpoint</h2>
+    <Form of={create} title="New endpoint" label="Make the endpoint" primary ready={chosen.length > 0}>
       <div class="fields">
         <Field label="Name">
           {(control) => (
@@ -127,27 +120,9 @@ function NewEndpoint({ made }: { made: (endpoint: Endpoint) => void }) {
       </div>
       <fieldset>
         <legend>Events</legend>
-        <div class="checks">
-          {types.data?.map((type) => (
-            <label key={type}>
-              <input
-                type="checkbox"
-                checked={chosen.includes(type)}
-                onChange={(event) =>
-                  setChosen(
-                    event.currentTarget.checked ? [...chosen, type] : chosen.filter((one) => one !== type),
-                  )}
-              />{" "}
-              {short(type)}
-            </label>
-          ))}
-        </div>
+        <Checks of={types.data ?? []} chosen={chosen} choose={setChosen} name={short} />
       </fieldset>
-      {create.error && <Problem error={create.error} />}
-      <button type="submit" class="primary" disabled={create.isPending || chosen.length === 0}>
-        Make the endpoint
-      </button>
-    </form>
+    </Form>
   );
 }
 

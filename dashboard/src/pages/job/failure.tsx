@@ -29,7 +29,7 @@ export function retryQuery(job: Job, changes: Record<string, string> | null): Re
     ...(job.validation_file === null ? {} : { validation_file: job.validation_file }),
     ...(job.suffix === null ? {} : { suffix: job.suffix }),
     ...(job.spend_cap_usd === null ? {} : { spend_cap_usd: String(job.spend_cap_usd) }),
-    ...("export" in job.hyperparameters ? { export: "merged" } : {}),
+    ...(job.hyperparameters.export === undefined ? {} : { export: String(job.hyperparameters.export) }),
     seed: String(job.seed),
     ...Object.fromEntries(own),
     ...changes,

@@ -17,9 +17,17 @@ export interface Form {
   seed: string;
   spend_cap_usd: string;
   wait: boolean;
-  /** The whole model too, with the adapter in it. */
-  merged: boolean;
+  /** What is to be made beside the adapter. */
+  exports: Export[];
 }
+
+/** The whole model with the adapter in it, in the forms that it can have. */
+export const exportLabels = {
+  merged: "merged: the weights in bf16, for transformers and vLLM",
+  gguf: "GGUF in Q8_0, for llama.cpp: of a Llama, a Qwen 2 or a Qwen 3",
+} as const;
+export type Export = keyof typeof exportLabels;
+export const exportNames = Object.keys(exportLabels) as Export[];
 
 export interface SettingField {
   name: Setting;
@@ -125,7 +133,7 @@ export function readForm(query: URLSearchParams): Form {
     seed: query.get("seed") ?? "",
     spend_cap_usd: query.get("spend_cap_usd") ?? "",
     wait: false,
-    merged: query.get("export") === "merged",
+    exports: exportNames.filter((name) => query.get("export")?.split(",").includes(name)),
   };
 }
 
@@ -141,7 +149,7 @@ export function bodyOf(form: Form, format: string | null): Body | null {
     ),
   ) as Hyperparameters;
   if (format !== "preference") delete hyperparameters.beta;
-  if (form.merged) hyperparameters.export = ["merged"];
+  if (form.exports.length > 0) hyperparameters.export = form.exports;
   const [seed, cap] = [number(form.seed), number(form.spend_cap_usd)];
   return {
     model,
