@@ -136,7 +136,8 @@ Deno.test("the chart shows the whole run, with its spikes, in as many points as 
 Deno.test("a job without metrics has an empty chart; a wrong query is told", async () => {
   const { job } = await running();
   const answer = await (await user.fetch(`/fine_tuning/jobs/${job.id}/metrics`)).json();
-  assertEquals(answer, { object: "fine_tuning.job.metrics", total: 0, data: [] });
+  const { number } = (await (await user.fetch(`/fine_tuning/jobs/${job.id}/events?limit=1`)).json()).data[0];
+  assertEquals(answer, { object: "fine_tuning.job.metrics", last_event: number, total: 0, data: [] });
   const wrong = await user.fetch(`/fine_tuning/jobs/${job.id}/metrics?points=2`);
   assertEquals([wrong.status, (await wrong.json()).error.param], [400, "points"]);
 });

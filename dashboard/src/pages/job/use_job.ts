@@ -46,17 +46,18 @@ export function useJob(id: string, range: Range | null) {
       ).data,
   });
 
-  // The order matters: the newest event's number, what was, and what comes after that number. So nothing is missed.
+  // The order matters: the newest event's number, then the log; the figures, with the number up to which they have all;
+  // and what comes after the lower of the two. So nothing is missed, and what comes twice is the same.
   useEffect(() => {
     const stop = new AbortController();
     const whole = async () => {
-      const { data } = unwrap(
+      const { data, last_event } = unwrap(
         await use().api.GET("/fine_tuning/jobs/{id}/metrics", {
           params: { ...path(id), query: { points: chartPoints } },
           signal: stop.signal,
         }),
       );
-      return data;
+      return { read: data, last: last_event };
     };
     const list = async (query: { limit: number; type?: "message" }) => {
       const log = unwrap(
@@ -70,13 +71,17 @@ export function useJob(id: string, range: Range | null) {
     };
     const begin = async () => {
       setError(null);
+      const figures = whole();
+      figures.catch(() => {}); // told where it is waited for, below
       const newest = (await list({ limit: 1 }))[0]?.number ?? 0;
-      const [log, read] = await Promise.all([list({ limit: 100, type: "message" }), whole()]);
+      const log = await list({ limit: 100, type: "message" });
+      const { read, last } = await figures;
+      const from = Math.min(newest, last);
       let kept = read;
-      setEvents(log.filter(({ number }) => number <= newest).toReversed());
+      setEvents(log.filter(({ number }) => number <= from).toReversed());
       setPoints(kept);
       let reading = false;
-      await followEvents(id, newest, {
+      await followEvents(id, from, {
         signal: stop.signal,
         line: setLine,
         events: (fresh) => {
@@ -91,7 +96,7 @@ export function useJob(id: string, range: Range | null) {
           if (said.length > 0) void cache.invalidateQueries({ queryKey: ["checkpoints", id] });
           if (kept.length > mostPoints && !reading) {
             reading = true;
-            void whole().then((read) => {
+            void whole().then(({ read }) => {
               kept = merge(read, kept.filter(({ step }) => step > (read.at(-1)?.step ?? -1)));
               setPoints(kept);
             }).finally(() => reading = false);

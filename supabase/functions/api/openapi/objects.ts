@@ -191,6 +191,9 @@ export const Point = z.object({
 
 export const Metrics = z.object({
   object: z.literal("fine_tuning.job.metrics"),
+  last_event: count.describe(
+    "The number of an event up to which `data` has everything: follow those after it",
+  ),
   total: count.describe("Steps that were logged, of which `data` shows the shape"),
   data: z.array(Point),
 }).meta({ id: "FineTuningJobMetrics" });

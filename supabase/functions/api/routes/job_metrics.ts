@@ -18,7 +18,7 @@ type Point = Omit<Tables<"metrics">, "job_id" | "project_id" | "created_at">;
 export async function getMetrics(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const { points, from_step, to_step } = check(Query, c.req.query());
-  const found = await call<{ points: Point[]; total: number }>(
+  const found = await call<{ last_event: number; points: Point[]; total: number }>(
     c.get("platform").sql,
     "job_metrics",
     { json: c.get("caller") },
@@ -27,5 +27,6 @@ export async function getMetrics(c: ApiContext): Promise<Response> {
     from_step ?? null,
     to_step ?? null,
   );
-  return c.json({ object: "fine_tuning.job.metrics" as const, total: found.total, data: found.points });
+  const { last_event, total, points: data } = found;
+  return c.json({ object: "fine_tuning.job.metrics" as const, last_event, total, data });
 }
