@@ -331,8 +331,8 @@ Deno.test("somebody is invited to a project, accepts, and works in it as a viewe
   const { page } = visitor;
   await page.getByRole("button", { name: "Look at it" }).click();
   await page.getByRole("button", { name: "Accept" }).click();
-  await page.getByText("Your role").waitFor();
-  await page.getByText("viewer").first().waitFor();
+  // Not the guest's own project, of which the page tells until it is loaded anew.
+  await page.locator("dl div").filter({ hasText: "Your role" }).getByText("viewer").waitFor();
   await page.getByRole("link", { name: "Jobs", exact: true }).click();
   await page.getByText("There is no job yet.").waitFor();
   assertEquals(await page.getByRole("link", { name: /fine-tune/i }).count(), 0, "a viewer starts nothing");
