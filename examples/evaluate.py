@@ -1,6 +1,6 @@
 """Compares a base model with its tuned adapter on rows that were never trained on, with plain transformers and PEFT.
 
-    trainer/.venv/bin/python examples/evaluate.py --base DIR --adapter DIR --heldout FILE --json OUT
+    trainer/.venv/bin/python examples/evaluate.py --base DIR --adapter DIR --heldout FILE
 
 FILE is chat JSONL whose rows end with the assistant's answer. For base and tuned: the mean loss on the answers' tokens
 (nats), exact matches of greedy answers, and three answers side by side.
@@ -28,7 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--base", type=Path, required=True, help="the base model's directory")
     parser.add_argument("--adapter", type=Path, required=True, help="the adapter's directory")
     parser.add_argument("--heldout", type=Path, required=True, help="chat JSONL, one row a line")
-    parser.add_argument("--json", type=Path, required=True, help="where the figures go")
+    parser.add_argument("--json", type=Path, default=Path("/dev/stdout"), help="where the figures go (stdout)")
     parser.add_argument("--samples", type=int, default=3, help="answers to show (3)")
     parser.add_argument("--batch-size", type=int, default=16, help="rows at once (16)")
     return parser.parse_args()
