@@ -30,7 +30,9 @@ export function renderBar(progress: Progress, width: number): string {
     progress.steps !== null ? `step ${progress.step}/${progress.steps}` : null,
     progress.loss !== null ? `loss ${progress.loss.toFixed(3)}${line === "" ? "" : ` ${line}`}` : null,
     progress.tokensPerSecond !== null ? `${Math.round(progress.tokensPerSecond)} tokens/s` : null,
-    progress.secondsLeft !== null ? `${duration(progress.secondsLeft)} left` : null,
+    progress.secondsLeft !== null && progress.secondsLeft >= 1
+      ? `${duration(progress.secondsLeft)} left`
+      : null,
     progress.costUsd ? usd(progress.costUsd) : null,
   ].filter((fact) => fact !== null);
   // The least important facts go first where the terminal is narrow: they stand last.

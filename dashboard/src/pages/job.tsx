@@ -99,7 +99,8 @@ function Now({ job, line }: { job: Job; line: Line }) {
       <progress max={100} value={job.progress} aria-label="Progress" />
       <p>
         <strong>{Math.floor(job.progress)} %</strong>
-        {job.status === "running" && job.estimated_finish !== null && (
+        {job.status === "running" && job.estimated_finish !== null &&
+          job.estimated_finish > Date.now() / 1000 + 1 && (
           <span class="quiet">
             , about {duration(job.estimated_finish - Date.now() / 1000)} left, done at{" "}
             <Time at={job.estimated_finish} />

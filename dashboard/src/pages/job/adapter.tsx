@@ -47,9 +47,12 @@ export function Adapter({ job }: { job: Job }) {
   );
 }
 
-/** `base_source` is the base's id on the hub, which PEFT and vLLM take as it is. */
+/** `base_source` is the base's id on the hub, which PEFT and vLLM take as it is; or a package of the worker's. */
 function snippets({ job_id, base_source, base_revision }: Adapter): { label: string; text: string }[] {
-  const revision = base_revision === null ? "" : `, revision=${JSON.stringify(base_revision)}`;
+  const packaged = base_source.startsWith("package:");
+  const base = packaged ? "./base" : base_source;
+  const note = packaged ? `# ./base: where the worker has ${base_source}, which no hub has.\n` : "";
+  const revision = base_revision === null || packaged ? "" : `, revision=${JSON.stringify(base_revision)}`;
   const url = `${use().config.apiUrl}/fine_tuning/jobs/${job_id}/adapter`;
   return [
     {
@@ -60,16 +63,18 @@ function snippets({ job_id, base_source, base_revision }: Adapter): { label: str
     },
     {
       label: "PEFT",
-      text: `from peft import PeftModel
+      text: `${note}from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-base = AutoModelForCausalLM.from_pretrained(${JSON.stringify(base_source)}${revision})
+base = AutoModelForCausalLM.from_pretrained(${JSON.stringify(base)}${revision})
 model = PeftModel.from_pretrained(base, "./adapter")
-tokenizer = AutoTokenizer.from_pretrained(${JSON.stringify(base_source)}${revision})`,
+tokenizer = AutoTokenizer.from_pretrained("./adapter")`,
     },
     {
       label: "vLLM",
-      text: `vllm serve ${base_source}${base_revision === null ? "" : ` --revision ${base_revision}`} \\
+      text: `${note}vllm serve ${base}${
+        base_revision === null || packaged ? "" : ` --revision ${base_revision}`
+      } \\
   --enable-lora --lora-modules tuned=./adapter
 # then ask for "model": "tuned"`,
     },

@@ -1,7 +1,7 @@
 /** What the base and the tuned model say to the same rows, where the adapter holds a `samples.json`. */
 import { useQuery } from "@tanstack/preact-query";
 import type { Schemas } from "../../../../client/mod.ts";
-import { Loaded, Table } from "../../ui/basics.tsx";
+import { Facts, Loaded } from "../../ui/basics.tsx";
 
 /** As the trainer writes them: `{samples: [...]}`. */
 interface Sample {
@@ -38,16 +38,20 @@ export function Samples({ files }: { files: Schemas["DownloadFile"][] }) {
       <h3>Base and tuned</h3>
       <Loaded of={samples}>
         {(list) => (
-          <Table label="Base and tuned on the same rows" head={["Prompt", "Expected", "Base", "Tuned"]}>
+          <ul class="samples" aria-label="Base and tuned on the same rows">
             {list.map(({ prompt, expected, base, base_finished, tuned, tuned_finished }, n) => (
-              <tr key={n}>
-                <th scope="row">{prompt}</th>
-                <td>{expected ?? "–"}</td>
-                <td>{base}{base_finished === false && " …"}</td>
-                <td>{tuned}{tuned_finished === false && " …"}</td>
-              </tr>
+              <li key={n}>
+                <p>{prompt}</p>
+                <Facts
+                  of={[
+                    ["Expected", expected ?? "–"],
+                    ["Base", `${base}${base_finished === false ? " …" : ""}`],
+                    ["Tuned", `${tuned}${tuned_finished === false ? " …" : ""}`],
+                  ]}
+                />
+              </li>
             ))}
-          </Table>
+          </ul>
         )}
       </Loaded>
     </>

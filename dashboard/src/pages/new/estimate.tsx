@@ -63,7 +63,11 @@ export function EstimateView({ of, busy }: { of: Estimate; busy: boolean }) {
         />
         <Fact
           name="GPU memory"
-          main={memory.fits === null ? "not known" : memory.fits ? "fits" : "may not fit"}
+          main={memory.fits === null
+            ? expected(memory.needed_gb, (gb) => `${figure(gb)} GB`)
+            : memory.fits
+            ? "fits"
+            : "may not fit"}
           more={memory.needed_gb &&
             `${range(memory.needed_gb, figure)} GB${
               memory.available_gb === null ? "" : ` of ${memory.available_gb}`
