@@ -98,16 +98,19 @@ def main(spec_path: str) -> None:
 
     longest, together = max(row.length for row in data.rows), len(data.rows[0].sequences)
     ranks.join()
-    checks.before_loading(base.path, hyper, longest, output, spec.get("num_gpus", 1), together)
+    shared = checks.before_loading(base.path, hyper, longest, output, spec.get("num_gpus", 1), together)
 
     # --- the model in NF4 with double quantisation, computing in bf16
     stage("loading_model", 6)
     from tunebase_trainer import model as models
 
     transformers.set_seed(hyper["seed"])
-    base_net, was_kept = models.load_quantised(base.path, base.revision)
+    load = models.load_shared if shared else models.load_quantised
+    base_net, was_kept = load(base.path, base.revision)
     if was_kept:
         info("The base model was read from the volume as an earlier start had quantised it.")
+    if shared:
+        info(f"The base model is shared by {ranks.count()} GPUs: each has a part of every layer.")
 
     # --- the adapter, and the values that follow from it
     stage("configuring", 10)
@@ -118,7 +121,12 @@ def main(spec_path: str) -> None:
         dropout=hyper["lora_dropout"],
         lora_targets=hyper.get("lora_targets", "default"),
         rslora=hyper["use_rslora"],
+        checkpointing=shared,
     )
+    if shared:
+        from tunebase_trainer.shared_base import keep_from_ddp
+
+        keep_from_ddp(net)
     if spec.get("start_from") is not None:
         models.start_from(net, Path(spec["start_from"]))
         info("Training goes on from the earlier fine-tune's adapter.")
@@ -221,7 +229,9 @@ def main(spec_path: str) -> None:
     )
     artifact.write(output, tokenizer, story)
     seconds = 60 if on_gpu else 10
-    if problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
+    if shared:
+        info("There are no sample answers: the base model is not whole on one GPU.", "warn")
+    elif problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
         info(problem, "warn")
     if exports := hyper.get("export", []):
         from tunebase_trainer import merged

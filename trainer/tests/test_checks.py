@@ -55,6 +55,13 @@ def test_the_bases_bytes_are_those_that_the_loaded_model_has(kind: str, tmp_path
     assert estimated == pytest.approx(sum(found.values()), rel=0.002)
 
 
+def test_two_gpus_that_share_the_80b_model_need_half_of_it_and_a_layer_each(the_80b: checks.Memory) -> None:
+    shared = the_80b.shared(2)
+    assert shared.base == pytest.approx(the_80b.base - the_80b.packed / 2 + the_80b.packed / 48)
+    assert 20.5 < shared.base / checks.GIB < 21.5
+    checks.check_memory(shared, 2048, 8192, gib(39), "A GPU")
+
+
 def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: checks.Memory) -> None:
     assert 39 < the_80b.base / checks.GIB < 39.5  # 37.1 for experts, 0.8 for Linear modules, 1.3 for the rest
     assert the_80b.layer == gib(3) and the_80b.trainable == 15_925_248
@@ -120,7 +127,7 @@ def test_a_gpu_without_bf16_and_too_few_gpus_are_told(
 def test_before_loading_a_run_on_a_gpu_that_is_too_small_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    checks.before_loading(tmp_path, {}, 100, tmp_path, 8)  # on a CPU
+    assert not checks.before_loading(tmp_path, {}, 100, tmp_path, 8)  # on a CPU
     free = gib(0.5)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -129,12 +136,23 @@ def test_before_loading_a_run_on_a_gpu_that_is_too_small_is_refused(
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, gib(8)))
-    tiny_models.config("llama").save_pretrained(tmp_path)
+    config = tiny_models.config("llama", num_hidden_layers=8)
+    config.save_pretrained(tmp_path)
     hyper = {"lora_rank": 8, "max_length": 512}
     with pytest.raises(TrainerError, match=r"0\.5 GiB are free"):
         checks.before_loading(tmp_path, hyper, 100, tmp_path, 1)
     free = gib(0.7)
     checks.before_loading(tmp_path, hyper, 100, tmp_path, 1)
+    # Two that have no room for the base each have room for half of it.
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert not checks.before_loading(tmp_path, hyper, 100, tmp_path, 2)
+    memory = checks.estimate(config, 8, "default")
+    free = memory.needed(100) - 1
+    assert checks.before_loading(tmp_path, hyper, 100, tmp_path, 2)
+    free = memory.shared(2).needed(100) - 1
+    with pytest.raises(TrainerError, match="are free"):
+        checks.before_loading(tmp_path, hyper, 100, tmp_path, 2)
+    free = gib(0.7)
     full(monkeypatch, 1000)
     with pytest.raises(TrainerError, match="The adapter with its checkpoints needs"):
         checks.before_loading(tmp_path, hyper, 100, tmp_path, 1)

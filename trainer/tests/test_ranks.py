@@ -49,7 +49,7 @@ def train(
     """Runs train_lora.py; asks it to stop once it has told step `stop_at`. Returns its status, events and log."""
     directory.mkdir()
     (directory / "rows.jsonl").write_text(more.pop("rows", tiny.rows(22)))
-    (directory / "validation.jsonl").write_text(tiny.rows(3))
+    (directory / "validation.jsonl").write_text(more.pop("validation", tiny.rows(3)))
     spec = {
         "dataset": str(directory / "rows.jsonl"),
         "validation": str(directory / "validation.jsonl"),

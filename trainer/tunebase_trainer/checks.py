@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from . import merged, targets
+from . import merged, ranks, targets
 from .disk import check_disk
 from .errors import TrainerError
 
@@ -24,9 +25,12 @@ CONTEXT = 0.6 * GIB
 
 def before_loading(
     model: Path, hyper: dict[str, Any], longest: int, output: Path, gpus: int, together: int = 1
-) -> None:
+) -> bool:
     """All of them, for a run on this process's GPU; on a CPU only what `export` cannot make. `longest`: the longest
     sequence's tokens; `together`: how many go through the model at the least, two for a pair of answers.
+
+    Returns whether the GPUs must share the base: one has no room for it. `TUNEBASE_SHARE_BASE=1` has them share it
+    anyway, which leaves room for longer rows and costs the time in which it is put together.
 
     Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`.
     """
@@ -36,17 +40,23 @@ def before_loading(
 
         gguf_export.check(model)
     check_gpu(gpus)
+    wanted = gpus > 1 and os.environ.get("TUNEBASE_SHARE_BASE") == "1"
     if not torch.cuda.is_available():
-        return
+        return wanted
     from transformers import AutoConfig
 
     memory = estimate(AutoConfig.from_pretrained(model), hyper["lora_rank"], hyper.get("lora_targets", "default"))
     device = torch.cuda.current_device()
     name = torch.cuda.get_device_name(device)
-    check_memory(memory, longest, hyper["max_length"], torch.cuda.mem_get_info(device)[0], name, together)
+    available = torch.cuda.mem_get_info(device)[0]
+    shared = ranks.any_of(wanted or (gpus > 1 and memory.needed(longest * together) > available))
+    if shared:
+        memory = memory.shared(gpus)
+    check_memory(memory, longest, hyper["max_length"], available, name, together)
     # The adapter, and two checkpoints with it and its optimizer's state.
     needed = 28 * memory.trainable + merged.bytes_needed(model, exports)
     check_disk(output, needed, "The adapter with its checkpoints" + "".join(f" and export = {it}" for it in exports))
+    return shared
 
 
 def check_gpu(gpus_wanted: int) -> None:
@@ -74,6 +84,9 @@ class Memory:
     """What a run takes of a GPU at the least, in bytes: the base, the adapter's training, one row's activations."""
 
     base: float
+    packed: float
+    """Of the base, what is in NF4."""
+    layers: int
     adapter: float
     layer: float
     """One layer's routed experts, dequantised."""
@@ -83,6 +96,10 @@ class Memory:
 
     def needed(self, tokens: int) -> float:
         return CONTEXT + self.base + self.adapter + self.layer + self.per_token * tokens
+
+    def shared(self, gpus: int) -> Memory:
+        """Of each of so many GPUs that share the base: its part, and one layer whole (shared_base.py)."""
+        return replace(self, base=self.base - self.packed + self.packed / gpus + self.packed / self.layers)
 
     def longest(self, available: float) -> int:
         """The most tokens that one row may have."""
@@ -113,6 +130,8 @@ def estimate(config: Any, rank: int, lora_targets: str) -> Memory:
     reads = sum(module.in_features for _, module in targets.linear(net, chosen)) / layers
     return Memory(
         base=NF4 * (packed + experts) + 2 * rest,
+        packed=NF4 * (packed + experts),
+        layers=layers,
         adapter=LORA * trainable,
         layer=2 * experts / layers,
         per_token=2 * layers * text.hidden_size + 2 * reads,

@@ -7,6 +7,7 @@ import json
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from peft.utils import transformers_weight_conversion as conversion
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from . import cpu_attention, lora, packed_experts, quantised_cache, targets
+from . import cpu_attention, lora, packed_experts, quantised_cache, ranks, shared_base, targets
 from .errors import TrainerError
 from .nf4 import FUSED, Nf4Config
 
@@ -26,7 +27,21 @@ def load_quantised(path: Path, revision: str | None = None) -> tuple[PreTrainedM
 
     One with a revision is kept quantised for the next start; returns whether it was.
     """
-    net, cached = quantised_cache.load(path, revision, quantise=_load, read=_load)
+    load = partial(_load, device=torch.cuda.current_device() if torch.cuda.is_available() else "cpu")
+    net, cached = quantised_cache.load(path, revision, quantise=load, read=load)
+    return ready(net), cached
+
+
+def load_shared(path: Path, revision: str | None = None) -> tuple[PreTrainedModel, bool]:
+    """The same, of which each rank keeps a part (shared_base.py). They load it one after the other: main memory has to
+    hold it once."""
+    load = partial(_load, device="cpu")
+    for turn in range(ranks.count()):
+        if turn == ranks.rank():
+            net, cached = quantised_cache.load(path, revision, quantise=load, read=load)
+            on_gpu = torch.cuda.is_available()
+            shared_base.share(net, torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu"))
+        ranks.total(0)
     return ready(net), cached
 
 
@@ -45,14 +60,14 @@ def ready(net: PreTrainedModel) -> PreTrainedModel:
     return net
 
 
-def _load(path: Path) -> PreTrainedModel:
+def _load(path: Path, device: int | str) -> PreTrainedModel:
     config = json.loads((path / "config.json").read_text())
     quantisation = {} if "quantization_config" in config else {"quantization_config": Nf4Config()}
     net, found = AutoModelForCausalLM.from_pretrained(
         path,
         **quantisation,
         dtype=torch.bfloat16,
-        device_map={"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"},
+        device_map={"": device},
         output_loading_info=True,
     )
     if missing := sorted(found["missing_keys"]):
@@ -68,6 +83,7 @@ def add_lora(
     dropout: float,
     lora_targets: str = "default",
     rslora: bool = False,
+    checkpointing: bool = False,
 ) -> tuple[PeftModel, int]:
     """Adds LoRA to what the table in targets.py says; returns the model and the number of trainable parameters.
 
@@ -87,7 +103,7 @@ def add_lora(
             "use_rslora = true: routed experts have a rank and a scale of their own.",
             "Use use_rslora = false, or lora_targets = default.",
         )
-    if torch.cuda.is_available() or any(True for _ in targets.fused(net)):
+    if checkpointing or torch.cuda.is_available() or any(True for _ in targets.fused(net)):
         # Trades a third more time for memory. On a CPU memory is not what is short, but NF4 experts would be kept
         # dequantised, all of them, for the backward pass.
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

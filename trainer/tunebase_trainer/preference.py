@@ -68,10 +68,14 @@ def reference(net: Any, pairs: list[Example], size: int, pad: int, plan: Plan) -
         if asked or over:
             raise Stopped(0, not asked)
         begin = start + size * ranks.rank()
-        if mine := order[begin : begin + size]:
-            batch = {name: part.to(net.device) for name, part in collate([pairs[i] for i in mine], pad).items()}
-            with torch.autocast(net.device.type, torch.bfloat16):
-                found[mine] = answers(net, batch).cpu()
+        mine = order[begin : begin + size]
+        # Who has none left goes through the model too: a shared base is put together by all.
+        examples = [pairs[i] for i in mine or order[:1]]
+        batch = {name: part.to(net.device) for name, part in collate(examples, pad).items()}
+        with torch.autocast(net.device.type, torch.bfloat16):
+            values = answers(net, batch).cpu()
+        if mine:
+            found[mine] = values
     net.train(training)
     shared: torch.Tensor = ranks.summed(found)
     return shared

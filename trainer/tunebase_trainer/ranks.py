@@ -7,6 +7,7 @@ waiting for its gradients.
 
 from __future__ import annotations
 
+import datetime
 import os
 import signal
 import sys
@@ -85,7 +86,10 @@ def join() -> None:
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # They wait for each other while each loads a large base, in turn; a rank that dies ends them all at once.
+    torch.distributed.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo", timeout=datetime.timedelta(hours=2)
+    )
 
 
 def leave() -> None:
