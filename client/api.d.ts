@@ -3144,8 +3144,8 @@ export interface operations {
           training_file: string;
           validation_file?: string | null;
           method?: {
-            /** @enum {string} */
-            type: "supervised" | "dpo";
+            /** @constant */
+            type: "supervised";
             supervised?: {
               hyperparameters?: {
                 n_epochs?: number | "auto";
@@ -3171,6 +3171,9 @@ export interface operations {
                 beta?: number | "auto";
               };
             };
+          } | {
+            /** @constant */
+            type: "dpo";
             dpo?: {
               hyperparameters?: {
                 n_epochs?: number | "auto";
@@ -3450,8 +3453,8 @@ export interface operations {
           training_file: string;
           validation_file?: string | null;
           method?: {
-            /** @enum {string} */
-            type: "supervised" | "dpo";
+            /** @constant */
+            type: "supervised";
             supervised?: {
               hyperparameters?: {
                 n_epochs?: number | "auto";
@@ -3477,6 +3480,9 @@ export interface operations {
                 beta?: number | "auto";
               };
             };
+          } | {
+            /** @constant */
+            type: "dpo";
             dpo?: {
               hyperparameters?: {
                 n_epochs?: number | "auto";

@@ -87,7 +87,13 @@ for (
       "the other method's member",
       { method: { type: "dpo", supervised: {} } },
       "method.supervised",
-      'method.type is "dpo"',
+      "known are type, dpo",
+    ],
+    [
+      "a method that there is not",
+      { method: { type: "ppo" } },
+      "method.type",
+      'must be "supervised" or "dpo"',
     ],
     [
       "hyperparameters in both places",

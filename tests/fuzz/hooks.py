@@ -25,7 +25,10 @@ MEANING = {
 # `invalid_request` for what lies between fields: two ways of saying one thing, an id's form, days out of order.
 BETWEEN = {
     "hyperparameters",
+    "hyperparameters.beta",
     "method.supervised.hyperparameters",
+    "method.supervised.hyperparameters.beta",
+    "method.dpo.hyperparameters",
     "training_file",
     "validation_file",
     "from",

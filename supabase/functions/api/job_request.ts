@@ -3,7 +3,7 @@ import * as z from "zod";
 import { call } from "../_shared/database.ts";
 import { preferenceFormat } from "../_shared/dataset/preference.ts";
 import { ApiError } from "../_shared/errors.ts";
-import { type Method, methods, TrainingHyperparameters, Wandb } from "../_shared/protocol.ts";
+import { type Method, TrainingHyperparameters, Wandb } from "../_shared/protocol.ts";
 import { check, fields, jsonBody } from "../_shared/validation.ts";
 import type { ApiContext } from "./context.ts";
 import { countFiles, type Inputs, makeEstimate } from "./estimate/mod.ts";
@@ -19,11 +19,17 @@ export const JobBody = fields({
   model: z.string().min(1),
   training_file: fileId,
   validation_file: fileId.nullish(),
-  method: fields({
-    type: z.enum(methods),
-    supervised: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
-    dpo: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
-  }).optional(),
+  method: z.discriminatedUnion("type", [
+    fields({
+      type: z.literal("supervised"),
+      supervised: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
+    }),
+    fields({
+      type: z.literal("dpo"),
+      dpo: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
+    }),
+  ], { error: ({ code }) => code === "invalid_union" ? 'must be "supervised" or "dpo"' : undefined })
+    .optional(),
   hyperparameters: Hyperparameters.optional(),
   suffix: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of the characters A–Z a–z 0–9 . _ -")
     .nullish(),
@@ -58,14 +64,7 @@ export async function readJob(c: ApiContext) {
     }]);
   }
   const method = body.method?.type ?? "supervised";
-  const other = method === "dpo" ? "supervised" : "dpo";
-  if (body.method?.[other] !== undefined) {
-    throw new ApiError("invalid_request", [{
-      param: `method.${other}`,
-      message: `method.${other}: method.type is ${JSON.stringify(method)}. Leave it out, or change the type.`,
-    }]);
-  }
-  const inMethod = body.method?.[method]?.hyperparameters;
+  const inMethod = (body.method?.type === "dpo" ? body.method.dpo : body.method?.supervised)?.hyperparameters;
   if (inMethod !== undefined && body.hyperparameters !== undefined) {
     throw new ApiError("invalid_request", [{
       param: "hyperparameters",
