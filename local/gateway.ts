@@ -17,7 +17,9 @@ export function startGateway(
   functions: (name: string) => number | undefined,
 ): Gateway {
   const client = Deno.createHttpClient({ poolMaxIdlePerHost: 16 });
-  const server = Deno.serve({ hostname: "127.0.0.1", port, onListen: () => {} }, async (request) => {
+  const ending = new AbortController();
+  const { signal } = ending;
+  const server = Deno.serve({ hostname: "127.0.0.1", port, signal, onListen: () => {} }, async (request) => {
     // No fetch sends these on.
     if (["TRACE", "CONNECT"].includes(request.method)) {
       return new Response(null, { status: 405, headers: { allow: "GET, HEAD, POST, DELETE, OPTIONS" } });
@@ -61,7 +63,9 @@ export function startGateway(
   return {
     port: server.addr.port,
     stop: async () => {
-      await server.shutdown();
+      // Not `shutdown`, which waits for what is open: an event stream, or a request whose client was killed in its middle.
+      ending.abort();
+      await server.finished;
       client.close();
     },
   };

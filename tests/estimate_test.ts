@@ -299,6 +299,12 @@ Deno.test("time, cost and memory are ranges that rest on the model's figures", a
       assertEquals(tight.memory.fits, false);
       assertStringIncludes(tight.warnings.join(), "It may not fit");
     });
+    // About 8 GB whole, of which 3.3 are the packed base.
+    await withModel({ gpu_config: sql.json({ ...gpu, gpu_memory_gb: 7.5 }) }, async () => {
+      const { memory } = await estimate(user, asked);
+      assertEquals(memory.fits, true, JSON.stringify(memory));
+      assertStringIncludes(memory.rests_on, "they share it");
+    });
     // Validation goes through the model too, once an epoch.
     const more = await estimate(user, { ...asked, validation_file: training_file });
     assertEquals(

@@ -165,8 +165,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     },
     async close() {
       await new Promise((resolve) => setTimeout(resolve, 20)); // nudges that have begun
-      // A request whose client was killed in the middle may never end: it is not waited for.
-      await Promise.race([gateway.stop(), new Promise((resolve) => setTimeout(resolve, 5000))]);
+      await gateway.stop();
       await Promise.all(platforms.map(({ sql }) => sql.end({ timeout: 5 })));
       await database.close();
       await Deno.remove(home, { recursive: true });

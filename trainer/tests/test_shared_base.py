@@ -33,7 +33,7 @@ def gradients(net: Any, ids: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: weight.grad.clone() for name, weight in net.named_parameters() if weight.grad is not None}
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen3_next"])
+@pytest.mark.parametrize("kind", tiny_models.KINDS)
 def test_one_layer_is_whole_at_a_time_and_computes_what_it_did(kind: str, alone: None, tmp_path: Path) -> None:
     path = tiny_models.save(kind, tmp_path)
     ids = torch.randint(3, 258, (2, 20))

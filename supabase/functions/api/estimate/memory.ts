@@ -12,7 +12,7 @@ export interface Shape {
 }
 export interface MemoryEstimate {
   needed_gb: Range | null;
-  /** Of one GPU; each holds the whole model. */
+  /** Of one GPU. Each holds the whole model, or its part where none has room for it. */
   available_gb: number | null;
   fits: boolean | null;
   rests_on: string;
@@ -46,7 +46,7 @@ export function estimateMemory(
     };
   }
   const embeddings = Math.min(2 * vocab * hidden, parameters);
-  const base = (parameters - embeddings) * nf4Bytes + embeddings * 2;
+  const packed = (parameters - embeddings) * nf4Bytes;
   // A block's linear layers take and give about 23 hidden sizes (four of attention, three of a 4-fold MLP); weight,
   // gradient and Adam's two moments in fp32.
   const lora = plan.lora_rank * layers * 23 * hidden * 16;
@@ -56,7 +56,13 @@ export function estimateMemory(
   // One block's weights in bf16 while it is computed, the CUDA context, and what the allocator loses.
   const around = (parameters - embeddings) / layers * 2 + 1.5 * gib;
   const rows = Math.max(1, Math.min(plan.batch_size, Math.floor(microBatchTokens / Math.max(1, longest))));
-  const total = (tokens: number) => (base + lora + around + activations(tokens)) / gib;
+  const rest = embeddings * 2 + lora + around;
+  const whole = (tokens: number) => (packed + rest + activations(tokens)) / gib;
+  // As the trainer's shared_base.py: each has a part of every layer, and one layer whole.
+  const shared = (tokens: number) =>
+    (packed / gpu.num_gpus + packed / layers + rest + activations(tokens)) / gib;
+  const share = available !== null && gpu.num_gpus > 1 && whole(longest) > available;
+  const total = share ? shared : whole;
   const needed = {
     low: round(total(longest)),
     expected: round(total(longest * rows) * 1.1),
@@ -69,6 +75,7 @@ export function estimateMemory(
     rests_on:
       "Reckoned, not measured: the base in NF4, LoRA with Adam in fp32, checkpointed activations of " +
       `${rows} rows of ${longest} tokens at once; \`low\` is one row at once, to which the trainer falls back.` +
+      (share ? ` None of the ${gpu.num_gpus} GPUs has room for the base: they share it.` : "") +
       (available === null ? " The model is trained on the CPU here." : ""),
   };
 }
