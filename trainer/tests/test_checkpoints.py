@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
+
+from tunebase_trainer import process as training
 
 TRAINER = Path(__file__).parent.parent
 # 24 rows in batches of 4: 6 steps an epoch, 12 in all.
@@ -63,9 +63,9 @@ def train(
     (directory / "spec.json").write_text(json.dumps(spec))
     events = []
     process = subprocess.Popen(
-        [sys.executable, "train_lora.py", str(directory / "spec.json")],
+        [*training.command(), str(directory / "spec.json")],
         cwd=TRAINER,
-        env=os.environ | {"TOKENIZERS_PARALLELISM": "false"},
+        env=training.environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

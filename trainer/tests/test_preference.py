@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import tiny
 import torch
 from short_run import run
 
-from tunebase_trainer import preference
+from tunebase_trainer import preference, process
 from tunebase_trainer.batches import collate
 from tunebase_trainer.checkpoints import Plan, Stopped
 from tunebase_trainer.dataset import IGNORED, Pair, read
@@ -340,8 +339,9 @@ def script(
     }
     (directory / "spec.json").write_text(json.dumps(spec))
     done = subprocess.run(
-        [sys.executable, "train_lora.py", str(directory / "spec.json")],
+        [*process.command(), str(directory / "spec.json")],
         cwd=Path(__file__).parent.parent,
+        env=process.environment(),
         capture_output=True,
         text=True,
     )

@@ -15,6 +15,7 @@ import pytest
 import tiny
 from safetensors.torch import load_file
 
+from tunebase_trainer import process as training
 from tunebase_trainer import ranks
 from tunebase_trainer.errors import TrainerError
 
@@ -61,11 +62,12 @@ def train(
         "resume": resume,
     }
     (directory / "spec.json").write_text(json.dumps(spec))
+    own = [sys.executable, "train_lora.py"]
     read, write = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "train_lora.py", str(directory / "spec.json")],
+        [*(training.command() if processes == 1 else own), str(directory / "spec.json")],
         cwd=TRAINER,
-        env=os.environ | {"TUNEBASE_EVENTS_FD": str(write), "OMP_NUM_THREADS": "1"},
+        env=training.environment() | {"TUNEBASE_EVENTS_FD": str(write), "OMP_NUM_THREADS": "1"},
         stdout=(directory / "log").open("w"),
         stderr=subprocess.STDOUT,
         pass_fds=(write,),

@@ -87,7 +87,7 @@ def test_two_ranks_that_share_a_base_make_the_steps_of_two_that_do_not(
     """Nine pairs, two a step: of the last, and of the reference's last, one rank has none."""
     model = tiny_models.save("qwen3_moe", tmp_path / "base")
     tiny_tokenizer.save_pretrained(model)
-    data = {"rows": tiny.pairs(9), "validation": tiny.pairs(2)}
+    data: dict[str, Any] = {"rows": tiny.pairs(9), "validation": tiny.pairs(2)}
     found = []
     for name, share in (("whole", "0"), ("shared", "1")):
         monkeypatch.setenv("TUNEBASE_SHARE_BASE", share)

@@ -59,6 +59,12 @@ def command() -> list[str]:
     return shlex.split(named) if named else [sys.executable, "-u", str(HERE / "train_lora.py")]
 
 
+def environment() -> dict[str, str]:
+    """The training's, without what tells it where its events go."""
+    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+    return passed | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+
+
 class Training:
     """A running training."""
 
@@ -76,8 +82,7 @@ class Training:
             process = await asyncio.create_subprocess_exec(
                 *command(), str(spec),
                 cwd=HERE,
-                env={name: os.environ[name] for name in PASSED if name in os.environ}
-                | {"TUNEBASE_EVENTS_FD": str(write), "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"},
+                env=environment() | {"TUNEBASE_EVENTS_FD": str(write)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

@@ -1,0 +1,25 @@
+"""See fork_server.py. Ends as the training does: with its status, or by its signal."""
+
+import json
+import os
+import signal
+import socket
+import sys
+
+path, interpreter, script, *arguments = sys.argv[1:]
+line = socket.socket(socket.AF_UNIX)
+line.connect(path)
+events = int(os.environ.get("TUNEBASE_EVENTS_FD", "1"))
+asked = {"environment": dict(os.environ), "arguments": arguments}
+socket.send_fds(line, [json.dumps(asked).encode()], [1, 2, events])
+told = line.makefile()
+first = told.readline().strip()
+if first == "differs":
+    os.execv(interpreter, [interpreter, "-u", script, *arguments])
+pid = int(first)
+signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
+status = int(told.readline() or -signal.SIGKILL)
+if status < 0:
+    signal.signal(-status, signal.SIG_DFL) if -status != signal.SIGKILL else None
+    os.kill(os.getpid(), -status)
+sys.exit(status)
