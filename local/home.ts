@@ -34,6 +34,39 @@ export function freePort(port: number, setting: string): number {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     throw new Error(
       `Port ${port} is in use. Set ${setting} to another one (or 0 for any that is free), or stop what uses it.`,
+      { cause: error },
     );
+  }
+}
+
+/**
+ * The same for a port that has a name, which may be held by a connection that went out from it, and on Linux for a minute
+ * after that: nobody listens there, and it is waited for.
+ */
+export async function namedPort(
+  port: number,
+  setting: string,
+  log: (line: string) => void = () => {},
+): Promise<number> {
+  let told = false;
+  for (const end = Date.now() + 65_000;;) {
+    try {
+      return freePort(port, setting);
+    } catch (error) {
+      const inUse = error instanceof Error && error.cause instanceof Deno.errors.AddrInUse;
+      if (!inUse || Date.now() > end || await somebodyListens(port)) throw error;
+    }
+    if (!told) log(`port ${port} is held by a connection that has ended; waiting up to a minute …`);
+    told = true;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+
+async function somebodyListens(port: number): Promise<boolean> {
+  try {
+    (await Deno.connect({ hostname: "127.0.0.1", port })).close();
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -7,7 +7,7 @@
  * as; as an ordinary user everything stays in the home.
  */
 import postgres from "postgres";
-import { cache, freePort } from "./home.ts";
+import { cache, namedPort } from "./home.ts";
 import { exists, join, removeIfThere } from "./paths.ts";
 import { marked, pause, signal } from "./processes.ts";
 
@@ -41,7 +41,7 @@ export async function startPostgres(
   const binaries = await prepareBinaries(base);
   await endOrphan(data);
   if (!await exists(join(data, "PG_VERSION"))) await initialise(base, binaries, data, options.password);
-  const port = freePort(options.port, options.setting ?? "TUNEBASE_DB_PORT");
+  const port = await namedPort(options.port, options.setting ?? "TUNEBASE_DB_PORT");
 
   let log = "";
   let child: Deno.ChildProcess | null = null;

@@ -6,7 +6,7 @@ import { createDashboard } from "./dashboard.ts";
 import { type Cron, startCron } from "./cron.ts";
 import { type EdgeFunction, startFunction } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
-import { cache, freePort, portSetting, root } from "./home.ts";
+import { cache, namedPort, portSetting, root } from "./home.ts";
 import { type Keys, loadKeys } from "./keys.ts";
 import { migrate, prepareDatabase } from "./migrate.ts";
 import { exists, join } from "./paths.ts";
@@ -74,7 +74,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   };
   try {
     // Before the database, which takes longer: a port in use is told at once.
-    const port = freePort(options.port ?? portSetting("TUNEBASE_PORT", 54321), "TUNEBASE_PORT");
+    const port = await namedPort(options.port ?? portSetting("TUNEBASE_PORT", 54321), "TUNEBASE_PORT", log);
     const url = `http://127.0.0.1:${port}`;
     const keys = await loadKeys(home);
     await recordStack(home, url);
