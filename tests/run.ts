@@ -54,7 +54,7 @@ try {
         denoTest("deno test", unit),
         step(
           "pytest",
-          // Two at once: most of a test's time is that of a process which it starts, and that imports torch on one core.
+          // Two at once, each on one core.
           [bin("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"],
           trainer,
           pytestCount,

@@ -1,7 +1,7 @@
 -- A run's figures for a chart, as before (at most about p_points rows; each bucket of steps keeps its lowest and its
 -- highest loss; both ends and every validation are kept), in two thirds of the time: the rows are gone through once, not
--- three times, and what is picked is written as json at once. With `last_event`, after which nothing is in them for sure:
--- who follows the events from there misses none.
+-- three times, and what is picked is written as json at once. With `last_event`, up to which
+-- everything is in them: who follows the events after it misses none.
 drop function tunebase.job_metrics(jsonb, uuid, integer, integer, integer);
 create function tunebase.job_metrics(
   p_caller jsonb, p_job_id uuid, p_points integer, p_from_step integer, p_to_step integer
