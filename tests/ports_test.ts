@@ -1,5 +1,6 @@
-/** The ports of the embedded stack: one that somebody listens at is told at once, one that is only held is waited for. */
+/** The ports of the embedded stack: how they are taken, and let go of. */
 import { assertEquals, assertRejects } from "@std/assert";
+import { startGateway } from "../local/gateway.ts";
 import { freePort, namedPort } from "../local/home.ts";
 
 Deno.test("a port that somebody listens at is refused at once, with the setting to change", async () => {
@@ -27,4 +28,14 @@ Deno.test("a port that a connection went out from is waited for", async () => {
   await client.read(new Uint8Array(1));
   client.close();
   assertEquals(await waiting, port);
+});
+
+Deno.test("the gateway ends at once, with a stream that would never end by itself", async () => {
+  const handle = () => new Response(new ReadableStream({ start: (to) => to.enqueue(new Uint8Array(1)) }));
+  const gateway = startGateway(0, [{ prefix: "/stream", handle }], () => undefined);
+  const response = await fetch(`http://127.0.0.1:${gateway.port}/stream`);
+  const reader = response.body?.getReader();
+  await reader?.read();
+  await gateway.stop();
+  await assertRejects(async () => await reader?.read());
 });
