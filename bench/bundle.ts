@@ -8,7 +8,7 @@ import { join } from "../local/paths.ts";
 import { type Measured, median } from "./figures.ts";
 import { type Stand, startStand } from "./stand.ts";
 
-const functions = ["api", "trainer-callback", "scheduler"] as const;
+const functions = ["tunebase", "tunebase-callback", "tunebase-scheduler"] as const;
 const mostBytes = 1_000_000;
 const mostTimes = 1.5;
 const starts = 9;

@@ -25,7 +25,7 @@ export async function callbacks(log: (line: string) => void): Promise<Measured[]
     const held = await holdAttempts(stand, 2 * workers);
     const sending = held.slice(0, workers).map((held) => ({ held, sequence: 0 }));
     // Straight to the function's process: the gateway before it is the platform's, not ours.
-    const edge = await startFunction("trainer-callback", functionEnv, join(home, "logs/bench-callback.log"));
+    const edge = await startFunction("tunebase-callback", functionEnv, join(home, "logs/bench-callback.log"));
     try {
       const peer = {
         program,
@@ -34,12 +34,12 @@ export async function callbacks(log: (line: string) => void): Promise<Measured[]
         attempts: held.slice(workers),
         leaseSeconds: 60,
       };
-      await sendReports(edge.port, "/trainer-callback", sending, 2);
+      await sendReports(edge.port, "/tunebase-callback", sending, 2);
       const ours: number[] = [];
       const theirs: number[] = [];
       for (let round = 0; round < rounds; round++) {
         theirs.push(await pgbenchReports(peer, round * 1_000_000 + 1, roundSeconds));
-        ours.push(await sendReports(edge.port, "/trainer-callback", sending, roundSeconds));
+        ours.push(await sendReports(edge.port, "/tunebase-callback", sending, roundSeconds));
         log(
           `round ${round + 1}: ${ours.at(-1)?.toFixed(0)} callbacks/s, pgbench ${
             theirs.at(-1)?.toFixed(0)
@@ -50,7 +50,9 @@ export async function callbacks(log: (line: string) => void): Promise<Measured[]
       return [{
         value: median(ours),
         unit: "callbacks/s",
-        against: `pgbench calling tunebase.report over ${connections} connections, ${rate.toFixed(0)}/s`,
+        against: `pgbench calling tunebase_internal.record_progress over ${connections} connections, ${
+          rate.toFixed(0)
+        }/s`,
         ratio: median(ours.map((value, i) => value / (theirs[i] ?? NaN))),
         goal: 0.7,
       }];

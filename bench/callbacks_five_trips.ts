@@ -71,7 +71,7 @@ async function startSide({ stack }: Stand, peer: boolean, port?: number): Promis
   const url = new URL(peer ? stack.dbUrl : stack.functionEnv.TUNEBASE_CALLBACK_DB_URL ?? "");
   if (port !== undefined) url.port = String(port);
   return await startFunction(
-    "trainer-callback",
+    "tunebase-callback",
     { ...stack.functionEnv, TUNEBASE_CALLBACK_DB_URL: url.href },
     join(stack.home, `logs/bench-${peer ? "peer" : "callback"}.log`),
     peer ? join(root, "bench/five_trips_function.ts") : undefined,
@@ -97,7 +97,7 @@ async function roundTrip(dbUrl: string, port: number): Promise<number> {
 async function measure(sides: [Side, Side], rounds: number): Promise<void> {
   for (let round = -1; round < rounds; round++) {
     for (const { edge, workers, rates } of sides) {
-      const rate = await sendReports(edge.port, "/trainer-callback", workers, round < 0 ? 1 : roundSeconds);
+      const rate = await sendReports(edge.port, "/tunebase-callback", workers, round < 0 ? 1 : roundSeconds);
       if (round >= 0) rates.push(rate);
     }
   }

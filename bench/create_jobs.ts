@@ -27,7 +27,7 @@ export async function createJobs(log: (line: string) => void): Promise<Measured[
     await createJob(stand);
     const { functionEnv, home } = stand.stack;
     const edge = await startFunction(
-      "api",
+      "tunebase",
       { ...functionEnv, SUPABASE_URL: `http://127.0.0.1:${sink.addr.port}` },
       join(home, "logs/bench-api.log"),
     );
@@ -108,15 +108,15 @@ async function send(port: number, request: Uint8Array, seconds: number): Promise
 async function script({ stack: { sql } }: Stand): Promise<string> {
   const [row] = await sql<{ text: string }[]>`
     select format(
-      'select tunebase.estimate_inputs(%L, %L, %L, null);' || e'\\n' || 'select tunebase.create_job(%L, %L, %L, null, false);' || e'\\n',
+      'select tunebase_internal.get_estimate_inputs(%L, %L, %L, null);' || e'\\n' || 'select tunebase_internal.create_job(%L, %L, %L, null, false);' || e'\\n',
       c.caller, j.base_model, j.training_file, c.caller, jsonb_build_object(
         'base_model', j.base_model, 'parent_model', null, 'training_file', j.training_file, 'validation_file', null,
         'hyperparameters', j.hyperparameters, 'plan', j.plan, 'suffix', null, 'seed', j.seed, 'metadata', j.metadata,
         'spend_cap_usd', null, 'auto_start', true, 'estimate', j.estimate, 'created_by', 'api_key'
       ), repeat('0', 64)
     ) as text
-    from public.jobs j, lateral (
-      select jsonb_build_object('key_hash', encode(k.hash, 'hex')) as caller from tunebase.api_key_hashes k limit 1
+    from tunebase.jobs j, lateral (
+      select jsonb_build_object('key_hash', encode(k.hash, 'hex')) as caller from tunebase_internal.api_key_hashes k limit 1
     ) c limit 1`;
   if (row === undefined) throw new Error("there is no job");
   return row.text;

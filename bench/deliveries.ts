@@ -58,22 +58,22 @@ export async function deliveriesInTime(log: (line: string) => void): Promise<Mea
 /** As `fan_out` would leave them. */
 async function queue({ stack: { sql } }: Stand): Promise<void> {
   await sql`
-    insert into public.webhook_deliveries (
+    insert into tunebase.webhook_deliveries (
       project_id, event_id, event_type, event_created_at, channel, endpoint_id, body
     )
     select e.project_id, x.event_id, ${type}, now(), 'webhook', e.id, jsonb_build_object(
       'object', 'event', 'id', 'evt_' || replace(x.event_id::text, '-', ''), 'type', ${type}::text,
       'created_at', floor(extract(epoch from now())), 'data', jsonb_build_object('id', 'ftjob-' || n)
     )::text
-    from public.webhook_endpoints e, generate_series(1, ${deliveries}::integer) n
-    cross join lateral (select case when n > 0 then tunebase.uuid7() end as event_id) x`;
+    from tunebase.webhook_endpoints e, generate_series(1, ${deliveries}::integer) n
+    cross join lateral (select case when n > 0 then tunebase_internal.uuid7() end as event_id) x`;
 }
 
 /** Waits until each is delivered in the database too, after one try. */
 async function recorded({ stack: { sql } }: Stand): Promise<void> {
   for (let tries = 0;; tries++) {
     const [row] = await sql<{ done: number }[]>`
-      select count(*)::integer as done from public.webhook_deliveries where status = 'delivered' and tries = 1`;
+      select count(*)::integer as done from tunebase.webhook_deliveries where status = 'delivered' and tries = 1`;
     if (row?.done === deliveries) return;
     if (tries > 50) {
       throw new Error(`only ${row?.done} of ${deliveries} deliveries are recorded as delivered at once`);

@@ -69,20 +69,20 @@ export async function pageReady(log: (line: string) => void): Promise<Measured[]
     const { stack } = stand;
     const [held] = await holdAttempts(stand, 1);
     if (held === undefined) throw new Error("no attempt is held");
-    const [job] = await stack.sql`select j.* from public.jobs j join public.attempts a on a.job_id = j.id
+    const [job] = await stack.sql`select j.* from tunebase.jobs j join tunebase.attempts a on a.job_id = j.id
       where a.id = ${held.id}`;
     await stack.sql`
-      insert into public.metrics (job_id, step, project_id, attempt, epoch, training_loss, validation_loss,
+      insert into tunebase.metrics (job_id, step, project_id, attempt, epoch, training_loss, validation_loss,
         learning_rate, gradient_norm, tokens_per_second, gpu_utilization, gpu_memory_gb)
       select ${job?.id}, s, ${job?.project_id}, 1, s / 50000.0, 0.1 + 100.0 / (s + 50) + random() / 10,
         case when s % 5000 = 0 then 0.2 + 100.0 / (s + 50) end, 1e-4, 1 + random(), 9000 + 100 * random(), 95, 40
       from generate_series(1, ${steps}) s`;
     await stack.sql`
-      insert into public.events (job_id, project_id, number, level, type, message, data)
+      insert into tunebase.events (job_id, project_id, number, level, type, message, data)
       select ${job?.id}, ${job?.project_id}, ${job?.last_event} + s, 'info', 'metrics', 'Step ' || s,
         jsonb_build_object('step', s, 'training_loss', 0.1)
       from generate_series(1, ${steps}) s`;
-    await stack.sql`update public.jobs set last_event = last_event + ${steps}, current_step = ${steps},
+    await stack.sql`update tunebase.jobs set last_event = last_event + ${steps}, current_step = ${steps},
       total_steps = ${2 * steps} where id = ${job?.id}`;
     await stack.sql`analyze`;
 
@@ -97,7 +97,7 @@ export async function pageReady(log: (line: string) => void): Promise<Measured[]
     const alone: number[] = [];
     for (let n = 0; n < 7; n++) {
       const begin = performance.now();
-      const url = `${stack.url}/functions/v1/api/fine_tuning/${path}/metrics?points=1000`;
+      const url = `${stack.url}/functions/v1/tunebase/fine_tuning/${path}/metrics?points=1000`;
       await (await fetch(url, { headers: { authorization: `Bearer ${account.apiKey}` } })).json();
       alone.push(performance.now() - begin);
     }

@@ -90,7 +90,7 @@ export async function runPgbench(
 }
 
 /**
- * Calls `tunebase.report` for `seconds`, over as many connections, each with attempts of its own. `first` is the first
+ * Calls `tunebase_internal.record_progress` for `seconds`, over as many connections, each with attempts of its own. `first` is the first
  * sequence. Returns the calls a second. The arguments are literals in the text of the query: pgbench puts no variable
  * into the middle of a bound parameter.
  */
@@ -109,7 +109,7 @@ function pgbenchScript(connections: number, attempts: Held[], leaseSeconds: numb
     const body = checkedReport(held, placeholder).replaceAll(`:${placeholder}`, ": :n");
     return `${
       i === 0 ? "\\if" : "\\elif"
-    } :place = ${i}\nselect tunebase.report('${held.id}', '${body}', ${leaseSeconds});`;
+    } :place = ${i}\nselect tunebase_internal.record_progress('${held.id}', '${body}', ${leaseSeconds});`;
   });
   return `\\set n :n + 1\n\\set place :client_id + ${connections} * (:n % ${each})\n${
     branches.join("\n")

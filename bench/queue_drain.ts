@@ -7,7 +7,7 @@ import { createJob, type Stand, startStand, until } from "./stand.ts";
 
 const jobs = 10_000;
 const projects = 20;
-/** What `tunebase.endpoints` has by default, and RunPod takes: 1,000 in ten seconds. */
+/** What `tunebase_internal.runpod_endpoints` has by default, and RunPod takes: 1,000 in ten seconds. */
 const runPerSecond = 100;
 
 export async function queueDrain(log: (line: string) => void): Promise<Measured[]> {
@@ -56,18 +56,18 @@ export async function queueDrain(log: (line: string) => void): Promise<Measured[
 /** Queues them in bulk: copies of the one job there is, in projects of their own, due in a mixed order. */
 async function fill({ stack: { sql } }: Stand): Promise<void> {
   await sql`
-    insert into public.projects (name, slug, max_running)
+    insert into tunebase.projects (name, slug, max_running)
     select 'Bench', 'bench-' || n, 1000 from generate_series(1, ${projects}::integer) n`;
-  await sql`update tunebase.endpoints set run_per_second = ${runPerSecond}, max_running = null, calls_left = 1`;
+  await sql`update tunebase_internal.runpod_endpoints set run_per_second = ${runPerSecond}, max_running = null, calls_left = 1`;
   // A row's function once a row: `(f()).*` would call it for every column.
   await sql`
-    insert into public.jobs
+    insert into tunebase.jobs
     select copy.*
-    from (select * from public.jobs limit 1) j
-    cross join (select id from public.projects where slug like 'bench-%') p
+    from (select * from tunebase.jobs limit 1) j
+    cross join (select id from tunebase.projects where slug like 'bench-%') p
     cross join generate_series(1, ${jobs / projects}::integer) n
-    cross join lateral jsonb_populate_record(null::public.jobs, to_jsonb(j) || jsonb_build_object(
-      'id', tunebase.uuid7(), 'project_id', p.id, 'status', 'queued', 'due_at', now() + interval '1 ms' * random(),
+    cross join lateral jsonb_populate_record(null::tunebase.jobs, to_jsonb(j) || jsonb_build_object(
+      'id', tunebase_internal.uuid7(), 'project_id', p.id, 'status', 'queued', 'due_at', now() + interval '1 ms' * random(),
       'started_at', null, 'seed', n
     )) copy`;
   await sql`analyze`; // as autovacuum does within a minute
@@ -80,7 +80,7 @@ async function fill({ stack: { sql } }: Stand): Promise<void> {
 async function latencies({ stack: { sql } }: Stand): Promise<[number, number]> {
   const rows = await sql<{ ms: number }[]>`
     select extract(epoch from submitted_at - created_at)::float8 * 1000 as ms
-    from public.attempts where submitted_at is not null order by created_at offset 1`;
+    from tunebase.attempts where submitted_at is not null order by created_at offset 1`;
   const times = rows.map(({ ms }) => ms);
   const tenth = Math.floor(times.length / 10);
   return [median(times.slice(0, tenth)), median(times.slice(-tenth))];

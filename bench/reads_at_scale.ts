@@ -56,7 +56,7 @@ export async function readsAtScale(log: (line: string) => void): Promise<Measure
         call(side.api, "list_jobs", caller(side), pick(side.jobs), 20, { json: {} }),
       get: (side) => call(side.api, "get_job", caller(side), pick(side.jobs)),
       events: (side) => call(side.api, "list_events", caller(side), pick(side.jobs), null, 20),
-      metrics: (side) => call(side.api, "job_metrics", caller(side), side.longJob, 500, null, null),
+      metrics: (side) => call(side.api, "get_job_metrics", caller(side), side.longJob, 500, null, null),
       claim: (side) => call(side.scheduler, "claim_dispatch", "local", 60, 1),
     };
     const found: Measured[] = [];
@@ -123,70 +123,70 @@ async function fill(count: number): Promise<Side> {
     await load`set local session_replication_role = replica`;
     await load`set local synchronous_commit = off`;
     await load`
-      insert into public.projects (id, name, slug, max_running)
-      select tunebase.uuid7(), 'Bench', 'bench-' || n, 1000 from generate_series(1, ${projects}::integer) n`;
-    const [project] = await load<{ id: string }[]>`select id from public.projects where slug = 'bench-1'`;
+      insert into tunebase.projects (id, name, slug, max_running)
+      select tunebase_internal.uuid7(), 'Bench', 'bench-' || n, 1000 from generate_series(1, ${projects}::integer) n`;
+    const [project] = await load<{ id: string }[]>`select id from tunebase.projects where slug = 'bench-1'`;
     await load`
-      select tunebase.create_api_key(${
+      select tunebase_internal.store_first_api_key(${
       project?.id ?? ""
-    }, 'bench', tunebase.scopes(), decode(${hash}, 'hex'), 'tb_…', null)`;
+    }, 'bench', tunebase_internal.scopes(), decode(${hash}, 'hex'), 'tb_…', null)`;
     await load`
-      insert into public.files (id, project_id, filename, purpose, bytes, sha256, status, object, report)
-      select tunebase.uuid7(), id, 'rows.jsonl', 'fine-tune', 1, repeat('a', 64), 'processed', 'x' || id, '{}' from public.projects`;
+      insert into tunebase.files (id, project_id, filename, purpose, bytes, sha256, status, object, report)
+      select tunebase_internal.uuid7(), id, 'rows.jsonl', 'fine-tune', 1, repeat('a', 64), 'processed', 'x' || id, '{}' from tunebase.projects`;
     await load`
-      insert into public.jobs (
+      insert into tunebase.jobs (
         id, project_id, base_model, training_file, hyperparameters, plan, seed, metadata, status, due_at, queued_at,
         started_at, finished_at, cost_usd, created_by, error_code, fine_tuned_model
       )
-      select tunebase.uuid7(), p.id, ${model}, p.file, '{"n_epochs": 3}', '{}', n, jsonb_build_object('n', (n / ${projects}::integer % 20)::text),
+      select tunebase_internal.uuid7(), p.id, ${model}, p.file, '{"n_epochs": 3}', '{}', n, jsonb_build_object('n', (n / ${projects}::integer % 20)::text),
         case when n / ${projects}::integer % 10 = 0 then 'failed' else 'succeeded' end, 'infinity', now(), now(), now(), 1, 'api_key',
         case when n / ${projects}::integer % 10 = 0 then 'internal_error' end, case when n / ${projects}::integer % 10 <> 0 then 'ft:bench:' || n end
       from generate_series(1, ${count}::integer) n
       join (
         select p.id, f.id as file, row_number() over () as place
-        from public.projects p join public.files f on f.project_id = p.id where p.slug like 'bench-%'
+        from tunebase.projects p join tunebase.files f on f.project_id = p.id where p.slug like 'bench-%'
       ) p on p.place = 1 + n % ${projects}::integer`;
     await load`
-      insert into tunebase.job_metadata (project_id, pair, job_id)
-      select project_id, tunebase.metadata_pairs(metadata), id from public.jobs`;
+      insert into tunebase_internal.job_metadata (project_id, pair, job_id)
+      select project_id, tunebase_internal.metadata_pairs(metadata), id from tunebase.jobs`;
     // A queue, so that there is something to claim: as long on both sides, and of as many projects.
     await load`
-      update public.jobs set status = 'queued', due_at = now(), finished_at = null, started_at = null,
+      update tunebase.jobs set status = 'queued', due_at = now(), finished_at = null, started_at = null,
         error_code = null, fine_tuned_model = null
       where id in (
-        select j.id from public.jobs j join public.projects p on p.id = j.project_id
+        select j.id from tunebase.jobs j join tunebase.projects p on p.id = j.project_id
         where p.slug in ('bench-1', 'bench-2') order by j.id desc limit ${queued}
       )`;
     await load`
-      insert into public.attempts (
+      insert into tunebase.attempts (
         job_id, project_id, number, state, outcome, endpoint_id, gpu_config, execution_timeout_seconds, ttl_seconds,
         claim_deadline, started_at, ended_at
       )
       select id, project_id, 1, 'ended', 'succeeded', 'local', '{}', 1, 1, now(), now(), now()
-      from public.jobs where status <> 'queued'`;
+      from tunebase.jobs where status <> 'queued'`;
     await load`
-      insert into public.metrics (job_id, project_id, attempt, step, epoch, training_loss, learning_rate, gradient_norm, tokens_per_second)
+      insert into tunebase.metrics (job_id, project_id, attempt, step, epoch, training_loss, learning_rate, gradient_norm, tokens_per_second)
       select j.id, j.project_id, 1, step, step / 10.0, 2 - step / 20.0, 0.0001, 1, 1000
-      from public.jobs j, generate_series(1, ${metricsPerJob}::integer) step`;
+      from tunebase.jobs j, generate_series(1, ${metricsPerJob}::integer) step`;
     await load`
-      insert into public.events (id, job_id, project_id, number, level, message, type)
-      select tunebase.uuid7(), j.id, j.project_id, 1, 'info', 'Created fine-tuning job.', 'message' from public.jobs j`;
+      insert into tunebase.events (id, job_id, project_id, number, level, message, type)
+      select tunebase_internal.uuid7(), j.id, j.project_id, 1, 'info', 'Created fine-tuning job.', 'message' from tunebase.jobs j`;
   });
   const [{ id: longJob } = { id: "" }] = await sql<{ id: string }[]>`
-    select j.id from public.jobs j join public.projects p on p.id = j.project_id
+    select j.id from tunebase.jobs j join tunebase.projects p on p.id = j.project_id
     where p.slug = 'bench-1' and j.status = 'succeeded' order by j.id limit 1`;
   await sql.begin(async (load) => {
     await load`set local session_replication_role = replica`;
-    await load`delete from public.metrics where job_id = ${longJob}`;
+    await load`delete from tunebase.metrics where job_id = ${longJob}`;
     await load`
-      insert into public.metrics (job_id, project_id, attempt, step, epoch, training_loss, learning_rate, gradient_norm, tokens_per_second)
+      insert into tunebase.metrics (job_id, project_id, attempt, step, epoch, training_loss, learning_rate, gradient_norm, tokens_per_second)
       select j.id, j.project_id, 1, step, step / 1000.0, 2 + sin(step), 0.0001, 1, 1000
-      from public.jobs j, generate_series(1, ${longRun}::integer) step where j.id = ${longJob}`;
+      from tunebase.jobs j, generate_series(1, ${longRun}::integer) step where j.id = ${longJob}`;
   });
   await sql.unsafe("vacuum analyze"); // as autovacuum does in time
   await sql.unsafe("checkpoint");
   const jobs = await sql<{ id: string }[]>`
-    select j.id from public.jobs j join public.projects p on p.id = j.project_id
+    select j.id from tunebase.jobs j join tunebase.projects p on p.id = j.project_id
     where p.slug = 'bench-1' order by j.id limit 1000`;
   const connect = (role: string) =>
     postgres(database.url(role), { max: 1, prepare: false, onnotice: () => {} });

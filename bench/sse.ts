@@ -28,7 +28,7 @@ export async function sse(log: (line: string) => void): Promise<Measured[]> {
     });
     const { functionEnv, home } = stand.stack;
     const [{ now: before } = { now: new Date() }] = await stand.stack.sql<{ now: Date }[]>`select now()`;
-    const edge = await startFunction("api", functionEnv, join(home, "logs/bench-api.log"));
+    const edge = await startFunction("tunebase", functionEnv, join(home, "logs/bench-api.log"));
     const listeners: Listener[] = [];
     try {
       for (let n = 0; n < streams; n++) {
@@ -88,7 +88,7 @@ export async function sse(log: (line: string) => void): Promise<Measured[]> {
 
 /** Attempts' ids to their jobs' public ids. */
 async function jobIds({ stack: { sql } }: Stand): Promise<Map<string, string>> {
-  const rows = await sql<{ id: string; job_id: string }[]>`select id, job_id from public.attempts`;
+  const rows = await sql<{ id: string; job_id: string }[]>`select id, job_id from tunebase.attempts`;
   return new Map(rows.map(({ id, job_id }) => [id, `ftjob-${job_id.replaceAll("-", "")}`]));
 }
 

@@ -41,7 +41,7 @@ export async function startStand(options: { cronSeconds: number }): Promise<Stan
   });
   try {
     const { baseUrl: baseURL, apiKey } = await ensureAccount(stack);
-    await stack.sql`update public.projects
+    await stack.sql`update tunebase.projects
       set max_running = 1000, max_jobs = null, requests_per_minute = 1000000`;
     const openai = new OpenAI({ baseURL, apiKey, maxRetries: 0 });
     const file = await openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });

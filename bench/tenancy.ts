@@ -22,7 +22,7 @@ export async function tenancy(log: (line: string) => void): Promise<Measured[]> 
     const tunebase = await startTunebase();
     try {
       const [ada, bob] = [await tunebase.user(), await tunebase.user()];
-      await tunebase.sql`update public.projects set requests_per_minute = 1000000`;
+      await tunebase.sql`update tunebase.projects set requests_per_minute = 1000000`;
       const { jobs = "", files = "" } = await furnished(tunebase, bob);
       const kinds = [
         paths(jobs, files),

@@ -15,7 +15,7 @@ export function addAccount(program: Command): void {
     addCommand(program, "login", "Store the server's address and an API key")
       .option(
         "--base-url <url>",
-        "https://<ref>.supabase.co/functions/v1/api; the project's own address will do",
+        "https://<ref>.supabase.co/functions/v1/tunebase; the project's own address will do",
       )
       .option("--api-key <key>", "tb_…; without it it is asked for, or read from stdin")
       .action(login),

@@ -120,7 +120,7 @@ export function normalUrl(text: string): string {
     );
   }
   const path = url.pathname.replace(/\/+$/, "");
-  return `${url.origin}${path === "" ? "/functions/v1/api" : path}`;
+  return `${url.origin}${path === "" ? "/functions/v1/tunebase" : path}`;
 }
 
-const example = "https://<ref>.supabase.co/functions/v1/api";
+const example = "https://<ref>.supabase.co/functions/v1/tunebase";

@@ -97,7 +97,7 @@ async function server(settings: Settings, add: (check: Check) => void): Promise<
         name: "server",
         ok: false,
         found: `${settings.baseUrl} answers ${response.status}, and not as this API does`,
-        fix: "Check the base URL; it ends in /functions/v1/api.",
+        fix: "Check the base URL; it ends in /functions/v1/tunebase.",
       });
       return false;
     }

@@ -153,8 +153,8 @@ function printJob(job: Job): void {
   const cap = job.spend_cap_usd;
   printFacts([
     ["id", job.id],
-    ["status", [job.status.replaceAll("_", " "), job.queue_reason].filter(Boolean).join(": ")],
-    ["ahead of it", job.queue === null ? null : String(job.queue.ahead_in_project)],
+    ["status", [job.status.replaceAll("_", " "), job.status_reason].filter(Boolean).join(": ")],
+    ["queue position", job.queue === null ? null : String(job.queue.position_in_project)],
     ["stage", job.stage?.replaceAll("_", " ")],
     [
       "progress",

@@ -33,8 +33,8 @@ switch (command) {
 
 Shown only here. Run this in the project's SQL editor:
 
-select tunebase.create_api_key(
-  (select project_id from public.project_members m join auth.users u on u.id = m.user_id
+select tunebase_internal.store_first_api_key(
+  (select project_id from tunebase.project_members m join auth.users u on u.id = m.user_id
    where u.email = '${argument}' order by m.created_at limit 1),
   'First key', '{files:read,files:write,jobs:read,jobs:write,models:read,webhooks:read,webhooks:write}',
   decode('${await sha256Hex(key)}', 'hex'), '${key.slice(0, 6)}…${key.slice(-4)}'

@@ -139,10 +139,8 @@ export function printEstimate(estimate: Estimate, body: Body): void {
       "rows",
       [
         span(rows.total, count),
-        rows.cut.high > 0 ? `${span(rows.cut, count)} are cut` : null,
-        rows.without_answer.high > 0
-          ? `${span(rows.without_answer, count)} have nothing to learn from`
-          : null,
+        rows.truncated.high > 0 ? `${span(rows.truncated, count)} are cut` : null,
+        rows.skipped.high > 0 ? `${span(rows.skipped, count)} have nothing to learn from` : null,
       ].filter(Boolean).join("; "),
     ],
     ["tokens", `${span(tokens.total, count)} in ${epochs} epochs (${tokens.method})`],
@@ -152,13 +150,13 @@ export function printEstimate(estimate: Estimate, body: Body): void {
       Object.entries(hyperparameters).filter(([name]) => name !== "n_epochs")
         .map(([name, value]) => `${name} ${value}`).join(", "),
     ],
-    ["time", time.seconds === null ? time.rests_on : span(time.seconds, duration)],
-    ["cost", cost.usd === null ? cost.rests_on : paint.bold(span(cost.usd, usd))],
+    ["time", time.seconds === null ? time.basis : span(time.seconds, duration)],
+    ["cost", cost.usd === null ? cost.basis : paint.bold(span(cost.usd, usd))],
     [
       "memory",
-      memory.needed_gb === null
-        ? memory.rests_on
-        : `about ${memory.needed_gb.expected} GB${
+      memory.required_gb === null
+        ? memory.basis
+        : `about ${memory.required_gb.expected} GB${
           memory.available_gb === null ? "" : ` of ${memory.available_gb} GB`
         }`,
     ],

@@ -1391,7 +1391,7 @@ export interface components {
           format: ("chat" | "prompt_completion" | "brightrun-lora-v4" | "preference") | null;
           rows: number;
           assistant_messages: number;
-          learnable_rows: number;
+          trainable_rows: number;
           rows_without_labels: number;
           duplicates: {
             rows: number;
@@ -1544,12 +1544,12 @@ export interface components {
       spend_cap_usd: number | null;
       /** @description Set aside for it until it ends */
       reserved_usd: number | null;
-      pause_wanted: boolean;
+      pause_requested: boolean;
       /** @description Why it waits */
-      queue_reason: string | null;
+      status_reason: string | null;
       queue: {
-        ahead_in_project: number;
-        ahead: number;
+        position: number;
+        position_in_project: number;
       } | null;
       auto_start: boolean;
       /** @description As of POST /fine_tuning/estimates; scored once it has succeeded */
@@ -2032,17 +2032,8 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; There are too many; The project is archived */
-    "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; Already a member; The project is archived; There are too many */
-    "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived.limit_reached": {
+    /** @description The idempotency key was used for another request; The first request with this key is still running; Already a member; The project is archived */
+    "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived": {
       headers: {
         [name: string]: unknown;
       };
@@ -2060,16 +2051,7 @@ export interface components {
       };
     };
     /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; The job has ended */
-    "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; The job has ended; The job is not paused */
-    "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_paused": {
+    "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished": {
       headers: {
         [name: string]: unknown;
       };
@@ -2078,16 +2060,17 @@ export interface components {
       };
     };
     /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; The job has ended; The job does not wait to be started */
-    "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_waiting": {
-      headers: {
-        [name: string]: unknown;
+    "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_already_started":
+      {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/problem+json": components["schemas"]["Problem"];
+        };
       };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; There are too many */
-    "idempotency_key_reused.idempotency_key_in_use.project_archived.limit_reached": {
+    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; The job has ended; The job is not paused */
+    "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_not_paused": {
       headers: {
         [name: string]: unknown;
       };
@@ -2149,15 +2132,6 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not allowed; Not allowed; The project has too many jobs; The project's spend cap is reached */
-    "insufficient_scope.insufficient_role.job_quota_reached.spend_cap_reached": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
     /** @description Not allowed; Not allowed; The model cannot be deleted */
     "insufficient_scope.insufficient_role.model_not_own": {
       headers: {
@@ -2167,8 +2141,8 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not allowed; Not allowed; A limit is reached */
-    "insufficient_scope.insufficient_role.quota_reached": {
+    /** @description Not allowed; Not allowed; Quota exceeded */
+    "insufficient_scope.insufficient_role.quota_exceeded": {
       headers: {
         [name: string]: unknown;
       };
@@ -2176,8 +2150,8 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not allowed; Not allowed; The project's spend cap is reached; The project has too many jobs */
-    "insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached": {
+    /** @description Not allowed; Not allowed; Quota exceeded; The project's spend cap is reached */
+    "insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded": {
       headers: {
         [name: string]: unknown;
       };
@@ -2185,8 +2159,8 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not allowed; Not allowed; The project's storage is full */
-    "insufficient_scope.insufficient_role.storage_quota_reached": {
+    /** @description Not allowed; Not allowed; The project's spend cap is reached; Quota exceeded */
+    "insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
       headers: {
         [name: string]: unknown;
       };
@@ -2285,7 +2259,7 @@ export interface components {
       };
     };
     /** @description The request is not valid; The body is not JSON; The file has the wrong purpose; Not offered */
-    "invalid_request.invalid_json.wrong_purpose.not_offered": {
+    "invalid_request.invalid_json.wrong_purpose.unsupported": {
       headers: {
         [name: string]: unknown;
       };
@@ -2536,8 +2510,8 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Only for people; A limit is reached */
-    "user_token_required.quota_reached": {
+    /** @description Only for people; Quota exceeded */
+    "user_token_required.quota_exceeded": {
       headers: {
         [name: string]: unknown;
       };
@@ -2650,7 +2624,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_multipart.invalid_file"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.storage_quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
@@ -2822,7 +2796,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.storage_quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
@@ -2899,7 +2873,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.storage_quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found.upload_not_found.file_not_found"];
       409:
         components["responses"][
@@ -2959,7 +2933,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.storage_quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
@@ -3055,7 +3029,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.part_not_found.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.storage_quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found.upload_not_found"];
       409:
         components["responses"][
@@ -3276,7 +3250,7 @@ export interface operations {
                 high: number;
               };
               /** @description 95 of 100 lie between low and high */
-              learned_per_epoch: {
+              trainable_tokens_per_epoch: {
                 low: number;
                 expected: number;
                 high: number;
@@ -3286,7 +3260,7 @@ export interface operations {
                 expected: number;
                 high: number;
               } | null;
-              rests_on: string;
+              basis: string;
             };
             rows: {
               /** @description 95 of 100 lie between low and high */
@@ -3302,13 +3276,13 @@ export interface operations {
                 high: number;
               };
               /** @description 95 of 100 lie between low and high */
-              cut: {
+              truncated: {
                 low: number;
                 expected: number;
                 high: number;
               };
               /** @description 95 of 100 lie between low and high */
-              without_answer: {
+              skipped: {
                 low: number;
                 expected: number;
                 high: number;
@@ -3324,7 +3298,7 @@ export interface operations {
                 expected: number;
                 high: number;
               } | null;
-              rests_on: string;
+              basis: string;
             };
             cost: {
               usd: {
@@ -3332,23 +3306,23 @@ export interface operations {
                 expected: number;
                 high: number;
               } | null;
-              rests_on: string;
+              basis: string;
             };
             memory: {
-              needed_gb: {
+              required_gb: {
                 low: number;
                 expected: number;
                 high: number;
               } | null;
               available_gb: number | null;
               fits: boolean | null;
-              rests_on: string;
+              basis: string;
             };
             warnings: string[];
           };
         };
       };
-      400: components["responses"]["invalid_request.invalid_json.wrong_purpose.not_offered"];
+      400: components["responses"]["invalid_request.invalid_json.wrong_purpose.unsupported"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
@@ -3565,10 +3539,9 @@ export interface operations {
           "application/json": components["schemas"]["FineTuningJob"];
         };
       };
-      400: components["responses"]["invalid_request.invalid_json.wrong_purpose.not_offered"];
+      400: components["responses"]["invalid_request.invalid_json.wrong_purpose.unsupported"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403:
-        components["responses"]["insufficient_scope.insufficient_role.job_quota_reached.spend_cap_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded"];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
       409:
         components["responses"][
@@ -3648,12 +3621,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403:
-        components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final"
+          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished"
         ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
@@ -3688,12 +3660,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403:
-        components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final"
+          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished"
         ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
@@ -3728,12 +3699,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403:
-        components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_paused"
+          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_not_paused"
         ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
@@ -3768,12 +3738,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403:
-        components["responses"]["insufficient_scope.insufficient_role.spend_cap_reached.job_quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_is_final.job_not_waiting"
+          "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_already_started"
         ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
@@ -4308,7 +4277,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required.quota_reached"];
+      403: components["responses"]["user_token_required.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
@@ -4405,7 +4374,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
@@ -4483,7 +4452,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       412: components["responses"]["precondition_failed"];
@@ -4586,11 +4555,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409:
         components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived.limit_reached"
+          "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived"
         ];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
@@ -4836,7 +4805,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required.quota_reached"];
+      403: components["responses"]["user_token_required.quota_exceeded"];
       404: components["responses"]["project_not_found.invitation_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
@@ -4984,12 +4953,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_reached"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.project_archived.limit_reached"
-        ];
+      409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -5297,12 +5263,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived"
-        ];
+      409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];
@@ -5991,12 +5954,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.email_not_configured"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
       404: components["responses"]["project_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.limit_reached.project_archived"
-        ];
+      409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded"];
       500: components["responses"]["internal"];

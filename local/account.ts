@@ -23,7 +23,7 @@ const scopes = [
 
 /** Signs the user up through Auth and makes a key for their project; answers the same the next time. */
 export async function ensureAccount(stack: Stack): Promise<Account> {
-  const baseUrl = `${stack.url}/functions/v1/api`;
+  const baseUrl = `${stack.url}/functions/v1/tunebase`;
   const known = stack.keys.account;
   if (known !== undefined) return { baseUrl, ...known };
   const email = "dev@tunebase.local";
@@ -33,6 +33,7 @@ export async function ensureAccount(stack: Stack): Promise<Account> {
   });
   const { data, error } = await supabase.auth.signUp({ email, password });
   if (error !== null || data.user === null) throw new Error(`could not sign ${email} up: ${error?.message}`);
+  await stack.sql`select tunebase_internal.add_owner(${email})`;
   const apiKey = await createKey(stack, data.user.id, "Development");
   const account = { email, password, apiKey };
   stack.keys.account = account;
@@ -59,8 +60,8 @@ export async function createKey(stack: Pick<Stack, "sql">, userId: string, name:
   const key = `tb_${randomText(32)}`;
   const hash = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key))));
   await stack.sql`
-    select tunebase.create_api_key(
-      (select project_id from public.project_members where user_id = ${userId} order by created_at limit 1),
+    select tunebase_internal.store_first_api_key(
+      (select project_id from tunebase.project_members where user_id = ${userId} order by created_at limit 1),
       ${name}, ${scopes}, decode(${hash}, 'hex'), ${`${key.slice(0, 6)}…${key.slice(-4)}`}, ${userId})`;
   return key;
 }

@@ -25,12 +25,13 @@ export function startGateway(
       return new Response(null, { status: 405, headers: { allow: "GET, HEAD, POST, DELETE, OPTIONS" } });
     }
     const url = new URL(request.url);
-    const route = routes.find(({ prefix }) => url.pathname.startsWith(prefix));
+    // Whole segments: `tunebase` is the beginning of `tunebase-scheduler`, too.
+    const route = routes.find(({ prefix }) => `${url.pathname}/`.startsWith(`${prefix}/`));
     if (route !== undefined) return await route.handle(request);
     const match = /^\/functions\/v1\/([^/]+)(\/.*)?$/.exec(url.pathname);
     if (match === null) {
       return Response.json({
-        here: ["/dashboard/", "/functions/v1/api", "/auth/v1", "/storage/v1", "/runpod/v2"],
+        here: ["/dashboard/", "/functions/v1/tunebase", "/auth/v1", "/storage/v1", "/runpod/v2"],
       }, {
         status: url.pathname === "/" ? 200 : 404,
       });

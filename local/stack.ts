@@ -33,7 +33,7 @@ export interface Stack {
   /** What RunPod has been sent. */
   runs(): Run[];
   /** The process ids of a function, or of Postgres (its server and the server's children). Killed, each comes again. */
-  pids(part: "api" | "trainer-callback" | "scheduler" | "postgres"): Promise<number[]>;
+  pids(part: "tunebase" | "tunebase-callback" | "tunebase-scheduler" | "postgres"): Promise<number[]>;
   stop(): Promise<void>;
 }
 
@@ -153,9 +153,9 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       ...callbackEnvironment(url, database.url, keys),
       ...options.functionEnv,
     };
-    await timed("functions api, trainer-callback and scheduler are up", async () => {
+    await timed("functions api, tunebase-callback and scheduler are up", async () => {
       const functions = await Promise.all(
-        ["api", "trainer-callback", "scheduler"].map((name) =>
+        ["tunebase", "tunebase-callback", "tunebase-scheduler"].map((name) =>
           startFunction(name, env, join(home, `logs/${name}.log`))
         ),
       );
@@ -164,7 +164,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     });
     await registerTokenizer({ url, keys, sql });
     const cron = startCron(
-      `${url}/functions/v1/scheduler/tick`,
+      `${url}/functions/v1/tunebase-scheduler/tick`,
       deriveSchedulerSecret(keys),
       options.cronSeconds ?? 2,
       (line) => log(line),

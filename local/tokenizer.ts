@@ -8,14 +8,14 @@ import { exists, join } from "./paths.ts";
 const folder = "smollm2/1";
 const files = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
-/** Uploads what the bucket `tokenizers` lacks, and names it at the model. Before the first training it does nothing. */
+/** Uploads what the bucket `tunebase-tokenizers` lacks, and names it at the model. Before the first training it does nothing. */
 export async function registerTokenizer(
   stack: { url: string; keys: Keys; sql: postgres.Sql },
 ): Promise<void> {
   const directory = await modelDirectory();
   if (directory === null) return;
   const bucket = createClient(stack.url, stack.keys.secretKey, { auth: { persistSession: false } })
-    .storage.from("tokenizers");
+    .storage.from("tunebase-tokenizers");
   for (const name of files) {
     const { error } = await bucket.upload(`${folder}/${name}`, await Deno.readFile(join(directory, name)), {
       upsert: true,
@@ -23,7 +23,7 @@ export async function registerTokenizer(
     if (error !== null) throw error;
   }
   await stack.sql`
-    update public.base_models set tokenizer = ${folder}
+    update tunebase.base_models set tokenizer = ${folder}
     where id = 'SmolLM2-135M-Instruct' and tokenizer is null`;
 }
 

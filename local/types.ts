@@ -4,7 +4,7 @@
  */
 import * as z from "zod";
 import openapiTS, { astToString } from "openapi-typescript";
-import { openApi } from "../supabase/functions/api/openapi/document.ts";
+import { openApi } from "../supabase/functions/tunebase/openapi/document.ts";
 import { messages } from "../supabase/functions/_shared/protocol.ts";
 import { cache, root } from "./home.ts";
 import { install } from "./install.ts";
@@ -28,10 +28,10 @@ export function protocolSchema(): string {
   return JSON.stringify(document, null, 2) + "\n";
 }
 
-/** The types of `public` in the database at `url`, formatted. */
+/** The types of `tunebase` in the database at `url`, formatted. */
 export async function databaseTypes(url: string): Promise<string> {
   const remote = `--remote=${url}?sslmode=disable`;
-  const text = await supabaseCli(["gen", "types", "--lang", "typescript", "--schema", "public", remote]);
+  const text = await supabaseCli(["gen", "types", "--lang", "typescript", "--schema", "tunebase", remote]);
   return await formatted(text);
 }
 
@@ -61,7 +61,10 @@ export async function generated(url: string): Promise<{ path: string; text: stri
   return [
     { path: "trainer/protocol.schema.json", text: protocolSchema() },
     { path: "supabase/functions/_shared/database.types.ts", text: await databaseTypes(url) },
-    { path: "supabase/functions/api/openapi.json", text: await formatted(JSON.stringify(openApi()), "json") },
+    {
+      path: "supabase/functions/tunebase/openapi.json",
+      text: await formatted(JSON.stringify(openApi()), "json"),
+    },
     { path: "client/api.d.ts", text: await clientTypes() },
   ];
 }

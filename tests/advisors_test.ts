@@ -20,7 +20,7 @@ const Advice = z.object({
 const resolved = new Set(
   (await database.sql<{ name: string }[]>`
     select proname as name from pg_proc
-    where pronamespace = 'tunebase'::regnamespace and prosqlbody is not null and not prosecdef`)
+    where pronamespace = 'tunebase_internal'::regnamespace and prosqlbody is not null and not prosecdef`)
     .map(({ name }) => name),
 );
 
@@ -28,14 +28,14 @@ const resolved = new Set(
 function answered({ name, level, metadata }: z.infer<typeof Advice>["results"][number]): boolean {
   switch (name) {
     case "function_search_path_mutable":
-      return metadata?.schema === "tunebase" && resolved.has(metadata.name ?? "");
+      return metadata?.schema === "tunebase_internal" && resolved.has(metadata.name ?? "");
     case "unused_index":
       return true; // nothing has run in this database
     case "unindexed_foreign_keys":
       return true; // tests/access_test.ts holds the list, with the reason
     case "rls_enabled_no_policy":
       // Nobody reads these but security definer functions: no policy is the policy.
-      return level === "INFO" && metadata?.schema === "tunebase";
+      return level === "INFO" && metadata?.schema === "tunebase_internal";
     default:
       return false;
   }

@@ -1,6 +1,6 @@
 /** API keys: shown once, kept as a hash, limited by scope and time, revoked. And what a caller may know of itself. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { scopes } from "../supabase/functions/api/routes/api_keys.ts";
+import { scopes } from "../supabase/functions/tunebase/routes/api_keys.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 
 const tunebase = await startTunebase();
@@ -131,7 +131,7 @@ for (const [what, body, param, said] of bad) {
 }
 
 Deno.test("the scopes that the API knows are those of the database", async () => {
-  const [row] = await sql`select tunebase.scopes() as scopes`;
+  const [row] = await sql`select tunebase_internal.scopes() as scopes`;
   assertEquals(row?.scopes, [...scopes]);
 });
 
@@ -154,7 +154,7 @@ Deno.test("/me tells a user and a key who they are, and a user in no project tha
     user.project.id,
   ]);
   const lost = await tunebase.user();
-  await sql`delete from public.project_members where user_id = ${lost.id}`;
+  await sql`delete from tunebase.project_members where user_id = ${lost.id}`;
   const nowhere = (await as(lost.accessToken, "GET", "/me")).body;
   assertEquals([nowhere.project, nowhere.scopes], [null, []]);
   assertEquals((await as(lost.accessToken, "GET", "/projects")).body.data, []);
@@ -164,8 +164,8 @@ Deno.test("/me tells a user and a key who they are, and a user in no project tha
 
 Deno.test("a project has a hundred living keys at the most", async () => {
   const user = await tunebase.user();
-  await sql`insert into public.api_keys (project_id, name, hint, scopes)
+  await sql`insert into tunebase.api_keys (project_id, name, hint, scopes)
     select ${user.projectId}, 'k', 'tb_', '{jobs:read}' from generate_series(1, 99)`;
   const refused = await make(user, { name: "one more" });
-  assertEquals([refused.status, refused.body.error.code], [403, "quota_reached"]);
+  assertEquals([refused.status, refused.body.error.code], [403, "quota_exceeded"]);
 });

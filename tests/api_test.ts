@@ -107,11 +107,11 @@ const brokenFiles: [string, string | Uint8Array<ArrayBuffer>, string][] = [
 ];
 for (const [what, text, said] of brokenFiles) {
   Deno.test(`a file that ${what} is refused with the reason and not kept`, async () => {
-    const before = [await count("public.files"), await count("storage.objects")];
+    const before = [await count("tunebase.files"), await count("storage.objects")];
     const body = await problem(await upload(ada, text), what === "is too large" ? 413 : 400);
     assertStringIncludes(body.detail, said);
     assertEquals(body.error.param, "file");
-    assertEquals([await count("public.files"), await count("storage.objects")], before);
+    assertEquals([await count("tunebase.files"), await count("storage.objects")], before);
   });
 }
 
@@ -119,12 +119,12 @@ Deno.test("the bytes of a file that was never recorded are removed after an hour
   const kept = await ada.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
   const caller = tunebase.sql.json({ user_id: ada.id, project_id: ada.projectId });
   const [{ object } = {}] = await tunebase.sql`
-    select tunebase.begin_file(${caller}, gen_random_uuid()) as object`;
-  const bucket = tunebase.platform.supabase.storage.from("datasets");
+    select tunebase_internal.reserve_file_object(${caller}, gen_random_uuid()) as object`;
+  const bucket = tunebase.platform.supabase.storage.from("tunebase-datasets");
   await bucket.upload(object, rows);
   await tunebase.tick();
   assertEquals((await bucket.exists(object)).data, true, "its request may still be under way");
-  await tunebase.sql`update tunebase.garbage set next_at = next_at - interval '1 hour'`;
+  await tunebase.sql`update tunebase_internal.orphaned_objects set next_at = next_at - interval '1 hour'`;
   await tunebase.tick();
   assertEquals((await bucket.exists(object)).data, false);
   assertEquals(await (await ada.fetch(`/files/${kept.id}/content`)).text(), rows);
@@ -208,7 +208,7 @@ Deno.test('"auto" is written out, and every hyperparameter reaches the trainer a
     });
     const job = await response.json();
     assertEquals(response.status, 200, JSON.stringify(job));
-    const [row] = await tunebase.sql`select plan from public.jobs order by created_at desc limit 1`;
+    const [row] = await tunebase.sql`select plan from tunebase.jobs order by created_at desc limit 1`;
     return { shown: job.hyperparameters, plan: row?.plan };
   };
   const { shown, plan } = await planOf({});
@@ -401,18 +401,18 @@ const badJobs: [string, unknown, number, string, string][] = [
 ];
 for (const [what, body, status, param, said] of badJobs) {
   Deno.test(`a job ${what} is refused, and nothing is written`, async () => {
-    const before = [await count("public.jobs"), await count("tunebase.job_requests")];
+    const before = [await count("tunebase.jobs"), await count("tunebase_internal.job_requests")];
     const found = await problem(await create(ada, body), status);
     assertEquals(found.error.param ?? "", param);
     assertStringIncludes(found.detail, said);
-    assertEquals([await count("public.jobs"), await count("tunebase.job_requests")], before);
+    assertEquals([await count("tunebase.jobs"), await count("tunebase_internal.job_requests")], before);
   });
 }
 
 Deno.test("a job that asks for merged weights and GGUF shows it, and tells the trainer", async () => {
   const made = await (await create(ada, hyper({ export: ["merged", "gguf"] }))).json();
   assertEquals(made.hyperparameters.export, ["merged", "gguf"]);
-  const [job] = await sql`select plan from public.jobs order by id desc limit 1`;
+  const [job] = await sql`select plan from tunebase.jobs order by id desc limit 1`;
   assertEquals(job?.plan.export, ["merged", "gguf"]);
   const plain = await (await create(ada, hyper({ n_epochs: 1 }))).json();
   assertEquals(plain.hyperparameters.export, undefined);
@@ -463,7 +463,7 @@ Deno.test("a cancelled job stays cancelled, and a second cancel says so without 
   assert(cancelled.finished_at !== null);
   const error = await assertRejects(() => ada.openai.fineTuning.jobs.cancel(job.id));
   assert(error instanceof OpenAI.ConflictError);
-  assertEquals(error.code, "job_is_final");
+  assertEquals(error.code, "job_already_finished");
   assertStringIncludes(error.message, "cancelled already");
 });
 
@@ -499,17 +499,17 @@ Deno.test("what belongs to another project is not there", async () => {
 
 Deno.test("a missing, wrong, revoked or expired key is 401, and a narrow one 403", async () => {
   const get = (authorization: string) =>
-    fetch(`${tunebase.url}/functions/v1/api/files`, { headers: { authorization } });
+    fetch(`${tunebase.url}/functions/v1/tunebase/files`, { headers: { authorization } });
   assertEquals((await problem(await get(""), 401)).error.code, "missing_api_key");
   assertEquals((await problem(await get("Bearer tb_wrong"), 401)).error.code, "invalid_api_key");
   assertEquals((await problem(await get("Bearer nonsense"), 401)).error.code, "invalid_token");
   const carol = await tunebase.user();
-  const mine = sql`select id from public.api_keys where project_id = ${carol.projectId}`;
-  await sql`update public.api_keys set scopes = '{jobs:read}' where id in (${mine})`;
+  const mine = sql`select id from tunebase.api_keys where project_id = ${carol.projectId}`;
+  await sql`update tunebase.api_keys set scopes = '{jobs:read}' where id in (${mine})`;
   assertEquals((await problem(await carol.fetch("/files"), 403)).error.code, "insufficient_scope");
-  await sql`update public.api_keys set expires_at = now() - interval '1 second' where id in (${mine})`;
+  await sql`update tunebase.api_keys set expires_at = now() - interval '1 second' where id in (${mine})`;
   await problem(await carol.fetch("/fine_tuning/jobs"), 401);
-  await sql`update public.api_keys set expires_at = null, revoked_at = now() where id in (${mine})`;
+  await sql`update tunebase.api_keys set expires_at = null, revoked_at = now() where id in (${mine})`;
   await problem(await carol.fetch("/fine_tuning/jobs"), 401);
 });
 
@@ -520,10 +520,10 @@ Deno.test("models are listed and read by id", async () => {
 });
 
 Deno.test("health needs no key, an unknown route is a clear 404, and browsers are allowed", async () => {
-  const health = await fetch(`${tunebase.url}/functions/v1/api/health`);
+  const health = await fetch(`${tunebase.url}/functions/v1/tunebase/health`);
   assertEquals(await health.json(), { status: "ok", database: "ok", storage: "ok" });
   assertStringIncludes((await problem(await ada.fetch("/nothing"), 404)).detail, "GET /api/nothing");
-  const preflight = await fetch(`${tunebase.url}/functions/v1/api/files`, {
+  const preflight = await fetch(`${tunebase.url}/functions/v1/tunebase/files`, {
     method: "OPTIONS",
     headers: {
       origin: "https://a.example",

@@ -8,7 +8,7 @@ const user = await tunebase.user();
 const other = await tunebase.user();
 
 const get = (token: string, headers: Record<string, string> = {}) =>
-  fetch(`${tunebase.url}/functions/v1/api/fine_tuning/jobs`, {
+  fetch(`${tunebase.url}/functions/v1/tunebase/fine_tuning/jobs`, {
     headers: { authorization: `Bearer ${token}`, ...headers },
   });
 
@@ -130,7 +130,7 @@ Deno.test("a token that is changed, cut off, not yet valid or without a user is 
 Deno.test("Supabase's own keys are no credentials here, in any place", async () => {
   await refused(await get(tunebase.keys.secretKey));
   await refused(await get(tunebase.keys.publishableKey));
-  const url = `${tunebase.url}/functions/v1/api/fine_tuning/jobs`;
+  const url = `${tunebase.url}/functions/v1/tunebase/fine_tuning/jobs`;
   for (
     const request of [
       new Request(url, { headers: { apikey: tunebase.keys.secretKey } }),
@@ -157,7 +157,7 @@ Deno.test("where a legacy secret is set, HS256 is taken with it alone, and check
         ...changes,
       }).setProtectedHeader({ alg: "HS256" }).sign(text(with_));
     const call = (jwt: string) =>
-      fetch(`${old.url}/functions/v1/api/me`, { headers: { authorization: `Bearer ${jwt}` } });
+      fetch(`${old.url}/functions/v1/tunebase/me`, { headers: { authorization: `Bearer ${jwt}` } });
     const good = await call(await sign({}));
     assertEquals([good.status, (await good.json()).user.email], [200, "user1@example.com"]);
     for (
@@ -176,7 +176,7 @@ Deno.test("where a legacy secret is set, HS256 is taken with it alone, and check
 Deno.test("a revoked key is refused, whatever it was allowed, and so is one with a letter changed", async () => {
   const someone = await tunebase.user();
   const call = (key: string) =>
-    fetch(`${tunebase.url}/functions/v1/api/me`, { headers: { authorization: `Bearer ${key}` } });
+    fetch(`${tunebase.url}/functions/v1/tunebase/me`, { headers: { authorization: `Bearer ${key}` } });
   const { status, body } = await call(someone.apiKey);
   await body?.cancel();
   assertEquals(status, 200);
@@ -185,7 +185,7 @@ Deno.test("a revoked key is refused, whatever it was allowed, and so is one with
     "invalid_api_key",
   );
   await refused(await call(someone.apiKey.toUpperCase().replace("TB_", "tb_")), "invalid_api_key");
-  await tunebase.sql`update public.api_keys set revoked_at = now() where project_id = ${someone.projectId}`;
+  await tunebase.sql`update tunebase.api_keys set revoked_at = now() where project_id = ${someone.projectId}`;
   await refused(await call(someone.apiKey), "invalid_api_key");
 });
 
@@ -200,13 +200,13 @@ Deno.test("a user names another project by header, and must be a member of it", 
 
 Deno.test("a viewer may read and not write", async () => {
   await tunebase.sql`
-    insert into public.project_members (project_id, user_id, role) values (${other.projectId}, ${user.id}, 'viewer')`;
+    insert into tunebase.project_members (project_id, user_id, role) values (${other.projectId}, ${user.id}, 'viewer')`;
   const headers = { "openai-project": `proj_${other.projectId.replaceAll("-", "")}` };
   const read = await get(user.accessToken, headers);
   await read.body?.cancel();
   assertEquals(read.status, 200);
   const write = await fetch(
-    `${tunebase.url}/functions/v1/api/fine_tuning/jobs/ftjob-${"0".repeat(32)}/cancel`,
+    `${tunebase.url}/functions/v1/tunebase/fine_tuning/jobs/ftjob-${"0".repeat(32)}/cancel`,
     {
       method: "POST",
       headers: { authorization: `Bearer ${user.accessToken}`, ...headers },

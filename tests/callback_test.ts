@@ -6,8 +6,8 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const user = await tunebase.user();
-await sql`update public.projects set max_running = 1000`;
-await sql`update public.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6, "num_gpus": 2}'`;
+await sql`update tunebase.projects set max_running = 1000`;
+await sql`update tunebase.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6, "num_gpus": 2}'`;
 
 /** A job that has been dispatched, and a worker for its attempt. */
 async function dispatched() {
@@ -42,7 +42,7 @@ Deno.test("a second worker is refused while the first's lease is fresh, and take
   const { attempt, worker } = await claimed();
   const second = new TestWorker(tunebase, attempt.id, "worker-2");
   assertEquals((await second.claim()).reason, "held");
-  await sql`update public.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await second.claim()).fence, 2);
   assertEquals(await worker.report(), { order: "stop", lease_until: null });
   const answer = await second.report();
@@ -63,7 +63,7 @@ Deno.test("a claim that is delivered again, late, takes the attempt neither from
   assertEquals((await deliver(worker, ids.first)).fence, 1, "its own answer again, and no new fence");
   assertEquals((await worker.report()).order, "continue");
   // The second was told to stop, and did; its claim comes once more when the lease is stale.
-  await sql`update public.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await deliver(second, ids.second)).reason, "held");
   assertEquals((await worker.report()).order, "continue");
   assertEquals((await deliver(worker, ids.anew)).fence, 2, "its handler was started anew");
@@ -115,7 +115,7 @@ Deno.test("reports bring metrics, log lines and progress, in events without gaps
   }
   assertEquals(numbers, numbers.map((_, i) => i + 1));
   const metrics =
-    await sql`select step from public.metrics m join public.attempts a using (job_id) where a.id = ${worker.attemptId} order by step`;
+    await sql`select step from tunebase.metrics m join tunebase.attempts a using (job_id) where a.id = ${worker.attemptId} order by step`;
   assertEquals(metrics.map(({ step }) => step), [1, 2, 3]);
   assertStringIncludes((await messages(job)).join(), "Step 2/12: training loss=2");
 });
@@ -143,7 +143,7 @@ Deno.test("the same step in two reports of one attempt is one metric row", async
   await worker.report({ metrics: [TestWorker.metric(1, 5)] });
   await worker.report({ metrics: [TestWorker.metric(1, 4)] });
   const found =
-    await sql`select training_loss from public.metrics m join public.attempts a using (job_id) where a.id = ${worker.attemptId}`;
+    await sql`select training_loss from tunebase.metrics m join tunebase.attempts a using (job_id) where a.id = ${worker.attemptId}`;
   assertEquals(found.map(({ training_loss }) => training_loss), [5]);
 });
 
@@ -157,7 +157,7 @@ Deno.test("a forged, unsigned or foreign callback is 401 and changes nothing", a
     const response = await worker.send("claim", body, secret);
     assertEquals([response.status, (await response.json()).error.code], [401, "invalid_signature"]);
   }
-  const bare = await fetch(`${tunebase.url}/functions/v1/trainer-callback/attempts/${attempt.id}/claim`, {
+  const bare = await fetch(`${tunebase.url}/functions/v1/tunebase-callback/attempts/${attempt.id}/claim`, {
     method: "POST",
     body: "{}",
   });
@@ -233,7 +233,7 @@ Deno.test("an upload's token cannot write over a file that was verified", async 
   await worker.verify(TestWorker.file("a.json", bytes("right")));
   await worker.upload("a.json", bytes("other"));
   const path = `${attempt.project_id}/${attempt.job_id}/${attempt.number}/a.json`;
-  const { data } = await tunebase.platform.supabase.storage.from("adapters").download(path);
+  const { data } = await tunebase.platform.supabase.storage.from("tunebase-adapters").download(path);
   assertEquals(await data?.text(), "right");
 });
 
@@ -267,11 +267,11 @@ Deno.test("a failure ends the job with its code, message and hint", async () => 
 Deno.test("infrastructure's failure is tried again while tries are left, the user's is not", async () => {
   for (const [code, status] of [["upload_failed", "queued"], ["invalid_dataset", "failed"]] as const) {
     const { job, attempt, worker } = await claimed();
-    await sql`update public.jobs set max_tries = 2 where id = ${attempt.job_id}`;
+    await sql`update tunebase.jobs set max_attempts = 2 where id = ${attempt.job_id}`;
     await worker.fail(code);
     assertEquals((await jobNow(job)).status, status);
     if (status === "failed") continue;
-    await sql`update public.jobs set due_at = now() where id = ${attempt.job_id}`;
+    await sql`update tunebase.jobs set due_at = now() where id = ${attempt.job_id}`;
     await tunebase.tick();
     const next = await attemptOf(tunebase, job);
     assertEquals([next.number, next.state], [2, "submitted"]);
@@ -292,9 +292,9 @@ Deno.test("a cancelled job orders its worker to end, and stays cancelled whateve
   assertEquals((await worker.fail("internal_error")).accepted, false);
   assertEquals((await jobNow(job)).status, "cancelled");
   assertEquals((await worker.report()).order, "stop");
-  const [{ stale_reports } = {}] =
-    await sql`select stale_reports from public.attempts where id = ${attempt.id}`;
-  assertEquals(stale_reports, 2);
+  const [{ rejected_callbacks } = {}] =
+    await sql`select rejected_callbacks from tunebase.attempts where id = ${attempt.id}`;
+  assertEquals(rejected_callbacks, 2);
 });
 
 Deno.test("a worker that finishes after the cancel leaves the job cancelled", async () => {
@@ -317,10 +317,10 @@ Deno.test("a worker that comes after the cancel is refused unpaid", async () => 
 
 Deno.test("cost counts from the claim to the end and not while queued", async () => {
   const { job, attempt, worker } = await dispatched();
-  await sql`update public.attempts set created_at = now() - interval '1 hour' where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set created_at = now() - interval '1 hour' where id = ${attempt.id}`;
   assertEquals(Reflect.get(await jobNow(job), "cost_usd"), 0);
   await worker.claim();
-  await sql`update public.attempts set started_at = now() - interval '1 minute' where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set started_at = now() - interval '1 minute' where id = ${attempt.id}`;
   await worker.report();
   const cost = Number(Reflect.get(await jobNow(job), "cost_usd"));
   // One minute of two GPUs at 3.60 an hour.
@@ -340,6 +340,6 @@ Deno.test("RunPod's webhook needs the attempt's token, and only makes the schedu
   assertEquals([response.status, await response.json()], [200, { received: true }]);
   assertEquals((await jobNow(job)).status, "queued");
   const [{ due } = {}] =
-    await sql`select look_at <= now() as due from public.attempts where id = ${attempt.id}`;
+    await sql`select reconcile_at <= now() as due from tunebase.attempts where id = ${attempt.id}`;
   assertEquals(due, true);
 });

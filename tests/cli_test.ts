@@ -14,9 +14,9 @@ import { attemptOf, createJob, rows, TestWorker, trainedJob } from "./worker.ts"
 const tunebase = await startTunebase();
 const { sql } = tunebase;
 const user = await tunebase.user("ada@example.com");
-await sql`update public.projects set max_running = 1000`;
-await sql`update public.api_keys set scopes = tunebase.scopes() where project_id = ${user.projectId}`;
-const baseUrl = `${tunebase.url}/functions/v1/api`;
+await sql`update tunebase.projects set max_running = 1000`;
+await sql`update tunebase.api_keys set scopes = tunebase_internal.scopes() where project_id = ${user.projectId}`;
+const baseUrl = `${tunebase.url}/functions/v1/tunebase`;
 const program = await bundledProgram({ TUNEBASE_BASE_URL: baseUrl, TUNEBASE_API_KEY: user.apiKey });
 Deno.test.afterAll(async () => {
   await program.close();
@@ -207,13 +207,13 @@ Deno.test("files are uploaded, listed, shown, saved and deleted", async () => {
 Deno.test("models, and an estimate that creates no job", async () => {
   assertStringIncludes((await run(0, ["models", "list"])).out, "SmolLM2-135M-Instruct");
   assertEquals((await json(["models", "list"])).object, "list");
-  const before = await sql`select count(*) from public.jobs`;
+  const before = await sql`select count(*) from tunebase.jobs`;
   const { out } = await run(0, ["estimate", good, "--epochs", "3", "--set", "lora_alpha=32"]);
   assertMatch(out, /tokens .* in 3 epochs/);
   assertStringIncludes(out, "lora_alpha 32");
   const estimate = await json(["estimate", good, "--batch-size", "auto"]);
   assertEquals(estimate.object, "fine_tuning.estimate");
-  assertEquals(await sql`select count(*) from public.jobs`, before);
+  assertEquals(await sql`select count(*) from tunebase.jobs`, before);
   const unknown = await run(1, ["estimate", good, "--set", "lora_alhpa=3"]);
   assertStringIncludes(unknown.err, "lora_alhpa");
   assertStringIncludes((await run(1, ["estimate", good, "--model", "gpt"])).err, "`tunebase models list`");
@@ -221,7 +221,7 @@ Deno.test("models, and an estimate that creates no job", async () => {
 });
 
 Deno.test("without a terminal a job is created with --yes alone; before that nothing is uploaded", async () => {
-  const count = async () => (await sql`select count(*)::int as n from public.files`)[0]?.n;
+  const count = async () => (await sql`select count(*)::int as n from tunebase.files`)[0]?.n;
   const before = await count();
   const { err } = await run(2, ["jobs", "create", good]);
   assertStringIncludes(err, "Add --yes");
@@ -241,8 +241,8 @@ Deno.test("without a terminal a job is created with --yes alone; before that not
 });
 
 Deno.test("at a terminal the plan is shown and asked about; no creates nothing, yes one job", async () => {
-  await sql`update public.base_models set tokens_per_second = 100, gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.5}'`;
-  const count = async () => (await sql`select count(*)::int as n from public.jobs`)[0]?.n;
+  await sql`update tunebase.base_models set tokens_per_second = 100, gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.5}'`;
+  const count = async () => (await sql`select count(*)::int as n from tunebase.jobs`)[0]?.n;
   const before = await count();
   const no = await run(1, ["jobs", "create", good], { input: "n\n", terminal: true });
   assertMatch(no.out, /Start this job for about \$\d+\.\d+, at most about \$\d+\.\d+\? \[y\/N\]/);
@@ -430,14 +430,14 @@ Deno.test("listen forwards each event with a signature that holds, and removes i
     await listening.says("fine_tuning.job.cancelled");
     await listening.says("→ 204");
     const [made] =
-      await sql`select url from public.webhook_endpoints where name like 'tunebase webhooks listen%'`;
+      await sql`select url from tunebase.webhook_endpoints where name like 'tunebase webhooks listen%'`;
     assertEquals(made?.url, `${baseUrl}/webhook_sink`);
     listening.child.kill("SIGINT");
     const { code, out } = await listening.done;
     assertEquals(code, 0);
     assertStringIncludes(out, `fine_tuning.job.created  ${job.id}`);
     assertEquals(got.map(({ type }) => type).includes("fine_tuning.job.created"), true);
-    assertEquals((await sql`select 1 from public.webhook_endpoints`).length, 0);
+    assertEquals((await sql`select 1 from tunebase.webhook_endpoints`).length, 0);
   } finally {
     await receiver.shutdown();
   }

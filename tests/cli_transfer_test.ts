@@ -18,7 +18,7 @@ const tunebase = await startTunebase({
 meddler.target = tunebase.url;
 const user = await tunebase.user();
 const program = await bundledProgram({
-  TUNEBASE_BASE_URL: `${meddler.url}/functions/v1/api`,
+  TUNEBASE_BASE_URL: `${meddler.url}/functions/v1/tunebase`,
   TUNEBASE_API_KEY: user.apiKey,
 });
 Deno.test.afterAll(async () => {
@@ -127,12 +127,12 @@ Deno.test("a request that breaks is sent again, and makes one job", async () => 
     // It has happened, and the answer is lost.
     return creates.length > 1 ? undefined : { cutAfter: 0 };
   };
-  const before = await tunebase.sql`select 1 from public.jobs`;
+  const before = await tunebase.sql`select 1 from tunebase.jobs`;
   const { code, err } = await run(["jobs", "create", file, "--yes", "--json"]);
   assertEquals(code, 0, err);
   assertEquals(creates.length, 2);
   assertEquals(creates[0], creates[1]);
-  assertEquals((await tunebase.sql`select 1 from public.jobs`).length, before.length + 1);
+  assertEquals((await tunebase.sql`select 1 from tunebase.jobs`).length, before.length + 1);
 });
 
 const weights = new Uint8Array(3_000_000).map((_, i) => (i * 7919) % 251);

@@ -421,7 +421,7 @@ Deno.test("100,000 steps are one smooth curve; a part of it comes in detail", as
   const user = await tunebase.user();
   const job = await trainedJob(tunebase, user);
   await tunebase.sql`
-    insert into public.metrics (job_id, step, project_id, attempt, epoch, training_loss, learning_rate, gradient_norm, tokens_per_second)
+    insert into tunebase.metrics (job_id, step, project_id, attempt, epoch, training_loss, learning_rate, gradient_norm, tokens_per_second)
     select ${
     uuid(job.id)
   }, s, ${user.projectId}, 1, s / 50000.0, 1 + 1000.0 / s, 1e-4, 1, 100 from generate_series(3, 100000) s`;

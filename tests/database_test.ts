@@ -7,7 +7,7 @@ import { startSlowLine } from "./slow_line.ts";
 const database = await testDatabase();
 Deno.test.afterAll(() => database.close());
 await database
-  .sql`create function tunebase.echo(p_text text, p_number real, p_true boolean, p_json jsonb) returns jsonb
+  .sql`create function tunebase_internal.echo(p_text text, p_number real, p_true boolean, p_json jsonb) returns jsonb
   language sql as 'select jsonb_build_array(p_text, p_number, p_true, p_json)'`;
 
 const texts = [
@@ -15,7 +15,7 @@ const texts = [
   "",
   "it's",
   "';select 1;--",
-  "\\'; drop table public.jobs; --",
+  "\\'; drop table tunebase.jobs; --",
   "a\\",
   "\\\\'",
   "E'x\\'y'",

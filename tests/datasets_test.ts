@@ -119,7 +119,7 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     ["duplicate_key", 1, '"content" twice'],
   ],
   ["half of a character", `{"messages":[{"role":"assistant","content":"\\ud83d"}]}`, [
-    "half_character",
+    "lone_surrogate",
     1,
     "messages[0].content holds half of a character",
   ]],
@@ -187,9 +187,13 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     "no row to learn from",
   ]],
   ["a row without a user turn", `${row()}\n${chat(answer)}`, ["no_user", 2, "no user turn"]],
-  ["a role twice in a row", chat(user, user, answer), ["roles_repeat", 1, "messages[1].role is the same"]],
+  ["a role twice in a row", chat(user, user, answer), [
+    "consecutive_roles",
+    1,
+    "messages[1].role is the same",
+  ]],
   ["a user's turn at the end", chat(user, answer, user), [
-    "ends_without_answer",
+    "trailing_user_turn",
     1,
     "end with a user's turn",
   ]],
@@ -237,7 +241,7 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     null,
   ],
   ["arguments encoded twice", toolRow(user, call(JSON.stringify('{"a":1}'))), [
-    "encoded_twice",
+    "double_encoded_arguments",
     1,
     "encoded as JSON twice",
   ]],
@@ -332,7 +336,7 @@ for (const { what, lines, document, indent, learned, refused } of shared) {
       JSON.stringify(document, null, indent);
     const report = validate(bytes(text));
     const codes = report.errors.map(({ code }) => String(code));
-    if (learned !== undefined) assertEquals([codes, report.learnable_rows > 0], [[], true]);
+    if (learned !== undefined) assertEquals([codes, report.trainable_rows > 0], [[], true]);
     else assert(codes.includes(refused ?? ""), `${codes}`);
   });
 }
@@ -361,7 +365,7 @@ Deno.test("preferences are counted with both answers, and by the longer one wher
     preference("q", "same", "same"),
   ].join("\n");
   const report = check(text);
-  assertEquals([report.format, report.rows, report.learnable_rows, report.rows_without_labels], [
+  assertEquals([report.format, report.rows, report.trainable_rows, report.rows_without_labels], [
     "preference",
     3,
     2,
@@ -423,18 +427,18 @@ const documents = {
 Deno.test("brightrun-lora-v4 is counted without the rows that have no target, and its repeated turns are told", () => {
   const report = check(brightrun);
   assertEquals(
-    [report.format, report.rows, report.learnable_rows, report.rows_without_labels, report.errors],
+    [report.format, report.rows, report.trainable_rows, report.rows_without_labels, report.errors],
     ["brightrun-lora-v4", 3, 2, 1, []],
   );
-  assertEquals(report.problems, { repeated_turn: 3 });
+  assertEquals(report.problems, { duplicate_turn: 3 });
 });
 for (const [how, text] of Object.entries(documents)) {
   Deno.test(`brightrun-lora-v4 as one JSON document ${how} has the same report, however it is cut`, () => {
     const report = check(text);
-    const { errors, rows, learnable_rows, tokens, problems, duplicates } = check(brightrun);
+    const { errors, rows, trainable_rows, tokens, problems, duplicates } = check(brightrun);
     assertEquals(
-      [report.errors, report.rows, report.learnable_rows, report.tokens, report.problems, report.duplicates],
-      [errors, rows, learnable_rows, tokens, problems, duplicates],
+      [report.errors, report.rows, report.trainable_rows, report.tokens, report.problems, report.duplicates],
+      [errors, rows, trainable_rows, tokens, problems, duplicates],
     );
     for (const size of [1, 7, 100]) assertEquals(inPieces(bytes(text), size, true), report);
     const lines = report.warnings.map(({ line }) => text.split("\n")[(line ?? 0) - 1] ?? "");
@@ -463,7 +467,7 @@ for (const [what, text, code] of brokenDocuments) {
     const report = check(text);
     assert(report.problems[code], JSON.stringify(report.problems));
     if (text.length < 10_000) assertEquals(inPieces(bytes(text), 1, true), report);
-    if (code === "line_too_long") assertEquals([report.rows, report.learnable_rows], [3, 1]);
+    if (code === "line_too_long") assertEquals([report.rows, report.trainable_rows], [3, 1]);
   });
 }
 
@@ -475,14 +479,14 @@ Deno.test("rows, messages, tokens and the longest row are counted", () => {
   }, answer);
   const report = check(`${row()}\n${long}\n${chat(user, { ...answer, weight: 0 })}`);
   assertEquals(
-    [report.rows, report.assistant_messages, report.learnable_rows, report.rows_without_labels],
+    [report.rows, report.assistant_messages, report.trainable_rows, report.rows_without_labels],
     [3, 4, 2, 1],
   );
   // (2 + 2) / 4, 802 / 4 and (2 + 2) / 4; learned of them 2, 2 and 0 characters.
   assertEquals([report.tokens.total, report.tokens.learned], [203, 2]);
   assertEquals(report.tokens.histogram, [{ up_to: 64, rows: 2 }, { up_to: 256, rows: 1 }]);
   assertEquals(report.longest_row, { line: 2, bytes: bytes(long).length, tokens: 201 });
-  assertEquals(report.problems, { no_labels: 1, roles_repeat: 1 });
+  assertEquals(report.problems, { no_labels: 1, consecutive_roles: 1 });
 });
 
 Deno.test("texts of other scripts count by their bytes", () => {

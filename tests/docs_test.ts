@@ -81,7 +81,7 @@ Deno.test("every setting of the functions is explained where they are deployed",
 
 Deno.test("every alert is explained: what it means, where to look, what to do", async () => {
   const sql = await sources("supabase/migrations", ".sql");
-  const kinds = [...sql.matchAll(/tunebase\.alert\(\s*'(\w+)'/g)].map(([, kind = ""]) => kind);
+  const kinds = [...sql.matchAll(/tunebase_internal\.raise_alert\(\s*'(\w+)'/g)].map(([, kind = ""]) => kind);
   assert(kinds.length > 3);
   const operations = text.get("docs/operations.md") ?? "";
   assertEquals([...new Set(kinds)].filter((kind) => !operations.includes(`| \`${kind}\``)), []);

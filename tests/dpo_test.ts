@@ -153,7 +153,8 @@ Deno.test("a file of the other method's rows is refused by its name, its format 
     assertEquals([refused.code, refused.param], ["invalid_request", param]);
     assertStringIncludes(refused.message, said);
   }
-  const [count] = await sql`select count(*)::int as n from public.jobs where project_id = ${user.projectId}`;
+  const [count] =
+    await sql`select count(*)::int as n from tunebase.jobs where project_id = ${user.projectId}`;
   assertEquals(count?.n, 0);
 });
 

@@ -1,12 +1,12 @@
 /** What a job is expected to take, before and after. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "../local/paths.ts";
-import type { Estimate } from "../supabase/functions/api/estimate/mod.ts";
+import type { Estimate } from "../supabase/functions/tunebase/estimate/mod.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 import { attemptOf, rows as twoRows, TestWorker } from "./worker.ts";
 
 // A machine that is busy with other tests must not cut the counting short.
-const tunebase = await startTunebase({ TUNEBASE_MOST_COUNT_MS: "60000" });
+const tunebase = await startTunebase({ TUNEBASE_TOKEN_COUNT_BUDGET_MS: "60000" });
 Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const user = await tunebase.user();
@@ -33,18 +33,18 @@ async function estimate(
 }
 /** Sets columns of the one base model while `run` runs. */
 async function withModel<T>(columns: Record<string, unknown>, run: () => Promise<T>): Promise<T> {
-  const [before] = await sql`select * from public.base_models where id = ${model}`;
+  const [before] = await sql`select * from tunebase.base_models where id = ${model}`;
   const old = Object.fromEntries(Object.keys(columns).map((name) => [name, before?.[name]]));
-  await sql`update public.base_models set ${sql(columns)} where id = ${model}`;
+  await sql`update tunebase.base_models set ${sql(columns)} where id = ${model}`;
   try {
     return await run();
   } finally {
-    await sql`update public.base_models set ${sql(old)} where id = ${model}`;
+    await sql`update tunebase.base_models set ${sql(old)} where id = ${model}`;
   }
 }
 
 for (const name of ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]) {
-  const { error } = await tunebase.platform.supabase.storage.from("tokenizers").upload(
+  const { error } = await tunebase.platform.supabase.storage.from("tunebase-tokenizers").upload(
     `small/1/${name}`,
     await Deno.readFile(here(`tokenizer/${name}`)),
   );
@@ -75,7 +75,7 @@ d = dataset.read(Path(sys.argv[1]), tokenizer, int(sys.argv[3]), method=sys.argv
 print(json.dumps([d.tokens, d.learned_tokens, len(d.rows), d.shortened]))`,
     [path, here("tokenizer"), String(maxLength), method],
   );
-  return { tokens, learned, rows, cut };
+  return { tokens, learned, rows, truncated: cut };
 }
 
 Deno.test("with the model's tokenizer an estimate counts what the trainer counts, cut rows too", async () => {
@@ -91,9 +91,9 @@ Deno.test("with the model's tokenizer an estimate counts what the trainer counts
       expected: counted.tokens,
       high: counted.tokens,
     });
-    assertEquals(whole.tokens.learned_per_epoch.expected, counted.learned);
+    assertEquals(whole.tokens.trainable_tokens_per_epoch.expected, counted.learned);
     assertEquals(whole.tokens.total.expected, 3 * counted.tokens);
-    assertEquals([whole.rows.trained.expected, whole.rows.cut.expected], [252, 0]);
+    assertEquals([whole.rows.trained.expected, whole.rows.truncated.expected], [252, 0]);
     assertEquals(whole.steps, { per_epoch: 32, total: 96 });
 
     const cut = await estimate(user, {
@@ -101,10 +101,10 @@ Deno.test("with the model's tokenizer an estimate counts what the trainer counts
       hyperparameters: { max_length: 95, validation_split: 0 },
     });
     const short = await trainerCounts(path, 95);
-    assert(short.cut > 0 && short.cut < 252);
-    assertEquals(cut.rows.cut.expected, short.cut);
+    assert(short.truncated > 0 && short.truncated < 252);
+    assertEquals(cut.rows.truncated.expected, short.truncated);
     assertEquals(cut.tokens.per_epoch.expected, short.tokens);
-    assertStringIncludes(cut.warnings.join(), `${short.cut} rows are longer than max_length = 95`);
+    assertStringIncludes(cut.warnings.join(), `${short.truncated} rows are longer than max_length = 95`);
   });
 });
 
@@ -127,9 +127,9 @@ Deno.test("of preferences both answers are counted as the trainer counts them, a
         hyperparameters: { max_length, n_epochs: 2, validation_split: 0, batch_size: 8 },
       });
       assertEquals([tokens.method, tokens.per_epoch.expected], ["counted", counted.tokens]);
-      assertEquals(tokens.learned_per_epoch.expected, counted.learned);
-      assertEquals([rows.trained.expected, rows.cut.expected], [counted.rows, counted.cut]);
-      assertEquals(counted.cut > 0, max_length === 64);
+      assertEquals(tokens.trainable_tokens_per_epoch.expected, counted.learned);
+      assertEquals([rows.trained.expected, rows.truncated.expected], [counted.rows, counted.truncated]);
+      assertEquals(counted.truncated > 0, max_length === 64);
       assertEquals(steps, { per_epoch: 8, total: 16 });
     }
     await withModel({ tokens_per_second: 10 }, async () => {
@@ -140,7 +140,7 @@ Deno.test("of preferences both answers are counted as the trainer counts them, a
       });
       const expected = 120 + (3 + 1 / 3) * tokens.per_epoch.expected / 10;
       assertEquals(time.seconds?.expected, Math.round(expected));
-      assertStringIncludes(time.rests_on, "every answer goes through the model once before");
+      assertStringIncludes(time.basis, "every answer goes through the model once before");
     });
   });
 });
@@ -218,7 +218,7 @@ Deno.test("of brightrun's rows and of a question at the end is counted what the 
     await withTokenizer(async () => {
       const { tokens, rows } = await estimate(user, { training_file });
       const counted = await trainerCounts(path, 2048);
-      assertEquals([tokens.per_epoch.expected, tokens.learned_per_epoch.expected], [
+      assertEquals([tokens.per_epoch.expected, tokens.trainable_tokens_per_epoch.expected], [
         counted.tokens,
         counted.learned,
       ]);
@@ -255,7 +255,7 @@ Deno.test("of a large file a sample is read, and its range holds what there is",
     assert(low <= truth.tokens && truth.tokens <= high, `${truth.tokens} in ${low}–${high}`);
     assert(Math.abs(expected / truth.tokens - 1) < 0.1, `${expected} for ${truth.tokens}`);
     assert(low < expected && expected < high);
-    assertStringIncludes(tokens.rests_on, "the sum may be off by");
+    assertStringIncludes(tokens.basis, "the sum may be off by");
   });
   await Deno.remove(path);
 });
@@ -267,12 +267,12 @@ Deno.test("without a tokenizer the tokens are an estimate that says so, and hold
     () => estimate(user, { training_file }),
   );
   assertEquals(tokens.method, "sampled");
-  assertStringIncludes(tokens.rests_on, "registered no tokenizer");
+  assertStringIncludes(tokens.basis, "registered no tokenizer");
   // SmolLM2's own count.
   assert(tokens.per_epoch.low < 13_997 && 13_997 < tokens.per_epoch.high, JSON.stringify(tokens));
-  assertEquals([time.seconds, cost.usd, memory.needed_gb, memory.fits], [null, null, null, null]);
-  assertStringIncludes(time.rests_on, "Not known");
-  assertStringIncludes(memory.rests_on, "Not known");
+  assertEquals([time.seconds, cost.usd, memory.required_gb, memory.fits], [null, null, null, null]);
+  assertStringIncludes(time.basis, "Not known");
+  assertStringIncludes(memory.basis, "Not known");
 });
 
 Deno.test("time, cost and memory are ranges that rest on the model's figures", async () => {
@@ -290,7 +290,7 @@ Deno.test("time, cost and memory are ranges that rest on the model's figures", a
     // Two GPUs at 1.80 USD an hour: a tenth of a cent a second.
     assertEquals(cost.usd?.expected, Math.round(Math.round(seconds) * 10) / 1e4);
     assert(
-      (memory.needed_gb?.low ?? 0) > 6 && (memory.needed_gb?.expected ?? 0) < 40,
+      (memory.required_gb?.low ?? 0) > 6 && (memory.required_gb?.expected ?? 0) < 40,
       JSON.stringify(memory),
     );
     assertEquals([memory.available_gb, memory.fits], [80, true]);
@@ -303,7 +303,7 @@ Deno.test("time, cost and memory are ranges that rest on the model's figures", a
     await withModel({ gpu_config: sql.json({ ...gpu, gpu_memory_gb: 7.5 }) }, async () => {
       const { memory } = await estimate(user, asked);
       assertEquals(memory.fits, true, JSON.stringify(memory));
-      assertStringIncludes(memory.rests_on, "they share it");
+      assertStringIncludes(memory.basis, "they share it");
     });
     // Validation goes through the model too, once an epoch.
     const more = await estimate(user, { ...asked, validation_file: training_file });
@@ -318,8 +318,8 @@ Deno.test("a file is counted once, and a Storage that cannot be read holds up no
   const training_file = await upload(user, support);
   await withTokenizer(async () => {
     await estimate(user, { training_file });
-    const object = await sql`select object from public.files order by id desc limit 1`;
-    await tunebase.platform.supabase.storage.from("datasets").remove([object[0]?.object]);
+    const object = await sql`select object from tunebase.files order by id desc limit 1`;
+    await tunebase.platform.supabase.storage.from("tunebase-datasets").remove([object[0]?.object]);
     assertEquals((await estimate(user, { training_file })).tokens.method, "counted");
   });
   const lost = await estimate(user, { training_file });
@@ -328,7 +328,7 @@ Deno.test("a file is counted once, and a Storage that cannot be read holds up no
 });
 
 Deno.test("an estimate is refused as the job would be, and creates nothing", async () => {
-  const count = async () => Number((await sql`select count(*) from public.jobs`)[0]?.count);
+  const count = async () => Number((await sql`select count(*) from tunebase.jobs`)[0]?.count);
   const before = await count();
   const training_file = await upload(user, twoRows);
   await estimate(user, { training_file });
@@ -364,7 +364,7 @@ Deno.test("a job keeps its estimate, sets its highest cost aside, and scores it 
     const attempt = await attemptOf(tunebase, job);
     const worker = new TestWorker(tunebase, attempt.id);
     await worker.claim();
-    await sql`update public.attempts set started_at = started_at - interval '100 seconds' where id = ${attempt.id}`;
+    await sql`update tunebase.attempts set started_at = started_at - interval '100 seconds' where id = ${attempt.id}`;
     await worker.finishWhole();
     const done = await user.openai.fineTuning.jobs.retrieve(job.id);
     const score = (Reflect.get(done, "estimate") as typeof kept).score as Record<

@@ -10,8 +10,8 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql, runpod } = tunebase;
 const user = await tunebase.user();
-await sql`update public.projects set max_running = 1000`;
-await sql`update public.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6}'`;
+await sql`update tunebase.projects set max_running = 1000`;
+await sql`update tunebase.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6}'`;
 const jobNow = (job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
 const uuid = async (job: { id: string }) => String((await attemptOf(tunebase, job)).job_id);
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -22,7 +22,7 @@ async function dispatched() {
   const job = await createJob(user);
   await tunebase.tick();
   const attempt = await attemptOf(tunebase, job);
-  await sql`update public.jobs set max_tries = 1 where id = ${attempt.job_id}`;
+  await sql`update tunebase.jobs set max_attempts = 1 where id = ${attempt.job_id}`;
   return { job, attempt, worker: new TestWorker(tunebase, attempt.id) };
 }
 async function claimed() {
@@ -34,15 +34,15 @@ async function claimed() {
 async function late(id: string, status: unknown) {
   runpod.status = () => Response.json(status);
   await sql`
-    update public.attempts
-    set look_at = now(), lease_until = now() - interval '1 second', claim_deadline = now() - interval '1 second',
+    update tunebase.attempts
+    set reconcile_at = now(), lease_until = now() - interval '1 second', claim_deadline = now() - interval '1 second',
       submitted_at = now() - interval '2 minutes'
     where id = ${id}`;
   await tunebase.tick();
 }
 
 Deno.test("cost NaN: a base model is only taken with a GPU and a price that are what they should be", async () => {
-  const [{ gpu_config } = {}] = await sql`select gpu_config from public.base_models limit 1`;
+  const [{ gpu_config } = {}] = await sql`select gpu_config from tunebase.base_models limit 1`;
   for (
     const wrong of [
       { type: "A100", count: 1 },
@@ -52,7 +52,7 @@ Deno.test("cost NaN: a base model is only taken with a GPU and a price that are 
     ]
   ) {
     const error = await assertRejects(() =>
-      sql`update public.base_models set gpu_config = ${sql.json(wrong)}`
+      sql`update tunebase.base_models set gpu_config = ${sql.json(wrong)}`
     );
     assertStringIncludes(String(error), "base_models_gpu_config_check");
   }
@@ -92,7 +92,7 @@ Deno.test("files over 100 MB silently skipped: a file of many chunks arrives in 
   assert(target !== undefined);
   assertEquals(target.chunk_bytes, chunk);
   const headers = { "tus-resumable": "1.0.0", "x-signature": target.token };
-  const metadata = `bucketName ${btoa("adapters")},objectName ${btoa(target.object)}`;
+  const metadata = `bucketName ${btoa("tunebase-adapters")},objectName ${btoa(target.object)}`;
   const made = await fetch(target.endpoint, {
     method: "POST",
     headers: { ...headers, "upload-length": String(weights.length), "upload-metadata": metadata },
@@ -129,12 +129,12 @@ Deno.test("weights that arrive empty: a file of no bytes is refused by name", as
 
 Deno.test("upload collided on retry: a later attempt writes beside an earlier one's files, not over them", async () => {
   const { job, attempt, worker } = await claimed();
-  await sql`update public.jobs set max_tries = 2 where id = ${attempt.job_id}`;
+  await sql`update tunebase.jobs set max_attempts = 2 where id = ${attempt.job_id}`;
   const path = "adapter_config.json";
   await worker.upload(path, bytes("of the first"));
   await worker.verify(TestWorker.file(path, bytes("of the first")));
   await worker.fail("disk_full");
-  await sql`update public.jobs set due_at = now() where id = ${attempt.job_id}`;
+  await sql`update tunebase.jobs set due_at = now() where id = ${attempt.job_id}`;
   await tunebase.tick();
   const second = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id, "worker-2");
   await second.claim();
@@ -142,20 +142,20 @@ Deno.test("upload collided on retry: a later attempt writes beside an earlier on
   const file = TestWorker.file(path, bytes("of the second"));
   assertEquals((await second.verify(file)).verified, true);
   assertEquals((await second.succeed([file])).accepted, true);
-  const bucket = tunebase.platform.supabase.storage.from("adapters");
+  const bucket = tunebase.platform.supabase.storage.from("tunebase-adapters");
   const at = async (number: number) =>
     await (await bucket.download(`${attempt.project_id}/${attempt.job_id}/${number}/${path}`)).data?.text();
   assertEquals([await at(1), await at(2)], ["of the first", "of the second"]);
 });
 
 Deno.test("endpoints re-read from current settings: a run is asked about and cancelled where it was sent", async () => {
-  await sql`update public.base_models set endpoint_id = 'first'`;
+  await sql`update tunebase.base_models set endpoint_id = 'first'`;
   const { job, attempt } = await dispatched();
-  await sql`update public.base_models set endpoint_id = 'second'`;
+  await sql`update tunebase.base_models set endpoint_id = 'second'`;
   const before = runpod.asked.length;
   await user.openai.fineTuning.jobs.cancel(job.id);
   await late(attempt.id, { status: "CANCELLED" });
-  await sql`update public.base_models set endpoint_id = null`;
+  await sql`update tunebase.base_models set endpoint_id = null`;
   const paths = runpod.asked.slice(before).map(({ path }) => path).filter((path) =>
     path.includes(attempt.runpod_job_id)
   );
@@ -168,7 +168,7 @@ Deno.test("endpoints re-read from current settings: a run is asked about and can
 
 Deno.test("charged for workers that never started: a job that no worker took costs nothing, however it ends", async () => {
   const expired = await dispatched();
-  await sql`update public.attempts set created_at = now() - interval '5 hours' where id = ${expired.attempt.id}`;
+  await sql`update tunebase.attempts set created_at = now() - interval '5 hours' where id = ${expired.attempt.id}`;
   await late(expired.attempt.id, { status: "IN_QUEUE" });
   const lost = await dispatched();
   await late(lost.attempt.id, { status: "FAILED", error: "job timed out after 1 retries" });
@@ -198,8 +198,8 @@ const failures: [string, (job: Awaited<ReturnType<typeof dispatched>>) => Promis
   }],
   ["its money was spent", async ({ attempt, worker }) => {
     await worker.claim();
-    await sql`update public.jobs set spend_cap_usd = 0.01 where id = ${attempt.job_id}`;
-    await sql`update public.attempts set started_at = now() - interval '1 hour' where id = ${attempt.id}`;
+    await sql`update tunebase.jobs set spend_cap_usd = 0.01 where id = ${attempt.job_id}`;
+    await sql`update tunebase.attempts set started_at = now() - interval '1 hour' where id = ${attempt.id}`;
     await tunebase.tick();
   }],
 ];
@@ -210,7 +210,7 @@ for (const [what, fail] of failures) {
     const { status, error } = await jobNow(all.job);
     assertEquals(status, "failed");
     const [last] = await sql`
-      select level, message from public.events where job_id = ${await uuid(
+      select level, message from tunebase.events where job_id = ${await uuid(
       all.job,
     )} order by number desc limit 1`;
     assertEquals(last?.level, "error");

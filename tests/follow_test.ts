@@ -7,7 +7,7 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const user = await tunebase.user();
-await sql`update public.projects set max_running = 1000`;
+await sql`update tunebase.projects set max_running = 1000`;
 
 async function running() {
   const job = await createJob(user);
@@ -114,9 +114,9 @@ Deno.test("a stream needs a job of one's own, and an id that is a number", async
 Deno.test("the chart shows the whole run, with its spikes, in as many points as were asked for", async () => {
   const { job, worker } = await running();
   const [{ job_id, project_id } = {}] =
-    await sql`select job_id, project_id from public.attempts where id = ${worker.attemptId}`;
+    await sql`select job_id, project_id from tunebase.attempts where id = ${worker.attemptId}`;
   await sql`
-    insert into public.metrics (job_id, project_id, attempt, step, epoch, training_loss, validation_loss)
+    insert into tunebase.metrics (job_id, project_id, attempt, step, epoch, training_loss, validation_loss)
     select ${job_id}, ${project_id}, 1, s, s / 1000.0, case when s = 7777 then 99 else 1.0 / s end,
       case when s = 5000 then 0.5 end
     from generate_series(1, 20000) s`;

@@ -1,7 +1,7 @@
 /** What a forwarder to RunPod must survive, and the order in which it sends: beyond scheduler_test.ts. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { freePort } from "../local/home.ts";
-import { Runpod } from "../supabase/functions/scheduler/runpod.ts";
+import { Runpod } from "../supabase/functions/tunebase-scheduler/runpod.ts";
 import { RunInput } from "../supabase/functions/_shared/protocol.ts";
 import { startTunebase } from "./tunebase.ts";
 import { attemptOf, createJob, manifest, TestWorker } from "./worker.ts";
@@ -10,7 +10,7 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql, runpod } = tunebase;
 const user = await tunebase.user();
-await sql`update public.projects set max_running = 1000`;
+await sql`update tunebase.projects set max_running = 1000`;
 const jobNow = (job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
 const says = (body: unknown, status = 200) => () => Response.json(body, { status });
 const uuid = (job: { id: string }) =>
@@ -22,13 +22,13 @@ async function silent() {
   const job = await createJob(user);
   await tunebase.tick();
   const attempt = await attemptOf(tunebase, job);
-  await sql`update public.jobs set max_tries = 1 where id = ${attempt.job_id}`;
+  await sql`update tunebase.jobs set max_attempts = 1 where id = ${attempt.job_id}`;
   const worker = new TestWorker(tunebase, attempt.id);
   await worker.claim();
   const look = async () => {
     await sql`
-      update public.attempts
-      set look_at = now(), lease_until = now() - interval '1 second', submitted_at = now() - interval '2 minutes'
+      update tunebase.attempts
+      set reconcile_at = now(), lease_until = now() - interval '1 second', submitted_at = now() - interval '2 minutes'
       where id = ${attempt.id}`;
     await tunebase.tick();
   };
@@ -36,15 +36,15 @@ async function silent() {
 }
 /** Takes everything that is under way out of the next test's way. */
 const clear = async () => {
-  await sql`update public.attempts set state = 'ended', outcome = 'lost', ended_at = now(), look_at = null where state <> 'ended'`;
-  await sql`update public.jobs set status = 'cancelled', finished_at = now(), due_at = null where not tunebase.is_final(status)`;
-  await sql`update tunebase.endpoints set max_running = null, run_per_second = 100, blocked_until = null`;
+  await sql`update tunebase.attempts set state = 'ended', outcome = 'lost', ended_at = now(), reconcile_at = null where state <> 'ended'`;
+  await sql`update tunebase.jobs set status = 'cancelled', finished_at = now(), due_at = null where not tunebase_internal.is_terminal(status)`;
+  await sql`update tunebase_internal.runpod_endpoints set max_running = null, run_per_second = 100, blocked_until = null`;
 };
 
 Deno.test("one project's many jobs do not starve another's one", async () => {
   await clear();
   const [many, one] = [await tunebase.user(), await tunebase.user()];
-  await sql`update public.projects set max_running = 1000`;
+  await sql`update tunebase.projects set max_running = 1000`;
   for (let i = 0; i < 30; i++) await createJob(many);
   const late = await createJob(one);
   await tunebase.tick();
@@ -57,13 +57,13 @@ Deno.test("an endpoint's limit of running jobs holds for all projects together",
   await clear();
   await createJob(user);
   await tunebase.tick();
-  await sql`update tunebase.endpoints set max_running = 3`;
+  await sql`update tunebase_internal.runpod_endpoints set max_running = 3`;
   const others = await Promise.all([tunebase.user(), tunebase.user(), tunebase.user(), tunebase.user()]);
   for (const other of others) await createJob(other);
   const before = runpod.runs.length;
   await tunebase.tick();
   assertEquals(runpod.runs.length - before, 2);
-  assertEquals((await sql`select 1 from public.attempts where state <> 'ended'`).length, 3);
+  assertEquals((await sql`select 1 from tunebase.attempts where state <> 'ended'`).length, 3);
 });
 
 Deno.test("no more calls leave than the endpoint's rate allows, and the dispatcher is told when the next may", async () => {
@@ -71,17 +71,17 @@ Deno.test("no more calls leave than the endpoint's rate allows, and the dispatch
   for (let i = 0; i < 5; i++) await createJob(user);
   const claimed = await sql.begin(async (sql) => {
     // In one transaction, where time stands still.
-    await sql`update tunebase.endpoints set run_per_second = 10, calls_left = 2.5, counted_at = now()`;
-    const [row] = await sql`select tunebase.claim_dispatch('local', 60, 16) as answer`;
+    await sql`update tunebase_internal.runpod_endpoints set run_per_second = 10, calls_left = 2.5, counted_at = now()`;
+    const [row] = await sql`select tunebase_internal.claim_dispatch('local', 60, 16) as answer`;
     return row?.answer;
   });
   assertEquals([claimed.claimed.length, claimed.wait_seconds], [2, 0.1]);
   const [{ calls_left } = {}] =
-    await sql`select calls_left from tunebase.endpoints where endpoint_id = 'local'`;
+    await sql`select calls_left from tunebase_internal.runpod_endpoints where endpoint_id = 'local'`;
   assertEquals(calls_left, 0.5);
   await tunebase.tick();
   assertEquals(
-    (await sql`select 1 from public.attempts where state <> 'ended'`).length,
+    (await sql`select 1 from tunebase.attempts where state <> 'ended'`).length,
     5,
     "the tick waits for the rest",
   );
@@ -93,13 +93,13 @@ Deno.test("a job that RunPod has not taken for as long as it may wait fails with
   const job = await createJob(user);
   await tunebase.tick();
   assertEquals((await jobNow(job)).status, "queued");
-  await sql`update public.jobs set queued_at = now() - interval '2 hours', due_at = now() where id = ${
+  await sql`update tunebase.jobs set queued_at = now() - interval '2 hours', due_at = now() where id = ${
     uuid(job)
   }`;
-  await sql`update public.attempts set created_at = now() - interval '90 minutes' where job_id = ${
+  await sql`update tunebase.attempts set created_at = now() - interval '90 minutes' where job_id = ${
     uuid(job)
   }`;
-  await sql`update tunebase.endpoints set blocked_until = null, calls_left = 1`;
+  await sql`update tunebase_internal.runpod_endpoints set blocked_until = null, calls_left = 1`;
   await tunebase.tick();
   const now = await jobNow(job);
   assertEquals([now.status, now.error?.code], ["failed", "no_capacity"]);
@@ -143,12 +143,12 @@ for (const [what, health, reason] of reasons) {
     runpod.status = says({ status: "IN_QUEUE" });
     const job = await createJob(user);
     await tunebase.tick();
-    await sql`update public.attempts set created_at = now() - interval '2 minutes', look_at = now() where job_id = ${
+    await sql`update tunebase.attempts set created_at = now() - interval '2 minutes', reconcile_at = now() where job_id = ${
       uuid(job)
     }`;
     await tunebase.tick();
-    assertEquals(Reflect.get(await jobNow(job), "queue_reason"), reason);
-    await sql`update public.attempts set claim_deadline = now() - interval '1 second', look_at = now() where job_id = ${
+    assertEquals(Reflect.get(await jobNow(job), "status_reason"), reason);
+    await sql`update tunebase.attempts set claim_deadline = now() - interval '1 second', reconcile_at = now() where job_id = ${
       uuid(job)
     }`;
     await tunebase.tick();
@@ -190,8 +190,8 @@ Deno.test("one id run twice: the end of the refused second worker is not the end
   runpod.status = says({ status: "COMPLETED", output: { status: "refused", detail: "held" } });
   const quiet = async (seconds: number) => {
     await sql`
-      update public.attempts
-      set look_at = now(), started_at = now() - interval '10 minutes',
+      update tunebase.attempts
+      set reconcile_at = now(), started_at = now() - interval '10 minutes',
         last_report_at = now() - ${seconds} * interval '1 second',
         lease_until = now() - ${seconds - 60} * interval '1 second'
       where id = ${attempt.id}`;
@@ -208,13 +208,13 @@ Deno.test("an outage of ours does not end a run that goes on well", async () => 
   await clear();
   const { job, worker, attempt, look } = await silent();
   runpod.status = says({ status: "IN_PROGRESS" });
-  await sql`update public.attempts set lease_until = now() - interval '5 hours' where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set lease_until = now() - interval '5 hours' where id = ${attempt.id}`;
   for (let i = 0; i < 6; i++) await look();
   assertEquals((await jobNow(job)).status, "running");
   assertEquals((await worker.report()).order, "continue");
-  const [{ silent_looks } = {}] =
-    await sql`select silent_looks from public.attempts where id = ${attempt.id}`;
-  assertEquals(silent_looks, 0);
+  const [{ missed_heartbeats } = {}] =
+    await sql`select missed_heartbeats from tunebase.attempts where id = ${attempt.id}`;
+  assertEquals(missed_heartbeats, 0);
 });
 
 Deno.test("a cancel that RunPod does not honour is sent again, the operator is told, and cost counts on", async () => {
@@ -226,13 +226,13 @@ Deno.test("a cancel that RunPod does not honour is sent again, the operator is t
   await look();
   assertEquals([cancels(), (await attemptOf(tunebase, job)).state], [1, "running"]);
   await sql`
-    update public.attempts
-    set cancel_sent_at = now() - interval '31 seconds', cancel_wanted_at = now() - interval '6 minutes'
+    update tunebase.attempts
+    set cancel_sent_at = now() - interval '31 seconds', cancel_requested_at = now() - interval '6 minutes'
     where id = ${attempt.id}`;
   await look();
   assertEquals(cancels(), 2);
   const [alert] =
-    await sql`select message from tunebase.alerts where kind = 'cancel_not_honoured' and subject = ${attempt.id}`;
+    await sql`select message from tunebase_internal.alerts where kind = 'cancel_ignored_by_runpod' and subject = ${attempt.id}`;
   assertStringIncludes(alert?.message, "It may be billed.");
   assertEquals((await jobNow(job)).status, "cancelled", "the job was cancelled at once");
   runpod.status = says({}, 404);
@@ -271,7 +271,7 @@ Deno.test("RunPod refused is told to the operator", async () => {
   await createJob(user);
   await tunebase.tick();
   runpod.run = () => Response.json({ id: `run-${runpod.asked.length}`, status: "IN_QUEUE" });
-  const [alert] = await sql`select message from tunebase.alerts where kind = 'run_refused'`;
+  const [alert] = await sql`select message from tunebase_internal.alerts where kind = 'run_refused'`;
   assertStringIncludes(alert?.message, "402 balance too low");
 });
 

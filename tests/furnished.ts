@@ -1,12 +1,12 @@
 /** A member of a project that has one of everything. */
-import { prefixes } from "../supabase/functions/api/ids.ts";
+import { prefixes } from "../supabase/functions/tunebase/ids.ts";
 import type { TestUser, Tunebase } from "./tunebase.ts";
 import { attemptOf, createJob, TestWorker } from "./worker.ts";
 
 /** A member with one of everything; what the paths of routes name, by the segment before the parameter. */
 export async function furnished(tunebase: Tunebase, user: TestUser): Promise<Record<string, string>> {
   const { sql } = tunebase;
-  await sql`update public.api_keys set scopes = tunebase.scopes() where project_id = ${user.projectId}`;
+  await sql`update tunebase.api_keys set scopes = tunebase_internal.scopes() where project_id = ${user.projectId}`;
   const endpoint = await user.openai.webhooks.create({
     name: "w",
     url: `${tunebase.url}/nowhere`,
@@ -24,11 +24,11 @@ export async function furnished(tunebase: Tunebase, user: TestUser): Promise<Rec
   await worker.finishWhole();
   await tunebase.tick();
   const [delivery] =
-    await sql`select id from public.webhook_deliveries where project_id = ${user.projectId} limit 1`;
+    await sql`select id from tunebase.webhook_deliveries where project_id = ${user.projectId} limit 1`;
   const [notification] =
-    await sql`select id from public.notifications where project_id = ${user.projectId} limit 1`;
+    await sql`select id from tunebase.notifications where project_id = ${user.projectId} limit 1`;
   const [checkpoint] =
-    await sql`select id from public.checkpoints where project_id = ${user.projectId} limit 1`;
+    await sql`select id from tunebase.checkpoints where project_id = ${user.projectId} limit 1`;
   const upload = await user.openai.uploads.create({
     bytes: 10,
     filename: "u.jsonl",

@@ -1,6 +1,6 @@
 /** A POST with an Idempotency-Key is carried out once, whatever is sent how often, and its answer is kept for a day. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { BodyHash } from "../supabase/functions/api/body_hash.ts";
+import { BodyHash } from "../supabase/functions/tunebase/body_hash.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 import { rows } from "./worker.ts";
 
@@ -28,7 +28,7 @@ async function post(
 }
 const project = (name: string) => JSON.stringify({ name });
 const projects = async (name: string) =>
-  Number((await sql`select count(*) from public.projects where name = ${name}`)[0]?.count);
+  Number((await sql`select count(*) from tunebase.projects where name = ${name}`)[0]?.count);
 function form(text = rows, name = "rows.jsonl"): FormData {
   const made = new FormData();
   made.append("purpose", "fine-tune");
@@ -139,10 +139,10 @@ Deno.test("whoever died while carrying it out holds the key for a minute and no 
   const key = crypto.randomUUID();
   await post("/projects", project("crash"), key);
   // As it is when the isolate died before it kept the answer.
-  await sql`update tunebase.requests set answer = null where id = (select id from tunebase.requests order by id desc limit 1)`;
+  await sql`update tunebase_internal.idempotency_keys set answer = null where id = (select id from tunebase_internal.idempotency_keys order by id desc limit 1)`;
   const early = await post("/projects", project("crash"), key);
   assertEquals([early.status, early.body.error.code], [409, "idempotency_key_in_use"]);
-  await sql`update tunebase.requests set locked_until = now() where answer is null`;
+  await sql`update tunebase_internal.idempotency_keys set locked_until = now() where answer is null`;
   assertEquals((await post("/projects", project("another"), key)).status, 409, "still for this body alone");
   const late = await post("/projects", project("crash"), key);
   assertEquals([late.status, late.replayed], [200, null]);
@@ -153,30 +153,30 @@ Deno.test("a secret that is shown once is shown again to its key, and lies nowhe
   const key = crypto.randomUUID();
   const made = await post("/api_keys", project("secret"), key);
   assertEquals((await post("/api_keys", project("secret"), key)).body.key, made.body.key);
-  const stored = await sql`select t::text as row from tunebase.requests t`;
+  const stored = await sql`select t::text as row from tunebase_internal.idempotency_keys t`;
   assert(stored.length > 0);
   for (const { row } of stored) {
     assert(!row.includes(made.body.key) && !row.includes(key) && !row.includes("hint"), row);
   }
   const [{ count } = {}] =
-    await sql`select count(*)::int as count from public.api_keys where name = 'secret'`;
+    await sql`select count(*)::int as count from tunebase.api_keys where name = 'secret'`;
   assertEquals(count, 1);
 });
 
 Deno.test("a key is forgotten after a day, for jobs too", async () => {
   const key = crypto.randomUUID();
   const first = await post("/projects", project("daily"), key);
-  await sql`update tunebase.requests set created_at = now() - interval '25 hours'`;
+  await sql`update tunebase_internal.idempotency_keys set created_at = now() - interval '25 hours'`;
   const next = await post("/projects", project("daily"), key);
   assert(next.body.id !== first.body.id);
   const file = await post("/files", form(), crypto.randomUUID(), ada, false);
   const job = JSON.stringify({ model: "SmolLM2-135M-Instruct", training_file: file.body.id });
   const made = await post("/fine_tuning/jobs", job, key, ada, false);
   assertEquals((await post("/fine_tuning/jobs", job, key, ada, false)).body.id, made.body.id);
-  await sql`update tunebase.job_requests set created_at = now() - interval '25 hours'`;
-  await sql`update tunebase.requests set created_at = now() - interval '25 hours'`;
+  await sql`update tunebase_internal.job_requests set created_at = now() - interval '25 hours'`;
+  await sql`update tunebase_internal.idempotency_keys set created_at = now() - interval '25 hours'`;
   await tunebase.tick();
-  assertEquals((await sql`select 1 from tunebase.requests`).length, 0);
+  assertEquals((await sql`select 1 from tunebase_internal.idempotency_keys`).length, 0);
   assert((await post("/fine_tuning/jobs", job, key, ada, false)).body.id !== made.body.id);
 });
 

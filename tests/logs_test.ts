@@ -13,7 +13,7 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql, keys } = tunebase;
 const ada = await tunebase.user();
-const base = `${tunebase.url}/functions/v1/api`;
+const base = `${tunebase.url}/functions/v1/tunebase`;
 
 Deno.test("no log holds a key, a token, a secret, a row of the data or a signed URL", async () => {
   const marker = "Zanzibar-4711-Quokka";
@@ -100,19 +100,19 @@ Deno.test("no log holds a key, a token, a secret, a row of the data or a signed 
   form.append("purpose", "fine-tune");
   form.append("file", new File([`${row}\n${marker} is no JSON\n`], "r.jsonl"));
   await (await ada.fetch("/files", { method: "POST", body: form })).body?.cancel();
-  const hook = `${tunebase.url}/functions/v1/trainer-callback/runpod/${attempt.id}`;
+  const hook = `${tunebase.url}/functions/v1/tunebase-callback/runpod/${attempt.id}`;
   for (const token of [secrets["the token of RunPod's webhook"], marker]) {
     await (await fetch(`${hook}/${token}`, { method: "POST", body: marker })).body?.cancel();
   }
   await (await worker.send("report", { note: marker }, `whsec_${btoa(marker)}`)).body?.cancel();
   await (await worker.send("report", { note: marker })).body?.cancel();
-  await sql`alter function tunebase.get_file(jsonb, uuid) rename to get_file_gone`;
+  await sql`alter function tunebase_internal.get_file(jsonb, uuid) rename to get_file_gone`;
   const broken = await fetch(`${base}/files/${file.id}`, {
     headers: { authorization: `Bearer ${ada.apiKey}` },
   });
   await broken.body?.cancel();
   assertEquals(broken.status, 500);
-  await sql`update public.files set object = 'gone' where id = ${file.id.replace("file-", "")}`;
+  await sql`update tunebase.files set object = 'gone' where id = ${file.id.replace("file-", "")}`;
   await sql`alter function tunebase.get_file_gone(jsonb, uuid) rename to get_file`;
   await (await ada.fetch(`/files/${file.id}/content`)).body?.cancel();
 
@@ -123,7 +123,7 @@ Deno.test("no log holds a key, a token, a secret, a row of the data or a signed 
     "what broke is there",
   );
   assert(log.some((line) => line.includes('"status":503')), "and what Storage did not do");
-  assert(log.some((line) => line.includes("/api/fine_tuning/jobs/:id/adapter")));
+  assert(log.some((line) => line.includes("/tunebase/fine_tuning/jobs/:id/adapter")));
   for (const [what, secret] of Object.entries(secrets)) {
     assert(secret.length >= 10, `${what} is not known to the test`);
     const found = log.filter((line) => line.includes(secret));

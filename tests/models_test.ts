@@ -10,9 +10,9 @@ const { sql } = tunebase;
 const base = "SmolLM2-135M-Instruct";
 const jobNow = (user: TestUser, job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
 const objects = async () =>
-  (await sql`select name from storage.objects where bucket_id = 'adapters' order by name`).map(({ name }) =>
-    String(name)
-  );
+  (await sql`select name from storage.objects where bucket_id = 'tunebase-adapters' order by name`).map((
+    { name },
+  ) => String(name));
 
 /** A job that has succeeded, and its model's name. */
 async function succeeded(user: TestUser) {
@@ -45,7 +45,7 @@ Deno.test("a job that succeeds has a result file: a CSV of its steps in OpenAI's
   await assertRejects(() => other.openai.files.content(id), OpenAI.NotFoundError);
   await user.openai.files.delete(id);
   await assertRejects(() => user.openai.files.content(id), OpenAI.NotFoundError);
-  assertEquals((await sql`select 1 from tunebase.result_contents`).length, 0);
+  assertEquals((await sql`select 1 from tunebase_internal.result_contents`).length, 0);
   const failed = await createJob(user);
   assertEquals(failed.result_files, []);
 });
@@ -99,12 +99,12 @@ Deno.test("training goes on from a fine-tune of one's own: the worker gets its a
 });
 
 Deno.test("a model whose name holds slashes is found escaped and plain", async () => {
-  await sql`insert into public.base_models (id, source, owned_by, gpu_config, max_length)
-    select 'Qwen/Tiny', source, owned_by, gpu_config, max_length from public.base_models where id = ${base}`;
+  await sql`insert into tunebase.base_models (id, source, owned_by, gpu_config, max_length)
+    select 'Qwen/Tiny', source, owned_by, gpu_config, max_length from tunebase.base_models where id = ${base}`;
   const user = await tunebase.user();
   assertEquals((await user.openai.models.retrieve("Qwen/Tiny")).id, "Qwen/Tiny");
   assertEquals((await (await user.fetch("/models/Qwen/Tiny")).json()).id, "Qwen/Tiny");
-  await sql`delete from public.base_models where id = 'Qwen/Tiny'`;
+  await sql`delete from tunebase.base_models where id = 'Qwen/Tiny'`;
 });
 
 Deno.test("a deleted fine-tune is gone with its files and its checkpoints; a base model cannot be deleted", async () => {
@@ -183,7 +183,7 @@ Deno.test("what OpenAI has and is not offered says so", async () => {
   ];
   for (const [ask, param] of calls) {
     const refused = await assertRejects(ask, OpenAI.BadRequestError);
-    assertEquals([refused.code, refused.param ?? null], ["not_offered", param]);
+    assertEquals([refused.code, refused.param ?? null], ["unsupported", param]);
     assertStringIncludes(refused.message, param === "integrations" ? "Leave them out" : "not offered yet");
   }
 });
@@ -196,7 +196,7 @@ Deno.test("jobs are listed by status, model, time and metadata, and pages hold w
   assert(newest && second && third && oldest);
   const raw = (id: string) => id.slice(6).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
   await user.openai.fineTuning.jobs.cancel(second.id);
-  await sql`update public.jobs set metadata = '{"team": "a b", "run": "1"}' where id = ${raw(third.id)}`;
+  await sql`update tunebase.jobs set metadata = '{"team": "a b", "run": "1"}' where id = ${raw(third.id)}`;
   const list = async (query: string) => {
     const response = await user.fetch(`/fine_tuning/jobs?${query}`);
     const body = await response.json();
@@ -217,11 +217,11 @@ Deno.test("jobs are listed by status, model, time and metadata, and pages hold w
     (Date.now() - 3_600_000).toString(16).padStart(12, "0").replace(/(.{8})/, "$1-"),
   );
   await sql`
-    insert into public.jobs (id, project_id, status, base_model, training_file, hyperparameters, plan, seed, created_by,
+    insert into tunebase.jobs (id, project_id, status, base_model, training_file, hyperparameters, plan, seed, created_by,
       finished_at, created_at)
     select ${hourAgo}, project_id, 'cancelled', base_model, training_file, '{}', '{}', 1, created_by, now(),
       now() - interval '1 hour'
-    from public.jobs where id = ${raw(oldest.id)}`;
+    from tunebase.jobs where id = ${raw(oldest.id)}`;
   const before = Math.floor(Date.now() / 1000) - 1800;
   assertEquals(await list(`created_after=${before}`), [newest.id, second.id, third.id, oldest.id]);
   assertEquals(await list(`created_before=${before}`), [`ftjob-${hourAgo.replaceAll("-", "")}`]);
@@ -238,13 +238,13 @@ Deno.test("every filter reads an index in the list's order, among many jobs", as
   const user = await tunebase.user();
   const job = await createJob(user);
   const id = job.id.slice(6);
-  await sql`insert into public.jobs (id, project_id, status, base_model, training_file, hyperparameters, plan, seed, metadata,
+  await sql`insert into tunebase.jobs (id, project_id, status, base_model, training_file, hyperparameters, plan, seed, metadata,
       created_by, due_at, finished_at, created_at)
-    select tunebase.uuid7(), project_id, 'cancelled', base_model, training_file, '{}', '{}', 1,
+    select tunebase_internal.uuid7(), project_id, 'cancelled', base_model, training_file, '{}', '{}', 1,
       case when n % 1000 = 0 then '{"team": "rare"}'::jsonb when n % 2 = 0 then '{"team": "all"}' else '{}' end,
       created_by, null, now(), now()
-    from public.jobs, generate_series(1, 20000) n where replace(id::text, '-', '') = ${id}`;
-  await sql`analyze public.jobs`;
+    from tunebase.jobs, generate_series(1, 20000) n where replace(id::text, '-', '') = ${id}`;
+  await sql`analyze tunebase.jobs`;
   const caller = sql.json({ user_id: user.id, project_id: user.projectId });
   const now = Date.now() / 1000;
   const filters = [
@@ -259,7 +259,9 @@ Deno.test("every filter reads an index in the list's order, among many jobs", as
   ];
   for (const filter of filters) {
     const read = await sql.begin(async (t) => {
-      const [found] = await t`select tunebase.list_jobs(${caller}, null, 20, ${t.json(filter)}) as page`;
+      const [found] = await t`select tunebase_internal.list_jobs(${caller}, null, 20, ${
+        t.json(filter)
+      }) as page`;
       assert(found?.page.data.length > 0, JSON.stringify(filter));
       const [counted] = await t`
         select seq_scan, idx_tup_fetch from pg_stat_xact_user_tables where relname = 'jobs'`;

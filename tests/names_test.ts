@@ -27,7 +27,7 @@ for (const [name, shown] of names) {
     form.append("file", new File([rows], name));
     const file = await (await ada.fetch("/files", { method: "POST", body: form })).json();
     if (shown !== null) assertEquals(file.filename, shown);
-    const [row] = await sql`select object from public.files where id = ${file.id.replace("file-", "")}`;
+    const [row] = await sql`select object from tunebase.files where id = ${file.id.replace("file-", "")}`;
     assert(new RegExp(`^${ada.projectId}/[0-9a-f-]{36}\\.jsonl$`).test(row?.object), row?.object);
     const content = await ada.fetch(`/files/${file.id}/content`);
     assertEquals(await content.text(), rows);

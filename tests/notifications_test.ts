@@ -23,10 +23,10 @@ const addChannel = (user: TestUser, body: unknown) =>
 Deno.test("people find what matters in their list, and each member has read marks of their own", async () => {
   const user = await tunebase.user();
   const other = await tunebase.user();
-  await sql`insert into public.project_members (project_id, user_id, role) values (${user.projectId}, ${other.id}, 'viewer')`;
+  await sql`insert into tunebase.project_members (project_id, user_id, role) values (${user.projectId}, ${other.id}, 'viewer')`;
   const [failed, done] = [await runningJob(user), await runningJob(user)];
   await fail(failed);
-  await sql`update public.jobs set status = 'succeeded', progress = 100, finished_at = now(), fine_tuned_model = 'ft:mine' where id = ${done}`;
+  await sql`update tunebase.jobs set status = 'succeeded', progress = 100, finished_at = now(), fine_tuned_model = 'ft:mine' where id = ${done}`;
   await settle();
   const list = async (query = "") => await (await user.fetch(`/notifications${query}`)).json();
   const all = await list();
@@ -83,7 +83,7 @@ Deno.test("a failed job's mail carries the error, the hint and a link, and is se
     assertStringIncludes(mail?.text ?? "", part);
   }
   // The scheduler died before it recorded the answer: Resend knows the key.
-  await sql`update public.webhook_deliveries set status = 'pending', delivered_at = null, next_at = now() where channel_id = ${
+  await sql`update tunebase.webhook_deliveries set status = 'pending', delivered_at = null, next_at = now() where channel_id = ${
     uuid(made.id)
   }`;
   await settle();

@@ -26,13 +26,13 @@ Deno.test("where pg_net and Vault are, a job that is due wakes the scheduler, on
   await createJob(user);
   assertEquals((await sent()).length, 0, "no address and no secret yet");
   await sql`insert into vault.decrypted_secrets values
-    ('tunebase_scheduler_url', 'https://x.supabase.co/functions/v1/scheduler/tick'), ('tunebase_scheduler_secret', 's')`;
+    ('tunebase_scheduler_url', 'https://x.supabase.co/functions/v1/tunebase-scheduler/tick'), ('tunebase_scheduler_secret', 's')`;
   await createJob(user);
   assertEquals([...await sent()], [{
-    url: "https://x.supabase.co/functions/v1/scheduler/tick",
+    url: "https://x.supabase.co/functions/v1/tunebase-scheduler/tick",
     headers: { "content-type": "application/json", authorization: "Bearer s" },
   }]);
-  await sql`update public.jobs set status = 'queued', due_at = now()`;
+  await sql`update tunebase.jobs set status = 'queued', due_at = now()`;
   assertEquals((await sent()).length, 2);
 });
 

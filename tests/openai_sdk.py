@@ -89,7 +89,7 @@ def errors(file: str, trained: str) -> None:
         (lambda: wrong.files.list(), openai.AuthenticationError, "invalid_api_key", None),
         (lambda: client.models.delete(MODEL), openai.PermissionDeniedError, "model_not_own", None),
         (lambda: create(model="gpt-4o", training_file=file), openai.NotFoundError, "model_not_found", "model"),
-        (lambda: client.fine_tuning.jobs.cancel(trained), openai.ConflictError, "job_is_final", None),
+        (lambda: client.fine_tuning.jobs.cancel(trained), openai.ConflictError, "job_already_finished", None),
     ]
     for ask, kind, code, param in cases:
         try:

@@ -2,11 +2,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { connect, RefusedError, unwrap } from "../client/mod.ts";
 import { createKey } from "../local/account.ts";
-import { createApp } from "../supabase/functions/api/app.ts";
-import { errorsOf, openApi } from "../supabase/functions/api/openapi/document.ts";
-import { DatasetReport } from "../supabase/functions/api/openapi/dataset_report.ts";
-import { operations } from "../supabase/functions/api/openapi/operations.ts";
-import { scopes } from "../supabase/functions/api/routes/api_keys.ts";
+import { createApp } from "../supabase/functions/tunebase/app.ts";
+import { errorsOf, openApi } from "../supabase/functions/tunebase/openapi/document.ts";
+import { DatasetReport } from "../supabase/functions/tunebase/openapi/dataset_report.ts";
+import { operations } from "../supabase/functions/tunebase/openapi/operations.ts";
+import { scopes } from "../supabase/functions/tunebase/routes/api_keys.ts";
 import { errorCodes } from "../supabase/functions/_shared/errors.ts";
 import { check } from "../supabase/functions/_shared/validation.ts";
 import { startTunebase } from "./tunebase.ts";
@@ -17,10 +17,10 @@ Deno.test.afterAll(() => tunebase.close());
 
 Deno.test("every route of the app is described, and nothing else", () => {
   const routes = createApp(tunebase.platform).routes
-    // `not_offered` answers whatever the method is.
+    // `unsupported` answers whatever the method is.
     .filter(({ method }) => ["GET", "POST", "DELETE"].includes(method))
     .map(({ method, path }) =>
-      `${method} ${path.replace(/^\/api/, "").replace(/:(\w+)(\{.*?\})?/g, "{$1}")}`
+      `${method} ${path.replace(/^\/tunebase/, "").replace(/:(\w+)(\{.*?\})?/g, "{$1}")}`
     );
   const described = operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`);
   assertEquals(described.sort(), [...new Set(routes)].sort());
@@ -46,7 +46,7 @@ Deno.test("the scope that an operation names is the one that it needs, and the o
   const user = await tunebase.user();
   const keyWith = async (...granted: string[]) => {
     const key = await createKey(tunebase, user.id, "k");
-    await tunebase.sql`update public.api_keys set scopes = ${granted} where hint = ${`${key.slice(0, 6)}…${
+    await tunebase.sql`update tunebase.api_keys set scopes = ${granted} where hint = ${`${key.slice(0, 6)}…${
       key.slice(-4)
     }`}`;
     return key;
@@ -64,7 +64,7 @@ Deno.test("the scope that an operation names is the one that it needs, and the o
     if (scope === "none" || scope === "any" || scope === "person") continue;
     const id = "0".repeat(31) + "1";
     const send = async (key: string) => {
-      const response = await fetch(`${tunebase.url}/functions/v1/api${path.replace(/\{\w+\}/g, id)}`, {
+      const response = await fetch(`${tunebase.url}/functions/v1/tunebase${path.replace(/\{\w+\}/g, id)}`, {
         method: method.toUpperCase(),
         headers: {
           authorization: `Bearer ${key}`,
@@ -95,7 +95,7 @@ function form(name: string, value: string): FormData {
 }
 
 Deno.test("GET /openapi.json is the document, with this server's address; GET /docs shows it", async () => {
-  const base = `${tunebase.url}/functions/v1/api`;
+  const base = `${tunebase.url}/functions/v1/tunebase`;
   const document = await (await fetch(`${base}/openapi.json`)).json();
   assertEquals(document.servers, [{ url: base }]);
   assertEquals({ ...document, servers: null }, { ...JSON.parse(JSON.stringify(openApi())), servers: null });
@@ -117,7 +117,7 @@ Deno.test("what a check of a file found is as the document says", async () => {
 Deno.test("where the platform shows HTML as text, GET /docs is text", async () => {
   const hosted = { ...tunebase.platform.settings, supabaseUrl: "https://abc.supabase.co" };
   const app = createApp({ ...tunebase.platform, settings: hosted });
-  const docs = await app.request("/api/docs");
+  const docs = await app.request("/tunebase/docs");
   assertStringIncludes(docs.headers.get("content-type") ?? "", "text/plain");
   assertStringIncludes(await docs.text(), "### POST /fine_tuning/jobs\n");
 });
@@ -125,7 +125,7 @@ Deno.test("where the platform shows HTML as text, GET /docs is text", async () =
 Deno.test("the generated client: typed answers, and refusals with code and field", async () => {
   const user = await tunebase.user();
   const job = await createJob(user);
-  const api = connect({ baseUrl: `${tunebase.url}/functions/v1/api`, token: () => user.apiKey });
+  const api = connect({ baseUrl: `${tunebase.url}/functions/v1/tunebase`, token: () => user.apiKey });
   const list = unwrap(
     await api.GET("/fine_tuning/jobs", { params: { query: { limit: 5, status: "queued" } } }),
   );

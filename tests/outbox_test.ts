@@ -14,9 +14,9 @@ const { sql } = tunebase;
 const { fail, runningJob, settle } = subscribers(tunebase, receiver);
 
 const owed = async (id: string) =>
-  (await sql`select type from tunebase.outbox where job_id = ${id} order by created_at, id`).map(({ type }) =>
-    String(type).replace("fine_tuning.job.", "")
-  );
+  (await sql`select type from tunebase_internal.outbox where job_id = ${id} order by created_at, id`).map((
+    { type },
+  ) => String(type).replace("fine_tuning.job.", ""));
 const endpoint = async (user: TestUser, types: string[], progress_seconds = 60) => {
   const response = await user.fetch("/webhook_endpoints", {
     method: "POST",
@@ -32,27 +32,27 @@ const endpoint = async (user: TestUser, types: string[], progress_seconds = 60) 
   return uuid(body.id);
 };
 const report = (id: string, progress: number) =>
-  sql`update public.jobs set progress = ${progress} where id = ${id}`;
+  sql`update tunebase.jobs set progress = ${progress} where id = ${id}`;
 
 Deno.test("created, started, paused, succeeded, failed, cancelled, checkpoint and budget warning are owed once each", async () => {
   const user = await tunebase.user();
   const id = await runningJob(user);
   assertEquals(await owed(id), ["created", "started"]);
-  await sql`update public.jobs set spend_cap_usd = 10, cost_usd = 8, budget_warned_at = now() where id = ${id}`;
-  await sql`update public.jobs set budget_warned_at = now() + interval '1 second' where id = ${id}`;
+  await sql`update tunebase.jobs set spend_cap_usd = 10, cost_usd = 8, budget_warned_at = now() where id = ${id}`;
+  await sql`update tunebase.jobs set budget_warned_at = now() + interval '1 second' where id = ${id}`;
   const [attempt] = await sql`
-    insert into public.attempts (job_id, project_id, number, state, endpoint_id, gpu_config, execution_timeout_seconds, ttl_seconds,
-      claim_deadline, look_at)
+    insert into tunebase.attempts (job_id, project_id, number, state, endpoint_id, gpu_config, execution_timeout_seconds, ttl_seconds,
+      claim_deadline, reconcile_at)
     values (${id}, ${user.projectId}, 1, 'submitting', 'e', '{}', 1, 1, now(), now() + interval '1 day') returning id`;
-  await sql`insert into public.checkpoints (job_id, project_id, attempt_id, step, files, metrics)
+  await sql`insert into tunebase.checkpoints (job_id, project_id, attempt_id, step, files, metrics)
     values (${id}, ${user.projectId}, ${attempt?.id}, 7, '[]', '{"train_loss": 1.5}')`;
-  await sql`update public.jobs set status = 'paused' where id = ${id}`;
-  await sql`update public.jobs set status = 'queued', due_at = now() + interval '1 day' where id = ${id}`;
-  await sql`update public.jobs set status = 'running', due_at = null where id = ${id}`;
+  await sql`update tunebase.jobs set status = 'paused' where id = ${id}`;
+  await sql`update tunebase.jobs set status = 'queued', due_at = now() + interval '1 day' where id = ${id}`;
+  await sql`update tunebase.jobs set status = 'running', due_at = null where id = ${id}`;
   await fail(id);
   assertEquals(await owed(id), ["created", "started", "budget_warning", "checkpoint", "paused", "failed"]);
   const [checkpoint] =
-    await sql`select data from tunebase.outbox where job_id = ${id} and type like '%checkpoint'`;
+    await sql`select data from tunebase_internal.outbox where job_id = ${id} and type like '%checkpoint'`;
   assertEquals([
     checkpoint?.data.id,
     checkpoint?.data.checkpoint.step_number,
@@ -64,7 +64,7 @@ Deno.test("created, started, paused, succeeded, failed, cancelled, checkpoint an
   ]);
 
   const done = await runningJob(user);
-  await sql`update public.jobs set status = 'succeeded', progress = 100, finished_at = now(), fine_tuned_model = 'ft:m' where id = ${done}`;
+  await sql`update tunebase.jobs set status = 'succeeded', progress = 100, finished_at = now(), fine_tuned_model = 'ft:m' where id = ${done}`;
   assertEquals(await owed(done), ["created", "started", "succeeded"]);
   const cancelled = await createJob(user);
   await user.openai.fineTuning.jobs.cancel(cancelled.id);
@@ -76,7 +76,7 @@ Deno.test("what is rolled back was never owed", async () => {
   const id = await runningJob(user);
   await assertRejects(() =>
     sql.begin(async (t) => {
-      await t`update public.jobs set status = 'paused' where id = ${id}`;
+      await t`update tunebase.jobs set status = 'paused' where id = ${id}`;
       throw new Error("crash");
     })
   );
@@ -94,19 +94,19 @@ Deno.test("progress is owed only where an endpoint wants it, at the pace of the 
   const eager = await endpoint(user, ["fine_tuning.job.progress"], 10);
   const calm = await endpoint(user, ["fine_tuning.job.progress"], 1000);
   const off = await endpoint(user, ["fine_tuning.job.progress"], 1);
-  await sql`update public.webhook_endpoints set enabled = false, disabled_at = now() where id = ${off}`;
+  await sql`update tunebase.webhook_endpoints set enabled = false, disabled_at = now() where id = ${off}`;
   for (const progress of [12, 13, 14, 14]) await report(id, progress);
   assertEquals(await owed(id), ["created", "started", "progress"]);
   for (const progress of [20, 30]) {
-    await sql`update tunebase.outbox set created_at = created_at - interval '11 seconds' where job_id = ${id}`;
-    await sql`update public.webhook_endpoints set created_at = created_at - interval '11 seconds'`;
+    await sql`update tunebase_internal.outbox set created_at = created_at - interval '11 seconds' where job_id = ${id}`;
+    await sql`update tunebase.webhook_endpoints set created_at = created_at - interval '11 seconds'`;
     await report(id, progress);
     await report(id, progress + 1);
   }
   assertEquals((await owed(id)).filter((type) => type === "progress").length, 3);
-  await sql`select tunebase.fan_out(1000)`;
+  await sql`select tunebase_internal.fan_out_events(1000)`;
   const sent = async (target: string) =>
-    (await sql`select 1 from public.webhook_deliveries where endpoint_id = ${target} and event_type like '%progress'`)
+    (await sql`select 1 from tunebase.webhook_deliveries where endpoint_id = ${target} and event_type like '%progress'`)
       .length;
   assertEquals([await sent(eager), await sent(calm), await sent(off)], [3, 1, 0]);
 });
@@ -119,14 +119,14 @@ Deno.test("a trigger that breaks touches no job, is noted for the operator, and 
     "fine_tuning.job.progress",
     "fine_tuning.job.failed",
   ]);
-  await sql`alter table tunebase.outbox rename to outbox_away`;
+  await sql`alter table tunebase_internal.outbox rename to outbox_away`;
   const id = await runningJob(user);
   await report(id, 50);
   await fail(id);
-  const [job] = await sql`select status, progress from public.jobs where id = ${id}`;
+  const [job] = await sql`select status, progress from tunebase.jobs where id = ${id}`;
   assertEquals([job?.status, job?.progress], ["failed", 50]);
   const noted =
-    await sql`select trigger, type, error from tunebase.trigger_failures where job_id = ${id} order by id`;
+    await sql`select trigger, type, error from tunebase_internal.trigger_failures where job_id = ${id} order by id`;
   assertEquals(noted.map(({ type }) => type), [
     "fine_tuning.job.created",
     "fine_tuning.job.started",
@@ -144,10 +144,10 @@ Deno.test("a trigger that breaks touches no job, is noted for the operator, and 
 
 Deno.test("even when nothing can be noted, the job goes on", async () => {
   const user = await tunebase.user();
-  await sql`alter table tunebase.outbox rename to outbox_away`;
-  await sql`alter table tunebase.trigger_failures rename to trigger_failures_away`;
+  await sql`alter table tunebase_internal.outbox rename to outbox_away`;
+  await sql`alter table tunebase_internal.trigger_failures rename to trigger_failures_away`;
   const id = await runningJob(user);
-  const [job] = await sql`select status from public.jobs where id = ${id}`;
+  const [job] = await sql`select status from tunebase.jobs where id = ${id}`;
   await sql`alter table tunebase.outbox_away rename to outbox`;
   await sql`alter table tunebase.trigger_failures_away rename to trigger_failures`;
   assertEquals(job?.status, "running");
@@ -158,16 +158,16 @@ Deno.test("an event that cannot be fanned out holds up no other and is tried aga
   const bad = await runningJob(user);
   const good = await runningJob(user);
   await sql.unsafe(
-    `alter table public.notifications add constraint broken check (job_id <> '${bad}') not valid`,
+    `alter table tunebase.notifications add constraint broken check (job_id <> '${bad}') not valid`,
   );
   await fail(bad);
   await fail(good);
   await tunebase.tick();
   const seen = async (id: string) =>
-    (await sql`select 1 from public.notifications where job_id = ${id}`).length;
+    (await sql`select 1 from tunebase.notifications where job_id = ${id}`).length;
   assertEquals([await seen(bad), await seen(good)], [0, 1]);
-  await sql`alter table public.notifications drop constraint broken`;
-  await sql`update tunebase.outbox set due_at = now() where job_id = ${bad}`;
+  await sql`alter table tunebase.notifications drop constraint broken`;
+  await sql`update tunebase_internal.outbox set due_at = now() where job_id = ${bad}`;
   await settle();
   assertEquals(await seen(bad), 1);
 });
@@ -190,7 +190,7 @@ Deno.test("a Realtime hint goes to the job's private topic where Realtime is, an
     name,
     "running",
   ]);
-  await sql`update public.jobs set last_event = last_event + 1 where id = ${id}`;
+  await sql`update tunebase.jobs set last_event = last_event + 1 where id = ${id}`;
   assertEquals((await sent()).at(-1)?.payload.last_event, (started?.payload.last_event ?? 0) + 1);
   const before = (await sent()).length;
   await report(id, 33);
@@ -198,7 +198,7 @@ Deno.test("a Realtime hint goes to the job's private topic where Realtime is, an
 
   await sql`alter table realtime.sent rename to gone`;
   await fail(id);
-  assertEquals((await sql`select status from public.jobs where id = ${id}`)[0]?.status, "failed");
+  assertEquals((await sql`select status from tunebase.jobs where id = ${id}`)[0]?.status, "failed");
   await sql`drop schema realtime cascade`;
   assert((await owed(id)).includes("failed"));
 });
@@ -207,25 +207,24 @@ Deno.test("the log is deleted after 30 days and events two days after they were 
   const user = await tunebase.user();
   await endpoint(user, ["fine_tuning.job.created"]);
   for (let i = 0; i < 3; i++) await createJob(user);
-  await sql`select tunebase.fan_out(1000)`;
+  await sql`select tunebase_internal.fan_out_events(1000)`;
   const of = () =>
-    sql`select status, reason from public.webhook_deliveries where project_id = ${user.projectId} order by id`;
+    sql`select status, reason from tunebase.webhook_deliveries where project_id = ${user.projectId} order by id`;
   const [first, second, third] =
-    await sql`select id from public.webhook_deliveries where project_id = ${user.projectId} order by id`;
+    await sql`select id from tunebase.webhook_deliveries where project_id = ${user.projectId} order by id`;
   const old = sql`now() - interval '31 days'`;
-  await sql`update public.webhook_deliveries set status = 'dead', reason = 'old', next_at = null, created_at = ${old} where id = ${first?.id}`;
-  await sql`update public.webhook_deliveries set status = 'dead', reason = 'young', next_at = null where id = ${second?.id}`;
-  await sql`update public.webhook_deliveries set created_at = ${old}, next_at = now() + interval '1 hour' where id = ${third?.id}`;
-  await sql`update tunebase.outbox set fanned_out_at = now() - interval '3 days' where project_id = ${user.projectId}`;
+  await sql`update tunebase.webhook_deliveries set status = 'dead', reason = 'old', next_at = null, created_at = ${old} where id = ${first?.id}`;
+  await sql`update tunebase.webhook_deliveries set status = 'dead', reason = 'young', next_at = null where id = ${second?.id}`;
+  await sql`update tunebase.webhook_deliveries set created_at = ${old}, next_at = now() + interval '1 hour' where id = ${third?.id}`;
+  await sql`update tunebase_internal.outbox set fanned_out_at = now() - interval '3 days' where project_id = ${user.projectId}`;
   const id = await runningJob(user);
-  await sql`update tunebase.outbox set created_at = now() - interval '40 days', due_at = now() + interval '1 hour'
+  await sql`update tunebase_internal.outbox set created_at = now() - interval '40 days', due_at = now() + interval '1 hour'
     where job_id = ${id} and fanned_out_at is null`;
-  await sql`select tunebase.prune_notifications(1000)`;
+  await sql`select tunebase_internal.prune_notifications(1000)`;
   assertEquals((await of()).map(({ status, reason }) => reason ?? status), ["young", "pending"]);
   assertEquals(
-    (await sql`select distinct job_id from tunebase.outbox where project_id = ${user.projectId}`).map((row) =>
-      row.job_id
-    ),
+    (await sql`select distinct job_id from tunebase_internal.outbox where project_id = ${user.projectId}`)
+      .map((row) => row.job_id),
     [id],
   );
 });

@@ -8,7 +8,7 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql, runpod } = tunebase;
 const user = await tunebase.user();
-await sql`update public.projects set max_running = 1000`;
+await sql`update tunebase.projects set max_running = 1000`;
 const jobs = user.openai.fineTuning.jobs;
 const status = async (job: { id: string }): Promise<string> => (await jobs.retrieve(job.id)).status;
 /** `paused` is a status that OpenAI's type does not have. */
@@ -37,7 +37,7 @@ Deno.test("a queued job pauses at once, is not dispatched, and goes on when it i
   const job = await createJob(user);
   assertEquals(shown(await jobs.pause(job.id)), "paused");
   await tunebase.tick();
-  assertEquals((await sql`select 1 from public.attempts`).length, 0);
+  assertEquals((await sql`select 1 from tunebase.attempts`).length, 0);
   assertEquals(shown(await jobs.pause(job.id)), "paused", "asked again, it changes nothing");
   assertEquals((await jobs.resume(job.id)).status, "queued");
   await tunebase.tick();
@@ -87,7 +87,7 @@ Deno.test("resumed before the old run has ended, it waits for its end and then b
   await tunebase.tick();
   assertEquals((await attemptOf(tunebase, job)).number, attempt.number, "one attempt alive");
   runpod.status = says({ status: "CANCELLED" });
-  await sql`update public.attempts set look_at = now() where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set reconcile_at = now() where id = ${attempt.id}`;
   await tunebase.tick();
   assertEquals(await status(job), "queued", "the old run's cancel is not the job's");
   await tunebase.tick();
@@ -117,7 +117,7 @@ Deno.test("a worker that is lost while it should pause leaves the job paused, an
   await jobs.pause(job.id);
   runpod.status = says({ status: "FAILED", error: "job timed out after 1 retries" });
   await sql`
-    update public.attempts set look_at = now(), lease_until = now() - interval '1 second'
+    update tunebase.attempts set reconcile_at = now(), lease_until = now() - interval '1 second'
     where id = ${attempt.id}`;
   await tunebase.tick();
   assertEquals(await status(job), "paused");
@@ -128,7 +128,7 @@ Deno.test("a worker that is lost while it should pause leaves the job paused, an
 Deno.test("a second worker that takes over a job that should pause is refused, unpaid", async () => {
   const { job, attempt } = await running();
   await jobs.pause(job.id);
-  await sql`update public.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   const second = new TestWorker(tunebase, attempt.id, "worker-2");
   assertEquals((await second.claim()).reason, "ended");
   assertEquals(await status(job), "paused");
@@ -139,7 +139,7 @@ Deno.test("a job that ends before it could pause has ended", async () => {
   await jobs.pause(job.id);
   await worker.finishWhole();
   const now = await jobs.retrieve(job.id);
-  assertEquals([now.status, Reflect.get(now, "pause_wanted")], ["succeeded", false]);
+  assertEquals([now.status, Reflect.get(now, "pause_requested")], ["succeeded", false]);
 });
 
 Deno.test("a paused job can be cancelled", async () => {
@@ -155,7 +155,7 @@ Deno.test("what cannot be paused or resumed is a 409 that says which state it is
   await jobs.cancel(job.id);
   for (const move of [() => jobs.pause(job.id), () => jobs.resume(job.id)]) {
     const error = await assertRejects(move, OpenAI.ConflictError);
-    assertEquals(error.code, "job_is_final");
+    assertEquals(error.code, "job_already_finished");
     assertStringIncludes(error.message, "cancelled");
   }
 });

@@ -154,7 +154,7 @@ Deno.test("a project is never without an owner, however many leave at once", asy
     [first, second].map((user) => as(user, "DELETE", `${path}/${idOf(user)}`)),
   );
   assertEquals(left.map(({ status }) => status).sort(), [200, 409]);
-  const [{ owners } = {}] = await sql`select count(*)::int as owners from public.project_members
+  const [{ owners } = {}] = await sql`select count(*)::int as owners from tunebase.project_members
     where project_id = ${first.projectId} and role = 'owner'`;
   assertEquals(owners, 1);
 });
@@ -163,7 +163,7 @@ Deno.test("the second of two owners who leave waits for the first, and then stay
   const [first, second] = [await tunebase.user(), await tunebase.user()];
   await join(first, second, "owner");
   const leave = (connection: typeof sql, user: TestUser) =>
-    connection`select tunebase.remove_member(
+    connection`select tunebase_internal.remove_member(
       jsonb_build_object('user_id', ${user.id}::text), ${first.projectId}, ${user.id})`;
   let waiting: Promise<string> | undefined;
   await sql.begin(async (transaction) => {
@@ -221,8 +221,8 @@ Deno.test("a job that is created while its project is archived is refused, or th
     as(user, "POST", `/projects/${projectOf(user)}/archive`),
   ]);
   const [state] = await sql`select archived_at is not null as archived,
-    (select count(*)::int from public.jobs where project_id = p.id) as jobs
-    from public.projects p where id = ${user.projectId}`;
+    (select count(*)::int from tunebase.jobs where project_id = p.id) as jobs
+    from tunebase.projects p where id = ${user.projectId}`;
   assert(!state?.archived || state.jobs === 0, JSON.stringify(state));
 });
 
@@ -238,7 +238,7 @@ Deno.test("another's project is as one that does not exist, for users and for ke
     ["DELETE", `/members/${idOf(theirs)}`],
     ["GET", "/invitations"],
   ];
-  await sql`update public.api_keys set scopes = scopes || '{project:read,project:admin}'
+  await sql`update tunebase.api_keys set scopes = scopes || '{project:read,project:admin}'
     where project_id = ${mine.projectId}`;
   const byKey = { authorization: `Bearer ${mine.apiKey}` };
   for (const [method, rest, body] of calls) {
@@ -261,7 +261,7 @@ Deno.test("a person owns twenty projects at the most", async () => {
     assertEquals((await as(user, "POST", "/projects", { name: `p${i}` })).status, 200);
   }
   const refused = await as(user, "POST", "/projects", { name: "one more" });
-  assertEquals(code(refused), [403, "quota_reached"]);
+  assertEquals(code(refused), [403, "quota_exceeded"]);
   assertStringIncludes(refused.body.detail, "20");
   const key = await user.fetch("/projects", { method: "POST", body: JSON.stringify({ name: "by key" }) });
   assertEquals([key.status, (await key.json()).error.code], [403, "user_token_required"]);

@@ -17,11 +17,11 @@ const usage = async (user: TestUser, query = "") => {
 
 Deno.test("a project at its quota of jobs is refused another, and one that ends makes room", async () => {
   const user = await tunebase.user();
-  await sql`update public.projects set max_jobs = 2 where id = ${user.projectId}`;
+  await sql`update tunebase.projects set max_jobs = 2 where id = ${user.projectId}`;
   const first = await createJob(user);
   await createJob(user);
   const refused = await assertRejects(() => createJob(user), OpenAI.PermissionDeniedError);
-  assertEquals(refused.code, "job_quota_reached");
+  assertEquals(refused.code, "quota_exceeded");
   assertStringIncludes(refused.message, "may have 2 jobs that have not ended, and has 2");
   await user.openai.fineTuning.jobs.cancel(first.id);
   await createJob(user);
@@ -29,21 +29,21 @@ Deno.test("a project at its quota of jobs is refused another, and one that ends 
 
 Deno.test("many creates at once cannot pass the quota together", async () => {
   const user = await tunebase.user();
-  await sql`update public.projects set max_jobs = 3 where id = ${user.projectId}`;
+  await sql`update tunebase.projects set max_jobs = 3 where id = ${user.projectId}`;
   const made = await Promise.allSettled(Array.from({ length: 10 }, () => createJob(user)));
   assertEquals(made.filter(({ status }) => status === "fulfilled").length, 3);
 });
 
 Deno.test("a project that is full takes no file, keeps none of its bytes, and takes one again when there is room", async () => {
   const user = await tunebase.user();
-  await sql`update public.projects set max_storage_bytes = ${rows.length + 5} where id = ${user.projectId}`;
+  await sql`update tunebase.projects set max_storage_bytes = ${rows.length + 5} where id = ${user.projectId}`;
   const file = await upload(user);
   const objects = async () => Number((await sql`select count(*) from storage.objects`)[0]?.count);
   const before = await objects();
   const refused = await assertRejects(() => upload(user), OpenAI.PermissionDeniedError);
-  assertEquals(refused.code, "storage_quota_reached");
+  assertEquals(refused.code, "quota_exceeded");
   assertStringIncludes(refused.message, `may store ${rows.length + 5} bytes and stores ${rows.length}`);
-  await sql`update tunebase.garbage set next_at = now()`;
+  await sql`update tunebase_internal.orphaned_objects set next_at = now()`;
   await tunebase.tick();
   assertEquals(await objects(), before, "its bytes are swept");
   const large = {
@@ -53,7 +53,7 @@ Deno.test("a project that is full takes no file, keeps none of its bytes, and ta
     purpose: "fine-tune" as const,
   };
   const early = await assertRejects(() => user.openai.uploads.create(large), OpenAI.PermissionDeniedError);
-  assertEquals(early.code, "storage_quota_reached", "before its bytes come");
+  assertEquals(early.code, "quota_exceeded", "before its bytes come");
   await user.openai.uploads.create({ ...large, bytes: 5 });
   await user.openai.files.delete(file.id);
   await upload(user);
@@ -80,19 +80,19 @@ async function past(
   cost: number,
 ) {
   const [file] =
-    await sql`insert into public.files (id, project_id, filename, purpose, bytes, sha256, status, object)
+    await sql`insert into tunebase.files (id, project_id, filename, purpose, bytes, sha256, status, object)
     values (gen_random_uuid(), ${user.projectId}, 'f', 'fine-tune', 1, ${
       "0".repeat(64)
     }, 'processed', gen_random_uuid())
     returning id`;
   const [job] =
-    await sql`insert into public.jobs (id, project_id, status, base_model, training_file, hyperparameters, plan, seed,
+    await sql`insert into tunebase.jobs (id, project_id, status, base_model, training_file, hyperparameters, plan, seed,
       created_by, created_at, finished_at, error_code, fine_tuned_model, trained_tokens)
-    values (overlay(tunebase.uuid7_from(${created})::text placing substring(gen_random_uuid()::text from 20) from 20)::uuid,
+    values (overlay(tunebase_internal.uuid7_lower_bound(${created})::text placing substring(gen_random_uuid()::text from 20) from 20)::uuid,
       ${user.projectId}, ${status}, 'SmolLM2-135M-Instruct', ${file?.id}, '{}', '{}', 1, 'user', ${created}, ${ended},
       ${status === "failed" ? "x" : null}, ${status === "succeeded" ? crypto.randomUUID() : null}, 1000)
     returning id`;
-  await sql`insert into public.attempts (job_id, project_id, number, state, outcome, endpoint_id, gpu_config,
+  await sql`insert into tunebase.attempts (job_id, project_id, number, state, outcome, endpoint_id, gpu_config,
       execution_timeout_seconds, ttl_seconds, claim_deadline, started_at, ended_at, cost_usd)
     values (${job?.id}, ${user.projectId}, 1, 'ended', 'succeeded', 'e', '{"num_gpus": 2}', 1, 1, ${started}, ${started}, ${ended}, ${cost})`;
 }
@@ -154,29 +154,31 @@ Deno.test("usage is of the last thirty days unless told, and refuses what makes 
 Deno.test("a day's usage is found by index, however many jobs a project has", async () => {
   const user = await tunebase.user();
   const [file] =
-    await sql`insert into public.files (id, project_id, filename, purpose, bytes, sha256, status, object)
+    await sql`insert into tunebase.files (id, project_id, filename, purpose, bytes, sha256, status, object)
     values (gen_random_uuid(), ${user.projectId}, 'f', 'fine-tune', 1, ${
       "0".repeat(64)
     }, 'processed', gen_random_uuid())
     returning id`;
-  await sql`update public.projects set max_jobs = null where id = ${user.projectId}`;
+  await sql`update tunebase.projects set max_jobs = null where id = ${user.projectId}`;
   // A job every 20 minutes of a year.
-  await sql`insert into public.jobs (id, project_id, status, base_model, training_file, hyperparameters, plan, seed, created_by,
+  await sql`insert into tunebase.jobs (id, project_id, status, base_model, training_file, hyperparameters, plan, seed, created_by,
       created_at, finished_at)
-    select overlay(tunebase.uuid7_from(t)::text placing substring(gen_random_uuid()::text from 20) from 20)::uuid,
+    select overlay(tunebase_internal.uuid7_lower_bound(t)::text placing substring(gen_random_uuid()::text from 20) from 20)::uuid,
       ${user.projectId}, 'cancelled', 'SmolLM2-135M-Instruct', ${file?.id}, '{}', '{}', 1, 'user', t, t
     from generate_series(timestamptz '2025-01-01', '2025-12-31', '20 minutes') t`;
-  await sql`analyze public.jobs`;
+  await sql`analyze tunebase.jobs`;
   const { body } = await usage(user, "?from=2025-06-01&to=2025-06-01");
   assertEquals([body.data[0].jobs_created, body.data[0].jobs_cancelled], [72, 72]);
   const plans = await sql.begin(async (t) => {
     const explain = async (condition: string) =>
       (await t.unsafe(
-        `explain select count(*) from public.jobs where project_id = '${user.projectId}' and ${condition}`,
+        `explain select count(*) from tunebase.jobs where project_id = '${user.projectId}' and ${condition}`,
       ))
         .map((row) => row["QUERY PLAN"]).join("\n");
     return [
-      await explain("id >= tunebase.uuid7_from('2025-06-01') and id < tunebase.uuid7_from('2025-06-02')"),
+      await explain(
+        "id >= tunebase_internal.uuid7_lower_bound('2025-06-01') and id < tunebase_internal.uuid7_lower_bound('2025-06-02')",
+      ),
       await explain("finished_at >= '2025-06-01' and finished_at < '2025-06-02'"),
     ];
   });

@@ -1,7 +1,7 @@
 /** How many requests a key or user may send, whatever number of isolates it meets. */
 import { assert, assertEquals } from "@std/assert";
 import OpenAI from "openai";
-import { createApp } from "../supabase/functions/api/app.ts";
+import { createApp } from "../supabase/functions/tunebase/app.ts";
 import { platform } from "../supabase/functions/_shared/platform.ts";
 import { callbackEnvironment } from "../local/environment.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
@@ -22,7 +22,7 @@ const request = (user: TestUser) =>
 /** A user whose project may send this many a minute, with a full bucket. */
 async function limited(perMinute: number): Promise<TestUser> {
   const user = await tunebase.user();
-  await sql`update public.projects set requests_per_minute = ${perMinute} where id = ${user.projectId}`;
+  await sql`update tunebase.projects set requests_per_minute = ${perMinute} where id = ${user.projectId}`;
   return user;
 }
 const statuses = async (user: TestUser, times: number) => {
@@ -69,7 +69,7 @@ Deno.test("one caller's limit is not another's: a key's, another key's of its pr
 Deno.test("the official SDK waits as it is told and goes on", async () => {
   const user = await limited(60);
   const openai = new OpenAI({
-    baseURL: `${tunebase.url}/functions/v1/api`,
+    baseURL: `${tunebase.url}/functions/v1/tunebase`,
     apiKey: user.apiKey,
     maxRetries: 3,
   });
@@ -98,7 +98,7 @@ Deno.test("a busy caller costs one question to the database in many requests", a
     new Proxy(sql, {
       get: (target, name) =>
         name !== "unsafe" ? Reflect.get(target, name) : (text: string, values: string[]) => {
-          if (text.includes("tunebase.admit")) questions.push(text);
+          if (text.includes("tunebase_internal.take_rate_limit_tokens")) questions.push(text);
           return target.unsafe(text, values);
         },
     }),
@@ -110,7 +110,7 @@ Deno.test("a busy caller costs one question to the database in many requests", a
 });
 
 Deno.test("who is not known is refused before anything else", async () => {
-  const response = await fetch(`${tunebase.url}/functions/v1/api/projects`, {
+  const response = await fetch(`${tunebase.url}/functions/v1/tunebase/projects`, {
     method: "POST",
     body: "{",
     headers: { authorization: "Bearer tb_unknown" },

@@ -7,8 +7,8 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql, runpod } = tunebase;
 const user = await tunebase.user();
-await sql`update public.projects set max_running = 1000`;
-await sql`update public.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6}'`;
+await sql`update tunebase.projects set max_running = 1000`;
+await sql`update tunebase.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6}'`;
 const jobNow = (job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
 const messages = async (job: { id: string }) => {
   const found: string[] = [];
@@ -18,7 +18,7 @@ const messages = async (job: { id: string }) => {
 
 /** Dispatches what is due, and claims the job's newest attempt. */
 async function claimNext(job: { id: string }, id = "worker-1") {
-  await sql`update public.jobs set due_at = now() where status = 'queued' and due_at < 'infinity'`;
+  await sql`update tunebase.jobs set due_at = now() where status = 'queued' and due_at < 'infinity'`;
   await tunebase.tick();
   const attempt = await attemptOf(tunebase, job);
   const worker = new TestWorker(tunebase, attempt.id, id);
@@ -45,20 +45,21 @@ Deno.test("a lost worker is followed by another attempt, and both attempts' cost
   const job = await createJob(user);
   const { attempt } = await claimNext(job);
   await sql`
-    update public.attempts
-    set started_at = now() - interval '10 minutes', lease_until = now() - interval '1 second', look_at = now()
+    update tunebase.attempts
+    set started_at = now() - interval '10 minutes', lease_until = now() - interval '1 second', reconcile_at = now()
     where id = ${attempt.id}`;
   runpod.status = () =>
     Response.json({ status: "FAILED", error: "job timed out after 1 retries", retries: 1 });
   await tunebase.tick();
   const { worker, attempt: second } = await claimNext(job, "worker-2");
-  await sql`update public.attempts set started_at = now() - interval '5 minutes' where id = ${second.id}`;
+  await sql`update tunebase.attempts set started_at = now() - interval '5 minutes' where id = ${second.id}`;
   await worker.finishWhole();
   const now = await jobNow(job);
   assertEquals(now.status, "succeeded");
   const cost = Number(Reflect.get(now, "cost_usd"));
   assert(Math.abs(cost - 0.9) < 0.01, `fifteen minutes at 3.60 an hour: ${cost}`);
-  const [{ sum } = {}] = await sql`select sum(cost_usd) from public.attempts where job_id = ${second.job_id}`;
+  const [{ sum } = {}] =
+    await sql`select sum(cost_usd) from tunebase.attempts where job_id = ${second.job_id}`;
   assertEquals(Number(sum), cost);
 });
 
@@ -98,7 +99,8 @@ Deno.test("the three newest checkpoints are kept, and the older ones' files are 
   const job = await createJob(user);
   const { worker, attempt } = await claimNext(job);
   for (const step of [1, 2, 3, 4, 5]) await worker.checkpoint(step);
-  const kept = await sql`select step from public.checkpoints where job_id = ${attempt.job_id} order by step`;
+  const kept =
+    await sql`select step from tunebase.checkpoints where job_id = ${attempt.job_id} order by step`;
   assertEquals(kept.map(({ step }) => step), [3, 4, 5]);
   await tunebase.tick();
   const names = await sql<{ name: string }[]>`
@@ -118,7 +120,7 @@ Deno.test("a worker that takes over one run with a stale lease goes on from the 
   const job = await createJob(user);
   const { worker, attempt } = await claimNext(job);
   await worker.checkpoint(7);
-  await sql`update public.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   const second = new TestWorker(tunebase, attempt.id, "worker-2");
   const claim = await second.claim();
   assertEquals([claim.fence, (claim.resume as { step: number }).step], [2, 7]);

@@ -7,7 +7,7 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql, runpod } = tunebase;
 const user = await tunebase.user();
-await sql`update public.projects set max_running = 1000`;
+await sql`update tunebase.projects set max_running = 1000`;
 const jobNow = (job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
 const taken = () => Response.json({ id: `run-${runpod.asked.length}`, status: "IN_QUEUE" });
 const says = (body: unknown, status = 200) => () => Response.json(body, { status });
@@ -16,7 +16,7 @@ const says = (body: unknown, status = 200) => () => Response.json(body, { status
 const look = async (job: { id: string }) => {
   const attempt = await attemptOf(tunebase, job);
   await sql`
-    update public.attempts set look_at = now(), lease_until = now() - interval '1 second', submitted_at = now() - interval '2 minutes'
+    update tunebase.attempts set reconcile_at = now(), lease_until = now() - interval '1 second', submitted_at = now() - interval '2 minutes'
     where id = ${attempt.id}`;
   await tunebase.tick();
 };
@@ -26,7 +26,7 @@ async function running() {
   await tunebase.tick();
   const attempt = await attemptOf(tunebase, job);
   // What becomes of a try is looked at here; that there are more of them, in retry_test.ts.
-  await sql`update public.jobs set max_tries = 1 where id = ${attempt.job_id}`;
+  await sql`update tunebase.jobs set max_attempts = 1 where id = ${attempt.job_id}`;
   const worker = new TestWorker(tunebase, attempt.id);
   await worker.claim();
   return { job, worker };
@@ -34,14 +34,14 @@ async function running() {
 
 Deno.test("only the scheduler's own secret wakes it", async () => {
   const job = await createJob(user);
-  const url = `${tunebase.url}/functions/v1/scheduler/tick`;
+  const url = `${tunebase.url}/functions/v1/tunebase-scheduler/tick`;
   for (const authorization of ["", "Bearer wrong", `Bearer ${user.apiKey}`]) {
     const response = await fetch(url, { method: "POST", headers: { authorization, "x-test-tick": "1" } });
     await response.body?.cancel();
     assertEquals(response.status, 401);
   }
   assertEquals(
-    (await sql`select 1 from public.attempts where job_id = ${job.id.replace("ftjob-", "")}`).length,
+    (await sql`select 1 from tunebase.attempts where job_id = ${job.id.replace("ftjob-", "")}`).length,
     0,
   );
   await user.openai.fineTuning.jobs.cancel(job.id);
@@ -60,8 +60,8 @@ Deno.test("a dispatch sends exactly the contract's input, with both limits and a
   const attempt = await attemptOf(tunebase, job);
   assertEquals([input.job_id, input.attempt], [attempt.job_id, 1]);
   assertEquals(body.policy, { executionTimeout: 86_400_000, ttl: 90_000_000 });
-  assertStringIncludes(body.webhook, `/functions/v1/trainer-callback/runpod/${attempt.id}/`);
-  assertEquals(input.callback_url, `${tunebase.url}/functions/v1/trainer-callback/attempts/${attempt.id}`);
+  assertStringIncludes(body.webhook, `/functions/v1/tunebase-callback/runpod/${attempt.id}/`);
+  assertEquals(input.callback_url, `${tunebase.url}/functions/v1/tunebase-callback/attempts/${attempt.id}`);
   const opened = await fetch(input.dataset_url);
   await opened.body?.cancel();
   assertEquals(opened.status, 400, "the URL in the input opens nothing by itself");
@@ -79,18 +79,18 @@ Deno.test("two schedulers at once dispatch a job once", async () => {
 Deno.test("a project's limit holds back its jobs and not another's", async () => {
   runpod.run = taken;
   const small = await tunebase.user();
-  await sql`update public.projects set max_running = 1 where id = ${small.projectId}`;
+  await sql`update tunebase.projects set max_running = 1 where id = ${small.projectId}`;
   const [first, second] = [await createJob(small), await createJob(small)];
   const other = await createJob(user);
   await tunebase.tick();
   assertEquals((await attemptOf(tunebase, first)).state, "submitted");
   assertEquals((await attemptOf(tunebase, other)).state, "submitted");
   assertEquals(
-    (await sql`select 1 from public.attempts where replace(job_id::text, '-', '') = ${second.id.slice(6)}`)
+    (await sql`select 1 from tunebase.attempts where replace(job_id::text, '-', '') = ${second.id.slice(6)}`)
       .length,
     0,
   );
-  await sql`update public.jobs set status = 'cancelled', finished_at = now() where project_id = ${small.projectId}`;
+  await sql`update tunebase.jobs set status = 'cancelled', finished_at = now() where project_id = ${small.projectId}`;
 });
 
 Deno.test("a 429 is tried again later, as long as RunPod says, and does not count as a try", async () => {
@@ -100,18 +100,18 @@ Deno.test("a 429 is tried again later, as long as RunPod says, and does not coun
   const attempt = await attemptOf(tunebase, job);
   assertEquals(attempt.outcome, "not_started");
   const [row] =
-    await sql`select status, tries, extract(epoch from due_at - now())::int as wait from public.jobs where id = ${attempt.job_id}`;
-  assertEquals([row?.status, row?.tries], ["queued", 0]);
+    await sql`select status, failed_attempts, extract(epoch from due_at - now())::int as wait from tunebase.jobs where id = ${attempt.job_id}`;
+  assertEquals([row?.status, row?.failed_attempts], ["queued", 0]);
   assert(row?.wait >= 95 && row?.wait <= 150, `waits ${row?.wait} s`);
   runpod.run = taken;
-  await sql`update public.jobs set due_at = now() where id = ${attempt.job_id}`;
+  await sql`update tunebase.jobs set due_at = now() where id = ${attempt.job_id}`;
   await tunebase.tick();
   assertEquals(
     (await attemptOf(tunebase, job)).number,
     1,
     "nobody calls this endpoint before RunPod lets us",
   );
-  await sql`update tunebase.endpoints set blocked_until = now()`;
+  await sql`update tunebase_internal.runpod_endpoints set blocked_until = now()`;
   await tunebase.tick();
   assertEquals((await attemptOf(tunebase, job)).state, "submitted");
 });
@@ -146,11 +146,11 @@ Deno.test("an unclear /run that nobody claims is followed by another attempt at 
   runpod.run = () => new Response("", { status: 500 });
   const job = await createJob(user);
   for (const number of [1, 2, 3]) {
-    await sql`update public.jobs set due_at = now() where status = 'queued' and due_at < 'infinity'`;
+    await sql`update tunebase.jobs set due_at = now() where status = 'queued' and due_at < 'infinity'`;
     await tunebase.tick();
     const attempt = await attemptOf(tunebase, job);
     assertEquals([attempt.number, attempt.state], [number, "submission_unknown"]);
-    await sql`update public.attempts set claim_deadline = now() - interval '1 second', look_at = now() where id = ${attempt.id}`;
+    await sql`update tunebase.attempts set claim_deadline = now() - interval '1 second', reconcile_at = now() where id = ${attempt.id}`;
     await tunebase.tick();
     assertEquals((await attemptOf(tunebase, job)).outcome, "expired");
     // Should the run be there after all, its worker is told before it costs anything.
@@ -162,10 +162,10 @@ Deno.test("an unclear /run that nobody claims is followed by another attempt at 
 
 Deno.test("a scheduler that died between claim and submit leaves an attempt that is looked at again", async () => {
   const job = await createJob(user);
-  await sql`select tunebase.claim_dispatch('local', 60, 1)`;
+  await sql`select tunebase_internal.claim_dispatch('local', 60, 1)`;
   const attempt = await attemptOf(tunebase, job);
   assertEquals(attempt.state, "submitting");
-  await sql`update public.attempts set lease_until = now() - interval '1 second', look_at = now() where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set lease_until = now() - interval '1 second', reconcile_at = now() where id = ${attempt.id}`;
   await tunebase.tick();
   assertEquals((await attemptOf(tunebase, job)).state, "submission_unknown");
 });
@@ -178,7 +178,7 @@ Deno.test("queued past its deadline the job fails with no_capacity and is cancel
   runpod.status = says({ status: "IN_QUEUE" });
   await look(job);
   assertEquals((await jobNow(job)).status, "queued", "before its deadline it waits");
-  await sql`update public.attempts set claim_deadline = now() - interval '1 second' where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set claim_deadline = now() - interval '1 second' where id = ${attempt.id}`;
   await look(job);
   const now = await jobNow(job);
   assertEquals([now.status, now.error?.code], ["failed", "no_capacity"]);
@@ -255,7 +255,9 @@ Deno.test("a run that RunPod completed and whose finish got lost succeeds by its
 Deno.test("a run that still reports is left alone, whatever RunPod's queue says", async () => {
   const { job } = await running();
   runpod.status = says({ status: "FAILED" });
-  await sql`update public.attempts set look_at = now() where id = ${(await attemptOf(tunebase, job)).id}`;
+  await sql`update tunebase.attempts set reconcile_at = now() where id = ${
+    (await attemptOf(tunebase, job)).id
+  }`;
   await tunebase.tick();
   assertEquals((await jobNow(job)).status, "running");
 });
@@ -269,7 +271,7 @@ Deno.test("an unknown status, an unreachable RunPod and a young 404 change nothi
   }
   runpod.status = says({}, 404);
   const attempt = await attemptOf(tunebase, job);
-  await sql`update public.attempts set submitted_at = now(), look_at = now() where id = ${attempt.id}`;
+  await sql`update tunebase.attempts set submitted_at = now(), reconcile_at = now() where id = ${attempt.id}`;
   await tunebase.tick();
   assertEquals((await jobNow(job)).status, "running");
 });
@@ -279,8 +281,8 @@ Deno.test("a run that hangs in progress without a word is given up and cancelled
   const attempt = await attemptOf(tunebase, job);
   runpod.status = says({ status: "IN_PROGRESS" });
   await sql`
-    update public.attempts
-    set lease_until = now() - interval '1 hour', look_at = now(), silent_looks = ${tunebase.platform.settings.mostSilentLooks}
+    update tunebase.attempts
+    set lease_until = now() - interval '1 hour', reconcile_at = now(), missed_heartbeats = ${tunebase.platform.settings.maxMissedHeartbeats}
     where id = ${attempt.id}`;
   await tunebase.tick();
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
@@ -290,12 +292,12 @@ Deno.test("a run that hangs in progress without a word is given up and cancelled
 Deno.test("a scheduler that died after it cancelled a run that hangs does not make a cancelled job of it", async () => {
   const { job } = await running();
   const attempt = await attemptOf(tunebase, job);
-  const { mostSilentLooks } = tunebase.platform.settings;
+  const { maxMissedHeartbeats } = tunebase.platform.settings;
   await sql`
-    update public.attempts set lease_until = now() - interval '1 hour', silent_looks = ${mostSilentLooks}
+    update tunebase.attempts set lease_until = now() - interval '1 hour', missed_heartbeats = ${maxMissedHeartbeats}
     where id = ${attempt.id}`;
   const [{ told } = {}] = await sql`
-    select tunebase.reconcile(${attempt.id}, '{"status": "IN_PROGRESS"}', null, ${mostSilentLooks}) as told`;
+    select tunebase_internal.reconcile_attempt(${attempt.id}, '{"status": "IN_PROGRESS"}', null, ${maxMissedHeartbeats}) as told`;
   assertEquals(told, { cancel: true });
   assertEquals((await jobNow(job)).status, "running", "it ends when RunPod has been told");
   runpod.status = says({ status: "CANCELLED" });
@@ -326,9 +328,9 @@ Deno.test("a run that was cancelled at RunPod's console cancels the job", async 
 
 Deno.test("every job that is not final has a next time at which someone looks at it", async () => {
   const forgotten = await sql`
-    select j.id, j.status from public.jobs j
-    where not tunebase.is_final(j.status) and j.status <> 'paused'
+    select j.id, j.status from tunebase.jobs j
+    where not tunebase_internal.is_terminal(j.status) and j.status <> 'paused'
       and not (j.status = 'queued' and j.due_at is not null)
-      and not exists (select from public.attempts a where a.job_id = j.id and a.state <> 'ended' and a.look_at is not null)`;
+      and not exists (select from tunebase.attempts a where a.job_id = j.id and a.state <> 'ended' and a.reconcile_at is not null)`;
   assertEquals([...forgotten], []);
 });

@@ -98,7 +98,7 @@ Deno.test("npm's SDK: every error comes as its class, with code, message, param 
       "model",
     ],
     [() => openai.fineTuning.jobs.retrieve("ftjob-x"), OpenAI.NotFoundError, "job_not_found", null],
-    [() => openai.fineTuning.jobs.cancel(job.id), OpenAI.ConflictError, "job_is_final", null],
+    [() => openai.fineTuning.jobs.cancel(job.id), OpenAI.ConflictError, "job_already_finished", null],
   ];
   for (const [ask, Class, code, param] of cases) {
     const error = await assertRejects(ask, Class);

@@ -1,14 +1,14 @@
 /** What every answer has: a request id, its headers, a log line; what is not there, too large, or for browsers. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { allowedMethods } from "../supabase/functions/_shared/methods.ts";
-import { createApp } from "../supabase/functions/api/app.ts";
+import { createApp } from "../supabase/functions/tunebase/app.ts";
 import { startTunebase } from "./tunebase.ts";
 import { createJob, rows } from "./worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const ada = await tunebase.user();
-const base = `${tunebase.url}/functions/v1/api`;
+const base = `${tunebase.url}/functions/v1/tunebase`;
 const job = await createJob(ada);
 const app = createApp(tunebase.platform);
 /** The log line of the request with this id. */
@@ -38,10 +38,10 @@ Deno.test("each request is one line of JSON with route, status and time, and no 
   assertEquals(rest, {
     level: "info",
     msg: "request",
-    function: "api",
+    function: "tunebase",
     request_id: "line-1",
     method: "GET",
-    route: "/api/fine_tuning/jobs/:id",
+    route: "/tunebase/fine_tuning/jobs/:id",
     status: 200,
     project_id: ada.projectId,
     caller: "api_key",
@@ -58,7 +58,7 @@ Deno.test("what breaks here is logged with its reason and answered without it", 
     log: (entry: unknown) => void lines.push(entry),
   };
   const lines: unknown[] = [];
-  const response = await createApp(platform).request("/api/models", {
+  const response = await createApp(platform).request("/tunebase/models", {
     headers: { authorization: `Bearer ${ada.apiKey}` },
   });
   const body = await response.json();
@@ -131,8 +131,8 @@ Deno.test("a path that has no such method says which it has", async () => {
     await options.body?.cancel();
     assertEquals([options.status, options.headers.get("allow")], [204, allow], path);
   }
-  assertEquals(allowedMethods(app, "/api/nothing"), []);
-  assertEquals(allowedMethods(app, "/api/files/a/b/c"), []);
+  assertEquals(allowedMethods(app, "/tunebase/nothing"), []);
+  assertEquals(allowedMethods(app, "/tunebase/files/a/b/c"), []);
 });
 
 Deno.test("a browser may send and read every header that the SDKs and this API use", async () => {

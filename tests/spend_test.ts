@@ -7,7 +7,7 @@ import { attemptOf, createJob, TestWorker } from "./worker.ts";
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql, runpod } = tunebase;
-await sql`update public.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 60, "num_gpus": 1}'`;
+await sql`update tunebase.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 60, "num_gpus": 1}'`;
 const jobNow = (user: TestUser, job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
 const warnings = async (user: TestUser, job: { id: string }) => {
   const found: string[] = [];
@@ -25,7 +25,7 @@ async function running(user: TestUser, cap?: number) {
   const worker = new TestWorker(tunebase, attempt.id);
   await worker.claim();
   const minutes = (n: number) =>
-    sql`update public.attempts set started_at = started_at - ${n} * interval '1 minute' where id = ${attempt.id}`;
+    sql`update tunebase.attempts set started_at = started_at - ${n} * interval '1 minute' where id = ${attempt.id}`;
   return { job, attempt, worker, minutes };
 }
 
@@ -51,13 +51,13 @@ Deno.test("the database alone enforces caps, as its own timer does", async () =>
   const user = await tunebase.user();
   const { job, minutes } = await running(user, 1);
   await minutes(2);
-  await sql`select tunebase.enforce_spend()`;
+  await sql`select tunebase_internal.enforce_spend()`;
   assertEquals((await jobNow(user, job)).error?.code, "spend_cap");
 });
 
 Deno.test("a project's cap fails what runs and what waits, and nobody else's jobs", async () => {
   const [user, other] = [await tunebase.user(), await tunebase.user()];
-  await sql`update public.projects set spend_cap_usd = 20, max_running = 1 where id = ${user.projectId}`;
+  await sql`update tunebase.projects set spend_cap_usd = 20, max_running = 1 where id = ${user.projectId}`;
   const { job, minutes } = await running(user);
   const waiting = await createJob(user);
   const others = await running(other);
@@ -75,29 +75,29 @@ Deno.test("a project's cap fails what runs and what waits, and nobody else's job
 
 Deno.test("what a job may cost is set aside, and a job that would pass the project's cap is refused", async () => {
   const user = await tunebase.user();
-  await sql`update public.base_models set tokens_per_second = 1000`;
-  await sql`update public.projects set spend_cap_usd = 12 where id = ${user.projectId}`;
+  await sql`update tunebase.base_models set tokens_per_second = 1000`;
+  await sql`update tunebase.projects set spend_cap_usd = 12 where id = ${user.projectId}`;
   const first = await createJob(user);
   const reserved = Number(Reflect.get(await jobNow(user, first), "reserved_usd"));
   assert(reserved >= 5 && reserved < 5.1, `five minutes at a dollar: ${reserved}`);
   await createJob(user);
   const refused = await assertRejects(() => createJob(user), OpenAI.PermissionDeniedError);
-  assertEquals(refused.code, "spend_cap_reached");
+  assertEquals(refused.code, "spend_cap_exceeded");
   assertStringIncludes(refused.message, "the cap is 12 USD");
   // A job with a cap of its own sets aside no more than that.
   await createJob(user, { spend_cap_usd: 1 });
   await user.openai.fineTuning.jobs.cancel(first.id);
   await createJob(user);
-  await sql`update public.base_models set tokens_per_second = null`;
+  await sql`update tunebase.base_models set tokens_per_second = null`;
 });
 
 Deno.test("many creates at once cannot pass the cap together", async () => {
   const user = await tunebase.user();
-  await sql`update public.base_models set tokens_per_second = 1000`;
-  await sql`update public.projects set spend_cap_usd = 16 where id = ${user.projectId}`;
+  await sql`update tunebase.base_models set tokens_per_second = 1000`;
+  await sql`update tunebase.projects set spend_cap_usd = 16 where id = ${user.projectId}`;
   const made = await Promise.allSettled(Array.from({ length: 8 }, () => createJob(user)));
   assertEquals(made.filter(({ status }) => status === "fulfilled").length, 3);
-  await sql`update public.base_models set tokens_per_second = null`;
+  await sql`update tunebase.base_models set tokens_per_second = null`;
 });
 
 Deno.test("a lost worker of a job at its cap is not followed by another", async () => {

@@ -19,7 +19,7 @@ Deno.test("a job with auto_start false is checked and priced, and waits until it
   const user = await tunebase.user();
   const job = await createJob(user, { auto_start: false });
   assertEquals(job.status as string, "paused");
-  assertEquals([more(job, "auto_start"), more(job, "queue"), more(job, "queue_reason")], [
+  assertEquals([more(job, "auto_start"), more(job, "queue"), more(job, "status_reason")], [
     false,
     null,
     "it waits to be started",
@@ -59,51 +59,51 @@ Deno.test("start is refused for a job that was paused later, and for another pro
   const job = await createJob(user);
   await user.openai.fineTuning.jobs.pause(job.id);
   const refused = await start(user, job);
-  assertEquals([refused.status, refused.body.error.code], [409, "job_not_waiting"]);
+  assertEquals([refused.status, refused.body.error.code], [409, "job_already_started"]);
   assertEquals((await start(other, job)).status, 404);
 });
 
 Deno.test("what a job that waits may cost counts against the project's cap", async () => {
   const user = await tunebase.user();
-  await sql`update public.base_models set tokens_per_second = 1000,
+  await sql`update tunebase.base_models set tokens_per_second = 1000,
     gpu_config = gpu_config || '{"cost_per_gpu_hour": 60}'`;
-  await sql`update public.projects set spend_cap_usd = 8 where id = ${user.projectId}`;
+  await sql`update tunebase.projects set spend_cap_usd = 8 where id = ${user.projectId}`;
   await createJob(user, { auto_start: false });
   const refused = await assertRejects(() => createJob(user), OpenAI.PermissionDeniedError);
-  assertEquals(refused.code, "spend_cap_reached");
-  await sql`update public.base_models set tokens_per_second = null,
+  assertEquals(refused.code, "spend_cap_exceeded");
+  await sql`update tunebase.base_models set tokens_per_second = null,
     gpu_config = gpu_config || '{"cost_per_gpu_hour": 0}'`;
 });
 
-Deno.test("a queued job says how many are ahead of it, in its project and in all, and why it waits", async () => {
-  await sql`delete from public.jobs`;
+Deno.test("a queued job shows its position, in its project and overall, and why it waits", async () => {
+  await sql`delete from tunebase.jobs`;
   const [user, other] = [await tunebase.user(), await tunebase.user()];
-  await sql`update public.projects set max_running = 1 where id = ${user.projectId}`;
+  await sql`update tunebase.projects set max_running = 1 where id = ${user.projectId}`;
   const jobs = [await createJob(user), await createJob(other), await createJob(user), await createJob(user)];
   const queues = async () =>
     await Promise.all(
       jobs.map(async (job, i) => more(await jobNow(i === 1 ? other : user, job), "queue")),
     );
   assertEquals(await queues(), [
-    { ahead_in_project: 0, ahead: 0 },
-    { ahead_in_project: 0, ahead: 1 },
-    { ahead_in_project: 1, ahead: 2 },
-    { ahead_in_project: 2, ahead: 3 },
+    { position: 1, position_in_project: 1 },
+    { position: 2, position_in_project: 1 },
+    { position: 3, position_in_project: 2 },
+    { position: 4, position_in_project: 3 },
   ]);
   const [first, , third] = jobs;
   assert(first && third);
-  assertEquals(more(await jobNow(user, first), "queue_reason"), "it is about to be sent to the GPU service");
+  assertEquals(more(await jobNow(user, first), "status_reason"), "it is about to be sent to the GPU service");
   await tunebase.tick();
   assertEquals(
-    more(await jobNow(user, first), "queue_reason"),
+    more(await jobNow(user, first), "status_reason"),
     "the GPU service has it and has not started it yet",
   );
   const waiting = await jobNow(user, third);
-  assertEquals(more(waiting, "queue"), { ahead_in_project: 0, ahead: 0 });
+  assertEquals(more(waiting, "queue"), { position: 1, position_in_project: 1 });
   assertEquals(
-    more(waiting, "queue_reason"),
+    more(waiting, "status_reason"),
     "the project has 1 running already, the most it may have at once",
   );
   await user.openai.fineTuning.jobs.cancel(third.id);
-  assertEquals(more(await jobNow(user, third), "queue_reason"), null);
+  assertEquals(more(await jobNow(user, third), "status_reason"), null);
 });

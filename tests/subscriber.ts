@@ -42,13 +42,13 @@ export function subscribers(tunebase: Tunebase, receiver: Receiver) {
     /** The UUID of a running job, moved there by its row: no worker is needed. */
     async runningJob(user: TestUser): Promise<string> {
       const id = uuid((await createJob(user)).id);
-      await sql`update public.jobs set status = 'running', due_at = null, started_at = now() where id = ${id}`;
+      await sql`update tunebase.jobs set status = 'running', due_at = null, started_at = now() where id = ${id}`;
       return id;
     },
 
     /** Fails a job by its row, with an error that a person can do something about. */
     fail: (id: string) =>
-      sql`update public.jobs set status = 'failed', finished_at = now(), error_code = 'out_of_memory',
+      sql`update tunebase.jobs set status = 'failed', finished_at = now(), error_code = 'out_of_memory',
         error_message = 'The GPU ran out of memory <here>.', error_hint = 'Use a smaller batch_size.' where id = ${id}`,
 
     /** Ticks until nothing is due or in hand. */
@@ -56,10 +56,10 @@ export function subscribers(tunebase: Tunebase, receiver: Receiver) {
       for (let round = 0; round < 200; round++) {
         await tunebase.tick();
         const left = await sql`
-          select 1 from public.webhook_deliveries
+          select 1 from tunebase.webhook_deliveries
           where status = 'pending' and (next_at <= now() or leased_until > now())
           union all
-          select 1 from tunebase.outbox where fanned_out_at is null and due_at <= now()`;
+          select 1 from tunebase_internal.outbox where fanned_out_at is null and due_at <= now()`;
         if (left.length === 0) return;
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
@@ -69,7 +69,7 @@ export function subscribers(tunebase: Tunebase, receiver: Receiver) {
     /** An endpoint's newest delivery, with the seconds until its next try. */
     async deliveryOf(endpoint: { id: string }) {
       const [row] = await sql`
-        select *, extract(epoch from next_at - now())::float as wait from public.webhook_deliveries
+        select *, extract(epoch from next_at - now())::float as wait from tunebase.webhook_deliveries
         where endpoint_id = ${uuid(endpoint.id)} order by id desc limit 1`;
       if (row === undefined) throw new Error("there is no delivery");
       return row;
@@ -77,7 +77,7 @@ export function subscribers(tunebase: Tunebase, receiver: Receiver) {
 
     /** Makes what an endpoint waits for due now. */
     due: (endpoint: { id: string }) =>
-      sql`update public.webhook_deliveries set next_at = now()
+      sql`update tunebase.webhook_deliveries set next_at = now()
         where endpoint_id = ${uuid(endpoint.id)} and status = 'pending'`,
   };
 }

@@ -3,8 +3,8 @@
  * A new route with an id needs its `things` here, or the test says so.
  */
 import { assert, assertEquals } from "@std/assert";
-import { createApp } from "../supabase/functions/api/app.ts";
-import { prefixes } from "../supabase/functions/api/ids.ts";
+import { createApp } from "../supabase/functions/tunebase/app.ts";
+import { prefixes } from "../supabase/functions/tunebase/ids.ts";
 import { furnished } from "./furnished.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 
@@ -109,7 +109,7 @@ Deno.test("nothing of the owner's was changed by all that", async () => {
     if (method !== "GET" || path === "/models/:id") continue;
     assertEquals((await call(ada, ada.accessToken, method, fill(path, adas), null)).status, 200, path);
   }
-  const [row] = await sql`select name, archived_at from public.projects where id = ${ada.projectId}`;
+  const [row] = await sql`select name, archived_at from tunebase.projects where id = ${ada.projectId}`;
   assertEquals([row?.name, row?.archived_at], ["user1", null]);
 });
 

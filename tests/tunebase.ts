@@ -12,9 +12,9 @@ import { startGateway } from "../local/gateway.ts";
 import { freePort } from "../local/home.ts";
 import { type Keys, loadKeys } from "../local/keys.ts";
 import { createStorage } from "../local/storage/mod.ts";
-import { createApp as createApi } from "../supabase/functions/api/app.ts";
-import { createApp as createCallback } from "../supabase/functions/trainer-callback/app.ts";
-import { createApp as createScheduler } from "../supabase/functions/scheduler/app.ts";
+import { createApp as createApi } from "../supabase/functions/tunebase/app.ts";
+import { createApp as createCallback } from "../supabase/functions/tunebase-callback/app.ts";
+import { createApp as createScheduler } from "../supabase/functions/tunebase-scheduler/app.ts";
 import type { LogEntry } from "../supabase/functions/_shared/log.ts";
 import { type Platform, platform } from "../supabase/functions/_shared/platform.ts";
 import { deriveSecret } from "../supabase/functions/_shared/secrets.ts";
@@ -79,9 +79,9 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     throw new Error("three platforms");
   }
   const apps = {
-    api: createApi(api),
-    "trainer-callback": createCallback(callback),
-    scheduler: createScheduler(scheduler),
+    tunebase: createApi(api),
+    "tunebase-callback": createCallback(callback),
+    "tunebase-scheduler": createScheduler(scheduler),
   };
   const schedulerSecret = deriveSecret(keys.masterKey, "scheduler");
   const mails: { to: string; link: string }[] = [];
@@ -107,7 +107,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
       prefix: `/functions/v1/${name}`,
       handle: (request: Request) => {
         // The apps' own nudges are answered here and go no further: a test says when the scheduler runs.
-        if (name === "scheduler" && !request.headers.has("x-test-tick")) {
+        if (name === "tunebase-scheduler" && !request.headers.has("x-test-tick")) {
           return Response.json({ ignored: true });
         }
         const { method, headers, body } = request;
@@ -137,10 +137,11 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
       if (error !== null || data.user === null || data.session === null) {
         throw error ?? new Error("no session");
       }
+      await database.sql`select tunebase_internal.add_owner(${email})`;
       const apiKey = await createKey({ sql: database.sql }, data.user.id, "test");
       const [member] = await database.sql<{ project_id: string }[]>`
-        select project_id from public.project_members where user_id = ${data.user.id}`;
-      const baseURL = `${url}/functions/v1/api`;
+        select project_id from tunebase.project_members where user_id = ${data.user.id}`;
+      const baseURL = `${url}/functions/v1/tunebase`;
       return {
         id: data.user.id,
         projectId: member?.project_id ?? "",
@@ -156,7 +157,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
       };
     },
     async tick() {
-      const response = await fetch(`${url}/functions/v1/scheduler/tick`, {
+      const response = await fetch(`${url}/functions/v1/tunebase-scheduler/tick`, {
         method: "POST",
         headers: { authorization: `Bearer ${schedulerSecret}`, "x-test-tick": "1" },
       });

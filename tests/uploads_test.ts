@@ -6,11 +6,11 @@ import OpenAI from "openai";
 import { Upload } from "tus-js-client";
 import { platform } from "../supabase/functions/_shared/platform.ts";
 import { validate } from "../supabase/functions/_shared/dataset/validator.ts";
-import { validateFiles } from "../supabase/functions/scheduler/validate.ts";
+import { validateFiles } from "../supabase/functions/tunebase-scheduler/validate.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 
 const sliceBytes = 65_536;
-const tunebase = await startTunebase({ TUNEBASE_CHECK_SLICE_BYTES: String(sliceBytes) });
+const tunebase = await startTunebase({ TUNEBASE_VALIDATION_CHUNK_BYTES: String(sliceBytes) });
 Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const user = await tunebase.user();
@@ -130,7 +130,7 @@ Deno.test("Python's official SDK uploads in parts unchanged", async () => {
   const { success, stdout, stderr } = await new Deno.Command("trainer/.venv/bin/python", {
     args: [
       "tests/openai_uploads.py",
-      `${tunebase.url}/functions/v1/api`,
+      `${tunebase.url}/functions/v1/tunebase`,
       user.apiKey,
       new TextDecoder().decode(rows(40)),
     ],
@@ -160,7 +160,7 @@ Deno.test("a file with another MD5 than announced, or with a broken row, ends as
     told.status_details,
     "1 of its rows cannot be trained on. Line 2: messages must be a list",
   );
-  assertEquals([told.report.errors[0].line, told.report.rows, told.report.learnable_rows], [2, 3, 2]);
+  assertEquals([told.report.errors[0].line, told.report.rows, told.report.trainable_rows], [2, 3, 2]);
   const listed = (await user.openai.files.list({ limit: 1 })).data[0];
   assert(
     listed && !("errors" in (listed as unknown as { report: object }).report),
@@ -274,19 +274,19 @@ Deno.test("an upload ends after an hour; its parts, and those that were on their
   const id = await begun();
   const part = (await (await sendPart(id, formOf([["data", data]]))).json()).id;
   // As a function leaves it that dies between Storage and the database.
-  await sql`update tunebase.upload_parts set bytes = null where upload_id in
-    (select id from tunebase.uploads order by id desc limit 1)`;
+  await sql`update tunebase_internal.upload_parts set bytes = null where upload_id in
+    (select id from tunebase_internal.uploads order by id desc limit 1)`;
   await sendPart(id, formOf([["data", data]]));
   const mine = async () => (await objects()).filter((name) => name.includes(dashed(id))).length;
   assertEquals(await mine(), 2);
-  await sql`update tunebase.uploads set expires_at = now() where status = 'pending'`;
+  await sql`update tunebase_internal.uploads set expires_at = now() where status = 'pending'`;
   assertEquals(await code(await post(`/uploads/${id}/complete`, { part_ids: [part] })), [
     409,
     "upload_not_pending",
   ]);
   await settle();
   assertEquals(await mine(), 1, "what was perhaps on its way is looked for later");
-  await sql`update tunebase.garbage set next_at = now()`;
+  await sql`update tunebase_internal.orphaned_objects set next_at = now()`;
   await settle();
   assertEquals(await mine(), 0);
 });
@@ -298,7 +298,7 @@ Deno.test("a file that expires is removed with its bytes, but not while a job ne
   const made = await (await user.fetch("/files", { method: "POST", body: form })).json();
   assertEquals(made.expires_at - made.created_at, 3600);
   const job = await user.openai.fineTuning.jobs.create({ model, training_file: made.id });
-  await sql`update public.files set expires_at = now() where expires_at is not null`;
+  await sql`update tunebase.files set expires_at = now() where expires_at is not null`;
   await settle();
   assertEquals((await file(made.id)).id, made.id);
   await user.openai.fineTuning.jobs.cancel(job.id);
@@ -394,13 +394,14 @@ Deno.test("whoever checks a file is killed again and again, and the report is th
   const third = Math.floor(bytes.length / 3);
   const { fileId: id } = await upload(user, bytes, [third, third + 1], md5(bytes));
   const done = async () =>
-    (await sql`select 1 from public.files where id = ${uuid(id)}::uuid and status = 'uploaded'`).length === 0;
+    (await sql`select 1 from tunebase.files where id = ${uuid(id)}::uuid and status = 'uploaded'`).length ===
+      0;
   let kills = 0;
   for (let tries = 0; !await done(); tries++) {
     assert(tries < 40, "it never ends");
     const child = new Deno.Command(Deno.execPath(), {
       args: ["run", "-A", "--no-check", "--quiet", "tests/check_files.ts"],
-      env: { ...tunebase.env, TUNEBASE_CHECK_SLICE_BYTES: String(2 ** 20) },
+      env: { ...tunebase.env, TUNEBASE_VALIDATION_CHUNK_BYTES: String(2 ** 20) },
       stdout: "piped",
       stderr: "null",
     }).spawn();
@@ -413,27 +414,28 @@ Deno.test("whoever checks a file is killed again and again, and the report is th
     const { signal } = await child.status;
     if (signal === "SIGKILL") kills += 1;
     // The dead one's lease runs out.
-    await sql`update tunebase.file_checks set next_at = now()`;
+    await sql`update tunebase_internal.file_validations set next_at = now()`;
   }
   assert(kills >= 3, `killed only ${kills} times`);
   const { report, status, status_details } = await file(id);
   assertEquals(status, "error");
   assertStringIncludes(status_details, "Line 20001: is not JSON");
   assertEquals(report, JSON.parse(JSON.stringify(validate(bytes))));
-  const [{ sha256: hash } = {}] = await sql`select sha256 from public.files where id = ${uuid(id)}::uuid`;
+  const [{ sha256: hash } = {}] = await sql`select sha256 from tunebase.files where id = ${uuid(id)}::uuid`;
   assertEquals(hash, sha256(bytes));
   assertEquals(md5(await content(id)), md5(bytes), "the copy is whole");
 });
 
 Deno.test("a file whose bytes are gone is tried again later, and in the end given up", async () => {
   const id = await waiting(rows(5));
-  const [{ object } = {}] = await sql`select object from public.files where id = ${uuid(id)}::uuid`;
-  await tunebase.platform.supabase.storage.from("datasets").remove([object]);
+  const [{ object } = {}] = await sql`select object from tunebase.files where id = ${uuid(id)}::uuid`;
+  await tunebase.platform.supabase.storage.from("tunebase-datasets").remove([object]);
   await tunebase.tick();
-  const [check] = await sql`select failures, next_at > now() as later from tunebase.file_checks`;
+  const [check] =
+    await sql`select failures, next_at > now() as later from tunebase_internal.file_validations`;
   assertEquals([check?.failures, check?.later], [1, true]);
   for (let i = 0; i < 11; i++) {
-    await sql`update tunebase.file_checks set next_at = now()`;
+    await sql`update tunebase_internal.file_validations set next_at = now()`;
     await tunebase.tick();
   }
   assertStringIncludes((await file(id)).status_details, "could not be read from Storage");
@@ -443,8 +445,8 @@ Deno.test("a file that is deleted while it waits for its check leaves nothing be
   const { fileId } = await upload(user, rows(30), [100]);
   assertEquals((await user.openai.files.delete(fileId)).deleted, true);
   await settle();
-  assertEquals([...await sql`select 1 from tunebase.file_checks`], []);
-  await sql`update tunebase.garbage set next_at = now()`;
+  assertEquals([...await sql`select 1 from tunebase_internal.file_validations`], []);
+  await sql`update tunebase_internal.orphaned_objects set next_at = now()`;
   await settle();
   assertEquals((await objects()).filter((name) => name.includes(dashed(fileId))), []);
 });

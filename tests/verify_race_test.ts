@@ -45,7 +45,7 @@ async function upload(worker: Worker, text: string) {
   const { targets } = await say(worker, "uploads", { paths: [path] }) ?? {};
   const [target] = targets as { object: string; token: string }[];
   await world.storagePut(
-    `/storage/v1/object/upload/sign/adapters/${target?.object}?token=${target?.token}`,
+    `/storage/v1/object/upload/sign/tunebase-adapters/${target?.object}?token=${target?.token}`,
     text,
   );
   return TestWorker.file(path, bytes(text));

@@ -20,7 +20,7 @@ Deno.test("the run that is asked for is shown on the job and told to its worker,
     integrations: [{ type: "wandb", wandb }],
   });
   assertEquals(job.integrations, [{ type: "wandb", wandb }]);
-  const [row] = await sql`select plan from public.jobs where project_id = ${user.projectId}`;
+  const [row] = await sql`select plan from tunebase.jobs where project_id = ${user.projectId}`;
   assertEquals(row?.plan.wandb, wandb);
   const [listed] = (await user.openai.fineTuning.jobs.list()).data;
   assertEquals(listed?.integrations, job.integrations);
@@ -78,7 +78,7 @@ for (
     const { error } = await refused.json();
     assertEquals([error.code, error.param], ["invalid_request", param], JSON.stringify(error));
     const [row] =
-      await sql`select count(*)::integer as jobs from public.jobs where project_id = ${user.projectId}`;
+      await sql`select count(*)::integer as jobs from tunebase.jobs where project_id = ${user.projectId}`;
     assertEquals(row?.jobs, 0);
   });
 }

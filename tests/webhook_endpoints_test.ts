@@ -17,7 +17,7 @@ const { cancelledJob, deliveryOf, settle, withEndpoint } = subscribers(tunebase,
 
 Deno.test("the event types are the same in SQL, in TypeScript and in the API", async () => {
   const user = await tunebase.user();
-  const [row] = await sql`select tunebase.event_types() as types`;
+  const [row] = await sql`select tunebase_internal.event_types() as types`;
   assertEquals(row?.types, [...eventTypes]);
   const listed = await user.openai.webhooks.eventTypes.list();
   assertEquals(listed, { object: "list", data: [...eventTypes] });
@@ -36,7 +36,7 @@ Deno.test("the official SDK creates, reads, updates, lists and deletes endpoints
   const read = await user.openai.webhooks.retrieve(made.id);
   const { signing_secret: _, ...shown } = made;
   assertEquals(read as unknown, shown as unknown, "read again it shows no secret");
-  await sql`update public.webhook_endpoints set updated_at = now() - interval '1 hour' where id = ${
+  await sql`update tunebase.webhook_endpoints set updated_at = now() - interval '1 hour' where id = ${
     uuid(made.id)
   }`;
   const same = await user.openai.webhooks.update(made.id, { name: "first" });
@@ -151,7 +151,7 @@ Deno.test("Python's official SDK manages endpoints unchanged", async () => {
   const { success, stdout, stderr } = await new Deno.Command("trainer/.venv/bin/python", {
     args: [
       "tests/openai_webhooks.py",
-      `${tunebase.url}/functions/v1/api`,
+      `${tunebase.url}/functions/v1/tunebase`,
       user.apiKey,
       `${receiver.url}/python`,
     ],
@@ -184,7 +184,7 @@ Deno.test("rotation: without the overlap only the new secret signs, with it both
   await user.openai.webhooks.unwrap(both.body, both.headers, secret);
   await user.openai.webhooks.unwrap(both.body, both.headers, rotated.signing_secret);
 
-  await sql`update public.webhook_endpoints set old_secret_until = now() - interval '1 second' where id = ${
+  await sql`update tunebase.webhook_endpoints set old_secret_until = now() - interval '1 second' where id = ${
     uuid(endpoint.id)
   }`;
   await cancelledJob(user);
@@ -244,7 +244,9 @@ Deno.test("a test event goes out at once, and its answer is OpenAI's", async () 
     (await user.openai.webhooks.test(endpoint.id, { event_type: "fine_tuning.job.failed" })).status_code,
     500,
   );
-  await sql`update public.webhook_endpoints set url = 'http://127.0.0.1:1/' where id = ${uuid(endpoint.id)}`;
+  await sql`update tunebase.webhook_endpoints set url = 'http://127.0.0.1:1/' where id = ${
+    uuid(endpoint.id)
+  }`;
   const failure = await assertRejects(() =>
     user.openai.webhooks.test(endpoint.id, { event_type: "fine_tuning.job.failed" })
   );
@@ -252,7 +254,7 @@ Deno.test("a test event goes out at once, and its answer is OpenAI's", async () 
     failure instanceof OpenAI.BadRequestError && failure.code === "receiver_unreachable",
     String(failure),
   );
-  await sql`update public.webhook_endpoints set url = 'https://10.0.0.1/' where id = ${uuid(endpoint.id)}`;
+  await sql`update tunebase.webhook_endpoints set url = 'https://10.0.0.1/' where id = ${uuid(endpoint.id)}`;
   const refused = await assertRejects(() =>
     user.openai.webhooks.test(endpoint.id, { event_type: "fine_tuning.job.failed" })
   );
@@ -296,13 +298,13 @@ Deno.test("what belongs to another project is not there", async () => {
 
 Deno.test("a key without the scopes may not, and a viewer may only read", async () => {
   const { user, endpoint } = await withEndpoint();
-  await sql`update public.api_keys set scopes = '{webhooks:read}' where project_id = ${user.projectId}`;
+  await sql`update tunebase.api_keys set scopes = '{webhooks:read}' where project_id = ${user.projectId}`;
   assertEquals((await user.fetch("/webhook_endpoints")).status, 200);
   assertEquals(
     (await user.fetch(`/webhook_endpoints/${endpoint.id}/rotate_secret`, { method: "POST" })).status,
     403,
   );
-  await sql`update public.api_keys set scopes = '{jobs:write}' where project_id = ${user.projectId}`;
+  await sql`update tunebase.api_keys set scopes = '{jobs:write}' where project_id = ${user.projectId}`;
   for (
     const path of [
       "/webhook_endpoints",
@@ -313,7 +315,7 @@ Deno.test("a key without the scopes may not, and a viewer may only read", async 
   ) {
     assertEquals((await user.fetch(path)).status, 403, path);
   }
-  assertEquals((await fetch(`${tunebase.url}/functions/v1/api/webhook_endpoints`)).status, 401);
+  assertEquals((await fetch(`${tunebase.url}/functions/v1/tunebase/webhook_endpoints`)).status, 401);
 });
 
 Deno.test("secrets differ by endpoint and version, and come from the master key alone", async () => {

@@ -35,7 +35,7 @@ Deno.test("the schedule is 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h 
   assertEquals(new Set(got.map(({ headers }) => headers["webhook-id"])).size, 1, "one id for all tries");
   assertEquals(new Set(got.map(({ body }) => body)).size, 1, "one body for all tries");
   const [jitter] =
-    await sql`select count(distinct tunebase.retry_delay(5)) as count from generate_series(1, 20)`;
+    await sql`select count(distinct tunebase_internal.webhook_retry_delay(5)) as count from generate_series(1, 20)`;
   assert(Number(jitter?.count) > 10);
 });
 
@@ -108,7 +108,7 @@ Deno.test("410 disables the endpoint at once, ends what was pending there, and t
 Deno.test("five days of failures only disable it; one success between them, or a pause, does not", async () => {
   const failing = async (days: string, lastFailed: string, status: number) => {
     const { user, path, endpoint } = await withEndpoint();
-    await sql`insert into tunebase.failing_targets values (${
+    await sql`insert into tunebase_internal.failing_subscribers values (${
       uuid(endpoint.id)
     }, now() - ${days}::interval, now() - ${lastFailed}::interval)`;
     receiver.answer = (got) => new Response("", { status: got.path === path ? status : 200 });
@@ -116,7 +116,7 @@ Deno.test("five days of failures only disable it; one success between them, or a
     await settle();
     const { enabled } = await (await user.fetch(`/webhook_endpoints/${endpoint.id}`)).json();
     const [row] = await sql`
-      select extract(epoch from now() - failing_since)::int as age from tunebase.failing_targets where target_id = ${
+      select extract(epoch from now() - failing_since)::int as age from tunebase_internal.failing_subscribers where target_id = ${
       uuid(endpoint.id)
     }`;
     return { enabled, age: row?.age ?? null };
@@ -156,14 +156,14 @@ Deno.test("all that has died since a time is replayed, and nothing older", async
   await cancelledJob(user);
   await cancelledJob(user);
   await cancelledJob(user);
-  await sql`select tunebase.fan_out(100)`;
-  const rows = await sql`select id from public.webhook_deliveries where endpoint_id = ${
+  await sql`select tunebase_internal.fan_out_events(100)`;
+  const rows = await sql`select id from tunebase.webhook_deliveries where endpoint_id = ${
     uuid(endpoint.id)
   } order by id`;
   await sql`
-    update public.webhook_deliveries set status = 'dead', next_at = null, reason = 'test', event_created_at = now() - interval '1 hour'
+    update tunebase.webhook_deliveries set status = 'dead', next_at = null, reason = 'test', event_created_at = now() - interval '1 hour'
     where endpoint_id = ${uuid(endpoint.id)}`;
-  await sql`update public.webhook_deliveries set event_created_at = now() - interval '3 hours' where id = ${
+  await sql`update tunebase.webhook_deliveries set event_created_at = now() - interval '3 hours' where id = ${
     rows[0]?.id
   }`;
   receiver.answer = () => new Response("");

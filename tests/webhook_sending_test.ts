@@ -17,19 +17,23 @@ const count = async (query: PromiseLike<readonly { count?: unknown }[]>) => Numb
 Deno.test("fanning out twice, or from two schedulers at once, owes each event once", async () => {
   const { user, endpoint } = await withEndpoint();
   for (let i = 0; i < 5; i++) await cancelledJob(user);
-  await Promise.all([1, 2, 3, 4].map(() => sql`select tunebase.fan_out(100)`));
+  await Promise.all([1, 2, 3, 4].map(() => sql`select tunebase_internal.fan_out_events(100)`));
   assertEquals(
-    await count(sql`select count(*) from public.webhook_deliveries where endpoint_id = ${uuid(endpoint.id)}`),
+    await count(
+      sql`select count(*) from tunebase.webhook_deliveries where endpoint_id = ${uuid(endpoint.id)}`,
+    ),
     5,
   );
-  await sql`update tunebase.outbox set fanned_out_at = null`;
-  await sql`select tunebase.fan_out(1000)`;
+  await sql`update tunebase_internal.outbox set fanned_out_at = null`;
+  await sql`select tunebase_internal.fan_out_events(1000)`;
   assertEquals(
-    await count(sql`select count(*) from public.webhook_deliveries where endpoint_id = ${uuid(endpoint.id)}`),
+    await count(
+      sql`select count(*) from tunebase.webhook_deliveries where endpoint_id = ${uuid(endpoint.id)}`,
+    ),
     5,
   );
   assertEquals(
-    await count(sql`select count(*) from public.notifications where project_id = ${user.projectId}`),
+    await count(sql`select count(*) from tunebase.notifications where project_id = ${user.projectId}`),
     5,
   );
   receiver.answer = () => new Response("");
@@ -45,12 +49,12 @@ Deno.test("several ticks at once send each delivery once", async () => {
 });
 
 Deno.test("a crash between send and record sends again with the same id, and a late result changes nothing", async () => {
-  await sql`delete from public.webhook_deliveries where status = 'pending'`; // what other tests left to be tried again
+  await sql`delete from tunebase.webhook_deliveries where status = 'pending'`; // what other tests left to be tried again
   const { user, path, endpoint } = await withEndpoint();
   await cancelledJob(user);
-  await sql`select tunebase.fan_out(100)`;
+  await sql`select tunebase_internal.fan_out_events(100)`;
   // A scheduler that claims, sends, and dies before it records.
-  const [row] = await sql`select tunebase.claim_deliveries(10, 10, '{}', 60) as claimed`;
+  const [row] = await sql`select tunebase_internal.claim_deliveries(10, 10, '{}', 60) as claimed`;
   const [claimed] = row?.claimed ?? [];
   const id = `evt_${claimed.event_id.replaceAll("-", "")}`;
   await (await fetch(receiver.url + path, {
@@ -60,7 +64,7 @@ Deno.test("a crash between send and record sends again with the same id, and a l
   })).text();
   await tunebase.tick();
   assertEquals(receiver.at(path).length, 1, "while the lease is fresh nobody else sends it");
-  await sql`update public.webhook_deliveries set next_at = now(), leased_until = now() where id = ${claimed.id}`;
+  await sql`update tunebase.webhook_deliveries set next_at = now(), leased_until = now() where id = ${claimed.id}`;
   await settle();
   const got = receiver.at(path);
   assertEquals(got.map(({ headers }) => headers["webhook-id"]), [id, id]);
@@ -74,15 +78,15 @@ Deno.test("a crash between send and record sends again with the same id, and a l
     headers: {},
     duration_ms: 1,
   };
-  await sql`select tunebase.record_deliveries(${JSON.stringify([late])}::text::jsonb)`;
+  await sql`select tunebase_internal.record_deliveries(${JSON.stringify([late])}::text::jsonb)`;
   assertEquals((await deliveryOf(endpoint)).status, "delivered");
 });
 
 Deno.test("a delivery that kills its scheduler every time ends as dead, and says so", async () => {
   const { user, endpoint } = await withEndpoint();
   await cancelledJob(user);
-  await sql`select tunebase.fan_out(100)`;
-  await sql`update public.webhook_deliveries set tries = 10 where endpoint_id = ${uuid(endpoint.id)}`;
+  await sql`select tunebase_internal.fan_out_events(100)`;
+  await sql`update tunebase.webhook_deliveries set tries = 10 where endpoint_id = ${uuid(endpoint.id)}`;
   await settle();
   const row = await deliveryOf(endpoint);
   assertEquals(row.status, "dead");
@@ -92,7 +96,7 @@ Deno.test("a delivery that kills its scheduler every time ends as dead, and says
 Deno.test("a result that the database does not take spoils no other", async () => {
   const [first, second] = [await withEndpoint(), await withEndpoint()];
   await sql.unsafe(
-    `alter table public.webhook_attempts add constraint broken check (url not like '%${first.path}') not valid`,
+    `alter table tunebase.webhook_attempts add constraint broken check (url not like '%${first.path}') not valid`,
   );
   await cancelledJob(first.user);
   await cancelledJob(second.user);
@@ -102,7 +106,7 @@ Deno.test("a result that the database does not take spoils no other", async () =
   }
   assertEquals((await deliveryOf(second.endpoint)).status, "delivered");
   assertEquals((await deliveryOf(first.endpoint)).status, "pending");
-  await sql`alter table public.webhook_attempts drop constraint broken`;
+  await sql`alter table tunebase.webhook_attempts drop constraint broken`;
   await due(first.endpoint);
   await settle();
   assertEquals((await deliveryOf(first.endpoint)).status, "delivered");
@@ -124,7 +128,7 @@ Deno.test("a slow receiver delays neither dispatch nor the other receivers", asy
   // It returns while the slow receiver still holds its answers: only after this test lets go of them would it not.
   const { dispatched } = await tunebase.tick();
   assertEquals(dispatched, 1);
-  const [attempt] = await sql`select state from public.attempts where job_id = ${uuid(job.id)}`;
+  const [attempt] = await sql`select state from tunebase.attempts where job_id = ${uuid(job.id)}`;
   assertEquals(attempt?.state, "submitted");
   assertEquals(receiver.at(fast.path).length, 1, "the other receiver has its event");
   assert(receiver.at(slow.path).length <= 48, "the slow one has its places and no more");
@@ -142,20 +146,22 @@ Deno.test("a slow receiver delays neither dispatch nor the other receivers", asy
 
 Deno.test("a receiver that fails gets four at a time, and one that was never heard of comes first all the same", async () => {
   const [failing, healthy] = [await withEndpoint(), await withEndpoint()];
-  await sql`insert into tunebase.failing_targets values (${uuid(failing.endpoint.id)}, now(), now())`;
+  await sql`insert into tunebase_internal.failing_subscribers values (${
+    uuid(failing.endpoint.id)
+  }, now(), now())`;
   for (let i = 0; i < 6; i++) await cancelledJob(failing.user);
   await cancelledJob(healthy.user);
-  await sql`select tunebase.fan_out(100)`;
+  await sql`select tunebase_internal.fan_out_events(100)`;
   const claim = async (limit: number, busy = {}) => {
-    const [row] = await sql`select tunebase.claim_deliveries(${limit}, 48, ${
+    const [row] = await sql`select tunebase_internal.claim_deliveries(${limit}, 48, ${
       JSON.stringify(busy)
     }::text::jsonb, 60) as claimed`;
     const targets = row?.claimed.map((c: { target_id: string }) => c.target_id);
-    await sql`update public.webhook_deliveries set next_at = now(), leased_until = null where status = 'pending' and leased_until > now()`;
+    await sql`update tunebase.webhook_deliveries set next_at = now(), leased_until = null where status = 'pending' and leased_until > now()`;
     const of = (endpoint: { id: string }) => targets.filter((id: string) => id === uuid(endpoint.id)).length;
     return [of(failing.endpoint), of(healthy.endpoint)];
   };
-  await sql`delete from public.webhook_deliveries where status = 'pending'
+  await sql`delete from tunebase.webhook_deliveries where status = 'pending'
     and endpoint_id not in (${uuid(failing.endpoint.id)}, ${uuid(healthy.endpoint.id)})`;
   assertEquals(await claim(96), [4, 1]);
   assertEquals(await claim(2), [1, 1], "each receiver's oldest before anybody's second");
@@ -169,16 +175,16 @@ Deno.test("1,000 deliveries due at once are each sent once, many at a time", asy
   const job = await cancelledJob(user);
   await settle();
   await sql`
-    insert into tunebase.outbox (project_id, job_id, type, data)
-    select project_id, id, 'fine_tuning.job.cancelled', tunebase.job_event_data(j)
-    from public.jobs j, generate_series(1, 1000) where id = ${uuid(job.id)}`;
-  await sql`select tunebase.fan_out(1000)`;
+    insert into tunebase_internal.outbox (project_id, job_id, type, data)
+    select project_id, id, 'fine_tuning.job.cancelled', tunebase_internal.job_event_data(j)
+    from tunebase.jobs j, generate_series(1, 1000) where id = ${uuid(job.id)}`;
+  await sql`select tunebase_internal.fan_out_events(1000)`;
   receiver.answer = () => new Promise((resolve) => setTimeout(() => resolve(new Response("")), 200));
   receiver.mostOpen = 0;
   await tunebase.tick();
   const left = () =>
     count(
-      sql`select count(*) from public.webhook_deliveries where endpoint_id = ${
+      sql`select count(*) from tunebase.webhook_deliveries where endpoint_id = ${
         uuid(endpoint.id)
       } and status <> 'delivered'`,
     );

@@ -26,7 +26,7 @@ export async function createJob(
 /** The newest attempt's row. */
 export async function attemptOf(tunebase: Tunebase, job: { id: string }) {
   const [attempt] = await tunebase.sql`
-    select * from public.attempts where replace(job_id::text, '-', '') = ${job.id.replace("ftjob-", "")}
+    select * from tunebase.attempts where replace(job_id::text, '-', '') = ${job.id.replace("ftjob-", "")}
     order by number desc limit 1`;
   if (attempt === undefined) throw new Error("there is no attempt");
   return attempt;
@@ -65,7 +65,7 @@ export class TestWorker {
     const webhook = new Webhook(secret ?? callbackSecret(this.tunebase.keys.masterKey, this.attemptId));
     const now = new Date();
     return await fetch(
-      `${this.tunebase.url}/functions/v1/trainer-callback/attempts/${this.attemptId}/${name}`,
+      `${this.tunebase.url}/functions/v1/tunebase-callback/attempts/${this.attemptId}/${name}`,
       {
         method: "POST",
         body: text,

@@ -4,7 +4,7 @@ export interface Config {
   supabaseUrl: string;
   /** `sb_publishable_…`: may be public. */
   publishableKey: string;
-  /** `{supabaseUrl}/functions/v1/api` unless it is told. */
+  /** `{supabaseUrl}/functions/v1/tunebase` unless it is told. */
   apiUrl: string;
 }
 
@@ -29,6 +29,6 @@ export async function loadConfig(): Promise<Config> {
   return {
     supabaseUrl: base,
     publishableKey,
-    apiUrl: typeof apiUrl === "string" && apiUrl !== "" ? apiUrl : `${base}/functions/v1/api`,
+    apiUrl: typeof apiUrl === "string" && apiUrl !== "" ? apiUrl : `${base}/functions/v1/tunebase`,
   };
 }

@@ -31,7 +31,7 @@ export async function findTarget(log: (line: string) => void): Promise<Target> {
     }
     log(`using the stack that runs here (pid ${running.pid}, ${running.url})`);
     return {
-      baseUrl: `${running.url}/functions/v1/api`,
+      baseUrl: `${running.url}/functions/v1/tunebase`,
       apiKey: account.apiKey,
       dashboard: () => signInLink({ url: running.url, keys }, account.email),
       ...nothing,

@@ -2,7 +2,7 @@
  * A fine-tune from file to adapter with OpenAI's SDK for Node, unmodified.
  *
  *     npm install openai
- *     OPENAI_BASE_URL=http://127.0.0.1:54321/functions/v1/api OPENAI_API_KEY=tb_… node finetune.mjs rows.jsonl
+ *     OPENAI_BASE_URL=http://127.0.0.1:54321/functions/v1/tunebase OPENAI_API_KEY=tb_… node finetune.mjs rows.jsonl
  *
  * What OpenAI's API lacks is asked for with `client.get` and `client.post`.
  */

@@ -1,7 +1,7 @@
 """A fine-tune from file to adapter with OpenAI's Python SDK, unmodified.
 
     pip install openai
-    OPENAI_BASE_URL=http://127.0.0.1:54321/functions/v1/api OPENAI_API_KEY=tb_… python finetune.py rows.jsonl
+    OPENAI_BASE_URL=http://127.0.0.1:54321/functions/v1/tunebase OPENAI_API_KEY=tb_… python finetune.py rows.jsonl
 
 What OpenAI's API lacks is asked for with `client.get` and `client.post`.
 """

@@ -22,15 +22,15 @@ create table chaos.seen_attempts (
 );
 
 -- Rows without what a jump of the clock moves, nor what goes on being counted.
-create function chaos.core(j public.jobs) returns jsonb language sql immutable as $$
+create function chaos.core(j tunebase.jobs) returns jsonb language sql immutable as $$
   select to_jsonb(j) - array[
     'created_at', 'due_at', 'estimated_finish', 'queued_at', 'started_at', 'finished_at', 'budget_warned_at', 'cost_usd'
   ]
 $$;
-create function chaos.core(a public.attempts) returns jsonb language sql immutable as $$
+create function chaos.core(a tunebase.attempts) returns jsonb language sql immutable as $$
   select to_jsonb(a) - array[
-    'claim_deadline', 'look_at', 'lease_until', 'cancel_wanted_at', 'cancel_sent_at', 'created_at', 'submitted_at',
-    'started_at', 'last_report_at', 'ended_at', 'stale_reports'
+    'claim_deadline', 'reconcile_at', 'lease_until', 'cancel_requested_at', 'cancel_sent_at', 'created_at', 'submitted_at',
+    'started_at', 'last_report_at', 'ended_at', 'rejected_callbacks'
   ]
 $$;
 
@@ -53,7 +53,7 @@ begin
   end if;
   return null;
 end $$;
-create trigger chaos_change after insert or update of status on public.jobs
+create trigger chaos_change after insert or update of status on tunebase.jobs
 for each row execute function chaos.note_change();
 
 create function chaos.note_owed() returns trigger language plpgsql as $$
@@ -67,15 +67,15 @@ begin
 end $$;
 
 do $$ begin
-  if to_regclass('tunebase.outbox') is not null then
-    create trigger chaos_owed after insert or delete on tunebase.outbox
+  if to_regclass('tunebase_internal.outbox') is not null then
+    create trigger chaos_owed after insert or delete on tunebase_internal.outbox
     for each row execute function chaos.note_owed();
   end if;
 end $$;
 
 create function chaos.owed_problems(p_jobs uuid[]) returns setof text language plpgsql as $$
 begin
-  if to_regclass('tunebase.outbox') is null then
+  if to_regclass('tunebase_internal.outbox') is null then
     return;
   end if;
   return query
@@ -98,25 +98,25 @@ declare
   v_written uuid[];
 begin
   select array_agg(j.id) into v_written
-  from public.jobs j
+  from tunebase.jobs j
   where p_all
     or not exists (select from chaos.seen s where s.job_id = j.id and s.version = j.xmin)
     or exists (
-      select from public.attempts a left join chaos.seen_attempts s on s.attempt_id = a.id
+      select from tunebase.attempts a left join chaos.seen_attempts s on s.attempt_id = a.id
       where a.job_id = j.id and s.version is distinct from a.xmin
     );
   with jobs as (
-    select *, xmin as version from public.jobs where id = any (v_written)
+    select *, xmin as version from tunebase.jobs where id = any (v_written)
   ), attempts as (
-    select *, xmin as version from public.attempts where job_id = any (v_written)
+    select *, xmin as version from tunebase.attempts where job_id = any (v_written)
   ), alive as (
     select * from attempts where state <> 'ended'
   ), found (problem) as (
     select format('lost: job %s is gone', s.job_id)
-    from chaos.seen s where p_all and not exists (select from public.jobs j where j.id = s.job_id)
+    from chaos.seen s where p_all and not exists (select from tunebase.jobs j where j.id = s.job_id)
     union all
     select format('wrong_terminal: job %s was final and has changed: %s is now %s', j.id, s.final, chaos.core(j))
-    from chaos.seen s join public.jobs j on j.id = s.job_id
+    from chaos.seen s join tunebase.jobs j on j.id = s.job_id
     where j.id = any (v_written) and s.final is not null and s.final <> chaos.core(j)
     union all
     select format('fell: job %s had progress %s, %s tokens, %s USD, %s events; now %s, %s, %s, %s', j.id,
@@ -126,7 +126,7 @@ begin
       or j.last_event < s.last_event
     union all
     select format('wrong_terminal: attempt %s had ended and has changed: %s is now %s', a.id, s.ended, chaos.core(a))
-    from chaos.seen_attempts s join public.attempts a on a.id = s.attempt_id
+    from chaos.seen_attempts s join tunebase.attempts a on a.id = s.attempt_id
     where a.job_id = any (v_written) and s.ended is not null and s.ended <> chaos.core(a)
     union all
     select format('fell: attempt %s had %s USD and fence %s; now %s and %s', a.id, s.cost_usd, s.fence, a.cost_usd, a.fence)
@@ -137,12 +137,12 @@ begin
     union all
     select format('lost: nobody will look at job %s, which is %s and due %s', j.id, j.status, coalesce(j.due_at::text, 'never'))
     from jobs j
-    where not tunebase.is_final(j.status) and j.status <> 'paused'
+    where not tunebase_internal.is_terminal(j.status) and j.status <> 'paused'
       and not (j.status = 'queued' and j.due_at < 'infinity')
-      and not exists (select from alive a where a.job_id = j.id and a.look_at < 'infinity')
+      and not exists (select from alive a where a.job_id = j.id and a.reconcile_at < 'infinity')
     union all
     select format('lost: nobody will look at attempt %s, which is %s', a.id, a.state)
-    from alive a where a.look_at is null or a.look_at >= 'infinity'
+    from alive a where a.reconcile_at is null or a.reconcile_at >= 'infinity'
     union all
     select format('doubled: job %s is due to be sent while attempt %s is %s', j.id, a.number, a.state)
     from jobs j join alive a on a.job_id = j.id where j.status = 'queued' and j.due_at < 'infinity'
@@ -151,16 +151,16 @@ begin
     from jobs j join alive a on a.job_id = j.id
     where (a.state = 'running' and j.status in ('queued', 'validating_files'))
       or (a.state <> 'running' and j.status = 'running')
-      or (not a.cancel_wanted and (tunebase.is_final(j.status) or j.status = 'paused'))
+      or (not a.cancel_requested and (tunebase_internal.is_terminal(j.status) or j.status = 'paused'))
     union all
     select format('event_gap: job %s counts %s events and has %s, from %s to %s', j.id, j.last_event, count(e), min(e.number),
       max(e.number))
-    from jobs j left join public.events e on e.job_id = j.id
+    from jobs j left join tunebase.events e on e.job_id = j.id
     group by j.id, j.last_event having count(e) <> j.last_event or min(e.number) <> 1 or max(e.number) <> j.last_event
     union all
     select format('metric_twice: job %s logged step %s of attempt %s %s times', job_id, data ->> 'step', data ->> 'attempt',
       count(*))
-    from public.events where type = 'metrics' and job_id = any (v_written) group by job_id, data ->> 'step', data ->> 'attempt' having count(*) > 1
+    from tunebase.events where type = 'metrics' and job_id = any (v_written) group by job_id, data ->> 'step', data ->> 'attempt' having count(*) > 1
     union all
     select format('money: job %s shows %s USD and its attempts cost %s', j.id, j.cost_usd, coalesce(sum(a.cost_usd), 0))
     from jobs j left join attempts a on a.job_id = j.id
@@ -176,10 +176,10 @@ begin
     union all
     select format('wrong_terminal: job %s is succeeded and has no adapter', j.id)
     from jobs j
-    where j.status = 'succeeded' and not exists (select from public.adapters d where d.job_id = j.id)
+    where j.status = 'succeeded' and not exists (select from tunebase.adapters d where d.job_id = j.id)
     union all
     select format('wrong_terminal: job %s has an adapter and is %s', j.id, j.status)
-    from public.adapters d join jobs j on j.id = d.job_id where j.status <> 'succeeded'
+    from tunebase.adapters d join jobs j on j.id = d.job_id where j.status <> 'succeeded'
     union all
     select * from chaos.owed_problems(v_written)
   )
@@ -187,14 +187,14 @@ begin
 
   insert into chaos.seen
   select j.id, j.progress, j.trained_tokens, j.cost_usd, j.last_event, j.xmin,
-    case when tunebase.is_final(j.status) then chaos.core(j) end
-  from public.jobs j where j.id = any (v_written)
+    case when tunebase_internal.is_terminal(j.status) then chaos.core(j) end
+  from tunebase.jobs j where j.id = any (v_written)
   on conflict (job_id) do update
   set progress = excluded.progress, trained_tokens = excluded.trained_tokens, cost_usd = excluded.cost_usd,
     last_event = excluded.last_event, version = excluded.version, final = coalesce(chaos.seen.final, excluded.final);
   insert into chaos.seen_attempts
   select a.id, a.cost_usd, a.fence, a.xmin, case when a.state = 'ended' then chaos.core(a) end
-  from public.attempts a where a.job_id = any (v_written)
+  from tunebase.attempts a where a.job_id = any (v_written)
   on conflict (attempt_id) do update
   set cost_usd = excluded.cost_usd, fence = excluded.fence, version = excluded.version,
     ended = coalesce(chaos.seen_attempts.ended, excluded.ended);

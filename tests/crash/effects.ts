@@ -1,6 +1,6 @@
 /** The names of what a function does to the world outside it. */
 
-/** `sql claim_dispatch` of `select tunebase.claim_dispatch(…)`. */
+/** `sql claim_dispatch` of `select tunebase_internal.claim_dispatch(…)`. */
 export function sqlName(query: string): string {
   return `sql ${/tunebase\.(\w+)\(/.exec(query)?.[1] ?? query.trim().slice(0, 40)}`;
 }
@@ -11,7 +11,7 @@ export function fetchName(input: RequestInfo | URL, init?: RequestInit): string 
   const { pathname } = new URL(input instanceof Request ? input.url : input);
   const runpod = /^\/runpod\/v2\/[^/]+\/(\w+)/.exec(pathname)?.[1];
   if (runpod !== undefined) return `runpod ${runpod}`;
-  if (pathname.endsWith("/functions/v1/scheduler/tick")) return "nudge";
+  if (pathname.endsWith("/functions/v1/tunebase-scheduler/tick")) return "nudge";
   if (pathname.startsWith("/storage/v1/upload/resumable")) {
     return `storage copy ${method === "POST" ? "begun" : method === "PATCH" ? "written" : "asked for"}`;
   }

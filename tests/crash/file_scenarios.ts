@@ -60,18 +60,18 @@ async function clean(lane: Lane): Promise<number> {
     await later(lane);
   }
   return await lane.count(
-    `storage.objects o where bucket_id = 'datasets' and (name like 'parts/%' or name like 'incoming/%')
-      and not exists (select from public.files f where f.object = o.name)`,
+    `storage.objects o where bucket_id = 'tunebase-datasets' and (name like 'parts/%' or name like 'incoming/%')
+      and not exists (select from tunebase.files f where f.object = o.name)`,
   );
 }
 
 async function later(lane: Lane): Promise<void> {
-  await lane.tunebase.sql`update tunebase.file_checks set next_at = now()`;
+  await lane.tunebase.sql`update tunebase_internal.file_validations set next_at = now()`;
   await lane.tick();
 }
 
 const expire = (lane: Lane) =>
-  lane.tunebase.sql`update tunebase.uploads set expires_at = now() where status = 'pending'`;
+  lane.tunebase.sql`update tunebase_internal.uploads set expires_at = now() where status = 'pending'`;
 
 export const fileApi: Record<string, Run> = {
   "an upload is begun": async (lane, doom) => {
@@ -88,10 +88,10 @@ export const fileApi: Record<string, Run> = {
   },
   "an upload is completed": async (lane, doom) => {
     const { id, part_ids } = await uploaded(lane);
-    const before = await lane.count("public.files");
+    const before = await lane.count("tunebase.files");
     await doom();
     const { file } = await lane.openai.uploads.complete(id, { part_ids });
-    assertEquals(await lane.count("public.files"), before + 1, "one file");
+    assertEquals(await lane.count("tunebase.files"), before + 1, "one file");
     return await settled(lane, file?.id ?? "");
   },
   "an upload is cancelled": async (lane, doom) => {
@@ -108,7 +108,7 @@ export const fileApi: Record<string, Run> = {
   },
   "a direct upload is completed": async (lane, doom) => {
     const { id, target } = await direct(lane);
-    await lane.tunebase.platform.supabase.storage.from("datasets").upload(target.object, bytes, {
+    await lane.tunebase.platform.supabase.storage.from("tunebase-datasets").upload(target.object, bytes, {
       upsert: true,
     });
     await doom();
@@ -128,7 +128,7 @@ export const fileScheduler: Record<string, Run> = {
   },
   "a file cannot be read and is tried again": async (lane, doom) => {
     const { id, part_ids } = await uploaded(lane);
-    const bucket = lane.tunebase.platform.supabase.storage.from("datasets");
+    const bucket = lane.tunebase.platform.supabase.storage.from("tunebase-datasets");
     const object = `parts/${await projectOf(lane, id)}/${uuid(id)}/${uuid(part_ids[0] ?? "")}`;
     const { data } = await bucket.download(object);
     assert(data !== null);
@@ -153,6 +153,8 @@ export const fileScheduler: Record<string, Run> = {
 };
 
 async function projectOf(lane: Lane, id: string): Promise<string> {
-  const [row] = await lane.tunebase.sql`select project_id from tunebase.uploads where id = ${uuid(id)}::uuid`;
+  const [row] = await lane.tunebase.sql`select project_id from tunebase_internal.uploads where id = ${
+    uuid(id)
+  }::uuid`;
   return String(row?.project_id);
 }

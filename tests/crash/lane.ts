@@ -49,14 +49,14 @@ export class Lane {
     private readonly schedulerSecret: string,
     private readonly dbUrl: string,
   ) {
-    this.openai = new OpenAI({ baseURL: `${url}/functions/v1/api`, apiKey: user.apiKey, maxRetries: 2 });
+    this.openai = new OpenAI({ baseURL: `${url}/functions/v1/tunebase`, apiKey: user.apiKey, maxRetries: 2 });
   }
 
   static async start(): Promise<Lane> {
     const tunebase = await startTunebase();
     const user = await tunebase.user();
-    await tunebase.sql`update public.projects set max_running = 1000`;
-    await tunebase.sql`update public.base_models set queue_timeout_seconds = 120`;
+    await tunebase.sql`update tunebase.projects set max_running = 1000`;
+    await tunebase.sql`update tunebase.base_models set queue_timeout_seconds = 120`;
     const port = freePort(0, "");
     const front = Deno.serve(
       { hostname: "127.0.0.1", port, onListen: () => {} },
@@ -140,7 +140,7 @@ export class Lane {
 
   /** One call of the timer. It does not try again: the next one comes anyway. */
   async tick(): Promise<void> {
-    const response = await fetch(`${this.url}/functions/v1/scheduler/tick`, {
+    const response = await fetch(`${this.url}/functions/v1/tunebase-scheduler/tick`, {
       method: "POST",
       headers: { authorization: `Bearer ${this.schedulerSecret}`, "x-test-tick": "1" },
     });
@@ -164,23 +164,25 @@ export class Lane {
   async elapse(seconds: number): Promise<void> {
     const by = `${seconds} seconds`;
     await this.tunebase.sql`
-      update public.attempts
-      set look_at = look_at - ${by}::interval, lease_until = lease_until - ${by}::interval,
+      update tunebase.attempts
+      set reconcile_at = reconcile_at - ${by}::interval, lease_until = lease_until - ${by}::interval,
         claim_deadline = claim_deadline - ${by}::interval, created_at = created_at - ${by}::interval,
         submitted_at = submitted_at - ${by}::interval, started_at = started_at - ${by}::interval,
-        cancel_wanted_at = cancel_wanted_at - ${by}::interval, cancel_sent_at = cancel_sent_at - ${by}::interval
+        cancel_requested_at = cancel_requested_at - ${by}::interval, cancel_sent_at = cancel_sent_at - ${by}::interval
       where state <> 'ended'`;
     await this.tunebase.sql`
-      update public.jobs set due_at = due_at - ${by}::interval, queued_at = queued_at - ${by}::interval
+      update tunebase.jobs set due_at = due_at - ${by}::interval, queued_at = queued_at - ${by}::interval
       where finished_at is null`;
     await this.tunebase.sql`
-      update public.webhook_deliveries
+      update tunebase.webhook_deliveries
       set next_at = next_at - ${by}::interval, leased_until = leased_until - ${by}::interval
       where status = 'pending'`;
     await this.tunebase
-      .sql`update tunebase.outbox set due_at = due_at - ${by}::interval where fanned_out_at is null`;
-    await this.tunebase.sql`update tunebase.garbage set next_at = next_at - ${by}::interval`;
-    await this.tunebase.sql`update tunebase.endpoints set blocked_until = blocked_until - ${by}::interval`;
+      .sql`update tunebase_internal.outbox set due_at = due_at - ${by}::interval where fanned_out_at is null`;
+    await this.tunebase
+      .sql`update tunebase_internal.orphaned_objects set next_at = next_at - ${by}::interval`;
+    await this.tunebase
+      .sql`update tunebase_internal.runpod_endpoints set blocked_until = blocked_until - ${by}::interval`;
   }
 
   // --- RunPod
@@ -279,7 +281,8 @@ export class Lane {
       await this.elapse(61);
       await this.tick();
     }
-    const rows = await this.tunebase.sql`select state, outcome, error_message, look_at from public.attempts a
+    const rows = await this.tunebase
+      .sql`select state, outcome, error_message, reconcile_at from tunebase.attempts a
       where replace(job_id::text, '-', '') = ${job.id.slice(6)} order by number`;
     throw new Error(`the job does not end: ${JSON.stringify(rows)}`);
   }

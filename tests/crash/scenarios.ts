@@ -14,7 +14,9 @@ const reply = (status: number, body = "") => () => new Response(body, { status }
 /** How many objects of a file lie in Storage. */
 const left = (lane: Lane, file: { id: string }) =>
   lane.count(
-    `storage.objects where bucket_id = 'datasets' and replace(name, '-', '') like '%${file.id.slice(5)}%'`,
+    `storage.objects where bucket_id = 'tunebase-datasets' and replace(name, '-', '') like '%${
+      file.id.slice(5)
+    }%'`,
   );
 
 const api: Record<string, Run> = {
@@ -25,21 +27,21 @@ const api: Record<string, Run> = {
   },
   "a job is created": async (lane, doom) => {
     const file = await lane.file();
-    const before = await lane.count("public.jobs");
+    const before = await lane.count("tunebase.jobs");
     await doom();
     const job = await lane.openai.fineTuning.jobs.create({ model, training_file: file.id });
-    assertEquals(await lane.count("public.jobs"), before + 1, "one job");
+    assertEquals(await lane.count("tunebase.jobs"), before + 1, "one job");
     return await lane.settle(job);
   },
   "a job is created with an idempotency key": async (lane, doom) => {
     const file = await lane.file();
-    const before = await lane.count("public.jobs");
+    const before = await lane.count("tunebase.jobs");
     const idempotencyKey = crypto.randomUUID();
     await doom();
     const job = await lane.openai.fineTuning.jobs.create({ model, training_file: file.id }, {
       headers: { "idempotency-key": idempotencyKey },
     });
-    assertEquals(await lane.count("public.jobs"), before + 1, "one job");
+    assertEquals(await lane.count("tunebase.jobs"), before + 1, "one job");
     return await lane.settle(job);
   },
   "a job that runs is cancelled": async (lane, doom) => {
@@ -91,7 +93,7 @@ const api: Record<string, Run> = {
     await done(lane.openai.models.delete(fine_tuned_model ?? ""), 404);
     await lane.tick();
     return await lane.count(
-      `storage.objects where bucket_id = 'adapters' and replace(name, '-', '') like '%${
+      `storage.objects where bucket_id = 'tunebase-adapters' and replace(name, '-', '') like '%${
         job.id.slice(6)
       }%safetensors'`,
     );
@@ -189,8 +191,8 @@ const scheduler: Record<string, Run> = {
   },
   "a run that nobody hears of runs on": async (lane, doom) => {
     const { job, run } = await lane.running();
-    const { mostSilentLooks } = lane.tunebase.platform.settings;
-    await lane.tunebase.sql`update public.attempts set silent_looks = ${mostSilentLooks}`;
+    const { maxMissedHeartbeats } = lane.tunebase.platform.settings;
+    await lane.tunebase.sql`update tunebase.attempts set missed_heartbeats = ${maxMissedHeartbeats}`;
     await lane.elapse(61);
     await doom();
     await lane.tick();
@@ -210,9 +212,9 @@ const scheduler: Record<string, Run> = {
   },
   "a job passes its spend cap": async (lane, doom) => {
     const { job, run, worker } = await lane.running();
-    await lane.tunebase.sql`update public.jobs set spend_cap_usd = 0.01 where status = 'running'`;
+    await lane.tunebase.sql`update tunebase.jobs set spend_cap_usd = 0.01 where status = 'running'`;
     await lane.tunebase.sql`
-      update public.attempts set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6}', started_at = now() - interval '1 minute'
+      update tunebase.attempts set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6}', started_at = now() - interval '1 minute'
       where id = ${worker.attemptId}`;
     await doom();
     await lane.tick();
@@ -227,7 +229,7 @@ const scheduler: Record<string, Run> = {
     await lane.tick();
     await lane.elapse(601);
     await lane.tick();
-    return [await left(lane, file), await lane.count("tunebase.garbage")];
+    return [await left(lane, file), await lane.count("tunebase_internal.orphaned_objects")];
   },
 };
 
@@ -267,9 +269,9 @@ const callback: Record<string, Run> = {
     await lane.work(run, worker);
     const { job_id } = await lane.attempt(job);
     const counts = await lane.tunebase.sql`
-      select (select count(*)::int from public.metrics where job_id = ${job_id}) as metrics,
-        (select count(*)::int from public.events where job_id = ${job_id} and message = 'said once') as lines,
-        (select count(*)::int from public.checkpoints where job_id = ${job_id}) as checkpoints`;
+      select (select count(*)::int from tunebase.metrics where job_id = ${job_id}) as metrics,
+        (select count(*)::int from tunebase.events where job_id = ${job_id} and message = 'said once') as lines,
+        (select count(*)::int from tunebase.checkpoints where job_id = ${job_id}) as checkpoints`;
     return [order, { ...counts[0] }, await lane.settle(job)];
   },
   "a worker asks where to upload": async (lane, doom) => {
@@ -365,5 +367,5 @@ const of = (name: FunctionName, runs: Record<string, Run>): [string, Scenario][]
 export const scenarios: Map<string, Scenario> = new Map([
   ...of("api", { ...api, ...subscriberApi, ...fileApi, ...tenancyApi }),
   ...of("scheduler", { ...scheduler, ...subscriberScheduler, ...fileScheduler, ...tenancyScheduler }),
-  ...of("trainer-callback", callback),
+  ...of("tunebase-callback", callback),
 ]);

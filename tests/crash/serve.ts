@@ -6,15 +6,15 @@
  * Everything is imported before the order comes, so that a few of these can wait warm. In: one JSON line, the Order; then
  * "end". Out: JSON lines, {port} and {effect}.
  */
-import { createApp as createApi } from "../../supabase/functions/api/app.ts";
-import { createApp as createScheduler } from "../../supabase/functions/scheduler/app.ts";
-import { createApp as createCallback } from "../../supabase/functions/trainer-callback/app.ts";
+import { createApp as createApi } from "../../supabase/functions/tunebase/app.ts";
+import { createApp as createScheduler } from "../../supabase/functions/tunebase-scheduler/app.ts";
+import { createApp as createCallback } from "../../supabase/functions/tunebase-callback/app.ts";
 import { type Platform, platform } from "../../supabase/functions/_shared/platform.ts";
 import { fetchName, sqlName } from "./effects.ts";
 
 const functions = {
   api: { create: createApi, database: "TUNEBASE_API_DB_URL" },
-  "trainer-callback": { create: createCallback, database: "TUNEBASE_CALLBACK_DB_URL" },
+  "tunebase-callback": { create: createCallback, database: "TUNEBASE_CALLBACK_DB_URL" },
   scheduler: { create: createScheduler, database: "TUNEBASE_SCHEDULER_DB_URL" },
 };
 export type FunctionName = keyof typeof functions;

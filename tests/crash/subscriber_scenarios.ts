@@ -33,7 +33,7 @@ async function told(lane: Lane) {
 
 const row = async (lane: Lane, { id }: { id: string }) => {
   const [delivery] = await lane.tunebase.sql`
-    select id, status, tries from public.webhook_deliveries where endpoint_id = ${uuid(id)}`;
+    select id, status, tries from tunebase.webhook_deliveries where endpoint_id = ${uuid(id)}`;
   return { id: String(delivery?.id), status: String(delivery?.status), tries: Number(delivery?.tries) };
 };
 
@@ -44,10 +44,10 @@ type Channel = { id: string; enabled: boolean };
 
 export const subscriberApi: Record<string, Run> = {
   "a webhook endpoint is created": async (lane, doom) => {
-    const before = await lane.count("public.webhook_endpoints");
+    const before = await lane.count("tunebase.webhook_endpoints");
     await doom();
     const endpoint = await lane.openai.webhooks.create(lane.endpointParams());
-    assertEquals(await lane.count("public.webhook_endpoints"), before + 1, "one endpoint");
+    assertEquals(await lane.count("tunebase.webhook_endpoints"), before + 1, "one endpoint");
     await lane.openai.webhooks.delete(endpoint.id);
     return endpoint.signing_secret.startsWith("whsec_");
   },
@@ -58,7 +58,7 @@ export const subscriberApi: Record<string, Run> = {
   "a webhook's secret is rotated": withEndpoint(async (lane, doom, { id }) => {
     await doom();
     await lane.openai.webhooks.rotateSecret(id, { keep_old_secret_active_for_24_hours: true });
-    return await lane.count(`public.webhook_endpoints where id = '${uuid(id)}' and secret_version = 2`);
+    return await lane.count(`tunebase.webhook_endpoints where id = '${uuid(id)}' and secret_version = 2`);
   }),
   "a webhook endpoint is tested": withEndpoint(async (lane, doom, endpoint) => {
     await doom();
@@ -71,7 +71,7 @@ export const subscriberApi: Record<string, Run> = {
     const { id } = await lane.endpoint();
     await doom();
     await done(lane.openai.webhooks.delete(id), 404);
-    return await lane.count(`public.webhook_endpoints where id = '${uuid(id)}'`);
+    return await lane.count(`tunebase.webhook_endpoints where id = '${uuid(id)}'`);
   },
   "a delivery is replayed": withEndpoint(async (lane, doom, endpoint) => {
     await told(lane);
@@ -85,7 +85,7 @@ export const subscriberApi: Record<string, Run> = {
   "what has died at an endpoint is replayed": withEndpoint(async (lane, doom, endpoint) => {
     await told(lane);
     await lane.tunebase.sql`
-      update public.webhook_deliveries set status = 'dead', next_at = null, delivered_at = null, reason = 'for this test'
+      update tunebase.webhook_deliveries set status = 'dead', next_at = null, delivered_at = null, reason = 'for this test'
       where endpoint_id = ${uuid(endpoint.id)}`;
     await doom();
     await lane.openai.post(`/webhook_endpoints/${endpoint.id}/replay`, { body: { since: 0 } });
@@ -101,10 +101,10 @@ export const subscriberApi: Record<string, Run> = {
     return unread_count;
   },
   "a notification channel is created": async (lane, doom) => {
-    const before = await lane.count("public.notification_channels");
+    const before = await lane.count("tunebase.notification_channels");
     await doom();
     const { id } = await lane.openai.post<Channel>("/notification_channels", slack(lane));
-    assertEquals(await lane.count("public.notification_channels"), before + 1, "one channel");
+    assertEquals(await lane.count("tunebase.notification_channels"), before + 1, "one channel");
     await lane.openai.delete(`/notification_channels/${id}`);
     return 1;
   },
@@ -121,7 +121,7 @@ export const subscriberApi: Record<string, Run> = {
     const { id } = await lane.openai.post<Channel>("/notification_channels", slack(lane));
     await doom();
     await done(lane.openai.delete(`/notification_channels/${id}`), 404);
-    return await lane.count(`public.notification_channels where id = '${uuid(id)}'`);
+    return await lane.count(`tunebase.notification_channels where id = '${uuid(id)}'`);
   },
 };
 

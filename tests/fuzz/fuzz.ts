@@ -22,8 +22,8 @@ export async function fuzz(
   try {
     const user = await tunebase.user();
     const things = await furnished(tunebase, user);
-    await tunebase.sql`update public.projects set requests_per_minute = 1000000`;
-    const document = await (await fetch(`${tunebase.url}/functions/v1/api/openapi.json`)).json();
+    await tunebase.sql`update tunebase.projects set requests_per_minute = 1000000`;
+    const document = await (await fetch(`${tunebase.url}/functions/v1/tunebase/openapi.json`)).json();
     const ids = Object.keys(document.paths).flatMap((path) => {
       const lines = [...path.matchAll(/\{(\w+)\}/g)].flatMap(([, name = ""]) => {
         const id = idOf(path, name, things);
@@ -39,7 +39,7 @@ export async function fuzz(
       args: [
         `--config-file=${config}`,
         "run",
-        `${tunebase.url}/functions/v1/api/openapi.json`,
+        `${tunebase.url}/functions/v1/tunebase/openapi.json`,
         `--header=Authorization: Bearer ${user.accessToken}`,
         `--header=OpenAI-Project: ${things.projects}`,
         "--checks=all",

@@ -16,7 +16,7 @@ MEANING = {
     "receiver_unreachable",
     "email_not_configured",
     "invalid_time_zone",
-    "not_offered",
+    "unsupported",
     "wrong_purpose",
     "user_required",
     "precondition_failed",

@@ -164,7 +164,7 @@ class FakeTunebase:
             {
                 "path": path,
                 "endpoint": f"{self.url}/tus",
-                "bucket": "adapters",
+                "bucket": "tunebase-adapters",
                 "object": f"incoming/{path}",
                 "token": f"token of {path}",
                 "content_type": "application/octet-stream",

@@ -145,7 +145,7 @@ def test_merged_weights_that_cannot_be_made_are_a_sentence_and_leave_nothing(tin
 async def test_without_validation_the_samples_are_of_the_training_rows_and_say_so(
     tunebase: FakeTunebase, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TUNEBASE_SAMPLES", "2")
+    monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "2")
     await handler({"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=1)})
     found = json.loads(tunebase.stored["samples.json"])
     assert (found["prompts_from"], len(found["samples"])) == ("training", 2)
@@ -154,7 +154,7 @@ async def test_without_validation_the_samples_are_of_the_training_rows_and_say_s
 async def test_an_operator_may_have_no_samples(
     tunebase: FakeTunebase, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TUNEBASE_SAMPLES", "0")
+    monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "0")
     output = await handler({"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=1)})
     assert output["status"] == "completed"
     assert "samples.json" not in tunebase.stored

@@ -206,7 +206,7 @@ async def test_a_run_near_its_time_limit_saves_a_checkpoint_and_ends_preempted(
 async def test_sigterm_with_a_training_that_does_not_stop_ends_preempted_in_time(
     tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TUNEBASE_GRACE_SECONDS", "6")
+    monkeypatch.setenv("TUNEBASE_SHUTDOWN_GRACE_SECONDS", "6")
     attempt = start(tunebase, steps=4000, deaf=True)
     await until(lambda: len(steps(tunebase)) >= 3)
     os.kill(os.getpid(), signal.SIGTERM)

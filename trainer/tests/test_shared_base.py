@@ -90,7 +90,7 @@ def test_two_ranks_that_share_a_base_make_the_steps_of_two_that_do_not(
     data: dict[str, Any] = {"rows": tiny.pairs(9), "validation": tiny.pairs(2)}
     found = []
     for name, share in (("whole", "0"), ("shared", "1")):
-        monkeypatch.setenv("TUNEBASE_SHARE_BASE", share)
+        monkeypatch.setenv("TUNEBASE_SHARD_BASE_MODEL", share)
         code, events, log = train(tmp_path / name, model, 2, num_epochs=1, method="dpo", beta=0.1, batch_size=2, **data)
         assert code == 0, log
         found.append(events)

@@ -46,9 +46,9 @@ def write_samples(
 ) -> str | None:
     """Answers up to five prompts before and after, into samples.json. Never raises: returns what went wrong, or None.
 
-    The operator's TUNEBASE_SAMPLES says how many; 0: none.
+    The operator's TUNEBASE_SAMPLE_COUNT says how many; 0: none.
     """
-    most = int(os.environ.get("TUNEBASE_SAMPLES", "5"))
+    most = int(os.environ.get("TUNEBASE_SAMPLE_COUNT", "5"))
     source = "validation" if story.validation and story.validation.prompts else "training"
     prompts = (story.validation if source == "validation" and story.validation else story.data).prompts[:most]
     if not prompts or asked_to_stop():

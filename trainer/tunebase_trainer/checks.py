@@ -29,7 +29,7 @@ def before_loading(
     """All of them, for a run on this process's GPU; on a CPU only what `export` cannot make. `longest`: the longest
     sequence's tokens; `together`: how many go through the model at the least, two for a pair of answers.
 
-    Returns whether the GPUs must share the base: one has no room for it. `TUNEBASE_SHARE_BASE=1` has them share it
+    Returns whether the GPUs must share the base: one has no room for it. `TUNEBASE_SHARD_BASE_MODEL=1` has them share it
     anyway, which leaves room for longer rows and costs the time in which it is put together.
 
     Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`.
@@ -40,7 +40,7 @@ def before_loading(
 
         gguf_export.check(model)
     check_gpu(gpus)
-    wanted = gpus > 1 and os.environ.get("TUNEBASE_SHARE_BASE") == "1"
+    wanted = gpus > 1 and os.environ.get("TUNEBASE_SHARD_BASE_MODEL") == "1"
     if not torch.cuda.is_available():
         return wanted
     from transformers import AutoConfig

@@ -391,7 +391,7 @@ def _message(role: str, content: str) -> Message:
 
 def _whole(text: str, name: str) -> None:
     if SURROGATES.search(text):
-        raise RowProblem("half_character", f"{name} holds half of a character (a lone surrogate)")
+        raise RowProblem("lone_surrogate", f"{name} holds half of a character (a lone surrogate)")
 
 
 def shown(value: Any) -> str:

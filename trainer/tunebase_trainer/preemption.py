@@ -15,7 +15,7 @@ log = logging.getLogger("tunebase")
 
 def grace_seconds() -> float:
     """How long the platform waits between SIGTERM and SIGKILL, as far as the operator knows."""
-    return float(os.environ.get("TUNEBASE_GRACE_SECONDS", "25"))
+    return float(os.environ.get("TUNEBASE_SHUTDOWN_GRACE_SECONDS", "25"))
 
 
 @contextmanager

@@ -139,7 +139,7 @@ function FileActions({ file }: { file: File }) {
 }
 
 function Found({ report }: { report: Report }) {
-  const { rows, learnable_rows, assistant_messages, duplicates, tokens, longest_row, errors = [], warnings } =
+  const { rows, trainable_rows, assistant_messages, duplicates, tokens, longest_row, errors = [], warnings } =
     report;
   const most = Math.max(1, ...tokens.histogram.map(({ rows }) => rows));
   return (
@@ -150,7 +150,7 @@ function Found({ report }: { report: Report }) {
           of={[
             ["Format", report.format === null ? "not known" : words(report.format)],
             ["Rows", count(rows)],
-            ["Rows to learn from", count(learnable_rows)],
+            ["Rows to learn from", count(trainable_rows)],
             ["Answers", count(assistant_messages)],
             ["Tokens", `${count(tokens.total)} (${tokens.method})`],
             ["Copies of other rows", `${duplicates.exact ? "" : "about "}${count(duplicates.rows)}`],

@@ -72,7 +72,7 @@ function Now({ job, line }: { job: Job; line: Line }) {
       <div class="page-head">
         <span>
           <Status of={job.status} />
-          {job.pause_wanted && job.status === "running" && (
+          {job.pause_requested && job.status === "running" && (
             <span class="quiet">, pausing after a checkpoint …</span>
           )}
         </span>
@@ -159,17 +159,15 @@ function readCost(estimate: Job["estimate"]): { low: number; high: number } | nu
 }
 
 function Queue({ job }: { job: Job }) {
-  const { queue, queue_reason } = job;
+  const { queue, status_reason } = job;
   const place = queue === null
     ? null
-    : queue.ahead === 0
-    ? "It is the next."
-    : `${queue.ahead} ${
-      queue.ahead === 1 ? "job is" : "jobs are"
-    } ahead of it, ${queue.ahead_in_project} of this project.`;
+    : queue.position <= 1
+    ? "It is next."
+    : `It is number ${queue.position} in the queue, ${queue.position_in_project} in this project.`;
   return (
     <p class="notice" role="status">
-      {queue_reason ?? "It waits for a GPU."}
+      {status_reason ?? "It waits for a GPU."}
       {place !== null && ` ${place}`}
     </p>
   );
@@ -194,7 +192,7 @@ function Moves({ job }: { job: Job }) {
       {waits && <Action of={start} label="Start" primary />}
       {job.status === "paused" && !waits && <Action of={resume} label="Resume" primary />}
       {job.status !== "paused" &&
-        (job.pause_wanted
+        (job.pause_requested
           ? <Action of={resume} label="Do not pause" />
           : <Action of={pause} label="Pause" />)}
       <Action

@@ -4,18 +4,18 @@ import { deriveSecret } from "./secrets.ts";
 
 /** Where the worker of an attempt calls back. */
 export function callbackUrl(settings: Settings, attemptId: string): string {
-  return `${settings.supabaseUrl}/functions/v1/trainer-callback/attempts/${attemptId}`;
+  return `${settings.supabaseUrl}/functions/v1/tunebase-callback/attempts/${attemptId}`;
 }
 
 /** Where RunPod's webhook of an attempt goes: unsigned, hence with a token that nobody can guess. */
 export function webhookUrl(settings: Settings, attemptId: string): string {
   const token = deriveSecret(settings.masterKey, `runpod-webhook/${attemptId}`);
-  return `${settings.supabaseUrl}/functions/v1/trainer-callback/runpod/${attemptId}/${token}`;
+  return `${settings.supabaseUrl}/functions/v1/tunebase-callback/runpod/${attemptId}/${token}`;
 }
 
 /** Wakes the scheduler now. A hint: the timer would come anyway. */
 export async function nudgeScheduler(settings: Settings): Promise<void> {
-  const response = await fetch(`${settings.supabaseUrl}/functions/v1/scheduler/tick`, {
+  const response = await fetch(`${settings.supabaseUrl}/functions/v1/tunebase-scheduler/tick`, {
     method: "POST",
     headers: { authorization: `Bearer ${deriveSecret(settings.masterKey, "scheduler")}` },
     signal: AbortSignal.timeout(10_000),

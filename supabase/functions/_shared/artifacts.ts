@@ -8,7 +8,7 @@ import type { Supabase } from "./platform.ts";
 import type { ArtifactFile } from "./protocol.ts";
 import { signedUrl, unavailable } from "./storage.ts";
 
-const bucketName = "adapters";
+const bucketName = "tunebase-adapters";
 
 /** Where an upload of an attempt's holder lands. */
 export function incomingObject(prefix: string, fence: number, path: string): string {

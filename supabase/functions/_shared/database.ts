@@ -36,12 +36,12 @@ type Argument = string | number | boolean | null | { json: unknown };
 export async function call<T>(sql: Sql, name: string, ...args: Argument[]): Promise<T> {
   try {
     const rows = await sql.unsafe<{ result: T }[]>(
-      `select tunebase.${name}(${args.map(literal).join(", ")}) as result`,
+      `select tunebase_internal.${name}(${args.map(literal).join(", ")}) as result`,
       [],
       oneStatement,
     );
     const [row] = rows;
-    if (row === undefined) throw new Error(`tunebase.${name} returned no row`);
+    if (row === undefined) throw new Error(`tunebase_internal.${name} returned no row`);
     return row.result;
   } catch (error) {
     if (error instanceof postgres.PostgresError && error.code === "TB000") {

@@ -1,7 +1,7 @@
 export type Json = string | number | boolean | null | { [key: string]: Json | undefined } | Json[];
 
 export type Database = {
-  "public": {
+  "tunebase": {
     Tables: {
       "adapters": {
         Row: {
@@ -128,11 +128,11 @@ export type Database = {
       };
       "attempts": {
         Row: {
+          "cancel_requested": boolean;
+          "cancel_requested_at": string | null;
           "cancel_sent_at": string | null;
-          "cancel_wanted": boolean;
-          "cancel_wanted_at": string | null;
           "claim_deadline": string;
-          "claims": (string)[];
+          "claim_request_ids": (string)[];
           "cost_usd": number;
           "created_at": string;
           "ended_at": string | null;
@@ -147,13 +147,13 @@ export type Database = {
           "last_report_at": string | null;
           "last_sequence": number;
           "lease_until": string | null;
-          "look_at": string | null;
+          "missed_heartbeats": number;
           "number": number;
           "outcome": string | null;
           "project_id": string;
+          "reconcile_at": string | null;
+          "rejected_callbacks": number;
           "runpod_job_id": string | null;
-          "silent_looks": number;
-          "stale_reports": number;
           "started_at": string | null;
           "state": string;
           "submitted_at": string | null;
@@ -162,11 +162,11 @@ export type Database = {
         };
         ComputedFields: never;
         Insert: {
+          "cancel_requested"?: boolean;
+          "cancel_requested_at"?: string | null;
           "cancel_sent_at"?: string | null;
-          "cancel_wanted"?: boolean;
-          "cancel_wanted_at"?: string | null;
           "claim_deadline": string;
-          "claims"?: (string)[];
+          "claim_request_ids"?: (string)[];
           "cost_usd"?: number;
           "created_at"?: string;
           "ended_at"?: string | null;
@@ -181,13 +181,13 @@ export type Database = {
           "last_report_at"?: string | null;
           "last_sequence"?: number;
           "lease_until"?: string | null;
-          "look_at"?: string | null;
+          "missed_heartbeats"?: number;
           "number": number;
           "outcome"?: string | null;
           "project_id": string;
+          "reconcile_at"?: string | null;
+          "rejected_callbacks"?: number;
           "runpod_job_id"?: string | null;
-          "silent_looks"?: number;
-          "stale_reports"?: number;
           "started_at"?: string | null;
           "state": string;
           "submitted_at"?: string | null;
@@ -195,11 +195,11 @@ export type Database = {
           "worker_id"?: string | null;
         };
         Update: {
+          "cancel_requested"?: boolean;
+          "cancel_requested_at"?: string | null;
           "cancel_sent_at"?: string | null;
-          "cancel_wanted"?: boolean;
-          "cancel_wanted_at"?: string | null;
           "claim_deadline"?: string;
-          "claims"?: (string)[];
+          "claim_request_ids"?: (string)[];
           "cost_usd"?: number;
           "created_at"?: string;
           "ended_at"?: string | null;
@@ -214,13 +214,13 @@ export type Database = {
           "last_report_at"?: string | null;
           "last_sequence"?: number;
           "lease_until"?: string | null;
-          "look_at"?: string | null;
+          "missed_heartbeats"?: number;
           "number"?: number;
           "outcome"?: string | null;
           "project_id"?: string;
+          "reconcile_at"?: string | null;
+          "rejected_callbacks"?: number;
           "runpod_job_id"?: string | null;
-          "silent_looks"?: number;
-          "stale_reports"?: number;
           "started_at"?: string | null;
           "state"?: string;
           "submitted_at"?: string | null;
@@ -248,6 +248,7 @@ export type Database = {
         Row: {
           "created_at": string;
           "defaults": NonNullable<Json>;
+          "enabled": boolean;
           "endpoint_id": string | null;
           "execution_timeout_seconds": number;
           "gpu_config": NonNullable<Json>;
@@ -255,7 +256,6 @@ export type Database = {
           "id": string;
           "layers": number | null;
           "max_length": number;
-          "offered": boolean;
           "owned_by": string;
           "parameters": number | null;
           "queue_timeout_seconds": number;
@@ -269,6 +269,7 @@ export type Database = {
         Insert: {
           "created_at"?: string;
           "defaults"?: NonNullable<Json>;
+          "enabled"?: boolean;
           "endpoint_id"?: string | null;
           "execution_timeout_seconds"?: number;
           "gpu_config": NonNullable<Json>;
@@ -276,7 +277,6 @@ export type Database = {
           "id": string;
           "layers"?: number | null;
           "max_length": number;
-          "offered"?: boolean;
           "owned_by": string;
           "parameters"?: number | null;
           "queue_timeout_seconds"?: number;
@@ -289,6 +289,7 @@ export type Database = {
         Update: {
           "created_at"?: string;
           "defaults"?: NonNullable<Json>;
+          "enabled"?: boolean;
           "endpoint_id"?: string | null;
           "execution_timeout_seconds"?: number;
           "gpu_config"?: NonNullable<Json>;
@@ -296,7 +297,6 @@ export type Database = {
           "id"?: string;
           "layers"?: number | null;
           "max_length"?: number;
-          "offered"?: boolean;
           "owned_by"?: string;
           "parameters"?: number | null;
           "queue_timeout_seconds"?: number;
@@ -490,20 +490,20 @@ export type Database = {
           "error_param": string | null;
           "estimate": Json | null;
           "estimated_finish": string | null;
+          "failed_attempts": number;
           "fine_tuned_model": string | null;
           "finished_at": string | null;
           "hyperparameters": NonNullable<Json>;
           "id": string;
           "last_event": number;
-          "max_tries": number;
+          "max_attempts": number;
           "metadata": NonNullable<Json>;
           "method": string | null;
           "parent_model": string | null;
-          "pause_wanted": boolean;
+          "pause_requested": boolean;
           "plan": NonNullable<Json>;
           "progress": number;
           "project_id": string;
-          "queue_reason": string | null;
           "queued_at": string | null;
           "reserved_usd": number;
           "result_file": string | null;
@@ -512,6 +512,7 @@ export type Database = {
           "stage": string | null;
           "started_at": string | null;
           "status": string;
+          "status_reason": string | null;
           "suffix": string | null;
           "tokens_per_second": number | null;
           "total_epochs": number | null;
@@ -519,7 +520,6 @@ export type Database = {
           "trained_tokens": number;
           "training_file": string;
           "training_loss": number | null;
-          "tries": number;
           "validation_file": string | null;
           "wandb": Json | null;
         };
@@ -540,20 +540,20 @@ export type Database = {
           "error_param"?: string | null;
           "estimate"?: Json | null;
           "estimated_finish"?: string | null;
+          "failed_attempts"?: number;
           "fine_tuned_model"?: string | null;
           "finished_at"?: string | null;
           "hyperparameters": NonNullable<Json>;
           "id": string;
           "last_event"?: number;
-          "max_tries"?: number;
+          "max_attempts"?: number;
           "metadata"?: NonNullable<Json>;
           "method"?: never;
           "parent_model"?: string | null;
-          "pause_wanted"?: boolean;
+          "pause_requested"?: boolean;
           "plan": NonNullable<Json>;
           "progress"?: number;
           "project_id": string;
-          "queue_reason"?: string | null;
           "queued_at"?: string | null;
           "reserved_usd"?: number;
           "result_file"?: string | null;
@@ -562,6 +562,7 @@ export type Database = {
           "stage"?: string | null;
           "started_at"?: string | null;
           "status": string;
+          "status_reason"?: string | null;
           "suffix"?: string | null;
           "tokens_per_second"?: number | null;
           "total_epochs"?: number | null;
@@ -569,7 +570,6 @@ export type Database = {
           "trained_tokens"?: number;
           "training_file": string;
           "training_loss"?: number | null;
-          "tries"?: number;
           "validation_file"?: string | null;
           "wandb"?: never;
         };
@@ -589,20 +589,20 @@ export type Database = {
           "error_param"?: string | null;
           "estimate"?: Json | null;
           "estimated_finish"?: string | null;
+          "failed_attempts"?: number;
           "fine_tuned_model"?: string | null;
           "finished_at"?: string | null;
           "hyperparameters"?: NonNullable<Json>;
           "id"?: string;
           "last_event"?: number;
-          "max_tries"?: number;
+          "max_attempts"?: number;
           "metadata"?: NonNullable<Json>;
           "method"?: never;
           "parent_model"?: string | null;
-          "pause_wanted"?: boolean;
+          "pause_requested"?: boolean;
           "plan"?: NonNullable<Json>;
           "progress"?: number;
           "project_id"?: string;
-          "queue_reason"?: string | null;
           "queued_at"?: string | null;
           "reserved_usd"?: number;
           "result_file"?: string | null;
@@ -611,6 +611,7 @@ export type Database = {
           "stage"?: string | null;
           "started_at"?: string | null;
           "status"?: string;
+          "status_reason"?: string | null;
           "suffix"?: string | null;
           "tokens_per_second"?: number | null;
           "total_epochs"?: number | null;
@@ -618,7 +619,6 @@ export type Database = {
           "trained_tokens"?: number;
           "training_file"?: string;
           "training_loss"?: number | null;
-          "tries"?: number;
           "validation_file"?: string | null;
           "wandb"?: never;
         };
@@ -1181,7 +1181,7 @@ export type Database = {
 
 type DatabaseWithoutInternals = Omit<Database, "__InternalSupabase">;
 
-type DefaultSchema = DatabaseWithoutInternals[Extract<keyof Database, "public">];
+type DefaultSchema = DatabaseWithoutInternals[Extract<keyof Database, "tunebase">];
 
 export type Tables<
   DefaultSchemaTableNameOrOptions extends
@@ -1277,7 +1277,7 @@ export type CompositeTypes<
   : never;
 
 export const Constants = {
-  "public": {
+  "tunebase": {
     Enums: {},
   },
 } as const;

@@ -57,7 +57,7 @@ export const errorCodes = {
         list(d.offered)
       }. See GET /models.`,
   ),
-  not_offered: invalid(
+  unsupported: invalid(
     "Not offered",
     (d) => `${d.what} is not offered yet. ${d.instead ?? ""}`.trim(),
   ),
@@ -178,10 +178,6 @@ export const errorCodes = {
     "The receiver is disabled",
     () => "Repair it, then enable it again (POST with enabled: true), and replay.",
   ),
-  limit_reached: conflict(
-    "There are too many",
-    (d) => `A project may have ${d.most} ${d.what}. Delete one that is not needed.`,
-  ),
   route_not_found: missing("No such route"),
   method_not_allowed: { status: 405, kind: "invalid_request_error", title: "The path has no such method" },
   file_not_ready: conflict(
@@ -210,7 +206,10 @@ export const errorCodes = {
     "The file is in use",
     () => "A job that has not ended uses it. Cancel the job, or wait for its end.",
   ),
-  job_is_final: conflict("The job has ended", (d) => `The job is ${d.status} already, which is final.`),
+  job_already_finished: conflict(
+    "The job has ended",
+    (d) => `The job is ${d.status} already, which is final.`,
+  ),
   job_not_paused: conflict(
     "The job is not paused",
     (d) => `The job is ${d.status}; only a paused job can be resumed.`,
@@ -219,7 +218,7 @@ export const errorCodes = {
     "The model is in use",
     (d) => `A job that has not ended trains on from ${d.model}. Cancel the job, or wait for its end.`,
   ),
-  job_not_waiting: conflict(
+  job_already_started: conflict(
     "The job does not wait to be started",
     () => "The job has been started before and was paused. Resume it with POST …/resume.",
   ),
@@ -245,23 +244,11 @@ export const errorCodes = {
     "The API key was revoked",
     () => "A revoked key stays as it is. Make another one.",
   ),
-  quota_reached: forbidden(
-    "A limit is reached",
-    (d) => `There may be ${d.limit} ${d.what}, and there are ${d.used}. ${d.do}`,
+  quota_exceeded: forbidden(
+    "Quota exceeded",
+    (d) => `The limit is ${d.limit} ${d.what}; ${d.used} are in use. ${d.fix}`,
   ),
-  job_quota_reached: forbidden(
-    "The project has too many jobs",
-    (d) =>
-      `The project may have ${d.limit} jobs that have not ended, and has ${d.used}. Wait for some to end, cancel some, ` +
-      "or ask this server's operator for more (max_jobs).",
-  ),
-  storage_quota_reached: forbidden(
-    "The project's storage is full",
-    (d) =>
-      `The project may store ${d.limit} bytes and stores ${d.used}; this file has ${d.bytes}. Delete files that are not ` +
-      "needed, or ask this server's operator for more (max_storage_bytes).",
-  ),
-  spend_cap_reached: forbidden(
+  spend_cap_exceeded: forbidden(
     "The project's spend cap is reached",
     (d) =>
       `The project has spent or set aside ${d.spent} USD this month, this job may cost ${d.reserved} USD, and the cap is ` +

@@ -3,7 +3,7 @@ import { type Answer, post } from "./outgoing.ts";
 import type { Settings } from "./platform.ts";
 import { unseal } from "./secrets.ts";
 
-/** What `tunebase.describe_event` says of an event. */
+/** What `tunebase_internal.render_notification` says of an event. */
 export interface Message {
   level: "info" | "warn" | "error";
   title: string;
@@ -12,12 +12,12 @@ export interface Message {
   job_id: string | null;
 }
 
-/** Where a message goes. `sealed` is Slack's URL, encrypted; `target` is an address, or a hint at that URL. */
+/** Where a message goes. `encrypted_url` is Slack's URL, encrypted; `target` is an address, or a hint at that URL. */
 export interface Channel {
   id: string;
   kind: "email" | "slack";
   target: string;
-  sealed: string | null;
+  encrypted_url: string | null;
 }
 
 /** One try: the answer, and what of the request may be shown. */
@@ -69,8 +69,8 @@ async function sendEmail(settings: Settings, to: string, message: Message, key: 
 /** https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks */
 async function sendSlack(settings: Settings, channel: Channel, message: Message): Promise<Sent> {
   const headers = { "content-type": "application/json" };
-  if (channel.sealed === null) throw new Error(`channel ${channel.id} has no URL`);
-  const url = await unseal(settings.masterKey, sealPurpose(channel.id), channel.sealed);
+  if (channel.encrypted_url === null) throw new Error(`channel ${channel.id} has no URL`);
+  const url = await unseal(settings.masterKey, sealPurpose(channel.id), channel.encrypted_url);
   const answer = await post(url, {
     headers,
     body: JSON.stringify({ text: `*${escaped(message.title)}*\n${escaped(bodyText(settings, message))}` }),

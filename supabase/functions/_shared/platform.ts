@@ -21,7 +21,7 @@ export interface Settings {
   /** How often a worker saves a checkpoint. */
   checkpointSeconds: number;
   /** Looks in a row (15 s apart) after which a run that RunPod shows but nobody hears of is given up. */
-  mostSilentLooks: number;
+  maxMissedHeartbeats: number;
   /** What POST /files takes, and checks in the request. */
   maxUploadBytes: number;
   /** What the other ways of uploading take. */
@@ -29,7 +29,7 @@ export interface Settings {
   /** How many bytes of a large file are checked between two times that the place is kept. */
   checkSliceBytes: number;
   /** How long the counting of a file's tokens may take. It is CPU time, of which the platform gives 2 s a request. */
-  mostCountMs: number;
+  tokenCountBudgetMs: number;
   /** E-mail goes out over HTTP in Resend's shape; without a key and a sender there is none. */
   resendUrl: string;
   resendKey: string | null;
@@ -98,11 +98,11 @@ export function readSettings(env: Environment): Settings {
     runpodEndpoint: env.get("RUNPOD_ENDPOINT_ID") ?? "",
     leaseSeconds: whole(env, "TUNEBASE_LEASE_SECONDS", 60, 4, 3600),
     checkpointSeconds: whole(env, "TUNEBASE_CHECKPOINT_SECONDS", 300, 1, 86_400),
-    mostSilentLooks: whole(env, "TUNEBASE_MOST_SILENT_LOOKS", 240, 1, 100_000),
+    maxMissedHeartbeats: whole(env, "TUNEBASE_MAX_MISSED_HEARTBEATS", 240, 1, 100_000),
     maxFileBytes: whole(env, "TUNEBASE_MAX_FILE_BYTES", 8 * 2 ** 30, 1024, 2 ** 40),
-    checkSliceBytes: whole(env, "TUNEBASE_CHECK_SLICE_BYTES", 24 * 2 ** 20, 1024, 2 ** 30),
+    checkSliceBytes: whole(env, "TUNEBASE_VALIDATION_CHUNK_BYTES", 24 * 2 ** 20, 1024, 2 ** 30),
     maxUploadBytes: whole(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
-    mostCountMs: whole(env, "TUNEBASE_MOST_COUNT_MS", 700, 10, 60_000),
+    tokenCountBudgetMs: whole(env, "TUNEBASE_TOKEN_COUNT_BUDGET_MS", 700, 10, 60_000),
     resendUrl: (env.get("RESEND_API_URL") ?? "https://api.resend.com").replace(/\/+$/, ""),
     resendKey: env.get("RESEND_API_KEY") || null,
     emailFrom: env.get("TUNEBASE_EMAIL_FROM") || null,

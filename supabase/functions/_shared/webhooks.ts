@@ -2,7 +2,7 @@
 import { Webhook } from "standardwebhooks";
 import { webhookSecret } from "./secrets.ts";
 
-/** Every type of event; `tunebase.event_types()` holds the same, and a test compares them. */
+/** Every type of event; `tunebase_internal.event_types()` holds the same, and a test compares them. */
 export const eventTypes = [
   "fine_tuning.job.succeeded",
   "fine_tuning.job.failed",

@@ -41,38 +41,38 @@ export function EstimateView({ of, busy }: { of: Estimate; busy: boolean }) {
           name="Cost"
           main={expected(cost.usd, usd)}
           more={cost.usd && range(cost.usd, usd)}
-          rests={cost.rests_on}
+          rests={cost.basis}
         />
         <Fact
           name="Time"
           main={expected(time.seconds, duration)}
           more={time.seconds && range(time.seconds, duration)}
-          rests={time.rests_on}
+          rests={time.basis}
         />
         <Fact
           name="Tokens"
           main={short(tokens.total.expected)}
           more={`${short(tokens.per_epoch.expected)} an epoch`}
-          rests={tokens.rests_on}
+          rests={tokens.basis}
         />
         <Fact name="Steps" main={short(steps.total)} more={`${short(steps.per_epoch)} an epoch`} />
         <Fact
           name="Rows"
           main={short(rows.trained.expected)}
-          more={rows.cut.expected > 0 ? `${short(rows.cut.expected)} of them cut` : "none is cut"}
+          more={rows.truncated.expected > 0 ? `${short(rows.truncated.expected)} of them cut` : "none is cut"}
         />
         <Fact
           name="GPU memory"
           main={memory.fits === null
-            ? expected(memory.needed_gb, (gb) => `${figure(gb)} GB`)
+            ? expected(memory.required_gb, (gb) => `${figure(gb)} GB`)
             : memory.fits
             ? "fits"
             : "may not fit"}
-          more={memory.needed_gb &&
-            `${range(memory.needed_gb, figure)} GB${
+          more={memory.required_gb &&
+            `${range(memory.required_gb, figure)} GB${
               memory.available_gb === null ? "" : ` of ${memory.available_gb}`
             }`}
-          rests={memory.rests_on}
+          rests={memory.basis}
         />
       </dl>
       {warnings.length > 0 && (

@@ -25,7 +25,7 @@ export function checkMeta(meta: unknown, field: string, tell: Tell): number | nu
 export function checkBrightrunRow(row: Record<string, unknown>, reads: Reads, tell: Tell): RowFacts {
   if (!reads.brightrun) {
     tell(
-      "not_offered",
+      "unsupported",
       null,
       "is a brightrun-lora-v4 row, which cannot be trained on yet",
       'Write it as {"messages": […]}: the system prompt, the history, the input, and the target as the answer.',
@@ -81,7 +81,7 @@ function checkHistory(
   const last: unknown = history.at(-1);
   if (isObject(last) && last.role === "user" && last.content === input && typeof input === "string") {
     tell(
-      "repeated_turn",
+      "duplicate_turn",
       "conversation_history",
       "end with the current input",
       "Nothing to do: the copy is dropped.",

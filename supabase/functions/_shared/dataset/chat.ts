@@ -97,7 +97,7 @@ export function checkConversation(
   }
   if (repeated >= 0) {
     tell(
-      "roles_repeat",
+      "consecutive_roles",
       `messages[${repeated}].role`,
       "is the same as of the message before",
       "Some models' templates want user and assistant in turn; join the two messages if training says so.",
@@ -105,7 +105,7 @@ export function checkConversation(
   }
   if (facts.learned > 0 && before === "user") {
     tell(
-      "ends_without_answer",
+      "trailing_user_turn",
       "messages",
       "end with a user's turn",
       "What follows the last answer is not learned from; leave it out.",

@@ -31,7 +31,7 @@ export const problemLevels = {
   truncated: "error",
   nothing_to_learn: "error",
   mixed_formats: "error",
-  not_offered: "error",
+  unsupported: "error",
   wrong_version: "error",
   row_count: "warning",
   // A line.
@@ -42,7 +42,7 @@ export const problemLevels = {
   not_object: "error",
   too_deep: "error",
   duplicate_key: "error",
-  half_character: "error",
+  lone_surrogate: "error",
   unknown_format: "error",
   unknown_field: "error",
   // A conversation.
@@ -54,17 +54,17 @@ export const problemLevels = {
   no_assistant: "error",
   no_labels: "warning",
   no_user: "warning",
-  roles_repeat: "warning",
-  ends_without_answer: "warning",
+  consecutive_roles: "warning",
+  trailing_user_turn: "warning",
   // Tools.
   tools: "error",
   tool_calls: "error",
   tool_answer: "error",
-  encoded_twice: "warning",
+  double_encoded_arguments: "warning",
   // Prompt and completion, and brightrun-lora-v4.
   text: "error",
   history: "error",
-  repeated_turn: "warning",
+  duplicate_turn: "warning",
   // Preferences.
   preference: "error",
   same_answers: "warning",
@@ -107,7 +107,7 @@ export interface DatasetReport {
   /** Lines that hold a row, broken ones too. */
   rows: number;
   assistant_messages: number;
-  learnable_rows: number;
+  trainable_rows: number;
   rows_without_labels: number;
   /** Copies of rows, byte for byte. `exact` up to 16,384 different rows; past that an estimate from a sample of them. */
   duplicates: { rows: number; exact: boolean; examples: { line: number; first_line: number }[] };
@@ -151,7 +151,7 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 
 export function halfCharacter(field: string, tell: Tell): void {
   tell(
-    "half_character",
+    "lone_surrogate",
     field,
     "holds half of a character (a lone surrogate such as \\ud83d)",
     "Cut texts between characters when you make the file, and write it as UTF-8.",

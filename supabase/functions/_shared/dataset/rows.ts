@@ -29,7 +29,7 @@ export function checkRow(row: unknown, reads: Reads, tell: Tell): RowFacts | nul
 function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): RowFacts | null {
   const about = reads.tool_calls ? null : toolsIn(row);
   if (about !== null) {
-    tell("not_offered", null, `has ${about}; tool calls cannot be trained on yet`, "Leave these rows out.");
+    tell("unsupported", null, `has ${about}; tool calls cannot be trained on yet`, "Leave these rows out.");
     return null;
   }
   const others = Object.keys(row).filter((key) => key !== "messages");

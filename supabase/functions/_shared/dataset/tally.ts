@@ -135,7 +135,7 @@ export class Tally {
       format: counts.format,
       rows: counts.rows,
       assistant_messages: counts.assistant,
-      learnable_rows: counts.learnable,
+      trainable_rows: counts.learnable,
       rows_without_labels: counts.withoutLabels,
       duplicates,
       tokens: {

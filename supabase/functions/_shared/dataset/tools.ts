@@ -221,7 +221,7 @@ function checkCall(call: unknown, at: string, tools: ReadonlySet<string> | null,
   if (isObject(once)) return;
   if (typeof once === "string" && isObject(parsed(once))) {
     tell(
-      "encoded_twice",
+      "double_encoded_arguments",
       `${at}.arguments`,
       "are encoded as JSON twice",
       "They are decoded twice; encode them once.",

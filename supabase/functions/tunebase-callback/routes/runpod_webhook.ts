@@ -1,0 +1,24 @@
+/**
+ * POST /runpod/{attempt}/{token}: RunPod says that a run has ended. Unsigned, so it is only a hint: the scheduler
+ * reads /status before it believes anything. Always 200 for the right token, or RunPod would send it again.
+ */
+import { nudgeScheduler } from "../../_shared/addresses.ts";
+import { call } from "../../_shared/database.ts";
+import { ApiError } from "../../_shared/errors.ts";
+import { deriveSecret, sameSecret } from "../../_shared/secrets.ts";
+import type { CallbackContext } from "../context.ts";
+
+export async function runpodWebhook(c: CallbackContext): Promise<Response> {
+  const { sql, settings, later } = c.get("platform");
+  const { id = "", token = "" } = c.req.param();
+  const expected = deriveSecret(settings.masterKey, `runpod-webhook/${id}`);
+  if (!await sameSecret(token, expected)) throw ApiError.of("invalid_signature");
+  // The id is adopted: an unclear /run may have brought none. Nothing else in the body is believed.
+  const body: unknown = await c.req.json().catch(() => null);
+  const runpodId = body !== null && typeof body === "object" && "id" in body && typeof body.id === "string"
+    ? body.id.slice(0, 200)
+    : null;
+  await call<null>(sql, "schedule_reconcile", id, runpodId);
+  later(nudgeScheduler(settings));
+  return c.json({ received: true });
+}

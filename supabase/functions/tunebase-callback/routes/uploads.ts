@@ -1,0 +1,36 @@
+/** POST …/uploads: signed, resumable upload targets for an attempt's files. The worker holds no key to Storage. */
+import type * as z from "zod";
+import { incomingObject } from "../../_shared/artifacts.ts";
+import { call } from "../../_shared/database.ts";
+import { type UploadsReply, UploadsRequest } from "../../_shared/protocol.ts";
+import { unavailable } from "../../_shared/storage.ts";
+import { check } from "../../_shared/validation.ts";
+import type { CallbackContext, Writer } from "../context.ts";
+
+/** Storage takes resumable uploads in chunks of exactly 6 MB. */
+const chunkBytes = 6 * 2 ** 20;
+
+export async function uploads(c: CallbackContext): Promise<Response> {
+  const { sql, supabase, settings } = c.get("platform");
+  const { worker_id, fence, paths } = check(UploadsRequest, c.get("body"));
+  const writer = await call<Writer>(sql, "get_worker_directive", c.get("attemptId"), worker_id, fence);
+  const reply: z.infer<typeof UploadsReply> = { order: writer.order, targets: [] };
+  if (writer.order === "stop") return c.json(reply);
+  reply.targets = await Promise.all(paths.map(async (path) => {
+    const object = incomingObject(writer.prefix, fence, path);
+    const { data, error } = await supabase.storage.from("tunebase-adapters").createSignedUploadUrl(object, {
+      upsert: true,
+    });
+    if (error !== null) throw unavailable(`signing an upload of ${object}`, error);
+    return {
+      path,
+      endpoint: `${settings.supabaseUrl}/storage/v1/upload/resumable/sign`,
+      bucket: "tunebase-adapters",
+      object,
+      token: data.token,
+      content_type: path.endsWith(".json") ? "application/json" : "application/octet-stream",
+      chunk_bytes: chunkBytes,
+    };
+  }));
+  return c.json(reply);
+}

@@ -1,0 +1,45 @@
+/**
+ * What cron and nudges wake: enforces caps, dispatches what is due, looks after what has gone quiet, delivers, checks
+ * files, sweeps.
+ */
+import { Hono } from "hono";
+import { call } from "../_shared/database.ts";
+import { ApiError } from "../_shared/errors.ts";
+import type { Platform } from "../_shared/platform.ts";
+import { deriveSecret, sameSecret } from "../_shared/secrets.ts";
+import { serveApp } from "../_shared/serving.ts";
+import { Deliverer } from "./deliver.ts";
+import { dispatch } from "./dispatch.ts";
+import { reconcile } from "./reconcile.ts";
+import { Runpod } from "./runpod.ts";
+import { sweep } from "./sweep.ts";
+import { validateFiles } from "./validate.ts";
+
+/** The app as a value: `createApp(platform).fetch(request)`. */
+export function createApp(platform: Platform): Hono {
+  const app = new Hono().basePath("/tunebase-scheduler");
+  serveApp(app, "tunebase-scheduler", platform);
+  const runpod = new Runpod(platform.settings);
+  const deliverer = new Deliverer(platform);
+  app.post("/tick", async function tick(c) {
+    const given = (c.req.header("authorization") ?? "").replace(/^Bearer /, "");
+    if (!await sameSecret(given, deriveSecret(platform.settings.masterKey, "scheduler"))) {
+      throw new ApiError("invalid_token", [{
+        param: null,
+        message: "Only the timer and Tunebase itself may call this.",
+      }]);
+    }
+    // Caps first, so that nothing is paid for that must not be. Then side by side: neither a queue that drains, nor a
+    // RunPod that hangs, nor a slow receiver of webhooks holds anything else up.
+    const overspent = await call<number>(platform.sql, "enforce_spend");
+    const [dispatched, looked, { owed, sent }, swept, validated] = await Promise.all([
+      dispatch(platform, runpod),
+      reconcile(platform, runpod),
+      deliverer.tick(),
+      sweep(platform),
+      validateFiles(platform),
+    ]);
+    return c.json({ overspent, dispatched, looked, owed, sent, swept, validated });
+  });
+  return app;
+}

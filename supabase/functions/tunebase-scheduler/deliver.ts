@@ -1,0 +1,235 @@
+/**
+ * Sends what is owed to subscribers, beside dispatch and reconcile: fans events out, leases deliveries, sends them in
+ * parallel, records what became of them. At least once: whatever is not recorded is sent again when its lease ends.
+ */
+import { logError } from "../_shared/log.ts";
+import { nudgeScheduler } from "../_shared/addresses.ts";
+import { call } from "../_shared/database.ts";
+import { type Message, sendMessage, type Sent } from "../_shared/messages.ts";
+import { post } from "../_shared/outgoing.ts";
+import type { Platform } from "../_shared/platform.ts";
+import { signingSecrets, webhookHeaders } from "../_shared/webhooks.ts";
+
+/** A delivery as `claim_deliveries` leases it. */
+interface Claimed {
+  id: string;
+  lease: number;
+  event_id: string;
+  target_id: string;
+  channel: "webhook" | "email" | "slack";
+  body: string;
+  url: string | null;
+  secret_version: number | null;
+  old_secret: boolean;
+  target: string | null;
+  encrypted_url: string | null;
+}
+interface Result {
+  id: string;
+  lease: number;
+  ok: boolean;
+  status: number | null;
+  body: string | null;
+  error: string | null;
+  retry_after: number | null;
+  url: string;
+  headers: Record<string, string>;
+  duration_ms: number;
+}
+
+/** At most so many at once, and so many of them to one receiver. */
+const places = 96;
+const placesPerTarget = 48;
+/** A lease outlives the longest try (15 s) and its recording. */
+const leaseSeconds = 60;
+/**
+ * How long and how many a tick sends; what is left is due at the next, which is asked for at once. 1,000 cost 0.7 s of
+ * the 2 s of CPU time that the platform gives a request (measured, plain http).
+ */
+const sendMs = 25_000;
+const mostPerTick = 1_000;
+/** How long a tick waits for its deliveries. The timer may wait for the tick, and dispatch must not wait for a receiver. */
+const waitMs = 1_000;
+
+/** One for an app: ticks that overlap share its places. */
+export class Deliverer {
+  #busy = new Map<string, number>();
+  #results: Result[] = [];
+  #running: Promise<void> | null = null;
+  #wake = Promise.withResolvers<void>();
+  #until = 0;
+  #left = 0;
+  #sent = 0;
+
+  constructor(private readonly platform: Platform) {}
+
+  /**
+   * Fans out and sends what is due. Returns after a second at the latest, with the rest going on; never throws: a
+   * receiver is no reason for a tick to fail.
+   */
+  async tick(): Promise<{ owed: number; sent: number }> {
+    const before = this.#sent;
+    let owed = 0;
+    try {
+      owed = await this.#fanOut();
+      await call(this.platform.sql, "prune_notifications", 200);
+    } catch (error) {
+      logError("what is owed to subscribers could not be fanned out", error);
+    }
+    this.#until = Date.now() + sendMs;
+    this.#left = mostPerTick;
+    this.#wake.resolve();
+    this.#running ??= this.#run()
+      .catch((error) => logError("deliveries stopped", error))
+      .finally(() => this.#running = null);
+    if (!await within(this.#running, waitMs) && this.#running !== null) this.platform.later(this.#running);
+    return { owed, sent: this.#sent - before };
+  }
+
+  async #fanOut(): Promise<number> {
+    const slice = 200;
+    for (let total = 0, round = 0;; round++) {
+      const count = await call<number>(this.platform.sql, "fan_out_events", slice);
+      total += count;
+      if (count < slice || round === 9) return total;
+    }
+  }
+
+  /** Until nothing is due and nothing is in flight. */
+  async #run(): Promise<void> {
+    for (;;) {
+      this.#wake = Promise.withResolvers();
+      const recording = this.#record();
+      const claimed = await this.#claim();
+      for (const delivery of claimed) this.#start(delivery);
+      await recording;
+      if (this.#results.length > 0) continue;
+      if (this.#busy.size === 0) {
+        if (claimed.length === 0) break;
+        continue;
+      }
+      await this.#wake.promise;
+      // Answers come in crowds: a few milliseconds later one statement records many.
+      await new Promise((resolve) => setTimeout(resolve, 15));
+    }
+    if (this.#left === 0) this.platform.later(nudgeScheduler(this.platform.settings));
+  }
+
+  async #claim(): Promise<Claimed[]> {
+    const inFlight = [...this.#busy.values()].reduce((sum, count) => sum + count, 0);
+    const room = Math.min(places - inFlight, this.#left);
+    if (room <= 0 || Date.now() > this.#until) return [];
+    const busy = Object.fromEntries(this.#busy);
+    const claimed = await call<Claimed[]>(
+      this.platform.sql,
+      "claim_deliveries",
+      room,
+      placesPerTarget,
+      { json: busy },
+      leaseSeconds,
+    );
+    this.#left -= claimed.length;
+    this.#sent += claimed.length;
+    return claimed;
+  }
+
+  #start(delivery: Claimed): void {
+    const target = delivery.target_id;
+    this.#busy.set(target, (this.#busy.get(target) ?? 0) + 1);
+    send(this.platform, delivery).then((result) => {
+      this.#results.push(result);
+      const left = (this.#busy.get(target) ?? 1) - 1;
+      if (left > 0) this.#busy.set(target, left);
+      else this.#busy.delete(target);
+      this.#wake.resolve();
+    });
+  }
+
+  /** Records what has come in; what cannot be recorded is logged, and sent again when its lease ends. */
+  async #record(): Promise<void> {
+    const results = this.#results.splice(0);
+    if (results.length === 0) return;
+    const { sql } = this.platform;
+    try {
+      await call(sql, "record_deliveries", { json: results });
+    } catch {
+      // One at a time, so that one that the database will not take spoils no other.
+      for (const result of results) {
+        await call(sql, "record_deliveries", { json: [result] })
+          .catch((error) => logError(`delivery ${result.id} could not be recorded`, error));
+      }
+    }
+  }
+}
+
+/** One try; never throws. */
+async function send(platform: Platform, delivery: Claimed): Promise<Result> {
+  let sent: Sent;
+  try {
+    sent = await (delivery.channel === "webhook"
+      ? sendWebhook(platform, delivery)
+      : sendToPerson(platform, delivery));
+  } catch (error) {
+    logError(`delivery ${delivery.id} could not be sent`, error);
+    const answer = {
+      status: null,
+      body: null,
+      error: "it could not be sent from here",
+      retryAfter: null,
+      durationMs: 0,
+    };
+    sent = { answer, url: delivery.url ?? delivery.target ?? "", headers: {} };
+  }
+  const { status, body, error, retryAfter, durationMs } = sent.answer;
+  return {
+    id: delivery.id,
+    lease: delivery.lease,
+    ok: status !== null && status >= 200 && status < 300,
+    status,
+    body,
+    error,
+    retry_after: retryAfter,
+    url: sent.url,
+    headers: sent.headers,
+    duration_ms: durationMs,
+  };
+}
+
+async function sendWebhook({ settings }: Platform, delivery: Claimed): Promise<Sent> {
+  const { url, body } = delivery;
+  if (url === null) throw new Error("a webhook without an endpoint");
+  const secrets = await signingSecrets(
+    settings.masterKey,
+    delivery.target_id,
+    delivery.secret_version ?? 1,
+    delivery.old_secret,
+  );
+  const { open, signature } = webhookHeaders(secrets, `evt_${delivery.event_id.replaceAll("-", "")}`, body);
+  const answer = await post(url, { headers: { ...open, "webhook-signature": signature }, body }, settings);
+  return { answer, url, headers: open };
+}
+
+async function sendToPerson({ settings }: Platform, delivery: Claimed): Promise<Sent> {
+  if (delivery.channel === "webhook" || delivery.target === null) {
+    throw new Error("a message without a channel");
+  }
+  const channel = {
+    id: delivery.target_id,
+    kind: delivery.channel,
+    target: delivery.target,
+    encrypted_url: delivery.encrypted_url,
+  };
+  const message: Message = JSON.parse(delivery.body);
+  return await sendMessage(settings, channel, message, `${delivery.event_id}/${delivery.target_id}`);
+}
+
+/** Whether a promise settles within so many milliseconds; leaves no timer behind. */
+async function within(work: Promise<void>, milliseconds: number): Promise<boolean> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<boolean>((resolve) => timer = setTimeout(() => resolve(false), milliseconds));
+  try {
+    return await Promise.race([work.then(() => true), late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

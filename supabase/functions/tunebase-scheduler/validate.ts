@@ -1,0 +1,168 @@
+/**
+ * Checks large files in slices: reads some MiB from Storage, keeps the place in the database, goes on. A function has 2 s of
+ * CPU time a request, so a step does a part and asks for the next; whoever takes the lease goes on at the kept place, after
+ * a crash too. Everything here is a function of the file's bytes: a byte that is read again changes nothing.
+ */
+import { logError } from "../_shared/log.ts";
+import { nudgeScheduler } from "../_shared/addresses.ts";
+import { call } from "../_shared/database.ts";
+import { type DatasetReport, sentence } from "../_shared/dataset/report.ts";
+import { Validator, type ValidatorState } from "../_shared/dataset/validator.ts";
+import type { Platform } from "../_shared/platform.ts";
+import { signedUrl, unavailable } from "../_shared/storage.ts";
+import { FileHashes, type HashState } from "./hashes.ts";
+import { JoinedCopy } from "./joined_copy.ts";
+
+interface Check {
+  file_id: string;
+  lease: string;
+  object: string;
+  bytes: number;
+  sources: { object: string; bytes: number }[];
+  is_copied: boolean;
+  upload_url: string | null;
+  md5: string | null;
+  state: { validator: ValidatorState; hashes: HashState } | null;
+}
+
+const leaseSeconds = 120;
+/** What a step may take: of the clock, and of the CPU as far as checking and hashing go. */
+const stepMs = 20_000;
+const computeMs = 900;
+
+/** Checks what is due, for a while; returns how many files it was at. What is left is asked for at once. */
+export async function validateFiles(platform: Platform, compute = computeMs): Promise<number> {
+  const budget = { until: Date.now() + stepMs, compute };
+  let count = 0;
+  while (!isOver(budget)) {
+    const check = await call<Check | null>(platform.sql, "claim_file_validation", leaseSeconds);
+    if (check === null) return count;
+    count += 1;
+    try {
+      await checkFile(platform, check, budget);
+    } catch (error) {
+      logError(`check of file ${check.file_id}`, error);
+      const reason = error instanceof Error ? `${error.message} ${error.cause ?? ""}` : String(error);
+      await call(platform.sql, "retry_file_validation", check.file_id, check.lease, reason);
+    }
+  }
+  platform.later(nudgeScheduler(platform.settings));
+  return count;
+}
+
+interface Budget {
+  until: number;
+  compute: number;
+}
+const isOver = (budget: Budget) => Date.now() >= budget.until || budget.compute <= 0;
+
+/** Goes on with one check until it ends, or the budget does. */
+async function checkFile({ sql, supabase, settings }: Platform, check: Check, budget: Budget): Promise<void> {
+  const validator = new Validator({ state: check.state?.validator ?? null });
+  const hashes = await FileHashes.start(check.state?.hashes ?? null, check.md5 !== null);
+  const storage = `${settings.supabaseUrl}/storage/v1`;
+  const copy = check.is_copied
+    ? await JoinedCopy.open(supabase, storage, check.object, check.bytes, check.upload_url)
+    : null;
+  const save = (seconds: number) =>
+    call<boolean>(
+      sql,
+      "checkpoint_file_validation",
+      check.file_id,
+      check.lease,
+      { json: { validator: validator.state(), hashes: hashes.state } },
+      copy?.url ?? check.upload_url,
+      seconds,
+    );
+  // At once, so that a crash does not leave a copy behind that nobody knows.
+  if (copy !== null && copy.url !== check.upload_url && !await save(leaseSeconds)) return;
+
+  const unchecked = validator.offset;
+  const begin = Math.min(unchecked, copy?.offset ?? Infinity);
+  let keptCopy = copy?.offset ?? 0;
+  let at = begin;
+  let slice = 0;
+  for await (const chunk of read(supabase, check.sources, begin, settings.checkSliceBytes)) {
+    const started = performance.now();
+    // The validator holds what it has read of an unfinished row, so it takes every byte from its offset on.
+    if (at + chunk.length > unchecked) validator.push(chunk.subarray(Math.max(0, unchecked - at)));
+    hashes.update(chunk, at);
+    budget.compute -= performance.now() - started;
+    await copy?.write(chunk, at);
+    at += chunk.length;
+    slice += chunk.length;
+    if (validator.stopped) break;
+    // A place is worth keeping when it is further on: a row may be longer than a slice, and a copy goes in its own steps.
+    const cameOn = validator.offset > unchecked || at === check.bytes;
+    if (slice < settings.checkSliceBytes || !cameOn || copy !== null && copy.offset === keptCopy) continue;
+    const over = isOver(budget) && at < check.bytes;
+    if (!await save(over ? 0 : leaseSeconds) || over) return;
+    slice = 0;
+    keptCopy = copy?.offset ?? 0;
+  }
+  if (!validator.stopped && at !== check.bytes) {
+    throw unavailable(`reading ${check.object}`, `${at} bytes came of ${check.bytes}`);
+  }
+  const complete = at === check.bytes;
+  const { sha256, md5 } = hashes.digest();
+  await call(sql, "finish_file_validation", check.file_id, check.lease, {
+    json: {
+      ...verdict(
+        validator.end(),
+        complete && check.md5 !== null && md5 !== check.md5 ? { md5, said: check.md5 } : null,
+      ),
+      sha256: complete ? sha256 : null,
+      rows: validator.sample(),
+    },
+  });
+}
+
+/** What a file becomes, and why. */
+function verdict(
+  report: DatasetReport,
+  differs: { md5: string | null; said: string } | null,
+): { status: "processed" | "error"; details: string | null; report: DatasetReport } {
+  if (differs !== null) {
+    return {
+      status: "error",
+      details:
+        `The file's MD5 is ${differs.md5}, and ${differs.said} was announced: it changed on its way. Upload it again.`,
+      report,
+    };
+  }
+  const [first] = report.errors;
+  if (first === undefined) return { status: "processed", details: null, report };
+  const rows = report.error_rows === 0
+    ? ""
+    : `${report.error_rows}${report.complete ? "" : " or more"} of its rows cannot be trained on. `;
+  const where = first.line === null ? "The file" : `Line ${first.line}:`;
+  return { status: "error", details: `${rows}${where} ${sentence(first)}`, report };
+}
+
+/** The bytes of the sources, one after the other, from `begin` on; each request asks for a range of about `most`. */
+async function* read(
+  supabase: Platform["supabase"],
+  sources: Check["sources"],
+  begin: number,
+  most: number,
+): AsyncGenerator<Uint8Array> {
+  let start = 0;
+  for (const { object, bytes } of sources) {
+    let from = Math.max(0, begin - start);
+    start += bytes;
+    if (from >= bytes) continue;
+    const url = await signedUrl(supabase, "tunebase-datasets", object, 600);
+    while (from < bytes) {
+      const to = Math.min(bytes, from + most);
+      const response = await fetch(url, { headers: { range: `bytes=${from}-${to - 1}` } });
+      if (response.status !== 206 || response.body === null) {
+        throw unavailable(`reading ${object}`, `${response.status} ${await response.text()}`);
+      }
+      for await (const chunk of response.body) {
+        from += chunk.length;
+        yield chunk;
+      }
+      if (from < to) throw unavailable(`reading ${object}`, "the answer was cut off");
+    }
+  }
+}

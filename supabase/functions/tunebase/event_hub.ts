@@ -1,0 +1,86 @@
+/**
+ * Follows many jobs' events for many streams with one database call a beat: a stream costs memory, not a connection.
+ * LISTEN would need a connection that the pooler does not give, and NOTIFY takes a global lock at each commit.
+ */
+import { logError } from "../_shared/log.ts";
+import { call, type Sql } from "../_shared/database.ts";
+import type { Tables } from "../_shared/database.types.ts";
+
+/** How often the database is asked while somebody listens. An event is told within about this time. */
+const beatMs = 400;
+
+export interface News {
+  events: Tables<"events">[];
+  /** The job has ended and these are its last events. */
+  done: boolean;
+}
+interface Watcher {
+  jobId: string;
+  /** The number of the last event that it has. */
+  after: number;
+  tell: (news: News) => void;
+}
+
+/** One hub an app. It asks only while somebody watches. */
+export class EventHub {
+  readonly #watchers = new Set<Watcher>();
+  #beating = false;
+
+  constructor(private readonly sql: Sql) {}
+
+  /** Tells of every event after number `after`, in order, once. Returns what ends it. */
+  watch(jobId: string, after: number, tell: (news: News) => void): () => void {
+    const watcher = { jobId, after, tell };
+    this.#watchers.add(watcher);
+    if (!this.#beating) void this.#beat();
+    return () => void this.#watchers.delete(watcher);
+  }
+
+  async #beat(): Promise<void> {
+    this.#beating = true;
+    while (this.#watchers.size > 0) {
+      try {
+        await this.#watch();
+      } catch (error) {
+        logError("events", error); // the next beat asks again
+        await new Promise((resolve) => setTimeout(resolve, beatMs));
+      }
+    }
+    this.#beating = false;
+  }
+
+  /** All beats on one connection: taken in turns, the pool's connections would none of them ever be idle and close. */
+  async #watch(): Promise<void> {
+    const sql = await this.sql.reserve();
+    try {
+      while (this.#watchers.size > 0) {
+        await this.#ask(sql);
+        await new Promise((resolve) => setTimeout(resolve, beatMs));
+      }
+    } finally {
+      sql.release();
+    }
+  }
+
+  async #ask(sql: Sql): Promise<void> {
+    // Many watch one job: it is asked for once, from the place of whoever has least.
+    const least = new Map<string, number>();
+    for (const { jobId, after } of this.#watchers) {
+      least.set(jobId, Math.min(after, least.get(jobId) ?? after));
+    }
+    const watched = Array.from(least, ([job_id, after]) => ({ job_id, after }));
+    const found = await call<
+      { job_id: string; events: Tables<"events">[]; final: boolean; last_event: number }[]
+    >(sql, "list_new_events", { json: watched });
+    for (const { job_id, events, final, last_event } of found) {
+      for (const watcher of this.#watchers) {
+        if (watcher.jobId !== job_id) continue;
+        const fresh = events.filter(({ number }) => number > watcher.after);
+        watcher.after = fresh.at(-1)?.number ?? watcher.after;
+        const done = final && watcher.after >= last_event;
+        if (fresh.length > 0 || done) watcher.tell({ events: fresh, done });
+        if (done) this.#watchers.delete(watcher);
+      }
+    }
+  }
+}

@@ -1,0 +1,123 @@
+/**
+ * `Idempotency-Key` on any POST: the same key and request within a day get the first one's answer, another request with
+ * that key 409. A key is reserved before the route runs and keeps its answer only if that succeeded. Creating a job has
+ * its own way (`tunebase_internal.create_job`), in the transaction that makes the job.
+ *
+ * An isolate that dies between a route's commit and the keeping of its answer leaves a reservation that lapses; the
+ * request then runs again. What must not happen twice (a job: it costs money) is therefore exact in its own SQL.
+ */
+import type { Context, MiddlewareHandler } from "hono";
+import * as z from "zod";
+import { call } from "../_shared/database.ts";
+import { ApiError } from "../_shared/errors.ts";
+import { describeError } from "../_shared/log.ts";
+import { seal, sha256Hex, unseal } from "../_shared/secrets.ts";
+import { BodyHash } from "./body_hash.ts";
+import type { ApiEnv } from "./context.ts";
+
+/** Whose SQL keeps the key itself. */
+const exact = new Set(["/tunebase/fine_tuning/jobs"]);
+
+/** Longer than a request may take: a form streams as long as the platform lets it. */
+const leaseSeconds = { whole: 60, streamed: 450 };
+const mostAnswerChars = 50_000;
+
+const Reserved = z.discriminatedUnion("state", [
+  z.object({ state: z.literal("new"), id: z.string() }),
+  z.object({ state: z.literal("running") }),
+  z.object({ state: z.literal("done"), request_hash: z.string(), answer: z.string() }),
+]);
+const Answer = z.object({ status: z.number(), type: z.string(), body: z.string() });
+
+export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c, next) {
+  const key = c.req.header("idempotency-key");
+  if (c.req.method !== "POST" || key === undefined || exact.has(c.req.path)) return await next();
+  if (key.length < 1 || key.length > 255) {
+    throw new ApiError("invalid_request", [{
+      param: "idempotency-key",
+      message: `idempotency-key: has ${key.length} characters; it must have 1 to 255.`,
+    }]);
+  }
+  const { sql, settings, log } = c.get("platform");
+  const hash = new BodyHash(c.req.header("content-type") ?? "", [
+    c.req.path,
+    new URL(c.req.url).search,
+    c.req.header("openai-project") ?? "",
+  ]);
+  // A form's boundary is random and its file large: it is hashed as the route reads it. Anything else is small.
+  const requestHash = hash.isForm ? null : await hashWhole(c, hash);
+  const reserved = Reserved.parse(
+    await call(
+      sql,
+      "reserve_idempotency_key",
+      { json: c.get("caller") },
+      await sha256Hex(key),
+      requestHash,
+      hash.isForm ? leaseSeconds.streamed : leaseSeconds.whole,
+    ),
+  );
+  if (reserved.state === "running") {
+    throw ApiError.of("idempotency_key_in_use", {}, { headers: { "retry-after": "1" } });
+  }
+  const purpose = `idempotency/${key}`;
+  if (reserved.state === "done") {
+    if (requestHash === null) { for await (const chunk of c.req.raw.body ?? []) hash.update(chunk); }
+    if ((requestHash ?? hash.digest()) !== reserved.request_hash) throw ApiError.of("idempotency_key_reused");
+    const { status, type, body } = Answer.parse(
+      JSON.parse(await unseal(settings.masterKey, purpose, reserved.answer)),
+    );
+    return new Response(body, {
+      status,
+      headers: { "content-type": type, "idempotent-replayed": "true", "cache-control": "no-store" },
+    });
+  }
+
+  let kept: [hash: string, answer: string] | null = null;
+  try {
+    if (hash.isForm) hashAsItStreams(c, hash);
+    await next();
+    kept = await answerOf(c, requestHash ?? hash.digest(), settings.masterKey, purpose);
+  } finally {
+    // Without an answer the key is free again: what failed may be put right and sent anew.
+    await call(sql, "complete_idempotency_key", reserved.id, kept?.[0] ?? null, kept?.[1] ?? null).catch((
+      error,
+    ) => log({ level: "error", msg: "an idempotency key stays reserved", error: describeError(error) }));
+  }
+};
+
+async function answerOf(
+  c: Context<ApiEnv>,
+  requestHash: string,
+  masterKey: string,
+  purpose: string,
+): Promise<[string, string] | null> {
+  const type = c.res.headers.get("content-type") ?? "";
+  if (!c.res.ok || !type.startsWith("application/json")) return null;
+  const answered = c.res;
+  const body = await answered.text();
+  c.res = undefined;
+  c.res = new Response(body, { status: answered.status, headers: answered.headers });
+  if (body.length > mostAnswerChars) return null;
+  const answer = JSON.stringify({ status: answered.status, type, body } satisfies z.infer<typeof Answer>);
+  return [requestHash, await seal(masterKey, purpose, answer)];
+}
+
+async function hashWhole(c: Context<ApiEnv>, hash: BodyHash): Promise<string> {
+  const body = await c.req.raw.arrayBuffer();
+  hash.update(new Uint8Array(body));
+  c.req.raw = new Request(c.req.raw, { body });
+  return hash.digest();
+}
+
+function hashAsItStreams(c: Context<ApiEnv>, hash: BodyHash): void {
+  const body = c.req.raw.body?.pipeThrough(
+    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+      transform(chunk, out) {
+        hash.update(chunk);
+        out.enqueue(chunk);
+      },
+    }),
+  );
+  // A body that streams needs `duplex`, which Deno's types do not have.
+  c.req.raw = new Request(c.req.raw, { body, duplex: "half" } as RequestInit);
+}

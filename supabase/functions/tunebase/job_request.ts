@@ -1,0 +1,147 @@
+/** The body of a job to be, with what follows from it: its plan and its estimate. For creating and for estimating. */
+import * as z from "zod";
+import { call } from "../_shared/database.ts";
+import { preferenceFormat } from "../_shared/dataset/preference.ts";
+import { ApiError } from "../_shared/errors.ts";
+import { type Method, TrainingHyperparameters, Wandb } from "../_shared/protocol.ts";
+import { check, fields, jsonBody } from "../_shared/validation.ts";
+import type { ApiContext } from "./context.ts";
+import { countFiles, type Inputs, makeEstimate } from "./estimate/mod.ts";
+import { parseId, prefixes, publicId } from "./ids.ts";
+import { Hyperparameters, makePlan } from "./plan.ts";
+
+const fileId = z.string().refine(
+  (id) => parseId("file", id) !== null,
+  `must be the id of an uploaded file (${prefixes.file}…). Upload one with POST /files.`,
+);
+
+export const JobBody = fields({
+  model: z.string().min(1),
+  training_file: fileId,
+  validation_file: fileId.nullish(),
+  method: z.discriminatedUnion("type", [
+    fields({
+      type: z.literal("supervised"),
+      supervised: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
+    }),
+    fields({
+      type: z.literal("dpo"),
+      dpo: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
+    }),
+  ], { error: ({ code }) => code === "invalid_union" ? 'must be "supervised" or "dpo"' : undefined })
+    .optional(),
+  hyperparameters: Hyperparameters.optional(),
+  suffix: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of the characters A–Z a–z 0–9 . _ -")
+    .nullish(),
+  seed: z.int().min(0).max(2 ** 31 - 1).nullish(),
+  metadata: z.record(z.string().max(64), z.string().max(512)).refine(
+    (metadata) => Object.keys(metadata).length <= 16,
+    "must have at most 16 keys",
+  ).nullish(),
+  spend_cap_usd: z.number().min(0.0001).max(1_000_000).nullish(),
+  auto_start: z.boolean().nullish(),
+  integrations: z.array(fields({ type: z.literal("wandb"), wandb: Wandb })).max(1, "must be one at the most")
+    .nullish(),
+});
+export type JobBody = z.infer<typeof JobBody>;
+
+/** What of OpenAI's body is known and not offered: told by name, before anything else is looked at. */
+const Unoffered = z.object({
+  method: z.object({ type: z.literal("reinforcement") }).optional().catch(undefined),
+});
+
+/** Reads, checks and plans the request's job. Refuses as creating it would. */
+export async function readJob(c: ApiContext) {
+  const json = await jsonBody(c.req.raw);
+  refuseUnoffered(json);
+  const body = check(JobBody, json);
+  if (body.integrations?.length && !c.get("platform").settings.wandb) {
+    throw new ApiError("unsupported", [{
+      param: "integrations",
+      message:
+        "integrations: this server sends nothing to Weights & Biases. Leave them out, or ask its operator to set " +
+        "TUNEBASE_WANDB. GET …/metrics has every step, and result_files a CSV.",
+    }]);
+  }
+  const method = body.method?.type ?? "supervised";
+  const inMethod = (body.method?.type === "dpo" ? body.method.dpo : body.method?.supervised)?.hyperparameters;
+  if (inMethod !== undefined && body.hyperparameters !== undefined) {
+    throw new ApiError("invalid_request", [{
+      param: "hyperparameters",
+      message: `hyperparameters: stand in method.${method} already. Say them in one place.`,
+    }]);
+  }
+  const where = inMethod === undefined ? "hyperparameters" : `method.${method}.hyperparameters`;
+  const files = {
+    training: parseId("file", body.training_file),
+    validation: body.validation_file ? parseId("file", body.validation_file) : null,
+  };
+  const inputs = await call<Inputs>(
+    c.get("platform").sql,
+    "get_estimate_inputs",
+    { json: c.get("caller") },
+    body.model,
+    files.training,
+    files.validation,
+  );
+  checkFormats(method, inputs);
+  const seed = body.seed ?? 42;
+  const { model, parent } = inputs;
+  const draft = makePlan(
+    model,
+    method,
+    inMethod ?? body.hyperparameters ?? {},
+    seed,
+    where,
+    parent === null ? null : TrainingHyperparameters.parse(parent.hyperparameters),
+    files.validation !== null,
+  );
+  const counted = await countFiles(c.get("platform"), inputs, draft.max_length);
+  const { shown, plan } = draft.settle(counted.training.file.trained.expected);
+  const estimate = makeEstimate(model, counted, plan);
+  const wandb = body.integrations?.[0]?.wandb ?? null;
+  return {
+    body,
+    files,
+    model,
+    parent: parent?.name ?? null,
+    seed,
+    shown,
+    plan: { ...plan, wandb },
+    estimate,
+  };
+}
+
+/** Each method learns from rows of its own kind. A file that is still being checked is looked at then (files_ready). */
+function checkFormats(method: Method, { training, validation }: Inputs): void {
+  const problems = [["training_file", training], ["validation_file", validation]] as const;
+  const found = problems.flatMap(([param, file]) => {
+    const { format } = Formatted.parse(file?.report ?? {});
+    if (file === null || !format || (format === "preference") === (method === "dpo")) return [];
+    return [{
+      param,
+      message:
+        `${param} = ${
+          publicId("file", file.id)
+        }: ${file.filename} has ${format} rows, and method "${method}" ` +
+        (method === "dpo"
+          ? `learns from preferences. Give it rows such as ${preferenceFormat}, or leave the method out.`
+          : 'learns from one answer a row. Say method {"type": "dpo"}, or give it chat rows.'),
+      value: publicId("file", file.id),
+    }];
+  });
+  if (found.length > 0) throw new ApiError("invalid_request", found);
+}
+const Formatted = z.looseObject({ format: z.string().nullish() });
+
+function refuseUnoffered(json: unknown): void {
+  const found = Unoffered.safeParse(json).data;
+  const type = found?.method?.type;
+  if (type !== undefined) {
+    throw new ApiError("unsupported", [{
+      param: "method.type",
+      message: `method.type = ${JSON.stringify(type)}: is not offered yet; "supervised" and "dpo" are.`,
+      value: type,
+    }]);
+  }
+}

@@ -1,0 +1,44 @@
+/** What a check of a training file finds, for the OpenAPI document; the code's own type is `DatasetReport`. */
+import * as z from "zod";
+import type { DatasetReport as Report } from "../../_shared/dataset/report.ts";
+
+const count = z.int().min(0);
+const Finding = z.object({
+  line: z.int().min(1).nullable().describe("null: the file as a whole"),
+  code: z.string(),
+  field: z.string().nullable(),
+  what: z.string(),
+  fix: z.string(),
+});
+
+const Known = z.object({
+  format: z.enum(["chat", "prompt_completion", "brightrun-lora-v4", "preference"]).nullable(),
+  rows: count,
+  assistant_messages: count,
+  trainable_rows: count,
+  rows_without_labels: count,
+  duplicates: z.object({
+    rows: count,
+    exact: z.boolean(),
+    examples: z.array(z.object({ line: z.int(), first_line: z.int() })),
+  }),
+  tokens: z.object({
+    method: z.string(),
+    total: count,
+    learned: count,
+    histogram: z.array(z.object({ up_to: z.int().nullable(), rows: count })),
+  }),
+  longest_row: z.object({ line: z.int(), bytes: count, tokens: count }).nullable(),
+  problems: z.partialRecord(z.string(), count),
+  error_rows: count,
+  complete: z.boolean(),
+  errors: z.array(Finding).optional().describe("Left out in lists"),
+  warnings: z.array(Finding),
+});
+
+/** Fails to compile when the document says something else than the code. */
+type Agrees = Report extends z.infer<typeof Known> ? typeof Known : never;
+const agreed: Agrees = Known;
+
+/** Loose: what an earlier version stored stays as it was. */
+export const DatasetReport = agreed.loose();

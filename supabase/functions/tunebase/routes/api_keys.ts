@@ -1,0 +1,109 @@
+/** GET, POST /api_keys; GET, POST, DELETE /api_keys/{id}. The key itself is in the answer that makes it, and never again. */
+import * as z from "zod";
+import { call } from "../../_shared/database.ts";
+import { sha256Hex } from "../../_shared/secrets.ts";
+import { check, fields, jsonBody } from "../../_shared/validation.ts";
+import type { ApiContext } from "../context.ts";
+import { cursor, pathId, publicId } from "../ids.ts";
+import { paging } from "../paging.ts";
+import { type Page, renderList } from "../render.ts";
+import { type ApiKeyRow, renderApiKey } from "../render_tenancy.ts";
+
+/** Every scope there is; `tunebase_internal.scopes()` holds the same, and a test compares them. */
+export const scopes = [
+  "files:read",
+  "files:write",
+  "jobs:read",
+  "jobs:write",
+  "models:read",
+  "webhooks:read",
+  "webhooks:write",
+  "project:read",
+  "project:admin",
+] as const;
+
+const name = z.string().trim().min(1).max(100);
+const scopeList = z.array(z.enum(scopes)).min(1).transform((list) => [...new Set(list)]);
+/** Unix seconds, as every time of this API. */
+const expiresAt = z.int().refine(
+  (time) => time * 1000 > Date.now() && time < 4_102_444_800,
+  "must be a time to come, in Unix seconds",
+).nullish();
+export const Create = fields({
+  name,
+  // Everything but what manages the project.
+  scopes: scopeList.default(() => scopes.filter((scope) => !scope.startsWith("project:"))),
+  expires_at: expiresAt,
+});
+export const Update = fields({ name: name.optional(), scopes: scopeList.optional(), expires_at: expiresAt });
+const time = (unix: number | null | undefined) => unix ? new Date(unix * 1000).toISOString() : unix;
+
+export async function createApiKey(c: ApiContext): Promise<Response> {
+  const body = check(Create, await jsonBody(c.req.raw));
+  const key = newKey();
+  const row = await call<ApiKeyRow>(
+    c.get("platform").sql,
+    "create_api_key",
+    { json: c.get("caller") },
+    {
+      json: {
+        name: body.name,
+        scopes: body.scopes,
+        expires_at: time(body.expires_at),
+        hint: `${key.slice(0, 6)}…${key.slice(-4)}`,
+      },
+    },
+    await sha256Hex(key),
+  );
+  c.header("cache-control", "no-store");
+  c.set("version", row.version);
+  return c.json({ ...renderApiKey(row), key });
+}
+
+export async function listApiKeys(c: ApiContext): Promise<Response> {
+  const { limit, after } = paging(c.req.query());
+  const { sql } = c.get("platform");
+  const page = await call<Page<ApiKeyRow>>(
+    sql,
+    "list_api_keys",
+    { json: c.get("caller") },
+    cursor("apiKey", after),
+    limit,
+  );
+  return c.json(renderList(page, renderApiKey));
+}
+
+export async function getApiKey(c: ApiContext): Promise<Response> {
+  const { sql } = c.get("platform");
+  return shown(c, await call<ApiKeyRow>(sql, "get_api_key", { json: c.get("caller") }, keyId(c)));
+}
+
+export async function updateApiKey(c: ApiContext): Promise<Response> {
+  const id = keyId(c);
+  const { expires_at, ...body } = check(Update, await jsonBody(c.req.raw));
+  const changes = { ...body, expires_at: time(expires_at) };
+  const { sql } = c.get("platform");
+  return shown(
+    c,
+    await call<ApiKeyRow>(sql, "update_api_key", { json: c.get("caller") }, id, { json: changes }),
+  );
+}
+
+export async function revokeApiKey(c: ApiContext): Promise<Response> {
+  const id = keyId(c);
+  await call<null>(c.get("platform").sql, "revoke_api_key", { json: c.get("caller") }, id);
+  return c.json({ id: publicId("apiKey", id), object: "api_key" as const, deleted: true });
+}
+
+const keyId = (c: ApiContext) => pathId("apiKey", c.req.param("id"), "api_key_not_found");
+
+/** `tb_` and 32 random bytes in base64url. */
+function newKey(): string {
+  const random = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))));
+  return `tb_${random.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+}
+
+function shown(c: ApiContext, row: ApiKeyRow): Response {
+  c.set("version", row.version);
+  return c.json(renderApiKey(row));
+}

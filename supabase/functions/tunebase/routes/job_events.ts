@@ -1,0 +1,101 @@
+/**
+ * GET /fine_tuning/jobs/{id}/events?type&after&limit, newest first; or, with `Accept: text/event-stream`, as they come: each
+ * with its number as `id`, so that a client that comes back with `Last-Event-ID` misses none and gets none twice.
+ */
+import { streamSSE } from "hono/streaming";
+import * as z from "zod";
+import { call } from "../../_shared/database.ts";
+import type { Tables } from "../../_shared/database.types.ts";
+import { ApiError } from "../../_shared/errors.ts";
+import { check } from "../../_shared/validation.ts";
+import type { ApiContext } from "../context.ts";
+import type { News } from "../event_hub.ts";
+import { cursor, pathId } from "../ids.ts";
+import { paging } from "../paging.ts";
+import { type Page, renderEvent, renderList } from "../render.ts";
+
+/** The platform ends a request after 150 s: before that the client is asked to come back. */
+const streamMs = 140_000;
+const aliveMs = 15_000;
+
+/** `message`: the log without its lines of figures. A stream has both. */
+export const Query = z.object({ type: z.enum(["message", "metrics"]).optional() });
+
+export async function listEvents(c: ApiContext): Promise<Response> {
+  if ((c.req.header("accept") ?? "").includes("text/event-stream")) return await streamEvents(c);
+  const id = pathId("job", c.req.param("id"), "job_not_found");
+  const { limit, after } = paging(c.req.query());
+  const { type } = check(Query, c.req.query());
+  const page = await call<Page<Tables<"events">>>(
+    c.get("platform").sql,
+    "list_events",
+    { json: c.get("caller") },
+    id,
+    cursor("event", after),
+    limit,
+    type ?? null,
+  );
+  return c.json(renderList(page, renderEvent));
+}
+
+async function streamEvents(c: ApiContext): Promise<Response> {
+  const id = pathId("job", c.req.param("id"), "job_not_found");
+  const after = lastEventId(c);
+  const job = await call<{ job_id: string; last_event: number; final: boolean }>(
+    c.get("platform").sql,
+    "open_event_stream",
+    { json: c.get("caller") },
+    id,
+  );
+  // To an EventSource this means: do not come back.
+  if (job.final && after >= job.last_event) return c.body(null, 204);
+  const hub = c.get("hub");
+  c.header("cache-control", "no-store");
+  return streamSSE(c, async (stream) => {
+    const waiting: News[] = [];
+    let wake = Promise.withResolvers<void>();
+    const stop = hub.watch(job.job_id, after, (news) => {
+      waiting.push(news);
+      wake.resolve();
+    });
+    stream.onAbort(() => wake.resolve());
+    const until = Date.now() + streamMs;
+    try {
+      await stream.write("retry: 1000\n\n");
+      while (!stream.aborted && Date.now() < until) {
+        const timer = setTimeout(() => wake.resolve(), Math.min(aliveMs, until - Date.now()));
+        await wake.promise;
+        clearTimeout(timer);
+        wake = Promise.withResolvers();
+        if (waiting.length === 0) await stream.write(": alive\n\n");
+        for (const { events, done } of waiting.splice(0)) {
+          for (const event of events) {
+            await stream.writeSSE({
+              id: String(event.number),
+              event: event.type,
+              data: JSON.stringify(renderEvent(event)),
+            });
+          }
+          if (done) return await stream.writeSSE({ event: "done", data: "[DONE]" });
+        }
+      }
+    } finally {
+      stop();
+    }
+  });
+}
+
+/** The number of the last event that the client has; 0 when it has none. */
+function lastEventId(c: ApiContext): number {
+  const text = c.req.header("last-event-id") ?? c.req.query("last_event_id") ?? "0";
+  const number = Number(text);
+  if (!Number.isInteger(number) || number < 0 || number > 2 ** 31 - 1) {
+    throw new ApiError("invalid_request", [{
+      param: "last-event-id",
+      message: `last-event-id = ${
+        JSON.stringify(text)
+      }: must be the id of an event of this stream, a number.`,
+    }]);
+  }
+  return number;
+}

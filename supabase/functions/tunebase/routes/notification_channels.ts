@@ -1,0 +1,145 @@
+/** /notification_channels: where people are told beside the list: e-mail addresses and Slack's incoming webhooks. */
+import * as z from "zod";
+import { call } from "../../_shared/database.ts";
+import type { Tables } from "../../_shared/database.types.ts";
+import { ApiError } from "../../_shared/errors.ts";
+import { sealPurpose, sendMessage } from "../../_shared/messages.ts";
+import { checkUrl, OutgoingError } from "../../_shared/outgoing.ts";
+import type { Settings } from "../../_shared/platform.ts";
+import { seal } from "../../_shared/secrets.ts";
+import { check, fields, jsonBody } from "../../_shared/validation.ts";
+import { peoplesEventTypes } from "../../_shared/webhooks.ts";
+import type { ApiContext } from "../context.ts";
+import { cursor, pathId, publicId, uuid7 } from "../ids.ts";
+import { paging } from "../paging.ts";
+import { type Page, renderList } from "../render.ts";
+import { renderChannel } from "../render_webhooks.ts";
+import { eventTypeList, isRetry } from "./webhook_endpoints.ts";
+
+type Row = Tables<"notification_channels">;
+
+const types = eventTypeList(peoplesEventTypes);
+export const Create = fields({
+  kind: z.enum(["email", "slack"]),
+  target: z.string().min(1).max(2048),
+  event_types: types.default([...peoplesEventTypes]),
+});
+export const Update = fields({ event_types: types.optional(), enabled: z.boolean().optional() });
+const Email = fields({ target: z.email({ error: "must be an e-mail address" }).max(320) });
+
+/** POST /notification_channels `{kind, target, event_types?}`; Slack's URL is encrypted and never shown again. */
+export async function createChannel(c: ApiContext): Promise<Response> {
+  const { sql, settings } = c.get("platform");
+  const { kind, target, event_types } = check(Create, await jsonBody(c.req.raw));
+  await call(sql, "authorize", { json: c.get("caller") }, "webhooks:write");
+  const id = uuid7();
+  const where = kind === "email" ? emailTarget(target, settings) : await slackTarget(id, target, settings);
+  const row = await call<Row>(
+    sql,
+    "create_notification_channel",
+    { json: c.get("caller") },
+    { json: { id, kind, event_types, ...where } },
+    isRetry(c),
+  );
+  c.set("version", row.version);
+  return c.json(renderChannel(row));
+}
+
+function emailTarget(target: string, settings: Settings): { target: string } {
+  if (settings.resendKey === null || settings.emailFrom === null) throw ApiError.of("email_not_configured");
+  return check(Email, { target });
+}
+
+async function slackTarget(id: string, target: string, settings: Settings) {
+  const refuse = (why: string) =>
+    new ApiError("invalid_request", [{ param: "target", message: `target: ${why}` }]);
+  let url: URL;
+  try {
+    url = checkUrl(target, settings);
+  } catch (error) {
+    // The address is a secret: not repeated in the answer.
+    if (error instanceof OutgoingError) throw refuse(error.message);
+    throw error;
+  }
+  const loopback = url.protocol === "http:"; // checkUrl allows it where the operator does
+  if (!loopback && !["hooks.slack.com", "hooks.slack-gov.com"].includes(url.hostname)) {
+    throw refuse("must be the URL of a Slack incoming webhook, https://hooks.slack.com/services/…");
+  }
+  return {
+    target: `${url.host}/…${url.href.slice(-4)}`,
+    encrypted_url: await seal(settings.masterKey, sealPurpose(id), url.href),
+  };
+}
+
+export async function listChannels(c: ApiContext): Promise<Response> {
+  const { limit, after } = paging(c.req.query());
+  const page = await call<Page<Row>>(
+    c.get("platform").sql,
+    "list_notification_channels",
+    { json: c.get("caller") },
+    cursor("notificationChannel", after),
+    limit,
+  );
+  return c.json(renderList(page, renderChannel));
+}
+
+/** POST /notification_channels/{id} `{event_types?, enabled?}` */
+export async function updateChannel(c: ApiContext): Promise<Response> {
+  const id = channelId(c);
+  const changes = check(Update, await jsonBody(c.req.raw));
+  const row = await call<Row>(
+    c.get("platform").sql,
+    "update_notification_channel",
+    { json: c.get("caller") },
+    id,
+    { json: changes },
+  );
+  c.set("version", row.version);
+  return c.json(renderChannel(row));
+}
+
+export async function deleteChannel(c: ApiContext): Promise<Response> {
+  const id = channelId(c);
+  await call(c.get("platform").sql, "delete_notification_channel", { json: c.get("caller") }, id);
+  return c.json({
+    id: publicId("notificationChannel", id),
+    object: "notification_channel.deleted" as const,
+    deleted: true,
+  });
+}
+
+/** POST /notification_channels/{id}/test: a message at once, and what the service answered. */
+export async function testChannel(c: ApiContext): Promise<Response> {
+  const { sql, settings } = c.get("platform");
+  const row = await call<Row & { encrypted_url: string | null }>(
+    sql,
+    "test_notification_channel",
+    { json: c.get("caller") },
+    channelId(c),
+  );
+  const kind = row.kind === "email" ? "email" : "slack";
+  const message = {
+    level: "info" as const,
+    title: "Tunebase can reach you",
+    text: "This is a test. Notifications of your fine-tuning jobs will come here.",
+    job_id: null,
+  };
+  const { answer } = await sendMessage(settings, { ...row, kind }, message, crypto.randomUUID());
+  if (answer.status === null) {
+    throw new ApiError("receiver_unreachable", [{
+      param: null,
+      message: `The ${kind} service could not be reached: ${answer.error}.`,
+    }]);
+  }
+  return c.json({
+    object: "notification_channel.test" as const,
+    notification_channel_id: publicId("notificationChannel", row.id),
+    status_code: answer.status,
+    success: answer.status >= 200 && answer.status < 300,
+    response: answer.body,
+  });
+}
+
+function channelId(c: ApiContext): string {
+  return pathId("notificationChannel", c.req.param("id"), "notification_channel_not_found");
+}

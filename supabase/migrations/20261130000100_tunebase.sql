@@ -1,0 +1,5665 @@
+-- Generated from supabase/schemas/ by `deno task schema --baseline`.
+-- Bodies are not checked until everything they name exists.
+set local check_function_bodies = off;
+
+-- schemas/00_schemas_and_roles.sql
+-- The two schemas and the three roles.
+--
+-- `tunebase` holds what project members may read, under row-level security; the operator may expose it to the Data API.
+-- `tunebase_internal` is never exposed: functions, hashes, tokens, the outbox. The edge functions log in as three roles
+-- that may execute their own functions and touch no table; the operator gives them passwords
+-- (`alter role tunebase_api login password …`).
+create schema tunebase;
+create schema tunebase_internal;
+
+do $$
+declare
+  v_role text;
+begin
+  -- Roles belong to the server, not to the database: another installation there may have created them.
+  foreach v_role in array array['tunebase_api', 'tunebase_callback', 'tunebase_scheduler'] loop
+    if not exists (select from pg_catalog.pg_roles where rolname = v_role) then
+      execute format('create role %I nologin noinherit', v_role);
+    end if;
+  end loop;
+end $$;
+
+grant usage on schema tunebase to authenticated;
+grant usage on schema tunebase_internal to tunebase_api, tunebase_callback, tunebase_scheduler;
+
+-- schemas/functions/support/uuid7.sql
+-- A UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds first, so that keys sort by time and indexes grow
+-- at one end. Postgres has one of its own from version 18.
+--
+-- Its names are resolved when it is made, as in every body that is no string, so it needs no search_path of its own, and
+-- is put into the statements that call it. With one, each call would be planned anew: together with is_final that
+-- took 8 % of a report's time.
+create function tunebase_internal.uuid7() returns uuid
+language sql volatile
+return encode(
+  set_bit(
+    set_bit(
+      overlay(
+        uuid_send(gen_random_uuid())
+        placing substring(int8send(floor(extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
+        from 1 for 6
+      ),
+      52, 1
+    ),
+    53, 1
+  ),
+  'hex'
+)::uuid;
+
+-- schemas/functions/support/is_terminal.sql
+create function tunebase_internal.is_terminal(p_status text) returns boolean
+language sql immutable
+return p_status in ('succeeded', 'failed', 'cancelled');
+
+-- schemas/functions/support/is_open.sql
+-- A job that has not ended: it counts against the project's quotas and may still cost money.
+create function tunebase_internal.is_open(p_status text) returns boolean
+language sql immutable
+return p_status in ('validating_files', 'queued', 'running', 'paused');
+
+-- schemas/functions/support/scopes.sql
+-- Every scope there is. A key holds some; a role allows some (role_allows).
+create function tunebase_internal.scopes() returns text[]
+language sql immutable set search_path = ''
+as $$
+  select array[
+    'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write',
+    'project:read', 'project:admin'
+  ]
+$$;
+
+-- schemas/functions/support/event_types.sql
+-- Every type of event, as clients write it. The first three are OpenAI's names and shapes, the rest are ours beside them.
+create function tunebase_internal.event_types() returns text[]
+language sql immutable set search_path = ''
+as $$
+  select array[
+    'fine_tuning.job.succeeded', 'fine_tuning.job.failed', 'fine_tuning.job.cancelled',
+    'fine_tuning.job.created', 'fine_tuning.job.started', 'fine_tuning.job.progress', 'fine_tuning.job.checkpoint',
+    'fine_tuning.job.paused', 'fine_tuning.job.budget_warning', 'webhook_endpoint.disabled'
+  ]
+$$;
+
+-- schemas/functions/support/member_project_ids.sql
+-- The projects of the user whose token the request carries; row-level security stands on it. Security definer, or
+-- the policy on project_members would call itself.
+create function tunebase_internal.member_project_ids() returns setof uuid
+language sql stable security definer set search_path = ''
+as $$
+  select project_id
+  from tunebase.project_members
+  where user_id = (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+$$;
+
+-- schemas/tables/projects.sql
+-- Projects, their members and API keys, and who a caller is.
+create table tunebase.projects (
+  id uuid primary key default tunebase_internal.uuid7(),
+  name text not null check (char_length(name) between 1 and 100),
+  -- Part of a fine-tuned model's name, `ft:<base>:<slug>:…`.
+  slug text not null unique check (slug ~ '^[a-z0-9][a-z0-9-]{0,38}$'),
+  -- How many attempts of this project may be alive at once.
+  max_running integer not null default 4 check (max_running between 0 and 1000),
+  -- What may be spent in a calendar month (UTC), and the month in which 80 % of it were passed and told. null: no cap.
+  spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
+  budget_warned_month date,
+  -- Quotas, the operator's to set: jobs that have not ended, bytes of datasets and adapters (null: no limit), and
+  -- requests a minute of each key and user.
+  max_jobs integer default 1000 check (max_jobs >= 0),
+  max_storage_bytes bigint default 107374182400 check (max_storage_bytes >= 0),
+  requests_per_minute integer not null default 6000 check (requests_per_minute between 1 and 1000000),
+  -- Counts its updates, for If-Match.
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  -- Put away: it can be read, and nothing new begins in it.
+  archived_at timestamptz
+);
+
+alter table tunebase.projects enable row level security;
+create policy members_read on tunebase.projects for select to authenticated
+using (id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/project_members.sql
+create table tunebase.project_members (
+  project_id uuid not null references tunebase.projects on delete cascade,
+  user_id uuid not null references auth.users on delete cascade,
+  role text not null check (role in ('owner', 'developer', 'viewer')),
+  created_at timestamptz not null default now(),
+  primary key (project_id, user_id)
+);
+create index project_members_user on tunebase.project_members (user_id, created_at);
+
+alter table tunebase.project_members enable row level security;
+create policy members_read on tunebase.project_members for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/invitations.sql
+-- Who was asked to join a project. A member only once they accept: nobody learns from it whether an address is known here.
+create table tunebase_internal.invitations (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  email text not null check (email = lower(email) and char_length(email) between 3 and 254),
+  role text not null check (role in ('owner', 'developer', 'viewer')),
+  created_at timestamptz not null default now(),
+  expires_at timestamptz not null default now() + interval '14 days',
+  unique (project_id, email)
+);
+create index invitations_email on tunebase_internal.invitations (email);
+
+alter table tunebase_internal.invitations enable row level security;
+
+-- schemas/tables/api_keys.sql
+create table tunebase.api_keys (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  name text not null check (char_length(name) between 1 and 100),
+  -- The key's two ends, to recognise it by: 'tb_abc…wxyz'.
+  hint text not null check (char_length(hint) <= 20),
+  scopes text[] not null check (scopes <@ tunebase_internal.scopes() and cardinality(scopes) > 0),
+  created_by uuid references auth.users on delete set null,
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  last_used_at timestamptz,
+  expires_at timestamptz,
+  revoked_at timestamptz
+);
+create index api_keys_created_by on tunebase.api_keys (created_by) where created_by is not null;
+create index api_keys_project on tunebase.api_keys (project_id);
+
+alter table tunebase.api_keys enable row level security;
+create policy members_read on tunebase.api_keys for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/api_key_hashes.sql
+-- The hash lies apart from the row that members may read.
+create table tunebase_internal.api_key_hashes (
+  hash bytea primary key check (octet_length(hash) = 32),
+  api_key_id uuid not null unique references tunebase.api_keys on delete cascade
+);
+
+alter table tunebase_internal.api_key_hashes enable row level security;
+
+-- schemas/tables/rate_buckets.sql
+-- One token bucket a key or user. Unlogged: a write a request needs no disk, and a crash that fills every bucket again
+-- harms nobody.
+create unlogged table tunebase_internal.rate_buckets (
+  subject uuid primary key,
+  tokens double precision not null,
+  counted_at timestamptz not null
+);
+
+alter table tunebase_internal.rate_buckets enable row level security;
+
+-- schemas/tables/idempotency_keys.sql
+-- A POST with an Idempotency-Key: reserved while it runs, then with its answer. The key is kept as a hash and the answer
+-- encrypted under the key itself: an answer can hold a secret that is shown once.
+create table tunebase_internal.idempotency_keys (
+  id uuid primary key default tunebase_internal.uuid7(),
+  -- Whose: the hash of an API key, or a user's id.
+  subject text not null,
+  key_hash text not null check (key_hash ~ '^[0-9a-f]{64}$'),
+  -- null while it runs, where the body is hashed as it streams by.
+  request_hash text check (request_hash ~ '^[0-9a-f]{64}$'),
+  -- Whoever runs it has died, if it has no answer by then.
+  locked_until timestamptz not null,
+  answer text,
+  created_at timestamptz not null default now(),
+  unique (subject, key_hash)
+);
+create index requests_created on tunebase_internal.idempotency_keys (created_at);
+
+alter table tunebase_internal.idempotency_keys enable row level security;
+
+-- schemas/tables/base_models.sql
+-- The base models that the operator offers, and the files that clients upload.
+create table tunebase.base_models (
+  -- What clients write in `model`.
+  id text primary key check (id ~ '^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$'),
+  -- Where the trainer finds it: a hub id, `package:<PyPI name>`, or a directory of the worker.
+  source text not null check (source <> ''),
+  revision text,
+  owned_by text not null,
+  -- null: the endpoint of the environment (RUNPOD_ENDPOINT_ID).
+  endpoint_id text,
+  -- {gpu_type, num_gpus, gpu_memory_gb, cost_per_gpu_hour}: the trainer's contract.
+  gpu_config jsonb not null check (
+    gpu_config ?& array['gpu_type', 'num_gpus', 'gpu_memory_gb', 'cost_per_gpu_hour']
+    and jsonb_typeof(gpu_config -> 'gpu_type') = 'string' and jsonb_typeof(gpu_config -> 'num_gpus') = 'number'
+    and jsonb_typeof(gpu_config -> 'gpu_memory_gb') = 'number' and jsonb_typeof(gpu_config -> 'cost_per_gpu_hour') = 'number'
+  ),
+  -- The trainer's hyperparameters where the client leaves them out or says "auto".
+  defaults jsonb not null default '{}' check (jsonb_typeof(defaults) = 'object'),
+  max_length integer not null check (max_length between 64 and 131072),
+  -- RunPod's policy: how long a run may take, and how long it may wait for a worker.
+  execution_timeout_seconds integer not null default 86400 check (execution_timeout_seconds between 5 and 604800),
+  queue_timeout_seconds integer not null default 3600 check (queue_timeout_seconds between 10 and 86400),
+  -- About how fast it trains on that GPU: what a job may cost is reserved by it. null: not known, nothing is reserved.
+  tokens_per_second real check (tokens_per_second > 0),
+  -- The folder in the bucket `tunebase-tokenizers` with the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
+  -- Another tokenizer goes to another folder: what was counted is remembered by this name. null: tokens are estimated.
+  tokenizer text check (tokenizer ~ '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$'),
+  -- By what its memory on a GPU is reckoned; null: not known. As in config.json, and all parameters there are.
+  parameters bigint check (parameters > 0),
+  hidden_size integer check (hidden_size > 0),
+  layers integer check (layers > 0),
+  vocab_size integer check (vocab_size > 0),
+  enabled boolean not null default true,
+  created_at timestamptz not null default now(),
+  -- RunPod keeps a job seven days at the most.
+  check (execution_timeout_seconds + queue_timeout_seconds <= 604800)
+);
+
+alter table tunebase.base_models enable row level security;
+create policy members_read on tunebase.base_models for select to authenticated using (enabled);
+
+-- schemas/tables/runpod_endpoints.sql
+-- What a RunPod endpoint may be asked for, shared by every dispatcher. A row is made when an endpoint is first used.
+create table tunebase_internal.runpod_endpoints (
+  endpoint_id text primary key,
+  -- Attempts that may be alive there at once; null: as many as RunPod takes.
+  max_running integer check (max_running >= 0),
+  -- /run calls a second; RunPod takes 1,000 in ten seconds. A token bucket of one second's calls.
+  run_per_second real not null default 100 check (run_per_second > 0),
+  calls_left real not null default 1,
+  counted_at timestamptz not null default now(),
+  -- After a 429 nobody calls before then.
+  blocked_until timestamptz
+);
+
+alter table tunebase_internal.runpod_endpoints enable row level security;
+
+-- schemas/tables/files.sql
+create table tunebase.files (
+  id uuid primary key,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  filename text not null check (char_length(filename) between 1 and 255),
+  purpose text not null check (purpose in ('fine-tune', 'fine-tune-results')),
+  bytes bigint not null check (bytes > 0),
+  -- null until the whole file was read.
+  sha256 text check (sha256 ~ '^[0-9a-f]{64}$'),
+  -- uploaded: it waits for its check, or is being checked. The other two are final.
+  status text not null check (status in ('uploaded', 'processed', 'error')),
+  status_details text,
+  -- What the row-by-row check found; the shape is `DatasetReport` in _shared/dataset/report.ts.
+  report jsonb not null default '{}',
+  object text not null unique,
+  created_at timestamptz not null default now(),
+  expires_at timestamptz,
+  -- The row stays, for the jobs that were trained on it; the bytes go.
+  deleted_at timestamptz,
+  check (status <> 'processed' or sha256 is not null)
+);
+create index files_project on tunebase.files (project_id, id desc) where deleted_at is null;
+create index files_expiring on tunebase.files (expires_at) where expires_at is not null and deleted_at is null;
+
+alter table tunebase.files enable row level security;
+create policy members_read on tunebase.files for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/file_validations.sql
+create table tunebase_internal.file_validations (
+  file_id uuid primary key references tunebase.files on delete cascade,
+  -- Where the bytes lie, in their order: [{object, bytes}] in the bucket `tunebase-datasets`.
+  sources jsonb not null check (jsonb_array_length(sources) > 0),
+  -- Several sources are copied into the file's one object by a resumable upload, whose address this is once it was begun.
+  is_copied boolean not null,
+  upload_url text,
+  -- What the client says the MD5 is.
+  md5 text check (md5 ~ '^[0-9a-f]{32}$'),
+  -- How far it is; the scheduler's own (scheduler/validate.ts).
+  state jsonb,
+  -- Who is at it. A new lease makes the old one's writes void.
+  lease uuid,
+  -- When it may be taken (again).
+  next_at timestamptz not null default now(),
+  -- Failures since it last came on.
+  failures integer not null default 0
+);
+create index file_checks_next on tunebase_internal.file_validations (next_at);
+
+alter table tunebase_internal.file_validations enable row level security;
+
+-- schemas/tables/file_row_hashes.sql
+-- Hashes of a file's rows, for comparing it with another: all that are below the threshold (2^53 is all of them).
+create table tunebase_internal.file_row_hashes (
+  file_id uuid primary key references tunebase.files on delete cascade,
+  threshold bigint not null check (threshold between 1 and 9007199254740992),
+  hashes bigint[] not null
+);
+
+alter table tunebase_internal.file_row_hashes enable row level security;
+
+-- schemas/tables/token_samples.sql
+-- What a sample of a file's rows came to, by a tokenizer (or 'characters'): one row counts for every later estimate.
+create table tunebase_internal.token_samples (
+  file_id uuid not null references tunebase.files on delete cascade,
+  counter text not null,
+  sample jsonb not null,
+  created_at timestamptz not null default now(),
+  primary key (file_id, counter)
+);
+
+alter table tunebase_internal.token_samples enable row level security;
+
+-- schemas/tables/result_contents.sql
+-- The result file of a job: its metrics as a CSV, made in the transaction in which the job succeeds, so that it is never
+-- lost. It lies in the database: a row of 60 bytes a step, compressed, and no second system to write to.
+create table tunebase_internal.result_contents (
+  file_id uuid primary key references tunebase.files on delete cascade,
+  content text not null
+);
+
+alter table tunebase_internal.result_contents enable row level security;
+
+-- schemas/tables/uploads.sql
+-- Uploads of large files: OpenAI's, part by part through the API, and direct ones to Storage. Both end as a file that waits
+-- for its check. The bytes of what is not completed in time are garbage.
+create table tunebase_internal.uploads (
+  id uuid primary key,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- parts: through the API, each part an object. direct: by the client to Storage, into `object`.
+  kind text not null check (kind in ('parts', 'direct')),
+  object text check ((kind = 'direct') = (object is not null)),
+  filename text not null check (char_length(filename) between 1 and 255),
+  purpose text not null check (purpose = 'fine-tune'),
+  bytes bigint not null check (bytes > 0),
+  mime_type text not null check (char_length(mime_type) <= 255),
+  file_expires_after integer check (file_expires_after > 0),
+  status text not null default 'pending' check (status in ('pending', 'completed', 'cancelled', 'expired')),
+  file_id uuid references tunebase.files on delete set null,
+  created_at timestamptz not null default now(),
+  expires_at timestamptz not null
+);
+create index uploads_expiring on tunebase_internal.uploads (expires_at, status);
+create index uploads_project on tunebase_internal.uploads (project_id);
+create index uploads_file on tunebase_internal.uploads (file_id);
+
+alter table tunebase_internal.uploads enable row level security;
+
+-- schemas/tables/upload_parts.sql
+create table tunebase_internal.upload_parts (
+  id uuid primary key,
+  upload_id uuid not null references tunebase_internal.uploads on delete cascade,
+  object text not null unique,
+  -- null until all of it is in Storage: the row is there first, so that no object is ever unknown.
+  bytes bigint check (bytes >= 0),
+  created_at timestamptz not null default now()
+);
+create index upload_parts_upload on tunebase_internal.upload_parts (upload_id);
+
+alter table tunebase_internal.upload_parts enable row level security;
+
+-- schemas/tables/orphaned_objects.sql
+-- Objects in Storage that nobody needs any more. Removed by the scheduler, again and again until Storage has done it.
+create table tunebase_internal.orphaned_objects (
+  bucket text not null,
+  object text not null,
+  next_at timestamptz not null default now(),
+  primary key (bucket, object)
+);
+create index garbage_next on tunebase_internal.orphaned_objects (next_at);
+
+alter table tunebase_internal.orphaned_objects enable row level security;
+
+-- schemas/tables/jobs.sql
+-- Jobs, attempts and what they leave. The states are in docs/states.md; the functions that move them come next.
+create table tunebase.jobs (
+  id uuid primary key,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  status text not null check (
+    status in ('validating_files', 'queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')
+  ),
+  stage text check (stage in (
+    'setup', 'downloading', 'preparing', 'loading_model', 'configuring', 'training', 'saving', 'uploading', 'completed'
+  )),
+
+  -- What was asked for.
+  base_model text not null references tunebase.base_models,
+  -- The project's own fine-tune that training continues from. Its foreign key is in adapters.sql, which comes later.
+  parent_model text,
+  training_file uuid not null references tunebase.files,
+  validation_file uuid references tunebase.files,
+  -- As the client sees them, "auto" resolved; `plan` is the trainer's own words for the same.
+  hyperparameters jsonb not null,
+  plan jsonb not null,
+  -- Generated, because the job's public object does not show the plan.
+  method text generated always as (coalesce(plan ->> 'method', 'supervised')) stored
+    check (method in ('supervised', 'dpo')),
+  wandb jsonb generated always as (nullif(plan -> 'wandb', 'null')) stored,
+  -- What POST /fine_tuning/estimates answers; with a `score` once the job has succeeded.
+  estimate jsonb,
+  suffix text check (suffix ~ '^[A-Za-z0-9._-]{1,64}$'),
+  seed integer not null,
+  metadata jsonb not null default '{}',
+  created_by text not null,
+  created_at timestamptz not null default now(),
+
+  -- Where it is.
+  progress real not null default 0 check (progress between 0 and 100),
+  current_epoch real not null default 0,
+  total_epochs real,
+  current_step integer not null default 0,
+  total_steps integer,
+  trained_tokens bigint not null default 0,
+  tokens_per_second real,
+  training_loss double precision,
+  estimated_finish timestamptz,
+  -- The number of its newest event: 1, 2, 3 … without gaps, because taking one locks this row.
+  last_event integer not null default 0,
+
+  -- false: once its files are valid, the job waits (paused) until a person starts it, which sets this to true. `paused`,
+  -- not `validating_files`: no work is pending, nothing has to be examined, and the official SDKs can start it with `resume`.
+  auto_start boolean not null default true,
+  -- When a queued job is to be dispatched next; infinity while an attempt of it is out.
+  due_at timestamptz,
+  -- Why it waits, as far as RunPod's /health says.
+  status_reason text,
+  queued_at timestamptz,
+  started_at timestamptz,
+  finished_at timestamptz,
+  pause_requested boolean not null default false,
+  -- Tries that failed through no fault of the user since the newest checkpoint, and how many there may be.
+  failed_attempts integer not null default 0,
+  max_attempts integer not null default 3 check (max_attempts between 1 and 20),
+  spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
+  -- When 80 % of the cap were passed, and the owner was told.
+  budget_warned_at timestamptz,
+  cost_usd numeric(12, 6) not null default 0,
+  -- What it is expected to cost, set aside from the project's cap while it has not ended.
+  reserved_usd numeric(12, 4) not null default 0 check (reserved_usd >= 0),
+
+  -- How it ended.
+  error_code text,
+  error_message text,
+  error_hint text,
+  error_param text,
+  fine_tuned_model text unique,
+  result_file uuid references tunebase.files,
+
+  check (tunebase_internal.is_terminal(status) = (finished_at is not null)),
+  check (status <> 'queued' or due_at is not null),
+  check ((status = 'failed') = (error_code is not null)),
+  check ((status = 'succeeded') = (fine_tuned_model is not null))
+);
+create index jobs_project on tunebase.jobs (project_id, id desc);
+-- The dispatcher hops from one project's and model's line to the next, and reads the head of each.
+create index jobs_queue on tunebase.jobs (project_id, base_model, due_at) where status = 'queued' and due_at < 'infinity';
+create index jobs_open on tunebase.jobs (project_id, id) where status in ('validating_files', 'queued', 'running', 'paused');
+create index jobs_base_model on tunebase.jobs (base_model);
+create index jobs_training_file on tunebase.jobs (training_file);
+create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;
+-- The place in the queue counts what is due earlier: of the project, and in all.
+create index jobs_due on tunebase.jobs (due_at, id) where status = 'queued' and due_at < 'infinity';
+create index jobs_due_of_project on tunebase.jobs (project_id, due_at, id) where status = 'queued' and due_at < 'infinity';
+create index jobs_result_file on tunebase.jobs (result_file) where result_file is not null;
+-- Lists of jobs by status, model, time of creation and metadata. Every filter has an index whose order is the list's own,
+-- newest first, so that a page costs the same however many jobs there are, and stays what it is while others are created.
+create index jobs_project_status on tunebase.jobs (project_id, status, id desc);
+create index jobs_project_model on tunebase.jobs (project_id, base_model, id desc);
+create index jobs_project_without_metadata on tunebase.jobs (project_id, id desc) where metadata = '{}';
+create index jobs_finished on tunebase.jobs (project_id, finished_at) where finished_at is not null;
+
+alter table tunebase.jobs enable row level security;
+create policy members_read on tunebase.jobs for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/job_metadata.sql
+-- A row for each pair; a hash of it, because a value may be longer than an index takes.
+create table tunebase_internal.job_metadata (
+  project_id uuid not null,
+  pair uuid not null,
+  job_id uuid not null references tunebase.jobs on delete cascade,
+  primary key (project_id, pair, job_id)
+);
+create index job_metadata_job on tunebase_internal.job_metadata (job_id);
+
+alter table tunebase_internal.job_metadata enable row level security;
+
+-- schemas/tables/job_requests.sql
+-- Which request made which job, so that the same request sent again makes none.
+create table tunebase_internal.job_requests (
+  job_id uuid primary key references tunebase.jobs on delete cascade,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  idempotency_key text,
+  request_hash text not null,
+  -- A retry made it, and the request that it repeats may still be on its way here.
+  created_by_retry boolean not null default false,
+  created_at timestamptz not null default now()
+);
+create unique index job_requests_key on tunebase_internal.job_requests (project_id, idempotency_key) where idempotency_key is not null;
+create index job_requests_hash on tunebase_internal.job_requests (project_id, request_hash, created_at desc);
+create index job_requests_created on tunebase_internal.job_requests (created_at);
+
+alter table tunebase_internal.job_requests enable row level security;
+
+-- schemas/tables/attempts.sql
+create table tunebase.attempts (
+  id uuid primary key default tunebase_internal.uuid7(),
+  job_id uuid not null references tunebase.jobs on delete cascade,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  number integer not null check (number >= 1),
+  state text not null check (state in ('submitting', 'submitted', 'submission_unknown', 'running', 'ended')),
+  outcome text check (outcome in (
+    'not_started', 'refused', 'succeeded', 'failed', 'preempted', 'paused', 'cancelled', 'lost', 'expired'
+  )),
+  -- Where it was sent: kept here, because settings change while it runs.
+  endpoint_id text not null,
+  runpod_job_id text,
+  gpu_config jsonb not null,
+  execution_timeout_seconds integer not null,
+  ttl_seconds integer not null,
+  -- A worker that has not claimed it by then will not get it.
+  claim_deadline timestamptz not null,
+  -- When the scheduler looks at it next, whatever happens.
+  reconcile_at timestamptz,
+  -- Who holds it: the fence grows with every worker that takes it over.
+  fence integer not null default 0,
+  worker_id text,
+  -- The webhook-ids of the claim_request_ids that were answered, the holder's last: one that comes again changes nothing.
+  claim_request_ids text[] not null default '{}',
+  lease_until timestamptz,
+  last_sequence integer not null default 0,
+  -- Callbacks that came too late or twice, and changed nothing.
+  rejected_callbacks integer not null default 0,
+  -- Nobody wants it any more (cancelled, paused before it began, over the cap): it is cancelled at RunPod until it ends.
+  cancel_requested boolean not null default false,
+  cancel_requested_at timestamptz,
+  cancel_sent_at timestamptz,
+  -- Looks in a row at which RunPod said that it runs and nobody had heard of it. Looks and not time: an outage here
+  -- must not end runs that go on well.
+  missed_heartbeats integer not null default 0,
+  cost_usd numeric(12, 6) not null default 0,
+  created_at timestamptz not null default now(),
+  submitted_at timestamptz,
+  started_at timestamptz,
+  last_report_at timestamptz,
+  ended_at timestamptz,
+  error_code text,
+  error_message text,
+
+  unique (job_id, number),
+  check ((state = 'ended') = (outcome is not null)),
+  check ((state = 'ended') = (ended_at is not null)),
+  check ((state = 'ended') = (reconcile_at is null)),
+  check (state <> 'running' or (fence > 0 and worker_id is not null and lease_until is not null))
+);
+-- At most one attempt of a job is alive.
+create unique index attempts_alive on tunebase.attempts (job_id) where state <> 'ended';
+create index attempts_look_at on tunebase.attempts (reconcile_at) where state <> 'ended';
+create index attempts_alive_where on tunebase.attempts (project_id, endpoint_id) where state <> 'ended';
+-- What a project has spent in a month.
+create index attempts_project on tunebase.attempts (project_id, started_at);
+
+alter table tunebase.attempts enable row level security;
+create policy members_read on tunebase.attempts for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/verified_files.sql
+-- A file of an attempt that was read back from Storage and had this size and hash.
+create table tunebase_internal.verified_files (
+  attempt_id uuid not null references tunebase.attempts on delete cascade,
+  path text not null,
+  bytes bigint not null check (bytes > 0),
+  sha256 text not null check (sha256 ~ '^[0-9a-f]{64}$'),
+  verified_at timestamptz not null default now(),
+  primary key (attempt_id, path)
+);
+
+alter table tunebase_internal.verified_files enable row level security;
+
+-- schemas/tables/events.sql
+create table tunebase.events (
+  id uuid not null unique default tunebase_internal.uuid7(),
+  job_id uuid not null references tunebase.jobs on delete cascade,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  number integer not null check (number >= 1),
+  level text not null check (level in ('info', 'warn', 'error')),
+  type text not null check (type in ('message', 'metrics')),
+  message text not null,
+  data jsonb,
+  created_at timestamptz not null default now(),
+  primary key (job_id, number)
+);
+create index events_project on tunebase.events (project_id);
+-- A job's log alone, without a line for each step: in a long run its few messages lie among a hundred thousand of those.
+create index events_messages on tunebase.events (job_id, number) where type = 'message';
+
+alter table tunebase.events enable row level security;
+create policy members_read on tunebase.events for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/metrics.sql
+create table tunebase.metrics (
+  job_id uuid not null references tunebase.jobs on delete cascade,
+  step integer not null check (step >= 1),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  attempt integer not null,
+  epoch double precision not null,
+  training_loss double precision,
+  validation_loss double precision,
+  learning_rate double precision,
+  gradient_norm double precision,
+  tokens_per_second double precision,
+  gpu_utilization double precision,
+  gpu_memory_gb double precision,
+  created_at timestamptz not null default now(),
+  primary key (job_id, step)
+);
+create index metrics_project on tunebase.metrics (project_id);
+
+alter table tunebase.metrics enable row level security;
+create policy members_read on tunebase.metrics for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/checkpoints.sql
+create table tunebase.checkpoints (
+  id uuid primary key default tunebase_internal.uuid7(),
+  job_id uuid not null references tunebase.jobs on delete cascade,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  attempt_id uuid not null references tunebase.attempts on delete cascade,
+  step integer not null check (step >= 1),
+  metrics jsonb not null default '{}',
+  files jsonb not null,
+  created_at timestamptz not null default now(),
+  unique (job_id, step, attempt_id)
+);
+create index checkpoints_project on tunebase.checkpoints (project_id);
+create index checkpoints_attempt on tunebase.checkpoints (attempt_id);
+
+alter table tunebase.checkpoints enable row level security;
+create policy members_read on tunebase.checkpoints for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/adapters.sql
+create table tunebase.adapters (
+  id uuid primary key default tunebase_internal.uuid7(),
+  job_id uuid not null unique references tunebase.jobs on delete cascade,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  attempt_id uuid not null references tunebase.attempts on delete cascade,
+  name text not null unique,
+  base_model text not null references tunebase.base_models,
+  manifest jsonb not null,
+  -- Every object of it begins with this, in the bucket `tunebase-adapters`.
+  prefix text not null,
+  bytes bigint not null check (bytes > 0),
+  created_at timestamptz not null default now(),
+  -- Deleted on request: the row stays for its jobs, the files go.
+  deleted_at timestamptz
+);
+create index adapters_project on tunebase.adapters (project_id);
+create index adapters_attempt on tunebase.adapters (attempt_id);
+
+alter table tunebase.jobs add foreign key (parent_model) references tunebase.adapters (name);
+create index jobs_parent_model on tunebase.jobs (parent_model) where parent_model is not null;
+create index adapters_base_model on tunebase.adapters (base_model);
+
+alter table tunebase.adapters enable row level security;
+create policy members_read on tunebase.adapters for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/webhook_endpoints.sql
+create table tunebase.webhook_endpoints (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  name text not null check (char_length(name) between 1 and 100),
+  url text not null check (char_length(url) between 1 and 2048),
+  event_types text[] not null check (event_types <@ tunebase_internal.event_types() and cardinality(event_types) > 0),
+  -- A progress event of a job is sent at most once in so many seconds.
+  progress_seconds integer not null default 60 check (progress_seconds between 1 and 86400),
+  enabled boolean not null default true,
+  disabled_reason text,
+  disabled_at timestamptz,
+  -- The signing secret is derived from the master key, this row's id and the version: nothing that signs is stored.
+  secret_version integer not null default 1 check (secret_version >= 1),
+  -- Until then the version before signs too.
+  old_secret_until timestamptz,
+  rotated_at timestamptz,
+  -- Counts updates, for If-Match.
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  check (enabled = (disabled_at is null))
+);
+create index webhook_endpoints_project on tunebase.webhook_endpoints (project_id, id desc);
+-- Every report asks whether anybody wants progress; mostly nobody does, and this index says so in one look.
+create index webhook_endpoints_progress on tunebase.webhook_endpoints (project_id)
+where enabled and 'fine_tuning.job.progress' = any (event_types);
+
+alter table tunebase.webhook_endpoints enable row level security;
+create policy members_read on tunebase.webhook_endpoints for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/notification_channels.sql
+create table tunebase.notification_channels (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  kind text not null check (kind in ('email', 'slack')),
+  -- An e-mail address; of Slack's webhook URL, which is a secret, only a hint.
+  target text not null check (char_length(target) between 1 and 320),
+  event_types text[] not null check (event_types <@ tunebase_internal.event_types() and cardinality(event_types) > 0),
+  enabled boolean not null default true,
+  disabled_reason text,
+  disabled_at timestamptz,
+  -- Counts updates, for If-Match.
+  version integer not null default 1,
+  created_at timestamptz not null default now(),
+  updated_at timestamptz not null default now(),
+  check (enabled = (disabled_at is null))
+);
+create index notification_channels_project on tunebase.notification_channels (project_id, id desc);
+
+alter table tunebase.notification_channels enable row level security;
+create policy members_read on tunebase.notification_channels for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/channel_secrets.sql
+-- Slack's URL, encrypted under a key that is derived from the master key: the database alone opens nothing.
+create table tunebase_internal.channel_secrets (
+  channel_id uuid primary key references tunebase.notification_channels on delete cascade,
+  encrypted_url text not null
+);
+
+alter table tunebase_internal.channel_secrets enable row level security;
+
+-- schemas/tables/failing_subscribers.sql
+-- How a receiver has been doing, for endpoints and channels alike; a row is there only while it fails.
+create table tunebase_internal.failing_subscribers (
+  target_id uuid primary key,
+  failing_since timestamptz not null,
+  last_failed_at timestamptz not null
+);
+
+alter table tunebase_internal.failing_subscribers enable row level security;
+
+-- schemas/tables/outbox.sql
+-- What is owed to subscribers: triggers write one row an event, in the transaction of what happened. Nothing that goes
+-- wrong in here may touch a job.
+create table tunebase_internal.outbox (
+  -- The event's public id is `evt_` and this.
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  job_id uuid references tunebase.jobs on delete cascade,
+  type text not null check (type = any (tunebase_internal.event_types())),
+  -- The `data` of the event's body, fixed when it happened.
+  data jsonb not null,
+  created_at timestamptz not null default now(),
+  -- Later only when fanning out has failed.
+  due_at timestamptz not null default now(),
+  fanned_out_at timestamptz
+);
+create index outbox_due on tunebase_internal.outbox (due_at) where fanned_out_at is null;
+create index outbox_done on tunebase_internal.outbox (fanned_out_at) where fanned_out_at is not null;
+create index outbox_project on tunebase_internal.outbox (project_id);
+create index outbox_job on tunebase_internal.outbox (job_id, type, created_at);
+
+alter table tunebase_internal.outbox enable row level security;
+
+-- schemas/tables/trigger_failures.sql
+-- For the operator: what a trigger could not do. A row each and not a counter: a counter's row would make
+-- transactions wait for one another. `fan_out` pays what is still owed (type is not null) as soon as it can.
+create table tunebase_internal.trigger_failures (
+  id uuid primary key default tunebase_internal.uuid7(),
+  trigger text not null,
+  job_id uuid,
+  type text,
+  error text not null,
+  created_at timestamptz not null default now(),
+  repaired_at timestamptz
+);
+create index trigger_failures_open on tunebase_internal.trigger_failures (id) where type is not null and repaired_at is null;
+
+alter table tunebase_internal.trigger_failures enable row level security;
+
+-- schemas/tables/webhook_deliveries.sql
+-- From what is owed to whom: deliveries for endpoints and channels, notifications for people.
+create table tunebase.webhook_deliveries (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- `webhook-id` of every try is this event's id, so that a receiver can drop what it has seen.
+  event_id uuid not null,
+  event_type text not null,
+  event_created_at timestamptz not null,
+  job_id uuid references tunebase.jobs on delete cascade,
+  channel text not null check (channel in ('webhook', 'email', 'slack')),
+  endpoint_id uuid references tunebase.webhook_endpoints on delete cascade,
+  channel_id uuid references tunebase.notification_channels on delete cascade,
+  target_id uuid generated always as (coalesce(endpoint_id, channel_id)) stored,
+  -- What is sent, byte for byte; of e-mail and Slack what they are made from.
+  body text not null,
+  status text not null default 'pending' check (status in ('pending', 'delivered', 'dead')),
+  -- Why it is dead.
+  reason text,
+  -- Of the schedule in `retry_delay`; a replay begins it anew.
+  tries integer not null default 0,
+  next_at timestamptz default now(),
+  -- A scheduler has it in hand. Grows with every claim, so that a late answer is known.
+  lease integer not null default 0,
+  leased_until timestamptz,
+  -- Of the last try.
+  response_status integer,
+  error text,
+  duration_ms integer,
+  last_tried_at timestamptz,
+  delivered_at timestamptz,
+  created_at timestamptz not null default now(),
+
+  unique (event_id, endpoint_id),
+  unique (event_id, channel_id),
+  check (num_nonnulls(endpoint_id, channel_id) = 1),
+  check ((channel = 'webhook') = (endpoint_id is not null)),
+  check ((status = 'pending') = (next_at is not null)),
+  check ((status = 'dead') = (reason is not null)),
+  check ((status = 'delivered') = (delivered_at is not null))
+);
+create index webhook_deliveries_due on tunebase.webhook_deliveries (target_id, next_at) where status = 'pending';
+-- Those whose last try has begun: `claim_deliveries` ends the ones whose scheduler died with it.
+create index webhook_deliveries_spent on tunebase.webhook_deliveries (next_at) where status = 'pending' and tries >= 10;
+create index webhook_deliveries_project on tunebase.webhook_deliveries (project_id, id desc);
+create index webhook_deliveries_endpoint on tunebase.webhook_deliveries (endpoint_id, id desc);
+create index webhook_deliveries_channel on tunebase.webhook_deliveries (channel_id) where channel_id is not null;
+create index webhook_deliveries_job on tunebase.webhook_deliveries (job_id, endpoint_id, event_created_at);
+create index webhook_deliveries_old on tunebase.webhook_deliveries (created_at) where status <> 'pending';
+
+alter table tunebase.webhook_deliveries enable row level security;
+create policy members_read on tunebase.webhook_deliveries for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/webhook_attempts.sql
+-- The log: one row a try.
+create table tunebase.webhook_attempts (
+  id uuid primary key default tunebase_internal.uuid7(),
+  delivery_id uuid not null references tunebase.webhook_deliveries on delete cascade,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  url text not null,
+  -- Without the signature and without keys.
+  request_headers jsonb not null,
+  response_status integer,
+  -- The first 4 KiB.
+  response_body text,
+  -- Why there was no answer.
+  error text,
+  duration_ms integer not null,
+  created_at timestamptz not null default now()
+);
+create index webhook_attempts_delivery on tunebase.webhook_attempts (delivery_id, id);
+create index webhook_attempts_project on tunebase.webhook_attempts (project_id);
+
+alter table tunebase.webhook_attempts enable row level security;
+create policy members_read on tunebase.webhook_attempts for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/notifications.sql
+create table tunebase.notifications (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  event_id uuid not null unique,
+  type text not null,
+  level text not null check (level in ('info', 'warn', 'error')),
+  title text not null,
+  text text not null,
+  job_id uuid references tunebase.jobs on delete cascade,
+  created_at timestamptz not null default now()
+);
+create index notifications_project on tunebase.notifications (project_id, id desc);
+create index notifications_job on tunebase.notifications (job_id);
+
+alter table tunebase.notifications enable row level security;
+create policy members_read on tunebase.notifications for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+-- schemas/tables/notification_reads.sql
+create table tunebase.notification_reads (
+  notification_id uuid not null references tunebase.notifications on delete cascade,
+  user_id uuid not null references auth.users on delete cascade,
+  read_at timestamptz not null default now(),
+  primary key (notification_id, user_id)
+);
+create index notification_reads_user on tunebase.notification_reads (user_id);
+
+alter table tunebase.notification_reads enable row level security;
+-- What a person has read is visible to that person only.
+create policy own_read on tunebase.notification_reads for select to authenticated
+using (user_id = (select auth.uid()));
+
+-- schemas/tables/alerts.sql
+-- What the operator must look at, once for each kind and subject.
+create table tunebase_internal.alerts (
+  kind text not null,
+  subject text not null,
+  message text not null,
+  occurrences integer not null default 1,
+  first_at timestamptz not null default now(),
+  last_at timestamptz not null default now(),
+  primary key (kind, subject)
+);
+
+alter table tunebase_internal.alerts enable row level security;
+
+-- schemas/functions/api_keys/create_api_key.sql
+-- Stores a key that the API has just made, by its hash. p_key: {name, scopes, expires_at, hint}.
+create function tunebase_internal.create_api_key(p_caller jsonb, p_key jsonb, p_hash text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'project:admin');
+  v_key tunebase.api_keys;
+  v_used integer;
+begin
+  perform from tunebase.projects where id = v_project_id for no key update;
+  select count(*) into v_used from tunebase.api_keys where project_id = v_project_id and revoked_at is null;
+  if v_used >= 100 then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'API keys per project', 'limit', 100, 'used', v_used, 'fix', 'Revoke one and try again.'
+    ));
+  end if;
+  insert into tunebase.api_keys (project_id, name, scopes, hint, expires_at, created_by)
+  values (
+    v_project_id, p_key ->> 'name', array(select jsonb_array_elements_text(p_key -> 'scopes')), p_key ->> 'hint',
+    (p_key ->> 'expires_at')::timestamptz, (p_caller ->> 'user_id')::uuid
+  )
+  returning * into v_key;
+  insert into tunebase_internal.api_key_hashes (hash, api_key_id) values (decode(p_hash, 'hex'), v_key.id);
+  return to_jsonb(v_key);
+end $$;
+
+-- schemas/functions/api_keys/get_api_key.sql
+create function tunebase_internal.get_api_key(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'project:read');
+  v_key tunebase.api_keys;
+begin
+  select * into v_key from tunebase.api_keys where id = p_id and project_id = v_project_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('api_key_not_found');
+  end if;
+  return to_jsonb(v_key);
+end $$;
+
+-- schemas/functions/api_keys/list_api_keys.sql
+-- The project's keys, newest first, with those that were revoked.
+create function tunebase_internal.list_api_keys(p_caller jsonb, p_after uuid, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'project:read');
+  v_rows jsonb;
+begin
+  if p_after is not null and not exists (select from tunebase.api_keys where id = p_after and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  select jsonb_agg(to_jsonb(k) order by k.id desc) into v_rows from (
+    select * from tunebase.api_keys
+    where project_id = v_project_id and (p_after is null or id < p_after)
+    order by id desc limit p_limit + 1
+  ) k;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/api_keys/revoke_api_key.sql
+-- From now on the key opens nothing; its row stays, for whoever looks for what it did. Again, it changes nothing.
+create function tunebase_internal.revoke_api_key(p_caller jsonb, p_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'project:admin');
+begin
+  if not exists (select from tunebase.api_keys where id = p_id and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('api_key_not_found');
+  end if;
+  update tunebase.api_keys set revoked_at = now() where id = p_id and revoked_at is null;
+  delete from tunebase_internal.api_key_hashes where api_key_id = p_id;
+end $$;
+
+-- schemas/functions/api_keys/update_api_key.sql
+-- p_changes: any of {name, scopes, expires_at}; what is absent stays, and an expiry of null is none.
+create function tunebase_internal.update_api_key(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'project:admin');
+  v_key tunebase.api_keys;
+begin
+  select * into v_key from tunebase.api_keys where id = p_id and project_id = v_project_id for update;
+  if not found then
+    perform tunebase_internal.raise_api_error('api_key_not_found');
+  elsif v_key.revoked_at is not null then
+    perform tunebase_internal.raise_api_error('api_key_revoked');
+  end if;
+  update tunebase.api_keys
+  set name = coalesce(p_changes ->> 'name', name),
+    scopes = case when p_changes ? 'scopes' then array(select jsonb_array_elements_text(p_changes -> 'scopes')) else scopes end,
+    expires_at = case when p_changes ? 'expires_at' then (p_changes ->> 'expires_at')::timestamptz else expires_at end
+  where id = p_id
+  returning * into v_key;
+  return to_jsonb(v_key);
+end $$;
+
+-- schemas/functions/callbacks/add_checkpoint.sql
+-- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the others'
+-- files are garbage. A checkpoint is progress: the failed_attempts begin anew.
+create function tunebase_internal.add_checkpoint(p_attempt tunebase.attempts, p_checkpoint jsonb) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if exists (
+    select from jsonb_array_elements(p_checkpoint -> 'files') f
+    where not exists (
+      select from tunebase_internal.verified_files v
+      where v.attempt_id = p_attempt.id and v.path = f ->> 'path'
+        and v.bytes = (f ->> 'bytes')::bigint and v.sha256 = f ->> 'sha256'
+    )
+  ) then
+    perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format(
+      'The checkpoint of step %s is not whole in Storage and was not kept.', p_checkpoint ->> 'step'
+    ));
+    return;
+  end if;
+  insert into tunebase.checkpoints (job_id, project_id, attempt_id, step, metrics, files)
+  values (
+    p_attempt.job_id, p_attempt.project_id, p_attempt.id, (p_checkpoint ->> 'step')::integer,
+    jsonb_strip_nulls(p_checkpoint - 'files'), p_checkpoint -> 'files'
+  )
+  on conflict (job_id, step, attempt_id) do nothing;
+  if not found then
+    return;
+  end if;
+  update tunebase.jobs set failed_attempts = 0 where id = p_attempt.job_id;
+  perform tunebase_internal.add_event(
+    p_attempt.job_id, 'info', format('Checkpoint of step %s saved.', p_checkpoint ->> 'step')
+  );
+  with old as (
+    delete from tunebase.checkpoints where id in (
+      select id from tunebase.checkpoints where job_id = p_attempt.job_id order by step desc, id desc offset 3
+    )
+    returning attempt_id, files
+  )
+  insert into tunebase_internal.orphaned_objects (bucket, object)
+  select 'tunebase-adapters', tunebase_internal.artifact_prefix(old.attempt_id) || '/' || (f ->> 'path')
+  from old, jsonb_array_elements(old.files) f
+  on conflict do nothing;
+end $$;
+
+-- schemas/functions/callbacks/claim_attempt.sql
+-- The first worker gets the attempt. A second is refused while the first's lease is fresh and takes over, with the
+-- next fence, when it is stale. The same worker asking again (its answer was lost) gets the same fence. Whoever gets
+-- it goes on from the job's newest checkpoint. p_claim_id is the call's webhook-id: a proxy or a retry can deliver one
+-- call twice, and the second, late, must neither take the attempt from who holds it nor give it to who has gone.
+create function tunebase_internal.claim_attempt(
+  p_attempt_id uuid, p_worker_id text, p_runpod_job_id text, p_lease_seconds integer, p_claim_id text default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+  v_job tunebase.jobs;
+  v_checkpoint tunebase.checkpoints;
+  v_repeated boolean := coalesce(p_claim_id = any (v_attempt.claim_request_ids), false);
+begin
+  if v_attempt.id is null or v_attempt.state = 'ended' then
+    return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt has ended');
+  end if;
+  -- Its answer again, while it is the one that holds; afterwards it is too late.
+  if v_repeated and (
+    v_attempt.state <> 'running' or v_attempt.worker_id <> p_worker_id
+    or p_claim_id <> v_attempt.claim_request_ids[cardinality(v_attempt.claim_request_ids)]
+  ) then
+    return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'this claim was answered before');
+  end if;
+  select * into strict v_job from tunebase.jobs where id = v_attempt.job_id;
+  if v_attempt.state = 'running' and v_attempt.worker_id <> p_worker_id and v_attempt.lease_until > now() then
+    update tunebase.attempts set claim_request_ids = p_claim_id || claim_request_ids where id = p_attempt_id and p_claim_id is not null;
+    return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'another worker holds the attempt');
+  end if;
+  -- Nobody wants it: it ends here, unpaid. A pause that was asked for is there without a GPU. But what comes again may
+  -- come beside a worker that trains: that one is given the order in its next reply, and stops as it should.
+  if v_repeated then
+    null;
+  elsif v_attempt.cancel_requested then
+    perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
+    return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt is not wanted any more');
+  elsif v_job.pause_requested then
+    perform tunebase_internal.end_attempt(p_attempt_id, 'paused');
+    return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the job is paused');
+  end if;
+
+  update tunebase.attempts
+  set state = 'running', worker_id = p_worker_id,
+    claim_request_ids = case when v_repeated or p_claim_id is null then claim_request_ids else claim_request_ids || p_claim_id end,
+    -- The same worker again, before it has reported anything: its claim's answer was lost.
+    fence = case
+      when v_repeated or (state = 'running' and worker_id = p_worker_id and last_sequence = 0) then fence else fence + 1
+    end,
+    last_sequence = case when v_repeated then last_sequence else 0 end,
+    runpod_job_id = coalesce(runpod_job_id, p_runpod_job_id),
+    submitted_at = coalesce(submitted_at, now()),
+    started_at = coalesce(started_at, now()),
+    lease_until = case
+      when v_repeated and last_sequence > 0 then lease_until else now() + make_interval(secs => p_lease_seconds)
+    end,
+    reconcile_at = now() + make_interval(secs => p_lease_seconds)
+  where id = p_attempt_id
+  returning * into v_attempt;
+  if v_job.status = 'queued' then
+    update tunebase.jobs
+    set status = 'running', stage = 'setup', due_at = null, status_reason = null, started_at = coalesce(started_at, now())
+    where id = v_job.id;
+    perform tunebase_internal.add_event(v_job.id, 'info', case
+      when v_job.started_at is null then 'Fine-tuning job started.' else format('Attempt %s started.', v_attempt.number)
+    end);
+  end if;
+  select * into v_checkpoint from tunebase.checkpoints where job_id = v_job.id order by step desc, id desc limit 1;
+  return jsonb_build_object(
+    'claimed', true, 'fence', v_attempt.fence,
+    'training_object', (select object from tunebase.files where id = v_job.training_file),
+    'training_sha256', (select sha256 from tunebase.files where id = v_job.training_file),
+    'validation_object', (select object from tunebase.files where id = v_job.validation_file),
+    'validation_sha256', (select sha256 from tunebase.files where id = v_job.validation_file),
+    'resume', case when v_checkpoint.id is not null then jsonb_build_object(
+      'step', v_checkpoint.step, 'files', v_checkpoint.files, 'prefix', tunebase_internal.artifact_prefix(v_checkpoint.attempt_id)
+    ) end,
+    -- The fine-tune that it trains on from.
+    'start_from', (
+      select jsonb_build_object('files', manifest -> 'files', 'prefix', prefix)
+      from tunebase.adapters where name = v_job.parent_model
+    )
+  );
+end $$;
+
+-- schemas/functions/callbacks/finish_attempt.sql
+-- The worker's last word. p_fault is the class of its error_code. Sent again, it answers as it did the first time.
+create function tunebase_internal.finish_attempt(p_attempt_id uuid, p_finish jsonb, p_fault text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+  v_order text := tunebase_internal.worker_directive(v_attempt, p_finish ->> 'worker_id', (p_finish ->> 'fence')::integer);
+  v_detail text;
+begin
+  if v_order = 'stop' then
+    update tunebase.attempts set rejected_callbacks = rejected_callbacks + 1 where id = p_attempt_id;
+    return jsonb_build_object(
+      'accepted', v_attempt.id is not null and v_attempt.outcome = p_finish ->> 'outcome'
+        and v_attempt.fence = (p_finish ->> 'fence')::integer,
+      'detail', 'the attempt has ended, or another worker holds it'
+    );
+  end if;
+
+  case p_finish ->> 'outcome'
+    when 'succeeded' then
+      v_detail := tunebase_internal.complete_attempt(p_attempt_id, p_finish -> 'manifest');
+      return jsonb_build_object('accepted', v_detail is null, 'detail', v_detail);
+    when 'failed' then
+      perform tunebase_internal.end_attempt(
+        p_attempt_id, 'failed', p_fault,
+        p_finish ->> 'error_code', p_finish ->> 'error_message', p_finish ->> 'hint'
+      );
+    when 'paused' then
+      perform tunebase_internal.end_attempt(p_attempt_id, case when v_order = 'cancel' then 'cancelled' else 'paused' end);
+    when 'preempted' then
+      perform tunebase_internal.end_attempt(
+        p_attempt_id, 'preempted', 'infrastructure', 'preempted', p_finish ->> 'reason', 'Create the job again.'
+      );
+    else
+      if v_order = 'cancel' then
+        perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
+      else
+        -- Nobody here asked for it: RunPod did, because of its time limit or its console. /status says which.
+        update tunebase.attempts set lease_until = now(), reconcile_at = now() where id = p_attempt_id;
+      end if;
+  end case;
+  return jsonb_build_object('accepted', true, 'detail', null);
+end $$;
+
+-- schemas/functions/callbacks/get_worker_directive.sql
+-- What a worker may write: its order, and the prefix of its attempt.
+create function tunebase_internal.get_worker_directive(p_attempt_id uuid, p_worker_id text, p_fence integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts;
+begin
+  select * into v_attempt from tunebase.attempts where id = p_attempt_id;
+  return jsonb_build_object(
+    'order', tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence),
+    'prefix', tunebase_internal.artifact_prefix(p_attempt_id)
+  );
+end $$;
+
+-- schemas/functions/callbacks/invalidate_verified_file.sql
+-- A file in its place turned out to be wrong: it is verified no more, and the caller may remove it. False when the
+-- attempt has ended or another fence holds it: then what lies there is not the caller's to touch.
+create function tunebase_internal.invalidate_verified_file(p_attempt_id uuid, p_fence integer, p_path text) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+begin
+  if v_attempt.id is null or v_attempt.state = 'ended' or v_attempt.fence <> p_fence then
+    return false;
+  end if;
+  delete from tunebase_internal.verified_files where attempt_id = p_attempt_id and path = p_path;
+  return true;
+end $$;
+
+-- schemas/functions/callbacks/record_progress.sql
+-- Takes a report: the lease is extended, progress goes up and never down, metrics and log lines are added. A report
+-- of an old fence, an ended attempt or a sequence that was seen changes nothing but a counter.
+--
+-- Each row is written once. A row that its own transaction has written already has its foreign keys checked at every
+-- further update: with three updates of the job and two of the attempt a report took twice the time.
+create function tunebase_internal.record_progress(p_attempt_id uuid, p_report jsonb, p_lease_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+  v_order text := tunebase_internal.worker_directive(v_attempt, p_report ->> 'worker_id', (p_report ->> 'fence')::integer);
+  v_last jsonb;
+  v_reply jsonb;
+begin
+  if v_order = 'stop' or (p_report ->> 'sequence')::integer <= v_attempt.last_sequence then
+    update tunebase.attempts set rejected_callbacks = rejected_callbacks + 1 where id = p_attempt_id;
+    return jsonb_build_object('order', v_order, 'lease_until', case
+      when v_order <> 'stop' then floor(extract(epoch from v_attempt.lease_until))
+    end);
+  end if;
+  update tunebase.attempts a
+  set last_sequence = (p_report ->> 'sequence')::integer, last_report_at = now(),
+    lease_until = now() + make_interval(secs => p_lease_seconds),
+    reconcile_at = least(reconcile_at, now() + make_interval(secs => p_lease_seconds)), missed_heartbeats = 0,
+    cost_usd = tunebase_internal.attempt_cost(a)
+  where id = p_attempt_id
+  returning * into v_attempt;
+  v_reply := jsonb_build_object('order', v_order, 'lease_until', floor(extract(epoch from v_attempt.lease_until)));
+  if v_order = 'cancel' then
+    perform tunebase_internal.update_attempt_cost(p_attempt_id);
+    return v_reply;
+  end if;
+
+  v_last := p_report -> 'metrics' -> -1;
+  with written as (
+    insert into tunebase.metrics as m (
+      job_id, step, project_id, attempt, epoch, training_loss, validation_loss, learning_rate, gradient_norm,
+      tokens_per_second, gpu_utilization, gpu_memory_gb
+    )
+    select v_attempt.job_id, r.step, v_attempt.project_id, v_attempt.number, r.epoch, r.training_loss, r.validation_loss,
+      r.learning_rate, r.gradient_norm, r.tokens_per_second, r.gpu_utilization, r.gpu_memory_gb
+    from (
+      -- One row a step, even if a report should hold two.
+      select distinct on (x.step) x.*
+      from jsonb_to_recordset(p_report -> 'metrics') as x (
+        step integer, epoch double precision, training_loss double precision, validation_loss double precision,
+        learning_rate double precision, gradient_norm double precision, tokens_per_second double precision,
+        gpu_utilization double precision, gpu_memory_gb double precision
+      )
+      order by x.step
+    ) r
+    -- A later attempt trains a step again and its figures count; the same attempt's repeat does not.
+    on conflict (job_id, step) do update
+    set attempt = excluded.attempt, epoch = excluded.epoch, training_loss = excluded.training_loss,
+      validation_loss = excluded.validation_loss, learning_rate = excluded.learning_rate,
+      gradient_norm = excluded.gradient_norm, tokens_per_second = excluded.tokens_per_second,
+      gpu_utilization = excluded.gpu_utilization, gpu_memory_gb = excluded.gpu_memory_gb, created_at = now()
+    where m.attempt < excluded.attempt
+    returning m.*
+  ), moved as (
+    update tunebase.jobs j
+    set stage = p_report ->> 'stage',
+      -- 100 is for a job whose files have been verified.
+      progress = greatest(progress, least((p_report ->> 'progress')::real, 99)),
+      current_epoch = (p_report ->> 'current_epoch')::real,
+      total_epochs = coalesce((p_report ->> 'total_epochs')::real, total_epochs),
+      current_step = (p_report ->> 'current_step')::integer,
+      total_steps = coalesce((p_report ->> 'total_steps')::integer, total_steps),
+      trained_tokens = greatest(trained_tokens, (p_report ->> 'trained_tokens')::bigint),
+      tokens_per_second = coalesce((v_last ->> 'tokens_per_second')::real, tokens_per_second),
+      training_loss = coalesce((v_last ->> 'training_loss')::double precision, training_loss),
+      estimated_finish = now() + make_interval(secs => (p_report ->> 'seconds_left')::double precision),
+      cost_usd = (select sum(a.cost_usd) from tunebase.attempts a where a.job_id = j.id),
+      last_event = last_event + jsonb_array_length(p_report -> 'events') + (select count(*) from written)
+    where id = v_attempt.job_id
+    returning j.id, j.project_id, j.total_steps, j.progress,
+      j.last_event - jsonb_array_length(p_report -> 'events') - (select count(*) from written) as event_before
+  )
+  insert into tunebase.events (job_id, project_id, number, level, type, message, data)
+  select m.id, m.project_id, m.event_before + e.ordinality, e.value ->> 'level', 'message', e.value ->> 'message', null
+  from moved m, jsonb_array_elements(p_report -> 'events') with ordinality e
+  union all
+  select m.id, m.project_id,
+    m.event_before + jsonb_array_length(p_report -> 'events') + row_number() over (order by w.step), 'info', 'metrics',
+    format('Step %s%s: training loss=%s', w.step, '/' || m.total_steps, round(w.training_loss::numeric, 4)),
+    to_jsonb(w) - 'job_id' - 'project_id' - 'created_at'
+      || jsonb_build_object('total_steps', m.total_steps, 'progress', m.progress)
+  from moved m, written w;
+  perform tunebase_internal.add_checkpoint(v_attempt, c) from jsonb_array_elements(p_report -> 'checkpoints') c;
+  return v_reply;
+end $$;
+
+-- schemas/functions/callbacks/record_verified_file.sql
+-- A file of the attempt was read back from Storage with this size and hash.
+create function tunebase_internal.record_verified_file(p_attempt_id uuid, p_worker_id text, p_fence integer, p_file jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+  v_order text := tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence);
+begin
+  if v_order <> 'stop' then
+    insert into tunebase_internal.verified_files (attempt_id, path, bytes, sha256)
+    values (p_attempt_id, p_file ->> 'path', (p_file ->> 'bytes')::bigint, p_file ->> 'sha256')
+    on conflict (attempt_id, path) do update
+    set bytes = excluded.bytes, sha256 = excluded.sha256, verified_at = now();
+  end if;
+  return jsonb_build_object('order', v_order);
+end $$;
+
+-- schemas/functions/callbacks/worker_directive.sql
+-- What the holder of an attempt is told; `stop` for everybody else. Call it with the attempt locked.
+-- In plpgsql, which keeps its plan: as language sql it took 0.2 ms.
+create function tunebase_internal.worker_directive(p_attempt tunebase.attempts, p_worker_id text, p_fence integer) returns text
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_status text;
+  v_pause_requested boolean;
+begin
+  if p_attempt.id is null or p_attempt.state <> 'running' or p_attempt.fence <> p_fence
+    or p_attempt.worker_id <> p_worker_id then
+    return 'stop';
+  end if;
+  select status, pause_requested into v_status, v_pause_requested from tunebase.jobs where id = p_attempt.job_id;
+  return case
+    when p_attempt.cancel_requested or tunebase_internal.is_terminal(v_status) then 'cancel'
+    when v_pause_requested then 'pause'
+    else 'continue'
+  end;
+end $$;
+
+-- schemas/functions/dispatch/claim_dispatch.sql
+-- Claims up to p_limit jobs and makes their attempts before any call leaves, so that a crash in between is known.
+-- Due, within the limits of their project and of their model's endpoint; the project with the fewest attempts alive
+-- first, so that 10,000 jobs of one do not hold up another's one. Returns {claimed: [...], wait_seconds}; wait_seconds
+-- says when an endpoint's rate lets the next go, null when none is held back by it.
+--
+-- One claim at a time (the advisory lock), as limits are counted. In batches, because the counting is what costs.
+create function tunebase_internal.claim_dispatch(p_default_endpoint text, p_lease_seconds integer, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_chosen uuid[];
+  v_claimed jsonb;
+  v_wait double precision;
+begin
+  perform pg_advisory_xact_lock(hashtext('tunebase_internal.claim_dispatch'));
+  if not exists (
+    select from tunebase.jobs where status = 'queued' and due_at <= now() and due_at < 'infinity'
+  ) then
+    return jsonb_build_object('claimed', '[]'::jsonb, 'wait_seconds', null);
+  end if;
+  insert into tunebase_internal.runpod_endpoints (endpoint_id)
+  select distinct coalesce(endpoint_id, p_default_endpoint) from tunebase.base_models
+  on conflict do nothing;
+  -- The bucket fills with time, up to one second's calls.
+  update tunebase_internal.runpod_endpoints
+  set calls_left = least(greatest(run_per_second, 1), calls_left + extract(epoch from now() - counted_at) * run_per_second),
+    counted_at = now()
+  where counted_at < now();
+
+  -- Every (project, model) with a job in the queue, hopping over the index: the cost is that of the lines, not of the jobs.
+  with recursive lines as (
+    (
+      select project_id, base_model from tunebase.jobs
+      where status = 'queued' and due_at < 'infinity'
+      order by project_id, base_model limit 1
+    )
+    union all
+    select n.project_id, n.base_model
+    from lines l
+    cross join lateral (
+      select project_id, base_model from tunebase.jobs
+      where status = 'queued' and due_at < 'infinity' and (project_id, base_model) > (l.project_id, l.base_model)
+      order by project_id, base_model limit 1
+    ) n
+  ), alive as materialized (
+    -- What is alive is counted once, from the index alone.
+    select project_id, endpoint_id, count(*) as attempts
+    from tunebase.attempts where state <> 'ended' group by project_id, endpoint_id
+  ), of_project as (
+    select project_id, sum(attempts) as alive from alive group by project_id
+  ), of_endpoint as (
+    select endpoint_id, sum(attempts) as alive from alive group by endpoint_id
+  ), heads as (
+    select j.id, j.due_at, e.endpoint_id,
+      coalesce(op.alive, 0) + row_number() over (partition by l.project_id order by j.due_at, j.id) as turn,
+      p.max_running, floor(e.calls_left) as calls_left, e.max_running - coalesce(oe.alive, 0) as room
+    from lines l
+    join tunebase.projects p on p.id = l.project_id
+    join tunebase.base_models m on m.id = l.base_model
+    join tunebase_internal.runpod_endpoints e on e.endpoint_id = coalesce(m.endpoint_id, p_default_endpoint)
+    left join of_project op on op.project_id = l.project_id
+    left join of_endpoint oe on oe.endpoint_id = e.endpoint_id
+    cross join lateral (
+      select id, due_at from tunebase.jobs
+      where status = 'queued' and due_at <= now() and due_at < 'infinity'
+        and project_id = l.project_id and base_model = l.base_model
+      order by due_at limit p_limit
+    ) j
+    where coalesce(e.blocked_until, '-infinity') <= now()
+  ), ranked as (
+    select *, row_number() over (partition by endpoint_id order by turn, due_at, id) as place
+    from heads where turn <= max_running
+  ), allowed as (
+    select *, row_number() over (order by turn, due_at, id) as overall
+    from ranked where place <= coalesce(room, place)
+  )
+  select array_agg(id order by overall) filter (where place <= calls_left and overall <= p_limit),
+    min((place - calls_left) / greatest((select run_per_second from tunebase_internal.runpod_endpoints x where x.endpoint_id = a.endpoint_id), 0.001))
+      filter (where place = calls_left + 1)
+  into v_chosen, v_wait
+  from allowed a;
+
+  with taken as (
+    -- A client may have cancelled or paused one meanwhile; a row that it holds is left for the next claim.
+    select * from tunebase.jobs
+    where id = any (v_chosen) and status = 'queued' and due_at <= now()
+    for no key update skip locked
+  ), out as (
+    update tunebase.jobs j set due_at = 'infinity' from taken where j.id = taken.id
+  ), made as (
+    insert into tunebase.attempts (
+      job_id, project_id, number, state, endpoint_id, gpu_config, execution_timeout_seconds, ttl_seconds,
+      claim_deadline, lease_until, reconcile_at
+    )
+    select t.id, t.project_id, (select coalesce(max(number), 0) + 1 from tunebase.attempts where job_id = t.id),
+      'submitting', coalesce(m.endpoint_id, p_default_endpoint), m.gpu_config, m.execution_timeout_seconds,
+      m.queue_timeout_seconds + m.execution_timeout_seconds, now() + make_interval(secs => m.queue_timeout_seconds),
+      now() + make_interval(secs => p_lease_seconds), now() + make_interval(secs => p_lease_seconds)
+    from taken t join tunebase.base_models m on m.id = t.base_model
+    returning *
+  ), counted as (
+    update tunebase_internal.runpod_endpoints e set calls_left = e.calls_left - used.calls
+    from (select endpoint_id, count(*) as calls from made group by endpoint_id) used
+    where e.endpoint_id = used.endpoint_id
+  )
+  select jsonb_agg(jsonb_build_object(
+    'attempt', to_jsonb(made), 'plan', t.plan,
+    'training_object', (select object from tunebase.files where id = t.training_file),
+    'validation_object', (select object from tunebase.files where id = t.validation_file)
+  ) order by array_position(v_chosen, t.id))
+  into v_claimed
+  from made join taken t on t.id = made.job_id;
+  return jsonb_build_object('claimed', coalesce(v_claimed, '[]'), 'wait_seconds', v_wait);
+end $$;
+
+-- schemas/functions/dispatch/record_dispatch_ambiguous.sql
+-- /run is unclear: it may have started a paid run, so it is not sent again. A worker's claim, or RunPod's webhook,
+-- settles it; its deadline ends it.
+create function tunebase_internal.record_dispatch_ambiguous(p_attempt_id uuid, p_reason text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.lock_attempt(p_attempt_id);
+  update tunebase.attempts
+  set state = 'submission_unknown', error_message = p_reason, reconcile_at = claim_deadline
+  where id = p_attempt_id and state = 'submitting';
+end $$;
+
+-- schemas/functions/dispatch/record_dispatch_failed.sql
+-- /run was refused: something is set up wrongly, and trying again would not help.
+create function tunebase_internal.record_dispatch_failed(p_attempt_id uuid, p_reason text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+begin
+  if v_attempt.state is distinct from 'submitting' then
+    return;
+  end if;
+  perform tunebase_internal.end_attempt(
+    p_attempt_id, 'refused', 'operator', 'configuration', p_reason,
+    'The operator of this service must check RUNPOD_API_KEY, the endpoint and its balance.'
+  );
+  perform tunebase_internal.raise_alert('run_refused', v_attempt.endpoint_id, p_reason);
+end $$;
+
+-- schemas/functions/dispatch/record_dispatch_rejected.sql
+-- /run surely did not start it: the job is due again later, and this does not count as a try. After as long as a job
+-- may wait for a worker, it has failed for want of capacity. p_blocked: nobody calls this endpoint before then (a 429).
+create function tunebase_internal.record_dispatch_rejected(
+  p_attempt_id uuid, p_reason text, p_retry_seconds double precision, p_blocked boolean
+) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+  v_job tunebase.jobs;
+  v_patience interval := make_interval(secs => v_attempt.ttl_seconds - v_attempt.execution_timeout_seconds);
+begin
+  if v_attempt.state is distinct from 'submitting' then
+    return;
+  end if;
+  if p_blocked then
+    update tunebase_internal.runpod_endpoints
+    set blocked_until = greatest(blocked_until, now() + make_interval(secs => p_retry_seconds)), calls_left = 0
+    where endpoint_id = v_attempt.endpoint_id;
+  end if;
+  perform tunebase_internal.end_attempt(p_attempt_id, 'not_started', p_message => p_reason);
+  select * into v_job from tunebase.jobs where id = v_attempt.job_id;
+  if v_job.status <> 'queued' then
+    return;
+  end if;
+  if exists (
+    select from tunebase.attempts
+    where job_id = v_job.id and outcome = 'not_started' and created_at between v_job.queued_at and now() - v_patience
+  ) then
+    perform tunebase_internal.fail_job(
+      v_job.id, 'no_capacity', format('The GPU service has not taken the job for %s (%s).', v_patience, p_reason),
+      'Create the job again later.'
+    );
+    return;
+  end if;
+  update tunebase.jobs set due_at = now() + make_interval(secs => p_retry_seconds), status_reason = p_reason
+  where id = v_job.id;
+  perform tunebase_internal.add_event(v_job.id, 'warn', format(
+    'The GPU service did not take the job (%s). Trying again in %s seconds.', p_reason, ceil(p_retry_seconds)
+  ));
+end $$;
+
+-- schemas/functions/dispatch/record_dispatch_submitted.sql
+-- /run gave an id. Late news (a worker has claimed it already) keeps the state and adds the id.
+create function tunebase_internal.record_dispatch_submitted(p_attempt_id uuid, p_runpod_job_id text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.lock_attempt(p_attempt_id);
+  update tunebase.attempts
+  set state = case when state in ('submitting', 'submission_unknown') then 'submitted' else state end,
+    runpod_job_id = coalesce(runpod_job_id, p_runpod_job_id),
+    submitted_at = coalesce(submitted_at, now()),
+    reconcile_at = case
+      -- Cancelled or paused while it was submitted: it is cancelled at RunPod at the next look.
+      when cancel_requested then now()
+      when state in ('submitting', 'submission_unknown') then now() + interval '15 seconds'
+      else reconcile_at
+    end
+  where id = p_attempt_id and state <> 'ended';
+end $$;
+
+-- schemas/functions/dispatch/wake_scheduler_on_enqueue.sql
+-- A job that is due wakes the scheduler when its transaction commits: pg_net sends what it was given after the commit.
+create function tunebase_internal.wake_scheduler_on_enqueue() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  -- Once a transaction is enough.
+  if coalesce(current_setting('tunebase.nudged', true), '') <> '1' then
+    perform set_config('tunebase.nudged', '1', true);
+    perform tunebase_internal.wake_scheduler();
+  end if;
+  return null;
+end $$;
+
+-- schemas/functions/estimates/estimate_accuracy.sql
+-- How one figure of an estimate came out; null where nothing was estimated.
+create function tunebase_internal.estimate_accuracy(p_range jsonb, p_actual numeric) returns jsonb
+language sql immutable set search_path = ''
+as $$
+  select case when jsonb_typeof(p_range) = 'object' then jsonb_build_object(
+    'expected', p_range -> 'expected', 'actual', p_actual,
+    'ratio', round(p_actual / nullif((p_range ->> 'expected')::numeric, 0), 4),
+    'within_range', p_actual between (p_range ->> 'low')::numeric and (p_range ->> 'high')::numeric
+  ) end
+$$;
+
+-- schemas/functions/estimates/get_estimate_inputs.sql
+-- What an estimate is made of, in one call: the base model, the job's files, and what was counted of them before.
+-- p_model may be a fine-tune of the project's own: then `model` is its base and `parent` {name, hyperparameters} it. Refuses
+-- as creating the job would. Returns {model, parent, training: {id, bytes, object, report, sample}, validation}.
+create function tunebase_internal.get_estimate_inputs(
+  p_caller jsonb, p_model text, p_training_file uuid, p_validation_file uuid
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
+  v_parent tunebase.adapters;
+  v_model jsonb;
+begin
+  select * into v_parent from tunebase.adapters
+  where name = p_model and project_id = v_project_id and deleted_at is null;
+  v_model := tunebase_internal.require_base_model(p_caller, coalesce(v_parent.base_model, p_model), 'jobs:write');
+  perform tunebase_internal.require_training_file(v_project_id, p_training_file, 'training_file');
+  if p_validation_file is not null then
+    perform tunebase_internal.require_training_file(v_project_id, p_validation_file, 'validation_file');
+  end if;
+  return jsonb_build_object(
+    'model', v_model,
+    'parent', case when v_parent.id is not null then jsonb_build_object(
+      'name', v_parent.name, 'hyperparameters', v_parent.manifest -> 'hyperparameters'
+    ) end,
+    'training', tunebase_internal.get_token_sample(p_training_file, v_model ->> 'tokenizer'),
+    'validation', tunebase_internal.get_token_sample(p_validation_file, v_model ->> 'tokenizer')
+  );
+end $$;
+
+-- schemas/functions/estimates/get_token_sample.sql
+-- With the file's name, for messages.
+create function tunebase_internal.get_token_sample(p_file_id uuid, p_tokenizer text) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'id', f.id, 'filename', f.filename, 'bytes', f.bytes, 'object', f.object, 'report', f.report,
+    'sample', (
+      select sample from tunebase_internal.token_samples where file_id = f.id and counter = coalesce(p_tokenizer, 'characters')
+    )
+  )
+  from tunebase.files f where f.id = p_file_id
+$$;
+
+-- schemas/functions/estimates/record_estimate_accuracy.sql
+-- An estimate is scored in the transaction in which its job succeeds: its attempts have ended and their cost is settled.
+create function tunebase_internal.record_estimate_accuracy() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_seconds numeric;
+begin
+  select round(coalesce(sum(extract(epoch from ended_at - started_at)), 0), 1) into v_seconds
+  from tunebase.attempts where job_id = new.id;
+  new.estimate := new.estimate || jsonb_build_object('score', jsonb_build_object(
+    'tokens', tunebase_internal.estimate_accuracy(new.estimate #> '{tokens,total}', new.trained_tokens),
+    'seconds', tunebase_internal.estimate_accuracy(new.estimate #> '{time,seconds}', v_seconds),
+    'cost_usd', tunebase_internal.estimate_accuracy(new.estimate #> '{cost,usd}', new.cost_usd)
+  ));
+  return new;
+end $$;
+
+-- schemas/functions/estimates/store_token_sample.sql
+-- Remembers what a sample came to. The first to count is as good as the second.
+create function tunebase_internal.store_token_sample(p_file_id uuid, p_counter text, p_sample jsonb) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into tunebase_internal.token_samples (file_id, counter, sample) values (p_file_id, p_counter, p_sample)
+  on conflict do nothing
+$$;
+
+-- schemas/functions/files/cancel_file_validation.sql
+-- A file that is deleted while it is checked is not checked any more. What a copy may still finish is removed later.
+create function tunebase_internal.cancel_file_validation() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_check tunebase_internal.file_validations;
+begin
+  delete from tunebase_internal.file_row_hashes where file_id = new.id;
+  delete from tunebase_internal.file_validations where file_id = new.id returning * into v_check;
+  if found then
+    insert into tunebase_internal.orphaned_objects (bucket, object, next_at)
+    select 'tunebase-datasets', s ->> 'object', now() from jsonb_array_elements(v_check.sources) s
+    union
+    select 'tunebase-datasets', new.object, now() + interval '1 hour' where v_check.is_copied
+    on conflict do nothing;
+  end if;
+  return null;
+end $$;
+
+-- schemas/functions/files/check_storage_quota.sql
+-- Refuses what would take a project past its bytes. The project's row is locked: two uploads must not take the same room.
+-- Call it before bytes are stored, too, where their number is known.
+create function tunebase_internal.check_storage_quota(p_project_id uuid, p_bytes bigint) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_limit bigint;
+  v_used bigint;
+begin
+  select max_storage_bytes into v_limit from tunebase.projects where id = p_project_id for no key update;
+  if v_limit is null then
+    return;
+  end if;
+  v_used := tunebase_internal.stored_bytes(p_project_id);
+  if v_used + p_bytes > v_limit then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'bytes of storage', 'limit', v_limit, 'used', v_used, 'param', 'file',
+      'fix', format('This file has %s bytes. Delete files, or ask the operator to raise max_storage_bytes.', p_bytes)
+    ));
+  end if;
+end $$;
+
+-- schemas/functions/files/checkpoint_file_validation.sql
+-- Keeps how far a check has come. p_lease_seconds 0 gives it back to be gone on with. false: somebody else is at it, or
+-- the file is gone.
+create function tunebase_internal.checkpoint_file_validation(
+  p_file_id uuid, p_lease uuid, p_state jsonb, p_upload_url text, p_lease_seconds integer
+) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update tunebase_internal.file_validations
+  set state = p_state, upload_url = p_upload_url, failures = 0, next_at = now() + make_interval(secs => p_lease_seconds)
+  where file_id = p_file_id and lease = p_lease;
+  return found;
+end $$;
+
+-- schemas/functions/files/claim_file_validation.sql
+-- Takes the check that is due for p_lease_seconds; null when none is.
+create function tunebase_internal.claim_file_validation(p_lease_seconds integer) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with due as (
+    select file_id from tunebase_internal.file_validations where next_at <= now() order by next_at limit 1 for update skip locked
+  ), taken as (
+    update tunebase_internal.file_validations c
+    set lease = gen_random_uuid(), next_at = now() + make_interval(secs => p_lease_seconds)
+    from due where c.file_id = due.file_id
+    returning c.*
+  )
+  select to_jsonb(t) || jsonb_build_object('object', f.object, 'bytes', f.bytes)
+  from taken t join tunebase.files f on f.id = t.file_id
+$$;
+
+-- schemas/functions/files/claim_orphaned_objects.sql
+-- Objects to remove from Storage; asked for again after a while unless removed.
+create function tunebase_internal.claim_orphaned_objects(p_limit integer) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with due as (
+    select bucket, object from tunebase_internal.orphaned_objects where next_at <= now()
+    order by next_at limit p_limit
+    for no key update skip locked
+  ), taken as (
+    update tunebase_internal.orphaned_objects g set next_at = now() + interval '10 minutes'
+    from due where g.bucket = due.bucket and g.object = due.object
+    returning g.bucket, g.object
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('bucket', bucket, 'object', object)), '[]') from taken
+$$;
+
+-- schemas/functions/files/create_file.sql
+-- Records a file whose bytes lie in Storage and have been checked: {id, filename, purpose, bytes, sha256, report, object,
+-- rows: {threshold, hashes}, expires_after}. Safe to call twice.
+create function tunebase_internal.create_file(p_caller jsonb, p_file jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
+  v_id uuid := (p_file ->> 'id')::uuid;
+  v_file tunebase.files;
+begin
+  insert into tunebase.files (id, project_id, filename, purpose, bytes, sha256, status, report, object, expires_at)
+  values (
+    v_id, v_project_id, p_file ->> 'filename', p_file ->> 'purpose', (p_file ->> 'bytes')::bigint, p_file ->> 'sha256',
+    'processed', p_file -> 'report', p_file ->> 'object',
+    now() + make_interval(secs => (p_file ->> 'expires_after')::integer)
+  )
+  on conflict (id) do nothing;
+  select * into strict v_file from tunebase.files where id = v_id and project_id = v_project_id;
+  delete from tunebase_internal.orphaned_objects where bucket = 'tunebase-datasets' and object = v_file.object;
+  perform tunebase_internal.store_row_hashes(v_id, p_file -> 'rows');
+  return to_jsonb(v_file);
+end $$;
+
+-- schemas/functions/files/delete_file.sql
+-- Takes a file away from its project; jobs that were trained on it keep its row. The scheduler removes the bytes.
+create function tunebase_internal.delete_file(p_caller jsonb, p_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
+  v_file tunebase.files;
+begin
+  select * into v_file from tunebase.files
+  where id = p_id and project_id = v_project_id and deleted_at is null
+  for update;
+  if not found then
+    perform tunebase_internal.raise_api_error('file_not_found');
+  end if;
+  if exists (
+    select from tunebase.jobs
+    where (training_file = p_id or validation_file = p_id) and not tunebase_internal.is_terminal(status)
+  ) then
+    perform tunebase_internal.raise_api_error('file_in_use');
+  end if;
+  update tunebase.files set deleted_at = now() where id = p_id;
+  insert into tunebase_internal.orphaned_objects (bucket, object) values ('tunebase-datasets', v_file.object) on conflict do nothing;
+end $$;
+
+-- schemas/functions/files/delete_orphaned_objects.sql
+create function tunebase_internal.delete_orphaned_objects(p_bucket text, p_objects jsonb) returns void
+language sql security definer set search_path = ''
+as $$
+  delete from tunebase_internal.orphaned_objects where bucket = p_bucket and object in (select jsonb_array_elements_text(p_objects))
+$$;
+
+-- schemas/functions/files/delete_result_content.sql
+-- A deleted file's bytes go; here that is at once.
+create function tunebase_internal.delete_result_content() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  delete from tunebase_internal.result_contents where file_id = new.id;
+  return null;
+end $$;
+
+-- schemas/functions/files/enforce_storage_quota.sql
+create function tunebase_internal.enforce_storage_quota() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform tunebase_internal.check_storage_quota(new.project_id, new.bytes);
+  return new;
+end $$;
+
+-- schemas/functions/files/expire_files.sql
+-- Ends what is past its time: uploads that were not completed, files with an `expires_after` that no open job needs.
+create function tunebase_internal.expire_files() returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_upload tunebase_internal.uploads;
+  v_file tunebase.files;
+  v_count integer := 0;
+begin
+  for v_upload in
+    select * from tunebase_internal.uploads where status = 'pending' and expires_at <= now()
+    order by expires_at limit 100 for update skip locked
+  loop
+    update tunebase_internal.uploads set status = 'expired' where id = v_upload.id;
+    perform tunebase_internal.discard_upload_parts(v_upload.id, '{}');
+    insert into tunebase_internal.orphaned_objects (bucket, object, next_at)
+    select 'tunebase-datasets', o.object, o.next_at
+    from (values
+      (v_upload.object, now() + interval '25 hours'),
+      -- Moved there by a completion that did not come to its end, or is about to be.
+      (v_upload.project_id || '/' || v_upload.id || '.jsonl', now() + interval '1 hour')
+    ) o (object, next_at)
+    where v_upload.kind = 'direct'
+    on conflict do nothing;
+    v_count := v_count + 1;
+  end loop;
+  -- Long enough for a complete that is sent again.
+  delete from tunebase_internal.uploads where status <> 'pending' and expires_at < now() - interval '2 days';
+  for v_file in
+    select * from tunebase.files f
+    where expires_at <= now() and deleted_at is null and not exists (
+      select from tunebase.jobs
+      where (training_file = f.id or validation_file = f.id) and not tunebase_internal.is_terminal(status)
+    )
+    order by expires_at limit 100 for update skip locked
+  loop
+    update tunebase.files set deleted_at = now() where id = v_file.id;
+    insert into tunebase_internal.orphaned_objects (bucket, object) values ('tunebase-datasets', v_file.object) on conflict do nothing;
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end $$;
+
+-- schemas/functions/files/file_overlap.sql
+-- How many different rows two files have in common: {rows, exact}; null when one of them was not compared. Files of more
+-- than 16,384 different rows are compared by samples, which share their sampled rows because both keep the lowest hashes.
+create function tunebase_internal.file_overlap(p_file_id uuid, p_other_id uuid) returns jsonb
+language sql stable set search_path = ''
+as $$
+  with compared as (
+    select a.hashes as ours, b.hashes as theirs, least(a.threshold, b.threshold) as threshold
+    from tunebase_internal.file_row_hashes a, tunebase_internal.file_row_hashes b
+    where a.file_id = p_file_id and b.file_id = p_other_id
+  ), common as (
+    select count(*) as rows from (
+      select unnest(ours) as hash from compared intersect select unnest(theirs) from compared
+    ) c
+    where hash < (select threshold from compared)
+  )
+  select jsonb_build_object(
+    'rows', round(common.rows * 9007199254740992.0 / compared.threshold), 'exact', compared.threshold = 9007199254740992
+  )
+  from compared, common
+$$;
+
+-- schemas/functions/files/finish_file_validation.sql
+-- Ends a check: {status, details, report, sha256, rows}. The jobs that waited for the file move on. Parts that were
+-- copied are not needed any more. The file's row is locked before the check's and the jobs', as everywhere.
+create function tunebase_internal.finish_file_validation(p_file_id uuid, p_lease uuid, p_result jsonb) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_file tunebase.files;
+  v_check tunebase_internal.file_validations;
+begin
+  select * into v_file from tunebase.files where id = p_file_id for no key update;
+  delete from tunebase_internal.file_validations where file_id = p_file_id and lease = p_lease returning * into v_check;
+  if not found then
+    return false;
+  end if;
+  update tunebase.files
+  set status = p_result ->> 'status', status_details = p_result ->> 'details',
+    report = coalesce(p_result -> 'report', '{}'), sha256 = p_result ->> 'sha256'
+  where id = p_file_id;
+  if p_result -> 'rows' is not null and p_result ->> 'status' = 'processed' then
+    perform tunebase_internal.store_row_hashes(p_file_id, p_result -> 'rows');
+  end if;
+  insert into tunebase_internal.orphaned_objects (bucket, object)
+  select 'tunebase-datasets', s ->> 'object' from jsonb_array_elements(v_check.sources) s where s ->> 'object' <> v_file.object
+  on conflict do nothing;
+  perform tunebase_internal.release_jobs_waiting_for_file(p_file_id);
+  return true;
+end $$;
+
+-- schemas/functions/files/get_file.sql
+create function tunebase_internal.get_file(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:read');
+  v_file tunebase.files;
+begin
+  select * into v_file from tunebase.files where id = p_id and project_id = v_project_id and deleted_at is null;
+  if not found then
+    perform tunebase_internal.raise_api_error('file_not_found');
+  end if;
+  return to_jsonb(v_file);
+end $$;
+
+-- schemas/functions/files/get_result_content.sql
+-- What a result file holds. The caller's right to the file has been checked by get_file.
+create function tunebase_internal.get_result_content(p_caller jsonb, p_file_id uuid) returns text
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.get_file(p_caller, p_file_id);
+  return (select content from tunebase_internal.result_contents where file_id = p_file_id);
+end $$;
+
+-- schemas/functions/files/list_files.sql
+-- Newest first by default; the cursor is the last file's id, as ids sort by time. What is wrong with each row is left
+-- out: a page may hold 10,000 files.
+create function tunebase_internal.list_files(p_caller jsonb, p_purpose text, p_after uuid, p_ascending boolean, p_limit integer)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:read');
+  v_rows jsonb;
+begin
+  if p_after is not null and not exists (select from tunebase.files where id = p_after and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  -- Two statements and not one with a case in `order by`: each walks the index and stops at the limit.
+  if p_ascending then
+    select jsonb_agg(to_jsonb(f) #- '{report,errors}' order by f.id) into v_rows from (
+      select * from tunebase.files
+      where project_id = v_project_id and deleted_at is null
+        and (p_after is null or id > p_after) and (p_purpose is null or purpose = p_purpose)
+      order by id limit p_limit + 1
+    ) f;
+  else
+    select jsonb_agg(to_jsonb(f) #- '{report,errors}' order by f.id desc) into v_rows from (
+      select * from tunebase.files
+      where project_id = v_project_id and deleted_at is null
+        and (p_after is null or id < p_after) and (p_purpose is null or purpose = p_purpose)
+      order by id desc limit p_limit + 1
+    ) f;
+  end if;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/files/reserve_file_object.sql
+-- Before the bytes of a file are stored. Should whoever stores them die before they are recorded, they are removed: an
+-- hour is longer than any request lives. Returns the object to store them as.
+create function tunebase_internal.reserve_file_object(p_caller jsonb, p_id uuid) returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_object text := tunebase_internal.authorize(p_caller, 'files:write') || '/' || p_id || '.jsonl';
+begin
+  insert into tunebase_internal.orphaned_objects (bucket, object, next_at) values ('tunebase-datasets', v_object, now() + interval '1 hour');
+  return v_object;
+end $$;
+
+-- schemas/functions/files/retry_file_validation.sql
+-- Storage or the database did not answer: the check is tried again later, and given up when that never helps.
+create function tunebase_internal.retry_file_validation(p_file_id uuid, p_lease uuid, p_reason text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_failures integer;
+begin
+  update tunebase_internal.file_validations
+  set failures = failures + 1, next_at = now() + make_interval(secs => least(300, 5 * power(2, failures)))
+  where file_id = p_file_id and lease = p_lease
+  returning failures into v_failures;
+  if v_failures >= 12 then
+    perform tunebase_internal.raise_alert('file_check', p_file_id::text, p_reason);
+    perform tunebase_internal.finish_file_validation(p_file_id, p_lease, jsonb_build_object(
+      'status', 'error', 'details', 'The file could not be read from Storage. Upload it again.'
+    ));
+  end if;
+end $$;
+
+-- schemas/functions/files/store_row_hashes.sql
+create function tunebase_internal.store_row_hashes(p_file_id uuid, p_rows jsonb) returns void
+language sql set search_path = ''
+as $$
+  insert into tunebase_internal.file_row_hashes (file_id, threshold, hashes)
+  values (
+    p_file_id, (p_rows ->> 'threshold')::bigint,
+    array(select hash::bigint from jsonb_array_elements_text(p_rows -> 'hashes') hash)
+  )
+  on conflict (file_id) do nothing
+$$;
+
+-- schemas/functions/jobs/add_event.sql
+-- Appends to a job's log. Numbers have no gaps because taking one updates the job's row.
+create function tunebase_internal.add_event(
+  p_job_id uuid, p_level text, p_message text, p_type text default 'message', p_data jsonb default null
+) returns void
+language sql set search_path = ''
+as $$
+  with numbered as (
+    update tunebase.jobs set last_event = last_event + 1 where id = p_job_id returning id, project_id, last_event
+  )
+  insert into tunebase.events (job_id, project_id, number, level, type, message, data)
+  select id, project_id, last_event, p_level, p_type, p_message, p_data from numbered
+$$;
+
+-- schemas/functions/jobs/artifact_prefix.sql
+-- Where an attempt's files lie. Unique to the attempt: a retry never writes over what another has written.
+create function tunebase_internal.artifact_prefix(p_attempt_id uuid) returns text
+language sql stable set search_path = ''
+as $$
+  select project_id || '/' || job_id || '/' || number from tunebase.attempts where id = p_attempt_id
+$$;
+
+-- schemas/functions/jobs/authorize_job.sql
+-- A job that the caller may read; refuses with job_not_found.
+create function tunebase_internal.authorize_job(p_caller jsonb, p_job_id uuid) returns tunebase.jobs
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
+  v_job tunebase.jobs;
+begin
+  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('job_not_found');
+  end if;
+  return v_job;
+end $$;
+
+-- schemas/functions/jobs/cancel_job.sql
+-- Cancels at once; the attempt on the GPU ends when RunPod or the worker confirms it, or its time is out.
+create function tunebase_internal.cancel_job(p_caller jsonb, p_job_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
+  v_job tunebase.jobs;
+begin
+  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
+  if not found then
+    perform tunebase_internal.raise_api_error('job_not_found');
+  end if;
+  if tunebase_internal.is_terminal(v_job.status) then
+    perform tunebase_internal.raise_api_error('job_already_finished', jsonb_build_object('status', v_job.status));
+  end if;
+  perform tunebase_internal.set_job_cancelled(p_job_id, 'info', 'The job was cancelled on request.');
+  perform tunebase_internal.request_attempt_cancellation(p_job_id);
+  return tunebase_internal.job_json(p_job_id);
+end $$;
+
+-- schemas/functions/jobs/create_job.sql
+-- Creates a job with its first event and the record of the request that made it: queued; or paused until it is started,
+-- when auto_start is false (wait_for_start). The same request again (same key; or, without one, a retry that says so within ten minutes)
+-- answers with the first job. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
+-- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model}. The estimate's highest cost is set aside; what would pass
+-- the project's cap is refused with spend_cap_exceeded.
+create function tunebase_internal.create_job(
+  p_caller jsonb, p_job jsonb, p_request_hash text, p_idempotency_key text, p_is_retry boolean
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
+  v_id uuid := tunebase_internal.uuid7();
+  v_request tunebase_internal.job_requests;
+  v_training_file uuid;
+  v_validation_file uuid;
+  v_reserved numeric;
+  v_cap numeric;
+  v_starts boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
+  v_status text;
+begin
+  -- Two equal requests at once: the second waits here and then finds the first's row.
+  perform pg_advisory_xact_lock(hashtextextended(
+    v_project_id::text || coalesce('key ' || p_idempotency_key, 'hash ' || p_request_hash), 0
+  ));
+  if p_idempotency_key is not null then
+    select * into v_request from tunebase_internal.job_requests
+    where project_id = v_project_id and idempotency_key = p_idempotency_key;
+    if found and v_request.request_hash <> p_request_hash then
+      perform tunebase_internal.raise_api_error('idempotency_key_reused', jsonb_build_object('key', p_idempotency_key));
+    end if;
+  elsif p_is_retry then
+    select * into v_request from tunebase_internal.job_requests
+    where project_id = v_project_id and request_hash = p_request_hash and created_at > now() - interval '10 minutes'
+    order by created_at desc limit 1;
+  else
+    -- A first request that its own retry has overtaken (a proxy held it up): the job is there. Once only, as the next
+    -- of the same words is meant as another job.
+    update tunebase_internal.job_requests set created_by_retry = false
+    where created_by_retry and project_id = v_project_id and request_hash = p_request_hash
+      and created_at > now() - interval '10 minutes'
+    returning * into v_request;
+  end if;
+  if v_request.job_id is not null then
+    return tunebase_internal.job_json(v_request.job_id);
+  end if;
+
+  v_training_file := tunebase_internal.require_training_file(v_project_id, (p_job ->> 'training_file')::uuid, 'training_file');
+  if p_job ->> 'validation_file' is not null then
+    v_validation_file := tunebase_internal.require_training_file(v_project_id, (p_job ->> 'validation_file')::uuid, 'validation_file');
+  end if;
+  if p_job ->> 'parent_model' is not null then
+    -- Held, so that it is not deleted meanwhile.
+    perform 1 from tunebase.adapters
+    where name = p_job ->> 'parent_model' and project_id = v_project_id and deleted_at is null
+    for share;
+    if not found then
+      perform tunebase_internal.raise_api_error('model_not_found', jsonb_build_object('model', p_job ->> 'parent_model'));
+    end if;
+  end if;
+
+  v_reserved := coalesce(round((p_job #>> '{estimate,cost,usd,high}')::numeric, 4), 0);
+  v_reserved := least(v_reserved, (p_job ->> 'spend_cap_usd')::numeric);
+  -- The project's row is locked only where there is a cap to keep: two jobs must not take the same room.
+  select spend_cap_usd into v_cap from tunebase.projects where id = v_project_id and spend_cap_usd is not null for no key update;
+  if v_cap is not null and tunebase_internal.project_spend(v_project_id) + v_reserved > v_cap then
+    perform tunebase_internal.raise_api_error('spend_cap_exceeded', jsonb_build_object(
+      'cap', v_cap, 'spent', tunebase_internal.project_spend(v_project_id), 'reserved', v_reserved
+    ));
+  end if;
+
+  insert into tunebase.jobs (
+    id, project_id, status, base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
+    metadata, created_by, due_at, queued_at, total_epochs, spend_cap_usd, reserved_usd, estimate, auto_start,
+    parent_model
+  ) values (
+    v_id, v_project_id, 'queued', p_job ->> 'base_model', v_training_file, v_validation_file,
+    p_job -> 'hyperparameters', p_job -> 'plan', p_job ->> 'suffix', (p_job ->> 'seed')::integer,
+    coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by',
+    now(), now(), (p_job -> 'plan' ->> 'num_epochs')::real,
+    (p_job ->> 'spend_cap_usd')::numeric, v_reserved, nullif(p_job -> 'estimate', 'null'), v_starts,
+    p_job ->> 'parent_model'
+  ) returning status into v_status;
+  insert into tunebase_internal.job_requests (job_id, project_id, idempotency_key, request_hash, created_by_retry)
+  values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);
+  perform tunebase_internal.add_event(v_id, 'info', 'Created fine-tuning job.');
+  perform tunebase_internal.add_event(v_id, 'info', case v_status
+    when 'queued' then 'Files are valid; the job is queued for a GPU.'
+    when 'paused' then 'Files are valid; the job waits to be started.'
+    else 'The job waits until its files have been checked.'
+  end);
+  return tunebase_internal.job_json(v_id);
+end $$;
+
+-- schemas/functions/jobs/create_result_file.sql
+create function tunebase_internal.create_result_file() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid := tunebase_internal.uuid7();
+  v_content text := tunebase_internal.metrics_csv(new.id);
+begin
+  insert into tunebase.files (id, project_id, filename, purpose, bytes, sha256, status, object)
+  values (
+    v_id, new.project_id, 'step_metrics.csv', 'fine-tune-results', octet_length(convert_to(v_content, 'UTF8')),
+    encode(sha256(convert_to(v_content, 'UTF8')), 'hex'), 'processed',
+    -- Nothing lies there; the name is only unique.
+    'results/' || v_id || '.csv'
+  );
+  insert into tunebase_internal.result_contents (file_id, content) values (v_id, v_content);
+  new.result_file := v_id;
+  return new;
+end $$;
+
+-- schemas/functions/jobs/enforce_job_quota.sql
+create function tunebase_internal.enforce_job_quota() returns trigger
+language plpgsql set search_path = ''
+as $$
+declare
+  v_limit integer;
+  v_archived timestamptz;
+  v_used integer;
+begin
+  -- The lock is the foreign key's own: who archives the project waits for us, or we for them.
+  select max_jobs, archived_at into v_limit, v_archived from tunebase.projects where id = new.project_id for key share;
+  if v_archived is not null then
+    perform tunebase_internal.raise_api_error('project_archived');
+  end if;
+  if v_limit is null then
+    return new;
+  end if;
+  select count(*) into v_used from tunebase.jobs
+  where project_id = new.project_id and status in ('validating_files', 'queued', 'running', 'paused');
+  -- Only near the limit do creates wait for each other, and count again: else none could run beside another. A hundred
+  -- is more than there are connections.
+  if v_used > v_limit - 100 then
+    perform from tunebase.projects where id = new.project_id for no key update;
+    select count(*) into v_used from tunebase.jobs
+    where project_id = new.project_id and status in ('validating_files', 'queued', 'running', 'paused');
+    if v_used >= v_limit then
+      perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+        'what', 'unfinished jobs', 'limit', v_limit, 'used', v_used,
+        'fix', 'Wait until some finish, cancel some, or ask the operator to raise max_jobs.'
+      ));
+    end if;
+  end if;
+  return new;
+end $$;
+
+-- schemas/functions/jobs/get_adapter.sql
+create function tunebase_internal.get_adapter(p_caller jsonb, p_job_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job jsonb := tunebase_internal.get_job(p_caller, p_job_id);
+  v_adapter tunebase.adapters;
+begin
+  select * into v_adapter from tunebase.adapters where job_id = p_job_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('adapter_not_ready', jsonb_build_object('status', v_job ->> 'status'));
+  elsif v_adapter.deleted_at is not null then
+    perform tunebase_internal.raise_api_error('adapter_deleted', jsonb_build_object('model', v_adapter.name));
+  end if;
+  return to_jsonb(v_adapter);
+end $$;
+
+-- schemas/functions/jobs/get_checkpoint.sql
+-- A checkpoint of a job, and where its files lie in the bucket `tunebase-adapters`.
+create function tunebase_internal.get_checkpoint(p_caller jsonb, p_job_id uuid, p_checkpoint_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job tunebase.jobs := tunebase_internal.authorize_job(p_caller, p_job_id);
+  v_checkpoint tunebase.checkpoints;
+begin
+  select * into v_checkpoint from tunebase.checkpoints where id = p_checkpoint_id and job_id = v_job.id;
+  if not found then
+    perform tunebase_internal.raise_api_error('checkpoint_not_found');
+  end if;
+  return to_jsonb(v_checkpoint) || jsonb_build_object(
+    'model', v_job.base_model, 'prefix', tunebase_internal.artifact_prefix(v_checkpoint.attempt_id)
+  );
+end $$;
+
+-- schemas/functions/jobs/get_job.sql
+create function tunebase_internal.get_job(p_caller jsonb, p_job_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
+begin
+  if not exists (select from tunebase.jobs where id = p_job_id and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('job_not_found');
+  end if;
+  return tunebase_internal.job_json(p_job_id);
+end $$;
+
+-- schemas/functions/jobs/get_job_metrics.sql
+-- A run's figures for a chart, as before (at most about p_points rows; each bucket of steps keeps its lowest and its
+-- highest loss; both ends and every validation are kept), and faster: the rows are grouped by hashing, and only those that
+-- are picked are read whole. Two window functions over whole rows sorted 100,000 of them twice.
+create function tunebase_internal.get_job_metrics(
+  p_caller jsonb, p_job_id uuid, p_points integer, p_from_step integer, p_to_step integer
+) returns json
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  -- Read first: figures that come while the rest is read are in them and follow once more, which does no harm.
+  v_job tunebase.jobs := tunebase_internal.authorize_job(p_caller, p_job_id);
+  v_first integer;
+  v_last integer;
+  v_steps integer[];
+  v_total bigint;
+begin
+  select min(step), max(step) into v_first, v_last
+  from tunebase.metrics
+  where job_id = v_job.id and step between coalesce(p_from_step, 0) and coalesce(p_to_step, 2147483647);
+  v_steps := array(
+    select step from tunebase.metrics where job_id = v_job.id and step between v_first and v_last limit p_points + 1
+  );
+  v_total := cardinality(v_steps);
+  if v_total > p_points then
+    with rows_read as (
+      -- Two rows a bucket, and as few buckets as that leaves. Arrays compare by their first, then by their second.
+      select (step - v_first)::bigint * (p_points / 2) / (v_last - v_first + 1) as bucket, step,
+        case when training_loss is not null then array[training_loss, step] end as at, validation_loss
+      from tunebase.metrics
+      where job_id = v_job.id and step between v_first and v_last
+      offset 0 -- so that each array is made once
+    ), buckets as materialized (
+      select count(*) as number, (min(at))[2]::integer as low, (max(at))[2]::integer as high,
+        array_agg(step) filter (where validation_loss is not null) as validated
+      from rows_read group by bucket
+    )
+    select (select sum(number) from buckets), array(
+      select low from buckets union select high from buckets union select unnest(validated) from buckets
+      union select unnest(array[v_first, v_last])
+    ) into v_total, v_steps;
+  end if;
+  return json_build_object('last_event', v_job.last_event, 'total', v_total, 'points', coalesce((
+    select json_agg(p order by p.step) from (
+      select m.step, m.attempt, m.epoch, m.training_loss, m.validation_loss, m.learning_rate, m.gradient_norm,
+        m.tokens_per_second, m.gpu_utilization, m.gpu_memory_gb
+      from unnest(v_steps) as picked (step)
+      join tunebase.metrics m on m.job_id = v_job.id and m.step = picked.step
+    ) p
+  ), '[]'));
+end $$;
+
+-- schemas/functions/jobs/index_job_metadata.sql
+create function tunebase_internal.index_job_metadata() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'UPDATE' then
+    delete from tunebase_internal.job_metadata where job_id = new.id;
+  end if;
+  insert into tunebase_internal.job_metadata (project_id, pair, job_id)
+  select new.project_id, tunebase_internal.metadata_pairs(new.metadata), new.id;
+  return null;
+end $$;
+
+-- schemas/functions/jobs/job_json.sql
+-- A job as the API shows it: its row, why it waits, and its position in the queue (1: next; 0: already sent to the GPU
+-- service). Counting stops at 1,000, so that a long queue stays cheap.
+create function tunebase_internal.job_json(p_job_id uuid) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select to_jsonb(j) - 'plan' || jsonb_build_object(
+    'status_reason', tunebase_internal.wait_reason(j),
+    'queue', case
+      when j.status <> 'queued' then null
+      when j.due_at = 'infinity' then jsonb_build_object('position', 0, 'position_in_project', 0)
+      else jsonb_build_object(
+        'position', 1 + (
+          select count(*) from (
+            select from tunebase.jobs a
+            where a.status = 'queued' and a.due_at < 'infinity' and (a.due_at, a.id) < (j.due_at, j.id)
+            limit 1000
+          ) ahead
+        ),
+        'position_in_project', 1 + (
+          select count(*) from (
+            select from tunebase.jobs a
+            where a.project_id = j.project_id and a.status = 'queued' and a.due_at < 'infinity'
+              and (a.due_at, a.id) < (j.due_at, j.id)
+            limit 1000
+          ) ahead
+        )
+      )
+    end
+  )
+  from tunebase.jobs j where j.id = p_job_id
+$$;
+
+-- schemas/functions/jobs/list_checkpoints.sql
+create function tunebase_internal.list_checkpoints(p_caller jsonb, p_job_id uuid, p_after uuid, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job tunebase.jobs := tunebase_internal.authorize_job(p_caller, p_job_id);
+  v_rows jsonb;
+begin
+  if p_after is not null and not exists (select from tunebase.checkpoints where id = p_after and job_id = v_job.id) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  select jsonb_agg(to_jsonb(c) || jsonb_build_object('model', v_job.base_model) order by c.id desc) into v_rows from (
+    select * from tunebase.checkpoints
+    where job_id = v_job.id and (p_after is null or id < p_after)
+    order by id desc limit p_limit + 1
+  ) c;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/jobs/list_events.sql
+-- p_type: 'message' or 'metrics'; null is both, and what the function of the version before asks for.
+create function tunebase_internal.list_events(
+  p_caller jsonb, p_job_id uuid, p_after uuid, p_limit integer, p_type text default null
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
+  v_before integer := 2147483647;
+  v_rows jsonb;
+begin
+  if not exists (select from tunebase.jobs where id = p_job_id and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('job_not_found');
+  end if;
+  if p_after is not null then
+    select number into v_before from tunebase.events where id = p_after and job_id = p_job_id;
+    if not found then
+      perform tunebase_internal.raise_api_error('cursor_not_found');
+    end if;
+  end if;
+  if p_type = 'message' then
+    -- Said as the index says it.
+    select jsonb_agg(to_jsonb(e) order by e.number desc) into v_rows from (
+      select * from tunebase.events
+      where job_id = p_job_id and number < v_before and type = 'message'
+      order by number desc limit p_limit + 1
+    ) e;
+  else
+    select jsonb_agg(to_jsonb(e) order by e.number desc) into v_rows from (
+      select * from tunebase.events
+      where job_id = p_job_id and number < v_before and (p_type is null or type = p_type)
+      order by number desc limit p_limit + 1
+    ) e;
+  end if;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/jobs/list_jobs.sql
+-- As before, but with metadata the list is read from the pairs.
+-- p_filter: any of {status, model, created_after, created_before (Unix seconds: from, and until but not at), metadata (all
+-- of these), without_metadata: true}.
+create function tunebase_internal.list_jobs(p_caller jsonb, p_after uuid, p_limit integer, p_filter jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
+  v_from timestamptz := to_timestamp((p_filter ->> 'created_after')::double precision);
+  v_until timestamptz := to_timestamp((p_filter ->> 'created_before')::double precision);
+  v_pair uuid := (select pair from tunebase_internal.metadata_pairs(p_filter -> 'metadata') pair limit 1);
+  v_tables text := 'tunebase.jobs j';
+  v_project text := 'j.project_id';
+  v_id text := 'j.id';
+  v_where text := '';
+  v_rows jsonb;
+begin
+  if p_after is not null and not exists (select from tunebase.jobs where id = p_after and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  if v_pair is not null then
+    v_tables := 'tunebase_internal.job_metadata m join tunebase.jobs j on j.id = m.job_id';
+    v_project := 'm.project_id';
+    v_id := 'm.job_id';
+    v_where := ' and m.pair = $9 and j.metadata @> ($4 -> ''metadata'')';
+  end if;
+  if p_after is not null then
+    v_where := v_where || format(' and %s < $2', v_id);
+  end if;
+  if p_filter ? 'status' then
+    v_where := v_where || ' and j.status = $4 ->> ''status''';
+  end if;
+  if p_filter ? 'model' then
+    v_where := v_where || ' and j.base_model = $4 ->> ''model''';
+  end if;
+  if p_filter ? 'without_metadata' then
+    v_where := v_where || ' and j.metadata = ''{}''';
+  end if;
+  -- Ids sort by time: the range is read from the list's own index. An id is made when its transaction runs, a little
+  -- later than the time that created_at shows, its beginning.
+  if v_from is not null then
+    v_where := v_where || format(' and %s >= $5 and j.created_at >= $6', v_id);
+  end if;
+  if v_until is not null then
+    v_where := v_where || format(' and %s < $7 and j.created_at < $8', v_id);
+  end if;
+  -- Put together and planned anew: a condition that may or may not be there would have one plan for all, without indexes.
+  execute format(
+    'select jsonb_agg(to_jsonb(j) - ''plan'' order by j.id desc) from (
+       select j.* from %s where %s = $1%s order by %s desc limit $3 + 1
+     ) j', v_tables, v_project, v_where, v_id
+  )
+  into v_rows
+  using v_project_id, p_after, p_limit, p_filter, tunebase_internal.uuid7_lower_bound(v_from), v_from,
+    tunebase_internal.uuid7_lower_bound(v_until + interval '10 minutes'), v_until, v_pair;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/jobs/list_new_events.sql
+-- What came to many jobs since the events that their readers have: one call for all streams of a function. p_watched:
+-- [{job_id, after}]. The callers were authorised when each stream was opened. At most 200 events a job; the rest comes
+-- with the next call.
+create function tunebase_internal.list_new_events(p_watched jsonb) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'job_id', w.job_id, 'events', e.events, 'final', tunebase_internal.is_terminal(j.status), 'last_event', j.last_event
+  )), '[]')
+  from jsonb_to_recordset(p_watched) as w (job_id uuid, after integer)
+  join tunebase.jobs j on j.id = w.job_id and (j.last_event > w.after or tunebase_internal.is_terminal(j.status))
+  cross join lateral (
+    select coalesce(jsonb_agg(to_jsonb(x) order by x.number), '[]') as events from (
+      select * from tunebase.events where job_id = w.job_id and number > w.after order by number limit 200
+    ) x
+  ) e
+$$;
+
+-- schemas/functions/jobs/metadata_pairs.sql
+-- {"key": "value", …} as hashes of its pairs.
+create function tunebase_internal.metadata_pairs(p_metadata jsonb) returns setof uuid
+language sql immutable set search_path = ''
+as $$
+  select md5(jsonb_build_object(key, value)::text)::uuid from jsonb_each(p_metadata)
+$$;
+
+-- schemas/functions/jobs/metrics_csv.sql
+-- OpenAI's columns, then ours. What is not known is empty; the trainer counts no accuracies.
+create function tunebase_internal.metrics_csv(p_job_id uuid) returns text
+language sql stable set search_path = ''
+as $$
+  select 'step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy,epoch,learning_rate,gradient_norm,tokens_per_second' || E'\n'
+    || coalesce(string_agg(
+      concat(step, ',', training_loss, ',,', validation_loss, ',,', epoch, ',', learning_rate, ',', gradient_norm, ',', tokens_per_second, E'\n'),
+      '' order by step
+    ), '')
+  from tunebase.metrics where job_id = p_job_id
+$$;
+
+-- schemas/functions/jobs/open_event_stream.sql
+-- Opens a stream: where it begins. p_after is the number of the last event that the client has.
+create function tunebase_internal.open_event_stream(p_caller jsonb, p_job_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job tunebase.jobs := tunebase_internal.authorize_job(p_caller, p_job_id);
+begin
+  return jsonb_build_object('job_id', v_job.id, 'last_event', v_job.last_event, 'final', tunebase_internal.is_terminal(v_job.status));
+end $$;
+
+-- schemas/functions/jobs/pause_job.sql
+-- Pauses: at once while no worker has it; a worker is ordered to save a checkpoint and stop. Again, it changes nothing.
+create function tunebase_internal.pause_job(p_caller jsonb, p_job_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
+  v_job tunebase.jobs;
+begin
+  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
+  if not found then
+    perform tunebase_internal.raise_api_error('job_not_found');
+  elsif tunebase_internal.is_terminal(v_job.status) then
+    perform tunebase_internal.raise_api_error('job_already_finished', jsonb_build_object('status', v_job.status));
+  elsif v_job.status = 'running' and not v_job.pause_requested then
+    update tunebase.jobs set pause_requested = true where id = p_job_id;
+    perform tunebase_internal.add_event(p_job_id, 'info', 'A pause was asked for; the trainer saves a checkpoint and stops.');
+  elsif v_job.status in ('queued', 'validating_files') then
+    perform tunebase_internal.set_job_paused(p_job_id);
+    perform tunebase_internal.request_attempt_cancellation(p_job_id);
+  end if;
+  return tunebase_internal.job_json(p_job_id);
+end $$;
+
+-- schemas/functions/jobs/require_training_file.sql
+-- The file of a job to be: of this project, for training, and not found broken. One that is still being checked will do:
+-- the job waits for it (hold_until_checked).
+create function tunebase_internal.require_training_file(p_project_id uuid, p_file_id uuid, p_param text) returns uuid
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_file tunebase.files;
+begin
+  select * into v_file from tunebase.files
+  where id = p_file_id and project_id = p_project_id and deleted_at is null;
+  if not found then
+    perform tunebase_internal.raise_api_error('file_not_found', jsonb_build_object('param', p_param));
+  elsif v_file.purpose <> 'fine-tune' then
+    perform tunebase_internal.raise_api_error('wrong_purpose', jsonb_build_object('param', p_param, 'purpose', v_file.purpose));
+  elsif v_file.status = 'error' then
+    perform tunebase_internal.raise_api_error('file_not_ready', jsonb_build_object('param', p_param, 'status', v_file.status));
+  end if;
+  return v_file.id;
+end $$;
+
+-- schemas/functions/jobs/resume_job.sql
+-- Resumes a paused job, or takes a pause back that has not come about.
+create function tunebase_internal.resume_job(p_caller jsonb, p_job_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
+  v_job tunebase.jobs;
+begin
+  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
+  if not found then
+    perform tunebase_internal.raise_api_error('job_not_found');
+  elsif tunebase_internal.is_terminal(v_job.status) then
+    perform tunebase_internal.raise_api_error('job_already_finished', jsonb_build_object('status', v_job.status));
+  elsif v_job.status = 'paused' then
+    perform tunebase_internal.requeue_job(p_job_id, 0);
+    -- An attempt that was sent before the pause is on its way out; the next one waits for its end.
+    update tunebase.jobs set due_at = 'infinity', failed_attempts = 0
+    where id = p_job_id and exists (select from tunebase.attempts where job_id = p_job_id and state <> 'ended');
+    perform tunebase_internal.add_event(p_job_id, 'info', 'The job was resumed; it is queued for a GPU.');
+  elsif v_job.pause_requested then
+    update tunebase.jobs set pause_requested = false where id = p_job_id;
+    perform tunebase_internal.add_event(p_job_id, 'info', 'The pause was taken back.');
+  else
+    perform tunebase_internal.raise_api_error('job_not_paused', jsonb_build_object('status', v_job.status));
+  end if;
+  return tunebase_internal.job_json(p_job_id);
+end $$;
+
+-- schemas/functions/jobs/start_job.sql
+-- Starts a job that was created with auto_start false. Again, it changes nothing.
+create function tunebase_internal.start_job(p_caller jsonb, p_job_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
+  v_job tunebase.jobs;
+begin
+  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
+  if not found then
+    perform tunebase_internal.raise_api_error('job_not_found');
+  elsif tunebase_internal.is_terminal(v_job.status) then
+    perform tunebase_internal.raise_api_error('job_already_finished', jsonb_build_object('status', v_job.status));
+  elsif v_job.status = 'validating_files' then
+    -- It is queued as soon as its files have been checked.
+    update tunebase.jobs set auto_start = true where id = p_job_id;
+  elsif v_job.status = 'paused' and not v_job.auto_start then
+    perform tunebase_internal.requeue_job(p_job_id, 0);
+    perform tunebase_internal.add_event(p_job_id, 'info', 'The job was started; it is queued for a GPU.');
+  elsif v_job.status = 'paused' or v_job.pause_requested then
+    perform tunebase_internal.raise_api_error('job_already_started');
+  end if;
+  return tunebase_internal.job_json(p_job_id);
+end $$;
+
+-- schemas/functions/jobs/wait_reason.sql
+-- Why a job waits, in words that end a sentence; null when it does not.
+create function tunebase_internal.wait_reason(p_job tunebase.jobs) returns text
+language sql stable set search_path = ''
+as $$
+  select case
+    when p_job.status = 'validating_files' then 'its files are being checked'
+    when p_job.status = 'paused' and not p_job.auto_start then 'it waits to be started'
+    when p_job.status <> 'queued' then null
+    when p_job.status_reason is not null then p_job.status_reason
+    when p_job.due_at = 'infinity' then 'the GPU service has it and has not started it yet'
+    when p_job.due_at > now() then format('it is tried again in %s s', ceil(extract(epoch from p_job.due_at - now())))
+    when p.max_running <= (
+      select count(*) from tunebase.attempts where project_id = p_job.project_id and state <> 'ended'
+    ) then format('the project has %s running already, the most it may have at once', p.max_running)
+    else 'it is about to be sent to the GPU service'
+  end
+  from tunebase.projects p where p.id = p_job.project_id
+$$;
+
+-- schemas/functions/jobs/warn_dataset_overlap.sql
+-- Says in a job's log what its two files have in common, if anything.
+create function tunebase_internal.warn_dataset_overlap(p_job_id uuid) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_overlap jsonb;
+begin
+  select tunebase_internal.file_overlap(training_file, validation_file) into v_overlap
+  from tunebase.jobs where id = p_job_id and validation_file is not null;
+  if (v_overlap ->> 'rows')::bigint > 0 then
+    perform tunebase_internal.add_event(
+      p_job_id, 'warn',
+      format(
+        '%s%s rows of the validation file are in the training file too: the validation loss will look better than it is.',
+        case when (v_overlap -> 'exact')::boolean then '' else 'About ' end, v_overlap ->> 'rows'
+      ),
+      'message', jsonb_build_object('overlap', v_overlap)
+    );
+  end if;
+end $$;
+
+-- schemas/functions/jobs/warn_dataset_overlap_on_create.sql
+-- For jobs whose files were checked before. Deferred to the commit, behind the events of the creation itself.
+create function tunebase_internal.warn_dataset_overlap_on_create() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.warn_dataset_overlap(new.id);
+  return null;
+end $$;
+
+-- schemas/functions/members/answer_invitation.sql
+-- Accepts or declines; either way the invitation is gone. Returns it.
+create function tunebase_internal.answer_invitation(p_caller jsonb, p_id uuid, p_accept boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := tunebase_internal.require_user_id(p_caller);
+  v_invitation tunebase_internal.invitations;
+begin
+  delete from tunebase_internal.invitations i using auth.users u
+  where i.id = p_id and i.expires_at > now()
+    and u.id = v_user_id and u.email_confirmed_at is not null and lower(u.email) = i.email
+  returning i.* into v_invitation;
+  if not found then
+    perform tunebase_internal.raise_api_error('invitation_not_found');
+  end if;
+  if p_accept then
+    insert into tunebase.project_members (project_id, user_id, role)
+    values (v_invitation.project_id, v_user_id, v_invitation.role)
+    on conflict do nothing;
+  end if;
+  return to_jsonb(v_invitation);
+end $$;
+
+-- schemas/functions/members/delete_invitation.sql
+create function tunebase_internal.delete_invitation(p_caller jsonb, p_project_id uuid, p_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.authorize_project(p_caller, p_project_id, 'project:admin');
+  delete from tunebase_internal.invitations where id = p_id and project_id = p_project_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('invitation_not_found');
+  end if;
+end $$;
+
+-- schemas/functions/members/invite_member.sql
+-- Asks somebody to join. The answer is the same whether or not the address is known here. Again: the new role, and
+-- fourteen days from now.
+create function tunebase_internal.invite_member(p_caller jsonb, p_project_id uuid, p_email text, p_role text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_invitation tunebase_internal.invitations;
+  v_pending integer;
+begin
+  perform tunebase_internal.authorize_project(p_caller, p_project_id, 'project:admin');
+  perform from tunebase.projects where id = p_project_id for no key update;
+  -- An owner sees who is a member anyway.
+  if exists (
+    select from tunebase.project_members m join auth.users u on u.id = m.user_id
+    where m.project_id = p_project_id and lower(u.email) = lower(p_email)
+  ) then
+    perform tunebase_internal.raise_api_error('member_exists', jsonb_build_object('email', p_email));
+  end if;
+  select count(*) into v_pending from tunebase_internal.invitations
+  where project_id = p_project_id and expires_at > now() and email <> lower(p_email);
+  if v_pending >= 50 then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'pending invitations per project', 'limit', 50, 'used', v_pending, 'fix', 'Revoke one and try again.'
+    ));
+  end if;
+  insert into tunebase_internal.invitations as i (project_id, email, role) values (p_project_id, lower(p_email), p_role)
+  on conflict (project_id, email) do update
+  set role = excluded.role, created_at = now(), expires_at = now() + interval '14 days'
+  returning * into v_invitation;
+  return to_jsonb(v_invitation);
+end $$;
+
+-- schemas/functions/members/list_invitations.sql
+create function tunebase_internal.list_invitations(p_caller jsonb, p_project_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.authorize_project(p_caller, p_project_id, 'project:admin');
+  return coalesce((
+    select jsonb_agg(to_jsonb(i) order by i.id desc) from tunebase_internal.invitations i
+    where i.project_id = p_project_id and i.expires_at > now()
+  ), '[]');
+end $$;
+
+-- schemas/functions/members/list_members.sql
+-- Who belongs to a project. Owners invite, change roles and remove; everybody may leave, but for the last owner.
+create function tunebase_internal.list_members(p_caller jsonb, p_project_id uuid, p_after uuid, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_since timestamptz;
+  v_rows jsonb;
+begin
+  perform tunebase_internal.authorize_project(p_caller, p_project_id, 'project:read');
+  if p_after is not null then
+    select created_at into v_since from tunebase.project_members where project_id = p_project_id and user_id = p_after;
+    if not found then
+      perform tunebase_internal.raise_api_error('cursor_not_found');
+    end if;
+  end if;
+  select jsonb_agg(to_jsonb(x) order by x.created_at, x.user_id) into v_rows from (
+    select m.*, u.email from tunebase.project_members m
+    join auth.users u on u.id = m.user_id
+    where m.project_id = p_project_id and (v_since is null or (m.created_at, m.user_id) > (v_since, p_after))
+    order by m.created_at, m.user_id limit p_limit + 1
+  ) x;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/members/list_user_invitations.sql
+-- The invitations of whoever has proved to own the address they were sent to.
+create function tunebase_internal.list_user_invitations(p_caller jsonb) returns jsonb
+language sql stable security definer set search_path = ''
+as $$
+  select coalesce(jsonb_agg(to_jsonb(i) || jsonb_build_object('project_name', p.name) order by i.id desc), '[]')
+  from auth.users u
+  join tunebase_internal.invitations i on i.email = lower(u.email) and i.expires_at > now()
+  join tunebase.projects p on p.id = i.project_id
+  where u.id = (p_caller ->> 'user_id')::uuid and u.email_confirmed_at is not null
+$$;
+
+-- schemas/functions/members/lock_member.sql
+-- Locks a project's members and checks that one of them is there; refuses with member_not_found, or with last_owner when
+-- this change would leave the project without one.
+create function tunebase_internal.lock_member(p_project_id uuid, p_user_id uuid, p_new_role text) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_role text;
+begin
+  -- The project's row stands for its members: two owners who leave at once wait for each other here.
+  perform from tunebase.projects where id = p_project_id for no key update;
+  select role into v_role from tunebase.project_members where project_id = p_project_id and user_id = p_user_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('member_not_found');
+  end if;
+  if v_role = 'owner' and p_new_role is distinct from 'owner' and not exists (
+    select from tunebase.project_members
+    where project_id = p_project_id and user_id <> p_user_id and role = 'owner'
+  ) then
+    perform tunebase_internal.raise_api_error('last_owner');
+  end if;
+end $$;
+
+-- schemas/functions/members/remove_member.sql
+-- Removes a member, or oneself. Keys that they made stay: those belong to the project.
+create function tunebase_internal.remove_member(p_caller jsonb, p_project_id uuid, p_user_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.authorize_project(
+    p_caller, p_project_id,
+    case when (p_caller ->> 'user_id')::uuid = p_user_id then 'project:read' else 'project:admin' end
+  );
+  perform tunebase_internal.lock_member(p_project_id, p_user_id, null);
+  delete from tunebase.project_members where project_id = p_project_id and user_id = p_user_id;
+end $$;
+
+-- schemas/functions/members/update_member.sql
+create function tunebase_internal.update_member(p_caller jsonb, p_project_id uuid, p_user_id uuid, p_role text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.authorize_project(p_caller, p_project_id, 'project:admin');
+  perform tunebase_internal.lock_member(p_project_id, p_user_id, p_role);
+  update tunebase.project_members set role = p_role where project_id = p_project_id and user_id = p_user_id;
+  return (
+    select to_jsonb(m) || jsonb_build_object('email', u.email)
+    from tunebase.project_members m join auth.users u on u.id = m.user_id
+    where m.project_id = p_project_id and m.user_id = p_user_id
+  );
+end $$;
+
+-- schemas/functions/models/delete_model.sql
+-- Deletes a fine-tune of the project: its files, and those of its checkpoints, which are as good as it is, become garbage.
+-- Again, it is not found. Refused while a job that has not ended trains on from it.
+create function tunebase_internal.delete_model(p_caller jsonb, p_name text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
+  v_adapter tunebase.adapters;
+begin
+  -- The job's row first, as every move takes its locks.
+  perform 1 from tunebase.jobs where fine_tuned_model = p_name and project_id = v_project_id for no key update;
+  update tunebase.adapters set deleted_at = now()
+  where name = p_name and project_id = v_project_id and deleted_at is null
+  returning * into v_adapter;
+  if not found then
+    perform tunebase_internal.require_base_model(p_caller, p_name, 'jobs:write');
+    perform tunebase_internal.raise_api_error('model_not_own', jsonb_build_object('model', p_name));
+  end if;
+  if exists (
+    select from tunebase.jobs where parent_model = p_name and not tunebase_internal.is_terminal(status)
+  ) then
+    perform tunebase_internal.raise_api_error('model_in_use', jsonb_build_object('model', p_name));
+  end if;
+  with checkpoints as (
+    delete from tunebase.checkpoints where job_id = v_adapter.job_id returning attempt_id, files
+  ), files as (
+    select v_adapter.prefix as prefix, v_adapter.manifest -> 'files' as files
+    union all
+    select tunebase_internal.artifact_prefix(attempt_id), files from checkpoints
+  )
+  insert into tunebase_internal.orphaned_objects (bucket, object)
+  select 'tunebase-adapters', f.prefix || '/' || (one ->> 'path')
+  from files f, jsonb_array_elements(f.files) one
+  on conflict do nothing;
+  perform tunebase_internal.add_event(v_adapter.job_id, 'info', format('The model %s was deleted on request.', p_name));
+end $$;
+
+-- schemas/functions/models/find_model.sql
+-- A model by name, of either kind: {offered} or {own}. Refuses with model_not_found.
+create function tunebase_internal.find_model(p_caller jsonb, p_name text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'models:read');
+  v_adapter tunebase.adapters;
+begin
+  select * into v_adapter from tunebase.adapters
+  where name = p_name and project_id = v_project_id and deleted_at is null;
+  if found then
+    return jsonb_build_object('own', tunebase_internal.fine_tune_json(v_adapter));
+  end if;
+  return jsonb_build_object('offered', tunebase_internal.require_base_model(p_caller, p_name, 'models:read'));
+end $$;
+
+-- schemas/functions/models/fine_tune_json.sql
+-- A fine-tune as a model: what of it a client is shown.
+create function tunebase_internal.fine_tune_json(p_adapter tunebase.adapters) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'name', p_adapter.name, 'created_at', p_adapter.created_at, 'project_id', p_adapter.project_id,
+    'base_model', p_adapter.base_model, 'job_id', p_adapter.job_id, 'bytes', p_adapter.bytes
+  )
+$$;
+
+-- schemas/functions/models/list_models.sql
+-- The base models on offer and the project's own fine-tunes: {offered, own}, the newest fine-tune first.
+create function tunebase_internal.list_models(p_caller jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'models:read');
+begin
+  return jsonb_build_object(
+    'offered', coalesce((select jsonb_agg(to_jsonb(m) order by m.id) from tunebase.base_models m where m.enabled), '[]'),
+    'own', coalesce((
+      select jsonb_agg(tunebase_internal.fine_tune_json(a) order by a.id desc)
+      from tunebase.adapters a where a.project_id = v_project_id and a.deleted_at is null
+    ), '[]')
+  );
+end $$;
+
+-- schemas/functions/models/require_base_model.sql
+create function tunebase_internal.require_base_model(p_caller jsonb, p_id text, p_scope text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_model tunebase.base_models;
+begin
+  perform tunebase_internal.authorize(p_caller, p_scope);
+  select * into v_model from tunebase.base_models where id = p_id and enabled;
+  if not found then
+    perform tunebase_internal.raise_api_error('model_not_found', jsonb_build_object(
+      'model', p_id,
+      'offered', coalesce((select jsonb_agg(id order by id) from tunebase.base_models where enabled), '[]')
+    ));
+  end if;
+  return to_jsonb(v_model);
+end $$;
+
+-- schemas/functions/notifications/broadcast_job_change.sql
+-- Realtime hints for browsers, where the platform has Realtime: "something of this job has changed", on a private topic
+-- a job. A hint carries no more than where to read on; clients re-read by event number. Lost ones do no harm.
+create function tunebase_internal.broadcast_job_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  -- Looked up when it runs: plain Postgres has none, and the platform may add it later.
+  if to_regprocedure('realtime.send(jsonb, text, text, boolean)') is null then
+    return null;
+  end if;
+  execute 'select realtime.send($1, $2, $3, true)' using
+    jsonb_build_object(
+      'id', 'ftjob-' || replace(new.id::text, '-', ''), 'status', new.status, 'progress', new.progress,
+      'last_event', new.last_event
+    ),
+    'job', 'tunebase:job:ftjob-' || replace(new.id::text, '-', '');
+  return null;
+exception when others then
+  -- Not noted as a row: while Realtime is down that would be one a report.
+  raise warning 'tunebase: no Realtime hint for job %: %', new.id, sqlerrm;
+  return null;
+end $$;
+
+-- schemas/functions/notifications/count_unread.sql
+create function tunebase_internal.count_unread(p_project_id uuid, p_user_id uuid) returns bigint
+language sql stable set search_path = ''
+as $$
+  select count(*) from tunebase.notifications n
+  where n.project_id = p_project_id and not exists (
+    select from tunebase.notification_reads r where r.notification_id = n.id and r.user_id = p_user_id
+  )
+$$;
+
+-- schemas/functions/notifications/create_notification_channel.sql
+-- p_channel: {id, kind, target, event_types, encrypted_url}; the caller picks the id, because `encrypted_url` is bound to it. A create
+-- that is sent again, because its answer was lost, makes no second channel: it would tell everything twice.
+create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb, p_is_retry boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_id uuid := (p_channel ->> 'id')::uuid;
+  v_made uuid;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('tunebase channels ' || v_project_id, 0));
+  if p_is_retry then
+    select id into v_made from tunebase.notification_channels
+    where project_id = v_project_id and kind = p_channel ->> 'kind' and target = p_channel ->> 'target'
+      and created_at > now() - interval '10 minutes'
+    order by id desc limit 1;
+    if found then
+      return tunebase_internal.notification_channel_json(v_project_id, v_made);
+    end if;
+  end if;
+  if (select count(*) from tunebase.notification_channels where project_id = v_project_id) >= 20 then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'notification channels per project', 'limit', 20, 'used', 20, 'fix', 'Delete one and try again.'
+    ));
+  end if;
+  insert into tunebase.notification_channels (id, project_id, kind, target, event_types)
+  values (
+    v_id, v_project_id, p_channel ->> 'kind', p_channel ->> 'target',
+    array(select jsonb_array_elements_text(p_channel -> 'event_types'))
+  );
+  if p_channel ->> 'encrypted_url' is not null then
+    insert into tunebase_internal.channel_secrets (channel_id, encrypted_url) values (v_id, p_channel ->> 'encrypted_url');
+  end if;
+  return tunebase_internal.notification_channel_json(v_project_id, v_id);
+end $$;
+
+-- schemas/functions/notifications/delete_notification_channel.sql
+create function tunebase_internal.delete_notification_channel(p_caller jsonb, p_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+begin
+  perform tunebase_internal.notification_channel_json(v_project_id, p_id);
+  perform tunebase_internal.lock_subscriber(p_id);
+  delete from tunebase.notification_channels where id = p_id;
+  delete from tunebase_internal.failing_subscribers where target_id = p_id;
+end $$;
+
+-- schemas/functions/notifications/enqueue_checkpoint_event.sql
+create function tunebase_internal.enqueue_checkpoint_event() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job tunebase.jobs;
+begin
+  select * into strict v_job from tunebase.jobs where id = new.job_id;
+  perform tunebase_internal.enqueue_event(v_job, 'fine_tuning.job.checkpoint', jsonb_build_object('checkpoint', jsonb_build_object(
+    'id', 'ftckpt-' || replace(new.id::text, '-', ''), 'step_number', new.step, 'metrics', new.metrics
+  )));
+  return null;
+exception when others then
+  perform tunebase_internal.log_trigger_failure(tg_name, new.job_id, null, sqlerrm);
+  return null;
+end $$;
+
+-- schemas/functions/notifications/enqueue_event.sql
+-- Owes one event of a job; what fails is noted and left for `fan_out` to repair.
+create function tunebase_internal.enqueue_event(p_job tunebase.jobs, p_type text, p_more jsonb default '{}') returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  insert into tunebase_internal.outbox (project_id, job_id, type, data)
+  values (p_job.project_id, p_job.id, p_type, tunebase_internal.job_event_data(p_job) || p_more);
+exception when others then
+  perform tunebase_internal.log_trigger_failure('owe', p_job.id, p_type, sqlerrm);
+end $$;
+
+-- schemas/functions/notifications/enqueue_job_events.sql
+create function tunebase_internal.enqueue_job_events() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'INSERT' then
+    perform tunebase_internal.enqueue_event(new, 'fine_tuning.job.created');
+  elsif new.status = 'running' and old.started_at is null then
+    perform tunebase_internal.enqueue_event(new, 'fine_tuning.job.started');
+  end if;
+  if new.status in ('paused', 'succeeded', 'failed', 'cancelled') and (tg_op = 'INSERT' or new.status <> old.status) then
+    perform tunebase_internal.enqueue_event(new, 'fine_tuning.job.' || new.status);
+  end if;
+  if tg_op = 'UPDATE' and old.budget_warned_at is null and new.budget_warned_at is not null then
+    perform tunebase_internal.enqueue_event(new, 'fine_tuning.job.budget_warning');
+  end if;
+  return null;
+exception when others then
+  perform tunebase_internal.log_trigger_failure(tg_name, new.id, null, sqlerrm);
+  return null;
+end $$;
+
+-- schemas/functions/notifications/enqueue_progress_event.sql
+-- Progress is owed only where an endpoint wants it, and no oftener than the most eager one of the project asks;
+-- `fan_out` keeps each endpoint's own pace. The job's row is locked by whoever updates it: no race.
+create function tunebase_internal.enqueue_progress_event() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_seconds integer;
+begin
+  select min(progress_seconds) into v_seconds
+  from tunebase.webhook_endpoints
+  where project_id = new.project_id and enabled and 'fine_tuning.job.progress' = any (event_types);
+  if v_seconds is null then
+    return null;
+  end if;
+  if not exists (
+    select from tunebase_internal.outbox
+    where job_id = new.id and type = 'fine_tuning.job.progress'
+      and created_at > now() - make_interval(secs => v_seconds)
+  ) then
+    -- Not through `owe`: a progress event that was not written is not worth repairing.
+    insert into tunebase_internal.outbox (project_id, job_id, type, data)
+    values (new.project_id, new.id, 'fine_tuning.job.progress', tunebase_internal.job_event_data(new));
+  end if;
+  return null;
+exception when others then
+  perform tunebase_internal.log_trigger_failure(tg_name, new.id, null, sqlerrm);
+  return null;
+end $$;
+
+-- schemas/functions/notifications/fan_out_event.sql
+-- One event to everybody who is owed it. A second call adds nothing.
+create function tunebase_internal.fan_out_event(p_event tunebase_internal.outbox) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_said jsonb := tunebase_internal.render_notification(p_event.type, p_event.data);
+  v_id text := 'evt_' || replace(p_event.id::text, '-', '');
+begin
+  insert into tunebase.webhook_deliveries (
+    project_id, event_id, event_type, event_created_at, job_id, channel, endpoint_id, body
+  )
+  select p_event.project_id, p_event.id, p_event.type, p_event.created_at, p_event.job_id, 'webhook', e.id,
+    json_build_object(
+      'id', v_id, 'object', 'event', 'type', p_event.type,
+      'created_at', floor(extract(epoch from p_event.created_at))::bigint, 'data', p_event.data
+    )::text
+  from tunebase.webhook_endpoints e
+  where e.project_id = p_event.project_id and e.enabled and p_event.type = any (e.event_types)
+    -- Nobody hears of what was before them.
+    and e.created_at <= p_event.created_at
+    and (p_event.type <> 'fine_tuning.job.progress' or not exists (
+      select from tunebase.webhook_deliveries d
+      where d.job_id = p_event.job_id and d.endpoint_id = e.id and d.event_type = p_event.type
+        and d.event_created_at > p_event.created_at - make_interval(secs => e.progress_seconds)
+    ))
+  on conflict (event_id, endpoint_id) do nothing;
+
+  if v_said is not null then
+    insert into tunebase.notifications (project_id, event_id, type, level, title, text, job_id, created_at)
+    values (
+      p_event.project_id, p_event.id, p_event.type, v_said ->> 'level', v_said ->> 'title', v_said ->> 'text',
+      p_event.job_id, p_event.created_at
+    )
+    on conflict (event_id) do nothing;
+    insert into tunebase.webhook_deliveries (
+      project_id, event_id, event_type, event_created_at, job_id, channel, channel_id, body
+    )
+    select p_event.project_id, p_event.id, p_event.type, p_event.created_at, p_event.job_id, c.kind, c.id,
+      (v_said || jsonb_build_object('id', v_id, 'type', p_event.type, 'job_id', p_event.job_id))::text
+    from tunebase.notification_channels c
+    where c.project_id = p_event.project_id and c.enabled and p_event.type = any (c.event_types)
+      and c.created_at <= p_event.created_at
+    on conflict (event_id, channel_id) do nothing;
+  end if;
+end $$;
+
+-- schemas/functions/notifications/fan_out_events.sql
+-- Fans out up to p_limit events, oldest first; returns how many. An event that fails is put off and holds up nobody.
+create function tunebase_internal.fan_out_events(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_failure tunebase_internal.trigger_failures;
+  v_event tunebase_internal.outbox;
+  v_count integer := 0;
+begin
+  for v_failure in
+    select * from tunebase_internal.trigger_failures where type is not null and repaired_at is null
+    order by id limit p_limit for update skip locked
+  loop
+    begin
+      insert into tunebase_internal.outbox (project_id, job_id, type, data)
+      select j.project_id, j.id, v_failure.type, tunebase_internal.job_event_data(j)
+      from tunebase.jobs j where j.id = v_failure.job_id;
+      update tunebase_internal.trigger_failures set repaired_at = now() where id = v_failure.id;
+    exception when others then
+      raise warning 'tunebase: % of job % is still owed: %', v_failure.type, v_failure.job_id, sqlerrm;
+    end;
+  end loop;
+
+  for v_event in
+    select * from tunebase_internal.outbox where fanned_out_at is null and due_at <= now()
+    order by due_at, id limit p_limit for update skip locked
+  loop
+    begin
+      perform tunebase_internal.fan_out_event(v_event);
+      update tunebase_internal.outbox set fanned_out_at = now() where id = v_event.id;
+      v_count := v_count + 1;
+    exception when others then
+      raise warning 'tunebase: event % cannot be fanned out: %', v_event.id, sqlerrm;
+      update tunebase_internal.outbox set due_at = now() + interval '1 minute' where id = v_event.id;
+    end;
+  end loop;
+  return v_count;
+end $$;
+
+-- schemas/functions/notifications/job_event_data.sql
+-- The `data` of a job's event: OpenAI's `{id}`, and what spares a receiver the next call.
+create function tunebase_internal.job_event_data(j tunebase.jobs) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'id', 'ftjob-' || replace(j.id::text, '-', ''),
+    'status', j.status,
+    'model', j.base_model,
+    'fine_tuned_model', j.fine_tuned_model,
+    'progress', j.progress,
+    'step', j.current_step,
+    'total_steps', j.total_steps,
+    'trained_tokens', j.trained_tokens,
+    'cost_usd', j.cost_usd,
+    'spend_cap_usd', j.spend_cap_usd,
+    'metadata', j.metadata,
+    'error', case when j.error_code is not null then jsonb_build_object(
+      'code', j.error_code, 'message', j.error_message, 'hint', j.error_hint, 'param', j.error_param
+    ) end
+  )
+$$;
+
+-- schemas/functions/notifications/list_notification_channels.sql
+create function tunebase_internal.list_notification_channels(p_caller jsonb, p_after uuid, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:read');
+  v_rows jsonb;
+begin
+  if p_after is not null
+    and not exists (select from tunebase.notification_channels where id = p_after and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  select jsonb_agg(to_jsonb(c) order by c.id desc) into v_rows from (
+    select * from tunebase.notification_channels
+    where project_id = v_project_id and (p_after is null or id < p_after)
+    order by id desc limit p_limit + 1
+  ) c;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/notifications/list_notifications.sql
+-- Newest first, each with read_at of the caller; and how many of the project's the caller has not read.
+create function tunebase_internal.list_notifications(p_caller jsonb, p_after uuid, p_limit integer, p_unread boolean)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
+  v_user_id uuid := tunebase_internal.get_user_id(p_caller);
+  v_rows jsonb;
+begin
+  if p_after is not null
+    and not exists (select from tunebase.notifications where id = p_after and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  select jsonb_agg(to_jsonb(n) order by n.id desc) into v_rows from (
+    select x.*, r.read_at
+    from tunebase.notifications x
+    left join tunebase.notification_reads r on r.notification_id = x.id and r.user_id = v_user_id
+    where x.project_id = v_project_id and (p_after is null or x.id < p_after)
+      and (not p_unread or r.read_at is null)
+    order by x.id desc limit p_limit + 1
+  ) n;
+  return tunebase_internal.paginate(v_rows, p_limit)
+    || jsonb_build_object('unread', tunebase_internal.count_unread(v_project_id, v_user_id));
+end $$;
+
+-- schemas/functions/notifications/log_trigger_failure.sql
+-- Notes what a trigger could not do, and says so as a warning. Cannot fail itself.
+create function tunebase_internal.log_trigger_failure(p_trigger text, p_job_id uuid, p_type text, p_error text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  raise warning 'tunebase: trigger % failed: %', p_trigger, p_error;
+  insert into tunebase_internal.trigger_failures (trigger, job_id, type, error) values (p_trigger, p_job_id, p_type, p_error);
+exception when others then
+  raise warning 'tunebase: and could not be noted: %', sqlerrm;
+end $$;
+
+-- schemas/functions/notifications/mark_notifications_read.sql
+-- Marks one as read, or all (p_id null), for the caller alone; returns how many are left. Safe to call twice. Reading
+-- is enough of a right: the mark is the caller's own.
+create function tunebase_internal.mark_notifications_read(p_caller jsonb, p_id uuid) returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
+  v_user_id uuid := tunebase_internal.get_user_id(p_caller);
+begin
+  if v_user_id is null then
+    perform tunebase_internal.raise_api_error('user_required');
+  end if;
+  if p_id is not null and not exists (
+    select from tunebase.notifications where id = p_id and project_id = v_project_id
+  ) then
+    perform tunebase_internal.raise_api_error('notification_not_found');
+  end if;
+  insert into tunebase.notification_reads (notification_id, user_id)
+  select id, v_user_id from tunebase.notifications
+  where project_id = v_project_id and (p_id is null or id = p_id)
+  on conflict do nothing;
+  return tunebase_internal.count_unread(v_project_id, v_user_id);
+end $$;
+
+-- schemas/functions/notifications/notification_channel_json.sql
+create function tunebase_internal.notification_channel_json(p_project_id uuid, p_id uuid) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_channel tunebase.notification_channels;
+begin
+  select * into v_channel from tunebase.notification_channels where id = p_id and project_id = p_project_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('notification_channel_not_found');
+  end if;
+  return to_jsonb(v_channel);
+end $$;
+
+-- schemas/functions/notifications/prune_notifications.sql
+-- Deletes what nobody will ask for, in slices: the log after 30 days, events two days after they were fanned out
+-- (an endpoint's pace of progress is a day at the most), notes of failures after 90 days. Returns how many rows.
+create function tunebase_internal.prune_notifications(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_deleted integer;
+  v_total integer := 0;
+begin
+  delete from tunebase.webhook_deliveries where id in (
+    select id from tunebase.webhook_deliveries
+    where status <> 'pending' and created_at < now() - interval '30 days'
+    order by created_at limit p_limit for update skip locked
+  );
+  get diagnostics v_deleted = row_count;
+  v_total := v_total + v_deleted;
+  delete from tunebase_internal.outbox where id in (
+    select id from tunebase_internal.outbox
+    where fanned_out_at is not null and fanned_out_at < now() - interval '2 days'
+    order by fanned_out_at limit p_limit for update skip locked
+  );
+  get diagnostics v_deleted = row_count;
+  v_total := v_total + v_deleted;
+  delete from tunebase_internal.trigger_failures where id in (
+    select id from tunebase_internal.trigger_failures where created_at < now() - interval '90 days'
+    order by id limit p_limit for update skip locked
+  );
+  return v_total;
+end $$;
+
+-- schemas/functions/notifications/render_notification.sql
+-- An event in a person's words: {level, title, text}; null where people are not told.
+create function tunebase_internal.render_notification(p_type text, p_data jsonb) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select case p_type
+    when 'fine_tuning.job.succeeded' then jsonb_build_object(
+      'level', 'info', 'title', format('Fine-tuning of %s succeeded', p_data ->> 'model'),
+      'text', format('Job %s is done. The new model is %s.', p_data ->> 'id', p_data ->> 'fine_tuned_model')
+    )
+    when 'fine_tuning.job.failed' then jsonb_build_object(
+      'level', 'error', 'title', format('Fine-tuning of %s failed', p_data ->> 'model'),
+      'text', concat_ws(E'\n',
+        format('Job %s failed (%s): %s', p_data ->> 'id', p_data #>> '{error,code}', p_data #>> '{error,message}'),
+        p_data #>> '{error,hint}'
+      )
+    )
+    when 'fine_tuning.job.cancelled' then jsonb_build_object(
+      'level', 'warn', 'title', format('Fine-tuning of %s was cancelled', p_data ->> 'model'),
+      'text', format('Job %s was cancelled at %s %%.', p_data ->> 'id', round((p_data ->> 'progress')::numeric))
+    )
+    when 'fine_tuning.job.paused' then jsonb_build_object(
+      'level', 'warn', 'title', format('Fine-tuning of %s is paused', p_data ->> 'model'),
+      'text', format('Job %s is paused at %s %%. Resume it when you like.',
+        p_data ->> 'id', round((p_data ->> 'progress')::numeric))
+    )
+    when 'fine_tuning.job.budget_warning' then jsonb_build_object(
+      'level', 'warn', 'title', format('Fine-tuning of %s has used 80 %% of its budget', p_data ->> 'model'),
+      'text', format('Job %s has cost %s USD of its cap of %s USD. It is stopped when it passes the cap.',
+        p_data ->> 'id', round((p_data ->> 'cost_usd')::numeric, 2), round((p_data ->> 'spend_cap_usd')::numeric, 2))
+    )
+    when 'webhook_endpoint.disabled' then jsonb_build_object(
+      'level', 'error', 'title', format('%s was disabled', p_data ->> 'name'),
+      'text', format('%s gets no more events: %s. Repair it, enable it again, and replay what it missed.',
+        p_data ->> 'id', p_data ->> 'reason')
+    )
+  end
+$$;
+
+-- schemas/functions/notifications/test_notification_channel.sql
+-- What a test message is sent to: {kind, target, encrypted_url}.
+create function tunebase_internal.test_notification_channel(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  return tunebase_internal.notification_channel_json(tunebase_internal.authorize(p_caller, 'webhooks:write'), p_id) || jsonb_build_object(
+    'encrypted_url', (select encrypted_url from tunebase_internal.channel_secrets where channel_id = p_id)
+  );
+end $$;
+
+-- schemas/functions/notifications/update_notification_channel.sql
+-- p_changes: any of {event_types, enabled}. Another address is another channel.
+create function tunebase_internal.update_notification_channel(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+begin
+  perform tunebase_internal.notification_channel_json(v_project_id, p_id);
+  if p_changes -> 'event_types' is not null then
+    update tunebase.notification_channels
+    set event_types = array(select jsonb_array_elements_text(p_changes -> 'event_types')), updated_at = now()
+    where id = p_id;
+  end if;
+  if (p_changes ->> 'enabled')::boolean then
+    update tunebase.notification_channels
+    set enabled = true, disabled_at = null, disabled_reason = null, updated_at = now()
+    where id = p_id and not enabled;
+  elsif not (p_changes ->> 'enabled')::boolean then
+    perform tunebase_internal.disable_subscriber(p_id, 'a member switched it off', false);
+  end if;
+  return tunebase_internal.notification_channel_json(v_project_id, p_id);
+end $$;
+
+-- schemas/functions/projects/archive_project.sql
+-- Puts a project away, or takes it back. Refused while a job of it has not ended.
+create function tunebase_internal.archive_project(p_caller jsonb, p_id uuid, p_archived boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_open integer;
+begin
+  perform tunebase_internal.authorize_project(p_caller, p_id, 'project:admin');
+  -- A job that is being created holds a share of this lock (its foreign key), and is counted after it.
+  perform from tunebase.projects where id = p_id for update;
+  if p_archived then
+    select count(*) into v_open from tunebase.jobs
+    where project_id = p_id and status in ('validating_files', 'queued', 'running', 'paused');
+    if v_open > 0 then
+      perform tunebase_internal.raise_api_error('project_busy', jsonb_build_object('jobs', v_open));
+    end if;
+  end if;
+  update tunebase.projects set archived_at = case when p_archived then now() end
+  where id = p_id and (archived_at is not null) <> p_archived;
+  return tunebase_internal.get_project(p_caller, p_id);
+end $$;
+
+-- schemas/functions/projects/create_project.sql
+-- A new project with its maker as owner. Twenty a person: limits are a project's, and must mean something.
+create function tunebase_internal.create_project(p_caller jsonb, p_name text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := tunebase_internal.require_user_id(p_caller);
+  v_project tunebase.projects;
+  v_owned integer;
+  v_id uuid := tunebase_internal.uuid7();
+begin
+  -- One at a time for each person, so that the count is true.
+  perform pg_advisory_xact_lock(hashtextextended('tunebase projects ' || v_user_id, 0));
+  select count(*) into v_owned
+  from tunebase.project_members m join tunebase.projects p on p.id = m.project_id
+  where m.user_id = v_user_id and m.role = 'owner' and p.archived_at is null;
+  if v_owned >= 20 then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'projects per owner', 'limit', 20, 'used', v_owned, 'fix', 'Archive one and try again.'
+    ));
+  end if;
+  insert into tunebase.projects (id, name, slug)
+  values (v_id, p_name, 'p-' || right(replace(v_id::text, '-', ''), 10))
+  returning * into v_project;
+  insert into tunebase.project_members (project_id, user_id, role) values (v_id, v_user_id, 'owner');
+  return tunebase_internal.project_json(v_project, 'owner');
+end $$;
+
+-- schemas/functions/projects/get_project.sql
+create function tunebase_internal.get_project(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid := tunebase_internal.authorize_project(p_caller, p_id, 'project:read');
+  v_project tunebase.projects;
+  v_role text;
+begin
+  select * into strict v_project from tunebase.projects where id = v_id;
+  select role into v_role from tunebase.project_members
+  where project_id = v_id and user_id = (p_caller ->> 'user_id')::uuid;
+  return tunebase_internal.project_json(v_project, v_role) || jsonb_build_object('use', tunebase_internal.project_usage(v_id));
+end $$;
+
+-- schemas/functions/projects/get_usage_by_day.sql
+-- A row for each day from p_from to p_to, both included, as days are in p_time_zone: jobs by the day they were created and
+-- the day they ended, trained tokens with a job's end, GPU time and cost with the day on which an attempt began (as the
+-- month's spend cap counts them). Refuses a zone that is not known.
+create function tunebase_internal.get_usage_by_day(p_caller jsonb, p_from date, p_to date, p_time_zone text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
+  v_begin timestamptz;
+  v_end timestamptz;
+begin
+  begin
+    v_begin := p_from::timestamp at time zone p_time_zone;
+    v_end := (p_to + 1)::timestamp at time zone p_time_zone;
+  exception when invalid_parameter_value then
+    perform tunebase_internal.raise_api_error('invalid_time_zone', jsonb_build_object('time_zone', p_time_zone, 'param', 'time_zone'));
+  end;
+  return (
+    with created as (
+      select (created_at at time zone p_time_zone)::date as day, count(*) as jobs
+      from tunebase.jobs
+      where project_id = v_project_id
+        -- A job's id is made some milliseconds after the transaction's time that its row shows.
+        and id >= tunebase_internal.uuid7_lower_bound(v_begin) and id < tunebase_internal.uuid7_lower_bound(v_end + interval '1 minute')
+        and created_at >= v_begin and created_at < v_end
+      group by 1
+    ), ended as (
+      select (finished_at at time zone p_time_zone)::date as day,
+        count(*) filter (where status = 'succeeded') as succeeded,
+        count(*) filter (where status = 'failed') as failed,
+        count(*) filter (where status = 'cancelled') as cancelled,
+        sum(trained_tokens) as tokens
+      from tunebase.jobs
+      where project_id = v_project_id and finished_at >= v_begin and finished_at < v_end
+      group by 1
+    ), spent as (
+      select (started_at at time zone p_time_zone)::date as day,
+        sum(extract(epoch from coalesce(ended_at, now()) - started_at) * (gpu_config ->> 'num_gpus')::numeric) as seconds,
+        sum(cost_usd) as cost
+      from tunebase.attempts
+      where project_id = v_project_id and started_at >= v_begin and started_at < v_end
+      group by 1
+    )
+    select jsonb_agg(jsonb_build_object(
+      'date', d.day, 'jobs_created', coalesce(c.jobs, 0), 'jobs_succeeded', coalesce(e.succeeded, 0),
+      'jobs_failed', coalesce(e.failed, 0), 'jobs_cancelled', coalesce(e.cancelled, 0),
+      'trained_tokens', coalesce(e.tokens, 0), 'gpu_seconds', round(coalesce(s.seconds, 0), 3),
+      'cost_usd', coalesce(s.cost, 0)
+    ) order by d.day)
+    from (select generate_series(p_from::timestamp, p_to::timestamp, '1 day')::date as day) d
+    left join created c on c.day = d.day
+    left join ended e on e.day = d.day
+    left join spent s on s.day = d.day
+  );
+end $$;
+
+-- schemas/functions/projects/list_projects.sql
+-- The caller's projects, newest first.
+create function tunebase_internal.list_projects(p_caller jsonb, p_after uuid, p_limit integer, p_archived boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_key_project uuid;
+  v_rows jsonb;
+begin
+  if p_caller ? 'key_hash' then
+    v_key_project := tunebase_internal.authorize(p_caller, 'project:read');
+  end if;
+  select jsonb_agg(tunebase_internal.project_json(x.project, x.role) order by (x.project).id desc) into v_rows from (
+    select p as project, m.role from tunebase.projects p
+    left join tunebase.project_members m on m.project_id = p.id and m.user_id = (p_caller ->> 'user_id')::uuid
+    where p.id in (
+        select v_key_project where v_key_project is not null
+        union all
+        select o.project_id from tunebase.project_members o where o.user_id = (p_caller ->> 'user_id')::uuid
+      )
+      and (p_archived or p.archived_at is null)
+      and (p_after is null or p.id < p_after)
+    order by p.id desc limit p_limit + 1
+  ) x;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/projects/project_json.sql
+create function tunebase_internal.project_json(p_project tunebase.projects, p_role text) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select to_jsonb(p_project) - 'budget_warned_month' || jsonb_build_object('role', p_role)
+$$;
+
+-- schemas/functions/projects/project_spend.sql
+-- What a project has spent this month (UTC), and what its jobs that have not ended may still cost.
+create function tunebase_internal.project_spend(p_project_id uuid) returns numeric
+language sql stable set search_path = ''
+as $$
+  select coalesce((
+    select sum(cost_usd) from tunebase.attempts
+    where project_id = p_project_id and started_at >= date_trunc('month', now() at time zone 'utc') at time zone 'utc'
+  ), 0) + coalesce((
+    select sum(greatest(reserved_usd - cost_usd, 0)) from tunebase.jobs
+    where project_id = p_project_id and status in ('validating_files', 'queued', 'running', 'paused')
+  ), 0)
+$$;
+
+-- schemas/functions/projects/project_usage.sql
+-- What a project uses of its limits: {running, jobs, storage_bytes, spent_usd}; the money is this month's (UTC), with what
+-- is set aside.
+create function tunebase_internal.project_usage(p_project_id uuid) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'running', (select count(*) from tunebase.attempts where project_id = p_project_id and state <> 'ended'),
+    'jobs', (
+      select count(*) from tunebase.jobs
+      where project_id = p_project_id and status in ('validating_files', 'queued', 'running', 'paused')
+    ),
+    'storage_bytes', tunebase_internal.stored_bytes(p_project_id),
+    'spent_usd', tunebase_internal.project_spend(p_project_id)
+  )
+$$;
+
+-- schemas/functions/projects/stored_bytes.sql
+-- Bytes that a project's datasets and adapters take.
+create function tunebase_internal.stored_bytes(p_project_id uuid) returns bigint
+language sql stable set search_path = ''
+as $$
+  select coalesce((
+    select sum(bytes) from tunebase.files where project_id = p_project_id and deleted_at is null
+  ), 0)::bigint + coalesce((
+    select sum(bytes) from tunebase.adapters where project_id = p_project_id and deleted_at is null
+  ), 0)::bigint
+$$;
+
+-- schemas/functions/projects/update_project.sql
+-- p_changes: any of {name, max_running, spend_cap_usd}; what is absent stays, and a cap of null is none.
+create function tunebase_internal.update_project(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.authorize_project(p_caller, p_id, 'project:admin');
+  update tunebase.projects
+  set name = coalesce(p_changes ->> 'name', name),
+    max_running = coalesce((p_changes ->> 'max_running')::integer, max_running),
+    spend_cap_usd = case when p_changes ? 'spend_cap_usd' then (p_changes ->> 'spend_cap_usd')::numeric else spend_cap_usd end,
+    -- Another cap is warned of anew.
+    budget_warned_month = case when p_changes ? 'spend_cap_usd' then null else budget_warned_month end
+  where id = p_id;
+  return tunebase_internal.get_project(p_caller, p_id);
+end $$;
+
+-- schemas/functions/reconcile/claim_attempts_to_reconcile.sql
+-- The attempts that are due for a look, each put off so that two schedulers do not look at one at once.
+create function tunebase_internal.claim_attempts_to_reconcile(p_limit integer) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with due as (
+    select id from tunebase.attempts
+    where state <> 'ended' and reconcile_at <= now()
+    order by reconcile_at limit p_limit
+    for no key update skip locked
+  ), looked as (
+    update tunebase.attempts a set reconcile_at = now() + interval '30 seconds'
+    from due where a.id = due.id
+    returning a.*
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'id', l.id, 'endpoint_id', l.endpoint_id, 'runpod_job_id', l.runpod_job_id,
+    'prefix', tunebase_internal.artifact_prefix(l.id), 'fence', l.fence,
+    'waiting_seconds', case when l.state <> 'running' then extract(epoch from now() - l.created_at) end,
+    'cancel', l.cancel_requested and (l.cancel_sent_at is null or l.cancel_sent_at < now() - interval '30 seconds')
+  )), '[]')
+  from looked l
+$$;
+
+-- schemas/functions/reconcile/reconcile_attempt.sql
+-- What a look at RunPod found. p_found: {status, error, output, manifest, status_reason}; status is RunPod's own, or GONE
+-- (404), or UNREACHABLE, or NONE (there is no id to ask for); manifest is that of files found in Storage. p_fault is the
+-- class of output.error_code. Returns {cancel: true} when the run is to be cancelled at RunPod and then to be told here
+-- again, with cancel_tried in p_found.
+create function tunebase_internal.reconcile_attempt(
+  p_attempt_id uuid, p_found jsonb, p_fault text, p_max_missed_heartbeats integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+  v_status text := p_found ->> 'status';
+  v_output jsonb := case when jsonb_typeof(p_found -> 'output') = 'object' then p_found -> 'output' else '{}' end;
+  v_reason text := p_found ->> 'status_reason';
+  -- It was cancelled from here because its time was over, and whoever did it died before it had ended here.
+  v_given_up boolean := v_status = 'CANCELLED' and v_attempt.cancel_sent_at is not null;
+  v_expired boolean;
+  v_hangs boolean;
+begin
+  if v_attempt.id is null or v_attempt.state = 'ended' then
+    return '{}';
+  end if;
+  -- The answer to /run did not come, or its sender died.
+  if v_attempt.state = 'submitting' then
+    if v_attempt.lease_until > now() then
+      update tunebase.attempts set reconcile_at = lease_until where id = p_attempt_id;
+      return '{}';
+    end if;
+    update tunebase.attempts set state = 'submission_unknown', reconcile_at = claim_deadline where id = p_attempt_id;
+    v_attempt.state := 'submission_unknown';
+  end if;
+  if v_attempt.cancel_requested then
+    perform tunebase_internal.reconcile_cancelled_attempt(v_attempt, v_status);
+    return '{}';
+  end if;
+  -- A worker that holds a fresh lease is working, or its finish is on the way.
+  if v_attempt.state = 'running' and v_attempt.lease_until > now() then
+    update tunebase.attempts set reconcile_at = lease_until, missed_heartbeats = 0 where id = p_attempt_id;
+    return '{}';
+  end if;
+  -- RunPod knows nothing yet of a run it has only just taken.
+  if v_status = 'GONE' and v_attempt.submitted_at > now() - interval '1 minute' then
+    update tunebase.attempts set reconcile_at = now() + interval '10 seconds' where id = p_attempt_id;
+    return '{}';
+  end if;
+
+  -- RunPod ran one id twice: this is the end of the second worker, which was refused, and perhaps not of the first. It
+  -- gets one more lease's time to be heard again.
+  if v_output ->> 'status' = 'refused' and v_attempt.state = 'running'
+    and v_attempt.lease_until + (v_attempt.lease_until - coalesce(v_attempt.last_report_at, v_attempt.started_at)) > now() then
+    update tunebase.attempts set reconcile_at = now() + interval '5 seconds' where id = p_attempt_id;
+    return '{}';
+  end if;
+
+  if v_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE') and not v_given_up then
+    -- The finish got lost, the files did not. Not one condition with `and`: SQL may evaluate both sides.
+    if jsonb_typeof(p_found #> '{manifest,files}') = 'array' then
+      if tunebase_internal.complete_attempt(p_attempt_id, p_found -> 'manifest') is null then
+        return '{}';
+      end if;
+    end if;
+    perform tunebase_internal.reconcile_terminated_run(v_attempt, p_found, v_output, p_fault);
+    return '{}';
+  end if;
+
+  v_expired := v_attempt.state <> 'running' and v_attempt.claim_deadline < now();
+  v_hangs := v_attempt.state = 'running'
+    and (v_given_up or (v_status = 'IN_PROGRESS' and v_attempt.missed_heartbeats >= p_max_missed_heartbeats));
+  if v_expired or v_hangs then
+    -- Cancelled at RunPod first: once it has ended here nobody looks at it again, and it would be paid for on and on.
+    -- The intent comes before the call, so that RunPod's CANCELLED is not taken for somebody else's.
+    if v_attempt.runpod_job_id is not null and not v_given_up and not p_found ? 'cancel_tried' then
+      update tunebase.attempts set cancel_sent_at = now() where id = p_attempt_id;
+      return jsonb_build_object('cancel', true);
+    end if;
+    if v_hangs then
+      perform tunebase_internal.end_attempt(
+        p_attempt_id, 'lost', 'infrastructure', 'worker_lost',
+        'The GPU worker has not been heard of for too long.', 'Nothing is wrong with your data. Create the job again.'
+      );
+    elsif v_attempt.runpod_job_id is null then
+      -- Perhaps it was never sent: who was to send it may have died. Should a worker still come, it is refused unpaid, so
+      -- another attempt may go.
+      perform tunebase_internal.end_attempt(
+        p_attempt_id, 'expired', 'infrastructure', 'no_capacity',
+        'The GPU service never confirmed that it took the run.', 'Create the job again later.'
+      );
+    else
+      perform tunebase_internal.end_attempt(
+        p_attempt_id, 'expired', 'operator', 'no_capacity',
+        format(
+          'No GPU worker started within %s seconds: %s.', v_attempt.ttl_seconds - v_attempt.execution_timeout_seconds,
+          coalesce(v_reason, (select status_reason from tunebase.jobs where id = v_attempt.job_id), 'the GPU service does not say why')
+        ),
+        'Create the job again later.'
+      );
+    end if;
+    return '{}';
+  end if;
+  if v_attempt.state = 'running' and v_status = 'IN_PROGRESS' and v_attempt.missed_heartbeats = 4 then
+    perform tunebase_internal.add_event(
+      v_attempt.job_id, 'warn', 'The GPU worker cannot be heard just now; the GPU service says that it still runs.'
+    );
+  end if;
+  if v_status not in ('IN_QUEUE', 'IN_PROGRESS', 'NONE', 'UNREACHABLE') then
+    perform tunebase_internal.raise_alert('unknown_status', v_attempt.endpoint_id, format('RunPod says %s of %s.', v_status, v_attempt.runpod_job_id));
+  end if;
+  if v_reason is not null then
+    update tunebase.jobs set status_reason = v_reason
+    where id = v_attempt.job_id and status = 'queued' and status_reason is distinct from v_reason;
+    if found then
+      perform tunebase_internal.add_event(v_attempt.job_id, 'info', format('Waiting for a GPU: %s.', v_reason));
+    end if;
+  end if;
+  update tunebase.attempts
+  set missed_heartbeats = missed_heartbeats + (v_attempt.state = 'running' and v_status = 'IN_PROGRESS')::integer,
+    reconcile_at = case
+      when v_attempt.runpod_job_id is null and v_attempt.state = 'submission_unknown' then claim_deadline
+      else now() + interval '15 seconds'
+    end
+  where id = p_attempt_id;
+  return '{}';
+end $$;
+
+-- schemas/functions/reconcile/reconcile_cancelled_attempt.sql
+-- What a look at an attempt that nobody wants comes to: it has ended, or RunPod is asked again.
+create function tunebase_internal.reconcile_cancelled_attempt(p_attempt tunebase.attempts, p_status text) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_over boolean := p_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE');
+  -- Without an id there is nothing to ask for; no worker gets it after the deadline. With one, RunPod deletes it at its ttl.
+  v_deadline timestamptz := case
+    when p_attempt.runpod_job_id is null then p_attempt.claim_deadline
+    else coalesce(p_attempt.submitted_at, p_attempt.created_at) + make_interval(secs => p_attempt.ttl_seconds)
+  end;
+begin
+  -- A worker that still reports reads the order in the reply, and says when it has stopped.
+  if p_attempt.state = 'running' and p_attempt.lease_until > now() and not v_over then
+    update tunebase.attempts set reconcile_at = now() + interval '3 seconds' where id = p_attempt.id;
+  elsif v_over or v_deadline < now() then
+    perform tunebase_internal.end_attempt(p_attempt.id, 'cancelled', p_message => case
+      when not v_over then 'The GPU service never confirmed the cancel.'
+    end);
+  else
+    if p_attempt.cancel_requested_at < now() - interval '5 minutes' and p_status = 'IN_PROGRESS' then
+      perform tunebase_internal.raise_alert(
+        'cancel_ignored_by_runpod', p_attempt.id::text,
+        format('RunPod still runs %s at %s, which was cancelled. It may be billed.', p_attempt.runpod_job_id, p_attempt.endpoint_id)
+      );
+    end if;
+    update tunebase.attempts set reconcile_at = now() + interval '5 seconds' where id = p_attempt.id;
+  end if;
+end $$;
+
+-- schemas/functions/reconcile/reconcile_terminated_run.sql
+-- What an attempt comes to that RunPod says is over, and whose files are not all in Storage.
+create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_status text := p_found ->> 'status';
+begin
+  if p_output ? 'error_code' then
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'failed', coalesce(p_fault, 'infrastructure'), p_output ->> 'error_code',
+      coalesce(p_output ->> 'error_message', 'The trainer failed.'), p_output ->> 'hint'
+    );
+  elsif p_output ->> 'status' = 'paused' then
+    perform tunebase_internal.end_attempt(p_attempt.id, 'paused');
+  elsif p_output ->> 'status' = 'preempted' then
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'preempted', 'infrastructure', 'preempted', 'The GPU was taken away.', 'Create the job again.'
+    );
+  elsif v_status = 'CANCELLED' then
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'cancelled', p_message => 'The run was cancelled at the GPU service, not through this API.'
+    );
+  elsif v_status = 'TIMED_OUT' or p_found ->> 'error' ilike '%executionTimeout exceeded%' then
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'failed', 'user', 'time_limit',
+      format('The run passed its limit of %s seconds.', p_attempt.execution_timeout_seconds),
+      'Train for fewer epochs or on fewer rows.'
+    );
+  else
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'lost', 'infrastructure', 'worker_lost',
+      'The GPU worker stopped without finishing: it was killed, ran out of memory, or its machine was lost.',
+      'Nothing is wrong with your data. Create the job again.'
+    );
+  end if;
+end $$;
+
+-- schemas/functions/reconcile/record_cancel_sent.sql
+create function tunebase_internal.record_cancel_sent(p_attempt_id uuid) returns void
+language sql security definer set search_path = ''
+as $$
+  update tunebase.attempts set cancel_sent_at = now(), reconcile_at = now() + interval '3 seconds'
+  where id = p_attempt_id and state <> 'ended'
+$$;
+
+-- schemas/functions/reconcile/record_recovered_file.sql
+-- A file of an attempt whose worker could not say so itself was read back from Storage with this size and hash.
+create function tunebase_internal.record_recovered_file(p_attempt_id uuid, p_file jsonb) returns void
+language sql security definer set search_path = ''
+as $$
+  insert into tunebase_internal.verified_files (attempt_id, path, bytes, sha256)
+  values (p_attempt_id, p_file ->> 'path', (p_file ->> 'bytes')::bigint, p_file ->> 'sha256')
+  on conflict (attempt_id, path) do update
+  set bytes = excluded.bytes, sha256 = excluded.sha256, verified_at = now()
+$$;
+
+-- schemas/functions/reconcile/schedule_reconcile.sql
+-- RunPod's webhook is a hint: look at it now. It came under the attempt's own token, so its id is the attempt's.
+create function tunebase_internal.schedule_reconcile(p_attempt_id uuid, p_runpod_job_id text) returns void
+language sql security definer set search_path = ''
+as $$
+  update tunebase.attempts
+  set reconcile_at = now(), runpod_job_id = coalesce(runpod_job_id, p_runpod_job_id),
+    submitted_at = coalesce(submitted_at, now()),
+    state = case when state = 'submission_unknown' and p_runpod_job_id is not null then 'submitted' else state end
+  where id = p_attempt_id and state <> 'ended'
+$$;
+
+-- schemas/functions/requests/complete_idempotency_key.sql
+-- Keeps the answer; without one, the key is free again.
+create function tunebase_internal.complete_idempotency_key(p_id uuid, p_request_hash text, p_answer text) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_answer is null then
+    delete from tunebase_internal.idempotency_keys where id = p_id;
+  else
+    update tunebase_internal.idempotency_keys set request_hash = p_request_hash, answer = p_answer where id = p_id;
+  end if;
+end $$;
+
+-- schemas/functions/requests/prune_idempotency_keys.sql
+-- Forgets what is older than a day, some at a time. Returns how many.
+create function tunebase_internal.prune_idempotency_keys(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_requests integer;
+  v_jobs integer;
+begin
+  delete from tunebase_internal.idempotency_keys where id in (
+    select id from tunebase_internal.idempotency_keys where created_at < now() - interval '1 day'
+    order by created_at limit p_limit for update skip locked
+  );
+  get diagnostics v_requests = row_count;
+  delete from tunebase_internal.job_requests where job_id in (
+    select job_id from tunebase_internal.job_requests where created_at < now() - interval '1 day'
+    order by created_at limit p_limit for update skip locked
+  );
+  get diagnostics v_jobs = row_count;
+  return v_requests + v_jobs;
+end $$;
+
+-- schemas/functions/requests/reserve_idempotency_key.sql
+-- Reserves a key. Returns {state: 'new', id}, {state: 'done', request_hash, answer}, or {state: 'running'}; refuses another
+-- body with idempotency_key_reused. A reservation whose holder has died, and an answer of a day ago, are given anew.
+create function tunebase_internal.reserve_idempotency_key(
+  p_caller jsonb, p_key_hash text, p_request_hash text, p_lease_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_subject text := coalesce(p_caller ->> 'key_hash', p_caller ->> 'user_id');
+  v_request tunebase_internal.idempotency_keys;
+  v_until timestamptz := now() + make_interval(secs => p_lease_seconds);
+begin
+  insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, locked_until)
+  values (v_subject, p_key_hash, p_request_hash, v_until)
+  on conflict (subject, key_hash) do nothing
+  returning * into v_request;
+  if found then
+    return jsonb_build_object('state', 'new', 'id', v_request.id);
+  end if;
+
+  select * into v_request from tunebase_internal.idempotency_keys
+  where subject = v_subject and key_hash = p_key_hash
+  for update;
+  if not found then
+    -- It was refused just now and its key is free: the client sends it again.
+    return jsonb_build_object('state', 'running');
+  end if;
+  if v_request.created_at > now() - interval '1 day' then
+    if v_request.request_hash <> p_request_hash then
+      perform tunebase_internal.raise_api_error('idempotency_key_reused');
+    elsif v_request.answer is not null then
+      return jsonb_build_object(
+        'state', 'done', 'request_hash', v_request.request_hash, 'answer', v_request.answer
+      );
+    elsif v_request.locked_until > now() then
+      return jsonb_build_object('state', 'running');
+    end if;
+  end if;
+  delete from tunebase_internal.idempotency_keys where id = v_request.id;
+  -- A new id: whoever held the old one and lives after all finishes nothing.
+  insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, locked_until)
+  values (v_subject, p_key_hash, p_request_hash, v_until)
+  returning * into v_request;
+  return jsonb_build_object('state', 'new', 'id', v_request.id);
+end $$;
+
+-- schemas/functions/requests/take_rate_limit_tokens.sql
+-- Takes up to p_want requests out of a caller's bucket, which holds a minute's worth and fills as time goes. The API asks
+-- for several at once and spends them one by one. Returns {granted, left, limit, project_id}; refuses who is not known.
+create function tunebase_internal.take_rate_limit_tokens(p_caller jsonb, p_want integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_who record;
+  v_limit double precision;
+  v_granted double precision;
+  v_left double precision;
+begin
+  v_who := tunebase_internal.identify(p_caller);
+  select requests_per_minute into v_limit from tunebase.projects where id = v_who.project_id;
+  v_limit := coalesce(v_limit, 600);
+  insert into tunebase_internal.rate_buckets as b (subject, tokens, counted_at)
+  values (coalesce((v_who.api_key).id, (p_caller ->> 'user_id')::uuid), v_limit, now())
+  on conflict (subject) do update
+  -- The clock and not now(): a transaction that waited for the row began before the other's.
+  set tokens = least(
+      v_limit, b.tokens + greatest(0, extract(epoch from clock_timestamp() - b.counted_at)) * v_limit / 60
+    ), counted_at = greatest(b.counted_at, clock_timestamp())
+  returning tokens into v_left;
+  v_granted := least(p_want, floor(v_left));
+  if v_granted > 0 then
+    update tunebase_internal.rate_buckets set tokens = tokens - v_granted
+    where subject = coalesce((v_who.api_key).id, (p_caller ->> 'user_id')::uuid);
+  end if;
+  return jsonb_build_object(
+    'granted', v_granted, 'left', v_left - v_granted, 'limit', v_limit, 'project_id', v_who.project_id
+  );
+end $$;
+
+-- schemas/functions/spend/enforce_job_cap.sql
+-- Warns one job of its cap at 80 %, and fails it at 100 %. Call it with the job locked.
+create function tunebase_internal.enforce_job_cap(p_job tunebase.jobs) returns boolean
+language plpgsql set search_path = ''
+as $$
+begin
+  if p_job.cost_usd >= p_job.spend_cap_usd then
+    perform tunebase_internal.fail_job(
+      p_job.id, 'spend_cap',
+      format('The job has cost %s USD, which is its spend cap of %s USD.', round(p_job.cost_usd, 2), round(p_job.spend_cap_usd, 2)),
+      'Its newest checkpoint is kept. Create the job again with a higher spend_cap_usd.'
+    );
+    perform tunebase_internal.request_attempt_cancellation(p_job.id);
+    return true;
+  end if;
+  if p_job.cost_usd >= 0.8 * p_job.spend_cap_usd and p_job.budget_warned_at is null then
+    update tunebase.jobs set budget_warned_at = now() where id = p_job.id;
+    perform tunebase_internal.add_event(p_job.id, 'warn', format(
+      'The job has cost %s USD, 80 %% of its spend cap of %s USD.', round(p_job.cost_usd, 2), round(p_job.spend_cap_usd, 2)
+    ));
+  end if;
+  return false;
+end $$;
+
+-- schemas/functions/spend/enforce_project_cap.sql
+-- Fails every job of a project that has passed its cap for the month, before another GPU is paid for; warns those that
+-- run at 80 %.
+create function tunebase_internal.enforce_project_cap(p_project tunebase.projects) returns integer
+language plpgsql set search_path = ''
+as $$
+declare
+  v_month date := date_trunc('month', now() at time zone 'utc')::date;
+  v_spent numeric;
+  v_job_id uuid;
+  v_failed integer := 0;
+begin
+  select coalesce(sum(cost_usd), 0) into v_spent from tunebase.attempts
+  where project_id = p_project.id and started_at >= v_month::timestamp at time zone 'utc';
+  if v_spent < 0.8 * p_project.spend_cap_usd
+    or (v_spent < p_project.spend_cap_usd and p_project.budget_warned_month is not distinct from v_month) then
+    return 0;
+  end if;
+  for v_job_id in
+    select id from tunebase.jobs
+    where project_id = p_project.id
+      and (status = 'running' or (status = 'queued' and v_spent >= p_project.spend_cap_usd))
+    order by id for no key update
+  loop
+    if v_spent >= p_project.spend_cap_usd then
+      perform tunebase_internal.fail_job(
+        v_job_id, 'spend_cap',
+        format('The project has spent %s USD this month, which is its spend cap of %s USD.',
+          round(v_spent, 2), round(p_project.spend_cap_usd, 2)),
+        'The newest checkpoint is kept. The project''s owner can raise the cap; then create the job again.'
+      );
+      perform tunebase_internal.request_attempt_cancellation(v_job_id);
+      v_failed := v_failed + 1;
+    else
+      update tunebase.jobs set budget_warned_at = now() where id = v_job_id;
+      perform tunebase_internal.add_event(v_job_id, 'warn', format(
+        'The project has spent %s USD this month, 80 %% of its spend cap of %s USD.',
+        round(v_spent, 2), round(p_project.spend_cap_usd, 2)
+      ));
+    end if;
+  end loop;
+  update tunebase.projects set budget_warned_month = v_month
+  where id = p_project.id and v_spent >= 0.8 * spend_cap_usd;
+  return v_failed;
+end $$;
+
+-- schemas/functions/spend/enforce_spend.sql
+-- Counts what runs and enforces the caps. Returns how many jobs it failed.
+create function tunebase_internal.enforce_spend() returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_job tunebase.jobs;
+  v_project tunebase.projects;
+  v_id uuid;
+  v_failed integer := 0;
+begin
+  -- One at a time: each job's row is locked in the order that every other move has, its own first.
+  for v_id in
+    select j.id from tunebase.jobs j
+    join tunebase.projects p on p.id = j.project_id
+    where j.status = 'running' and (j.spend_cap_usd is not null or p.spend_cap_usd is not null)
+    order by j.id
+  loop
+    select * into v_job from tunebase.jobs where id = v_id and status = 'running' for no key update;
+    continue when not found;
+    perform tunebase_internal.update_attempt_cost(a.id) from tunebase.attempts a where a.job_id = v_id and a.state = 'running';
+    select * into v_job from tunebase.jobs where id = v_id;
+    if v_job.spend_cap_usd is not null and tunebase_internal.enforce_job_cap(v_job) then
+      v_failed := v_failed + 1;
+    end if;
+  end loop;
+  for v_project in
+    select p.* from tunebase.projects p
+    where p.spend_cap_usd is not null
+      and exists (select from tunebase.jobs j where j.project_id = p.id and j.status in ('queued', 'running'))
+  loop
+    v_failed := v_failed + tunebase_internal.enforce_project_cap(v_project);
+  end loop;
+  return v_failed;
+end $$;
+
+-- schemas/functions/support/check_and_bump_version.sql
+-- Counts an update of a row, and refuses it (or a delete) with precondition_failed where If-Match asked for another version. The row is
+-- locked, so that of two who edit the same version one is told.
+create function tunebase_internal.check_and_bump_version() returns trigger
+language plpgsql set search_path = ''
+as $$
+declare
+  v_wanted text := nullif(current_setting('tunebase.if_match', true), '');
+begin
+  if v_wanted is not null and not old.version::text = any (string_to_array(v_wanted, ',')) then
+    perform tunebase_internal.raise_api_error('precondition_failed');
+  end if;
+  -- What follows in this transaction is the same edit.
+  perform set_config('tunebase.if_match', '', true);
+  if tg_op = 'DELETE' then
+    return old;
+  end if;
+  new.version := old.version + 1;
+  return new;
+end $$;
+
+-- schemas/functions/support/paginate.sql
+-- One row more than asked for says whether there is more.
+create function tunebase_internal.paginate(p_rows jsonb, p_limit integer) returns jsonb
+language sql immutable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'data', case when jsonb_array_length(coalesce(p_rows, '[]')) > p_limit then p_rows - p_limit else coalesce(p_rows, '[]') end,
+    'has_more', jsonb_array_length(coalesce(p_rows, '[]')) > p_limit
+  )
+$$;
+
+-- schemas/functions/support/raise_alert.sql
+-- Tells the operator. The same again only counts.
+create function tunebase_internal.raise_alert(p_kind text, p_subject text, p_message text) returns void
+language sql set search_path = ''
+as $$
+  insert into tunebase_internal.alerts as a (kind, subject, message) values (p_kind, p_subject, p_message)
+  on conflict (kind, subject) do update set message = excluded.message, occurrences = a.occurrences + 1, last_at = now()
+$$;
+
+-- schemas/functions/support/raise_api_error.sql
+-- Refuses with a code of the API's registry (`_shared/errors.ts`); `p_detail` fills the sentence.
+create function tunebase_internal.raise_api_error(p_code text, p_detail jsonb default '{}') returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  raise exception using errcode = 'TB000', message = p_code, detail = p_detail::text;
+end $$;
+
+-- schemas/functions/support/uuid7_lower_bound.sql
+-- The lowest id that a row made at this time can have (see uuid7): a range of days is a range of the primary key's order,
+-- and needs no index of its own.
+create function tunebase_internal.uuid7_lower_bound(p_time timestamptz) returns uuid
+language sql immutable set search_path = ''
+as $$
+  select rpad(lpad(to_hex(floor(extract(epoch from p_time) * 1000)::bigint), 12, '0'), 32, '0')::uuid
+$$;
+
+-- schemas/functions/support/wake_scheduler.sql
+-- Calls the scheduler, if Vault holds its address and secret (tunebase_scheduler_url, tunebase_scheduler_secret). Never
+-- fails: whatever it is called from must not.
+create function tunebase_internal.wake_scheduler() returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_url text;
+  v_secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is null
+    or to_regprocedure('net.http_post(text, jsonb, jsonb, jsonb, integer)') is null then
+    return;
+  end if;
+  execute 'select max(decrypted_secret) filter (where name = ''tunebase_scheduler_url''),
+    max(decrypted_secret) filter (where name = ''tunebase_scheduler_secret'') from vault.decrypted_secrets'
+  into v_url, v_secret;
+  if v_url is null or v_secret is null then
+    return;
+  end if;
+  -- pg_net's own time-out of 2 s would cut off a tick that drains a queue.
+  execute 'select net.http_post(url := $1, headers := $2, timeout_milliseconds := 60000)'
+  using v_url, jsonb_build_object('content-type', 'application/json', 'authorization', 'Bearer ' || v_secret);
+exception when others then
+  raise warning 'tunebase_internal.wake_scheduler: %', sqlerrm;
+end $$;
+
+-- schemas/functions/tenancy/add_owner.sql
+-- For the operator, who runs it as the database's owner: gives a user a project of their own. Called again for a user who
+-- owns a project already, it changes nothing. Returns the project's id.
+create function tunebase_internal.add_owner(p_email text, p_name text default null) returns uuid
+language plpgsql set search_path = ''
+as $$
+declare
+  v_user_id uuid;
+  v_project_id uuid;
+begin
+  select id into v_user_id from auth.users where lower(email) = lower(p_email);
+  if not found then
+    raise exception 'No user has the e-mail address %. They must sign up first.', p_email;
+  end if;
+  -- Two calls at once make one project.
+  perform pg_advisory_xact_lock(hashtextextended('tunebase projects ' || v_user_id, 0));
+  select m.project_id into v_project_id
+  from tunebase.project_members m join tunebase.projects p on p.id = m.project_id
+  where m.user_id = v_user_id and m.role = 'owner' and p.archived_at is null
+  order by m.created_at limit 1;
+  if found then
+    return v_project_id;
+  end if;
+  v_project_id := tunebase_internal.uuid7();
+  insert into tunebase.projects (id, name, slug)
+  values (
+    v_project_id, left(coalesce(p_name, split_part(p_email, '@', 1)), 100),
+    -- The random end of the id: unique, and it says nothing about the user.
+    'p-' || right(replace(v_project_id::text, '-', ''), 10)
+  );
+  insert into tunebase.project_members (project_id, user_id, role) values (v_project_id, v_user_id, 'owner');
+  return v_project_id;
+end $$;
+
+-- schemas/functions/tenancy/authorize.sql
+-- The project that a caller may use with this scope. Refuses with invalid_api_key, project_not_found,
+-- insufficient_scope, insufficient_role or project_archived. Keeps what If-Match asked for, for next_version.
+create function tunebase_internal.authorize(p_caller jsonb, p_scope text) returns uuid
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_who record;
+begin
+  v_who := tunebase_internal.identify(p_caller);
+  if v_who.project_id is null then
+    perform tunebase_internal.raise_api_error('project_not_found');
+  elsif v_who.role is null and not p_scope = any ((v_who.api_key).scopes) then
+    perform tunebase_internal.raise_api_error('insufficient_scope', jsonb_build_object('scope', p_scope));
+  elsif v_who.role is not null and not tunebase_internal.role_allows(v_who.role, p_scope) then
+    perform tunebase_internal.raise_api_error('insufficient_role', jsonb_build_object('scope', p_scope, 'role', v_who.role));
+  elsif v_who.archived and p_scope not like '%:read' and p_scope not like '%:admin' then
+    perform tunebase_internal.raise_api_error('project_archived');
+  end if;
+  if p_caller ? 'if_match' then
+    perform set_config('tunebase.if_match', p_caller ->> 'if_match', true);
+  end if;
+  return v_who.project_id;
+end $$;
+
+-- schemas/functions/tenancy/authorize_project.sql
+-- The project of a path, if the caller may use it with this scope: a key its own, a user any they are a member of.
+create function tunebase_internal.authorize_project(p_caller jsonb, p_project_id uuid, p_scope text) returns uuid
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if p_caller ? 'key_hash' then
+    if tunebase_internal.authorize(p_caller, p_scope) <> p_project_id then
+      perform tunebase_internal.raise_api_error('project_not_found');
+    end if;
+    return p_project_id;
+  end if;
+  return tunebase_internal.authorize(p_caller || jsonb_build_object('project_id', p_project_id), p_scope);
+end $$;
+
+-- schemas/functions/tenancy/get_caller.sql
+-- Who calls, the project they mean, and what they may do there.
+create function tunebase_internal.get_caller(p_caller jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_who record;
+  v_project tunebase.projects;
+begin
+  v_who := tunebase_internal.identify(p_caller);
+  select * into v_project from tunebase.projects where id = v_who.project_id;
+  return jsonb_build_object(
+    'user', (
+      select jsonb_build_object('id', u.id, 'email', u.email) from auth.users u where u.id = (p_caller ->> 'user_id')::uuid
+    ),
+    'api_key', case when (v_who.api_key).id is not null then to_jsonb(v_who.api_key) end,
+    'scopes', case
+      when (v_who.api_key).id is not null then to_jsonb((v_who.api_key).scopes)
+      else coalesce((
+        select jsonb_agg(s order by n) from unnest(tunebase_internal.scopes()) with ordinality x (s, n)
+        where tunebase_internal.role_allows(v_who.role, s)
+      ), '[]')
+    end,
+    'project', case when v_project.id is not null then
+      tunebase_internal.project_json(v_project, v_who.role) || jsonb_build_object('use', tunebase_internal.project_usage(v_project.id))
+    end,
+    'invitations', tunebase_internal.list_user_invitations(p_caller)
+  );
+end $$;
+
+-- schemas/functions/tenancy/get_user_id.sql
+-- Whose read marks a caller has: a user's own; an API key's are those of the user who made it.
+create function tunebase_internal.get_user_id(p_caller jsonb) returns uuid
+language sql stable set search_path = ''
+as $$
+  select coalesce(
+    (p_caller ->> 'user_id')::uuid,
+    (
+      select k.created_by
+      from tunebase_internal.api_key_hashes h join tunebase.api_keys k on k.id = h.api_key_id
+      where h.hash = decode(p_caller ->> 'key_hash', 'hex')
+    )
+  )
+$$;
+
+-- schemas/functions/tenancy/identify.sql
+-- Who calls, and which project they mean. A caller is {key_hash: hex} or {user_id, project_id?}: the edge function has
+-- proved the key's possession or the token's signature. A user who names none means their oldest that is not put away;
+-- project_id is null when they are in none. Refuses with invalid_api_key or project_not_found.
+create function tunebase_internal.identify(
+  p_caller jsonb, out project_id uuid, out archived boolean, out role text, out api_key tunebase.api_keys
+)
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_found record;
+begin
+  if p_caller ? 'key_hash' then
+    select k as api_key, p.archived_at is not null as archived into v_found
+    from tunebase_internal.api_key_hashes h
+    join tunebase.api_keys k on k.id = h.api_key_id
+    join tunebase.projects p on p.id = k.project_id
+    where h.hash = decode(p_caller ->> 'key_hash', 'hex')
+      and k.revoked_at is null
+      and (k.expires_at is null or k.expires_at > now());
+    if not found then
+      perform tunebase_internal.raise_api_error('invalid_api_key');
+    end if;
+    api_key := v_found.api_key;
+    project_id := api_key.project_id;
+    archived := v_found.archived;
+    -- Once a minute is often enough to see that a key is used; a write per request is not.
+    if api_key.last_used_at is null or api_key.last_used_at < now() - interval '1 minute' then
+      update tunebase.api_keys set last_used_at = now() where id = api_key.id;
+    end if;
+    return;
+  end if;
+
+  select m.project_id, m.role, p.archived_at is not null into project_id, role, archived
+  from tunebase.project_members m
+  join tunebase.projects p on p.id = m.project_id
+  where m.user_id = (p_caller ->> 'user_id')::uuid
+    and (p_caller ->> 'project_id' is null or m.project_id = (p_caller ->> 'project_id')::uuid)
+  order by p.archived_at is not null, m.created_at, m.project_id
+  limit 1;
+  if project_id is null and p_caller ->> 'project_id' is not null then
+    perform tunebase_internal.raise_api_error('project_not_found');
+  end if;
+end $$;
+
+-- schemas/functions/tenancy/require_user_id.sql
+-- The user who calls. An API key is nobody: refused with user_token_required.
+create function tunebase_internal.require_user_id(p_caller jsonb) returns uuid
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if p_caller ->> 'user_id' is null then
+    perform tunebase_internal.raise_api_error('user_token_required');
+  end if;
+  return (p_caller ->> 'user_id')::uuid;
+end $$;
+
+-- schemas/functions/tenancy/role_allows.sql
+-- What a role may do: a viewer reads, a developer does everything but manage the project, an owner that too.
+create function tunebase_internal.role_allows(p_role text, p_scope text) returns boolean
+language sql immutable
+return case p_role
+  when 'owner' then true
+  when 'developer' then p_scope not like '%:admin'
+  when 'viewer' then p_scope like '%:read'
+  else false
+end;
+
+-- schemas/functions/tenancy/store_first_api_key.sql
+-- Stores a key by its SHA-256 alone; the key itself is shown once, by whoever made it.
+create function tunebase_internal.store_first_api_key(
+  p_project_id uuid, p_name text, p_scopes text[], p_hash bytea, p_hint text, p_created_by uuid default null
+) returns uuid
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_id uuid := tunebase_internal.uuid7();
+begin
+  insert into tunebase.api_keys (id, project_id, name, scopes, hint, created_by)
+  values (v_id, p_project_id, p_name, p_scopes, p_hint, p_created_by);
+  insert into tunebase_internal.api_key_hashes (hash, api_key_id) values (p_hash, v_id);
+  return v_id;
+end $$;
+
+-- schemas/functions/uploads/authorize_upload.sql
+-- Locks an upload of the caller's; refuses with upload_not_found.
+create function tunebase_internal.authorize_upload(p_caller jsonb, p_id uuid, p_kind text) returns tunebase_internal.uploads
+language plpgsql set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
+  v_upload tunebase_internal.uploads;
+begin
+  select * into v_upload from tunebase_internal.uploads
+  where id = p_id and project_id = v_project_id and kind = p_kind
+  for update;
+  if not found then
+    perform tunebase_internal.raise_api_error('upload_not_found');
+  end if;
+  -- Not swept yet is expired all the same.
+  if v_upload.status = 'pending' and v_upload.expires_at <= now() then
+    v_upload.status := 'expired';
+  end if;
+  return v_upload;
+end $$;
+
+-- schemas/functions/uploads/begin_upload_part.sql
+-- The place of a part that is about to come.
+create function tunebase_internal.begin_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid) returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_upload tunebase_internal.uploads := tunebase_internal.authorize_upload(p_caller, p_upload_id, 'parts');
+  v_parts bigint;
+  v_object text;
+begin
+  perform tunebase_internal.require_pending(v_upload);
+  select count(*) into v_parts from tunebase_internal.upload_parts where upload_id = p_upload_id;
+  -- 8 GiB in parts of 1 MiB; without an end, parts would be a way to fill Storage.
+  if v_parts >= 8192 then
+    perform tunebase_internal.raise_api_error('too_many_parts', '{"most": 8192}');
+  end if;
+  v_object := 'parts/' || v_upload.project_id || '/' || p_upload_id || '/' || p_part_id;
+  insert into tunebase_internal.upload_parts (id, upload_id, object) values (p_part_id, p_upload_id, v_object);
+  return v_object;
+end $$;
+
+-- schemas/functions/uploads/cancel_upload.sql
+create function tunebase_internal.cancel_upload(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_upload tunebase_internal.uploads := tunebase_internal.authorize_upload(p_caller, p_id, 'parts');
+begin
+  if v_upload.status <> 'cancelled' then
+    perform tunebase_internal.require_pending(v_upload);
+    update tunebase_internal.uploads set status = 'cancelled' where id = p_id;
+    perform tunebase_internal.discard_upload_parts(p_id, '{}');
+  end if;
+  return tunebase_internal.upload_json(p_id);
+end $$;
+
+-- schemas/functions/uploads/complete_direct_upload.sql
+-- Makes a file of a direct upload whose bytes were moved to p_object, out of the token's reach. Again, it answers with the
+-- same file.
+create function tunebase_internal.complete_direct_upload(p_caller jsonb, p_id uuid, p_object text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_upload tunebase_internal.uploads := tunebase_internal.authorize_upload(p_caller, p_id, 'direct');
+begin
+  if v_upload.status <> 'completed' then
+    perform tunebase_internal.require_pending(v_upload);
+    perform tunebase_internal.create_uploaded_file(
+      v_upload, p_id, jsonb_build_array(jsonb_build_object('object', p_object, 'bytes', v_upload.bytes)), null, p_object
+    );
+    -- The token lives on for a while and could write there again.
+    insert into tunebase_internal.orphaned_objects (bucket, object, next_at)
+    values ('tunebase-datasets', v_upload.object, now() + interval '25 hours')
+    on conflict do nothing;
+  end if;
+  return tunebase_internal.upload_json(p_id);
+end $$;
+
+-- schemas/functions/uploads/complete_upload.sql
+-- Makes a file of parts, in the order of p_part_ids. One part is the file's object as it is; several are copied into one
+-- by the check, which reads them anyway: Storage cannot join objects, and the trainer gets one address. Again, it
+-- answers with the same file.
+create function tunebase_internal.complete_upload(p_caller jsonb, p_id uuid, p_part_ids uuid[], p_md5 text, p_file_id uuid)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_upload tunebase_internal.uploads := tunebase_internal.authorize_upload(p_caller, p_id, 'parts');
+  v_sources jsonb;
+  v_bytes bigint;
+  v_known bigint;
+begin
+  if v_upload.status = 'completed' then
+    return tunebase_internal.upload_json(p_id);
+  end if;
+  perform tunebase_internal.require_pending(v_upload);
+  select jsonb_agg(jsonb_build_object('object', p.object, 'bytes', p.bytes) order by o.place) filter (where p.bytes > 0),
+    sum(p.bytes), count(distinct p.id)
+  into v_sources, v_bytes, v_known
+  from unnest(p_part_ids) with ordinality o (id, place)
+  join tunebase_internal.upload_parts p on p.id = o.id and p.upload_id = p_id and p.bytes is not null;
+  if v_known <> cardinality(p_part_ids) then
+    perform tunebase_internal.raise_api_error('part_not_found', '{"param": "part_ids"}');
+  elsif v_bytes is distinct from v_upload.bytes then
+    perform tunebase_internal.raise_api_error('upload_size', jsonb_build_object(
+      'bytes', v_upload.bytes, 'parts', coalesce(v_bytes, 0), 'param', 'part_ids'
+    ));
+  end if;
+  perform tunebase_internal.create_uploaded_file(
+    v_upload, p_file_id, v_sources, p_md5,
+    case when jsonb_array_length(v_sources) = 1 then v_sources -> 0 ->> 'object'
+    else v_upload.project_id || '/' || p_file_id || '.jsonl' end
+  );
+  perform tunebase_internal.discard_upload_parts(p_id, p_part_ids);
+  -- From here on the parts' objects are the file's, and its check's.
+  delete from tunebase_internal.upload_parts where upload_id = p_id;
+  return tunebase_internal.upload_json(p_id);
+end $$;
+
+-- schemas/functions/uploads/complete_upload_part.sql
+-- A part is in Storage. Refuses when the upload has ended meanwhile, or has more bytes than it announced.
+create function tunebase_internal.complete_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid, p_bytes bigint) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_upload tunebase_internal.uploads := tunebase_internal.authorize_upload(p_caller, p_upload_id, 'parts');
+  v_part tunebase_internal.upload_parts;
+begin
+  perform tunebase_internal.require_pending(v_upload);
+  if p_bytes > v_upload.bytes then
+    perform tunebase_internal.raise_api_error('upload_size', jsonb_build_object('bytes', v_upload.bytes, 'parts', p_bytes, 'param', 'data'));
+  end if;
+  update tunebase_internal.upload_parts set bytes = p_bytes where id = p_part_id and upload_id = p_upload_id returning * into strict v_part;
+  return to_jsonb(v_part);
+end $$;
+
+-- schemas/functions/uploads/create_upload.sql
+-- p_upload: {id, kind, object, filename, purpose, bytes, mime_type, file_expires_after, lives_seconds}.
+create function tunebase_internal.create_upload(p_caller jsonb, p_upload jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
+  v_upload tunebase_internal.uploads;
+begin
+  insert into tunebase_internal.uploads (
+    id, project_id, kind, object, filename, purpose, bytes, mime_type, file_expires_after, expires_at
+  ) values (
+    (p_upload ->> 'id')::uuid, v_project_id, p_upload ->> 'kind',
+    -- Under another prefix than files: the client's token could write the object again after the upload.
+    case when p_upload ->> 'kind' = 'direct' then 'incoming/' || v_project_id || '/' || (p_upload ->> 'id') end,
+    p_upload ->> 'filename', p_upload ->> 'purpose', (p_upload ->> 'bytes')::bigint, p_upload ->> 'mime_type',
+    (p_upload ->> 'file_expires_after')::integer,
+    now() + make_interval(secs => (p_upload ->> 'lives_seconds')::integer)
+  )
+  returning * into v_upload;
+  return to_jsonb(v_upload);
+end $$;
+
+-- schemas/functions/uploads/create_uploaded_file.sql
+create function tunebase_internal.create_uploaded_file(
+  p_upload tunebase_internal.uploads, p_file_id uuid, p_sources jsonb, p_md5 text, p_object text
+) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  insert into tunebase.files (id, project_id, filename, purpose, bytes, status, object, expires_at)
+  values (
+    p_file_id, p_upload.project_id, p_upload.filename, p_upload.purpose, p_upload.bytes, 'uploaded', p_object,
+    now() + make_interval(secs => p_upload.file_expires_after)
+  );
+  insert into tunebase_internal.file_validations (file_id, sources, is_copied, md5)
+  values (p_file_id, p_sources, jsonb_array_length(p_sources) > 1, p_md5);
+  update tunebase_internal.uploads set status = 'completed', file_id = p_file_id where id = p_upload.id;
+end $$;
+
+-- schemas/functions/uploads/discard_upload_parts.sql
+-- Parts that nobody needs: gone now, or later where one may still be on its way to Storage.
+create function tunebase_internal.discard_upload_parts(p_upload_id uuid, p_keep uuid[]) returns void
+language sql set search_path = ''
+as $$
+  with discarded as (
+    delete from tunebase_internal.upload_parts where upload_id = p_upload_id and id <> all (p_keep) returning object, bytes
+  )
+  insert into tunebase_internal.orphaned_objects (bucket, object, next_at)
+  select 'tunebase-datasets', object, now() + case when bytes is null then interval '1 hour' else interval '0' end from discarded
+  on conflict do nothing
+$$;
+
+-- schemas/functions/uploads/get_direct_upload.sql
+-- A direct upload as it is.
+create function tunebase_internal.get_direct_upload(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_upload tunebase_internal.uploads := tunebase_internal.authorize_upload(p_caller, p_id, 'direct');
+begin
+  if v_upload.status <> 'completed' then
+    perform tunebase_internal.require_pending(v_upload);
+  end if;
+  return tunebase_internal.upload_json(p_id);
+end $$;
+
+-- schemas/functions/uploads/require_pending.sql
+create function tunebase_internal.require_pending(p_upload tunebase_internal.uploads) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if p_upload.status <> 'pending' then
+    perform tunebase_internal.raise_api_error('upload_not_pending', jsonb_build_object('status', p_upload.status));
+  end if;
+end $$;
+
+-- schemas/functions/uploads/upload_json.sql
+-- An upload with its file.
+create function tunebase_internal.upload_json(p_id uuid) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select to_jsonb(u) || jsonb_build_object('file', (select to_jsonb(f) from tunebase.files f where f.id = u.file_id))
+  from tunebase_internal.uploads u where u.id = p_id
+$$;
+
+-- schemas/functions/webhooks/claim_deliveries.sql
+-- Leases up to p_limit deliveries that are due. One receiver gets p_per_target at once, less what is in flight to it
+-- already (p_busy: {target: count}), and 4 while it fails: a slow one does not take every place. Each target's oldest
+-- come first. A try is counted here, so that one that kills its scheduler ends too.
+create function tunebase_internal.claim_deliveries(
+  p_limit integer, p_per_target integer, p_busy jsonb, p_lease_seconds integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_claimed jsonb;
+begin
+  update tunebase.webhook_deliveries
+  set status = 'dead', next_at = null, leased_until = null,
+    reason = 'The result of its last try was never recorded.'
+  where id in (
+    select id from tunebase.webhook_deliveries
+    where status = 'pending' and tries >= 10 and next_at <= now()
+    limit p_limit for update skip locked
+  );
+
+  -- The targets with something pending, found by jumping through the index from one to the next.
+  with recursive targets as (
+    (select target_id from tunebase.webhook_deliveries where status = 'pending' order by target_id limit 1)
+    union all
+    select (
+      select d.target_id from tunebase.webhook_deliveries d
+      where d.status = 'pending' and d.target_id > t.target_id
+      order by d.target_id limit 1
+    )
+    from targets t where t.target_id is not null
+  ), room as (
+    select t.target_id, greatest(
+      0, (case when f.target_id is null then p_per_target else least(4, p_per_target) end)
+        - coalesce((p_busy ->> t.target_id::text)::integer, 0)
+    ) as places
+    from targets t left join tunebase_internal.failing_subscribers f on f.target_id = t.target_id
+    where t.target_id is not null
+  ), due as (
+    select d.id, d.next_at, row_number() over (partition by r.target_id order by d.next_at) as rank
+    from room r cross join lateral (
+      select id, next_at from tunebase.webhook_deliveries
+      where status = 'pending' and target_id = r.target_id and next_at <= now()
+      order by next_at limit r.places
+      for update skip locked
+    ) d
+  ), claimed as (
+    update tunebase.webhook_deliveries d
+    set lease = lease + 1, tries = tries + 1,
+      leased_until = now() + make_interval(secs => p_lease_seconds),
+      next_at = now() + make_interval(secs => p_lease_seconds)
+    from (select id from due order by rank, next_at limit p_limit) x
+    where d.id = x.id
+    returning d.*
+  )
+  select jsonb_agg(jsonb_build_object(
+    'id', c.id, 'lease', c.lease, 'event_id', c.event_id, 'event_type', c.event_type, 'target_id', c.target_id,
+    'channel', c.channel, 'body', c.body,
+    'url', e.url, 'secret_version', e.secret_version,
+    'old_secret', coalesce(e.old_secret_until > now(), false),
+    'target', n.target, 'encrypted_url', s.encrypted_url
+  ))
+  into v_claimed
+  from claimed c
+  left join tunebase.webhook_endpoints e on e.id = c.endpoint_id
+  left join tunebase.notification_channels n on n.id = c.channel_id
+  left join tunebase_internal.channel_secrets s on s.channel_id = c.channel_id;
+  return coalesce(v_claimed, '[]');
+end $$;
+
+-- schemas/functions/webhooks/create_webhook_endpoint.sql
+-- p_endpoint: {name, url, event_types, progress_seconds}. The SDKs send a create again when its answer was lost, and
+-- say so: an equal endpoint of the last ten minutes answers it.
+create function tunebase_internal.create_webhook_endpoint(p_caller jsonb, p_endpoint jsonb, p_is_retry boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_types text[] := array(select jsonb_array_elements_text(p_endpoint -> 'event_types'));
+  v_id uuid;
+begin
+  -- One create of a project at a time: the limit is counted, and equal retries find each other.
+  perform pg_advisory_xact_lock(hashtextextended('tunebase endpoints ' || v_project_id, 0));
+  if p_is_retry then
+    select id into v_id from tunebase.webhook_endpoints
+    where project_id = v_project_id and name = p_endpoint ->> 'name' and url = p_endpoint ->> 'url'
+      and event_types = v_types and created_at > now() - interval '10 minutes'
+    order by id desc limit 1;
+    if found then
+      return tunebase_internal.webhook_endpoint_json(v_project_id, v_id);
+    end if;
+  end if;
+  if (select count(*) from tunebase.webhook_endpoints where project_id = v_project_id) >= 50 then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'webhook endpoints per project', 'limit', 50, 'used', 50, 'fix', 'Delete one and try again.'
+    ));
+  end if;
+  insert into tunebase.webhook_endpoints (project_id, name, url, event_types, progress_seconds)
+  values (
+    v_project_id, p_endpoint ->> 'name', p_endpoint ->> 'url', v_types,
+    coalesce((p_endpoint ->> 'progress_seconds')::integer, 60)
+  )
+  returning id into v_id;
+  return tunebase_internal.webhook_endpoint_json(v_project_id, v_id);
+end $$;
+
+-- schemas/functions/webhooks/delete_webhook_endpoint.sql
+create function tunebase_internal.delete_webhook_endpoint(p_caller jsonb, p_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+begin
+  perform tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+  perform tunebase_internal.lock_subscriber(p_id);
+  delete from tunebase.webhook_endpoints where id = p_id;
+  delete from tunebase_internal.failing_subscribers where target_id = p_id;
+end $$;
+
+-- schemas/functions/webhooks/disable_subscriber.sql
+-- Stops sending to an endpoint or channel and tells its people; what was pending there is dead, and can be replayed.
+create function tunebase_internal.disable_subscriber(p_target_id uuid, p_reason text, p_tell boolean default true) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_project_id uuid;
+  v_name text;
+  v_id text;
+begin
+  perform tunebase_internal.lock_subscriber(p_target_id);
+  update tunebase.webhook_deliveries
+  set status = 'dead', next_at = null, leased_until = null, reason = 'Its receiver was disabled: ' || p_reason
+  where status = 'pending' and target_id = p_target_id;
+  delete from tunebase_internal.failing_subscribers where target_id = p_target_id;
+
+  update tunebase.webhook_endpoints
+  set enabled = false, disabled_at = now(), disabled_reason = p_reason, updated_at = now()
+  where id = p_target_id and enabled
+  returning project_id, format('Webhook endpoint “%s”', name), 'whe_' || replace(id::text, '-', '')
+  into v_project_id, v_name, v_id;
+  if v_id is null then
+    update tunebase.notification_channels
+    set enabled = false, disabled_at = now(), disabled_reason = p_reason, updated_at = now()
+    where id = p_target_id and enabled
+    returning project_id, format('Notifications by %s to %s', kind, target), 'nch_' || replace(id::text, '-', '')
+    into v_project_id, v_name, v_id;
+  end if;
+  if v_id is not null and p_tell then
+    insert into tunebase_internal.outbox (project_id, type, data)
+    values (v_project_id, 'webhook_endpoint.disabled', jsonb_build_object(
+      'id', v_id, 'name', v_name, 'reason', p_reason
+    ));
+  end if;
+end $$;
+
+-- schemas/functions/webhooks/get_webhook_delivery.sql
+-- With its log: each try's request and answer, the last fifty.
+create function tunebase_internal.get_webhook_delivery(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  return tunebase_internal.webhook_delivery_json(tunebase_internal.authorize(p_caller, 'webhooks:read'), p_id);
+end $$;
+
+-- schemas/functions/webhooks/get_webhook_endpoint.sql
+create function tunebase_internal.get_webhook_endpoint(p_caller jsonb, p_id uuid, p_scope text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  return tunebase_internal.webhook_endpoint_json(tunebase_internal.authorize(p_caller, p_scope), p_id);
+end $$;
+
+-- schemas/functions/webhooks/list_webhook_deliveries.sql
+-- p_filter: any of {target_id (an endpoint or channel), status, event_type, job_id}.
+create function tunebase_internal.list_webhook_deliveries(p_caller jsonb, p_after uuid, p_limit integer, p_filter jsonb)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:read');
+  v_rows jsonb;
+begin
+  if p_after is not null
+    and not exists (select from tunebase.webhook_deliveries where id = p_after and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  select jsonb_agg(to_jsonb(d) order by d.id desc) into v_rows from (
+    select * from tunebase.webhook_deliveries
+    where project_id = v_project_id and (p_after is null or id < p_after)
+      and (p_filter -> 'target_id' is null or target_id = (p_filter ->> 'target_id')::uuid)
+      and (p_filter -> 'status' is null or status = p_filter ->> 'status')
+      and (p_filter -> 'event_type' is null or event_type = p_filter ->> 'event_type')
+      and (p_filter -> 'job_id' is null or job_id = (p_filter ->> 'job_id')::uuid)
+    order by id desc limit p_limit + 1
+  ) d;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/webhooks/list_webhook_endpoints.sql
+create function tunebase_internal.list_webhook_endpoints(p_caller jsonb, p_after uuid, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:read');
+  v_rows jsonb;
+begin
+  if p_after is not null
+    and not exists (select from tunebase.webhook_endpoints where id = p_after and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  select jsonb_agg(to_jsonb(e) order by e.id desc) into v_rows from (
+    select * from tunebase.webhook_endpoints
+    where project_id = v_project_id and (p_after is null or id < p_after)
+    order by id desc limit p_limit + 1
+  ) e;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/webhooks/lock_subscriber.sql
+-- Whoever changes many deliveries of one receiver does it alone: two that lock the same rows in different orders
+-- would wait for each other. Several targets are locked in the order of their ids.
+create function tunebase_internal.lock_subscriber(p_target_id uuid) returns void
+language sql set search_path = ''
+as $$ select pg_advisory_xact_lock(hashtextextended('tunebase target ' || p_target_id, 0)) $$;
+
+-- schemas/functions/webhooks/record_deliveries.sql
+-- Records what became of tries. p_results: [{id, lease, ok, status, body, error, retry_after, url, headers,
+-- duration_ms}]; retry_after in seconds. The log gets every try; the delivery moves if the try holds its lease still,
+-- or was a success.
+create function tunebase_internal.record_deliveries(p_results jsonb) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  r record;
+  v_delivery tunebase.webhook_deliveries;
+  v_delay interval;
+  v_last text;
+  v_gone uuid[] := '{}';
+  v_since timestamptz;
+  v_failed uuid[] := '{}';
+  v_target uuid;
+begin
+  perform tunebase_internal.lock_subscriber(t.target_id) from (
+    select distinct d.target_id from tunebase.webhook_deliveries d
+    where d.id in (select (x ->> 'id')::uuid from jsonb_array_elements(p_results) x)
+    order by d.target_id
+  ) t;
+  for r in
+    select x.* from jsonb_to_recordset(p_results) as x (
+      id uuid, lease integer, ok boolean, status integer, body text, error text, retry_after double precision,
+      url text, headers jsonb, duration_ms integer
+    ) order by x.id
+  loop
+    select * into v_delivery from tunebase.webhook_deliveries where id = r.id for update;
+    continue when not found; -- its endpoint was deleted meanwhile
+    insert into tunebase.webhook_attempts (
+      delivery_id, project_id, url, request_headers, response_status, response_body, error, duration_ms
+    ) values (
+      v_delivery.id, v_delivery.project_id, r.url, r.headers, r.status, r.body, r.error, r.duration_ms
+    );
+    if v_delivery.status = 'delivered' or (not r.ok and v_delivery.lease <> r.lease) then
+      continue;
+    end if;
+    v_last := coalesce('it answered ' || r.status, r.error);
+    v_delay := tunebase_internal.webhook_retry_delay(v_delivery.tries);
+    update tunebase.webhook_deliveries
+    set response_status = r.status, error = r.error, duration_ms = r.duration_ms, last_tried_at = now(),
+      leased_until = null,
+      status = case when r.ok then 'delivered' when v_delay is null or status = 'dead' then 'dead' else 'pending' end,
+      delivered_at = case when r.ok then now() end,
+      reason = case
+        when r.ok then null
+        when status = 'dead' then reason
+        when v_delay is null then format('None of its %s tries succeeded; at the last, %s.', tries, v_last)
+      end,
+      next_at = case
+        when not r.ok and status = 'pending' and v_delay is not null
+        then now() + greatest(v_delay, make_interval(secs => least(coalesce(r.retry_after, 0), 86400)))
+      end
+    where id = r.id;
+
+    if r.ok then
+      delete from tunebase_internal.failing_subscribers where target_id = v_delivery.target_id;
+    elsif v_delivery.status = 'pending' then
+      v_failed := v_failed || v_delivery.target_id;
+      if r.status = 410 then
+        v_gone := v_gone || v_delivery.target_id;
+      end if;
+    end if;
+  end loop;
+
+  foreach v_target in array array(select distinct unnest(v_failed) order by 1) loop
+    if v_target = any (v_gone) then
+      perform tunebase_internal.disable_subscriber(v_target, 'it answered 410 Gone');
+      continue;
+    end if;
+    insert into tunebase_internal.failing_subscribers as f (target_id, failing_since, last_failed_at)
+    values (v_target, now(), now())
+    on conflict (target_id) do update
+    -- Two days without a try, longer than the schedule's longest pause, and a failure is a new story.
+    set failing_since = case when f.last_failed_at < now() - interval '2 days' then now() else f.failing_since end,
+      last_failed_at = now()
+    returning failing_since into v_since;
+    if v_since <= now() - interval '5 days' then
+      perform tunebase_internal.disable_subscriber(v_target, 'nothing but failures for 5 days');
+    end if;
+  end loop;
+end $$;
+
+-- schemas/functions/webhooks/replay_webhook_delivery.sql
+-- Sends one again, whatever became of it, with the same `webhook-id` and a schedule of its own. What a scheduler has
+-- in hand is on its way already.
+create function tunebase_internal.replay_webhook_delivery(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_delivery jsonb := tunebase_internal.webhook_delivery_json(v_project_id, p_id);
+begin
+  perform tunebase_internal.require_enabled((v_delivery ->> 'target_id')::uuid);
+  update tunebase.webhook_deliveries
+  set status = 'pending', tries = 0, next_at = now(), reason = null, delivered_at = null, leased_until = null
+  where id = p_id and not coalesce(leased_until > now(), false);
+  return tunebase_internal.webhook_delivery_json(v_project_id, p_id);
+end $$;
+
+-- schemas/functions/webhooks/replay_webhook_endpoint.sql
+-- Sends everything again that has died at an endpoint since then; returns how many.
+create function tunebase_internal.replay_webhook_endpoint(p_caller jsonb, p_id uuid, p_since timestamptz) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_count integer;
+begin
+  perform tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+  perform tunebase_internal.require_enabled(p_id);
+  perform tunebase_internal.lock_subscriber(p_id);
+  update tunebase.webhook_deliveries
+  set status = 'pending', tries = 0, next_at = now(), reason = null
+  where endpoint_id = p_id and status = 'dead' and event_created_at >= p_since;
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
+-- schemas/functions/webhooks/require_enabled.sql
+create function tunebase_internal.require_enabled(p_target_id uuid) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if exists (select from tunebase.webhook_endpoints where id = p_target_id and not enabled)
+    or exists (select from tunebase.notification_channels where id = p_target_id and not enabled) then
+    perform tunebase_internal.raise_api_error('receiver_disabled');
+  end if;
+end $$;
+
+-- schemas/functions/webhooks/rotate_webhook_secret.sql
+-- The next version signs from now on; the one before too for 24 hours, if that is asked for. A rotation that the SDK
+-- sends again answers with what the first made: another one would end the secret that the receiver still uses.
+create function tunebase_internal.rotate_webhook_secret(p_caller jsonb, p_id uuid, p_keep_old boolean, p_is_retry boolean)
+returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+begin
+  perform tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+  update tunebase.webhook_endpoints
+  set secret_version = secret_version + 1, rotated_at = now(), updated_at = now(),
+    old_secret_until = case when p_keep_old then now() + interval '24 hours' end
+  where id = p_id and not (p_is_retry and coalesce(rotated_at > now() - interval '10 minutes', false));
+  return tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+end $$;
+
+-- schemas/functions/webhooks/update_webhook_endpoint.sql
+-- p_changes: any of {name, url, event_types, progress_seconds, enabled}; what is absent stays. An update that changes
+-- nothing does not move updated_at. Enabling begins with a clean record.
+create function tunebase_internal.update_webhook_endpoint(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+begin
+  perform tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+  update tunebase.webhook_endpoints e
+  set name = x.name, url = x.url, event_types = x.event_types, progress_seconds = x.progress_seconds, updated_at = now()
+  from (
+    select
+      coalesce(p_changes ->> 'name', o.name) as name,
+      coalesce(p_changes ->> 'url', o.url) as url,
+      case when p_changes -> 'event_types' is null then o.event_types
+        else array(select jsonb_array_elements_text(p_changes -> 'event_types')) end as event_types,
+      coalesce((p_changes ->> 'progress_seconds')::integer, o.progress_seconds) as progress_seconds
+    from tunebase.webhook_endpoints o where o.id = p_id
+  ) x
+  where e.id = p_id
+    and (e.name, e.url, e.event_types, e.progress_seconds)
+      is distinct from (x.name, x.url, x.event_types, x.progress_seconds);
+  if (p_changes ->> 'enabled')::boolean then
+    update tunebase.webhook_endpoints
+    set enabled = true, disabled_at = null, disabled_reason = null, updated_at = now()
+    where id = p_id and not enabled;
+  elsif not (p_changes ->> 'enabled')::boolean then
+    perform tunebase_internal.disable_subscriber(p_id, 'a member switched it off', false);
+  end if;
+  return tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+end $$;
+
+-- schemas/functions/webhooks/webhook_delivery_json.sql
+create function tunebase_internal.webhook_delivery_json(p_project_id uuid, p_id uuid) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_delivery tunebase.webhook_deliveries;
+begin
+  select * into v_delivery from tunebase.webhook_deliveries where id = p_id and project_id = p_project_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('webhook_delivery_not_found');
+  end if;
+  return to_jsonb(v_delivery) || jsonb_build_object('attempts', coalesce((
+    select jsonb_agg(to_jsonb(a) order by a.id)
+    -- A receiver that is replayed for ever would make this answer grow for ever.
+    from (select * from tunebase.webhook_attempts where delivery_id = p_id order by id desc limit 50) a
+  ), '[]'));
+end $$;
+
+-- schemas/functions/webhooks/webhook_endpoint_json.sql
+-- An endpoint's row; refuses when the project has none of this id.
+create function tunebase_internal.webhook_endpoint_json(p_project_id uuid, p_id uuid) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_endpoint tunebase.webhook_endpoints;
+begin
+  select * into v_endpoint from tunebase.webhook_endpoints where id = p_id and project_id = p_project_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('webhook_endpoint_not_found');
+  end if;
+  return to_jsonb(v_endpoint);
+end $$;
+
+-- schemas/functions/webhooks/webhook_retry_delay.sql
+-- How long after the try with this number the next one comes; null: that was the last. The schedule is that of the
+-- Standard Webhooks: at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h, up to a fifth later each, so that
+-- what failed together does not come back together.
+create function tunebase_internal.webhook_retry_delay(p_tries integer) returns interval
+language sql volatile set search_path = ''
+as $$
+  select (array[
+    interval '5 seconds', interval '5 minutes', interval '30 minutes', interval '2 hours', interval '5 hours',
+    interval '10 hours', interval '14 hours', interval '20 hours', interval '24 hours'
+  ])[p_tries] * (1 + random() / 5)
+$$;
+
+-- schemas/functions/jobs/transitions/attempt_cost.sql
+-- What an attempt has cost: from the first claim until now or its end, never while it was queued.
+create function tunebase_internal.attempt_cost(p_attempt tunebase.attempts) returns numeric
+language sql stable
+return greatest(p_attempt.cost_usd, round((
+  extract(epoch from coalesce(p_attempt.ended_at, now()) - p_attempt.started_at) / 3600
+  * (p_attempt.gpu_config ->> 'cost_per_gpu_hour')::numeric * (p_attempt.gpu_config ->> 'num_gpus')::numeric
+)::numeric, 6));
+
+-- schemas/functions/jobs/transitions/block_until_files_validated.sql
+-- No job is queued with a file that was not checked: not when it is created, not when it is resumed after a pause. The
+-- shared lock makes the end of the check wait for this transaction, so that it sees the job, or this one sees the end.
+create function tunebase_internal.block_until_files_validated() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform from tunebase.files
+  where id in (new.training_file, new.validation_file) and status = 'uploaded'
+  for share;
+  if found then
+    new.status := 'validating_files';
+    new.due_at := null;
+    new.queued_at := null;
+  end if;
+  return new;
+end $$;
+
+-- schemas/functions/jobs/transitions/complete_attempt.sql
+-- The successful end: every file of the manifest has been read back from Storage. Returns what is missing, or null.
+create function tunebase_internal.complete_attempt(p_attempt_id uuid, p_manifest jsonb) returns text
+language plpgsql set search_path = ''
+as $$
+declare
+  v_missing text;
+  v_job tunebase.jobs;
+  v_attempt tunebase.attempts;
+  v_name text;
+begin
+  select string_agg(f ->> 'path', ', ') into v_missing
+  from jsonb_array_elements(p_manifest -> 'files') f
+  where not exists (
+    select from tunebase_internal.verified_files v
+    where v.attempt_id = p_attempt_id and v.path = f ->> 'path'
+      and v.bytes = (f ->> 'bytes')::bigint and v.sha256 = f ->> 'sha256'
+  );
+  if v_missing is not null then
+    return 'not verified in Storage: ' || v_missing;
+  end if;
+  if jsonb_array_length(p_manifest -> 'files') = 0 then
+    return 'the manifest names no file';
+  end if;
+
+  select * into strict v_attempt from tunebase.attempts where id = p_attempt_id;
+  select * into strict v_job from tunebase.jobs where id = v_attempt.job_id;
+  update tunebase.attempts set state = 'ended', outcome = 'succeeded', ended_at = now(), reconcile_at = null
+  where id = p_attempt_id;
+  perform tunebase_internal.update_attempt_cost(p_attempt_id);
+  -- Cancelled while the last file travelled: the files stay where they are, the job stays cancelled.
+  if tunebase_internal.is_terminal(v_job.status) then
+    return null;
+  end if;
+
+  select concat_ws(':', 'ft', v_job.base_model, p.slug, coalesce(v_job.suffix, ''), right(replace(v_job.id::text, '-', ''), 8))
+  into v_name
+  from tunebase.projects p where p.id = v_job.project_id;
+  insert into tunebase.adapters (job_id, project_id, attempt_id, name, base_model, manifest, prefix, bytes)
+  values (
+    v_job.id, v_job.project_id, p_attempt_id, v_name, v_job.base_model, p_manifest,
+    tunebase_internal.artifact_prefix(p_attempt_id),
+    (select sum((f ->> 'bytes')::bigint) from jsonb_array_elements(p_manifest -> 'files') f)
+  );
+  update tunebase.jobs
+  set status = 'succeeded', stage = 'completed', progress = 100, finished_at = now(), estimated_finish = null,
+    due_at = null, status_reason = null, pause_requested = false, fine_tuned_model = v_name,
+    trained_tokens = greatest(trained_tokens, (p_manifest ->> 'trained_tokens')::bigint)
+  where id = v_job.id;
+  perform tunebase_internal.add_event(v_job.id, 'info', format('New fine-tuned model created: %s', v_name));
+  perform tunebase_internal.add_event(v_job.id, 'info', 'The job has successfully completed.');
+  return null;
+end $$;
+
+-- schemas/functions/jobs/transitions/end_attempt.sql
+-- Ends an attempt and moves its job on. `p_fault` says whose fault a failure is: infrastructure's is tried again, from
+-- the newest checkpoint, while failed_attempts are left; the user's and the operator's are not. A job that is final, or that
+-- waits for a person, stays as it is.
+create function tunebase_internal.end_attempt(
+  p_attempt_id uuid, p_outcome text,
+  p_fault text default null, p_code text default null, p_message text default null, p_hint text default null
+) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts;
+  v_job tunebase.jobs;
+  v_wait double precision;
+begin
+  update tunebase.attempts
+  set state = 'ended', outcome = p_outcome, ended_at = now(), reconcile_at = null,
+    error_code = p_code, error_message = p_message
+  where id = p_attempt_id and state <> 'ended'
+  returning * into v_attempt;
+  if not found then
+    return;
+  end if;
+  perform tunebase_internal.update_attempt_cost(p_attempt_id);
+  select * into strict v_job from tunebase.jobs where id = v_attempt.job_id;
+
+  if tunebase_internal.is_terminal(v_job.status) or v_job.status = 'paused' then
+    return;
+  elsif v_attempt.cancel_requested then
+    -- Paused before a worker had it, and resumed before it ended: now there is room for the next.
+    perform tunebase_internal.requeue_job(v_job.id, 0);
+  elsif p_outcome = 'not_started' then
+    perform tunebase_internal.requeue_job(v_job.id, 0);
+    update tunebase.jobs set queued_at = v_job.queued_at where id = v_job.id;
+  elsif p_outcome = 'cancelled' then
+    perform tunebase_internal.set_job_cancelled(v_job.id, 'warn', coalesce(p_message, 'The job was cancelled.'));
+  elsif v_job.pause_requested and (p_outcome = 'paused' or p_fault = 'infrastructure') then
+    perform tunebase_internal.set_job_paused(v_job.id);
+  elsif p_outcome = 'paused' then
+    -- Resumed before the pause had come about.
+    perform tunebase_internal.requeue_job(v_job.id, 0);
+  elsif p_fault = 'infrastructure' and v_job.cost_usd >= v_job.spend_cap_usd then
+    perform tunebase_internal.fail_job(
+      v_job.id, 'spend_cap', format('%s The job has reached its spend cap and is not tried again.', p_message),
+      'Its newest checkpoint is kept. Create the job again with a higher spend_cap_usd.'
+    );
+  elsif p_fault = 'infrastructure' and v_job.failed_attempts + 1 < v_job.max_attempts then
+    v_wait := least(300, 5 * power(2, v_job.failed_attempts));
+    update tunebase.jobs set failed_attempts = failed_attempts + 1 where id = v_job.id;
+    perform tunebase_internal.requeue_job(v_job.id, v_wait);
+    perform tunebase_internal.add_event(v_job.id, 'warn', format(
+      'Attempt %s ended early: %s The job is tried again in %s seconds, %s.', v_attempt.number, p_message, v_wait,
+      coalesce(
+        'from the checkpoint of step ' || (select max(step) from tunebase.checkpoints where job_id = v_job.id),
+        'from the beginning'
+      )
+    ));
+  else
+    update tunebase.jobs set failed_attempts = failed_attempts + 1 where id = v_job.id;
+    perform tunebase_internal.fail_job(v_job.id, p_code, p_message, p_hint);
+  end if;
+end $$;
+
+-- schemas/functions/jobs/transitions/enqueue_validated_job.sql
+-- All files of a job that waited for them are valid. It is queued, or waits to be started (wait_for_start).
+create function tunebase_internal.enqueue_validated_job(p_job_id uuid) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  perform tunebase_internal.requeue_job(p_job_id, 0);
+  perform tunebase_internal.add_event(p_job_id, 'info', case (select status from tunebase.jobs where id = p_job_id)
+    when 'queued' then 'Files are valid; the job is queued for a GPU.'
+    else 'Files are valid; the job waits to be started.'
+  end);
+  perform tunebase_internal.warn_dataset_overlap(p_job_id);
+end $$;
+
+-- schemas/functions/jobs/transitions/fail_job.sql
+create function tunebase_internal.fail_job(p_job_id uuid, p_code text, p_message text, p_hint text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  update tunebase.jobs
+  set status = 'failed', finished_at = now(), due_at = null, estimated_finish = null, status_reason = null,
+    pause_requested = false, error_code = p_code, error_message = p_message, error_hint = nullif(p_hint, '')
+  where id = p_job_id and not tunebase_internal.is_terminal(status);
+  if found then
+    perform tunebase_internal.add_event(p_job_id, 'error', concat_ws(' ', 'The job failed: ' || p_message, nullif(p_hint, '')));
+  end if;
+end $$;
+
+-- schemas/functions/jobs/transitions/hold_manual_start.sql
+-- A job that is not to start by itself is paused at the moment in which it would be queued for the first time, wherever
+-- that is; and has been started when a person takes it out of the pause. After hold_until_checked, by its name: triggers
+-- of one kind run in that order, and a job whose files are still being checked is not asked yet.
+create function tunebase_internal.hold_manual_start() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'UPDATE' and old.status = 'paused' then
+    new.auto_start := true;
+  elsif new.status = 'queued' then
+    new.status := 'paused';
+    new.due_at := null;
+    new.queued_at := null;
+  end if;
+  return new;
+end $$;
+
+-- schemas/functions/jobs/transitions/lock_attempt.sql
+-- Locks an attempt and its job; null when there is none. Not `for update`: a foreign key that somebody checks at the moment
+-- (a notification of the job is written) would hold it up, and have a dispatcher skip it.
+create function tunebase_internal.lock_attempt(p_attempt_id uuid) returns tunebase.attempts
+language plpgsql set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts;
+begin
+  perform 1 from tunebase.jobs
+  where id = (select job_id from tunebase.attempts where id = p_attempt_id)
+  for no key update;
+  select * into v_attempt from tunebase.attempts where id = p_attempt_id for no key update;
+  return v_attempt;
+end $$;
+
+-- schemas/functions/jobs/transitions/release_jobs_waiting_for_file.sql
+-- As before; a job whose file turns out to have rows of the other method's kind fails, too. The API refuses that at once
+-- where the file has been checked before.
+-- A file's check has ended: its jobs are queued, or fail with it. A paused one fails too, or it could be resumed.
+create function tunebase_internal.release_jobs_waiting_for_file(p_file_id uuid) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_file tunebase.files;
+  v_job tunebase.jobs;
+  v_param text;
+begin
+  select * into strict v_file from tunebase.files where id = p_file_id;
+  for v_job in
+    select * from tunebase.jobs
+    where (training_file = p_file_id or validation_file = p_file_id) and status in ('validating_files', 'paused')
+    order by id
+    for no key update
+  loop
+    v_param := case when v_job.training_file = p_file_id then 'training_file' else 'validation_file' end;
+    if v_file.status = 'error' then
+      perform tunebase_internal.fail_job(
+        v_job.id, 'invalid_file', format('The %s is not valid: %s', replace(v_param, '_', ' '), v_file.status_details),
+        'GET /files/{id} lists what is wrong with each row. Mend it, upload it, and create the job again.'
+      );
+      update tunebase.jobs set error_param = v_param where id = v_job.id;
+    elsif (v_file.report ->> 'format' = 'preference') <> (v_job.method = 'dpo') then
+      perform tunebase_internal.fail_job(
+        v_job.id, 'invalid_file',
+        format('The %s, %s, has %s rows, which method "%s" does not learn from.',
+          replace(v_param, '_', ' '), v_file.filename, v_file.report ->> 'format', v_job.method),
+        'Create the job again with method {"type": "dpo"} for preference rows and without it for others.'
+      );
+      update tunebase.jobs set error_param = v_param where id = v_job.id;
+    elsif v_job.status = 'validating_files' and not exists (
+      select from tunebase.files where id in (v_job.training_file, v_job.validation_file) and status <> 'processed'
+    ) then
+      perform tunebase_internal.enqueue_validated_job(v_job.id);
+    end if;
+  end loop;
+end $$;
+
+-- schemas/functions/jobs/transitions/request_attempt_cancellation.sql
+-- Nobody wants this job's attempts any more: the scheduler cancels them at RunPod until they have ended.
+create function tunebase_internal.request_attempt_cancellation(p_job_id uuid) returns void
+language sql set search_path = ''
+as $$
+  update tunebase.attempts
+  set cancel_requested = true, cancel_requested_at = coalesce(cancel_requested_at, now()), reconcile_at = now()
+  where job_id = p_job_id and state <> 'ended'
+$$;
+
+-- schemas/functions/jobs/transitions/requeue_job.sql
+-- A job waits for a GPU (again).
+create function tunebase_internal.requeue_job(p_job_id uuid, p_wait_seconds double precision) returns void
+language sql set search_path = ''
+as $$
+  update tunebase.jobs
+  set status = 'queued', stage = null, estimated_finish = null, status_reason = null, queued_at = now(),
+    due_at = now() + make_interval(secs => p_wait_seconds)
+  where id = p_job_id
+$$;
+
+-- schemas/functions/jobs/transitions/set_job_cancelled.sql
+create function tunebase_internal.set_job_cancelled(p_job_id uuid, p_level text, p_message text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  update tunebase.jobs
+  set status = 'cancelled', finished_at = now(), due_at = null, estimated_finish = null, status_reason = null,
+    pause_requested = false
+  where id = p_job_id;
+  perform tunebase_internal.add_event(p_job_id, p_level, p_message);
+end $$;
+
+-- schemas/functions/jobs/transitions/set_job_paused.sql
+-- A job waits for a person. What was trained is in its newest checkpoint.
+create function tunebase_internal.set_job_paused(p_job_id uuid) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_step integer;
+begin
+  update tunebase.jobs
+  set status = 'paused', stage = null, due_at = null, pause_requested = false, estimated_finish = null, status_reason = null
+  where id = p_job_id;
+  select max(step) into v_step from tunebase.checkpoints where job_id = p_job_id;
+  perform tunebase_internal.add_event(p_job_id, 'info', case
+    when v_step is null then 'The job is paused. It begins when it is resumed.'
+    else format('The job is paused. When it is resumed it goes on from step %s.', v_step)
+  end);
+end $$;
+
+-- schemas/functions/jobs/transitions/update_attempt_cost.sql
+-- Settles an attempt's cost and its job's, which is the sum of its attempts'. In plpgsql, which keeps its plans: language
+-- sql plans at every call, and this took 0.4 ms of a report's 1.5.
+create function tunebase_internal.update_attempt_cost(p_attempt_id uuid) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  update tunebase.attempts a set cost_usd = tunebase_internal.attempt_cost(a)
+  where id = p_attempt_id and started_at is not null;
+
+  update tunebase.jobs j
+  set cost_usd = (select sum(a.cost_usd) from tunebase.attempts a where a.job_id = j.id)
+  where j.id = (select job_id from tunebase.attempts where id = p_attempt_id);
+end $$;
+
+-- schemas/triggers/api_keys.sql
+create trigger next_version before update of name, scopes, expires_at, revoked_at on tunebase.api_keys
+for each row execute function tunebase_internal.check_and_bump_version();
+
+-- schemas/triggers/checkpoints.sql
+create trigger tunebase_owe_checkpoint after insert on tunebase.checkpoints
+for each row execute function tunebase_internal.enqueue_checkpoint_event();
+
+-- schemas/triggers/files.sql
+create trigger forget_check after update of deleted_at on tunebase.files
+for each row when (old.deleted_at is null and new.deleted_at is not null)
+execute function tunebase_internal.cancel_file_validation();
+
+create trigger forget_result after update of deleted_at on tunebase.files
+for each row when (new.deleted_at is not null and new.purpose = 'fine-tune-results')
+execute function tunebase_internal.delete_result_content();
+
+-- Results are ours to write: a job must not fail at its end because its project is full.
+create trigger keep_storage_quota before insert on tunebase.files
+for each row when (new.purpose = 'fine-tune') execute function tunebase_internal.enforce_storage_quota();
+
+-- schemas/triggers/jobs.sql
+create trigger nudge_when_queued after insert or update of status on tunebase.jobs
+for each row when (new.status = 'queued' and new.due_at <= now())
+execute function tunebase_internal.wake_scheduler_on_enqueue();
+
+create trigger tunebase_owe_created after insert on tunebase.jobs
+for each row execute function tunebase_internal.enqueue_job_events();
+
+-- A report sets neither of these columns: it does not pay for this trigger.
+create trigger tunebase_owe_moved after update of status, budget_warned_at on tunebase.jobs
+for each row
+when (new.status is distinct from old.status or new.budget_warned_at is distinct from old.budget_warned_at)
+execute function tunebase_internal.enqueue_job_events();
+
+create trigger tunebase_owe_progress after update of progress on tunebase.jobs
+for each row
+when (new.status = 'running' and new.progress > old.progress)
+execute function tunebase_internal.enqueue_progress_event();
+
+create trigger tunebase_hint_realtime after update of status, last_event on tunebase.jobs
+for each row
+when (new.status is distinct from old.status or new.last_event > old.last_event)
+execute function tunebase_internal.broadcast_job_change();
+
+create trigger hold_until_checked before insert or update of status on tunebase.jobs
+for each row when (new.status = 'queued')
+execute function tunebase_internal.block_until_files_validated();
+
+create constraint trigger tell_overlap after insert on tunebase.jobs
+deferrable initially deferred
+for each row when (new.validation_file is not null and new.status <> 'validating_files')
+execute function tunebase_internal.warn_dataset_overlap_on_create();
+
+create trigger score_estimate before update of status on tunebase.jobs
+for each row when (new.status = 'succeeded' and old.status <> 'succeeded' and new.estimate is not null)
+execute function tunebase_internal.record_estimate_accuracy();
+
+create trigger wait_for_start before insert or update of status on tunebase.jobs
+for each row when (new.status in ('queued', 'validating_files') and not new.auto_start)
+execute function tunebase_internal.hold_manual_start();
+
+create trigger make_result_file before update of status on tunebase.jobs
+for each row when (new.status = 'succeeded' and old.status <> 'succeeded' and new.result_file is null)
+execute function tunebase_internal.create_result_file();
+
+create trigger keep_job_quota before insert on tunebase.jobs
+for each row execute function tunebase_internal.enforce_job_quota();
+
+create trigger job_metadata_of_new after insert on tunebase.jobs
+for each row when (new.metadata <> '{}') execute function tunebase_internal.index_job_metadata();
+
+create trigger job_metadata_of_changed after update of metadata on tunebase.jobs
+for each row when (new.metadata is distinct from old.metadata) execute function tunebase_internal.index_job_metadata();
+
+-- schemas/triggers/notification_channels.sql
+create trigger next_version before update of target, event_types, enabled or delete on tunebase.notification_channels
+for each row execute function tunebase_internal.check_and_bump_version();
+
+-- schemas/triggers/projects.sql
+create trigger next_version before update of name, max_running, spend_cap_usd, archived_at on tunebase.projects
+for each row execute function tunebase_internal.check_and_bump_version();
+
+-- schemas/triggers/uploads.sql
+-- An upload that has no room for its file is refused before its bytes come; its file is counted when it is there.
+create trigger keep_storage_quota before insert on tunebase_internal.uploads
+for each row execute function tunebase_internal.enforce_storage_quota();
+
+-- schemas/triggers/webhook_endpoints.sql
+create trigger next_version before update of name, url, event_types, progress_seconds, enabled, secret_version or delete
+on tunebase.webhook_endpoints
+for each row execute function tunebase_internal.check_and_bump_version();
+
+-- schemas/90_grants.sql
+-- Who may do what, at the end: what no line here grants, nobody has.
+
+-- Postgres lets everybody execute a new function.
+revoke execute on all functions in schema tunebase_internal from public;
+-- Row-level security on tunebase's tables stands on it.
+grant execute on function tunebase_internal.member_project_ids() to authenticated;
+grant select on all tables in schema tunebase to authenticated;
+
+-- The functions that each edge function may execute; none of their roles may touch a table.
+grant execute on function
+  tunebase_internal.member_project_ids
+to authenticated;
+
+grant execute on function
+  tunebase_internal.answer_invitation,
+  tunebase_internal.archive_project,
+  tunebase_internal.authorize,
+  tunebase_internal.begin_upload_part,
+  tunebase_internal.cancel_job,
+  tunebase_internal.cancel_upload,
+  tunebase_internal.complete_direct_upload,
+  tunebase_internal.complete_idempotency_key,
+  tunebase_internal.complete_upload,
+  tunebase_internal.complete_upload_part,
+  tunebase_internal.create_api_key,
+  tunebase_internal.create_file,
+  tunebase_internal.create_job,
+  tunebase_internal.create_notification_channel,
+  tunebase_internal.create_project,
+  tunebase_internal.create_upload,
+  tunebase_internal.create_webhook_endpoint,
+  tunebase_internal.delete_file,
+  tunebase_internal.delete_invitation,
+  tunebase_internal.delete_model,
+  tunebase_internal.delete_notification_channel,
+  tunebase_internal.delete_webhook_endpoint,
+  tunebase_internal.find_model,
+  tunebase_internal.get_adapter,
+  tunebase_internal.get_api_key,
+  tunebase_internal.get_caller,
+  tunebase_internal.get_checkpoint,
+  tunebase_internal.get_direct_upload,
+  tunebase_internal.get_estimate_inputs,
+  tunebase_internal.get_file,
+  tunebase_internal.get_job,
+  tunebase_internal.get_job_metrics,
+  tunebase_internal.get_project,
+  tunebase_internal.get_result_content,
+  tunebase_internal.get_usage_by_day,
+  tunebase_internal.get_webhook_delivery,
+  tunebase_internal.get_webhook_endpoint,
+  tunebase_internal.invite_member,
+  tunebase_internal.list_api_keys,
+  tunebase_internal.list_checkpoints,
+  tunebase_internal.list_events,
+  tunebase_internal.list_files,
+  tunebase_internal.list_invitations,
+  tunebase_internal.list_jobs,
+  tunebase_internal.list_members,
+  tunebase_internal.list_models,
+  tunebase_internal.list_new_events,
+  tunebase_internal.list_notification_channels,
+  tunebase_internal.list_notifications,
+  tunebase_internal.list_projects,
+  tunebase_internal.list_user_invitations,
+  tunebase_internal.list_webhook_deliveries,
+  tunebase_internal.list_webhook_endpoints,
+  tunebase_internal.mark_notifications_read,
+  tunebase_internal.open_event_stream,
+  tunebase_internal.pause_job,
+  tunebase_internal.remove_member,
+  tunebase_internal.replay_webhook_delivery,
+  tunebase_internal.replay_webhook_endpoint,
+  tunebase_internal.reserve_file_object,
+  tunebase_internal.reserve_idempotency_key,
+  tunebase_internal.resume_job,
+  tunebase_internal.revoke_api_key,
+  tunebase_internal.rotate_webhook_secret,
+  tunebase_internal.start_job,
+  tunebase_internal.store_token_sample,
+  tunebase_internal.take_rate_limit_tokens,
+  tunebase_internal.test_notification_channel,
+  tunebase_internal.update_api_key,
+  tunebase_internal.update_member,
+  tunebase_internal.update_notification_channel,
+  tunebase_internal.update_project,
+  tunebase_internal.update_webhook_endpoint
+to tunebase_api;
+
+grant execute on function
+  tunebase_internal.claim_attempt,
+  tunebase_internal.finish_attempt,
+  tunebase_internal.get_worker_directive,
+  tunebase_internal.invalidate_verified_file,
+  tunebase_internal.record_progress,
+  tunebase_internal.record_verified_file,
+  tunebase_internal.schedule_reconcile
+to tunebase_callback;
+
+grant execute on function
+  tunebase_internal.checkpoint_file_validation,
+  tunebase_internal.claim_attempts_to_reconcile,
+  tunebase_internal.claim_deliveries,
+  tunebase_internal.claim_dispatch,
+  tunebase_internal.claim_file_validation,
+  tunebase_internal.claim_orphaned_objects,
+  tunebase_internal.delete_orphaned_objects,
+  tunebase_internal.enforce_spend,
+  tunebase_internal.expire_files,
+  tunebase_internal.fan_out_events,
+  tunebase_internal.finish_file_validation,
+  tunebase_internal.invalidate_verified_file,
+  tunebase_internal.prune_idempotency_keys,
+  tunebase_internal.prune_notifications,
+  tunebase_internal.reconcile_attempt,
+  tunebase_internal.record_cancel_sent,
+  tunebase_internal.record_deliveries,
+  tunebase_internal.record_dispatch_ambiguous,
+  tunebase_internal.record_dispatch_failed,
+  tunebase_internal.record_dispatch_rejected,
+  tunebase_internal.record_dispatch_submitted,
+  tunebase_internal.record_recovered_file,
+  tunebase_internal.retry_file_validation
+to tunebase_scheduler;

@@ -1,0 +1,13 @@
+-- From now on the key opens nothing; its row stays, for whoever looks for what it did. Again, it changes nothing.
+create function tunebase_internal.revoke_api_key(p_caller jsonb, p_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'project:admin');
+begin
+  if not exists (select from tunebase.api_keys where id = p_id and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('api_key_not_found');
+  end if;
+  update tunebase.api_keys set revoked_at = now() where id = p_id and revoked_at is null;
+  delete from tunebase_internal.api_key_hashes where api_key_id = p_id;
+end $$;

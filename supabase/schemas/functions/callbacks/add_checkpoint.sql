@@ -1,0 +1,43 @@
+-- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the others'
+-- files are garbage. A checkpoint is progress: the failed_attempts begin anew.
+create function tunebase_internal.add_checkpoint(p_attempt tunebase.attempts, p_checkpoint jsonb) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if exists (
+    select from jsonb_array_elements(p_checkpoint -> 'files') f
+    where not exists (
+      select from tunebase_internal.verified_files v
+      where v.attempt_id = p_attempt.id and v.path = f ->> 'path'
+        and v.bytes = (f ->> 'bytes')::bigint and v.sha256 = f ->> 'sha256'
+    )
+  ) then
+    perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format(
+      'The checkpoint of step %s is not whole in Storage and was not kept.', p_checkpoint ->> 'step'
+    ));
+    return;
+  end if;
+  insert into tunebase.checkpoints (job_id, project_id, attempt_id, step, metrics, files)
+  values (
+    p_attempt.job_id, p_attempt.project_id, p_attempt.id, (p_checkpoint ->> 'step')::integer,
+    jsonb_strip_nulls(p_checkpoint - 'files'), p_checkpoint -> 'files'
+  )
+  on conflict (job_id, step, attempt_id) do nothing;
+  if not found then
+    return;
+  end if;
+  update tunebase.jobs set failed_attempts = 0 where id = p_attempt.job_id;
+  perform tunebase_internal.add_event(
+    p_attempt.job_id, 'info', format('Checkpoint of step %s saved.', p_checkpoint ->> 'step')
+  );
+  with old as (
+    delete from tunebase.checkpoints where id in (
+      select id from tunebase.checkpoints where job_id = p_attempt.job_id order by step desc, id desc offset 3
+    )
+    returning attempt_id, files
+  )
+  insert into tunebase_internal.orphaned_objects (bucket, object)
+  select 'tunebase-adapters', tunebase_internal.artifact_prefix(old.attempt_id) || '/' || (f ->> 'path')
+  from old, jsonb_array_elements(old.files) f
+  on conflict do nothing;
+end $$;

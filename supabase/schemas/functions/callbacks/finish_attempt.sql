@@ -1,0 +1,43 @@
+-- The worker's last word. p_fault is the class of its error_code. Sent again, it answers as it did the first time.
+create function tunebase_internal.finish_attempt(p_attempt_id uuid, p_finish jsonb, p_fault text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+  v_order text := tunebase_internal.worker_directive(v_attempt, p_finish ->> 'worker_id', (p_finish ->> 'fence')::integer);
+  v_detail text;
+begin
+  if v_order = 'stop' then
+    update tunebase.attempts set rejected_callbacks = rejected_callbacks + 1 where id = p_attempt_id;
+    return jsonb_build_object(
+      'accepted', v_attempt.id is not null and v_attempt.outcome = p_finish ->> 'outcome'
+        and v_attempt.fence = (p_finish ->> 'fence')::integer,
+      'detail', 'the attempt has ended, or another worker holds it'
+    );
+  end if;
+
+  case p_finish ->> 'outcome'
+    when 'succeeded' then
+      v_detail := tunebase_internal.complete_attempt(p_attempt_id, p_finish -> 'manifest');
+      return jsonb_build_object('accepted', v_detail is null, 'detail', v_detail);
+    when 'failed' then
+      perform tunebase_internal.end_attempt(
+        p_attempt_id, 'failed', p_fault,
+        p_finish ->> 'error_code', p_finish ->> 'error_message', p_finish ->> 'hint'
+      );
+    when 'paused' then
+      perform tunebase_internal.end_attempt(p_attempt_id, case when v_order = 'cancel' then 'cancelled' else 'paused' end);
+    when 'preempted' then
+      perform tunebase_internal.end_attempt(
+        p_attempt_id, 'preempted', 'infrastructure', 'preempted', p_finish ->> 'reason', 'Create the job again.'
+      );
+    else
+      if v_order = 'cancel' then
+        perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
+      else
+        -- Nobody here asked for it: RunPod did, because of its time limit or its console. /status says which.
+        update tunebase.attempts set lease_until = now(), reconcile_at = now() where id = p_attempt_id;
+      end if;
+  end case;
+  return jsonb_build_object('accepted', true, 'detail', null);
+end $$;

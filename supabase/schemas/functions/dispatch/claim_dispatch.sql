@@ -1,0 +1,114 @@
+-- Claims up to p_limit jobs and makes their attempts before any call leaves, so that a crash in between is known.
+-- Due, within the limits of their project and of their model's endpoint; the project with the fewest attempts alive
+-- first, so that 10,000 jobs of one do not hold up another's one. Returns {claimed: [...], wait_seconds}; wait_seconds
+-- says when an endpoint's rate lets the next go, null when none is held back by it.
+--
+-- One claim at a time (the advisory lock), as limits are counted. In batches, because the counting is what costs.
+create function tunebase_internal.claim_dispatch(p_default_endpoint text, p_lease_seconds integer, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_chosen uuid[];
+  v_claimed jsonb;
+  v_wait double precision;
+begin
+  perform pg_advisory_xact_lock(hashtext('tunebase_internal.claim_dispatch'));
+  if not exists (
+    select from tunebase.jobs where status = 'queued' and due_at <= now() and due_at < 'infinity'
+  ) then
+    return jsonb_build_object('claimed', '[]'::jsonb, 'wait_seconds', null);
+  end if;
+  insert into tunebase_internal.runpod_endpoints (endpoint_id)
+  select distinct coalesce(endpoint_id, p_default_endpoint) from tunebase.base_models
+  on conflict do nothing;
+  -- The bucket fills with time, up to one second's calls.
+  update tunebase_internal.runpod_endpoints
+  set calls_left = least(greatest(run_per_second, 1), calls_left + extract(epoch from now() - counted_at) * run_per_second),
+    counted_at = now()
+  where counted_at < now();
+
+  -- Every (project, model) with a job in the queue, hopping over the index: the cost is that of the lines, not of the jobs.
+  with recursive lines as (
+    (
+      select project_id, base_model from tunebase.jobs
+      where status = 'queued' and due_at < 'infinity'
+      order by project_id, base_model limit 1
+    )
+    union all
+    select n.project_id, n.base_model
+    from lines l
+    cross join lateral (
+      select project_id, base_model from tunebase.jobs
+      where status = 'queued' and due_at < 'infinity' and (project_id, base_model) > (l.project_id, l.base_model)
+      order by project_id, base_model limit 1
+    ) n
+  ), alive as materialized (
+    -- What is alive is counted once, from the index alone.
+    select project_id, endpoint_id, count(*) as attempts
+    from tunebase.attempts where state <> 'ended' group by project_id, endpoint_id
+  ), of_project as (
+    select project_id, sum(attempts) as alive from alive group by project_id
+  ), of_endpoint as (
+    select endpoint_id, sum(attempts) as alive from alive group by endpoint_id
+  ), heads as (
+    select j.id, j.due_at, e.endpoint_id,
+      coalesce(op.alive, 0) + row_number() over (partition by l.project_id order by j.due_at, j.id) as turn,
+      p.max_running, floor(e.calls_left) as calls_left, e.max_running - coalesce(oe.alive, 0) as room
+    from lines l
+    join tunebase.projects p on p.id = l.project_id
+    join tunebase.base_models m on m.id = l.base_model
+    join tunebase_internal.runpod_endpoints e on e.endpoint_id = coalesce(m.endpoint_id, p_default_endpoint)
+    left join of_project op on op.project_id = l.project_id
+    left join of_endpoint oe on oe.endpoint_id = e.endpoint_id
+    cross join lateral (
+      select id, due_at from tunebase.jobs
+      where status = 'queued' and due_at <= now() and due_at < 'infinity'
+        and project_id = l.project_id and base_model = l.base_model
+      order by due_at limit p_limit
+    ) j
+    where coalesce(e.blocked_until, '-infinity') <= now()
+  ), ranked as (
+    select *, row_number() over (partition by endpoint_id order by turn, due_at, id) as place
+    from heads where turn <= max_running
+  ), allowed as (
+    select *, row_number() over (order by turn, due_at, id) as overall
+    from ranked where place <= coalesce(room, place)
+  )
+  select array_agg(id order by overall) filter (where place <= calls_left and overall <= p_limit),
+    min((place - calls_left) / greatest((select run_per_second from tunebase_internal.runpod_endpoints x where x.endpoint_id = a.endpoint_id), 0.001))
+      filter (where place = calls_left + 1)
+  into v_chosen, v_wait
+  from allowed a;
+
+  with taken as (
+    -- A client may have cancelled or paused one meanwhile; a row that it holds is left for the next claim.
+    select * from tunebase.jobs
+    where id = any (v_chosen) and status = 'queued' and due_at <= now()
+    for no key update skip locked
+  ), out as (
+    update tunebase.jobs j set due_at = 'infinity' from taken where j.id = taken.id
+  ), made as (
+    insert into tunebase.attempts (
+      job_id, project_id, number, state, endpoint_id, gpu_config, execution_timeout_seconds, ttl_seconds,
+      claim_deadline, lease_until, reconcile_at
+    )
+    select t.id, t.project_id, (select coalesce(max(number), 0) + 1 from tunebase.attempts where job_id = t.id),
+      'submitting', coalesce(m.endpoint_id, p_default_endpoint), m.gpu_config, m.execution_timeout_seconds,
+      m.queue_timeout_seconds + m.execution_timeout_seconds, now() + make_interval(secs => m.queue_timeout_seconds),
+      now() + make_interval(secs => p_lease_seconds), now() + make_interval(secs => p_lease_seconds)
+    from taken t join tunebase.base_models m on m.id = t.base_model
+    returning *
+  ), counted as (
+    update tunebase_internal.runpod_endpoints e set calls_left = e.calls_left - used.calls
+    from (select endpoint_id, count(*) as calls from made group by endpoint_id) used
+    where e.endpoint_id = used.endpoint_id
+  )
+  select jsonb_agg(jsonb_build_object(
+    'attempt', to_jsonb(made), 'plan', t.plan,
+    'training_object', (select object from tunebase.files where id = t.training_file),
+    'validation_object', (select object from tunebase.files where id = t.validation_file)
+  ) order by array_position(v_chosen, t.id))
+  into v_claimed
+  from made join taken t on t.id = made.job_id;
+  return jsonb_build_object('claimed', coalesce(v_claimed, '[]'), 'wait_seconds', v_wait);
+end $$;

@@ -1,0 +1,13 @@
+-- Keeps how far a check has come. p_lease_seconds 0 gives it back to be gone on with. false: somebody else is at it, or
+-- the file is gone.
+create function tunebase_internal.checkpoint_file_validation(
+  p_file_id uuid, p_lease uuid, p_state jsonb, p_upload_url text, p_lease_seconds integer
+) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update tunebase_internal.file_validations
+  set state = p_state, upload_url = p_upload_url, failures = 0, next_at = now() + make_interval(secs => p_lease_seconds)
+  where file_id = p_file_id and lease = p_lease;
+  return found;
+end $$;

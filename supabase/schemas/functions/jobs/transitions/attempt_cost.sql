@@ -1,0 +1,7 @@
+-- What an attempt has cost: from the first claim until now or its end, never while it was queued.
+create function tunebase_internal.attempt_cost(p_attempt tunebase.attempts) returns numeric
+language sql stable
+return greatest(p_attempt.cost_usd, round((
+  extract(epoch from coalesce(p_attempt.ended_at, now()) - p_attempt.started_at) / 3600
+  * (p_attempt.gpu_config ->> 'cost_per_gpu_hour')::numeric * (p_attempt.gpu_config ->> 'num_gpus')::numeric
+)::numeric, 6));

@@ -1,0 +1,13 @@
+create function tunebase_internal.update_member(p_caller jsonb, p_project_id uuid, p_user_id uuid, p_role text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.authorize_project(p_caller, p_project_id, 'project:admin');
+  perform tunebase_internal.lock_member(p_project_id, p_user_id, p_role);
+  update tunebase.project_members set role = p_role where project_id = p_project_id and user_id = p_user_id;
+  return (
+    select to_jsonb(m) || jsonb_build_object('email', u.email)
+    from tunebase.project_members m join auth.users u on u.id = m.user_id
+    where m.project_id = p_project_id and m.user_id = p_user_id
+  );
+end $$;

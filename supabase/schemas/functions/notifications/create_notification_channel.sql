@@ -1,0 +1,35 @@
+-- p_channel: {id, kind, target, event_types, encrypted_url}; the caller picks the id, because `encrypted_url` is bound to it. A create
+-- that is sent again, because its answer was lost, makes no second channel: it would tell everything twice.
+create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb, p_is_retry boolean) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_id uuid := (p_channel ->> 'id')::uuid;
+  v_made uuid;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('tunebase channels ' || v_project_id, 0));
+  if p_is_retry then
+    select id into v_made from tunebase.notification_channels
+    where project_id = v_project_id and kind = p_channel ->> 'kind' and target = p_channel ->> 'target'
+      and created_at > now() - interval '10 minutes'
+    order by id desc limit 1;
+    if found then
+      return tunebase_internal.notification_channel_json(v_project_id, v_made);
+    end if;
+  end if;
+  if (select count(*) from tunebase.notification_channels where project_id = v_project_id) >= 20 then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'notification channels per project', 'limit', 20, 'used', 20, 'fix', 'Delete one and try again.'
+    ));
+  end if;
+  insert into tunebase.notification_channels (id, project_id, kind, target, event_types)
+  values (
+    v_id, v_project_id, p_channel ->> 'kind', p_channel ->> 'target',
+    array(select jsonb_array_elements_text(p_channel -> 'event_types'))
+  );
+  if p_channel ->> 'encrypted_url' is not null then
+    insert into tunebase_internal.channel_secrets (channel_id, encrypted_url) values (v_id, p_channel ->> 'encrypted_url');
+  end if;
+  return tunebase_internal.notification_channel_json(v_project_id, v_id);
+end $$;

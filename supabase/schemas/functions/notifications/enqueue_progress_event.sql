@@ -1,0 +1,28 @@
+-- Progress is owed only where an endpoint wants it, and no oftener than the most eager one of the project asks;
+-- `fan_out` keeps each endpoint's own pace. The job's row is locked by whoever updates it: no race.
+create function tunebase_internal.enqueue_progress_event() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_seconds integer;
+begin
+  select min(progress_seconds) into v_seconds
+  from tunebase.webhook_endpoints
+  where project_id = new.project_id and enabled and 'fine_tuning.job.progress' = any (event_types);
+  if v_seconds is null then
+    return null;
+  end if;
+  if not exists (
+    select from tunebase_internal.outbox
+    where job_id = new.id and type = 'fine_tuning.job.progress'
+      and created_at > now() - make_interval(secs => v_seconds)
+  ) then
+    -- Not through `owe`: a progress event that was not written is not worth repairing.
+    insert into tunebase_internal.outbox (project_id, job_id, type, data)
+    values (new.project_id, new.id, 'fine_tuning.job.progress', tunebase_internal.job_event_data(new));
+  end if;
+  return null;
+exception when others then
+  perform tunebase_internal.log_trigger_failure(tg_name, new.id, null, sqlerrm);
+  return null;
+end $$;

@@ -1,0 +1,22 @@
+-- p_changes: any of {event_types, enabled}. Another address is another channel.
+create function tunebase_internal.update_notification_channel(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+begin
+  perform tunebase_internal.notification_channel_json(v_project_id, p_id);
+  if p_changes -> 'event_types' is not null then
+    update tunebase.notification_channels
+    set event_types = array(select jsonb_array_elements_text(p_changes -> 'event_types')), updated_at = now()
+    where id = p_id;
+  end if;
+  if (p_changes ->> 'enabled')::boolean then
+    update tunebase.notification_channels
+    set enabled = true, disabled_at = null, disabled_reason = null, updated_at = now()
+    where id = p_id and not enabled;
+  elsif not (p_changes ->> 'enabled')::boolean then
+    perform tunebase_internal.disable_subscriber(p_id, 'a member switched it off', false);
+  end if;
+  return tunebase_internal.notification_channel_json(v_project_id, p_id);
+end $$;

@@ -1,0 +1,55 @@
+-- A row for each day from p_from to p_to, both included, as days are in p_time_zone: jobs by the day they were created and
+-- the day they ended, trained tokens with a job's end, GPU time and cost with the day on which an attempt began (as the
+-- month's spend cap counts them). Refuses a zone that is not known.
+create function tunebase_internal.get_usage_by_day(p_caller jsonb, p_from date, p_to date, p_time_zone text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
+  v_begin timestamptz;
+  v_end timestamptz;
+begin
+  begin
+    v_begin := p_from::timestamp at time zone p_time_zone;
+    v_end := (p_to + 1)::timestamp at time zone p_time_zone;
+  exception when invalid_parameter_value then
+    perform tunebase_internal.raise_api_error('invalid_time_zone', jsonb_build_object('time_zone', p_time_zone, 'param', 'time_zone'));
+  end;
+  return (
+    with created as (
+      select (created_at at time zone p_time_zone)::date as day, count(*) as jobs
+      from tunebase.jobs
+      where project_id = v_project_id
+        -- A job's id is made some milliseconds after the transaction's time that its row shows.
+        and id >= tunebase_internal.uuid7_lower_bound(v_begin) and id < tunebase_internal.uuid7_lower_bound(v_end + interval '1 minute')
+        and created_at >= v_begin and created_at < v_end
+      group by 1
+    ), ended as (
+      select (finished_at at time zone p_time_zone)::date as day,
+        count(*) filter (where status = 'succeeded') as succeeded,
+        count(*) filter (where status = 'failed') as failed,
+        count(*) filter (where status = 'cancelled') as cancelled,
+        sum(trained_tokens) as tokens
+      from tunebase.jobs
+      where project_id = v_project_id and finished_at >= v_begin and finished_at < v_end
+      group by 1
+    ), spent as (
+      select (started_at at time zone p_time_zone)::date as day,
+        sum(extract(epoch from coalesce(ended_at, now()) - started_at) * (gpu_config ->> 'num_gpus')::numeric) as seconds,
+        sum(cost_usd) as cost
+      from tunebase.attempts
+      where project_id = v_project_id and started_at >= v_begin and started_at < v_end
+      group by 1
+    )
+    select jsonb_agg(jsonb_build_object(
+      'date', d.day, 'jobs_created', coalesce(c.jobs, 0), 'jobs_succeeded', coalesce(e.succeeded, 0),
+      'jobs_failed', coalesce(e.failed, 0), 'jobs_cancelled', coalesce(e.cancelled, 0),
+      'trained_tokens', coalesce(e.tokens, 0), 'gpu_seconds', round(coalesce(s.seconds, 0), 3),
+      'cost_usd', coalesce(s.cost, 0)
+    ) order by d.day)
+    from (select generate_series(p_from::timestamp, p_to::timestamp, '1 day')::date as day) d
+    left join created c on c.day = d.day
+    left join ended e on e.day = d.day
+    left join spent s on s.day = d.day
+  );
+end $$;

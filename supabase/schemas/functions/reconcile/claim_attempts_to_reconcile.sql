@@ -1,0 +1,22 @@
+-- The attempts that are due for a look, each put off so that two schedulers do not look at one at once.
+create function tunebase_internal.claim_attempts_to_reconcile(p_limit integer) returns jsonb
+language sql security definer set search_path = ''
+as $$
+  with due as (
+    select id from tunebase.attempts
+    where state <> 'ended' and reconcile_at <= now()
+    order by reconcile_at limit p_limit
+    for no key update skip locked
+  ), looked as (
+    update tunebase.attempts a set reconcile_at = now() + interval '30 seconds'
+    from due where a.id = due.id
+    returning a.*
+  )
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'id', l.id, 'endpoint_id', l.endpoint_id, 'runpod_job_id', l.runpod_job_id,
+    'prefix', tunebase_internal.artifact_prefix(l.id), 'fence', l.fence,
+    'waiting_seconds', case when l.state <> 'running' then extract(epoch from now() - l.created_at) end,
+    'cancel', l.cancel_requested and (l.cancel_sent_at is null or l.cancel_sent_at < now() - interval '30 seconds')
+  )), '[]')
+  from looked l
+$$;

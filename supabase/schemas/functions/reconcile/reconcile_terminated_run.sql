@@ -1,0 +1,36 @@
+-- What an attempt comes to that RunPod says is over, and whose files are not all in Storage.
+create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_status text := p_found ->> 'status';
+begin
+  if p_output ? 'error_code' then
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'failed', coalesce(p_fault, 'infrastructure'), p_output ->> 'error_code',
+      coalesce(p_output ->> 'error_message', 'The trainer failed.'), p_output ->> 'hint'
+    );
+  elsif p_output ->> 'status' = 'paused' then
+    perform tunebase_internal.end_attempt(p_attempt.id, 'paused');
+  elsif p_output ->> 'status' = 'preempted' then
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'preempted', 'infrastructure', 'preempted', 'The GPU was taken away.', 'Create the job again.'
+    );
+  elsif v_status = 'CANCELLED' then
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'cancelled', p_message => 'The run was cancelled at the GPU service, not through this API.'
+    );
+  elsif v_status = 'TIMED_OUT' or p_found ->> 'error' ilike '%executionTimeout exceeded%' then
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'failed', 'user', 'time_limit',
+      format('The run passed its limit of %s seconds.', p_attempt.execution_timeout_seconds),
+      'Train for fewer epochs or on fewer rows.'
+    );
+  else
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'lost', 'infrastructure', 'worker_lost',
+      'The GPU worker stopped without finishing: it was killed, ran out of memory, or its machine was lost.',
+      'Nothing is wrong with your data. Create the job again.'
+    );
+  end if;
+end $$;

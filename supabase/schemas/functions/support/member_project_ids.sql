@@ -1,0 +1,9 @@
+-- The projects of the user whose token the request carries; row-level security stands on it. Security definer, or
+-- the policy on project_members would call itself.
+create function tunebase_internal.member_project_ids() returns setof uuid
+language sql stable security definer set search_path = ''
+as $$
+  select project_id
+  from tunebase.project_members
+  where user_id = (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+$$;

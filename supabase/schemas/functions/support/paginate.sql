@@ -1,0 +1,9 @@
+-- One row more than asked for says whether there is more.
+create function tunebase_internal.paginate(p_rows jsonb, p_limit integer) returns jsonb
+language sql immutable set search_path = ''
+as $$
+  select jsonb_build_object(
+    'data', case when jsonb_array_length(coalesce(p_rows, '[]')) > p_limit then p_rows - p_limit else coalesce(p_rows, '[]') end,
+    'has_more', jsonb_array_length(coalesce(p_rows, '[]')) > p_limit
+  )
+$$;

@@ -1,0 +1,7 @@
+-- Refuses with a code of the API's registry (`_shared/errors.ts`); `p_detail` fills the sentence.
+create function tunebase_internal.raise_api_error(p_code text, p_detail jsonb default '{}') returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  raise exception using errcode = 'TB000', message = p_code, detail = p_detail::text;
+end $$;

@@ -1,0 +1,9 @@
+-- Every scope there is. A key holds some; a role allows some (role_allows).
+create function tunebase_internal.scopes() returns text[]
+language sql immutable set search_path = ''
+as $$
+  select array[
+    'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write',
+    'project:read', 'project:admin'
+  ]
+$$;

@@ -1,0 +1,25 @@
+-- Calls the scheduler, if Vault holds its address and secret (tunebase_scheduler_url, tunebase_scheduler_secret). Never
+-- fails: whatever it is called from must not.
+create function tunebase_internal.wake_scheduler() returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_url text;
+  v_secret text;
+begin
+  if to_regclass('vault.decrypted_secrets') is null
+    or to_regprocedure('net.http_post(text, jsonb, jsonb, jsonb, integer)') is null then
+    return;
+  end if;
+  execute 'select max(decrypted_secret) filter (where name = ''tunebase_scheduler_url''),
+    max(decrypted_secret) filter (where name = ''tunebase_scheduler_secret'') from vault.decrypted_secrets'
+  into v_url, v_secret;
+  if v_url is null or v_secret is null then
+    return;
+  end if;
+  -- pg_net's own time-out of 2 s would cut off a tick that drains a queue.
+  execute 'select net.http_post(url := $1, headers := $2, timeout_milliseconds := 60000)'
+  using v_url, jsonb_build_object('content-type', 'application/json', 'authorization', 'Bearer ' || v_secret);
+exception when others then
+  raise warning 'tunebase_internal.wake_scheduler: %', sqlerrm;
+end $$;

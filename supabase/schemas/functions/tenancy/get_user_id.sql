@@ -1,0 +1,13 @@
+-- Whose read marks a caller has: a user's own; an API key's are those of the user who made it.
+create function tunebase_internal.get_user_id(p_caller jsonb) returns uuid
+language sql stable set search_path = ''
+as $$
+  select coalesce(
+    (p_caller ->> 'user_id')::uuid,
+    (
+      select k.created_by
+      from tunebase_internal.api_key_hashes h join tunebase.api_keys k on k.id = h.api_key_id
+      where h.hash = decode(p_caller ->> 'key_hash', 'hex')
+    )
+  )
+$$;

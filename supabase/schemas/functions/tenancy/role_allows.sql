@@ -1,0 +1,9 @@
+-- What a role may do: a viewer reads, a developer does everything but manage the project, an owner that too.
+create function tunebase_internal.role_allows(p_role text, p_scope text) returns boolean
+language sql immutable
+return case p_role
+  when 'owner' then true
+  when 'developer' then p_scope not like '%:admin'
+  when 'viewer' then p_scope like '%:read'
+  else false
+end;

@@ -1,0 +1,15 @@
+-- Sends one again, whatever became of it, with the same `webhook-id` and a schedule of its own. What a scheduler has
+-- in hand is on its way already.
+create function tunebase_internal.replay_webhook_delivery(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_delivery jsonb := tunebase_internal.webhook_delivery_json(v_project_id, p_id);
+begin
+  perform tunebase_internal.require_enabled((v_delivery ->> 'target_id')::uuid);
+  update tunebase.webhook_deliveries
+  set status = 'pending', tries = 0, next_at = now(), reason = null, delivered_at = null, leased_until = null
+  where id = p_id and not coalesce(leased_until > now(), false);
+  return tunebase_internal.webhook_delivery_json(v_project_id, p_id);
+end $$;

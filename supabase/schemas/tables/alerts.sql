@@ -1,0 +1,12 @@
+-- What the operator must look at, once for each kind and subject.
+create table tunebase_internal.alerts (
+  kind text not null,
+  subject text not null,
+  message text not null,
+  occurrences integer not null default 1,
+  first_at timestamptz not null default now(),
+  last_at timestamptz not null default now(),
+  primary key (kind, subject)
+);
+
+alter table tunebase_internal.alerts enable row level security;

@@ -1,0 +1,19 @@
+create table tunebase.events (
+  id uuid not null unique default tunebase_internal.uuid7(),
+  job_id uuid not null references tunebase.jobs on delete cascade,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  number integer not null check (number >= 1),
+  level text not null check (level in ('info', 'warn', 'error')),
+  type text not null check (type in ('message', 'metrics')),
+  message text not null,
+  data jsonb,
+  created_at timestamptz not null default now(),
+  primary key (job_id, number)
+);
+create index events_project on tunebase.events (project_id);
+-- A job's log alone, without a line for each step: in a long run its few messages lie among a hundred thousand of those.
+create index events_messages on tunebase.events (job_id, number) where type = 'message';
+
+alter table tunebase.events enable row level security;
+create policy members_read on tunebase.events for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));

@@ -1,0 +1,21 @@
+create table tunebase.metrics (
+  job_id uuid not null references tunebase.jobs on delete cascade,
+  step integer not null check (step >= 1),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  attempt integer not null,
+  epoch double precision not null,
+  training_loss double precision,
+  validation_loss double precision,
+  learning_rate double precision,
+  gradient_norm double precision,
+  tokens_per_second double precision,
+  gpu_utilization double precision,
+  gpu_memory_gb double precision,
+  created_at timestamptz not null default now(),
+  primary key (job_id, step)
+);
+create index metrics_project on tunebase.metrics (project_id);
+
+alter table tunebase.metrics enable row level security;
+create policy members_read on tunebase.metrics for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));

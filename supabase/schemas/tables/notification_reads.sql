@@ -1,0 +1,12 @@
+create table tunebase.notification_reads (
+  notification_id uuid not null references tunebase.notifications on delete cascade,
+  user_id uuid not null references auth.users on delete cascade,
+  read_at timestamptz not null default now(),
+  primary key (notification_id, user_id)
+);
+create index notification_reads_user on tunebase.notification_reads (user_id);
+
+alter table tunebase.notification_reads enable row level security;
+-- What a person has read is visible to that person only.
+create policy own_read on tunebase.notification_reads for select to authenticated
+using (user_id = (select auth.uid()));

@@ -1,0 +1,11 @@
+-- A file of an attempt that was read back from Storage and had this size and hash.
+create table tunebase_internal.verified_files (
+  attempt_id uuid not null references tunebase.attempts on delete cascade,
+  path text not null,
+  bytes bigint not null check (bytes > 0),
+  sha256 text not null check (sha256 ~ '^[0-9a-f]{64}$'),
+  verified_at timestamptz not null default now(),
+  primary key (attempt_id, path)
+);
+
+alter table tunebase_internal.verified_files enable row level security;

@@ -1,0 +1,52 @@
+-- From what is owed to whom: deliveries for endpoints and channels, notifications for people.
+create table tunebase.webhook_deliveries (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- `webhook-id` of every try is this event's id, so that a receiver can drop what it has seen.
+  event_id uuid not null,
+  event_type text not null,
+  event_created_at timestamptz not null,
+  job_id uuid references tunebase.jobs on delete cascade,
+  channel text not null check (channel in ('webhook', 'email', 'slack')),
+  endpoint_id uuid references tunebase.webhook_endpoints on delete cascade,
+  channel_id uuid references tunebase.notification_channels on delete cascade,
+  target_id uuid generated always as (coalesce(endpoint_id, channel_id)) stored,
+  -- What is sent, byte for byte; of e-mail and Slack what they are made from.
+  body text not null,
+  status text not null default 'pending' check (status in ('pending', 'delivered', 'dead')),
+  -- Why it is dead.
+  reason text,
+  -- Of the schedule in `retry_delay`; a replay begins it anew.
+  tries integer not null default 0,
+  next_at timestamptz default now(),
+  -- A scheduler has it in hand. Grows with every claim, so that a late answer is known.
+  lease integer not null default 0,
+  leased_until timestamptz,
+  -- Of the last try.
+  response_status integer,
+  error text,
+  duration_ms integer,
+  last_tried_at timestamptz,
+  delivered_at timestamptz,
+  created_at timestamptz not null default now(),
+
+  unique (event_id, endpoint_id),
+  unique (event_id, channel_id),
+  check (num_nonnulls(endpoint_id, channel_id) = 1),
+  check ((channel = 'webhook') = (endpoint_id is not null)),
+  check ((status = 'pending') = (next_at is not null)),
+  check ((status = 'dead') = (reason is not null)),
+  check ((status = 'delivered') = (delivered_at is not null))
+);
+create index webhook_deliveries_due on tunebase.webhook_deliveries (target_id, next_at) where status = 'pending';
+-- Those whose last try has begun: `claim_deliveries` ends the ones whose scheduler died with it.
+create index webhook_deliveries_spent on tunebase.webhook_deliveries (next_at) where status = 'pending' and tries >= 10;
+create index webhook_deliveries_project on tunebase.webhook_deliveries (project_id, id desc);
+create index webhook_deliveries_endpoint on tunebase.webhook_deliveries (endpoint_id, id desc);
+create index webhook_deliveries_channel on tunebase.webhook_deliveries (channel_id) where channel_id is not null;
+create index webhook_deliveries_job on tunebase.webhook_deliveries (job_id, endpoint_id, event_created_at);
+create index webhook_deliveries_old on tunebase.webhook_deliveries (created_at) where status <> 'pending';
+
+alter table tunebase.webhook_deliveries enable row level security;
+create policy members_read on tunebase.webhook_deliveries for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));

@@ -1,0 +1,2 @@
+create trigger tunebase_owe_checkpoint after insert on tunebase.checkpoints
+for each row execute function tunebase_internal.enqueue_checkpoint_event();
