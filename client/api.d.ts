@@ -1721,6 +1721,8 @@ export interface components {
         /** @description Of the file, from 1 */
         line?: number;
       }[];
+      /** @description How many problems there are, where `errors` has only the first */
+      problem_count?: number;
       /** @description What OpenAI's SDKs read */
       error: {
         message: string;
@@ -2114,60 +2116,6 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not allowed */
-    insufficient_scope: {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed */
-    "insufficient_scope.insufficient_role": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; The model cannot be deleted */
-    "insufficient_scope.insufficient_role.model_not_own": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; Quota exceeded */
-    "insufficient_scope.insufficient_role.quota_exceeded": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; Quota exceeded; The project's spend cap is reached */
-    "insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; The project's spend cap is reached; Quota exceeded */
-    "insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
     /** @description Something broke here */
     internal: {
       headers: {
@@ -2474,8 +2422,98 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Too many requests */
-    rate_limit_exceeded: {
+    /** @description The project has no members */
+    project_without_members: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed */
+    "project_without_members.insufficient_scope": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed */
+    "project_without_members.insufficient_scope.insufficient_role": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; The model cannot be deleted */
+    "project_without_members.insufficient_scope.insufficient_role.model_not_own": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded */
+    "project_without_members.insufficient_scope.insufficient_role.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded; The project's spend cap is reached */
+    "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; The project's spend cap is reached; Quota exceeded */
+    "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Only for people */
+    "project_without_members.user_token_required": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Only for people; Quota exceeded */
+    "project_without_members.user_token_required.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Too many requests; Too many API keys that do not exist */
+    "rate_limit_exceeded.too_many_unknown_keys": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Too many requests; Too many API keys that do not exist; Too many open streams */
+    "rate_limit_exceeded.too_many_unknown_keys.too_many_streams": {
       headers: {
         [name: string]: unknown;
       };
@@ -2494,24 +2532,6 @@ export interface components {
     };
     /** @description Not available now */
     unavailable: {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Only for people */
-    user_token_required: {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Only for people; Quota exceeded */
-    "user_token_required.quota_exceeded": {
       headers: {
         [name: string]: unknown;
       };
@@ -2580,9 +2600,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -2624,11 +2644,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_multipart.invalid_file"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -2667,9 +2690,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -2699,10 +2722,10 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
       409: components["responses"]["file_in_use"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -2742,10 +2765,10 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
       409: components["responses"]["file_not_ready"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -2796,11 +2819,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -2839,9 +2865,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -2873,14 +2899,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.upload_not_found.file_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.upload_missing.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -2933,11 +2962,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -2976,14 +3008,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_multipart.too_many_parts.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3029,14 +3061,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.part_not_found.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.upload_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3068,14 +3103,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3324,14 +3359,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.wrong_purpose.unsupported"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3382,9 +3417,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3541,14 +3576,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.wrong_purpose.unsupported"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded"
+        ];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3587,9 +3625,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3621,14 +3659,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3660,14 +3701,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3699,14 +3743,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_not_paused"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3738,14 +3785,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_already_started"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3803,9 +3853,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys.too_many_streams"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3848,9 +3898,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3899,9 +3949,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3941,9 +3991,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found.checkpoint_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -3982,10 +4032,10 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found.adapter_deleted"];
       409: components["responses"]["adapter_not_ready"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4029,9 +4079,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4070,9 +4120,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.model_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4102,10 +4152,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.model_not_own"];
+      403:
+        components["responses"]["project_without_members.insufficient_scope.insufficient_role.model_not_own"];
       404: components["responses"]["project_not_found.model_not_found"];
       409: components["responses"]["model_in_use"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4142,8 +4193,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4184,9 +4236,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_time_zone"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4234,9 +4286,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope"];
+      403: components["responses"]["project_without_members.insufficient_scope"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4277,11 +4329,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required.quota_exceeded"];
+      403: components["responses"]["project_without_members.user_token_required.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4320,9 +4372,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4374,12 +4426,15 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4413,12 +4468,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_busy"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4452,12 +4507,15 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4506,9 +4564,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4555,14 +4613,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4607,12 +4668,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.member_not_found"];
       409:
         components["responses"]["idempotency_key_reused.idempotency_key_in_use.last_owner.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4643,10 +4704,10 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.member_not_found"];
       409: components["responses"]["last_owner"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4692,9 +4753,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4725,9 +4786,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.invitation_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4771,9 +4832,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required"];
+      403: components["responses"]["project_without_members.user_token_required"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4805,11 +4866,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required.quota_exceeded"];
+      403: components["responses"]["project_without_members.user_token_required.quota_exceeded"];
       404: components["responses"]["project_not_found.invitation_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4841,11 +4902,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required"];
+      403: components["responses"]["project_without_members.user_token_required"];
       404: components["responses"]["project_not_found.invitation_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4892,9 +4953,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4953,11 +5014,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -4996,9 +5060,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5056,7 +5120,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
       409:
         components["responses"][
@@ -5064,7 +5128,7 @@ export interface operations {
         ];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5096,10 +5160,10 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
       412: components["responses"]["precondition_failed"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5152,9 +5216,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5201,9 +5265,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5263,11 +5327,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5306,9 +5373,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5369,12 +5436,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5406,10 +5473,10 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       412: components["responses"]["precondition_failed"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5455,12 +5522,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5514,11 +5581,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.receiver_unreachable"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5561,14 +5628,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5630,9 +5697,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5671,9 +5738,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_delivery_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5705,14 +5772,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_delivery_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5780,9 +5847,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5812,11 +5879,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.user_required"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5848,11 +5915,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.user_required"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5899,9 +5966,9 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -5954,11 +6021,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.email_not_configured"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -6012,12 +6082,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_channel_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -6049,10 +6119,10 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_channel_not_found"];
       412: components["responses"]["precondition_failed"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };
@@ -6084,11 +6154,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.receiver_unreachable.email_not_configured"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_channel_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable"];
     };

@@ -48,8 +48,38 @@ export async function call<T>(sql: Sql, name: string, ...args: Argument[]): Prom
       const refusal = ApiError.fromSql(error.message, JSON.parse(error.detail ?? "{}"));
       if (refusal !== null) throw refusal;
     }
+    if (isUnavailable(error)) throw ApiError.of("unavailable", {}, { cause: error });
+    // Postgres's own words quote what it was given, so no log has them: this says what was called.
+    if (error instanceof postgres.PostgresError) throw new Error(`tunebase.${name} failed`, { cause: error });
     throw error;
   }
+}
+
+/** The driver's own errors of a connection, and the operating system's. */
+const connectionErrors = new Set([
+  "CONNECT_TIMEOUT",
+  "CONNECTION_CLOSED",
+  "CONNECTION_DESTROYED",
+  "CONNECTION_ENDED",
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EHOSTUNREACH",
+  "ENOTFOUND",
+  "EPIPE",
+  "ETIMEDOUT",
+]);
+/**
+ * SQLSTATEs of a server that cannot answer now: a lost connection (08), no room for one (53), one that shuts down or
+ * starts (57P), a statement that was cancelled, and a deadlock or serialization failure, whose victim was rolled back.
+ */
+const passing = /^(08...|53...|57P..|57014|40001|40P01)$/;
+
+/** Whether the same call may succeed later as it is. */
+export function isUnavailable(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code } = error as Error & { code?: unknown };
+  if (typeof code !== "string") return false;
+  return connectionErrors.has(code) || (error instanceof postgres.PostgresError && passing.test(code));
 }
 
 /**

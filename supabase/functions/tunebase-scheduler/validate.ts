@@ -8,6 +8,7 @@ import { nudgeScheduler } from "../_shared/addresses.ts";
 import { call } from "../_shared/database.ts";
 import { type DatasetReport, sentence } from "../_shared/dataset/report.ts";
 import { Validator, type ValidatorState } from "../_shared/dataset/validator.ts";
+import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { signedUrl, unavailable } from "../_shared/storage.ts";
 import { FileHashes, type HashState } from "./hashes.ts";
@@ -42,6 +43,12 @@ export async function validateFiles(platform: Platform, compute = computeMs): Pr
       await checkFile(platform, check, budget);
     } catch (error) {
       logError(`check of file ${check.file_id}`, error);
+      if (error instanceof ApiError && error.code === "too_large") {
+        await call(platform.sql, "finish_file_validation", check.file_id, check.lease, {
+          json: { status: "error", details: error.message, sha256: null },
+        });
+        continue;
+      }
       const reason = error instanceof Error ? `${error.message} ${error.cause ?? ""}` : String(error);
       await call(platform.sql, "retry_file_validation", check.file_id, check.lease, reason);
     }

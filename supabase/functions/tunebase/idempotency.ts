@@ -14,9 +14,20 @@ import { describeError } from "../_shared/log.ts";
 import { seal, sha256Hex, unseal } from "../_shared/secrets.ts";
 import { BodyHash } from "./body_hash.ts";
 import type { ApiEnv } from "./context.ts";
+import { parseId } from "./ids.ts";
 
 /** Whose SQL keeps the key itself. */
 const exact = new Set(["/tunebase/fine_tuning/jobs"]);
+
+/** What each POST's own SQL asks for. An answer is given again only to who could still get it by asking anew. */
+const scopes: [path: RegExp, scope: string][] = [
+  [/^\/tunebase\/(files|uploads)(\/|$)/, "files:write"],
+  [/^\/tunebase\/fine_tuning\//, "jobs:write"],
+  [/^\/tunebase\/(webhook_endpoints|webhook_deliveries|notification_channels)(\/|$)/, "webhooks:write"],
+  [/^\/tunebase\/notifications\//, "jobs:read"],
+  [/^\/tunebase\/api_keys(\/|$)/, "project:admin"],
+  [/^\/tunebase\/projects\/./, "project:admin"],
+];
 
 /** Longer than a request may take: a form streams as long as the platform lets it. */
 const leaseSeconds = { whole: 60, streamed: 450 };
@@ -50,10 +61,12 @@ export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c
     await call(
       sql,
       "reserve_idempotency_key",
-      { json: c.get("caller") },
+      { json: callerAt(c) },
       await sha256Hex(key),
       requestHash,
       hash.isForm ? leaseSeconds.streamed : leaseSeconds.whole,
+      // Making a project and answering an invitation need no more than being somebody.
+      scopes.find(([path]) => path.test(c.req.path))?.[1] ?? null,
     ),
   );
   if (reserved.state === "running") {
@@ -85,6 +98,14 @@ export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c
   }
 };
 
+/** The caller, with the project that the path names where it names one. */
+function callerAt(c: Context<ApiEnv>) {
+  const caller = c.get("caller");
+  const named = /^\/tunebase\/projects\/([^/]+)/.exec(c.req.path)?.[1];
+  const project_id = named === undefined ? null : parseId("project", named);
+  return "user_id" in caller && project_id !== null ? { ...caller, project_id } : caller;
+}
+
 async function answerOf(
   c: Context<ApiEnv>,
   requestHash: string,
@@ -111,8 +132,8 @@ async function hashWhole(c: Context<ApiEnv>, hash: BodyHash): Promise<string> {
 
 function hashAsItStreams(c: Context<ApiEnv>, hash: BodyHash): void {
   const body = c.req.raw.body?.pipeThrough(
-    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
-      transform(chunk, out) {
+    new TransformStream({
+      transform(chunk: Uint8Array, out) {
         hash.update(chunk);
         out.enqueue(chunk);
       },

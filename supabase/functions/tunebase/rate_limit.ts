@@ -11,6 +11,7 @@ import { call, type Sql } from "../_shared/database.ts";
 import { ApiError } from "../_shared/errors.ts";
 import { addHeaders, addToLog } from "../_shared/serving.ts";
 import type { ApiEnv, Caller } from "./context.ts";
+import { UnknownKeys } from "./unknown_keys.ts";
 
 interface Share {
   /** Requests that this isolate may still let through. */
@@ -36,6 +37,27 @@ const mostCallers = 10_000;
 export function limitRate(sql: Sql): MiddlewareHandler<ApiEnv> {
   const shares = new Map<string, Share>();
   const asking = new Map<string, Promise<Share>>();
+  const unknown = new UnknownKeys();
+
+  /** Asks the database, unless the key is one that it has just refused. */
+  async function askOf(
+    name: string,
+    caller: Caller,
+    before: Share | undefined,
+    address: string,
+  ): Promise<Share> {
+    if (!("key_hash" in caller)) return await ask(name, caller, before);
+    if (before === undefined) unknown.check(caller.key_hash, address);
+    try {
+      return await ask(name, caller, before);
+    } catch (error) {
+      if (error instanceof ApiError && error.code === "invalid_api_key") {
+        shares.delete(name);
+        unknown.refused(caller.key_hash, address);
+      }
+      throw error;
+    }
+  }
 
   async function ask(name: string, caller: Caller, before: Share | undefined): Promise<Share> {
     const fresh = before !== undefined && Date.now() < before.until;
@@ -56,7 +78,7 @@ export function limitRate(sql: Sql): MiddlewareHandler<ApiEnv> {
   }
 
   /** The share that one request was taken from. Many that come at once wait for one question. */
-  async function take(caller: Caller): Promise<Share> {
+  async function take(caller: Caller, address: string): Promise<Share> {
     const name = JSON.stringify(caller);
     for (;;) {
       const share = shares.get(name);
@@ -67,14 +89,16 @@ export function limitRate(sql: Sql): MiddlewareHandler<ApiEnv> {
         }
         if (share.granted === 0) return share;
       }
-      const question = asking.get(name) ?? ask(name, caller, share).finally(() => asking.delete(name));
+      const question = asking.get(name) ??
+        askOf(name, caller, share, address).finally(() => asking.delete(name));
       asking.set(name, question);
       await question;
     }
   }
 
   return async function countRequest(c, next) {
-    const share = await take(c.get("caller"));
+    const address = c.req.header("x-forwarded-for")?.split(",")[0]?.trim() ?? "";
+    const share = await take(c.get("caller"), address);
     addToLog(c, { project_id: share.projectId, caller: "user_id" in c.get("caller") ? "user" : "api_key" });
     const headers = rateHeaders(share);
     if (share.granted === 0) {

@@ -50,7 +50,7 @@ export async function countFiles(platform: Platform, inputs: Inputs, maxLength: 
 /** Makes the estimate of a job. */
 export function makeEstimate(
   model: Tables<"base_models">,
-  { training: { file, counter }, validation: validationFile }: Counted,
+  { training: { file, counter, hides }, validation: validationFile }: Counted,
   plan: TrainingHyperparameters,
 ) {
   // Of a preference row both answers go through the model, each behind its prompt.
@@ -73,7 +73,13 @@ export function makeEstimate(
   const seconds = trainingSeconds(total, forwardOnly(tokens, validation, plan), model);
   const gpu = GpuConfig.parse(model.gpu_config);
   const perSecond = gpu.cost_per_gpu_hour * gpu.num_gpus / 3600;
-  const warnings = warn(file, plan.max_length);
+  const steps = { per_epoch: stepsPerEpoch, total: stepsPerEpoch * plan.num_epochs };
+  const warnings = [...warnOfSteps(steps.total, trained.expected, plan), ...warn(file, plan.max_length)];
+  if (hides === "tools") {
+    warnings.push(
+      "Rows declare tools, and this model's chat template does not show them: it learns the answers without them.",
+    );
+  }
   const memory = estimateMemory(model, gpu, plan, longest);
   if (memory.fits === false) {
     warnings.push(
@@ -98,7 +104,7 @@ export function makeEstimate(
       truncated: file.truncated,
       skipped: file.skipped,
     },
-    steps: { per_epoch: stepsPerEpoch, total: stepsPerEpoch * plan.num_epochs },
+    steps,
     time: {
       seconds,
       basis: seconds === null
@@ -142,7 +148,7 @@ async function estimated(
   model: Tables<"base_models">,
   counted: CountedFile,
   maxLength: number,
-): Promise<{ file: FileEstimate; counter: "tokenizer" | "characters" }> {
+): Promise<{ file: FileEstimate; counter: "tokenizer" | "characters"; hides: Sample["hides"] }> {
   const counter = model.tokenizer === null ? "characters" : "tokenizer";
   const report = Report.parse(counted.report);
   const size = {
@@ -152,17 +158,18 @@ async function estimated(
     tokens: report.tokens ?? null,
   };
   if (counted.sample !== null) {
-    return { file: estimateFile(size, Sample.parse(counted.sample), counter, maxLength), counter };
+    const sample = Sample.parse(counted.sample);
+    return { file: estimateFile(size, sample, counter, maxLength), counter, hides: sample.hides };
   }
   try {
-    const count = model.tokenizer === null
-      ? countCharacters
+    const counting = model.tokenizer === null
+      ? { count: countCharacters, shows: null }
       : await (await import("./tokenizer.ts")).loadCounter(supabase, model.tokenizer);
     const sample = await takeSample(
       supabase,
       counted.object,
       counted.bytes,
-      count,
+      counting,
       settings.tokenCountBudgetMs,
     );
     // Not one that time ran out for: it may come further the next time.
@@ -171,11 +178,11 @@ async function estimated(
         json: sample,
       });
     }
-    return { file: estimateFile(size, sample, counter, maxLength), counter };
+    return { file: estimateFile(size, sample, counter, maxLength), counter, hides: sample.hides };
   } catch (error) {
     // A job is not held up by its estimate. It is tried again for the next one.
     logError(`counting the tokens of file ${counted.id}`, error);
-    return { file: estimateFile(size, null, counter, maxLength), counter };
+    return { file: estimateFile(size, null, counter, maxLength), counter, hides: null };
   }
 }
 
@@ -225,6 +232,24 @@ function tokensRestOn(file: FileEstimate, counter: "tokenizer" | "characters"): 
       `off by ${off} % (95 %).`
     : `${file.sampled} rows were counted by their characters (about four bytes a token), as the operator has ` +
       `registered no tokenizer for this model; the sum may be off by ${off} %.`;
+}
+
+/** A plan that learns next to nothing, by its steps. */
+export function warnOfSteps(steps: number, rows: number, plan: TrainingHyperparameters): string[] {
+  const warnings: string[] = [];
+  if (steps <= 1) {
+    warnings.push(
+      `The plan has one step for ${rows} rows (n_epochs ${plan.num_epochs}, batch_size ${plan.batch_size}), which teaches ` +
+        "next to nothing. Use more epochs, or a smaller batch_size.",
+    );
+  }
+  if (plan.warmup_steps !== null && plan.warmup_steps >= steps) {
+    warnings.push(
+      `warmup_steps = ${plan.warmup_steps} takes all of the about ${steps} steps: the learning rate never gets to ` +
+        `${plan.learning_rate}. Use fewer.`,
+    );
+  }
+  return warnings;
 }
 
 function warn(file: FileEstimate, maxLength: number): string[] {

@@ -49,7 +49,9 @@ const withCredentials: ErrorCode[] = [
   "invalid_api_key",
   "invalid_token",
   "project_not_found",
+  "project_without_members",
   "rate_limit_exceeded",
+  "too_many_unknown_keys",
   "invalid_request",
   "unavailable",
 ];

@@ -9,7 +9,7 @@ import { type JobRow, renderJob } from "../render.ts";
 
 export async function createJob(c: ApiContext): Promise<Response> {
   const { sql, settings, later } = c.get("platform");
-  const { body, files, model, parent, seed, shown, plan, estimate } = await readJob(c);
+  const { body, files, model, parent, seed, shown, plan, estimate, warnings } = await readJob(c);
   const key = c.req.header("idempotency-key");
   if (key !== undefined && (key.length < 1 || key.length > 255)) {
     throw new ApiError("invalid_request", [{
@@ -35,6 +35,7 @@ export async function createJob(c: ApiContext): Promise<Response> {
         spend_cap_usd: body.spend_cap_usd ?? null,
         auto_start: body.auto_start ?? true,
         estimate,
+        warnings,
         created_by: "user_id" in c.get("caller") ? "user" : "api_key",
       },
     },

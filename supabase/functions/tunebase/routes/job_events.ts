@@ -17,6 +17,9 @@ import { type Page, renderEvent, renderList } from "../render.ts";
 /** The platform ends a request after 150 s: before that the client is asked to come back. */
 const streamMs = 140_000;
 const aliveMs = 15_000;
+/** Of one caller in an isolate. Each holds memory for as long as it is open, and the platform's isolates have 256 MB. */
+const mostStreams = 20;
+const streams = new Map<string, number>();
 
 /** `message`: the log without its lines of figures. A stream has both. */
 export const Query = z.object({ type: z.enum(["message", "metrics"]).optional() });
@@ -49,6 +52,7 @@ async function streamEvents(c: ApiContext): Promise<Response> {
   );
   // To an EventSource this means: do not come back.
   if (job.final && after >= job.last_event) return c.body(null, 204);
+  const close = openStream(JSON.stringify(c.get("caller")));
   const hub = c.get("hub");
   c.header("cache-control", "no-store");
   return streamSSE(c, async (stream) => {
@@ -81,8 +85,23 @@ async function streamEvents(c: ApiContext): Promise<Response> {
       }
     } finally {
       stop();
+      close();
     }
   });
+}
+
+/** Counts one more stream of a caller, or refuses it; returns what counts it off. */
+function openStream(caller: string): () => void {
+  const open = streams.get(caller) ?? 0;
+  if (open >= mostStreams) {
+    throw ApiError.of("too_many_streams", { most: mostStreams }, { headers: { "retry-after": "5" } });
+  }
+  streams.set(caller, open + 1);
+  return () => {
+    const left = (streams.get(caller) ?? 1) - 1;
+    if (left > 0) streams.set(caller, left);
+    else streams.delete(caller);
+  };
 }
 
 /** The number of the last event that the client has; 0 when it has none. */

@@ -9,6 +9,7 @@ import { ApiError } from "../../_shared/errors.ts";
 import { unavailable } from "../../_shared/storage.ts";
 import type { ApiContext } from "../context.ts";
 import { pathId, publicId, uuid7 } from "../ids.ts";
+import { formBoundary } from "../multipart.ts";
 
 const mostBytes = 64 * 2 ** 20;
 /** The form's own lines. */
@@ -59,7 +60,7 @@ type Store = (data: ReadableStream<Uint8Array>) => Promise<void>;
  */
 async function readData(request: Request, store: Store): Promise<number> {
   const type = request.headers.get("content-type") ?? "";
-  if (!type.startsWith("multipart/form-data") || request.body === null) {
+  if (formBoundary(type) === null || request.body === null) {
     throw invalid(
       null,
       `content-type = ${JSON.stringify(type)}: must be multipart/form-data with the part data.`,
@@ -78,7 +79,9 @@ async function readData(request: Request, store: Store): Promise<number> {
       `The body is not a multipart form: ${cause instanceof Error ? cause.message : cause}`,
     );
   }
-  const body = Readable.fromWeb(request.body as Parameters<typeof Readable.fromWeb>[0]);
+  const body: NodeJS.ReadableStream & Readable = Readable.fromWeb(
+    request.body as Parameters<typeof Readable.fromWeb>[0],
+  );
   let bytes = 0;
   let stored: Promise<void> | null = null;
   let part: Readable | null = null;
