@@ -2530,8 +2530,8 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not available now */
-    unavailable: {
+    /** @description Not available now; The database is not available now */
+    "unavailable.database_unavailable": {
       headers: {
         [name: string]: unknown;
       };
@@ -2604,7 +2604,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createFile: {
@@ -2653,7 +2653,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getFile: {
@@ -2694,7 +2694,7 @@ export interface operations {
       404: components["responses"]["project_not_found.file_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteFile: {
@@ -2727,7 +2727,7 @@ export interface operations {
       409: components["responses"]["file_in_use"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getFileContent: {
@@ -2770,7 +2770,7 @@ export interface operations {
       409: components["responses"]["file_not_ready"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createDirectUpload: {
@@ -2828,7 +2828,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getDirectUpload: {
@@ -2869,7 +2869,7 @@ export interface operations {
       404: components["responses"]["project_not_found.upload_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   completeDirectUpload: {
@@ -2911,7 +2911,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createUpload: {
@@ -2971,7 +2971,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   addUploadPart: {
@@ -3017,7 +3017,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   completeUpload: {
@@ -3073,7 +3073,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   cancelUpload: {
@@ -3112,7 +3112,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createEstimate: {
@@ -3368,7 +3368,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listJobs: {
@@ -3421,7 +3421,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createJob: {
@@ -3588,7 +3588,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getJob: {
@@ -3629,7 +3629,7 @@ export interface operations {
       404: components["responses"]["project_not_found.job_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   cancelJob: {
@@ -3671,7 +3671,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   pauseJob: {
@@ -3713,7 +3713,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   resumeJob: {
@@ -3755,7 +3755,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   startJob: {
@@ -3797,7 +3797,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listJobEvents: {
@@ -3857,7 +3857,7 @@ export interface operations {
       404: components["responses"]["project_not_found.job_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys.too_many_streams"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getJobMetrics: {
@@ -3902,7 +3902,7 @@ export interface operations {
       404: components["responses"]["project_not_found.job_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listJobCheckpoints: {
@@ -3953,7 +3953,7 @@ export interface operations {
       404: components["responses"]["project_not_found.job_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getCheckpointAdapter: {
@@ -3995,7 +3995,7 @@ export interface operations {
       404: components["responses"]["project_not_found.job_not_found.checkpoint_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getAdapter: {
@@ -4037,7 +4037,7 @@ export interface operations {
       409: components["responses"]["adapter_not_ready"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listModels: {
@@ -4083,7 +4083,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getModel: {
@@ -4124,7 +4124,7 @@ export interface operations {
       404: components["responses"]["project_not_found.model_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteModel: {
@@ -4158,7 +4158,7 @@ export interface operations {
       409: components["responses"]["model_in_use"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getMe: {
@@ -4197,7 +4197,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getUsage: {
@@ -4240,7 +4240,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listProjects: {
@@ -4290,7 +4290,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createProject: {
@@ -4335,7 +4335,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getProject: {
@@ -4376,7 +4376,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateProject: {
@@ -4436,7 +4436,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   archiveProject: {
@@ -4475,7 +4475,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   restoreProject: {
@@ -4517,7 +4517,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listMembers: {
@@ -4568,7 +4568,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   inviteMember: {
@@ -4625,7 +4625,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateMember: {
@@ -4675,7 +4675,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   removeMember: {
@@ -4709,7 +4709,7 @@ export interface operations {
       409: components["responses"]["last_owner"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listInvitations: {
@@ -4757,7 +4757,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteInvitation: {
@@ -4790,7 +4790,7 @@ export interface operations {
       404: components["responses"]["project_not_found.invitation_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listMyInvitations: {
@@ -4836,7 +4836,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   acceptInvitation: {
@@ -4872,7 +4872,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   declineInvitation: {
@@ -4908,7 +4908,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listApiKeys: {
@@ -4957,7 +4957,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createApiKey: {
@@ -5023,7 +5023,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getApiKey: {
@@ -5064,7 +5064,7 @@ export interface operations {
       404: components["responses"]["project_not_found.api_key_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateApiKey: {
@@ -5130,7 +5130,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   revokeApiKey: {
@@ -5165,7 +5165,7 @@ export interface operations {
       412: components["responses"]["precondition_failed"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listWebhookEventTypes: {
@@ -5220,7 +5220,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listWebhookEndpoints: {
@@ -5269,7 +5269,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createWebhookEndpoint: {
@@ -5336,7 +5336,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getWebhookEndpoint: {
@@ -5377,7 +5377,7 @@ export interface operations {
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateWebhookEndpoint: {
@@ -5443,7 +5443,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteWebhookEndpoint: {
@@ -5478,7 +5478,7 @@ export interface operations {
       412: components["responses"]["precondition_failed"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   rotateWebhookSecret: {
@@ -5529,7 +5529,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   testWebhookEndpoint: {
@@ -5587,7 +5587,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   replayWebhookEndpoint: {
@@ -5637,7 +5637,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listWebhookDeliveries: {
@@ -5701,7 +5701,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getWebhookDelivery: {
@@ -5742,7 +5742,7 @@ export interface operations {
       404: components["responses"]["project_not_found.webhook_delivery_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   replayWebhookDelivery: {
@@ -5781,7 +5781,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   swallowEvent: {
@@ -5851,7 +5851,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   readAllNotifications: {
@@ -5885,7 +5885,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   readNotification: {
@@ -5921,7 +5921,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listNotificationChannels: {
@@ -5970,7 +5970,7 @@ export interface operations {
       404: components["responses"]["project_not_found"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createNotificationChannel: {
@@ -6030,7 +6030,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateNotificationChannel: {
@@ -6089,7 +6089,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteNotificationChannel: {
@@ -6124,7 +6124,7 @@ export interface operations {
       412: components["responses"]["precondition_failed"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   testNotificationChannel: {
@@ -6160,7 +6160,7 @@ export interface operations {
       413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getHealth: {

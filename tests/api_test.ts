@@ -525,7 +525,7 @@ Deno.test("models are listed and read by id", async () => {
 Deno.test("health needs no key, an unknown route is a clear 404, and browsers are allowed", async () => {
   const health = await fetch(`${tunebase.url}/functions/v1/tunebase/health`);
   assertEquals(await health.json(), { status: "ok", database: "ok", storage: "ok" });
-  assertStringIncludes((await problem(await ada.fetch("/nothing"), 404)).detail, "GET /api/nothing");
+  assertStringIncludes((await problem(await ada.fetch("/nothing"), 404)).detail, "GET /tunebase/nothing");
   const preflight = await fetch(`${tunebase.url}/functions/v1/tunebase/files`, {
     method: "OPTIONS",
     headers: {

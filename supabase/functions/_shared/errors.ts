@@ -330,7 +330,14 @@ export const errorCodes = {
     status: 503,
     kind: "server_error",
     title: "Not available now",
-    say: () => "Storage or the database did not answer. Sending the request again is safe.",
+    say: () => "Storage did not answer. Sending the request again is safe.",
+  },
+  database_unavailable: {
+    status: 503,
+    kind: "server_error",
+    title: "The database is not available now",
+    say: () =>
+      "The database did not answer. Send the request again in a moment, with an Idempotency-Key if it creates something.",
   },
 } as const satisfies Record<string, Entry>;
 export type ErrorCode = keyof typeof errorCodes;

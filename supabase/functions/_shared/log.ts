@@ -14,30 +14,12 @@ export const logToConsole: Log = (entry) =>
 /** What a log may say of something thrown: its words, cut short. Parameters and details of queries are left out. */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error).slice(0, 1000);
-  if (error.name === "PostgresError") return describePostgres(error);
   const cause = error.cause === undefined ? "" : `; cause: ${describeError(error.cause)}`;
   // From the stack only where it happened: its first line repeats the message.
   const where = (error.stack ?? "").split("\n").filter((line) => line.startsWith("    at ")).slice(0, 4);
   return `${error.name}: ${error.message.slice(0, 500)}${
     where.map((line) => line.trimEnd()).join("")
   }${cause}`;
-}
-
-/**
- * Postgres quotes the input that it refuses, so none of its words are written: the SQLSTATE, the constraint, and the
- * functions of ours that it came from say where to look.
- */
-function describePostgres(error: Error): string {
-  const { code, constraint_name, where } = error as Error & Record<string, unknown>;
-  const functions = Array.from(
-    String(where ?? "").matchAll(/PL\/pgSQL function ([\w.]+)\([^)]*\) line (\d+)/g),
-    ([, name, line]) => `${name}:${line}`,
-  );
-  return [
-    `PostgresError: SQLSTATE ${String(code)}`,
-    ...(typeof constraint_name === "string" ? [`constraint ${constraint_name}`] : []),
-    ...(functions.length > 0 ? [`in ${functions.slice(0, 4).join(" < ")}`] : []),
-  ].join(", ");
 }
 
 /** Writes what went wrong in the background, where there is no request to tell it with. */

@@ -17,7 +17,7 @@ import { refuseBadUrl } from "./stored_text.ts";
 export function guard(platform: Platform): MiddlewareHandler<ApiEnv> {
   return every(
     authenticate(platform.settings),
-    limitRate(platform.sql),
+    limitRate(platform.db),
     refuseBadUrl,
     limitBody,
     conditional,

@@ -8,7 +8,7 @@
  */
 import type { Context, MiddlewareHandler } from "hono";
 import * as z from "zod";
-import { call } from "../_shared/database.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
 import { describeError } from "../_shared/log.ts";
 import { seal, sha256Hex, unseal } from "../_shared/secrets.ts";
@@ -49,7 +49,7 @@ export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c
       message: `idempotency-key: has ${key.length} characters; it must have 1 to 255.`,
     }]);
   }
-  const { sql, settings, log } = c.get("platform");
+  const { db, settings, log } = c.get("platform");
   const hash = new BodyHash(c.req.header("content-type") ?? "", [
     c.req.path,
     new URL(c.req.url).search,
@@ -57,18 +57,14 @@ export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c
   ]);
   // A form's boundary is random and its file large: it is hashed as the route reads it. Anything else is small.
   const requestHash = hash.isForm ? null : await hashWhole(c, hash);
-  const reserved = Reserved.parse(
-    await call(
-      sql,
-      "reserve_idempotency_key",
-      { json: callerAt(c) },
-      await sha256Hex(key),
-      requestHash,
-      hash.isForm ? leaseSeconds.streamed : leaseSeconds.whole,
-      // Making a project and answering an invitation need no more than being somebody.
-      scopes.find(([path]) => path.test(c.req.path))?.[1] ?? null,
-    ),
-  );
+  const reserved = await rpc(db, "reserve_idempotency_key", {
+    caller: callerAt(c),
+    key_hash: await sha256Hex(key),
+    request_hash: requestHash,
+    lease_seconds: hash.isForm ? leaseSeconds.streamed : leaseSeconds.whole,
+    // Making a project and answering an invitation need no more than being somebody.
+    scope: scopes.find(([path]) => path.test(c.req.path))?.[1] ?? null,
+  }, Reserved);
   if (reserved.state === "running") {
     throw ApiError.of("idempotency_key_in_use", {}, { headers: { "retry-after": "1" } });
   }
@@ -92,9 +88,13 @@ export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c
     kept = await answerOf(c, requestHash ?? hash.digest(), settings.masterKey, purpose);
   } finally {
     // Without an answer the key is free again: what failed may be put right and sent anew.
-    await call(sql, "complete_idempotency_key", reserved.id, kept?.[0] ?? null, kept?.[1] ?? null).catch((
-      error,
-    ) => log({ level: "error", msg: "an idempotency key stays reserved", error: describeError(error) }));
+    await rpc(db, "complete_idempotency_key", {
+      id: reserved.id,
+      request_hash: kept?.[0] ?? null,
+      answer: kept?.[1] ?? null,
+    }).catch((error) =>
+      log({ level: "error", msg: "an idempotency key stays reserved", error: describeError(error) })
+    );
   }
 };
 

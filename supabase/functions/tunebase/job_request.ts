@@ -1,14 +1,15 @@
 /** The body of a job to be, with what follows from it: its plan and its estimate. For creating and for estimating. */
 import * as z from "zod";
-import { call } from "../_shared/database.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import { preferenceFormat } from "../_shared/dataset/preference.ts";
 import { ApiError } from "../_shared/errors.ts";
 import { type Method, TrainingHyperparameters, Wandb } from "../_shared/protocol.ts";
 import { check, fields, jsonBody } from "../_shared/validation.ts";
 import type { ApiContext } from "./context.ts";
-import { countFiles, type Inputs, makeEstimate, warnOfSteps } from "./estimate/mod.ts";
+import { countFiles, makeEstimate, warnOfSteps } from "./estimate/mod.ts";
 import { parseId, prefixes, publicId } from "./ids.ts";
 import { Hyperparameters, makePlan } from "./plan.ts";
+import { EstimateInputs } from "./rows.ts";
 
 const fileId = z.string().refine(
   (id) => parseId("file", id) !== null,
@@ -76,14 +77,12 @@ export async function readJob(c: ApiContext) {
     training: parseId("file", body.training_file),
     validation: body.validation_file ? parseId("file", body.validation_file) : null,
   };
-  const inputs = await call<Inputs>(
-    c.get("platform").sql,
-    "get_estimate_inputs",
-    { json: c.get("caller") },
-    body.model,
-    files.training,
-    files.validation,
-  );
+  const inputs = await rpc(c.get("platform").db, "get_estimate_inputs", {
+    caller: c.get("caller"),
+    model: body.model,
+    training_file: files.training,
+    validation_file: files.validation,
+  }, EstimateInputs);
   checkFormats(method, inputs);
   const seed = body.seed ?? 42;
   const { model, parent } = inputs;
@@ -159,7 +158,7 @@ function refuseWarmup(warmup: number | null, steps: number, param: string): void
 }
 
 /** Each method learns from rows of its own kind. A file that is still being checked is looked at then (files_ready). */
-function checkFormats(method: Method, { training, validation }: Inputs): void {
+function checkFormats(method: Method, { training, validation }: EstimateInputs): void {
   const problems = [["training_file", training], ["validation_file", validation]] as const;
   const found = problems.flatMap(([param, file]) => {
     const { format } = Formatted.parse(file?.report ?? {});

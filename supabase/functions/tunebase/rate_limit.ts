@@ -7,7 +7,9 @@
  * Headers as in draft-ietf-httpapi-ratelimit-headers-10; a 429 has `retry-after`, which the SDKs obey.
  */
 import type { MiddlewareHandler } from "hono";
-import { call, type Sql } from "../_shared/database.ts";
+import * as z from "zod";
+import type { Database } from "../_shared/database/connect.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
 import { addHeaders, addToLog } from "../_shared/serving.ts";
 import type { ApiEnv, Caller } from "./context.ts";
@@ -23,18 +25,18 @@ interface Share {
   projectId: string | null;
   until: number;
 }
-interface Admitted {
-  granted: number;
-  left: number;
-  limit: number;
-  project_id: string | null;
-}
+const Admitted = z.object({
+  granted: z.number(),
+  left: z.number(),
+  limit: z.number(),
+  project_id: z.string().nullable(),
+});
 
 const shareMs = 10_000;
 const mostCallers = 10_000;
 
 /** Refuses with 429 who has sent too much; who is not known is refused here already. */
-export function limitRate(sql: Sql): MiddlewareHandler<ApiEnv> {
+export function limitRate(db: Database): MiddlewareHandler<ApiEnv> {
   const shares = new Map<string, Share>();
   const asking = new Map<string, Promise<Share>>();
   const unknown = new UnknownKeys();
@@ -62,7 +64,7 @@ export function limitRate(sql: Sql): MiddlewareHandler<ApiEnv> {
   async function ask(name: string, caller: Caller, before: Share | undefined): Promise<Share> {
     const fresh = before !== undefined && Date.now() < before.until;
     const want = fresh ? Math.min(before.granted * 2, Math.max(1, Math.floor(before.limit / 20))) : 1;
-    const answer = await call<Admitted>(sql, "take_rate_limit_tokens", { json: caller }, Math.max(1, want));
+    const answer = await rpc(db, "take_rate_limit_tokens", { caller, want: Math.max(1, want) }, Admitted);
     const share = {
       left: answer.granted,
       granted: answer.granted,

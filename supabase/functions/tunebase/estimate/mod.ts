@@ -1,32 +1,16 @@
 /** What a job is expected to take: tokens, rows, steps, time, cost and memory, each with what it rests on. */
 import { logError } from "../../_shared/log.ts";
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import { GpuConfig, type TrainingHyperparameters } from "../../_shared/protocol.ts";
 import { heldOut } from "../plan.ts";
+import type { BaseModelRow, CountedFile, EstimateInputs } from "../rows.ts";
 import { countCharacters } from "./characters.ts";
 import { estimateMemory } from "./memory.ts";
 import { Sample, takeSample } from "./sample.ts";
 import { estimateFile, type FileEstimate, type Range } from "./statistics.ts";
 
-/** A file of the job, as `tunebase_internal.get_estimate_inputs` gives it. */
-export interface CountedFile {
-  id: string;
-  filename: string;
-  bytes: number;
-  object: string;
-  report: unknown;
-  sample: unknown;
-}
-export interface Inputs {
-  model: Tables<"base_models">;
-  /** The project's own fine-tune that was asked for; `model` is its base. */
-  parent: { name: string; hyperparameters: unknown } | null;
-  training: CountedFile;
-  validation: CountedFile | null;
-}
 /** From a worker's claim to its first step: the dataset, the model into memory. Paid for. */
 const startSeconds: Range = { low: 30, expected: 120, high: 300 };
 /** How far a run's speed lies from the one that the operator gave. */
@@ -38,7 +22,7 @@ export type Estimate = ReturnType<typeof makeEstimate>;
 type Counted = Awaited<ReturnType<typeof countFiles>>;
 
 /** What the job's files hold. Never fails for want of a sample: it rests on the file's size then, and says so. */
-export async function countFiles(platform: Platform, inputs: Inputs, maxLength: number) {
+export async function countFiles(platform: Platform, inputs: EstimateInputs, maxLength: number) {
   return {
     training: await estimated(platform, inputs.model, inputs.training, maxLength),
     validation: inputs.validation === null
@@ -49,7 +33,7 @@ export async function countFiles(platform: Platform, inputs: Inputs, maxLength: 
 
 /** Makes the estimate of a job. */
 export function makeEstimate(
-  model: Tables<"base_models">,
+  model: BaseModelRow,
   { training: { file, counter, hides }, validation: validationFile }: Counted,
   plan: TrainingHyperparameters,
 ) {
@@ -144,8 +128,8 @@ function split(file: FileEstimate, share: number, longest: number) {
 
 /** A file by its remembered sample, else by a new one, which is remembered. */
 async function estimated(
-  { sql, supabase, settings }: Platform,
-  model: Tables<"base_models">,
+  { db, supabase, settings }: Platform,
+  model: BaseModelRow,
   counted: CountedFile,
   maxLength: number,
 ): Promise<{ file: FileEstimate; counter: "tokenizer" | "characters"; hides: Sample["hides"] }> {
@@ -174,8 +158,10 @@ async function estimated(
     );
     // Not one that time ran out for: it may come further the next time.
     if (sample.rows.length > 0) {
-      await call<null>(sql, "store_token_sample", counted.id, model.tokenizer ?? "characters", {
-        json: sample,
+      await rpc(db, "store_token_sample", {
+        file_id: counted.id,
+        counter: model.tokenizer ?? "characters",
+        sample,
       });
     }
     return { file: estimateFile(size, sample, counter, maxLength), counter, hides: sample.hides };
@@ -203,7 +189,7 @@ function forwardOnly(tokens: Range, validation: Range | null, plan: TrainingHype
 function trainingSeconds(
   total: Range,
   forward: Range,
-  model: Tables<"base_models">,
+  model: BaseModelRow,
 ): Range | null {
   const speed = model.tokens_per_second;
   if (speed === null) return null;

@@ -54,6 +54,7 @@ const withCredentials: ErrorCode[] = [
   "too_many_unknown_keys",
   "invalid_request",
   "unavailable",
+  "database_unavailable",
 ];
 const withBody: ErrorCode[] = [
   "invalid_json",

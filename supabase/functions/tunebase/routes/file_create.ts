@@ -1,6 +1,5 @@
 /** POST /files: a multipart form with `file` and `purpose`, in either order. Checked row by row before it is kept. */
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { Validator } from "../../_shared/dataset/validator.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { hex } from "../../_shared/secrets.ts";
@@ -12,13 +11,15 @@ import { uuid7 } from "../ids.ts";
 import { readForm } from "../multipart.ts";
 import { cleanName, expiresAfterForm, invalidFile, Purpose, refuseHalfExpiry } from "../new_file.ts";
 import { renderFile } from "../render.ts";
+import { FileRow } from "../rows.ts";
 
 export const Form = fields({ purpose: Purpose, ...expiresAfterForm });
 
 export async function createFile(c: ApiContext): Promise<Response> {
-  const { sql, supabase, settings } = c.get("platform");
+  const { db, supabase, settings } = c.get("platform");
+  const caller = c.get("caller");
   // Who may not write must not make us read and check 32 MB first.
-  await call<string>(sql, "authorize", { json: c.get("caller") }, "files:write");
+  await rpc(db, "authorize", { caller, scope: "files:write" });
   const form = await readForm(c.req.raw, settings.maxUploadBytes);
   const { file: part, ...rest } = Object.fromEntries(form);
   refuseHalfExpiry(rest);
@@ -43,7 +44,6 @@ export async function createFile(c: ApiContext): Promise<Response> {
   const id = uuid7();
   const sha256 = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
 
-  const caller = { json: c.get("caller") };
   const file = {
     id,
     filename,
@@ -54,14 +54,14 @@ export async function createFile(c: ApiContext): Promise<Response> {
     rows: validator.sample(),
     expires_after: expires_after ?? null,
   };
-  // An equal file of the project's has the bytes in Storage already: both use its object.
-  const shared = await call<Tables<"files"> | null>(sql, "share_file", caller, { json: file });
+  // An equal file of the project has its bytes in Storage already: both use one object.
+  const shared = await rpc(db, "share_file", { caller, file }, FileRow.nullable());
   if (shared !== null) return c.json(renderFile(shared));
-  const object = await call<string>(sql, "reserve_file_object", caller, id);
+  const object = await rpc(db, "reserve_file_object", { caller, id });
   const bucket = supabase.storage.from("tunebase-datasets");
   const { error } = await bucket.upload(object, bytes, { contentType: "application/jsonl" });
   if (error !== null) throw unavailable(`storing ${object}`, error);
   // Should this die before the file is recorded, its bytes are removed after an hour.
-  const row = await call<Tables<"files">>(sql, "create_file", caller, { json: { ...file, object } });
+  const row = await rpc(db, "create_file", { caller, file: { ...file, object } }, FileRow);
   return c.json(renderFile(row));
 }

@@ -4,7 +4,8 @@
  */
 import { Readable } from "node:stream";
 import type { Busboy } from "busboy";
-import { call } from "../../_shared/database.ts";
+import * as z from "zod";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { unavailable } from "../../_shared/storage.ts";
 import type { ApiContext } from "../context.ts";
@@ -15,13 +16,16 @@ const mostBytes = 64 * 2 ** 20;
 /** The form's own lines. */
 const envelope = 65_536;
 
+const Part = z.object({ created_at: z.string() });
+
 export async function addPart(c: ApiContext): Promise<Response> {
-  const { sql, supabase } = c.get("platform");
-  const caller = { json: c.get("caller") };
+  const { db, supabase } = c.get("platform");
+  const caller = c.get("caller");
   const uploadId = pathId("upload", c.req.param("id"), "upload_not_found");
   if (Number(c.req.header("content-length") ?? 0) > mostBytes + envelope) throw tooLarge();
   const partId = uuid7();
-  const object = await call<string>(sql, "begin_upload_part", caller, uploadId, partId);
+  const ids = { upload_id: uploadId, part_id: partId };
+  const object = await rpc(db, "begin_upload_part", { caller, ...ids });
   const bucket = supabase.storage.from("tunebase-datasets");
   try {
     const bytes = await readData(c.req.raw, async (data) => {
@@ -31,14 +35,7 @@ export async function addPart(c: ApiContext): Promise<Response> {
       });
       if (error !== null) throw unavailable(`storing ${object}`, error);
     });
-    const row = await call<{ created_at: string }>(
-      sql,
-      "complete_upload_part",
-      caller,
-      uploadId,
-      partId,
-      bytes,
-    );
+    const row = await rpc(db, "complete_upload_part", { caller, ...ids, bytes }, Part);
     return c.json({
       id: publicId("part", partId),
       object: "upload.part" as const,
