@@ -1634,6 +1634,22 @@ begin
   where id = p_attempt_id and state <> 'ended';
 end $$;
 
+-- schemas/functions/dispatch/release_dispatch.sql
+-- Releases an attempt that was claimed and certainly not sent, because the scheduler's isolate is about to end. Its job is
+-- due again at once, without an event, and the endpoint's rate gets the call back.
+create function tunebase_internal.release_dispatch(p_attempt_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+begin
+  if v_attempt.state is distinct from 'submitting' then
+    return;
+  end if;
+  perform tunebase_internal.end_attempt(p_attempt_id, 'not_started', p_message => 'It was not sent.');
+  update tunebase_internal.runpod_endpoints set calls_left = calls_left + 1 where endpoint_id = v_attempt.endpoint_id;
+end $$;
+
 -- schemas/functions/dispatch/wake_scheduler_on_enqueue.sql
 -- A job that is due wakes the scheduler when its transaction commits: pg_net sends what it was given after the commit.
 create function tunebase_internal.wake_scheduler_on_enqueue() returns trigger
@@ -5888,6 +5904,7 @@ grant execute on function
   tunebase_internal.prune_idempotency_keys,
   tunebase_internal.prune_notifications,
   tunebase_internal.reconcile_attempt,
+  tunebase_internal.release_dispatch,
   tunebase_internal.record_cancel_sent,
   tunebase_internal.record_deliveries,
   tunebase_internal.record_dispatch_ambiguous,
