@@ -27,8 +27,11 @@ FILES = [
 
 
 @pytest.fixture
-async def trained(tunebase: FakeTunebase, tiny_model: Path) -> tuple[dict[str, Any], FakeTunebase]:
-    """A tiny training through the handler, with validation; its output, and what arrived."""
+async def trained(
+    tunebase: FakeTunebase, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, Any], FakeTunebase]:
+    """A tiny training through the handler, with validation and samples; its output, and what arrived."""
+    monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "5")
     tunebase.serve("validation.jsonl", tiny.rows(7).encode())
     url = f"{tunebase.url}/files/validation.jsonl"
     tunebase.claim = {"validation_url": url, "validation_sha256": hashlib.sha256(tiny.rows(7).encode()).hexdigest()}
@@ -186,7 +189,11 @@ def test_a_card_names_a_base_of_the_hub_where_the_hub_looks_for_it() -> None:
     assert "base_model:" not in other and "# A LoRA adapter of mine" in other
 
 
-def test_samples_that_cannot_be_made_are_a_sentence_and_no_failure(tmp_path: Path) -> None:
+def test_samples_that_cannot_be_made_are_a_sentence_and_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "5")
+
     class Broken:
         def eval(self) -> None:
             raise RuntimeError("secret")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import shutil
@@ -20,6 +21,15 @@ from handler import handler
 from tunebase_trainer import base_model, checks, gguf_export, merged
 from tunebase_trainer import model as models
 from tunebase_trainer.errors import TrainerError
+
+_read = functools.cache(gguf.GGUFReader)
+
+
+@pytest.fixture(autouse=True)
+def a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading SmolLM2's vocabulary of 49,000 tokens takes ten seconds of a core, and transformers reads it thrice."""
+    monkeypatch.setattr(gguf, "GGUFReader", lambda path: _read(str(path)))
+
 
 CHAT = [
     {"role": "user", "content": "Größe: 12345 m², isn't it?\n\n\tdef f(x):  return x  # 日本 🙂"},
