@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import re
 from pathlib import Path
@@ -18,11 +16,12 @@ from safetensors import safe_open
 
 from handler import handler
 from tunebase_trainer import artifact, history, merged, samples
+from tunebase_trainer.contract import METRICS
 from tunebase_trainer.dataset import Dataset, Prompt, Row
 
 FILES = [
-    "README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "loss.svg", "metrics.csv",
-    "samples.json", "tokenizer.json", "tokenizer_config.json",
+    "README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "loss.svg", "samples.json",
+    "tokenizer.json", "tokenizer_config.json",
 ]  # fmt: skip
 
 
@@ -60,12 +59,8 @@ async def test_an_artifact_is_whole_and_says_what_it_is(
     assert tokenizer("äh?").input_ids == AutoTokenizer.from_pretrained(tiny_model)("äh?").input_ids
     assert hashlib.sha256(tokenizer.chat_template.encode()).hexdigest() == manifest["chat_template_sha256"]
 
-    # Each metric that was reported, and no other.
-    table = list(csv.DictReader(io.StringIO(stored["metrics.csv"].decode())))
     reported = tunebase.reported("metrics")
-    assert [float(row["training_loss"]) for row in table] == [metric["training_loss"] for metric in reported]
-    assert [row["validation_loss"] != "" for row in table] == [m["validation_loss"] is not None for m in reported]
-    assert [int(row["step"]) for row in table] == list(range(1, 13))
+    assert [metric["step"] for metric in reported] == list(range(1, 13))
 
     picture = ElementTree.fromstring(stored["loss.svg"])
     lines = picture.findall("{http://www.w3.org/2000/svg}polyline")
@@ -243,11 +238,10 @@ def test_a_resumed_run_has_the_steps_of_the_worker_before(tmp_path: Path) -> Non
         (3, 1.0, None),
     ]
     assert [kind for kind, _ in told] == ["step", "checkpoint"]
-    assert history.as_csv(kept.steps).splitlines()[2] == "2,0.2,1.5,1.7,0.0001,1.0,,,"
 
 
 def test_the_picture_of_a_long_run_stays_small_and_of_no_steps_is_one_too() -> None:
-    steps = [dict.fromkeys(history.COLUMNS) | {"step": n, "training_loss": 1 / n} for n in range(1, 20_001)]
+    steps = [dict.fromkeys(METRICS) | {"step": n, "training_loss": 1 / n} for n in range(1, 20_001)]
     picture = history.as_svg(steps)
     line = ElementTree.fromstring(picture).find("{http://www.w3.org/2000/svg}polyline")
     assert line is not None and len(line.attrib["points"].split()) == history.MOST_POINTS

@@ -38,7 +38,7 @@ CHAT = [
 EXPORTS = ["merged", "gguf"]
 
 
-def adapter_of(base: Path, target: Path, lora_targets: str = "default") -> Path:
+def adapter_of(base: Path, target: Path, lora_targets: str = "all-linear") -> Path:
     """An adapter of random weights that matter, as a run saves it, with the tokenizer beside it."""
     net, _ = models.add_lora(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), 4, 8, 0.0, lora_targets)
     torch.manual_seed(1)
@@ -237,7 +237,7 @@ async def test_a_run_that_asks_for_what_cannot_be_made_fails_before_training(
 def test_a_trained_shared_expert_is_merged_where_it_was_trained(tiny_tokenizer: Any, tmp_path: Path) -> None:
     base, target = tiny_models.save("qwen3_next", tmp_path / "base"), tmp_path / "adapter"
     net, _ = models.add_lora(
-        AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), 4, 8, 0.0, "shared-expert"
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), 4, 8, 0.0, "shared_expert"
     )
     torch.manual_seed(1)
     for name, parameter in net.named_parameters():
