@@ -108,7 +108,7 @@ const asked = {
   lora_dropout: 0.1,
   lora_targets: "attention" as const,
   use_rslora: true,
-  warmup_steps: 7,
+  warmup_steps: 2,
   lr_schedule: "cosine" as const,
   weight_decay: 0.01,
   max_grad_norm: 0.5,
