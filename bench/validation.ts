@@ -2,7 +2,7 @@
  * How fast a training file is checked, in MB of its bytes a second, against decoding it, splitting it into lines and
  * JSON.parse of each; and whether memory stays where it is while a file goes through that is many times as large.
  */
-import { Validator } from "../supabase/functions/_shared/dataset/validator.ts";
+import { Validator } from "../supabase/functions/_shared/datasets/validator.ts";
 import { type Measured, median, type Size } from "./figures.ts";
 
 const sizes = {

@@ -5,8 +5,8 @@ import process from "node:process";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip } from "node:zlib";
-import { type DatasetReport, type Finding, sentence } from "../supabase/functions/_shared/dataset/report.ts";
-import { Validator } from "../supabase/functions/_shared/dataset/validator.ts";
+import { type DatasetReport, type Finding, sentence } from "../supabase/functions/_shared/datasets/report.ts";
+import { Validator } from "../supabase/functions/_shared/datasets/validator.ts";
 import { CliError } from "./errors.ts";
 import { count, paint, print, printFacts, size } from "./output.ts";
 

@@ -6,7 +6,7 @@ import { Webhook } from "standardwebhooks";
 import { createProgram } from "../cli/program.ts";
 import { freePort, root } from "../local/home.ts";
 import { join } from "../local/paths.ts";
-import { validate } from "../supabase/functions/_shared/dataset/validator.ts";
+import { validate } from "../supabase/functions/_shared/datasets/validator.ts";
 import { bundledProgram, type Options, type Ran } from "./program.ts";
 import { startTunebase } from "./tunebase.ts";
 import { attemptOf, createJob, rows, TestWorker, trainedJob } from "./worker.ts";

@@ -7,8 +7,12 @@ import {
   type ProblemCode,
   problemLevels,
   sentence,
-} from "../supabase/functions/_shared/dataset/report.ts";
-import { validate, Validator, type ValidatorState } from "../supabase/functions/_shared/dataset/validator.ts";
+} from "../supabase/functions/_shared/datasets/report.ts";
+import {
+  validate,
+  Validator,
+  type ValidatorState,
+} from "../supabase/functions/_shared/datasets/validator.ts";
 
 const everything = { tool_calls: true, brightrun: true };
 const nothing = { tool_calls: false, brightrun: false };

@@ -1,7 +1,7 @@
 /** What a job is expected to take, before and after. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "../local/paths.ts";
-import type { Estimate } from "../supabase/functions/tunebase/estimate/mod.ts";
+import type { Estimate } from "../supabase/functions/tunebase/jobs/estimate/mod.ts";
 import { TrainerCounts } from "./trainer_counts.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 import { attemptOf, rows as twoRows, TestWorker } from "./worker.ts";

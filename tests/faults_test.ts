@@ -1,11 +1,11 @@
 /** Faults that a review found in the API and in what looks after runs, each as a whole kind. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { BodyHash } from "../supabase/functions/tunebase/body_hash.ts";
+import { BodyHash } from "../supabase/functions/tunebase/middleware/body_hash.ts";
 import { invalidFile } from "../supabase/functions/tunebase/new_file.ts";
-import { UnknownKeys } from "../supabase/functions/tunebase/unknown_keys.ts";
+import { UnknownKeys } from "../supabase/functions/tunebase/middleware/unknown_keys.ts";
 import { connect } from "../supabase/functions/_shared/database/connect.ts";
 import { rpc } from "../supabase/functions/_shared/database/rpc.ts";
-import { validate } from "../supabase/functions/_shared/dataset/validator.ts";
+import { validate } from "../supabase/functions/_shared/datasets/validator.ts";
 import { ApiError } from "../supabase/functions/_shared/errors.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 import { attemptOf, createJob, rows, TestWorker } from "./worker.ts";

@@ -1,6 +1,6 @@
 /** A POST with an Idempotency-Key is carried out once, whatever is sent how often, and its answer is kept for a day. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { BodyHash } from "../supabase/functions/tunebase/body_hash.ts";
+import { BodyHash } from "../supabase/functions/tunebase/middleware/body_hash.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 import { rows } from "./worker.ts";
 

@@ -1,8 +1,8 @@
 /** The keys of Supabase Auth: that they cannot be had is no fault of the token, and a static set grows old. */
 import { assertEquals, assertRejects } from "@std/assert";
 import { createLocalJWKSet, errors, exportJWK, generateKeyPair, jwtVerify, SignJWT } from "jose";
-import { keySet } from "../supabase/functions/tunebase/jwks.ts";
-import { authenticate } from "../supabase/functions/tunebase/auth.ts";
+import { keySet } from "../supabase/functions/tunebase/middleware/jwks.ts";
+import { authenticate } from "../supabase/functions/tunebase/middleware/auth.ts";
 import { ApiError } from "../supabase/functions/_shared/errors.ts";
 import { serveApp } from "../supabase/functions/_shared/serving.ts";
 import { readSettings } from "../supabase/functions/_shared/platform.ts";

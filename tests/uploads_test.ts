@@ -5,7 +5,7 @@ import { Buffer } from "node:buffer";
 import OpenAI from "openai";
 import { Upload } from "tus-js-client";
 import { platform } from "../supabase/functions/_shared/platform.ts";
-import { validate } from "../supabase/functions/_shared/dataset/validator.ts";
+import { validate } from "../supabase/functions/_shared/datasets/validator.ts";
 import { CpuBudget } from "../supabase/functions/tunebase-scheduler/cpu_budget.ts";
 import { validateFiles } from "../supabase/functions/tunebase-scheduler/validate.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";

@@ -33,7 +33,7 @@ export async function upload(
 
 /** The same check as the server's, row by row, before a byte is sent. Throws a BrokenFileError. */
 async function checkHere(file: File, tell: (share: number) => void, signal: AbortSignal): Promise<void> {
-  const { Validator } = await import("../../supabase/functions/_shared/dataset/validator.ts");
+  const { Validator } = await import("../../supabase/functions/_shared/datasets/validator.ts");
   const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
   const gzip = first === 0x1f && second === 0x8b;
   if (gzip && file.size > mostInOne) {

@@ -1,6 +1,6 @@
 """One row of a training file: its check, and the conversation that it is.
 
-What is taken and what is refused is what `supabase/functions/_shared/dataset/` says; the tests of both read
+What is taken and what is refused is what `supabase/functions/_shared/datasets/` says; the tests of both read
 tests/dataset_rows.json. A file has been checked there before it comes here, unless this worker is called directly.
 """
 

@@ -6,8 +6,8 @@
 import * as z from "zod";
 import { logError } from "../_shared/log.ts";
 import { rpc } from "../_shared/database/rpc.ts";
-import { type DatasetReport, sentence } from "../_shared/dataset/report.ts";
-import { Validator, type ValidatorState } from "../_shared/dataset/validator.ts";
+import { type DatasetReport, sentence } from "../_shared/datasets/report.ts";
+import { Validator, type ValidatorState } from "../_shared/datasets/validator.ts";
 import { ApiError } from "../_shared/errors.ts";
 import { isLeaving } from "../_shared/isolate.ts";
 import type { Platform } from "../_shared/platform.ts";

@@ -1,6 +1,6 @@
 /** What the ways of uploading a file share: its name, purpose and expiry, and what is said of a file that is not valid. */
 import * as z from "zod";
-import { type DatasetReport, problemLevels, sentence } from "../_shared/dataset/report.ts";
+import { type DatasetReport, problemLevels, sentence } from "../_shared/datasets/report.ts";
 import { ApiError, mostProblems, type Problem } from "../_shared/errors.ts";
 import { fields } from "../_shared/validation.ts";
 

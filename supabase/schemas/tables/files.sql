@@ -9,7 +9,7 @@ create table tunebase.files (
   -- uploaded: waiting for validation or being validated. The other two are final.
   status text not null check (status in ('uploaded', 'processed', 'error')),
   status_details text,
-  -- What validation found: `DatasetReport` in _shared/dataset/report.ts.
+  -- What validation found: `DatasetReport` in _shared/datasets/report.ts.
   report jsonb not null default '{}',
   object text not null,
   created_at timestamptz not null default now(),

@@ -1,6 +1,6 @@
 /** What a check of a training file finds, for the OpenAPI document; the code's own type is `DatasetReport`. */
 import * as z from "zod";
-import type { DatasetReport as Report } from "../../_shared/dataset/report.ts";
+import type { DatasetReport as Report } from "../../_shared/datasets/report.ts";
 
 const count = z.int().min(0);
 const Finding = z.object({

@@ -1,0 +1,144 @@
+/**
+ * `Idempotency-Key` on any POST: the same key and request within a day get the first one's answer, another request with
+ * that key 409. A key is reserved before the route runs and keeps its answer only if that succeeded. Creating a job has
+ * its own way (`tunebase_internal.create_job`), in the transaction that makes the job.
+ *
+ * An isolate that dies between a route's commit and the keeping of its answer leaves a reservation that lapses; the
+ * request then runs again. What must not happen twice (a job: it costs money) is therefore exact in its own SQL.
+ */
+import type { Context, MiddlewareHandler } from "hono";
+import * as z from "zod";
+import { rpc } from "../../_shared/database/rpc.ts";
+import { ApiError } from "../../_shared/errors.ts";
+import { describeError } from "../../_shared/log.ts";
+import { seal, sha256Hex, unseal } from "../../_shared/secrets.ts";
+import { BodyHash } from "./body_hash.ts";
+import type { ApiEnv } from "../context.ts";
+import { parseId } from "../ids.ts";
+
+/** Whose SQL keeps the key itself. */
+const exact = new Set(["/tunebase/fine_tuning/jobs"]);
+
+/** What each POST's own SQL asks for. An answer is given again only to who could still get it by asking anew. */
+const scopes: [path: RegExp, scope: string][] = [
+  [/^\/tunebase\/(files|uploads)(\/|$)/, "files:write"],
+  [/^\/tunebase\/fine_tuning\//, "jobs:write"],
+  [/^\/tunebase\/(webhook_endpoints|webhook_deliveries|notification_channels)(\/|$)/, "webhooks:write"],
+  [/^\/tunebase\/notifications\//, "jobs:read"],
+  [/^\/tunebase\/api_keys(\/|$)/, "project:admin"],
+  [/^\/tunebase\/projects\/./, "project:admin"],
+];
+
+/** Longer than a request may take: a form streams as long as the platform lets it. */
+const leaseSeconds = { whole: 60, streamed: 450 };
+const mostAnswerChars = 50_000;
+
+const Reserved = z.discriminatedUnion("state", [
+  z.object({ state: z.literal("new"), id: z.string() }),
+  z.object({ state: z.literal("running") }),
+  z.object({ state: z.literal("done"), request_hash: z.string(), answer: z.string() }),
+]);
+const Answer = z.object({ status: z.number(), type: z.string(), body: z.string() });
+
+export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c, next) {
+  const key = c.req.header("idempotency-key");
+  if (c.req.method !== "POST" || key === undefined || exact.has(c.req.path)) return await next();
+  if (key.length < 1 || key.length > 255) {
+    throw new ApiError("invalid_request", [{
+      param: "idempotency-key",
+      message: `idempotency-key: has ${key.length} characters; it must have 1 to 255.`,
+    }]);
+  }
+  const { db, settings, log } = c.get("platform");
+  const hash = new BodyHash(c.req.header("content-type") ?? "", [
+    c.req.path,
+    new URL(c.req.url).search,
+    c.req.header("openai-project") ?? "",
+  ]);
+  // A form's boundary is random and its file large: it is hashed as the route reads it. Anything else is small.
+  const requestHash = hash.isForm ? null : await hashWhole(c, hash);
+  const reserved = await rpc(db, "reserve_idempotency_key", {
+    caller: callerAt(c),
+    key_hash: await sha256Hex(key),
+    request_hash: requestHash,
+    lease_seconds: hash.isForm ? leaseSeconds.streamed : leaseSeconds.whole,
+    // Making a project and answering an invitation need no more than being somebody.
+    scope: scopes.find(([path]) => path.test(c.req.path))?.[1] ?? null,
+  }, Reserved);
+  if (reserved.state === "running") {
+    throw ApiError.of("idempotency_key_in_use", {}, { headers: { "retry-after": "1" } });
+  }
+  const purpose = `idempotency/${key}`;
+  if (reserved.state === "done") {
+    if (requestHash === null) { for await (const chunk of c.req.raw.body ?? []) hash.update(chunk); }
+    if ((requestHash ?? hash.digest()) !== reserved.request_hash) throw ApiError.of("idempotency_key_reused");
+    const { status, type, body } = Answer.parse(
+      JSON.parse(await unseal(settings.masterKey, purpose, reserved.answer)),
+    );
+    return new Response(body, {
+      status,
+      headers: { "content-type": type, "idempotent-replayed": "true", "cache-control": "no-store" },
+    });
+  }
+
+  let kept: [hash: string, answer: string] | null = null;
+  try {
+    if (hash.isForm) hashAsItStreams(c, hash);
+    await next();
+    kept = await answerOf(c, requestHash ?? hash.digest(), settings.masterKey, purpose);
+  } finally {
+    // Without an answer the key is free again: what failed may be put right and sent anew.
+    await rpc(db, "complete_idempotency_key", {
+      id: reserved.id,
+      request_hash: kept?.[0] ?? null,
+      answer: kept?.[1] ?? null,
+    }).catch((error) =>
+      log({ level: "error", msg: "an idempotency key stays reserved", error: describeError(error) })
+    );
+  }
+};
+
+/** The caller, with the project that the path names where it names one. */
+function callerAt(c: Context<ApiEnv>) {
+  const caller = c.get("caller");
+  const named = /^\/tunebase\/projects\/([^/]+)/.exec(c.req.path)?.[1];
+  const project_id = named === undefined ? null : parseId("project", named);
+  return "user_id" in caller && project_id !== null ? { ...caller, project_id } : caller;
+}
+
+async function answerOf(
+  c: Context<ApiEnv>,
+  requestHash: string,
+  masterKey: string,
+  purpose: string,
+): Promise<[string, string] | null> {
+  const type = c.res.headers.get("content-type") ?? "";
+  if (!c.res.ok || !type.startsWith("application/json")) return null;
+  const answered = c.res;
+  const body = await answered.text();
+  c.res = undefined;
+  c.res = new Response(body, { status: answered.status, headers: answered.headers });
+  if (body.length > mostAnswerChars) return null;
+  const answer = JSON.stringify({ status: answered.status, type, body } satisfies z.infer<typeof Answer>);
+  return [requestHash, await seal(masterKey, purpose, answer)];
+}
+
+async function hashWhole(c: Context<ApiEnv>, hash: BodyHash): Promise<string> {
+  const body = await c.req.raw.arrayBuffer();
+  hash.update(new Uint8Array(body));
+  c.req.raw = new Request(c.req.raw, { body });
+  return hash.digest();
+}
+
+function hashAsItStreams(c: Context<ApiEnv>, hash: BodyHash): void {
+  const body = c.req.raw.body?.pipeThrough(
+    new TransformStream({
+      transform(chunk: Uint8Array, out) {
+        hash.update(chunk);
+        out.enqueue(chunk);
+      },
+    }),
+  );
+  // A body that streams needs `duplex`, which Deno's types do not have.
+  c.req.raw = new Request(c.req.raw, { body, duplex: "half" } as RequestInit);
+}

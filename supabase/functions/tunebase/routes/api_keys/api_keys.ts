@@ -1,0 +1,87 @@
+/** GET, POST /api_keys; GET, POST, DELETE /api_keys/{id}. The key itself is in the answer that makes it, and never again. */
+import * as z from "zod";
+import { defaultScopes, scopes } from "../../../_shared/contracts/scopes.ts";
+import { rpc } from "../../../_shared/database/rpc.ts";
+import { sha256Hex } from "../../../_shared/secrets.ts";
+import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import type { ApiContext } from "../../context.ts";
+import { cursor, pathId, publicId } from "../../ids.ts";
+import { paging } from "../../paging.ts";
+import { renderList } from "../../serializers/list.ts";
+import { renderApiKey } from "../../serializers/tenancy.ts";
+import { ApiKeyRow, page } from "../../rows.ts";
+
+const name = z.string().trim().min(1).max(100);
+const scopeList = z.array(z.enum(scopes)).min(1).transform((list) => [...new Set(list)]);
+/** Unix seconds, as every time of this API. */
+const expiresAt = z.int().refine(
+  (time) => time * 1000 > Date.now() && time < 4_102_444_800,
+  "must be a time to come, in Unix seconds",
+).nullish();
+export const Create = fields({
+  name,
+  scopes: scopeList.default(() => [...defaultScopes]),
+  expires_at: expiresAt,
+});
+export const Update = fields({ name: name.optional(), scopes: scopeList.optional(), expires_at: expiresAt });
+const time = (unix: number | null | undefined) => unix ? new Date(unix * 1000).toISOString() : unix;
+
+export async function createApiKey(c: ApiContext): Promise<Response> {
+  const body = check(Create, await jsonBody(c.req.raw));
+  const key = newKey();
+  const row = await rpc(c.get("platform").db, "create_api_key", {
+    caller: c.get("caller"),
+    key: {
+      name: body.name,
+      scopes: body.scopes,
+      expires_at: time(body.expires_at),
+      hint: `${key.slice(0, 6)}…${key.slice(-4)}`,
+    },
+    hash: await sha256Hex(key),
+  }, ApiKeyRow);
+  c.header("cache-control", "no-store");
+  c.set("version", row.version);
+  return c.json({ ...renderApiKey(row), key });
+}
+
+export async function listApiKeys(c: ApiContext): Promise<Response> {
+  const { limit, after } = paging(c.req.query());
+  const found = await rpc(c.get("platform").db, "list_api_keys", {
+    caller: c.get("caller"),
+    after: cursor("apiKey", after),
+    limit,
+  }, page(ApiKeyRow));
+  return c.json(renderList(found, renderApiKey));
+}
+
+export async function getApiKey(c: ApiContext): Promise<Response> {
+  const args = { caller: c.get("caller"), id: keyId(c) };
+  return shown(c, await rpc(c.get("platform").db, "get_api_key", args, ApiKeyRow));
+}
+
+export async function updateApiKey(c: ApiContext): Promise<Response> {
+  const id = keyId(c);
+  const { expires_at, ...body } = check(Update, await jsonBody(c.req.raw));
+  const changes = { ...body, expires_at: time(expires_at) };
+  const args = { caller: c.get("caller"), id, changes };
+  return shown(c, await rpc(c.get("platform").db, "update_api_key", args, ApiKeyRow));
+}
+
+export async function revokeApiKey(c: ApiContext): Promise<Response> {
+  const id = keyId(c);
+  await rpc(c.get("platform").db, "revoke_api_key", { caller: c.get("caller"), id });
+  return c.json({ id: publicId("apiKey", id), object: "api_key" as const, deleted: true });
+}
+
+const keyId = (c: ApiContext) => pathId("apiKey", c.req.param("id"), "api_key_not_found");
+
+/** `tb_` and 32 random bytes in base64url. */
+function newKey(): string {
+  const random = btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))));
+  return `tb_${random.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
+}
+
+function shown(c: ApiContext, row: ApiKeyRow): Response {
+  c.set("version", row.version);
+  return c.json(renderApiKey(row));
+}

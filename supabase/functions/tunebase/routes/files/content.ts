@@ -1,0 +1,31 @@
+/** GET /files/{id}/content: the bytes as they are stored, streamed; a result file's CSV. */
+import { rpc } from "../../../_shared/database/rpc.ts";
+import { ApiError } from "../../../_shared/errors.ts";
+import { signedUrl, unavailable } from "../../../_shared/storage.ts";
+import type { ApiContext } from "../../context.ts";
+import { fileRow } from "./get.ts";
+
+export async function getFileContent(c: ApiContext): Promise<Response> {
+  const { db, supabase } = c.get("platform");
+  const file = await fileRow(c);
+  if (file.purpose === "fine-tune-results") {
+    const csv = await rpc(db, "get_result_content", { caller: c.get("caller"), file_id: file.id });
+    return c.body(csv, 200, { "content-type": "text/csv; charset=utf-8" });
+  }
+  // A file of several parts has its object once they were joined; one that is not valid may have none.
+  if (file.status !== "processed") {
+    const { data: there } = await supabase.storage.from("tunebase-datasets").exists(file.object);
+    if (!there) throw ApiError.of("file_not_ready", { status: file.status });
+  }
+  const stored = await fetch(await signedUrl(supabase, "tunebase-datasets", file.object, 60));
+  if (!stored.ok) {
+    throw unavailable(`reading ${file.object}`, `${stored.status} ${await stored.text()}`);
+  }
+  return new Response(stored.body, {
+    headers: {
+      "content-type": "application/octet-stream",
+      "content-length": String(file.bytes),
+      "content-disposition": `attachment; filename*=UTF-8''${encodeURIComponent(file.filename)}`,
+    },
+  });
+}

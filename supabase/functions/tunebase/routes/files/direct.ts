@@ -1,0 +1,121 @@
+/**
+ * POST /files/direct: a signed, resumable (TUS) upload straight to Storage, for large files; GET /files/direct/{id} signs it
+ * anew, as a signature lives two hours; POST /files/direct/{id}/complete makes the file, which is checked in the background.
+ */
+import * as z from "zod";
+import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { rpc } from "../../../_shared/database/rpc.ts";
+import { ApiError } from "../../../_shared/errors.ts";
+import { unavailable } from "../../../_shared/storage.ts";
+import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import type { ApiContext } from "../../context.ts";
+import { pathId, uuid7 } from "../../ids.ts";
+import { cleanName, ExpiresAfter, Purpose } from "../../new_file.ts";
+import { renderFile, renderUpload } from "../../serializers/fine_tuning.ts";
+import { UploadRow } from "../../rows.ts";
+import { refuseTooLarge } from "../uploads/upload.ts";
+
+/** As long as Storage keeps a resumable upload. */
+const livesSeconds = 86_400;
+/** Storage takes resumable uploads in chunks of exactly 6 MB. */
+const chunkBytes = 6 * 2 ** 20;
+/** Storage moves an object by copying it, which S3 does up to 5 GiB. */
+const mostBytes = 5 * 2 ** 30;
+
+export const Body = fields({
+  filename: z.string().min(1).max(1024),
+  bytes: z.int().min(1),
+  purpose: Purpose,
+  expires_after: ExpiresAfter.nullish(),
+});
+
+export async function createDirect(c: ApiContext): Promise<Response> {
+  const { db, settings } = c.get("platform");
+  const body = check(Body, await jsonBody(c.req.raw));
+  refuseTooLarge(body.bytes, Math.min(settings.maxFileBytes, mostBytes));
+  const row = await rpc(db, "create_upload", {
+    caller: c.get("caller"),
+    upload: {
+      id: uuid7(),
+      kind: "direct",
+      filename: cleanName(body.filename),
+      purpose: body.purpose,
+      bytes: body.bytes,
+      mime_type: contentType,
+      file_expires_after: body.expires_after?.seconds ?? null,
+      lives_seconds: livesSeconds,
+    },
+  }, UploadRow);
+  return await answer(c, row);
+}
+
+export async function getDirect(c: ApiContext): Promise<Response> {
+  return await answer(c, await directUpload(c));
+}
+
+export async function completeDirect(c: ApiContext): Promise<Response> {
+  const { db, supabase, settings, later } = c.get("platform");
+  const upload = await directUpload(c);
+  if (upload.status === "completed") return c.json(fileOf(upload));
+  const incoming = upload.object ?? "";
+  const object = `${upload.project_id}/${upload.id}.jsonl`;
+  const bucket = supabase.storage.from("tunebase-datasets");
+  // Moved already by a call that did not come to its end?
+  const { data: moved } = await bucket.exists(object);
+  if (!moved) {
+    const { data: arrived } = await bucket.exists(incoming);
+    if (!arrived) {
+      throw new ApiError("upload_missing", [{
+        param: null,
+        message: "Storage has no complete object of this upload. Send all of its bytes to `target` first.",
+      }]);
+    }
+    const { error } = await bucket.move(incoming, object);
+    if (error !== null) throw unavailable(`moving ${incoming}`, error);
+  }
+  const { data: info, error } = await bucket.info(object);
+  if (error !== null) throw unavailable(`reading the size of ${object}`, error);
+  if (info.size !== upload.bytes) {
+    // Out of the way, so that it can be uploaded again.
+    await bucket.remove([object]);
+    const { problems: [problem] } = ApiError.of("upload_size", { bytes: upload.bytes, parts: info.size });
+    throw new ApiError("upload_size", [{ message: problem?.message ?? "", param: "bytes" }]);
+  }
+  const args = { caller: c.get("caller"), id: upload.id, object };
+  const done = await rpc(db, "complete_direct_upload", args, UploadRow);
+  later(nudgeScheduler(settings));
+  return c.json(fileOf(done));
+}
+
+function directUpload(c: ApiContext): Promise<UploadRow> {
+  const id = pathId("upload", c.req.param("id"), "upload_not_found");
+  return rpc(c.get("platform").db, "get_direct_upload", { caller: c.get("caller"), id }, UploadRow);
+}
+
+/** The upload, and the place to send its bytes to while it is pending. */
+async function answer(c: ApiContext, row: UploadRow): Promise<Response> {
+  const { supabase, settings } = c.get("platform");
+  if (row.status !== "pending" || row.object === null) return c.json({ ...renderUpload(row), target: null });
+  const { data, error } = await supabase.storage.from("tunebase-datasets").createSignedUploadUrl(row.object, {
+    upsert: true,
+  });
+  if (error !== null) throw unavailable(`signing an upload of ${row.object}`, error);
+  return c.json({
+    ...renderUpload(row),
+    target: {
+      endpoint: `${settings.supabaseUrl}/storage/v1/upload/resumable/sign`,
+      bucket: "tunebase-datasets",
+      object: row.object,
+      token: data.token,
+      content_type: contentType,
+      chunk_bytes: chunkBytes,
+    },
+  });
+}
+
+const contentType = "application/jsonl";
+
+function fileOf(row: UploadRow) {
+  if (!row.file) throw ApiError.of("file_not_found"); // deleted since
+  return renderFile(row.file);
+}

@@ -1,0 +1,28 @@
+/** GET /me: who calls, in which project, and what they may do there. Needs no scope. */
+import * as z from "zod";
+import { rpc } from "../../../_shared/database/rpc.ts";
+import type { ApiContext } from "../../context.ts";
+import { publicId } from "../../ids.ts";
+import { renderApiKey, renderInvitation, renderProject } from "../../serializers/tenancy.ts";
+import { ApiKeyRow, InvitationRow, ProjectRow } from "../../rows.ts";
+
+const Me = z.object({
+  user: z.object({ id: z.string(), email: z.string().nullable() }).nullable(),
+  api_key: ApiKeyRow.nullable(),
+  scopes: z.array(z.string()),
+  project: ProjectRow.nullable(),
+  invitations: z.array(InvitationRow),
+});
+
+export async function getMe(c: ApiContext): Promise<Response> {
+  const me = await rpc(c.get("platform").db, "get_caller", { caller: c.get("caller") }, Me);
+  return c.json({
+    object: "get_caller" as const,
+    user: me.user === null ? null : { id: publicId("user", me.user.id), email: me.user.email },
+    api_key: me.api_key === null ? null : renderApiKey(me.api_key),
+    project: me.project === null ? null : renderProject(me.project),
+    role: me.project?.role ?? null,
+    scopes: me.scopes,
+    invitations: me.invitations.map(renderInvitation),
+  });
+}

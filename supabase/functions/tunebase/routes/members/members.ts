@@ -1,0 +1,52 @@
+/**
+ * GET, POST /projects/{id}/members; POST, DELETE /projects/{id}/members/{user_id}. Adding somebody by e-mail makes an
+ * invitation, whether or not the address is known here: who has an account is nobody else's business.
+ */
+import * as z from "zod";
+import { roles } from "../../../_shared/contracts/statuses.ts";
+import { rpc } from "../../../_shared/database/rpc.ts";
+import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import type { ApiContext } from "../../context.ts";
+import { cursor, pathId, publicId } from "../../ids.ts";
+import { paging } from "../../paging.ts";
+import { renderList } from "../../serializers/list.ts";
+import { renderInvitation, renderMember } from "../../serializers/tenancy.ts";
+import { InvitationRow, MemberRow, page } from "../../rows.ts";
+import { projectId } from "../projects/projects.ts";
+
+const role = z.enum(roles);
+export const Invite = fields({ email: z.email("must be an e-mail address").max(254), role });
+export const Update = fields({ role });
+
+export async function listMembers(c: ApiContext): Promise<Response> {
+  const { limit, after } = paging(c.req.query());
+  const found = await rpc(c.get("platform").db, "list_members", {
+    caller: c.get("caller"),
+    project_id: projectId(c),
+    after: cursor("user", after),
+    limit,
+  }, page(MemberRow));
+  return c.json(renderList(found, renderMember));
+}
+
+export async function inviteMember(c: ApiContext): Promise<Response> {
+  const id = projectId(c);
+  const { email, role } = check(Invite, await jsonBody(c.req.raw));
+  const args = { caller: c.get("caller"), project_id: id, email, role };
+  const row = await rpc(c.get("platform").db, "invite_member", args, InvitationRow);
+  return c.json(renderInvitation(row), 202);
+}
+
+export async function updateMember(c: ApiContext): Promise<Response> {
+  const [id, userId] = [projectId(c), pathId("user", c.req.param("user_id"), "member_not_found")];
+  const { role } = check(Update, await jsonBody(c.req.raw));
+  const args = { caller: c.get("caller"), project_id: id, user_id: userId, role };
+  return c.json(renderMember(await rpc(c.get("platform").db, "update_member", args, MemberRow)));
+}
+
+export async function removeMember(c: ApiContext): Promise<Response> {
+  const [id, userId] = [projectId(c), pathId("user", c.req.param("user_id"), "member_not_found")];
+  const args = { caller: c.get("caller"), project_id: id, user_id: userId };
+  await rpc(c.get("platform").db, "remove_member", args);
+  return c.json({ id: publicId("user", userId), object: "project.member" as const, deleted: true });
+}

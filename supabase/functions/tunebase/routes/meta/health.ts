@@ -1,0 +1,20 @@
+/** GET /health: can the database and Storage be reached? For load balancers and people; needs no key. */
+import { unavailable } from "../../../_shared/storage.ts";
+import type { ApiContext } from "../../context.ts";
+
+export async function health(c: ApiContext): Promise<Response> {
+  const { db, supabase } = c.get("platform");
+  const [database, storage] = await Promise.allSettled([
+    db.value("select 1", []),
+    supabase.storage.getBucket("tunebase-adapters").then(({ error }) => {
+      if (error !== null) throw unavailable("the bucket adapters", error);
+    }),
+  ]);
+  const parts = { database: database.status === "fulfilled", storage: storage.status === "fulfilled" };
+  const ok = parts.database && parts.storage;
+  const word = (up: boolean) => up ? "ok" : "unreachable";
+  return c.json(
+    { status: ok ? "ok" : "degraded", database: word(parts.database), storage: word(parts.storage) },
+    ok ? 200 : 503,
+  );
+}

@@ -1,0 +1,40 @@
+/** GET /models, GET and DELETE /models/{id}: the base models on offer, and the project's own fine-tunes. One page. */
+import * as z from "zod";
+import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { rpc } from "../../../_shared/database/rpc.ts";
+import type { ApiContext } from "../../context.ts";
+import { renderFineTune, renderModel } from "../../serializers/fine_tuning.ts";
+import { BaseModelRow, FineTuneRow } from "../../rows.ts";
+
+const Models = z.object({ offered: z.array(BaseModelRow), own: z.array(FineTuneRow) });
+const Model = z.union([z.object({ own: FineTuneRow }), z.object({ offered: BaseModelRow })]);
+
+export async function listModels(c: ApiContext): Promise<Response> {
+  const { db } = c.get("platform");
+  const { offered, own } = await rpc(db, "list_models", { caller: c.get("caller") }, Models);
+  const data = [...offered.map(renderModel), ...own.map(renderFineTune)];
+  return c.json({
+    object: "list" as const,
+    data,
+    has_more: false,
+    first_id: data.at(0)?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
+  });
+}
+
+export async function getModel(c: ApiContext): Promise<Response> {
+  const args = { caller: c.get("caller"), name: name(c) };
+  const found = await rpc(c.get("platform").db, "find_model", args, Model);
+  return c.json("own" in found ? renderFineTune(found.own) : renderModel(found.offered));
+}
+
+/** Its files are removed by the scheduler. A base model is the operator's and stays. */
+export async function deleteModel(c: ApiContext): Promise<Response> {
+  const { db, settings, later } = c.get("platform");
+  await rpc(db, "delete_model", { caller: c.get("caller"), name: name(c) });
+  later(nudgeScheduler(settings));
+  return c.json({ id: name(c), object: "model" as const, deleted: true });
+}
+
+/** Ids hold colons and slashes; the SDKs escape them, and people do not. */
+const name = (c: ApiContext) => c.req.param("id") ?? "";

@@ -1,0 +1,44 @@
+/** /notifications: the list for people, and what they have read. */
+import * as z from "zod";
+import { rpc } from "../../../_shared/database/rpc.ts";
+import { check } from "../../../_shared/validation.ts";
+import type { ApiContext } from "../../context.ts";
+import { cursor, pathId } from "../../ids.ts";
+import { paging } from "../../paging.ts";
+import { renderList } from "../../serializers/list.ts";
+import { renderNotification } from "../../serializers/webhooks.ts";
+import { NotificationRow, page } from "../../rows.ts";
+
+export const Query = z.object({ unread: z.enum(["true", "false"]).default("false") });
+const Found = page(NotificationRow).extend({ unread: z.number() });
+
+/** GET /notifications?unread=true&after&limit, newest first; `unread_count` is of all of them. */
+export async function listNotifications(c: ApiContext): Promise<Response> {
+  const { limit, after } = paging(c.req.query());
+  const { unread } = check(Query, c.req.query());
+  const found = await rpc(c.get("platform").db, "list_notifications", {
+    caller: c.get("caller"),
+    after: cursor("notification", after),
+    limit,
+    unread: unread === "true",
+  }, Found);
+  return c.json({ ...renderList(found, renderNotification), unread_count: found.unread });
+}
+
+/** POST /notifications/{id}/read */
+export function readNotification(c: ApiContext): Promise<Response> {
+  return read(c, pathId("notification", c.req.param("id"), "notification_not_found"));
+}
+
+/** POST /notifications/read: all of them. */
+export function readAllNotifications(c: ApiContext): Promise<Response> {
+  return read(c, null);
+}
+
+async function read(c: ApiContext, id: string | null): Promise<Response> {
+  const unread_count = await rpc(c.get("platform").db, "mark_notifications_read", {
+    caller: c.get("caller"),
+    id,
+  });
+  return c.json({ object: "notification.read" as const, unread_count });
+}

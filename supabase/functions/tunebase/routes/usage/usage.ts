@@ -1,0 +1,71 @@
+/** GET /usage?from&to&time_zone: a row a day, `from` and `to` included. The last thirty days unless told. */
+import * as z from "zod";
+import { rpc } from "../../../_shared/database/rpc.ts";
+import { ApiError } from "../../../_shared/errors.ts";
+import { check } from "../../../_shared/validation.ts";
+import type { ApiContext } from "../../context.ts";
+
+const date = z.iso.date("must be a day, as in 2026-11-24");
+export const Query = z.object({
+  from: date.optional(),
+  to: date.optional(),
+  time_zone: z.string().default("UTC"),
+});
+const dayMs = 86_400_000;
+const mostDays = 366;
+
+const Day = z.object({
+  date: z.string(),
+  jobs_created: z.int(),
+  jobs_succeeded: z.int(),
+  jobs_failed: z.int(),
+  jobs_cancelled: z.int(),
+  trained_tokens: z.number(),
+  gpu_seconds: z.number(),
+  cost_usd: z.number(),
+});
+type Day = z.infer<typeof Day>;
+
+export async function getUsage(c: ApiContext): Promise<Response> {
+  const query = check(Query, c.req.query());
+  const to = query.to ?? today(query.time_zone);
+  const from = query.from ?? new Date(Date.parse(to) - 29 * dayMs).toISOString().slice(0, 10);
+  const days = (Date.parse(to) - Date.parse(from)) / dayMs + 1;
+  if (days < 1 || days > mostDays) {
+    throw new ApiError("invalid_request", [{
+      param: "from",
+      message: `from = ${from}, to = ${to}: must be in order, and ${mostDays} days at the most.`,
+    }]);
+  }
+  const args = { caller: c.get("caller"), from, to, time_zone: query.time_zone };
+  const data = await rpc(c.get("platform").db, "get_usage_by_day", args, z.array(Day));
+  const sum = (name: Exclude<keyof Day, "date">) => data.reduce((total, day) => total + day[name], 0);
+  return c.json({
+    object: "usage" as const,
+    time_zone: query.time_zone,
+    from,
+    to,
+    data,
+    total: {
+      jobs_created: sum("jobs_created"),
+      jobs_succeeded: sum("jobs_succeeded"),
+      jobs_failed: sum("jobs_failed"),
+      jobs_cancelled: sum("jobs_cancelled"),
+      trained_tokens: sum("trained_tokens"),
+      gpu_seconds: round(sum("gpu_seconds"), 3),
+      cost_usd: round(sum("cost_usd"), 6),
+    },
+  });
+}
+
+/** Sums of decimals without binary crumbs. */
+const round = (value: number, digits: number) => Number(value.toFixed(digits));
+
+/** The day that it is there now. */
+function today(timeZone: string): string {
+  try {
+    return new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short" }).format(new Date());
+  } catch {
+    throw ApiError.of("invalid_time_zone", { time_zone: timeZone, param: "time_zone" });
+  }
+}

@@ -1,0 +1,92 @@
+/** /webhook_deliveries: what was sent, what came back, and sending it again. */
+import * as z from "zod";
+import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { rpc } from "../../../_shared/database/rpc.ts";
+import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { eventTypes } from "../../../_shared/contracts/event_types.ts";
+import type { ApiContext } from "../../context.ts";
+import { cursor, type IdKind, parseId, pathId, prefixes, publicId } from "../../ids.ts";
+import { paging } from "../../paging.ts";
+import { renderList } from "../../serializers/list.ts";
+import { renderAttempt, renderDelivery } from "../../serializers/webhooks.ts";
+import { DeliveryRow, DeliveryWithLog, page } from "../../rows.ts";
+import { endpointId } from "./endpoints.ts";
+
+/** The UUID of a public id in a query. */
+const idOf = (kind: IdKind) =>
+  z.string().refine((id) => parseId(kind, id) !== null, `must be an id like ${prefixes[kind]}…`)
+    .transform((id) => parseId(kind, id)).optional();
+export const Query = z.object({
+  webhook_endpoint_id: idOf("webhookEndpoint"),
+  notification_channel_id: idOf("notificationChannel"),
+  fine_tuning_job_id: idOf("job"),
+  status: z.enum(["pending", "delivered", "dead"]).optional(),
+  event_type: z.enum(eventTypes).optional(),
+});
+
+/** GET /webhook_deliveries?webhook_endpoint_id&notification_channel_id&fine_tuning_job_id&status&event_type&after&limit */
+export async function listDeliveries(c: ApiContext): Promise<Response> {
+  const { limit, after } = paging(c.req.query());
+  const query = check(Query, c.req.query());
+  const filter = {
+    target_id: query.webhook_endpoint_id ?? query.notification_channel_id,
+    job_id: query.fine_tuning_job_id,
+    status: query.status,
+    event_type: query.event_type,
+  };
+  const found = await rpc(c.get("platform").db, "list_webhook_deliveries", {
+    caller: c.get("caller"),
+    after: cursor("webhookDelivery", after),
+    limit,
+    filter,
+  }, page(DeliveryRow));
+  return c.json(renderList(found, renderDelivery));
+}
+
+/** GET /webhook_deliveries/{id}: with each try. */
+export async function getDelivery(c: ApiContext): Promise<Response> {
+  const args = { caller: c.get("caller"), id: deliveryId(c) };
+  return c.json(withLog(await rpc(c.get("platform").db, "get_webhook_delivery", args, DeliveryWithLog)));
+}
+
+/** POST /webhook_deliveries/{id}/replay: again, with the same `webhook-id`. */
+export async function replayDelivery(c: ApiContext): Promise<Response> {
+  const { db, settings, later } = c.get("platform");
+  const args = { caller: c.get("caller"), id: deliveryId(c) };
+  const row = await rpc(db, "replay_webhook_delivery", args, DeliveryWithLog);
+  later(nudgeScheduler(settings));
+  return c.json(withLog(row));
+}
+
+export const Since = fields({ since: z.int().min(0).max(4_102_444_800) });
+
+/** POST /webhook_endpoints/{id}/replay `{since}` (Unix seconds): all events since then that it did not take. */
+export async function replayEndpoint(c: ApiContext): Promise<Response> {
+  const { db, settings, later } = c.get("platform");
+  const id = endpointId(c);
+  const { since } = check(Since, await jsonBody(c.req.raw));
+  const replayed = await rpc(db, "replay_webhook_endpoint", {
+    caller: c.get("caller"),
+    id,
+    since: new Date(since * 1000).toISOString(),
+  });
+  later(nudgeScheduler(settings));
+  return c.json({
+    object: "webhook_endpoint.replay" as const,
+    webhook_endpoint_id: publicId("webhookEndpoint", id),
+    since,
+    replayed,
+  });
+}
+
+function deliveryId(c: ApiContext): string {
+  return pathId("webhookDelivery", c.req.param("id"), "webhook_delivery_not_found");
+}
+
+function withLog(row: DeliveryWithLog) {
+  return {
+    ...renderDelivery(row),
+    body: row.body,
+    attempts: row.attempts.map((attempt) => renderAttempt(attempt, row.body)),
+  };
+}

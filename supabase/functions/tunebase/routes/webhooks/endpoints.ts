@@ -1,0 +1,127 @@
+/** /webhook_endpoints in OpenAI's shapes: create, list, get, update, delete; `progress_seconds` and `enabled` are ours. */
+import * as z from "zod";
+import { rpc } from "../../../_shared/database/rpc.ts";
+import { checkAddress, checkUrl, OutgoingError } from "../../../_shared/outgoing.ts";
+import type { Settings } from "../../../_shared/platform.ts";
+import { ApiError } from "../../../_shared/errors.ts";
+import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { eventTypes } from "../../../_shared/contracts/event_types.ts";
+import type { ApiContext } from "../../context.ts";
+import { cursor, pathId, publicId } from "../../ids.ts";
+import { paging } from "../../paging.ts";
+import { renderList } from "../../serializers/list.ts";
+import { renderEndpoint } from "../../serializers/webhooks.ts";
+import { EndpointRow, page } from "../../rows.ts";
+
+/** Types of events, without repeats. */
+export const eventTypeList = (known: readonly string[]) =>
+  z.array(z.enum(known, { error: `must be one of ${known.join(", ")}` })).min(1)
+    .transform((types) => [...new Set(types)]);
+
+const shape = {
+  name: z.string().trim().min(1).max(100),
+  url: z.string().max(2048),
+  event_types: eventTypeList(eventTypes),
+  progress_seconds: z.int().min(1).max(86_400).optional(),
+};
+export const Create = fields(shape);
+export const Update = fields({
+  name: shape.name.optional(),
+  url: shape.url.optional(),
+  event_types: shape.event_types.optional(),
+  progress_seconds: shape.progress_seconds,
+  enabled: z.boolean().optional(),
+});
+
+export async function createEndpoint(c: ApiContext): Promise<Response> {
+  const { db, settings } = c.get("platform");
+  const body = check(Create, await jsonBody(c.req.raw));
+  await rpc(db, "authorize", { caller: c.get("caller"), scope: "webhooks:write" });
+  const url = await allowedUrl(body.url, settings);
+  const row = await rpc(db, "create_webhook_endpoint", {
+    caller: c.get("caller"),
+    endpoint: { ...body, url },
+    is_retry: isRetry(c),
+  }, EndpointRow);
+  c.set("version", row.version);
+  return c.json(await renderEndpoint(row, settings.masterKey, true));
+}
+
+export async function listEndpoints(c: ApiContext): Promise<Response> {
+  const { db, settings } = c.get("platform");
+  const { limit, after } = paging(c.req.query());
+  const found = await rpc(db, "list_webhook_endpoints", {
+    caller: c.get("caller"),
+    after: cursor("webhookEndpoint", after),
+    limit,
+  }, page(EndpointRow));
+  const data = await Promise.all(found.data.map((row) => renderEndpoint(row, settings.masterKey)));
+  return c.json(renderList({ ...found, data }, (item) => item));
+}
+
+export async function getEndpoint(c: ApiContext): Promise<Response> {
+  const row = await endpointRow(c, "webhooks:read");
+  c.set("version", row.version);
+  return c.json(await renderEndpoint(row, c.get("platform").settings.masterKey));
+}
+
+export async function updateEndpoint(c: ApiContext): Promise<Response> {
+  const { db, settings } = c.get("platform");
+  const id = endpointId(c);
+  const body = check(Update, await jsonBody(c.req.raw) ?? {});
+  if (body.url !== undefined) await endpointRow(c, "webhooks:write");
+  const changes = body.url === undefined ? body : { ...body, url: await allowedUrl(body.url, settings) };
+  const row = await rpc(
+    db,
+    "update_webhook_endpoint",
+    { caller: c.get("caller"), id, changes },
+    EndpointRow,
+  );
+  c.set("version", row.version);
+  return c.json(await renderEndpoint(row, settings.masterKey));
+}
+
+export async function deleteEndpoint(c: ApiContext): Promise<Response> {
+  const id = endpointId(c);
+  await rpc(c.get("platform").db, "delete_webhook_endpoint", { caller: c.get("caller"), id });
+  return c.json({
+    id: publicId("webhookEndpoint", id),
+    object: "webhook_endpoint.deleted" as const,
+    deleted: true,
+  });
+}
+
+/** GET /webhook_event_types */
+export async function listEventTypes(c: ApiContext): Promise<Response> {
+  await rpc(c.get("platform").db, "authorize", { caller: c.get("caller"), scope: "webhooks:read" });
+  return c.json({ object: "list" as const, data: eventTypes });
+}
+
+/** The UUID of the path's endpoint. */
+export function endpointId(c: ApiContext): string {
+  return pathId("webhookEndpoint", c.req.param("id"), "webhook_endpoint_not_found");
+}
+
+/** The row of the path's endpoint, if it is the caller's; else 404. */
+export function endpointRow(c: ApiContext, scope: "webhooks:read" | "webhooks:write"): Promise<EndpointRow> {
+  const args = { caller: c.get("caller"), id: endpointId(c), scope };
+  return rpc(c.get("platform").db, "get_webhook_endpoint", args, EndpointRow);
+}
+
+/** Whether an SDK says that it sends this again. */
+export const isRetry = (c: ApiContext) => Number(c.req.header("x-stainless-retry-count") ?? 0) >= 1;
+
+/** The address in its normal form, if events may be sent there. Resolves its name: for authorised callers only. */
+async function allowedUrl(text: string, settings: Settings): Promise<string> {
+  try {
+    const url = checkUrl(text, settings);
+    await checkAddress(url, settings);
+    return url.href;
+  } catch (error) {
+    if (!(error instanceof OutgoingError)) throw error;
+    throw new ApiError("invalid_request", [{
+      param: "url",
+      message: `url = ${JSON.stringify(text.slice(0, 200))}: ${error.message}`,
+    }]);
+  }
+}

@@ -1,0 +1,24 @@
+/** POST /webhook_endpoints/{id}/rotate_secret: the next secret, shown once; the old one signs too for a day if asked. */
+import * as z from "zod";
+import { rpc } from "../../../_shared/database/rpc.ts";
+import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import type { ApiContext } from "../../context.ts";
+import { renderEndpoint } from "../../serializers/webhooks.ts";
+import { EndpointRow } from "../../rows.ts";
+import { endpointId, isRetry } from "./endpoints.ts";
+
+export const Body = fields({ keep_old_secret_active_for_24_hours: z.boolean().default(false) });
+
+export async function rotateSecret(c: ApiContext): Promise<Response> {
+  const { db, settings } = c.get("platform");
+  const id = endpointId(c);
+  const body = check(Body, await jsonBody(c.req.raw) ?? {});
+  const row = await rpc(db, "rotate_webhook_secret", {
+    caller: c.get("caller"),
+    id,
+    keep_old: body.keep_old_secret_active_for_24_hours,
+    is_retry: isRetry(c),
+  }, EndpointRow);
+  c.set("version", row.version);
+  return c.json(await renderEndpoint(row, settings.masterKey, true));
+}

@@ -1,0 +1,44 @@
+/** POST /webhook_endpoints/{id}/test `{event_type}`: sends a sample event at once and says what came back. */
+import * as z from "zod";
+import { ApiError } from "../../../_shared/errors.ts";
+import { post } from "../../../_shared/outgoing.ts";
+import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { eventTypes } from "../../../_shared/contracts/event_types.ts";
+import { sampleEvent, signingSecrets, webhookHeaders } from "../../../_shared/webhooks.ts";
+import type { ApiContext } from "../../context.ts";
+import { publicId, uuid7 } from "../../ids.ts";
+import { endpointRow } from "./endpoints.ts";
+
+export const Body = fields({
+  event_type: z.enum(eventTypes, { error: `must be one of ${eventTypes.join(", ")}` }),
+});
+
+export async function testEndpoint(c: ApiContext): Promise<Response> {
+  const { settings } = c.get("platform");
+  const { event_type } = check(Body, await jsonBody(c.req.raw));
+  const row = await endpointRow(c, "webhooks:write");
+  const id = publicId("webhookEvent", uuid7());
+  const body = sampleEvent(event_type, id);
+  const old = row.old_secret_until !== null && Date.parse(row.old_secret_until) > Date.now();
+  const secrets = await signingSecrets(settings.masterKey, row.id, row.secret_version, old);
+  const { open, signature } = webhookHeaders(secrets, id, body);
+  const answer = await post(
+    row.url,
+    { headers: { ...open, "webhook-signature": signature }, body },
+    settings,
+  );
+  if (answer.status === null) {
+    throw new ApiError("receiver_unreachable", [{
+      param: "url",
+      message: `${row.url} could not be reached: ${answer.error}.`,
+    }]);
+  }
+  return c.json({
+    object: "webhook_endpoint.test" as const,
+    webhook_endpoint_id: publicId("webhookEndpoint", row.id),
+    event_type,
+    status_code: answer.status,
+    // OpenAI's meaning: the request was answered; status_code says how.
+    success: true as const,
+  });
+}
