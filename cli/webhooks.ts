@@ -1,6 +1,6 @@
 /**
  * `webhooks listen`: a project's events on this machine, for development. The server of a hosted project cannot reach a
- * laptop; so a temporary endpoint sends to the server's own sink, and the events are read from the log of deliveries,
+ * laptop; so a temporary endpoint sends to the server's own /webhook_endpoints/discard, and the events are read from the log of deliveries,
  * signed anew, and forwarded.
  */
 import { randomBytes } from "node:crypto";
@@ -74,7 +74,7 @@ function webhook(secret: string): Webhook {
   }
 }
 
-/** The sink answers 204 and keeps nothing: the log of deliveries is what is read. */
+/** /webhook_endpoints/discard answers 204 and keeps nothing: the log of deliveries is what is read. */
 async function makeEndpoint(session: Session, events?: string): Promise<string> {
   const { api } = session;
   await removeLeftBehind(session);
@@ -84,7 +84,7 @@ async function makeEndpoint(session: Session, events?: string): Promise<string> 
     await api.POST("/webhook_endpoints", {
       body: {
         name: nameOf(process.pid),
-        url: `${session.baseUrl}/webhook_sink`,
+        url: `${session.baseUrl}/webhook_endpoints/discard`,
         // A type that does not exist is told by the API, with those that do.
         event_types: events === undefined ? types : events.split(",").map((one) => one.trim()) as EventType[],
         progress_seconds: 5,

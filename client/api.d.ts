@@ -148,26 +148,6 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
-  "/uploads/{id}/parts": {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
-    get?: never;
-    put?: never;
-    /**
-     * Add a part of up to 64 MiB
-     * @description Needs the scope `files:write`.
-     */
-    post: operations["addUploadPart"];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
   "/uploads/{id}/complete": {
     parameters: {
       query?: never;
@@ -202,6 +182,26 @@ export interface paths {
      * @description Needs the scope `files:write`.
      */
     post: operations["cancelUpload"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/uploads/{id}/parts": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Add a part of up to 64 MiB
+     * @description Needs the scope `files:write`.
+     */
+    post: operations["addUploadPart"];
     delete?: never;
     options?: never;
     head?: never;
@@ -1016,7 +1016,7 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
-  "/webhook_sink": {
+  "/webhook_endpoints/discard": {
     parameters: {
       query?: never;
       header?: never;
@@ -1029,7 +1029,7 @@ export interface paths {
      * Take an event and keep nothing
      * @description For an endpoint that exists for the log of its deliveries, as that of `tunebase webhooks listen`. Needs no credentials.
      */
-    post: operations["swallowEvent"];
+    post: operations["discardEvent"];
     delete?: never;
     options?: never;
     head?: never;
@@ -2981,52 +2981,6 @@ export interface operations {
       503: components["responses"]["unavailable.database_unavailable"];
     };
   };
-  addUploadPart: {
-    parameters: {
-      query?: never;
-      header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
-        "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
-        "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-      };
-      path: {
-        id: string;
-      };
-      cookie?: never;
-    };
-    requestBody: {
-      content: {
-        "multipart/form-data": {
-          /** Format: binary */
-          data: string;
-        };
-      };
-    };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          "application/json": components["schemas"]["UploadPart"];
-        };
-      };
-      400: components["responses"]["invalid_request.invalid_multipart.too_many_parts.upload_size"];
-      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
-      404: components["responses"]["project_not_found.upload_not_found"];
-      409:
-        components["responses"][
-          "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
-        ];
-      413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
-      500: components["responses"]["internal"];
-      503: components["responses"]["unavailable.database_unavailable"];
-    };
-  };
   completeUpload: {
     parameters: {
       query?: never;
@@ -3109,6 +3063,52 @@ export interface operations {
         };
       };
       400: components["responses"]["invalid_request.invalid_json"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.upload_not_found"];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
+        ];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  addUploadPart: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description A user's project, if it is not the first (`proj_…`). */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        "multipart/form-data": {
+          /** Format: binary */
+          data: string;
+        };
+      };
+    };
+    responses: {
+      /** @description Done */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["UploadPart"];
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_multipart.too_many_parts.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
@@ -5791,7 +5791,7 @@ export interface operations {
       503: components["responses"]["unavailable.database_unavailable"];
     };
   };
-  swallowEvent: {
+  discardEvent: {
     parameters: {
       query?: never;
       header?: never;

@@ -431,7 +431,7 @@ Deno.test("listen forwards each event with a signature that holds, and removes i
     await listening.says("→ 204");
     const [made] =
       await sql`select url from tunebase.webhook_endpoints where name like 'tunebase webhooks listen%'`;
-    assertEquals(made?.url, `${baseUrl}/webhook_sink`);
+    assertEquals(made?.url, `${baseUrl}/webhook_endpoints/discard`);
     listening.child.kill("SIGINT");
     const { code, out } = await listening.done;
     assertEquals(code, 0);
@@ -443,8 +443,8 @@ Deno.test("listen forwards each event with a signature that holds, and removes i
   }
 });
 
-Deno.test("the sink takes an event without a key, and its delivery counts as delivered", async () => {
-  const response = await fetch(`${baseUrl}/webhook_sink`, { method: "POST", body: "{}" });
+Deno.test("POST /webhook_endpoints/discard takes an event without a key, and its delivery counts as delivered", async () => {
+  const response = await fetch(`${baseUrl}/webhook_endpoints/discard`, { method: "POST", body: "{}" });
   assertEquals(response.status, 204);
 });
 

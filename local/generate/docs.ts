@@ -8,7 +8,11 @@ import {
   trainerNames,
 } from "../../supabase/functions/_shared/contracts/hyperparameters.ts";
 import { metricField, metricNames } from "../../supabase/functions/_shared/contracts/metrics.ts";
+import type { Route } from "../../supabase/functions/tunebase/routes/define.ts";
+import { routes } from "../../supabase/functions/tunebase/routes/index.ts";
 import { scopeLabels, scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
+
+const callers: Partial<Record<Route["scope"], string>> = { none: "public", any: "any", person: "a user" };
 
 const tables: Record<string, () => string> = {
   "api hyperparameters": () =>
@@ -27,6 +31,15 @@ const tables: Record<string, () => string> = {
     ),
   metrics: () =>
     table(["metric", "unit"], metricNames.map((name) => [`\`${name}\``, metricField(name).unit])),
+  routes: () =>
+    table(
+      ["route", "what it does", "scope"],
+      routes.map(({ method, path, summary, description, scope }) => [
+        `\`${method} ${path}\``,
+        [summary, description].filter((text) => text !== undefined).join(". ").replace(/\.$/, ""),
+        callers[scope] ?? `\`${scope}\``,
+      ]),
+    ),
   scopes: () => table(["scope", "allows to"], scopes.map((scope) => [`\`${scope}\``, scopeLabels[scope]])),
 };
 

@@ -1,9 +1,9 @@
 /** What every app does around its routes: request ids, one log line a request, one error handler, what is not there. */
 import type { Context, Env, Hono } from "hono";
+import { methodNotAllowed } from "hono/method-not-allowed";
 import { matchedRoutes } from "hono/route";
 import { ApiError } from "./errors.ts";
 import { describeError } from "./log.ts";
-import { allowedMethods } from "./methods.ts";
 import type { Platform } from "./platform.ts";
 
 /** What is known of a request beside what its route says. */
@@ -13,7 +13,7 @@ interface Known {
 }
 const requests = new WeakMap<Context, Known>();
 
-/** A client's own id is kept where it is one that can stand in a header and a log. */
+/** A client's own id is kept where it is one that can stand in a header and a log. (Hono's `requestId` refuses dots and colons.) */
 const clientId = /^[\w.:-]{1,128}$/;
 
 function known<E extends Env>(c: Context<E>): Known {
@@ -41,6 +41,22 @@ export function addHeaders<E extends Env>(c: Context<E>, headers: Record<string,
     for (const [name, value] of Object.entries(headers)) c.header(name, value);
   }
 }
+
+/** What a path answers that has these methods and not the request's: 405, or what OPTIONS asks for. */
+export function answerOtherMethod<E extends Env>(c: Context<E>, methods: string[]): Response {
+  const { path, method } = c.req;
+  const allow = [...methods, "OPTIONS"].join(", ");
+  if (method === "OPTIONS") return c.body(null, 204, { allow });
+  throw new ApiError(
+    "method_not_allowed",
+    [{ param: null, message: `${path} has ${allow}, not ${method}.` }],
+    { headers: { allow } },
+  );
+}
+
+/** Whether a browser asks before it sends: for CORS to answer. */
+export const isPreflight = <E extends Env>(c: Context<E>) =>
+  c.req.method === "OPTIONS" && c.req.header("access-control-request-method") !== undefined;
 
 /**
  * Adds them to an app. The log names a route's pattern, never a path or query: those can hold tokens. Anything thrown
@@ -74,13 +90,7 @@ export function serveApp<E extends Env>(app: Hono<E>, name: string, platform: Pi
       ...known(c).logged,
     });
   });
-  app.options("*", async function describePath(c, next) {
-    // A browser's question is CORS's to answer.
-    if (c.req.header("access-control-request-method") !== undefined) return await next();
-    const allowed = allowedMethods(app, c.req.path);
-    if (allowed.length === 0) return c.notFound();
-    return c.body(null, 204, { allow: allowed.join(", ") });
-  });
+  app.use("*", methodNotAllowed({ app, onMethodNotAllowed: answerOtherMethod }));
   const refuse = (c: Context<E>, refusal: ApiError, why: unknown = refusal.cause): Response => {
     addToLog(c, { code: refusal.code, ...(why === undefined ? {} : { error: describeError(why) }) });
     return refusal.response(known(c).id);
@@ -88,21 +98,13 @@ export function serveApp<E extends Env>(app: Hono<E>, name: string, platform: Pi
   app.onError((error, c) =>
     error instanceof ApiError ? refuse(c, error) : refuse(c, ApiError.of("internal"), error)
   );
-  app.notFound((c) => {
-    const { path, method } = c.req;
-    const allowed = allowedMethods(app, path).join(", ");
-    return refuse(
+  app.notFound((c) =>
+    refuse(
       c,
-      allowed === ""
-        ? new ApiError("route_not_found", [{
-          param: null,
-          message: `There is nothing at ${method} ${path}.`,
-        }])
-        : new ApiError(
-          "method_not_allowed",
-          [{ param: null, message: `${path} has ${allowed}, not ${method}.` }],
-          { headers: { allow: allowed } },
-        ),
-    );
-  });
+      new ApiError("route_not_found", [{
+        param: null,
+        message: `There is nothing at ${c.req.method} ${c.req.path}.`,
+      }]),
+    )
+  );
 }

@@ -4,7 +4,7 @@ import { hyperparameters, type Method } from "../../_shared/contracts/hyperparam
 import { limits } from "../../_shared/contracts/limits.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { preferenceFormat } from "../../_shared/datasets/preference.ts";
-import { ApiError } from "../../_shared/errors.ts";
+import { ApiError, type ErrorCode } from "../../_shared/errors.ts";
 import { TrainingHyperparameters, Wandb } from "../../_shared/protocol.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
@@ -50,6 +50,24 @@ export const JobBody = fields({
     .nullish(),
 });
 export type JobBody = z.infer<typeof JobBody>;
+
+export const sampleJob = {
+  model: "SmolLM2-135M-Instruct",
+  training_file: "file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f",
+  suffix: "support",
+  method: { type: "supervised", supervised: { hyperparameters: { n_epochs: 3, batch_size: "auto" } } },
+  metadata: { team: "support" },
+};
+/** What `readJob` refuses, beside a body that is not valid. */
+export const jobErrors: ErrorCode[] = [
+  "model_not_found",
+  "file_not_found",
+  "file_not_ready",
+  "wrong_purpose",
+  "unsupported",
+  "adapter_deleted",
+  "project_archived",
+];
 
 /** What of OpenAI's body is known and not offered: told by name, before anything else is looked at. */
 const Unoffered = z.object({

@@ -2,32 +2,32 @@
  * ETags (RFC 9110). Every JSON answer to a GET has one: the row's version, where the row has one, and a hash of the body.
  * If-None-Match compares all of it; If-Match the version alone, so that a key's last use or a project's spending does
  * not stand in the way of an edit. The database checks the version with the row locked (`tunebase_internal.check_and_bump_version`).
+ *
+ * Hono's `etag` does not fit: it hashes every answer to a GET, streams of events and files too, and knows no If-Match.
  */
 import { createHash } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import { ApiError } from "../../_shared/errors.ts";
 import type { ApiEnv } from "../context.ts";
 
-/** Where rows that count their versions are changed. */
-const versioned =
-  /^\/tunebase\/(projects\/[^/]+(\/(archive|restore))?|(api_keys|notification_channels)\/[^/]+|webhook_endpoints\/[^/]+(\/rotate_secret)?)$/;
-
-export const conditional: MiddlewareHandler<ApiEnv> = async function conditional(c, next) {
-  const { method } = c.req;
-  const wanted = c.req.header("if-match")?.trim();
-  if (wanted !== undefined && wanted !== "*" && method !== "GET" && method !== "HEAD") {
-    if (!versioned.test(c.req.path)) {
-      throw new ApiError("invalid_request", [{
-        param: "if-match",
-        message:
-          "if-match: is taken where projects, API keys, webhook endpoints and channels are changed; leave it out here.",
-      }]);
+/** `ifMatch`: whether the route changes rows that count their versions. */
+export const conditional = (ifMatch: boolean): MiddlewareHandler<ApiEnv> =>
+  async function conditional(c, next) {
+    const { method } = c.req;
+    const wanted = c.req.header("if-match")?.trim();
+    if (wanted !== undefined && wanted !== "*" && method !== "GET" && method !== "HEAD") {
+      if (!ifMatch) {
+        throw new ApiError("invalid_request", [{
+          param: "if-match",
+          message:
+            "if-match: is taken where projects, API keys, webhook endpoints and channels are changed; leave it out here.",
+        }]);
+      }
+      c.set("caller", { ...c.get("caller"), if_match: versions(wanted) });
     }
-    c.set("caller", { ...c.get("caller"), if_match: versions(wanted) });
-  }
-  await next();
-  await tag(c);
-};
+    await next();
+    await tag(c);
+  };
 
 /** `"3-9f86d0", W/"4-…"` as `3,4`; a tag that is none of ours names version 0, which no row has. */
 function versions(header: string): string {

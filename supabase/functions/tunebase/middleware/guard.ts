@@ -1,26 +1,32 @@
 /**
- * What every route but `/health` stands behind, in this order: who calls, how often, with which text in the address, how
- * much they send, on which condition, and whether they have sent it before.
+ * What a route stands behind, in this order: who calls, how often, with which text in the address, how much they send, on
+ * which condition, and whether they have sent it before. Its declaration says which of these it needs.
  */
 import type { MiddlewareHandler } from "hono";
 import { every } from "hono/combine";
 import type { Platform } from "../../_shared/platform.ts";
+import type { ApiEnv } from "../context.ts";
+import type { Route } from "../routes/define.ts";
 import { authenticate } from "./auth.ts";
 import { limitBody } from "./body_limit.ts";
 import { conditional } from "./conditional.ts";
-import type { ApiEnv } from "../context.ts";
 import { idempotent } from "./idempotency.ts";
 import { limitRate } from "./rate_limit.ts";
 import { refuseBadUrl } from "./stored_text.ts";
 
-/** One guard an app: it remembers what callers may still send. */
-export function guard(platform: Platform): MiddlewareHandler<ApiEnv> {
-  return every(
-    authenticate(platform.settings),
-    limitRate(platform.db),
-    refuseBadUrl,
-    limitBody,
-    conditional,
-    idempotent,
-  ) as MiddlewareHandler<ApiEnv>;
+type Guarded = Pick<Route, "method" | "scope" | "form" | "ifMatch" | "idempotency">;
+
+/** One guard an app: it remembers what callers may still send. Null for a route that everybody may call. */
+export function guard(platform: Platform): (route: Guarded) => MiddlewareHandler<ApiEnv> | null {
+  const who = [authenticate(platform.settings), limitRate(platform.db), refuseBadUrl];
+  return ({ method, scope, form, ifMatch, idempotency }) =>
+    scope === "none" ? null : every(
+      ...who,
+      ...(form === undefined ? [limitBody] : []),
+      conditional(ifMatch ?? false),
+      ...(method === "POST" && idempotency === undefined
+        // Being somebody is enough to make a project or to answer an invitation.
+        ? [idempotent(scope === "any" || scope === "person" ? null : scope)]
+        : []),
+    ) as MiddlewareHandler<ApiEnv>;
 }

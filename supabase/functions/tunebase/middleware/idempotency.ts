@@ -8,6 +8,7 @@
  */
 import type { Context, MiddlewareHandler } from "hono";
 import * as z from "zod";
+import type { Scope } from "../../_shared/contracts/scopes.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { describeError } from "../../_shared/log.ts";
@@ -15,19 +16,6 @@ import { seal, sha256Hex, unseal } from "../../_shared/secrets.ts";
 import { BodyHash } from "./body_hash.ts";
 import type { ApiEnv } from "../context.ts";
 import { parseId } from "../ids.ts";
-
-/** Whose SQL keeps the key itself. */
-const exact = new Set(["/tunebase/fine_tuning/jobs"]);
-
-/** What each POST's own SQL asks for. An answer is given again only to who could still get it by asking anew. */
-const scopes: [path: RegExp, scope: string][] = [
-  [/^\/tunebase\/(files|uploads)(\/|$)/, "files:write"],
-  [/^\/tunebase\/fine_tuning\//, "jobs:write"],
-  [/^\/tunebase\/(webhook_endpoints|webhook_deliveries|notification_channels)(\/|$)/, "webhooks:write"],
-  [/^\/tunebase\/notifications\//, "jobs:read"],
-  [/^\/tunebase\/api_keys(\/|$)/, "project:admin"],
-  [/^\/tunebase\/projects\/./, "project:admin"],
-];
 
 /** Longer than a request may take: a form streams as long as the platform lets it. */
 const leaseSeconds = { whole: 60, streamed: 450 };
@@ -40,63 +28,66 @@ const Reserved = z.discriminatedUnion("state", [
 ]);
 const Answer = z.object({ status: z.number(), type: z.string(), body: z.string() });
 
-export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c, next) {
-  const key = c.req.header("idempotency-key");
-  if (c.req.method !== "POST" || key === undefined || exact.has(c.req.path)) return await next();
-  if (key.length < 1 || key.length > 255) {
-    throw new ApiError("invalid_request", [{
-      param: "idempotency-key",
-      message: `idempotency-key: has ${key.length} characters; it must have 1 to 255.`,
-    }]);
-  }
-  const { db, settings, log } = c.get("platform");
-  const hash = new BodyHash(c.req.header("content-type") ?? "", [
-    c.req.path,
-    new URL(c.req.url).search,
-    c.req.header("openai-project") ?? "",
-  ]);
-  // A form's boundary is random and its file large: it is hashed as the route reads it. Anything else is small.
-  const requestHash = hash.isForm ? null : await hashWhole(c, hash);
-  const reserved = await rpc(db, "reserve_idempotency_key", {
-    caller: callerAt(c),
-    key_hash: await sha256Hex(key),
-    request_hash: requestHash,
-    lease_seconds: hash.isForm ? leaseSeconds.streamed : leaseSeconds.whole,
-    // Making a project and answering an invitation need no more than being somebody.
-    scope: scopes.find(([path]) => path.test(c.req.path))?.[1] ?? null,
-  }, Reserved);
-  if (reserved.state === "running") {
-    throw ApiError.of("idempotency_key_in_use", {}, { headers: { "retry-after": "1" } });
-  }
-  const purpose = `idempotency/${key}`;
-  if (reserved.state === "done") {
-    if (requestHash === null) { for await (const chunk of c.req.raw.body ?? []) hash.update(chunk); }
-    if ((requestHash ?? hash.digest()) !== reserved.request_hash) throw ApiError.of("idempotency_key_reused");
-    const { status, type, body } = Answer.parse(
-      JSON.parse(await unseal(settings.masterKey, purpose, reserved.answer)),
-    );
-    return new Response(body, {
-      status,
-      headers: { "content-type": type, "idempotent-replayed": "true", "cache-control": "no-store" },
-    });
-  }
+/** For a POST that needs `scope`: an answer is given again only to who could still get it by asking again. */
+export const idempotent = (scope: Scope | null): MiddlewareHandler<ApiEnv> =>
+  async function idempotent(c, next) {
+    const key = c.req.header("idempotency-key");
+    if (key === undefined) return await next();
+    if (key.length < 1 || key.length > 255) {
+      throw new ApiError("invalid_request", [{
+        param: "idempotency-key",
+        message: `idempotency-key: has ${key.length} characters; it must have 1 to 255.`,
+      }]);
+    }
+    const { db, settings, log } = c.get("platform");
+    const hash = new BodyHash(c.req.header("content-type") ?? "", [
+      c.req.path,
+      new URL(c.req.url).search,
+      c.req.header("openai-project") ?? "",
+    ]);
+    // A form's boundary is random and its file large: it is hashed as the route reads it. Anything else is small.
+    const requestHash = hash.isForm ? null : await hashWhole(c, hash);
+    const reserved = await rpc(db, "reserve_idempotency_key", {
+      caller: callerAt(c),
+      key_hash: await sha256Hex(key),
+      request_hash: requestHash,
+      lease_seconds: hash.isForm ? leaseSeconds.streamed : leaseSeconds.whole,
+      scope,
+    }, Reserved);
+    if (reserved.state === "running") {
+      throw ApiError.of("idempotency_key_in_use", {}, { headers: { "retry-after": "1" } });
+    }
+    const purpose = `idempotency/${key}`;
+    if (reserved.state === "done") {
+      if (requestHash === null) { for await (const chunk of c.req.raw.body ?? []) hash.update(chunk); }
+      if ((requestHash ?? hash.digest()) !== reserved.request_hash) {
+        throw ApiError.of("idempotency_key_reused");
+      }
+      const { status, type, body } = Answer.parse(
+        JSON.parse(await unseal(settings.masterKey, purpose, reserved.answer)),
+      );
+      return new Response(body, {
+        status,
+        headers: { "content-type": type, "idempotent-replayed": "true", "cache-control": "no-store" },
+      });
+    }
 
-  let kept: [hash: string, answer: string] | null = null;
-  try {
-    if (hash.isForm) hashAsItStreams(c, hash);
-    await next();
-    kept = await answerOf(c, requestHash ?? hash.digest(), settings.masterKey, purpose);
-  } finally {
-    // Without an answer the key is free again: what failed may be put right and sent anew.
-    await rpc(db, "complete_idempotency_key", {
-      id: reserved.id,
-      request_hash: kept?.[0] ?? null,
-      answer: kept?.[1] ?? null,
-    }).catch((error) =>
-      log({ level: "error", msg: "an idempotency key stays reserved", error: describeError(error) })
-    );
-  }
-};
+    let kept: [hash: string, answer: string] | null = null;
+    try {
+      if (hash.isForm) hashAsItStreams(c, hash);
+      await next();
+      kept = await answerOf(c, requestHash ?? hash.digest(), settings.masterKey, purpose);
+    } finally {
+      // Without an answer the key is free again: what failed may be put right and sent anew.
+      await rpc(db, "complete_idempotency_key", {
+        id: reserved.id,
+        request_hash: kept?.[0] ?? null,
+        answer: kept?.[1] ?? null,
+      }).catch((error) =>
+        log({ level: "error", msg: "an idempotency key stays reserved", error: describeError(error) })
+      );
+    }
+  };
 
 /** The caller, with the project that the path names where it names one. */
 function callerAt(c: Context<ApiEnv>) {

@@ -1,12 +1,14 @@
-/** The OpenAPI 3.1 document, of the operations and their schemas. Written to `api/openapi.json` by `task types`. */
+/** The OpenAPI 3.1 document, made of the routes and their schemas. Written to `openapi.json` by `task types`. */
 import * as z from "zod";
 import { ApiError, type ErrorCode, errorCodes } from "../../_shared/errors.ts";
-import { open, Problem } from "./objects.ts";
-import { type Content, type Operation, operations } from "./operations.ts";
+import { limits } from "../paging.ts";
+import type { Answer, Route, Shape } from "../routes/define.ts";
+import { routesByTag } from "../routes/index.ts";
+import * as objects from "./objects.ts";
 
 type Json = Record<string, unknown>;
 
-/** Schemas with a name, gathered while the operations are gone through. */
+/** Schemas with a name, gathered while the routes are described. */
 class Components {
   readonly schemas: Record<string, Json> = {};
   readonly responses: Record<string, Json> = {};
@@ -24,7 +26,7 @@ class Components {
           jsonSchema.type = "string";
           jsonSchema.format = "binary";
         }
-        if (io === "output") open(jsonSchema);
+        if (io === "output") objects.open(jsonSchema);
       },
     });
     for (const [name, definition] of Object.entries($defs ?? {})) {
@@ -63,16 +65,16 @@ const withBody: ErrorCode[] = [
   "idempotency_key_in_use",
 ];
 
-/** Every code that an operation can answer with. */
-export function errorsOf(operation: Operation): ErrorCode[] {
-  const { scope, body, query, ifMatch, method, errors } = operation;
+/** Every code that a route can answer with. */
+export function errorsOf(route: Route): ErrorCode[] {
+  const { scope, form, paging, ifMatch, method, errors = [] } = route;
   const all: ErrorCode[] = [...always];
   if (scope !== "none") all.push(...withCredentials);
   if (scope === "person") all.push("user_token_required");
   else if (scope !== "none" && scope !== "any") all.push("insufficient_scope", "insufficient_role");
-  if (method === "post" && scope !== "none") all.push(...withBody);
-  if (body?.["multipart/form-data"] !== undefined) all.splice(all.indexOf("invalid_json"), 1);
-  if (query !== undefined && "after" in query.shape) all.push("cursor_not_found");
+  if (method === "POST" && scope !== "none") all.push(...withBody);
+  if (form !== undefined) all.splice(all.indexOf("invalid_json"), 1);
+  if (paging !== undefined) all.push("cursor_not_found");
   if (ifMatch) all.push("precondition_failed");
   return [...new Set([...all, ...errors])];
 }
@@ -112,8 +114,10 @@ const header = (name: keyof typeof headers) => ({ $ref: `#/components/parameters
 export function openApi(): Json {
   const components = new Components();
   const paths: Record<string, Json> = {};
-  for (const operation of operations) {
-    (paths[operation.path] ??= {})[operation.method] = describe(operation, components);
+  for (const [tag, routes] of Object.entries(routesByTag)) {
+    for (const route of routes) {
+      (paths[route.path] ??= {})[route.method.toLowerCase()] = describe(route, tag, components);
+    }
   }
   return {
     openapi: "3.1.0",
@@ -128,7 +132,7 @@ export function openApi(): Json {
     },
     servers: [{ url: "/functions/v1/tunebase" }],
     security: [{ bearer: [] }],
-    tags: [...new Set(operations.map(({ tag }) => tag))].map((name) => ({ name })),
+    tags: Object.keys(routesByTag).map((name) => ({ name })),
     paths,
     components: {
       securitySchemes: {
@@ -146,19 +150,33 @@ export function openApi(): Json {
   };
 }
 
-function describe(operation: Operation, components: Components): Json {
-  const { path, id, tag, summary, description, scope, query, body, example, answers, ifMatch, method } =
-    operation;
-  const content = (of: Content, io: "input" | "output", example?: unknown) =>
-    Object.fromEntries(
-      Object.entries(of).map(([type, schema]) => [type, {
-        schema: components.of(schema, io),
-        ...(example === undefined ? {} : { example }),
-      }]),
-    );
+/** The schema that a route names. */
+function schemaOf(shape: Shape): z.ZodType {
+  if (typeof shape === "function") return shape();
+  const [, name = "", list] = /^(\w+)(\[\])?$/.exec(shape) ?? [];
+  const found: unknown = Reflect.get(objects, name);
+  if (!(found instanceof z.ZodType)) throw new Error(`openapi/objects.ts has no ${name}`);
+  return list === undefined ? found : objects.listOf(found);
+}
+
+/** What a route answers, by status. */
+function answersOf({ response }: Route): Record<number, Answer> {
+  return typeof response === "object"
+    ? response
+    : { 200: { description: "Done", content: { "application/json": response } } };
+}
+
+/** What a list takes in its query is the same for all; what a route takes besides, it declares. */
+export function queryOf({ paging, query }: Route): z.ZodObject | undefined {
+  return paging === undefined ? query : limits(paging).extend(query?.shape ?? {});
+}
+
+function describe(route: Route, tag: string, components: Components): Json {
+  const { path, id, summary, description, scope, ifMatch, method } = route;
   const parameters: unknown[] = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = ""]) =>
     parameter(name, "path", "", { type: "string", minLength: 1 })
   );
+  const query = queryOf(route);
   if (query !== undefined) {
     const { properties } = components.of(query, "input") as { properties: Record<string, Json> };
     for (const [name, schema] of Object.entries(properties)) {
@@ -167,11 +185,11 @@ function describe(operation: Operation, components: Components): Json {
   }
   if (scope !== "none") {
     parameters.push(header("Project"));
-    if (method === "post") parameters.push(header("IdempotencyKey"));
-    if (method === "get") parameters.push(header("IfNoneMatch"));
+    if (method === "POST") parameters.push(header("IdempotencyKey"));
+    if (method === "GET") parameters.push(header("IfNoneMatch"));
   }
   if (ifMatch) parameters.push(header("IfMatch"));
-  const notChanged = method === "get" && scope !== "none" ? { 304: { description: "Not changed" } } : {};
+  const notChanged = method === "GET" && scope !== "none" ? { 304: { description: "Not changed" } } : {};
   return {
     operationId: id,
     tags: [tag],
@@ -179,28 +197,40 @@ function describe(operation: Operation, components: Components): Json {
     ...describedScope(scope, description),
     ...(scope === "none" ? { security: [] } : {}),
     ...(parameters.length === 0 ? {} : { parameters }),
-    ...(body === undefined
-      ? {}
-      : { requestBody: { required: needed(body), content: content(body, "input", example) } }),
+    ...requestBody(route, components),
     responses: {
       ...Object.fromEntries(
-        Object.entries(answers).map(([status, { description, content: of }]) => [status, {
+        Object.entries(answersOf(route)).map(([status, { description, content }]) => [status, {
           description,
-          ...(of === undefined ? {} : { content: content(of, "output") }),
+          ...(content === undefined ? {} : {
+            content: Object.fromEntries(
+              Object.entries(content).map(([type, shape]) => [type, {
+                schema: components.of(schemaOf(shape), "output"),
+              }]),
+            ),
+          }),
         }]),
       ),
       ...notChanged,
-      ...refusals(errorsOf(operation), components),
+      ...refusals(errorsOf(route), components),
     },
   };
 }
 
-/** Whether nothing at all is refused as a body; an empty one is `{}`. */
-function needed(body: Content): boolean {
-  return !(body["application/json"]?.safeParse({}).success ?? false);
+function requestBody({ body, example, form }: Route, components: Components): Json {
+  const content = (type: string, schema: z.ZodType) => ({
+    [type]: { schema: components.of(schema, "input"), ...(example === undefined ? {} : { example }) },
+  });
+  if (form !== undefined) {
+    return { requestBody: { required: true, content: content("multipart/form-data", form()) } };
+  }
+  if (body === undefined) return {};
+  // An empty body is `{}`.
+  const required = !body.safeParse({}).success;
+  return { requestBody: { required, content: content("application/json", body) } };
 }
 
-function describedScope(scope: Operation["scope"], description: string | undefined): Json {
+function describedScope(scope: Route["scope"], description: string | undefined): Json {
   const needs = scope === "none"
     ? "Needs no credentials."
     : scope === "any"
@@ -216,7 +246,7 @@ const sorted = (named: Record<string, Json>) =>
 
 /** Errors by their status, each with an example of its body. The same ones are described once. */
 function refusals(codes: ErrorCode[], components: Components): Json {
-  const schema = components.of(Problem, "output");
+  const schema = components.of(objects.Problem, "output");
   for (const code of codes) components.examples[code] ??= { value: exampleOf(code) };
   const byStatus = Map.groupBy(codes, (code) => errorCodes[code].status);
   return Object.fromEntries(

@@ -41,6 +41,16 @@ const stored = (schema: z.ZodType) => {
 const count = z.int().min(0);
 const usd = z.number().describe("US dollars");
 
+/** A list of these. */
+export const listOf = (item: z.ZodType) =>
+  z.object({
+    object: z.literal("list"),
+    data: z.array(item),
+    has_more: z.boolean(),
+    first_id: z.string().nullable(),
+    last_id: z.string().nullable(),
+  });
+
 const Range = z.object({ low: z.number(), expected: z.number(), high: z.number() })
   .describe("95 of 100 lie between low and high");
 
@@ -111,6 +121,14 @@ export const Estimate = z.object({
   }),
   warnings: z.array(z.string()),
 }).meta({ id: "Estimate" });
+
+/** What POST /fine_tuning/estimates answers. */
+export const JobEstimate = z.object({
+  object: z.literal("fine_tuning.estimate"),
+  model: z.string(),
+  hyperparameters: z.looseObject({}),
+  ...Estimate.shape,
+});
 
 const Hyperparameters = z.record(z.string(), z.union([z.number(), z.string(), z.boolean()]))
   .describe('What the job trains with; every "auto" is a number here');
@@ -275,6 +293,7 @@ export const FineTunedModel = z.object({
   bytes: count,
 }).meta({ id: "FineTunedModel" });
 export type FineTunedModel = z.infer<typeof FineTunedModel>;
+export const Model = z.union([BaseModel, FineTunedModel]);
 
 const limits = {
   running: z.int(),
@@ -451,6 +470,8 @@ export const Notification = z.object({
 }).meta({ id: "Notification" });
 export type Notification = z.infer<typeof Notification>;
 
+export const NotificationList = listOf(Notification).extend({ unread_count: z.int() });
+
 export const NotificationsRead = z.object({ object: z.literal("notification.read"), unread_count: count })
   .meta({ id: "NotificationsRead" });
 
@@ -485,16 +506,6 @@ export const Health = z.object({
 /** What a DELETE answers. */
 export const Deleted = z.object({ id: z.string(), object: z.string(), deleted: z.literal(true) })
   .meta({ id: "Deleted" });
-
-/** A list of these. */
-export const listOf = (item: z.ZodType) =>
-  z.object({
-    object: z.literal("list"),
-    data: z.array(item),
-    has_more: z.boolean(),
-    first_id: z.string().nullable(),
-    last_id: z.string().nullable(),
-  });
 
 export const Problem = z.object({
   type: z.string().meta({ examples: ["urn:tunebase:error:invalid_request"] }),

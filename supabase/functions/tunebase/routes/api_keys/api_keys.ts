@@ -10,6 +10,7 @@ import { paging } from "../../paging.ts";
 import { renderList } from "../../serializers/list.ts";
 import { renderApiKey } from "../../serializers/tenancy.ts";
 import { ApiKeyRow, page } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 const name = z.string().trim().min(1).max(100);
 const scopeList = z.array(z.enum(scopes)).min(1).transform((list) => [...new Set(list)]);
@@ -26,7 +27,7 @@ export const Create = fields({
 export const Update = fields({ name: name.optional(), scopes: scopeList.optional(), expires_at: expiresAt });
 const time = (unix: number | null | undefined) => unix ? new Date(unix * 1000).toISOString() : unix;
 
-export async function createApiKey(c: ApiContext): Promise<Response> {
+async function createApiKey(c: ApiContext): Promise<Response> {
   const body = check(Create, await jsonBody(c.req.raw));
   const key = newKey();
   const row = await rpc(c.get("platform").db, "create_api_key", {
@@ -44,7 +45,7 @@ export async function createApiKey(c: ApiContext): Promise<Response> {
   return c.json({ ...renderApiKey(row), key });
 }
 
-export async function listApiKeys(c: ApiContext): Promise<Response> {
+async function listApiKeys(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
   const found = await rpc(c.get("platform").db, "list_api_keys", {
     caller: c.get("caller"),
@@ -54,12 +55,12 @@ export async function listApiKeys(c: ApiContext): Promise<Response> {
   return c.json(renderList(found, renderApiKey));
 }
 
-export async function getApiKey(c: ApiContext): Promise<Response> {
+async function getApiKey(c: ApiContext): Promise<Response> {
   const args = { caller: c.get("caller"), id: keyId(c) };
   return shown(c, await rpc(c.get("platform").db, "get_api_key", args, ApiKeyRow));
 }
 
-export async function updateApiKey(c: ApiContext): Promise<Response> {
+async function updateApiKey(c: ApiContext): Promise<Response> {
   const id = keyId(c);
   const { expires_at, ...body } = check(Update, await jsonBody(c.req.raw));
   const changes = { ...body, expires_at: time(expires_at) };
@@ -67,7 +68,7 @@ export async function updateApiKey(c: ApiContext): Promise<Response> {
   return shown(c, await rpc(c.get("platform").db, "update_api_key", args, ApiKeyRow));
 }
 
-export async function revokeApiKey(c: ApiContext): Promise<Response> {
+async function revokeApiKey(c: ApiContext): Promise<Response> {
   const id = keyId(c);
   await rpc(c.get("platform").db, "revoke_api_key", { caller: c.get("caller"), id });
   return c.json({ id: publicId("apiKey", id), object: "api_key" as const, deleted: true });
@@ -85,3 +86,62 @@ function shown(c: ApiContext, row: ApiKeyRow): Response {
   c.set("version", row.version);
   return c.json(renderApiKey(row));
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/api_keys",
+    id: "listApiKeys",
+    summary: "List a project's API keys",
+    scope: "project:read",
+    paging: 100,
+    response: "ApiKey[]",
+    handler: listApiKeys,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/api_keys",
+    id: "createApiKey",
+    summary: "Make an API key; it is shown once",
+    scope: "project:admin",
+    body: Create,
+    example: { name: "ci", scopes: ["files:write", "jobs:write", "jobs:read"] },
+    response: "NewApiKey",
+    errors: ["project_archived", "quota_exceeded"],
+    handler: createApiKey,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/api_keys/{id}",
+    id: "getApiKey",
+    summary: "Get an API key",
+    scope: "project:read",
+    response: "ApiKey",
+    errors: ["api_key_not_found"],
+    handler: getApiKey,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/api_keys/{id}",
+    id: "updateApiKey",
+    summary: "Rename, narrow or end an API key",
+    scope: "project:admin",
+    body: Update,
+    example: { name: "ci, old" },
+    response: "ApiKey",
+    errors: ["api_key_not_found", "api_key_revoked", "project_archived"],
+    ifMatch: true,
+    handler: updateApiKey,
+  }),
+  defineRoute({
+    method: "DELETE",
+    path: "/api_keys/{id}",
+    id: "revokeApiKey",
+    summary: "Revoke an API key",
+    scope: "project:admin",
+    response: "Deleted",
+    errors: ["api_key_not_found"],
+    ifMatch: true,
+    handler: revokeApiKey,
+  }),
+];

@@ -1,8 +1,9 @@
 /** POST /fine_tuning/estimates: the body of a job; what it would take. Nothing is created. */
 import type { ApiContext } from "../../context.ts";
-import { readJob } from "../../jobs/job_request.ts";
+import { JobBody, jobErrors, readJob, sampleJob } from "../../jobs/job_request.ts";
+import { defineRoute } from "../define.ts";
 
-export async function createEstimate(c: ApiContext): Promise<Response> {
+async function createEstimate(c: ApiContext): Promise<Response> {
   const { body, shown, estimate } = await readJob(c);
   return c.json({
     object: "fine_tuning.estimate" as const,
@@ -13,3 +14,18 @@ export async function createEstimate(c: ApiContext): Promise<Response> {
     ...estimate,
   });
 }
+
+export const routes = [
+  defineRoute({
+    method: "POST",
+    path: "/fine_tuning/estimates",
+    id: "createEstimate",
+    summary: "What a job would take; nothing is created",
+    scope: "jobs:write",
+    body: JobBody,
+    example: sampleJob,
+    response: "JobEstimate",
+    errors: jobErrors,
+    handler: createEstimate,
+  }),
+];

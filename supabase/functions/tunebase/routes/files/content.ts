@@ -1,11 +1,13 @@
 /** GET /files/{id}/content: the bytes as they are stored, streamed; a result file's CSV. */
+import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { signedUrl, unavailable } from "../../../_shared/storage.ts";
 import type { ApiContext } from "../../context.ts";
 import { fileRow } from "./get.ts";
+import { defineRoute } from "../define.ts";
 
-export async function getFileContent(c: ApiContext): Promise<Response> {
+async function getFileContent(c: ApiContext): Promise<Response> {
   const { db, supabase } = c.get("platform");
   const file = await fileRow(c);
   if (file.purpose === "fine-tune-results") {
@@ -29,3 +31,21 @@ export async function getFileContent(c: ApiContext): Promise<Response> {
     },
   });
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/files/{id}/content",
+    id: "getFileContent",
+    summary: "Download a file",
+    scope: "files:read",
+    response: {
+      200: {
+        description: "Its bytes; a result file's CSV",
+        content: { "application/octet-stream": () => z.file(), "text/csv": () => z.string() },
+      },
+    },
+    errors: ["file_not_found", "file_not_ready"],
+    handler: getFileContent,
+  }),
+];

@@ -1,4 +1,5 @@
 /** POST /files: a multipart form with `file` and `purpose`, in either order. Checked row by row before it is kept. */
+import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { Validator } from "../../../_shared/datasets/validator.ts";
 import { ApiError } from "../../../_shared/errors.ts";
@@ -12,10 +13,11 @@ import { readForm } from "../../multipart.ts";
 import { cleanName, expiresAfterForm, invalidFile, Purpose, refuseHalfExpiry } from "../../new_file.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
 import { FileRow } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
-export const Form = fields({ purpose: Purpose, ...expiresAfterForm });
+const Form = fields({ purpose: Purpose, ...expiresAfterForm });
 
-export async function createFile(c: ApiContext): Promise<Response> {
+async function createFile(c: ApiContext): Promise<Response> {
   const { db, supabase, settings } = c.get("platform");
   const caller = c.get("caller");
   // Who may not write must not make us read and check 32 MB first.
@@ -65,3 +67,19 @@ export async function createFile(c: ApiContext): Promise<Response> {
   const row = await rpc(db, "create_file", { caller, file: { ...file, object } }, FileRow);
   return c.json(renderFile(row));
 }
+
+export const routes = [
+  defineRoute({
+    method: "POST",
+    path: "/files",
+    id: "createFile",
+    summary: "Upload a file to train on",
+    description:
+      "JSON lines, up to 32 MiB, gzip too; checked row by row before it is kept. Larger files: /uploads or /files/direct.",
+    scope: "files:write",
+    form: () => Form.extend({ file: z.file() }),
+    response: "File",
+    errors: ["invalid_multipart", "invalid_file", "quota_exceeded", "project_archived"],
+    handler: createFile,
+  }),
+];

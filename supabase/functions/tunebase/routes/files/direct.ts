@@ -14,6 +14,7 @@ import { cleanName, ExpiresAfter, Purpose } from "../../new_file.ts";
 import { renderFile, renderUpload } from "../../serializers/fine_tuning.ts";
 import { UploadRow } from "../../rows.ts";
 import { refuseTooLarge } from "../uploads/upload.ts";
+import { defineRoute } from "../define.ts";
 
 /** As long as Storage keeps a resumable upload. */
 const livesSeconds = 86_400;
@@ -29,7 +30,7 @@ export const Body = fields({
   expires_after: ExpiresAfter.nullish(),
 });
 
-export async function createDirect(c: ApiContext): Promise<Response> {
+async function createDirect(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const body = check(Body, await jsonBody(c.req.raw));
   refuseTooLarge(body.bytes, Math.min(settings.maxFileBytes, mostBytes));
@@ -49,11 +50,11 @@ export async function createDirect(c: ApiContext): Promise<Response> {
   return await answer(c, row);
 }
 
-export async function getDirect(c: ApiContext): Promise<Response> {
+async function getDirect(c: ApiContext): Promise<Response> {
   return await answer(c, await directUpload(c));
 }
 
-export async function completeDirect(c: ApiContext): Promise<Response> {
+async function completeDirect(c: ApiContext): Promise<Response> {
   const { db, supabase, settings, later } = c.get("platform");
   const upload = await directUpload(c);
   if (upload.status === "completed") return c.json(fileOf(upload));
@@ -119,3 +120,49 @@ function fileOf(row: UploadRow) {
   if (!row.file) throw ApiError.of("file_not_found"); // deleted since
   return renderFile(row.file);
 }
+
+export const routes = [
+  defineRoute({
+    method: "POST",
+    path: "/files/direct",
+    id: "createDirectUpload",
+    summary: "Begin a resumable upload straight to Storage",
+    description: "For files of up to 5 GiB. Send the bytes with a TUS client to `target`, then complete it.",
+    scope: "files:write",
+    body: Body,
+    example: { filename: "rows.jsonl", bytes: 1_073_741_824, purpose: "fine-tune" },
+    response: "DirectUpload",
+    errors: ["quota_exceeded", "quota_exceeded", "project_archived"],
+    handler: createDirect,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/files/direct/{id}",
+    id: "getDirectUpload",
+    summary: "Get a direct upload, signed anew",
+    description: "A signature lives two hours, an upload a day.",
+    scope: "files:write",
+    response: "DirectUpload",
+    errors: ["upload_not_found"],
+    handler: getDirect,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/files/direct/{id}/complete",
+    id: "completeDirectUpload",
+    summary: "Make a file of a direct upload",
+    description: "The file is checked in the background.",
+    scope: "files:write",
+    response: "File",
+    errors: [
+      "upload_not_found",
+      "upload_not_pending",
+      "upload_missing",
+      "upload_size",
+      "file_not_found",
+      "quota_exceeded",
+      "project_archived",
+    ],
+    handler: completeDirect,
+  }),
+];

@@ -4,8 +4,9 @@ import type { ApiContext } from "../../context.ts";
 import { pathId } from "../../ids.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
 import { FileRow } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
-export async function getFile(c: ApiContext): Promise<Response> {
+async function getFile(c: ApiContext): Promise<Response> {
   return c.json(renderFile(await fileRow(c)));
 }
 
@@ -14,3 +15,16 @@ export function fileRow(c: ApiContext): Promise<FileRow> {
   const id = pathId("file", c.req.param("id"), "file_not_found");
   return rpc(c.get("platform").db, "get_file", { caller: c.get("caller"), id }, FileRow);
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/files/{id}",
+    id: "getFile",
+    summary: "Get a file, with what its check found",
+    scope: "files:read",
+    response: "File",
+    errors: ["file_not_found"],
+    handler: getFile,
+  }),
+];

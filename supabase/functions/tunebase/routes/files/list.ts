@@ -8,13 +8,14 @@ import { paging } from "../../paging.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
 import { renderList } from "../../serializers/list.ts";
 import { FileRow, page } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 export const Query = z.object({
   purpose: z.string().optional(),
   order: z.enum(["asc", "desc"]).default("desc"),
 });
 
-export async function listFiles(c: ApiContext): Promise<Response> {
+async function listFiles(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query(), 10_000);
   const { purpose, order } = check(Query, c.req.query());
   const found = await rpc(c.get("platform").db, "list_files", {
@@ -26,3 +27,17 @@ export async function listFiles(c: ApiContext): Promise<Response> {
   }, page(FileRow));
   return c.json(renderList(found, renderFile));
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/files",
+    id: "listFiles",
+    summary: "List files",
+    scope: "files:read",
+    paging: 10_000,
+    query: Query,
+    response: "File[]",
+    handler: listFiles,
+  }),
+];

@@ -10,6 +10,7 @@ import { renderList } from "../../serializers/list.ts";
 import { renderInvitation } from "../../serializers/tenancy.ts";
 import { InvitationRow } from "../../rows.ts";
 import { projectId } from "../projects/projects.ts";
+import { defineRoute } from "../define.ts";
 
 const list = (name: "list_invitations" | "list_user_invitations") =>
   async function listInvitations(c: ApiContext): Promise<Response> {
@@ -20,10 +21,10 @@ const list = (name: "list_invitations" | "list_user_invitations") =>
       : await rpc(db, name, { caller }, z.array(InvitationRow));
     return c.json(renderList({ data: rows, has_more: false }, renderInvitation));
   };
-export const listInvitations = list("list_invitations");
-export const listMyInvitations = list("list_user_invitations");
+const listInvitations = list("list_invitations");
+const listMyInvitations = list("list_user_invitations");
 
-export async function deleteInvitation(c: ApiContext): Promise<Response> {
+async function deleteInvitation(c: ApiContext): Promise<Response> {
   const id = pathId("invitation", c.req.param("invitation_id"), "invitation_not_found");
   const args = { caller: c.get("caller"), project_id: projectId(c), id };
   await rpc(c.get("platform").db, "delete_invitation", args);
@@ -37,5 +38,57 @@ const answer = (accept: boolean) =>
     const row = await rpc(c.get("platform").db, "answer_invitation", args, InvitationRow);
     return c.json({ ...renderInvitation(row), status: accept ? "accepted" as const : "declined" as const });
   };
-export const acceptInvitation = answer(true);
-export const declineInvitation = answer(false);
+const acceptInvitation = answer(true);
+const declineInvitation = answer(false);
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/projects/{id}/invitations",
+    id: "listInvitations",
+    summary: "List a project's open invitations",
+    scope: "project:admin",
+    response: "Invitation[]",
+    errors: ["project_not_found"],
+    handler: listInvitations,
+  }),
+  defineRoute({
+    method: "DELETE",
+    path: "/projects/{id}/invitations/{invitation_id}",
+    id: "deleteInvitation",
+    summary: "Take an invitation back",
+    scope: "project:admin",
+    response: "Deleted",
+    errors: ["project_not_found", "invitation_not_found"],
+    handler: deleteInvitation,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/invitations",
+    id: "listMyInvitations",
+    summary: "List the invitations to your address",
+    scope: "person",
+    response: "Invitation[]",
+    handler: listMyInvitations,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/invitations/{id}/accept",
+    id: "acceptInvitation",
+    summary: "Accept an invitation",
+    scope: "person",
+    response: "AnsweredInvitation",
+    errors: ["invitation_not_found", "project_archived", "quota_exceeded"],
+    handler: acceptInvitation,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/invitations/{id}/decline",
+    id: "declineInvitation",
+    summary: "Decline an invitation",
+    scope: "person",
+    response: "AnsweredInvitation",
+    errors: ["invitation_not_found"],
+    handler: declineInvitation,
+  }),
+];

@@ -10,11 +10,12 @@ import type { ApiContext } from "../../context.ts";
 import { pathId, publicId } from "../../ids.ts";
 import { renderCheckpoint } from "../../serializers/fine_tuning.ts";
 import { AdapterRow, CheckpointRow } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 /** A download that has begun goes on. */
 const urlSeconds = 900;
 
-export async function getAdapter(c: ApiContext): Promise<Response> {
+async function getAdapter(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const args = { caller: c.get("caller"), job_id: id };
   const row = await rpc(c.get("platform").db, "get_adapter", args, AdapterRow);
@@ -34,7 +35,7 @@ export async function getAdapter(c: ApiContext): Promise<Response> {
   });
 }
 
-export async function getCheckpointAdapter(c: ApiContext): Promise<Response> {
+async function getCheckpointAdapter(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const row = await rpc(c.get("platform").db, "get_checkpoint", {
     caller: c.get("caller"),
@@ -67,3 +68,26 @@ async function named(c: ApiContext, prefix: string, files: ArtifactFile[]) {
     return { ...file, url: download.href, expires_at };
   });
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/fine_tuning/jobs/{id}/checkpoints/{checkpoint}/adapter",
+    id: "getCheckpointAdapter",
+    summary: "A checkpoint's files",
+    scope: "jobs:read",
+    response: "CheckpointAdapter",
+    errors: ["job_not_found", "checkpoint_not_found"],
+    handler: getCheckpointAdapter,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/fine_tuning/jobs/{id}/adapter",
+    id: "getAdapter",
+    summary: "The adapter: manifest and download links",
+    scope: "jobs:read",
+    response: "Adapter",
+    errors: ["job_not_found", "adapter_not_ready", "adapter_deleted"],
+    handler: getAdapter,
+  }),
+];

@@ -6,8 +6,9 @@ import { paging } from "../../paging.ts";
 import { renderCheckpoint } from "../../serializers/fine_tuning.ts";
 import { renderList } from "../../serializers/list.ts";
 import { CheckpointRow, page } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
-export async function listCheckpoints(c: ApiContext): Promise<Response> {
+async function listCheckpoints(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const { limit, after } = paging(c.req.query());
   const found = await rpc(c.get("platform").db, "list_checkpoints", {
@@ -18,3 +19,17 @@ export async function listCheckpoints(c: ApiContext): Promise<Response> {
   }, page(CheckpointRow));
   return c.json(renderList(found, renderCheckpoint));
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/fine_tuning/jobs/{id}/checkpoints",
+    id: "listJobCheckpoints",
+    summary: "The newest checkpoints",
+    scope: "jobs:read",
+    paging: 100,
+    response: "Checkpoint[]",
+    errors: ["job_not_found"],
+    handler: listCheckpoints,
+  }),
+];

@@ -4,11 +4,12 @@ import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { sha256Hex } from "../../../_shared/secrets.ts";
 import type { ApiContext } from "../../context.ts";
-import { readJob } from "../../jobs/job_request.ts";
+import { JobBody, jobErrors, readJob, sampleJob } from "../../jobs/job_request.ts";
 import { renderJob } from "../../serializers/fine_tuning.ts";
 import { JobRow } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
-export async function createJob(c: ApiContext): Promise<Response> {
+async function createJob(c: ApiContext): Promise<Response> {
   const { db, settings, later } = c.get("platform");
   const { body, files, model, parent, seed, shown, plan, estimate, warnings } = await readJob(c);
   const key = c.req.header("idempotency-key");
@@ -43,3 +44,20 @@ export async function createJob(c: ApiContext): Promise<Response> {
   later(nudgeScheduler(settings));
   return c.json(renderJob(row));
 }
+
+export const routes = [
+  defineRoute({
+    method: "POST",
+    path: "/fine_tuning/jobs",
+    id: "createJob",
+    summary: "Create a job",
+    description: "Sent again with the same Idempotency-Key, or by an SDK's own retry, it is one job.",
+    scope: "jobs:write",
+    body: JobBody,
+    example: sampleJob,
+    response: "Job",
+    idempotency: "in_sql",
+    errors: [...jobErrors, "quota_exceeded", "spend_cap_exceeded"],
+    handler: createJob,
+  }),
+];

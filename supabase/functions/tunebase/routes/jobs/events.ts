@@ -14,6 +14,7 @@ import { paging } from "../../paging.ts";
 import { renderEvent } from "../../serializers/fine_tuning.ts";
 import { renderList } from "../../serializers/list.ts";
 import { EventRow, page } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 /**
  * How long a stream lasts; then its client comes back. An isolate takes no new request once half of its wall clock is over
@@ -30,7 +31,7 @@ const streams = new Map<string, number>();
 /** `message`: the log without its lines of figures. A stream has both. */
 export const Query = z.object({ type: z.enum(["message", "metrics"]).optional() });
 
-export async function listEvents(c: ApiContext): Promise<Response> {
+async function listEvents(c: ApiContext): Promise<Response> {
   if ((c.req.header("accept") ?? "").includes("text/event-stream")) return await streamEvents(c);
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const { limit, after } = paging(c.req.query());
@@ -125,3 +126,26 @@ function lastEventId(c: ApiContext): number {
   }
   return number;
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/fine_tuning/jobs/{id}/events",
+    id: "listJobEvents",
+    summary: "A job's log and metrics",
+    description:
+      "As they come with `Accept: text/event-stream`: goes on after `Last-Event-ID`, and ends with `done`.",
+    scope: "jobs:read",
+    paging: 100,
+    query: Query,
+    response: {
+      200: {
+        description: "The newest first; as a stream the oldest first",
+        content: { "application/json": "Event[]", "text/event-stream": () => z.string() },
+      },
+      204: { description: "A stream that has come to its end: do not come back" },
+    },
+    errors: ["job_not_found", "too_many_streams"],
+    handler: listEvents,
+  }),
+];

@@ -9,6 +9,7 @@ import { paging } from "../../paging.ts";
 import { renderJob } from "../../serializers/fine_tuning.ts";
 import { renderList } from "../../serializers/list.ts";
 import { JobRow, page } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 const time = z.coerce.number("must be a time in Unix seconds").min(0).max(4_102_444_800);
 export const Filter = z.object({
@@ -21,7 +22,7 @@ export const Filter = z.object({
   created_before: time.optional(),
 });
 
-export async function listJobs(c: ApiContext): Promise<Response> {
+async function listJobs(c: ApiContext): Promise<Response> {
   const query = c.req.query();
   const { limit, after } = paging(query);
   const metadata = Object.entries(query).flatMap(([name, value]) => {
@@ -41,3 +42,18 @@ export async function listJobs(c: ApiContext): Promise<Response> {
   }, page(JobRow));
   return c.json(renderList(found, renderJob));
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/fine_tuning/jobs",
+    id: "listJobs",
+    summary: "List jobs, the newest first",
+    description: "`metadata[key]=value` filters by metadata.",
+    scope: "jobs:read",
+    paging: 100,
+    query: Filter,
+    response: "Job[]",
+    handler: listJobs,
+  }),
+];

@@ -5,6 +5,7 @@ import { check } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { pathId } from "../../ids.ts";
 import { MetricRow } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 const step = z.coerce.number().int().min(0).max(2 ** 31 - 1);
 export const Query = z.object({
@@ -15,7 +16,7 @@ export const Query = z.object({
 
 const Chart = z.object({ last_event: z.int(), total: z.int(), points: z.array(MetricRow) });
 
-export async function getMetrics(c: ApiContext): Promise<Response> {
+async function getMetrics(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const { points, from_step, to_step } = check(Query, c.req.query());
   const { last_event, total, points: data } = await rpc(c.get("platform").db, "get_job_metrics", {
@@ -27,3 +28,18 @@ export async function getMetrics(c: ApiContext): Promise<Response> {
   }, Chart);
   return c.json({ object: "fine_tuning.job.metrics" as const, last_event, total, data });
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/fine_tuning/jobs/{id}/metrics",
+    id: "getJobMetrics",
+    summary: "The whole run for a chart",
+    description: "Downsampled to `points`; spikes and both ends stay.",
+    scope: "jobs:read",
+    query: Query,
+    response: "Metrics",
+    errors: ["job_not_found"],
+    handler: getMetrics,
+  }),
+];

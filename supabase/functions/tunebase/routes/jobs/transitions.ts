@@ -5,10 +5,12 @@
  */
 import { nudgeScheduler } from "../../../_shared/addresses.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
+import type { ErrorCode } from "../../../_shared/errors.ts";
 import type { ApiContext } from "../../context.ts";
 import { pathId } from "../../ids.ts";
 import { renderJob } from "../../serializers/fine_tuning.ts";
 import { JobRow } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 const move = (name: "cancel_job" | "pause_job" | "resume_job" | "start_job") =>
   async function moveJob(c: ApiContext): Promise<Response> {
@@ -19,7 +21,39 @@ const move = (name: "cancel_job" | "pause_job" | "resume_job" | "start_job") =>
     return c.json(renderJob(row));
   };
 
-export const cancelJob = move("cancel_job");
-export const pauseJob = move("pause_job");
-export const resumeJob = move("resume_job");
-export const startJob = move("start_job");
+const transition = (
+  name: "cancel" | "pause" | "resume" | "start",
+  text: { summary: string; description?: string },
+  ...errors: ErrorCode[]
+) =>
+  defineRoute({
+    method: "POST",
+    path: `/fine_tuning/jobs/{id}/${name}`,
+    id: `${name}Job`,
+    ...text,
+    scope: "jobs:write",
+    response: "Job",
+    errors: [
+      "job_not_found",
+      "project_archived",
+      "spend_cap_exceeded",
+      "quota_exceeded",
+      "job_already_finished",
+      ...errors,
+    ],
+    handler: move(`${name}_job`),
+  });
+
+export const routes = [
+  transition("cancel", {
+    summary: "Cancel a job",
+    description: "Final at once; its GPU is told right after.",
+  }),
+  transition("pause", { summary: "Pause a job", description: "A worker saves a checkpoint first." }),
+  transition("resume", { summary: "Resume a paused job, from its checkpoint" }, "job_not_paused"),
+  transition(
+    "start",
+    { summary: "Start a job that was created with `auto_start: false`" },
+    "job_already_started",
+  ),
+];

@@ -5,6 +5,7 @@ import type { ApiContext } from "../../context.ts";
 import { publicId } from "../../ids.ts";
 import { renderApiKey, renderInvitation, renderProject } from "../../serializers/tenancy.ts";
 import { ApiKeyRow, InvitationRow, ProjectRow } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 const Me = z.object({
   user: z.object({ id: z.string(), email: z.string().nullable() }).nullable(),
@@ -14,7 +15,7 @@ const Me = z.object({
   invitations: z.array(InvitationRow),
 });
 
-export async function getMe(c: ApiContext): Promise<Response> {
+async function getMe(c: ApiContext): Promise<Response> {
   const me = await rpc(c.get("platform").db, "get_caller", { caller: c.get("caller") }, Me);
   return c.json({
     object: "get_caller" as const,
@@ -26,3 +27,15 @@ export async function getMe(c: ApiContext): Promise<Response> {
     invitations: me.invitations.map(renderInvitation),
   });
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/me",
+    id: "getMe",
+    summary: "Who you are and what you may do",
+    scope: "any",
+    response: "Me",
+    handler: getMe,
+  }),
+];

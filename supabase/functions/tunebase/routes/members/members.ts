@@ -13,12 +13,13 @@ import { renderList } from "../../serializers/list.ts";
 import { renderInvitation, renderMember } from "../../serializers/tenancy.ts";
 import { InvitationRow, MemberRow, page } from "../../rows.ts";
 import { projectId } from "../projects/projects.ts";
+import { defineRoute } from "../define.ts";
 
 const role = z.enum(roles);
 export const Invite = fields({ email: z.email("must be an e-mail address").max(254), role });
 export const Update = fields({ role });
 
-export async function listMembers(c: ApiContext): Promise<Response> {
+async function listMembers(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
   const found = await rpc(c.get("platform").db, "list_members", {
     caller: c.get("caller"),
@@ -29,7 +30,7 @@ export async function listMembers(c: ApiContext): Promise<Response> {
   return c.json(renderList(found, renderMember));
 }
 
-export async function inviteMember(c: ApiContext): Promise<Response> {
+async function inviteMember(c: ApiContext): Promise<Response> {
   const id = projectId(c);
   const { email, role } = check(Invite, await jsonBody(c.req.raw));
   const args = { caller: c.get("caller"), project_id: id, email, role };
@@ -37,16 +38,64 @@ export async function inviteMember(c: ApiContext): Promise<Response> {
   return c.json(renderInvitation(row), 202);
 }
 
-export async function updateMember(c: ApiContext): Promise<Response> {
+async function updateMember(c: ApiContext): Promise<Response> {
   const [id, userId] = [projectId(c), pathId("user", c.req.param("user_id"), "member_not_found")];
   const { role } = check(Update, await jsonBody(c.req.raw));
   const args = { caller: c.get("caller"), project_id: id, user_id: userId, role };
   return c.json(renderMember(await rpc(c.get("platform").db, "update_member", args, MemberRow)));
 }
 
-export async function removeMember(c: ApiContext): Promise<Response> {
+async function removeMember(c: ApiContext): Promise<Response> {
   const [id, userId] = [projectId(c), pathId("user", c.req.param("user_id"), "member_not_found")];
   const args = { caller: c.get("caller"), project_id: id, user_id: userId };
   await rpc(c.get("platform").db, "remove_member", args);
   return c.json({ id: publicId("user", userId), object: "project.member" as const, deleted: true });
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/projects/{id}/members",
+    id: "listMembers",
+    summary: "List a project's members",
+    scope: "project:read",
+    paging: 100,
+    response: "Member[]",
+    errors: ["project_not_found"],
+    handler: listMembers,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/projects/{id}/members",
+    id: "inviteMember",
+    summary: "Invite somebody by e-mail address",
+    scope: "project:admin",
+    body: Invite,
+    example: { email: "ada@example.com", role: "developer" },
+    response: { 202: { description: "Invited", content: { "application/json": "Invitation" } } },
+    errors: ["project_not_found", "member_exists", "project_archived", "quota_exceeded"],
+    handler: inviteMember,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/projects/{id}/members/{user_id}",
+    id: "updateMember",
+    summary: "Change a member's role",
+    scope: "project:admin",
+    body: Update,
+    example: { role: "viewer" },
+    response: "Member",
+    errors: ["project_not_found", "member_not_found", "last_owner", "project_archived"],
+    handler: updateMember,
+  }),
+  defineRoute({
+    method: "DELETE",
+    path: "/projects/{id}/members/{user_id}",
+    id: "removeMember",
+    summary: "Remove a member, or leave",
+    scope: "project:admin",
+    response: "Deleted",
+    errors: ["project_not_found", "member_not_found", "last_owner"],
+    handler: removeMember,
+  }),
+];

@@ -2,8 +2,10 @@
  * GET /docs: `openapi.json` for people. One page without scripts. Where the platform shows HTML as text (every
  * *.supabase.co address), the same as plain text.
  */
+import * as z from "zod";
 import type { ApiContext } from "../../context.ts";
 import { loadDocument } from "./openapi.ts";
+import { defineRoute } from "../define.ts";
 
 type Document = Awaited<ReturnType<typeof loadDocument>>;
 
@@ -45,7 +47,7 @@ interface Operation {
 /** What a page is made of, whichever way it is shown. `code` keeps its lines. */
 type Block = { as: "h1" | "h2" | "h3" | "p" | "code"; text: string } | { as: "list"; items: string[] };
 
-export async function getDocs(c: ApiContext): Promise<Response> {
+async function getDocs(c: ApiContext): Promise<Response> {
   const base = `${c.get("platform").settings.supabaseUrl}/functions/v1/tunebase`;
   const blocks = page(await loadDocument(), base);
   c.header("cache-control", "public, max-age=300");
@@ -181,3 +183,15 @@ const style = `:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-s
 main{max-width:52rem;margin:0 auto;padding:1rem}h2{margin-top:3rem;border-bottom:1px solid #8886}
 h3{margin-top:2rem;font-family:ui-monospace,monospace}pre{overflow-x:auto;padding:.75rem;background:#8882;border-radius:6px}
 code{font-family:ui-monospace,monospace;font-size:.9em}ul{padding-left:1.25rem}li{overflow-wrap:anywhere}`;
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/docs",
+    id: "getDocs",
+    summary: "This document as a page",
+    scope: "none",
+    response: { 200: { description: "A page", content: { "text/html": () => z.string() } } },
+    handler: getDocs,
+  }),
+];

@@ -1,8 +1,9 @@
 /** GET /health: can the database and Storage be reached? For load balancers and people; needs no key. */
 import { unavailable } from "../../../_shared/storage.ts";
 import type { ApiContext } from "../../context.ts";
+import { defineRoute } from "../define.ts";
 
-export async function health(c: ApiContext): Promise<Response> {
+async function health(c: ApiContext): Promise<Response> {
   const { db, supabase } = c.get("platform");
   const [database, storage] = await Promise.allSettled([
     db.value("select 1", []),
@@ -18,3 +19,18 @@ export async function health(c: ApiContext): Promise<Response> {
     ok ? 200 : 503,
   );
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/health",
+    id: "getHealth",
+    summary: "Is it up",
+    scope: "none",
+    response: {
+      200: { description: "All is well", content: { "application/json": "Health" } },
+      503: { description: "A part cannot be reached", content: { "application/json": "Health" } },
+    },
+    handler: health,
+  }),
+];

@@ -1,11 +1,13 @@
 /** GET /openapi.json: the API's description, made of the schemas that check its requests (`api/openapi/`). */
+import * as z from "zod";
 import type { ApiContext } from "../../context.ts";
+import { defineRoute } from "../define.ts";
 
 /** The document; loaded when somebody asks for it. */
 export const loadDocument = async () =>
   (await import("../../openapi.json", { with: { type: "json" } })).default;
 
-export async function getOpenApi(c: ApiContext): Promise<Response> {
+async function getOpenApi(c: ApiContext): Promise<Response> {
   const { settings } = c.get("platform");
   c.header("cache-control", "public, max-age=300");
   return c.json({
@@ -13,3 +15,17 @@ export async function getOpenApi(c: ApiContext): Promise<Response> {
     servers: [{ url: `${settings.supabaseUrl}/functions/v1/tunebase` }],
   });
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/openapi.json",
+    id: "getOpenApi",
+    summary: "This document",
+    scope: "none",
+    response: {
+      200: { description: "OpenAPI 3.1", content: { "application/json": () => z.looseObject({}) } },
+    },
+    handler: getOpenApi,
+  }),
+];

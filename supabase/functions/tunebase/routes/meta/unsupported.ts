@@ -6,11 +6,17 @@ const refuse = (what: string, instead: string) =>
     throw ApiError.of("unsupported", { what, instead });
   };
 
-export const checkpointPermissions = refuse(
+const checkpointPermissions = refuse(
   "Sharing checkpoints between projects (checkpoints.permissions)",
   "Download one with GET /fine_tuning/jobs/{id}/checkpoints/{checkpoint}/adapter.",
 );
-export const graders = refuse(
+const graders = refuse(
   "Running graders (alpha.graders), as reinforcement fine-tuning",
   'Jobs are trained with method "supervised" or "dpo".',
 );
+
+/** Whatever the method is. No part of the OpenAPI document. */
+export const unsupported = [
+  { path: "/fine_tuning/checkpoints/*", handler: checkpointPermissions },
+  { path: "/fine_tuning/alpha/graders/*", handler: graders },
+];

@@ -5,11 +5,12 @@ import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { renderFineTune, renderModel } from "../../serializers/fine_tuning.ts";
 import { BaseModelRow, FineTuneRow } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 const Models = z.object({ offered: z.array(BaseModelRow), own: z.array(FineTuneRow) });
 const Model = z.union([z.object({ own: FineTuneRow }), z.object({ offered: BaseModelRow })]);
 
-export async function listModels(c: ApiContext): Promise<Response> {
+async function listModels(c: ApiContext): Promise<Response> {
   const { db } = c.get("platform");
   const { offered, own } = await rpc(db, "list_models", { caller: c.get("caller") }, Models);
   const data = [...offered.map(renderModel), ...own.map(renderFineTune)];
@@ -22,14 +23,14 @@ export async function listModels(c: ApiContext): Promise<Response> {
   });
 }
 
-export async function getModel(c: ApiContext): Promise<Response> {
+async function getModel(c: ApiContext): Promise<Response> {
   const args = { caller: c.get("caller"), name: name(c) };
   const found = await rpc(c.get("platform").db, "find_model", args, Model);
   return c.json("own" in found ? renderFineTune(found.own) : renderModel(found.offered));
 }
 
 /** Its files are removed by the scheduler. A base model is the operator's and stays. */
-export async function deleteModel(c: ApiContext): Promise<Response> {
+async function deleteModel(c: ApiContext): Promise<Response> {
   const { db, settings, later } = c.get("platform");
   await rpc(db, "delete_model", { caller: c.get("caller"), name: name(c) });
   later(nudgeScheduler(settings));
@@ -38,3 +39,37 @@ export async function deleteModel(c: ApiContext): Promise<Response> {
 
 /** Ids hold colons and slashes; the SDKs escape them, and people do not. */
 const name = (c: ApiContext) => c.req.param("id") ?? "";
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/models",
+    id: "listModels",
+    summary: "The base models on offer, and your own fine-tunes",
+    scope: "models:read",
+    response: "Model[]",
+    handler: listModels,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/models/{id}",
+    slashes: true,
+    id: "getModel",
+    summary: "Get a model",
+    scope: "models:read",
+    response: "Model",
+    errors: ["model_not_found"],
+    handler: getModel,
+  }),
+  defineRoute({
+    method: "DELETE",
+    path: "/models/{id}",
+    slashes: true,
+    id: "deleteModel",
+    summary: "Delete an own fine-tune and its files",
+    scope: "jobs:write",
+    response: "Deleted",
+    errors: ["model_not_found", "model_not_own", "model_in_use"],
+    handler: deleteModel,
+  }),
+];

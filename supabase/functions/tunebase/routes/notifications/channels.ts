@@ -16,6 +16,7 @@ import { renderList } from "../../serializers/list.ts";
 import { renderChannel } from "../../serializers/webhooks.ts";
 import { ChannelRow, page } from "../../rows.ts";
 import { eventTypeList, isRetry } from "../webhooks/endpoints.ts";
+import { defineRoute } from "../define.ts";
 
 const types = eventTypeList(notificationEventTypes);
 export const Create = fields({
@@ -27,7 +28,7 @@ export const Update = fields({ event_types: types.optional(), enabled: z.boolean
 const Email = fields({ target: z.email({ error: "must be an e-mail address" }).max(320) });
 
 /** POST /notification_channels `{kind, target, event_types?}`; Slack's URL is encrypted and never shown again. */
-export async function createChannel(c: ApiContext): Promise<Response> {
+async function createChannel(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const { kind, target, event_types } = check(Create, await jsonBody(c.req.raw));
   await rpc(db, "authorize", { caller: c.get("caller"), scope: "webhooks:write" });
@@ -68,7 +69,7 @@ async function slackTarget(id: string, target: string, settings: Settings) {
   };
 }
 
-export async function listChannels(c: ApiContext): Promise<Response> {
+async function listChannels(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
   const found = await rpc(c.get("platform").db, "list_notification_channels", {
     caller: c.get("caller"),
@@ -79,7 +80,7 @@ export async function listChannels(c: ApiContext): Promise<Response> {
 }
 
 /** POST /notification_channels/{id} `{event_types?, enabled?}` */
-export async function updateChannel(c: ApiContext): Promise<Response> {
+async function updateChannel(c: ApiContext): Promise<Response> {
   const id = channelId(c);
   const changes = check(Update, await jsonBody(c.req.raw));
   const args = { caller: c.get("caller"), id, changes };
@@ -88,7 +89,7 @@ export async function updateChannel(c: ApiContext): Promise<Response> {
   return c.json(renderChannel(row));
 }
 
-export async function deleteChannel(c: ApiContext): Promise<Response> {
+async function deleteChannel(c: ApiContext): Promise<Response> {
   const id = channelId(c);
   await rpc(c.get("platform").db, "delete_notification_channel", { caller: c.get("caller"), id });
   return c.json({
@@ -99,7 +100,7 @@ export async function deleteChannel(c: ApiContext): Promise<Response> {
 }
 
 /** POST /notification_channels/{id}/test: a message at once, and what the service answered. */
-export async function testChannel(c: ApiContext): Promise<Response> {
+async function testChannel(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const row = await rpc(
     db,
@@ -133,3 +134,62 @@ export async function testChannel(c: ApiContext): Promise<Response> {
 function channelId(c: ApiContext): string {
   return pathId("notificationChannel", c.req.param("id"), "notification_channel_not_found");
 }
+
+export const routes = [
+  defineRoute({
+    method: "POST",
+    path: "/notification_channels",
+    id: "createNotificationChannel",
+    summary: "Tell people by e-mail or Slack",
+    scope: "webhooks:write",
+    body: Create,
+    example: { kind: "email", target: "ada@example.com" },
+    response: "Channel",
+    errors: ["email_not_configured", "quota_exceeded", "project_archived"],
+    handler: createChannel,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/notification_channels",
+    id: "listNotificationChannels",
+    summary: "List channels",
+    scope: "webhooks:read",
+    paging: 100,
+    response: "Channel[]",
+    handler: listChannels,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/notification_channels/{id}",
+    id: "updateNotificationChannel",
+    summary: "Change a channel",
+    scope: "webhooks:write",
+    body: Update,
+    example: { enabled: true },
+    response: "Channel",
+    errors: ["notification_channel_not_found", "project_archived"],
+    ifMatch: true,
+    handler: updateChannel,
+  }),
+  defineRoute({
+    method: "DELETE",
+    path: "/notification_channels/{id}",
+    id: "deleteNotificationChannel",
+    summary: "Delete a channel",
+    scope: "webhooks:write",
+    response: "Deleted",
+    errors: ["notification_channel_not_found"],
+    ifMatch: true,
+    handler: deleteChannel,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/notification_channels/{id}/test",
+    id: "testNotificationChannel",
+    summary: "Send a test now",
+    scope: "webhooks:write",
+    response: "ChannelTest",
+    errors: ["notification_channel_not_found", "receiver_unreachable", "email_not_configured"],
+    handler: testChannel,
+  }),
+];

@@ -8,12 +8,13 @@ import { paging } from "../../paging.ts";
 import { renderList } from "../../serializers/list.ts";
 import { renderNotification } from "../../serializers/webhooks.ts";
 import { NotificationRow, page } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 export const Query = z.object({ unread: z.enum(["true", "false"]).default("false") });
 const Found = page(NotificationRow).extend({ unread: z.number() });
 
 /** GET /notifications?unread=true&after&limit, newest first; `unread_count` is of all of them. */
-export async function listNotifications(c: ApiContext): Promise<Response> {
+async function listNotifications(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
   const { unread } = check(Query, c.req.query());
   const found = await rpc(c.get("platform").db, "list_notifications", {
@@ -26,12 +27,12 @@ export async function listNotifications(c: ApiContext): Promise<Response> {
 }
 
 /** POST /notifications/{id}/read */
-export function readNotification(c: ApiContext): Promise<Response> {
+function readNotification(c: ApiContext): Promise<Response> {
   return read(c, pathId("notification", c.req.param("id"), "notification_not_found"));
 }
 
 /** POST /notifications/read: all of them. */
-export function readAllNotifications(c: ApiContext): Promise<Response> {
+function readAllNotifications(c: ApiContext): Promise<Response> {
   return read(c, null);
 }
 
@@ -42,3 +43,37 @@ async function read(c: ApiContext, id: string | null): Promise<Response> {
   });
   return c.json({ object: "notification.read" as const, unread_count });
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/notifications",
+    id: "listNotifications",
+    summary: "List notifications",
+    scope: "jobs:read",
+    paging: 100,
+    query: Query,
+    response: "NotificationList",
+    handler: listNotifications,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/notifications/read",
+    id: "readAllNotifications",
+    summary: "Mark all as read",
+    scope: "jobs:read",
+    response: "NotificationsRead",
+    errors: ["user_required"],
+    handler: readAllNotifications,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/notifications/{id}/read",
+    id: "readNotification",
+    summary: "Mark one as read",
+    scope: "jobs:read",
+    response: "NotificationsRead",
+    errors: ["notification_not_found", "user_required"],
+    handler: readNotification,
+  }),
+];

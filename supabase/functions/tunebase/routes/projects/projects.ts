@@ -11,6 +11,7 @@ import { paging } from "../../paging.ts";
 import { renderList } from "../../serializers/list.ts";
 import { renderProject } from "../../serializers/tenancy.ts";
 import { page, ProjectRow } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 const name = z.string().trim().min(1).max(100);
 export const Create = fields({ name });
@@ -23,7 +24,7 @@ export const Update = fields({
 });
 export const Query = z.object({ include_archived: z.enum(["true", "false"]).default("false") });
 
-export async function listProjects(c: ApiContext): Promise<Response> {
+async function listProjects(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
   const { include_archived } = check(Query, c.req.query());
   const found = await rpc(c.get("platform").db, "list_projects", {
@@ -35,18 +36,18 @@ export async function listProjects(c: ApiContext): Promise<Response> {
   return c.json(renderList(found, renderProject));
 }
 
-export async function createProject(c: ApiContext): Promise<Response> {
+async function createProject(c: ApiContext): Promise<Response> {
   const { name } = check(Create, await jsonBody(c.req.raw));
   const { db } = c.get("platform");
   return shown(c, await rpc(db, "create_project", { caller: c.get("caller"), name }, ProjectRow));
 }
 
-export async function getProject(c: ApiContext): Promise<Response> {
+async function getProject(c: ApiContext): Promise<Response> {
   const args = { caller: c.get("caller"), id: projectId(c) };
   return shown(c, await rpc(c.get("platform").db, "get_project", args, ProjectRow));
 }
 
-export async function updateProject(c: ApiContext): Promise<Response> {
+async function updateProject(c: ApiContext): Promise<Response> {
   const id = projectId(c);
   const body = check(Update, await jsonBody(c.req.raw));
   const changes = {
@@ -63,8 +64,8 @@ const archive = (archived: boolean) =>
     const args = { caller: c.get("caller"), id: projectId(c), archived };
     return shown(c, await rpc(c.get("platform").db, "archive_project", args, ProjectRow));
   };
-export const archiveProject = archive(true);
-export const restoreProject = archive(false);
+const archiveProject = archive(true);
+const restoreProject = archive(false);
 
 /** The UUID of the path's project. */
 export function projectId(c: ApiContext): string {
@@ -75,3 +76,75 @@ function shown(c: ApiContext, row: ProjectRow): Response {
   c.set("version", row.version);
   return c.json(renderProject(row));
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/projects",
+    id: "listProjects",
+    summary: "List your projects",
+    scope: "any",
+    paging: 100,
+    query: Query,
+    response: "Project[]",
+    errors: ["insufficient_scope"],
+    handler: listProjects,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/projects",
+    id: "createProject",
+    summary: "Make a project",
+    scope: "person",
+    body: Create,
+    example: { name: "Support" },
+    response: "Project",
+    errors: ["quota_exceeded"],
+    handler: createProject,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/projects/{id}",
+    id: "getProject",
+    summary: "Get a project, with what it uses",
+    scope: "project:read",
+    response: "Project",
+    errors: ["project_not_found"],
+    handler: getProject,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/projects/{id}",
+    id: "updateProject",
+    summary: "Change a project's name and limits",
+    scope: "project:admin",
+    body: Update,
+    example: { limits: { running: 2, spent_usd: 100 } },
+    response: "Project",
+    errors: ["project_not_found", "project_archived", "quota_exceeded"],
+    ifMatch: true,
+    handler: updateProject,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/projects/{id}/archive",
+    id: "archiveProject",
+    summary: "Put a project away",
+    scope: "project:admin",
+    response: "Project",
+    errors: ["project_not_found", "project_busy"],
+    ifMatch: true,
+    handler: archiveProject,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/projects/{id}/restore",
+    id: "restoreProject",
+    summary: "Take it out again",
+    scope: "project:admin",
+    response: "Project",
+    errors: ["project_not_found", "quota_exceeded"],
+    ifMatch: true,
+    handler: restoreProject,
+  }),
+];

@@ -11,6 +11,7 @@ import { unavailable } from "../../../_shared/storage.ts";
 import type { ApiContext } from "../../context.ts";
 import { pathId, publicId, uuid7 } from "../../ids.ts";
 import { formBoundary } from "../../multipart.ts";
+import { defineRoute } from "../define.ts";
 
 const mostBytes = 64 * 2 ** 20;
 /** The form's own lines. */
@@ -18,7 +19,7 @@ const envelope = 65_536;
 
 const Part = z.object({ created_at: z.string() });
 
-export async function addPart(c: ApiContext): Promise<Response> {
+async function addPart(c: ApiContext): Promise<Response> {
   const { db, supabase } = c.get("platform");
   const caller = c.get("caller");
   const uploadId = pathId("upload", c.req.param("id"), "upload_not_found");
@@ -153,3 +154,24 @@ function tooLarge(): ApiError {
     } MiB, the most that a part may have. Send smaller parts.`,
   }]);
 }
+
+export const routes = [
+  defineRoute({
+    method: "POST",
+    path: "/uploads/{id}/parts",
+    id: "addUploadPart",
+    summary: "Add a part of up to 64 MiB",
+    scope: "files:write",
+    form: () => z.object({ data: z.file() }),
+    response: "UploadPart",
+    errors: [
+      "upload_not_found",
+      "upload_not_pending",
+      "invalid_multipart",
+      "too_many_parts",
+      "upload_size",
+      "project_archived",
+    ],
+    handler: addPart,
+  }),
+];

@@ -12,6 +12,7 @@ import { parseId, pathId, uuid7 } from "../../ids.ts";
 import { cleanName, ExpiresAfter, Purpose } from "../../new_file.ts";
 import { renderUpload } from "../../serializers/fine_tuning.ts";
 import { UploadRow } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 const livesSeconds = 3600;
 
@@ -27,7 +28,7 @@ export const Completion = fields({
   md5: z.string().regex(/^[0-9a-fA-F]{32}$/, "must be an MD5 in 32 hex digits").nullish(),
 });
 
-export async function createUpload(c: ApiContext): Promise<Response> {
+async function createUpload(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const body = check(Body, await jsonBody(c.req.raw));
   refuseTooLarge(body.bytes, settings.maxFileBytes);
@@ -47,7 +48,7 @@ export async function createUpload(c: ApiContext): Promise<Response> {
   return c.json(renderUpload(row));
 }
 
-export async function completeUpload(c: ApiContext): Promise<Response> {
+async function completeUpload(c: ApiContext): Promise<Response> {
   const { db, settings, later } = c.get("platform");
   const id = pathId("upload", c.req.param("id"), "upload_not_found");
   const { part_ids, md5 } = check(Completion, await jsonBody(c.req.raw));
@@ -67,7 +68,7 @@ export async function completeUpload(c: ApiContext): Promise<Response> {
   return c.json(renderUpload(row));
 }
 
-export async function cancelUpload(c: ApiContext): Promise<Response> {
+async function cancelUpload(c: ApiContext): Promise<Response> {
   const { db, settings, later } = c.get("platform");
   const id = pathId("upload", c.req.param("id"), "upload_not_found");
   const row = await rpc(db, "cancel_upload", { caller: c.get("caller"), id }, UploadRow);
@@ -83,3 +84,52 @@ export function refuseTooLarge(bytes: number, most: number): void {
     message: `bytes = ${bytes}: is more than ${most}, the most that this server takes. Train on fewer rows.`,
   }]);
 }
+
+export const routes = [
+  defineRoute({
+    method: "POST",
+    path: "/uploads",
+    id: "createUpload",
+    summary: "Begin an upload in parts, as OpenAI's",
+    scope: "files:write",
+    body: Body,
+    example: {
+      filename: "rows.jsonl",
+      bytes: 1_073_741_824,
+      purpose: "fine-tune",
+      mime_type: "application/jsonl",
+    },
+    response: "Upload",
+    errors: ["quota_exceeded", "quota_exceeded", "project_archived"],
+    handler: createUpload,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/uploads/{id}/complete",
+    id: "completeUpload",
+    summary: "Make a file of the parts",
+    scope: "files:write",
+    body: Completion,
+    example: { part_ids: ["part_0192f5c8a1b27c3d8e4f5a6b7c8d9e0f"] },
+    response: "Upload",
+    errors: [
+      "upload_not_found",
+      "upload_not_pending",
+      "part_not_found",
+      "upload_size",
+      "quota_exceeded",
+      "project_archived",
+    ],
+    handler: completeUpload,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/uploads/{id}/cancel",
+    id: "cancelUpload",
+    summary: "Cancel an upload",
+    scope: "files:write",
+    response: "Upload",
+    errors: ["upload_not_found", "upload_not_pending", "project_archived"],
+    handler: cancelUpload,
+  }),
+];

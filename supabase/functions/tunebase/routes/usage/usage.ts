@@ -4,6 +4,7 @@ import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { check } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
+import { defineRoute } from "../define.ts";
 
 const date = z.iso.date("must be a day, as in 2026-11-24");
 export const Query = z.object({
@@ -26,7 +27,7 @@ const Day = z.object({
 });
 type Day = z.infer<typeof Day>;
 
-export async function getUsage(c: ApiContext): Promise<Response> {
+async function getUsage(c: ApiContext): Promise<Response> {
   const query = check(Query, c.req.query());
   const to = query.to ?? today(query.time_zone);
   const from = query.from ?? new Date(Date.parse(to) - 29 * dayMs).toISOString().slice(0, 10);
@@ -69,3 +70,17 @@ function today(timeZone: string): string {
     throw ApiError.of("invalid_time_zone", { time_zone: timeZone, param: "time_zone" });
   }
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/usage",
+    id: "getUsage",
+    summary: "Jobs, tokens, GPU time and cost by day",
+    scope: "jobs:read",
+    query: Query,
+    response: "Usage",
+    errors: ["invalid_time_zone"],
+    handler: getUsage,
+  }),
+];

@@ -11,6 +11,7 @@ import { renderList } from "../../serializers/list.ts";
 import { renderAttempt, renderDelivery } from "../../serializers/webhooks.ts";
 import { DeliveryRow, DeliveryWithLog, page } from "../../rows.ts";
 import { endpointId } from "./endpoints.ts";
+import { defineRoute } from "../define.ts";
 
 /** The UUID of a public id in a query. */
 const idOf = (kind: IdKind) =>
@@ -25,7 +26,7 @@ export const Query = z.object({
 });
 
 /** GET /webhook_deliveries?webhook_endpoint_id&notification_channel_id&fine_tuning_job_id&status&event_type&after&limit */
-export async function listDeliveries(c: ApiContext): Promise<Response> {
+async function listDeliveries(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
   const query = check(Query, c.req.query());
   const filter = {
@@ -44,13 +45,13 @@ export async function listDeliveries(c: ApiContext): Promise<Response> {
 }
 
 /** GET /webhook_deliveries/{id}: with each try. */
-export async function getDelivery(c: ApiContext): Promise<Response> {
+async function getDelivery(c: ApiContext): Promise<Response> {
   const args = { caller: c.get("caller"), id: deliveryId(c) };
   return c.json(withLog(await rpc(c.get("platform").db, "get_webhook_delivery", args, DeliveryWithLog)));
 }
 
 /** POST /webhook_deliveries/{id}/replay: again, with the same `webhook-id`. */
-export async function replayDelivery(c: ApiContext): Promise<Response> {
+async function replayDelivery(c: ApiContext): Promise<Response> {
   const { db, settings, later } = c.get("platform");
   const args = { caller: c.get("caller"), id: deliveryId(c) };
   const row = await rpc(db, "replay_webhook_delivery", args, DeliveryWithLog);
@@ -61,7 +62,7 @@ export async function replayDelivery(c: ApiContext): Promise<Response> {
 export const Since = fields({ since: z.int().min(0).max(4_102_444_800) });
 
 /** POST /webhook_endpoints/{id}/replay `{since}` (Unix seconds): all events since then that it did not take. */
-export async function replayEndpoint(c: ApiContext): Promise<Response> {
+async function replayEndpoint(c: ApiContext): Promise<Response> {
   const { db, settings, later } = c.get("platform");
   const id = endpointId(c);
   const { since } = check(Since, await jsonBody(c.req.raw));
@@ -90,3 +91,49 @@ function withLog(row: DeliveryWithLog) {
     attempts: row.attempts.map((attempt) => renderAttempt(attempt, row.body)),
   };
 }
+
+export const routes = [
+  defineRoute({
+    method: "POST",
+    path: "/webhook_endpoints/{id}/replay",
+    id: "replayWebhookEndpoint",
+    summary: "Send all that failed since a time again",
+    scope: "webhooks:write",
+    body: Since,
+    example: { since: 1_795_000_000 },
+    response: "EndpointReplay",
+    errors: ["webhook_endpoint_not_found", "receiver_disabled", "project_archived"],
+    handler: replayEndpoint,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/webhook_deliveries",
+    id: "listWebhookDeliveries",
+    summary: "What was sent and what came back",
+    scope: "webhooks:read",
+    paging: 100,
+    query: Query,
+    response: "Delivery[]",
+    handler: listDeliveries,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/webhook_deliveries/{id}",
+    id: "getWebhookDelivery",
+    summary: "Get a delivery, with each try",
+    scope: "webhooks:read",
+    response: "DeliveryWithLog",
+    errors: ["webhook_delivery_not_found"],
+    handler: getDelivery,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/webhook_deliveries/{id}/replay",
+    id: "replayWebhookDelivery",
+    summary: "Send one again",
+    scope: "webhooks:write",
+    response: "DeliveryWithLog",
+    errors: ["webhook_delivery_not_found", "receiver_disabled", "project_archived"],
+    handler: replayDelivery,
+  }),
+];

@@ -12,6 +12,7 @@ import { paging } from "../../paging.ts";
 import { renderList } from "../../serializers/list.ts";
 import { renderEndpoint } from "../../serializers/webhooks.ts";
 import { EndpointRow, page } from "../../rows.ts";
+import { defineRoute } from "../define.ts";
 
 /** Types of events, without repeats. */
 export const eventTypeList = (known: readonly string[]) =>
@@ -33,7 +34,7 @@ export const Update = fields({
   enabled: z.boolean().optional(),
 });
 
-export async function createEndpoint(c: ApiContext): Promise<Response> {
+async function createEndpoint(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const body = check(Create, await jsonBody(c.req.raw));
   await rpc(db, "authorize", { caller: c.get("caller"), scope: "webhooks:write" });
@@ -47,7 +48,7 @@ export async function createEndpoint(c: ApiContext): Promise<Response> {
   return c.json(await renderEndpoint(row, settings.masterKey, true));
 }
 
-export async function listEndpoints(c: ApiContext): Promise<Response> {
+async function listEndpoints(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const { limit, after } = paging(c.req.query());
   const found = await rpc(db, "list_webhook_endpoints", {
@@ -59,13 +60,13 @@ export async function listEndpoints(c: ApiContext): Promise<Response> {
   return c.json(renderList({ ...found, data }, (item) => item));
 }
 
-export async function getEndpoint(c: ApiContext): Promise<Response> {
+async function getEndpoint(c: ApiContext): Promise<Response> {
   const row = await endpointRow(c, "webhooks:read");
   c.set("version", row.version);
   return c.json(await renderEndpoint(row, c.get("platform").settings.masterKey));
 }
 
-export async function updateEndpoint(c: ApiContext): Promise<Response> {
+async function updateEndpoint(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const id = endpointId(c);
   const body = check(Update, await jsonBody(c.req.raw) ?? {});
@@ -81,7 +82,7 @@ export async function updateEndpoint(c: ApiContext): Promise<Response> {
   return c.json(await renderEndpoint(row, settings.masterKey));
 }
 
-export async function deleteEndpoint(c: ApiContext): Promise<Response> {
+async function deleteEndpoint(c: ApiContext): Promise<Response> {
   const id = endpointId(c);
   await rpc(c.get("platform").db, "delete_webhook_endpoint", { caller: c.get("caller"), id });
   return c.json({
@@ -92,7 +93,7 @@ export async function deleteEndpoint(c: ApiContext): Promise<Response> {
 }
 
 /** GET /webhook_event_types */
-export async function listEventTypes(c: ApiContext): Promise<Response> {
+async function listEventTypes(c: ApiContext): Promise<Response> {
   await rpc(c.get("platform").db, "authorize", { caller: c.get("caller"), scope: "webhooks:read" });
   return c.json({ object: "list" as const, data: eventTypes });
 }
@@ -125,3 +126,72 @@ async function allowedUrl(text: string, settings: Settings): Promise<string> {
     }]);
   }
 }
+
+export const routes = [
+  defineRoute({
+    method: "GET",
+    path: "/webhook_event_types",
+    id: "listWebhookEventTypes",
+    summary: "The types of events",
+    scope: "webhooks:read",
+    response: () => z.object({ object: z.literal("list"), data: z.array(z.enum(eventTypes)) }),
+    handler: listEventTypes,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/webhook_endpoints",
+    id: "createWebhookEndpoint",
+    summary: "Make a webhook endpoint",
+    description: "Its signing secret is shown here, and when it is rotated.",
+    scope: "webhooks:write",
+    body: Create,
+    example: { name: "Ours", url: "https://example.com/hook", event_types: ["fine_tuning.job.succeeded"] },
+    response: "WebhookEndpoint",
+    errors: ["quota_exceeded", "project_archived"],
+    handler: createEndpoint,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/webhook_endpoints",
+    id: "listWebhookEndpoints",
+    summary: "List webhook endpoints",
+    scope: "webhooks:read",
+    paging: 100,
+    response: "WebhookEndpoint[]",
+    handler: listEndpoints,
+  }),
+  defineRoute({
+    method: "GET",
+    path: "/webhook_endpoints/{id}",
+    id: "getWebhookEndpoint",
+    summary: "Get a webhook endpoint",
+    scope: "webhooks:read",
+    response: "WebhookEndpoint",
+    errors: ["webhook_endpoint_not_found"],
+    handler: getEndpoint,
+  }),
+  defineRoute({
+    method: "POST",
+    path: "/webhook_endpoints/{id}",
+    id: "updateWebhookEndpoint",
+    summary: "Change a webhook endpoint",
+    scope: "webhooks:write",
+    body: Update,
+    example: { enabled: true },
+    response: "WebhookEndpoint",
+    errors: ["webhook_endpoint_not_found", "project_archived"],
+    ifMatch: true,
+    handler: updateEndpoint,
+  }),
+  defineRoute({
+    method: "DELETE",
+    path: "/webhook_endpoints/{id}",
+    id: "deleteWebhookEndpoint",
+    summary: "Delete a webhook endpoint",
+    scope: "webhooks:write",
+    response: "Deleted",
+    errors: ["webhook_endpoint_not_found"],
+    ifMatch: true,
+    handler: deleteEndpoint,
+  }),
+];

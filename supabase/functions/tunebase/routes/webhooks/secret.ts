@@ -6,10 +6,11 @@ import type { ApiContext } from "../../context.ts";
 import { renderEndpoint } from "../../serializers/webhooks.ts";
 import { EndpointRow } from "../../rows.ts";
 import { endpointId, isRetry } from "./endpoints.ts";
+import { defineRoute } from "../define.ts";
 
 export const Body = fields({ keep_old_secret_active_for_24_hours: z.boolean().default(false) });
 
-export async function rotateSecret(c: ApiContext): Promise<Response> {
+async function rotateSecret(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const id = endpointId(c);
   const body = check(Body, await jsonBody(c.req.raw) ?? {});
@@ -22,3 +23,19 @@ export async function rotateSecret(c: ApiContext): Promise<Response> {
   c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey, true));
 }
+
+export const routes = [
+  defineRoute({
+    method: "POST",
+    path: "/webhook_endpoints/{id}/rotate_secret",
+    id: "rotateWebhookSecret",
+    summary: "Take the next signing secret",
+    scope: "webhooks:write",
+    body: Body,
+    example: { keep_old_secret_active_for_24_hours: true },
+    response: "WebhookEndpoint",
+    errors: ["webhook_endpoint_not_found", "project_archived"],
+    ifMatch: true,
+    handler: rotateSecret,
+  }),
+];

@@ -8,12 +8,13 @@ import { sampleEvent, signingSecrets, webhookHeaders } from "../../../_shared/we
 import type { ApiContext } from "../../context.ts";
 import { publicId, uuid7 } from "../../ids.ts";
 import { endpointRow } from "./endpoints.ts";
+import { defineRoute } from "../define.ts";
 
 export const Body = fields({
   event_type: z.enum(eventTypes, { error: `must be one of ${eventTypes.join(", ")}` }),
 });
 
-export async function testEndpoint(c: ApiContext): Promise<Response> {
+async function testEndpoint(c: ApiContext): Promise<Response> {
   const { settings } = c.get("platform");
   const { event_type } = check(Body, await jsonBody(c.req.raw));
   const row = await endpointRow(c, "webhooks:write");
@@ -42,3 +43,18 @@ export async function testEndpoint(c: ApiContext): Promise<Response> {
     success: true as const,
   });
 }
+
+export const routes = [
+  defineRoute({
+    method: "POST",
+    path: "/webhook_endpoints/{id}/test",
+    id: "testWebhookEndpoint",
+    summary: "Send a sample event now",
+    scope: "webhooks:write",
+    body: Body,
+    example: { event_type: "fine_tuning.job.succeeded" },
+    response: "EndpointTest",
+    errors: ["webhook_endpoint_not_found", "receiver_unreachable"],
+    handler: testEndpoint,
+  }),
+];
