@@ -1,4 +1,7 @@
--- What a schema file cannot hold: buckets, policies on the platform's own tables, the timer.
+-- What a schema file cannot hold: the row of settings, buckets, policies on the platform's own tables, the timer.
+
+-- Closed by default: nobody has a project until the operator names an owner, and every project has a spend cap.
+insert into tunebase_internal.settings default values;
 
 insert into storage.buckets (id, name, public)
 values
