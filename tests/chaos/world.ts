@@ -272,7 +272,8 @@ export class World {
     await sql`insert into tunebase_internal.runpod_endpoints (endpoint_id, max_running, run_per_second, calls_left)
       values ('local', null, 1000, 1000), ('scarce', 2, 1000, 1000)`;
     for (const email of ["a@example.com", "b@example.com"]) {
-      const [user] = await sql`insert into auth.users (email, email_confirmed_at) values (${email}, now()) returning id`;
+      const [user] =
+        await sql`insert into auth.users (email, email_confirmed_at) values (${email}, now()) returning id`;
       await sql`select tunebase_internal.add_owner(${email})`;
       const apiKey = await createKey({ sql }, user?.id, "chaos");
       const [member] = await sql`select project_id from tunebase.project_members where user_id = ${user?.id}`;

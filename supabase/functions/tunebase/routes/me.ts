@@ -1,6 +1,6 @@
 /** GET /me: who calls, in which project, and what they may do there. Needs no scope. */
 import { call } from "../../_shared/database.ts";
-import { errorCodes } from "../../_shared/errors.ts";
+import { ApiError } from "../../_shared/errors.ts";
 import type { ApiContext } from "../context.ts";
 import { publicId } from "../ids.ts";
 import {
@@ -43,5 +43,5 @@ function hint(me: Me): string | null {
     return "You are invited to a project. Accept with POST /invitations/{id}/accept.";
   }
   if (me.can_create_project) return "You are in no project yet. Create one with POST /projects.";
-  return errorCodes.signup_closed.say();
+  return ApiError.of("signup_closed").message;
 }
