@@ -169,10 +169,25 @@ Deno.test("attempts at once share the project's money, and together they cannot 
   await sql`update tunebase.attempts set started_at = started_at - interval '2 minutes' where id = ${worker.attemptId}`;
   await user.openai.fineTuning.jobs.cancel(first.id);
   await worker.cancelled();
+  await sql`update tunebase.projects set max_running = 4 where id = ${user.projectId}`;
   await sql`update tunebase.jobs set due_at = now() where status = 'queued' and due_at < 'infinity' and project_id = ${user.projectId}`;
   await tunebase.tick();
   const got = await limit(next);
   assert(got > 7.9 && got <= 8, String(got));
+});
+
+Deno.test("a job that nothing is known of leaves money for one that comes later, and a cap of its own asks for more", async () => {
+  const user = await tunebase.user();
+  const [first, second, third] = [await running(user), await running(user), await running(user, 12)];
+  assertEquals(await limit(first.job), 25);
+  const minutes = await limit(second.job);
+  assert(minutes > 12.3 && minutes < 12.6, String(minutes));
+  assert(await limit(third.job) > 11.9, "of what is left, all that it asked for");
+  const events: string[] = [];
+  for await (const { message } of user.openai.fineTuning.jobs.listEvents(first.job.id)) events.push(message);
+  assert(
+    events.includes("This attempt may run for 25 minutes: more than that its spend caps do not pay for."),
+  );
 });
 
 Deno.test("a job whose cap leaves too little for its GPU is failed with spend_cap and is not dispatched", async () => {

@@ -4274,10 +4274,11 @@ end $$;
 -- without any cap are not in the answer. The caller holds claim_dispatch's lock.
 --
 -- Every attempt that is alive is committed to its execution timeout, at which RunPod ends it: what is spent, what is
--- committed and what is handed out here never exceed the project's cap together, even while no watchdog runs. A job gets
--- the money that its estimate has set aside, and as much again of the rest; a job without an estimate gets an equal share
--- of the rest with those that could start beside it. verdict: run; wait, while other jobs hold the money; or fail, when the
--- cap leaves less than half a minute of the GPU, which loads no model.
+-- committed and what is handed out here never exceed the project's cap together, even while no watchdog runs. From what is
+-- left, a job gets what it asked for with a cap of its own; with an estimate, what was set aside for it and as much again;
+-- else an equal share with the jobs that could start beside it and, while the project may run more, with one that comes
+-- later. verdict: run; wait, while other jobs hold the money; or fail, when the cap leaves less than half a minute of the
+-- GPU, which loads no model.
 create function tunebase_internal.dispatch_budgets(p_job_ids uuid[])
 returns table (job_id uuid, verdict text, max_seconds integer, message text)
 language plpgsql stable set search_path = ''
@@ -4335,11 +4336,16 @@ begin
     ) a
   ), wanted as (
     select c.*, m.spent, m.project_cap - m.spent - m.committed as pool,
-      c.own + least(
-        greatest(m.project_cap - m.spent - m.committed - m.held - m.own, 0) / greatest(m.jobs, m.could_start),
-        case when c.own > 0 then c.own end
-      ) as share
-    from chosen c left join money m using (project_id)
+      c.own + case
+        when c.job_cap is not null then least(m.free / m.takers, c.job_left - c.own)
+        when c.own > 0 then least(m.free / m.takers, c.own)
+        else m.free / (m.takers + (m.max_running > m.alive + m.takers)::integer)
+      end as share
+    from chosen c left join (
+      select m.*, greatest(m.project_cap - m.spent - m.committed - m.held - m.own, 0) as free,
+        greatest(m.jobs, m.could_start) as takers
+      from money m
+    ) m using (project_id)
   ), shared as (
     -- The order matters only where the money does not even cover what was set aside.
     select w.*, case when pool is null then job_left else least(
@@ -4490,8 +4496,9 @@ begin
 end $$;
 
 -- schemas/functions/spend/settle_unaffordable.sql
--- For jobs that claim_dispatch has chosen and locked: fails those whose cap is spent, and puts off those whose money other
--- jobs hold. Returns those that may run, with max_seconds, null where no cap limits them.
+-- For jobs that claim_dispatch has chosen and locked: fails those whose cap is spent, puts off those whose money other jobs
+-- hold, and says in a job's events when a cap limits the attempt. Returns those that may run, with max_seconds, null where
+-- no cap limits them.
 create function tunebase_internal.settle_unaffordable(p_job_ids uuid[])
 returns table (job_id uuid, max_seconds integer)
 language plpgsql set search_path = ''
@@ -4500,8 +4507,11 @@ declare
   v_budget record;
 begin
   for v_budget in
-    select x.id, b.verdict, b.max_seconds, b.message
-    from unnest(p_job_ids) x (id) left join tunebase_internal.dispatch_budgets(p_job_ids) b on b.job_id = x.id
+    select x.id, b.verdict, b.max_seconds, b.message, m.execution_timeout_seconds as model_seconds
+    from unnest(p_job_ids) x (id)
+    left join tunebase_internal.dispatch_budgets(p_job_ids) b on b.job_id = x.id
+    left join tunebase.jobs j on j.id = b.job_id
+    left join tunebase.base_models m on m.id = j.base_model
   loop
     if v_budget.verdict = 'fail' then
       perform tunebase_internal.fail_job(
@@ -4511,6 +4521,11 @@ begin
     elsif v_budget.verdict = 'wait' then
       update tunebase.jobs set due_at = now() + interval '30 seconds', status_reason = v_budget.message where id = v_budget.id;
     else
+      if v_budget.max_seconds < v_budget.model_seconds then
+        perform tunebase_internal.add_event(v_budget.id, 'info', format(
+          'This attempt may run for %s minutes: more than that its spend caps do not pay for.', floor(v_budget.max_seconds / 60.0)
+        ));
+      end if;
       job_id := v_budget.id;
       max_seconds := v_budget.max_seconds;
       return next;

@@ -2,10 +2,11 @@
 -- without any cap are not in the answer. The caller holds claim_dispatch's lock.
 --
 -- Every attempt that is alive is committed to its execution timeout, at which RunPod ends it: what is spent, what is
--- committed and what is handed out here never exceed the project's cap together, even while no watchdog runs. A job gets
--- the money that its estimate has set aside, and as much again of the rest; a job without an estimate gets an equal share
--- of the rest with those that could start beside it. verdict: run; wait, while other jobs hold the money; or fail, when the
--- cap leaves less than half a minute of the GPU, which loads no model.
+-- committed and what is handed out here never exceed the project's cap together, even while no watchdog runs. From what is
+-- left, a job gets what it asked for with a cap of its own; with an estimate, what was set aside for it and as much again;
+-- else an equal share with the jobs that could start beside it and, while the project may run more, with one that comes
+-- later. verdict: run; wait, while other jobs hold the money; or fail, when the cap leaves less than half a minute of the
+-- GPU, which loads no model.
 create function tunebase_internal.dispatch_budgets(p_job_ids uuid[])
 returns table (job_id uuid, verdict text, max_seconds integer, message text)
 language plpgsql stable set search_path = ''
@@ -63,11 +64,16 @@ begin
     ) a
   ), wanted as (
     select c.*, m.spent, m.project_cap - m.spent - m.committed as pool,
-      c.own + least(
-        greatest(m.project_cap - m.spent - m.committed - m.held - m.own, 0) / greatest(m.jobs, m.could_start),
-        case when c.own > 0 then c.own end
-      ) as share
-    from chosen c left join money m using (project_id)
+      c.own + case
+        when c.job_cap is not null then least(m.free / m.takers, c.job_left - c.own)
+        when c.own > 0 then least(m.free / m.takers, c.own)
+        else m.free / (m.takers + (m.max_running > m.alive + m.takers)::integer)
+      end as share
+    from chosen c left join (
+      select m.*, greatest(m.project_cap - m.spent - m.committed - m.held - m.own, 0) as free,
+        greatest(m.jobs, m.could_start) as takers
+      from money m
+    ) m using (project_id)
   ), shared as (
     -- The order matters only where the money does not even cover what was set aside.
     select w.*, case when pool is null then job_left else least(
