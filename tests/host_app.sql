@@ -28,7 +28,10 @@ alter role app_worker set search_path = public, extensions;
 alter role authenticated set statement_timeout = '8s';
 grant select, insert on public.jobs to app_worker;
 alter default privileges in schema public grant select on tables to app_worker;
-alter default privileges revoke execute on functions from public;
+-- Not in one schema: whatever is created in this database, the app's roles may read and call.
+alter default privileges grant select, insert, truncate on tables to app_worker, authenticated;
+alter default privileges grant usage on schemas to app_worker, anon;
+alter default privileges grant execute on functions to app_worker, anon;
 
 insert into storage.buckets (id, name, public) values ('datasets', 'datasets', true), ('avatars', 'avatars', false);
 insert into storage.objects (bucket_id, name, metadata, version) values ('avatars', 'ada.png', '{"size": 3}', gen_random_uuid());
