@@ -297,7 +297,9 @@ export class World {
     await sql`update tunebase.projects set max_running = 6, spend_cap_usd = 2000 where id = ${
       this.projects[1]?.id ?? ""
     }`;
-    await sql`update tunebase.projects set max_running = 8 where id = ${this.projects[0]?.id ?? ""}`;
+    await sql`update tunebase.projects set max_running = 8, spend_cap_usd = null where id = ${
+      this.projects[0]?.id ?? ""
+    }`;
   }
 
   /** Every statement of a function is an effect, and the model learns what came of it. */
