@@ -1725,6 +1725,8 @@ export interface components {
         /** @description Of the file, from 1 */
         line?: number;
       }[];
+      /** @description How many problems there are, where `errors` has only the first */
+      problem_count?: number;
       /** @description What OpenAI's SDKs read */
       error: {
         message: string;
@@ -2119,69 +2121,6 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not allowed */
-    insufficient_scope: {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed */
-    "insufficient_scope.insufficient_role": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; The model cannot be deleted */
-    "insufficient_scope.insufficient_role.model_not_own": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; Quota exceeded */
-    "insufficient_scope.insufficient_role.quota_exceeded": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; Quota exceeded; The project's spend cap is reached */
-    "insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; Quota exceeded; The spend cap is too high */
-    "insufficient_scope.insufficient_role.quota_exceeded.spend_cap_too_high": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; The project's spend cap is reached; Quota exceeded */
-    "insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
     /** @description Something broke here */
     internal: {
       headers: {
@@ -2497,8 +2436,8 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Too many requests */
-    rate_limit_exceeded: {
+    /** @description The project has no members */
+    project_without_members: {
       headers: {
         [name: string]: unknown;
       };
@@ -2506,8 +2445,116 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Too many requests; Too many e-mails */
-    "rate_limit_exceeded.email_limit_reached": {
+    /** @description The project has no members; Not allowed */
+    "project_without_members.insufficient_scope": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed */
+    "project_without_members.insufficient_scope.insufficient_role": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; The model cannot be deleted */
+    "project_without_members.insufficient_scope.insufficient_role.model_not_own": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded */
+    "project_without_members.insufficient_scope.insufficient_role.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded; The project's spend cap is reached */
+    "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded; The spend cap is too high */
+    "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_too_high": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; The project's spend cap is reached; Quota exceeded */
+    "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Only for people */
+    "project_without_members.user_token_required": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Only for people; Quota exceeded */
+    "project_without_members.user_token_required.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Only for people; You have no project here; Quota exceeded */
+    "project_without_members.user_token_required.signup_closed.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Too many requests; Too many API keys that do not exist */
+    "rate_limit_exceeded.too_many_unknown_keys": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Too many requests; Too many API keys that do not exist; Too many e-mails */
+    "rate_limit_exceeded.too_many_unknown_keys.email_limit_reached": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Too many requests; Too many API keys that do not exist; Too many open streams */
+    "rate_limit_exceeded.too_many_unknown_keys.too_many_streams": {
       headers: {
         [name: string]: unknown;
       };
@@ -2524,35 +2571,8 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not available now */
-    unavailable: {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Only for people */
-    user_token_required: {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Only for people; Quota exceeded */
-    "user_token_required.quota_exceeded": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Only for people; You have no project here; Quota exceeded */
-    "user_token_required.signup_closed.quota_exceeded": {
+    /** @description Not available now; The database is not available now */
+    "unavailable.database_unavailable": {
       headers: {
         [name: string]: unknown;
       };
@@ -2621,11 +2641,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createFile: {
@@ -2665,13 +2685,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_multipart.invalid_file"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getFile: {
@@ -2708,11 +2731,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteFile: {
@@ -2740,12 +2763,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
       409: components["responses"]["file_in_use"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getFileContent: {
@@ -2783,12 +2806,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
       409: components["responses"]["file_not_ready"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createDirectUpload: {
@@ -2837,13 +2860,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getDirectUpload: {
@@ -2880,11 +2906,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   completeDirectUpload: {
@@ -2914,16 +2940,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.upload_not_found.file_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.upload_missing.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createUpload: {
@@ -2974,13 +3003,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   addUploadPart: {
@@ -3017,16 +3049,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_multipart.too_many_parts.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   completeUpload: {
@@ -3070,16 +3102,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.part_not_found.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.upload_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   cancelUpload: {
@@ -3109,16 +3144,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createEstimate: {
@@ -3365,16 +3400,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.wrong_purpose.unsupported"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listJobs: {
@@ -3423,11 +3458,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createJob: {
@@ -3582,16 +3617,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.wrong_purpose.unsupported"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded"
+        ];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getJob: {
@@ -3628,11 +3666,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   cancelJob: {
@@ -3662,16 +3700,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   pauseJob: {
@@ -3701,16 +3742,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   resumeJob: {
@@ -3740,16 +3784,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_not_paused"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   startJob: {
@@ -3779,16 +3826,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_already_started"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listJobEvents: {
@@ -3844,11 +3894,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys.too_many_streams"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getJobMetrics: {
@@ -3889,11 +3939,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listJobCheckpoints: {
@@ -3940,11 +3990,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getCheckpointAdapter: {
@@ -3982,11 +4032,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found.checkpoint_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getAdapter: {
@@ -4023,12 +4073,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found.adapter_deleted"];
       409: components["responses"]["adapter_not_ready"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listModels: {
@@ -4070,11 +4120,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getModel: {
@@ -4111,11 +4161,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.model_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteModel: {
@@ -4143,12 +4193,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.model_not_own"];
+      403:
+        components["responses"]["project_without_members.insufficient_scope.insufficient_role.model_not_own"];
       404: components["responses"]["project_not_found.model_not_found"];
       409: components["responses"]["model_in_use"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getMe: {
@@ -4183,10 +4234,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getUsage: {
@@ -4225,11 +4277,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_time_zone"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listProjects: {
@@ -4275,11 +4327,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope"];
+      403: components["responses"]["project_without_members.insufficient_scope"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createProject: {
@@ -4318,13 +4370,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required.signup_closed.quota_exceeded"];
+      403:
+        components["responses"]["project_without_members.user_token_required.signup_closed.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getProject: {
@@ -4361,11 +4414,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateProject: {
@@ -4416,14 +4469,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded.spend_cap_too_high"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_too_high"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   archiveProject: {
@@ -4455,14 +4511,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_busy"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   restoreProject: {
@@ -4494,14 +4550,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listMembers: {
@@ -4548,11 +4607,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   inviteMember: {
@@ -4597,16 +4656,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateMember: {
@@ -4649,14 +4711,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.member_not_found"];
       409:
         components["responses"]["idempotency_key_reused.idempotency_key_in_use.last_owner.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   removeMember: {
@@ -4685,12 +4750,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.member_not_found"];
       409: components["responses"]["last_owner"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listInvitations: {
@@ -4734,11 +4799,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteInvitation: {
@@ -4767,11 +4832,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.invitation_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listMyInvitations: {
@@ -4813,11 +4878,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required"];
+      403: components["responses"]["project_without_members.user_token_required"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   acceptInvitation: {
@@ -4847,13 +4912,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required.quota_exceeded"];
+      403: components["responses"]["project_without_members.user_token_required.quota_exceeded"];
       404: components["responses"]["project_not_found.invitation_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   declineInvitation: {
@@ -4883,13 +4948,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required"];
+      403: components["responses"]["project_without_members.user_token_required"];
       404: components["responses"]["project_not_found.invitation_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listApiKeys: {
@@ -4934,11 +4999,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createApiKey: {
@@ -4995,13 +5060,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getApiKey: {
@@ -5038,11 +5106,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateApiKey: {
@@ -5098,7 +5166,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
       409:
         components["responses"][
@@ -5106,9 +5174,9 @@ export interface operations {
         ];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   revokeApiKey: {
@@ -5138,12 +5206,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
       412: components["responses"]["precondition_failed"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listWebhookEventTypes: {
@@ -5194,11 +5262,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listWebhookEndpoints: {
@@ -5243,11 +5311,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createWebhookEndpoint: {
@@ -5305,13 +5373,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getWebhookEndpoint: {
@@ -5348,11 +5419,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateWebhookEndpoint: {
@@ -5411,14 +5482,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteWebhookEndpoint: {
@@ -5448,12 +5519,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       412: components["responses"]["precondition_failed"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   rotateWebhookSecret: {
@@ -5497,14 +5568,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   testWebhookEndpoint: {
@@ -5556,13 +5627,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.receiver_unreachable"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   replayWebhookEndpoint: {
@@ -5603,16 +5674,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listWebhookDeliveries: {
@@ -5672,11 +5743,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getWebhookDelivery: {
@@ -5713,11 +5784,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_delivery_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   replayWebhookDelivery: {
@@ -5747,16 +5818,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.email_not_member"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_delivery_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded.email_limit_reached"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys.email_limit_reached"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   swallowEvent: {
@@ -5822,11 +5893,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   readAllNotifications: {
@@ -5854,13 +5925,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.user_required"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   readNotification: {
@@ -5890,13 +5961,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.user_required"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listNotificationChannels: {
@@ -5941,11 +6012,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createNotificationChannel: {
@@ -5996,13 +6067,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.email_not_configured.email_not_member"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateNotificationChannel: {
@@ -6054,14 +6128,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_channel_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteNotificationChannel: {
@@ -6091,12 +6165,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_channel_not_found"];
       412: components["responses"]["precondition_failed"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   testNotificationChannel: {
@@ -6129,13 +6203,13 @@ export interface operations {
           "invalid_request.invalid_json.receiver_unreachable.email_not_configured.email_not_member"
         ];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_channel_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded.email_limit_reached"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys.email_limit_reached"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getHealth: {

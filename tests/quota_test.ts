@@ -22,7 +22,7 @@ Deno.test("a project at its quota of jobs is refused another, and one that ends 
   await createJob(user);
   const refused = await assertRejects(() => createJob(user), OpenAI.PermissionDeniedError);
   assertEquals(refused.code, "quota_exceeded");
-  assertStringIncludes(refused.message, "may have 2 jobs that have not ended, and has 2");
+  assertStringIncludes(refused.message, "The limit is 2 unfinished jobs; 2 are in use");
   await user.openai.fineTuning.jobs.cancel(first.id);
   await createJob(user);
 });
@@ -40,9 +40,16 @@ Deno.test("a project that is full takes no file, keeps none of its bytes, and ta
   const file = await upload(user);
   const objects = async () => Number((await sql`select count(*) from storage.objects`)[0]?.count);
   const before = await objects();
-  const refused = await assertRejects(() => upload(user), OpenAI.PermissionDeniedError);
+  const other = new File([rows.replace("hi", "ho")], "other.jsonl");
+  const refused = await assertRejects(
+    () => user.openai.files.create({ purpose: "fine-tune", file: other }),
+    OpenAI.PermissionDeniedError,
+  );
   assertEquals(refused.code, "quota_exceeded");
-  assertStringIncludes(refused.message, `may store ${rows.length + 5} bytes and stores ${rows.length}`);
+  assertStringIncludes(
+    refused.message,
+    `The limit is ${rows.length + 5} bytes of storage; ${rows.length} are in use`,
+  );
   await sql`update tunebase_internal.orphaned_objects set next_at = now()`;
   await tunebase.tick();
   assertEquals(await objects(), before, "its bytes are swept");

@@ -1,39 +1,66 @@
 /** Sends what is due to RunPod. The attempt exists before the call leaves, so that a crash in between is known. */
+import * as z from "zod";
 import { logError } from "../_shared/log.ts";
 import { callbackUrl, webhookUrl } from "../_shared/addresses.ts";
-import { call } from "../_shared/database.ts";
-import type { Tables } from "../_shared/database.types.ts";
+import { rpc } from "../_shared/database/rpc.ts";
+import * as rows from "../_shared/database/rows.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { RunInput } from "../_shared/protocol.ts";
 import { callbackSecret } from "../_shared/secrets.ts";
+import { isLeaving } from "../_shared/isolate.ts";
+import { CpuBudget, price } from "./cpu_budget.ts";
 import type { Runpod } from "./runpod.ts";
 
-interface Claimed {
-  attempt: Tables<"attempts">;
-  plan: unknown;
-  training_object: string;
-  validation_object: string | null;
-}
+const Claimed = z.object({
+  attempt: rows.attempts().pick({
+    id: true,
+    job_id: true,
+    number: true,
+    endpoint_id: true,
+    gpu_config: true,
+    execution_timeout_seconds: true,
+    ttl_seconds: true,
+  }),
+  plan: z.unknown(),
+  training_object: z.string(),
+  validation_object: z.string().nullable(),
+});
+type Claimed = z.infer<typeof Claimed>;
+const Claim = z.object({ claimed: z.array(Claimed), wait_seconds: z.number().nullable() });
 
-/** Calls of /run under way at once: at 150 ms each, as many as RunPod's rate lets through. */
+/**
+ * Calls of /run under way at once: at 150 ms each, as many as RunPod's rate lets through. No more are claimed than can
+ * leave at once, so a kill in the middle leaves at most so many attempts of which nobody knows whether they were sent.
+ */
 const mostAtOnce = 16;
 const submitLeaseSeconds = 60;
-/** A tick stays well inside the platform's time; what is left is due at the next. */
-const tickMs = 25_000;
+/** When an attempt whose input could not be made is tried again. */
+const unsendableRetrySeconds = 60;
 
-/** Dispatches until nothing is due, waiting where an endpoint's rate says so; returns how many were claimed. */
-export async function dispatch(platform: Platform, runpod: Runpod): Promise<number> {
-  const until = Date.now() + tickMs;
+/**
+ * Dispatches until nothing is due or the budget is spent, waiting where an endpoint's rate says so; returns how many were
+ * sent. `isEnding` says that the isolate is about to end: what was claimed and not yet sent is released.
+ */
+export async function dispatch(
+  platform: Platform,
+  runpod: Runpod,
+  budget = new CpuBudget(),
+  isEnding: () => boolean = isLeaving,
+): Promise<number> {
   const flying = new Set<Promise<void>>();
   let count = 0;
-  while (Date.now() < until) {
-    const { claimed, wait_seconds } = await call<{ claimed: Claimed[]; wait_seconds: number | null }>(
-      platform.sql,
-      "claim_dispatch",
-      platform.settings.runpodEndpoint,
-      submitLeaseSeconds,
-      mostAtOnce - flying.size,
+  while (!budget.isOver && !isEnding()) {
+    const { claimed, wait_seconds } = await claim(
+      platform,
+      Math.min(mostAtOnce - flying.size, budget.room(price.submission)),
     );
+    budget.spend(price.claim + claimed.length * price.submission);
+    if (isEnding()) {
+      await Promise.all(
+        claimed.map(({ attempt }) => rpc(platform.db, "release_dispatch", { attempt_id: attempt.id })),
+      );
+      break;
+    }
     for (const one of claimed) {
       const sending: Promise<void> = submit(platform, runpod, one)
         // What went wrong here is looked at when the attempt's lease is over.
@@ -54,10 +81,17 @@ export async function dispatch(platform: Platform, runpod: Runpod): Promise<numb
   return count;
 }
 
-async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Claimed): Promise<void> {
-  const { attempt } = claimed;
+const claim = ({ db, settings }: Platform, limit: number) =>
+  rpc(db, "claim_dispatch", {
+    default_endpoint: settings.runpodEndpoint,
+    lease_seconds: submitLeaseSeconds,
+    limit,
+  }, Claim);
+
+/** What RunPod is sent; throws when the job's plan or the model's setup does not fit the contract. */
+function runInput({ settings }: Platform, { attempt, ...claimed }: Claimed): RunInput {
   const object = (name: string) => `${settings.supabaseUrl}/storage/v1/object/tunebase-datasets/${name}`;
-  const input = RunInput.parse({
+  return RunInput.parse({
     job_id: attempt.job_id,
     attempt: attempt.number,
     dataset_url: object(claimed.training_object),
@@ -68,28 +102,50 @@ async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Clai
     callback_url: callbackUrl(settings, attempt.id),
     callback_secret: callbackSecret(settings.masterKey, attempt.id),
   });
+}
+
+async function submit(platform: Platform, runpod: Runpod, claimed: Claimed): Promise<void> {
+  const { db, settings } = platform;
+  const { attempt } = claimed;
+  let input: RunInput;
+  try {
+    input = runInput(platform, claimed);
+  } catch (error) {
+    // Surely not sent: not left to its lease.
+    logError(`attempt ${attempt.id}`, error);
+    await rpc(db, "record_dispatch_rejected", {
+      attempt_id: attempt.id,
+      reason: "the run's input could not be made",
+      retry_seconds: unsendableRetrySeconds,
+      blocked: false,
+    });
+    return;
+  }
   const result = await runpod.run(attempt.endpoint_id, input, webhookUrl(settings, attempt.id), {
     executionTimeout: attempt.execution_timeout_seconds * 1000,
     ttl: attempt.ttl_seconds * 1000,
   });
+  const attempt_id = attempt.id;
   switch (result.kind) {
     case "submitted":
-      return await call(sql, "record_dispatch_submitted", attempt.id, result.id);
+      await rpc(db, "record_dispatch_submitted", { attempt_id, runpod_job_id: result.id });
+      break;
     case "not_started":
-      return await call(
-        sql,
-        "record_dispatch_rejected",
-        attempt.id,
-        result.reason,
-        result.retrySeconds,
-        result.blocked,
-      );
+      await rpc(db, "record_dispatch_rejected", {
+        attempt_id,
+        reason: result.reason,
+        retry_seconds: result.retrySeconds,
+        blocked: result.blocked,
+      });
+      break;
     case "refused":
-      logError(`attempt ${attempt.id}: ${result.reason}`);
-      return await call(sql, "record_dispatch_failed", attempt.id, result.reason);
+      logError(`attempt ${attempt_id}: ${result.reason}`);
+      await rpc(db, "record_dispatch_failed", { attempt_id, reason: result.reason });
+      break;
     case "unknown":
-      logError(`attempt ${attempt.id}: ${result.reason}`);
-      return await call(sql, "record_dispatch_ambiguous", attempt.id, result.reason);
+      logError(`attempt ${attempt_id}: ${result.reason}`);
+      await rpc(db, "record_dispatch_ambiguous", { attempt_id, reason: result.reason });
+      break;
   }
 }
 

@@ -9,3 +9,5 @@ create table tunebase_internal.email_counts (
 );
 
 alter table tunebase_internal.email_counts enable row level security;
+
+comment on table tunebase_internal.email_counts is 'How many e-mails went to an address in an hour.';

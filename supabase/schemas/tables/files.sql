@@ -4,23 +4,28 @@ create table tunebase.files (
   filename text not null check (char_length(filename) between 1 and 255),
   purpose text not null check (purpose in ('fine-tune', 'fine-tune-results')),
   bytes bigint not null check (bytes > 0),
-  -- null until the whole file was read.
+  -- null until the whole file has been read.
   sha256 text check (sha256 ~ '^[0-9a-f]{64}$'),
-  -- uploaded: it waits for its check, or is being checked. The other two are final.
+  -- uploaded: waiting for validation or being validated. The other two are final.
   status text not null check (status in ('uploaded', 'processed', 'error')),
   status_details text,
-  -- What the row-by-row check found; the shape is `DatasetReport` in _shared/dataset/report.ts.
+  -- What validation found: `DatasetReport` in _shared/dataset/report.ts.
   report jsonb not null default '{}',
-  object text not null unique,
+  object text not null,
   created_at timestamptz not null default now(),
   expires_at timestamptz,
-  -- The row stays, for the jobs that were trained on it; the bytes go.
+  -- The row stays for the jobs that used the file; the bytes are deleted.
   deleted_at timestamptz,
   check (status <> 'processed' or sha256 is not null)
 );
 create index files_project on tunebase.files (project_id, id desc) where deleted_at is null;
 create index files_expiring on tunebase.files (expires_at) where expires_at is not null and deleted_at is null;
+-- Equal files (same project, purpose and SHA-256) share one object, which is deleted with the last of them.
+create index files_object on tunebase.files (object) where deleted_at is null;
+create index files_sha256 on tunebase.files (project_id, sha256) where deleted_at is null and status = 'processed';
 
 alter table tunebase.files enable row level security;
 create policy members_read on tunebase.files for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.files is 'Files of a project: datasets and results.';

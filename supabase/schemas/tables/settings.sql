@@ -19,3 +19,5 @@ create table tunebase_internal.settings (
 );
 
 alter table tunebase_internal.settings enable row level security;
+
+comment on table tunebase_internal.settings is 'The operator''s settings: one row.';

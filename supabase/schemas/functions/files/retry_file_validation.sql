@@ -1,4 +1,4 @@
--- Storage or the database did not answer: the check is tried again later, and given up when that never helps.
+-- Storage or the database did not answer: retries the validation with backoff, and fails the file after 12 failures.
 create function tunebase_internal.retry_file_validation(p_file_id uuid, p_lease uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,8 +1,4 @@
--- Creates a job with its first event and the record of the request that made it: queued; or paused until it is started,
--- when auto_start is false (wait_for_start). The same request again (same key; or, without one, a retry that says so within ten minutes)
--- answers with the first job. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
--- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model}. The estimate's highest cost is set aside; what would pass
--- the project's cap is refused with spend_cap_exceeded.
+-- Creates a job, as before; `warnings` of p_job become its first events.
 create function tunebase_internal.create_job(
   p_caller jsonb, p_job jsonb, p_request_hash text, p_idempotency_key text, p_is_retry boolean
 ) returns jsonb
@@ -84,6 +80,8 @@ begin
   insert into tunebase_internal.job_requests (job_id, project_id, idempotency_key, request_hash, created_by_retry)
   values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);
   perform tunebase_internal.add_event(v_id, 'info', 'Created fine-tuning job.');
+  -- A plan that learns next to nothing says so before it costs anything.
+  perform tunebase_internal.add_event(v_id, 'warn', w) from jsonb_array_elements_text(coalesce(p_job -> 'warnings', '[]')) w;
   perform tunebase_internal.add_event(v_id, 'info', case v_status
     when 'queued' then 'Files are valid; the job is queued for a GPU.'
     when 'paused' then 'Files are valid; the job waits to be started.'

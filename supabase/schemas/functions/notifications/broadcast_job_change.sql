@@ -1,10 +1,10 @@
--- Realtime hints for browsers, where the platform has Realtime: "something of this job has changed", on a private topic
--- a job. A hint carries no more than where to read on; clients re-read by event number. Lost ones do no harm.
+-- Trigger: a Realtime hint that a job changed, on a private topic per job, where the platform has Realtime. Clients re-read
+-- by event number, so a lost hint does no harm.
 create function tunebase_internal.broadcast_job_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  -- Looked up when it runs: plain Postgres has none, and the platform may add it later.
+  -- Looked up at run time: plain Postgres has no Realtime, and the platform may add it later.
   if to_regprocedure('realtime.send(jsonb, text, text, boolean)') is null then
     return null;
   end if;
@@ -16,7 +16,7 @@ begin
     'job', 'tunebase:job:ftjob-' || replace(new.id::text, '-', '');
   return null;
 exception when others then
-  -- Not noted as a row: while Realtime is down that would be one a report.
+  -- Not logged as a row: while Realtime is down that would be one row per report.
   raise warning 'tunebase: no Realtime hint for job %: %', new.id, sqlerrm;
   return null;
 end $$;

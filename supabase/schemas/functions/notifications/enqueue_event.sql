@@ -1,4 +1,4 @@
--- Owes one event of a job; what fails is noted and left for `fan_out` to repair.
+-- Enqueues one event of a job. A failure is logged for fan_out_events to repair, and never fails the job's transaction.
 create function tunebase_internal.enqueue_event(p_job tunebase.jobs, p_type text, p_more jsonb default '{}') returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Progress is owed only where an endpoint wants it, and no oftener than the most eager one of the project asks;
--- `fan_out` keeps each endpoint's own pace. The job's row is locked by whoever updates it: no race.
+-- Trigger: enqueues a progress event where an endpoint subscribes to it, at most as often as the project's most frequent
+-- endpoint asks; fan_out_event applies each endpoint's own interval. The updating transaction holds the job's row: no race.
 create function tunebase_internal.enqueue_progress_event() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -17,7 +17,7 @@ begin
     where job_id = new.id and type = 'fine_tuning.job.progress'
       and created_at > now() - make_interval(secs => v_seconds)
   ) then
-    -- Not through `owe`: a progress event that was not written is not worth repairing.
+    -- Not through enqueue_event: a lost progress event is not worth repairing.
     insert into tunebase_internal.outbox (project_id, job_id, type, data)
     values (new.project_id, new.id, 'fine_tuning.job.progress', tunebase_internal.job_event_data(new));
   end if;

@@ -1,4 +1,4 @@
--- The `data` of a job's event: OpenAI's `{id}`, and what spares a receiver the next call.
+-- The `data` of a job's event: OpenAI's `{id}`, and what saves the receiver a call to the API.
 create function tunebase_internal.job_event_data(j tunebase.jobs) returns jsonb
 language sql stable set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Notes what a trigger could not do, and says so as a warning. Cannot fail itself.
+-- Records what a trigger could not do, for fan_out_events to repair. Never raises.
 create function tunebase_internal.log_trigger_failure(p_trigger text, p_job_id uuid, p_type text, p_error text) returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Calls the scheduler, if Vault holds its address and secret (tunebase_scheduler_url, tunebase_scheduler_secret). Never
--- fails: whatever it is called from must not.
+-- Calls the scheduler through pg_net if Vault holds its URL and secret (tunebase_scheduler_url, tunebase_scheduler_secret).
+-- Never raises.
 create function tunebase_internal.wake_scheduler() returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -17,7 +17,7 @@ begin
   if v_url is null or v_secret is null then
     return;
   end if;
-  -- pg_net's own time-out of 2 s would cut off a tick that drains a queue.
+  -- pg_net's default timeout of 2 s would cut off a tick that drains a queue.
   execute 'select net.http_post(url := $1, headers := $2, timeout_milliseconds := 60000)'
   using v_url, jsonb_build_object('content-type', 'application/json', 'authorization', 'Bearer ' || v_secret);
 exception when others then
