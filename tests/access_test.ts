@@ -154,6 +154,23 @@ Deno.test("claims without a user, or with one that is no id, open nothing", asyn
   await assertRejects(() => as("authenticated", "' or true --", (t) => t`select 1 from tunebase.jobs`));
 });
 
+Deno.test("an anonymous user reads nothing, even as a member", async () => {
+  const seen = (is_anonymous: boolean) =>
+    sql.begin(async (t) => {
+      const claims = JSON.stringify({ sub: ada?.id, role: "authenticated", is_anonymous });
+      await t`select set_config('request.jwt.claims', ${claims}, true), set_config('role', 'authenticated', true)`;
+      return (await t`select 1 from tunebase.jobs`).length +
+        (await t`select 1 from tunebase.base_models`).length;
+    });
+  assertEquals([await seen(true), await seen(false)], [0, 2]);
+});
+
+Deno.test("a user of the host app who is in no project does not even see which models there are", async () => {
+  const seen = (user: string) => as("authenticated", user, (t) => t`select id from tunebase.base_models`);
+  assertEquals((await seen(crypto.randomUUID())).length, 0);
+  assertEquals((await seen(ada?.id ?? "")).length, 1);
+});
+
 const strangers = ["anon", "authenticated", "tunebase_api", "tunebase_callback", "tunebase_scheduler"];
 
 Deno.test("no role that a caller can have may write any table, and only a signed-in user may read those of tunebase", async () => {
