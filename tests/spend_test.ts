@@ -221,6 +221,22 @@ Deno.test("a job with an estimate gets what was set aside for it, and leaves mon
   const reserved = Number(Reflect.get(await jobNow(user, first.job), "reserved_usd"));
   for (const { job } of [first, second]) {
     const minutes = await limit(job);
-    assert(Math.abs(minutes - 2 * reserved) < 0.1, `${minutes} minutes for ${reserved} USD`);
+    assert(
+      Math.abs(minutes - reserved - 30) < 0.1,
+      `${minutes} minutes for ${reserved} USD, and half an hour`,
+    );
   }
+});
+
+Deno.test("jobs that have set all the money aside do not wait for each other forever", async () => {
+  const user = await tunebase.user();
+  await sql`update tunebase.projects set spend_cap_usd = 6, max_running = 1 where id = ${user.projectId}`;
+  const jobs = [await createJob(user), await createJob(user)];
+  // Both were expected to take seconds; others, paused, have set the rest aside.
+  await sql`update tunebase.jobs set reserved_usd = 0.01 where project_id = ${user.projectId}`;
+  const paused = await createJob(user);
+  await sql`update tunebase.jobs set status = 'paused', due_at = null, reserved_usd = 6 where project_id = ${user.projectId}
+    and replace(id::text, '-', '') = ${paused.id.replace("ftjob-", "")}`;
+  await tunebase.tick();
+  assertEquals(await limit(jobs[0] ?? paused), 5);
 });

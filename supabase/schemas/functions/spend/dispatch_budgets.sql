@@ -3,10 +3,11 @@
 --
 -- Every attempt that is alive is committed to its execution timeout, at which RunPod ends it: what is spent, what is
 -- committed and what is handed out here never exceed the project's cap together, even while no watchdog runs. From what is
--- left, a job gets what it asked for with a cap of its own; with an estimate, what was set aside for it and as much again;
--- else an equal share with the jobs that could start beside it and, while the project may run more, with one that comes
--- later. verdict: run; wait, while other jobs hold the money; or fail, when the cap leaves less than half a minute of the
--- GPU, which loads no model.
+-- left, a job gets what it asked for with a cap of its own; with an estimate, what was set aside for it and as much again,
+-- or half an hour of its GPU; else an equal share with the jobs that could start beside it and, while the project may run
+-- more, with one that comes later. Five minutes it gets even of what others have set aside, or jobs that hold each other's
+-- money would wait forever. verdict: run; wait, while live attempts hold the money; or fail, when the cap leaves less than
+-- half a minute of the GPU, which loads no model.
 create function tunebase_internal.dispatch_budgets(p_job_ids uuid[])
 returns table (job_id uuid, verdict text, max_seconds integer, message text)
 language plpgsql stable set search_path = ''
@@ -64,18 +65,18 @@ begin
     ) a
   ), wanted as (
     select c.*, m.spent, m.project_cap - m.spent - m.committed as pool,
-      c.own + case
+      greatest(c.usd_per_hour / 12, c.own + case
         when c.job_cap is not null then least(m.free / m.takers, c.job_left - c.own)
-        when c.own > 0 then least(m.free / m.takers, c.own)
+        when c.own > 0 then least(m.free / m.takers, greatest(c.own, c.usd_per_hour / 2))
         else m.free / (m.takers + (m.max_running > m.alive + m.takers)::integer)
-      end as share
+      end) as share
     from chosen c left join (
       select m.*, greatest(m.project_cap - m.spent - m.committed - m.held - m.own, 0) as free,
         greatest(m.jobs, m.could_start) as takers
       from money m
     ) m using (project_id)
   ), shared as (
-    -- The order matters only where the money does not even cover what was set aside.
+    -- The order matters only where the money does not cover all of this.
     select w.*, case when pool is null then job_left else least(
       job_left, share,
       greatest(pool - coalesce(sum(share) over (
