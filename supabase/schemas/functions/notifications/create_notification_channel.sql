@@ -1,5 +1,6 @@
--- p_channel: {id, kind, target, event_types, encrypted_url}; the caller picks the id, because `encrypted_url` is bound to it. A create
--- that is sent again, because its answer was lost, makes no second channel: it would tell everything twice.
+-- p_channel: {id, kind, target, event_types, encrypted_url}; the caller picks the id, because `encrypted_url` is bound to
+-- it. A create that is sent again, because its answer was lost, makes no second channel, which would send everything twice.
+-- E-mail goes only to members who have confirmed the address; others are refused with email_not_member.
 create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb, p_is_retry boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -17,6 +18,11 @@ begin
     if found then
       return tunebase_internal.notification_channel_json(v_project_id, v_made);
     end if;
+  end if;
+  if p_channel ->> 'kind' = 'email' and not tunebase_internal.is_member_email(v_project_id, p_channel ->> 'target') then
+    perform tunebase_internal.raise_api_error('email_not_member', jsonb_build_object(
+      'param', 'target', 'address', p_channel ->> 'target'
+    ));
   end if;
   if (select count(*) from tunebase.notification_channels where project_id = v_project_id) >= 20 then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
