@@ -76,7 +76,7 @@ begin
     if v_hangs then
       perform tunebase_internal.end_attempt(
         p_attempt_id, 'lost', 'infrastructure', 'worker_lost',
-        'The GPU worker has not been heard of for too long.', 'Nothing is wrong with your data. Create the job again.'
+        'The GPU worker has sent no heartbeat for too long.', 'This is not a problem with your data. Create the job again.'
       );
     elsif v_attempt.runpod_job_id is null then
       -- Perhaps it was never sent: who was to send it may have died. Should a worker still come, it is refused unpaid, so
@@ -99,7 +99,7 @@ begin
   end if;
   if v_attempt.state = 'running' and v_status = 'IN_PROGRESS' and v_attempt.missed_heartbeats = 4 then
     perform tunebase_internal.add_event(
-      v_attempt.job_id, 'warn', 'The GPU worker cannot be heard just now; the GPU service says that it still runs.'
+      v_attempt.job_id, 'warn', 'No heartbeat from the GPU worker; RunPod reports that it is still running.'
     );
   end if;
   if v_status not in ('IN_QUEUE', 'IN_PROGRESS', 'NONE', 'UNREACHABLE') then

@@ -30,7 +30,7 @@ begin
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'lost', 'infrastructure', 'worker_lost',
       'The GPU worker stopped without finishing: it was killed, ran out of memory, or its machine was lost.',
-      'Nothing is wrong with your data. Create the job again.'
+      'This is not a problem with your data. Create the job again.'
     );
   end if;
 end $$;
