@@ -22,7 +22,7 @@ Deno.test("a project at its quota of jobs is refused another, and one that ends 
   await createJob(user);
   const refused = await assertRejects(() => createJob(user), OpenAI.PermissionDeniedError);
   assertEquals(refused.code, "quota_exceeded");
-  assertStringIncludes(refused.message, "may have 2 jobs that have not ended, and has 2");
+  assertStringIncludes(refused.message, "The limit is 2 unfinished jobs; 2 are in use");
   await user.openai.fineTuning.jobs.cancel(first.id);
   await createJob(user);
 });
@@ -42,7 +42,10 @@ Deno.test("a project that is full takes no file, keeps none of its bytes, and ta
   const before = await objects();
   const refused = await assertRejects(() => upload(user), OpenAI.PermissionDeniedError);
   assertEquals(refused.code, "quota_exceeded");
-  assertStringIncludes(refused.message, `may store ${rows.length + 5} bytes and stores ${rows.length}`);
+  assertStringIncludes(
+    refused.message,
+    `The limit is ${rows.length + 5} bytes of storage; ${rows.length} are in use`,
+  );
   await sql`update tunebase_internal.orphaned_objects set next_at = now()`;
   await tunebase.tick();
   assertEquals(await objects(), before, "its bytes are swept");

@@ -47,7 +47,7 @@ const [ada, bob] = [await tunebase.user(), await tunebase.user()];
 const [adas, bobs] = [await furnished(tunebase, ada), await furnished(tunebase, bob)];
 const routes = createApp(tunebase.platform).routes
   .filter(({ method, path }) => ["GET", "POST", "DELETE"].includes(method) && path.includes("/:"))
-  .map(({ method, path }) => ({ method, path: path.replace(/^\/api/, "").replace(/\{.*?\}/g, "") }));
+  .map(({ method, path }) => ({ method, path: path.replace(/^\/tunebase/, "").replace(/\{.*?\}/g, "") }));
 
 /** The route's path with ids filled in: for each parameter, of `things` by its place. */
 function fill(path: string, ...things: Record<string, string>[]): string {

@@ -28,12 +28,11 @@ grant usage on schema tunebase to authenticated;
 grant usage on schema tunebase_internal to tunebase_api, tunebase_callback, tunebase_scheduler;
 
 -- schemas/functions/support/uuid7.sql
--- A UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds first, so that keys sort by time and indexes grow
--- at one end. Postgres has one of its own from version 18.
+-- A UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds first, so that keys sort by time and indexes grow at one end.
+-- Built into Postgres from version 18.
 --
--- Its names are resolved when it is made, as in every body that is no string, so it needs no search_path of its own, and
--- is put into the statements that call it. With one, each call would be planned anew: together with is_final that
--- took 8 % of a report's time.
+-- The body is SQL-standard (`return`), so its names are resolved at creation, it needs no search_path, and Postgres inlines
+-- it. With a search_path of its own, each call was planned again: with is_terminal that took 8 % of a report's time.
 create function tunebase_internal.uuid7() returns uuid
 language sql volatile
 return encode(
@@ -57,13 +56,13 @@ language sql immutable
 return p_status in ('succeeded', 'failed', 'cancelled');
 
 -- schemas/functions/support/is_open.sql
--- A job that has not ended: it counts against the project's quotas and may still cost money.
+-- An unfinished job: it counts against the project's quotas and may still cost money.
 create function tunebase_internal.is_open(p_status text) returns boolean
 language sql immutable
 return p_status in ('validating_files', 'queued', 'running', 'paused');
 
 -- schemas/functions/support/scopes.sql
--- Every scope there is. A key holds some; a role allows some (role_allows).
+-- Every scope. API keys hold some of them; roles imply some (role_allows).
 create function tunebase_internal.scopes() returns text[]
 language sql immutable set search_path = ''
 as $$
@@ -74,7 +73,7 @@ as $$
 $$;
 
 -- schemas/functions/support/event_types.sql
--- Every type of event, as clients write it. The first three are OpenAI's names and shapes, the rest are ours beside them.
+-- Every event type. The first three are OpenAI's.
 create function tunebase_internal.event_types() returns text[]
 language sql immutable set search_path = ''
 as $$
@@ -86,8 +85,8 @@ as $$
 $$;
 
 -- schemas/functions/support/member_project_ids.sql
--- The projects of the user whose token the request carries; row-level security stands on it. Security definer, or
--- the policy on project_members would call itself.
+-- The projects of the user whose token the request carries: what row-level security checks. Security definer, because the
+-- policy on project_members would otherwise call itself.
 create function tunebase_internal.member_project_ids() returns setof uuid
 language sql stable security definer set search_path = ''
 as $$
@@ -138,6 +137,8 @@ alter table tunebase.project_members enable row level security;
 create policy members_read on tunebase.project_members for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.project_members is 'Who belongs to a project, in which role.';
+
 -- schemas/tables/invitations.sql
 -- Who was asked to join a project. A member only once they accept: nobody learns from it whether an address is known here.
 create table tunebase_internal.invitations (
@@ -158,7 +159,7 @@ create table tunebase.api_keys (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
   name text not null check (char_length(name) between 1 and 100),
-  -- The key's two ends, to recognise it by: 'tb_abc…wxyz'.
+  -- Both ends of the key, to recognize it: 'tb_abc…wxyz'.
   hint text not null check (char_length(hint) <= 20),
   scopes text[] not null check (scopes <@ tunebase_internal.scopes() and cardinality(scopes) > 0),
   created_by uuid references auth.users on delete set null,
@@ -175,8 +176,9 @@ alter table tunebase.api_keys enable row level security;
 create policy members_read on tunebase.api_keys for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.api_keys is 'API keys of a project. The key itself is shown once and never stored.';
+
 -- schemas/tables/api_key_hashes.sql
--- The hash lies apart from the row that members may read.
 create table tunebase_internal.api_key_hashes (
   hash bytea primary key check (octet_length(hash) = 32),
   api_key_id uuid not null unique references tunebase.api_keys on delete cascade
@@ -184,9 +186,9 @@ create table tunebase_internal.api_key_hashes (
 
 alter table tunebase_internal.api_key_hashes enable row level security;
 
+comment on table tunebase_internal.api_key_hashes is 'SHA-256 of each API key, apart from the row that members may read.';
+
 -- schemas/tables/rate_buckets.sql
--- One token bucket a key or user. Unlogged: a write a request needs no disk, and a crash that fills every bucket again
--- harms nobody.
 create unlogged table tunebase_internal.rate_buckets (
   subject uuid primary key,
   tokens double precision not null,
@@ -194,6 +196,8 @@ create unlogged table tunebase_internal.rate_buckets (
 );
 
 alter table tunebase_internal.rate_buckets enable row level security;
+
+comment on table tunebase_internal.rate_buckets is 'One token bucket per API key or user. Unlogged: a crash refills the buckets.';
 
 -- schemas/tables/idempotency_keys.sql
 -- A POST with an Idempotency-Key: reserved while it runs, then with its answer. The key is kept as a hash and the answer
@@ -216,15 +220,14 @@ create index requests_created on tunebase_internal.idempotency_keys (created_at)
 alter table tunebase_internal.idempotency_keys enable row level security;
 
 -- schemas/tables/base_models.sql
--- The base models that the operator offers, and the files that clients upload.
 create table tunebase.base_models (
-  -- What clients write in `model`.
+  -- The `model` that clients send.
   id text primary key check (id ~ '^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$'),
   -- Where the trainer finds it: a hub id, `package:<PyPI name>`, or a directory of the worker.
   source text not null check (source <> ''),
   revision text,
   owned_by text not null,
-  -- null: the endpoint of the environment (RUNPOD_ENDPOINT_ID).
+  -- null: the default endpoint (RUNPOD_ENDPOINT_ID).
   endpoint_id text,
   -- {gpu_type, num_gpus, gpu_memory_gb, cost_per_gpu_hour}: the trainer's contract.
   gpu_config jsonb not null check (
@@ -232,46 +235,49 @@ create table tunebase.base_models (
     and jsonb_typeof(gpu_config -> 'gpu_type') = 'string' and jsonb_typeof(gpu_config -> 'num_gpus') = 'number'
     and jsonb_typeof(gpu_config -> 'gpu_memory_gb') = 'number' and jsonb_typeof(gpu_config -> 'cost_per_gpu_hour') = 'number'
   ),
-  -- The trainer's hyperparameters where the client leaves them out or says "auto".
+  -- Hyperparameters that apply where the client sends none or "auto".
   defaults jsonb not null default '{}' check (jsonb_typeof(defaults) = 'object'),
   max_length integer not null check (max_length between 64 and 131072),
-  -- RunPod's policy: how long a run may take, and how long it may wait for a worker.
+  -- RunPod's policy: the longest run, and the longest wait for a worker.
   execution_timeout_seconds integer not null default 86400 check (execution_timeout_seconds between 5 and 604800),
   queue_timeout_seconds integer not null default 3600 check (queue_timeout_seconds between 10 and 86400),
-  -- About how fast it trains on that GPU: what a job may cost is reserved by it. null: not known, nothing is reserved.
+  -- Approximate training throughput on that GPU, for estimates and budget reservations. null: unknown, nothing is reserved.
   tokens_per_second real check (tokens_per_second > 0),
   -- The folder in the bucket `tunebase-tokenizers` with the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
-  -- Another tokenizer goes to another folder: what was counted is remembered by this name. null: tokens are estimated.
+  -- Put another tokenizer into another folder: token counts are stored under this name. null: tokens are estimated.
   tokenizer text check (tokenizer ~ '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$'),
-  -- By what its memory on a GPU is reckoned; null: not known. As in config.json, and all parameters there are.
+  -- For the GPU memory estimate, from config.json; `parameters` is the total. null: unknown.
   parameters bigint check (parameters > 0),
   hidden_size integer check (hidden_size > 0),
   layers integer check (layers > 0),
   vocab_size integer check (vocab_size > 0),
   enabled boolean not null default true,
   created_at timestamptz not null default now(),
-  -- RunPod keeps a job seven days at the most.
+  -- RunPod keeps a job for at most seven days.
   check (execution_timeout_seconds + queue_timeout_seconds <= 604800)
 );
 
 alter table tunebase.base_models enable row level security;
 create policy members_read on tunebase.base_models for select to authenticated using (enabled);
 
+comment on table tunebase.base_models is 'The base models that the operator offers.';
+
 -- schemas/tables/runpod_endpoints.sql
--- What a RunPod endpoint may be asked for, shared by every dispatcher. A row is made when an endpoint is first used.
 create table tunebase_internal.runpod_endpoints (
   endpoint_id text primary key,
-  -- Attempts that may be alive there at once; null: as many as RunPod takes.
+  -- Maximum concurrent attempts; null: no limit of ours.
   max_running integer check (max_running >= 0),
-  -- /run calls a second; RunPod takes 1,000 in ten seconds. A token bucket of one second's calls.
+  -- /run calls per second (RunPod accepts 1,000 in ten seconds). A token bucket that holds one second's calls.
   run_per_second real not null default 100 check (run_per_second > 0),
   calls_left real not null default 1,
   counted_at timestamptz not null default now(),
-  -- After a 429 nobody calls before then.
+  -- After a 429, no calls before this time.
   blocked_until timestamptz
 );
 
 alter table tunebase_internal.runpod_endpoints enable row level security;
+
+comment on table tunebase_internal.runpod_endpoints is 'Limits of a RunPod endpoint, shared by all dispatchers. Rows are created on first use.';
 
 -- schemas/tables/files.sql
 create table tunebase.files (
@@ -280,17 +286,17 @@ create table tunebase.files (
   filename text not null check (char_length(filename) between 1 and 255),
   purpose text not null check (purpose in ('fine-tune', 'fine-tune-results')),
   bytes bigint not null check (bytes > 0),
-  -- null until the whole file was read.
+  -- null until the whole file has been read.
   sha256 text check (sha256 ~ '^[0-9a-f]{64}$'),
-  -- uploaded: it waits for its check, or is being checked. The other two are final.
+  -- uploaded: waiting for validation or being validated. The other two are final.
   status text not null check (status in ('uploaded', 'processed', 'error')),
   status_details text,
-  -- What the row-by-row check found; the shape is `DatasetReport` in _shared/dataset/report.ts.
+  -- What validation found: `DatasetReport` in _shared/dataset/report.ts.
   report jsonb not null default '{}',
   object text not null unique,
   created_at timestamptz not null default now(),
   expires_at timestamptz,
-  -- The row stays, for the jobs that were trained on it; the bytes go.
+  -- The row stays for the jobs that used the file; the bytes are deleted.
   deleted_at timestamptz,
   check (status <> 'processed' or sha256 is not null)
 );
@@ -301,31 +307,34 @@ alter table tunebase.files enable row level security;
 create policy members_read on tunebase.files for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.files is 'Files of a project: datasets and results.';
+
 -- schemas/tables/file_validations.sql
 create table tunebase_internal.file_validations (
   file_id uuid primary key references tunebase.files on delete cascade,
-  -- Where the bytes lie, in their order: [{object, bytes}] in the bucket `tunebase-datasets`.
+  -- The parts of the file in order: [{object, bytes}] in the bucket `tunebase-datasets`.
   sources jsonb not null check (jsonb_array_length(sources) > 0),
-  -- Several sources are copied into the file's one object by a resumable upload, whose address this is once it was begun.
+  -- Several parts are copied into one object by a resumable upload; its URL, once created.
   is_copied boolean not null,
   upload_url text,
-  -- What the client says the MD5 is.
+  -- The MD5 that the client expects.
   md5 text check (md5 ~ '^[0-9a-f]{32}$'),
-  -- How far it is; the scheduler's own (scheduler/validate.ts).
+  -- The validator's state: see tunebase-scheduler/validate.ts.
   state jsonb,
-  -- Who is at it. A new lease makes the old one's writes void.
+  -- The holder. A new lease invalidates the writes of the old one.
   lease uuid,
-  -- When it may be taken (again).
+  -- When it may be claimed again.
   next_at timestamptz not null default now(),
-  -- Failures since it last came on.
+  -- Failures since it last made progress.
   failures integer not null default 0
 );
 create index file_checks_next on tunebase_internal.file_validations (next_at);
 
 alter table tunebase_internal.file_validations enable row level security;
 
+comment on table tunebase_internal.file_validations is 'Validations that are not finished, with their place in the file.';
+
 -- schemas/tables/file_row_hashes.sql
--- Hashes of a file's rows, for comparing it with another: all that are below the threshold (2^53 is all of them).
 create table tunebase_internal.file_row_hashes (
   file_id uuid primary key references tunebase.files on delete cascade,
   threshold bigint not null check (threshold between 1 and 9007199254740992),
@@ -334,8 +343,9 @@ create table tunebase_internal.file_row_hashes (
 
 alter table tunebase_internal.file_row_hashes enable row level security;
 
+comment on table tunebase_internal.file_row_hashes is 'Hashes of a file''s rows, to compare files: all below the threshold (2^53 means all).';
+
 -- schemas/tables/token_samples.sql
--- What a sample of a file's rows came to, by a tokenizer (or 'characters'): one row counts for every later estimate.
 create table tunebase_internal.token_samples (
   file_id uuid not null references tunebase.files on delete cascade,
   counter text not null,
@@ -346,9 +356,9 @@ create table tunebase_internal.token_samples (
 
 alter table tunebase_internal.token_samples enable row level security;
 
+comment on table tunebase_internal.token_samples is 'Token counts of a file''s rows, per tokenizer (or ''characters'').';
+
 -- schemas/tables/result_contents.sql
--- The result file of a job: its metrics as a CSV, made in the transaction in which the job succeeds, so that it is never
--- lost. It lies in the database: a row of 60 bytes a step, compressed, and no second system to write to.
 create table tunebase_internal.result_contents (
   file_id uuid primary key references tunebase.files on delete cascade,
   content text not null
@@ -356,13 +366,13 @@ create table tunebase_internal.result_contents (
 
 alter table tunebase_internal.result_contents enable row level security;
 
+comment on table tunebase_internal.result_contents is 'Result files: the metrics of a job as CSV, written when the job succeeds.';
+
 -- schemas/tables/uploads.sql
--- Uploads of large files: OpenAI's, part by part through the API, and direct ones to Storage. Both end as a file that waits
--- for its check. The bytes of what is not completed in time are garbage.
 create table tunebase_internal.uploads (
   id uuid primary key,
   project_id uuid not null references tunebase.projects on delete cascade,
-  -- parts: through the API, each part an object. direct: by the client to Storage, into `object`.
+  -- parts: through the API, one object per part. direct: from the client to Storage, into `object`.
   kind text not null check (kind in ('parts', 'direct')),
   object text check ((kind = 'direct') = (object is not null)),
   filename text not null check (char_length(filename) between 1 and 255),
@@ -381,12 +391,14 @@ create index uploads_file on tunebase_internal.uploads (file_id);
 
 alter table tunebase_internal.uploads enable row level security;
 
+comment on table tunebase_internal.uploads is 'Multipart and direct uploads. Both end as a file that waits for validation.';
+
 -- schemas/tables/upload_parts.sql
 create table tunebase_internal.upload_parts (
   id uuid primary key,
   upload_id uuid not null references tunebase_internal.uploads on delete cascade,
   object text not null unique,
-  -- null until all of it is in Storage: the row is there first, so that no object is ever unknown.
+  -- null until the part is complete in Storage. The row comes first, so that no object is unknown.
   bytes bigint check (bytes >= 0),
   created_at timestamptz not null default now()
 );
@@ -394,8 +406,9 @@ create index upload_parts_upload on tunebase_internal.upload_parts (upload_id);
 
 alter table tunebase_internal.upload_parts enable row level security;
 
+comment on table tunebase_internal.upload_parts is 'Parts of an upload.';
+
 -- schemas/tables/orphaned_objects.sql
--- Objects in Storage that nobody needs any more. Removed by the scheduler, again and again until Storage has done it.
 create table tunebase_internal.orphaned_objects (
   bucket text not null,
   object text not null,
@@ -405,6 +418,8 @@ create table tunebase_internal.orphaned_objects (
 create index garbage_next on tunebase_internal.orphaned_objects (next_at);
 
 alter table tunebase_internal.orphaned_objects enable row level security;
+
+comment on table tunebase_internal.orphaned_objects is 'Storage objects to delete. The scheduler retries until Storage confirms.';
 
 -- schemas/tables/jobs.sql
 -- Jobs, attempts and what they leave. The states are in docs/states.md; the functions that move them come next.
@@ -509,7 +524,6 @@ create policy members_read on tunebase.jobs for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
 -- schemas/tables/job_metadata.sql
--- A row for each pair; a hash of it, because a value may be longer than an index takes.
 create table tunebase_internal.job_metadata (
   project_id uuid not null,
   pair uuid not null,
@@ -519,6 +533,8 @@ create table tunebase_internal.job_metadata (
 create index job_metadata_job on tunebase_internal.job_metadata (job_id);
 
 alter table tunebase_internal.job_metadata enable row level security;
+
+comment on table tunebase_internal.job_metadata is 'One row per metadata pair of a job, to list jobs by metadata in id order.';
 
 -- schemas/tables/job_requests.sql
 -- Which request made which job, so that the same request sent again makes none.
@@ -547,31 +563,31 @@ create table tunebase.attempts (
   outcome text check (outcome in (
     'not_started', 'refused', 'succeeded', 'failed', 'preempted', 'paused', 'cancelled', 'lost', 'expired'
   )),
-  -- Where it was sent: kept here, because settings change while it runs.
+  -- Where it was sent. Kept here because settings may change while it runs.
   endpoint_id text not null,
   runpod_job_id text,
   gpu_config jsonb not null,
   execution_timeout_seconds integer not null,
   ttl_seconds integer not null,
-  -- A worker that has not claimed it by then will not get it.
+  -- No worker may claim it after this time.
   claim_deadline timestamptz not null,
-  -- When the scheduler looks at it next, whatever happens.
+  -- When the scheduler examines it next, whatever happens.
   reconcile_at timestamptz,
-  -- Who holds it: the fence grows with every worker that takes it over.
+  -- Its holder. The fencing token grows with every worker that takes over.
   fence integer not null default 0,
   worker_id text,
-  -- The webhook-ids of the claim_request_ids that were answered, the holder's last: one that comes again changes nothing.
+  -- The webhook-ids of answered claims, the holder's last. A repeated claim changes nothing.
   claim_request_ids text[] not null default '{}',
   lease_until timestamptz,
   last_sequence integer not null default 0,
-  -- Callbacks that came too late or twice, and changed nothing.
+  -- Late or repeated callbacks, which changed nothing.
   rejected_callbacks integer not null default 0,
-  -- Nobody wants it any more (cancelled, paused before it began, over the cap): it is cancelled at RunPod until it ends.
+  -- Cancelled, paused before it started, or over a cap: the scheduler cancels it at RunPod until it has ended.
   cancel_requested boolean not null default false,
   cancel_requested_at timestamptz,
   cancel_sent_at timestamptz,
-  -- Looks in a row at which RunPod said that it runs and nobody had heard of it. Looks and not time: an outage here
-  -- must not end runs that go on well.
+  -- Consecutive checks at which RunPod said it runs and no report had come. Checks, not time: an outage of ours
+  -- must not end healthy runs.
   missed_heartbeats integer not null default 0,
   cost_usd numeric(12, 6) not null default 0,
   created_at timestamptz not null default now(),
@@ -588,19 +604,20 @@ create table tunebase.attempts (
   check ((state = 'ended') = (reconcile_at is null)),
   check (state <> 'running' or (fence > 0 and worker_id is not null and lease_until is not null))
 );
--- At most one attempt of a job is alive.
+-- At most one attempt per job has not ended.
 create unique index attempts_alive on tunebase.attempts (job_id) where state <> 'ended';
 create index attempts_look_at on tunebase.attempts (reconcile_at) where state <> 'ended';
 create index attempts_alive_where on tunebase.attempts (project_id, endpoint_id) where state <> 'ended';
--- What a project has spent in a month.
+-- For a project's monthly spend.
 create index attempts_project on tunebase.attempts (project_id, started_at);
 
 alter table tunebase.attempts enable row level security;
 create policy members_read on tunebase.attempts for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.attempts is 'One paid run of a job on a GPU.';
+
 -- schemas/tables/verified_files.sql
--- A file of an attempt that was read back from Storage and had this size and hash.
 create table tunebase_internal.verified_files (
   attempt_id uuid not null references tunebase.attempts on delete cascade,
   path text not null,
@@ -611,6 +628,8 @@ create table tunebase_internal.verified_files (
 );
 
 alter table tunebase_internal.verified_files enable row level security;
+
+comment on table tunebase_internal.verified_files is 'Files of an attempt that were read back from Storage with this size and hash.';
 
 -- schemas/tables/events.sql
 create table tunebase.events (
@@ -626,12 +645,14 @@ create table tunebase.events (
   primary key (job_id, number)
 );
 create index events_project on tunebase.events (project_id);
--- A job's log alone, without a line for each step: in a long run its few messages lie among a hundred thousand of those.
+-- Messages without metrics: in a long run a few messages are spread among 100,000 metric events.
 create index events_messages on tunebase.events (job_id, number) where type = 'message';
 
 alter table tunebase.events enable row level security;
 create policy members_read on tunebase.events for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.events is 'The log of a job, numbered 1, 2, 3 … without gaps.';
 
 -- schemas/tables/metrics.sql
 create table tunebase.metrics (
@@ -656,6 +677,8 @@ alter table tunebase.metrics enable row level security;
 create policy members_read on tunebase.metrics for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.metrics is 'Training metrics of a job, one row per step.';
+
 -- schemas/tables/checkpoints.sql
 create table tunebase.checkpoints (
   id uuid primary key default tunebase_internal.uuid7(),
@@ -675,6 +698,8 @@ alter table tunebase.checkpoints enable row level security;
 create policy members_read on tunebase.checkpoints for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.checkpoints is 'Verified checkpoints of a job, the newest three.';
+
 -- schemas/tables/adapters.sql
 create table tunebase.adapters (
   id uuid primary key default tunebase_internal.uuid7(),
@@ -684,11 +709,11 @@ create table tunebase.adapters (
   name text not null unique,
   base_model text not null references tunebase.base_models,
   manifest jsonb not null,
-  -- Every object of it begins with this, in the bucket `tunebase-adapters`.
+  -- Prefix of its objects in the bucket `tunebase-adapters`.
   prefix text not null,
   bytes bigint not null check (bytes > 0),
   created_at timestamptz not null default now(),
-  -- Deleted on request: the row stays for its jobs, the files go.
+  -- Deleted on request: the row stays for its jobs, the files are deleted.
   deleted_at timestamptz
 );
 create index adapters_project on tunebase.adapters (project_id);
@@ -702,6 +727,8 @@ alter table tunebase.adapters enable row level security;
 create policy members_read on tunebase.adapters for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.adapters is 'The adapter of a succeeded job: a fine-tuned model.';
+
 -- schemas/tables/webhook_endpoints.sql
 create table tunebase.webhook_endpoints (
   id uuid primary key default tunebase_internal.uuid7(),
@@ -709,14 +736,14 @@ create table tunebase.webhook_endpoints (
   name text not null check (char_length(name) between 1 and 100),
   url text not null check (char_length(url) between 1 and 2048),
   event_types text[] not null check (event_types <@ tunebase_internal.event_types() and cardinality(event_types) > 0),
-  -- A progress event of a job is sent at most once in so many seconds.
+  -- Minimum seconds between two progress events of a job.
   progress_seconds integer not null default 60 check (progress_seconds between 1 and 86400),
   enabled boolean not null default true,
   disabled_reason text,
   disabled_at timestamptz,
-  -- The signing secret is derived from the master key, this row's id and the version: nothing that signs is stored.
+  -- The signing secret is derived from the master key, this id and the version. No secret is stored.
   secret_version integer not null default 1 check (secret_version >= 1),
-  -- Until then the version before signs too.
+  -- Until then the previous version signs, too.
   old_secret_until timestamptz,
   rotated_at timestamptz,
   -- Counts updates, for If-Match.
@@ -726,7 +753,7 @@ create table tunebase.webhook_endpoints (
   check (enabled = (disabled_at is null))
 );
 create index webhook_endpoints_project on tunebase.webhook_endpoints (project_id, id desc);
--- Every report asks whether anybody wants progress; mostly nobody does, and this index says so in one look.
+-- Every report checks whether an endpoint subscribes to progress; usually none does, and this index answers quickly.
 create index webhook_endpoints_progress on tunebase.webhook_endpoints (project_id)
 where enabled and 'fine_tuning.job.progress' = any (event_types);
 
@@ -734,12 +761,14 @@ alter table tunebase.webhook_endpoints enable row level security;
 create policy members_read on tunebase.webhook_endpoints for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.webhook_endpoints is 'Webhook endpoints of a project.';
+
 -- schemas/tables/notification_channels.sql
 create table tunebase.notification_channels (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
   kind text not null check (kind in ('email', 'slack')),
-  -- An e-mail address; of Slack's webhook URL, which is a secret, only a hint.
+  -- An email address, or a hint of Slack's webhook URL, which is a secret.
   target text not null check (char_length(target) between 1 and 320),
   event_types text[] not null check (event_types <@ tunebase_internal.event_types() and cardinality(event_types) > 0),
   enabled boolean not null default true,
@@ -757,8 +786,9 @@ alter table tunebase.notification_channels enable row level security;
 create policy members_read on tunebase.notification_channels for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.notification_channels is 'Email and Slack channels of a project.';
+
 -- schemas/tables/channel_secrets.sql
--- Slack's URL, encrypted under a key that is derived from the master key: the database alone opens nothing.
 create table tunebase_internal.channel_secrets (
   channel_id uuid primary key references tunebase.notification_channels on delete cascade,
   encrypted_url text not null
@@ -766,8 +796,9 @@ create table tunebase_internal.channel_secrets (
 
 alter table tunebase_internal.channel_secrets enable row level security;
 
+comment on table tunebase_internal.channel_secrets is 'Slack webhook URLs, encrypted with a key derived from the master key.';
+
 -- schemas/tables/failing_subscribers.sql
--- How a receiver has been doing, for endpoints and channels alike; a row is there only while it fails.
 create table tunebase_internal.failing_subscribers (
   target_id uuid primary key,
   failing_since timestamptz not null,
@@ -776,19 +807,19 @@ create table tunebase_internal.failing_subscribers (
 
 alter table tunebase_internal.failing_subscribers enable row level security;
 
+comment on table tunebase_internal.failing_subscribers is 'Receivers (endpoints and channels) that are failing now.';
+
 -- schemas/tables/outbox.sql
--- What is owed to subscribers: triggers write one row an event, in the transaction of what happened. Nothing that goes
--- wrong in here may touch a job.
 create table tunebase_internal.outbox (
-  -- The event's public id is `evt_` and this.
+  -- The event's public id is `evt_` followed by this.
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
   job_id uuid references tunebase.jobs on delete cascade,
   type text not null check (type = any (tunebase_internal.event_types())),
-  -- The `data` of the event's body, fixed when it happened.
+  -- The `data` of the event's body, fixed at the time of the change.
   data jsonb not null,
   created_at timestamptz not null default now(),
-  -- Later only when fanning out has failed.
+  -- Later only after a failed fan-out.
   due_at timestamptz not null default now(),
   fanned_out_at timestamptz
 );
@@ -799,9 +830,9 @@ create index outbox_job on tunebase_internal.outbox (job_id, type, created_at);
 
 alter table tunebase_internal.outbox enable row level security;
 
+comment on table tunebase_internal.outbox is 'Events to deliver. Triggers write them in the transaction of the change.';
+
 -- schemas/tables/trigger_failures.sql
--- For the operator: what a trigger could not do. A row each and not a counter: a counter's row would make
--- transactions wait for one another. `fan_out` pays what is still owed (type is not null) as soon as it can.
 create table tunebase_internal.trigger_failures (
   id uuid primary key default tunebase_internal.uuid7(),
   trigger text not null,
@@ -815,12 +846,13 @@ create index trigger_failures_open on tunebase_internal.trigger_failures (id) wh
 
 alter table tunebase_internal.trigger_failures enable row level security;
 
+comment on table tunebase_internal.trigger_failures is 'What a trigger could not do. One row per failure: a counter would serialize transactions.';
+
 -- schemas/tables/webhook_deliveries.sql
--- From what is owed to whom: deliveries for endpoints and channels, notifications for people.
 create table tunebase.webhook_deliveries (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
-  -- `webhook-id` of every try is this event's id, so that a receiver can drop what it has seen.
+  -- The webhook-id of every try, so that receivers can deduplicate.
   event_id uuid not null,
   event_type text not null,
   event_created_at timestamptz not null,
@@ -829,18 +861,18 @@ create table tunebase.webhook_deliveries (
   endpoint_id uuid references tunebase.webhook_endpoints on delete cascade,
   channel_id uuid references tunebase.notification_channels on delete cascade,
   target_id uuid generated always as (coalesce(endpoint_id, channel_id)) stored,
-  -- What is sent, byte for byte; of e-mail and Slack what they are made from.
+  -- The exact body that is sent; for email and Slack, the data it is rendered from.
   body text not null,
   status text not null default 'pending' check (status in ('pending', 'delivered', 'dead')),
-  -- Why it is dead.
+  -- Why the delivery is dead.
   reason text,
-  -- Of the schedule in `retry_delay`; a replay begins it anew.
+  -- Tries so far in the schedule of webhook_retry_delay; a replay resets it.
   tries integer not null default 0,
   next_at timestamptz default now(),
-  -- A scheduler has it in hand. Grows with every claim, so that a late answer is known.
+  -- Grows with every claim, so that a late result is recognized.
   lease integer not null default 0,
   leased_until timestamptz,
-  -- Of the last try.
+  -- Result of the last try.
   response_status integer,
   error text,
   duration_ms integer,
@@ -857,7 +889,7 @@ create table tunebase.webhook_deliveries (
   check ((status = 'delivered') = (delivered_at is not null))
 );
 create index webhook_deliveries_due on tunebase.webhook_deliveries (target_id, next_at) where status = 'pending';
--- Those whose last try has begun: `claim_deliveries` ends the ones whose scheduler died with it.
+-- Deliveries on their last try: claim_deliveries ends those whose scheduler died during it.
 create index webhook_deliveries_spent on tunebase.webhook_deliveries (next_at) where status = 'pending' and tries >= 10;
 create index webhook_deliveries_project on tunebase.webhook_deliveries (project_id, id desc);
 create index webhook_deliveries_endpoint on tunebase.webhook_deliveries (endpoint_id, id desc);
@@ -869,19 +901,20 @@ alter table tunebase.webhook_deliveries enable row level security;
 create policy members_read on tunebase.webhook_deliveries for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.webhook_deliveries is 'One event to one receiver.';
+
 -- schemas/tables/webhook_attempts.sql
--- The log: one row a try.
 create table tunebase.webhook_attempts (
   id uuid primary key default tunebase_internal.uuid7(),
   delivery_id uuid not null references tunebase.webhook_deliveries on delete cascade,
   project_id uuid not null references tunebase.projects on delete cascade,
   url text not null,
-  -- Without the signature and without keys.
+  -- Without signatures and keys.
   request_headers jsonb not null,
   response_status integer,
   -- The first 4 KiB.
   response_body text,
-  -- Why there was no answer.
+  -- Why there was no response.
   error text,
   duration_ms integer not null,
   created_at timestamptz not null default now()
@@ -892,6 +925,8 @@ create index webhook_attempts_project on tunebase.webhook_attempts (project_id);
 alter table tunebase.webhook_attempts enable row level security;
 create policy members_read on tunebase.webhook_attempts for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.webhook_attempts is 'The delivery log: one row per try.';
 
 -- schemas/tables/notifications.sql
 create table tunebase.notifications (
@@ -912,6 +947,8 @@ alter table tunebase.notifications enable row level security;
 create policy members_read on tunebase.notifications for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
+comment on table tunebase.notifications is 'In-app notifications of a project.';
+
 -- schemas/tables/notification_reads.sql
 create table tunebase.notification_reads (
   notification_id uuid not null references tunebase.notifications on delete cascade,
@@ -922,12 +959,13 @@ create table tunebase.notification_reads (
 create index notification_reads_user on tunebase.notification_reads (user_id);
 
 alter table tunebase.notification_reads enable row level security;
--- What a person has read is visible to that person only.
+-- Only the user can see what they have read.
 create policy own_read on tunebase.notification_reads for select to authenticated
 using (user_id = (select auth.uid()));
 
+comment on table tunebase.notification_reads is 'Which user has read which notification.';
+
 -- schemas/tables/alerts.sql
--- What the operator must look at, once for each kind and subject.
 create table tunebase_internal.alerts (
   kind text not null,
   subject text not null,
@@ -939,6 +977,8 @@ create table tunebase_internal.alerts (
 );
 
 alter table tunebase_internal.alerts enable row level security;
+
+comment on table tunebase_internal.alerts is 'What the operator must look at, deduplicated by kind and subject.';
 
 -- schemas/functions/api_keys/create_api_key.sql
 -- Stores a key that the API has just made, by its hash. p_key: {name, scopes, expires_at, hint}.
@@ -1606,7 +1646,7 @@ begin
 end $$;
 
 -- schemas/functions/estimates/estimate_accuracy.sql
--- How one figure of an estimate came out; null where nothing was estimated.
+-- Estimated against actual for one figure; null where nothing was estimated.
 create function tunebase_internal.estimate_accuracy(p_range jsonb, p_actual numeric) returns jsonb
 language sql immutable set search_path = ''
 as $$
@@ -1618,9 +1658,9 @@ as $$
 $$;
 
 -- schemas/functions/estimates/get_estimate_inputs.sql
--- What an estimate is made of, in one call: the base model, the job's files, and what was counted of them before.
--- p_model may be a fine-tune of the project's own: then `model` is its base and `parent` {name, hyperparameters} it. Refuses
--- as creating the job would. Returns {model, parent, training: {id, bytes, object, report, sample}, validation}.
+-- Everything an estimate needs, in one call: {model, parent, training: {id, filename, bytes, object, report, sample},
+-- validation}. p_model may be a fine-tune of the project: then `model` is its base and `parent` is {name, hyperparameters}.
+-- Raises what create_job would raise.
 create function tunebase_internal.get_estimate_inputs(
   p_caller jsonb, p_model text, p_training_file uuid, p_validation_file uuid
 ) returns jsonb
@@ -1649,7 +1689,7 @@ begin
 end $$;
 
 -- schemas/functions/estimates/get_token_sample.sql
--- With the file's name, for messages.
+-- A file with its token counts by this tokenizer (or by characters), as far as they are stored.
 create function tunebase_internal.get_token_sample(p_file_id uuid, p_tokenizer text) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -1681,7 +1721,7 @@ begin
 end $$;
 
 -- schemas/functions/estimates/store_token_sample.sql
--- Remembers what a sample came to. The first to count is as good as the second.
+-- Stores token counts of a file. The first result wins: they are all equal.
 create function tunebase_internal.store_token_sample(p_file_id uuid, p_counter text, p_sample jsonb) returns void
 language sql security definer set search_path = ''
 as $$
@@ -1690,7 +1730,7 @@ as $$
 $$;
 
 -- schemas/functions/files/cancel_file_validation.sql
--- A file that is deleted while it is checked is not checked any more. What a copy may still finish is removed later.
+-- Trigger: deleting a file cancels its validation. The object that a copy may still complete is deleted an hour later.
 create function tunebase_internal.cancel_file_validation() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -1710,8 +1750,8 @@ begin
 end $$;
 
 -- schemas/functions/files/check_storage_quota.sql
--- Refuses what would take a project past its bytes. The project's row is locked: two uploads must not take the same room.
--- Call it before bytes are stored, too, where their number is known.
+-- Raises quota_exceeded if p_bytes more would exceed the project's storage quota. Locks the project's row, so that two
+-- uploads cannot use the same room. Call it before bytes are stored wherever their number is known.
 create function tunebase_internal.check_storage_quota(p_project_id uuid, p_bytes bigint) returns void
 language plpgsql set search_path = ''
 as $$
@@ -1733,8 +1773,8 @@ begin
 end $$;
 
 -- schemas/functions/files/checkpoint_file_validation.sql
--- Keeps how far a check has come. p_lease_seconds 0 gives it back to be gone on with. false: somebody else is at it, or
--- the file is gone.
+-- Saves how far a validation has come; p_lease_seconds 0 releases it for the next worker. Returns false if another worker
+-- holds the lease or the file is gone.
 create function tunebase_internal.checkpoint_file_validation(
   p_file_id uuid, p_lease uuid, p_state jsonb, p_upload_url text, p_lease_seconds integer
 ) returns boolean
@@ -1748,7 +1788,7 @@ begin
 end $$;
 
 -- schemas/functions/files/claim_file_validation.sql
--- Takes the check that is due for p_lease_seconds; null when none is.
+-- Leases the validation that is due, for p_lease_seconds. Returns null when none is due.
 create function tunebase_internal.claim_file_validation(p_lease_seconds integer) returns jsonb
 language sql security definer set search_path = ''
 as $$
@@ -1765,7 +1805,7 @@ as $$
 $$;
 
 -- schemas/functions/files/claim_orphaned_objects.sql
--- Objects to remove from Storage; asked for again after a while unless removed.
+-- Claims Storage objects to delete. An object that is not deleted within ten minutes is claimed again.
 create function tunebase_internal.claim_orphaned_objects(p_limit integer) returns jsonb
 language sql security definer set search_path = ''
 as $$
@@ -1782,7 +1822,7 @@ as $$
 $$;
 
 -- schemas/functions/files/create_file.sql
--- Records a file whose bytes lie in Storage and have been checked: {id, filename, purpose, bytes, sha256, report, object,
+-- Records a validated file whose bytes are in Storage. p_file: {id, filename, purpose, bytes, sha256, report, object,
 -- rows: {threshold, hashes}, expires_after}. Safe to call twice.
 create function tunebase_internal.create_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -1806,7 +1846,7 @@ begin
 end $$;
 
 -- schemas/functions/files/delete_file.sql
--- Takes a file away from its project; jobs that were trained on it keep its row. The scheduler removes the bytes.
+-- Deletes a file for its project. The row stays for the jobs that used it; the scheduler deletes the bytes.
 create function tunebase_internal.delete_file(p_caller jsonb, p_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -1838,7 +1878,7 @@ as $$
 $$;
 
 -- schemas/functions/files/delete_result_content.sql
--- A deleted file's bytes go; here that is at once.
+-- The content of a result file is in the database, so it is deleted at once.
 create function tunebase_internal.delete_result_content() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -1857,7 +1897,7 @@ begin
 end $$;
 
 -- schemas/functions/files/expire_files.sql
--- Ends what is past its time: uploads that were not completed, files with an `expires_after` that no open job needs.
+-- Expires uploads that were not completed in time, and files past `expires_after` that no open job needs.
 create function tunebase_internal.expire_files() returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -1876,14 +1916,14 @@ begin
     select 'tunebase-datasets', o.object, o.next_at
     from (values
       (v_upload.object, now() + interval '25 hours'),
-      -- Moved there by a completion that did not come to its end, or is about to be.
+      -- Moved there by a completion that was interrupted or is under way.
       (v_upload.project_id || '/' || v_upload.id || '.jsonl', now() + interval '1 hour')
     ) o (object, next_at)
     where v_upload.kind = 'direct'
     on conflict do nothing;
     v_count := v_count + 1;
   end loop;
-  -- Long enough for a complete that is sent again.
+  -- Long enough for a retried completion.
   delete from tunebase_internal.uploads where status <> 'pending' and expires_at < now() - interval '2 days';
   for v_file in
     select * from tunebase.files f
@@ -1901,8 +1941,8 @@ begin
 end $$;
 
 -- schemas/functions/files/file_overlap.sql
--- How many different rows two files have in common: {rows, exact}; null when one of them was not compared. Files of more
--- than 16,384 different rows are compared by samples, which share their sampled rows because both keep the lowest hashes.
+-- How many distinct rows two files share: {rows, exact}, or null when one of them has no hashes. Files of more than 16,384
+-- distinct rows are compared by samples: both keep their lowest hashes, so shared rows are sampled in both.
 create function tunebase_internal.file_overlap(p_file_id uuid, p_other_id uuid) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -1923,8 +1963,8 @@ as $$
 $$;
 
 -- schemas/functions/files/finish_file_validation.sql
--- Ends a check: {status, details, report, sha256, rows}. The jobs that waited for the file move on. Parts that were
--- copied are not needed any more. The file's row is locked before the check's and the jobs', as everywhere.
+-- Ends a validation. p_result: {status, details, report, sha256, rows}. Releases the jobs that wait for the file and orphans
+-- the parts that were copied. Locks the file before its validation and its jobs, like every function here.
 create function tunebase_internal.finish_file_validation(p_file_id uuid, p_lease uuid, p_result jsonb) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
@@ -1967,7 +2007,7 @@ begin
 end $$;
 
 -- schemas/functions/files/get_result_content.sql
--- What a result file holds. The caller's right to the file has been checked by get_file.
+-- The content of a result file.
 create function tunebase_internal.get_result_content(p_caller jsonb, p_file_id uuid) returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -1977,8 +2017,8 @@ begin
 end $$;
 
 -- schemas/functions/files/list_files.sql
--- Newest first by default; the cursor is the last file's id, as ids sort by time. What is wrong with each row is left
--- out: a page may hold 10,000 files.
+-- Newest first by default. The cursor is the last file's id, because ids sort by time. Row errors are left out: a page may
+-- hold 10,000 files.
 create function tunebase_internal.list_files(p_caller jsonb, p_purpose text, p_after uuid, p_ascending boolean, p_limit integer)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -1990,7 +2030,7 @@ begin
   if p_after is not null and not exists (select from tunebase.files where id = p_after and project_id = v_project_id) then
     perform tunebase_internal.raise_api_error('cursor_not_found');
   end if;
-  -- Two statements and not one with a case in `order by`: each walks the index and stops at the limit.
+  -- Two statements, because a case in `order by` could not use the index and stop at the limit.
   if p_ascending then
     select jsonb_agg(to_jsonb(f) #- '{report,errors}' order by f.id) into v_rows from (
       select * from tunebase.files
@@ -2010,8 +2050,8 @@ begin
 end $$;
 
 -- schemas/functions/files/reserve_file_object.sql
--- Before the bytes of a file are stored. Should whoever stores them die before they are recorded, they are removed: an
--- hour is longer than any request lives. Returns the object to store them as.
+-- Call before a file's bytes are stored. If the request dies before create_file, the object is deleted after an hour, longer
+-- than any request lives. Returns the object's name.
 create function tunebase_internal.reserve_file_object(p_caller jsonb, p_id uuid) returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -2023,7 +2063,7 @@ begin
 end $$;
 
 -- schemas/functions/files/retry_file_validation.sql
--- Storage or the database did not answer: the check is tried again later, and given up when that never helps.
+-- Storage or the database did not answer: retries the validation with backoff, and fails the file after 12 failures.
 create function tunebase_internal.retry_file_validation(p_file_id uuid, p_lease uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -2899,8 +2939,8 @@ begin
 end $$;
 
 -- schemas/functions/models/delete_model.sql
--- Deletes a fine-tune of the project: its files, and those of its checkpoints, which are as good as it is, become garbage.
--- Again, it is not found. Refused while a job that has not ended trains on from it.
+-- Deletes a fine-tune of the project and orphans its files and those of its checkpoints. Raises model_in_use while an open
+-- job continues from it.
 create function tunebase_internal.delete_model(p_caller jsonb, p_name text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -2908,7 +2948,7 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
   v_adapter tunebase.adapters;
 begin
-  -- The job's row first, as every move takes its locks.
+  -- The job's row first: every function takes its locks in this order.
   perform 1 from tunebase.jobs where fine_tuned_model = p_name and project_id = v_project_id for no key update;
   update tunebase.adapters set deleted_at = now()
   where name = p_name and project_id = v_project_id and deleted_at is null
@@ -2937,7 +2977,7 @@ begin
 end $$;
 
 -- schemas/functions/models/find_model.sql
--- A model by name, of either kind: {offered} or {own}. Refuses with model_not_found.
+-- A model by name: {offered} for a base model, {own} for a fine-tune. Raises model_not_found.
 create function tunebase_internal.find_model(p_caller jsonb, p_name text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -2954,7 +2994,7 @@ begin
 end $$;
 
 -- schemas/functions/models/fine_tune_json.sql
--- A fine-tune as a model: what of it a client is shown.
+-- A fine-tune as the API shows it.
 create function tunebase_internal.fine_tune_json(p_adapter tunebase.adapters) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -2965,7 +3005,7 @@ as $$
 $$;
 
 -- schemas/functions/models/list_models.sql
--- The base models on offer and the project's own fine-tunes: {offered, own}, the newest fine-tune first.
+-- The enabled base models and the project's own fine-tunes: {offered, own}, newest fine-tune first.
 create function tunebase_internal.list_models(p_caller jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3000,13 +3040,13 @@ begin
 end $$;
 
 -- schemas/functions/notifications/broadcast_job_change.sql
--- Realtime hints for browsers, where the platform has Realtime: "something of this job has changed", on a private topic
--- a job. A hint carries no more than where to read on; clients re-read by event number. Lost ones do no harm.
+-- Trigger: a Realtime hint that a job changed, on a private topic per job, where the platform has Realtime. Clients re-read
+-- by event number, so a lost hint does no harm.
 create function tunebase_internal.broadcast_job_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  -- Looked up when it runs: plain Postgres has none, and the platform may add it later.
+  -- Looked up at run time: plain Postgres has no Realtime, and the platform may add it later.
   if to_regprocedure('realtime.send(jsonb, text, text, boolean)') is null then
     return null;
   end if;
@@ -3018,7 +3058,7 @@ begin
     'job', 'tunebase:job:ftjob-' || replace(new.id::text, '-', '');
   return null;
 exception when others then
-  -- Not noted as a row: while Realtime is down that would be one a report.
+  -- Not logged as a row: while Realtime is down that would be one row per report.
   raise warning 'tunebase: no Realtime hint for job %: %', new.id, sqlerrm;
   return null;
 end $$;
@@ -3101,7 +3141,7 @@ exception when others then
 end $$;
 
 -- schemas/functions/notifications/enqueue_event.sql
--- Owes one event of a job; what fails is noted and left for `fan_out` to repair.
+-- Enqueues one event of a job. A failure is logged for fan_out_events to repair, and never fails the job's transaction.
 create function tunebase_internal.enqueue_event(p_job tunebase.jobs, p_type text, p_more jsonb default '{}') returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -3135,8 +3175,8 @@ exception when others then
 end $$;
 
 -- schemas/functions/notifications/enqueue_progress_event.sql
--- Progress is owed only where an endpoint wants it, and no oftener than the most eager one of the project asks;
--- `fan_out` keeps each endpoint's own pace. The job's row is locked by whoever updates it: no race.
+-- Trigger: enqueues a progress event where an endpoint subscribes to it, at most as often as the project's most frequent
+-- endpoint asks; fan_out_event applies each endpoint's own interval. The updating transaction holds the job's row: no race.
 create function tunebase_internal.enqueue_progress_event() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -3154,7 +3194,7 @@ begin
     where job_id = new.id and type = 'fine_tuning.job.progress'
       and created_at > now() - make_interval(secs => v_seconds)
   ) then
-    -- Not through `owe`: a progress event that was not written is not worth repairing.
+    -- Not through enqueue_event: a lost progress event is not worth repairing.
     insert into tunebase_internal.outbox (project_id, job_id, type, data)
     values (new.project_id, new.id, 'fine_tuning.job.progress', tunebase_internal.job_event_data(new));
   end if;
@@ -3165,7 +3205,7 @@ exception when others then
 end $$;
 
 -- schemas/functions/notifications/fan_out_event.sql
--- One event to everybody who is owed it. A second call adds nothing.
+-- Delivers one outbox event to every endpoint, channel and member that subscribed. Idempotent.
 create function tunebase_internal.fan_out_event(p_event tunebase_internal.outbox) returns void
 language plpgsql set search_path = ''
 as $$
@@ -3183,7 +3223,7 @@ begin
     )::text
   from tunebase.webhook_endpoints e
   where e.project_id = p_event.project_id and e.enabled and p_event.type = any (e.event_types)
-    -- Nobody hears of what was before them.
+    -- Endpoints get no events from before their creation.
     and e.created_at <= p_event.created_at
     and (p_event.type <> 'fine_tuning.job.progress' or not exists (
       select from tunebase.webhook_deliveries d
@@ -3212,7 +3252,7 @@ begin
 end $$;
 
 -- schemas/functions/notifications/fan_out_events.sql
--- Fans out up to p_limit events, oldest first; returns how many. An event that fails is put off and holds up nobody.
+-- Fans out up to p_limit events, oldest first. Returns how many. A failing event is postponed and blocks no other.
 create function tunebase_internal.fan_out_events(p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -3252,7 +3292,7 @@ begin
 end $$;
 
 -- schemas/functions/notifications/job_event_data.sql
--- The `data` of a job's event: OpenAI's `{id}`, and what spares a receiver the next call.
+-- The `data` of a job's event: OpenAI's `{id}`, and what saves the receiver a call to the API.
 create function tunebase_internal.job_event_data(j tunebase.jobs) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -3295,7 +3335,7 @@ begin
 end $$;
 
 -- schemas/functions/notifications/list_notifications.sql
--- Newest first, each with read_at of the caller; and how many of the project's the caller has not read.
+-- Newest first, each with the caller's read_at, and the number of unread ones in the project.
 create function tunebase_internal.list_notifications(p_caller jsonb, p_after uuid, p_limit integer, p_unread boolean)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -3322,7 +3362,7 @@ begin
 end $$;
 
 -- schemas/functions/notifications/log_trigger_failure.sql
--- Notes what a trigger could not do, and says so as a warning. Cannot fail itself.
+-- Records what a trigger could not do, for fan_out_events to repair. Never raises.
 create function tunebase_internal.log_trigger_failure(p_trigger text, p_job_id uuid, p_type text, p_error text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -3334,8 +3374,8 @@ exception when others then
 end $$;
 
 -- schemas/functions/notifications/mark_notifications_read.sql
--- Marks one as read, or all (p_id null), for the caller alone; returns how many are left. Safe to call twice. Reading
--- is enough of a right: the mark is the caller's own.
+-- Marks one notification as read, or all (p_id null), for the caller only. Returns how many are left unread. Idempotent.
+-- Read access is enough: the mark is the caller's own.
 create function tunebase_internal.mark_notifications_read(p_caller jsonb, p_id uuid) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
@@ -3373,8 +3413,8 @@ begin
 end $$;
 
 -- schemas/functions/notifications/prune_notifications.sql
--- Deletes what nobody will ask for, in slices: the log after 30 days, events two days after they were fanned out
--- (an endpoint's pace of progress is a day at the most), notes of failures after 90 days. Returns how many rows.
+-- Deletes in batches: deliveries after 30 days, outbox events two days after fan-out (progress intervals are at most a day),
+-- trigger failures after 90 days. Returns the number of rows.
 create function tunebase_internal.prune_notifications(p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -3404,7 +3444,7 @@ begin
 end $$;
 
 -- schemas/functions/notifications/render_notification.sql
--- An event in a person's words: {level, title, text}; null where people are not told.
+-- An event for people: {level, title, text}, or null for events that are not shown to people.
 create function tunebase_internal.render_notification(p_type text, p_data jsonb) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -3443,7 +3483,7 @@ as $$
 $$;
 
 -- schemas/functions/notifications/test_notification_channel.sql
--- What a test message is sent to: {kind, target, encrypted_url}.
+-- Where a test message goes: {kind, target, encrypted_url}.
 create function tunebase_internal.test_notification_channel(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3454,7 +3494,7 @@ begin
 end $$;
 
 -- schemas/functions/notifications/update_notification_channel.sql
--- p_changes: any of {event_types, enabled}. Another address is another channel.
+-- p_changes: any of {event_types, enabled}. The target is fixed: another address is another channel.
 create function tunebase_internal.update_notification_channel(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4186,7 +4226,7 @@ begin
 end $$;
 
 -- schemas/functions/support/paginate.sql
--- One row more than asked for says whether there is more.
+-- One page as {data, has_more}. p_rows holds one row more than the page when there are more.
 create function tunebase_internal.paginate(p_rows jsonb, p_limit integer) returns jsonb
 language sql immutable set search_path = ''
 as $$
@@ -4197,7 +4237,7 @@ as $$
 $$;
 
 -- schemas/functions/support/raise_alert.sql
--- Tells the operator. The same again only counts.
+-- Alerts the operator. Repeats of the same kind and subject increment `occurrences`.
 create function tunebase_internal.raise_alert(p_kind text, p_subject text, p_message text) returns void
 language sql set search_path = ''
 as $$
@@ -4206,7 +4246,7 @@ as $$
 $$;
 
 -- schemas/functions/support/raise_api_error.sql
--- Refuses with a code of the API's registry (`_shared/errors.ts`); `p_detail` fills the sentence.
+-- Raises an error from the API's registry (`_shared/errors.ts`); p_detail fills in its message.
 create function tunebase_internal.raise_api_error(p_code text, p_detail jsonb default '{}') returns void
 language plpgsql set search_path = ''
 as $$
@@ -4215,8 +4255,7 @@ begin
 end $$;
 
 -- schemas/functions/support/uuid7_lower_bound.sql
--- The lowest id that a row made at this time can have (see uuid7): a range of days is a range of the primary key's order,
--- and needs no index of its own.
+-- The lowest UUIDv7 of a given time: a range of time becomes a range of the primary key and needs no index of its own.
 create function tunebase_internal.uuid7_lower_bound(p_time timestamptz) returns uuid
 language sql immutable set search_path = ''
 as $$
@@ -4224,8 +4263,8 @@ as $$
 $$;
 
 -- schemas/functions/support/wake_scheduler.sql
--- Calls the scheduler, if Vault holds its address and secret (tunebase_scheduler_url, tunebase_scheduler_secret). Never
--- fails: whatever it is called from must not.
+-- Calls the scheduler through pg_net if Vault holds its URL and secret (tunebase_scheduler_url, tunebase_scheduler_secret).
+-- Never raises.
 create function tunebase_internal.wake_scheduler() returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -4243,7 +4282,7 @@ begin
   if v_url is null or v_secret is null then
     return;
   end if;
-  -- pg_net's own time-out of 2 s would cut off a tick that drains a queue.
+  -- pg_net's default timeout of 2 s would cut off a tick that drains a queue.
   execute 'select net.http_post(url := $1, headers := $2, timeout_milliseconds := 60000)'
   using v_url, jsonb_build_object('content-type', 'application/json', 'authorization', 'Bearer ' || v_secret);
 exception when others then
@@ -4454,7 +4493,7 @@ begin
 end $$;
 
 -- schemas/functions/uploads/authorize_upload.sql
--- Locks an upload of the caller's; refuses with upload_not_found.
+-- Locks an upload of the caller's project. Raises upload_not_found.
 create function tunebase_internal.authorize_upload(p_caller jsonb, p_id uuid, p_kind text) returns tunebase_internal.uploads
 language plpgsql set search_path = ''
 as $$
@@ -4468,7 +4507,7 @@ begin
   if not found then
     perform tunebase_internal.raise_api_error('upload_not_found');
   end if;
-  -- Not swept yet is expired all the same.
+  -- Expired even if cleanup has not run yet.
   if v_upload.status = 'pending' and v_upload.expires_at <= now() then
     v_upload.status := 'expired';
   end if;
@@ -4476,7 +4515,7 @@ begin
 end $$;
 
 -- schemas/functions/uploads/begin_upload_part.sql
--- The place of a part that is about to come.
+-- Records a part before its bytes arrive, so that no object is unknown.
 create function tunebase_internal.begin_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid) returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -4487,7 +4526,7 @@ declare
 begin
   perform tunebase_internal.require_pending(v_upload);
   select count(*) into v_parts from tunebase_internal.upload_parts where upload_id = p_upload_id;
-  -- 8 GiB in parts of 1 MiB; without an end, parts would be a way to fill Storage.
+  -- 8 GiB in parts of 1 MiB. Without a limit, parts could fill Storage.
   if v_parts >= 8192 then
     perform tunebase_internal.raise_api_error('too_many_parts', '{"most": 8192}');
   end if;
@@ -4512,8 +4551,8 @@ begin
 end $$;
 
 -- schemas/functions/uploads/complete_direct_upload.sql
--- Makes a file of a direct upload whose bytes were moved to p_object, out of the token's reach. Again, it answers with the
--- same file.
+-- Creates the file of a direct upload, whose bytes were moved to p_object, out of reach of the upload token. Called again, it
+-- returns the same file.
 create function tunebase_internal.complete_direct_upload(p_caller jsonb, p_id uuid, p_object text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4525,7 +4564,7 @@ begin
     perform tunebase_internal.create_uploaded_file(
       v_upload, p_id, jsonb_build_array(jsonb_build_object('object', p_object, 'bytes', v_upload.bytes)), null, p_object
     );
-    -- The token lives on for a while and could write there again.
+    -- The upload token is still valid for a while and could write there again.
     insert into tunebase_internal.orphaned_objects (bucket, object, next_at)
     values ('tunebase-datasets', v_upload.object, now() + interval '25 hours')
     on conflict do nothing;
@@ -4534,9 +4573,9 @@ begin
 end $$;
 
 -- schemas/functions/uploads/complete_upload.sql
--- Makes a file of parts, in the order of p_part_ids. One part is the file's object as it is; several are copied into one
--- by the check, which reads them anyway: Storage cannot join objects, and the trainer gets one address. Again, it
--- answers with the same file.
+-- Creates a file from parts, in the order of p_part_ids. A single part becomes the file's object. Several are copied into one
+-- by the validation, which reads them anyway: Storage cannot join objects, and the trainer downloads one URL. Called again,
+-- it returns the same file.
 create function tunebase_internal.complete_upload(p_caller jsonb, p_id uuid, p_part_ids uuid[], p_md5 text, p_file_id uuid)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -4569,13 +4608,13 @@ begin
     else v_upload.project_id || '/' || p_file_id || '.jsonl' end
   );
   perform tunebase_internal.discard_upload_parts(p_id, p_part_ids);
-  -- From here on the parts' objects are the file's, and its check's.
+  -- From here on the parts' objects belong to the file and its validation.
   delete from tunebase_internal.upload_parts where upload_id = p_id;
   return tunebase_internal.upload_json(p_id);
 end $$;
 
 -- schemas/functions/uploads/complete_upload_part.sql
--- A part is in Storage. Refuses when the upload has ended meanwhile, or has more bytes than it announced.
+-- The bytes of a part are in Storage. Raises an error if the upload has ended, or now has more bytes than announced.
 create function tunebase_internal.complete_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid, p_bytes bigint) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4604,7 +4643,7 @@ begin
     id, project_id, kind, object, filename, purpose, bytes, mime_type, file_expires_after, expires_at
   ) values (
     (p_upload ->> 'id')::uuid, v_project_id, p_upload ->> 'kind',
-    -- Under another prefix than files: the client's token could write the object again after the upload.
+    -- Not under the prefix of files: the client's token could overwrite the object after the upload.
     case when p_upload ->> 'kind' = 'direct' then 'incoming/' || v_project_id || '/' || (p_upload ->> 'id') end,
     p_upload ->> 'filename', p_upload ->> 'purpose', (p_upload ->> 'bytes')::bigint, p_upload ->> 'mime_type',
     (p_upload ->> 'file_expires_after')::integer,
@@ -4632,7 +4671,7 @@ begin
 end $$;
 
 -- schemas/functions/uploads/discard_upload_parts.sql
--- Parts that nobody needs: gone now, or later where one may still be on its way to Storage.
+-- Orphans the parts of an upload: now, or in an hour where a part may still be on its way to Storage.
 create function tunebase_internal.discard_upload_parts(p_upload_id uuid, p_keep uuid[]) returns void
 language sql set search_path = ''
 as $$
@@ -4645,7 +4684,7 @@ as $$
 $$;
 
 -- schemas/functions/uploads/get_direct_upload.sql
--- A direct upload as it is.
+-- A direct upload of the caller's project.
 create function tunebase_internal.get_direct_upload(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4678,9 +4717,9 @@ as $$
 $$;
 
 -- schemas/functions/webhooks/claim_deliveries.sql
--- Leases up to p_limit deliveries that are due. One receiver gets p_per_target at once, less what is in flight to it
--- already (p_busy: {target: count}), and 4 while it fails: a slow one does not take every place. Each target's oldest
--- come first. A try is counted here, so that one that kills its scheduler ends too.
+-- Leases up to p_limit due deliveries, the oldest of each receiver first. A receiver gets at most p_per_target at once,
+-- minus those in flight to it (p_busy: {target: count}), and 4 while it is failing: a slow receiver cannot take every slot.
+-- The try is counted here, so that a delivery that kills its scheduler ends, too.
 create function tunebase_internal.claim_deliveries(
   p_limit integer, p_per_target integer, p_busy jsonb, p_lease_seconds integer
 ) returns jsonb
@@ -4698,7 +4737,7 @@ begin
     limit p_limit for update skip locked
   );
 
-  -- The targets with something pending, found by jumping through the index from one to the next.
+  -- The receivers with pending deliveries, by a loose index scan.
   with recursive targets as (
     (select target_id from tunebase.webhook_deliveries where status = 'pending' order by target_id limit 1)
     union all
@@ -4758,7 +4797,7 @@ declare
   v_types text[] := array(select jsonb_array_elements_text(p_endpoint -> 'event_types'));
   v_id uuid;
 begin
-  -- One create of a project at a time: the limit is counted, and equal retries find each other.
+  -- Serialized per project: the limit is counted, and equal retries find each other.
   perform pg_advisory_xact_lock(hashtextextended('tunebase endpoints ' || v_project_id, 0));
   if p_is_retry then
     select id into v_id from tunebase.webhook_endpoints
@@ -4797,7 +4836,7 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/disable_subscriber.sql
--- Stops sending to an endpoint or channel and tells its people; what was pending there is dead, and can be replayed.
+-- Disables an endpoint or channel and notifies the project. Pending deliveries become dead and can be replayed.
 create function tunebase_internal.disable_subscriber(p_target_id uuid, p_reason text, p_tell boolean default true) returns void
 language plpgsql set search_path = ''
 as $$
@@ -4833,7 +4872,7 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/get_webhook_delivery.sql
--- With its log: each try's request and answer, the last fifty.
+-- A delivery with the request and response of its last 50 tries.
 create function tunebase_internal.get_webhook_delivery(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4896,16 +4935,15 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/lock_subscriber.sql
--- Whoever changes many deliveries of one receiver does it alone: two that lock the same rows in different orders
--- would wait for each other. Several targets are locked in the order of their ids.
+-- Serializes changes to many deliveries of one receiver: two transactions that lock the same rows in different orders would
+-- deadlock. Lock several receivers in the order of their ids.
 create function tunebase_internal.lock_subscriber(p_target_id uuid) returns void
 language sql set search_path = ''
 as $$ select pg_advisory_xact_lock(hashtextextended('tunebase target ' || p_target_id, 0)) $$;
 
 -- schemas/functions/webhooks/record_deliveries.sql
--- Records what became of tries. p_results: [{id, lease, ok, status, body, error, retry_after, url, headers,
--- duration_ms}]; retry_after in seconds. The log gets every try; the delivery moves if the try holds its lease still,
--- or was a success.
+-- Records the results of tries. p_results: [{id, lease, ok, status, body, error, retry_after (seconds), url, headers,
+-- duration_ms}]. Every try is logged; the delivery changes only if the try succeeded or still holds the lease.
 create function tunebase_internal.record_deliveries(p_results jsonb) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -4931,7 +4969,7 @@ begin
     ) order by x.id
   loop
     select * into v_delivery from tunebase.webhook_deliveries where id = r.id for update;
-    continue when not found; -- its endpoint was deleted meanwhile
+    continue when not found; -- its endpoint has been deleted
     insert into tunebase.webhook_attempts (
       delivery_id, project_id, url, request_headers, response_status, response_body, error, duration_ms
     ) values (
@@ -4976,7 +5014,7 @@ begin
     insert into tunebase_internal.failing_subscribers as f (target_id, failing_since, last_failed_at)
     values (v_target, now(), now())
     on conflict (target_id) do update
-    -- Two days without a try, longer than the schedule's longest pause, and a failure is a new story.
+    -- After two days without a try, longer than the longest pause of the schedule, a failure starts a new series.
     set failing_since = case when f.last_failed_at < now() - interval '2 days' then now() else f.failing_since end,
       last_failed_at = now()
     returning failing_since into v_since;
@@ -4987,8 +5025,8 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/replay_webhook_delivery.sql
--- Sends one again, whatever became of it, with the same `webhook-id` and a schedule of its own. What a scheduler has
--- in hand is on its way already.
+-- Sends a delivery again, whatever its status, with the same webhook-id and a fresh retry schedule. A delivery that is in
+-- flight stays as it is.
 create function tunebase_internal.replay_webhook_delivery(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -5004,7 +5042,7 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/replay_webhook_endpoint.sql
--- Sends everything again that has died at an endpoint since then; returns how many.
+-- Sends every dead delivery of an endpoint since p_since again. Returns how many.
 create function tunebase_internal.replay_webhook_endpoint(p_caller jsonb, p_id uuid, p_since timestamptz) returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -5052,8 +5090,8 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/update_webhook_endpoint.sql
--- p_changes: any of {name, url, event_types, progress_seconds, enabled}; what is absent stays. An update that changes
--- nothing does not move updated_at. Enabling begins with a clean record.
+-- p_changes: any of {name, url, event_types, progress_seconds, enabled}; absent fields keep their value. An update that
+-- changes nothing leaves updated_at alone. Enabling clears the failure record.
 create function tunebase_internal.update_webhook_endpoint(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -5098,13 +5136,13 @@ begin
   end if;
   return to_jsonb(v_delivery) || jsonb_build_object('attempts', coalesce((
     select jsonb_agg(to_jsonb(a) order by a.id)
-    -- A receiver that is replayed for ever would make this answer grow for ever.
+    -- Bounded, because a delivery can be replayed without limit.
     from (select * from tunebase.webhook_attempts where delivery_id = p_id order by id desc limit 50) a
   ), '[]'));
 end $$;
 
 -- schemas/functions/webhooks/webhook_endpoint_json.sql
--- An endpoint's row; refuses when the project has none of this id.
+-- An endpoint as jsonb. Raises webhook_endpoint_not_found.
 create function tunebase_internal.webhook_endpoint_json(p_project_id uuid, p_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
@@ -5119,9 +5157,9 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/webhook_retry_delay.sql
--- How long after the try with this number the next one comes; null: that was the last. The schedule is that of the
--- Standard Webhooks: at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h, up to a fifth later each, so that
--- what failed together does not come back together.
+-- The delay before the next try, after p_tries tries; null after the last. The Standard Webhooks schedule (at once, 5 s,
+-- 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h) with up to 20 % jitter, so that deliveries that failed together do not
+-- all return together.
 create function tunebase_internal.webhook_retry_delay(p_tries integer) returns interval
 language sql volatile set search_path = ''
 as $$

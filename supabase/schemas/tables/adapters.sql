@@ -6,11 +6,11 @@ create table tunebase.adapters (
   name text not null unique,
   base_model text not null references tunebase.base_models,
   manifest jsonb not null,
-  -- Every object of it begins with this, in the bucket `tunebase-adapters`.
+  -- Prefix of its objects in the bucket `tunebase-adapters`.
   prefix text not null,
   bytes bigint not null check (bytes > 0),
   created_at timestamptz not null default now(),
-  -- Deleted on request: the row stays for its jobs, the files go.
+  -- Deleted on request: the row stays for its jobs, the files are deleted.
   deleted_at timestamptz
 );
 create index adapters_project on tunebase.adapters (project_id);
@@ -23,3 +23,5 @@ create index adapters_base_model on tunebase.adapters (base_model);
 alter table tunebase.adapters enable row level security;
 create policy members_read on tunebase.adapters for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.adapters is 'The adapter of a succeeded job: a fine-tuned model.';

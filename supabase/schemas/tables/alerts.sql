@@ -1,4 +1,3 @@
--- What the operator must look at, once for each kind and subject.
 create table tunebase_internal.alerts (
   kind text not null,
   subject text not null,
@@ -10,3 +9,5 @@ create table tunebase_internal.alerts (
 );
 
 alter table tunebase_internal.alerts enable row level security;
+
+comment on table tunebase_internal.alerts is 'What the operator must look at, deduplicated by kind and subject.';

@@ -2,7 +2,7 @@ create table tunebase.api_keys (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
   name text not null check (char_length(name) between 1 and 100),
-  -- The key's two ends, to recognise it by: 'tb_abc…wxyz'.
+  -- Both ends of the key, to recognize it: 'tb_abc…wxyz'.
   hint text not null check (char_length(hint) <= 20),
   scopes text[] not null check (scopes <@ tunebase_internal.scopes() and cardinality(scopes) > 0),
   created_by uuid references auth.users on delete set null,
@@ -18,3 +18,5 @@ create index api_keys_project on tunebase.api_keys (project_id);
 alter table tunebase.api_keys enable row level security;
 create policy members_read on tunebase.api_keys for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.api_keys is 'API keys of a project. The key itself is shown once and never stored.';

@@ -7,31 +7,31 @@ create table tunebase.attempts (
   outcome text check (outcome in (
     'not_started', 'refused', 'succeeded', 'failed', 'preempted', 'paused', 'cancelled', 'lost', 'expired'
   )),
-  -- Where it was sent: kept here, because settings change while it runs.
+  -- Where it was sent. Kept here because settings may change while it runs.
   endpoint_id text not null,
   runpod_job_id text,
   gpu_config jsonb not null,
   execution_timeout_seconds integer not null,
   ttl_seconds integer not null,
-  -- A worker that has not claimed it by then will not get it.
+  -- No worker may claim it after this time.
   claim_deadline timestamptz not null,
-  -- When the scheduler looks at it next, whatever happens.
+  -- When the scheduler examines it next, whatever happens.
   reconcile_at timestamptz,
-  -- Who holds it: the fence grows with every worker that takes it over.
+  -- Its holder. The fencing token grows with every worker that takes over.
   fence integer not null default 0,
   worker_id text,
-  -- The webhook-ids of the claim_request_ids that were answered, the holder's last: one that comes again changes nothing.
+  -- The webhook-ids of answered claims, the holder's last. A repeated claim changes nothing.
   claim_request_ids text[] not null default '{}',
   lease_until timestamptz,
   last_sequence integer not null default 0,
-  -- Callbacks that came too late or twice, and changed nothing.
+  -- Late or repeated callbacks, which changed nothing.
   rejected_callbacks integer not null default 0,
-  -- Nobody wants it any more (cancelled, paused before it began, over the cap): it is cancelled at RunPod until it ends.
+  -- Cancelled, paused before it started, or over a cap: the scheduler cancels it at RunPod until it has ended.
   cancel_requested boolean not null default false,
   cancel_requested_at timestamptz,
   cancel_sent_at timestamptz,
-  -- Looks in a row at which RunPod said that it runs and nobody had heard of it. Looks and not time: an outage here
-  -- must not end runs that go on well.
+  -- Consecutive checks at which RunPod said it runs and no report had come. Checks, not time: an outage of ours
+  -- must not end healthy runs.
   missed_heartbeats integer not null default 0,
   cost_usd numeric(12, 6) not null default 0,
   created_at timestamptz not null default now(),
@@ -48,13 +48,15 @@ create table tunebase.attempts (
   check ((state = 'ended') = (reconcile_at is null)),
   check (state <> 'running' or (fence > 0 and worker_id is not null and lease_until is not null))
 );
--- At most one attempt of a job is alive.
+-- At most one attempt per job has not ended.
 create unique index attempts_alive on tunebase.attempts (job_id) where state <> 'ended';
 create index attempts_look_at on tunebase.attempts (reconcile_at) where state <> 'ended';
 create index attempts_alive_where on tunebase.attempts (project_id, endpoint_id) where state <> 'ended';
--- What a project has spent in a month.
+-- For a project's monthly spend.
 create index attempts_project on tunebase.attempts (project_id, started_at);
 
 alter table tunebase.attempts enable row level security;
 create policy members_read on tunebase.attempts for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.attempts is 'One paid run of a job on a GPU.';

@@ -1,12 +1,11 @@
--- The base models that the operator offers, and the files that clients upload.
 create table tunebase.base_models (
-  -- What clients write in `model`.
+  -- The `model` that clients send.
   id text primary key check (id ~ '^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$'),
   -- Where the trainer finds it: a hub id, `package:<PyPI name>`, or a directory of the worker.
   source text not null check (source <> ''),
   revision text,
   owned_by text not null,
-  -- null: the endpoint of the environment (RUNPOD_ENDPOINT_ID).
+  -- null: the default endpoint (RUNPOD_ENDPOINT_ID).
   endpoint_id text,
   -- {gpu_type, num_gpus, gpu_memory_gb, cost_per_gpu_hour}: the trainer's contract.
   gpu_config jsonb not null check (
@@ -14,27 +13,29 @@ create table tunebase.base_models (
     and jsonb_typeof(gpu_config -> 'gpu_type') = 'string' and jsonb_typeof(gpu_config -> 'num_gpus') = 'number'
     and jsonb_typeof(gpu_config -> 'gpu_memory_gb') = 'number' and jsonb_typeof(gpu_config -> 'cost_per_gpu_hour') = 'number'
   ),
-  -- The trainer's hyperparameters where the client leaves them out or says "auto".
+  -- Hyperparameters that apply where the client sends none or "auto".
   defaults jsonb not null default '{}' check (jsonb_typeof(defaults) = 'object'),
   max_length integer not null check (max_length between 64 and 131072),
-  -- RunPod's policy: how long a run may take, and how long it may wait for a worker.
+  -- RunPod's policy: the longest run, and the longest wait for a worker.
   execution_timeout_seconds integer not null default 86400 check (execution_timeout_seconds between 5 and 604800),
   queue_timeout_seconds integer not null default 3600 check (queue_timeout_seconds between 10 and 86400),
-  -- About how fast it trains on that GPU: what a job may cost is reserved by it. null: not known, nothing is reserved.
+  -- Approximate training throughput on that GPU, for estimates and budget reservations. null: unknown, nothing is reserved.
   tokens_per_second real check (tokens_per_second > 0),
   -- The folder in the bucket `tunebase-tokenizers` with the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
-  -- Another tokenizer goes to another folder: what was counted is remembered by this name. null: tokens are estimated.
+  -- Put another tokenizer into another folder: token counts are stored under this name. null: tokens are estimated.
   tokenizer text check (tokenizer ~ '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$'),
-  -- By what its memory on a GPU is reckoned; null: not known. As in config.json, and all parameters there are.
+  -- For the GPU memory estimate, from config.json; `parameters` is the total. null: unknown.
   parameters bigint check (parameters > 0),
   hidden_size integer check (hidden_size > 0),
   layers integer check (layers > 0),
   vocab_size integer check (vocab_size > 0),
   enabled boolean not null default true,
   created_at timestamptz not null default now(),
-  -- RunPod keeps a job seven days at the most.
+  -- RunPod keeps a job for at most seven days.
   check (execution_timeout_seconds + queue_timeout_seconds <= 604800)
 );
 
 alter table tunebase.base_models enable row level security;
 create policy members_read on tunebase.base_models for select to authenticated using (enabled);
+
+comment on table tunebase.base_models is 'The base models that the operator offers.';

@@ -15,3 +15,5 @@ create index checkpoints_attempt on tunebase.checkpoints (attempt_id);
 alter table tunebase.checkpoints enable row level security;
 create policy members_read on tunebase.checkpoints for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.checkpoints is 'Verified checkpoints of a job, the newest three.';

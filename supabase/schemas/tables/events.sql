@@ -11,9 +11,11 @@ create table tunebase.events (
   primary key (job_id, number)
 );
 create index events_project on tunebase.events (project_id);
--- A job's log alone, without a line for each step: in a long run its few messages lie among a hundred thousand of those.
+-- Messages without metrics: in a long run a few messages are spread among 100,000 metric events.
 create index events_messages on tunebase.events (job_id, number) where type = 'message';
 
 alter table tunebase.events enable row level security;
 create policy members_read on tunebase.events for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.events is 'The log of a job, numbered 1, 2, 3 … without gaps.';

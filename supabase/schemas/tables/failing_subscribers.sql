@@ -1,4 +1,3 @@
--- How a receiver has been doing, for endpoints and channels alike; a row is there only while it fails.
 create table tunebase_internal.failing_subscribers (
   target_id uuid primary key,
   failing_since timestamptz not null,
@@ -6,3 +5,5 @@ create table tunebase_internal.failing_subscribers (
 );
 
 alter table tunebase_internal.failing_subscribers enable row level security;
+
+comment on table tunebase_internal.failing_subscribers is 'Receivers (endpoints and channels) that are failing now.';

@@ -1,21 +1,23 @@
 create table tunebase_internal.file_validations (
   file_id uuid primary key references tunebase.files on delete cascade,
-  -- Where the bytes lie, in their order: [{object, bytes}] in the bucket `tunebase-datasets`.
+  -- The parts of the file in order: [{object, bytes}] in the bucket `tunebase-datasets`.
   sources jsonb not null check (jsonb_array_length(sources) > 0),
-  -- Several sources are copied into the file's one object by a resumable upload, whose address this is once it was begun.
+  -- Several parts are copied into one object by a resumable upload; its URL, once created.
   is_copied boolean not null,
   upload_url text,
-  -- What the client says the MD5 is.
+  -- The MD5 that the client expects.
   md5 text check (md5 ~ '^[0-9a-f]{32}$'),
-  -- How far it is; the scheduler's own (scheduler/validate.ts).
+  -- The validator's state: see tunebase-scheduler/validate.ts.
   state jsonb,
-  -- Who is at it. A new lease makes the old one's writes void.
+  -- The holder. A new lease invalidates the writes of the old one.
   lease uuid,
-  -- When it may be taken (again).
+  -- When it may be claimed again.
   next_at timestamptz not null default now(),
-  -- Failures since it last came on.
+  -- Failures since it last made progress.
   failures integer not null default 0
 );
 create index file_checks_next on tunebase_internal.file_validations (next_at);
 
 alter table tunebase_internal.file_validations enable row level security;
+
+comment on table tunebase_internal.file_validations is 'Validations that are not finished, with their place in the file.';

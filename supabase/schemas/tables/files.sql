@@ -4,17 +4,17 @@ create table tunebase.files (
   filename text not null check (char_length(filename) between 1 and 255),
   purpose text not null check (purpose in ('fine-tune', 'fine-tune-results')),
   bytes bigint not null check (bytes > 0),
-  -- null until the whole file was read.
+  -- null until the whole file has been read.
   sha256 text check (sha256 ~ '^[0-9a-f]{64}$'),
-  -- uploaded: it waits for its check, or is being checked. The other two are final.
+  -- uploaded: waiting for validation or being validated. The other two are final.
   status text not null check (status in ('uploaded', 'processed', 'error')),
   status_details text,
-  -- What the row-by-row check found; the shape is `DatasetReport` in _shared/dataset/report.ts.
+  -- What validation found: `DatasetReport` in _shared/dataset/report.ts.
   report jsonb not null default '{}',
   object text not null unique,
   created_at timestamptz not null default now(),
   expires_at timestamptz,
-  -- The row stays, for the jobs that were trained on it; the bytes go.
+  -- The row stays for the jobs that used the file; the bytes are deleted.
   deleted_at timestamptz,
   check (status <> 'processed' or sha256 is not null)
 );
@@ -24,3 +24,5 @@ create index files_expiring on tunebase.files (expires_at) where expires_at is n
 alter table tunebase.files enable row level security;
 create policy members_read on tunebase.files for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.files is 'Files of a project: datasets and results.';

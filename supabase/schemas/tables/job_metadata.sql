@@ -1,4 +1,3 @@
--- A row for each pair; a hash of it, because a value may be longer than an index takes.
 create table tunebase_internal.job_metadata (
   project_id uuid not null,
   pair uuid not null,
@@ -8,3 +7,5 @@ create table tunebase_internal.job_metadata (
 create index job_metadata_job on tunebase_internal.job_metadata (job_id);
 
 alter table tunebase_internal.job_metadata enable row level security;
+
+comment on table tunebase_internal.job_metadata is 'One row per metadata pair of a job, to list jobs by metadata in id order.';

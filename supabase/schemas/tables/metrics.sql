@@ -19,3 +19,5 @@ create index metrics_project on tunebase.metrics (project_id);
 alter table tunebase.metrics enable row level security;
 create policy members_read on tunebase.metrics for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.metrics is 'Training metrics of a job, one row per step.';

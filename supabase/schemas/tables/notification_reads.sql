@@ -7,6 +7,8 @@ create table tunebase.notification_reads (
 create index notification_reads_user on tunebase.notification_reads (user_id);
 
 alter table tunebase.notification_reads enable row level security;
--- What a person has read is visible to that person only.
+-- Only the user can see what they have read.
 create policy own_read on tunebase.notification_reads for select to authenticated
 using (user_id = (select auth.uid()));
+
+comment on table tunebase.notification_reads is 'Which user has read which notification.';

@@ -15,3 +15,5 @@ create index notifications_job on tunebase.notifications (job_id);
 alter table tunebase.notifications enable row level security;
 create policy members_read on tunebase.notifications for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.notifications is 'In-app notifications of a project.';

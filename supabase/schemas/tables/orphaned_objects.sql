@@ -1,4 +1,3 @@
--- Objects in Storage that nobody needs any more. Removed by the scheduler, again and again until Storage has done it.
 create table tunebase_internal.orphaned_objects (
   bucket text not null,
   object text not null,
@@ -8,3 +7,5 @@ create table tunebase_internal.orphaned_objects (
 create index garbage_next on tunebase_internal.orphaned_objects (next_at);
 
 alter table tunebase_internal.orphaned_objects enable row level security;
+
+comment on table tunebase_internal.orphaned_objects is 'Storage objects to delete. The scheduler retries until Storage confirms.';

@@ -10,3 +10,5 @@ create index project_members_user on tunebase.project_members (user_id, created_
 alter table tunebase.project_members enable row level security;
 create policy members_read on tunebase.project_members for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.project_members is 'Who belongs to a project, in which role.';

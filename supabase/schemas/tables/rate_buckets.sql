@@ -1,5 +1,3 @@
--- One token bucket a key or user. Unlogged: a write a request needs no disk, and a crash that fills every bucket again
--- harms nobody.
 create unlogged table tunebase_internal.rate_buckets (
   subject uuid primary key,
   tokens double precision not null,
@@ -7,3 +5,5 @@ create unlogged table tunebase_internal.rate_buckets (
 );
 
 alter table tunebase_internal.rate_buckets enable row level security;
+
+comment on table tunebase_internal.rate_buckets is 'One token bucket per API key or user. Unlogged: a crash refills the buckets.';

@@ -1,14 +1,15 @@
--- What a RunPod endpoint may be asked for, shared by every dispatcher. A row is made when an endpoint is first used.
 create table tunebase_internal.runpod_endpoints (
   endpoint_id text primary key,
-  -- Attempts that may be alive there at once; null: as many as RunPod takes.
+  -- Maximum concurrent attempts; null: no limit of ours.
   max_running integer check (max_running >= 0),
-  -- /run calls a second; RunPod takes 1,000 in ten seconds. A token bucket of one second's calls.
+  -- /run calls per second (RunPod accepts 1,000 in ten seconds). A token bucket that holds one second's calls.
   run_per_second real not null default 100 check (run_per_second > 0),
   calls_left real not null default 1,
   counted_at timestamptz not null default now(),
-  -- After a 429 nobody calls before then.
+  -- After a 429, no calls before this time.
   blocked_until timestamptz
 );
 
 alter table tunebase_internal.runpod_endpoints enable row level security;
+
+comment on table tunebase_internal.runpod_endpoints is 'Limits of a RunPod endpoint, shared by all dispatchers. Rows are created on first use.';

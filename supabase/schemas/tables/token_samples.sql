@@ -1,4 +1,3 @@
--- What a sample of a file's rows came to, by a tokenizer (or 'characters'): one row counts for every later estimate.
 create table tunebase_internal.token_samples (
   file_id uuid not null references tunebase.files on delete cascade,
   counter text not null,
@@ -8,3 +7,5 @@ create table tunebase_internal.token_samples (
 );
 
 alter table tunebase_internal.token_samples enable row level security;
+
+comment on table tunebase_internal.token_samples is 'Token counts of a file''s rows, per tokenizer (or ''characters'').';

@@ -2,10 +2,12 @@ create table tunebase_internal.upload_parts (
   id uuid primary key,
   upload_id uuid not null references tunebase_internal.uploads on delete cascade,
   object text not null unique,
-  -- null until all of it is in Storage: the row is there first, so that no object is ever unknown.
+  -- null until the part is complete in Storage. The row comes first, so that no object is unknown.
   bytes bigint check (bytes >= 0),
   created_at timestamptz not null default now()
 );
 create index upload_parts_upload on tunebase_internal.upload_parts (upload_id);
 
 alter table tunebase_internal.upload_parts enable row level security;
+
+comment on table tunebase_internal.upload_parts is 'Parts of an upload.';

@@ -1,9 +1,7 @@
--- Uploads of large files: OpenAI's, part by part through the API, and direct ones to Storage. Both end as a file that waits
--- for its check. The bytes of what is not completed in time are garbage.
 create table tunebase_internal.uploads (
   id uuid primary key,
   project_id uuid not null references tunebase.projects on delete cascade,
-  -- parts: through the API, each part an object. direct: by the client to Storage, into `object`.
+  -- parts: through the API, one object per part. direct: from the client to Storage, into `object`.
   kind text not null check (kind in ('parts', 'direct')),
   object text check ((kind = 'direct') = (object is not null)),
   filename text not null check (char_length(filename) between 1 and 255),
@@ -21,3 +19,5 @@ create index uploads_project on tunebase_internal.uploads (project_id);
 create index uploads_file on tunebase_internal.uploads (file_id);
 
 alter table tunebase_internal.uploads enable row level security;
+
+comment on table tunebase_internal.uploads is 'Multipart and direct uploads. Both end as a file that waits for validation.';

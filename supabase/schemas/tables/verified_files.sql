@@ -1,4 +1,3 @@
--- A file of an attempt that was read back from Storage and had this size and hash.
 create table tunebase_internal.verified_files (
   attempt_id uuid not null references tunebase.attempts on delete cascade,
   path text not null,
@@ -9,3 +8,5 @@ create table tunebase_internal.verified_files (
 );
 
 alter table tunebase_internal.verified_files enable row level security;
+
+comment on table tunebase_internal.verified_files is 'Files of an attempt that were read back from Storage with this size and hash.';

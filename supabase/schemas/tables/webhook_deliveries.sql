@@ -1,8 +1,7 @@
--- From what is owed to whom: deliveries for endpoints and channels, notifications for people.
 create table tunebase.webhook_deliveries (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
-  -- `webhook-id` of every try is this event's id, so that a receiver can drop what it has seen.
+  -- The webhook-id of every try, so that receivers can deduplicate.
   event_id uuid not null,
   event_type text not null,
   event_created_at timestamptz not null,
@@ -11,18 +10,18 @@ create table tunebase.webhook_deliveries (
   endpoint_id uuid references tunebase.webhook_endpoints on delete cascade,
   channel_id uuid references tunebase.notification_channels on delete cascade,
   target_id uuid generated always as (coalesce(endpoint_id, channel_id)) stored,
-  -- What is sent, byte for byte; of e-mail and Slack what they are made from.
+  -- The exact body that is sent; for email and Slack, the data it is rendered from.
   body text not null,
   status text not null default 'pending' check (status in ('pending', 'delivered', 'dead')),
-  -- Why it is dead.
+  -- Why the delivery is dead.
   reason text,
-  -- Of the schedule in `retry_delay`; a replay begins it anew.
+  -- Tries so far in the schedule of webhook_retry_delay; a replay resets it.
   tries integer not null default 0,
   next_at timestamptz default now(),
-  -- A scheduler has it in hand. Grows with every claim, so that a late answer is known.
+  -- Grows with every claim, so that a late result is recognized.
   lease integer not null default 0,
   leased_until timestamptz,
-  -- Of the last try.
+  -- Result of the last try.
   response_status integer,
   error text,
   duration_ms integer,
@@ -39,7 +38,7 @@ create table tunebase.webhook_deliveries (
   check ((status = 'delivered') = (delivered_at is not null))
 );
 create index webhook_deliveries_due on tunebase.webhook_deliveries (target_id, next_at) where status = 'pending';
--- Those whose last try has begun: `claim_deliveries` ends the ones whose scheduler died with it.
+-- Deliveries on their last try: claim_deliveries ends those whose scheduler died during it.
 create index webhook_deliveries_spent on tunebase.webhook_deliveries (next_at) where status = 'pending' and tries >= 10;
 create index webhook_deliveries_project on tunebase.webhook_deliveries (project_id, id desc);
 create index webhook_deliveries_endpoint on tunebase.webhook_deliveries (endpoint_id, id desc);
@@ -50,3 +49,5 @@ create index webhook_deliveries_old on tunebase.webhook_deliveries (created_at) 
 alter table tunebase.webhook_deliveries enable row level security;
 create policy members_read on tunebase.webhook_deliveries for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.webhook_deliveries is 'One event to one receiver.';

@@ -64,7 +64,7 @@ export async function getCheckpointAdapter(c: ApiContext): Promise<Response> {
 
 async function named(c: ApiContext, prefix: string, files: ArtifactFile[]) {
   const expires_at = Math.floor(Date.now() / 1000) + urlSeconds;
-  const signed = await signFiles(c.get("platform").supabase, "adapters", prefix, files, urlSeconds);
+  const signed = await signFiles(c.get("platform").supabase, "tunebase-adapters", prefix, files, urlSeconds);
   return signed.map(({ url, ...file }) => {
     const download = new URL(url);
     // Not part of what is signed: Storage answers with it as the attachment's name.

@@ -1,4 +1,4 @@
--- How one figure of an estimate came out; null where nothing was estimated.
+-- Estimated against actual for one figure; null where nothing was estimated.
 create function tunebase_internal.estimate_accuracy(p_range jsonb, p_actual numeric) returns jsonb
 language sql immutable set search_path = ''
 as $$

@@ -1,6 +1,6 @@
--- What an estimate is made of, in one call: the base model, the job's files, and what was counted of them before.
--- p_model may be a fine-tune of the project's own: then `model` is its base and `parent` {name, hyperparameters} it. Refuses
--- as creating the job would. Returns {model, parent, training: {id, bytes, object, report, sample}, validation}.
+-- Everything an estimate needs, in one call: {model, parent, training: {id, filename, bytes, object, report, sample},
+-- validation}. p_model may be a fine-tune of the project: then `model` is its base and `parent` is {name, hyperparameters}.
+-- Raises what create_job would raise.
 create function tunebase_internal.get_estimate_inputs(
   p_caller jsonb, p_model text, p_training_file uuid, p_validation_file uuid
 ) returns jsonb

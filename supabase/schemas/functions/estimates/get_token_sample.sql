@@ -1,4 +1,4 @@
--- With the file's name, for messages.
+-- A file with its token counts by this tokenizer (or by characters), as far as they are stored.
 create function tunebase_internal.get_token_sample(p_file_id uuid, p_tokenizer text) returns jsonb
 language sql stable set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Remembers what a sample came to. The first to count is as good as the second.
+-- Stores token counts of a file. The first result wins: they are all equal.
 create function tunebase_internal.store_token_sample(p_file_id uuid, p_counter text, p_sample jsonb) returns void
 language sql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- A file that is deleted while it is checked is not checked any more. What a copy may still finish is removed later.
+-- Trigger: deleting a file cancels its validation. The object that a copy may still complete is deleted an hour later.
 create function tunebase_internal.cancel_file_validation() returns trigger
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Refuses what would take a project past its bytes. The project's row is locked: two uploads must not take the same room.
--- Call it before bytes are stored, too, where their number is known.
+-- Raises quota_exceeded if p_bytes more would exceed the project's storage quota. Locks the project's row, so that two
+-- uploads cannot use the same room. Call it before bytes are stored wherever their number is known.
 create function tunebase_internal.check_storage_quota(p_project_id uuid, p_bytes bigint) returns void
 language plpgsql set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Takes the check that is due for p_lease_seconds; null when none is.
+-- Leases the validation that is due, for p_lease_seconds. Returns null when none is due.
 create function tunebase_internal.claim_file_validation(p_lease_seconds integer) returns jsonb
 language sql security definer set search_path = ''
 as $$

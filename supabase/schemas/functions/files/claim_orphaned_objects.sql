@@ -1,4 +1,4 @@
--- Objects to remove from Storage; asked for again after a while unless removed.
+-- Claims Storage objects to delete. An object that is not deleted within ten minutes is claimed again.
 create function tunebase_internal.claim_orphaned_objects(p_limit integer) returns jsonb
 language sql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Records a file whose bytes lie in Storage and have been checked: {id, filename, purpose, bytes, sha256, report, object,
+-- Records a validated file whose bytes are in Storage. p_file: {id, filename, purpose, bytes, sha256, report, object,
 -- rows: {threshold, hashes}, expires_after}. Safe to call twice.
 create function tunebase_internal.create_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''

@@ -1,4 +1,4 @@
--- Takes a file away from its project; jobs that were trained on it keep its row. The scheduler removes the bytes.
+-- Deletes a file for its project. The row stays for the jobs that used it; the scheduler deletes the bytes.
 create function tunebase_internal.delete_file(p_caller jsonb, p_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- A deleted file's bytes go; here that is at once.
+-- The content of a result file is in the database, so it is deleted at once.
 create function tunebase_internal.delete_result_content() returns trigger
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Ends what is past its time: uploads that were not completed, files with an `expires_after` that no open job needs.
+-- Expires uploads that were not completed in time, and files past `expires_after` that no open job needs.
 create function tunebase_internal.expire_files() returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -17,14 +17,14 @@ begin
     select 'tunebase-datasets', o.object, o.next_at
     from (values
       (v_upload.object, now() + interval '25 hours'),
-      -- Moved there by a completion that did not come to its end, or is about to be.
+      -- Moved there by a completion that was interrupted or is under way.
       (v_upload.project_id || '/' || v_upload.id || '.jsonl', now() + interval '1 hour')
     ) o (object, next_at)
     where v_upload.kind = 'direct'
     on conflict do nothing;
     v_count := v_count + 1;
   end loop;
-  -- Long enough for a complete that is sent again.
+  -- Long enough for a retried completion.
   delete from tunebase_internal.uploads where status <> 'pending' and expires_at < now() - interval '2 days';
   for v_file in
     select * from tunebase.files f

@@ -1,5 +1,5 @@
--- Ends a check: {status, details, report, sha256, rows}. The jobs that waited for the file move on. Parts that were
--- copied are not needed any more. The file's row is locked before the check's and the jobs', as everywhere.
+-- Ends a validation. p_result: {status, details, report, sha256, rows}. Releases the jobs that wait for the file and orphans
+-- the parts that were copied. Locks the file before its validation and its jobs, like every function here.
 create function tunebase_internal.finish_file_validation(p_file_id uuid, p_lease uuid, p_result jsonb) returns boolean
 language plpgsql security definer set search_path = ''
 as $$

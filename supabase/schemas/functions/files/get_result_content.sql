@@ -1,4 +1,4 @@
--- What a result file holds. The caller's right to the file has been checked by get_file.
+-- The content of a result file.
 create function tunebase_internal.get_result_content(p_caller jsonb, p_file_id uuid) returns text
 language plpgsql security definer set search_path = ''
 as $$

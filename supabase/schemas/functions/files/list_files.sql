@@ -1,5 +1,5 @@
--- Newest first by default; the cursor is the last file's id, as ids sort by time. What is wrong with each row is left
--- out: a page may hold 10,000 files.
+-- Newest first by default. The cursor is the last file's id, because ids sort by time. Row errors are left out: a page may
+-- hold 10,000 files.
 create function tunebase_internal.list_files(p_caller jsonb, p_purpose text, p_after uuid, p_ascending boolean, p_limit integer)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -11,7 +11,7 @@ begin
   if p_after is not null and not exists (select from tunebase.files where id = p_after and project_id = v_project_id) then
     perform tunebase_internal.raise_api_error('cursor_not_found');
   end if;
-  -- Two statements and not one with a case in `order by`: each walks the index and stops at the limit.
+  -- Two statements, because a case in `order by` could not use the index and stop at the limit.
   if p_ascending then
     select jsonb_agg(to_jsonb(f) #- '{report,errors}' order by f.id) into v_rows from (
       select * from tunebase.files

@@ -1,5 +1,5 @@
--- Before the bytes of a file are stored. Should whoever stores them die before they are recorded, they are removed: an
--- hour is longer than any request lives. Returns the object to store them as.
+-- Call before a file's bytes are stored. If the request dies before create_file, the object is deleted after an hour, longer
+-- than any request lives. Returns the object's name.
 create function tunebase_internal.reserve_file_object(p_caller jsonb, p_id uuid) returns text
 language plpgsql security definer set search_path = ''
 as $$

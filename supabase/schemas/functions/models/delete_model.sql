@@ -1,5 +1,5 @@
--- Deletes a fine-tune of the project: its files, and those of its checkpoints, which are as good as it is, become garbage.
--- Again, it is not found. Refused while a job that has not ended trains on from it.
+-- Deletes a fine-tune of the project and orphans its files and those of its checkpoints. Raises model_in_use while an open
+-- job continues from it.
 create function tunebase_internal.delete_model(p_caller jsonb, p_name text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -7,7 +7,7 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
   v_adapter tunebase.adapters;
 begin
-  -- The job's row first, as every move takes its locks.
+  -- The job's row first: every function takes its locks in this order.
   perform 1 from tunebase.jobs where fine_tuned_model = p_name and project_id = v_project_id for no key update;
   update tunebase.adapters set deleted_at = now()
   where name = p_name and project_id = v_project_id and deleted_at is null

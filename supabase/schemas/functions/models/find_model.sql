@@ -1,4 +1,4 @@
--- A model by name, of either kind: {offered} or {own}. Refuses with model_not_found.
+-- A model by name: {offered} for a base model, {own} for a fine-tune. Raises model_not_found.
 create function tunebase_internal.find_model(p_caller jsonb, p_name text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- The base models on offer and the project's own fine-tunes: {offered, own}, the newest fine-tune first.
+-- The enabled base models and the project's own fine-tunes: {offered, own}, newest fine-tune first.
 create function tunebase_internal.list_models(p_caller jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

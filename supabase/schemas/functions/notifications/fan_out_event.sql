@@ -1,4 +1,4 @@
--- One event to everybody who is owed it. A second call adds nothing.
+-- Delivers one outbox event to every endpoint, channel and member that subscribed. Idempotent.
 create function tunebase_internal.fan_out_event(p_event tunebase_internal.outbox) returns void
 language plpgsql set search_path = ''
 as $$
@@ -16,7 +16,7 @@ begin
     )::text
   from tunebase.webhook_endpoints e
   where e.project_id = p_event.project_id and e.enabled and p_event.type = any (e.event_types)
-    -- Nobody hears of what was before them.
+    -- Endpoints get no events from before their creation.
     and e.created_at <= p_event.created_at
     and (p_event.type <> 'fine_tuning.job.progress' or not exists (
       select from tunebase.webhook_deliveries d

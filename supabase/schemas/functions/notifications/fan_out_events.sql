@@ -1,4 +1,4 @@
--- Fans out up to p_limit events, oldest first; returns how many. An event that fails is put off and holds up nobody.
+-- Fans out up to p_limit events, oldest first. Returns how many. A failing event is postponed and blocks no other.
 create function tunebase_internal.fan_out_events(p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$

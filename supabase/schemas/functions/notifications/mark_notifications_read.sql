@@ -1,5 +1,5 @@
--- Marks one as read, or all (p_id null), for the caller alone; returns how many are left. Safe to call twice. Reading
--- is enough of a right: the mark is the caller's own.
+-- Marks one notification as read, or all (p_id null), for the caller only. Returns how many are left unread. Idempotent.
+-- Read access is enough: the mark is the caller's own.
 create function tunebase_internal.mark_notifications_read(p_caller jsonb, p_id uuid) returns bigint
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Deletes what nobody will ask for, in slices: the log after 30 days, events two days after they were fanned out
--- (an endpoint's pace of progress is a day at the most), notes of failures after 90 days. Returns how many rows.
+-- Deletes in batches: deliveries after 30 days, outbox events two days after fan-out (progress intervals are at most a day),
+-- trigger failures after 90 days. Returns the number of rows.
 create function tunebase_internal.prune_notifications(p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- An event in a person's words: {level, title, text}; null where people are not told.
+-- An event for people: {level, title, text}, or null for events that are not shown to people.
 create function tunebase_internal.render_notification(p_type text, p_data jsonb) returns jsonb
 language sql stable set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- What a test message is sent to: {kind, target, encrypted_url}.
+-- Where a test message goes: {kind, target, encrypted_url}.
 create function tunebase_internal.test_notification_channel(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Every type of event, as clients write it. The first three are OpenAI's names and shapes, the rest are ours beside them.
+-- Every event type. The first three are OpenAI's.
 create function tunebase_internal.event_types() returns text[]
 language sql immutable set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- The projects of the user whose token the request carries; row-level security stands on it. Security definer, or
--- the policy on project_members would call itself.
+-- The projects of the user whose token the request carries: what row-level security checks. Security definer, because the
+-- policy on project_members would otherwise call itself.
 create function tunebase_internal.member_project_ids() returns setof uuid
 language sql stable security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- One row more than asked for says whether there is more.
+-- One page as {data, has_more}. p_rows holds one row more than the page when there are more.
 create function tunebase_internal.paginate(p_rows jsonb, p_limit integer) returns jsonb
 language sql immutable set search_path = ''
 as $$

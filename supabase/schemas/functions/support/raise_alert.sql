@@ -1,4 +1,4 @@
--- Tells the operator. The same again only counts.
+-- Alerts the operator. Repeats of the same kind and subject increment `occurrences`.
 create function tunebase_internal.raise_alert(p_kind text, p_subject text, p_message text) returns void
 language sql set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Every scope there is. A key holds some; a role allows some (role_allows).
+-- Every scope. API keys hold some of them; roles imply some (role_allows).
 create function tunebase_internal.scopes() returns text[]
 language sql immutable set search_path = ''
 as $$

@@ -1,9 +1,8 @@
--- A UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds first, so that keys sort by time and indexes grow
--- at one end. Postgres has one of its own from version 18.
+-- A UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds first, so that keys sort by time and indexes grow at one end.
+-- Built into Postgres from version 18.
 --
--- Its names are resolved when it is made, as in every body that is no string, so it needs no search_path of its own, and
--- is put into the statements that call it. With one, each call would be planned anew: together with is_final that
--- took 8 % of a report's time.
+-- The body is SQL-standard (`return`), so its names are resolved at creation, it needs no search_path, and Postgres inlines
+-- it. With a search_path of its own, each call was planned again: with is_terminal that took 8 % of a report's time.
 create function tunebase_internal.uuid7() returns uuid
 language sql volatile
 return encode(

@@ -1,5 +1,4 @@
--- The lowest id that a row made at this time can have (see uuid7): a range of days is a range of the primary key's order,
--- and needs no index of its own.
+-- The lowest UUIDv7 of a given time: a range of time becomes a range of the primary key and needs no index of its own.
 create function tunebase_internal.uuid7_lower_bound(p_time timestamptz) returns uuid
 language sql immutable set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Locks an upload of the caller's; refuses with upload_not_found.
+-- Locks an upload of the caller's project. Raises upload_not_found.
 create function tunebase_internal.authorize_upload(p_caller jsonb, p_id uuid, p_kind text) returns tunebase_internal.uploads
 language plpgsql set search_path = ''
 as $$
@@ -12,7 +12,7 @@ begin
   if not found then
     perform tunebase_internal.raise_api_error('upload_not_found');
   end if;
-  -- Not swept yet is expired all the same.
+  -- Expired even if cleanup has not run yet.
   if v_upload.status = 'pending' and v_upload.expires_at <= now() then
     v_upload.status := 'expired';
   end if;

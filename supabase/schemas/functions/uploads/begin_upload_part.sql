@@ -1,4 +1,4 @@
--- The place of a part that is about to come.
+-- Records a part before its bytes arrive, so that no object is unknown.
 create function tunebase_internal.begin_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid) returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -9,7 +9,7 @@ declare
 begin
   perform tunebase_internal.require_pending(v_upload);
   select count(*) into v_parts from tunebase_internal.upload_parts where upload_id = p_upload_id;
-  -- 8 GiB in parts of 1 MiB; without an end, parts would be a way to fill Storage.
+  -- 8 GiB in parts of 1 MiB. Without a limit, parts could fill Storage.
   if v_parts >= 8192 then
     perform tunebase_internal.raise_api_error('too_many_parts', '{"most": 8192}');
   end if;

@@ -1,5 +1,5 @@
--- Makes a file of a direct upload whose bytes were moved to p_object, out of the token's reach. Again, it answers with the
--- same file.
+-- Creates the file of a direct upload, whose bytes were moved to p_object, out of reach of the upload token. Called again, it
+-- returns the same file.
 create function tunebase_internal.complete_direct_upload(p_caller jsonb, p_id uuid, p_object text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -11,7 +11,7 @@ begin
     perform tunebase_internal.create_uploaded_file(
       v_upload, p_id, jsonb_build_array(jsonb_build_object('object', p_object, 'bytes', v_upload.bytes)), null, p_object
     );
-    -- The token lives on for a while and could write there again.
+    -- The upload token is still valid for a while and could write there again.
     insert into tunebase_internal.orphaned_objects (bucket, object, next_at)
     values ('tunebase-datasets', v_upload.object, now() + interval '25 hours')
     on conflict do nothing;

@@ -1,6 +1,6 @@
--- Makes a file of parts, in the order of p_part_ids. One part is the file's object as it is; several are copied into one
--- by the check, which reads them anyway: Storage cannot join objects, and the trainer gets one address. Again, it
--- answers with the same file.
+-- Creates a file from parts, in the order of p_part_ids. A single part becomes the file's object. Several are copied into one
+-- by the validation, which reads them anyway: Storage cannot join objects, and the trainer downloads one URL. Called again,
+-- it returns the same file.
 create function tunebase_internal.complete_upload(p_caller jsonb, p_id uuid, p_part_ids uuid[], p_md5 text, p_file_id uuid)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -33,7 +33,7 @@ begin
     else v_upload.project_id || '/' || p_file_id || '.jsonl' end
   );
   perform tunebase_internal.discard_upload_parts(p_id, p_part_ids);
-  -- From here on the parts' objects are the file's, and its check's.
+  -- From here on the parts' objects belong to the file and its validation.
   delete from tunebase_internal.upload_parts where upload_id = p_id;
   return tunebase_internal.upload_json(p_id);
 end $$;

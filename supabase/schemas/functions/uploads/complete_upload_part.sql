@@ -1,4 +1,4 @@
--- A part is in Storage. Refuses when the upload has ended meanwhile, or has more bytes than it announced.
+-- The bytes of a part are in Storage. Raises an error if the upload has ended, or now has more bytes than announced.
 create function tunebase_internal.complete_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid, p_bytes bigint) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

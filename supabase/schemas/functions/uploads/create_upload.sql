@@ -10,7 +10,7 @@ begin
     id, project_id, kind, object, filename, purpose, bytes, mime_type, file_expires_after, expires_at
   ) values (
     (p_upload ->> 'id')::uuid, v_project_id, p_upload ->> 'kind',
-    -- Under another prefix than files: the client's token could write the object again after the upload.
+    -- Not under the prefix of files: the client's token could overwrite the object after the upload.
     case when p_upload ->> 'kind' = 'direct' then 'incoming/' || v_project_id || '/' || (p_upload ->> 'id') end,
     p_upload ->> 'filename', p_upload ->> 'purpose', (p_upload ->> 'bytes')::bigint, p_upload ->> 'mime_type',
     (p_upload ->> 'file_expires_after')::integer,

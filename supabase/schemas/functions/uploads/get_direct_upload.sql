@@ -1,4 +1,4 @@
--- A direct upload as it is.
+-- A direct upload of the caller's project.
 create function tunebase_internal.get_direct_upload(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

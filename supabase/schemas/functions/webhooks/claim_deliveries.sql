@@ -1,6 +1,6 @@
--- Leases up to p_limit deliveries that are due. One receiver gets p_per_target at once, less what is in flight to it
--- already (p_busy: {target: count}), and 4 while it fails: a slow one does not take every place. Each target's oldest
--- come first. A try is counted here, so that one that kills its scheduler ends too.
+-- Leases up to p_limit due deliveries, the oldest of each receiver first. A receiver gets at most p_per_target at once,
+-- minus those in flight to it (p_busy: {target: count}), and 4 while it is failing: a slow receiver cannot take every slot.
+-- The try is counted here, so that a delivery that kills its scheduler ends, too.
 create function tunebase_internal.claim_deliveries(
   p_limit integer, p_per_target integer, p_busy jsonb, p_lease_seconds integer
 ) returns jsonb
@@ -18,7 +18,7 @@ begin
     limit p_limit for update skip locked
   );
 
-  -- The targets with something pending, found by jumping through the index from one to the next.
+  -- The receivers with pending deliveries, by a loose index scan.
   with recursive targets as (
     (select target_id from tunebase.webhook_deliveries where status = 'pending' order by target_id limit 1)
     union all

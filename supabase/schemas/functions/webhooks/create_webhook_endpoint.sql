@@ -8,7 +8,7 @@ declare
   v_types text[] := array(select jsonb_array_elements_text(p_endpoint -> 'event_types'));
   v_id uuid;
 begin
-  -- One create of a project at a time: the limit is counted, and equal retries find each other.
+  -- Serialized per project: the limit is counted, and equal retries find each other.
   perform pg_advisory_xact_lock(hashtextextended('tunebase endpoints ' || v_project_id, 0));
   if p_is_retry then
     select id into v_id from tunebase.webhook_endpoints

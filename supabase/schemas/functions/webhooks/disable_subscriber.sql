@@ -1,4 +1,4 @@
--- Stops sending to an endpoint or channel and tells its people; what was pending there is dead, and can be replayed.
+-- Disables an endpoint or channel and notifies the project. Pending deliveries become dead and can be replayed.
 create function tunebase_internal.disable_subscriber(p_target_id uuid, p_reason text, p_tell boolean default true) returns void
 language plpgsql set search_path = ''
 as $$

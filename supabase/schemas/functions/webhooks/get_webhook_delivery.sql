@@ -1,4 +1,4 @@
--- With its log: each try's request and answer, the last fifty.
+-- A delivery with the request and response of its last 50 tries.
 create function tunebase_internal.get_webhook_delivery(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

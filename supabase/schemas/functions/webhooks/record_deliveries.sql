@@ -1,6 +1,5 @@
--- Records what became of tries. p_results: [{id, lease, ok, status, body, error, retry_after, url, headers,
--- duration_ms}]; retry_after in seconds. The log gets every try; the delivery moves if the try holds its lease still,
--- or was a success.
+-- Records the results of tries. p_results: [{id, lease, ok, status, body, error, retry_after (seconds), url, headers,
+-- duration_ms}]. Every try is logged; the delivery changes only if the try succeeded or still holds the lease.
 create function tunebase_internal.record_deliveries(p_results jsonb) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -26,7 +25,7 @@ begin
     ) order by x.id
   loop
     select * into v_delivery from tunebase.webhook_deliveries where id = r.id for update;
-    continue when not found; -- its endpoint was deleted meanwhile
+    continue when not found; -- its endpoint has been deleted
     insert into tunebase.webhook_attempts (
       delivery_id, project_id, url, request_headers, response_status, response_body, error, duration_ms
     ) values (
@@ -71,7 +70,7 @@ begin
     insert into tunebase_internal.failing_subscribers as f (target_id, failing_since, last_failed_at)
     values (v_target, now(), now())
     on conflict (target_id) do update
-    -- Two days without a try, longer than the schedule's longest pause, and a failure is a new story.
+    -- After two days without a try, longer than the longest pause of the schedule, a failure starts a new series.
     set failing_since = case when f.last_failed_at < now() - interval '2 days' then now() else f.failing_since end,
       last_failed_at = now()
     returning failing_since into v_since;

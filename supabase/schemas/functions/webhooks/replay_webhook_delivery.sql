@@ -1,5 +1,5 @@
--- Sends one again, whatever became of it, with the same `webhook-id` and a schedule of its own. What a scheduler has
--- in hand is on its way already.
+-- Sends a delivery again, whatever its status, with the same webhook-id and a fresh retry schedule. A delivery that is in
+-- flight stays as it is.
 create function tunebase_internal.replay_webhook_delivery(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

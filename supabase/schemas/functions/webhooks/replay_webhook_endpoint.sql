@@ -1,4 +1,4 @@
--- Sends everything again that has died at an endpoint since then; returns how many.
+-- Sends every dead delivery of an endpoint since p_since again. Returns how many.
 create function tunebase_internal.replay_webhook_endpoint(p_caller jsonb, p_id uuid, p_since timestamptz) returns integer
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- p_changes: any of {name, url, event_types, progress_seconds, enabled}; what is absent stays. An update that changes
--- nothing does not move updated_at. Enabling begins with a clean record.
+-- p_changes: any of {name, url, event_types, progress_seconds, enabled}; absent fields keep their value. An update that
+-- changes nothing leaves updated_at alone. Enabling clears the failure record.
 create function tunebase_internal.update_webhook_endpoint(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

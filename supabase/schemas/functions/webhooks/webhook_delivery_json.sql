@@ -10,7 +10,7 @@ begin
   end if;
   return to_jsonb(v_delivery) || jsonb_build_object('attempts', coalesce((
     select jsonb_agg(to_jsonb(a) order by a.id)
-    -- A receiver that is replayed for ever would make this answer grow for ever.
+    -- Bounded, because a delivery can be replayed without limit.
     from (select * from tunebase.webhook_attempts where delivery_id = p_id order by id desc limit 50) a
   ), '[]'));
 end $$;

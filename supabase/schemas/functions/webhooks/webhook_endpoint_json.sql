@@ -1,4 +1,4 @@
--- An endpoint's row; refuses when the project has none of this id.
+-- An endpoint as jsonb. Raises webhook_endpoint_not_found.
 create function tunebase_internal.webhook_endpoint_json(p_project_id uuid, p_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
