@@ -504,7 +504,7 @@ create table tunebase.jobs (
 create index jobs_project on tunebase.jobs (project_id, id desc);
 -- The dispatcher hops from one project's and model's line to the next, and reads the head of each.
 create index jobs_queue on tunebase.jobs (project_id, base_model, due_at) where status = 'queued' and due_at < 'infinity';
-create index jobs_open on tunebase.jobs (project_id, id) where status in ('validating_files', 'queued', 'running', 'paused');
+create index jobs_open on tunebase.jobs (project_id, id) where tunebase_internal.is_open(status);
 create index jobs_base_model on tunebase.jobs (base_model);
 create index jobs_training_file on tunebase.jobs (training_file);
 create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;
@@ -1049,11 +1049,14 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'project:admin');
+  v_version integer;
 begin
-  if not exists (select from tunebase.api_keys where id = p_id and project_id = v_project_id) then
+  select version into v_version from tunebase.api_keys where id = p_id and project_id = v_project_id for no key update;
+  if not found then
     perform tunebase_internal.raise_api_error('api_key_not_found');
   end if;
-  update tunebase.api_keys set revoked_at = now() where id = p_id and revoked_at is null;
+  perform tunebase_internal.require_version(p_caller, v_version);
+  update tunebase.api_keys set revoked_at = now(), version = version + 1 where id = p_id and revoked_at is null;
   delete from tunebase_internal.api_key_hashes where api_key_id = p_id;
 end $$;
 
@@ -1072,8 +1075,10 @@ begin
   elsif v_key.revoked_at is not null then
     perform tunebase_internal.raise_api_error('api_key_revoked');
   end if;
+  perform tunebase_internal.require_version(p_caller, v_key.version);
   update tunebase.api_keys
-  set name = coalesce(p_changes ->> 'name', name),
+  set version = version + 1,
+    name = coalesce(p_changes ->> 'name', name),
     scopes = case when p_changes ? 'scopes' then array(select jsonb_array_elements_text(p_changes -> 'scopes')) else scopes end,
     expires_at = case when p_changes ? 'expires_at' then (p_changes ->> 'expires_at')::timestamptz else expires_at end
   where id = p_id
@@ -1082,22 +1087,15 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/add_checkpoint.sql
--- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the others'
--- files are garbage. A checkpoint is progress: the failed_attempts begin anew.
+-- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the files of the
+-- others are deleted. A checkpoint is progress: it resets failed_attempts.
 create function tunebase_internal.add_checkpoint(p_attempt tunebase.attempts, p_checkpoint jsonb) returns void
 language plpgsql set search_path = ''
 as $$
 begin
-  if exists (
-    select from jsonb_array_elements(p_checkpoint -> 'files') f
-    where not exists (
-      select from tunebase_internal.verified_files v
-      where v.attempt_id = p_attempt.id and v.path = f ->> 'path'
-        and v.bytes = (f ->> 'bytes')::bigint and v.sha256 = f ->> 'sha256'
-    )
-  ) then
+  if tunebase_internal.unverified_files(p_attempt.id, p_checkpoint -> 'files') is not null then
     perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format(
-      'The checkpoint of step %s is not whole in Storage and was not kept.', p_checkpoint ->> 'step'
+      'The checkpoint of step %s is incomplete in Storage and was not kept.', p_checkpoint ->> 'step'
     ));
     return;
   end if;
@@ -1569,8 +1567,8 @@ begin
 end $$;
 
 -- schemas/functions/dispatch/record_dispatch_rejected.sql
--- /run surely did not start it: the job is due again later, and this does not count as a try. After as long as a job
--- may wait for a worker, it has failed for want of capacity. p_blocked: nobody calls this endpoint before then (a 429).
+-- /run certainly did not start a run: the job is due again later, and this does not count as a failed attempt. A job that
+-- has waited longer than its queue timeout fails with no_capacity. p_blocked (a 429): nobody calls this endpoint earlier.
 create function tunebase_internal.record_dispatch_rejected(
   p_attempt_id uuid, p_reason text, p_retry_seconds double precision, p_blocked boolean
 ) returns void
@@ -1599,7 +1597,7 @@ begin
     where job_id = v_job.id and outcome = 'not_started' and created_at between v_job.queued_at and now() - v_patience
   ) then
     perform tunebase_internal.fail_job(
-      v_job.id, 'no_capacity', format('The GPU service has not taken the job for %s (%s).', v_patience, p_reason),
+      v_job.id, 'no_capacity', format('The GPU service has not accepted the job for %s (%s).', v_patience, p_reason),
       'Create the job again later.'
     );
     return;
@@ -1607,7 +1605,7 @@ begin
   update tunebase.jobs set due_at = now() + make_interval(secs => p_retry_seconds), status_reason = p_reason
   where id = v_job.id;
   perform tunebase_internal.add_event(v_job.id, 'warn', format(
-    'The GPU service did not take the job (%s). Trying again in %s seconds.', p_reason, ceil(p_retry_seconds)
+    'The GPU service did not accept the job (%s). Retrying in %s seconds.', p_reason, ceil(p_retry_seconds)
   ));
 end $$;
 
@@ -1629,20 +1627,6 @@ begin
       else reconcile_at
     end
   where id = p_attempt_id and state <> 'ended';
-end $$;
-
--- schemas/functions/dispatch/wake_scheduler_on_enqueue.sql
--- A job that is due wakes the scheduler when its transaction commits: pg_net sends what it was given after the commit.
-create function tunebase_internal.wake_scheduler_on_enqueue() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  -- Once a transaction is enough.
-  if coalesce(current_setting('tunebase.nudged', true), '') <> '1' then
-    perform set_config('tunebase.nudged', '1', true);
-    perform tunebase_internal.wake_scheduler();
-  end if;
-  return null;
 end $$;
 
 -- schemas/functions/estimates/estimate_accuracy.sql
@@ -1702,22 +1686,22 @@ as $$
   from tunebase.files f where f.id = p_file_id
 $$;
 
--- schemas/functions/estimates/record_estimate_accuracy.sql
--- An estimate is scored in the transaction in which its job succeeds: its attempts have ended and their cost is settled.
-create function tunebase_internal.record_estimate_accuracy() returns trigger
-language plpgsql security definer set search_path = ''
+-- schemas/functions/estimates/score_estimate.sql
+-- A finished job's estimate with how it compares to what happened; null if the job had none. Its attempts have ended and
+-- their cost is settled.
+create function tunebase_internal.score_estimate(p_job tunebase.jobs) returns jsonb
+language plpgsql stable set search_path = ''
 as $$
 declare
   v_seconds numeric;
 begin
   select round(coalesce(sum(extract(epoch from ended_at - started_at)), 0), 1) into v_seconds
-  from tunebase.attempts where job_id = new.id;
-  new.estimate := new.estimate || jsonb_build_object('score', jsonb_build_object(
-    'tokens', tunebase_internal.estimate_accuracy(new.estimate #> '{tokens,total}', new.trained_tokens),
-    'seconds', tunebase_internal.estimate_accuracy(new.estimate #> '{time,seconds}', v_seconds),
-    'cost_usd', tunebase_internal.estimate_accuracy(new.estimate #> '{cost,usd}', new.cost_usd)
+  from tunebase.attempts where job_id = p_job.id;
+  return p_job.estimate || jsonb_build_object('score', jsonb_build_object(
+    'tokens', tunebase_internal.estimate_accuracy(p_job.estimate #> '{tokens,total}', p_job.trained_tokens),
+    'seconds', tunebase_internal.estimate_accuracy(p_job.estimate #> '{time,seconds}', v_seconds),
+    'cost_usd', tunebase_internal.estimate_accuracy(p_job.estimate #> '{cost,usd}', p_job.cost_usd)
   ));
-  return new;
 end $$;
 
 -- schemas/functions/estimates/store_token_sample.sql
@@ -2063,7 +2047,7 @@ begin
 end $$;
 
 -- schemas/functions/files/retry_file_validation.sql
--- Storage or the database did not answer: retries the validation with backoff, and fails the file after 12 failures.
+-- Storage or the database did not answer: the validation is retried with backoff, twelve times.
 create function tunebase_internal.retry_file_validation(p_file_id uuid, p_lease uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -2071,7 +2055,7 @@ declare
   v_failures integer;
 begin
   update tunebase_internal.file_validations
-  set failures = failures + 1, next_at = now() + make_interval(secs => least(300, 5 * power(2, failures)))
+  set failures = failures + 1, next_at = now() + make_interval(secs => tunebase_internal.backoff_seconds(failures))
   where file_id = p_file_id and lease = p_lease
   returning failures into v_failures;
   if v_failures >= 12 then
@@ -2099,14 +2083,15 @@ $$;
 create function tunebase_internal.add_event(
   p_job_id uuid, p_level text, p_message text, p_type text default 'message', p_data jsonb default null
 ) returns void
-language sql set search_path = ''
+language plpgsql set search_path = ''
 as $$
+begin
   with numbered as (
     update tunebase.jobs set last_event = last_event + 1 where id = p_job_id returning id, project_id, last_event
   )
   insert into tunebase.events (job_id, project_id, number, level, type, message, data)
-  select id, project_id, last_event, p_level, p_type, p_message, p_data from numbered
-$$;
+  select id, project_id, last_event, p_level, p_type, p_message, p_data from numbered;
+end $$;
 
 -- schemas/functions/jobs/artifact_prefix.sql
 -- Where an attempt's files lie. Unique to the attempt: a retry never writes over what another has written.
@@ -2133,32 +2118,21 @@ begin
 end $$;
 
 -- schemas/functions/jobs/cancel_job.sql
--- Cancels at once; the attempt on the GPU ends when RunPod or the worker confirms it, or its time is out.
+-- Cancels at once; the attempt on the GPU ends when RunPod or the worker confirms it, or its time is over.
 create function tunebase_internal.cancel_job(p_caller jsonb, p_job_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
-declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
-  v_job tunebase.jobs;
 begin
-  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
-  if not found then
-    perform tunebase_internal.raise_api_error('job_not_found');
-  end if;
-  if tunebase_internal.is_terminal(v_job.status) then
-    perform tunebase_internal.raise_api_error('job_already_finished', jsonb_build_object('status', v_job.status));
-  end if;
+  perform tunebase_internal.lock_job(p_caller, p_job_id);
   perform tunebase_internal.set_job_cancelled(p_job_id, 'info', 'The job was cancelled on request.');
   perform tunebase_internal.request_attempt_cancellation(p_job_id);
   return tunebase_internal.job_json(p_job_id);
 end $$;
 
 -- schemas/functions/jobs/create_job.sql
--- Creates a job with its first event and the record of the request that made it: queued; or paused until it is started,
--- when auto_start is false (wait_for_start). The same request again (same key; or, without one, a retry that says so within ten minutes)
--- answers with the first job. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
--- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model}. The estimate's highest cost is set aside; what would pass
--- the project's cap is refused with spend_cap_exceeded.
+-- Creates a job with its first events, queued or waiting (waiting_status). Repeats of the request that made a job return
+-- that job (find_requested_job). p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
+-- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model}.
 create function tunebase_internal.create_job(
   p_caller jsonb, p_job jsonb, p_request_hash text, p_idempotency_key text, p_is_retry boolean
 ) returns jsonb
@@ -2166,106 +2140,75 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
-  v_id uuid := tunebase_internal.uuid7();
-  v_request tunebase_internal.job_requests;
-  v_training_file uuid;
-  v_validation_file uuid;
+  v_id uuid := tunebase_internal.find_requested_job(v_project_id, p_request_hash, p_idempotency_key, p_is_retry);
+  v_training_file uuid := (p_job ->> 'training_file')::uuid;
+  v_validation_file uuid := (p_job ->> 'validation_file')::uuid;
+  v_auto_start boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
   v_reserved numeric;
-  v_cap numeric;
-  v_starts boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
   v_status text;
 begin
-  -- Two equal requests at once: the second waits here and then finds the first's row.
-  perform pg_advisory_xact_lock(hashtextextended(
-    v_project_id::text || coalesce('key ' || p_idempotency_key, 'hash ' || p_request_hash), 0
-  ));
-  if p_idempotency_key is not null then
-    select * into v_request from tunebase_internal.job_requests
-    where project_id = v_project_id and idempotency_key = p_idempotency_key;
-    if found and v_request.request_hash <> p_request_hash then
-      perform tunebase_internal.raise_api_error('idempotency_key_reused', jsonb_build_object('key', p_idempotency_key));
-    end if;
-  elsif p_is_retry then
-    select * into v_request from tunebase_internal.job_requests
-    where project_id = v_project_id and request_hash = p_request_hash and created_at > now() - interval '10 minutes'
-    order by created_at desc limit 1;
-  else
-    -- A first request that its own retry has overtaken (a proxy held it up): the job is there. Once only, as the next
-    -- of the same words is meant as another job.
-    update tunebase_internal.job_requests set created_by_retry = false
-    where created_by_retry and project_id = v_project_id and request_hash = p_request_hash
-      and created_at > now() - interval '10 minutes'
-    returning * into v_request;
+  if v_id is not null then
+    return tunebase_internal.job_json(v_id);
   end if;
-  if v_request.job_id is not null then
-    return tunebase_internal.job_json(v_request.job_id);
-  end if;
-
-  v_training_file := tunebase_internal.require_training_file(v_project_id, (p_job ->> 'training_file')::uuid, 'training_file');
-  if p_job ->> 'validation_file' is not null then
-    v_validation_file := tunebase_internal.require_training_file(v_project_id, (p_job ->> 'validation_file')::uuid, 'validation_file');
-  end if;
+  v_id := tunebase_internal.uuid7();
+  v_status := tunebase_internal.waiting_status(
+    tunebase_internal.lock_training_files(v_project_id, v_training_file, v_validation_file), v_auto_start
+  );
   if p_job ->> 'parent_model' is not null then
-    -- Held, so that it is not deleted meanwhile.
-    perform 1 from tunebase.adapters
-    where name = p_job ->> 'parent_model' and project_id = v_project_id and deleted_at is null
-    for share;
-    if not found then
-      perform tunebase_internal.raise_api_error('model_not_found', jsonb_build_object('model', p_job ->> 'parent_model'));
-    end if;
+    perform tunebase_internal.lock_parent_model(v_project_id, p_job ->> 'parent_model');
   end if;
+  v_reserved := tunebase_internal.reserve_spend(v_project_id, p_job);
 
-  v_reserved := coalesce(round((p_job #>> '{estimate,cost,usd,high}')::numeric, 4), 0);
-  v_reserved := least(v_reserved, (p_job ->> 'spend_cap_usd')::numeric);
-  -- The project's row is locked only where there is a cap to keep: two jobs must not take the same room.
-  select spend_cap_usd into v_cap from tunebase.projects where id = v_project_id and spend_cap_usd is not null for no key update;
-  if v_cap is not null and tunebase_internal.project_spend(v_project_id) + v_reserved > v_cap then
-    perform tunebase_internal.raise_api_error('spend_cap_exceeded', jsonb_build_object(
-      'cap', v_cap, 'spent', tunebase_internal.project_spend(v_project_id), 'reserved', v_reserved
-    ));
-  end if;
-
+  -- One write, with the number of its last event: each further update of a row that this transaction has written checks
+  -- the row's foreign keys again.
   insert into tunebase.jobs (
     id, project_id, status, base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
     metadata, created_by, due_at, queued_at, total_epochs, spend_cap_usd, reserved_usd, estimate, auto_start,
-    parent_model
+    parent_model, last_event
   ) values (
-    v_id, v_project_id, 'queued', p_job ->> 'base_model', v_training_file, v_validation_file,
+    v_id, v_project_id, v_status, p_job ->> 'base_model', v_training_file, v_validation_file,
     p_job -> 'hyperparameters', p_job -> 'plan', p_job ->> 'suffix', (p_job ->> 'seed')::integer,
     coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by',
-    now(), now(), (p_job -> 'plan' ->> 'num_epochs')::real,
-    (p_job ->> 'spend_cap_usd')::numeric, v_reserved, nullif(p_job -> 'estimate', 'null'), v_starts,
-    p_job ->> 'parent_model'
-  ) returning status into v_status;
+    case when v_status = 'queued' then now() end, case when v_status = 'queued' then now() end,
+    (p_job -> 'plan' ->> 'num_epochs')::real, (p_job ->> 'spend_cap_usd')::numeric, v_reserved,
+    nullif(p_job -> 'estimate', 'null'), v_auto_start, p_job ->> 'parent_model', 2
+  );
+  insert into tunebase.events (job_id, project_id, number, level, type, message) values
+    (v_id, v_project_id, 1, 'info', 'message', 'Created fine-tuning job.'),
+    (v_id, v_project_id, 2, 'info', 'message', tunebase_internal.waiting_message(v_status));
   insert into tunebase_internal.job_requests (job_id, project_id, idempotency_key, request_hash, created_by_retry)
   values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);
-  perform tunebase_internal.add_event(v_id, 'info', 'Created fine-tuning job.');
-  perform tunebase_internal.add_event(v_id, 'info', case v_status
-    when 'queued' then 'Files are valid; the job is queued for a GPU.'
-    when 'paused' then 'Files are valid; the job waits to be started.'
-    else 'The job waits until its files have been checked.'
-  end);
+  if v_validation_file is not null and v_status <> 'validating_files' then
+    perform tunebase_internal.warn_dataset_overlap(v_id);
+  end if;
+  if v_status = 'queued' then
+    perform tunebase_internal.wake_scheduler();
+  end if;
   return tunebase_internal.job_json(v_id);
 end $$;
 
 -- schemas/functions/jobs/create_result_file.sql
-create function tunebase_internal.create_result_file() returns trigger
-language plpgsql security definer set search_path = ''
+-- Stores a finished job's metrics as the CSV file that OpenAI's `result_files` names. Returns its id.
+create function tunebase_internal.create_result_file(p_job tunebase.jobs) returns uuid
+language plpgsql set search_path = ''
 as $$
 declare
   v_id uuid := tunebase_internal.uuid7();
-  v_content text := tunebase_internal.metrics_csv(new.id);
+  v_content text := tunebase_internal.metrics_csv(p_job.id);
+  v_bytes bytea := convert_to(v_content, 'UTF8');
 begin
+  if p_job.result_file is not null then
+    return p_job.result_file;
+  end if;
   insert into tunebase.files (id, project_id, filename, purpose, bytes, sha256, status, object)
   values (
-    v_id, new.project_id, 'step_metrics.csv', 'fine-tune-results', octet_length(convert_to(v_content, 'UTF8')),
-    encode(sha256(convert_to(v_content, 'UTF8')), 'hex'), 'processed',
-    -- Nothing lies there; the name is only unique.
+    v_id, p_job.project_id, 'step_metrics.csv', 'fine-tune-results', octet_length(v_bytes),
+    encode(sha256(v_bytes), 'hex'), 'processed',
+    -- The column is unique; no object has this name, because the content is in result_contents.
     'results/' || v_id || '.csv'
   );
   insert into tunebase_internal.result_contents (file_id, content) values (v_id, v_content);
-  new.result_file := v_id;
-  return new;
+  return v_id;
 end $$;
 
 -- schemas/functions/jobs/enforce_job_quota.sql
@@ -2286,13 +2229,13 @@ begin
     return new;
   end if;
   select count(*) into v_used from tunebase.jobs
-  where project_id = new.project_id and status in ('validating_files', 'queued', 'running', 'paused');
+  where project_id = new.project_id and tunebase_internal.is_open(status);
   -- Only near the limit do creates wait for each other, and count again: else none could run beside another. A hundred
   -- is more than there are connections.
   if v_used > v_limit - 100 then
     perform from tunebase.projects where id = new.project_id for no key update;
     select count(*) into v_used from tunebase.jobs
-    where project_id = new.project_id and status in ('validating_files', 'queued', 'running', 'paused');
+    where project_id = new.project_id and tunebase_internal.is_open(status);
     if v_used >= v_limit then
       perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
         'what', 'unfinished jobs', 'limit', v_limit, 'used', v_used,
@@ -2301,6 +2244,42 @@ begin
     end if;
   end if;
   return new;
+end $$;
+
+-- schemas/functions/jobs/find_requested_job.sql
+-- The job that an equal earlier request created: one with the same key; without a key, one of the last ten minutes if this
+-- request says that it is a retry. Null: it is a new request. Raises idempotency_key_reused.
+create function tunebase_internal.find_requested_job(
+  p_project_id uuid, p_request_hash text, p_idempotency_key text, p_is_retry boolean
+) returns uuid
+language plpgsql set search_path = ''
+as $$
+declare
+  v_request tunebase_internal.job_requests;
+begin
+  -- Of two equal requests at once, the second waits here and then finds the row of the first.
+  perform pg_advisory_xact_lock(hashtextextended(
+    p_project_id::text || coalesce('key ' || p_idempotency_key, 'hash ' || p_request_hash), 0
+  ));
+  if p_idempotency_key is not null then
+    select * into v_request from tunebase_internal.job_requests
+    where project_id = p_project_id and idempotency_key = p_idempotency_key;
+    if found and v_request.request_hash <> p_request_hash then
+      perform tunebase_internal.raise_api_error('idempotency_key_reused', jsonb_build_object('key', p_idempotency_key));
+    end if;
+  elsif p_is_retry then
+    select * into v_request from tunebase_internal.job_requests
+    where project_id = p_project_id and request_hash = p_request_hash and created_at > now() - interval '10 minutes'
+    order by created_at desc limit 1;
+  else
+    -- A first request that its own retry has overtaken, because a proxy delayed it: the job exists. Only once: the next
+    -- equal request asks for another job.
+    update tunebase_internal.job_requests set created_by_retry = false
+    where created_by_retry and project_id = p_project_id and request_hash = p_request_hash
+      and created_at > now() - interval '10 minutes'
+    returning * into v_request;
+  end if;
+  return v_request.job_id;
 end $$;
 
 -- schemas/functions/jobs/get_adapter.sql
@@ -2404,6 +2383,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/index_job_metadata.sql
+-- Keeps the index of a job's metadata pairs, which list_jobs filters by.
 create function tunebase_internal.index_job_metadata() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -2411,43 +2391,27 @@ begin
   if tg_op = 'UPDATE' then
     delete from tunebase_internal.job_metadata where job_id = new.id;
   end if;
-  insert into tunebase_internal.job_metadata (project_id, pair, job_id)
-  select new.project_id, tunebase_internal.metadata_pairs(new.metadata), new.id;
+  if new.metadata <> '{}' then
+    insert into tunebase_internal.job_metadata (project_id, pair, job_id)
+    select new.project_id, tunebase_internal.metadata_pairs(new.metadata), new.id;
+  end if;
   return null;
 end $$;
 
 -- schemas/functions/jobs/job_json.sql
 -- A job as the API shows it: its row, why it waits, and its position in the queue (1: next; 0: already sent to the GPU
--- service). Counting stops at 1,000, so that a long queue stays cheap.
+-- service). Counting stops at 1,000, so that a long queue stays cheap. plpgsql, because it keeps its plans.
 create function tunebase_internal.job_json(p_job_id uuid) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select to_jsonb(j) - 'plan' || jsonb_build_object(
-    'status_reason', tunebase_internal.wait_reason(j),
-    'queue', case
-      when j.status <> 'queued' then null
-      when j.due_at = 'infinity' then jsonb_build_object('position', 0, 'position_in_project', 0)
-      else jsonb_build_object(
-        'position', 1 + (
-          select count(*) from (
-            select from tunebase.jobs a
-            where a.status = 'queued' and a.due_at < 'infinity' and (a.due_at, a.id) < (j.due_at, j.id)
-            limit 1000
-          ) ahead
-        ),
-        'position_in_project', 1 + (
-          select count(*) from (
-            select from tunebase.jobs a
-            where a.project_id = j.project_id and a.status = 'queued' and a.due_at < 'infinity'
-              and (a.due_at, a.id) < (j.due_at, j.id)
-            limit 1000
-          ) ahead
-        )
-      )
-    end
-  )
-  from tunebase.jobs j where j.id = p_job_id
-$$;
+declare
+  v_job tunebase.jobs;
+begin
+  select * into v_job from tunebase.jobs where id = p_job_id;
+  return to_jsonb(v_job) - 'plan' || jsonb_build_object(
+    'status_reason', tunebase_internal.wait_reason(v_job), 'queue', tunebase_internal.queue_position(v_job)
+  );
+end $$;
 
 -- schemas/functions/jobs/list_checkpoints.sql
 create function tunebase_internal.list_checkpoints(p_caller jsonb, p_job_id uuid, p_after uuid, p_limit integer) returns jsonb
@@ -2584,6 +2548,58 @@ as $$
   ) e
 $$;
 
+-- schemas/functions/jobs/lock_job.sql
+-- Locks a job that the caller wants to change. Raises job_not_found or job_already_finished. Files come first in the lock
+-- order: without theirs, a resume and the end of a validation could wait for each other.
+create function tunebase_internal.lock_job(p_caller jsonb, p_job_id uuid) returns tunebase.jobs
+language plpgsql set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
+  v_job tunebase.jobs;
+begin
+  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id;
+  perform tunebase_internal.lock_unvalidated_files(array[v_job.training_file, v_job.validation_file]);
+  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
+  if not found then
+    perform tunebase_internal.raise_api_error('job_not_found');
+  elsif tunebase_internal.is_terminal(v_job.status) then
+    perform tunebase_internal.raise_api_error('job_already_finished', jsonb_build_object('status', v_job.status));
+  end if;
+  return v_job;
+end $$;
+
+-- schemas/functions/jobs/lock_parent_model.sql
+-- Holds the fine-tuned model that a new job continues from, so that nobody deletes it before the job exists.
+create function tunebase_internal.lock_parent_model(p_project_id uuid, p_name text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  perform from tunebase.adapters where name = p_name and project_id = p_project_id and deleted_at is null for share;
+  if not found then
+    perform tunebase_internal.raise_api_error('model_not_found', jsonb_build_object('model', p_name));
+  end if;
+end $$;
+
+-- schemas/functions/jobs/lock_training_files.sql
+-- Checks a new job's files and holds them until the job exists: nobody deletes them, and a validation does not end without
+-- seeing the job. Returns true if one is still being validated.
+create function tunebase_internal.lock_training_files(p_project_id uuid, p_training_file uuid, p_validation_file uuid)
+returns boolean
+language plpgsql set search_path = ''
+as $$
+declare
+  v_unvalidated boolean;
+begin
+  perform from tunebase.files where id in (p_training_file, p_validation_file) order by id for key share;
+  v_unvalidated := tunebase_internal.lock_unvalidated_files(array[p_training_file, p_validation_file]);
+  perform tunebase_internal.require_training_file(p_project_id, p_training_file, 'training_file');
+  if p_validation_file is not null then
+    perform tunebase_internal.require_training_file(p_project_id, p_validation_file, 'validation_file');
+  end if;
+  return v_unvalidated;
+end $$;
+
 -- schemas/functions/jobs/metadata_pairs.sql
 -- {"key": "value", …} as hashes of its pairs.
 create function tunebase_internal.metadata_pairs(p_metadata jsonb) returns setof uuid
@@ -2617,27 +2633,51 @@ begin
 end $$;
 
 -- schemas/functions/jobs/pause_job.sql
--- Pauses: at once while no worker has it; a worker is ordered to save a checkpoint and stop. Again, it changes nothing.
+-- Pauses at once while no worker has claimed the job; otherwise the worker's next directive is to save a checkpoint and
+-- stop. A repeated call changes nothing.
 create function tunebase_internal.pause_job(p_caller jsonb, p_job_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
-  v_job tunebase.jobs;
+  v_job tunebase.jobs := tunebase_internal.lock_job(p_caller, p_job_id);
 begin
-  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
-  if not found then
-    perform tunebase_internal.raise_api_error('job_not_found');
-  elsif tunebase_internal.is_terminal(v_job.status) then
-    perform tunebase_internal.raise_api_error('job_already_finished', jsonb_build_object('status', v_job.status));
-  elsif v_job.status = 'running' and not v_job.pause_requested then
+  if v_job.status = 'running' and not v_job.pause_requested then
     update tunebase.jobs set pause_requested = true where id = p_job_id;
-    perform tunebase_internal.add_event(p_job_id, 'info', 'A pause was asked for; the trainer saves a checkpoint and stops.');
+    perform tunebase_internal.add_event(p_job_id, 'info', 'Pause requested. The trainer will save a checkpoint and stop.');
   elsif v_job.status in ('queued', 'validating_files') then
     perform tunebase_internal.set_job_paused(p_job_id);
     perform tunebase_internal.request_attempt_cancellation(p_job_id);
   end if;
   return tunebase_internal.job_json(p_job_id);
+end $$;
+
+-- schemas/functions/jobs/queue_position.sql
+create function tunebase_internal.queue_position(p_job tunebase.jobs) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if p_job.status <> 'queued' then
+    return null;
+  elsif p_job.due_at = 'infinity' then
+    return '{"position": 0, "position_in_project": 0}';
+  end if;
+  return jsonb_build_object(
+    'position', 1 + (
+      select count(*) from (
+        select from tunebase.jobs a
+        where a.status = 'queued' and a.due_at < 'infinity' and (a.due_at, a.id) < (p_job.due_at, p_job.id)
+        limit 1000
+      ) ahead
+    ),
+    'position_in_project', 1 + (
+      select count(*) from (
+        select from tunebase.jobs a
+        where a.project_id = p_job.project_id and a.status = 'queued' and a.due_at < 'infinity'
+          and (a.due_at, a.id) < (p_job.due_at, p_job.id)
+        limit 1000
+      ) ahead
+    )
+  );
 end $$;
 
 -- schemas/functions/jobs/require_training_file.sql
@@ -2661,29 +2701,46 @@ begin
   return v_file.id;
 end $$;
 
+-- schemas/functions/jobs/reserve_spend.sql
+-- What to reserve for a new job: the highest cost of its estimate, at most its own cap. Raises spend_cap_exceeded if that
+-- does not fit under the project's cap. The project's row is locked only if it has one: two jobs must not take the same
+-- room.
+create function tunebase_internal.reserve_spend(p_project_id uuid, p_job jsonb) returns numeric
+language plpgsql set search_path = ''
+as $$
+declare
+  v_reserved numeric := least(
+    coalesce(round((p_job #>> '{estimate,cost,usd,high}')::numeric, 4), 0), (p_job ->> 'spend_cap_usd')::numeric
+  );
+  v_cap numeric;
+  v_spent numeric;
+begin
+  select spend_cap_usd into v_cap from tunebase.projects
+  where id = p_project_id and spend_cap_usd is not null for no key update;
+  if found then
+    v_spent := tunebase_internal.project_spend(p_project_id);
+    if v_spent + v_reserved > v_cap then
+      perform tunebase_internal.raise_api_error(
+        'spend_cap_exceeded', jsonb_build_object('cap', v_cap, 'spent', v_spent, 'reserved', v_reserved)
+      );
+    end if;
+  end if;
+  return v_reserved;
+end $$;
+
 -- schemas/functions/jobs/resume_job.sql
--- Resumes a paused job, or takes a pause back that has not come about.
+-- Resumes a paused job (also one that waits to be started), or cancels a pause request.
 create function tunebase_internal.resume_job(p_caller jsonb, p_job_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
-  v_job tunebase.jobs;
+  v_job tunebase.jobs := tunebase_internal.lock_job(p_caller, p_job_id);
 begin
-  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
-  if not found then
-    perform tunebase_internal.raise_api_error('job_not_found');
-  elsif tunebase_internal.is_terminal(v_job.status) then
-    perform tunebase_internal.raise_api_error('job_already_finished', jsonb_build_object('status', v_job.status));
-  elsif v_job.status = 'paused' then
-    perform tunebase_internal.requeue_job(p_job_id, 0);
-    -- An attempt that was sent before the pause is on its way out; the next one waits for its end.
-    update tunebase.jobs set due_at = 'infinity', failed_attempts = 0
-    where id = p_job_id and exists (select from tunebase.attempts where job_id = p_job_id and state <> 'ended');
-    perform tunebase_internal.add_event(p_job_id, 'info', 'The job was resumed; it is queued for a GPU.');
+  if v_job.status = 'paused' then
+    perform tunebase_internal.unpause_job(p_job_id, 'The job was resumed; it is queued for a GPU.');
   elsif v_job.pause_requested then
     update tunebase.jobs set pause_requested = false where id = p_job_id;
-    perform tunebase_internal.add_event(p_job_id, 'info', 'The pause was taken back.');
+    perform tunebase_internal.add_event(p_job_id, 'info', 'Pause request cancelled.');
   else
     perform tunebase_internal.raise_api_error('job_not_paused', jsonb_build_object('status', v_job.status));
   end if;
@@ -2691,25 +2748,18 @@ begin
 end $$;
 
 -- schemas/functions/jobs/start_job.sql
--- Starts a job that was created with auto_start false. Again, it changes nothing.
+-- Starts a job that was created with auto_start false. A repeated call changes nothing.
 create function tunebase_internal.start_job(p_caller jsonb, p_job_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
-  v_job tunebase.jobs;
+  v_job tunebase.jobs := tunebase_internal.lock_job(p_caller, p_job_id);
 begin
-  select * into v_job from tunebase.jobs where id = p_job_id and project_id = v_project_id for no key update;
-  if not found then
-    perform tunebase_internal.raise_api_error('job_not_found');
-  elsif tunebase_internal.is_terminal(v_job.status) then
-    perform tunebase_internal.raise_api_error('job_already_finished', jsonb_build_object('status', v_job.status));
-  elsif v_job.status = 'validating_files' then
-    -- It is queued as soon as its files have been checked.
+  if v_job.status = 'validating_files' then
+    -- It is queued as soon as its files are valid.
     update tunebase.jobs set auto_start = true where id = p_job_id;
   elsif v_job.status = 'paused' and not v_job.auto_start then
-    perform tunebase_internal.requeue_job(p_job_id, 0);
-    perform tunebase_internal.add_event(p_job_id, 'info', 'The job was started; it is queued for a GPU.');
+    perform tunebase_internal.unpause_job(p_job_id, 'The job was started; it is queued for a GPU.');
   elsif v_job.status = 'paused' or v_job.pause_requested then
     perform tunebase_internal.raise_api_error('job_already_started');
   end if;
@@ -2719,22 +2769,33 @@ end $$;
 -- schemas/functions/jobs/wait_reason.sql
 -- Why a job waits, in words that end a sentence; null when it does not.
 create function tunebase_internal.wait_reason(p_job tunebase.jobs) returns text
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select case
-    when p_job.status = 'validating_files' then 'its files are being checked'
-    when p_job.status = 'paused' and not p_job.auto_start then 'it waits to be started'
-    when p_job.status <> 'queued' then null
-    when p_job.status_reason is not null then p_job.status_reason
-    when p_job.due_at = 'infinity' then 'the GPU service has it and has not started it yet'
-    when p_job.due_at > now() then format('it is tried again in %s s', ceil(extract(epoch from p_job.due_at - now())))
-    when p.max_running <= (
-      select count(*) from tunebase.attempts where project_id = p_job.project_id and state <> 'ended'
-    ) then format('the project has %s running already, the most it may have at once', p.max_running)
-    else 'it is about to be sent to the GPU service'
-  end
-  from tunebase.projects p where p.id = p_job.project_id
-$$;
+declare
+  v_limit integer;
+begin
+  if p_job.status = 'validating_files' then
+    return 'its files are being validated';
+  elsif p_job.status = 'paused' and not p_job.auto_start then
+    return 'it waits to be started';
+  elsif p_job.status <> 'queued' then
+    return null;
+  elsif p_job.status_reason is not null then
+    return p_job.status_reason;
+  elsif p_job.due_at = 'infinity' then
+    return 'the GPU service has it and has not started it yet';
+  elsif p_job.due_at > now() then
+    return format('it is retried in %s s', ceil(extract(epoch from p_job.due_at - now())));
+  end if;
+  select max_running into v_limit from tunebase.projects
+  where id = p_job.project_id and max_running <= (
+    select count(*) from tunebase.attempts where project_id = p_job.project_id and state <> 'ended'
+  );
+  if found then
+    return format('the project has reached its limit of %s concurrent jobs', v_limit);
+  end if;
+  return 'it is about to be sent to the GPU service';
+end $$;
 
 -- schemas/functions/jobs/warn_dataset_overlap.sql
 -- Says in a job's log what its two files have in common, if anything.
@@ -2756,16 +2817,6 @@ begin
       'message', jsonb_build_object('overlap', v_overlap)
     );
   end if;
-end $$;
-
--- schemas/functions/jobs/warn_dataset_overlap_on_create.sql
--- For jobs whose files were checked before. Deferred to the commit, behind the events of the creation itself.
-create function tunebase_internal.warn_dataset_overlap_on_create() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform tunebase_internal.warn_dataset_overlap(new.id);
-  return null;
 end $$;
 
 -- schemas/functions/members/answer_invitation.sql
@@ -3040,26 +3091,30 @@ begin
 end $$;
 
 -- schemas/functions/notifications/broadcast_job_change.sql
--- Trigger: a Realtime hint that a job changed, on a private topic per job, where the platform has Realtime. Clients re-read
--- by event number, so a lost hint does no harm.
+-- Realtime hints for browsers, where the platform has Realtime, on a private topic per job. A hint says only where to read
+-- on: clients read again by event number, so a lost hint does no harm.
 create function tunebase_internal.broadcast_job_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
-  -- Looked up at run time: plain Postgres has no Realtime, and the platform may add it later.
-  if to_regprocedure('realtime.send(jsonb, text, text, boolean)') is null then
+  -- Plain Postgres has no Realtime, and must not pay for the block below: it costs a subtransaction.
+  if to_regnamespace('realtime') is null then
     return null;
   end if;
-  execute 'select realtime.send($1, $2, $3, true)' using
-    jsonb_build_object(
-      'id', 'ftjob-' || replace(new.id::text, '-', ''), 'status', new.status, 'progress', new.progress,
-      'last_event', new.last_event
-    ),
-    'job', 'tunebase:job:ftjob-' || replace(new.id::text, '-', '');
-  return null;
-exception when others then
-  -- Not logged as a row: while Realtime is down that would be one row per report.
-  raise warning 'tunebase: no Realtime hint for job %: %', new.id, sqlerrm;
+  begin
+    if to_regprocedure('realtime.send(jsonb, text, text, boolean)') is null then
+      return null;
+    end if;
+    execute 'select realtime.send($1, $2, $3, true)' using
+      jsonb_build_object(
+        'id', 'ftjob-' || replace(new.id::text, '-', ''), 'status', new.status, 'progress', new.progress,
+        'last_event', new.last_event
+      ),
+      'job', 'tunebase:job:ftjob-' || replace(new.id::text, '-', '');
+  exception when others then
+    -- Not logged as a row: while Realtime is down, that would be one per report.
+    raise warning 'tunebase: no Realtime hint for job %: %', new.id, sqlerrm;
+  end;
   return null;
 end $$;
 
@@ -3114,11 +3169,8 @@ end $$;
 create function tunebase_internal.delete_notification_channel(p_caller jsonb, p_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
-declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
 begin
-  perform tunebase_internal.notification_channel_json(v_project_id, p_id);
-  perform tunebase_internal.lock_subscriber(p_id);
+  perform tunebase_internal.lock_notification_channel(p_caller, p_id);
   delete from tunebase.notification_channels where id = p_id;
   delete from tunebase_internal.failing_subscribers where target_id = p_id;
 end $$;
@@ -3141,7 +3193,7 @@ exception when others then
 end $$;
 
 -- schemas/functions/notifications/enqueue_event.sql
--- Enqueues one event of a job. A failure is logged for fan_out_events to repair, and never fails the job's transaction.
+-- Writes one event of a job to the outbox. A failure is logged, and fan_out_events writes the event later.
 create function tunebase_internal.enqueue_event(p_job tunebase.jobs, p_type text, p_more jsonb default '{}') returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -3149,59 +3201,67 @@ begin
   insert into tunebase_internal.outbox (project_id, job_id, type, data)
   values (p_job.project_id, p_job.id, p_type, tunebase_internal.job_event_data(p_job) || p_more);
 exception when others then
-  perform tunebase_internal.log_trigger_failure('owe', p_job.id, p_type, sqlerrm);
+  perform tunebase_internal.log_trigger_failure('enqueue_event', p_job.id, p_type, sqlerrm);
 end $$;
 
 -- schemas/functions/notifications/enqueue_job_events.sql
+-- Writes the outbox rows of a new or changed job. None of it may fail the change: what cannot be written is logged, and
+-- fan_out_events writes it later.
 create function tunebase_internal.enqueue_job_events() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
 begin
   if tg_op = 'INSERT' then
     perform tunebase_internal.enqueue_event(new, 'fine_tuning.job.created');
-  elsif new.status = 'running' and old.started_at is null then
-    perform tunebase_internal.enqueue_event(new, 'fine_tuning.job.started');
+    if new.status = 'paused' then
+      perform tunebase_internal.enqueue_event(new, 'fine_tuning.job.paused');
+    end if;
+    return null;
   end if;
-  if new.status in ('paused', 'succeeded', 'failed', 'cancelled') and (tg_op = 'INSERT' or new.status <> old.status) then
+
+  if new.status = 'running' and old.started_at is null then
+    perform tunebase_internal.enqueue_event(new, 'fine_tuning.job.started');
+  elsif new.status <> old.status and new.status in ('paused', 'succeeded', 'failed', 'cancelled') then
     perform tunebase_internal.enqueue_event(new, 'fine_tuning.job.' || new.status);
   end if;
-  if tg_op = 'UPDATE' and old.budget_warned_at is null and new.budget_warned_at is not null then
+  if old.budget_warned_at is null and new.budget_warned_at is not null then
     perform tunebase_internal.enqueue_event(new, 'fine_tuning.job.budget_warning');
   end if;
-  return null;
-exception when others then
-  perform tunebase_internal.log_trigger_failure(tg_name, new.id, null, sqlerrm);
+  if new.status = 'running' and new.progress > old.progress then
+    perform tunebase_internal.enqueue_progress_event(new);
+  end if;
   return null;
 end $$;
 
 -- schemas/functions/notifications/enqueue_progress_event.sql
--- Trigger: enqueues a progress event where an endpoint subscribes to it, at most as often as the project's most frequent
--- endpoint asks; fan_out_event applies each endpoint's own interval. The updating transaction holds the job's row: no race.
-create function tunebase_internal.enqueue_progress_event() returns trigger
-language plpgsql security definer set search_path = ''
+-- Writes a progress event where an endpoint wants one, at most as often as the most frequent endpoint of the project does;
+-- fan_out_event applies each endpoint's own interval. Whoever updates a job has its row locked, so there is no race.
+create function tunebase_internal.enqueue_progress_event(p_job tunebase.jobs) returns void
+language plpgsql set search_path = ''
 as $$
 declare
   v_seconds integer;
 begin
+  -- Outside the block below, which costs a subtransaction: most projects have no such endpoint.
   select min(progress_seconds) into v_seconds
   from tunebase.webhook_endpoints
-  where project_id = new.project_id and enabled and 'fine_tuning.job.progress' = any (event_types);
+  where project_id = p_job.project_id and enabled and 'fine_tuning.job.progress' = any (event_types);
   if v_seconds is null then
-    return null;
+    return;
   end if;
-  if not exists (
-    select from tunebase_internal.outbox
-    where job_id = new.id and type = 'fine_tuning.job.progress'
-      and created_at > now() - make_interval(secs => v_seconds)
-  ) then
-    -- Not through enqueue_event: a lost progress event is not worth repairing.
-    insert into tunebase_internal.outbox (project_id, job_id, type, data)
-    values (new.project_id, new.id, 'fine_tuning.job.progress', tunebase_internal.job_event_data(new));
-  end if;
-  return null;
-exception when others then
-  perform tunebase_internal.log_trigger_failure(tg_name, new.id, null, sqlerrm);
-  return null;
+  begin
+    if not exists (
+      select from tunebase_internal.outbox
+      where job_id = p_job.id and type = 'fine_tuning.job.progress'
+        and created_at > now() - make_interval(secs => v_seconds)
+    ) then
+      insert into tunebase_internal.outbox (project_id, job_id, type, data)
+      values (p_job.project_id, p_job.id, 'fine_tuning.job.progress', tunebase_internal.job_event_data(p_job));
+    end if;
+  exception when others then
+    -- Without a type: a lost progress event is not worth writing later.
+    perform tunebase_internal.log_trigger_failure('enqueue_progress_event', p_job.id, null, sqlerrm);
+  end;
 end $$;
 
 -- schemas/functions/notifications/fan_out_event.sql
@@ -3292,11 +3352,13 @@ begin
 end $$;
 
 -- schemas/functions/notifications/job_event_data.sql
--- The `data` of a job's event: OpenAI's `{id}`, and what saves the receiver a call to the API.
+-- The `data` of a job's event: OpenAI's `{id}`, and what spares a receiver the next request. plpgsql, because it keeps its
+-- plan; a language sql function is planned again at every call.
 create function tunebase_internal.job_event_data(j tunebase.jobs) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select jsonb_build_object(
+begin
+  return jsonb_build_object(
     'id', 'ftjob-' || replace(j.id::text, '-', ''),
     'status', j.status,
     'model', j.base_model,
@@ -3311,8 +3373,8 @@ as $$
     'error', case when j.error_code is not null then jsonb_build_object(
       'code', j.error_code, 'message', j.error_message, 'hint', j.error_hint, 'param', j.error_param
     ) end
-  )
-$$;
+  );
+end $$;
 
 -- schemas/functions/notifications/list_notification_channels.sql
 create function tunebase_internal.list_notification_channels(p_caller jsonb, p_after uuid, p_limit integer) returns jsonb
@@ -3361,8 +3423,28 @@ begin
     || jsonb_build_object('unread', tunebase_internal.count_unread(v_project_id, v_user_id));
 end $$;
 
+-- schemas/functions/notifications/lock_notification_channel.sql
+-- Locks a channel that the caller wants to change, its deliveries first (lock_subscriber). Raises
+-- notification_channel_not_found or precondition_failed.
+create function tunebase_internal.lock_notification_channel(p_caller jsonb, p_id uuid)
+returns tunebase.notification_channels
+language plpgsql set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_channel tunebase.notification_channels;
+begin
+  perform tunebase_internal.lock_subscriber(p_id);
+  select * into v_channel from tunebase.notification_channels where id = p_id and project_id = v_project_id for no key update;
+  if not found then
+    perform tunebase_internal.raise_api_error('notification_channel_not_found');
+  end if;
+  perform tunebase_internal.require_version(p_caller, v_channel.version);
+  return v_channel;
+end $$;
+
 -- schemas/functions/notifications/log_trigger_failure.sql
--- Records what a trigger could not do, for fan_out_events to repair. Never raises.
+-- Logs what a trigger could not do, as a row and as a warning. Cannot fail itself.
 create function tunebase_internal.log_trigger_failure(p_trigger text, p_job_id uuid, p_type text, p_error text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -3370,7 +3452,7 @@ begin
   raise warning 'tunebase: trigger % failed: %', p_trigger, p_error;
   insert into tunebase_internal.trigger_failures (trigger, job_id, type, error) values (p_trigger, p_job_id, p_type, p_error);
 exception when others then
-  raise warning 'tunebase: and could not be noted: %', sqlerrm;
+  raise warning 'tunebase: and could not be logged: %', sqlerrm;
 end $$;
 
 -- schemas/functions/notifications/mark_notifications_read.sql
@@ -3499,22 +3581,23 @@ create function tunebase_internal.update_notification_channel(p_caller jsonb, p_
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_channel tunebase.notification_channels := tunebase_internal.lock_notification_channel(p_caller, p_id);
+  v_enabled boolean := (p_changes ->> 'enabled')::boolean;
 begin
-  perform tunebase_internal.notification_channel_json(v_project_id, p_id);
-  if p_changes -> 'event_types' is not null then
+  if p_changes ? 'event_types' then
     update tunebase.notification_channels
-    set event_types = array(select jsonb_array_elements_text(p_changes -> 'event_types')), updated_at = now()
+    set event_types = array(select jsonb_array_elements_text(p_changes -> 'event_types')), updated_at = now(),
+      version = version + 1
     where id = p_id;
   end if;
-  if (p_changes ->> 'enabled')::boolean then
+  if v_enabled then
     update tunebase.notification_channels
-    set enabled = true, disabled_at = null, disabled_reason = null, updated_at = now()
+    set enabled = true, disabled_at = null, disabled_reason = null, updated_at = now(), version = version + 1
     where id = p_id and not enabled;
-  elsif not (p_changes ->> 'enabled')::boolean then
+  elsif not v_enabled then
     perform tunebase_internal.disable_subscriber(p_id, 'a member switched it off', false);
   end if;
-  return tunebase_internal.notification_channel_json(v_project_id, p_id);
+  return tunebase_internal.notification_channel_json(v_channel.project_id, p_id);
 end $$;
 
 -- schemas/functions/projects/archive_project.sql
@@ -3523,19 +3606,21 @@ create function tunebase_internal.archive_project(p_caller jsonb, p_id uuid, p_a
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_version integer;
   v_open integer;
 begin
   perform tunebase_internal.authorize_project(p_caller, p_id, 'project:admin');
   -- A job that is being created holds a share of this lock (its foreign key), and is counted after it.
-  perform from tunebase.projects where id = p_id for update;
+  select version into v_version from tunebase.projects where id = p_id for update;
+  perform tunebase_internal.require_version(p_caller, v_version);
   if p_archived then
     select count(*) into v_open from tunebase.jobs
-    where project_id = p_id and status in ('validating_files', 'queued', 'running', 'paused');
+    where project_id = p_id and tunebase_internal.is_open(status);
     if v_open > 0 then
       perform tunebase_internal.raise_api_error('project_busy', jsonb_build_object('jobs', v_open));
     end if;
   end if;
-  update tunebase.projects set archived_at = case when p_archived then now() end
+  update tunebase.projects set archived_at = case when p_archived then now() end, version = version + 1
   where id = p_id and (archived_at is not null) <> p_archived;
   return tunebase_internal.get_project(p_caller, p_id);
 end $$;
@@ -3684,7 +3769,7 @@ as $$
     where project_id = p_project_id and started_at >= date_trunc('month', now() at time zone 'utc') at time zone 'utc'
   ), 0) + coalesce((
     select sum(greatest(reserved_usd - cost_usd, 0)) from tunebase.jobs
-    where project_id = p_project_id and status in ('validating_files', 'queued', 'running', 'paused')
+    where project_id = p_project_id and tunebase_internal.is_open(status)
   ), 0)
 $$;
 
@@ -3698,7 +3783,7 @@ as $$
     'running', (select count(*) from tunebase.attempts where project_id = p_project_id and state <> 'ended'),
     'jobs', (
       select count(*) from tunebase.jobs
-      where project_id = p_project_id and status in ('validating_files', 'queued', 'running', 'paused')
+      where project_id = p_project_id and tunebase_internal.is_open(status)
     ),
     'storage_bytes', tunebase_internal.stored_bytes(p_project_id),
     'spent_usd', tunebase_internal.project_spend(p_project_id)
@@ -3722,10 +3807,15 @@ $$;
 create function tunebase_internal.update_project(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_version integer;
 begin
   perform tunebase_internal.authorize_project(p_caller, p_id, 'project:admin');
+  select version into v_version from tunebase.projects where id = p_id for no key update;
+  perform tunebase_internal.require_version(p_caller, v_version);
   update tunebase.projects
-  set name = coalesce(p_changes ->> 'name', name),
+  set version = version + 1,
+    name = coalesce(p_changes ->> 'name', name),
     max_running = coalesce((p_changes ->> 'max_running')::integer, max_running),
     spend_cap_usd = case when p_changes ? 'spend_cap_usd' then (p_changes ->> 'spend_cap_usd')::numeric else spend_cap_usd end,
     -- Another cap is warned of anew.
@@ -3837,7 +3927,7 @@ begin
     if v_hangs then
       perform tunebase_internal.end_attempt(
         p_attempt_id, 'lost', 'infrastructure', 'worker_lost',
-        'The GPU worker has not been heard of for too long.', 'Nothing is wrong with your data. Create the job again.'
+        'The GPU worker has sent no heartbeat for too long.', 'This is not a problem with your data. Create the job again.'
       );
     elsif v_attempt.runpod_job_id is null then
       -- Perhaps it was never sent: who was to send it may have died. Should a worker still come, it is refused unpaid, so
@@ -3860,7 +3950,7 @@ begin
   end if;
   if v_attempt.state = 'running' and v_status = 'IN_PROGRESS' and v_attempt.missed_heartbeats = 4 then
     perform tunebase_internal.add_event(
-      v_attempt.job_id, 'warn', 'The GPU worker cannot be heard just now; the GPU service says that it still runs.'
+      v_attempt.job_id, 'warn', 'No heartbeat from the GPU worker; RunPod reports that it is still running.'
     );
   end if;
   if v_status not in ('IN_QUEUE', 'IN_PROGRESS', 'NONE', 'UNREACHABLE') then
@@ -3947,7 +4037,7 @@ begin
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'lost', 'infrastructure', 'worker_lost',
       'The GPU worker stopped without finishing: it was killed, ran out of memory, or its machine was lost.',
-      'Nothing is wrong with your data. Create the job again.'
+      'This is not a problem with your data. Create the job again.'
     );
   end if;
 end $$;
@@ -4204,26 +4294,11 @@ begin
   return v_failed;
 end $$;
 
--- schemas/functions/support/check_and_bump_version.sql
--- Counts an update of a row, and refuses it (or a delete) with precondition_failed where If-Match asked for another version. The row is
--- locked, so that of two who edit the same version one is told.
-create function tunebase_internal.check_and_bump_version() returns trigger
-language plpgsql set search_path = ''
-as $$
-declare
-  v_wanted text := nullif(current_setting('tunebase.if_match', true), '');
-begin
-  if v_wanted is not null and not old.version::text = any (string_to_array(v_wanted, ',')) then
-    perform tunebase_internal.raise_api_error('precondition_failed');
-  end if;
-  -- What follows in this transaction is the same edit.
-  perform set_config('tunebase.if_match', '', true);
-  if tg_op = 'DELETE' then
-    return old;
-  end if;
-  new.version := old.version + 1;
-  return new;
-end $$;
+-- schemas/functions/support/backoff_seconds.sql
+-- 5 s, 10 s, 20 s … up to 5 minutes.
+create function tunebase_internal.backoff_seconds(p_failures integer) returns double precision
+language sql immutable
+return least(300, 5 * power(2::double precision, p_failures));
 
 -- schemas/functions/support/paginate.sql
 -- One page as {data, has_more}. p_rows holds one row more than the page when there are more.
@@ -4254,6 +4329,18 @@ begin
   raise exception using errcode = 'TB000', message = p_code, detail = p_detail::text;
 end $$;
 
+-- schemas/functions/support/require_version.sql
+-- Raises precondition_failed if the request's If-Match names other versions of the row than this one. Call it with the row
+-- locked, so that of two edits of one version the second is refused. Whoever changes the row sets `version = version + 1`.
+create function tunebase_internal.require_version(p_caller jsonb, p_version integer) returns void
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  if p_caller ? 'if_match' and not p_version::text = any (string_to_array(p_caller ->> 'if_match', ',')) then
+    perform tunebase_internal.raise_api_error('precondition_failed');
+  end if;
+end $$;
+
 -- schemas/functions/support/uuid7_lower_bound.sql
 -- The lowest UUIDv7 of a given time: a range of time becomes a range of the primary key and needs no index of its own.
 create function tunebase_internal.uuid7_lower_bound(p_time timestamptz) returns uuid
@@ -4263,8 +4350,8 @@ as $$
 $$;
 
 -- schemas/functions/support/wake_scheduler.sql
--- Calls the scheduler through pg_net if Vault holds its URL and secret (tunebase_scheduler_url, tunebase_scheduler_secret).
--- Never raises.
+-- Calls the scheduler when this transaction commits (pg_net sends after the commit), if Vault holds its URL and secret
+-- (tunebase_scheduler_url, tunebase_scheduler_secret). Never fails, so that its caller cannot fail because of it.
 create function tunebase_internal.wake_scheduler() returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -4272,21 +4359,27 @@ declare
   v_url text;
   v_secret text;
 begin
-  if to_regclass('vault.decrypted_secrets') is null
-    or to_regprocedure('net.http_post(text, jsonb, jsonb, jsonb, integer)') is null then
+  -- Plain Postgres has neither, and must not pay for the block below: it costs a subtransaction.
+  if to_regnamespace('vault') is null or to_regnamespace('net') is null then
     return;
   end if;
-  execute 'select max(decrypted_secret) filter (where name = ''tunebase_scheduler_url''),
-    max(decrypted_secret) filter (where name = ''tunebase_scheduler_secret'') from vault.decrypted_secrets'
-  into v_url, v_secret;
-  if v_url is null or v_secret is null then
-    return;
-  end if;
-  -- pg_net's default timeout of 2 s would cut off a tick that drains a queue.
-  execute 'select net.http_post(url := $1, headers := $2, timeout_milliseconds := 60000)'
-  using v_url, jsonb_build_object('content-type', 'application/json', 'authorization', 'Bearer ' || v_secret);
-exception when others then
-  raise warning 'tunebase_internal.wake_scheduler: %', sqlerrm;
+  begin
+    if to_regclass('vault.decrypted_secrets') is null
+      or to_regprocedure('net.http_post(text, jsonb, jsonb, jsonb, integer)') is null then
+      return;
+    end if;
+    execute 'select max(decrypted_secret) filter (where name = ''tunebase_scheduler_url''),
+      max(decrypted_secret) filter (where name = ''tunebase_scheduler_secret'') from vault.decrypted_secrets'
+    into v_url, v_secret;
+    if v_url is null or v_secret is null then
+      return;
+    end if;
+    -- pg_net's default timeout of 2 s would cut off a tick that drains a queue.
+    execute 'select net.http_post(url := $1, headers := $2, timeout_milliseconds := 60000)'
+    using v_url, jsonb_build_object('content-type', 'application/json', 'authorization', 'Bearer ' || v_secret);
+  exception when others then
+    raise warning 'tunebase_internal.wake_scheduler: %', sqlerrm;
+  end;
 end $$;
 
 -- schemas/functions/tenancy/add_owner.sql
@@ -4325,7 +4418,7 @@ end $$;
 
 -- schemas/functions/tenancy/authorize.sql
 -- The project that a caller may use with this scope. Refuses with invalid_api_key, project_not_found,
--- insufficient_scope, insufficient_role or project_archived. Keeps what If-Match asked for, for next_version.
+-- insufficient_scope, insufficient_role or project_archived.
 create function tunebase_internal.authorize(p_caller jsonb, p_scope text) returns uuid
 language plpgsql security definer set search_path = ''
 as $$
@@ -4341,9 +4434,6 @@ begin
     perform tunebase_internal.raise_api_error('insufficient_role', jsonb_build_object('scope', p_scope, 'role', v_who.role));
   elsif v_who.archived and p_scope not like '%:read' and p_scope not like '%:admin' then
     perform tunebase_internal.raise_api_error('project_archived');
-  end if;
-  if p_caller ? 'if_match' then
-    perform set_config('tunebase.if_match', p_caller ->> 'if_match', true);
   end if;
   return v_who.project_id;
 end $$;
@@ -4826,11 +4916,8 @@ end $$;
 create function tunebase_internal.delete_webhook_endpoint(p_caller jsonb, p_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
-declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
 begin
-  perform tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
-  perform tunebase_internal.lock_subscriber(p_id);
+  perform tunebase_internal.lock_webhook_endpoint(p_caller, p_id);
   delete from tunebase.webhook_endpoints where id = p_id;
   delete from tunebase_internal.failing_subscribers where target_id = p_id;
 end $$;
@@ -4852,13 +4939,13 @@ begin
   delete from tunebase_internal.failing_subscribers where target_id = p_target_id;
 
   update tunebase.webhook_endpoints
-  set enabled = false, disabled_at = now(), disabled_reason = p_reason, updated_at = now()
+  set enabled = false, disabled_at = now(), disabled_reason = p_reason, updated_at = now(), version = version + 1
   where id = p_target_id and enabled
   returning project_id, format('Webhook endpoint “%s”', name), 'whe_' || replace(id::text, '-', '')
   into v_project_id, v_name, v_id;
   if v_id is null then
     update tunebase.notification_channels
-    set enabled = false, disabled_at = now(), disabled_reason = p_reason, updated_at = now()
+    set enabled = false, disabled_at = now(), disabled_reason = p_reason, updated_at = now(), version = version + 1
     where id = p_target_id and enabled
     returning project_id, format('Notifications by %s to %s', kind, target), 'nch_' || replace(id::text, '-', '')
     into v_project_id, v_name, v_id;
@@ -4940,6 +5027,25 @@ end $$;
 create function tunebase_internal.lock_subscriber(p_target_id uuid) returns void
 language sql set search_path = ''
 as $$ select pg_advisory_xact_lock(hashtextextended('tunebase target ' || p_target_id, 0)) $$;
+
+-- schemas/functions/webhooks/lock_webhook_endpoint.sql
+-- Locks an endpoint that the caller wants to change, its deliveries first (lock_subscriber). Raises
+-- webhook_endpoint_not_found or precondition_failed.
+create function tunebase_internal.lock_webhook_endpoint(p_caller jsonb, p_id uuid) returns tunebase.webhook_endpoints
+language plpgsql set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_endpoint tunebase.webhook_endpoints;
+begin
+  perform tunebase_internal.lock_subscriber(p_id);
+  select * into v_endpoint from tunebase.webhook_endpoints where id = p_id and project_id = v_project_id for no key update;
+  if not found then
+    perform tunebase_internal.raise_api_error('webhook_endpoint_not_found');
+  end if;
+  perform tunebase_internal.require_version(p_caller, v_endpoint.version);
+  return v_endpoint;
+end $$;
 
 -- schemas/functions/webhooks/record_deliveries.sql
 -- Records the results of tries. p_results: [{id, lease, ok, status, body, error, retry_after (seconds), url, headers,
@@ -5079,14 +5185,13 @@ returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_endpoint tunebase.webhook_endpoints := tunebase_internal.lock_webhook_endpoint(p_caller, p_id);
 begin
-  perform tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
   update tunebase.webhook_endpoints
-  set secret_version = secret_version + 1, rotated_at = now(), updated_at = now(),
+  set secret_version = secret_version + 1, rotated_at = now(), updated_at = now(), version = version + 1,
     old_secret_until = case when p_keep_old then now() + interval '24 hours' end
   where id = p_id and not (p_is_retry and coalesce(rotated_at > now() - interval '10 minutes', false));
-  return tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+  return tunebase_internal.webhook_endpoint_json(v_endpoint.project_id, p_id);
 end $$;
 
 -- schemas/functions/webhooks/update_webhook_endpoint.sql
@@ -5096,31 +5201,32 @@ create function tunebase_internal.update_webhook_endpoint(p_caller jsonb, p_id u
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_old tunebase.webhook_endpoints := tunebase_internal.lock_webhook_endpoint(p_caller, p_id);
+  v_new tunebase.webhook_endpoints := v_old;
+  v_enabled boolean := (p_changes ->> 'enabled')::boolean;
 begin
-  perform tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
-  update tunebase.webhook_endpoints e
-  set name = x.name, url = x.url, event_types = x.event_types, progress_seconds = x.progress_seconds, updated_at = now()
-  from (
-    select
-      coalesce(p_changes ->> 'name', o.name) as name,
-      coalesce(p_changes ->> 'url', o.url) as url,
-      case when p_changes -> 'event_types' is null then o.event_types
-        else array(select jsonb_array_elements_text(p_changes -> 'event_types')) end as event_types,
-      coalesce((p_changes ->> 'progress_seconds')::integer, o.progress_seconds) as progress_seconds
-    from tunebase.webhook_endpoints o where o.id = p_id
-  ) x
-  where e.id = p_id
-    and (e.name, e.url, e.event_types, e.progress_seconds)
-      is distinct from (x.name, x.url, x.event_types, x.progress_seconds);
-  if (p_changes ->> 'enabled')::boolean then
+  v_new.name := coalesce(p_changes ->> 'name', v_old.name);
+  v_new.url := coalesce(p_changes ->> 'url', v_old.url);
+  v_new.progress_seconds := coalesce((p_changes ->> 'progress_seconds')::integer, v_old.progress_seconds);
+  if p_changes ? 'event_types' then
+    v_new.event_types := array(select jsonb_array_elements_text(p_changes -> 'event_types'));
+  end if;
+  if v_enabled then
+    v_new.enabled := true;
+    v_new.disabled_at := null;
+    v_new.disabled_reason := null;
+  end if;
+  if v_new is distinct from v_old then
     update tunebase.webhook_endpoints
-    set enabled = true, disabled_at = null, disabled_reason = null, updated_at = now()
-    where id = p_id and not enabled;
-  elsif not (p_changes ->> 'enabled')::boolean then
+    set name = v_new.name, url = v_new.url, event_types = v_new.event_types, progress_seconds = v_new.progress_seconds,
+      enabled = v_new.enabled, disabled_at = v_new.disabled_at, disabled_reason = v_new.disabled_reason,
+      updated_at = now(), version = version + 1
+    where id = p_id;
+  end if;
+  if not v_enabled then
     perform tunebase_internal.disable_subscriber(p_id, 'a member switched it off', false);
   end if;
-  return tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+  return tunebase_internal.webhook_endpoint_json(v_old.project_id, p_id);
 end $$;
 
 -- schemas/functions/webhooks/webhook_delivery_json.sql
@@ -5178,82 +5284,68 @@ return greatest(p_attempt.cost_usd, round((
   * (p_attempt.gpu_config ->> 'cost_per_gpu_hour')::numeric * (p_attempt.gpu_config ->> 'num_gpus')::numeric
 )::numeric, 6));
 
--- schemas/functions/jobs/transitions/block_until_files_validated.sql
--- No job is queued with a file that was not checked: not when it is created, not when it is resumed after a pause. The
--- shared lock makes the end of the check wait for this transaction, so that it sees the job, or this one sees the end.
-create function tunebase_internal.block_until_files_validated() returns trigger
-language plpgsql security definer set search_path = ''
-as $$
-begin
-  perform from tunebase.files
-  where id in (new.training_file, new.validation_file) and status = 'uploaded'
-  for share;
-  if found then
-    new.status := 'validating_files';
-    new.due_at := null;
-    new.queued_at := null;
-  end if;
-  return new;
-end $$;
-
 -- schemas/functions/jobs/transitions/complete_attempt.sql
--- The successful end: every file of the manifest has been read back from Storage. Returns what is missing, or null.
+-- Ends an attempt as succeeded, and its job with it: the only way to `succeeded`. Returns what is missing, or null. Call it
+-- with the attempt locked.
 create function tunebase_internal.complete_attempt(p_attempt_id uuid, p_manifest jsonb) returns text
 language plpgsql set search_path = ''
 as $$
 declare
-  v_missing text;
-  v_job tunebase.jobs;
+  v_unverified text := tunebase_internal.unverified_files(p_attempt_id, p_manifest -> 'files');
   v_attempt tunebase.attempts;
+  v_job tunebase.jobs;
   v_name text;
 begin
-  select string_agg(f ->> 'path', ', ') into v_missing
-  from jsonb_array_elements(p_manifest -> 'files') f
-  where not exists (
-    select from tunebase_internal.verified_files v
-    where v.attempt_id = p_attempt_id and v.path = f ->> 'path'
-      and v.bytes = (f ->> 'bytes')::bigint and v.sha256 = f ->> 'sha256'
-  );
-  if v_missing is not null then
-    return 'not verified in Storage: ' || v_missing;
-  end if;
-  if jsonb_array_length(p_manifest -> 'files') = 0 then
+  if v_unverified is not null then
+    return 'not verified in Storage: ' || v_unverified;
+  elsif jsonb_array_length(p_manifest -> 'files') = 0 then
     return 'the manifest names no file';
   end if;
 
-  select * into strict v_attempt from tunebase.attempts where id = p_attempt_id;
-  select * into strict v_job from tunebase.jobs where id = v_attempt.job_id;
   update tunebase.attempts set state = 'ended', outcome = 'succeeded', ended_at = now(), reconcile_at = null
-  where id = p_attempt_id;
+  where id = p_attempt_id
+  returning * into strict v_attempt;
   perform tunebase_internal.update_attempt_cost(p_attempt_id);
-  -- Cancelled while the last file travelled: the files stay where they are, the job stays cancelled.
+  select * into strict v_job from tunebase.jobs where id = v_attempt.job_id;
+  -- Cancelled while the last file was uploaded: the files stay in Storage, the job stays cancelled.
   if tunebase_internal.is_terminal(v_job.status) then
     return null;
   end if;
 
-  select concat_ws(':', 'ft', v_job.base_model, p.slug, coalesce(v_job.suffix, ''), right(replace(v_job.id::text, '-', ''), 8))
-  into v_name
-  from tunebase.projects p where p.id = v_job.project_id;
-  insert into tunebase.adapters (job_id, project_id, attempt_id, name, base_model, manifest, prefix, bytes)
-  values (
-    v_job.id, v_job.project_id, p_attempt_id, v_name, v_job.base_model, p_manifest,
-    tunebase_internal.artifact_prefix(p_attempt_id),
-    (select sum((f ->> 'bytes')::bigint) from jsonb_array_elements(p_manifest -> 'files') f)
-  );
+  v_job.trained_tokens := greatest(v_job.trained_tokens, (p_manifest ->> 'trained_tokens')::bigint);
+  v_name := tunebase_internal.create_adapter(v_job, p_attempt_id, p_manifest);
   update tunebase.jobs
   set status = 'succeeded', stage = 'completed', progress = 100, finished_at = now(), estimated_finish = null,
     due_at = null, status_reason = null, pause_requested = false, fine_tuned_model = v_name,
-    trained_tokens = greatest(trained_tokens, (p_manifest ->> 'trained_tokens')::bigint)
+    trained_tokens = v_job.trained_tokens,
+    result_file = tunebase_internal.create_result_file(v_job),
+    estimate = tunebase_internal.score_estimate(v_job)
   where id = v_job.id;
   perform tunebase_internal.add_event(v_job.id, 'info', format('New fine-tuned model created: %s', v_name));
   perform tunebase_internal.add_event(v_job.id, 'info', 'The job has successfully completed.');
   return null;
 end $$;
 
+-- schemas/functions/jobs/transitions/create_adapter.sql
+-- Records the trained adapter of a job. Returns the fine-tuned model's name.
+create function tunebase_internal.create_adapter(p_job tunebase.jobs, p_attempt_id uuid, p_manifest jsonb) returns text
+language plpgsql set search_path = ''
+as $$
+declare
+  v_name text;
+begin
+  insert into tunebase.adapters (job_id, project_id, attempt_id, name, base_model, manifest, prefix, bytes)
+  select p_job.id, p_job.project_id, p_attempt_id,
+    concat_ws(':', 'ft', p_job.base_model, p.slug, coalesce(p_job.suffix, ''), right(replace(p_job.id::text, '-', ''), 8)),
+    p_job.base_model, p_manifest, tunebase_internal.artifact_prefix(p_attempt_id),
+    (select sum((f ->> 'bytes')::bigint) from jsonb_array_elements(p_manifest -> 'files') f)
+  from tunebase.projects p where p.id = p_job.project_id
+  returning name into strict v_name;
+  return v_name;
+end $$;
+
 -- schemas/functions/jobs/transitions/end_attempt.sql
--- Ends an attempt and moves its job on. `p_fault` says whose fault a failure is: infrastructure's is tried again, from
--- the newest checkpoint, while failed_attempts are left; the user's and the operator's are not. A job that is final, or that
--- waits for a person, stays as it is.
+-- Ends an attempt and does with its job what retry_policy says. Call it with both locked, the job first.
 create function tunebase_internal.end_attempt(
   p_attempt_id uuid, p_outcome text,
   p_fault text default null, p_code text default null, p_message text default null, p_hint text default null
@@ -5263,7 +5355,7 @@ as $$
 declare
   v_attempt tunebase.attempts;
   v_job tunebase.jobs;
-  v_wait double precision;
+  v_next record;
 begin
   update tunebase.attempts
   set state = 'ended', outcome = p_outcome, ended_at = now(), reconcile_at = null,
@@ -5275,88 +5367,104 @@ begin
   end if;
   perform tunebase_internal.update_attempt_cost(p_attempt_id);
   select * into strict v_job from tunebase.jobs where id = v_attempt.job_id;
+  v_next := tunebase_internal.retry_policy(v_job, v_attempt, p_fault);
 
-  if tunebase_internal.is_terminal(v_job.status) or v_job.status = 'paused' then
-    return;
-  elsif v_attempt.cancel_requested then
-    -- Paused before a worker had it, and resumed before it ended: now there is room for the next.
-    perform tunebase_internal.requeue_job(v_job.id, 0);
-  elsif p_outcome = 'not_started' then
-    perform tunebase_internal.requeue_job(v_job.id, 0);
-    update tunebase.jobs set queued_at = v_job.queued_at where id = v_job.id;
-  elsif p_outcome = 'cancelled' then
-    perform tunebase_internal.set_job_cancelled(v_job.id, 'warn', coalesce(p_message, 'The job was cancelled.'));
-  elsif v_job.pause_requested and (p_outcome = 'paused' or p_fault = 'infrastructure') then
-    perform tunebase_internal.set_job_paused(v_job.id);
-  elsif p_outcome = 'paused' then
-    -- Resumed before the pause had come about.
-    perform tunebase_internal.requeue_job(v_job.id, 0);
-  elsif p_fault = 'infrastructure' and v_job.cost_usd >= v_job.spend_cap_usd then
-    perform tunebase_internal.fail_job(
-      v_job.id, 'spend_cap', format('%s The job has reached its spend cap and is not tried again.', p_message),
-      'Its newest checkpoint is kept. Create the job again with a higher spend_cap_usd.'
-    );
-  elsif p_fault = 'infrastructure' and v_job.failed_attempts + 1 < v_job.max_attempts then
-    v_wait := least(300, 5 * power(2, v_job.failed_attempts));
-    update tunebase.jobs set failed_attempts = failed_attempts + 1 where id = v_job.id;
-    perform tunebase_internal.requeue_job(v_job.id, v_wait);
-    perform tunebase_internal.add_event(v_job.id, 'warn', format(
-      'Attempt %s ended early: %s The job is tried again in %s seconds, %s.', v_attempt.number, p_message, v_wait,
-      coalesce(
-        'from the checkpoint of step ' || (select max(step) from tunebase.checkpoints where job_id = v_job.id),
-        'from the beginning'
-      )
-    ));
-  else
-    update tunebase.jobs set failed_attempts = failed_attempts + 1 where id = v_job.id;
-    perform tunebase_internal.fail_job(v_job.id, p_code, p_message, p_hint);
-  end if;
+  case v_next.action
+    when 'none' then
+      null;
+    when 'requeue' then
+      perform tunebase_internal.enqueue_job(v_job.id);
+      perform tunebase_internal.wake_scheduler();
+    when 'restore' then
+      -- `queued_at` stays: it says how long the job has waited for a GPU.
+      update tunebase.jobs set due_at = now(), status_reason = null where id = v_job.id;
+    when 'retry' then
+      perform tunebase_internal.retry_job(v_job, v_attempt, v_next.wait_seconds);
+    when 'pause' then
+      perform tunebase_internal.set_job_paused(v_job.id);
+    when 'cancel' then
+      perform tunebase_internal.set_job_cancelled(v_job.id, 'warn', coalesce(p_message, 'The job was cancelled.'));
+    when 'fail_spend_cap' then
+      perform tunebase_internal.fail_job(
+        v_job.id, 'spend_cap', format('%s The job has reached its spend cap and is not retried.', p_message),
+        'The newest checkpoint is kept. Create the job again with a higher spend_cap_usd.'
+      );
+    when 'fail' then
+      update tunebase.jobs set failed_attempts = failed_attempts + 1 where id = v_job.id;
+      perform tunebase_internal.fail_job(v_job.id, p_code, p_message, p_hint);
+  end case;
 end $$;
 
--- schemas/functions/jobs/transitions/enqueue_validated_job.sql
--- All files of a job that waited for them are valid. It is queued, or waits to be started (wait_for_start).
-create function tunebase_internal.enqueue_validated_job(p_job_id uuid) returns void
+-- schemas/functions/jobs/transitions/enqueue_job.sql
+-- Puts a job in the queue, or where it waits before that (waiting_status). Returns the new status. Call it with the job
+-- locked, and wake the scheduler once after it.
+create function tunebase_internal.enqueue_job(p_job_id uuid, p_wait_seconds double precision default 0) returns text
 language plpgsql set search_path = ''
 as $$
+declare
+  v_job tunebase.jobs;
+  v_status text;
 begin
-  perform tunebase_internal.requeue_job(p_job_id, 0);
-  perform tunebase_internal.add_event(p_job_id, 'info', case (select status from tunebase.jobs where id = p_job_id)
-    when 'queued' then 'Files are valid; the job is queued for a GPU.'
-    else 'Files are valid; the job waits to be started.'
-  end);
-  perform tunebase_internal.warn_dataset_overlap(p_job_id);
+  select * into strict v_job from tunebase.jobs where id = p_job_id;
+  v_status := tunebase_internal.waiting_status(
+    tunebase_internal.lock_unvalidated_files(array[v_job.training_file, v_job.validation_file]), v_job.auto_start
+  );
+  update tunebase.jobs
+  set status = v_status, stage = null, estimated_finish = null, status_reason = null,
+    queued_at = case when v_status = 'queued' then now() end,
+    due_at = case
+      when v_status <> 'queued' then null
+      -- An attempt from before a pause is still being cancelled: its end makes the job due.
+      when exists (select from tunebase.attempts where job_id = p_job_id and state <> 'ended') then 'infinity'
+      else now() + make_interval(secs => p_wait_seconds)
+    end
+  where id = p_job_id;
+  return v_status;
 end $$;
 
 -- schemas/functions/jobs/transitions/fail_job.sql
-create function tunebase_internal.fail_job(p_job_id uuid, p_code text, p_message text, p_hint text) returns void
+create function tunebase_internal.fail_job(
+  p_job_id uuid, p_code text, p_message text, p_hint text, p_param text default null
+) returns void
 language plpgsql set search_path = ''
 as $$
 begin
   update tunebase.jobs
   set status = 'failed', finished_at = now(), due_at = null, estimated_finish = null, status_reason = null,
-    pause_requested = false, error_code = p_code, error_message = p_message, error_hint = nullif(p_hint, '')
+    pause_requested = false, error_code = p_code, error_message = p_message, error_hint = nullif(p_hint, ''),
+    error_param = p_param
   where id = p_job_id and not tunebase_internal.is_terminal(status);
   if found then
     perform tunebase_internal.add_event(p_job_id, 'error', concat_ws(' ', 'The job failed: ' || p_message, nullif(p_hint, '')));
   end if;
 end $$;
 
--- schemas/functions/jobs/transitions/hold_manual_start.sql
--- A job that is not to start by itself is paused at the moment in which it would be queued for the first time, wherever
--- that is; and has been started when a person takes it out of the pause. After hold_until_checked, by its name: triggers
--- of one kind run in that order, and a job whose files are still being checked is not asked yet.
-create function tunebase_internal.hold_manual_start() returns trigger
-language plpgsql security definer set search_path = ''
+-- schemas/functions/jobs/transitions/fail_job_with_file.sql
+-- Fails a job whose file turned out to be invalid, or to hold rows for another training method. Returns false if the file
+-- suits the job. (Where a file was validated earlier, the API refuses to create the job.)
+create function tunebase_internal.fail_job_with_file(p_job tunebase.jobs, p_file tunebase.files) returns boolean
+language plpgsql set search_path = ''
 as $$
+declare
+  v_param text := case when p_job.training_file = p_file.id then 'training_file' else 'validation_file' end;
+  v_label text := replace(v_param, '_', ' ');
 begin
-  if tg_op = 'UPDATE' and old.status = 'paused' then
-    new.auto_start := true;
-  elsif new.status = 'queued' then
-    new.status := 'paused';
-    new.due_at := null;
-    new.queued_at := null;
+  if p_file.status = 'error' then
+    perform tunebase_internal.fail_job(
+      p_job.id, 'invalid_file', format('The %s is not valid: %s', v_label, p_file.status_details),
+      'See GET /files/{id} for the errors in each row. Fix the file, upload it again and create a new job.', v_param
+    );
+    return true;
+  elsif (p_file.report ->> 'format' = 'preference') <> (p_job.method = 'dpo') then
+    perform tunebase_internal.fail_job(
+      p_job.id, 'invalid_file',
+      format('The %s, %s, has %s rows, which method "%s" cannot train on.',
+        v_label, p_file.filename, p_file.report ->> 'format', p_job.method),
+      'Create the job again with method {"type": "dpo"} for preference rows and without it for others.', v_param
+    );
+    return true;
   end if;
-  return new;
+  return false;
 end $$;
 
 -- schemas/functions/jobs/transitions/lock_attempt.sql
@@ -5375,17 +5483,29 @@ begin
   return v_attempt;
 end $$;
 
+-- schemas/functions/jobs/transitions/lock_unvalidated_files.sql
+-- Share-locks those of a job's files whose validation has not finished. Returns true if there are any. The lock makes the
+-- end of a validation wait for this transaction, or this one for it: so either that end sees the job, or this transaction
+-- sees the result. Files are locked before jobs everywhere; call it before you lock the job.
+create function tunebase_internal.lock_unvalidated_files(p_file_ids uuid[]) returns boolean
+language plpgsql set search_path = ''
+as $$
+begin
+  perform from tunebase.files where id = any (p_file_ids) and status = 'uploaded' order by id for share;
+  return found;
+end $$;
+
 -- schemas/functions/jobs/transitions/release_jobs_waiting_for_file.sql
--- As before; a job whose file turns out to have rows of the other method's kind fails, too. The API refuses that at once
--- where the file has been checked before.
--- A file's check has ended: its jobs are queued, or fail with it. A paused one fails too, or it could be resumed.
+-- A file's validation has finished: its waiting jobs are queued, or fail with it. Paused ones fail too, or they could be
+-- resumed. Call it with the file locked.
 create function tunebase_internal.release_jobs_waiting_for_file(p_file_id uuid) returns void
 language plpgsql set search_path = ''
 as $$
 declare
   v_file tunebase.files;
   v_job tunebase.jobs;
-  v_param text;
+  v_status text;
+  v_wake boolean := false;
 begin
   select * into strict v_file from tunebase.files where id = p_file_id;
   for v_job in
@@ -5394,27 +5514,21 @@ begin
     order by id
     for no key update
   loop
-    v_param := case when v_job.training_file = p_file_id then 'training_file' else 'validation_file' end;
-    if v_file.status = 'error' then
-      perform tunebase_internal.fail_job(
-        v_job.id, 'invalid_file', format('The %s is not valid: %s', replace(v_param, '_', ' '), v_file.status_details),
-        'GET /files/{id} lists what is wrong with each row. Mend it, upload it, and create the job again.'
-      );
-      update tunebase.jobs set error_param = v_param where id = v_job.id;
-    elsif (v_file.report ->> 'format' = 'preference') <> (v_job.method = 'dpo') then
-      perform tunebase_internal.fail_job(
-        v_job.id, 'invalid_file',
-        format('The %s, %s, has %s rows, which method "%s" does not learn from.',
-          replace(v_param, '_', ' '), v_file.filename, v_file.report ->> 'format', v_job.method),
-        'Create the job again with method {"type": "dpo"} for preference rows and without it for others.'
-      );
-      update tunebase.jobs set error_param = v_param where id = v_job.id;
-    elsif v_job.status = 'validating_files' and not exists (
+    continue when tunebase_internal.fail_job_with_file(v_job, v_file);
+    -- Not locked, unlike in enqueue_job: whoever validates the other file may be waiting for this job's row, and releases
+    -- the job when it gets it.
+    if v_job.status = 'validating_files' and not exists (
       select from tunebase.files where id in (v_job.training_file, v_job.validation_file) and status <> 'processed'
     ) then
-      perform tunebase_internal.enqueue_validated_job(v_job.id);
+      v_status := tunebase_internal.enqueue_job(v_job.id);
+      perform tunebase_internal.add_event(v_job.id, 'info', tunebase_internal.waiting_message(v_status));
+      perform tunebase_internal.warn_dataset_overlap(v_job.id);
+      v_wake := v_wake or v_status = 'queued';
     end if;
   end loop;
+  if v_wake then
+    perform tunebase_internal.wake_scheduler();
+  end if;
 end $$;
 
 -- schemas/functions/jobs/transitions/request_attempt_cancellation.sql
@@ -5427,16 +5541,54 @@ as $$
   where job_id = p_job_id and state <> 'ended'
 $$;
 
--- schemas/functions/jobs/transitions/requeue_job.sql
--- A job waits for a GPU (again).
-create function tunebase_internal.requeue_job(p_job_id uuid, p_wait_seconds double precision) returns void
-language sql set search_path = ''
+-- schemas/functions/jobs/transitions/retry_job.sql
+-- Counts a failed attempt and queues the job again after a backoff. The next attempt resumes from the newest checkpoint.
+create function tunebase_internal.retry_job(
+  p_job tunebase.jobs, p_attempt tunebase.attempts, p_wait_seconds double precision
+) returns void
+language plpgsql set search_path = ''
 as $$
-  update tunebase.jobs
-  set status = 'queued', stage = null, estimated_finish = null, status_reason = null, queued_at = now(),
-    due_at = now() + make_interval(secs => p_wait_seconds)
-  where id = p_job_id
-$$;
+declare
+  v_step integer := (select max(step) from tunebase.checkpoints where job_id = p_job.id);
+begin
+  update tunebase.jobs set failed_attempts = failed_attempts + 1 where id = p_job.id;
+  perform tunebase_internal.enqueue_job(p_job.id, p_wait_seconds);
+  perform tunebase_internal.add_event(p_job.id, 'warn', format(
+    'Attempt %s failed: %s Retrying in %s seconds %s.', p_attempt.number, p_attempt.error_message, p_wait_seconds,
+    coalesce('from checkpoint step ' || v_step, 'from scratch')
+  ));
+end $$;
+
+-- schemas/functions/jobs/transitions/retry_policy.sql
+-- What an ended attempt means for its job: the whole retry policy. `p_fault` is the class of the failure: only failures of
+-- the infrastructure are retried, with backoff, until max_attempts of them in a row have brought no new checkpoint.
+--
+-- action: none (the job is terminal or paused), requeue, restore (the job never left the queue), retry, pause, cancel,
+-- fail, or fail_spend_cap.
+create function tunebase_internal.retry_policy(
+  p_job tunebase.jobs, p_attempt tunebase.attempts, p_fault text, out action text, out wait_seconds double precision
+)
+language plpgsql immutable set search_path = ''
+as $$
+declare
+  v_infrastructure constant boolean := coalesce(p_fault = 'infrastructure', false);
+begin
+  action := case
+    when tunebase_internal.is_terminal(p_job.status) or p_job.status = 'paused' then 'none'
+    -- Paused before a worker claimed it, and resumed before it ended: the next attempt can go.
+    when p_attempt.cancel_requested then 'requeue'
+    when p_attempt.outcome = 'not_started' then 'restore'
+    when p_attempt.outcome = 'cancelled' then 'cancel'
+    when p_job.pause_requested and (p_attempt.outcome = 'paused' or v_infrastructure) then 'pause'
+    -- The pause request was cancelled before the worker stopped.
+    when p_attempt.outcome = 'paused' then 'requeue'
+    when not v_infrastructure then 'fail'
+    when p_job.cost_usd >= p_job.spend_cap_usd then 'fail_spend_cap'
+    when p_job.failed_attempts + 1 < p_job.max_attempts then 'retry'
+    else 'fail'
+  end;
+  wait_seconds := case when action = 'retry' then tunebase_internal.backoff_seconds(p_job.failed_attempts) else 0 end;
+end $$;
 
 -- schemas/functions/jobs/transitions/set_job_cancelled.sql
 create function tunebase_internal.set_job_cancelled(p_job_id uuid, p_level text, p_message text) returns void
@@ -5451,21 +5603,53 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/set_job_paused.sql
--- A job waits for a person. What was trained is in its newest checkpoint.
+-- A job waits until somebody resumes it. Its training continues from the newest checkpoint.
 create function tunebase_internal.set_job_paused(p_job_id uuid) returns void
 language plpgsql set search_path = ''
 as $$
 declare
-  v_step integer;
+  v_step integer := (select max(step) from tunebase.checkpoints where job_id = p_job_id);
 begin
   update tunebase.jobs
   set status = 'paused', stage = null, due_at = null, pause_requested = false, estimated_finish = null, status_reason = null
   where id = p_job_id;
-  select max(step) into v_step from tunebase.checkpoints where job_id = p_job_id;
   perform tunebase_internal.add_event(p_job_id, 'info', case
-    when v_step is null then 'The job is paused. It begins when it is resumed.'
-    else format('The job is paused. When it is resumed it goes on from step %s.', v_step)
+    when v_step is null then 'The job is paused. Resume it to start training.'
+    else format('The job is paused. When resumed, it continues from checkpoint step %s.', v_step)
   end);
+end $$;
+
+-- schemas/functions/jobs/transitions/unpause_job.sql
+-- Takes a job out of `paused`, with a fresh set of attempts. From now on it starts by itself.
+create function tunebase_internal.unpause_job(p_job_id uuid, p_message text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  update tunebase.jobs set auto_start = true, failed_attempts = 0 where id = p_job_id;
+  if tunebase_internal.enqueue_job(p_job_id) = 'queued' then
+    perform tunebase_internal.add_event(p_job_id, 'info', p_message);
+    perform tunebase_internal.wake_scheduler();
+  else
+    perform tunebase_internal.add_event(p_job_id, 'info', tunebase_internal.waiting_message('validating_files'));
+  end if;
+end $$;
+
+-- schemas/functions/jobs/transitions/unverified_files.sql
+-- The paths of `p_files` ([{path, bytes, sha256}]) that were not read back from Storage with that size and SHA-256, as one
+-- text; null when all were.
+create function tunebase_internal.unverified_files(p_attempt_id uuid, p_files jsonb) returns text
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return (
+    select string_agg(f ->> 'path', ', ')
+    from jsonb_array_elements(p_files) f
+    where not exists (
+      select from tunebase_internal.verified_files v
+      where v.attempt_id = p_attempt_id and v.path = f ->> 'path'
+        and v.bytes = (f ->> 'bytes')::bigint and v.sha256 = f ->> 'sha256'
+    )
+  );
 end $$;
 
 -- schemas/functions/jobs/transitions/update_attempt_cost.sql
@@ -5483,9 +5667,20 @@ begin
   where j.id = (select job_id from tunebase.attempts where id = p_attempt_id);
 end $$;
 
--- schemas/triggers/api_keys.sql
-create trigger next_version before update of name, scopes, expires_at, revoked_at on tunebase.api_keys
-for each row execute function tunebase_internal.check_and_bump_version();
+-- schemas/functions/jobs/transitions/waiting_message.sql
+create function tunebase_internal.waiting_message(p_status text) returns text
+language sql immutable
+return case p_status
+  when 'queued' then 'Files are valid; the job is queued for a GPU.'
+  when 'paused' then 'Files are valid; the job waits to be started.'
+  else 'The job waits until its files are validated.'
+end;
+
+-- schemas/functions/jobs/transitions/waiting_status.sql
+-- Where a job waits for a GPU: `validating_files` while a file of it is not validated, `paused` when it starts by hand.
+create function tunebase_internal.waiting_status(p_unvalidated boolean, p_auto_start boolean) returns text
+language sql immutable
+return case when p_unvalidated then 'validating_files' when p_auto_start then 'queued' else 'paused' end;
 
 -- schemas/triggers/checkpoints.sql
 create trigger tunebase_owe_checkpoint after insert on tunebase.checkpoints
@@ -5505,76 +5700,32 @@ create trigger keep_storage_quota before insert on tunebase.files
 for each row when (new.purpose = 'fine-tune') execute function tunebase_internal.enforce_storage_quota();
 
 -- schemas/triggers/jobs.sql
-create trigger nudge_when_queued after insert or update of status on tunebase.jobs
-for each row when (new.status = 'queued' and new.due_at <= now())
-execute function tunebase_internal.wake_scheduler_on_enqueue();
+-- In firing order. None of them decides a status: the functions in jobs/ and jobs/transitions/ do.
 
-create trigger tunebase_owe_created after insert on tunebase.jobs
-for each row execute function tunebase_internal.enqueue_job_events();
-
--- A report sets neither of these columns: it does not pay for this trigger.
-create trigger tunebase_owe_moved after update of status, budget_warned_at on tunebase.jobs
-for each row
-when (new.status is distinct from old.status or new.budget_warned_at is distinct from old.budget_warned_at)
-execute function tunebase_internal.enqueue_job_events();
-
-create trigger tunebase_owe_progress after update of progress on tunebase.jobs
-for each row
-when (new.status = 'running' and new.progress > old.progress)
-execute function tunebase_internal.enqueue_progress_event();
-
-create trigger tunebase_hint_realtime after update of status, last_event on tunebase.jobs
-for each row
-when (new.status is distinct from old.status or new.last_event > old.last_event)
-execute function tunebase_internal.broadcast_job_change();
-
-create trigger hold_until_checked before insert or update of status on tunebase.jobs
-for each row when (new.status = 'queued')
-execute function tunebase_internal.block_until_files_validated();
-
-create constraint trigger tell_overlap after insert on tunebase.jobs
-deferrable initially deferred
-for each row when (new.validation_file is not null and new.status <> 'validating_files')
-execute function tunebase_internal.warn_dataset_overlap_on_create();
-
-create trigger score_estimate before update of status on tunebase.jobs
-for each row when (new.status = 'succeeded' and old.status <> 'succeeded' and new.estimate is not null)
-execute function tunebase_internal.record_estimate_accuracy();
-
-create trigger wait_for_start before insert or update of status on tunebase.jobs
-for each row when (new.status in ('queued', 'validating_files') and not new.auto_start)
-execute function tunebase_internal.hold_manual_start();
-
-create trigger make_result_file before update of status on tunebase.jobs
-for each row when (new.status = 'succeeded' and old.status <> 'succeeded' and new.result_file is null)
-execute function tunebase_internal.create_result_file();
-
-create trigger keep_job_quota before insert on tunebase.jobs
+create trigger tunebase_enforce_job_quota before insert on tunebase.jobs
 for each row execute function tunebase_internal.enforce_job_quota();
 
-create trigger job_metadata_of_new after insert on tunebase.jobs
-for each row when (new.metadata <> '{}') execute function tunebase_internal.index_job_metadata();
+create trigger tunebase_index_metadata after insert or update of metadata on tunebase.jobs
+for each row execute function tunebase_internal.index_job_metadata();
 
-create trigger job_metadata_of_changed after update of metadata on tunebase.jobs
-for each row when (new.metadata is distinct from old.metadata) execute function tunebase_internal.index_job_metadata();
+create trigger tunebase_outbox_created after insert on tunebase.jobs
+for each row execute function tunebase_internal.enqueue_job_events();
 
--- schemas/triggers/notification_channels.sql
-create trigger next_version before update of target, event_types, enabled or delete on tunebase.notification_channels
-for each row execute function tunebase_internal.check_and_bump_version();
+-- A report whose progress has not grown does not pay for this trigger.
+create trigger tunebase_outbox_changed after update of status, budget_warned_at, progress on tunebase.jobs
+for each row when (
+  new.status <> old.status or new.budget_warned_at is distinct from old.budget_warned_at or new.progress > old.progress
+)
+execute function tunebase_internal.enqueue_job_events();
 
--- schemas/triggers/projects.sql
-create trigger next_version before update of name, max_running, spend_cap_usd, archived_at on tunebase.projects
-for each row execute function tunebase_internal.check_and_bump_version();
+create trigger tunebase_broadcast after update of status, last_event on tunebase.jobs
+for each row when (new.status <> old.status or new.last_event > old.last_event)
+execute function tunebase_internal.broadcast_job_change();
 
 -- schemas/triggers/uploads.sql
 -- An upload that has no room for its file is refused before its bytes come; its file is counted when it is there.
 create trigger keep_storage_quota before insert on tunebase_internal.uploads
 for each row execute function tunebase_internal.enforce_storage_quota();
-
--- schemas/triggers/webhook_endpoints.sql
-create trigger next_version before update of name, url, event_types, progress_seconds, enabled, secret_version or delete
-on tunebase.webhook_endpoints
-for each row execute function tunebase_internal.check_and_bump_version();
 
 -- schemas/90_grants.sql
 -- Who may do what, at the end: what no line here grants, nobody has.

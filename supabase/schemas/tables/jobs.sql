@@ -80,7 +80,7 @@ create table tunebase.jobs (
 create index jobs_project on tunebase.jobs (project_id, id desc);
 -- The dispatcher hops from one project's and model's line to the next, and reads the head of each.
 create index jobs_queue on tunebase.jobs (project_id, base_model, due_at) where status = 'queued' and due_at < 'infinity';
-create index jobs_open on tunebase.jobs (project_id, id) where status in ('validating_files', 'queued', 'running', 'paused');
+create index jobs_open on tunebase.jobs (project_id, id) where tunebase_internal.is_open(status);
 create index jobs_base_model on tunebase.jobs (base_model);
 create index jobs_training_file on tunebase.jobs (training_file);
 create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;

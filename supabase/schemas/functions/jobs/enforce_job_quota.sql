@@ -15,13 +15,13 @@ begin
     return new;
   end if;
   select count(*) into v_used from tunebase.jobs
-  where project_id = new.project_id and status in ('validating_files', 'queued', 'running', 'paused');
+  where project_id = new.project_id and tunebase_internal.is_open(status);
   -- Only near the limit do creates wait for each other, and count again: else none could run beside another. A hundred
   -- is more than there are connections.
   if v_used > v_limit - 100 then
     perform from tunebase.projects where id = new.project_id for no key update;
     select count(*) into v_used from tunebase.jobs
-    where project_id = new.project_id and status in ('validating_files', 'queued', 'running', 'paused');
+    where project_id = new.project_id and tunebase_internal.is_open(status);
     if v_used >= v_limit then
       perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
         'what', 'unfinished jobs', 'limit', v_limit, 'used', v_used,

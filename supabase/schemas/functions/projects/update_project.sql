@@ -2,10 +2,15 @@
 create function tunebase_internal.update_project(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_version integer;
 begin
   perform tunebase_internal.authorize_project(p_caller, p_id, 'project:admin');
+  select version into v_version from tunebase.projects where id = p_id for no key update;
+  perform tunebase_internal.require_version(p_caller, v_version);
   update tunebase.projects
-  set name = coalesce(p_changes ->> 'name', name),
+  set version = version + 1,
+    name = coalesce(p_changes ->> 'name', name),
     max_running = coalesce((p_changes ->> 'max_running')::integer, max_running),
     spend_cap_usd = case when p_changes ? 'spend_cap_usd' then (p_changes ->> 'spend_cap_usd')::numeric else spend_cap_usd end,
     -- Another cap is warned of anew.

@@ -5,12 +5,11 @@ returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_endpoint tunebase.webhook_endpoints := tunebase_internal.lock_webhook_endpoint(p_caller, p_id);
 begin
-  perform tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
   update tunebase.webhook_endpoints
-  set secret_version = secret_version + 1, rotated_at = now(), updated_at = now(),
+  set secret_version = secret_version + 1, rotated_at = now(), updated_at = now(), version = version + 1,
     old_secret_until = case when p_keep_old then now() + interval '24 hours' end
   where id = p_id and not (p_is_retry and coalesce(rotated_at > now() - interval '10 minutes', false));
-  return tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+  return tunebase_internal.webhook_endpoint_json(v_endpoint.project_id, p_id);
 end $$;
