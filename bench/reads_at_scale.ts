@@ -148,7 +148,7 @@ async function fill(count: number): Promise<Side> {
       ) p on p.place = 1 + n % ${projects}::integer`;
     await load`
       insert into tunebase_internal.job_metadata (project_id, pair, job_id)
-      select project_id, tunebase_internal.metadata_pairs(metadata), id from tunebase.jobs`;
+      select project_id, unnest(tunebase_internal.metadata_pairs(metadata)), id from tunebase.jobs`;
     // A queue, so that there is something to claim: as long on both sides, and of as many projects.
     await load`
       update tunebase.jobs set status = 'queued', due_at = now(), finished_at = null, started_at = null,

@@ -2393,7 +2393,7 @@ begin
   end if;
   if new.metadata <> '{}' then
     insert into tunebase_internal.job_metadata (project_id, pair, job_id)
-    select new.project_id, tunebase_internal.metadata_pairs(new.metadata), new.id;
+    select new.project_id, unnest(tunebase_internal.metadata_pairs(new.metadata)), new.id;
   end if;
   return null;
 end $$;
@@ -2471,62 +2471,18 @@ begin
 end $$;
 
 -- schemas/functions/jobs/list_jobs.sql
--- As before, but with metadata the list is read from the pairs.
--- p_filter: any of {status, model, created_after, created_before (Unix seconds: from, and until but not at), metadata (all
--- of these), without_metadata: true}.
+-- A page of jobs, newest first. p_filter: any of {status, model, created_after, created_before (Unix seconds; the second is
+-- exclusive), metadata (all of these pairs), without_metadata: true}.
 create function tunebase_internal.list_jobs(p_caller jsonb, p_after uuid, p_limit integer, p_filter jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
-  v_from timestamptz := to_timestamp((p_filter ->> 'created_after')::double precision);
-  v_until timestamptz := to_timestamp((p_filter ->> 'created_before')::double precision);
-  v_pair uuid := (select pair from tunebase_internal.metadata_pairs(p_filter -> 'metadata') pair limit 1);
-  v_tables text := 'tunebase.jobs j';
-  v_project text := 'j.project_id';
-  v_id text := 'j.id';
-  v_where text := '';
-  v_rows jsonb;
 begin
   if p_after is not null and not exists (select from tunebase.jobs where id = p_after and project_id = v_project_id) then
     perform tunebase_internal.raise_api_error('cursor_not_found');
   end if;
-  if v_pair is not null then
-    v_tables := 'tunebase_internal.job_metadata m join tunebase.jobs j on j.id = m.job_id';
-    v_project := 'm.project_id';
-    v_id := 'm.job_id';
-    v_where := ' and m.pair = $9 and j.metadata @> ($4 -> ''metadata'')';
-  end if;
-  if p_after is not null then
-    v_where := v_where || format(' and %s < $2', v_id);
-  end if;
-  if p_filter ? 'status' then
-    v_where := v_where || ' and j.status = $4 ->> ''status''';
-  end if;
-  if p_filter ? 'model' then
-    v_where := v_where || ' and j.base_model = $4 ->> ''model''';
-  end if;
-  if p_filter ? 'without_metadata' then
-    v_where := v_where || ' and j.metadata = ''{}''';
-  end if;
-  -- Ids sort by time: the range is read from the list's own index. An id is made when its transaction runs, a little
-  -- later than the time that created_at shows, its beginning.
-  if v_from is not null then
-    v_where := v_where || format(' and %s >= $5 and j.created_at >= $6', v_id);
-  end if;
-  if v_until is not null then
-    v_where := v_where || format(' and %s < $7 and j.created_at < $8', v_id);
-  end if;
-  -- Put together and planned anew: a condition that may or may not be there would have one plan for all, without indexes.
-  execute format(
-    'select jsonb_agg(to_jsonb(j) - ''plan'' order by j.id desc) from (
-       select j.* from %s where %s = $1%s order by %s desc limit $3 + 1
-     ) j', v_tables, v_project, v_where, v_id
-  )
-  into v_rows
-  using v_project_id, p_after, p_limit, p_filter, tunebase_internal.uuid7_lower_bound(v_from), v_from,
-    tunebase_internal.uuid7_lower_bound(v_until + interval '10 minutes'), v_until, v_pair;
-  return tunebase_internal.paginate(v_rows, p_limit);
+  return tunebase_internal.paginate(tunebase_internal.select_jobs(v_project_id, p_after, p_limit, p_filter), p_limit);
 end $$;
 
 -- schemas/functions/jobs/list_new_events.sql
@@ -2601,12 +2557,13 @@ begin
 end $$;
 
 -- schemas/functions/jobs/metadata_pairs.sql
--- {"key": "value", …} as hashes of its pairs.
-create function tunebase_internal.metadata_pairs(p_metadata jsonb) returns setof uuid
-language sql immutable set search_path = ''
+-- The pairs of {"key": "value", …}, each as a hash.
+create function tunebase_internal.metadata_pairs(p_metadata jsonb) returns uuid[]
+language plpgsql immutable set search_path = ''
 as $$
-  select md5(jsonb_build_object(key, value)::text)::uuid from jsonb_each(p_metadata)
-$$;
+begin
+  return array(select md5(jsonb_build_object(key, value)::text)::uuid from jsonb_each(p_metadata));
+end $$;
 
 -- schemas/functions/jobs/metrics_csv.sql
 -- OpenAI's columns, then ours. What is not known is empty; the trainer counts no accuracies.
@@ -2745,6 +2702,55 @@ begin
     perform tunebase_internal.raise_api_error('job_not_paused', jsonb_build_object('status', v_job.status));
   end if;
   return tunebase_internal.job_json(p_job_id);
+end $$;
+
+-- schemas/functions/jobs/select_jobs.sql
+-- The rows of list_jobs: p_limit + 1 of them, so that the last one tells whether there are more.
+--
+-- force_custom_plan: each call is planned with its own values. Then a filter that is null disappears from the plan, and
+-- every combination of filters walks the index that suits it and stops at the limit. One plan for all values could not.
+create function tunebase_internal.select_jobs(p_project_id uuid, p_after uuid, p_limit integer, p_filter jsonb) returns jsonb
+language plpgsql stable set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_status text := p_filter ->> 'status';
+  v_model text := p_filter ->> 'model';
+  v_plain boolean := p_filter ? 'without_metadata';
+  v_metadata jsonb := p_filter -> 'metadata';
+  v_pair uuid := (tunebase_internal.metadata_pairs(v_metadata))[1];
+  v_from timestamptz := to_timestamp((p_filter ->> 'created_after')::double precision);
+  v_until timestamptz := to_timestamp((p_filter ->> 'created_before')::double precision);
+  -- Ids sort by time, so the list's own index serves a range of times. An id is made while its transaction runs, a little
+  -- later than created_at, which is the transaction's start.
+  v_first_id uuid := tunebase_internal.uuid7_lower_bound(v_from);
+  v_end_id uuid := tunebase_internal.uuid7_lower_bound(v_until + interval '10 minutes');
+  v_rows jsonb;
+begin
+  v_end_id := least(v_end_id, p_after);
+  if v_pair is null then
+    select jsonb_agg(to_jsonb(j) - 'plan' order by j.id desc) into v_rows from (
+      select * from tunebase.jobs
+      where project_id = p_project_id
+        and (v_first_id is null or id >= v_first_id) and (v_end_id is null or id < v_end_id)
+        and (v_from is null or created_at >= v_from) and (v_until is null or created_at < v_until)
+        and (v_status is null or status = v_status) and (v_model is null or base_model = v_model)
+        and (not v_plain or metadata = '{}')
+      order by id desc limit p_limit + 1
+    ) j;
+  else
+    select jsonb_agg(to_jsonb(j) - 'plan' order by j.id desc) into v_rows from (
+      -- `offset 0` keeps the planner from joining all jobs that match: the pairs' order is the list's, and the limit ends it.
+      select j.* from tunebase_internal.job_metadata m
+      cross join lateral (select * from tunebase.jobs where id = m.job_id offset 0) j
+      where m.project_id = p_project_id and m.pair = v_pair and j.metadata @> v_metadata
+        and (v_first_id is null or m.job_id >= v_first_id) and (v_end_id is null or m.job_id < v_end_id)
+        and (v_from is null or j.created_at >= v_from) and (v_until is null or j.created_at < v_until)
+        and (v_status is null or j.status = v_status) and (v_model is null or j.base_model = v_model)
+        and (not v_plain or j.metadata = '{}')
+      order by m.job_id desc limit p_limit + 1
+    ) j;
+  end if;
+  return v_rows;
 end $$;
 
 -- schemas/functions/jobs/start_job.sql

@@ -8,7 +8,7 @@ begin
   end if;
   if new.metadata <> '{}' then
     insert into tunebase_internal.job_metadata (project_id, pair, job_id)
-    select new.project_id, tunebase_internal.metadata_pairs(new.metadata), new.id;
+    select new.project_id, unnest(tunebase_internal.metadata_pairs(new.metadata)), new.id;
   end if;
   return null;
 end $$;
