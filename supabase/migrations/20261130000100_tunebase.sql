@@ -64,25 +64,21 @@ return p_status in ('validating_files', 'queued', 'running', 'paused');
 -- schemas/functions/support/scopes.sql
 -- Every scope. API keys hold some of them; roles imply some (role_allows).
 create function tunebase_internal.scopes() returns text[]
-language sql immutable set search_path = ''
-as $$
-  select array[
-    'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write',
-    'project:read', 'project:admin'
-  ]
-$$;
+language sql immutable
+return array[
+  'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write',
+  'project:read', 'project:admin'
+];
 
 -- schemas/functions/support/event_types.sql
 -- Every event type. The first three are OpenAI's.
 create function tunebase_internal.event_types() returns text[]
-language sql immutable set search_path = ''
-as $$
-  select array[
-    'fine_tuning.job.succeeded', 'fine_tuning.job.failed', 'fine_tuning.job.cancelled',
-    'fine_tuning.job.created', 'fine_tuning.job.started', 'fine_tuning.job.progress', 'fine_tuning.job.checkpoint',
-    'fine_tuning.job.paused', 'fine_tuning.job.budget_warning', 'webhook_endpoint.disabled'
-  ]
-$$;
+language sql immutable
+return array[
+  'fine_tuning.job.succeeded', 'fine_tuning.job.failed', 'fine_tuning.job.cancelled',
+  'fine_tuning.job.created', 'fine_tuning.job.started', 'fine_tuning.job.progress', 'fine_tuning.job.checkpoint',
+  'fine_tuning.job.paused', 'fine_tuning.job.budget_warning', 'webhook_endpoint.disabled'
+];
 
 -- schemas/functions/support/member_project_ids.sql
 -- The projects of the user whose token the request carries: what row-level security checks. Security definer, because the
@@ -509,7 +505,7 @@ create index jobs_base_model on tunebase.jobs (base_model);
 create index jobs_training_file on tunebase.jobs (training_file);
 create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;
 -- The place in the queue counts what is due earlier: of the project, and in all.
-create index jobs_due on tunebase.jobs (due_at, id) where status = 'queued' and due_at < 'infinity';
+create index jobs_due on tunebase.jobs (due_at, id) include (project_id) where status = 'queued' and due_at < 'infinity';
 create index jobs_due_of_project on tunebase.jobs (project_id, due_at, id) where status = 'queued' and due_at < 'infinity';
 create index jobs_result_file on tunebase.jobs (result_file) where result_file is not null;
 -- Lists of jobs by status, model, time of creation and metadata. Every filter has an index whose order is the list's own,
@@ -635,7 +631,8 @@ comment on table tunebase_internal.verified_files is 'Files of an attempt that w
 create table tunebase.events (
   id uuid not null unique default tunebase_internal.uuid7(),
   job_id uuid not null references tunebase.jobs on delete cascade,
-  project_id uuid not null references tunebase.projects on delete cascade,
+  -- The job's, for row-level security. Not a foreign key of its own: it would be checked for each row of each report.
+  project_id uuid not null,
   number integer not null check (number >= 1),
   level text not null check (level in ('info', 'warn', 'error')),
   type text not null check (type in ('message', 'metrics')),
@@ -644,7 +641,6 @@ create table tunebase.events (
   created_at timestamptz not null default now(),
   primary key (job_id, number)
 );
-create index events_project on tunebase.events (project_id);
 -- Messages without metrics: in a long run a few messages are spread among 100,000 metric events.
 create index events_messages on tunebase.events (job_id, number) where type = 'message';
 
@@ -658,7 +654,8 @@ comment on table tunebase.events is 'The log of a job, numbered 1, 2, 3 … with
 create table tunebase.metrics (
   job_id uuid not null references tunebase.jobs on delete cascade,
   step integer not null check (step >= 1),
-  project_id uuid not null references tunebase.projects on delete cascade,
+  -- The job's, for row-level security. Not a foreign key of its own: it would be checked for each row of each report.
+  project_id uuid not null,
   attempt integer not null,
   epoch double precision not null,
   training_loss double precision,
@@ -671,7 +668,6 @@ create table tunebase.metrics (
   created_at timestamptz not null default now(),
   primary key (job_id, step)
 );
-create index metrics_project on tunebase.metrics (project_id);
 
 alter table tunebase.metrics enable row level security;
 create policy members_read on tunebase.metrics for select to authenticated
@@ -2609,32 +2605,34 @@ begin
 end $$;
 
 -- schemas/functions/jobs/queue_position.sql
+-- A job's position in the whole queue and in its project's part of it; null when it is not queued. Each count stops at
+-- 1,000. One pass over the queue's head does for both, unless more is ahead than that.
 create function tunebase_internal.queue_position(p_job tunebase.jobs) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
+declare
+  v_ahead integer := 0;
+  v_ahead_in_project integer := 0;
 begin
   if p_job.status <> 'queued' then
     return null;
   elsif p_job.due_at = 'infinity' then
     return '{"position": 0, "position_in_project": 0}';
   end if;
-  return jsonb_build_object(
-    'position', 1 + (
-      select count(*) from (
-        select from tunebase.jobs a
-        where a.status = 'queued' and a.due_at < 'infinity' and (a.due_at, a.id) < (p_job.due_at, p_job.id)
-        limit 1000
-      ) ahead
-    ),
-    'position_in_project', 1 + (
-      select count(*) from (
-        select from tunebase.jobs a
-        where a.project_id = p_job.project_id and a.status = 'queued' and a.due_at < 'infinity'
-          and (a.due_at, a.id) < (p_job.due_at, p_job.id)
-        limit 1000
-      ) ahead
-    )
-  );
+  select count(*), count(*) filter (where project_id = p_job.project_id) into v_ahead, v_ahead_in_project from (
+    select project_id from tunebase.jobs
+    where status = 'queued' and due_at < 'infinity' and (due_at, id) < (p_job.due_at, p_job.id)
+    limit 1000
+  ) ahead;
+  if v_ahead = 1000 then
+    select count(*) into v_ahead_in_project from (
+      select from tunebase.jobs
+      where project_id = p_job.project_id and status = 'queued' and due_at < 'infinity'
+        and (due_at, id) < (p_job.due_at, p_job.id)
+      limit 1000
+    ) ahead;
+  end if;
+  return jsonb_build_object('position', 1 + v_ahead, 'position_in_project', 1 + v_ahead_in_project);
 end $$;
 
 -- schemas/functions/jobs/require_training_file.sql

@@ -407,13 +407,6 @@ export type Database = {
             referencedRelation: "jobs";
             referencedColumns: ["id"];
           },
-          {
-            foreignKeyName: "events_project_id_fkey";
-            columns: ["project_id"];
-            isOneToOne: false;
-            referencedRelation: "projects";
-            referencedColumns: ["id"];
-          },
         ];
       };
       "files": {
@@ -720,13 +713,6 @@ export type Database = {
             columns: ["job_id"];
             isOneToOne: false;
             referencedRelation: "jobs";
-            referencedColumns: ["id"];
-          },
-          {
-            foreignKeyName: "metrics_project_id_fkey";
-            columns: ["project_id"];
-            isOneToOne: false;
-            referencedRelation: "projects";
             referencedColumns: ["id"];
           },
         ];

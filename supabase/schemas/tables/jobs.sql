@@ -85,7 +85,7 @@ create index jobs_base_model on tunebase.jobs (base_model);
 create index jobs_training_file on tunebase.jobs (training_file);
 create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;
 -- The place in the queue counts what is due earlier: of the project, and in all.
-create index jobs_due on tunebase.jobs (due_at, id) where status = 'queued' and due_at < 'infinity';
+create index jobs_due on tunebase.jobs (due_at, id) include (project_id) where status = 'queued' and due_at < 'infinity';
 create index jobs_due_of_project on tunebase.jobs (project_id, due_at, id) where status = 'queued' and due_at < 'infinity';
 create index jobs_result_file on tunebase.jobs (result_file) where result_file is not null;
 -- Lists of jobs by status, model, time of creation and metadata. Every filter has an index whose order is the list's own,
