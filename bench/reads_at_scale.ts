@@ -2,8 +2,9 @@
  * What clients read and what the scheduler claims, in a database of 1,000,000 jobs and 20,000,000 metrics and in one of
  * 1,000 and 20,000, call by call in turns: growth must not be felt. And that nothing of it reads a whole table.
  */
-import postgres from "postgres";
-import { call } from "../supabase/functions/_shared/database.ts";
+import * as z from "zod";
+import { connect, type Database } from "../supabase/functions/_shared/database/connect.ts";
+import { rpc } from "../supabase/functions/_shared/database/rpc.ts";
 import { type TestDatabase, testDatabase } from "../tests/database.ts";
 import { startTestServer } from "../tests/server.ts";
 import { type Measured, percentile } from "./figures.ts";
@@ -25,8 +26,8 @@ const model = "SmolLM2-135M-Instruct";
 
 interface Side {
   database: TestDatabase;
-  api: postgres.Sql;
-  scheduler: postgres.Sql;
+  api: Database;
+  scheduler: Database;
   caller: { key_hash: string };
   jobs: string[];
   longJob: string;
@@ -45,19 +46,30 @@ export async function readsAtScale(log: (line: string) => void): Promise<Measure
     const [few, many] = sides;
     if (few === undefined || many === undefined) throw new Error("two sides");
     const pick = <T>(list: T[]): T => list[Math.floor(Math.random() * list.length)] as T;
-    const caller = (side: Side) => ({ json: side.caller });
+    const list = ({ api, caller }: Side, after: string | null, filter: object) =>
+      rpc(api, "list_jobs", { caller, after, limit: 20, filter }, z.unknown());
     const calls: Record<string, (side: Side) => Promise<unknown>> = {
-      list: (side) => call(side.api, "list_jobs", caller(side), null, 20, { json: {} }),
-      "list by status": (side) =>
-        call(side.api, "list_jobs", caller(side), null, 20, { json: { status: "failed" } }),
-      "list by metadata": (side) =>
-        call(side.api, "list_jobs", caller(side), null, 20, { json: { metadata: { n: "7" } } }),
-      "list, a later page": (side) =>
-        call(side.api, "list_jobs", caller(side), pick(side.jobs), 20, { json: {} }),
-      get: (side) => call(side.api, "get_job", caller(side), pick(side.jobs)),
-      events: (side) => call(side.api, "list_events", caller(side), pick(side.jobs), null, 20),
-      metrics: (side) => call(side.api, "get_job_metrics", caller(side), side.longJob, 500, null, null),
-      claim: (side) => call(side.scheduler, "claim_dispatch", "local", 60, 1),
+      list: (side) => list(side, null, {}),
+      "list by status": (side) => list(side, null, { status: "failed" }),
+      "list by metadata": (side) => list(side, null, { metadata: { n: "7" } }),
+      "list, a later page": (side) => list(side, pick(side.jobs), {}),
+      get: ({ api, caller, jobs }) => rpc(api, "get_job", { caller, job_id: pick(jobs) }, z.unknown()),
+      events: ({ api, caller, jobs }) =>
+        rpc(api, "list_events", { caller, job_id: pick(jobs), after: null, limit: 20 }, z.unknown()),
+      metrics: ({ api, caller, longJob }) =>
+        rpc(
+          api,
+          "get_job_metrics",
+          { caller, job_id: longJob, points: 500, from_step: null, to_step: null },
+          z.unknown(),
+        ),
+      claim: ({ scheduler }) =>
+        rpc(
+          scheduler,
+          "claim_dispatch",
+          { default_endpoint: "local", lease_seconds: 60, limit: 1 },
+          z.unknown(),
+        ),
     };
     const found: Measured[] = [];
     for (const [name, run] of Object.entries(calls)) {
@@ -93,7 +105,7 @@ export async function readsAtScale(log: (line: string) => void): Promise<Measure
     return found;
   } finally {
     for (const { database, api, scheduler } of sides) {
-      await Promise.all([api.end({ timeout: 5 }), scheduler.end({ timeout: 5 })]);
+      await Promise.all([api.close(), scheduler.close()]);
       await database.close();
     }
     await server.stop();
@@ -103,7 +115,8 @@ export async function readsAtScale(log: (line: string) => void): Promise<Measure
 /** Rows that were read by going through whole tables, by table; of those that grow. */
 async function wholeReads({ database: { sql }, api, scheduler }: Side, before?: string[]): Promise<string[]> {
   // Statistics are told at the end of a session's transaction, at most once a second.
-  for (const session of [api, scheduler, sql]) await session`select pg_stat_force_next_flush()`;
+  for (const session of [api, scheduler]) await session.value("select pg_stat_force_next_flush()", []);
+  await sql`select pg_stat_force_next_flush()`;
   await new Promise((resolve) => setTimeout(resolve, 1100));
   const rows = await sql<{ line: string }[]>`
     select relname || ' ' || coalesce(seq_tup_read, 0) as line from pg_stat_user_tables
@@ -188,12 +201,10 @@ async function fill(count: number): Promise<Side> {
   const jobs = await sql<{ id: string }[]>`
     select j.id from tunebase.jobs j join tunebase.projects p on p.id = j.project_id
     where p.slug = 'bench-1' order by j.id limit 1000`;
-  const connect = (role: string) =>
-    postgres(database.url(role), { max: 1, prepare: false, onnotice: () => {} });
   return {
     database,
-    api: connect("tunebase_api"),
-    scheduler: connect("tunebase_scheduler"),
+    api: connect(database.url("tunebase_api")),
+    scheduler: connect(database.url("tunebase_scheduler")),
     caller: { key_hash: hash },
     jobs: jobs.map(({ id }) => id),
     longJob,

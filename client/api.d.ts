@@ -1721,6 +1721,8 @@ export interface components {
         /** @description Of the file, from 1 */
         line?: number;
       }[];
+      /** @description How many problems there are, where `errors` has only the first */
+      problem_count?: number;
       /** @description What OpenAI's SDKs read */
       error: {
         message: string;
@@ -2114,60 +2116,6 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not allowed */
-    insufficient_scope: {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed */
-    "insufficient_scope.insufficient_role": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; The model cannot be deleted */
-    "insufficient_scope.insufficient_role.model_not_own": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; Quota exceeded */
-    "insufficient_scope.insufficient_role.quota_exceeded": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; Quota exceeded; The project's spend cap is reached */
-    "insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Not allowed; Not allowed; The project's spend cap is reached; Quota exceeded */
-    "insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
     /** @description Something broke here */
     internal: {
       headers: {
@@ -2474,8 +2422,98 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Too many requests */
-    rate_limit_exceeded: {
+    /** @description The project has no members */
+    project_without_members: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed */
+    "project_without_members.insufficient_scope": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed */
+    "project_without_members.insufficient_scope.insufficient_role": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; The model cannot be deleted */
+    "project_without_members.insufficient_scope.insufficient_role.model_not_own": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded */
+    "project_without_members.insufficient_scope.insufficient_role.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded; The project's spend cap is reached */
+    "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Not allowed; Not allowed; The project's spend cap is reached; Quota exceeded */
+    "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Only for people */
+    "project_without_members.user_token_required": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The project has no members; Only for people; Quota exceeded */
+    "project_without_members.user_token_required.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Too many requests; Too many API keys that do not exist */
+    "rate_limit_exceeded.too_many_unknown_keys": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Too many requests; Too many API keys that do not exist; Too many open streams */
+    "rate_limit_exceeded.too_many_unknown_keys.too_many_streams": {
       headers: {
         [name: string]: unknown;
       };
@@ -2492,26 +2530,8 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not available now */
-    unavailable: {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Only for people */
-    user_token_required: {
-      headers: {
-        [name: string]: unknown;
-      };
-      content: {
-        "application/problem+json": components["schemas"]["Problem"];
-      };
-    };
-    /** @description Only for people; Quota exceeded */
-    "user_token_required.quota_exceeded": {
+    /** @description Not available now; The database is not available now */
+    "unavailable.database_unavailable": {
       headers: {
         [name: string]: unknown;
       };
@@ -2580,11 +2600,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createFile: {
@@ -2624,13 +2644,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_multipart.invalid_file"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getFile: {
@@ -2667,11 +2690,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteFile: {
@@ -2699,12 +2722,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
       409: components["responses"]["file_in_use"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getFileContent: {
@@ -2742,12 +2765,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.file_not_found"];
       409: components["responses"]["file_not_ready"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createDirectUpload: {
@@ -2796,13 +2819,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getDirectUpload: {
@@ -2839,11 +2865,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   completeDirectUpload: {
@@ -2873,16 +2899,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.upload_not_found.file_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.upload_missing.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createUpload: {
@@ -2933,13 +2962,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   addUploadPart: {
@@ -2976,16 +3008,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_multipart.too_many_parts.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   completeUpload: {
@@ -3029,16 +3061,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.part_not_found.upload_size"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.upload_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   cancelUpload: {
@@ -3068,16 +3103,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.upload_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createEstimate: {
@@ -3324,16 +3359,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.wrong_purpose.unsupported"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listJobs: {
@@ -3382,11 +3417,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createJob: {
@@ -3541,16 +3576,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.wrong_purpose.unsupported"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded"
+        ];
       404: components["responses"]["project_not_found.model_not_found.file_not_found.adapter_deleted"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getJob: {
@@ -3587,11 +3625,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   cancelJob: {
@@ -3621,16 +3659,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   pauseJob: {
@@ -3660,16 +3701,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   resumeJob: {
@@ -3699,16 +3743,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_not_paused"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   startJob: {
@@ -3738,16 +3785,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.job_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_already_started"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listJobEvents: {
@@ -3803,11 +3853,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys.too_many_streams"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getJobMetrics: {
@@ -3848,11 +3898,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listJobCheckpoints: {
@@ -3899,11 +3949,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getCheckpointAdapter: {
@@ -3941,11 +3991,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found.checkpoint_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getAdapter: {
@@ -3982,12 +4032,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.job_not_found.adapter_deleted"];
       409: components["responses"]["adapter_not_ready"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listModels: {
@@ -4029,11 +4079,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getModel: {
@@ -4070,11 +4120,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.model_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteModel: {
@@ -4102,12 +4152,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.model_not_own"];
+      403:
+        components["responses"]["project_without_members.insufficient_scope.insufficient_role.model_not_own"];
       404: components["responses"]["project_not_found.model_not_found"];
       409: components["responses"]["model_in_use"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getMe: {
@@ -4142,10 +4193,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getUsage: {
@@ -4184,11 +4236,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_time_zone"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listProjects: {
@@ -4234,11 +4286,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope"];
+      403: components["responses"]["project_without_members.insufficient_scope"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createProject: {
@@ -4277,13 +4329,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required.quota_exceeded"];
+      403: components["responses"]["project_without_members.user_token_required.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getProject: {
@@ -4320,11 +4372,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateProject: {
@@ -4374,14 +4426,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   archiveProject: {
@@ -4413,14 +4468,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_busy"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   restoreProject: {
@@ -4452,14 +4507,17 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listMembers: {
@@ -4506,11 +4564,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   inviteMember: {
@@ -4555,16 +4613,19 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateMember: {
@@ -4607,14 +4668,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.member_not_found"];
       409:
         components["responses"]["idempotency_key_reused.idempotency_key_in_use.last_owner.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   removeMember: {
@@ -4643,12 +4704,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.member_not_found"];
       409: components["responses"]["last_owner"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listInvitations: {
@@ -4692,11 +4753,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteInvitation: {
@@ -4725,11 +4786,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.invitation_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listMyInvitations: {
@@ -4771,11 +4832,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required"];
+      403: components["responses"]["project_without_members.user_token_required"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   acceptInvitation: {
@@ -4805,13 +4866,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required.quota_exceeded"];
+      403: components["responses"]["project_without_members.user_token_required.quota_exceeded"];
       404: components["responses"]["project_not_found.invitation_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   declineInvitation: {
@@ -4841,13 +4902,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["user_token_required"];
+      403: components["responses"]["project_without_members.user_token_required"];
       404: components["responses"]["project_not_found.invitation_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listApiKeys: {
@@ -4892,11 +4953,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createApiKey: {
@@ -4953,13 +5014,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getApiKey: {
@@ -4996,11 +5060,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateApiKey: {
@@ -5056,7 +5120,7 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
       409:
         components["responses"][
@@ -5064,9 +5128,9 @@ export interface operations {
         ];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   revokeApiKey: {
@@ -5096,12 +5160,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.api_key_not_found"];
       412: components["responses"]["precondition_failed"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listWebhookEventTypes: {
@@ -5152,11 +5216,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listWebhookEndpoints: {
@@ -5201,11 +5265,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createWebhookEndpoint: {
@@ -5263,13 +5327,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getWebhookEndpoint: {
@@ -5306,11 +5373,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateWebhookEndpoint: {
@@ -5369,14 +5436,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteWebhookEndpoint: {
@@ -5406,12 +5473,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       412: components["responses"]["precondition_failed"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   rotateWebhookSecret: {
@@ -5455,14 +5522,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   testWebhookEndpoint: {
@@ -5514,13 +5581,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.receiver_unreachable"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   replayWebhookEndpoint: {
@@ -5561,16 +5628,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_endpoint_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listWebhookDeliveries: {
@@ -5630,11 +5697,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getWebhookDelivery: {
@@ -5671,11 +5738,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_delivery_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   replayWebhookDelivery: {
@@ -5705,16 +5772,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_delivery_not_found"];
       409:
         components["responses"][
           "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   swallowEvent: {
@@ -5780,11 +5847,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   readAllNotifications: {
@@ -5812,13 +5879,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.user_required"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   readNotification: {
@@ -5848,13 +5915,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.user_required"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listNotificationChannels: {
@@ -5899,11 +5966,11 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.cursor_not_found"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   createNotificationChannel: {
@@ -5954,13 +6021,16 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.email_not_configured"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role.quota_exceeded"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   updateNotificationChannel: {
@@ -6012,14 +6082,14 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_channel_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
       412: components["responses"]["precondition_failed"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   deleteNotificationChannel: {
@@ -6049,12 +6119,12 @@ export interface operations {
       };
       400: components["responses"]["invalid_request"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_channel_not_found"];
       412: components["responses"]["precondition_failed"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   testNotificationChannel: {
@@ -6084,13 +6154,13 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json.receiver_unreachable.email_not_configured"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["insufficient_scope.insufficient_role"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_channel_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
-      503: components["responses"]["unavailable"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   getHealth: {

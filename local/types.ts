@@ -1,14 +1,15 @@
 /**
- * Writes what is generated: the database's types, the trainer's copy of the protocol as JSON Schema, the OpenAPI document
- * and the types of its client. Needs no running stack: it makes a database of its own.
+ * Writes what is generated: what SQL's functions take and its tables hold, the trainer's copy of the protocol as JSON
+ * Schema, the OpenAPI document and the types of its client. Needs no running stack: it makes a database of its own.
  */
 import * as z from "zod";
 import openapiTS, { astToString } from "openapi-typescript";
 import { openApi } from "../supabase/functions/tunebase/openapi/document.ts";
 import { messages } from "../supabase/functions/_shared/protocol.ts";
+import { databaseFunctions, databaseRows } from "./database_types.ts";
 import { cache, root } from "./home.ts";
 import { install } from "./install.ts";
-import { migrate, prepareDatabase, supabaseCli } from "./migrate.ts";
+import { migrate, prepareDatabase } from "./migrate.ts";
 import { join, removeIfThere } from "./paths.ts";
 import { postgresDirectory, startPostgres } from "./postgres.ts";
 
@@ -26,13 +27,6 @@ export function protocolSchema(): string {
     $defs: defs,
   };
   return JSON.stringify(document, null, 2) + "\n";
-}
-
-/** The types of `tunebase` in the database at `url`, formatted. */
-export async function databaseTypes(url: string): Promise<string> {
-  const remote = `--remote=${url}?sslmode=disable`;
-  const text = await supabaseCli(["gen", "types", "--lang", "typescript", "--schema", "tunebase", remote]);
-  return await formatted(text);
 }
 
 /** The API's paths and objects as types, for `openapi-fetch`. */
@@ -58,9 +52,11 @@ async function formatted(text: string, extension = "ts"): Promise<string> {
 
 /** The generated files and what they should hold. */
 export async function generated(url: string): Promise<{ path: string; text: string }[]> {
+  const database = "supabase/functions/_shared/database";
   return [
     { path: "trainer/protocol.schema.json", text: protocolSchema() },
-    { path: "supabase/functions/_shared/database.types.ts", text: await databaseTypes(url) },
+    { path: `${database}/functions.ts`, text: await formatted(await databaseFunctions(url)) },
+    { path: `${database}/rows.ts`, text: await formatted(await databaseRows(url)) },
     {
       path: "supabase/functions/tunebase/openapi.json",
       text: await formatted(JSON.stringify(openApi()), "json"),

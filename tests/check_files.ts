@@ -6,4 +6,4 @@ const made = platform("TUNEBASE_SCHEDULER_DB_URL");
 made.later = () => {};
 console.log("begins");
 console.log(await validateFiles(made));
-await made.sql.end();
+await made.db.close();

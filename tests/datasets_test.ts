@@ -341,6 +341,78 @@ for (const { what, lines, document, indent, learned, refused } of shared) {
   });
 }
 
+for (
+  const [what, row, code, field] of [
+    [
+      "half of an emoji in a tool's description",
+      {
+        messages: [user, answer],
+        tools: [{ type: "function", function: { name: "f", description: "x\ud83d" } }],
+      },
+      "lone_surrogate",
+      "tools[0].function.description",
+    ],
+    [
+      "half of an emoji in an enum",
+      {
+        messages: [user, answer],
+        tools: [{ type: "function", function: { name: "f", parameters: { enum: ["a", "\ude00"] } } }],
+      },
+      "lone_surrogate",
+      "tools[0].function.parameters.enum[1]",
+    ],
+    [
+      "half of an emoji in a key",
+      { messages: [user, answer], metadata: { "\ud83d": 1 } },
+      "lone_surrogate",
+      "metadata.\ufffd",
+    ],
+    [
+      "half of an emoji in arguments",
+      { messages: [user, call('{"t": "\\ud83d"}')] },
+      "lone_surrogate",
+      "messages[1].tool_calls[0].function.arguments.t",
+    ],
+    [
+      "half of an emoji in a function's name",
+      { messages: [user, call("{}", "c1", "f\ud83d")] },
+      "lone_surrogate",
+      "messages[1].tool_calls[0].function.name",
+    ],
+    [
+      "arguments that are nested too deep",
+      { messages: [user, call('{"a":'.repeat(900) + "1" + "}".repeat(900))] },
+      "too_deep",
+      "messages[1].tool_calls[0].function.arguments",
+    ],
+    [
+      "a number in arguments that only Infinity can hold",
+      { messages: [user, call('{"n": 1e999}')] },
+      "not_json",
+      "messages[1].tool_calls[0].function.arguments.n",
+    ],
+  ] as const
+) {
+  Deno.test(`${what} is refused at upload, and the field is named`, () => {
+    const report = check(JSON.stringify(row));
+    assertEquals(report.errors.map((found) => [found.code, found.field]), [[code, field]]);
+  });
+}
+
+Deno.test("a number in a row that only Infinity can hold is refused, and a long number in a text is not", () => {
+  const row = (metadata: string) =>
+    `{"messages":${JSON.stringify([user, answer])},"metadata":{"n":${metadata}}}`;
+  for (const huge of ["-1e400", "1.5E+309", "9".repeat(320)]) {
+    assertEquals(check(row(huge)).errors.map(({ code, field }) => [code, field]), [[
+      "not_json",
+      "metadata.n",
+    ]]);
+  }
+  for (const fine of ["1e-999", "1e300", `"1e999"`, `"${"9".repeat(400)}"`]) {
+    assertEquals(check(row(fine)).errors, []);
+  }
+});
+
 Deno.test("rows with tools, and brightrun's, are refused in a sentence where the trainer does not read them", () => {
   const tool = validate(bytes(toolRow(user, call("{}"))), nothing);
   assertStringIncludes(

@@ -239,3 +239,89 @@ Deno.test("Retry-After is read as seconds or as a date, on 429 and 503 alone", a
   const date = await after(503, new Date(Date.now() + 60_000).toUTCString()) ?? 0;
   assert(date > 50 && date <= 60, `${date}`);
 });
+
+/** A key pair for hooks.example.com that only these tests trust. */
+const key = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgv4HUmQumyv4TlqUJ
+wrRg3f+SIopikCelh2JXoMkrXo2hRANCAAR/XIhKihWYuG9Jxhz1D3y/ap3SVKr6
+WiNHYaEwGf6I1GrINCZV6LocVVBTWLyIOe/T3ew0u24wZ/rWfbChyZlc
+-----END PRIVATE KEY-----`;
+const cert = `-----BEGIN CERTIFICATE-----
+MIIBqTCCAVCgAwIBAgIUFMpjLqGNgAtqegdxK9xohLZ+vdkwCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRaG9va3MuZXhhbXBsZS5jb20wIBcNMjYxMTMwMDI0NTU3WhgP
+MjEyNjExMDYwMjQ1NTdaMBwxGjAYBgNVBAMMEWhvb2tzLmV4YW1wbGUuY29tMFkw
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEf1yISooVmLhvScYc9Q98v2qd0lSq+loj
+R2GhMBn+iNRqyDQmVei6HFVQU1i8iDnv093sNLtuMGf61n2wocmZXKNuMGwwHQYD
+VR0OBBYEFNstF1mop2LFTSQtu+gShzM6pbuUMB8GA1UdIwQYMBaAFNstF1mop2LF
+TSQtu+gShzM6pbuUMBwGA1UdEQQVMBOCEWhvb2tzLmV4YW1wbGUuY29tMAwGA1Ud
+EwEB/wQCMAAwCgYIKoZIzj0EAwIDRwAwRAIgRA77pN7ZtDUnT6pXkgEFGk8IxM8M
+NqXQVPqdI6Z+BhUCIAOFho218Jet/9zOXdF34jose0Js+wyJVtY50H1KbTE7
+-----END CERTIFICATE-----`;
+
+/** A TLS server that answers in exactly these bytes, behind a public address that was checked. */
+async function pinned(answer: string | null, host = "hooks.example.com", timeoutMs = 5_000) {
+  const listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, key, cert });
+  let heard = "";
+  const serving = (async () => {
+    for await (const connection of listener) {
+      try {
+        const chunk = new Uint8Array(65_536);
+        heard += new TextDecoder().decode(chunk.subarray(0, await connection.read(chunk) ?? 0));
+        if (answer === null) continue;
+        await connection.write(new TextEncoder().encode(answer));
+        connection.close();
+      } catch {
+        // The client did not take the certificate.
+      }
+    }
+  })();
+  const dialed: string[] = [];
+  const sent = await post(`https://${host}/hook?a=b`, { headers: { "x-one": "1" }, body: "{}" }, strict, {
+    timeoutMs,
+    resolve: names({ [`${host} A`]: ["93.184.215.14"] }),
+    connect: ({ hostname, port }) => {
+      dialed.push(`${hostname}:${port}`);
+      return Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+    },
+    caCerts: [cert],
+  });
+  listener.close();
+  await serving;
+  return { sent, heard, dialed };
+}
+
+Deno.test("the connection goes to the address that was checked, and the certificate must be the name's", async () => {
+  const { sent, heard, dialed } = await pinned("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokay");
+  assertEquals([sent.status, sent.body, sent.error], [200, "ok", null]);
+  assertEquals(dialed, ["93.184.215.14:443"]);
+  assertStringIncludes(heard, "POST /hook?a=b HTTP/1.1\r\n");
+  for (const line of ["host: hooks.example.com", "x-one: 1", "content-length: 2"]) {
+    assertStringIncludes(heard, `${line}\r\n`);
+  }
+  const other = await pinned("HTTP/1.1 200 OK\r\n\r\n", "other.example.com");
+  assertEquals([other.sent.status, other.heard], [null, ""]);
+  assertStringIncludes(other.sent.error ?? "", "the request failed");
+});
+
+Deno.test("answers over TLS are read whatever their framing, and what is no HTTP is an error", async () => {
+  const of = async (answer: string) => (await pinned(answer)).sent;
+  const chunked = await of(
+    "HTTP/1.1 103 Early\r\nlink: x\r\n\r\nHTTP/1.1 429 Wait\r\nretry-after: 9\r\nTransfer-Encoding: chunked\r\n\r\n" +
+      "3;x=y\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+  );
+  assertEquals([chunked.status, chunked.body, chunked.retryAfter], [429, "abcde", 9]);
+  assertEquals((await of("HTTP/1.1 204 No\r\n\r\n")).status, 204);
+  assertEquals((await of("HTTP/1.0 500 x\r\n\r\nto the end")).body, "to the end");
+  assertEquals((await of(`HTTP/1.1 200 OK\r\n\r\n${"x".repeat(9000)}`)).body?.length, 4096);
+  assertEquals((await of("HTTP/1.1 302 Go\r\nlocation: https://10.0.0.1/\r\n\r\n")).status, 302);
+  for (
+    const wrong of ["SSH-2.0-x\r\n", "HTTP/1.1 200", `HTTP/1.1 200 OK\r\na: ${"x".repeat(70_000)}\r\n\r\n`]
+  ) {
+    assertStringIncludes((await of(wrong)).error ?? "", "the request failed");
+  }
+});
+
+Deno.test("no answer over TLS in time is an error that says so", async () => {
+  const { sent } = await pinned(null, "hooks.example.com", 300);
+  assertEquals([sent.status, sent.error], [null, "no answer within 0.3 s"]);
+});

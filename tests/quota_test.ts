@@ -40,7 +40,11 @@ Deno.test("a project that is full takes no file, keeps none of its bytes, and ta
   const file = await upload(user);
   const objects = async () => Number((await sql`select count(*) from storage.objects`)[0]?.count);
   const before = await objects();
-  const refused = await assertRejects(() => upload(user), OpenAI.PermissionDeniedError);
+  const other = new File([rows.replace("hi", "ho")], "other.jsonl");
+  const refused = await assertRejects(
+    () => user.openai.files.create({ purpose: "fine-tune", file: other }),
+    OpenAI.PermissionDeniedError,
+  );
   assertEquals(refused.code, "quota_exceeded");
   assertStringIncludes(
     refused.message,

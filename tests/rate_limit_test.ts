@@ -2,22 +2,23 @@
 import { assert, assertEquals } from "@std/assert";
 import OpenAI from "openai";
 import { createApp } from "../supabase/functions/tunebase/app.ts";
+import type { Database } from "../supabase/functions/_shared/database/connect.ts";
 import { platform } from "../supabase/functions/_shared/platform.ts";
-import { callbackEnvironment } from "../local/environment.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 
+const shared = platform("TUNEBASE_API_DB_URL", { get: (name) => tunebase.env[name] });
+Deno.test.afterAll(() => shared.db.close());
+
 /** An app of its own, as another isolate has. */
-function isolate(connection: typeof sql) {
-  const env = callbackEnvironment(tunebase.url, "postgres://unused", tunebase.keys);
-  const made = platform("TUNEBASE_API_DB_URL", { get: (name) => env[name] });
-  return createApp({ ...made, sql: connection, log: () => undefined });
+function isolate(db: Database) {
+  return createApp({ ...shared, db, log: () => undefined });
 }
 const request = (user: TestUser) =>
-  new Request("http://x/api/models", { headers: { authorization: `Bearer ${user.apiKey}` } });
+  new Request("http://x/tunebase/models", { headers: { authorization: `Bearer ${user.apiKey}` } });
 
 /** A user whose project may send this many a minute, with a full bucket. */
 async function limited(perMinute: number): Promise<TestUser> {
@@ -81,7 +82,7 @@ Deno.test("the official SDK waits as it is told and goes on", async () => {
 
 Deno.test("many isolates together let no more through than the limit", async () => {
   const user = await limited(100);
-  const apps = Array.from({ length: 5 }, () => isolate(sql));
+  const apps = Array.from({ length: 5 }, () => isolate(shared.db));
   const found = await Promise.all(
     Array.from({ length: 300 }, async (_, i) => (await apps[i % 5]?.fetch(request(user)))?.status),
   );
@@ -94,15 +95,13 @@ Deno.test("many isolates together let no more through than the limit", async () 
 Deno.test("a busy caller costs one question to the database in many requests", async () => {
   const user = await tunebase.user();
   const questions: string[] = [];
-  const app = isolate(
-    new Proxy(sql, {
-      get: (target, name) =>
-        name !== "unsafe" ? Reflect.get(target, name) : (text: string, values: string[]) => {
-          if (text.includes("tunebase_internal.take_rate_limit_tokens")) questions.push(text);
-          return target.unsafe(text, values);
-        },
-    }),
-  );
+  const app = isolate({
+    ...shared.db,
+    value: (text, parameters) => {
+      if (text.includes("tunebase_internal.take_rate_limit_tokens")) questions.push(text);
+      return shared.db.value(text, parameters);
+    },
+  });
   const statuses = new Set<number>();
   for (let i = 0; i < 1000; i++) statuses.add((await app.fetch(request(user))).status);
   assertEquals([...statuses], [200]);

@@ -167,7 +167,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     async close() {
       await new Promise((resolve) => setTimeout(resolve, 20)); // nudges that have begun
       await gateway.stop();
-      await Promise.all(platforms.map(({ sql }) => sql.end({ timeout: 5 })));
+      await Promise.all(platforms.map(({ db }) => db.close()));
       await database.close();
       await Deno.remove(home, { recursive: true });
     },

@@ -11,14 +11,18 @@ const row = JSON.stringify({
 /** Training rows that pass the check. */
 export const rows = `${row}\n${row}\n`;
 
+/** The same with an id of their own, always as long: equal files share one object, and some tests want another. */
+export const freshRows = () => `${rows}${row.slice(0, -1)},"metadata":{"id":"${crypto.randomUUID()}"}}\n`;
+
 export type Answer = Record<string, unknown>;
 
 /** A job of this user, created through the API; `more` stands beside what every job needs. */
 export async function createJob(
   user: TestUser,
   more: { spend_cap_usd?: number; auto_start?: boolean } = {},
+  text = rows,
 ): Promise<OpenAI.FineTuning.FineTuningJob> {
-  const file = await user.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
+  const file = await user.openai.files.create({ file: new File([text], "rows.jsonl"), purpose: "fine-tune" });
   const body = { model: "SmolLM2-135M-Instruct", training_file: file.id, ...more };
   return await user.openai.fineTuning.jobs.create(body);
 }

@@ -127,7 +127,7 @@ class StatusManager:
 
     def log(self, level: str, message: str) -> None:
         """A line for the job's log."""
-        self._keep("events", LogEvent(level=level, message=message[:2000]))  # type: ignore[arg-type]
+        self._keep("events", LogEvent(level=level, message=storable(message[:2000])))  # type: ignore[arg-type]
 
     def checkpoint(self, checkpoint: CheckpointReport) -> None:
         """A checkpoint whose files have been verified."""
@@ -294,6 +294,11 @@ class StatusManager:
             # Jitter, so that many workers do not come back at once.
             await asyncio.sleep(wait * (0.5 + random.random()))
             wait = min(wait * 2, LONGEST_WAIT)
+
+
+def storable(text: str) -> str:
+    """The text without what a database cannot store: NUL, and half of a surrogate pair, as a log can hold."""
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def new_id() -> str:

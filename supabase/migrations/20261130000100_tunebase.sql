@@ -289,7 +289,7 @@ create table tunebase.files (
   status_details text,
   -- What validation found: `DatasetReport` in _shared/dataset/report.ts.
   report jsonb not null default '{}',
-  object text not null unique,
+  object text not null,
   created_at timestamptz not null default now(),
   expires_at timestamptz,
   -- The row stays for the jobs that used the file; the bytes are deleted.
@@ -298,6 +298,9 @@ create table tunebase.files (
 );
 create index files_project on tunebase.files (project_id, id desc) where deleted_at is null;
 create index files_expiring on tunebase.files (expires_at) where expires_at is not null and deleted_at is null;
+-- Equal files (same project, purpose and SHA-256) share one object, which is deleted with the last of them.
+create index files_object on tunebase.files (object) where deleted_at is null;
+create index files_sha256 on tunebase.files (project_id, sha256) where deleted_at is null and status = 'processed';
 
 alter table tunebase.files enable row level security;
 create policy members_read on tunebase.files for select to authenticated
@@ -1730,8 +1733,8 @@ begin
 end $$;
 
 -- schemas/functions/files/check_storage_quota.sql
--- Raises quota_exceeded if p_bytes more would exceed the project's storage quota. Locks the project's row, so that two
--- uploads cannot use the same room. Call it before bytes are stored wherever their number is known.
+-- Raises quota_exceeded if p_bytes more would exceed the project's storage quota, in which pending uploads count. Locks the
+-- project's row, so that two uploads cannot use the same room. Call it before bytes are stored wherever their number is known.
 create function tunebase_internal.check_storage_quota(p_project_id uuid, p_bytes bigint) returns void
 language plpgsql set search_path = ''
 as $$
@@ -1743,7 +1746,7 @@ begin
   if v_limit is null then
     return;
   end if;
-  v_used := tunebase_internal.stored_bytes(p_project_id);
+  v_used := tunebase_internal.stored_bytes(p_project_id) + tunebase_internal.pending_bytes(p_project_id);
   if v_used + p_bytes > v_limit then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
       'what', 'bytes of storage', 'limit', v_limit, 'used', v_used, 'param', 'file',
@@ -1834,6 +1837,10 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
   v_file tunebase.files;
 begin
+  -- All that share its object, in one order: two deletions that each lock their own file first would wait for each other.
+  perform from tunebase.files
+  where object = (select object from tunebase.files where id = p_id and project_id = v_project_id) and deleted_at is null
+  order by id for update;
   select * into v_file from tunebase.files
   where id = p_id and project_id = v_project_id and deleted_at is null
   for update;
@@ -1847,7 +1854,7 @@ begin
     perform tunebase_internal.raise_api_error('file_in_use');
   end if;
   update tunebase.files set deleted_at = now() where id = p_id;
-  insert into tunebase_internal.orphaned_objects (bucket, object) values ('tunebase-datasets', v_file.object) on conflict do nothing;
+  perform tunebase_internal.release_object(v_file.object);
 end $$;
 
 -- schemas/functions/files/delete_orphaned_objects.sql
@@ -1867,17 +1874,22 @@ begin
   return null;
 end $$;
 
--- schemas/functions/files/enforce_storage_quota.sql
-create function tunebase_internal.enforce_storage_quota() returns trigger
+-- schemas/functions/files/enforce_file_quota.sql
+-- A file that shares its object with another takes no more room.
+create function tunebase_internal.enforce_file_quota() returns trigger
 language plpgsql set search_path = ''
 as $$
 begin
-  perform tunebase_internal.check_storage_quota(new.project_id, new.bytes);
+  if not exists (
+    select from tunebase.files where object = new.object and project_id = new.project_id and deleted_at is null
+  ) then
+    perform tunebase_internal.check_storage_quota(new.project_id, new.bytes);
+  end if;
   return new;
 end $$;
 
 -- schemas/functions/files/expire_files.sql
--- Expires uploads that were not completed in time, and files past `expires_after` that no open job needs.
+-- Ends what is past its time: uploads that were not completed, files with an `expires_after` that no open job needs.
 create function tunebase_internal.expire_files() returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -1891,19 +1903,10 @@ begin
     order by expires_at limit 100 for update skip locked
   loop
     update tunebase_internal.uploads set status = 'expired' where id = v_upload.id;
-    perform tunebase_internal.discard_upload_parts(v_upload.id, '{}');
-    insert into tunebase_internal.orphaned_objects (bucket, object, next_at)
-    select 'tunebase-datasets', o.object, o.next_at
-    from (values
-      (v_upload.object, now() + interval '25 hours'),
-      -- Moved there by a completion that was interrupted or is under way.
-      (v_upload.project_id || '/' || v_upload.id || '.jsonl', now() + interval '1 hour')
-    ) o (object, next_at)
-    where v_upload.kind = 'direct'
-    on conflict do nothing;
+    perform tunebase_internal.discard_upload(v_upload);
     v_count := v_count + 1;
   end loop;
-  -- Long enough for a retried completion.
+  -- Long enough for a complete that is sent again.
   delete from tunebase_internal.uploads where status <> 'pending' and expires_at < now() - interval '2 days';
   for v_file in
     select * from tunebase.files f
@@ -1911,10 +1914,10 @@ begin
       select from tunebase.jobs
       where (training_file = f.id or validation_file = f.id) and not tunebase_internal.is_terminal(status)
     )
-    order by expires_at limit 100 for update skip locked
+    order by object, id limit 100 for update skip locked
   loop
     update tunebase.files set deleted_at = now() where id = v_file.id;
-    insert into tunebase_internal.orphaned_objects (bucket, object) values ('tunebase-datasets', v_file.object) on conflict do nothing;
+    perform tunebase_internal.release_object(v_file.object);
     v_count := v_count + 1;
   end loop;
   return v_count;
@@ -1942,30 +1945,54 @@ as $$
   from compared, common
 $$;
 
+-- schemas/functions/files/find_equal_object.sql
+-- The object of a live file that is equal to p_file, which stays until this transaction ends; null when there is none.
+create function tunebase_internal.find_equal_object(p_project_id uuid, p_purpose text, p_sha256 text, p_bytes bigint, p_but uuid)
+returns text
+language sql set search_path = ''
+as $$
+  select object from tunebase.files
+  where project_id = p_project_id and sha256 = p_sha256 and purpose = p_purpose and bytes = p_bytes
+    and status = 'processed' and deleted_at is null and id <> p_but
+  order by id limit 1 for share
+$$;
+
 -- schemas/functions/files/finish_file_validation.sql
--- Ends a validation. p_result: {status, details, report, sha256, rows}. Releases the jobs that wait for the file and orphans
--- the parts that were copied. Locks the file before its validation and its jobs, like every function here.
+-- Ends a check: {status, details, report, sha256, rows}. The jobs that waited for the file move on. Parts that were
+-- copied are not needed any more, nor are the bytes of a file that is equal to another. The file's row is locked before
+-- the check's and the jobs', as everywhere.
 create function tunebase_internal.finish_file_validation(p_file_id uuid, p_lease uuid, p_result jsonb) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_file tunebase.files;
   v_check tunebase_internal.file_validations;
+  v_equal text;
 begin
   select * into v_file from tunebase.files where id = p_file_id for no key update;
   delete from tunebase_internal.file_validations where file_id = p_file_id and lease = p_lease returning * into v_check;
   if not found then
     return false;
   end if;
+  if p_result ->> 'status' = 'processed' then
+    v_equal := tunebase_internal.find_equal_object(
+      v_file.project_id, v_file.purpose, p_result ->> 'sha256', v_file.bytes, p_file_id
+    );
+  end if;
   update tunebase.files
   set status = p_result ->> 'status', status_details = p_result ->> 'details',
-    report = coalesce(p_result -> 'report', '{}'), sha256 = p_result ->> 'sha256'
+    report = coalesce(p_result -> 'report', '{}'), sha256 = p_result ->> 'sha256', object = coalesce(v_equal, object)
   where id = p_file_id;
   if p_result -> 'rows' is not null and p_result ->> 'status' = 'processed' then
     perform tunebase_internal.store_row_hashes(p_file_id, p_result -> 'rows');
   end if;
   insert into tunebase_internal.orphaned_objects (bucket, object)
-  select 'tunebase-datasets', s ->> 'object' from jsonb_array_elements(v_check.sources) s where s ->> 'object' <> v_file.object
+  select 'tunebase-datasets', s.object from (
+    select s ->> 'object' as object from jsonb_array_elements(v_check.sources) s
+    union
+    select v_file.object where v_equal is not null
+  ) s
+  where s.object <> coalesce(v_equal, v_file.object)
   on conflict do nothing;
   perform tunebase_internal.release_jobs_waiting_for_file(p_file_id);
   return true;
@@ -2029,6 +2056,31 @@ begin
   return tunebase_internal.paginate(v_rows, p_limit);
 end $$;
 
+-- schemas/functions/files/pending_bytes.sql
+-- Bytes that a project's pending uploads may still bring, or have brought in parts.
+create function tunebase_internal.pending_bytes(p_project_id uuid) returns bigint
+language sql stable set search_path = ''
+as $$
+  select coalesce(sum(greatest(
+    u.bytes, (select coalesce(sum(p.bytes), 0) from tunebase_internal.upload_parts p where p.upload_id = u.id)
+  )), 0)::bigint
+  from tunebase_internal.uploads u
+  where u.project_id = p_project_id and u.status = 'pending' and u.expires_at > now()
+$$;
+
+-- schemas/functions/files/release_object.sql
+-- The object of a file that was deleted is garbage, unless another file has it. Locks those, in one order, so that of two
+-- deletions the second sees the first.
+create function tunebase_internal.release_object(p_object text) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  perform from tunebase.files where object = p_object and deleted_at is null order by id for update;
+  if not exists (select from tunebase.files where object = p_object and deleted_at is null) then
+    insert into tunebase_internal.orphaned_objects (bucket, object) values ('tunebase-datasets', p_object) on conflict do nothing;
+  end if;
+end $$;
+
 -- schemas/functions/files/reserve_file_object.sql
 -- Call before a file's bytes are stored. If the request dies before create_file, the object is deleted after an hour, longer
 -- than any request lives. Returns the object's name.
@@ -2060,6 +2112,24 @@ begin
       'status', 'error', 'details', 'The file could not be read from Storage. Upload it again.'
     ));
   end if;
+end $$;
+
+-- schemas/functions/files/share_file.sql
+-- Records a file whose bytes are in Storage already, as those of an equal one; null when there is none. p_file as in
+-- create_file, without the object.
+create function tunebase_internal.share_file(p_caller jsonb, p_file jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_object text := tunebase_internal.find_equal_object(
+    tunebase_internal.authorize(p_caller, 'files:write'), p_file ->> 'purpose', p_file ->> 'sha256', (p_file ->> 'bytes')::bigint,
+    (p_file ->> 'id')::uuid
+  );
+begin
+  if v_object is null then
+    return null;
+  end if;
+  return tunebase_internal.create_file(p_caller, p_file || jsonb_build_object('object', v_object));
 end $$;
 
 -- schemas/functions/files/store_row_hashes.sql
@@ -2128,7 +2198,7 @@ end $$;
 -- schemas/functions/jobs/create_job.sql
 -- Creates a job with its first events, queued or waiting (waiting_status). Repeats of the request that made a job return
 -- that job (find_requested_job). p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
--- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model}.
+-- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model, warnings}; warnings become events.
 create function tunebase_internal.create_job(
   p_caller jsonb, p_job jsonb, p_request_hash text, p_idempotency_key text, p_is_retry boolean
 ) returns jsonb
@@ -2142,6 +2212,7 @@ declare
   v_auto_start boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
   v_reserved numeric;
   v_status text;
+  v_messages text[];
 begin
   if v_id is not null then
     return tunebase_internal.job_json(v_id);
@@ -2154,6 +2225,9 @@ begin
     perform tunebase_internal.lock_parent_model(v_project_id, p_job ->> 'parent_model');
   end if;
   v_reserved := tunebase_internal.reserve_spend(v_project_id, p_job);
+  v_messages := 'Created fine-tuning job.'
+    || array(select jsonb_array_elements_text(coalesce(p_job -> 'warnings', '[]')))
+    || tunebase_internal.waiting_message(v_status);
 
   -- One write, with the number of its last event: each further update of a row that this transaction has written checks
   -- the row's foreign keys again.
@@ -2167,11 +2241,12 @@ begin
     coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by',
     case when v_status = 'queued' then now() end, case when v_status = 'queued' then now() end,
     (p_job -> 'plan' ->> 'num_epochs')::real, (p_job ->> 'spend_cap_usd')::numeric, v_reserved,
-    nullif(p_job -> 'estimate', 'null'), v_auto_start, p_job ->> 'parent_model', 2
+    nullif(p_job -> 'estimate', 'null'), v_auto_start, p_job ->> 'parent_model', cardinality(v_messages)
   );
-  insert into tunebase.events (job_id, project_id, number, level, type, message) values
-    (v_id, v_project_id, 1, 'info', 'message', 'Created fine-tuning job.'),
-    (v_id, v_project_id, 2, 'info', 'message', tunebase_internal.waiting_message(v_status));
+  insert into tunebase.events (job_id, project_id, number, level, type, message)
+  select v_id, v_project_id, number, case when number in (1, cardinality(v_messages)) then 'info' else 'warn' end,
+    'message', message
+  from unnest(v_messages) with ordinality m (message, number);
   insert into tunebase_internal.job_requests (job_id, project_id, idempotency_key, request_hash, created_by_retry)
   values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);
   if v_validation_file is not null and v_status <> 'validating_files' then
@@ -3795,12 +3870,14 @@ as $$
 $$;
 
 -- schemas/functions/projects/stored_bytes.sql
--- Bytes that a project's datasets and adapters take.
+-- Bytes that a project's datasets and adapters take. Equal files share one object, which counts once.
 create function tunebase_internal.stored_bytes(p_project_id uuid) returns bigint
 language sql stable set search_path = ''
 as $$
   select coalesce((
-    select sum(bytes) from tunebase.files where project_id = p_project_id and deleted_at is null
+    select sum(o.bytes) from (
+      select distinct on (object) bytes from tunebase.files where project_id = p_project_id and deleted_at is null
+    ) o
   ), 0)::bigint + coalesce((
     select sum(bytes) from tunebase.adapters where project_id = p_project_id and deleted_at is null
   ), 0)::bigint
@@ -4010,12 +4087,18 @@ end $$;
 
 -- schemas/functions/reconcile/reconcile_terminated_run.sql
 -- What an attempt comes to that RunPod says is over, and whose files are not all in Storage.
-create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text) returns void
+create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text)
+returns void
 language plpgsql set search_path = ''
 as $$
 declare
   v_status text := p_found ->> 'status';
+  v_said text := tunebase_internal.runpod_text(p_found ->> 'error');
 begin
+  -- Before the job's own event: what the GPU service says is often all there is to go by.
+  if v_said is not null and not p_output ? 'error_code' then
+    perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format('The GPU service says: %s', v_said));
+  end if;
   if p_output ? 'error_code' then
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'failed', coalesce(p_fault, 'infrastructure'), p_output ->> 'error_code',
@@ -4030,6 +4113,12 @@ begin
   elsif v_status = 'CANCELLED' then
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'cancelled', p_message => 'The run was cancelled at the GPU service, not through this API.'
+    );
+  elsif v_status = 'TIMED_OUT' and p_attempt.started_at is null then
+    -- It timed out in the queue, or a worker died before it could claim: no time of the user's was used.
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'expired', 'infrastructure', 'no_capacity',
+      'The GPU service ended the run before a worker took it up.', 'Create the job again later.'
     );
   elsif v_status = 'TIMED_OUT' or p_found ->> 'error' ilike '%executionTimeout exceeded%' then
     perform tunebase_internal.end_attempt(
@@ -4063,6 +4152,21 @@ as $$
   values (p_attempt_id, p_file ->> 'path', (p_file ->> 'bytes')::bigint, p_file ->> 'sha256')
   on conflict (attempt_id, path) do update
   set bytes = excluded.bytes, sha256 = excluded.sha256, verified_at = now()
+$$;
+
+-- schemas/functions/reconcile/runpod_text.sql
+-- RunPod's own text of an error, as an event shows it: one line of 500 characters, without the secrets that a traceback
+-- can hold (signed URLs, an attempt's secret).
+create function tunebase_internal.runpod_text(p_error text) returns text
+language sql immutable set search_path = ''
+as $$
+  select nullif(left(btrim(regexp_replace(
+    regexp_replace(
+      regexp_replace(p_error, '(https?://[^\s?"'']+)\?[^\s"'']*', '\1?…', 'g'),
+      'whsec_[^\s"'',}]+', 'whsec_…', 'g'
+    ),
+    '[[:cntrl:]\s]+', ' ', 'g'
+  )), 500), '')
 $$;
 
 -- schemas/functions/reconcile/schedule_reconcile.sql
@@ -4116,7 +4220,7 @@ end $$;
 -- Reserves a key. Returns {state: 'new', id}, {state: 'done', request_hash, answer}, or {state: 'running'}; refuses another
 -- body with idempotency_key_reused. A reservation whose holder has died, and an answer of a day ago, are given anew.
 create function tunebase_internal.reserve_idempotency_key(
-  p_caller jsonb, p_key_hash text, p_request_hash text, p_lease_seconds integer
+  p_caller jsonb, p_key_hash text, p_request_hash text, p_lease_seconds integer, p_scope text
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4125,6 +4229,11 @@ declare
   v_request tunebase_internal.idempotency_keys;
   v_until timestamptz := now() + make_interval(secs => p_lease_seconds);
 begin
+  if p_scope is null then
+    perform tunebase_internal.identify(p_caller);
+  else
+    perform tunebase_internal.authorize(p_caller - 'if_match', p_scope);
+  end if;
   insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, locked_until)
   values (v_subject, p_key_hash, p_request_hash, v_until)
   on conflict (subject, key_hash) do nothing
@@ -4315,6 +4424,26 @@ as $$
   )
 $$;
 
+-- schemas/functions/support/prune_cron_runs.sql
+-- pg_cron keeps a row of every run of every job, for ever: 11,500 a day of ours. A day of them is enough to look at.
+create function tunebase_internal.prune_cron_runs() returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count bigint;
+begin
+  if to_regclass('cron.job_run_details') is null then
+    return 0;
+  end if;
+  -- The host app's runs are its own.
+  execute $sql$
+    delete from cron.job_run_details
+    where jobid in (select jobid from cron.job where jobname like 'tunebase-%') and end_time < now() - interval '1 day'
+  $sql$;
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
+
 -- schemas/functions/support/raise_alert.sql
 -- Alerts the operator. Repeats of the same kind and subject increment `occurrences`.
 create function tunebase_internal.raise_alert(p_kind text, p_subject text, p_message text) returns void
@@ -4504,8 +4633,9 @@ $$;
 
 -- schemas/functions/tenancy/identify.sql
 -- Who calls, and which project they mean. A caller is {key_hash: hex} or {user_id, project_id?}: the edge function has
--- proved the key's possession or the token's signature. A user who names none means their oldest that is not put away;
--- project_id is null when they are in none. Refuses with invalid_api_key or project_not_found.
+-- proved the key's possession or the token's signature. A user who names none means their oldest that is not archived;
+-- project_id is null when they are in none. Refuses with invalid_api_key, invalid_token (the user was deleted at Auth; a
+-- token outlives its user), project_without_members or project_not_found.
 create function tunebase_internal.identify(
   p_caller jsonb, out project_id uuid, out archived boolean, out role text, out api_key tunebase.api_keys
 )
@@ -4515,7 +4645,9 @@ declare
   v_found record;
 begin
   if p_caller ? 'key_hash' then
-    select k as api_key, p.archived_at is not null as archived into v_found
+    select k as api_key, p.archived_at is not null as archived,
+      exists (select from tunebase.project_members m where m.project_id = p.id) as has_members
+    into v_found
     from tunebase_internal.api_key_hashes h
     join tunebase.api_keys k on k.id = h.api_key_id
     join tunebase.projects p on p.id = k.project_id
@@ -4524,6 +4656,9 @@ begin
       and (k.expires_at is null or k.expires_at > now());
     if not found then
       perform tunebase_internal.raise_api_error('invalid_api_key');
+    elsif not v_found.has_members then
+      -- Nobody is left who could see what the key does, or revoke it.
+      perform tunebase_internal.raise_api_error('project_without_members');
     end if;
     api_key := v_found.api_key;
     project_id := api_key.project_id;
@@ -4542,13 +4677,29 @@ begin
     and (p_caller ->> 'project_id' is null or m.project_id = (p_caller ->> 'project_id')::uuid)
   order by p.archived_at is not null, m.created_at, m.project_id
   limit 1;
-  if project_id is null and p_caller ->> 'project_id' is not null then
-    perform tunebase_internal.raise_api_error('project_not_found');
+  if project_id is null then
+    -- A membership goes with its user, so only who has none may be gone.
+    perform tunebase_internal.require_existing_user((p_caller ->> 'user_id')::uuid);
+    if p_caller ->> 'project_id' is not null then
+      perform tunebase_internal.raise_api_error('project_not_found');
+    end if;
+  end if;
+end $$;
+
+-- schemas/functions/tenancy/require_existing_user.sql
+create function tunebase_internal.require_existing_user(p_user_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform from auth.users where id = p_user_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('invalid_token');
   end if;
 end $$;
 
 -- schemas/functions/tenancy/require_user_id.sql
--- The user who calls. An API key is nobody: refused with user_token_required.
+-- The user who calls. An API key belongs to no user: refused with user_token_required. So is who was deleted at Auth, with
+-- invalid_token.
 create function tunebase_internal.require_user_id(p_caller jsonb) returns uuid
 language plpgsql stable set search_path = ''
 as $$
@@ -4556,6 +4707,7 @@ begin
   if p_caller ->> 'user_id' is null then
     perform tunebase_internal.raise_api_error('user_token_required');
   end if;
+  perform tunebase_internal.require_existing_user((p_caller ->> 'user_id')::uuid);
   return (p_caller ->> 'user_id')::uuid;
 end $$;
 
@@ -4630,16 +4782,20 @@ begin
 end $$;
 
 -- schemas/functions/uploads/cancel_upload.sql
+-- Ends an upload that is not wanted, a direct one too: pending uploads take room.
 create function tunebase_internal.cancel_upload(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_upload tunebase_internal.uploads := tunebase_internal.authorize_upload(p_caller, p_id, 'parts');
+  v_kind text;
+  v_upload tunebase_internal.uploads;
 begin
+  select kind into v_kind from tunebase_internal.uploads where id = p_id;
+  v_upload := tunebase_internal.authorize_upload(p_caller, p_id, coalesce(v_kind, 'parts'));
   if v_upload.status <> 'cancelled' then
     perform tunebase_internal.require_pending(v_upload);
     update tunebase_internal.uploads set status = 'cancelled' where id = p_id;
-    perform tunebase_internal.discard_upload_parts(p_id, '{}');
+    perform tunebase_internal.discard_upload(v_upload);
   end if;
   return tunebase_internal.upload_json(p_id);
 end $$;
@@ -4708,17 +4864,22 @@ begin
 end $$;
 
 -- schemas/functions/uploads/complete_upload_part.sql
--- The bytes of a part are in Storage. Raises an error if the upload has ended, or now has more bytes than announced.
-create function tunebase_internal.complete_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid, p_bytes bigint) returns jsonb
+-- A part is in Storage. Refuses when the upload has ended meanwhile, or when its parts have more bytes than it announced.
+-- One part more is let through: a client whose answer got lost sends its part again and completes with one of the two.
+create function tunebase_internal.complete_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid, p_bytes bigint)
+returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_upload tunebase_internal.uploads := tunebase_internal.authorize_upload(p_caller, p_upload_id, 'parts');
   v_part tunebase_internal.upload_parts;
+  v_sent bigint;
 begin
   perform tunebase_internal.require_pending(v_upload);
-  if p_bytes > v_upload.bytes then
-    perform tunebase_internal.raise_api_error('upload_size', jsonb_build_object('bytes', v_upload.bytes, 'parts', p_bytes, 'param', 'data'));
+  select coalesce(sum(bytes), 0) + p_bytes into v_sent
+  from tunebase_internal.upload_parts where upload_id = p_upload_id and id <> p_part_id;
+  if p_bytes > v_upload.bytes or v_sent > v_upload.bytes + least(v_upload.bytes, 67108864) then
+    perform tunebase_internal.raise_api_error('upload_size', jsonb_build_object('bytes', v_upload.bytes, 'parts', v_sent, 'param', 'data'));
   end if;
   update tunebase_internal.upload_parts set bytes = p_bytes where id = p_part_id and upload_id = p_upload_id returning * into strict v_part;
   return to_jsonb(v_part);
@@ -4754,6 +4915,8 @@ create function tunebase_internal.create_uploaded_file(
 language plpgsql set search_path = ''
 as $$
 begin
+  -- First, so that the bytes are not counted twice: as pending and as a file.
+  update tunebase_internal.uploads set status = 'completed' where id = p_upload.id;
   insert into tunebase.files (id, project_id, filename, purpose, bytes, status, object, expires_at)
   values (
     p_file_id, p_upload.project_id, p_upload.filename, p_upload.purpose, p_upload.bytes, 'uploaded', p_object,
@@ -4761,8 +4924,26 @@ begin
   );
   insert into tunebase_internal.file_validations (file_id, sources, is_copied, md5)
   values (p_file_id, p_sources, jsonb_array_length(p_sources) > 1, p_md5);
-  update tunebase_internal.uploads set status = 'completed', file_id = p_file_id where id = p_upload.id;
+  update tunebase_internal.uploads set file_id = p_file_id where id = p_upload.id;
 end $$;
+
+-- schemas/functions/uploads/discard_upload.sql
+-- The bytes of an upload that comes to nothing.
+create function tunebase_internal.discard_upload(p_upload tunebase_internal.uploads) returns void
+language sql set search_path = ''
+as $$
+  select tunebase_internal.discard_upload_parts(p_upload.id, '{}');
+  insert into tunebase_internal.orphaned_objects (bucket, object, next_at)
+  select 'tunebase-datasets', o.object, o.next_at
+  from (values
+    -- When its token opens nothing any more: it could write there again.
+    (p_upload.object, now() + interval '25 hours'),
+    -- Moved there by a completion that did not come to its end, or is about to be.
+    (p_upload.project_id || '/' || p_upload.id || '.jsonl', now() + interval '1 hour')
+  ) o (object, next_at)
+  where p_upload.kind = 'direct'
+  on conflict do nothing
+$$;
 
 -- schemas/functions/uploads/discard_upload_parts.sql
 -- Orphans the parts of an upload: now, or in an hour where a part may still be on its way to Storage.
@@ -4776,6 +4957,27 @@ as $$
   select 'tunebase-datasets', object, now() + case when bytes is null then interval '1 hour' else interval '0' end from discarded
   on conflict do nothing
 $$;
+
+-- schemas/functions/uploads/enforce_upload_quota.sql
+-- An upload that has no room for its file is refused before its bytes come, and so are more pending ones than anybody
+-- needs: what a client sends to Storage itself is only measured once it says that it is complete.
+create function tunebase_internal.enforce_upload_quota() returns trigger
+language plpgsql set search_path = ''
+as $$
+declare
+  v_used integer;
+begin
+  -- Locks the project, so that the count is true.
+  perform tunebase_internal.check_storage_quota(new.project_id, new.bytes);
+  select count(*) into v_used from tunebase_internal.uploads
+  where project_id = new.project_id and status = 'pending' and expires_at > now();
+  if v_used >= 100 then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'pending uploads of a project', 'limit', 100, 'used', v_used, 'do', 'Complete or cancel one (POST /uploads/{id}/cancel).'
+    ));
+  end if;
+  return new;
+end $$;
 
 -- schemas/functions/uploads/get_direct_upload.sql
 -- A direct upload of the caller's project.
@@ -5701,7 +5903,7 @@ execute function tunebase_internal.delete_result_content();
 
 -- Results are ours to write: a job must not fail at its end because its project is full.
 create trigger keep_storage_quota before insert on tunebase.files
-for each row when (new.purpose = 'fine-tune') execute function tunebase_internal.enforce_storage_quota();
+for each row when (new.purpose = 'fine-tune') execute function tunebase_internal.enforce_file_quota();
 
 -- schemas/triggers/jobs.sql
 -- In firing order. None of them decides a status: the functions in jobs/ and jobs/transitions/ do.
@@ -5729,7 +5931,7 @@ execute function tunebase_internal.broadcast_job_change();
 -- schemas/triggers/uploads.sql
 -- An upload that has no room for its file is refused before its bytes come; its file is counted when it is there.
 create trigger keep_storage_quota before insert on tunebase_internal.uploads
-for each row execute function tunebase_internal.enforce_storage_quota();
+for each row execute function tunebase_internal.enforce_upload_quota();
 
 -- schemas/90_grants.sql
 -- Who may do what, at the end: what no line here grants, nobody has.
@@ -5810,6 +6012,7 @@ grant execute on function
   tunebase_internal.resume_job,
   tunebase_internal.revoke_api_key,
   tunebase_internal.rotate_webhook_secret,
+  tunebase_internal.share_file,
   tunebase_internal.start_job,
   tunebase_internal.store_token_sample,
   tunebase_internal.take_rate_limit_tokens,

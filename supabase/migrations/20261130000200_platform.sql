@@ -39,6 +39,8 @@ begin
     perform cron.schedule('tunebase-tick', '10 seconds', 'select tunebase_internal.wake_scheduler()');
     -- The spend caps hold even when no edge function can be reached.
     perform cron.schedule('tunebase-spend', '30 seconds', 'select tunebase_internal.enforce_spend()');
+    -- pg_cron logs every run and never deletes the log.
+    perform cron.schedule('tunebase-prune', '17 * * * *', 'select tunebase_internal.prune_cron_runs()');
   end if;
 exception when others then
   -- pg_cron is not loaded, or too old for seconds. docs/deploy.md says what to do by hand.

@@ -76,6 +76,7 @@ grant execute on function
   tunebase_internal.resume_job,
   tunebase_internal.revoke_api_key,
   tunebase_internal.rotate_webhook_secret,
+  tunebase_internal.share_file,
   tunebase_internal.start_job,
   tunebase_internal.store_token_sample,
   tunebase_internal.take_rate_limit_tokens,

@@ -9,6 +9,7 @@ import { callbackEnvironment } from "../../local/environment.ts";
 import { type Keys, loadKeys } from "../../local/keys.ts";
 import { createStorage } from "../../local/storage/mod.ts";
 import { createApp as createApi } from "../../supabase/functions/tunebase/app.ts";
+import type { Database } from "../../supabase/functions/_shared/database/connect.ts";
 import { type Platform, platform } from "../../supabase/functions/_shared/platform.ts";
 import { createApp as createScheduler } from "../../supabase/functions/tunebase-scheduler/app.ts";
 import { createApp as createCallback } from "../../supabase/functions/tunebase-callback/app.ts";
@@ -129,13 +130,15 @@ export class World {
         globalThis.fetch = realFetch;
         Object.assign(console, real);
         Math.random = realRandom;
-        await Promise.all(Object.values(platforms).map((one) => one.sql.end({ timeout: 1 })));
+        await Promise.all(
+          Object.values(platforms).map(({ db }) => db.close()),
+        );
         await database.close();
         await Deno.remove(home, { recursive: true });
       },
     );
     for (const one of Object.values(platforms)) {
-      one.sql = world.#watched(one.sql);
+      one.db = world.#watched(one.db);
       // Nudges are hints; the walk says when the scheduler runs.
       one.later = (work) => void work.catch(() => {});
     }
@@ -300,15 +303,21 @@ export class World {
   }
 
   /** Every statement of a function is an effect, and the model learns what came of it. */
-  #watched(sql: Platform["sql"]): Platform["sql"] {
-    const unsafe = (...given: Parameters<typeof sql.unsafe>) => {
-      const [text, values = []] = given;
+  #watched(db: Database): Database {
+    const value: Database["value"] = (text, parameters) => {
       const name = /tunebase\.(\w+)\(/.exec(text)?.[1] ?? "statement";
       const carryOut = async () => {
         try {
-          const rows = await sql.unsafe(...given);
-          await observe(this, name, text + JSON.stringify(values), rows[0]?.result, currentFlight());
-          return rows;
+          const result = await db.value(text, parameters);
+          const given = text + JSON.stringify(parameters);
+          await observe(
+            this,
+            name,
+            given,
+            result?.startsWith("{") ? JSON.parse(result) : result,
+            currentFlight(),
+          );
+          return result;
         } catch (error) {
           // A refusal is an answer. Two schedulers that enforce caps at once may deadlock; one is rolled back and comes again.
           const code = error !== null && typeof error === "object" && "code" in error ? error.code : null;
@@ -318,9 +327,7 @@ export class World {
       };
       return currentFlight()?.effect(name, carryOut) ?? carryOut();
     };
-    return new Proxy(sql, {
-      get: (target, property) => property === "unsafe" ? unsafe : Reflect.get(target, property),
-    });
+    return { value, close: () => db.close() };
   }
 
   #fetch(request: Request): Promise<Response> {

@@ -10,7 +10,7 @@ import { Queue, type Run, shown } from "../../local/runpod/queue.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { Receiver } from "../receiver.ts";
 import { startTunebase, type Tunebase } from "../tunebase.ts";
-import { type Answer, attemptOf, createJob, manifest, rows, TestWorker } from "../worker.ts";
+import { type Answer, attemptOf, createJob, freshRows, manifest, TestWorker } from "../worker.ts";
 import type { Doomed } from "./processes.ts";
 import type { FunctionName, Order } from "./serve.ts";
 
@@ -109,7 +109,7 @@ export class Lane {
 
   /** A job through the API. */
   job(): Promise<OpenAI.FineTuning.FineTuningJob> {
-    return createJob({ ...this.user, openai: this.openai });
+    return createJob({ ...this.user, openai: this.openai }, {}, freshRows());
   }
 
   /** An endpoint for webhooks of jobs that succeeded, at a path of its own. */
@@ -124,7 +124,7 @@ export class Lane {
 
   /** A file through the API. */
   file(): Promise<OpenAI.FileObject> {
-    return this.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
+    return this.openai.files.create({ file: new File([freshRows()], "rows.jsonl"), purpose: "fine-tune" });
   }
 
   async status(job: Job): Promise<{ status: string; code: string | null }> {

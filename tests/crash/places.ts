@@ -37,7 +37,13 @@ export const reads = new Set([
 ]);
 
 export const places: Record<string, string[]> = {
-  "a file is created": ["sql authorize", "sql begin_file", "storage upload", "sql create_file"],
+  "a file is created": [
+    "sql authorize",
+    "sql share_file",
+    "sql begin_file",
+    "storage upload",
+    "sql create_file",
+  ],
   "an upload is begun": ["sql create_upload"],
   "a part is added": ["sql begin_part", "storage upload", "sql end_part"],
   "an upload is completed": ["sql complete_upload", "nudge"],

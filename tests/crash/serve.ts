@@ -1,6 +1,6 @@
 /**
  * One function's real app in a process of its own, which kills itself (SIGKILL) at the place that it is told. Only for
- * tests: the functions know nothing of it. What an app does to the world goes through `platform.sql` and `fetch`; both
+ * tests: the functions know nothing of it. What an app does to the world goes through `platform.db` and `fetch`; both
  * are wrapped here, each call gets a name and is counted.
  *
  * Everything is imported before the order comes, so that a few of these can wait warm. In: one JSON line, the Order; then
@@ -57,15 +57,11 @@ function serve(order: Order): { end(): Promise<void> } {
   const { create, database } = functions[order.function];
   const made: Platform = platform(database, { get: (name) => order.env[name] });
   made.log = () => undefined;
-  const { sql } = made;
-  made.sql = new Proxy(sql, {
-    get: (target, name) =>
-      name === "unsafe"
-        ? (query: string, ...rest: never[]) => effect(sqlName(query), () => target.unsafe(query, ...rest))
-        : Reflect.get(target, name),
-    apply: (target, self, args) =>
-      effect(sqlName(String(args[0])), () => Reflect.apply(target, self, args) as PromiseLike<unknown>),
-  });
+  const { db } = made;
+  made.db = {
+    value: (text, parameters) => effect(sqlName(text), () => db.value(text, parameters)),
+    close: () => db.close(),
+  };
   const realFetch = globalThis.fetch;
   globalThis.fetch = (input, init) => effect(fetchName(input, init), () => realFetch(input, init));
   const background = new Set<Promise<unknown>>();
@@ -80,7 +76,7 @@ function serve(order: Order): { end(): Promise<void> } {
     end: async () => {
       await Promise.all(background);
       await server.shutdown();
-      await sql.end({ timeout: 1 });
+      await db.close();
     },
   };
 }

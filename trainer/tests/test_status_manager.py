@@ -151,6 +151,14 @@ async def test_a_report_that_is_refused_is_dropped_and_the_next_arrives(
     assert [metric["step"] for metric in tunebase.reported("metrics")] == [2]
 
 
+async def test_a_log_line_with_nul_and_half_a_character_is_told_without_them(
+    tunebase: FakeTunebase, status: StatusManager
+) -> None:
+    status.log("info", "a\0b \ud83d c 😀")
+    await status.report()
+    assert tunebase.of("report")[0]["events"] == [{"level": "info", "message": "a\ufffdb \ufffd c 😀"}]
+
+
 async def test_a_report_whose_signature_does_not_hold_ends_reporting(
     tunebase: FakeTunebase, status: StatusManager
 ) -> None:

@@ -33,6 +33,8 @@ PREFERENCE_FIELDS = {"input", "preferred_output", "non_preferred_output"}
 INPUT_FIELDS = {"messages", "tools", "parallel_tool_calls"}
 ROW_FIELDS = {"messages", "metadata", "tools", "functions", "function_call", "parallel_tool_calls", "tool_choice"}
 MESSAGE_FIELDS = {"role", "content", "name", "weight", "tool_calls", "tool_call_id", "function_call"}
+# Chat completions' parts, and those of the Responses API, which are the same text.
+TEXT_TYPES = {"text", "input_text", "output_text"}
 # What chat completions' answers carry beside; nothing is in them to train on.
 ANSWER_FIELDS = {"refusal", "audio", "annotations"}
 
@@ -125,12 +127,17 @@ def conversation(row: Any) -> Conversation:
     raise RowProblem("unknown_format", f"has no known format, which are {FORMATS}, or {PREFERENCES}")
 
 
+def _given(row: dict[str, Any]) -> set[str]:
+    """The fields that hold something: programs write null for what is not used."""
+    return {name for name, value in row.items() if value is not None}
+
+
 def _pair(row: dict[str, Any]) -> Conversation:
     for name in ("prompt", "completion"):
         if not isinstance(row.get(name), str) or row[name] == "":
             raise RowProblem("text", f"{name} must be a text that is not empty")
         _whole(row[name], name)
-    if unknown := set(row) - {"prompt", "completion"}:
+    if unknown := _given(row) - {"prompt", "completion"}:
         raise RowProblem("unknown_field", f"has unknown fields: {shown(min(unknown))}")
     messages = [_message("user", row["prompt"]), _message("assistant", row["completion"])]
     return Conversation("prompt_completion", messages, frozenset({1}))
@@ -170,7 +177,7 @@ def _brightrun(row: dict[str, Any]) -> Conversation:
 
 
 def _chat(row: dict[str, Any]) -> Conversation:
-    if unknown := set(row) - ROW_FIELDS:
+    if unknown := _given(row) - ROW_FIELDS:
         raise RowProblem("unknown_field", f"has unknown fields: {shown(min(unknown))}")
     tools, names = _tools(row)
     given = row["messages"]
@@ -190,12 +197,12 @@ def _chat(row: dict[str, Any]) -> Conversation:
 
 def _preference(row: dict[str, Any]) -> Conversation:
     """The same conversation with one answer and with the other."""
-    if unknown := set(row) - PREFERENCE_FIELDS:
+    if unknown := _given(row) - PREFERENCE_FIELDS:
         raise RowProblem("unknown_field", f"has unknown fields: {shown(min(unknown))}")
     given = row.get("input")
     if not isinstance(given, dict):
         raise RowProblem("preference", "input must be an object with messages")
-    if unknown := set(given) - INPUT_FIELDS:
+    if unknown := _given(given) - INPUT_FIELDS:
         raise RowProblem("unknown_field", f"input has unknown fields: {shown(min(unknown))}")
     before = given.get("messages")
     if not isinstance(before, list) or not before:
@@ -231,7 +238,7 @@ def _chat_message(message: Any, i: int, calls: Calls) -> Message:
     if role not in ("system", "user", "assistant", "tool", "function"):
         raise RowProblem("role", f"{at} must have a role: system, user, assistant or tool; it is {shown(role)}")
     for name, value in message.items():
-        if name not in MESSAGE_FIELDS and not (name in ANSWER_FIELDS and (value is None or value == [])):
+        if name not in MESSAGE_FIELDS and value is not None and not (name in ANSWER_FIELDS and value == []):
             raise RowProblem("unknown_field", f"{at} has unknown fields: {shown(name)}")
     about_tools = calls.take(message, at)
     called = about_tools.get("tool_calls")
@@ -254,13 +261,13 @@ def _content(content: Any, at: str, may_be_empty: bool) -> str:
         return content
     if may_be_empty and content is None:
         return ""
-    if not isinstance(content, list) or not content:
+    if not isinstance(content, list) or not (content or may_be_empty):
         raise RowProblem("content", f"{at}.content must be text that is not empty, or a list of text parts")
     texts = []
     for part in content:
-        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+        if not isinstance(part, dict) or part.get("type") not in TEXT_TYPES or not isinstance(part.get("text"), str):
             raise RowProblem("content", f"{at}.content must be text; only text can be trained on")
-        if part["text"] == "":
+        if part["text"] == "" and not may_be_empty:
             raise RowProblem("content", f"{at}.content has a part that is empty")
         _whole(part["text"], f"{at}.content")
         texts.append(part["text"])

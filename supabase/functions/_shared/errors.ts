@@ -86,7 +86,12 @@ export const errorCodes = {
     say: () =>
       "This API key does not exist, has expired or was revoked. Make another one, or check what you copied.",
   },
-  invalid_token: { status: 401, kind: "authentication_error", title: "The access token is not valid" },
+  invalid_token: {
+    status: 401,
+    kind: "authentication_error",
+    title: "The access token is not valid",
+    say: () => "The user of this access token does not exist any more. Sign in again.",
+  },
   invalid_signature: {
     status: 401,
     kind: "authentication_error",
@@ -109,6 +114,12 @@ export const errorCodes = {
   user_token_required: forbidden(
     "Only for people",
     () => "An API key belongs to a project, not to a person. Send a Supabase user's access token.",
+  ),
+  project_without_members: forbidden(
+    "The project has no members",
+    () =>
+      "Everybody who was a member of this API key's project has been deleted, so its keys do nothing. Ask this server's " +
+      "operator to name an owner.",
   ),
   project_not_found: missing(
     "No such project",
@@ -285,6 +296,22 @@ export const errorCodes = {
     say: (d) => `${d.limit} requests a minute are allowed here. Wait ${d.seconds} s.`,
     retry: true,
   },
+  too_many_unknown_keys: {
+    status: 429,
+    kind: "rate_limit_error",
+    title: "Too many API keys that do not exist",
+    say: (d) => `Too many API keys that do not exist were sent from here. Wait ${d.seconds} s.`,
+    retry: true,
+  },
+  too_many_streams: {
+    status: 429,
+    kind: "rate_limit_error",
+    title: "Too many open streams",
+    say: (d) =>
+      `A caller may have ${d.most} event streams open at once, and this one has. Close one, or read the events without ` +
+      "`Accept: text/event-stream`.",
+    retry: true,
+  },
   invalid_time_zone: invalid(
     "No such time zone",
     (d) =>
@@ -303,7 +330,14 @@ export const errorCodes = {
     status: 503,
     kind: "server_error",
     title: "Not available now",
-    say: () => "Storage or the database did not answer. Sending the request again is safe.",
+    say: () => "Storage did not answer. Sending the request again is safe.",
+  },
+  database_unavailable: {
+    status: 503,
+    kind: "server_error",
+    title: "The database is not available now",
+    say: () =>
+      "The database did not answer. Send the request again in a moment, with an Idempotency-Key if it creates something.",
   },
 } as const satisfies Record<string, Entry>;
 export type ErrorCode = keyof typeof errorCodes;
@@ -311,6 +345,9 @@ export type ErrorCode = keyof typeof errorCodes;
 function list(value: unknown): string {
   return Array.isArray(value) && value.length > 0 ? value.join(", ") : "none";
 }
+
+/** So many problems an answer lists; `problem_count` says how many there are. */
+export const mostProblems = 20;
 
 /** One thing that is wrong: which field (or line of a file), what it was, and what to do. */
 export interface Problem {
@@ -325,15 +362,27 @@ export class ApiError extends Error {
   readonly entry: Entry;
   /** More headers of its response. */
   readonly headers: Record<string, string>;
+  /** At most {@link mostProblems}. */
+  readonly problems: Problem[];
+  /** How many problems there are. */
+  readonly count: number;
+  /**
+   * `count`: how many problems there are, where `problems` holds only the first. `summary`: what the SDKs show, where the
+   * first problem alone would not do.
+   */
   constructor(
     readonly code: ErrorCode,
-    readonly problems: Problem[] = [],
-    options: { cause?: unknown; headers?: Record<string, string> } = {},
+    problems: Problem[] = [],
+    options: { cause?: unknown; headers?: Record<string, string>; count?: number; summary?: string } = {},
   ) {
-    super(problems[0]?.message ?? errorCodes[code].title, options);
+    super(options.summary ?? problems[0]?.message ?? errorCodes[code].title, options);
     this.entry = errorCodes[code];
-    this.headers = options.headers ?? {};
+    this.count = options.count ?? problems.length;
+    this.problems = problems.slice(0, mostProblems);
+    this.headers = options.headers ?? (errorCodes[code].status === 503 ? { "retry-after": "5" } : {});
+    this.#summary = options.summary ?? null;
   }
+  readonly #summary: string | null;
 
   /** A refusal raised in SQL: its code and the detail that fills the sentence. */
   static fromSql(code: string, detail: Record<string, unknown>): ApiError | null {
@@ -363,8 +412,8 @@ export class ApiError extends Error {
   body(requestId: string) {
     const { status, kind, title } = this.entry;
     const [first] = this.problems;
-    const more = this.problems.length > 1 ? ` (and ${this.problems.length - 1} more)` : "";
-    const message = `${first?.message ?? title}${more}`;
+    const more = this.count > 1 ? ` (and ${this.count - 1} more)` : "";
+    const message = this.#summary ?? `${first?.message ?? title}${more}`;
     return {
       type: `urn:tunebase:error:${this.code}`,
       title,
@@ -372,6 +421,7 @@ export class ApiError extends Error {
       detail: message,
       request_id: requestId,
       ...(this.problems.length > 0 ? { errors: this.problems } : {}),
+      ...(this.count > this.problems.length ? { problem_count: this.count } : {}),
       error: { message, type: kind, param: first?.param ?? null, code: this.code },
     };
   }

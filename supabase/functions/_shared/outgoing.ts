@@ -3,12 +3,10 @@
  * through them (SSRF).
  *
  * An address is checked when it is stored and again at each send: its form, then every address that its name resolves
- * to, then no redirect is followed. What the platform does not let us do is connect to the very address that was
- * checked: `fetch` resolves the name again, so a name server that answers twice differently within milliseconds gets
- * past this. `node:https` with `lookup` would close that gap; Deno 2.1, as old as the hosted runtime, says "Not
- * implemented: ClientRequest.options.lookup". The certificate must still be the name's, as http is refused.
+ * to. The connection goes to an address that was checked, not to the name (`pinned_post.ts`), and no redirect is followed.
  */
 import ipaddr from "ipaddr.js";
+import { type PinnedOptions, pinnedPost } from "./pinned_post.ts";
 import type { Settings } from "./platform.ts";
 
 /** A refused address; the message says what is wrong with it and what to do. */
@@ -62,19 +60,24 @@ export function checkUrl(text: string, { allowLoopback }: Rules): URL {
   return url;
 }
 
-/** Throws OutgoingError unless every address that the URL's name resolves to is public. */
+/**
+ * The addresses that the URL's name resolves to; the URL's own where it has one. Empty for this machine, where that is
+ * allowed. Throws OutgoingError unless every one of them is public.
+ */
 export async function checkAddress(
   url: URL,
   { allowLoopback }: Rules,
   resolve: Resolve = Deno.resolveDns,
-): Promise<void> {
+): Promise<string[]> {
   const host = bareHost(url);
-  if (ipaddr.isValid(host) || (allowLoopback && isLoopbackHost(host))) return; // checkUrl has looked at it
+  if (allowLoopback && isLoopbackHost(host)) return [];
+  if (ipaddr.isValid(host)) return [host]; // checkUrl has looked at it
   const found = await Promise.allSettled([resolve(host, "A"), resolve(host, "AAAA")]);
   const addresses = found.flatMap((result) => result.status === "fulfilled" ? result.value : []);
   if (addresses.length === 0) throw new OutgoingError(`${host} cannot be resolved`);
   const bad = addresses.find((address) => !isPublic(address));
   if (bad !== undefined) throw new OutgoingError(`${host} leads to a private or reserved address`);
+  return addresses;
 }
 
 /**
@@ -94,7 +97,7 @@ export async function post(
   target: string,
   request: { headers: Record<string, string>; body: string },
   rules: Rules,
-  { timeoutMs = 15_000, resolve }: { timeoutMs?: number; resolve?: Resolve } = {},
+  { timeoutMs = 15_000, resolve, ...pinned }: { timeoutMs?: number; resolve?: Resolve } & PinnedOptions = {},
 ): Promise<Answer> {
   const begin = performance.now();
   const done = (answer: Partial<Answer>): Answer => ({
@@ -107,18 +110,15 @@ export async function post(
   });
   try {
     const url = checkUrl(target, rules);
-    await checkAddress(url, rules, resolve);
-    const response = await fetch(url, {
-      method: "POST",
-      headers: request.headers,
-      body: request.body,
-      redirect: "manual",
-      signal: AbortSignal.timeout(timeoutMs),
-    });
-    const after = [429, 503].includes(response.status) ? response.headers.get("retry-after") : null;
+    const addresses = await checkAddress(url, rules, resolve);
+    const { status, headers, body } = addresses.length === 0
+      ? await fetchLocal(url, request, timeoutMs)
+      : await pinnedPost({ url, addresses, ...request, timeoutMs, mostBytes: bodyBytes }, pinned);
+    const after = [429, 503].includes(status) ? headers.get("retry-after") : null;
     return done({
-      status: response.status,
-      body: await beginningOf(response),
+      status,
+      // As text that Postgres takes.
+      body: new TextDecoder().decode(body).replaceAll("\0", "\uFFFD"),
       retryAfter: after === null ? null : seconds(after),
     });
   } catch (error) {
@@ -135,8 +135,23 @@ function isLoopbackHost(host: string): boolean {
   return ipaddr.isValid(host) && ipaddr.parse(host).range() === "loopback";
 }
 
-/** The first 4 KiB as text that Postgres takes; the rest is not read. */
-async function beginningOf(response: Response): Promise<string> {
+/** To this machine, where the operator allows it (development): http, and no name that could lead elsewhere. */
+async function fetchLocal(
+  url: URL,
+  request: { headers: Record<string, string>; body: string },
+  timeoutMs: number,
+): Promise<{ status: number; headers: Headers; body: Uint8Array }> {
+  const response = await fetch(url, {
+    method: "POST",
+    ...request,
+    redirect: "manual",
+    signal: AbortSignal.timeout(timeoutMs),
+  });
+  return { status: response.status, headers: response.headers, body: await beginningOf(response) };
+}
+
+/** The first 4 KiB; the rest is not read. */
+async function beginningOf(response: Response): Promise<Uint8Array> {
   const kept = new Uint8Array(bodyBytes);
   let length = 0;
   const reader = response.body?.getReader();
@@ -149,7 +164,7 @@ async function beginningOf(response: Response): Promise<string> {
   }
   // The answer counts, whether or not the rest of it can be given up in order.
   await reader?.cancel().catch(() => {});
-  return new TextDecoder().decode(kept.subarray(0, length)).replaceAll("\0", "\uFFFD");
+  return kept.subarray(0, length);
 }
 
 /** `retry-after` in seconds: a number, or a date. */

@@ -1,6 +1,6 @@
 /** What a function needs of the platform, read once from the environment and handed to its app as one object. */
 import { StorageClient } from "@supabase/storage-js";
-import { connect, type Sql } from "./database.ts";
+import { connect, type Database } from "./database/connect.ts";
 import { type Log, logError, logToConsole } from "./log.ts";
 
 /** Settings that several functions read. */
@@ -47,7 +47,7 @@ export interface Supabase {
 
 export interface Platform {
   settings: Settings;
-  sql: Sql;
+  db: Database;
   /** Holds the secret key: only ever used after the caller was authorised. */
   supabase: Supabase;
   /** Lets work go on after the reply. It can be cut off: never the only copy of anything. */
@@ -67,7 +67,7 @@ export function platform(databaseUrl: string, env: Environment = Deno.env): Plat
   const settings = readSettings(env);
   return {
     settings,
-    sql: connect(required(env, databaseUrl)),
+    db: connect(required(env, databaseUrl)),
     supabase: storage(settings.supabaseUrl, secretKey(env)),
     later: (work) => {
       const logged = work.catch((error) => logError("background work failed", error));

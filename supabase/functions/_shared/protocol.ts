@@ -43,6 +43,13 @@ export const TrainerErrorCode = z.enum(
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const finite = z.number();
 const count = z.int().min(0);
+/** What a column of type integer holds. */
+const mostInteger = 2 ** 31 - 1;
+const step = z.int().min(1).max(mostInteger);
+const stepCount = z.int().min(0).max(mostInteger);
+const fence = z.int().min(1).max(mostInteger);
+/** A column of type real holds it with six digits. */
+const epochs = z.number().min(0).max(1e6);
 const workerId = z.string().min(1).max(200);
 /** A relative path of plain names: it becomes part of an object's name in Storage. */
 const artifactPath = z.string().max(200).regex(
@@ -169,7 +176,7 @@ export type ArtifactFile = z.infer<typeof ArtifactFile>;
 const FetchedFile = z.strictObject({ ...ArtifactFile.shape, url: z.url() });
 
 /** The checkpoint to go on from: what the trainer itself saved after `step`, by an earlier attempt or holder. */
-export const Resume = z.strictObject({ step: z.int().min(1), files: z.array(FetchedFile).min(1).max(100) });
+export const Resume = z.strictObject({ step, files: z.array(FetchedFile).min(1).max(100) });
 
 /** An earlier fine-tune of the same base, whose adapter training begins with. A `resume` goes before it. */
 export const StartFrom = z.strictObject({ files: z.array(FetchedFile).min(1).max(100) });
@@ -178,7 +185,7 @@ export const StartFrom = z.strictObject({ files: z.array(FetchedFile).min(1).max
 export const ClaimReply = z.discriminatedUnion("claimed", [
   z.strictObject({
     claimed: z.literal(true),
-    fence: z.int().min(1),
+    fence,
     /** The lease's length; a report extends it. */
     lease_seconds: z.int().min(1),
     /** Report at least this often, even when nothing is new. */
@@ -199,8 +206,8 @@ export const ClaimReply = z.discriminatedUnion("claimed", [
 
 /** One logged optimizer step. Units are in the names: tokens a second, percent, GiB; null until known. */
 export const Metric = z.strictObject({
-  step: z.int().min(1),
-  epoch: finite.min(0),
+  step,
+  epoch: epochs,
   training_loss: finite.nullable(),
   validation_loss: finite.nullable(),
   learning_rate: finite.nullable(),
@@ -222,8 +229,8 @@ export const LogEvent = z.strictObject({
  * `step`, and what training needs to go on from there exactly.
  */
 export const CheckpointReport = z.strictObject({
-  step: z.int().min(1),
-  epoch: finite.min(0),
+  step,
+  epoch: epochs,
   training_loss: finite.nullable(),
   validation_loss: finite.nullable(),
   files: z.array(ArtifactFile).min(1).max(100),
@@ -235,16 +242,17 @@ export const CheckpointReport = z.strictObject({
  */
 export const ReportRequest = z.strictObject({
   worker_id: workerId,
-  fence: z.int().min(1),
-  sequence: z.int().min(1),
+  fence,
+  sequence: z.int().min(1).max(mostInteger),
   stage: Stage,
   progress: finite.min(0).max(100),
-  current_epoch: finite.min(0),
-  total_epochs: finite.min(0).nullable(),
-  current_step: count,
-  total_steps: count.nullable(),
+  current_epoch: epochs,
+  total_epochs: epochs.nullable(),
+  current_step: stepCount,
+  total_steps: stepCount.nullable(),
   trained_tokens: count,
-  seconds_left: finite.min(0).nullable(),
+  /** A thousand years at the most: what a timestamp can be added. */
+  seconds_left: finite.min(0).max(3.2e10).nullable(),
   metrics: z.array(Metric).max(500),
   events: z.array(LogEvent).max(100),
   checkpoints: z.array(CheckpointReport).max(10).default([]),
@@ -259,7 +267,7 @@ export const ReportReply = z.strictObject({ order: Order, lease_until: z.int().n
  */
 export const UploadsRequest = z.strictObject({
   worker_id: workerId,
-  fence: z.int().min(1),
+  fence,
   paths: z.array(artifactPath).min(1).max(100),
 });
 
@@ -283,7 +291,7 @@ export const UploadsReply = z.strictObject({
 /** After a file's upload: Tunebase moves it out of the upload's reach, reads it back and compares. One file a call. */
 export const VerifyRequest = z.strictObject({
   worker_id: workerId,
-  fence: z.int().min(1),
+  fence,
   file: ArtifactFile,
 });
 export const VerifyReply = z.strictObject({
@@ -317,7 +325,7 @@ export const Manifest = z.strictObject({
 });
 export type Manifest = z.infer<typeof Manifest>;
 
-const ended = { worker_id: workerId, fence: z.int().min(1) };
+const ended = { worker_id: workerId, fence };
 /** The last call of a worker. `succeeded` needs every file of the manifest to be verified. */
 export const FinishRequest = z.discriminatedUnion("outcome", [
   z.strictObject({ ...ended, outcome: z.literal("succeeded"), manifest: Manifest }),

@@ -34,9 +34,27 @@ export async function signFiles<File extends { path: string }>(
   });
 }
 
-/** The ApiError for a Storage call that failed; the cause goes to the log. */
+/**
+ * The ApiError for a Storage call that failed; the cause goes to the log. An object past Storage's own size limit is no
+ * passing trouble: 413, which says whose limit it is.
+ */
 export function unavailable(what: string, cause: unknown): ApiError {
+  if (isTooLarge(cause)) {
+    return new ApiError("too_large", [{
+      param: "file",
+      message:
+        "file: is larger than this server's Storage takes (the file size limit of the Supabase project or of the bucket). " +
+        "Ask its operator to raise that limit, or send a smaller file.",
+    }], { cause: what });
+  }
   return new ApiError("unavailable", ApiError.of("unavailable").problems, {
     cause: `${what}: ${cause instanceof Error ? cause.message : String(cause)}`,
   });
+}
+
+/** Storage answers 413, or 400 with the real status in its body. */
+function isTooLarge(cause: unknown): boolean {
+  if (cause === null || typeof cause !== "object") return false;
+  const { status, statusCode } = cause as { status?: unknown; statusCode?: unknown };
+  return Number(status) === 413 || Number(statusCode) === 413;
 }

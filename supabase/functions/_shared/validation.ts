@@ -1,6 +1,7 @@
 /** Bodies and queries checked by zod, with errors that name the field, the value and what to do. */
 import * as z from "zod";
-import { ApiError, type ErrorCode, type Problem } from "./errors.ts";
+import { ApiError, type ErrorCode, mostProblems, type Problem } from "./errors.ts";
+import { refuseBadText } from "./text.ts";
 
 /** A strict object whose error for an unknown field lists the known ones. */
 export function fields<S extends z.core.$ZodLooseShape>(shape: S) {
@@ -12,30 +13,39 @@ export function fields<S extends z.core.$ZodLooseShape>(shape: S) {
   });
 }
 
-/** Parses `input`; throws an ApiError that holds every problem, not only the first. */
+/** Parses `input`; throws an ApiError that holds the first problems and how many there are. */
 export function check<T>(schema: z.ZodType<T>, input: unknown, code: ErrorCode = "invalid_request"): T {
   const result = schema.safeParse(input);
   if (result.success) return result.data;
-  throw new ApiError(code, result.error.issues.flatMap((issue) => describe(issue, input)));
+  const problems: Problem[] = [];
+  let count = 0;
+  for (const issue of result.error.issues) {
+    count += issue.code === "unrecognized_keys" ? issue.keys.length : 1;
+    if (problems.length < mostProblems) problems.push(...describe(issue, input));
+  }
+  throw new ApiError(code, problems, { count });
 }
 
 /** Reads a JSON body. An empty one is `{}`: the SDKs send POSTs without a body and still say that it is JSON. */
 export async function jsonBody(request: Request): Promise<unknown> {
   const text = await request.text();
   if (text.trim() === "") return {};
+  let json: unknown;
   try {
-    return JSON.parse(text);
+    json = JSON.parse(text);
   } catch (cause) {
     throw new ApiError("invalid_json", [{
       param: null,
-      message: `The body is not JSON: ${cause instanceof Error ? cause.message : cause}`,
+      message: `The body is not JSON: ${cause instanceof Error ? cause.message.slice(0, 300) : cause}`,
     }]);
   }
+  refuseBadText(json);
+  return json;
 }
 
 function describe(issue: z.core.$ZodIssue, input: unknown): Problem[] {
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.map((key) => {
+    return issue.keys.slice(0, mostProblems).map((key) => {
       const path = [...issue.path, key];
       return problem(path, valueAt(input, path), issue.message);
     });
@@ -45,7 +55,7 @@ function describe(issue: z.core.$ZodIssue, input: unknown): Problem[] {
 }
 
 function problem(path: PropertyKey[], value: unknown, message: string): Problem {
-  const param = path.map(String).join(".") || null;
+  const param = shortText(path.map(String).join(".")) || null;
   const shown = value === undefined ? "" : ` = ${short(value)}`;
   return {
     param,
@@ -84,8 +94,10 @@ function valueAt(input: unknown, path: PropertyKey[]): unknown {
   );
 }
 
+/** Keys are the client's own and can be a megabyte long. */
+const shortText = (text: string) => text.length > 200 ? `${text.slice(0, 197).toWellFormed()}…` : text;
 const clip = (value: unknown) => (JSON.stringify(value) ?? "").length > 200 ? undefined : value;
 const short = (value: unknown) => {
   const text = JSON.stringify(value) ?? String(value);
-  return text.length > 80 ? `${text.slice(0, 77)}…` : text;
+  return text.length > 80 ? `${text.slice(0, 77).toWellFormed()}…` : text;
 };

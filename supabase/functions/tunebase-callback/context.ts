@@ -1,7 +1,8 @@
 /** What every route of the callback can reach. */
 import type { Context } from "hono";
+import * as z from "zod";
 import type { Platform } from "../_shared/platform.ts";
-import type { Order } from "../_shared/protocol.ts";
+import { Order } from "../_shared/protocol.ts";
 
 export interface CallbackEnv {
   /** `body` is the verified JSON, still to be checked against the protocol. */
@@ -10,7 +11,4 @@ export interface CallbackEnv {
 export type CallbackContext = Context<CallbackEnv>;
 
 /** What SQL says of a worker that wants to write: its order, and the attempt's prefix in the bucket `tunebase-adapters`. */
-export interface Writer {
-  order: Order;
-  prefix: string;
-}
+export const Writer = z.object({ order: Order, prefix: z.string() });

@@ -3,9 +3,11 @@ import type { MiddlewareHandler } from "hono";
 import { Webhook, WebhookVerificationError } from "standardwebhooks";
 import { ApiError } from "../_shared/errors.ts";
 import { callbackSecret } from "../_shared/secrets.ts";
+import { cleanJson } from "../_shared/text.ts";
 import type { CallbackEnv } from "./context.ts";
 
-const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+/** The form of an attempt's id. */
+export const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
  * Sets `attemptId` and `body`, or refuses with 401. The secret is derived from the attempt's id, so that a forged
@@ -17,7 +19,8 @@ export const verifySignature: MiddlewareHandler<CallbackEnv> = async function ve
   const text = await c.req.text();
   const webhook = new Webhook(callbackSecret(c.get("platform").settings.masterKey, id));
   try {
-    c.set("body", webhook.verify(text, c.req.header()));
+    // Cleaned, not refused: a NUL in one line of its log must not cost a training its report.
+    c.set("body", cleanJson(webhook.verify(text, c.req.header())));
   } catch (error) {
     if (error instanceof WebhookVerificationError) throw ApiError.of("invalid_signature");
     if (error instanceof SyntaxError) {

@@ -3,7 +3,7 @@
  * files, sweeps.
  */
 import { Hono } from "hono";
-import { call } from "../_shared/database.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { deriveSecret, sameSecret } from "../_shared/secrets.ts";
@@ -31,7 +31,7 @@ export function createApp(platform: Platform): Hono {
     }
     // Caps first, so that nothing is paid for that must not be. Then side by side: neither a queue that drains, nor a
     // RunPod that hangs, nor a slow receiver of webhooks holds anything else up.
-    const overspent = await call<number>(platform.sql, "enforce_spend");
+    const overspent = await rpc(platform.db, "enforce_spend", {});
     const [dispatched, looked, { owed, sent }, swept, validated] = await Promise.all([
       dispatch(platform, runpod),
       reconcile(platform, runpod),

@@ -2,28 +2,30 @@
  * Sends what is owed to subscribers, beside dispatch and reconcile: fans events out, leases deliveries, sends them in
  * parallel, records what became of them. At least once: whatever is not recorded is sent again when its lease ends.
  */
+import * as z from "zod";
 import { logError } from "../_shared/log.ts";
 import { nudgeScheduler } from "../_shared/addresses.ts";
-import { call } from "../_shared/database.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import { type Message, sendMessage, type Sent } from "../_shared/messages.ts";
 import { post } from "../_shared/outgoing.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { signingSecrets, webhookHeaders } from "../_shared/webhooks.ts";
 
 /** A delivery as `claim_deliveries` leases it. */
-interface Claimed {
-  id: string;
-  lease: number;
-  event_id: string;
-  target_id: string;
-  channel: "webhook" | "email" | "slack";
-  body: string;
-  url: string | null;
-  secret_version: number | null;
-  old_secret: boolean;
-  target: string | null;
-  encrypted_url: string | null;
-}
+const Claimed = z.object({
+  id: z.string(),
+  lease: z.int(),
+  event_id: z.string(),
+  target_id: z.string(),
+  channel: z.enum(["webhook", "email", "slack"]),
+  body: z.string(),
+  url: z.string().nullable(),
+  secret_version: z.int().nullable(),
+  old_secret: z.boolean(),
+  target: z.string().nullable(),
+  encrypted_url: z.string().nullable(),
+});
+type Claimed = z.infer<typeof Claimed>;
 interface Result {
   id: string;
   lease: number;
@@ -72,7 +74,7 @@ export class Deliverer {
     let owed = 0;
     try {
       owed = await this.#fanOut();
-      await call(this.platform.sql, "prune_notifications", 200);
+      await rpc(this.platform.db, "prune_notifications", { limit: 200 });
     } catch (error) {
       logError("what is owed to subscribers could not be fanned out", error);
     }
@@ -89,7 +91,7 @@ export class Deliverer {
   async #fanOut(): Promise<number> {
     const slice = 200;
     for (let total = 0, round = 0;; round++) {
-      const count = await call<number>(this.platform.sql, "fan_out_events", slice);
+      const count = await rpc(this.platform.db, "fan_out_events", { limit: slice });
       total += count;
       if (count < slice || round === 9) return total;
     }
@@ -119,15 +121,12 @@ export class Deliverer {
     const inFlight = [...this.#busy.values()].reduce((sum, count) => sum + count, 0);
     const room = Math.min(places - inFlight, this.#left);
     if (room <= 0 || Date.now() > this.#until) return [];
-    const busy = Object.fromEntries(this.#busy);
-    const claimed = await call<Claimed[]>(
-      this.platform.sql,
-      "claim_deliveries",
-      room,
-      placesPerTarget,
-      { json: busy },
-      leaseSeconds,
-    );
+    const claimed = await rpc(this.platform.db, "claim_deliveries", {
+      limit: room,
+      per_target: placesPerTarget,
+      busy: Object.fromEntries(this.#busy),
+      lease_seconds: leaseSeconds,
+    }, z.array(Claimed));
     this.#left -= claimed.length;
     this.#sent += claimed.length;
     return claimed;
@@ -149,13 +148,13 @@ export class Deliverer {
   async #record(): Promise<void> {
     const results = this.#results.splice(0);
     if (results.length === 0) return;
-    const { sql } = this.platform;
+    const { db } = this.platform;
     try {
-      await call(sql, "record_deliveries", { json: results });
+      await rpc(db, "record_deliveries", { results });
     } catch {
       // One at a time, so that one that the database will not take spoils no other.
       for (const result of results) {
-        await call(sql, "record_deliveries", { json: [result] })
+        await rpc(db, "record_deliveries", { results: [result] })
           .catch((error) => logError(`delivery ${result.id} could not be recorded`, error));
       }
     }

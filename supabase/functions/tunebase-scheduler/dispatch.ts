@@ -1,19 +1,30 @@
 /** Sends what is due to RunPod. The attempt exists before the call leaves, so that a crash in between is known. */
+import * as z from "zod";
 import { logError } from "../_shared/log.ts";
 import { callbackUrl, webhookUrl } from "../_shared/addresses.ts";
-import { call } from "../_shared/database.ts";
-import type { Tables } from "../_shared/database.types.ts";
+import { rpc } from "../_shared/database/rpc.ts";
+import * as rows from "../_shared/database/rows.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { RunInput } from "../_shared/protocol.ts";
 import { callbackSecret } from "../_shared/secrets.ts";
 import type { Runpod } from "./runpod.ts";
 
-interface Claimed {
-  attempt: Tables<"attempts">;
-  plan: unknown;
-  training_object: string;
-  validation_object: string | null;
-}
+const Claimed = z.object({
+  attempt: rows.attempts().pick({
+    id: true,
+    job_id: true,
+    number: true,
+    endpoint_id: true,
+    gpu_config: true,
+    execution_timeout_seconds: true,
+    ttl_seconds: true,
+  }),
+  plan: z.unknown(),
+  training_object: z.string(),
+  validation_object: z.string().nullable(),
+});
+type Claimed = z.infer<typeof Claimed>;
+const Claim = z.object({ claimed: z.array(Claimed), wait_seconds: z.number().nullable() });
 
 /** Calls of /run under way at once: at 150 ms each, as many as RunPod's rate lets through. */
 const mostAtOnce = 16;
@@ -27,13 +38,11 @@ export async function dispatch(platform: Platform, runpod: Runpod): Promise<numb
   const flying = new Set<Promise<void>>();
   let count = 0;
   while (Date.now() < until) {
-    const { claimed, wait_seconds } = await call<{ claimed: Claimed[]; wait_seconds: number | null }>(
-      platform.sql,
-      "claim_dispatch",
-      platform.settings.runpodEndpoint,
-      submitLeaseSeconds,
-      mostAtOnce - flying.size,
-    );
+    const { claimed, wait_seconds } = await rpc(platform.db, "claim_dispatch", {
+      default_endpoint: platform.settings.runpodEndpoint,
+      lease_seconds: submitLeaseSeconds,
+      limit: mostAtOnce - flying.size,
+    }, Claim);
     for (const one of claimed) {
       const sending: Promise<void> = submit(platform, runpod, one)
         // What went wrong here is looked at when the attempt's lease is over.
@@ -54,7 +63,7 @@ export async function dispatch(platform: Platform, runpod: Runpod): Promise<numb
   return count;
 }
 
-async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Claimed): Promise<void> {
+async function submit({ db, settings }: Platform, runpod: Runpod, claimed: Claimed): Promise<void> {
   const { attempt } = claimed;
   const object = (name: string) => `${settings.supabaseUrl}/storage/v1/object/tunebase-datasets/${name}`;
   const input = RunInput.parse({
@@ -72,24 +81,27 @@ async function submit({ sql, settings }: Platform, runpod: Runpod, claimed: Clai
     executionTimeout: attempt.execution_timeout_seconds * 1000,
     ttl: attempt.ttl_seconds * 1000,
   });
+  const attempt_id = attempt.id;
   switch (result.kind) {
     case "submitted":
-      return await call(sql, "record_dispatch_submitted", attempt.id, result.id);
+      await rpc(db, "record_dispatch_submitted", { attempt_id, runpod_job_id: result.id });
+      break;
     case "not_started":
-      return await call(
-        sql,
-        "record_dispatch_rejected",
-        attempt.id,
-        result.reason,
-        result.retrySeconds,
-        result.blocked,
-      );
+      await rpc(db, "record_dispatch_rejected", {
+        attempt_id,
+        reason: result.reason,
+        retry_seconds: result.retrySeconds,
+        blocked: result.blocked,
+      });
+      break;
     case "refused":
-      logError(`attempt ${attempt.id}: ${result.reason}`);
-      return await call(sql, "record_dispatch_failed", attempt.id, result.reason);
+      logError(`attempt ${attempt_id}: ${result.reason}`);
+      await rpc(db, "record_dispatch_failed", { attempt_id, reason: result.reason });
+      break;
     case "unknown":
-      logError(`attempt ${attempt.id}: ${result.reason}`);
-      return await call(sql, "record_dispatch_ambiguous", attempt.id, result.reason);
+      logError(`attempt ${attempt_id}: ${result.reason}`);
+      await rpc(db, "record_dispatch_ambiguous", { attempt_id, reason: result.reason });
+      break;
   }
 }
 

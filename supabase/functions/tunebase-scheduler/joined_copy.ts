@@ -63,7 +63,10 @@ export class JoinedCopy {
     const text = await made.text();
     const location = made.headers.get("location");
     if (made.status !== 201 || location === null) {
-      throw unavailable(`beginning the copy to ${object}`, `${made.status} ${text}`);
+      throw unavailable(
+        `beginning the copy to ${object}`,
+        Object.assign(new Error(`${made.status} ${text}`), { status: made.status }),
+      );
     }
     return new JoinedCopy(new URL(location, storage).href, token, 0, bytes);
   }

@@ -1,29 +1,33 @@
 /** Looks at attempts that are due for it: asks RunPod and Storage, tells SQL what was found, and sends cancels. */
+import * as z from "zod";
 import { logError } from "../_shared/log.ts";
 import { incomingObject, takeIn } from "../_shared/artifacts.ts";
-import { call } from "../_shared/database.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { Manifest, TrainerErrorCode, trainerFaults } from "../_shared/protocol.ts";
 import type { Found, Runpod } from "./runpod.ts";
 
-interface Due {
-  id: string;
-  endpoint_id: string;
-  runpod_job_id: string | null;
+const Due = z.object({
+  id: z.string(),
+  endpoint_id: z.string(),
+  runpod_job_id: z.string().nullable(),
   /** Where its files lie in the bucket `tunebase-adapters`, and its holder's fence. */
-  prefix: string;
-  fence: number;
+  prefix: z.string(),
+  fence: z.int(),
   /** For how long no worker has had it; null when one has. */
-  waiting_seconds: number | null;
+  waiting_seconds: z.number().nullable(),
   /** Nobody wants it, and RunPod has not been told lately. */
-  cancel: boolean;
-}
+  cancel: z.boolean(),
+});
+type Due = z.infer<typeof Due>;
+/** `cancel`: RunPod is to be told before the attempt ends here. */
+const Reconciled = z.object({ cancel: z.boolean().optional() });
 
 const over = ["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT", "GONE"];
 
 /** Looks at up to `limit` attempts at once; returns how many. One that cannot be looked at is due again soon. */
 export async function reconcile(platform: Platform, runpod: Runpod, limit = 20): Promise<number> {
-  const due = await call<Due[]>(platform.sql, "claim_attempts_to_reconcile", limit);
+  const due = await rpc(platform.db, "claim_attempts_to_reconcile", { limit }, z.array(Due));
   await Promise.all(
     due.map((attempt) =>
       look(platform, runpod, attempt).catch((error) => logError(`attempt ${attempt.id}`, error))
@@ -33,10 +37,10 @@ export async function reconcile(platform: Platform, runpod: Runpod, limit = 20):
 }
 
 async function look(platform: Platform, runpod: Runpod, attempt: Due): Promise<void> {
-  const { sql, settings } = platform;
+  const { db, settings } = platform;
   const { id, endpoint_id, runpod_job_id } = attempt;
   if (attempt.cancel && runpod_job_id !== null && await runpod.cancel(endpoint_id, runpod_job_id)) {
-    await call(sql, "record_cancel_sent", id);
+    await rpc(db, "record_cancel_sent", { attempt_id: id });
   }
   const found: Found = runpod_job_id === null
     ? { status: "NONE", error: null, output: null }
@@ -46,14 +50,12 @@ async function look(platform: Platform, runpod: Runpod, attempt: Due): Promise<v
   const waits = (attempt.waiting_seconds ?? 0) > 60 && !over.includes(found.status);
   const status_reason = waits ? await runpod.queueReason(endpoint_id) : null;
   const tell = (more: Record<string, boolean> = {}) =>
-    call<{ cancel?: boolean }>(
-      sql,
-      "reconcile_attempt",
-      id,
-      { json: { ...found, manifest, status_reason, ...more } },
-      faultOf(found.output),
-      settings.maxMissedHeartbeats,
-    );
+    rpc(db, "reconcile_attempt", {
+      attempt_id: id,
+      found: { ...found, manifest, status_reason, ...more },
+      fault: faultOf(found.output),
+      max_missed_heartbeats: settings.maxMissedHeartbeats,
+    }, Reconciled);
   if ((await tell()).cancel === true && runpod_job_id !== null) {
     await runpod.cancel(endpoint_id, runpod_job_id);
     await tell({ cancel_tried: true });
@@ -75,13 +77,18 @@ async function findFiles(platform: Platform, attempt: Due, output: unknown): Pro
       attempt.prefix,
       attempt.fence,
       file,
-      () => call<boolean>(platform.sql, "invalidate_verified_file", attempt.id, attempt.fence, file.path),
+      () =>
+        rpc(platform.db, "invalidate_verified_file", {
+          attempt_id: attempt.id,
+          fence: attempt.fence,
+          path: file.path,
+        }),
     );
     if (wrong !== null) {
       logError(`attempt ${attempt.id}: ${wrong}`);
       return null;
     }
-    await call(platform.sql, "record_recovered_file", attempt.id, { json: file });
+    await rpc(platform.db, "record_recovered_file", { attempt_id: attempt.id, file });
   }
   return manifest.data;
 }

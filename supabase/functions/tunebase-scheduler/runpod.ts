@@ -3,6 +3,7 @@ import * as z from "zod";
 import { logError } from "../_shared/log.ts";
 import type { Settings } from "../_shared/platform.ts";
 import type { RunInput } from "../_shared/protocol.ts";
+import { cleanJson } from "../_shared/text.ts";
 
 /** What became of a /run. `unknown`: it may have started a paid run. */
 export type RunResult =
@@ -144,7 +145,7 @@ export class Runpod {
 
 function parse(text: string): Record<string, unknown> {
   try {
-    const value: unknown = JSON.parse(text);
+    const value = cleanJson(JSON.parse(text));
     return value !== null && typeof value === "object" && !Array.isArray(value) ? { ...value } : {};
   } catch {
     return {}; // a proxy's error page: as good as no body

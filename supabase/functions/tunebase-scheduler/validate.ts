@@ -3,27 +3,34 @@
  * CPU time a request, so a step does a part and asks for the next; whoever takes the lease goes on at the kept place, after
  * a crash too. Everything here is a function of the file's bytes: a byte that is read again changes nothing.
  */
+import * as z from "zod";
 import { logError } from "../_shared/log.ts";
 import { nudgeScheduler } from "../_shared/addresses.ts";
-import { call } from "../_shared/database.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import { type DatasetReport, sentence } from "../_shared/dataset/report.ts";
 import { Validator, type ValidatorState } from "../_shared/dataset/validator.ts";
+import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { signedUrl, unavailable } from "../_shared/storage.ts";
-import { FileHashes, type HashState } from "./hashes.ts";
+import { FileHashes } from "./hashes.ts";
 import { JoinedCopy } from "./joined_copy.ts";
 
-interface Check {
-  file_id: string;
-  lease: string;
-  object: string;
-  bytes: number;
-  sources: { object: string; bytes: number }[];
-  is_copied: boolean;
-  upload_url: string | null;
-  md5: string | null;
-  state: { validator: ValidatorState; hashes: HashState } | null;
-}
+const Check = z.object({
+  file_id: z.string(),
+  lease: z.string(),
+  object: z.string(),
+  bytes: z.int(),
+  sources: z.array(z.object({ object: z.string(), bytes: z.int() })),
+  is_copied: z.boolean(),
+  upload_url: z.string().nullable(),
+  md5: z.string().nullable(),
+  state: z.object({
+    /** Only this module writes it (`save_check`), and only the validator knows what is in it. */
+    validator: z.custom<ValidatorState>((value) => typeof value === "object" && value !== null),
+    hashes: z.object({ bytes: z.int(), sha256: z.string(), md5: z.string().nullable() }),
+  }).nullable(),
+});
+type Check = z.infer<typeof Check>;
 
 const leaseSeconds = 120;
 /** What a step may take: of the clock, and of the CPU as far as checking and hashing go. */
@@ -35,15 +42,28 @@ export async function validateFiles(platform: Platform, compute = computeMs): Pr
   const budget = { until: Date.now() + stepMs, compute };
   let count = 0;
   while (!isOver(budget)) {
-    const check = await call<Check | null>(platform.sql, "claim_file_validation", leaseSeconds);
+    const check = await rpc(
+      platform.db,
+      "claim_file_validation",
+      { lease_seconds: leaseSeconds },
+      Check.nullable(),
+    );
     if (check === null) return count;
     count += 1;
     try {
       await checkFile(platform, check, budget);
     } catch (error) {
       logError(`check of file ${check.file_id}`, error);
+      if (error instanceof ApiError && error.code === "too_large") {
+        await rpc(platform.db, "finish_file_validation", {
+          file_id: check.file_id,
+          lease: check.lease,
+          result: { status: "error", details: error.message, sha256: null },
+        });
+        continue;
+      }
       const reason = error instanceof Error ? `${error.message} ${error.cause ?? ""}` : String(error);
-      await call(platform.sql, "retry_file_validation", check.file_id, check.lease, reason);
+      await rpc(platform.db, "retry_file_validation", { file_id: check.file_id, lease: check.lease, reason });
     }
   }
   platform.later(nudgeScheduler(platform.settings));
@@ -57,7 +77,7 @@ interface Budget {
 const isOver = (budget: Budget) => Date.now() >= budget.until || budget.compute <= 0;
 
 /** Goes on with one check until it ends, or the budget does. */
-async function checkFile({ sql, supabase, settings }: Platform, check: Check, budget: Budget): Promise<void> {
+async function checkFile({ db, supabase, settings }: Platform, check: Check, budget: Budget): Promise<void> {
   const validator = new Validator({ state: check.state?.validator ?? null });
   const hashes = await FileHashes.start(check.state?.hashes ?? null, check.md5 !== null);
   const storage = `${settings.supabaseUrl}/storage/v1`;
@@ -65,15 +85,13 @@ async function checkFile({ sql, supabase, settings }: Platform, check: Check, bu
     ? await JoinedCopy.open(supabase, storage, check.object, check.bytes, check.upload_url)
     : null;
   const save = (seconds: number) =>
-    call<boolean>(
-      sql,
-      "checkpoint_file_validation",
-      check.file_id,
-      check.lease,
-      { json: { validator: validator.state(), hashes: hashes.state } },
-      copy?.url ?? check.upload_url,
-      seconds,
-    );
+    rpc(db, "checkpoint_file_validation", {
+      file_id: check.file_id,
+      lease: check.lease,
+      state: { validator: validator.state(), hashes: hashes.state },
+      upload_url: copy?.url ?? check.upload_url,
+      lease_seconds: seconds,
+    });
   // At once, so that a crash does not leave a copy behind that nobody knows.
   if (copy !== null && copy.url !== check.upload_url && !await save(leaseSeconds)) return;
 
@@ -105,8 +123,10 @@ async function checkFile({ sql, supabase, settings }: Platform, check: Check, bu
   }
   const complete = at === check.bytes;
   const { sha256, md5 } = hashes.digest();
-  await call(sql, "finish_file_validation", check.file_id, check.lease, {
-    json: {
+  await rpc(db, "finish_file_validation", {
+    file_id: check.file_id,
+    lease: check.lease,
+    result: {
       ...verdict(
         validator.end(),
         complete && check.md5 !== null && md5 !== check.md5 ? { md5, said: check.md5 } : null,

@@ -61,7 +61,7 @@ const withoutVersion = (request: Request) =>
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono<ApiEnv> {
   const app = new Hono<ApiEnv>({ getPath: withoutVersion }).basePath("/tunebase");
-  const hub = new EventHub(platform.sql);
+  const hub = new EventHub(platform.db);
   serveApp(app, "tunebase", platform);
   app.use(
     "*",

@@ -3,21 +3,15 @@
  * taken for a weaker one.
  */
 import type { MiddlewareHandler } from "hono";
-import {
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  errors,
-  type JSONWebKeySet,
-  jwtVerify,
-  type JWTVerifyGetKey,
-} from "jose";
+import { errors, jwtVerify, type JWTVerifyGetKey } from "jose";
 import { ApiError } from "../_shared/errors.ts";
 import type { Settings } from "../_shared/platform.ts";
 import { sha256Hex } from "../_shared/secrets.ts";
 import type { ApiEnv, Caller } from "./context.ts";
 import { parseProjectId } from "./ids.ts";
+import { keySet } from "./jwks.ts";
 
-/** Sets `caller`, or refuses with 401. A user names another project than their first in `openai-project`. */
+/** Sets `caller`, or refuses with 401 (503 when Auth's keys cannot be had). A user names another project than their first in `openai-project`. */
 export function authenticate(settings: Settings): MiddlewareHandler<ApiEnv> {
   const keys = keySet(settings);
   return async function authenticateCaller(c, next) {
@@ -32,12 +26,6 @@ export function authenticate(settings: Settings): MiddlewareHandler<ApiEnv> {
     );
     await next();
   };
-}
-
-function keySet(settings: Settings): JWTVerifyGetKey {
-  // The platform gives the JWKS as {"keys": […]}; where it gives none, it is fetched once and cached.
-  if (settings.jwks !== null) return createLocalJWKSet(JSON.parse(settings.jwks) as JSONWebKeySet);
-  return createRemoteJWKSet(new URL(`${settings.supabaseUrl}/auth/v1/.well-known/jwks.json`));
 }
 
 async function user(

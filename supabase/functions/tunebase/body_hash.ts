@@ -1,6 +1,7 @@
 /** What makes two requests the same: the SHA-256 of path and body. A form counts without its random boundary. */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
+import { BoundaryCount, formBoundary } from "./multipart.ts";
 
 export class BodyHash {
   readonly isForm: boolean;
@@ -10,20 +11,23 @@ export class BodyHash {
   #rest: Buffer = Buffer.alloc(0);
   #digest: string | null = null;
 
-  /** `more` counts beside the body. */
+  readonly #count = new BoundaryCount();
+
+  /** `more` counts beside the body. Refuses a form whose boundary is too short. */
   constructor(contentType: string, more: string[]) {
-    const match = /^multipart\/form-data\b.*\bboundary=(?:"([^"]+)"|([^;\s]+))/i.exec(contentType);
-    this.isForm = match !== null;
-    this.#boundary = Buffer.from(match?.[1] ?? match?.[2] ?? "");
+    const boundary = formBoundary(contentType);
+    this.isForm = boundary !== null;
+    this.#boundary = Buffer.from(`--${boundary ?? ""}`);
     this.#hash.update(JSON.stringify(more));
   }
 
-  /** Takes the next bytes, in constant memory. */
+  /** Takes the next bytes, in constant memory. Refuses a form with more fields than a form may have. */
   update(chunk: Uint8Array): void {
     if (!this.isForm) return void this.#hash.update(chunk);
     const data = Buffer.concat([this.#rest, chunk]);
     let from = 0;
     for (let at = data.indexOf(this.#boundary); at >= 0; at = data.indexOf(this.#boundary, from)) {
+      this.#count.add();
       this.#hash.update(data.subarray(from, at));
       from = at + this.#boundary.length;
     }

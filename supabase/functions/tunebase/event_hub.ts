@@ -2,15 +2,24 @@
  * Follows many jobs' events for many streams with one database call a beat: a stream costs memory, not a connection.
  * LISTEN would need a connection that the pooler does not give, and NOTIFY takes a global lock at each commit.
  */
+import * as z from "zod";
+import type { Database } from "../_shared/database/connect.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import { logError } from "../_shared/log.ts";
-import { call, type Sql } from "../_shared/database.ts";
-import type { Tables } from "../_shared/database.types.ts";
+import { EventRow } from "./rows.ts";
 
 /** How often the database is asked while somebody listens. An event is told within about this time. */
 const beatMs = 400;
 
+const Watched = z.array(z.object({
+  job_id: z.string(),
+  events: z.array(EventRow),
+  final: z.boolean(),
+  last_event: z.int(),
+}));
+
 export interface News {
-  events: Tables<"events">[];
+  events: EventRow[];
   /** The job has ended and these are its last events. */
   done: boolean;
 }
@@ -26,7 +35,7 @@ export class EventHub {
   readonly #watchers = new Set<Watcher>();
   #beating = false;
 
-  constructor(private readonly sql: Sql) {}
+  constructor(private readonly db: Database) {}
 
   /** Tells of every event after number `after`, in order, once. Returns what ends it. */
   watch(jobId: string, after: number, tell: (news: News) => void): () => void {
@@ -40,38 +49,23 @@ export class EventHub {
     this.#beating = true;
     while (this.#watchers.size > 0) {
       try {
-        await this.#watch();
+        await this.#ask();
       } catch (error) {
         logError("events", error); // the next beat asks again
-        await new Promise((resolve) => setTimeout(resolve, beatMs));
       }
+      await new Promise((resolve) => setTimeout(resolve, beatMs));
     }
     this.#beating = false;
   }
 
-  /** All beats on one connection: taken in turns, the pool's connections would none of them ever be idle and close. */
-  async #watch(): Promise<void> {
-    const sql = await this.sql.reserve();
-    try {
-      while (this.#watchers.size > 0) {
-        await this.#ask(sql);
-        await new Promise((resolve) => setTimeout(resolve, beatMs));
-      }
-    } finally {
-      sql.release();
-    }
-  }
-
-  async #ask(sql: Sql): Promise<void> {
+  async #ask(): Promise<void> {
     // Many watch one job: it is asked for once, from the place of whoever has least.
     const least = new Map<string, number>();
     for (const { jobId, after } of this.#watchers) {
       least.set(jobId, Math.min(after, least.get(jobId) ?? after));
     }
     const watched = Array.from(least, ([job_id, after]) => ({ job_id, after }));
-    const found = await call<
-      { job_id: string; events: Tables<"events">[]; final: boolean; last_event: number }[]
-    >(sql, "list_new_events", { json: watched });
+    const found = await rpc(this.db, "list_new_events", { watched }, Watched);
     for (const { job_id, events, final, last_event } of found) {
       for (const watcher of this.#watchers) {
         if (watcher.jobId !== job_id) continue;

@@ -1,17 +1,21 @@
 /** Unpacks a small .jsonl.gz, and no more of it than is allowed: a kilobyte can hold a gigabyte. */
+import { createGunzip } from "node:zlib";
 import { ApiError } from "../_shared/errors.ts";
+import { join } from "./join.ts";
 
 export const isGzip = (bytes: Uint8Array) => bytes[0] === 0x1f && bytes[1] === 0x8b;
 
-/** The bytes inside. Refuses what is damaged (`invalid_file`) or unpacks to more than `most` (`too_large`). */
-export async function gunzip(
-  packed: Uint8Array<ArrayBuffer>,
-  most: number,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const chunks: Uint8Array<ArrayBuffer>[] = [];
+/**
+ * The bytes inside, of every member (`cat a.gz b.gz`, and what bgzip and pigz write; DecompressionStream refuses a second
+ * one). Refuses what is damaged (`invalid_file`) or unpacks to more than `most` (`too_large`).
+ */
+export async function gunzip(packed: Uint8Array, most: number) {
+  const chunks: Uint8Array[] = [];
   let size = 0;
+  const unpacked = createGunzip();
+  unpacked.end(packed);
   try {
-    for await (const chunk of new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))) {
+    for await (const chunk of unpacked) {
       size += chunk.length;
       if (size > most) break;
       chunks.push(chunk);
@@ -33,5 +37,5 @@ export async function gunzip(
         "through /uploads or /files/direct.",
     }]);
   }
-  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+  return join(chunks);
 }

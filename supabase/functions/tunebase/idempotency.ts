@@ -8,15 +8,26 @@
  */
 import type { Context, MiddlewareHandler } from "hono";
 import * as z from "zod";
-import { call } from "../_shared/database.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
 import { describeError } from "../_shared/log.ts";
 import { seal, sha256Hex, unseal } from "../_shared/secrets.ts";
 import { BodyHash } from "./body_hash.ts";
 import type { ApiEnv } from "./context.ts";
+import { parseId } from "./ids.ts";
 
 /** Whose SQL keeps the key itself. */
 const exact = new Set(["/tunebase/fine_tuning/jobs"]);
+
+/** What each POST's own SQL asks for. An answer is given again only to who could still get it by asking anew. */
+const scopes: [path: RegExp, scope: string][] = [
+  [/^\/tunebase\/(files|uploads)(\/|$)/, "files:write"],
+  [/^\/tunebase\/fine_tuning\//, "jobs:write"],
+  [/^\/tunebase\/(webhook_endpoints|webhook_deliveries|notification_channels)(\/|$)/, "webhooks:write"],
+  [/^\/tunebase\/notifications\//, "jobs:read"],
+  [/^\/tunebase\/api_keys(\/|$)/, "project:admin"],
+  [/^\/tunebase\/projects\/./, "project:admin"],
+];
 
 /** Longer than a request may take: a form streams as long as the platform lets it. */
 const leaseSeconds = { whole: 60, streamed: 450 };
@@ -38,7 +49,7 @@ export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c
       message: `idempotency-key: has ${key.length} characters; it must have 1 to 255.`,
     }]);
   }
-  const { sql, settings, log } = c.get("platform");
+  const { db, settings, log } = c.get("platform");
   const hash = new BodyHash(c.req.header("content-type") ?? "", [
     c.req.path,
     new URL(c.req.url).search,
@@ -46,16 +57,14 @@ export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c
   ]);
   // A form's boundary is random and its file large: it is hashed as the route reads it. Anything else is small.
   const requestHash = hash.isForm ? null : await hashWhole(c, hash);
-  const reserved = Reserved.parse(
-    await call(
-      sql,
-      "reserve_idempotency_key",
-      { json: c.get("caller") },
-      await sha256Hex(key),
-      requestHash,
-      hash.isForm ? leaseSeconds.streamed : leaseSeconds.whole,
-    ),
-  );
+  const reserved = await rpc(db, "reserve_idempotency_key", {
+    caller: callerAt(c),
+    key_hash: await sha256Hex(key),
+    request_hash: requestHash,
+    lease_seconds: hash.isForm ? leaseSeconds.streamed : leaseSeconds.whole,
+    // Making a project and answering an invitation need no more than being somebody.
+    scope: scopes.find(([path]) => path.test(c.req.path))?.[1] ?? null,
+  }, Reserved);
   if (reserved.state === "running") {
     throw ApiError.of("idempotency_key_in_use", {}, { headers: { "retry-after": "1" } });
   }
@@ -79,11 +88,23 @@ export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c
     kept = await answerOf(c, requestHash ?? hash.digest(), settings.masterKey, purpose);
   } finally {
     // Without an answer the key is free again: what failed may be put right and sent anew.
-    await call(sql, "complete_idempotency_key", reserved.id, kept?.[0] ?? null, kept?.[1] ?? null).catch((
-      error,
-    ) => log({ level: "error", msg: "an idempotency key stays reserved", error: describeError(error) }));
+    await rpc(db, "complete_idempotency_key", {
+      id: reserved.id,
+      request_hash: kept?.[0] ?? null,
+      answer: kept?.[1] ?? null,
+    }).catch((error) =>
+      log({ level: "error", msg: "an idempotency key stays reserved", error: describeError(error) })
+    );
   }
 };
+
+/** The caller, with the project that the path names where it names one. */
+function callerAt(c: Context<ApiEnv>) {
+  const caller = c.get("caller");
+  const named = /^\/tunebase\/projects\/([^/]+)/.exec(c.req.path)?.[1];
+  const project_id = named === undefined ? null : parseId("project", named);
+  return "user_id" in caller && project_id !== null ? { ...caller, project_id } : caller;
+}
 
 async function answerOf(
   c: Context<ApiEnv>,
@@ -111,8 +132,8 @@ async function hashWhole(c: Context<ApiEnv>, hash: BodyHash): Promise<string> {
 
 function hashAsItStreams(c: Context<ApiEnv>, hash: BodyHash): void {
   const body = c.req.raw.body?.pipeThrough(
-    new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
-      transform(chunk, out) {
+    new TransformStream({
+      transform(chunk: Uint8Array, out) {
         hash.update(chunk);
         out.enqueue(chunk);
       },

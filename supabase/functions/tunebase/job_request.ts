@@ -1,14 +1,15 @@
 /** The body of a job to be, with what follows from it: its plan and its estimate. For creating and for estimating. */
 import * as z from "zod";
-import { call } from "../_shared/database.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import { preferenceFormat } from "../_shared/dataset/preference.ts";
 import { ApiError } from "../_shared/errors.ts";
 import { type Method, TrainingHyperparameters, Wandb } from "../_shared/protocol.ts";
 import { check, fields, jsonBody } from "../_shared/validation.ts";
 import type { ApiContext } from "./context.ts";
-import { countFiles, type Inputs, makeEstimate } from "./estimate/mod.ts";
+import { countFiles, makeEstimate, warnOfSteps } from "./estimate/mod.ts";
 import { parseId, prefixes, publicId } from "./ids.ts";
 import { Hyperparameters, makePlan } from "./plan.ts";
+import { EstimateInputs } from "./rows.ts";
 
 const fileId = z.string().refine(
   (id) => parseId("file", id) !== null,
@@ -76,14 +77,12 @@ export async function readJob(c: ApiContext) {
     training: parseId("file", body.training_file),
     validation: body.validation_file ? parseId("file", body.validation_file) : null,
   };
-  const inputs = await call<Inputs>(
-    c.get("platform").sql,
-    "get_estimate_inputs",
-    { json: c.get("caller") },
-    body.model,
-    files.training,
-    files.validation,
-  );
+  const inputs = await rpc(c.get("platform").db, "get_estimate_inputs", {
+    caller: c.get("caller"),
+    model: body.model,
+    training_file: files.training,
+    validation_file: files.validation,
+  }, EstimateInputs);
   checkFormats(method, inputs);
   const seed = body.seed ?? 42;
   const { model, parent } = inputs;
@@ -97,8 +96,12 @@ export async function readJob(c: ApiContext) {
     files.validation !== null,
   );
   const counted = await countFiles(c.get("platform"), inputs, draft.max_length);
-  const { shown, plan } = draft.settle(counted.training.file.trained.expected);
+  checkTemplate(body.model, files, counted);
+  const { trained } = counted.training.file;
+  const { shown, plan } = draft.settle(trained.expected);
   const estimate = makeEstimate(model, counted, plan);
+  const { steps, rows } = estimate;
+  if (trained.low === trained.high) refuseWarmup(plan.warmup_steps, steps.total, `${where}.warmup_steps`);
   const wandb = body.integrations?.[0]?.wandb ?? null;
   return {
     body,
@@ -109,11 +112,53 @@ export async function readJob(c: ApiContext) {
     shown,
     plan: { ...plan, wandb },
     estimate,
+    /** What the job's log says from the start. */
+    warnings: warnOfSteps(steps.total, rows.trained.expected, plan),
   };
 }
 
+/** Calls that the template does not show cannot be learned: the training would end on the GPU, and be paid for. */
+function checkTemplate(
+  model: string,
+  files: { training: string | null; validation: string | null },
+  counted: Awaited<ReturnType<typeof countFiles>>,
+): void {
+  for (
+    const [param, file] of [["training_file", counted.training], [
+      "validation_file",
+      counted.validation,
+    ]] as const
+  ) {
+    if (file?.hides !== "calls") continue;
+    const id = param === "training_file" ? files.training : files.validation;
+    throw new ApiError("invalid_request", [{
+      param: "model",
+      message:
+        `model = ${
+          JSON.stringify(model)
+        }: its chat template does not show tool calls, which rows of ${param} = ` +
+        `${
+          publicId("file", id ?? "")
+        } have. Choose a base model that was made for tools, or leave these rows out.`,
+      value: model,
+    }]);
+  }
+}
+
+/** Where the number of steps is certain, a warm-up that takes all of them is a mistake. */
+function refuseWarmup(warmup: number | null, steps: number, param: string): void {
+  if (warmup === null || warmup < steps) return;
+  throw new ApiError("invalid_request", [{
+    param,
+    message:
+      `${param} = ${warmup}: must be below ${steps}, all the steps of this plan, or the learning rate never gets to ` +
+      "its height. Use fewer, or leave it out.",
+    value: warmup,
+  }]);
+}
+
 /** Each method learns from rows of its own kind. A file that is still being checked is looked at then (files_ready). */
-function checkFormats(method: Method, { training, validation }: Inputs): void {
+function checkFormats(method: Method, { training, validation }: EstimateInputs): void {
   const problems = [["training_file", training], ["validation_file", validation]] as const;
   const found = problems.flatMap(([param, file]) => {
     const { format } = Formatted.parse(file?.report ?? {});

@@ -1,7 +1,7 @@
 /** What the ways of uploading a file share: its name, purpose and expiry, and what is said of a file that is not valid. */
 import * as z from "zod";
-import { type DatasetReport, sentence } from "../_shared/dataset/report.ts";
-import type { Problem } from "../_shared/errors.ts";
+import { type DatasetReport, problemLevels, sentence } from "../_shared/dataset/report.ts";
+import { ApiError, mostProblems, type Problem } from "../_shared/errors.ts";
 import { fields } from "../_shared/validation.ts";
 
 export const Purpose = z.literal("fine-tune", {
@@ -21,26 +21,49 @@ export const expiresAfterForm = {
   "expires_after[seconds]": expirySeconds.optional(),
 };
 
-/** A name to show; it never becomes a path. */
-export function cleanName(name: string): string {
-  return name.split(/[/\\]/).at(-1)?.slice(-255) || "data.jsonl";
+/** Half an expiry would be none: a file that was to expire would stay. */
+export function refuseHalfExpiry(form: Record<string, unknown>): void {
+  const names = ["expires_after[anchor]", "expires_after[seconds]"] as const;
+  for (const [has, lacks] of [names, [names[1], names[0]]] as const) {
+    if (!(has in form) || lacks in form) continue;
+    throw new ApiError("invalid_request", [{
+      param: lacks,
+      message: `${lacks}: is required beside ${has}. Send both, or neither for a file that does not expire.`,
+    }]);
+  }
 }
 
-/** Every error of a report as a problem of the field `file`. */
-export function problemsOf(report: DatasetReport): Problem[] {
+/** A name to show; it never becomes a path. Cut between characters, at 255 of Postgres's. */
+export function cleanName(name: string): string {
+  const last = name.split(/[/\\]/).at(-1) ?? "";
+  return Array.from(last).slice(-255).join("") || "data.jsonl";
+}
+
+/** How many of a file's errors stand in the one sentence that the SDKs show. */
+const mostInMessage = 5;
+
+/**
+ * A report's errors as one refusal. The SDKs show `error.message` alone, so it has the first five rows' errors and how
+ * many there are of each kind.
+ */
+export function invalidFile(report: DatasetReport): ApiError {
   const problems: Problem[] = report.errors.map((finding) => ({
     param: "file",
     ...(finding.line === null ? {} : { line: finding.line }),
     message: `file${finding.line === null ? "" : `, line ${finding.line}`}: ${sentence(finding)}`,
   }));
-  const told = new Set(report.errors.map(({ line }) => line)).size;
-  if (report.error_rows > told) {
-    problems.push({
-      param: "file",
-      message: `file: ${report.error_rows}${
-        report.complete ? "" : " or more"
-      } rows cannot be trained on; the first ${told} are listed.`,
-    });
-  }
-  return problems;
+  const kinds = Object.entries(report.problems).filter(([code]) =>
+    problemLevels[code as keyof typeof problemLevels] === "error"
+  );
+  const count = Math.max(problems.length, kinds.reduce((sum, [, rows]) => sum + rows, 0));
+  if (problems.length === 1 && count === 1) return new ApiError("invalid_file", problems);
+  const rows = `${report.error_rows}${report.complete ? "" : " or more"} of ${report.rows} rows`;
+  const summary = [
+    `file: ${rows} cannot be trained on (${kinds.map(([code, rows]) => `${code}: ${rows}`).join(", ")}).`,
+    ...report.errors.slice(0, mostInMessage).map((finding) =>
+      `${finding.line === null ? "" : `Line ${finding.line}: `}${sentence(finding)}`
+    ),
+    ...(count > mostInMessage ? [`And ${count - mostInMessage} more.`] : []),
+  ].join(" ");
+  return new ApiError("invalid_file", problems.slice(0, mostProblems), { count, summary });
 }

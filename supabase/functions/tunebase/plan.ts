@@ -1,6 +1,5 @@
 /** From what a client asks for to what the trainer is told: "auto" resolved, one name for one thing. */
 import * as z from "zod";
-import type { Tables } from "../_shared/database.types.ts";
 import { ApiError, type Problem } from "../_shared/errors.ts";
 import {
   exports,
@@ -11,6 +10,7 @@ import {
   TrainingHyperparameters,
 } from "../_shared/protocol.ts";
 import { check, fields } from "../_shared/validation.ts";
+import type { BaseModelRow } from "./rows.ts";
 
 type Name = keyof typeof ranges;
 const number = (name: Name) => z.number().min(ranges[name][0]).max(ranges[name][1]);
@@ -87,7 +87,7 @@ const automaticSplit = (rows: number) => rows < splitFrom ? 0 : rows < 1000 ? 0.
  * fine-tune that is trained on from: its adapter's shape stays, and so does the base that it was made on.
  */
 export function makePlan(
-  model: Tables<"base_models">,
+  model: BaseModelRow,
   method: Method,
   asked: Hyperparameters,
   seed: number,
@@ -256,7 +256,7 @@ interface Draft {
 }
 
 /** Those that the operator has set; the schema's own defaults are not meant. */
-function operatorsDefaults(model: Tables<"base_models">): Partial<TrainingHyperparameters> {
+function operatorsDefaults(model: BaseModelRow): Partial<TrainingHyperparameters> {
   const set = z.record(z.string(), z.unknown()).parse(model.defaults);
   const checked = check(TrainingHyperparameters.partial(), set);
   return Object.fromEntries(Object.entries(checked).filter(([name]) => name in set));

@@ -7,10 +7,13 @@
  * Headers as in draft-ietf-httpapi-ratelimit-headers-10; a 429 has `retry-after`, which the SDKs obey.
  */
 import type { MiddlewareHandler } from "hono";
-import { call, type Sql } from "../_shared/database.ts";
+import * as z from "zod";
+import type { Database } from "../_shared/database/connect.ts";
+import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
 import { addHeaders, addToLog } from "../_shared/serving.ts";
 import type { ApiEnv, Caller } from "./context.ts";
+import { UnknownKeys } from "./unknown_keys.ts";
 
 interface Share {
   /** Requests that this isolate may still let through. */
@@ -22,25 +25,46 @@ interface Share {
   projectId: string | null;
   until: number;
 }
-interface Admitted {
-  granted: number;
-  left: number;
-  limit: number;
-  project_id: string | null;
-}
+const Admitted = z.object({
+  granted: z.number(),
+  left: z.number(),
+  limit: z.number(),
+  project_id: z.string().nullable(),
+});
 
 const shareMs = 10_000;
 const mostCallers = 10_000;
 
 /** Refuses with 429 who has sent too much; who is not known is refused here already. */
-export function limitRate(sql: Sql): MiddlewareHandler<ApiEnv> {
+export function limitRate(db: Database): MiddlewareHandler<ApiEnv> {
   const shares = new Map<string, Share>();
   const asking = new Map<string, Promise<Share>>();
+  const unknown = new UnknownKeys();
+
+  /** Asks the database, unless the key is one that it has just refused. */
+  async function askOf(
+    name: string,
+    caller: Caller,
+    before: Share | undefined,
+    address: string,
+  ): Promise<Share> {
+    if (!("key_hash" in caller)) return await ask(name, caller, before);
+    if (before === undefined) unknown.check(caller.key_hash, address);
+    try {
+      return await ask(name, caller, before);
+    } catch (error) {
+      if (error instanceof ApiError && error.code === "invalid_api_key") {
+        shares.delete(name);
+        unknown.refused(caller.key_hash, address);
+      }
+      throw error;
+    }
+  }
 
   async function ask(name: string, caller: Caller, before: Share | undefined): Promise<Share> {
     const fresh = before !== undefined && Date.now() < before.until;
     const want = fresh ? Math.min(before.granted * 2, Math.max(1, Math.floor(before.limit / 20))) : 1;
-    const answer = await call<Admitted>(sql, "take_rate_limit_tokens", { json: caller }, Math.max(1, want));
+    const answer = await rpc(db, "take_rate_limit_tokens", { caller, want: Math.max(1, want) }, Admitted);
     const share = {
       left: answer.granted,
       granted: answer.granted,
@@ -56,7 +80,7 @@ export function limitRate(sql: Sql): MiddlewareHandler<ApiEnv> {
   }
 
   /** The share that one request was taken from. Many that come at once wait for one question. */
-  async function take(caller: Caller): Promise<Share> {
+  async function take(caller: Caller, address: string): Promise<Share> {
     const name = JSON.stringify(caller);
     for (;;) {
       const share = shares.get(name);
@@ -67,14 +91,16 @@ export function limitRate(sql: Sql): MiddlewareHandler<ApiEnv> {
         }
         if (share.granted === 0) return share;
       }
-      const question = asking.get(name) ?? ask(name, caller, share).finally(() => asking.delete(name));
+      const question = asking.get(name) ??
+        askOf(name, caller, share, address).finally(() => asking.delete(name));
       asking.set(name, question);
       await question;
     }
   }
 
   return async function countRequest(c, next) {
-    const share = await take(c.get("caller"));
+    const address = c.req.header("x-forwarded-for")?.split(",")[0]?.trim() ?? "";
+    const share = await take(c.get("caller"), address);
     addToLog(c, { project_id: share.projectId, caller: "user_id" in c.get("caller") ? "user" : "api_key" });
     const headers = rateHeaders(share);
     if (share.granted === 0) {

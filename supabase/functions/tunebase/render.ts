@@ -1,13 +1,22 @@
 /** Rows of the database as the objects of OpenAI's API; what ours have beyond it stands beside. */
 import * as z from "zod";
-import type { Tables } from "../_shared/database.types.ts";
 import { Wandb } from "../_shared/protocol.ts";
 import { publicId } from "./ids.ts";
 import type * as objects from "./openapi/objects.ts";
+import type {
+  BaseModelRow,
+  CheckpointRow,
+  EventRow,
+  FileRow,
+  FineTuneRow,
+  JobRow,
+  Page,
+  UploadRow,
+} from "./rows.ts";
 import { seconds } from "./time.ts";
 
 /** A file object. */
-export function renderFile(row: Tables<"files">): objects.File {
+export function renderFile(row: FileRow): objects.File {
   return {
     id: publicId("file", row.id),
     object: "file" as const,
@@ -25,21 +34,6 @@ export function renderFile(row: Tables<"files">): objects.File {
   };
 }
 
-/** An upload with its file, as SQL hands it out. */
-export interface UploadRow {
-  id: string;
-  project_id: string;
-  object: string | null;
-  filename: string;
-  purpose: string;
-  bytes: number;
-  mime_type: string;
-  status: "pending" | "completed" | "cancelled" | "expired";
-  created_at: string;
-  expires_at: string;
-  file?: Tables<"files"> | null;
-}
-
 /** An upload object. */
 export function renderUpload(row: UploadRow): objects.Upload {
   return {
@@ -54,11 +48,6 @@ export function renderUpload(row: UploadRow): objects.Upload {
     file: row.file ? renderFile(row.file) : null,
   };
 }
-
-/** A job without its plan, as SQL hands it out; its place in the queue where one job is asked for. */
-export type JobRow = Omit<Tables<"jobs">, "plan"> & {
-  queue?: { position: number; position_in_project: number } | null;
-};
 
 /** A fine_tuning.job object. Its progress, cost and hints are ours. */
 export function renderJob(row: JobRow): objects.Job {
@@ -112,7 +101,7 @@ export function renderJob(row: JobRow): objects.Job {
 }
 
 /** A fine_tuning.job.event object. */
-export function renderEvent(row: Tables<"events">): objects.Event {
+export function renderEvent(row: EventRow): objects.Event {
   return {
     id: publicId("event", row.id),
     object: "fine_tuning.job.event" as const,
@@ -124,9 +113,6 @@ export function renderEvent(row: Tables<"events">): objects.Event {
     number: row.number,
   };
 }
-
-/** A checkpoint with its job's base model, as SQL hands it out. */
-export type CheckpointRow = Tables<"checkpoints"> & { model: string };
 
 /** A fine_tuning.job.checkpoint object. */
 export function renderCheckpoint(row: CheckpointRow): objects.Checkpoint {
@@ -151,7 +137,7 @@ const CheckpointMetrics = z.object({
 });
 
 /** A model object, with what a person needs to choose one. */
-export function renderModel(row: Tables<"base_models">): objects.BaseModel {
+export function renderModel(row: BaseModelRow): objects.BaseModel {
   return {
     id: row.id,
     object: "model" as const,
@@ -163,16 +149,6 @@ export function renderModel(row: Tables<"base_models">): objects.BaseModel {
     parameters: row.parameters,
     tokens_per_second: row.tokens_per_second,
   };
-}
-
-/** A fine-tune as SQL hands it out. */
-export interface FineTuneRow {
-  name: string;
-  created_at: string;
-  project_id: string;
-  base_model: string;
-  job_id: string;
-  bytes: number;
 }
 
 /** A model object of a project's own. */
@@ -190,7 +166,7 @@ export function renderFineTune(row: FineTuneRow): objects.FineTunedModel {
 
 /** A page of SQL as a list object. */
 export function renderList<Row, Item extends { id: string }>(
-  page: { data: Row[]; has_more: boolean },
+  page: Page<Row>,
   render: (row: Row) => Item,
 ) {
   const data = page.data.map(render);
@@ -201,10 +177,4 @@ export function renderList<Row, Item extends { id: string }>(
     first_id: data.at(0)?.id ?? null,
     last_id: data.at(-1)?.id ?? null,
   };
-}
-
-/** What SQL's lists return. */
-export interface Page<Row> {
-  data: Row[];
-  has_more: boolean;
 }

@@ -1,14 +1,8 @@
 /** Projects, members, keys and usage as the API shows them: in the manner of OpenAI's administration objects. */
-import type { Tables } from "../_shared/database.types.ts";
 import { publicId } from "./ids.ts";
 import type * as objects from "./openapi/objects.ts";
+import type { ApiKeyRow, InvitationRow, MemberRow, ProjectRow } from "./rows.ts";
 import { seconds } from "./time.ts";
-
-/** A project as SQL hands it out: with the caller's role (null for a key), and `use` where one is asked for. */
-export type ProjectRow = Omit<Tables<"projects">, "budget_warned_month"> & {
-  role: string | null;
-  use?: { running: number; jobs: number; storage_bytes: number; spent_usd: number };
-};
 
 /** A project. Money is USD of this calendar month (UTC); `limits` and `use` have the same names. */
 export function renderProject(row: ProjectRow): objects.Project {
@@ -32,8 +26,6 @@ export function renderProject(row: ProjectRow): objects.Project {
   };
 }
 
-export type MemberRow = Tables<"project_members"> & { email: string | null };
-
 export function renderMember(row: MemberRow): objects.Member {
   return {
     id: publicId("user", row.user_id),
@@ -42,16 +34,6 @@ export function renderMember(row: MemberRow): objects.Member {
     role: row.role,
     added_at: seconds(row.created_at),
   };
-}
-
-export interface InvitationRow {
-  id: string;
-  project_id: string;
-  project_name?: string;
-  email: string;
-  role: string;
-  created_at: string;
-  expires_at: string;
 }
 
 export function renderInvitation(row: InvitationRow): objects.Invitation {
@@ -66,8 +48,6 @@ export function renderInvitation(row: InvitationRow): objects.Invitation {
     expires_at: seconds(row.expires_at),
   };
 }
-
-export type ApiKeyRow = Tables<"api_keys">;
 
 /** An API key without the key itself, which is in the answer to its create and nowhere else. */
 export function renderApiKey(row: ApiKeyRow): objects.ApiKey {

@@ -1,8 +1,8 @@
 /** Rows of endpoints, deliveries and notifications as objects of the API. */
-import type { Tables } from "../_shared/database.types.ts";
 import { webhookSecret } from "../_shared/secrets.ts";
 import { publicId } from "./ids.ts";
 import type * as objects from "./openapi/objects.ts";
+import type { AttemptRow, ChannelRow, DeliveryRow, EndpointRow, NotificationRow } from "./rows.ts";
 import { seconds } from "./time.ts";
 
 /**
@@ -10,7 +10,7 @@ import { seconds } from "./time.ts";
  * secret is shown it, once: `withSecret`.
  */
 export async function renderEndpoint(
-  row: Tables<"webhook_endpoints">,
+  row: EndpointRow,
   masterKey: string,
   withSecret = false,
 ): Promise<objects.WebhookEndpoint> {
@@ -34,7 +34,7 @@ export async function renderEndpoint(
 }
 
 /** A webhook_delivery object; see {@link renderAttempt} for its log. */
-export function renderDelivery(row: Tables<"webhook_deliveries">): objects.Delivery {
+export function renderDelivery(row: DeliveryRow): objects.Delivery {
   return {
     id: publicId("webhookDelivery", row.id),
     object: "webhook_delivery" as const,
@@ -58,7 +58,7 @@ export function renderDelivery(row: Tables<"webhook_deliveries">): objects.Deliv
 }
 
 /** One try of a delivery: the request without its signature, and the first 4 KiB of the answer. */
-export function renderAttempt(row: Tables<"webhook_attempts">, body: string): objects.DeliveryTry {
+export function renderAttempt(row: AttemptRow, body: string): objects.DeliveryTry {
   return {
     created_at: seconds(row.created_at),
     duration_ms: row.duration_ms,
@@ -69,9 +69,7 @@ export function renderAttempt(row: Tables<"webhook_attempts">, body: string): ob
 }
 
 /** A notification object; `read_at` is the caller's own. */
-export function renderNotification(
-  row: Tables<"notifications"> & { read_at: string | null },
-): objects.Notification {
+export function renderNotification(row: NotificationRow): objects.Notification {
   return {
     id: publicId("notification", row.id),
     object: "notification" as const,
@@ -86,7 +84,7 @@ export function renderNotification(
 }
 
 /** A notification_channel object. Slack's URL never comes back, only its hint. */
-export function renderChannel(row: Tables<"notification_channels">): objects.Channel {
+export function renderChannel(row: ChannelRow): objects.Channel {
   return {
     id: publicId("notificationChannel", row.id),
     object: "notification_channel" as const,

@@ -11,7 +11,7 @@ create table tunebase.files (
   status_details text,
   -- What validation found: `DatasetReport` in _shared/dataset/report.ts.
   report jsonb not null default '{}',
-  object text not null unique,
+  object text not null,
   created_at timestamptz not null default now(),
   expires_at timestamptz,
   -- The row stays for the jobs that used the file; the bytes are deleted.
@@ -20,6 +20,9 @@ create table tunebase.files (
 );
 create index files_project on tunebase.files (project_id, id desc) where deleted_at is null;
 create index files_expiring on tunebase.files (expires_at) where expires_at is not null and deleted_at is null;
+-- Equal files (same project, purpose and SHA-256) share one object, which is deleted with the last of them.
+create index files_object on tunebase.files (object) where deleted_at is null;
+create index files_sha256 on tunebase.files (project_id, sha256) where deleted_at is null and status = 'processed';
 
 alter table tunebase.files enable row level security;
 create policy members_read on tunebase.files for select to authenticated

@@ -8,4 +8,4 @@ execute function tunebase_internal.delete_result_content();
 
 -- Results are ours to write: a job must not fail at its end because its project is full.
 create trigger keep_storage_quota before insert on tunebase.files
-for each row when (new.purpose = 'fine-tune') execute function tunebase_internal.enforce_storage_quota();
+for each row when (new.purpose = 'fine-tune') execute function tunebase_internal.enforce_file_quota();

@@ -15,6 +15,9 @@ const toolFields = new Set(["tool_calls", "tool_call_id", "function_call"]);
 /** What chat completions' answers carry beside; nothing is in them to train on. */
 const answerFields = new Set(["refusal", "audio", "annotations"]);
 
+/** Chat completions' parts, and those of the Responses API, which are the same text. */
+const textTypes = new Set(["text", "input_text", "output_text"]);
+
 /** Checks `messages`. `tools` are the names that the row declares, null when it declares none. */
 export function checkConversation(
   messages: unknown,
@@ -47,7 +50,7 @@ export function checkConversation(
       if (fields.has(key)) continue;
       if (toolFields.has(key)) {
         if (value !== null) tool = true;
-      } else if (!(answerFields.has(key) && isEmpty(value))) unknown ??= key;
+      } else if (value !== null && !(answerFields.has(key) && isEmptyList(value))) unknown ??= key;
     }
     if (!checkRole(role, i, tell)) continue;
     if (unknown !== null) {
@@ -138,16 +141,16 @@ function contentLength(content: unknown, i: number, mayBeEmpty: boolean, tell: T
     return content.length;
   }
   if (mayBeEmpty && (content === null || content === undefined)) return 0;
-  if (!Array.isArray(content) || content.length === 0) {
+  if (!Array.isArray(content) || content.length === 0 && !mayBeEmpty) {
     empty(field, tell);
     return 0;
   }
   let length = 0;
   for (const [j, part] of content.entries()) {
-    if (isObject(part) && part.type === "text" && typeof part.text === "string" && part.text !== "") {
+    if (isTextPart(part) && (mayBeEmpty || part.text !== "")) {
       length += part.text.length;
       if (!part.text.isWellFormed()) halfCharacter(`${field}[${j}].text`, tell);
-    } else if (isObject(part) && typeof part.type === "string" && part.type !== "text") {
+    } else if (isObject(part) && typeof part.type === "string" && !textTypes.has(part.type)) {
       tell(
         "content",
         `${field}[${j}]`,
@@ -157,6 +160,11 @@ function contentLength(content: unknown, i: number, mayBeEmpty: boolean, tell: T
     } else empty(`${field}[${j}]`, tell);
   }
   return length;
+}
+
+function isTextPart(part: unknown): part is { text: string } {
+  return isObject(part) && typeof part.type === "string" && textTypes.has(part.type) &&
+    typeof part.text === "string";
 }
 
 function empty(field: string, tell: Tell): void {
@@ -197,4 +205,4 @@ function calledChars(message: Record<string, unknown>): number {
     (function_call ? jsonText(function_call).length : 0);
 }
 
-const isEmpty = (value: unknown) => value === null || Array.isArray(value) && value.length === 0;
+const isEmptyList = (value: unknown) => Array.isArray(value) && value.length === 0;

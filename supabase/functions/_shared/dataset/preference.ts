@@ -94,7 +94,7 @@ function unknownFields(
   field: string | null,
   tell: Tell,
 ): void {
-  const unknown = Object.keys(of).filter((key) => !known.has(key));
+  const unknown = Object.keys(of).filter((key) => !known.has(key) && of[key] !== null);
   if (unknown.length === 0) return;
   tell(
     "unknown_field",

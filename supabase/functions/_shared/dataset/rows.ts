@@ -33,7 +33,7 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): R
     return null;
   }
   const others = Object.keys(row).filter((key) => key !== "messages");
-  const unknown = others.filter((key) => key !== "metadata" && !toolFields.has(key));
+  const unknown = others.filter((key) => key !== "metadata" && !toolFields.has(key) && row[key] !== null);
   if (unknown.length > 0) {
     tell(
       "unknown_field",
@@ -77,7 +77,7 @@ function checkPromptRow(row: Record<string, unknown>, tell: Tell): RowFacts {
     } else if (!value.isWellFormed()) halfCharacter(key, tell);
   }
   for (const key in row) {
-    if (!promptFields.has(key)) {
+    if (!promptFields.has(key) && row[key] !== null) {
       tell("unknown_field", null, `has unknown fields: ${shown(key)}`, "Known are prompt and completion.");
       break;
     }

@@ -79,6 +79,11 @@ export class Tally {
     }
   };
 
+  /** Whether the line that was begun has this problem. */
+  hasTold(code: ProblemCode): boolean {
+    return this.#told.has(code);
+  }
+
   beginLine(line: number): void {
     this.#line = line;
   }

@@ -2,7 +2,8 @@
  * What rows say about tools: `tools` and `tool_calls`, and the older `functions` and `function_call`. `arguments` is a
  * JSON text of an object; some programs encode it twice, which is read and told.
  */
-import { isObject, jsonText, shown, type Tell } from "./report.ts";
+import { countKeys } from "./keys.ts";
+import { isObject, jsonText, mostDepth, shown, type Tell } from "./report.ts";
 
 const nameForm = /^[a-zA-Z0-9_.-]{1,64}$/;
 
@@ -218,8 +219,18 @@ function checkCall(call: unknown, at: string, tools: ReadonlySet<string> | null,
   }
   const args = call.arguments;
   const once = typeof args === "string" ? parsed(args) : undefined;
+  const twice = typeof once === "string" ? parsed(once) : undefined;
+  if (countKeys(once, mostDepth) === Infinity || countKeys(twice, mostDepth) === Infinity) {
+    tell(
+      "too_deep",
+      `${at}.arguments`,
+      `are nested more than ${mostDepth} levels deep`,
+      "Write deep structures as a text; the trainer's parser takes no more.",
+    );
+    return;
+  }
   if (isObject(once)) return;
-  if (typeof once === "string" && isObject(parsed(once))) {
+  if (isObject(twice)) {
     tell(
       "double_encoded_arguments",
       `${at}.arguments`,

@@ -4,6 +4,7 @@
  */
 import { checkMeta } from "./brightrun.ts";
 import { Document, type DocumentState } from "./document.ts";
+import { checkHidden } from "./hidden.ts";
 import { countKeys, duplicateKey, hasDuplicateKey } from "./keys.ts";
 import { Lines, type LinesState } from "./lines.ts";
 import { notJson } from "./not_json.ts";
@@ -223,6 +224,7 @@ export class Validator implements Sink {
     if (row === null) return;
     const facts = checkRow(row.value, this.#reads, this.#tally.tell);
     this.#checkKeys(row, facts?.keys ?? null);
+    checkHidden(row.text, row.value, this.#tally.hasTold("lone_surrogate"), this.#tally.tell);
     if (facts === null) return;
     this.#tally.add(bytes, row.text, facts);
     this.#sketch.add(hashRow(bytes), line);

@@ -1,7 +1,7 @@
 /** POST …/claim: a worker asks for the attempt before it spends GPU time; the answer brings fresh dataset URLs. */
-import type * as z from "zod";
-import { call } from "../../_shared/database.ts";
-import { type ArtifactFile, type ClaimReply, ClaimRequest } from "../../_shared/protocol.ts";
+import * as z from "zod";
+import { rpc } from "../../_shared/database/rpc.ts";
+import { ArtifactFile, type ClaimReply, ClaimRequest } from "../../_shared/protocol.ts";
 import { signedUrl, signFiles } from "../../_shared/storage.ts";
 import { check } from "../../_shared/validation.ts";
 import type { CallbackContext } from "../context.ts";
@@ -9,34 +9,34 @@ import type { CallbackContext } from "../context.ts";
 /** A worker downloads right after its claim; an hour leaves room for a slow line. */
 const urlSeconds = 3600;
 
-type Claimed =
-  | { claimed: false; reason: "held" | "ended"; detail: string }
-  | {
-    claimed: true;
-    fence: number;
-    training_object: string;
-    training_sha256: string;
-    validation_object: string | null;
-    validation_sha256: string | null;
-    resume: { step: number; prefix: string; files: ArtifactFile[] } | null;
-    start_from: { prefix: string; files: ArtifactFile[] } | null;
-  };
+const Artifacts = z.object({ prefix: z.string(), files: z.array(ArtifactFile) });
+const Claimed = z.discriminatedUnion("claimed", [
+  z.object({ claimed: z.literal(false), reason: z.enum(["held", "ended"]), detail: z.string() }),
+  z.object({
+    claimed: z.literal(true),
+    fence: z.int(),
+    training_object: z.string(),
+    training_sha256: z.string(),
+    validation_object: z.string().nullable(),
+    validation_sha256: z.string().nullable(),
+    resume: Artifacts.extend({ step: z.int() }).nullable(),
+    start_from: Artifacts.nullable(),
+  }),
+]);
 
 export async function claim(c: CallbackContext): Promise<Response> {
-  const { sql, supabase, settings } = c.get("platform");
+  const { db, supabase, settings } = c.get("platform");
   const request = check(ClaimRequest, c.get("body"));
-  const claimed = await call<Claimed>(
-    sql,
-    "claim_attempt",
-    c.get("attemptId"),
-    request.worker_id,
-    request.runpod_job_id,
-    settings.leaseSeconds,
-    c.req.header("webhook-id")?.slice(0, 200) ?? null,
-  );
+  const claimed = await rpc(db, "claim_attempt", {
+    attempt_id: c.get("attemptId"),
+    worker_id: request.worker_id,
+    runpod_job_id: request.runpod_job_id,
+    lease_seconds: settings.leaseSeconds,
+    claim_id: c.req.header("webhook-id")?.slice(0, 200) ?? null,
+  }, Claimed);
   if (!claimed.claimed) return c.json(claimed satisfies z.infer<typeof ClaimReply>);
   const open = (object: string) => signedUrl(supabase, "tunebase-datasets", object, urlSeconds);
-  const artifacts = ({ prefix, files }: { prefix: string; files: ArtifactFile[] }) =>
+  const artifacts = ({ prefix, files }: z.infer<typeof Artifacts>) =>
     signFiles(supabase, "tunebase-adapters", prefix, files, urlSeconds);
   const { resume, start_from } = claimed;
   const reply: z.infer<typeof ClaimReply> = {

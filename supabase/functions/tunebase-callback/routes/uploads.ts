@@ -1,19 +1,24 @@
 /** POST …/uploads: signed, resumable upload targets for an attempt's files. The worker holds no key to Storage. */
 import type * as z from "zod";
 import { incomingObject } from "../../_shared/artifacts.ts";
-import { call } from "../../_shared/database.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { type UploadsReply, UploadsRequest } from "../../_shared/protocol.ts";
 import { unavailable } from "../../_shared/storage.ts";
 import { check } from "../../_shared/validation.ts";
-import type { CallbackContext, Writer } from "../context.ts";
+import { type CallbackContext, Writer } from "../context.ts";
 
 /** Storage takes resumable uploads in chunks of exactly 6 MB. */
 const chunkBytes = 6 * 2 ** 20;
 
 export async function uploads(c: CallbackContext): Promise<Response> {
-  const { sql, supabase, settings } = c.get("platform");
+  const { db, supabase, settings } = c.get("platform");
   const { worker_id, fence, paths } = check(UploadsRequest, c.get("body"));
-  const writer = await call<Writer>(sql, "get_worker_directive", c.get("attemptId"), worker_id, fence);
+  const writer = await rpc(
+    db,
+    "get_worker_directive",
+    { attempt_id: c.get("attemptId"), worker_id, fence },
+    Writer,
+  );
   const reply: z.infer<typeof UploadsReply> = { order: writer.order, targets: [] };
   if (writer.order === "stop") return c.json(reply);
   reply.targets = await Promise.all(paths.map(async (path) => {

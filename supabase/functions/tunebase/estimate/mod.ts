@@ -1,32 +1,16 @@
 /** What a job is expected to take: tokens, rows, steps, time, cost and memory, each with what it rests on. */
 import { logError } from "../../_shared/log.ts";
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import { GpuConfig, type TrainingHyperparameters } from "../../_shared/protocol.ts";
 import { heldOut } from "../plan.ts";
+import type { BaseModelRow, CountedFile, EstimateInputs } from "../rows.ts";
 import { countCharacters } from "./characters.ts";
 import { estimateMemory } from "./memory.ts";
 import { Sample, takeSample } from "./sample.ts";
 import { estimateFile, type FileEstimate, type Range } from "./statistics.ts";
 
-/** A file of the job, as `tunebase_internal.get_estimate_inputs` gives it. */
-export interface CountedFile {
-  id: string;
-  filename: string;
-  bytes: number;
-  object: string;
-  report: unknown;
-  sample: unknown;
-}
-export interface Inputs {
-  model: Tables<"base_models">;
-  /** The project's own fine-tune that was asked for; `model` is its base. */
-  parent: { name: string; hyperparameters: unknown } | null;
-  training: CountedFile;
-  validation: CountedFile | null;
-}
 /** From a worker's claim to its first step: the dataset, the model into memory. Paid for. */
 const startSeconds: Range = { low: 30, expected: 120, high: 300 };
 /** How far a run's speed lies from the one that the operator gave. */
@@ -38,7 +22,7 @@ export type Estimate = ReturnType<typeof makeEstimate>;
 type Counted = Awaited<ReturnType<typeof countFiles>>;
 
 /** What the job's files hold. Never fails for want of a sample: it rests on the file's size then, and says so. */
-export async function countFiles(platform: Platform, inputs: Inputs, maxLength: number) {
+export async function countFiles(platform: Platform, inputs: EstimateInputs, maxLength: number) {
   return {
     training: await estimated(platform, inputs.model, inputs.training, maxLength),
     validation: inputs.validation === null
@@ -49,8 +33,8 @@ export async function countFiles(platform: Platform, inputs: Inputs, maxLength: 
 
 /** Makes the estimate of a job. */
 export function makeEstimate(
-  model: Tables<"base_models">,
-  { training: { file, counter }, validation: validationFile }: Counted,
+  model: BaseModelRow,
+  { training: { file, counter, hides }, validation: validationFile }: Counted,
   plan: TrainingHyperparameters,
 ) {
   // Of a preference row both answers go through the model, each behind its prompt.
@@ -73,7 +57,13 @@ export function makeEstimate(
   const seconds = trainingSeconds(total, forwardOnly(tokens, validation, plan), model);
   const gpu = GpuConfig.parse(model.gpu_config);
   const perSecond = gpu.cost_per_gpu_hour * gpu.num_gpus / 3600;
-  const warnings = warn(file, plan.max_length);
+  const steps = { per_epoch: stepsPerEpoch, total: stepsPerEpoch * plan.num_epochs };
+  const warnings = [...warnOfSteps(steps.total, trained.expected, plan), ...warn(file, plan.max_length)];
+  if (hides === "tools") {
+    warnings.push(
+      "Rows declare tools, and this model's chat template does not show them: it learns the answers without them.",
+    );
+  }
   const memory = estimateMemory(model, gpu, plan, longest);
   if (memory.fits === false) {
     warnings.push(
@@ -98,7 +88,7 @@ export function makeEstimate(
       truncated: file.truncated,
       skipped: file.skipped,
     },
-    steps: { per_epoch: stepsPerEpoch, total: stepsPerEpoch * plan.num_epochs },
+    steps,
     time: {
       seconds,
       basis: seconds === null
@@ -138,11 +128,11 @@ function split(file: FileEstimate, share: number, longest: number) {
 
 /** A file by its remembered sample, else by a new one, which is remembered. */
 async function estimated(
-  { sql, supabase, settings }: Platform,
-  model: Tables<"base_models">,
+  { db, supabase, settings }: Platform,
+  model: BaseModelRow,
   counted: CountedFile,
   maxLength: number,
-): Promise<{ file: FileEstimate; counter: "tokenizer" | "characters" }> {
+): Promise<{ file: FileEstimate; counter: "tokenizer" | "characters"; hides: Sample["hides"] }> {
   const counter = model.tokenizer === null ? "characters" : "tokenizer";
   const report = Report.parse(counted.report);
   const size = {
@@ -152,30 +142,33 @@ async function estimated(
     tokens: report.tokens ?? null,
   };
   if (counted.sample !== null) {
-    return { file: estimateFile(size, Sample.parse(counted.sample), counter, maxLength), counter };
+    const sample = Sample.parse(counted.sample);
+    return { file: estimateFile(size, sample, counter, maxLength), counter, hides: sample.hides };
   }
   try {
-    const count = model.tokenizer === null
-      ? countCharacters
+    const counting = model.tokenizer === null
+      ? { count: countCharacters, shows: null }
       : await (await import("./tokenizer.ts")).loadCounter(supabase, model.tokenizer);
     const sample = await takeSample(
       supabase,
       counted.object,
       counted.bytes,
-      count,
+      counting,
       settings.tokenCountBudgetMs,
     );
     // Not one that time ran out for: it may come further the next time.
     if (sample.rows.length > 0) {
-      await call<null>(sql, "store_token_sample", counted.id, model.tokenizer ?? "characters", {
-        json: sample,
+      await rpc(db, "store_token_sample", {
+        file_id: counted.id,
+        counter: model.tokenizer ?? "characters",
+        sample,
       });
     }
-    return { file: estimateFile(size, sample, counter, maxLength), counter };
+    return { file: estimateFile(size, sample, counter, maxLength), counter, hides: sample.hides };
   } catch (error) {
     // A job is not held up by its estimate. It is tried again for the next one.
     logError(`counting the tokens of file ${counted.id}`, error);
-    return { file: estimateFile(size, null, counter, maxLength), counter };
+    return { file: estimateFile(size, null, counter, maxLength), counter, hides: null };
   }
 }
 
@@ -196,7 +189,7 @@ function forwardOnly(tokens: Range, validation: Range | null, plan: TrainingHype
 function trainingSeconds(
   total: Range,
   forward: Range,
-  model: Tables<"base_models">,
+  model: BaseModelRow,
 ): Range | null {
   const speed = model.tokens_per_second;
   if (speed === null) return null;
@@ -225,6 +218,24 @@ function tokensRestOn(file: FileEstimate, counter: "tokenizer" | "characters"): 
       `off by ${off} % (95 %).`
     : `${file.sampled} rows were counted by their characters (about four bytes a token), as the operator has ` +
       `registered no tokenizer for this model; the sum may be off by ${off} %.`;
+}
+
+/** A plan that learns next to nothing, by its steps. */
+export function warnOfSteps(steps: number, rows: number, plan: TrainingHyperparameters): string[] {
+  const warnings: string[] = [];
+  if (steps <= 1) {
+    warnings.push(
+      `The plan has one step for ${rows} rows (n_epochs ${plan.num_epochs}, batch_size ${plan.batch_size}), which teaches ` +
+        "next to nothing. Use more epochs, or a smaller batch_size.",
+    );
+  }
+  if (plan.warmup_steps !== null && plan.warmup_steps >= steps) {
+    warnings.push(
+      `warmup_steps = ${plan.warmup_steps} takes all of the about ${steps} steps: the learning rate never gets to ` +
+        `${plan.learning_rate}. Use fewer.`,
+    );
+  }
+  return warnings;
 }
 
 function warn(file: FileEstimate, maxLength: number): string[] {

@@ -5,8 +5,8 @@
 import type { Supabase } from "../../_shared/platform.ts";
 import * as z from "zod";
 import { signedUrl, unavailable } from "../../_shared/storage.ts";
-import { conversations } from "./conversation.ts";
-import type { Counter } from "./characters.ts";
+import { type Conversation, conversations } from "./conversation.ts";
+import type { Counting } from "./tokenizer.ts";
 
 /**
  * What was counted, as it is remembered: [slice, bytes of the line, tokens, learned tokens] of each row. A preference row
@@ -18,6 +18,8 @@ export const Sample = z.object({
   rows: z.array(z.tuple([z.int(), z.int(), z.int(), z.int()], z.int())),
   /** Rows that are longer than a slice, and could not be counted. */
   too_long: z.int(),
+  /** What the rows have and the model's chat template does not show: calls, or no more than declarations. */
+  hides: z.enum(["calls", "tools"]).nullable().default(null),
 });
 export type Sample = z.infer<typeof Sample>;
 
@@ -41,7 +43,7 @@ export async function takeSample(
   supabase: Supabase,
   object: string,
   bytes: number,
-  counter: Counter,
+  counting: Counting,
   mostMs: number,
 ): Promise<Sample> {
   const url = await signedUrl(supabase, "tunebase-datasets", object, 300);
@@ -49,7 +51,7 @@ export async function takeSample(
     const all = lines(await range(url, 0, bytes), 0, bytes);
     // Every sixteenth row, and again: when time runs out, what was counted is spread over the file.
     const found = all.map((line, i) => ({ ...line, slice: i % slices })).sort((a, b) => a.slice - b.slice);
-    return count(found, true, 0, counter, mostMs);
+    return count(found, true, 0, counting, mostMs);
   }
   const step = (bytes - sliceBytes) / (slices - 1);
   const parts = await Promise.all(
@@ -61,7 +63,7 @@ export async function takeSample(
   const tooLong = parts.filter((part) => part.length === 0).length;
   // By their place and not slice by slice: when time runs out, about as many bytes of each were counted.
   const found = parts.flat().sort((a, b) => a.start - b.start);
-  return count(found, false, tooLong, counter, mostMs);
+  return count(found, false, tooLong, counting, mostMs);
 }
 
 async function range(url: string, from: number, length: number): Promise<Uint8Array> {
@@ -86,17 +88,29 @@ function lines(bytes: Uint8Array, skip: number, most: number, slice = 0): Line[]
   return found;
 }
 
-function count(found: Line[], whole: boolean, tooLong: number, counter: Counter, mostMs: number): Sample {
+function count(found: Line[], whole: boolean, tooLong: number, counting: Counting, mostMs: number): Sample {
   const until = performance.now() + mostMs;
   const rows: Sample["rows"] = [];
+  let hides: Sample["hides"] = null;
   for (const { slice, bytes, text } of found) {
-    if (performance.now() > until) return { whole: false, rows, too_long: tooLong };
-    const counts = conversations(text).map(counter);
+    if (performance.now() > until) return { whole: false, rows, too_long: tooLong, hides };
+    const sides = conversations(text);
+    for (const side of sides) {
+      if (hides !== "calls") hides = hiddenOf(side, counting.shows) ?? hides;
+    }
+    const counts = sides.map(counting.count);
     if (counts.length === 0) continue;
     const tokens = counts.reduce((sum, { tokens }) => sum + tokens, 0);
     const learned = counts.reduce((sum, { learned }) => sum + learned, 0);
     const longest = counts.length > 1 ? [Math.max(...counts.map(({ tokens }) => tokens))] : [];
     rows.push([slice, bytes, tokens, learned, ...longest]);
   }
-  return { whole, rows, too_long: tooLong };
+  return { whole, rows, too_long: tooLong, hides };
+}
+
+/** What of a conversation's tools the template does not show; of both, the calls: those are learned. */
+function hiddenOf({ turns, tools }: Conversation, shows: Counting["shows"]): Sample["hides"] {
+  if (shows === null) return null;
+  if (!shows.calls && turns.some(({ tool_calls }) => tool_calls !== undefined)) return "calls";
+  return !shows.tools && tools.length > 0 ? "tools" : null;
 }

@@ -10,16 +10,23 @@ import * as z from "zod";
 import { unavailable } from "../../_shared/storage.ts";
 import { called, type Counter } from "./characters.ts";
 import type { Conversation, Turn } from "./conversation.ts";
+import { probe, type Shows } from "./shows.ts";
 
 /**
  * One tokenizer an isolate, by its folder: a project mostly trains one model, and a vocabulary of 50,000 takes 0.2 to
  * 0.4 s of the 2 s CPU that the platform gives a request (measured, 2 shared cores), one of 150,000 about a second.
  */
-let kept: { folder: string; counter: Counter } | null = null;
+let kept: { folder: string; counting: Counting } | null = null;
 
-/** The counter of a folder in the bucket `tunebase-tokenizers`. Throws `unavailable` when it cannot be read. */
-export async function loadCounter(supabase: Supabase, folder: string): Promise<Counter> {
-  if (kept?.folder === folder) return kept.counter;
+/** How a model's rows are counted, and what its template shows; null without a template. */
+export interface Counting {
+  count: Counter;
+  shows: Shows | null;
+}
+
+/** That of a folder in the bucket `tunebase-tokenizers`. Throws `unavailable` when it cannot be read. */
+export async function loadCounter(supabase: Supabase, folder: string): Promise<Counting> {
+  if (kept?.folder === folder) return kept.counting;
   const [json, config, template] = await Promise.all(
     ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].map(async (name) => {
       const { data, error } = await supabase.storage.from("tunebase-tokenizers").download(
@@ -29,9 +36,9 @@ export async function loadCounter(supabase: Supabase, folder: string): Promise<C
     }),
   );
   if (!json) throw unavailable(`reading ${folder}/tokenizer.json`, "it is not in the bucket tokenizers");
-  const counter = makeCounter(JSON.parse(json), JSON.parse(config ?? "{}"), template ?? null);
-  kept = { folder, counter };
-  return counter;
+  const counting = makeCounter(JSON.parse(json), JSON.parse(config ?? "{}"), template ?? null);
+  kept = { folder, counting };
+  return counting;
 }
 
 const text = z.union([z.string(), z.looseObject({ content: z.string() }).transform(({ content }) => content)])
@@ -40,13 +47,13 @@ const Config = z.looseObject({ bos_token: text, eos_token: text, chat_template: 
 const Json = z.looseObject({});
 
 /** A counter of what the three files hold; without a template, turns are joined plainly. */
-export function makeCounter(json: unknown, config: unknown, template: string | null): Counter {
+export function makeCounter(json: unknown, config: unknown, template: string | null): Counting {
   const tokenizer = new Tokenizer(Json.parse(json), {});
   const { bos_token, eos_token, chat_template } = Config.parse(config);
   const source = template ?? chat_template ?? null;
   const chat = source === null ? null : new Template(source);
   const tokens = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids.length;
-  return (conversation) => {
+  const count: Counter = (conversation) => {
     const { turns } = conversation;
     const rendered = chat === null ? null : render(chat, conversation, { bos_token, eos_token });
     if (rendered === null) {
@@ -62,6 +69,7 @@ export function makeCounter(json: unknown, config: unknown, template: string | n
       learned: rendered.answers.reduce((sum, answer) => sum + tokens(answer), 0),
     };
   };
+  return { count, shows: chat === null ? null : probe(chat, { bos_token, eos_token }) };
 }
 
 /** The conversation as the model reads it, and the parts of it that are learned, as the trainer marks them. */

@@ -49,9 +49,12 @@ const withCredentials: ErrorCode[] = [
   "invalid_api_key",
   "invalid_token",
   "project_not_found",
+  "project_without_members",
   "rate_limit_exceeded",
+  "too_many_unknown_keys",
   "invalid_request",
   "unavailable",
+  "database_unavailable",
 ];
 const withBody: ErrorCode[] = [
   "invalid_json",

@@ -505,6 +505,9 @@ export const Problem = z.object({
     value: z.unknown().optional(),
     line: z.int().optional().describe("Of the file, from 1"),
   })).optional(),
+  problem_count: z.int().optional().describe(
+    "How many problems there are, where `errors` has only the first",
+  ),
   error: z.object({
     message: z.string(),
     type: word(

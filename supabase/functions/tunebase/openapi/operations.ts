@@ -133,7 +133,7 @@ export const operations: Operation[] = [
     body: json(direct.Body),
     example: sampleFile,
     answers: ok(o.DirectUpload),
-    errors: ["quota_exceeded", "project_archived"],
+    errors: ["quota_exceeded", "quota_exceeded", "project_archived"],
   }),
   files("GET /files/direct/{id}", "getDirectUpload", "Get a direct upload, signed anew", {
     description: "A signature lives two hours, an upload a day.",
@@ -160,7 +160,7 @@ export const operations: Operation[] = [
     body: json(uploads.Body),
     example: { ...sampleFile, mime_type: "application/jsonl" },
     answers: ok(o.Upload),
-    errors: ["quota_exceeded", "project_archived"],
+    errors: ["quota_exceeded", "quota_exceeded", "project_archived"],
   }),
   files("POST /uploads/{id}/parts", "addUploadPart", "Add a part of up to 64 MiB", {
     scope: "files:write",
@@ -257,7 +257,7 @@ export const operations: Operation[] = [
       },
       204: { description: "A stream that has come to its end: do not come back" },
     },
-    errors: ["job_not_found"],
+    errors: ["job_not_found", "too_many_streams"],
   }),
   jobs("GET /fine_tuning/jobs/{id}/metrics", "getJobMetrics", "The whole run for a chart", {
     description: "Downsampled to `points`; spikes and both ends stay.",

@@ -1,13 +1,14 @@
 /** GET, POST /api_keys; GET, POST, DELETE /api_keys/{id}. The key itself is in the answer that makes it, and never again. */
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { sha256Hex } from "../../_shared/secrets.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor, pathId, publicId } from "../ids.ts";
 import { paging } from "../paging.ts";
-import { type Page, renderList } from "../render.ts";
-import { type ApiKeyRow, renderApiKey } from "../render_tenancy.ts";
+import { renderList } from "../render.ts";
+import { renderApiKey } from "../render_tenancy.ts";
+import { ApiKeyRow, page } from "../rows.ts";
 
 /** Every scope there is; `tunebase_internal.scopes()` holds the same, and a test compares them. */
 export const scopes = [
@@ -41,20 +42,16 @@ const time = (unix: number | null | undefined) => unix ? new Date(unix * 1000).t
 export async function createApiKey(c: ApiContext): Promise<Response> {
   const body = check(Create, await jsonBody(c.req.raw));
   const key = newKey();
-  const row = await call<ApiKeyRow>(
-    c.get("platform").sql,
-    "create_api_key",
-    { json: c.get("caller") },
-    {
-      json: {
-        name: body.name,
-        scopes: body.scopes,
-        expires_at: time(body.expires_at),
-        hint: `${key.slice(0, 6)}…${key.slice(-4)}`,
-      },
+  const row = await rpc(c.get("platform").db, "create_api_key", {
+    caller: c.get("caller"),
+    key: {
+      name: body.name,
+      scopes: body.scopes,
+      expires_at: time(body.expires_at),
+      hint: `${key.slice(0, 6)}…${key.slice(-4)}`,
     },
-    await sha256Hex(key),
-  );
+    hash: await sha256Hex(key),
+  }, ApiKeyRow);
   c.header("cache-control", "no-store");
   c.set("version", row.version);
   return c.json({ ...renderApiKey(row), key });
@@ -62,36 +59,30 @@ export async function createApiKey(c: ApiContext): Promise<Response> {
 
 export async function listApiKeys(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
-  const { sql } = c.get("platform");
-  const page = await call<Page<ApiKeyRow>>(
-    sql,
-    "list_api_keys",
-    { json: c.get("caller") },
-    cursor("apiKey", after),
+  const found = await rpc(c.get("platform").db, "list_api_keys", {
+    caller: c.get("caller"),
+    after: cursor("apiKey", after),
     limit,
-  );
-  return c.json(renderList(page, renderApiKey));
+  }, page(ApiKeyRow));
+  return c.json(renderList(found, renderApiKey));
 }
 
 export async function getApiKey(c: ApiContext): Promise<Response> {
-  const { sql } = c.get("platform");
-  return shown(c, await call<ApiKeyRow>(sql, "get_api_key", { json: c.get("caller") }, keyId(c)));
+  const args = { caller: c.get("caller"), id: keyId(c) };
+  return shown(c, await rpc(c.get("platform").db, "get_api_key", args, ApiKeyRow));
 }
 
 export async function updateApiKey(c: ApiContext): Promise<Response> {
   const id = keyId(c);
   const { expires_at, ...body } = check(Update, await jsonBody(c.req.raw));
   const changes = { ...body, expires_at: time(expires_at) };
-  const { sql } = c.get("platform");
-  return shown(
-    c,
-    await call<ApiKeyRow>(sql, "update_api_key", { json: c.get("caller") }, id, { json: changes }),
-  );
+  const args = { caller: c.get("caller"), id, changes };
+  return shown(c, await rpc(c.get("platform").db, "update_api_key", args, ApiKeyRow));
 }
 
 export async function revokeApiKey(c: ApiContext): Promise<Response> {
   const id = keyId(c);
-  await call<null>(c.get("platform").sql, "revoke_api_key", { json: c.get("caller") }, id);
+  await rpc(c.get("platform").db, "revoke_api_key", { caller: c.get("caller"), id });
   return c.json({ id: publicId("apiKey", id), object: "api_key" as const, deleted: true });
 }
 

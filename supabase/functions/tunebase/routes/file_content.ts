@@ -1,15 +1,15 @@
 /** GET /files/{id}/content: the bytes as they are stored, streamed; a result file's CSV. */
-import { call } from "../../_shared/database.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { signedUrl, unavailable } from "../../_shared/storage.ts";
 import type { ApiContext } from "../context.ts";
 import { fileRow } from "./file_get.ts";
 
 export async function getFileContent(c: ApiContext): Promise<Response> {
-  const { sql, supabase } = c.get("platform");
+  const { db, supabase } = c.get("platform");
   const file = await fileRow(c);
   if (file.purpose === "fine-tune-results") {
-    const csv = await call<string>(sql, "get_result_content", { json: c.get("caller") }, file.id);
+    const csv = await rpc(db, "get_result_content", { caller: c.get("caller"), file_id: file.id });
     return c.body(csv, 200, { "content-type": "text/csv; charset=utf-8" });
   }
   // A file of several parts has its object once they were joined; one that is not valid may have none.

@@ -4,14 +4,15 @@
  */
 import * as z from "zod";
 import { nudgeScheduler } from "../../_shared/addresses.ts";
-import { call } from "../../_shared/database.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { unavailable } from "../../_shared/storage.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { pathId, uuid7 } from "../ids.ts";
 import { cleanName, ExpiresAfter, Purpose } from "../new_file.ts";
-import { renderFile, renderUpload, type UploadRow } from "../render.ts";
+import { renderFile, renderUpload } from "../render.ts";
+import { UploadRow } from "../rows.ts";
 import { refuseTooLarge } from "./upload.ts";
 
 /** As long as Storage keeps a resumable upload. */
@@ -29,11 +30,12 @@ export const Body = fields({
 });
 
 export async function createDirect(c: ApiContext): Promise<Response> {
-  const { sql, settings } = c.get("platform");
+  const { db, settings } = c.get("platform");
   const body = check(Body, await jsonBody(c.req.raw));
   refuseTooLarge(body.bytes, Math.min(settings.maxFileBytes, mostBytes));
-  const row = await call<UploadRow>(sql, "create_upload", { json: c.get("caller") }, {
-    json: {
+  const row = await rpc(db, "create_upload", {
+    caller: c.get("caller"),
+    upload: {
       id: uuid7(),
       kind: "direct",
       filename: cleanName(body.filename),
@@ -43,7 +45,7 @@ export async function createDirect(c: ApiContext): Promise<Response> {
       file_expires_after: body.expires_after?.seconds ?? null,
       lives_seconds: livesSeconds,
     },
-  });
+  }, UploadRow);
   return await answer(c, row);
 }
 
@@ -52,7 +54,7 @@ export async function getDirect(c: ApiContext): Promise<Response> {
 }
 
 export async function completeDirect(c: ApiContext): Promise<Response> {
-  const { sql, supabase, settings, later } = c.get("platform");
+  const { db, supabase, settings, later } = c.get("platform");
   const upload = await directUpload(c);
   if (upload.status === "completed") return c.json(fileOf(upload));
   const incoming = upload.object ?? "";
@@ -79,20 +81,15 @@ export async function completeDirect(c: ApiContext): Promise<Response> {
     const { problems: [problem] } = ApiError.of("upload_size", { bytes: upload.bytes, parts: info.size });
     throw new ApiError("upload_size", [{ message: problem?.message ?? "", param: "bytes" }]);
   }
-  const done = await call<UploadRow>(
-    sql,
-    "complete_direct_upload",
-    { json: c.get("caller") },
-    upload.id,
-    object,
-  );
+  const args = { caller: c.get("caller"), id: upload.id, object };
+  const done = await rpc(db, "complete_direct_upload", args, UploadRow);
   later(nudgeScheduler(settings));
   return c.json(fileOf(done));
 }
 
 function directUpload(c: ApiContext): Promise<UploadRow> {
   const id = pathId("upload", c.req.param("id"), "upload_not_found");
-  return call<UploadRow>(c.get("platform").sql, "get_direct_upload", { json: c.get("caller") }, id);
+  return rpc(c.get("platform").db, "get_direct_upload", { caller: c.get("caller"), id }, UploadRow);
 }
 
 /** The upload, and the place to send its bytes to while it is pending. */

@@ -3,9 +3,9 @@ import { unavailable } from "../../_shared/storage.ts";
 import type { ApiContext } from "../context.ts";
 
 export async function health(c: ApiContext): Promise<Response> {
-  const { sql, supabase } = c.get("platform");
+  const { db, supabase } = c.get("platform");
   const [database, storage] = await Promise.allSettled([
-    sql`select 1`,
+    db.value("select 1", []),
     supabase.storage.getBucket("tunebase-adapters").then(({ error }) => {
       if (error !== null) throw unavailable("the bucket adapters", error);
     }),

@@ -3,25 +3,21 @@
  * folder, each with a URL that opens it for a quarter of an hour and saves it under its own name.
  */
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { ArtifactFile, Manifest } from "../../_shared/protocol.ts";
 import { signFiles } from "../../_shared/storage.ts";
 import type { ApiContext } from "../context.ts";
 import { pathId, publicId } from "../ids.ts";
-import { type CheckpointRow, renderCheckpoint } from "../render.ts";
+import { renderCheckpoint } from "../render.ts";
+import { AdapterRow, CheckpointRow } from "../rows.ts";
 
 /** A download that has begun goes on. */
 const urlSeconds = 900;
 
 export async function getAdapter(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
-  const row = await call<Tables<"adapters">>(
-    c.get("platform").sql,
-    "get_adapter",
-    { json: c.get("caller") },
-    id,
-  );
+  const args = { caller: c.get("caller"), job_id: id };
+  const row = await rpc(c.get("platform").db, "get_adapter", args, AdapterRow);
   const manifest = Manifest.parse(row.manifest);
   return c.json({
     object: "fine_tuning.job.adapter" as const,
@@ -40,13 +36,11 @@ export async function getAdapter(c: ApiContext): Promise<Response> {
 
 export async function getCheckpointAdapter(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
-  const row = await call<CheckpointRow & { prefix: string }>(
-    c.get("platform").sql,
-    "get_checkpoint",
-    { json: c.get("caller") },
-    id,
-    pathId("checkpoint", c.req.param("checkpoint"), "checkpoint_not_found"),
-  );
+  const row = await rpc(c.get("platform").db, "get_checkpoint", {
+    caller: c.get("caller"),
+    job_id: id,
+    checkpoint_id: pathId("checkpoint", c.req.param("checkpoint"), "checkpoint_not_found"),
+  }, CheckpointRow.extend({ prefix: z.string() }));
   const files = await named(c, row.prefix, z.array(ArtifactFile).parse(row.files));
   const below = `checkpoints/${row.step}/`;
   const { id: checkpoint_id, fine_tuned_model_checkpoint, step_number } = renderCheckpoint(row);

@@ -4,19 +4,22 @@
  */
 import { streamSSE } from "hono/streaming";
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { check } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import type { News } from "../event_hub.ts";
 import { cursor, pathId } from "../ids.ts";
 import { paging } from "../paging.ts";
-import { type Page, renderEvent, renderList } from "../render.ts";
+import { renderEvent, renderList } from "../render.ts";
+import { EventRow, page } from "../rows.ts";
 
 /** The platform ends a request after 150 s: before that the client is asked to come back. */
 const streamMs = 140_000;
 const aliveMs = 15_000;
+/** Of one caller in an isolate. Each holds memory for as long as it is open, and the platform's isolates have 256 MB. */
+const mostStreams = 20;
+const streams = new Map<string, number>();
 
 /** `message`: the log without its lines of figures. A stream has both. */
 export const Query = z.object({ type: z.enum(["message", "metrics"]).optional() });
@@ -26,29 +29,30 @@ export async function listEvents(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const { limit, after } = paging(c.req.query());
   const { type } = check(Query, c.req.query());
-  const page = await call<Page<Tables<"events">>>(
-    c.get("platform").sql,
-    "list_events",
-    { json: c.get("caller") },
-    id,
-    cursor("event", after),
+  const found = await rpc(c.get("platform").db, "list_events", {
+    caller: c.get("caller"),
+    job_id: id,
+    after: cursor("event", after),
     limit,
-    type ?? null,
-  );
-  return c.json(renderList(page, renderEvent));
+    type: type ?? null,
+  }, page(EventRow));
+  return c.json(renderList(found, renderEvent));
 }
+
+const Opened = z.object({ job_id: z.string(), last_event: z.int(), final: z.boolean() });
 
 async function streamEvents(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const after = lastEventId(c);
-  const job = await call<{ job_id: string; last_event: number; final: boolean }>(
-    c.get("platform").sql,
+  const job = await rpc(
+    c.get("platform").db,
     "open_event_stream",
-    { json: c.get("caller") },
-    id,
+    { caller: c.get("caller"), job_id: id },
+    Opened,
   );
   // To an EventSource this means: do not come back.
   if (job.final && after >= job.last_event) return c.body(null, 204);
+  const close = openStream(JSON.stringify(c.get("caller")));
   const hub = c.get("hub");
   c.header("cache-control", "no-store");
   return streamSSE(c, async (stream) => {
@@ -81,8 +85,23 @@ async function streamEvents(c: ApiContext): Promise<Response> {
       }
     } finally {
       stop();
+      close();
     }
   });
+}
+
+/** Counts one more stream of a caller, or refuses it; returns what counts it off. */
+function openStream(caller: string): () => void {
+  const open = streams.get(caller) ?? 0;
+  if (open >= mostStreams) {
+    throw ApiError.of("too_many_streams", { most: mostStreams }, { headers: { "retry-after": "5" } });
+  }
+  streams.set(caller, open + 1);
+  return () => {
+    const left = (streams.get(caller) ?? 1) - 1;
+    if (left > 0) streams.set(caller, left);
+    else streams.delete(caller);
+  };
 }
 
 /** The number of the last event that the client has; 0 when it has none. */

@@ -1,10 +1,10 @@
 /** GET /fine_tuning/jobs/{id}/metrics?points&from_step&to_step: what a chart of the whole run needs, downsampled in SQL. */
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { check } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { pathId } from "../ids.ts";
+import { MetricRow } from "../rows.ts";
 
 const step = z.coerce.number().int().min(0).max(2 ** 31 - 1);
 export const Query = z.object({
@@ -13,20 +13,17 @@ export const Query = z.object({
   to_step: step.optional(),
 });
 
-type Point = Omit<Tables<"metrics">, "job_id" | "project_id" | "created_at">;
+const Chart = z.object({ last_event: z.int(), total: z.int(), points: z.array(MetricRow) });
 
 export async function getMetrics(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const { points, from_step, to_step } = check(Query, c.req.query());
-  const found = await call<{ last_event: number; points: Point[]; total: number }>(
-    c.get("platform").sql,
-    "get_job_metrics",
-    { json: c.get("caller") },
-    id,
+  const { last_event, total, points: data } = await rpc(c.get("platform").db, "get_job_metrics", {
+    caller: c.get("caller"),
+    job_id: id,
     points,
-    from_step ?? null,
-    to_step ?? null,
-  );
-  const { last_event, total, points: data } = found;
+    from_step: from_step ?? null,
+    to_step: to_step ?? null,
+  }, Chart);
   return c.json({ object: "fine_tuning.job.metrics" as const, last_event, total, data });
 }

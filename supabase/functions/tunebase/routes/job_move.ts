@@ -4,16 +4,17 @@
  * job that was created with `auto_start: false` is started.
  */
 import { nudgeScheduler } from "../../_shared/addresses.ts";
-import { call } from "../../_shared/database.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import type { ApiContext } from "../context.ts";
 import { pathId } from "../ids.ts";
-import { type JobRow, renderJob } from "../render.ts";
+import { renderJob } from "../render.ts";
+import { JobRow } from "../rows.ts";
 
 const move = (name: "cancel_job" | "pause_job" | "resume_job" | "start_job") =>
   async function moveJob(c: ApiContext): Promise<Response> {
-    const { sql, settings, later } = c.get("platform");
+    const { db, settings, later } = c.get("platform");
     const id = pathId("job", c.req.param("id"), "job_not_found");
-    const row = await call<JobRow>(sql, name, { json: c.get("caller") }, id);
+    const row = await rpc(db, name, { caller: c.get("caller"), job_id: id }, JobRow);
     later(nudgeScheduler(settings));
     return c.json(renderJob(row));
   };

@@ -1,26 +1,21 @@
 /** GET /me: who calls, in which project, and what they may do there. Needs no scope. */
-import { call } from "../../_shared/database.ts";
+import * as z from "zod";
+import { rpc } from "../../_shared/database/rpc.ts";
 import type { ApiContext } from "../context.ts";
 import { publicId } from "../ids.ts";
-import {
-  type ApiKeyRow,
-  type InvitationRow,
-  type ProjectRow,
-  renderApiKey,
-  renderInvitation,
-  renderProject,
-} from "../render_tenancy.ts";
+import { renderApiKey, renderInvitation, renderProject } from "../render_tenancy.ts";
+import { ApiKeyRow, InvitationRow, ProjectRow } from "../rows.ts";
 
-interface Me {
-  user: { id: string; email: string | null } | null;
-  api_key: ApiKeyRow | null;
-  scopes: string[];
-  project: ProjectRow | null;
-  invitations: InvitationRow[];
-}
+const Me = z.object({
+  user: z.object({ id: z.string(), email: z.string().nullable() }).nullable(),
+  api_key: ApiKeyRow.nullable(),
+  scopes: z.array(z.string()),
+  project: ProjectRow.nullable(),
+  invitations: z.array(InvitationRow),
+});
 
 export async function getMe(c: ApiContext): Promise<Response> {
-  const me = await call<Me>(c.get("platform").sql, "get_caller", { json: c.get("caller") });
+  const me = await rpc(c.get("platform").db, "get_caller", { caller: c.get("caller") }, Me);
   return c.json({
     object: "get_caller" as const,
     user: me.user === null ? null : { id: publicId("user", me.user.id), email: me.user.email },

@@ -1,18 +1,17 @@
 /** GET /models, GET and DELETE /models/{id}: the base models on offer, and the project's own fine-tunes. One page. */
+import * as z from "zod";
 import { nudgeScheduler } from "../../_shared/addresses.ts";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import type { ApiContext } from "../context.ts";
-import { type FineTuneRow, renderFineTune, renderModel } from "../render.ts";
+import { renderFineTune, renderModel } from "../render.ts";
+import { BaseModelRow, FineTuneRow } from "../rows.ts";
 
-type BaseModel = Tables<"base_models">;
+const Models = z.object({ offered: z.array(BaseModelRow), own: z.array(FineTuneRow) });
+const Model = z.union([z.object({ own: FineTuneRow }), z.object({ offered: BaseModelRow })]);
 
 export async function listModels(c: ApiContext): Promise<Response> {
-  const { offered, own } = await call<{ offered: BaseModel[]; own: FineTuneRow[] }>(
-    c.get("platform").sql,
-    "list_models",
-    { json: c.get("caller") },
-  );
+  const { db } = c.get("platform");
+  const { offered, own } = await rpc(db, "list_models", { caller: c.get("caller") }, Models);
   const data = [...offered.map(renderModel), ...own.map(renderFineTune)];
   return c.json({
     object: "list" as const,
@@ -24,19 +23,15 @@ export async function listModels(c: ApiContext): Promise<Response> {
 }
 
 export async function getModel(c: ApiContext): Promise<Response> {
-  const found = await call<{ offered: BaseModel } | { own: FineTuneRow }>(
-    c.get("platform").sql,
-    "find_model",
-    { json: c.get("caller") },
-    name(c),
-  );
+  const args = { caller: c.get("caller"), name: name(c) };
+  const found = await rpc(c.get("platform").db, "find_model", args, Model);
   return c.json("own" in found ? renderFineTune(found.own) : renderModel(found.offered));
 }
 
 /** Its files are removed by the scheduler. A base model is the operator's and stays. */
 export async function deleteModel(c: ApiContext): Promise<Response> {
-  const { sql, settings, later } = c.get("platform");
-  await call<null>(sql, "delete_model", { json: c.get("caller") }, name(c));
+  const { db, settings, later } = c.get("platform");
+  await rpc(db, "delete_model", { caller: c.get("caller"), name: name(c) });
   later(nudgeScheduler(settings));
   return c.json({ id: name(c), object: "model" as const, deleted: true });
 }

@@ -1,7 +1,6 @@
 /** /notification_channels: where people are told beside the list: e-mail addresses and Slack's incoming webhooks. */
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { sealPurpose, sendMessage } from "../../_shared/messages.ts";
 import { checkUrl, OutgoingError } from "../../_shared/outgoing.ts";
@@ -12,11 +11,10 @@ import { peoplesEventTypes } from "../../_shared/webhooks.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor, pathId, publicId, uuid7 } from "../ids.ts";
 import { paging } from "../paging.ts";
-import { type Page, renderList } from "../render.ts";
+import { renderList } from "../render.ts";
 import { renderChannel } from "../render_webhooks.ts";
+import { ChannelRow, page } from "../rows.ts";
 import { eventTypeList, isRetry } from "./webhook_endpoints.ts";
-
-type Row = Tables<"notification_channels">;
 
 const types = eventTypeList(peoplesEventTypes);
 export const Create = fields({
@@ -29,18 +27,16 @@ const Email = fields({ target: z.email({ error: "must be an e-mail address" }).m
 
 /** POST /notification_channels `{kind, target, event_types?}`; Slack's URL is encrypted and never shown again. */
 export async function createChannel(c: ApiContext): Promise<Response> {
-  const { sql, settings } = c.get("platform");
+  const { db, settings } = c.get("platform");
   const { kind, target, event_types } = check(Create, await jsonBody(c.req.raw));
-  await call(sql, "authorize", { json: c.get("caller") }, "webhooks:write");
+  await rpc(db, "authorize", { caller: c.get("caller"), scope: "webhooks:write" });
   const id = uuid7();
   const where = kind === "email" ? emailTarget(target, settings) : await slackTarget(id, target, settings);
-  const row = await call<Row>(
-    sql,
-    "create_notification_channel",
-    { json: c.get("caller") },
-    { json: { id, kind, event_types, ...where } },
-    isRetry(c),
-  );
+  const row = await rpc(db, "create_notification_channel", {
+    caller: c.get("caller"),
+    channel: { id, kind, event_types, ...where },
+    is_retry: isRetry(c),
+  }, ChannelRow);
   c.set("version", row.version);
   return c.json(renderChannel(row));
 }
@@ -73,34 +69,27 @@ async function slackTarget(id: string, target: string, settings: Settings) {
 
 export async function listChannels(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
-  const page = await call<Page<Row>>(
-    c.get("platform").sql,
-    "list_notification_channels",
-    { json: c.get("caller") },
-    cursor("notificationChannel", after),
+  const found = await rpc(c.get("platform").db, "list_notification_channels", {
+    caller: c.get("caller"),
+    after: cursor("notificationChannel", after),
     limit,
-  );
-  return c.json(renderList(page, renderChannel));
+  }, page(ChannelRow));
+  return c.json(renderList(found, renderChannel));
 }
 
 /** POST /notification_channels/{id} `{event_types?, enabled?}` */
 export async function updateChannel(c: ApiContext): Promise<Response> {
   const id = channelId(c);
   const changes = check(Update, await jsonBody(c.req.raw));
-  const row = await call<Row>(
-    c.get("platform").sql,
-    "update_notification_channel",
-    { json: c.get("caller") },
-    id,
-    { json: changes },
-  );
+  const args = { caller: c.get("caller"), id, changes };
+  const row = await rpc(c.get("platform").db, "update_notification_channel", args, ChannelRow);
   c.set("version", row.version);
   return c.json(renderChannel(row));
 }
 
 export async function deleteChannel(c: ApiContext): Promise<Response> {
   const id = channelId(c);
-  await call(c.get("platform").sql, "delete_notification_channel", { json: c.get("caller") }, id);
+  await rpc(c.get("platform").db, "delete_notification_channel", { caller: c.get("caller"), id });
   return c.json({
     id: publicId("notificationChannel", id),
     object: "notification_channel.deleted" as const,
@@ -110,12 +99,12 @@ export async function deleteChannel(c: ApiContext): Promise<Response> {
 
 /** POST /notification_channels/{id}/test: a message at once, and what the service answered. */
 export async function testChannel(c: ApiContext): Promise<Response> {
-  const { sql, settings } = c.get("platform");
-  const row = await call<Row & { encrypted_url: string | null }>(
-    sql,
+  const { db, settings } = c.get("platform");
+  const row = await rpc(
+    db,
     "test_notification_channel",
-    { json: c.get("caller") },
-    channelId(c),
+    { caller: c.get("caller"), id: channelId(c) },
+    ChannelRow.extend({ encrypted_url: z.string().nullable() }),
   );
   const kind = row.kind === "email" ? "email" : "slack";
   const message = {

@@ -1,30 +1,28 @@
 /** /notifications: the list for people, and what they have read. */
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { check } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor, pathId } from "../ids.ts";
 import { paging } from "../paging.ts";
-import { type Page, renderList } from "../render.ts";
+import { renderList } from "../render.ts";
 import { renderNotification } from "../render_webhooks.ts";
+import { NotificationRow, page } from "../rows.ts";
 
 export const Query = z.object({ unread: z.enum(["true", "false"]).default("false") });
-type Row = Tables<"notifications"> & { read_at: string | null };
+const Found = page(NotificationRow).extend({ unread: z.number() });
 
 /** GET /notifications?unread=true&after&limit, newest first; `unread_count` is of all of them. */
 export async function listNotifications(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
   const { unread } = check(Query, c.req.query());
-  const page = await call<Page<Row> & { unread: number }>(
-    c.get("platform").sql,
-    "list_notifications",
-    { json: c.get("caller") },
-    cursor("notification", after),
+  const found = await rpc(c.get("platform").db, "list_notifications", {
+    caller: c.get("caller"),
+    after: cursor("notification", after),
     limit,
-    unread === "true",
-  );
-  return c.json({ ...renderList(page, renderNotification), unread_count: page.unread });
+    unread: unread === "true",
+  }, Found);
+  return c.json({ ...renderList(found, renderNotification), unread_count: found.unread });
 }
 
 /** POST /notifications/{id}/read */
@@ -38,11 +36,9 @@ export function readAllNotifications(c: ApiContext): Promise<Response> {
 }
 
 async function read(c: ApiContext, id: string | null): Promise<Response> {
-  const unread = await call<number>(
-    c.get("platform").sql,
-    "mark_notifications_read",
-    { json: c.get("caller") },
+  const unread_count = await rpc(c.get("platform").db, "mark_notifications_read", {
+    caller: c.get("caller"),
     id,
-  );
-  return c.json({ object: "notification.read" as const, unread_count: Number(unread) });
+  });
+  return c.json({ object: "notification.read" as const, unread_count });
 }

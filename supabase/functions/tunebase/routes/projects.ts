@@ -3,13 +3,14 @@
  * deleted: what it spent and trained stays on record.
  */
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor, pathId } from "../ids.ts";
 import { paging } from "../paging.ts";
-import { type Page, renderList } from "../render.ts";
-import { type ProjectRow, renderProject } from "../render_tenancy.ts";
+import { renderList } from "../render.ts";
+import { renderProject } from "../render_tenancy.ts";
+import { page, ProjectRow } from "../rows.ts";
 
 const name = z.string().trim().min(1).max(100);
 export const Create = fields({ name });
@@ -25,28 +26,24 @@ export const Query = z.object({ include_archived: z.enum(["true", "false"]).defa
 export async function listProjects(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
   const { include_archived } = check(Query, c.req.query());
-  const page = await call<Page<ProjectRow>>(
-    c.get("platform").sql,
-    "list_projects",
-    { json: c.get("caller") },
-    cursor("project", after),
+  const found = await rpc(c.get("platform").db, "list_projects", {
+    caller: c.get("caller"),
+    after: cursor("project", after),
     limit,
-    include_archived === "true",
-  );
-  return c.json(renderList(page, renderProject));
+    archived: include_archived === "true",
+  }, page(ProjectRow));
+  return c.json(renderList(found, renderProject));
 }
 
 export async function createProject(c: ApiContext): Promise<Response> {
-  const body = check(Create, await jsonBody(c.req.raw));
-  const { sql } = c.get("platform");
-  return shown(c, await call<ProjectRow>(sql, "create_project", { json: c.get("caller") }, body.name));
+  const { name } = check(Create, await jsonBody(c.req.raw));
+  const { db } = c.get("platform");
+  return shown(c, await rpc(db, "create_project", { caller: c.get("caller"), name }, ProjectRow));
 }
 
 export async function getProject(c: ApiContext): Promise<Response> {
-  return shown(
-    c,
-    await call<ProjectRow>(c.get("platform").sql, "get_project", { json: c.get("caller") }, projectId(c)),
-  );
+  const args = { caller: c.get("caller"), id: projectId(c) };
+  return shown(c, await rpc(c.get("platform").db, "get_project", args, ProjectRow));
 }
 
 export async function updateProject(c: ApiContext): Promise<Response> {
@@ -57,23 +54,14 @@ export async function updateProject(c: ApiContext): Promise<Response> {
     max_running: body.limits?.running,
     spend_cap_usd: body.limits?.spent_usd,
   };
-  return shown(
-    c,
-    await call<ProjectRow>(
-      c.get("platform").sql,
-      "update_project",
-      { json: c.get("caller") },
-      id,
-      { json: changes },
-    ),
-  );
+  const args = { caller: c.get("caller"), id, changes };
+  return shown(c, await rpc(c.get("platform").db, "update_project", args, ProjectRow));
 }
 
 const archive = (archived: boolean) =>
   async function archiveProject(c: ApiContext): Promise<Response> {
-    const { sql } = c.get("platform");
-    const id = projectId(c);
-    return shown(c, await call<ProjectRow>(sql, "archive_project", { json: c.get("caller") }, id, archived));
+    const args = { caller: c.get("caller"), id: projectId(c), archived };
+    return shown(c, await rpc(c.get("platform").db, "archive_project", args, ProjectRow));
   };
 export const archiveProject = archive(true);
 export const restoreProject = archive(false);

@@ -4,13 +4,14 @@
  */
 import * as z from "zod";
 import { nudgeScheduler } from "../../_shared/addresses.ts";
-import { call } from "../../_shared/database.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { parseId, pathId, uuid7 } from "../ids.ts";
 import { cleanName, ExpiresAfter, Purpose } from "../new_file.ts";
-import { renderUpload, type UploadRow } from "../render.ts";
+import { renderUpload } from "../render.ts";
+import { UploadRow } from "../rows.ts";
 
 const livesSeconds = 3600;
 
@@ -27,11 +28,12 @@ export const Completion = fields({
 });
 
 export async function createUpload(c: ApiContext): Promise<Response> {
-  const { sql, settings } = c.get("platform");
+  const { db, settings } = c.get("platform");
   const body = check(Body, await jsonBody(c.req.raw));
   refuseTooLarge(body.bytes, settings.maxFileBytes);
-  const row = await call<UploadRow>(sql, "create_upload", { json: c.get("caller") }, {
-    json: {
+  const row = await rpc(db, "create_upload", {
+    caller: c.get("caller"),
+    upload: {
       id: uuid7(),
       kind: "parts",
       filename: cleanName(body.filename),
@@ -41,37 +43,34 @@ export async function createUpload(c: ApiContext): Promise<Response> {
       file_expires_after: body.expires_after?.seconds ?? null,
       lives_seconds: livesSeconds,
     },
-  });
+  }, UploadRow);
   return c.json(renderUpload(row));
 }
 
 export async function completeUpload(c: ApiContext): Promise<Response> {
-  const { sql, settings, later } = c.get("platform");
+  const { db, settings, later } = c.get("platform");
   const id = pathId("upload", c.req.param("id"), "upload_not_found");
   const { part_ids, md5 } = check(Completion, await jsonBody(c.req.raw));
-  const parts = part_ids.map((part) => parseId("part", part));
-  if (parts.includes(null)) {
+  const parts = part_ids.map((part) => parseId("part", part)).filter((part) => part !== null);
+  if (parts.length < part_ids.length) {
     const { problems: [problem] } = ApiError.of("part_not_found");
     throw new ApiError("part_not_found", [{ message: problem?.message ?? "", param: "part_ids" }]);
   }
-  const row = await call<UploadRow>(
-    sql,
-    "complete_upload",
-    { json: c.get("caller") },
+  const row = await rpc(db, "complete_upload", {
+    caller: c.get("caller"),
     id,
-    // A literal of uuid[]: each was parsed to a UUID's form.
-    `{${parts.join(",")}}`,
-    md5?.toLowerCase() ?? null,
-    uuid7(),
-  );
+    part_ids: parts,
+    md5: md5?.toLowerCase() ?? null,
+    file_id: uuid7(),
+  }, UploadRow);
   later(nudgeScheduler(settings));
   return c.json(renderUpload(row));
 }
 
 export async function cancelUpload(c: ApiContext): Promise<Response> {
-  const { sql, settings, later } = c.get("platform");
+  const { db, settings, later } = c.get("platform");
   const id = pathId("upload", c.req.param("id"), "upload_not_found");
-  const row = await call<UploadRow>(sql, "cancel_upload", { json: c.get("caller") }, id);
+  const row = await rpc(db, "cancel_upload", { caller: c.get("caller"), id }, UploadRow);
   later(nudgeScheduler(settings));
   return c.json(renderUpload(row));
 }

@@ -4,23 +4,28 @@
  */
 import { Readable } from "node:stream";
 import type { Busboy } from "busboy";
-import { call } from "../../_shared/database.ts";
+import * as z from "zod";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { unavailable } from "../../_shared/storage.ts";
 import type { ApiContext } from "../context.ts";
 import { pathId, publicId, uuid7 } from "../ids.ts";
+import { formBoundary } from "../multipart.ts";
 
 const mostBytes = 64 * 2 ** 20;
 /** The form's own lines. */
 const envelope = 65_536;
 
+const Part = z.object({ created_at: z.string() });
+
 export async function addPart(c: ApiContext): Promise<Response> {
-  const { sql, supabase } = c.get("platform");
-  const caller = { json: c.get("caller") };
+  const { db, supabase } = c.get("platform");
+  const caller = c.get("caller");
   const uploadId = pathId("upload", c.req.param("id"), "upload_not_found");
   if (Number(c.req.header("content-length") ?? 0) > mostBytes + envelope) throw tooLarge();
   const partId = uuid7();
-  const object = await call<string>(sql, "begin_upload_part", caller, uploadId, partId);
+  const ids = { upload_id: uploadId, part_id: partId };
+  const object = await rpc(db, "begin_upload_part", { caller, ...ids });
   const bucket = supabase.storage.from("tunebase-datasets");
   try {
     const bytes = await readData(c.req.raw, async (data) => {
@@ -30,14 +35,7 @@ export async function addPart(c: ApiContext): Promise<Response> {
       });
       if (error !== null) throw unavailable(`storing ${object}`, error);
     });
-    const row = await call<{ created_at: string }>(
-      sql,
-      "complete_upload_part",
-      caller,
-      uploadId,
-      partId,
-      bytes,
-    );
+    const row = await rpc(db, "complete_upload_part", { caller, ...ids, bytes }, Part);
     return c.json({
       id: publicId("part", partId),
       object: "upload.part" as const,
@@ -59,7 +57,7 @@ type Store = (data: ReadableStream<Uint8Array>) => Promise<void>;
  */
 async function readData(request: Request, store: Store): Promise<number> {
   const type = request.headers.get("content-type") ?? "";
-  if (!type.startsWith("multipart/form-data") || request.body === null) {
+  if (formBoundary(type) === null || request.body === null) {
     throw invalid(
       null,
       `content-type = ${JSON.stringify(type)}: must be multipart/form-data with the part data.`,
@@ -78,7 +76,9 @@ async function readData(request: Request, store: Store): Promise<number> {
       `The body is not a multipart form: ${cause instanceof Error ? cause.message : cause}`,
     );
   }
-  const body = Readable.fromWeb(request.body as Parameters<typeof Readable.fromWeb>[0]);
+  const body: NodeJS.ReadableStream & Readable = Readable.fromWeb(
+    request.body as Parameters<typeof Readable.fromWeb>[0],
+  );
   let bytes = 0;
   let stored: Promise<void> | null = null;
   let part: Readable | null = null;

@@ -1,6 +1,6 @@
 /** GET /usage?from&to&time_zone: a row a day, `from` and `to` included. The last thirty days unless told. */
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { check } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
@@ -14,16 +14,17 @@ export const Query = z.object({
 const dayMs = 86_400_000;
 const mostDays = 366;
 
-interface Day {
-  date: string;
-  jobs_created: number;
-  jobs_succeeded: number;
-  jobs_failed: number;
-  jobs_cancelled: number;
-  trained_tokens: number;
-  gpu_seconds: number;
-  cost_usd: number;
-}
+const Day = z.object({
+  date: z.string(),
+  jobs_created: z.int(),
+  jobs_succeeded: z.int(),
+  jobs_failed: z.int(),
+  jobs_cancelled: z.int(),
+  trained_tokens: z.number(),
+  gpu_seconds: z.number(),
+  cost_usd: z.number(),
+});
+type Day = z.infer<typeof Day>;
 
 export async function getUsage(c: ApiContext): Promise<Response> {
   const query = check(Query, c.req.query());
@@ -36,9 +37,8 @@ export async function getUsage(c: ApiContext): Promise<Response> {
       message: `from = ${from}, to = ${to}: must be in order, and ${mostDays} days at the most.`,
     }]);
   }
-  const { sql } = c.get("platform");
-  const caller = { json: c.get("caller") };
-  const data = await call<Day[]>(sql, "get_usage_by_day", caller, from, to, query.time_zone);
+  const args = { caller: c.get("caller"), from, to, time_zone: query.time_zone };
+  const data = await rpc(c.get("platform").db, "get_usage_by_day", args, z.array(Day));
   const sum = (name: Exclude<keyof Day, "date">) => data.reduce((total, day) => total + day[name], 0);
   return c.json({
     object: "usage" as const,

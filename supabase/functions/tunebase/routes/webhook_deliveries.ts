@@ -1,19 +1,16 @@
 /** /webhook_deliveries: what was sent, what came back, and sending it again. */
 import * as z from "zod";
 import { nudgeScheduler } from "../../_shared/addresses.ts";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import { eventTypes } from "../../_shared/webhooks.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor, type IdKind, parseId, pathId, prefixes, publicId } from "../ids.ts";
 import { paging } from "../paging.ts";
-import { type Page, renderList } from "../render.ts";
+import { renderList } from "../render.ts";
 import { renderAttempt, renderDelivery } from "../render_webhooks.ts";
+import { DeliveryRow, DeliveryWithLog, page } from "../rows.ts";
 import { endpointId } from "./webhook_endpoints.ts";
-
-type Row = Tables<"webhook_deliveries">;
-type WithLog = Row & { attempts: Tables<"webhook_attempts">[] };
 
 /** The UUID of a public id in a query. */
 const idOf = (kind: IdKind) =>
@@ -37,33 +34,26 @@ export async function listDeliveries(c: ApiContext): Promise<Response> {
     status: query.status,
     event_type: query.event_type,
   };
-  const page = await call<Page<Row>>(
-    c.get("platform").sql,
-    "list_webhook_deliveries",
-    { json: c.get("caller") },
-    cursor("webhookDelivery", after),
+  const found = await rpc(c.get("platform").db, "list_webhook_deliveries", {
+    caller: c.get("caller"),
+    after: cursor("webhookDelivery", after),
     limit,
-    { json: filter },
-  );
-  return c.json(renderList(page, renderDelivery));
+    filter,
+  }, page(DeliveryRow));
+  return c.json(renderList(found, renderDelivery));
 }
 
 /** GET /webhook_deliveries/{id}: with each try. */
 export async function getDelivery(c: ApiContext): Promise<Response> {
-  return c.json(withLog(
-    await call<WithLog>(
-      c.get("platform").sql,
-      "get_webhook_delivery",
-      { json: c.get("caller") },
-      deliveryId(c),
-    ),
-  ));
+  const args = { caller: c.get("caller"), id: deliveryId(c) };
+  return c.json(withLog(await rpc(c.get("platform").db, "get_webhook_delivery", args, DeliveryWithLog)));
 }
 
 /** POST /webhook_deliveries/{id}/replay: again, with the same `webhook-id`. */
 export async function replayDelivery(c: ApiContext): Promise<Response> {
-  const { sql, settings, later } = c.get("platform");
-  const row = await call<WithLog>(sql, "replay_webhook_delivery", { json: c.get("caller") }, deliveryId(c));
+  const { db, settings, later } = c.get("platform");
+  const args = { caller: c.get("caller"), id: deliveryId(c) };
+  const row = await rpc(db, "replay_webhook_delivery", args, DeliveryWithLog);
   later(nudgeScheduler(settings));
   return c.json(withLog(row));
 }
@@ -72,11 +62,14 @@ export const Since = fields({ since: z.int().min(0).max(4_102_444_800) });
 
 /** POST /webhook_endpoints/{id}/replay `{since}` (Unix seconds): all events since then that it did not take. */
 export async function replayEndpoint(c: ApiContext): Promise<Response> {
-  const { sql, settings, later } = c.get("platform");
+  const { db, settings, later } = c.get("platform");
   const id = endpointId(c);
   const { since } = check(Since, await jsonBody(c.req.raw));
-  const time = new Date(since * 1000).toISOString();
-  const replayed = await call<number>(sql, "replay_webhook_endpoint", { json: c.get("caller") }, id, time);
+  const replayed = await rpc(db, "replay_webhook_endpoint", {
+    caller: c.get("caller"),
+    id,
+    since: new Date(since * 1000).toISOString(),
+  });
   later(nudgeScheduler(settings));
   return c.json({
     object: "webhook_endpoint.replay" as const,
@@ -90,7 +83,7 @@ function deliveryId(c: ApiContext): string {
   return pathId("webhookDelivery", c.req.param("id"), "webhook_delivery_not_found");
 }
 
-function withLog(row: WithLog) {
+function withLog(row: DeliveryWithLog) {
   return {
     ...renderDelivery(row),
     body: row.body,

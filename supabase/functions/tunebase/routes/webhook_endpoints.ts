@@ -1,7 +1,6 @@
 /** /webhook_endpoints in OpenAI's shapes: create, list, get, update, delete; `progress_seconds` and `enabled` are ours. */
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { checkAddress, checkUrl, OutgoingError } from "../../_shared/outgoing.ts";
 import type { Settings } from "../../_shared/platform.ts";
 import { ApiError } from "../../_shared/errors.ts";
@@ -10,10 +9,9 @@ import { eventTypes } from "../../_shared/webhooks.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor, pathId, publicId } from "../ids.ts";
 import { paging } from "../paging.ts";
-import { type Page, renderList } from "../render.ts";
+import { renderList } from "../render.ts";
 import { renderEndpoint } from "../render_webhooks.ts";
-
-type Row = Tables<"webhook_endpoints">;
+import { EndpointRow, page } from "../rows.ts";
 
 /** Types of events, without repeats. */
 export const eventTypeList = (known: readonly string[]) =>
@@ -36,33 +34,29 @@ export const Update = fields({
 });
 
 export async function createEndpoint(c: ApiContext): Promise<Response> {
-  const { sql, settings } = c.get("platform");
+  const { db, settings } = c.get("platform");
   const body = check(Create, await jsonBody(c.req.raw));
-  await call(sql, "authorize", { json: c.get("caller") }, "webhooks:write");
+  await rpc(db, "authorize", { caller: c.get("caller"), scope: "webhooks:write" });
   const url = await allowedUrl(body.url, settings);
-  const row = await call<Row>(
-    sql,
-    "create_webhook_endpoint",
-    { json: c.get("caller") },
-    { json: { ...body, url } },
-    isRetry(c),
-  );
+  const row = await rpc(db, "create_webhook_endpoint", {
+    caller: c.get("caller"),
+    endpoint: { ...body, url },
+    is_retry: isRetry(c),
+  }, EndpointRow);
   c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey, true));
 }
 
 export async function listEndpoints(c: ApiContext): Promise<Response> {
-  const { sql, settings } = c.get("platform");
+  const { db, settings } = c.get("platform");
   const { limit, after } = paging(c.req.query());
-  const page = await call<Page<Row>>(
-    sql,
-    "list_webhook_endpoints",
-    { json: c.get("caller") },
-    cursor("webhookEndpoint", after),
+  const found = await rpc(db, "list_webhook_endpoints", {
+    caller: c.get("caller"),
+    after: cursor("webhookEndpoint", after),
     limit,
-  );
-  const data = await Promise.all(page.data.map((row) => renderEndpoint(row, settings.masterKey)));
-  return c.json(renderList({ ...page, data }, (item) => item));
+  }, page(EndpointRow));
+  const data = await Promise.all(found.data.map((row) => renderEndpoint(row, settings.masterKey)));
+  return c.json(renderList({ ...found, data }, (item) => item));
 }
 
 export async function getEndpoint(c: ApiContext): Promise<Response> {
@@ -72,21 +66,24 @@ export async function getEndpoint(c: ApiContext): Promise<Response> {
 }
 
 export async function updateEndpoint(c: ApiContext): Promise<Response> {
-  const { sql, settings } = c.get("platform");
+  const { db, settings } = c.get("platform");
   const id = endpointId(c);
   const body = check(Update, await jsonBody(c.req.raw) ?? {});
   if (body.url !== undefined) await endpointRow(c, "webhooks:write");
   const changes = body.url === undefined ? body : { ...body, url: await allowedUrl(body.url, settings) };
-  const row = await call<Row>(sql, "update_webhook_endpoint", { json: c.get("caller") }, id, {
-    json: changes,
-  });
+  const row = await rpc(
+    db,
+    "update_webhook_endpoint",
+    { caller: c.get("caller"), id, changes },
+    EndpointRow,
+  );
   c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey));
 }
 
 export async function deleteEndpoint(c: ApiContext): Promise<Response> {
   const id = endpointId(c);
-  await call(c.get("platform").sql, "delete_webhook_endpoint", { json: c.get("caller") }, id);
+  await rpc(c.get("platform").db, "delete_webhook_endpoint", { caller: c.get("caller"), id });
   return c.json({
     id: publicId("webhookEndpoint", id),
     object: "webhook_endpoint.deleted" as const,
@@ -96,7 +93,7 @@ export async function deleteEndpoint(c: ApiContext): Promise<Response> {
 
 /** GET /webhook_event_types */
 export async function listEventTypes(c: ApiContext): Promise<Response> {
-  await call(c.get("platform").sql, "authorize", { json: c.get("caller") }, "webhooks:read");
+  await rpc(c.get("platform").db, "authorize", { caller: c.get("caller"), scope: "webhooks:read" });
   return c.json({ object: "list" as const, data: eventTypes });
 }
 
@@ -106,14 +103,9 @@ export function endpointId(c: ApiContext): string {
 }
 
 /** The row of the path's endpoint, if it is the caller's; else 404. */
-export function endpointRow(c: ApiContext, scope: "webhooks:read" | "webhooks:write"): Promise<Row> {
-  return call<Row>(
-    c.get("platform").sql,
-    "get_webhook_endpoint",
-    { json: c.get("caller") },
-    endpointId(c),
-    scope,
-  );
+export function endpointRow(c: ApiContext, scope: "webhooks:read" | "webhooks:write"): Promise<EndpointRow> {
+  const args = { caller: c.get("caller"), id: endpointId(c), scope };
+  return rpc(c.get("platform").db, "get_webhook_endpoint", args, EndpointRow);
 }
 
 /** Whether an SDK says that it sends this again. */

@@ -1,26 +1,24 @@
 /** POST /webhook_endpoints/{id}/rotate_secret: the next secret, shown once; the old one signs too for a day if asked. */
 import * as z from "zod";
-import { call } from "../../_shared/database.ts";
-import type { Tables } from "../../_shared/database.types.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { renderEndpoint } from "../render_webhooks.ts";
+import { EndpointRow } from "../rows.ts";
 import { endpointId, isRetry } from "./webhook_endpoints.ts";
 
 export const Body = fields({ keep_old_secret_active_for_24_hours: z.boolean().default(false) });
 
 export async function rotateSecret(c: ApiContext): Promise<Response> {
-  const { sql, settings } = c.get("platform");
+  const { db, settings } = c.get("platform");
   const id = endpointId(c);
   const body = check(Body, await jsonBody(c.req.raw) ?? {});
-  const row = await call<Tables<"webhook_endpoints">>(
-    sql,
-    "rotate_webhook_secret",
-    { json: c.get("caller") },
+  const row = await rpc(db, "rotate_webhook_secret", {
+    caller: c.get("caller"),
     id,
-    body.keep_old_secret_active_for_24_hours,
-    isRetry(c),
-  );
+    keep_old: body.keep_old_secret_active_for_24_hours,
+    is_retry: isRetry(c),
+  }, EndpointRow);
   c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey, true));
 }

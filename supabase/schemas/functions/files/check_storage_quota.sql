@@ -1,5 +1,5 @@
--- Raises quota_exceeded if p_bytes more would exceed the project's storage quota. Locks the project's row, so that two
--- uploads cannot use the same room. Call it before bytes are stored wherever their number is known.
+-- Raises quota_exceeded if p_bytes more would exceed the project's storage quota, in which pending uploads count. Locks the
+-- project's row, so that two uploads cannot use the same room. Call it before bytes are stored wherever their number is known.
 create function tunebase_internal.check_storage_quota(p_project_id uuid, p_bytes bigint) returns void
 language plpgsql set search_path = ''
 as $$
@@ -11,7 +11,7 @@ begin
   if v_limit is null then
     return;
   end if;
-  v_used := tunebase_internal.stored_bytes(p_project_id);
+  v_used := tunebase_internal.stored_bytes(p_project_id) + tunebase_internal.pending_bytes(p_project_id);
   if v_used + p_bytes > v_limit then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
       'what', 'bytes of storage', 'limit', v_limit, 'used', v_used, 'param', 'file',

@@ -6,6 +6,10 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
   v_file tunebase.files;
 begin
+  -- All that share its object, in one order: two deletions that each lock their own file first would wait for each other.
+  perform from tunebase.files
+  where object = (select object from tunebase.files where id = p_id and project_id = v_project_id) and deleted_at is null
+  order by id for update;
   select * into v_file from tunebase.files
   where id = p_id and project_id = v_project_id and deleted_at is null
   for update;
@@ -19,5 +23,5 @@ begin
     perform tunebase_internal.raise_api_error('file_in_use');
   end if;
   update tunebase.files set deleted_at = now() where id = p_id;
-  insert into tunebase_internal.orphaned_objects (bucket, object) values ('tunebase-datasets', v_file.object) on conflict do nothing;
+  perform tunebase_internal.release_object(v_file.object);
 end $$;

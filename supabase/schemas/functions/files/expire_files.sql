@@ -1,4 +1,4 @@
--- Expires uploads that were not completed in time, and files past `expires_after` that no open job needs.
+-- Ends what is past its time: uploads that were not completed, files with an `expires_after` that no open job needs.
 create function tunebase_internal.expire_files() returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -12,19 +12,10 @@ begin
     order by expires_at limit 100 for update skip locked
   loop
     update tunebase_internal.uploads set status = 'expired' where id = v_upload.id;
-    perform tunebase_internal.discard_upload_parts(v_upload.id, '{}');
-    insert into tunebase_internal.orphaned_objects (bucket, object, next_at)
-    select 'tunebase-datasets', o.object, o.next_at
-    from (values
-      (v_upload.object, now() + interval '25 hours'),
-      -- Moved there by a completion that was interrupted or is under way.
-      (v_upload.project_id || '/' || v_upload.id || '.jsonl', now() + interval '1 hour')
-    ) o (object, next_at)
-    where v_upload.kind = 'direct'
-    on conflict do nothing;
+    perform tunebase_internal.discard_upload(v_upload);
     v_count := v_count + 1;
   end loop;
-  -- Long enough for a retried completion.
+  -- Long enough for a complete that is sent again.
   delete from tunebase_internal.uploads where status <> 'pending' and expires_at < now() - interval '2 days';
   for v_file in
     select * from tunebase.files f
@@ -32,10 +23,10 @@ begin
       select from tunebase.jobs
       where (training_file = f.id or validation_file = f.id) and not tunebase_internal.is_terminal(status)
     )
-    order by expires_at limit 100 for update skip locked
+    order by object, id limit 100 for update skip locked
   loop
     update tunebase.files set deleted_at = now() where id = v_file.id;
-    insert into tunebase_internal.orphaned_objects (bucket, object) values ('tunebase-datasets', v_file.object) on conflict do nothing;
+    perform tunebase_internal.release_object(v_file.object);
     v_count := v_count + 1;
   end loop;
   return v_count;

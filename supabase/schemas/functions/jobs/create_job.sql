@@ -1,6 +1,6 @@
 -- Creates a job with its first events, queued or waiting (waiting_status). Repeats of the request that made a job return
 -- that job (find_requested_job). p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
--- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model}.
+-- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model, warnings}; warnings become events.
 create function tunebase_internal.create_job(
   p_caller jsonb, p_job jsonb, p_request_hash text, p_idempotency_key text, p_is_retry boolean
 ) returns jsonb
@@ -14,6 +14,7 @@ declare
   v_auto_start boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
   v_reserved numeric;
   v_status text;
+  v_messages text[];
 begin
   if v_id is not null then
     return tunebase_internal.job_json(v_id);
@@ -26,6 +27,9 @@ begin
     perform tunebase_internal.lock_parent_model(v_project_id, p_job ->> 'parent_model');
   end if;
   v_reserved := tunebase_internal.reserve_spend(v_project_id, p_job);
+  v_messages := 'Created fine-tuning job.'
+    || array(select jsonb_array_elements_text(coalesce(p_job -> 'warnings', '[]')))
+    || tunebase_internal.waiting_message(v_status);
 
   -- One write, with the number of its last event: each further update of a row that this transaction has written checks
   -- the row's foreign keys again.
@@ -39,11 +43,12 @@ begin
     coalesce(p_job -> 'metadata', '{}'), p_job ->> 'created_by',
     case when v_status = 'queued' then now() end, case when v_status = 'queued' then now() end,
     (p_job -> 'plan' ->> 'num_epochs')::real, (p_job ->> 'spend_cap_usd')::numeric, v_reserved,
-    nullif(p_job -> 'estimate', 'null'), v_auto_start, p_job ->> 'parent_model', 2
+    nullif(p_job -> 'estimate', 'null'), v_auto_start, p_job ->> 'parent_model', cardinality(v_messages)
   );
-  insert into tunebase.events (job_id, project_id, number, level, type, message) values
-    (v_id, v_project_id, 1, 'info', 'message', 'Created fine-tuning job.'),
-    (v_id, v_project_id, 2, 'info', 'message', tunebase_internal.waiting_message(v_status));
+  insert into tunebase.events (job_id, project_id, number, level, type, message)
+  select v_id, v_project_id, number, case when number in (1, cardinality(v_messages)) then 'info' else 'warn' end,
+    'message', message
+  from unnest(v_messages) with ordinality m (message, number);
   insert into tunebase_internal.job_requests (job_id, project_id, idempotency_key, request_hash, created_by_retry)
   values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);
   if v_validation_file is not null and v_status <> 'validating_files' then

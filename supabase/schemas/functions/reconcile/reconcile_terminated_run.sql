@@ -1,10 +1,16 @@
 -- What an attempt comes to that RunPod says is over, and whose files are not all in Storage.
-create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text) returns void
+create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text)
+returns void
 language plpgsql set search_path = ''
 as $$
 declare
   v_status text := p_found ->> 'status';
+  v_said text := tunebase_internal.runpod_text(p_found ->> 'error');
 begin
+  -- Before the job's own event: what the GPU service says is often all there is to go by.
+  if v_said is not null and not p_output ? 'error_code' then
+    perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format('The GPU service says: %s', v_said));
+  end if;
   if p_output ? 'error_code' then
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'failed', coalesce(p_fault, 'infrastructure'), p_output ->> 'error_code',
@@ -19,6 +25,12 @@ begin
   elsif v_status = 'CANCELLED' then
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'cancelled', p_message => 'The run was cancelled at the GPU service, not through this API.'
+    );
+  elsif v_status = 'TIMED_OUT' and p_attempt.started_at is null then
+    -- It timed out in the queue, or a worker died before it could claim: no time of the user's was used.
+    perform tunebase_internal.end_attempt(
+      p_attempt.id, 'expired', 'infrastructure', 'no_capacity',
+      'The GPU service ended the run before a worker took it up.', 'Create the job again later.'
     );
   elsif v_status = 'TIMED_OUT' or p_found ->> 'error' ilike '%executionTimeout exceeded%' then
     perform tunebase_internal.end_attempt(

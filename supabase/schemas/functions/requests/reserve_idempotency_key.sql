@@ -1,7 +1,7 @@
 -- Reserves a key. Returns {state: 'new', id}, {state: 'done', request_hash, answer}, or {state: 'running'}; refuses another
 -- body with idempotency_key_reused. A reservation whose holder has died, and an answer of a day ago, are given anew.
 create function tunebase_internal.reserve_idempotency_key(
-  p_caller jsonb, p_key_hash text, p_request_hash text, p_lease_seconds integer
+  p_caller jsonb, p_key_hash text, p_request_hash text, p_lease_seconds integer, p_scope text
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -10,6 +10,11 @@ declare
   v_request tunebase_internal.idempotency_keys;
   v_until timestamptz := now() + make_interval(secs => p_lease_seconds);
 begin
+  if p_scope is null then
+    perform tunebase_internal.identify(p_caller);
+  else
+    perform tunebase_internal.authorize(p_caller - 'if_match', p_scope);
+  end if;
   insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, locked_until)
   values (v_subject, p_key_hash, p_request_hash, v_until)
   on conflict (subject, key_hash) do nothing

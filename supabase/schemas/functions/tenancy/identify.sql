@@ -1,6 +1,7 @@
 -- Who calls, and which project they mean. A caller is {key_hash: hex} or {user_id, project_id?}: the edge function has
--- proved the key's possession or the token's signature. A user who names none means their oldest that is not put away;
--- project_id is null when they are in none. Refuses with invalid_api_key or project_not_found.
+-- proved the key's possession or the token's signature. A user who names none means their oldest that is not archived;
+-- project_id is null when they are in none. Refuses with invalid_api_key, invalid_token (the user was deleted at Auth; a
+-- token outlives its user), project_without_members or project_not_found.
 create function tunebase_internal.identify(
   p_caller jsonb, out project_id uuid, out archived boolean, out role text, out api_key tunebase.api_keys
 )
@@ -10,7 +11,9 @@ declare
   v_found record;
 begin
   if p_caller ? 'key_hash' then
-    select k as api_key, p.archived_at is not null as archived into v_found
+    select k as api_key, p.archived_at is not null as archived,
+      exists (select from tunebase.project_members m where m.project_id = p.id) as has_members
+    into v_found
     from tunebase_internal.api_key_hashes h
     join tunebase.api_keys k on k.id = h.api_key_id
     join tunebase.projects p on p.id = k.project_id
@@ -19,6 +22,9 @@ begin
       and (k.expires_at is null or k.expires_at > now());
     if not found then
       perform tunebase_internal.raise_api_error('invalid_api_key');
+    elsif not v_found.has_members then
+      -- Nobody is left who could see what the key does, or revoke it.
+      perform tunebase_internal.raise_api_error('project_without_members');
     end if;
     api_key := v_found.api_key;
     project_id := api_key.project_id;
@@ -37,7 +43,11 @@ begin
     and (p_caller ->> 'project_id' is null or m.project_id = (p_caller ->> 'project_id')::uuid)
   order by p.archived_at is not null, m.created_at, m.project_id
   limit 1;
-  if project_id is null and p_caller ->> 'project_id' is not null then
-    perform tunebase_internal.raise_api_error('project_not_found');
+  if project_id is null then
+    -- A membership goes with its user, so only who has none may be gone.
+    perform tunebase_internal.require_existing_user((p_caller ->> 'user_id')::uuid);
+    if p_caller ->> 'project_id' is not null then
+      perform tunebase_internal.raise_api_error('project_not_found');
+    end if;
   end if;
 end $$;

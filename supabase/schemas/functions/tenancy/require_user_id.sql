@@ -1,4 +1,5 @@
--- The user who calls. An API key is nobody: refused with user_token_required.
+-- The user who calls. An API key belongs to no user: refused with user_token_required. So is who was deleted at Auth, with
+-- invalid_token.
 create function tunebase_internal.require_user_id(p_caller jsonb) returns uuid
 language plpgsql stable set search_path = ''
 as $$
@@ -6,5 +7,6 @@ begin
   if p_caller ->> 'user_id' is null then
     perform tunebase_internal.raise_api_error('user_token_required');
   end if;
+  perform tunebase_internal.require_existing_user((p_caller ->> 'user_id')::uuid);
   return (p_caller ->> 'user_id')::uuid;
 end $$;

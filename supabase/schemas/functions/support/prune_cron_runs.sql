@@ -1,0 +1,18 @@
+-- pg_cron keeps a row of every run of every job, for ever: 11,500 a day of ours. A day of them is enough to look at.
+create function tunebase_internal.prune_cron_runs() returns bigint
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_count bigint;
+begin
+  if to_regclass('cron.job_run_details') is null then
+    return 0;
+  end if;
+  -- The host app's runs are its own.
+  execute $sql$
+    delete from cron.job_run_details
+    where jobid in (select jobid from cron.job where jobname like 'tunebase-%') and end_time < now() - interval '1 day'
+  $sql$;
+  get diagnostics v_count = row_count;
+  return v_count;
+end $$;
