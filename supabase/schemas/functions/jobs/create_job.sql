@@ -27,7 +27,7 @@ begin
     perform tunebase_internal.lock_parent_model(v_project_id, p_job ->> 'parent_model');
   end if;
   v_reserved := tunebase_internal.reserve_spend(v_project_id, p_job);
-  v_messages := 'Created fine-tuning job.'
+  v_messages := text 'Created fine-tuning job.'
     || array(select jsonb_array_elements_text(coalesce(p_job -> 'warnings', '[]')))
     || tunebase_internal.waiting_message(v_status);
 
