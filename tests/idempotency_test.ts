@@ -173,7 +173,6 @@ Deno.test("a key is forgotten after a day, for jobs too", async () => {
   const job = JSON.stringify({ model: "SmolLM2-135M-Instruct", training_file: file.body.id });
   const made = await post("/fine_tuning/jobs", job, key, ada, false);
   assertEquals((await post("/fine_tuning/jobs", job, key, ada, false)).body.id, made.body.id);
-  await sql`update tunebase_internal.job_requests set created_at = now() - interval '25 hours'`;
   await sql`update tunebase_internal.idempotency_keys set created_at = now() - interval '25 hours'`;
   await tunebase.tick();
   assertEquals((await sql`select 1 from tunebase_internal.idempotency_keys`).length, 0);

@@ -196,22 +196,36 @@ alter table tunebase_internal.rate_buckets enable row level security;
 comment on table tunebase_internal.rate_buckets is 'One token bucket per API key or user. Unlogged: a crash refills the buckets.';
 
 -- schemas/tables/idempotency_keys.sql
--- A POST with an Idempotency-Key: reserved while it runs, then with its answer. The key is kept as a hash and the answer
--- encrypted under the key itself: an answer can hold a secret that is shown once.
+-- POST requests of the last day, so that a request that is sent again is not carried out again. Two kinds of rows:
+--
+-- A request that creates what must not be created twice (a job costs money) is recorded with it, in one transaction
+-- (record_created_resource); with an Idempotency-Key or without.
+-- Any other request with an Idempotency-Key is reserved while it runs (locked_until) and then kept with its answer. The
+-- answer is encrypted with the key itself, because it can hold a secret that is shown once; the key is kept as a hash.
 create table tunebase_internal.idempotency_keys (
   id uuid primary key default tunebase_internal.uuid7(),
-  -- Whose: the hash of an API key, or a user's id.
+  -- The hash of an API key, or a user's id.
   subject text not null,
-  key_hash text not null check (key_hash ~ '^[0-9a-f]{64}$'),
-  -- null while it runs, where the body is hashed as it streams by.
+  -- null: the request had no Idempotency-Key.
+  key_hash text check (key_hash ~ '^[0-9a-f]{64}$'),
+  -- null while a form streams in, because its body is hashed as it is read.
   request_hash text check (request_hash ~ '^[0-9a-f]{64}$'),
-  -- Whoever runs it has died, if it has no answer by then.
-  locked_until timestamptz not null,
+  -- A reservation without an answer at that time belongs to a dead isolate.
+  locked_until timestamptz,
   answer text,
+  -- What the request created.
+  resource_id uuid,
+  -- A retry created it, and the request that it repeats may still arrive.
+  created_by_retry boolean not null default false,
   created_at timestamptz not null default now(),
-  unique (subject, key_hash)
+  check ((locked_until is null) = (resource_id is not null)),
+  check (key_hash is not null or resource_id is not null)
 );
-create index requests_created on tunebase_internal.idempotency_keys (created_at);
+create unique index idempotency_keys_key on tunebase_internal.idempotency_keys (subject, key_hash) where key_hash is not null;
+create index idempotency_keys_request on tunebase_internal.idempotency_keys (subject, request_hash, created_at desc)
+where key_hash is null;
+create index idempotency_keys_overtaken on tunebase_internal.idempotency_keys (subject, request_hash) where created_by_retry;
+create index idempotency_keys_created on tunebase_internal.idempotency_keys (created_at);
 
 alter table tunebase_internal.idempotency_keys enable row level security;
 
@@ -534,23 +548,6 @@ create index job_metadata_job on tunebase_internal.job_metadata (job_id);
 alter table tunebase_internal.job_metadata enable row level security;
 
 comment on table tunebase_internal.job_metadata is 'One row per metadata pair of a job, to list jobs by metadata in id order.';
-
--- schemas/tables/job_requests.sql
--- Which request made which job, so that the same request sent again makes none.
-create table tunebase_internal.job_requests (
-  job_id uuid primary key references tunebase.jobs on delete cascade,
-  project_id uuid not null references tunebase.projects on delete cascade,
-  idempotency_key text,
-  request_hash text not null,
-  -- A retry made it, and the request that it repeats may still be on its way here.
-  created_by_retry boolean not null default false,
-  created_at timestamptz not null default now()
-);
-create unique index job_requests_key on tunebase_internal.job_requests (project_id, idempotency_key) where idempotency_key is not null;
-create index job_requests_hash on tunebase_internal.job_requests (project_id, request_hash, created_at desc);
-create index job_requests_created on tunebase_internal.job_requests (created_at);
-
-alter table tunebase_internal.job_requests enable row level security;
 
 -- schemas/tables/attempts.sql
 create table tunebase.attempts (
@@ -2196,17 +2193,15 @@ begin
 end $$;
 
 -- schemas/functions/jobs/create_job.sql
--- Creates a job with its first events, queued or waiting (waiting_status). Repeats of the request that made a job return
--- that job (find_requested_job). p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
+-- Creates a job with its first events, queued or waiting (waiting_status). A repeated request gets the job that it created
+-- before. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
 -- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model, warnings}; warnings become events.
-create function tunebase_internal.create_job(
-  p_caller jsonb, p_job jsonb, p_request_hash text, p_idempotency_key text, p_is_retry boolean
-) returns jsonb
+create function tunebase_internal.create_job(p_caller jsonb, p_job jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
-  v_id uuid := tunebase_internal.find_requested_job(v_project_id, p_request_hash, p_idempotency_key, p_is_retry);
+  v_id uuid := tunebase_internal.find_created_resource(p_caller);
   v_training_file uuid := (p_job ->> 'training_file')::uuid;
   v_validation_file uuid := (p_job ->> 'validation_file')::uuid;
   v_auto_start boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
@@ -2214,7 +2209,7 @@ declare
   v_status text;
   v_messages text[];
 begin
-  if v_id is not null then
+  if exists (select from tunebase.jobs where id = v_id and project_id = v_project_id) then
     return tunebase_internal.job_json(v_id);
   end if;
   v_id := tunebase_internal.uuid7();
@@ -2247,8 +2242,7 @@ begin
   select v_id, v_project_id, number, case when number in (1, cardinality(v_messages)) then 'info' else 'warn' end,
     'message', message
   from unnest(v_messages) with ordinality m (message, number);
-  insert into tunebase_internal.job_requests (job_id, project_id, idempotency_key, request_hash, created_by_retry)
-  values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);
+  perform tunebase_internal.record_created_resource(p_caller, v_id);
   if v_validation_file is not null and v_status <> 'validating_files' then
     perform tunebase_internal.warn_dataset_overlap(v_id);
   end if;
@@ -2315,42 +2309,6 @@ begin
     end if;
   end if;
   return new;
-end $$;
-
--- schemas/functions/jobs/find_requested_job.sql
--- The job that an equal earlier request created: one with the same key; without a key, one of the last ten minutes if this
--- request says that it is a retry. Null: it is a new request. Raises idempotency_key_reused.
-create function tunebase_internal.find_requested_job(
-  p_project_id uuid, p_request_hash text, p_idempotency_key text, p_is_retry boolean
-) returns uuid
-language plpgsql set search_path = ''
-as $$
-declare
-  v_request tunebase_internal.job_requests;
-begin
-  -- Of two equal requests at once, the second waits here and then finds the row of the first.
-  perform pg_advisory_xact_lock(hashtextextended(
-    p_project_id::text || coalesce('key ' || p_idempotency_key, 'hash ' || p_request_hash), 0
-  ));
-  if p_idempotency_key is not null then
-    select * into v_request from tunebase_internal.job_requests
-    where project_id = p_project_id and idempotency_key = p_idempotency_key;
-    if found and v_request.request_hash <> p_request_hash then
-      perform tunebase_internal.raise_api_error('idempotency_key_reused', jsonb_build_object('key', p_idempotency_key));
-    end if;
-  elsif p_is_retry then
-    select * into v_request from tunebase_internal.job_requests
-    where project_id = p_project_id and request_hash = p_request_hash and created_at > now() - interval '10 minutes'
-    order by created_at desc limit 1;
-  else
-    -- A first request that its own retry has overtaken, because a proxy delayed it: the job exists. Only once: the next
-    -- equal request asks for another job.
-    update tunebase_internal.job_requests set created_by_retry = false
-    where created_by_retry and project_id = p_project_id and request_hash = p_request_hash
-      and created_at > now() - interval '10 minutes'
-    returning * into v_request;
-  end if;
-  return v_request.job_id;
 end $$;
 
 -- schemas/functions/jobs/get_adapter.sql
@@ -3208,26 +3166,21 @@ as $$
 $$;
 
 -- schemas/functions/notifications/create_notification_channel.sql
--- p_channel: {id, kind, target, event_types, encrypted_url}; the caller picks the id, because `encrypted_url` is bound to it. A create
--- that is sent again, because its answer was lost, makes no second channel: it would tell everything twice.
-create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb, p_is_retry boolean) returns jsonb
+-- p_channel: {id, kind, target, event_types, encrypted_url}; the API chooses the id, because encrypted_url is bound to it. A
+-- repeated request gets the channel that it created before.
+create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
   v_id uuid := (p_channel ->> 'id')::uuid;
-  v_made uuid;
+  v_made uuid := tunebase_internal.find_created_resource(p_caller);
 begin
-  perform pg_advisory_xact_lock(hashtextextended('tunebase channels ' || v_project_id, 0));
-  if p_is_retry then
-    select id into v_made from tunebase.notification_channels
-    where project_id = v_project_id and kind = p_channel ->> 'kind' and target = p_channel ->> 'target'
-      and created_at > now() - interval '10 minutes'
-    order by id desc limit 1;
-    if found then
-      return tunebase_internal.notification_channel_json(v_project_id, v_made);
-    end if;
+  if exists (select from tunebase.notification_channels where id = v_made and project_id = v_project_id) then
+    return tunebase_internal.notification_channel_json(v_project_id, v_made);
   end if;
+  -- One at a time in a project, so that the limit holds.
+  perform pg_advisory_xact_lock(hashtextextended('tunebase channels ' || v_project_id, 0));
   if (select count(*) from tunebase.notification_channels where project_id = v_project_id) >= 20 then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
       'what', 'notification channels per project', 'limit', 20, 'used', 20, 'fix', 'Delete one and try again.'
@@ -3241,6 +3194,7 @@ begin
   if p_channel ->> 'encrypted_url' is not null then
     insert into tunebase_internal.channel_secrets (channel_id, encrypted_url) values (v_id, p_channel ->> 'encrypted_url');
   end if;
+  perform tunebase_internal.record_created_resource(p_caller, v_id);
   return tunebase_internal.notification_channel_json(v_project_id, v_id);
 end $$;
 
@@ -4194,38 +4148,103 @@ begin
   end if;
 end $$;
 
+-- schemas/functions/requests/find_created_resource.sql
+-- What an equal earlier request created, or null. The caller's `request` is {key_hash, hash, is_retry}: one with the same
+-- key; without a key, one of the last ten minutes if this request says that it is a retry (the SDKs count their retries).
+-- Raises idempotency_key_reused.
+--
+-- The lock lasts until the transaction ends: a retry waits for the first request and then finds what it recorded. First
+-- requests without a key share it, because each of them creates something of its own.
+create function tunebase_internal.find_created_resource(p_caller jsonb) returns uuid
+language plpgsql set search_path = ''
+as $$
+declare
+  v_subject text := tunebase_internal.idempotency_subject(p_caller);
+  v_key_hash text := p_caller #>> '{request,key_hash}';
+  v_hash text := p_caller #>> '{request,hash}';
+  v_lock bigint := hashtextextended(v_subject || ' ' || coalesce(v_key_hash, v_hash), 0);
+  v_found tunebase_internal.idempotency_keys;
+begin
+  if v_hash is null then
+    return null;
+  elsif v_key_hash is not null then
+    perform pg_advisory_xact_lock(v_lock);
+    delete from tunebase_internal.idempotency_keys
+    where subject = v_subject and key_hash = v_key_hash and created_at <= now() - interval '1 day';
+    select * into v_found from tunebase_internal.idempotency_keys where subject = v_subject and key_hash = v_key_hash;
+    if found and v_found.request_hash is distinct from v_hash then
+      perform tunebase_internal.raise_api_error('idempotency_key_reused');
+    end if;
+  elsif (p_caller #> '{request,is_retry}')::boolean then
+    perform pg_advisory_xact_lock(v_lock);
+    select * into v_found from tunebase_internal.idempotency_keys
+    where subject = v_subject and request_hash = v_hash and key_hash is null and created_at > now() - interval '10 minutes'
+    order by created_at desc limit 1;
+  else
+    perform pg_advisory_xact_lock_shared(v_lock);
+    -- A first request that its own retry has overtaken, because a proxy delayed it: the resource exists. Only once: the
+    -- next equal request asks for another.
+    update tunebase_internal.idempotency_keys set created_by_retry = false
+    where created_by_retry and subject = v_subject and request_hash = v_hash and created_at > now() - interval '10 minutes'
+    returning * into v_found;
+  end if;
+  return v_found.resource_id;
+end $$;
+
+-- schemas/functions/requests/idempotency_subject.sql
+create function tunebase_internal.idempotency_subject(p_caller jsonb) returns text
+language sql immutable
+return coalesce(p_caller ->> 'key_hash', p_caller ->> 'user_id');
+
 -- schemas/functions/requests/prune_idempotency_keys.sql
--- Forgets what is older than a day, some at a time. Returns how many.
+-- Deletes requests older than a day, at most p_limit of them. Returns how many.
 create function tunebase_internal.prune_idempotency_keys(p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_requests integer;
-  v_jobs integer;
+  v_pruned integer;
 begin
   delete from tunebase_internal.idempotency_keys where id in (
     select id from tunebase_internal.idempotency_keys where created_at < now() - interval '1 day'
     order by created_at limit p_limit for update skip locked
   );
-  get diagnostics v_requests = row_count;
-  delete from tunebase_internal.job_requests where job_id in (
-    select job_id from tunebase_internal.job_requests where created_at < now() - interval '1 day'
-    order by created_at limit p_limit for update skip locked
-  );
-  get diagnostics v_jobs = row_count;
-  return v_requests + v_jobs;
+  get diagnostics v_pruned = row_count;
+  return v_pruned;
+end $$;
+
+-- schemas/functions/requests/record_created_resource.sql
+-- Ties what a request created to the request, in the creating transaction, for find_created_resource.
+create function tunebase_internal.record_created_resource(p_caller jsonb, p_id uuid) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_request jsonb := p_caller -> 'request';
+begin
+  if v_request is null then
+    return;
+  end if;
+  insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, resource_id, created_by_retry)
+  values (
+    tunebase_internal.idempotency_subject(p_caller), v_request ->> 'key_hash', v_request ->> 'hash', p_id,
+    v_request ->> 'key_hash' is null and (v_request -> 'is_retry')::boolean
+  )
+  on conflict do nothing;
+  if not found then
+    -- Another kind of request, reserved with the same key meanwhile.
+    perform tunebase_internal.raise_api_error('idempotency_key_reused');
+  end if;
 end $$;
 
 -- schemas/functions/requests/reserve_idempotency_key.sql
--- Reserves a key. Returns {state: 'new', id}, {state: 'done', request_hash, answer}, or {state: 'running'}; refuses another
--- body with idempotency_key_reused. A reservation whose holder has died, and an answer of a day ago, are given anew.
+-- Reserves a key. Returns {state: 'new', id}, {state: 'done', request_hash, answer} or {state: 'running'}. Raises
+-- idempotency_key_reused for another request. An expired reservation and an answer older than a day are replaced.
 create function tunebase_internal.reserve_idempotency_key(
   p_caller jsonb, p_key_hash text, p_request_hash text, p_lease_seconds integer, p_scope text
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_subject text := coalesce(p_caller ->> 'key_hash', p_caller ->> 'user_id');
+  v_subject text := tunebase_internal.idempotency_subject(p_caller);
   v_request tunebase_internal.idempotency_keys;
   v_until timestamptz := now() + make_interval(secs => p_lease_seconds);
 begin
@@ -4236,7 +4255,7 @@ begin
   end if;
   insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, locked_until)
   values (v_subject, p_key_hash, p_request_hash, v_until)
-  on conflict (subject, key_hash) do nothing
+  on conflict (subject, key_hash) where key_hash is not null do nothing
   returning * into v_request;
   if found then
     return jsonb_build_object('state', 'new', 'id', v_request.id);
@@ -4246,11 +4265,11 @@ begin
   where subject = v_subject and key_hash = p_key_hash
   for update;
   if not found then
-    -- It was refused just now and its key is free: the client sends it again.
+    -- The first request has just failed and released the key: the client retries.
     return jsonb_build_object('state', 'running');
   end if;
   if v_request.created_at > now() - interval '1 day' then
-    if v_request.request_hash <> p_request_hash then
+    if v_request.request_hash <> p_request_hash or v_request.resource_id is not null then
       perform tunebase_internal.raise_api_error('idempotency_key_reused');
     elsif v_request.answer is not null then
       return jsonb_build_object(
@@ -4261,7 +4280,7 @@ begin
     end if;
   end if;
   delete from tunebase_internal.idempotency_keys where id = v_request.id;
-  -- A new id: whoever held the old one and lives after all finishes nothing.
+  -- A new id: should the holder of the old one still live, it completes nothing.
   insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, locked_until)
   values (v_subject, p_key_hash, p_request_hash, v_until)
   returning * into v_request;
@@ -5083,27 +5102,19 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/create_webhook_endpoint.sql
--- p_endpoint: {name, url, event_types, progress_seconds}. The SDKs send a create again when its answer was lost, and
--- say so: an equal endpoint of the last ten minutes answers it.
-create function tunebase_internal.create_webhook_endpoint(p_caller jsonb, p_endpoint jsonb, p_is_retry boolean) returns jsonb
+-- p_endpoint: {name, url, event_types, progress_seconds}. A repeated request gets the endpoint that it created before.
+create function tunebase_internal.create_webhook_endpoint(p_caller jsonb, p_endpoint jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
-  v_types text[] := array(select jsonb_array_elements_text(p_endpoint -> 'event_types'));
-  v_id uuid;
+  v_id uuid := tunebase_internal.find_created_resource(p_caller);
 begin
-  -- Serialized per project: the limit is counted, and equal retries find each other.
-  perform pg_advisory_xact_lock(hashtextextended('tunebase endpoints ' || v_project_id, 0));
-  if p_is_retry then
-    select id into v_id from tunebase.webhook_endpoints
-    where project_id = v_project_id and name = p_endpoint ->> 'name' and url = p_endpoint ->> 'url'
-      and event_types = v_types and created_at > now() - interval '10 minutes'
-    order by id desc limit 1;
-    if found then
-      return tunebase_internal.webhook_endpoint_json(v_project_id, v_id);
-    end if;
+  if exists (select from tunebase.webhook_endpoints where id = v_id and project_id = v_project_id) then
+    return tunebase_internal.webhook_endpoint_json(v_project_id, v_id);
   end if;
+  -- One at a time in a project, so that the limit holds.
+  perform pg_advisory_xact_lock(hashtextextended('tunebase endpoints ' || v_project_id, 0));
   if (select count(*) from tunebase.webhook_endpoints where project_id = v_project_id) >= 50 then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
       'what', 'webhook endpoints per project', 'limit', 50, 'used', 50, 'fix', 'Delete one and try again.'
@@ -5111,10 +5122,12 @@ begin
   end if;
   insert into tunebase.webhook_endpoints (project_id, name, url, event_types, progress_seconds)
   values (
-    v_project_id, p_endpoint ->> 'name', p_endpoint ->> 'url', v_types,
+    v_project_id, p_endpoint ->> 'name', p_endpoint ->> 'url',
+    array(select jsonb_array_elements_text(p_endpoint -> 'event_types')),
     coalesce((p_endpoint ->> 'progress_seconds')::integer, 60)
   )
   returning id into v_id;
+  perform tunebase_internal.record_created_resource(p_caller, v_id);
   return tunebase_internal.webhook_endpoint_json(v_project_id, v_id);
 end $$;
 
@@ -5384,20 +5397,24 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/rotate_webhook_secret.sql
--- The next version signs from now on; the one before too for 24 hours, if that is asked for. A rotation that the SDK
--- sends again answers with what the first made: another one would end the secret that the receiver still uses.
-create function tunebase_internal.rotate_webhook_secret(p_caller jsonb, p_id uuid, p_keep_old boolean, p_is_retry boolean)
-returns jsonb
+-- The next version signs from now on; with p_keep_old, the one before signs too for 24 hours. A repeated request changes
+-- nothing: another rotation would end the secret that the receiver still uses.
+create function tunebase_internal.rotate_webhook_secret(p_caller jsonb, p_id uuid, p_keep_old boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_endpoint tunebase.webhook_endpoints := tunebase_internal.lock_webhook_endpoint(p_caller, p_id);
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
 begin
+  if tunebase_internal.find_created_resource(p_caller) = p_id then
+    return tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+  end if;
+  perform tunebase_internal.lock_webhook_endpoint(p_caller, p_id);
   update tunebase.webhook_endpoints
   set secret_version = secret_version + 1, rotated_at = now(), updated_at = now(), version = version + 1,
     old_secret_until = case when p_keep_old then now() + interval '24 hours' end
-  where id = p_id and not (p_is_retry and coalesce(rotated_at > now() - interval '10 minutes', false));
-  return tunebase_internal.webhook_endpoint_json(v_endpoint.project_id, p_id);
+  where id = p_id;
+  perform tunebase_internal.record_created_resource(p_caller, p_id);
+  return tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
 end $$;
 
 -- schemas/functions/webhooks/update_webhook_endpoint.sql

@@ -1,14 +1,12 @@
--- Creates a job with its first events, queued or waiting (waiting_status). Repeats of the request that made a job return
--- that job (find_requested_job). p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
+-- Creates a job with its first events, queued or waiting (waiting_status). A repeated request gets the job that it created
+-- before. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
 -- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model, warnings}; warnings become events.
-create function tunebase_internal.create_job(
-  p_caller jsonb, p_job jsonb, p_request_hash text, p_idempotency_key text, p_is_retry boolean
-) returns jsonb
+create function tunebase_internal.create_job(p_caller jsonb, p_job jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:write');
-  v_id uuid := tunebase_internal.find_requested_job(v_project_id, p_request_hash, p_idempotency_key, p_is_retry);
+  v_id uuid := tunebase_internal.find_created_resource(p_caller);
   v_training_file uuid := (p_job ->> 'training_file')::uuid;
   v_validation_file uuid := (p_job ->> 'validation_file')::uuid;
   v_auto_start boolean := coalesce((p_job ->> 'auto_start')::boolean, true);
@@ -16,7 +14,7 @@ declare
   v_status text;
   v_messages text[];
 begin
-  if v_id is not null then
+  if exists (select from tunebase.jobs where id = v_id and project_id = v_project_id) then
     return tunebase_internal.job_json(v_id);
   end if;
   v_id := tunebase_internal.uuid7();
@@ -49,8 +47,7 @@ begin
   select v_id, v_project_id, number, case when number in (1, cardinality(v_messages)) then 'info' else 'warn' end,
     'message', message
   from unnest(v_messages) with ordinality m (message, number);
-  insert into tunebase_internal.job_requests (job_id, project_id, idempotency_key, request_hash, created_by_retry)
-  values (v_id, v_project_id, p_idempotency_key, p_request_hash, p_is_retry and p_idempotency_key is null);
+  perform tunebase_internal.record_created_resource(p_caller, v_id);
   if v_validation_file is not null and v_status <> 'validating_files' then
     perform tunebase_internal.warn_dataset_overlap(v_id);
   end if;
