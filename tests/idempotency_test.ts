@@ -142,7 +142,7 @@ Deno.test("whoever died while carrying it out holds the key for a minute and no 
   await sql`update tunebase_internal.idempotency_keys set answer = null where id = (select id from tunebase_internal.idempotency_keys order by id desc limit 1)`;
   const early = await post("/projects", project("crash"), key);
   assertEquals([early.status, early.body.error.code], [409, "idempotency_key_in_use"]);
-  await sql`update tunebase_internal.idempotency_keys set locked_until = now() where answer is null`;
+  await sql`update tunebase_internal.idempotency_keys set locked_until = now() where answer is null and resource_id is null`;
   assertEquals((await post("/projects", project("another"), key)).status, 409, "still for this body alone");
   const late = await post("/projects", project("crash"), key);
   assertEquals([late.status, late.replayed], [200, null]);

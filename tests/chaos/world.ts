@@ -305,7 +305,7 @@ export class World {
   /** Every statement of a function is an effect, and the model learns what came of it. */
   #watched(db: Database): Database {
     const value: Database["value"] = (text, parameters) => {
-      const name = /tunebase\.(\w+)\(/.exec(text)?.[1] ?? "statement";
+      const name = /tunebase_internal\.(\w+)\(/.exec(text)?.[1] ?? "statement";
       const carryOut = async () => {
         try {
           const result = await db.value(text, parameters);

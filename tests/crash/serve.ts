@@ -13,9 +13,9 @@ import { type Platform, platform } from "../../supabase/functions/_shared/platfo
 import { fetchName, sqlName } from "./effects.ts";
 
 const functions = {
-  api: { create: createApi, database: "TUNEBASE_API_DB_URL" },
+  tunebase: { create: createApi, database: "TUNEBASE_API_DB_URL" },
   "tunebase-callback": { create: createCallback, database: "TUNEBASE_CALLBACK_DB_URL" },
-  scheduler: { create: createScheduler, database: "TUNEBASE_SCHEDULER_DB_URL" },
+  "tunebase-scheduler": { create: createScheduler, database: "TUNEBASE_SCHEDULER_DB_URL" },
 };
 export type FunctionName = keyof typeof functions;
 
