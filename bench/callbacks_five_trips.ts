@@ -74,7 +74,7 @@ async function startSide({ stack }: Stand, peer: boolean, port?: number): Promis
     "tunebase-callback",
     { ...stack.functionEnv, TUNEBASE_CALLBACK_DB_URL: url.href },
     join(stack.home, `logs/bench-${peer ? "peer" : "callback"}.log`),
-    peer ? join(root, "bench/five_trips_function.ts") : undefined,
+    peer ? { script: join(root, "bench/five_trips_function.ts") } : {},
   );
 }
 

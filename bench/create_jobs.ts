@@ -79,7 +79,7 @@ export async function createJobs(log: (line: string) => void): Promise<Measured[
 function post({ openai, fileId }: Stand, port: number): Uint8Array {
   const body = JSON.stringify({ model, training_file: fileId });
   return new TextEncoder().encode(
-    `POST /api/fine_tuning/jobs HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${openai.apiKey}\r\n` +
+    `POST /tunebase/fine_tuning/jobs HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${openai.apiKey}\r\n` +
       `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
   );
 }

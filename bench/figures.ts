@@ -16,6 +16,12 @@ export interface Figure {
   machine: string;
 }
 
+/** How a bench is run. */
+export interface BenchOptions {
+  /** As little as shows that it works, for a test: its figures say nothing, and are not kept. */
+  short: boolean;
+}
+
 /** A figure before it is judged. */
 export type Measured = Omit<Figure, "name" | "ok" | "machine">;
 

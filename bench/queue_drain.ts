@@ -1,25 +1,31 @@
 /**
  * 10,000 queued jobs of several projects go out at the rate that is set for their endpoint, and the last as quickly as the
- * first. The timer alone drives it, at the embedded stack's interval; nothing nudges.
+ * first, under the platform's limits: nothing is lost, and no attempt is left of which nobody knows whether it was sent.
+ * The timer drives it, at the embedded stack's interval, and each tick that has spent its budget wakes the next.
  */
-import { type Measured, median } from "./figures.ts";
+import { platformLimits } from "../local/isolate_limits.ts";
+import { join } from "../local/paths.ts";
+import { copyJobs } from "../tests/job_copies.ts";
+import { type BenchOptions, type Measured, median } from "./figures.ts";
 import { createJob, type Stand, startStand, until } from "./stand.ts";
 
-const jobs = 10_000;
+const mostJobs = 10_000;
+const shortJobs = 400;
 const projects = 20;
 /** What `tunebase_internal.runpod_endpoints` has by default, and RunPod takes: 1,000 in ten seconds. */
 const runPerSecond = 100;
 
-export async function queueDrain(log: (line: string) => void): Promise<Measured[]> {
-  const stand = await startStand({ cronSeconds: 2 });
+export async function queueDrain(log: (line: string) => void, { short }: BenchOptions): Promise<Measured[]> {
+  const jobs = short ? shortJobs : mostJobs;
+  const stand = await startStand({ cronSeconds: 2, limits: platformLimits });
   const { runpod } = stand;
   try {
     await createJob(stand);
     await until("the dispatch of the first job", 10, () => runpod.runs.length === 1);
     const before = runpod.asked.length; // the timer may send the first before the last row is in
-    await fill(stand);
+    await fill(stand, jobs);
     const begin = performance.now();
-    const limit = 1.3 * jobs / runPerSecond;
+    const limit = 1.3 * jobs / runPerSecond + (short ? 30 : 0);
     let out = 0;
     for (let seen = before; out < jobs && (performance.now() - begin) / 1000 < limit;) {
       await new Promise((resolve) => setTimeout(resolve, 100));
@@ -35,7 +41,17 @@ export async function queueDrain(log: (line: string) => void): Promise<Measured[
       } s after they were queued`,
     );
     const [first, last] = await latencies(stand);
+    const left = await leftovers(stand, jobs);
+    log(
+      `${left.lost} lost, ${left.twice} sent twice, ${left.ambiguous} ambiguous; ${await isolates(stand)}`,
+    );
     return [{
+      value: left.lost + left.twice + left.ambiguous,
+      unit: `jobs lost, sent twice, or left ambiguous out of ${jobs}, under the platform's limits`,
+      against: "none",
+      ratio: left.lost + left.twice + left.ambiguous === 0 ? 1 : 0,
+      goal: 1,
+    }, {
       value: rate,
       unit: `jobs/s out of ${jobs} queued ones of ${projects} projects`,
       against: `the rate that is set, ${runPerSecond}/s`,
@@ -53,24 +69,50 @@ export async function queueDrain(log: (line: string) => void): Promise<Measured[
   }
 }
 
-/** Queues them in bulk: copies of the one job there is, in projects of their own, due in a mixed order. */
-async function fill({ stack: { sql } }: Stand): Promise<void> {
-  await sql`
+/** Queues them in bulk: copies of the one job there is, in projects of their own. */
+async function fill({ stack: { sql } }: Stand, jobs: number): Promise<void> {
+  const made = await sql<{ id: string }[]>`
     insert into tunebase.projects (name, slug, max_running)
-    select 'Bench', 'bench-' || n, 1000 from generate_series(1, ${projects}::integer) n`;
+    select 'Bench', 'bench-' || n, 1000 from generate_series(1, ${projects}::integer) n
+    returning id`;
   await sql`update tunebase_internal.runpod_endpoints set run_per_second = ${runPerSecond}, max_running = null, calls_left = 1`;
-  // A row's function once a row: `(f()).*` would call it for every column.
-  await sql`
-    insert into tunebase.jobs
-    select copy.*
-    from (select * from tunebase.jobs limit 1) j
-    cross join (select id from tunebase.projects where slug like 'bench-%') p
-    cross join generate_series(1, ${jobs / projects}::integer) n
-    cross join lateral jsonb_populate_record(null::tunebase.jobs, to_jsonb(j) || jsonb_build_object(
-      'id', tunebase_internal.uuid7(), 'project_id', p.id, 'status', 'queued', 'due_at', now() + interval '1 ms' * random(),
-      'started_at', null, 'seed', n
-    )) copy`;
+  await copyJobs(sql, jobs, made.map(({ id }) => id));
   await sql`analyze`; // as autovacuum does within a minute
+}
+
+/** What a kill in the middle of a submission, or a lost job, would leave behind. Waits for what is being recorded. */
+async function leftovers({ stack: { sql }, runpod }: Stand, jobs: number): Promise<Leftovers> {
+  for (let tries = 0;; tries++) {
+    const [row] = await sql<{ ambiguous: number; queued: number }[]>`
+      select
+        (select count(*) from tunebase.attempts where state in ('submitting', 'submission_unknown'))::integer as ambiguous,
+        (select count(*) from tunebase.jobs where status = 'queued' and due_at < 'infinity')::integer as queued`;
+    const sent = runpod.runs.map(({ body }) => (body as { input: { job_id: string } }).input.job_id);
+    const found = {
+      ambiguous: row?.ambiguous ?? NaN,
+      lost: jobs + 1 - new Set(sent).size,
+      twice: sent.length - new Set(sent).size,
+    };
+    if ((found.ambiguous === 0 && row?.queued === 0) || tries === 20) return found;
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+interface Leftovers {
+  /** Attempts of which nobody knows whether they were sent. */
+  ambiguous: number;
+  /** Jobs that were never sent. */
+  lost: number;
+  /** Runs beyond one for each job. */
+  twice: number;
+}
+
+/** How many isolates of the scheduler retired, and how many were killed at a limit: each is a line of its log. */
+async function isolates({ stack: { home } }: Stand): Promise<string> {
+  const log = await Deno.readTextFile(join(home, "logs/tunebase-scheduler.log"));
+  const count = (what: RegExp) => log.match(what)?.length ?? 0;
+  return `${count(/^tunebase-scheduler retired after/gm)} isolates retired, ${
+    count(/^tunebase-scheduler was killed/gm)
+  } were killed`;
 }
 
 /**

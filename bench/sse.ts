@@ -11,7 +11,8 @@ import { type Stand, startStand, until } from "./stand.ts";
 
 const jobs = 100;
 const streams = 1000;
-const seconds = 20;
+/** With the opening and the wait before, shorter than a stream lasts (60 s): none has to come back. */
+const seconds = 15;
 const reportsPerSecond = 10;
 const limitMs = 1000;
 const mostConnections = 2;
@@ -112,7 +113,7 @@ class Listener {
     const connection = await Deno.connect({ hostname: "127.0.0.1", port });
     const listener = new Listener(connection);
     await connection.write(new TextEncoder().encode(
-      `GET /api/fine_tuning/jobs/${job}/events HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n` +
+      `GET /tunebase/fine_tuning/jobs/${job}/events HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n` +
         `authorization: Bearer ${key}\r\n\r\n`,
     ));
     void listener.#read();

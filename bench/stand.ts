@@ -2,6 +2,7 @@
 import OpenAI from "openai";
 import { ensureAccount } from "../local/account.ts";
 import { cache } from "../local/home.ts";
+import type { IsolateLimits } from "../local/isolate_limits.ts";
 import { loadKeys } from "../local/keys.ts";
 import { join, removeIfThere } from "../local/paths.ts";
 import { postgresDirectory } from "../local/postgres.ts";
@@ -22,8 +23,15 @@ export interface Stand {
   close(): Promise<void>;
 }
 
-/** Starts it with an empty database, PostgreSQL with its defaults (fsync is on). `cronSeconds`: the timer's. */
-export async function startStand(options: { cronSeconds: number }): Promise<Stand> {
+export interface StandOptions {
+  /** The timer's interval. */
+  cronSeconds: number;
+  /** What the functions run under. None unless given: a bench measures what the functions do, not their replacement. */
+  limits?: IsolateLimits | null;
+}
+
+/** Starts it with an empty database, PostgreSQL with its defaults (fsync is on). */
+export async function startStand({ cronSeconds, limits = null }: StandOptions): Promise<Stand> {
   await endLeftovers(home);
   await removeIfThere(home);
   const postgres = await postgresDirectory(home);
@@ -37,7 +45,8 @@ export async function startStand(options: { cronSeconds: number }): Promise<Stan
     dbPort: 0,
     runpod,
     log: (line) => trouble.push(line),
-    ...options,
+    cronSeconds,
+    limits,
   });
   try {
     const { baseUrl: baseURL, apiKey } = await ensureAccount(stack);

@@ -11,11 +11,11 @@ const largeMegabytes = 512;
 const mostGrowthMb = 32;
 const chunkBytes = 65_536;
 
-/** Conversations of a few turns and some hundred words, none like another. */
-function makeFile(bytes: number): Uint8Array {
+/** Conversations of a few turns and some hundred words, none like another; another `seed` makes another file. */
+export function makeFile(bytes: number, seed = 42): Uint8Array<ArrayBuffer> {
   const words = "the order arrived late and I would like to know how a refund works when half of it was used"
     .split(" ");
-  let random = 42;
+  let random = seed;
   const next = () => (random = (random * 1_103_515_245 + 12_345) % 2_147_483_648) / 2_147_483_648;
   const text = (count: number) =>
     Array.from({ length: count }, () => words[Math.floor(next() * words.length)]).join(" ");

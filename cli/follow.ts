@@ -59,7 +59,8 @@ class Following {
         const broken = await this.#stream();
         this.signal.throwIfAborted();
         if (this.#done) break;
-        if (this.#last > before) breaks = 0;
+        // The server closes a stream after about a minute: that is no failure to back off from.
+        if (this.#last > before || broken === null) breaks = 0;
         if (broken !== null) {
           this.#bottom.line(`The connection broke (${broken}); coming back.`, note);
         }

@@ -28,3 +28,12 @@ export function callbackEnvironment(url: string, dbUrl: string, keys: Keys): Rec
 
 /** What the timer authorises itself with. */
 export const deriveSchedulerSecret = (keys: Keys): string => deriveSecret(keys.masterKey, "scheduler");
+
+/** What Deno itself needs in a child: its cache. */
+export function denoEnvironment(): Record<string, string> {
+  const names = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
+  return Object.fromEntries(names.flatMap((name) => {
+    const value = Deno.env.get(name);
+    return value === undefined ? [] : [[name, value]];
+  }));
+}

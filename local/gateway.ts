@@ -10,13 +10,15 @@ export interface Gateway {
   stop(): Promise<void>;
 }
 
-/** Routes by the path's beginning. `functions` gives the port of a function's process. */
+/** Sends a request to a function; `path` begins with the function's name. Never rejects. */
+type Forward = (request: Request, path: string) => Promise<Response>;
+
+/** Routes by the path's beginning. `functions` gives what runs a function of that name. */
 export function startGateway(
   port: number,
   routes: { prefix: string; handle: Handler }[],
-  functions: (name: string) => number | undefined,
+  functions: (name: string) => { fetch: Forward } | undefined,
 ): Gateway {
-  const client = Deno.createHttpClient({ poolMaxIdlePerHost: 16 });
   const ending = new AbortController();
   const { signal } = ending;
   const server = Deno.serve({ hostname: "127.0.0.1", port, signal, onListen: () => {} }, async (request) => {
@@ -43,23 +45,7 @@ export function startGateway(
         status: 404,
       });
     }
-    try {
-      const headers = new Headers(request.headers);
-      headers.delete("host");
-      const answer = await fetch(`http://127.0.0.1:${target}/${name}${rest}${url.search}`, {
-        method: request.method,
-        headers,
-        body: request.body,
-        redirect: "manual",
-        client,
-      });
-      return new Response(answer.body, { status: answer.status, headers: answer.headers });
-    } catch (error) {
-      return Response.json({
-        code: "WORKER_ERROR",
-        message: `The function ${name} does not answer: ${error}`,
-      }, { status: 503 });
-    }
+    return await target.fetch(request, `/${name}${rest}${url.search}`);
   });
   return {
     port: server.addr.port,
@@ -67,7 +53,6 @@ export function startGateway(
       // Not `shutdown`, which waits for what is open: an event stream, or a request whose client was killed in its middle.
       ending.abort();
       await server.finished;
-      client.close();
     },
   };
 }

@@ -1,12 +1,13 @@
 /** The embedded stack: real Postgres, the real functions, the real trainer; stand-ins for what is hosted. */
 import postgres from "postgres";
-import { callbackEnvironment, deriveSchedulerSecret } from "./environment.ts";
+import { callbackEnvironment, denoEnvironment, deriveSchedulerSecret } from "./environment.ts";
 import { createAuth } from "./auth.ts";
 import { createDashboard } from "./dashboard.ts";
 import { type Cron, startCron } from "./cron.ts";
 import { type EdgeFunction, startFunction } from "./functions.ts";
 import { startGateway } from "./gateway.ts";
 import { cache, namedPort, portSetting, root } from "./home.ts";
+import { type IsolateLimits, limitsSetting } from "./isolate_limits.ts";
 import { type Keys, loadKeys } from "./keys.ts";
 import { migrate, prepareDatabase } from "./migrate.ts";
 import { exists, join } from "./paths.ts";
@@ -52,11 +53,14 @@ export interface StackOptions {
   /** So many workers at once; 1. */
   maxWorkers?: number;
   cronSeconds?: number;
+  /** What the functions run under; the platform's limits unless TUNEBASE_FUNCTION_LIMITS says otherwise. */
+  limits?: IsolateLimits | null;
 }
 
 /** Starts everything; throws an Error that says what is wrong (a port in use, a stack that runs already). */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const { home, log } = options;
+  const limits = options.limits === undefined ? limitsSetting() : options.limits;
   await Deno.mkdir(join(home, "logs"), { recursive: true, mode: 0o700 });
   const running = await runningStack(home);
   if (running !== null) {
@@ -144,7 +148,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       { prefix: "/dashboard", handle: (request) => dashboard.fetch(request) },
       { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
       { prefix: "/runpod", handle: (request) => (options.runpod ?? runpod).fetch(request) },
-    ], (name) => running.get(name)?.port);
+    ], (name) => running.get(name));
     started.push(gateway, runpod);
 
     const env = {
@@ -156,7 +160,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     await timed("functions api, tunebase-callback and scheduler are up", async () => {
       const functions = await Promise.all(
         ["tunebase", "tunebase-callback", "tunebase-scheduler"].map((name) =>
-          startFunction(name, env, join(home, `logs/${name}.log`))
+          startFunction(name, env, join(home, `logs/${name}.log`), { limits })
         ),
       );
       for (const one of functions) running.set(one.name, one);
@@ -180,8 +184,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       workers: runpod.workers,
       functionEnv: env,
       runs: runpod.runs,
-      pids: async (part) =>
-        part === "postgres" ? await database.pids() : [running.get(part)?.pid() ?? []].flat(),
+      pids: async (part) => part === "postgres" ? await database.pids() : running.get(part)?.pids() ?? [],
       stop,
     };
   } catch (error) {
@@ -204,15 +207,6 @@ async function prepare(url: string, keys: Keys): Promise<void> {
   } finally {
     await sql.end();
   }
-}
-
-/** What Deno itself needs in a child: its cache. */
-function denoEnvironment(): Record<string, string> {
-  const names = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
-  return Object.fromEntries(names.flatMap((name) => {
-    const value = Deno.env.get(name);
-    return value === undefined ? [] : [[name, value]];
-  }));
 }
 
 /** Has everything that a stack runs on been installed? */

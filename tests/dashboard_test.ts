@@ -381,11 +381,11 @@ Deno.test("what fails says so and is tried again; what is not there is told in t
   await visitor.go("jobs/ftjob-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f");
   await page.getByRole("alert").first().waitFor();
   assertStringIncludes(await page.getByRole("alert").first().innerText(), "job_not_found");
-  await page.route("**/api/usage*", (route) => route.abort());
+  await page.route("**/tunebase/usage*", (route) => route.abort());
   await visitor.go("usage", false);
   await page.getByText("The server cannot be reached.").waitFor();
   await accessible(page, "an error");
-  await page.unroute("**/api/usage*");
+  await page.unroute("**/tunebase/usage*");
   await page.getByRole("button", { name: "Try again" }).click();
   await page.getByText("Nothing was used in these days.").waitFor();
 });

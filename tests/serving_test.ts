@@ -95,7 +95,7 @@ function answering(value: Database["value"]): Database {
 }
 
 const gets = app.routes.filter(({ method }) => method === "GET").map(({ path }) =>
-  path.replace(/^\/api/, "")
+  path.replace(/^\/tunebase/, "")
 );
 for (const path of new Set(gets)) {
   Deno.test(`HEAD ${path} answers as GET does, without the body`, async () => {

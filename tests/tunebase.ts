@@ -18,7 +18,9 @@ import { createApp as createScheduler } from "../supabase/functions/tunebase-sch
 import type { LogEntry } from "../supabase/functions/_shared/log.ts";
 import { type Platform, platform } from "../supabase/functions/_shared/platform.ts";
 import { deriveSecret } from "../supabase/functions/_shared/secrets.ts";
-import { callbackEnvironment } from "../local/environment.ts";
+import { callbackEnvironment, denoEnvironment } from "../local/environment.ts";
+import { startFunction } from "../local/functions.ts";
+import type { IsolateLimits } from "../local/isolate_limits.ts";
 import { rolePassword, testDatabase } from "./database.ts";
 import { ScriptedRunpod } from "./runpod_script.ts";
 
@@ -31,6 +33,8 @@ export interface Tunebase {
   /** The environment of the functions, for one that runs as a process of its own. */
   env: Record<string, string>;
   nudges: number;
+  /** The processes of the API, where it runs in isolates. */
+  apiPids(): number[];
   /** What Auth would have sent. */
   mails: { to: string; link: string }[];
   /** What the functions have logged. */
@@ -53,8 +57,16 @@ export interface TestUser {
   fetch(path: string, init?: RequestInit): Promise<Response>;
 }
 
+export interface TunebaseOptions {
+  /** The API runs in isolates under these limits, not in this process. */
+  apiLimits?: IsolateLimits;
+}
+
 /** Starts it; close it at the end of the file. */
-export async function startTunebase(env: Record<string, string> = {}): Promise<Tunebase> {
+export async function startTunebase(
+  env: Record<string, string> = {},
+  options: TunebaseOptions = {},
+): Promise<Tunebase> {
   const database = await testDatabase();
   const home = await Deno.makeTempDir({ prefix: "tunebase test " });
   const keys = await loadKeys(home);
@@ -83,6 +95,11 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     "tunebase-callback": createCallback(callback),
     "tunebase-scheduler": createScheduler(scheduler),
   };
+  const edge = options.apiLimits === undefined
+    ? null
+    : await startFunction("tunebase", { ...denoEnvironment(), ...all }, `${home}/api.log`, {
+      limits: options.apiLimits,
+    });
   const schedulerSecret = deriveSecret(keys.masterKey, "scheduler");
   const mails: { to: string; link: string }[] = [];
   const auth = createAuth({
@@ -110,6 +127,10 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
         if (name === "tunebase-scheduler" && !request.headers.has("x-test-tick")) {
           return Response.json({ ignored: true });
         }
+        if (name === "tunebase" && edge !== null) {
+          const { pathname, search } = new URL(request.url);
+          return edge.fetch(request, pathname.replace("/functions/v1/", "/") + search);
+        }
         const { method, headers, body } = request;
         return app.fetch(new Request(request.url.replace("/functions/v1/", "/"), { method, headers, body }));
       },
@@ -125,6 +146,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     platform: callback,
     logs,
     env: all,
+    apiPids: () => edge?.pids() ?? [],
     mails,
     get nudges() {
       return counted.nudges;
@@ -167,6 +189,7 @@ export async function startTunebase(env: Record<string, string> = {}): Promise<T
     async close() {
       await new Promise((resolve) => setTimeout(resolve, 20)); // nudges that have begun
       await gateway.stop();
+      await edge?.stop();
       await Promise.all(platforms.map(({ db }) => db.close()));
       await database.close();
       await Deno.remove(home, { recursive: true });

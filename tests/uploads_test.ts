@@ -6,6 +6,7 @@ import OpenAI from "openai";
 import { Upload } from "tus-js-client";
 import { platform } from "../supabase/functions/_shared/platform.ts";
 import { validate } from "../supabase/functions/_shared/dataset/validator.ts";
+import { CpuBudget } from "../supabase/functions/tunebase-scheduler/cpu_budget.ts";
 import { validateFiles } from "../supabase/functions/tunebase-scheduler/validate.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 
@@ -379,7 +380,7 @@ Deno.test("a check in slices, each by another call, has the report of a check at
   const id = await waiting(bytes);
   let steps = 0;
   // A budget that is spent at once: each call does one slice.
-  while (await validateFiles(scheduler, 0.001) > 0) steps += 1;
+  while (await validateFiles(scheduler, new CpuBudget(0.001)) > 0) steps += 1;
   assert(steps > bytes.length / sliceBytes / 4, `${steps} steps for ${bytes.length} bytes`);
   const { report, status, sha256: hash } = await file(id);
   assertEquals([status, hash], ["processed", sha256(bytes)]);

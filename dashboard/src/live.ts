@@ -56,7 +56,7 @@ export async function followEvents(jobId: string, after: number, options: {
         if (fresh.length > 0) options.events(fresh);
       });
       if (ended) return options.line("ended");
-      continue; // the server closes a stream after two minutes: we come back at once
+      continue; // the server closes a stream after about a minute: we come back at once
     } catch {
       if (signal.aborted) return;
     } finally {

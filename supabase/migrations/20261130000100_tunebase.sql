@@ -1625,6 +1625,22 @@ begin
   where id = p_attempt_id and state <> 'ended';
 end $$;
 
+-- schemas/functions/dispatch/release_dispatch.sql
+-- Releases an attempt that was claimed and certainly not sent, because the scheduler's isolate is about to end. Its job is
+-- due again at once, without an event, and the endpoint's rate gets the call back.
+create function tunebase_internal.release_dispatch(p_attempt_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
+begin
+  if v_attempt.state is distinct from 'submitting' then
+    return;
+  end if;
+  perform tunebase_internal.end_attempt(p_attempt_id, 'not_started', p_message => 'It was not sent.');
+  update tunebase_internal.runpod_endpoints set calls_left = calls_left + 1 where endpoint_id = v_attempt.endpoint_id;
+end $$;
+
 -- schemas/functions/estimates/estimate_accuracy.sql
 -- Estimated against actual for one figure; null where nothing was estimated.
 create function tunebase_internal.estimate_accuracy(p_range jsonb, p_actual numeric) returns jsonb
@@ -6097,6 +6113,7 @@ grant execute on function
   tunebase_internal.prune_idempotency_keys,
   tunebase_internal.prune_notifications,
   tunebase_internal.reconcile_attempt,
+  tunebase_internal.release_dispatch,
   tunebase_internal.record_cancel_sent,
   tunebase_internal.record_deliveries,
   tunebase_internal.record_dispatch_ambiguous,

@@ -114,6 +114,7 @@ grant execute on function
   tunebase_internal.prune_idempotency_keys,
   tunebase_internal.prune_notifications,
   tunebase_internal.reconcile_attempt,
+  tunebase_internal.release_dispatch,
   tunebase_internal.record_cancel_sent,
   tunebase_internal.record_deliveries,
   tunebase_internal.record_dispatch_ambiguous,

@@ -8,8 +8,10 @@ import { nudgeScheduler } from "../_shared/addresses.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { type Message, sendMessage, type Sent } from "../_shared/messages.ts";
 import { post } from "../_shared/outgoing.ts";
+import { isLeaving } from "../_shared/isolate.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { signingSecrets, webhookHeaders } from "../_shared/webhooks.ts";
+import { CpuBudget, price } from "./cpu_budget.ts";
 
 /** A delivery as `claim_deliveries` leases it. */
 const Claimed = z.object({
@@ -44,12 +46,6 @@ const places = 96;
 const placesPerTarget = 48;
 /** A lease outlives the longest try (15 s) and its recording. */
 const leaseSeconds = 60;
-/**
- * How long and how many a tick sends; what is left is due at the next, which is asked for at once. 1,000 cost 0.7 s of
- * the 2 s of CPU time that the platform gives a request (measured, plain http).
- */
-const sendMs = 25_000;
-const mostPerTick = 1_000;
 /** How long a tick waits for its deliveries. The timer may wait for the tick, and dispatch must not wait for a receiver. */
 const waitMs = 1_000;
 
@@ -59,17 +55,16 @@ export class Deliverer {
   #results: Result[] = [];
   #running: Promise<void> | null = null;
   #wake = Promise.withResolvers<void>();
-  #until = 0;
-  #left = 0;
+  #budget = new CpuBudget(0);
   #sent = 0;
 
   constructor(private readonly platform: Platform) {}
 
   /**
-   * Fans out and sends what is due. Returns after a second at the latest, with the rest going on; never throws: a
+   * Fans out and sends what is due, until the newest tick's budget is spent; then it wakes the next. Returns after a second at the latest, with the rest going on; never throws: a
    * receiver is no reason for a tick to fail.
    */
-  async tick(): Promise<{ owed: number; sent: number }> {
+  async tick(budget = new CpuBudget()): Promise<{ owed: number; sent: number }> {
     const before = this.#sent;
     let owed = 0;
     try {
@@ -78,8 +73,7 @@ export class Deliverer {
     } catch (error) {
       logError("what is owed to subscribers could not be fanned out", error);
     }
-    this.#until = Date.now() + sendMs;
-    this.#left = mostPerTick;
+    this.#budget = budget;
     this.#wake.resolve();
     this.#running ??= this.#run()
       .catch((error) => logError("deliveries stopped", error))
@@ -114,20 +108,20 @@ export class Deliverer {
       // Answers come in crowds: a few milliseconds later one statement records many.
       await new Promise((resolve) => setTimeout(resolve, 15));
     }
-    if (this.#left === 0) this.platform.later(nudgeScheduler(this.platform.settings));
+    if (this.#budget.isOver) this.platform.later(nudgeScheduler(this.platform.settings));
   }
 
   async #claim(): Promise<Claimed[]> {
     const inFlight = [...this.#busy.values()].reduce((sum, count) => sum + count, 0);
-    const room = Math.min(places - inFlight, this.#left);
-    if (room <= 0 || Date.now() > this.#until) return [];
+    const room = Math.min(places - inFlight, this.#budget.room(price.delivery));
+    if (room <= 0 || isLeaving()) return [];
     const claimed = await rpc(this.platform.db, "claim_deliveries", {
       limit: room,
       per_target: placesPerTarget,
       busy: Object.fromEntries(this.#busy),
       lease_seconds: leaseSeconds,
     }, z.array(Claimed));
-    this.#left -= claimed.length;
+    this.#budget.spend(claimed.length * price.delivery);
     this.#sent += claimed.length;
     return claimed;
   }

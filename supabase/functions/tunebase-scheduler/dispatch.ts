@@ -7,6 +7,8 @@ import * as rows from "../_shared/database/rows.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { RunInput } from "../_shared/protocol.ts";
 import { callbackSecret } from "../_shared/secrets.ts";
+import { isLeaving } from "../_shared/isolate.ts";
+import { CpuBudget, price } from "./cpu_budget.ts";
 import type { Runpod } from "./runpod.ts";
 
 const Claimed = z.object({
@@ -26,23 +28,39 @@ const Claimed = z.object({
 type Claimed = z.infer<typeof Claimed>;
 const Claim = z.object({ claimed: z.array(Claimed), wait_seconds: z.number().nullable() });
 
-/** Calls of /run under way at once: at 150 ms each, as many as RunPod's rate lets through. */
+/**
+ * Calls of /run under way at once: at 150 ms each, as many as RunPod's rate lets through. No more are claimed than can
+ * leave at once, so a kill in the middle leaves at most so many attempts of which nobody knows whether they were sent.
+ */
 const mostAtOnce = 16;
 const submitLeaseSeconds = 60;
-/** A tick stays well inside the platform's time; what is left is due at the next. */
-const tickMs = 25_000;
+/** When an attempt whose input could not be made is tried again. */
+const unsendableRetrySeconds = 60;
 
-/** Dispatches until nothing is due, waiting where an endpoint's rate says so; returns how many were claimed. */
-export async function dispatch(platform: Platform, runpod: Runpod): Promise<number> {
-  const until = Date.now() + tickMs;
+/**
+ * Dispatches until nothing is due or the budget is spent, waiting where an endpoint's rate says so; returns how many were
+ * sent. `isEnding` says that the isolate is about to end: what was claimed and not yet sent is released.
+ */
+export async function dispatch(
+  platform: Platform,
+  runpod: Runpod,
+  budget = new CpuBudget(),
+  isEnding: () => boolean = isLeaving,
+): Promise<number> {
   const flying = new Set<Promise<void>>();
   let count = 0;
-  while (Date.now() < until) {
-    const { claimed, wait_seconds } = await rpc(platform.db, "claim_dispatch", {
-      default_endpoint: platform.settings.runpodEndpoint,
-      lease_seconds: submitLeaseSeconds,
-      limit: mostAtOnce - flying.size,
-    }, Claim);
+  while (!budget.isOver && !isEnding()) {
+    const { claimed, wait_seconds } = await claim(
+      platform,
+      Math.min(mostAtOnce - flying.size, budget.room(price.submission)),
+    );
+    budget.spend(price.claim + claimed.length * price.submission);
+    if (isEnding()) {
+      await Promise.all(
+        claimed.map(({ attempt }) => rpc(platform.db, "release_dispatch", { attempt_id: attempt.id })),
+      );
+      break;
+    }
     for (const one of claimed) {
       const sending: Promise<void> = submit(platform, runpod, one)
         // What went wrong here is looked at when the attempt's lease is over.
@@ -63,10 +81,17 @@ export async function dispatch(platform: Platform, runpod: Runpod): Promise<numb
   return count;
 }
 
-async function submit({ db, settings }: Platform, runpod: Runpod, claimed: Claimed): Promise<void> {
-  const { attempt } = claimed;
+const claim = ({ db, settings }: Platform, limit: number) =>
+  rpc(db, "claim_dispatch", {
+    default_endpoint: settings.runpodEndpoint,
+    lease_seconds: submitLeaseSeconds,
+    limit,
+  }, Claim);
+
+/** What RunPod is sent; throws when the job's plan or the model's setup does not fit the contract. */
+function runInput({ settings }: Platform, { attempt, ...claimed }: Claimed): RunInput {
   const object = (name: string) => `${settings.supabaseUrl}/storage/v1/object/tunebase-datasets/${name}`;
-  const input = RunInput.parse({
+  return RunInput.parse({
     job_id: attempt.job_id,
     attempt: attempt.number,
     dataset_url: object(claimed.training_object),
@@ -77,6 +102,25 @@ async function submit({ db, settings }: Platform, runpod: Runpod, claimed: Claim
     callback_url: callbackUrl(settings, attempt.id),
     callback_secret: callbackSecret(settings.masterKey, attempt.id),
   });
+}
+
+async function submit(platform: Platform, runpod: Runpod, claimed: Claimed): Promise<void> {
+  const { db, settings } = platform;
+  const { attempt } = claimed;
+  let input: RunInput;
+  try {
+    input = runInput(platform, claimed);
+  } catch (error) {
+    // Surely not sent: not left to its lease.
+    logError(`attempt ${attempt.id}`, error);
+    await rpc(db, "record_dispatch_rejected", {
+      attempt_id: attempt.id,
+      reason: "the run's input could not be made",
+      retry_seconds: unsendableRetrySeconds,
+      blocked: false,
+    });
+    return;
+  }
   const result = await runpod.run(attempt.endpoint_id, input, webhookUrl(settings, attempt.id), {
     executionTimeout: attempt.execution_timeout_seconds * 1000,
     ttl: attempt.ttl_seconds * 1000,

@@ -5,6 +5,7 @@ import { incomingObject, takeIn } from "../_shared/artifacts.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { Manifest, TrainerErrorCode, trainerFaults } from "../_shared/protocol.ts";
+import { CpuBudget, price } from "./cpu_budget.ts";
 import type { Found, Runpod } from "./runpod.ts";
 
 const Due = z.object({
@@ -25,9 +26,17 @@ const Reconciled = z.object({ cancel: z.boolean().optional() });
 
 const over = ["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT", "GONE"];
 
-/** Looks at up to `limit` attempts at once; returns how many. One that cannot be looked at is due again soon. */
-export async function reconcile(platform: Platform, runpod: Runpod, limit = 20): Promise<number> {
-  const due = await rpc(platform.db, "claim_attempts_to_reconcile", { limit }, z.array(Due));
+/** Attempts that are looked at in one tick, all at once. */
+export const mostLooks = 20;
+
+/** Looks at up to `mostLooks` attempts; returns how many. One that cannot be looked at is due again soon. */
+export async function reconcile(
+  platform: Platform,
+  runpod: Runpod,
+  budget = new CpuBudget(),
+): Promise<number> {
+  const due = await rpc(platform.db, "claim_attempts_to_reconcile", { limit: mostLooks }, z.array(Due));
+  budget.spend(due.length * price.look);
   await Promise.all(
     due.map((attempt) =>
       look(platform, runpod, attempt).catch((error) => logError(`attempt ${attempt.id}`, error))

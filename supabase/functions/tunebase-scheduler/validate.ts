@@ -5,13 +5,14 @@
  */
 import * as z from "zod";
 import { logError } from "../_shared/log.ts";
-import { nudgeScheduler } from "../_shared/addresses.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { type DatasetReport, sentence } from "../_shared/dataset/report.ts";
 import { Validator, type ValidatorState } from "../_shared/dataset/validator.ts";
 import { ApiError } from "../_shared/errors.ts";
+import { isLeaving } from "../_shared/isolate.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { signedUrl, unavailable } from "../_shared/storage.ts";
+import { CpuBudget } from "./cpu_budget.ts";
 import { FileHashes } from "./hashes.ts";
 import { JoinedCopy } from "./joined_copy.ts";
 
@@ -33,15 +34,11 @@ const Check = z.object({
 type Check = z.infer<typeof Check>;
 
 const leaseSeconds = 120;
-/** What a step may take: of the clock, and of the CPU as far as checking and hashing go. */
-const stepMs = 20_000;
-const computeMs = 900;
 
-/** Checks what is due, for a while; returns how many files it was at. What is left is asked for at once. */
-export async function validateFiles(platform: Platform, compute = computeMs): Promise<number> {
-  const budget = { until: Date.now() + stepMs, compute };
+/** Checks what is due, until the budget is spent; returns how many files it was at. */
+export async function validateFiles(platform: Platform, budget = new CpuBudget()): Promise<number> {
   let count = 0;
-  while (!isOver(budget)) {
+  while (!budget.isOver && !isLeaving()) {
     const check = await rpc(
       platform.db,
       "claim_file_validation",
@@ -66,18 +63,15 @@ export async function validateFiles(platform: Platform, compute = computeMs): Pr
       await rpc(platform.db, "retry_file_validation", { file_id: check.file_id, lease: check.lease, reason });
     }
   }
-  platform.later(nudgeScheduler(platform.settings));
   return count;
 }
 
-interface Budget {
-  until: number;
-  compute: number;
-}
-const isOver = (budget: Budget) => Date.now() >= budget.until || budget.compute <= 0;
-
 /** Goes on with one check until it ends, or the budget does. */
-async function checkFile({ db, supabase, settings }: Platform, check: Check, budget: Budget): Promise<void> {
+async function checkFile(
+  { db, supabase, settings }: Platform,
+  check: Check,
+  budget: CpuBudget,
+): Promise<void> {
   const validator = new Validator({ state: check.state?.validator ?? null });
   const hashes = await FileHashes.start(check.state?.hashes ?? null, check.md5 !== null);
   const storage = `${settings.supabaseUrl}/storage/v1`;
@@ -105,15 +99,16 @@ async function checkFile({ db, supabase, settings }: Platform, check: Check, bud
     // The validator holds what it has read of an unfinished row, so it takes every byte from its offset on.
     if (at + chunk.length > unchecked) validator.push(chunk.subarray(Math.max(0, unchecked - at)));
     hashes.update(chunk, at);
-    budget.compute -= performance.now() - started;
+    budget.spend(performance.now() - started);
     await copy?.write(chunk, at);
     at += chunk.length;
     slice += chunk.length;
     if (validator.stopped) break;
     // A place is worth keeping when it is further on: a row may be longer than a slice, and a copy goes in its own steps.
     const cameOn = validator.offset > unchecked || at === check.bytes;
-    if (slice < settings.checkSliceBytes || !cameOn || copy !== null && copy.offset === keptCopy) continue;
-    const over = isOver(budget) && at < check.bytes;
+    const over = (budget.isOver || isLeaving()) && at < check.bytes;
+    if (slice < settings.checkSliceBytes && !over) continue;
+    if (!cameOn || copy !== null && copy.offset === keptCopy) continue;
     if (!await save(over ? 0 : leaseSeconds) || over) return;
     slice = 0;
     keptCopy = copy?.offset ?? 0;

@@ -6,6 +6,7 @@ import * as z from "zod";
 import type { Database } from "../_shared/database/connect.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { logError } from "../_shared/log.ts";
+import { isLeaving } from "../_shared/isolate.ts";
 import { EventRow } from "./rows.ts";
 
 /** How often the database is asked while somebody listens. An event is told within about this time. */
@@ -22,6 +23,8 @@ export interface News {
   events: EventRow[];
   /** The job has ended and these are its last events. */
   done: boolean;
+  /** The isolate is about to end: the stream closes, and its client comes back to another. */
+  isLeaving: boolean;
 }
 interface Watcher {
   jobId: string;
@@ -53,9 +56,15 @@ export class EventHub {
       } catch (error) {
         logError("events", error); // the next beat asks again
       }
+      if (isLeaving()) this.#leave();
       await new Promise((resolve) => setTimeout(resolve, beatMs));
     }
     this.#beating = false;
+  }
+
+  #leave(): void {
+    for (const { tell } of this.#watchers) tell({ events: [], done: false, isLeaving: true });
+    this.#watchers.clear();
   }
 
   async #ask(): Promise<void> {
@@ -72,7 +81,7 @@ export class EventHub {
         const fresh = events.filter(({ number }) => number > watcher.after);
         watcher.after = fresh.at(-1)?.number ?? watcher.after;
         const done = final && watcher.after >= last_event;
-        if (fresh.length > 0 || done) watcher.tell({ events: fresh, done });
+        if (fresh.length > 0 || done) watcher.tell({ events: fresh, done, isLeaving: false });
         if (done) this.#watchers.delete(watcher);
       }
     }

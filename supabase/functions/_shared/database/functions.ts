@@ -239,6 +239,7 @@ export const functions = {
     optional: {},
     result: "jsonb",
   },
+  release_dispatch: { args: { attempt_id: "uuid" }, optional: {}, result: "void" },
   remove_member: {
     args: { caller: "jsonb", project_id: "uuid", user_id: "uuid" },
     optional: {},

@@ -14,8 +14,13 @@ import { paging } from "../paging.ts";
 import { renderEvent, renderList } from "../render.ts";
 import { EventRow, page } from "../rows.ts";
 
-/** The platform ends a request after 150 s: before that the client is asked to come back. */
-const streamMs = 140_000;
+/**
+ * How long a stream lasts; then its client comes back. An isolate takes no new request once half of its wall clock is over
+ * (75 s of 150 s on the free plan), so a stream that is shorter than that half ends by itself before the isolate is
+ * killed, and an isolate that retires for its CPU does not long spend more on its streams. Spread, so that a thousand
+ * streams do not come back all at once.
+ */
+const streamMs = { least: 60_000, most: 70_000 };
 const aliveMs = 15_000;
 /** Of one caller in an isolate. Each holds memory for as long as it is open, and the platform's isolates have 256 MB. */
 const mostStreams = 20;
@@ -63,7 +68,7 @@ async function streamEvents(c: ApiContext): Promise<Response> {
       wake.resolve();
     });
     stream.onAbort(() => wake.resolve());
-    const until = Date.now() + streamMs;
+    const until = Date.now() + streamMs.least + Math.random() * (streamMs.most - streamMs.least);
     try {
       await stream.write("retry: 1000\n\n");
       while (!stream.aborted && Date.now() < until) {
@@ -72,7 +77,7 @@ async function streamEvents(c: ApiContext): Promise<Response> {
         clearTimeout(timer);
         wake = Promise.withResolvers();
         if (waiting.length === 0) await stream.write(": alive\n\n");
-        for (const { events, done } of waiting.splice(0)) {
+        for (const { events, done, isLeaving } of waiting.splice(0)) {
           for (const event of events) {
             await stream.writeSSE({
               id: String(event.number),
@@ -80,6 +85,7 @@ async function streamEvents(c: ApiContext): Promise<Response> {
               data: JSON.stringify(renderEvent(event)),
             });
           }
+          if (isLeaving) return;
           if (done) return await stream.writeSSE({ event: "done", data: "[DONE]" });
         }
       }
