@@ -435,7 +435,7 @@ alter table tunebase_internal.orphaned_objects enable row level security;
 comment on table tunebase_internal.orphaned_objects is 'Storage objects to delete. The scheduler retries until Storage confirms.';
 
 -- schemas/tables/jobs.sql
--- Jobs, attempts and what they leave. The states are in docs/states.md; the functions that move them come next.
+-- docs/states.md describes the states; functions/jobs/transitions/ change them.
 create table tunebase.jobs (
   id uuid primary key,
   project_id uuid not null references tunebase.projects on delete cascade,
@@ -446,20 +446,20 @@ create table tunebase.jobs (
     'setup', 'downloading', 'preparing', 'loading_model', 'configuring', 'training', 'saving', 'uploading', 'completed'
   )),
 
-  -- What was asked for.
+  -- The request.
   base_model text not null references tunebase.base_models,
   -- The project's own fine-tune that training continues from. Its foreign key is in adapters.sql, which comes later.
   parent_model text,
   training_file uuid not null references tunebase.files,
   validation_file uuid references tunebase.files,
-  -- As the client sees them, "auto" resolved; `plan` is the trainer's own words for the same.
+  -- As the client sees them, with "auto" resolved; `plan` is the same in the trainer's terms.
   hyperparameters jsonb not null,
   plan jsonb not null,
-  -- Generated, because the job's public object does not show the plan.
+  -- Generated, because the API does not show the plan.
   method text generated always as (coalesce(plan ->> 'method', 'supervised')) stored
     check (method in ('supervised', 'dpo')),
   wandb jsonb generated always as (nullif(plan -> 'wandb', 'null')) stored,
-  -- What POST /fine_tuning/estimates answers; with a `score` once the job has succeeded.
+  -- As POST /fine_tuning/estimates returns it; with a `score` once the job has succeeded (score_estimate).
   estimate jsonb,
   suffix text check (suffix ~ '^[A-Za-z0-9._-]{1,64}$'),
   seed integer not null,
@@ -467,7 +467,7 @@ create table tunebase.jobs (
   created_by text not null,
   created_at timestamptz not null default now(),
 
-  -- Where it is.
+  -- Its progress.
   progress real not null default 0 check (progress between 0 and 100),
   current_epoch real not null default 0,
   total_epochs real,
@@ -477,28 +477,28 @@ create table tunebase.jobs (
   tokens_per_second real,
   training_loss double precision,
   estimated_finish timestamptz,
-  -- The number of its newest event: 1, 2, 3 … without gaps, because taking one locks this row.
+  -- The number of its newest event. Numbers have no gaps, because taking one locks this row.
   last_event integer not null default 0,
 
-  -- false: once its files are valid, the job waits (paused) until a person starts it, which sets this to true. `paused`,
-  -- not `validating_files`: no work is pending, nothing has to be examined, and the official SDKs can start it with `resume`.
+  -- false: once its files are valid, the job is `paused` until somebody starts it, which sets this to true. Not
+  -- `validating_files`: nothing is pending that must be checked, and the official SDKs can start it with `resume`.
   auto_start boolean not null default true,
-  -- When a queued job is to be dispatched next; infinity while an attempt of it is out.
+  -- When to dispatch a queued job next; infinity while it has a live attempt.
   due_at timestamptz,
-  -- Why it waits, as far as RunPod's /health says.
+  -- Why it waits, according to RunPod.
   status_reason text,
   queued_at timestamptz,
   started_at timestamptz,
   finished_at timestamptz,
   pause_requested boolean not null default false,
-  -- Tries that failed through no fault of the user since the newest checkpoint, and how many there may be.
+  -- Attempts lost to infrastructure failures since the newest checkpoint, and the maximum (retry_policy).
   failed_attempts integer not null default 0,
   max_attempts integer not null default 3 check (max_attempts between 1 and 20),
   spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
-  -- When 80 % of the cap were passed, and the owner was told.
+  -- When the job passed 80 % of its cap and the owner was warned.
   budget_warned_at timestamptz,
   cost_usd numeric(12, 6) not null default 0,
-  -- What it is expected to cost, set aside from the project's cap while it has not ended.
+  -- Its expected cost, reserved from the project's cap while it is open.
   reserved_usd numeric(12, 4) not null default 0 check (reserved_usd >= 0),
 
   -- How it ended.
@@ -515,18 +515,18 @@ create table tunebase.jobs (
   check ((status = 'succeeded') = (fine_tuned_model is not null))
 );
 create index jobs_project on tunebase.jobs (project_id, id desc);
--- The dispatcher hops from one project's and model's line to the next, and reads the head of each.
+-- The dispatcher skips from one (project, model) queue to the next and reads the head of each.
 create index jobs_queue on tunebase.jobs (project_id, base_model, due_at) where status = 'queued' and due_at < 'infinity';
 create index jobs_open on tunebase.jobs (project_id, id) where tunebase_internal.is_open(status);
 create index jobs_base_model on tunebase.jobs (base_model);
 create index jobs_training_file on tunebase.jobs (training_file);
 create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;
--- The place in the queue counts what is due earlier: of the project, and in all.
+-- For queue_position, which counts what is due earlier.
 create index jobs_due on tunebase.jobs (due_at, id) include (project_id) where status = 'queued' and due_at < 'infinity';
 create index jobs_due_of_project on tunebase.jobs (project_id, due_at, id) where status = 'queued' and due_at < 'infinity';
 create index jobs_result_file on tunebase.jobs (result_file) where result_file is not null;
--- Lists of jobs by status, model, time of creation and metadata. Every filter has an index whose order is the list's own,
--- newest first, so that a page costs the same however many jobs there are, and stays what it is while others are created.
+-- For list_jobs. Each filter has an index in the list's order, newest first, so that a page costs the same however many jobs
+-- there are.
 create index jobs_project_status on tunebase.jobs (project_id, status, id desc);
 create index jobs_project_model on tunebase.jobs (project_id, base_model, id desc);
 create index jobs_project_without_metadata on tunebase.jobs (project_id, id desc) where metadata = '{}';
@@ -1121,10 +1121,10 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/claim_attempt.sql
--- The first worker gets the attempt. A second is refused while the first's lease is fresh and takes over, with the
--- next fence, when it is stale. The same worker asking again (its answer was lost) gets the same fence. Whoever gets
--- it goes on from the job's newest checkpoint. p_claim_id is the call's webhook-id: a proxy or a retry can deliver one
--- call twice, and the second, late, must neither take the attempt from who holds it nor give it to who has gone.
+-- The first worker gets the attempt. A second worker is rejected while the first one's lease is fresh; when it is stale, it
+-- takes over with the next fencing token. The same worker gets the same token again if its answer was lost. The holder
+-- resumes from the job's newest checkpoint. p_claim_id is the call's webhook-id: a proxy or a retry can deliver one call
+-- twice, and the late one must neither take the attempt from its holder nor give it to a worker that is gone.
 create function tunebase_internal.claim_attempt(
   p_attempt_id uuid, p_worker_id text, p_runpod_job_id text, p_lease_seconds integer, p_claim_id text default null
 ) returns jsonb
@@ -1133,13 +1133,12 @@ as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
   v_job tunebase.jobs;
-  v_checkpoint tunebase.checkpoints;
   v_repeated boolean := coalesce(p_claim_id = any (v_attempt.claim_request_ids), false);
 begin
   if v_attempt.id is null or v_attempt.state = 'ended' then
     return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt has ended');
   end if;
-  -- Its answer again, while it is the one that holds; afterwards it is too late.
+  -- A repeated claim gets its answer again only while it is the holder's.
   if v_repeated and (
     v_attempt.state <> 'running' or v_attempt.worker_id <> p_worker_id
     or p_claim_id <> v_attempt.claim_request_ids[cardinality(v_attempt.claim_request_ids)]
@@ -1151,13 +1150,13 @@ begin
     update tunebase.attempts set claim_request_ids = p_claim_id || claim_request_ids where id = p_attempt_id and p_claim_id is not null;
     return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'another worker holds the attempt');
   end if;
-  -- Nobody wants it: it ends here, unpaid. A pause that was asked for is there without a GPU. But what comes again may
-  -- come beside a worker that trains: that one is given the order in its next reply, and stops as it should.
+  -- A cancelled attempt ends here, unpaid, and so does one whose job is to pause. Not on a repeated claim: its worker may be
+  -- training, and gets the directive in its next reply.
   if v_repeated then
     null;
   elsif v_attempt.cancel_requested then
     perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
-    return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt is not wanted any more');
+    return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt was cancelled');
   elsif v_job.pause_requested then
     perform tunebase_internal.end_attempt(p_attempt_id, 'paused');
     return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the job is paused');
@@ -1188,26 +1187,40 @@ begin
       when v_job.started_at is null then 'Fine-tuning job started.' else format('Attempt %s started.', v_attempt.number)
     end);
   end if;
-  select * into v_checkpoint from tunebase.checkpoints where job_id = v_job.id order by step desc, id desc limit 1;
+  return tunebase_internal.claim_reply(v_job, v_attempt.fence);
+end $$;
+
+-- schemas/functions/callbacks/claim_reply.sql
+-- What the holder of an attempt needs to train: its fencing token, its files, and where to resume or start from.
+create function tunebase_internal.claim_reply(p_job tunebase.jobs, p_fence integer) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_checkpoint tunebase.checkpoints;
+  v_training tunebase.files;
+  v_validation tunebase.files;
+begin
+  select * into v_checkpoint from tunebase.checkpoints where job_id = p_job.id order by step desc, id desc limit 1;
+  select * into v_training from tunebase.files where id = p_job.training_file;
+  select * into v_validation from tunebase.files where id = p_job.validation_file;
   return jsonb_build_object(
-    'claimed', true, 'fence', v_attempt.fence,
-    'training_object', (select object from tunebase.files where id = v_job.training_file),
-    'training_sha256', (select sha256 from tunebase.files where id = v_job.training_file),
-    'validation_object', (select object from tunebase.files where id = v_job.validation_file),
-    'validation_sha256', (select sha256 from tunebase.files where id = v_job.validation_file),
+    'claimed', true, 'fence', p_fence,
+    'training_object', v_training.object, 'training_sha256', v_training.sha256,
+    'validation_object', v_validation.object, 'validation_sha256', v_validation.sha256,
     'resume', case when v_checkpoint.id is not null then jsonb_build_object(
-      'step', v_checkpoint.step, 'files', v_checkpoint.files, 'prefix', tunebase_internal.artifact_prefix(v_checkpoint.attempt_id)
+      'step', v_checkpoint.step, 'files', v_checkpoint.files,
+      'prefix', tunebase_internal.artifact_prefix(v_checkpoint.attempt_id)
     ) end,
-    -- The fine-tune that it trains on from.
+    -- The fine-tuned model that training continues from.
     'start_from', (
       select jsonb_build_object('files', manifest -> 'files', 'prefix', prefix)
-      from tunebase.adapters where name = v_job.parent_model
+      from tunebase.adapters where name = p_job.parent_model
     )
   );
 end $$;
 
 -- schemas/functions/callbacks/finish_attempt.sql
--- The worker's last word. p_fault is the class of its error_code. Sent again, it answers as it did the first time.
+-- The worker's final callback. p_fault is the class of its error_code. A repeated call gets the same answer.
 create function tunebase_internal.finish_attempt(p_attempt_id uuid, p_finish jsonb, p_fault text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1244,7 +1257,7 @@ begin
       if v_order = 'cancel' then
         perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
       else
-        -- Nobody here asked for it: RunPod did, because of its time limit or its console. /status says which.
+        -- Not requested here: RunPod cancelled it, by its time limit or its console. /status says which.
         update tunebase.attempts set lease_until = now(), reconcile_at = now() where id = p_attempt_id;
       end if;
   end case;
@@ -1252,7 +1265,7 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/get_worker_directive.sql
--- What a worker may write: its order, and the prefix of its attempt.
+-- What a worker may write: its directive, and the prefix of its attempt.
 create function tunebase_internal.get_worker_directive(p_attempt_id uuid, p_worker_id text, p_fence integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1267,8 +1280,8 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/invalidate_verified_file.sql
--- A file in its place turned out to be wrong: it is verified no more, and the caller may remove it. False when the
--- attempt has ended or another fence holds it: then what lies there is not the caller's to touch.
+-- A verified file turned out to be wrong: it is no longer verified, and the caller may remove it. Returns false when the
+-- attempt has ended or the fencing token is stale: then the file is not the caller's to touch.
 create function tunebase_internal.invalidate_verified_file(p_attempt_id uuid, p_fence integer, p_path text) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
@@ -1283,11 +1296,11 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/record_progress.sql
--- Takes a report: the lease is extended, progress goes up and never down, metrics and log lines are added. A report
--- of an old fence, an ended attempt or a sequence that was seen changes nothing but a counter.
+-- Records a report: extends the lease, raises progress (it never falls), adds metrics and log lines. A report with a stale
+-- fencing token, of an ended attempt, or with an old sequence only increments a counter.
 --
--- Each row is written once. A row that its own transaction has written already has its foreign keys checked at every
--- further update: with three updates of the job and two of the attempt a report took twice the time.
+-- Writes each row once: each further update of a row that this transaction has written checks the row's foreign keys again.
+-- With three updates of the job and two of the attempt, a report took twice the time.
 create function tunebase_internal.record_progress(p_attempt_id uuid, p_report jsonb, p_lease_seconds integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1325,7 +1338,7 @@ begin
     select v_attempt.job_id, r.step, v_attempt.project_id, v_attempt.number, r.epoch, r.training_loss, r.validation_loss,
       r.learning_rate, r.gradient_norm, r.tokens_per_second, r.gpu_utilization, r.gpu_memory_gb
     from (
-      -- One row a step, even if a report should hold two.
+      -- One row per step, even if a report has two.
       select distinct on (x.step) x.*
       from jsonb_to_recordset(p_report -> 'metrics') as x (
         step integer, epoch double precision, training_loss double precision, validation_loss double precision,
@@ -1334,7 +1347,7 @@ begin
       )
       order by x.step
     ) r
-    -- A later attempt trains a step again and its figures count; the same attempt's repeat does not.
+    -- A later attempt trains a step again and replaces its metrics; a repeat by the same attempt does not.
     on conflict (job_id, step) do update
     set attempt = excluded.attempt, epoch = excluded.epoch, training_loss = excluded.training_loss,
       validation_loss = excluded.validation_loss, learning_rate = excluded.learning_rate,
@@ -1345,7 +1358,7 @@ begin
   ), moved as (
     update tunebase.jobs j
     set stage = p_report ->> 'stage',
-      -- 100 is for a job whose files have been verified.
+      -- 100 means that the files are verified.
       progress = greatest(progress, least((p_report ->> 'progress')::real, 99)),
       current_epoch = (p_report ->> 'current_epoch')::real,
       total_epochs = coalesce((p_report ->> 'total_epochs')::real, total_epochs),
@@ -1394,8 +1407,8 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/worker_directive.sql
--- What the holder of an attempt is told; `stop` for everybody else. Call it with the attempt locked.
--- In plpgsql, which keeps its plan: as language sql it took 0.2 ms.
+-- The directive for the holder of an attempt; `stop` for any other worker. Call it with the attempt locked. plpgsql, because
+-- it keeps its plan: as language sql it took 0.2 ms.
 create function tunebase_internal.worker_directive(p_attempt tunebase.attempts, p_worker_id text, p_fence integer) returns text
 language plpgsql stable set search_path = ''
 as $$
@@ -1532,8 +1545,8 @@ begin
 end $$;
 
 -- schemas/functions/dispatch/record_dispatch_ambiguous.sql
--- /run is unclear: it may have started a paid run, so it is not sent again. A worker's claim, or RunPod's webhook,
--- settles it; its deadline ends it.
+-- /run may have started a paid run, so it is never submitted again. A worker's claim or RunPod's webhook resolves it; its
+-- deadline ends it.
 create function tunebase_internal.record_dispatch_ambiguous(p_attempt_id uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -1545,7 +1558,7 @@ begin
 end $$;
 
 -- schemas/functions/dispatch/record_dispatch_failed.sql
--- /run was refused: something is set up wrongly, and trying again would not help.
+-- RunPod rejected /run for good: the configuration is wrong, and a retry would not help.
 create function tunebase_internal.record_dispatch_failed(p_attempt_id uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -1606,7 +1619,7 @@ begin
 end $$;
 
 -- schemas/functions/dispatch/record_dispatch_submitted.sql
--- /run gave an id. Late news (a worker has claimed it already) keeps the state and adds the id.
+-- /run returned an id. If a worker has already claimed the attempt, only the id is added.
 create function tunebase_internal.record_dispatch_submitted(p_attempt_id uuid, p_runpod_job_id text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -1617,7 +1630,7 @@ begin
     runpod_job_id = coalesce(runpod_job_id, p_runpod_job_id),
     submitted_at = coalesce(submitted_at, now()),
     reconcile_at = case
-      -- Cancelled or paused while it was submitted: it is cancelled at RunPod at the next look.
+      -- Cancelled or paused while it was submitted: it is cancelled at RunPod at the next check.
       when cancel_requested then now()
       when state in ('submitting', 'submission_unknown') then now() + interval '15 seconds'
       else reconcile_at
@@ -2173,7 +2186,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/artifact_prefix.sql
--- Where an attempt's files lie. Unique to the attempt: a retry never writes over what another has written.
+-- The Storage prefix of an attempt's files. Unique per attempt: a retry never overwrites another's files.
 create function tunebase_internal.artifact_prefix(p_attempt_id uuid) returns text
 language sql stable set search_path = ''
 as $$
@@ -2181,7 +2194,7 @@ as $$
 $$;
 
 -- schemas/functions/jobs/authorize_job.sql
--- A job that the caller may read; refuses with job_not_found.
+-- A job that the caller may read. Raises job_not_found.
 create function tunebase_internal.authorize_job(p_caller jsonb, p_job_id uuid) returns tunebase.jobs
 language plpgsql security definer set search_path = ''
 as $$
@@ -2293,6 +2306,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/enforce_job_quota.sql
+-- Raises project_archived, or quota_exceeded at the project's limit of open jobs.
 create function tunebase_internal.enforce_job_quota() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -2301,7 +2315,7 @@ declare
   v_archived timestamptz;
   v_used integer;
 begin
-  -- The lock is the foreign key's own: who archives the project waits for us, or we for them.
+  -- The same lock as the foreign key's: it makes archive_project and this transaction wait for each other.
   select max_jobs, archived_at into v_limit, v_archived from tunebase.projects where id = new.project_id for key share;
   if v_archived is not null then
     perform tunebase_internal.raise_api_error('project_archived');
@@ -2311,8 +2325,8 @@ begin
   end if;
   select count(*) into v_used from tunebase.jobs
   where project_id = new.project_id and tunebase_internal.is_open(status);
-  -- Only near the limit do creates wait for each other, and count again: else none could run beside another. A hundred
-  -- is more than there are connections.
+  -- Creates lock the project and count again only near the limit, so that they run concurrently otherwise. 100 is more than
+  -- there are connections.
   if v_used > v_limit - 100 then
     perform from tunebase.projects where id = new.project_id for no key update;
     select count(*) into v_used from tunebase.jobs
@@ -2345,7 +2359,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/get_checkpoint.sql
--- A checkpoint of a job, and where its files lie in the bucket `tunebase-adapters`.
+-- A checkpoint of a job, and the prefix of its files in the bucket `tunebase-adapters`.
 create function tunebase_internal.get_checkpoint(p_caller jsonb, p_job_id uuid, p_checkpoint_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -2376,16 +2390,16 @@ begin
 end $$;
 
 -- schemas/functions/jobs/get_job_metrics.sql
--- A run's figures for a chart, as before (at most about p_points rows; each bucket of steps keeps its lowest and its
--- highest loss; both ends and every validation are kept), and faster: the rows are grouped by hashing, and only those that
--- are picked are read whole. Two window functions over whole rows sorted 100,000 of them twice.
+-- Metrics for a chart: about p_points rows. Each bucket of steps keeps its lowest and highest loss; both ends and every
+-- validation stay. Rows are grouped by hashing and only the chosen ones are read in full: two window functions over full
+-- rows sorted 100,000 of them twice.
 create function tunebase_internal.get_job_metrics(
   p_caller jsonb, p_job_id uuid, p_points integer, p_from_step integer, p_to_step integer
 ) returns json
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  -- Read first: figures that come while the rest is read are in them and follow once more, which does no harm.
+  -- Read first: metrics that arrive meanwhile are returned and then streamed again, which does no harm.
   v_job tunebase.jobs := tunebase_internal.authorize_job(p_caller, p_job_id);
   v_first integer;
   v_last integer;
@@ -2401,12 +2415,12 @@ begin
   v_total := cardinality(v_steps);
   if v_total > p_points then
     with rows_read as (
-      -- Two rows a bucket, and as few buckets as that leaves. Arrays compare by their first, then by their second.
+      -- Two rows per bucket. Arrays compare by their first element, then by their second.
       select (step - v_first)::bigint * (p_points / 2) / (v_last - v_first + 1) as bucket, step,
         case when training_loss is not null then array[training_loss, step] end as at, validation_loss
       from tunebase.metrics
       where job_id = v_job.id and step between v_first and v_last
-      offset 0 -- so that each array is made once
+      offset 0 -- so that each array is built once
     ), buckets as materialized (
       select count(*) as number, (min(at))[2]::integer as low, (max(at))[2]::integer as high,
         array_agg(step) filter (where validation_loss is not null) as validated
@@ -2478,7 +2492,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/list_events.sql
--- p_type: 'message' or 'metrics'; null is both, and what the function of the version before asks for.
+-- p_type: 'message', 'metrics', or null for both.
 create function tunebase_internal.list_events(
   p_caller jsonb, p_job_id uuid, p_after uuid, p_limit integer, p_type text default null
 ) returns jsonb
@@ -2499,7 +2513,7 @@ begin
     end if;
   end if;
   if p_type = 'message' then
-    -- Said as the index says it.
+    -- A literal, as in the partial index.
     select jsonb_agg(to_jsonb(e) order by e.number desc) into v_rows from (
       select * from tunebase.events
       where job_id = p_job_id and number < v_before and type = 'message'
@@ -2531,9 +2545,8 @@ begin
 end $$;
 
 -- schemas/functions/jobs/list_new_events.sql
--- What came to many jobs since the events that their readers have: one call for all streams of a function. p_watched:
--- [{job_id, after}]. The callers were authorised when each stream was opened. At most 200 events a job; the rest comes
--- with the next call.
+-- New events of many jobs: one call for all streams of an isolate. p_watched: [{job_id, after}]. Callers were authorized when
+-- each stream opened. At most 200 events per job; the next call returns the rest.
 create function tunebase_internal.list_new_events(p_watched jsonb) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
@@ -2571,7 +2584,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/lock_parent_model.sql
--- Holds the fine-tuned model that a new job continues from, so that nobody deletes it before the job exists.
+-- Holds the fine-tuned model that a new job continues from, so that it cannot be deleted before the job exists.
 create function tunebase_internal.lock_parent_model(p_project_id uuid, p_name text) returns void
 language plpgsql set search_path = ''
 as $$
@@ -2583,8 +2596,8 @@ begin
 end $$;
 
 -- schemas/functions/jobs/lock_training_files.sql
--- Checks a new job's files and holds them until the job exists: nobody deletes them, and a validation does not end without
--- seeing the job. Returns true if one is still being validated.
+-- Checks a new job's files and holds them until the job exists: they cannot be deleted, and a validation cannot end
+-- without seeing the job. Returns true if one is still being validated.
 create function tunebase_internal.lock_training_files(p_project_id uuid, p_training_file uuid, p_validation_file uuid)
 returns boolean
 language plpgsql set search_path = ''
@@ -2611,7 +2624,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/metrics_csv.sql
--- OpenAI's columns, then ours. What is not known is empty; the trainer counts no accuracies.
+-- OpenAI's columns, then ours. Unknown values are empty; the trainer measures no accuracy.
 create function tunebase_internal.metrics_csv(p_job_id uuid) returns text
 language sql stable set search_path = ''
 as $$
@@ -2624,7 +2637,7 @@ as $$
 $$;
 
 -- schemas/functions/jobs/open_event_stream.sql
--- Opens a stream: where it begins. p_after is the number of the last event that the client has.
+-- Authorizes an event stream and returns where it begins.
 create function tunebase_internal.open_event_stream(p_caller jsonb, p_job_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -2685,8 +2698,8 @@ begin
 end $$;
 
 -- schemas/functions/jobs/require_training_file.sql
--- The file of a job to be: of this project, for training, and not found broken. One that is still being checked will do:
--- the job waits for it (hold_until_checked).
+-- Checks a file for a new job: it must belong to the project, be for training, and not be invalid. One that is still being
+-- validated is accepted: the job waits for it.
 create function tunebase_internal.require_training_file(p_project_id uuid, p_file_id uuid, p_param text) returns uuid
 language plpgsql stable set search_path = ''
 as $$
@@ -2851,7 +2864,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/warn_dataset_overlap.sql
--- Says in a job's log what its two files have in common, if anything.
+-- Warns in a job's log if its two files have rows in common.
 create function tunebase_internal.warn_dataset_overlap(p_job_id uuid) returns void
 language plpgsql set search_path = ''
 as $$
@@ -3876,7 +3889,7 @@ begin
 end $$;
 
 -- schemas/functions/reconcile/claim_attempts_to_reconcile.sql
--- The attempts that are due for a look, each put off so that two schedulers do not look at one at once.
+-- The attempts to check with RunPod now. Each is postponed, so that two schedulers do not check one at once.
 create function tunebase_internal.claim_attempts_to_reconcile(p_limit integer) returns jsonb
 language sql security definer set search_path = ''
 as $$
@@ -4001,19 +4014,19 @@ begin
 end $$;
 
 -- schemas/functions/reconcile/reconcile_cancelled_attempt.sql
--- What a look at an attempt that nobody wants comes to: it has ended, or RunPod is asked again.
+-- Reconciles an attempt that is being cancelled: it has ended, or RunPod is asked again.
 create function tunebase_internal.reconcile_cancelled_attempt(p_attempt tunebase.attempts, p_status text) returns void
 language plpgsql set search_path = ''
 as $$
 declare
   v_over boolean := p_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE');
-  -- Without an id there is nothing to ask for; no worker gets it after the deadline. With one, RunPod deletes it at its ttl.
+  -- Without an id RunPod cannot be asked, but no worker may claim it after the deadline. With one, RunPod deletes it at its ttl.
   v_deadline timestamptz := case
     when p_attempt.runpod_job_id is null then p_attempt.claim_deadline
     else coalesce(p_attempt.submitted_at, p_attempt.created_at) + make_interval(secs => p_attempt.ttl_seconds)
   end;
 begin
-  -- A worker that still reports reads the order in the reply, and says when it has stopped.
+  -- A worker that still reports gets the directive in its reply, and reports when it has stopped.
   if p_attempt.state = 'running' and p_attempt.lease_until > now() and not v_over then
     update tunebase.attempts set reconcile_at = now() + interval '3 seconds' where id = p_attempt.id;
   elsif v_over or v_deadline < now() then
@@ -4032,7 +4045,7 @@ begin
 end $$;
 
 -- schemas/functions/reconcile/reconcile_terminated_run.sql
--- What an attempt comes to that RunPod says is over, and whose files are not all in Storage.
+-- Ends an attempt whose run is over at RunPod and whose files are not all in Storage.
 create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text)
 returns void
 language plpgsql set search_path = ''
@@ -4090,7 +4103,7 @@ as $$
 $$;
 
 -- schemas/functions/reconcile/record_recovered_file.sql
--- A file of an attempt whose worker could not say so itself was read back from Storage with this size and hash.
+-- A file was read back from Storage with this size and hash, after its worker was lost.
 create function tunebase_internal.record_recovered_file(p_attempt_id uuid, p_file jsonb) returns void
 language sql security definer set search_path = ''
 as $$
@@ -4150,7 +4163,7 @@ as $$
 $$;
 
 -- schemas/functions/reconcile/schedule_reconcile.sql
--- RunPod's webhook is a hint: look at it now. It came under the attempt's own token, so its id is the attempt's.
+-- RunPod's webhook is a hint to check the attempt now. It came with the attempt's own token, so its id is the attempt's.
 create function tunebase_internal.schedule_reconcile(p_attempt_id uuid, p_runpod_job_id text) returns void
 language sql security definer set search_path = ''
 as $$
@@ -5545,7 +5558,7 @@ as $$
 $$;
 
 -- schemas/functions/jobs/transitions/attempt_cost.sql
--- What an attempt has cost: from the first claim until now or its end, never while it was queued.
+-- What an attempt has cost: from its first claim until now or its end, not while it was queued.
 create function tunebase_internal.attempt_cost(p_attempt tunebase.attempts) returns numeric
 language sql stable
 return greatest(p_attempt.cost_usd, round((
@@ -5737,8 +5750,8 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/lock_attempt.sql
--- Locks an attempt and its job; null when there is none. Not `for update`: a foreign key that somebody checks at the moment
--- (a notification of the job is written) would hold it up, and have a dispatcher skip it.
+-- Locks an attempt's job, then the attempt; null if it does not exist. Not `for update`: a concurrent foreign key check (a
+-- notification of the job, say) would block it, and would make a dispatcher skip the job.
 create function tunebase_internal.lock_attempt(p_attempt_id uuid) returns tunebase.attempts
 language plpgsql set search_path = ''
 as $$
@@ -5801,7 +5814,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/request_attempt_cancellation.sql
--- Nobody wants this job's attempts any more: the scheduler cancels them at RunPod until they have ended.
+-- Has the scheduler cancel a job's live attempt at RunPod until it has ended.
 create function tunebase_internal.request_attempt_cancellation(p_job_id uuid) returns void
 language sql set search_path = ''
 as $$
@@ -5922,8 +5935,8 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/update_attempt_cost.sql
--- Settles an attempt's cost and its job's, which is the sum of its attempts'. In plpgsql, which keeps its plans: language
--- sql plans at every call, and this took 0.4 ms of a report's 1.5.
+-- Updates an attempt's cost and its job's, the sum of its attempts'. plpgsql, because it keeps its plans: a language sql
+-- function is planned at every call, which took 0.4 ms of a report's 1.5.
 create function tunebase_internal.update_attempt_cost(p_attempt_id uuid) returns void
 language plpgsql set search_path = ''
 as $$
@@ -5952,20 +5965,20 @@ language sql immutable
 return case when p_unvalidated then 'validating_files' when p_auto_start then 'queued' else 'paused' end;
 
 -- schemas/triggers/checkpoints.sql
-create trigger tunebase_owe_checkpoint after insert on tunebase.checkpoints
+create trigger tunebase_outbox_checkpoint after insert on tunebase.checkpoints
 for each row execute function tunebase_internal.enqueue_checkpoint_event();
 
 -- schemas/triggers/files.sql
-create trigger forget_check after update of deleted_at on tunebase.files
+create trigger tunebase_cancel_validation after update of deleted_at on tunebase.files
 for each row when (old.deleted_at is null and new.deleted_at is not null)
 execute function tunebase_internal.cancel_file_validation();
 
-create trigger forget_result after update of deleted_at on tunebase.files
+create trigger tunebase_delete_result_content after update of deleted_at on tunebase.files
 for each row when (new.deleted_at is not null and new.purpose = 'fine-tune-results')
 execute function tunebase_internal.delete_result_content();
 
--- Results are ours to write: a job must not fail at its end because its project is full.
-create trigger keep_storage_quota before insert on tunebase.files
+-- Not for result files: a job must not fail at its end because its project is full.
+create trigger tunebase_enforce_quota before insert on tunebase.files
 for each row when (new.purpose = 'fine-tune') execute function tunebase_internal.enforce_file_quota();
 
 -- schemas/triggers/jobs.sql
@@ -5992,8 +6005,8 @@ for each row when (new.status <> old.status or new.last_event > old.last_event)
 execute function tunebase_internal.broadcast_job_change();
 
 -- schemas/triggers/uploads.sql
--- An upload that has no room for its file is refused before its bytes come; its file is counted when it is there.
-create trigger keep_storage_quota before insert on tunebase_internal.uploads
+-- An upload without room for its file is refused before its bytes arrive; its file counts once it exists.
+create trigger tunebase_enforce_quota before insert on tunebase_internal.uploads
 for each row execute function tunebase_internal.enforce_upload_quota();
 
 -- schemas/90_grants.sql

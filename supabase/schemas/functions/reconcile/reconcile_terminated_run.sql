@@ -1,4 +1,4 @@
--- What an attempt comes to that RunPod says is over, and whose files are not all in Storage.
+-- Ends an attempt whose run is over at RunPod and whose files are not all in Storage.
 create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text)
 returns void
 language plpgsql set search_path = ''
