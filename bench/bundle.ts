@@ -5,13 +5,13 @@
 import { root } from "../local/home.ts";
 import { freePort } from "../local/home.ts";
 import { join } from "../local/paths.ts";
-import { type Measured, median } from "./figures.ts";
+import { type Measured, median, type Size } from "./figures.ts";
 import { type Stand, startStand } from "./stand.ts";
 
 const functions = ["tunebase", "tunebase-callback", "tunebase-scheduler"] as const;
 const mostBytes = 1_000_000;
 const mostTimes = 1.5;
-const starts = 9;
+const sizes = { full: { starts: 9 }, short: { starts: 1 } };
 
 /** Bundles an entry with its imports into one minified file; returns the file's size. */
 async function bundle(entry: string, output: string): Promise<number> {
@@ -58,7 +58,8 @@ export async function bundleSize(log: (line: string) => void): Promise<Measured[
   }
 }
 
-export async function boot(log: (line: string) => void): Promise<Measured[]> {
+export async function boot(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const { starts } = sizes[size];
   const stand = await startStand({ cronSeconds: 3600 });
   // Below the project: a bundle finds what it leaves unbundled (Node's own modules) by its configuration.
   const folder = join(stand.stack.home, "bundles");

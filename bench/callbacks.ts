@@ -5,19 +5,21 @@
 import { startFunction } from "../local/functions.ts";
 import { join } from "../local/paths.ts";
 import { holdAttempts } from "./attempts.ts";
-import { type Measured, median } from "./figures.ts";
+import { type Measured, median, type Size } from "./figures.ts";
 import { sendReports } from "./load.ts";
 import { findPgbench, pgbenchReports } from "./pgbench.ts";
 import { startStand } from "./stand.ts";
 
 /** The function's own pool (`_shared/database.ts`). pgbench has as many. */
 export const connections = 4;
-/** Attempts of each side. More workers than connections, so that a connection finds the next call waiting. */
-export const workers = 16;
-const roundSeconds = 3;
-const rounds = 6;
+export const sizes = {
+  // `workers`: attempts of each side. More than connections, so that a connection finds the next call waiting.
+  full: { workers: 16, warmupSeconds: 2, roundSeconds: 3, rounds: 6 },
+  short: { workers: 4, warmupSeconds: 0.1, roundSeconds: 1, rounds: 1 },
+};
 
-export async function callbacks(log: (line: string) => void): Promise<Measured[]> {
+export async function callbacks(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const { workers, warmupSeconds, roundSeconds, rounds } = sizes[size];
   const program = await findPgbench(log);
   const stand = await startStand({ cronSeconds: 3600 });
   try {
@@ -34,7 +36,7 @@ export async function callbacks(log: (line: string) => void): Promise<Measured[]
         attempts: held.slice(workers),
         leaseSeconds: 60,
       };
-      await sendReports(edge.port, "/tunebase-callback", sending, 2);
+      await sendReports(edge.port, "/tunebase-callback", sending, warmupSeconds);
       const ours: number[] = [];
       const theirs: number[] = [];
       for (let round = 0; round < rounds; round++) {

@@ -9,14 +9,17 @@ import { root } from "../local/home.ts";
 import { join } from "../local/paths.ts";
 import { startSlowLine } from "../tests/slow_line.ts";
 import { holdAttempts } from "./attempts.ts";
-import { workers } from "./callbacks.ts";
-import { type Measured, median } from "./figures.ts";
+import { sizes as callbackSizes } from "./callbacks.ts";
+import { type Measured, median, type Size } from "./figures.ts";
 import { sendReports, type Worker } from "./load.ts";
 import { type Stand, startStand } from "./stand.ts";
 
 /** Deno's timers are 1.2 ms late: this makes 2 ms and a bit. What it made is measured. */
 const timerMs = 1;
-const roundSeconds = 2.5;
+const sizes = {
+  full: { roundSeconds: 2.5, near: 2, far: 4 },
+  short: { roundSeconds: 0.5, near: 0, far: 1 },
+};
 
 interface Side {
   edge: EdgeFunction;
@@ -24,7 +27,9 @@ interface Side {
   rates: number[];
 }
 
-export async function callbacksFiveTrips(log: (line: string) => void): Promise<Measured[]> {
+export async function callbacksFiveTrips(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const { roundSeconds, ...rounds } = sizes[size];
+  const { workers } = callbackSizes[size];
   const stand = await startStand({ cronSeconds: 3600 });
   const lines = [1, 2].map(() => startSlowLine(Number(new URL(stand.stack.dbUrl).port), timerMs));
   const sides: Side[] = [];
@@ -36,14 +41,16 @@ export async function callbacksFiveTrips(log: (line: string) => void): Promise<M
       sides.push(side);
       return side;
     };
-    const near: [Side, Side] = [await start(false), await start(true)];
     const far: [Side, Side] = [await start(false, lines[0]?.port), await start(true, lines[1]?.port)];
     const away = await roundTrip(stand.stack.dbUrl, lines[0]?.port ?? 0);
 
-    await measure(near, 2);
-    log(`beside the database: ${describe(near)}`);
+    if (rounds.near > 0) {
+      const near: [Side, Side] = [await start(false), await start(true)];
+      await measure(near, rounds.near, roundSeconds);
+      log(`beside the database: ${describe(near)}`);
+    }
     const [before, sent] = [lines.map(({ trips }) => trips), far.map(sequences)];
-    await measure(far, 4);
+    await measure(far, rounds.far, roundSeconds);
     log(`${away.toFixed(1)} ms away: ${describe(far)}`);
     const trips = far.map((side, i) =>
       ((lines[i]?.trips ?? 0) - (before[i] ?? 0)) / (sequences(side) - (sent[i] ?? 0))
@@ -94,10 +101,15 @@ async function roundTrip(dbUrl: string, port: number): Promise<number> {
 }
 
 /** Rounds of the one and the other, after one that counts for nothing. */
-async function measure(sides: [Side, Side], rounds: number): Promise<void> {
+async function measure(sides: [Side, Side], rounds: number, seconds: number): Promise<void> {
   for (let round = -1; round < rounds; round++) {
     for (const { edge, workers, rates } of sides) {
-      const rate = await sendReports(edge.port, "/tunebase-callback", workers, round < 0 ? 1 : roundSeconds);
+      const rate = await sendReports(
+        edge.port,
+        "/tunebase-callback",
+        workers,
+        round < 0 ? Math.min(1, seconds) : seconds,
+      );
       if (round >= 0) rates.push(rate);
     }
   }

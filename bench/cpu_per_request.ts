@@ -6,7 +6,7 @@ import { copyJobs } from "../tests/job_copies.ts";
 import { TestWorker } from "../tests/worker.ts";
 import { meter } from "./cpu_meter.ts";
 import { CpuStand, type Part } from "./cpu_stand.ts";
-import { type BenchOptions, type Measured, percentile } from "./figures.ts";
+import { type Measured, percentile, type Size } from "./figures.ts";
 import { makeFile } from "./validation.ts";
 
 const hardLimitMs = 2000;
@@ -32,14 +32,14 @@ interface Run {
 
 export async function cpuPerRequest(
   log: (line: string) => void,
-  { short }: BenchOptions,
+  size: Size,
 ): Promise<Measured[]> {
   const run: Run = {
     stand: await CpuStand.start(),
-    light: short ? 3 : 200,
-    heavy: short ? 1 : 10,
-    megabytes: short ? 2 : 31,
-    backlog: short ? 20 : 1500,
+    light: size === "short" ? 3 : 200,
+    heavy: size === "short" ? 1 : 10,
+    megabytes: size === "short" ? 2 : 31,
+    backlog: size === "short" ? 20 : 1500,
     samples: [],
   };
   try {

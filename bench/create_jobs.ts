@@ -4,18 +4,21 @@
  */
 import { startFunction } from "../local/functions.ts";
 import { join } from "../local/paths.ts";
-import { type Measured, median, percentile } from "./figures.ts";
+import { type Measured, median, percentile, type Size } from "./figures.ts";
 import { Answers, writeAll } from "./load.ts";
 import { findPgbench, runPgbench } from "./pgbench.ts";
 import { createJob, type Stand, startStand } from "./stand.ts";
 
 const connections = 4;
 const clients = 8;
-const roundSeconds = 4;
-const rounds = 5;
+const sizes = {
+  full: { warmupSeconds: 2, roundSeconds: 4, rounds: 5 },
+  short: { warmupSeconds: 0.1, roundSeconds: 1, rounds: 1 },
+};
 const model = "SmolLM2-135M-Instruct";
 
-export async function createJobs(log: (line: string) => void): Promise<Measured[]> {
+export async function createJobs(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const { warmupSeconds, roundSeconds, rounds } = sizes[size];
   const program = await findPgbench(log);
   const stand = await startStand({ cronSeconds: 3600 });
   const sink = Deno.serve(
@@ -40,7 +43,7 @@ export async function createJobs(log: (line: string) => void): Promise<Measured[
         seconds: roundSeconds,
       };
       const request = post(stand, edge.port);
-      await send(edge.port, request, 2);
+      await send(edge.port, request, warmupSeconds);
       const pairs: { ours: number; theirs: number; ms: number[] }[] = [];
       for (let round = 1; round <= rounds; round++) {
         const theirs = await runPgbench(peer);

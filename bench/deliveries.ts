@@ -3,15 +3,16 @@
  * in flight to one receiver at a time: one after the other they would take 200 s.
  */
 import { Webhook } from "standardwebhooks";
-import type { Measured } from "./figures.ts";
+import type { Measured, Size } from "./figures.ts";
 import { type Stand, startStand, until } from "./stand.ts";
 
-const deliveries = 1000;
+const sizes = { full: { deliveries: 1000 }, short: { deliveries: 20 } };
 const answerMs = 200;
 const limitSeconds = 10;
 const type = "fine_tuning.job.cancelled";
 
-export async function deliveriesInTime(log: (line: string) => void): Promise<Measured[]> {
+export async function deliveriesInTime(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const { deliveries } = sizes[size];
   const stand = await startStand({ cronSeconds: 3600 });
   // By `webhook-id`: one that comes twice counts once.
   const answered = new Map<string, number>();
@@ -34,14 +35,14 @@ export async function deliveriesInTime(log: (line: string) => void): Promise<Mea
       event_types: [type],
     });
     secret = endpoint.signing_secret;
-    await queue(stand);
+    await queue(stand, deliveries);
     const begin = performance.now();
     // The timer's tick, as it finds them due; it returns before they are all sent.
     await stand.stack.cron.tick();
     await until("the last delivery", 6 * limitSeconds, () => answered.size === deliveries);
     const seconds = (Math.max(...answered.values()) - begin) / 1000;
     log(`${most} at once at the most`);
-    await recorded(stand);
+    await recorded(stand, deliveries);
     return [{
       value: seconds,
       unit: `s for ${deliveries} deliveries to a receiver that takes ${answerMs} ms`,
@@ -56,7 +57,7 @@ export async function deliveriesInTime(log: (line: string) => void): Promise<Mea
 }
 
 /** As `fan_out` would leave them. */
-async function queue({ stack: { sql } }: Stand): Promise<void> {
+async function queue({ stack: { sql } }: Stand, deliveries: number): Promise<void> {
   await sql`
     insert into tunebase.webhook_deliveries (
       project_id, event_id, event_type, event_created_at, channel, endpoint_id, body
@@ -70,7 +71,7 @@ async function queue({ stack: { sql } }: Stand): Promise<void> {
 }
 
 /** Waits until each is delivered in the database too, after one try. */
-async function recorded({ stack: { sql } }: Stand): Promise<void> {
+async function recorded({ stack: { sql } }: Stand, deliveries: number): Promise<void> {
   for (let tries = 0;; tries++) {
     const [row] = await sql<{ done: number }[]>`
       select count(*)::integer as done from tunebase.webhook_deliveries where status = 'delivered' and tries = 1`;

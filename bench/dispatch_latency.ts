@@ -3,17 +3,18 @@
  * claim, and the call. The timer has no part in it. Every part is a process of its own, behind the local gateway; RunPod's
  * stand-in and the client share this one, and so a clock.
  */
-import { type Measured, percentile } from "./figures.ts";
+import { type Measured, percentile, type Size } from "./figures.ts";
 import { createJob, startStand, until } from "./stand.ts";
 
-const jobs = 300;
+const sizes = { full: { jobs: 300, warmups: 20 }, short: { jobs: 3, warmups: 1 } };
 
-export async function dispatchLatency(log: (line: string) => void): Promise<Measured[]> {
+export async function dispatchLatency(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const { jobs, warmups } = sizes[size];
   const stand = await startStand({ cronSeconds: 3600 });
   const { runpod } = stand;
   try {
     const times: number[] = [];
-    for (let n = -20; n < jobs; n++) {
+    for (let n = -warmups; n < jobs; n++) {
       const before = runpod.runs.length;
       await createJob(stand);
       const accepted = performance.now();

@@ -16,14 +16,16 @@ export interface Figure {
   machine: string;
 }
 
-/** How a bench is run. */
-export interface BenchOptions {
-  /** As little as shows that it works, for a test: its figures say nothing, and are not kept. */
-  short: boolean;
-}
-
 /** A figure before it is judged. */
 export type Measured = Omit<Figure, "name" | "ok" | "machine">;
+
+/**
+ * "full" measures. "short" only shows that the bench still runs and returns its figures, in a few seconds; its values
+ * mean nothing and are not judged.
+ */
+export type Size = "full" | "short";
+
+export type Bench = (log: (line: string) => void, size: Size) => Promise<Measured[]>;
 
 /** Rounds to what a measurement is worth. */
 export function judge(name: string, machine: string, measured: Measured): Figure {

@@ -7,16 +7,15 @@ import { cpuPerRequest } from "./cpu_per_request.ts";
 import { createJobs } from "./create_jobs.ts";
 import { deliveriesInTime } from "./deliveries.ts";
 import { dispatchLatency } from "./dispatch_latency.ts";
-import { type BenchOptions, judge, keep, line, type Measured } from "./figures.ts";
+import { type Bench, judge, keep, line } from "./figures.ts";
 import { describeMachine } from "./machine.ts";
 import { pageBytes, pageReady } from "./page.ts";
 import { queueDrain } from "./queue_drain.ts";
 import { readsAtScale } from "./reads_at_scale.ts";
 import { sse } from "./sse.ts";
+import { closeSharedStand, shareStand } from "./stand.ts";
 import { tenancy } from "./tenancy.ts";
 import { validation } from "./validation.ts";
-
-type Bench = (log: (line: string) => void, options: BenchOptions) => Promise<Measured[]>;
 
 const benches: Record<string, Bench> = {
   callbacks,
@@ -41,14 +40,15 @@ const help =
 
   npx -y deno@2.9.6 task bench [--short] [NAME…]
 
---short runs the benches that know it with as little as shows that they work; nothing is kept, and no goal counts.
 Names: ${Object.keys(benches).join(", ")}; all unless some are named.
-The exit status is 1 when a figure misses its goal.`;
+The exit status is 1 when a figure misses its goal.
+
+  --short  Only shows that each bench runs and returns its figures, in seconds: nothing is judged, nothing is written.`;
 
 const short = Deno.args.includes("--short");
-const names = Deno.args.filter((name) => name !== "--short");
-const unknown = names.find((name) => name !== "--help" && !(name in benches));
-if (unknown !== undefined || names.includes("--help")) {
+const named = Deno.args.filter((arg) => arg !== "--short");
+const unknown = named.find((name) => name !== "--help" && !(name in benches));
+if (unknown !== undefined || Deno.args.includes("--help")) {
   console.log(unknown === undefined ? help : `Unknown bench ${unknown}.\n\n${help}`);
   Deno.exit(unknown === undefined ? 0 : 2);
 }
@@ -57,19 +57,31 @@ const log = (text: string) => console.log(`  ${text}`);
 await install(log);
 const machine = await describeMachine();
 console.log(machine);
+if (short) shareStand();
 let missed = 0;
 for (const [name, bench] of Object.entries(benches)) {
-  if (names.length > 0 && !names.includes(name)) continue;
+  if (named.length > 0 && !named.includes(name)) continue;
+  const begin = performance.now();
   try {
-    const figures = (await bench(log, { short })).map((measured) => judge(name, machine, measured));
-    if (!short) await keep(name, figures);
+    const measured = await bench(log, short ? "short" : "full");
+    if (measured.length === 0) throw new Error("it returned no figure");
+    const figures = measured.map((one) => judge(name, machine, one));
+    if (short) {
+      const broken = figures.find(({ value, ratio }) => !Number.isFinite(value) || !Number.isFinite(ratio));
+      if (broken !== undefined) throw new Error(`a figure is not a number: ${JSON.stringify(broken)}`);
+      const seconds = ((performance.now() - begin) / 1000).toFixed(1);
+      console.log(`ran    ${name}: ${figures.length} figures (${seconds} s)`);
+      continue;
+    }
+    await keep(name, figures);
     for (const figure of figures) console.log(line(figure));
-    if (!short) missed += figures.filter(({ ok }) => !ok).length;
+    missed += figures.filter(({ ok }) => !ok).length;
   } catch (error) {
     // The others are worth having all the same.
     console.error(`BROKEN ${name}:`, error);
     missed += 1;
   }
 }
+await closeSharedStand();
 if (missed > 0) console.log(`${missed} missed`);
 Deno.exit(missed === 0 ? 0 : 1);

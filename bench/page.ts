@@ -9,13 +9,12 @@ import { join } from "../local/paths.ts";
 import { startChromium } from "../tests/chromium.ts";
 import { openDashboard } from "../tests/dashboard/visitor.ts";
 import { holdAttempts } from "./attempts.ts";
-import { type Measured, median } from "./figures.ts";
+import { type Measured, median, type Size } from "./figures.ts";
 import { startStand } from "./stand.ts";
 
 const mostBytes = 200_000;
 const mostMs = 1000;
-const steps = 100_000;
-const visits = 15;
+const sizes = { full: { steps: 100_000, visits: 15 }, short: { steps: 1000, visits: 1 } };
 
 /** What Vite says of a file that it made. */
 interface Made {
@@ -61,7 +60,8 @@ export async function pageBytes(log: (line: string) => void): Promise<Measured[]
   }];
 }
 
-export async function pageReady(log: (line: string) => void): Promise<Measured[]> {
+export async function pageReady(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const { steps, visits } = sizes[size];
   await buildDashboard(log);
   const stand = await startStand({ cronSeconds: 3600 });
   const browser = await startChromium();
@@ -103,7 +103,7 @@ export async function pageReady(log: (line: string) => void): Promise<Measured[]
     }
     log(`the figures alone, from the API: ${median(alone).toFixed(0)} ms`);
     const times: number[] = [];
-    for (let n = -2; n < visits; n++) {
+    for (let n = size === "full" ? -2 : 0; n < visits; n++) {
       await using visitor = await openDashboard(browser, stack, { user: { supabase }, path, script: watch });
       await visitor.page.locator("html[data-ready]").waitFor();
       const ms = Number(await visitor.page.locator("html").getAttribute("data-ready"));

@@ -6,7 +6,7 @@
 import { platformLimits } from "../local/isolate_limits.ts";
 import { join } from "../local/paths.ts";
 import { copyJobs } from "../tests/job_copies.ts";
-import { type BenchOptions, type Measured, median } from "./figures.ts";
+import { type Measured, median, type Size } from "./figures.ts";
 import { createJob, type Stand, startStand, until } from "./stand.ts";
 
 const mostJobs = 10_000;
@@ -15,8 +15,8 @@ const projects = 20;
 /** What `tunebase_internal.runpod_endpoints` has by default, and RunPod takes: 1,000 in ten seconds. */
 const runPerSecond = 100;
 
-export async function queueDrain(log: (line: string) => void, { short }: BenchOptions): Promise<Measured[]> {
-  const jobs = short ? shortJobs : mostJobs;
+export async function queueDrain(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const jobs = size === "short" ? shortJobs : mostJobs;
   const stand = await startStand({ cronSeconds: 2, limits: platformLimits });
   const { runpod } = stand;
   try {
@@ -25,7 +25,7 @@ export async function queueDrain(log: (line: string) => void, { short }: BenchOp
     const before = runpod.asked.length; // the timer may send the first before the last row is in
     await fill(stand, jobs);
     const begin = performance.now();
-    const limit = 1.3 * jobs / runPerSecond + (short ? 30 : 0);
+    const limit = 1.3 * jobs / runPerSecond + (size === "short" ? 30 : 0);
     let out = 0;
     for (let seen = before; out < jobs && (performance.now() - begin) / 1000 < limit;) {
       await new Promise((resolve) => setTimeout(resolve, 100));

@@ -6,18 +6,21 @@ import { startFunction } from "../local/functions.ts";
 import { join } from "../local/paths.ts";
 import { TestWorker } from "../tests/worker.ts";
 import { holdAttempts } from "./attempts.ts";
-import { type Measured, percentile } from "./figures.ts";
+import { type Measured, percentile, type Size } from "./figures.ts";
 import { type Stand, startStand, until } from "./stand.ts";
 
-const jobs = 100;
-const streams = 1000;
-/** With the opening and the wait before, shorter than a stream lasts (60 s): none has to come back. */
-const seconds = 15;
+const sizes = {
+  // The pool closes what nobody uses after 20 s: `idleSeconds` is longer. With the opening and the wait before, shorter
+  // than a stream lasts (60 s): none has to come back.
+  full: { jobs: 100, streams: 1000, idleSeconds: 25, seconds: 15 },
+  short: { jobs: 4, streams: 8, idleSeconds: 0, seconds: 1 },
+};
 const reportsPerSecond = 10;
 const limitMs = 1000;
 const mostConnections = 2;
 
-export async function sse(log: (line: string) => void): Promise<Measured[]> {
+export async function sse(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const { jobs, streams, idleSeconds, seconds } = sizes[size];
   const stand = await startStand({ cronSeconds: 3600 });
   try {
     const held = await holdAttempts(stand, jobs);
@@ -37,8 +40,7 @@ export async function sse(log: (line: string) => void): Promise<Measured[]> {
         listeners.push(await Listener.open(edge.port, job, stand.openai.apiKey ?? ""));
       }
       await until("every stream to be open", 30, () => listeners.every(({ isOpen }) => isOpen));
-      // The pool closes what nobody uses after 20 s.
-      await new Promise((resolve) => setTimeout(resolve, 25_000));
+      await new Promise((resolve) => setTimeout(resolve, idleSeconds * 1000));
       let sent = 0;
       let connections = 0;
       const begin = performance.now();

@@ -5,9 +5,9 @@
 import { furnished } from "../tests/furnished.ts";
 import { startTestServer } from "../tests/server.ts";
 import { startTunebase } from "../tests/tunebase.ts";
-import { type Measured, median } from "./figures.ts";
+import { type Measured, median, type Size } from "./figures.ts";
 
-const turns = 400;
+const sizes = { full: { turns: 400, warmups: 20 }, short: { turns: 4, warmups: 1 } };
 const paths = (job: string, file: string) => [
   `/fine_tuning/jobs/${job}`,
   `/fine_tuning/jobs/${job}/adapter`,
@@ -15,7 +15,8 @@ const paths = (job: string, file: string) => [
   `/files/${file}`,
 ];
 
-export async function tenancy(log: (line: string) => void): Promise<Measured[]> {
+export async function tenancy(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const { turns, warmups } = sizes[size];
   const server = await startTestServer("bench-tenancy");
   Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
   try {
@@ -37,7 +38,7 @@ export async function tenancy(log: (line: string) => void): Promise<Measured[]> 
             const response = await ada.fetch(path);
             await response.text();
             if (response.status !== 404) throw new Error(`${path} was answered ${response.status}`);
-            if (turn > 20) times[kind]?.push(performance.now() - begin);
+            if (turn > warmups) times[kind]?.push(performance.now() - begin);
           }
         }
       }

@@ -3,11 +3,12 @@
  * JSON.parse of each; and whether memory stays where it is while a file goes through that is many times as large.
  */
 import { Validator } from "../supabase/functions/_shared/dataset/validator.ts";
-import { type Measured, median } from "./figures.ts";
+import { type Measured, median, type Size } from "./figures.ts";
 
-const megabytes = 32;
-const rounds = 7;
-const largeMegabytes = 512;
+const sizes = {
+  full: { megabytes: 32, rounds: 7, largeMegabytes: 512 },
+  short: { megabytes: 2, rounds: 1, largeMegabytes: 4 },
+};
 const mostGrowthMb = 32;
 const chunkBytes = 65_536;
 
@@ -36,7 +37,8 @@ export function makeFile(bytes: number, seed = 42): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(lines.join("\n") + "\n");
 }
 
-export function validation(log: (line: string) => void): Promise<Measured[]> {
+export function validation(log: (line: string) => void, size: Size): Promise<Measured[]> {
+  const { megabytes, rounds, largeMegabytes } = sizes[size];
   const file = makeFile(megabytes * 2 ** 20);
   const mb = file.length / 1e6;
   const checked = () => {

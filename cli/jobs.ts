@@ -1,6 +1,6 @@
 /** `jobs`: create, list, show, move, and what they report. */
 import process from "node:process";
-import { jobStatuses } from "../supabase/functions/_shared/job_words.ts";
+import { jobStatuses } from "../supabase/functions/_shared/contracts/statuses.ts";
 import { type Schemas, unwrap } from "../client/mod.ts";
 import { canAsk, confirm } from "./ask.ts";
 import { addCommand, addGroup, type Command, type Common, examples, Option, pair, whole } from "./command.ts";

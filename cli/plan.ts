@@ -1,7 +1,13 @@
 /** What a job is to be: the options that say it, the body they make, and its estimate for people. */
 import { access } from "node:fs/promises";
 import { type Schemas, unwrap } from "../client/mod.ts";
-import { type Command, type Common, InvalidArgumentError, pair, positive, whole } from "./command.ts";
+import {
+  apiFields,
+  apiName,
+  field,
+  type HyperparameterField,
+} from "../supabase/functions/_shared/contracts/hyperparameters.ts";
+import { type Command, type Common, InvalidArgumentError, Option, pair, positive, whole } from "./command.ts";
 import { CliError, exits } from "./errors.ts";
 import { count, paint, printFacts } from "./output.ts";
 import { duration, usd } from "./progress_bar.ts";
@@ -9,14 +15,15 @@ import type { Session } from "./session.ts";
 import type { AnswerOf, BodyOf } from "./types.ts";
 import { uploadFile } from "./upload.ts";
 
+/** Of `hyperparameters`, those with an option of their own. */
+const optioned = apiFields.flatMap((name) => {
+  const { cli } = field(name);
+  return cli === undefined ? [] : [{ name, cli }];
+});
+
 export interface JobOptions extends Common {
   model?: string;
   validation?: string;
-  epochs?: number | "auto";
-  batchSize?: number | "auto";
-  learningRate?: number;
-  loraRank?: number;
-  maxLength?: number;
   set?: Record<string, string>;
   suffix?: string;
   seed?: number;
@@ -31,14 +38,13 @@ export type Estimate = AnswerOf<"createEstimate">;
 
 /** Options that `estimate` and `jobs create` share. */
 export function jobOptions(command: Command): Command {
+  command
+    .option("-m, --model <model>", "base model to fine-tune (default: the only one available)")
+    .option("--validation <file>", "validation rows: a path, or a file's id");
+  for (const { name, cli } of optioned) {
+    command.option(`${cli.flag} <${cli.value}>`, cli.help, reader(field(name)));
+  }
   return command
-    .option("-m, --model <model>", "what to train; the only one on offer unless said")
-    .option("--validation <file>", "validation rows: a path, or a file's id")
-    .option("--epochs <n>", "times over the data, or auto", autoOr(whole(1)))
-    .option("--batch-size <n>", "rows a step, or auto", autoOr(whole(1)))
-    .option("--learning-rate <rate>", "such as 0.0002", positive)
-    .option("--lora-rank <n>", "size of the adapter", whole(1))
-    .option("--max-length <tokens>", "longer rows are cut", whole(1))
     .option("--set <name=value>", "any other hyperparameter, such as lora_alpha=32; may be repeated", pair)
     .option("--suffix <text>", "part of the fine-tuned model's name")
     .option("--seed <n>", "for the order of the rows and the adapter's start", whole())
@@ -46,6 +52,11 @@ export function jobOptions(command: Command): Command {
     .option("--spend-cap <usd>", "end the job when it has cost so much", positive);
 }
 
+/** Reads an option's value; the API checks the range, and says it. */
+function reader(of: HyperparameterField): (text: string) => unknown {
+  const read = of.kind === "integer" ? whole(1) : positive;
+  return of.auto ? autoOr(read) : read;
+}
 const autoOr = (read: (text: string) => number) => (text: string) => {
   try {
     return text === "auto" ? text : read(text);
@@ -64,16 +75,11 @@ export async function jobBody(session: Session, training: string, options: JobOp
   const validation = options.validation === undefined
     ? null
     : await fileOf(session, options.validation, options);
-  const given = {
-    n_epochs: options.epochs,
-    batch_size: options.batchSize,
-    learning_rate: options.learningRate,
-    lora_rank: options.loraRank,
-    max_length: options.maxLength,
-  };
+  const values: Record<string, unknown> = { ...options };
   // What an option does not name is passed on as it is: the API knows it, or says what it knows.
   const others = Object.entries(options.set ?? {}).map(([name, value]) => [name, jsonOrText(value)] as const);
-  const named = Object.entries(given).filter(([, value]) => value !== undefined);
+  const named = optioned.map(({ name, cli }) => [apiName(name), values[optionKey(cli.flag)]] as const)
+    .filter(([, value]) => value !== undefined);
   const hyperparameters = Object.fromEntries([...named, ...others]) as Parameters;
   return {
     model,
@@ -89,6 +95,9 @@ export async function jobBody(session: Session, training: string, options: JobOp
     ...(options.start === false ? { auto_start: false } : {}),
   };
 }
+
+/** Where commander keeps an option: `--lora-rank` as `loraRank`. */
+const optionKey = (flag: string) => new Option(flag).attributeName();
 
 /** `32`, `true` and `["merged"]` are what they look like; the rest is a text. */
 function jsonOrText(value: string): unknown {

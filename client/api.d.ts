@@ -1630,14 +1630,21 @@ export interface components {
       invitations: components["schemas"]["ProjectInvitation"][];
     };
     MetricsPoint: {
+      /** @description step */
       step: number;
+      /** @description epochs */
       epoch: number;
+      /** @description nats per token */
       training_loss: number | null;
+      /** @description nats per token */
       validation_loss: number | null;
+      /** @description plain number */
       learning_rate: number | null;
+      /** @description plain number */
       gradient_norm: number | null;
+      /** @description tokens per second */
       tokens_per_second: number | null;
-      /** @description Percent */
+      /** @description percent */
       gpu_utilization: number | null;
       /** @description GiB */
       gpu_memory_gb: number | null;
@@ -3165,10 +3172,10 @@ export interface operations {
                 lora_alpha?: number | "auto";
                 lora_dropout?: number;
                 /** @enum {string} */
-                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+                lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
                 use_rslora?: boolean | "auto";
-                warmup_steps?: number | null;
                 warmup_ratio?: number;
+                warmup_steps?: number | null;
                 /** @enum {string} */
                 lr_schedule?: "linear" | "cosine";
                 weight_decay?: number;
@@ -3176,8 +3183,8 @@ export interface operations {
                 validation_split?: number | "auto";
                 early_stopping_patience?: number;
                 max_length?: number;
+                beta?: (number | "auto") | null;
                 export?: ("merged" | "gguf")[];
-                beta?: number | "auto";
               };
             };
           } | {
@@ -3193,10 +3200,10 @@ export interface operations {
                 lora_alpha?: number | "auto";
                 lora_dropout?: number;
                 /** @enum {string} */
-                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+                lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
                 use_rslora?: boolean | "auto";
-                warmup_steps?: number | null;
                 warmup_ratio?: number;
+                warmup_steps?: number | null;
                 /** @enum {string} */
                 lr_schedule?: "linear" | "cosine";
                 weight_decay?: number;
@@ -3204,8 +3211,8 @@ export interface operations {
                 validation_split?: number | "auto";
                 early_stopping_patience?: number;
                 max_length?: number;
+                beta?: (number | "auto") | null;
                 export?: ("merged" | "gguf")[];
-                beta?: number | "auto";
               };
             };
           };
@@ -3218,10 +3225,10 @@ export interface operations {
             lora_alpha?: number | "auto";
             lora_dropout?: number;
             /** @enum {string} */
-            lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+            lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
             use_rslora?: boolean | "auto";
-            warmup_steps?: number | null;
             warmup_ratio?: number;
+            warmup_steps?: number | null;
             /** @enum {string} */
             lr_schedule?: "linear" | "cosine";
             weight_decay?: number;
@@ -3229,8 +3236,8 @@ export interface operations {
             validation_split?: number | "auto";
             early_stopping_patience?: number;
             max_length?: number;
+            beta?: (number | "auto") | null;
             export?: ("merged" | "gguf")[];
-            beta?: number | "auto";
           };
           suffix?: string | null;
           seed?: number | null;
@@ -3474,10 +3481,10 @@ export interface operations {
                 lora_alpha?: number | "auto";
                 lora_dropout?: number;
                 /** @enum {string} */
-                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+                lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
                 use_rslora?: boolean | "auto";
-                warmup_steps?: number | null;
                 warmup_ratio?: number;
+                warmup_steps?: number | null;
                 /** @enum {string} */
                 lr_schedule?: "linear" | "cosine";
                 weight_decay?: number;
@@ -3485,8 +3492,8 @@ export interface operations {
                 validation_split?: number | "auto";
                 early_stopping_patience?: number;
                 max_length?: number;
+                beta?: (number | "auto") | null;
                 export?: ("merged" | "gguf")[];
-                beta?: number | "auto";
               };
             };
           } | {
@@ -3502,10 +3509,10 @@ export interface operations {
                 lora_alpha?: number | "auto";
                 lora_dropout?: number;
                 /** @enum {string} */
-                lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+                lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
                 use_rslora?: boolean | "auto";
-                warmup_steps?: number | null;
                 warmup_ratio?: number;
+                warmup_steps?: number | null;
                 /** @enum {string} */
                 lr_schedule?: "linear" | "cosine";
                 weight_decay?: number;
@@ -3513,8 +3520,8 @@ export interface operations {
                 validation_split?: number | "auto";
                 early_stopping_patience?: number;
                 max_length?: number;
+                beta?: (number | "auto") | null;
                 export?: ("merged" | "gguf")[];
-                beta?: number | "auto";
               };
             };
           };
@@ -3527,10 +3534,10 @@ export interface operations {
             lora_alpha?: number | "auto";
             lora_dropout?: number;
             /** @enum {string} */
-            lora_targets?: "default" | "attention" | "shared-expert" | "experts";
+            lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
             use_rslora?: boolean | "auto";
-            warmup_steps?: number | null;
             warmup_ratio?: number;
+            warmup_steps?: number | null;
             /** @enum {string} */
             lr_schedule?: "linear" | "cosine";
             weight_decay?: number;
@@ -3538,8 +3545,8 @@ export interface operations {
             validation_split?: number | "auto";
             early_stopping_patience?: number;
             max_length?: number;
+            beta?: (number | "auto") | null;
             export?: ("merged" | "gguf")[];
-            beta?: number | "auto";
           };
           suffix?: string | null;
           seed?: number | null;

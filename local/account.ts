@@ -1,5 +1,6 @@
 /** A user, their project and an API key: what a newcomer would make first, made once for `demo` and `dev`. */
 import { createClient } from "@supabase/supabase-js";
+import { defaultScopes } from "../supabase/functions/_shared/contracts/scopes.ts";
 import { hex } from "../supabase/functions/_shared/secrets.ts";
 import { randomText, saveKeys } from "./keys.ts";
 import type { Stack } from "./stack.ts";
@@ -10,16 +11,6 @@ export interface Account {
   email: string;
   password: string;
 }
-
-const scopes = [
-  "files:read",
-  "files:write",
-  "jobs:read",
-  "jobs:write",
-  "models:read",
-  "webhooks:read",
-  "webhooks:write",
-];
 
 /** Signs the user up through Auth and makes a key for their project; answers the same the next time. */
 export async function ensureAccount(stack: Stack): Promise<Account> {
@@ -62,6 +53,8 @@ export async function createKey(stack: Pick<Stack, "sql">, userId: string, name:
   await stack.sql`
     select tunebase_internal.store_first_api_key(
       (select project_id from tunebase.project_members where user_id = ${userId} order by created_at limit 1),
-      ${name}, ${scopes}, decode(${hash}, 'hex'), ${`${key.slice(0, 6)}…${key.slice(-4)}`}, ${userId})`;
+      ${name}, ${defaultScopes}, decode(${hash}, 'hex'), ${`${key.slice(0, 6)}…${
+    key.slice(-4)
+  }`}, ${userId})`;
   return key;
 }

@@ -1,6 +1,6 @@
 /** API keys: shown once, kept as a hash, limited by scope and time, revoked. And what a caller may know of itself. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { scopes } from "../supabase/functions/tunebase/routes/api_keys.ts";
+import { scopes } from "../supabase/functions/_shared/contracts/scopes.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 
 const tunebase = await startTunebase();

@@ -238,7 +238,7 @@ Deno.test('"auto" is written out, and every hyperparameter reaches the trainer a
     export: [],
     method: "supervised",
     beta: null,
-    lora_targets: "default",
+    lora_targets: "all-linear",
     num_epochs: n_epochs,
     warmup_steps: null,
     seed: 42,

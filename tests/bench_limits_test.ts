@@ -5,9 +5,9 @@ import type { Measured } from "../bench/figures.ts";
 import { queueDrain } from "../bench/queue_drain.ts";
 
 /** What a bench printed stands in the failure. */
-async function run(bench: (log: (line: string) => void, options: { short: true }) => Promise<Measured[]>) {
+async function run(bench: (log: (line: string) => void, size: "short") => Promise<Measured[]>) {
   const lines: string[] = [];
-  const figures = await bench((line) => lines.push(line), { short: true });
+  const figures = await bench((line) => lines.push(line), "short");
   return { figures, said: lines.join("\n") };
 }
 

@@ -2,12 +2,17 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { fromFileUrl } from "../local/paths.ts";
 import type { Estimate } from "../supabase/functions/tunebase/estimate/mod.ts";
+import { TrainerCounts } from "./trainer_counts.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 import { attemptOf, rows as twoRows, TestWorker } from "./worker.ts";
 
 // A machine that is busy with other tests must not cut the counting short.
 const tunebase = await startTunebase({ TUNEBASE_TOKEN_COUNT_BUDGET_MS: "60000" });
-Deno.test.afterAll(() => tunebase.close());
+const trainer = new TrainerCounts();
+Deno.test.afterAll(async () => {
+  await trainer.close();
+  await tunebase.close();
+});
 const { sql } = tunebase;
 const user = await tunebase.user();
 const model = "SmolLM2-135M-Instruct";
@@ -52,39 +57,13 @@ for (const name of ["tokenizer.json", "tokenizer_config.json", "chat_template.ji
 }
 const withTokenizer = <T>(run: () => Promise<T>) => withModel({ tokenizer: "small/1" }, run);
 
-/** What a program of the trainer's prints as its last line. */
-async function runTrainer(program: string, args: string[]): Promise<number[]> {
-  const imports = "import json, sys\nfrom pathlib import Path\nfrom transformers import AutoTokenizer\n";
-  const { success, stdout, stderr } = await new Deno.Command(here("../trainer/.venv/bin/python"), {
-    args: ["-c", imports + program, ...args],
-    cwd: here("../trainer"),
-    env: { HF_HUB_OFFLINE: "1" },
-  }).output();
-  const text = new TextDecoder();
-  assert(success, text.decode(stderr));
-  return JSON.parse(text.decode(stdout).trim().split("\n").at(-1) ?? "");
-}
-
-/** What the trainer itself makes of a file. */
-async function trainerCounts(path: string, maxLength: number, method = "supervised") {
-  const [tokens = 0, learned, rows, cut = 0] = await runTrainer(
-    `
-from tunebase_trainer import dataset
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[2])
-d = dataset.read(Path(sys.argv[1]), tokenizer, int(sys.argv[3]), method=sys.argv[4])
-print(json.dumps([d.tokens, d.learned_tokens, len(d.rows), d.shortened]))`,
-    [path, here("tokenizer"), String(maxLength), method],
-  );
-  return { tokens, learned, rows, truncated: cut };
-}
-
 Deno.test("with the model's tokenizer an estimate counts what the trainer counts, cut rows too", async () => {
   const training_file = await upload(user, support);
   await withTokenizer(async () => {
     const path = here("../examples/support-train.jsonl");
     const hyperparameters = { max_length: 2048, n_epochs: 3, validation_split: 0 };
     const whole = await estimate(user, { training_file, hyperparameters });
-    const counted = await trainerCounts(path, 2048);
+    const counted = await trainer.counts(path, 2048);
     assertEquals(whole.tokens.method, "counted");
     assertEquals(whole.tokens.per_epoch, {
       low: counted.tokens,
@@ -100,7 +79,7 @@ Deno.test("with the model's tokenizer an estimate counts what the trainer counts
       training_file,
       hyperparameters: { max_length: 95, validation_split: 0 },
     });
-    const short = await trainerCounts(path, 95);
+    const short = await trainer.counts(path, 95);
     assert(short.truncated > 0 && short.truncated < 252);
     assertEquals(cut.rows.truncated.expected, short.truncated);
     assertEquals(cut.tokens.per_epoch.expected, short.tokens);
@@ -120,7 +99,7 @@ Deno.test("of preferences both answers are counted as the trainer counts them, a
   const method = { type: "dpo" };
   await withTokenizer(async () => {
     for (const max_length of [2048, 64]) {
-      const counted = await trainerCounts(path, max_length, "dpo");
+      const counted = await trainer.counts(path, max_length, "dpo");
       const { tokens, rows, steps } = await estimate(user, {
         training_file,
         method,
@@ -145,19 +124,6 @@ Deno.test("of preferences both answers are counted as the trainer counts them, a
   });
 });
 
-/** What the trainer makes of a split: rows and tokens to train on, rows and tokens held out. */
-async function trainerSplits(path: string, share: number, seed: number): Promise<number[]> {
-  return await runTrainer(
-    `
-from tunebase_trainer import dataset
-from tunebase_trainer.split import split
-d = dataset.read(Path(sys.argv[1]), AutoTokenizer.from_pretrained(sys.argv[2]), 2048)
-sides = split(d, float(sys.argv[3]), int(sys.argv[4]))
-print(json.dumps([n for side in sides for n in (len(side.rows), side.tokens)]))`,
-    [path, here("tokenizer"), String(share), String(seed)],
-  );
-}
-
 Deno.test("rows that are held out to validate with are no rows to train on: steps and tokens are the trainer's", async () => {
   const training_file = await upload(user, support);
   await withTokenizer(async () => {
@@ -167,7 +133,7 @@ Deno.test("rows that are held out to validate with are no rows to train on: step
         seed: 7,
         hyperparameters: asked === undefined ? {} : { validation_split: asked },
       });
-      const [trained, trainedTokens = 0, heldRows, heldTokens = 0] = await trainerSplits(
+      const [trained, trainedTokens = 0, heldRows, heldTokens = 0] = await trainer.splits(
         here("../examples/support-train.jsonl"),
         share,
         7,
@@ -217,7 +183,7 @@ Deno.test("of brightrun's rows and of a question at the end is counted what the 
     const training_file = await upload(user, text);
     await withTokenizer(async () => {
       const { tokens, rows } = await estimate(user, { training_file });
-      const counted = await trainerCounts(path, 2048);
+      const counted = await trainer.counts(path, 2048);
       assertEquals([tokens.per_epoch.expected, tokens.trainable_tokens_per_epoch.expected], [
         counted.tokens,
         counted.learned,
@@ -249,7 +215,7 @@ Deno.test("of a large file a sample is read, and its range holds what there is",
       hyperparameters: { validation_split: 0 },
     });
     assert(performance.now() - begin < 4000);
-    const truth = await trainerCounts(path, 2048);
+    const truth = await trainer.counts(path, 2048);
     assertEquals([tokens.method, rows.total.expected], ["sampled", 8500]);
     const { low, expected, high } = tokens.per_epoch;
     assert(low <= truth.tokens && truth.tokens <= high, `${truth.tokens} in ${low}–${high}`);

@@ -4,9 +4,9 @@ import { fuzz } from "./fuzz/fuzz.ts";
 
 Deno.test("Schemathesis finds no answer that is not as the document says", async () => {
   const seed = Math.floor(Math.random() * 2 ** 31);
-  const { ok, output } = await fuzz({ examples: 3, seed });
+  const { ok, output } = await fuzz({ examples: 1, seed });
   assert(
     ok,
-    `seed ${seed}: npx -y deno@2.9.6 task fuzz --examples 3 --seed ${seed}\n${output.slice(-15_000)}`,
+    `seed ${seed}: npx -y deno@2.9.6 task fuzz --examples 1 --seed ${seed}\n${output.slice(-15_000)}`,
   );
 });

@@ -6,7 +6,7 @@ import { createApp } from "../supabase/functions/tunebase/app.ts";
 import { errorsOf, openApi } from "../supabase/functions/tunebase/openapi/document.ts";
 import { DatasetReport } from "../supabase/functions/tunebase/openapi/dataset_report.ts";
 import { operations } from "../supabase/functions/tunebase/openapi/operations.ts";
-import { scopes } from "../supabase/functions/tunebase/routes/api_keys.ts";
+import { scopes } from "../supabase/functions/_shared/contracts/scopes.ts";
 import { errorCodes } from "../supabase/functions/_shared/errors.ts";
 import { check } from "../supabase/functions/_shared/validation.ts";
 import { startTunebase } from "./tunebase.ts";

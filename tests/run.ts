@@ -1,5 +1,5 @@
 /**
- * `task test`: everything that must hold. Checks and tests run beside each other where they can; the last line is
+ * `task test`: everything that must hold. Checks and tests run beside each other; the last line is
  * `N passed, N failed`. `task check` runs the checks alone; `task test FILE…` some Deno tests alone.
  */
 import { installDashboard } from "../local/dashboard.ts";
@@ -20,6 +20,15 @@ const frozen = Deno.env.get("CI") ? ["--frozen"] : [];
 const total: Result = { passed: 0, failed: 0 };
 const only = Deno.args[0] === "check" ? "check" : Deno.args.length > 0 ? "files" : "all";
 
+/** Those that take the most CPU time: as much as the checks and all others together, beside which they run. */
+const heavyTests = [
+  "crash_test.ts",
+  "fuzz_test.ts",
+  "dashboard_test.ts",
+  "cli_test.ts",
+  "cli_transfer_test.ts",
+];
+
 const server = await startTestServer("test");
 try {
   const env = { TUNEBASE_TEST_DB_URL: server.url, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
@@ -29,29 +38,37 @@ try {
     await denoTest("deno test", Deno.args);
   } else {
     const checks = async () => {
-      await step("deno fmt", [deno, "fmt", "--check", "--quiet"]);
-      await step("deno lint", [deno, "lint", "--quiet"]);
       // All but the dashboard, whose types are those of a browser and of its own packages.
       await step("deno check", [deno, "check", "--quiet", ...frozen, ...await typed()]);
+      await step("deno lint", [deno, "lint", "--quiet"]);
+      await step("deno fmt", [deno, "fmt", "--check", "--quiet"]);
       await installDashboard((line) => console.log(line));
       await step("tsc, the dashboard", ["npm", "run", "--silent", "check"], join(root, "dashboard"));
       await step("generated files", null, root, () => currentFiles(server.template));
     };
-    const python = async () => {
+    const pythonChecks = async () => {
       await step("ruff check", [bin("ruff"), "check", "--quiet", ".", "../examples", "../tests"], trainer);
       await step(
         "ruff format",
         [bin("ruff"), "format", "--check", "--quiet", ".", "../examples", "../tests"],
         trainer,
       );
-      await step("mypy", [bin("mypy"), "."], trainer);
       await step("hadolint", [bin("hadolint"), "Dockerfile"], trainer);
+      await step("mypy", [bin("mypy"), "."], trainer);
     };
-    await Promise.all([checks(), python()]);
-    if (only === "all") {
+    if (only === "check") await Promise.all([checks(), pythonChecks()]);
+    else {
+      // Three lanes for two cores: the Deno tests wait as often as they compute.
       const unit = await files("tests", "_test.ts");
+      const heavy = unit.filter((file) => heavyTests.some((name) => file.endsWith(`/${name}`)));
+      const light = unit.filter((file) => !heavy.includes(file));
       await Promise.all([
-        denoTest("deno test", unit),
+        denoTest("deno test, the heavy ones", heavy),
+        (async () => {
+          await checks();
+          await pythonChecks();
+          await denoTest("deno test", light);
+        })(),
         step(
           "pytest",
           // Two at once, each on one core.

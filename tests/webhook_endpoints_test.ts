@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import OpenAI from "openai";
 import { webhookSecret } from "../supabase/functions/_shared/secrets.ts";
-import { eventTypes } from "../supabase/functions/_shared/webhooks.ts";
+import { eventTypes } from "../supabase/functions/_shared/contracts/event_types.ts";
 import { Receiver } from "./receiver.ts";
 import { subscribers, types, uuid, verified } from "./subscriber.ts";
 import { startTunebase } from "./tunebase.ts";

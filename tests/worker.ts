@@ -232,7 +232,7 @@ export function manifest(files: Answer[]): Answer {
       lora_rank: 16,
       lora_alpha: 32,
       lora_dropout: 0,
-      lora_targets: "default",
+      lora_targets: "all-linear",
       warmup_steps: null,
       weight_decay: 0,
       max_length: 2048,

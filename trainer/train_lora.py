@@ -119,7 +119,7 @@ def main(spec_path: str) -> None:
         rank=hyper["lora_rank"],
         alpha=hyper["lora_alpha"],
         dropout=hyper["lora_dropout"],
-        lora_targets=hyper.get("lora_targets", "default"),
+        lora_targets=hyper.get("lora_targets", "all-linear"),
         rslora=hyper["use_rslora"],
         checkpointing=shared,
     )
@@ -131,10 +131,11 @@ def main(spec_path: str) -> None:
         models.start_from(net, Path(spec["start_from"]))
         info("Training goes on from the earlier fine-tune's adapter.")
     from tunebase_trainer import batches, training
+    from tunebase_trainer.contract import MICRO_BATCH_TOKENS
 
     on_gpu = torch.cuda.is_available()
     share = hyper["batch_size"] // ranks.count()
-    micro_batch = batches.micro_batch(share, longest * together, tokens=16_384 if on_gpu else 4_096)
+    micro_batch = batches.micro_batch(share, longest * together, tokens=MICRO_BATCH_TOKENS if on_gpu else 4_096)
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup = hyper["warmup_steps"]

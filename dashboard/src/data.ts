@@ -3,8 +3,7 @@ import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tansta
 import { type Schemas, unwrap } from "../../client/mod.ts";
 import { use } from "./services.ts";
 
-/** `integrations` is always null; the client leaves out what can only be null. */
-export type Job = Omit<Schemas["FineTuningJob"], "integrations">;
+export type Job = Schemas["FineTuningJob"];
 export type File = Schemas["File"];
 export type Report = NonNullable<File["report"]>;
 export type Finding = Report["warnings"][number];

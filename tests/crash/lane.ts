@@ -80,7 +80,7 @@ export class Lane {
   /** The next request to this function goes to that process. */
   async arm(name: FunctionName, doomed: Doomed, die: Order["die"]): Promise<void> {
     const env = callbackEnvironment(this.tunebase.url, this.dbUrl, this.tunebase.keys);
-    this.#armed = { name, port: await doomed.serve({ function: name, env, die }) };
+    this.#armed = { name, port: await doomed.serve({ env, die }) };
   }
 
   async #route(request: Request): Promise<Response> {

@@ -2,18 +2,19 @@
 import { fromFileUrl, join } from "../../local/paths.ts";
 import { root } from "../../local/home.ts";
 import { signal } from "../../local/processes.ts";
-import type { Order } from "./serve.ts";
+import type { FunctionName, Order } from "./serve.ts";
 
-/** One process. It takes one order, serves, and dies or is ended. */
+/** One process. It takes an order and serves until it dies; or it is told to stop, and can take another order. */
 export class Doomed {
   /** The names of the effects, in the order in which they began. */
-  readonly effects: string[] = [];
+  effects: string[] = [];
   readonly ended: Promise<Deno.CommandStatus>;
   readonly #child: Deno.ChildProcess;
   readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #port = Promise.withResolvers<number>();
+  #port = Promise.withResolvers<number>();
+  #stopped = Promise.withResolvers<void>();
 
-  constructor() {
+  constructor(readonly name: FunctionName) {
     this.#child = new Deno.Command(Deno.execPath(), {
       args: [
         "run",
@@ -22,6 +23,7 @@ export class Doomed {
         "--quiet",
         `--config=${join(root, "deno.json")}`,
         fromFileUrl(new URL("./serve.ts", import.meta.url)),
+        name,
       ],
       stdin: "piped",
       stdout: "piped",
@@ -32,21 +34,30 @@ export class Doomed {
     this.ended = this.#child.status.then(async (status) => {
       await reading;
       this.#port.reject(new Error(`the process ended with ${status.code} before it served`));
+      this.#stopped.reject(new Error(`the process ended with ${status.code}`));
       return status;
     });
-    this.#port.promise.catch(() => {}); // nobody may have asked
+    this.#expect();
   }
 
   /** Gives it its order; returns the port on which it serves. */
   async serve(order: Order): Promise<number> {
+    this.effects = [];
+    this.#expect();
     await this.#say(JSON.stringify(order));
     return await this.#port.promise;
   }
 
-  /** Ends it when its background work is done. */
-  async end(): Promise<void> {
-    await this.#say("end").catch(() => {}); // it has died
-    await this.ended;
+  /** Lets it serve no more, when its background work is done. */
+  async stop(): Promise<void> {
+    await this.#say("end");
+    await this.#stopped.promise;
+  }
+
+  #expect(): void {
+    this.#port = Promise.withResolvers();
+    this.#stopped = Promise.withResolvers();
+    for (const { promise } of [this.#port, this.#stopped]) promise.catch(() => {}); // nobody may ask
   }
 
   kill(): void {
@@ -64,32 +75,36 @@ export class Doomed {
       const lines = text.split("\n");
       text = lines.pop() ?? "";
       for (const line of lines) {
-        const told: { port?: number; effect?: string } = JSON.parse(line);
+        const told: { port?: number; effect?: string; ended?: boolean } = JSON.parse(line);
         if (told.port !== undefined) this.#port.resolve(told.port);
+        if (told.ended === true) this.#stopped.resolve();
         if (told.effect !== undefined) this.effects.push(told.effect);
       }
     }
   }
 }
 
-/** A few that wait; taking one starts the next. */
+/** A few of one function that wait; taking one starts the next. */
 export class Spares {
-  #closed = false;
-  readonly #waiting: Doomed[];
+  #waiting: Doomed[] = [];
 
-  constructor(count: number) {
-    this.#waiting = Array.from({ length: count }, () => new Doomed());
-  }
+  constructor(private readonly count: number) {}
 
-  take(): Doomed {
-    if (!this.#closed) this.#waiting.push(new Doomed());
-    const first = this.#waiting.shift();
-    if (first === undefined) throw new Error("the spares are closed");
+  take(name: FunctionName): Doomed {
+    const others = this.#waiting.filter((one) => one.name !== name);
+    for (const one of others) one.kill();
+    this.#waiting = this.#waiting.filter((one) => one.name === name);
+    const first = this.#waiting.shift() ?? new Doomed(name);
+    while (this.#waiting.length < this.count) this.#waiting.push(new Doomed(name));
     return first;
   }
 
+  /** One that was taken and has stopped. */
+  giveBack(doomed: Doomed): void {
+    this.#waiting.unshift(doomed);
+  }
+
   async close(): Promise<void> {
-    this.#closed = true;
     for (const one of this.#waiting) one.kill();
     await Promise.all(this.#waiting.map(({ ended }) => ended));
   }

@@ -3,21 +3,30 @@
  * tests: the functions know nothing of it. What an app does to the world goes through `platform.db` and `fetch`; both
  * are wrapped here, each call gets a name and is counted.
  *
- * Everything is imported before the order comes, so that a few of these can wait warm. In: one JSON line, the Order; then
- * "end". Out: JSON lines, {port} and {effect}.
+ * The argument names the function. It is imported before an order comes, so that a few of these can wait warm. In: a JSON
+ * line, the Order; "end" when it shall serve no more, and the next order may come. Out: JSON lines, {port}, {effect} and
+ * {ended}.
  */
-import { createApp as createApi } from "../../supabase/functions/tunebase/app.ts";
-import { createApp as createScheduler } from "../../supabase/functions/tunebase-scheduler/app.ts";
-import { createApp as createCallback } from "../../supabase/functions/tunebase-callback/app.ts";
 import { type Platform, platform } from "../../supabase/functions/_shared/platform.ts";
 import { fetchName, sqlName } from "./effects.ts";
 
+/** Imported by need: a process of one function starts in half the CPU time of one that loads all three. */
 const functions = {
-  tunebase: { create: createApi, database: "TUNEBASE_API_DB_URL" },
-  "tunebase-callback": { create: createCallback, database: "TUNEBASE_CALLBACK_DB_URL" },
-  "tunebase-scheduler": { create: createScheduler, database: "TUNEBASE_SCHEDULER_DB_URL" },
+  tunebase: {
+    load: () => import("../../supabase/functions/tunebase/app.ts"),
+    database: "TUNEBASE_API_DB_URL",
+  },
+  "tunebase-callback": {
+    load: () => import("../../supabase/functions/tunebase-callback/app.ts"),
+    database: "TUNEBASE_CALLBACK_DB_URL",
+  },
+  "tunebase-scheduler": {
+    load: () => import("../../supabase/functions/tunebase-scheduler/app.ts"),
+    database: "TUNEBASE_SCHEDULER_DB_URL",
+  },
 };
 export type FunctionName = keyof typeof functions;
+type Create = Awaited<ReturnType<(typeof functions)[FunctionName]["load"]>>["createApp"];
 
 /** Where to die: at the `nth` effect of this name, before it begins or after it has happened. */
 export interface Place {
@@ -27,7 +36,6 @@ export interface Place {
 }
 
 export interface Order {
-  function: FunctionName;
   env: Record<string, string>;
   /** null: live, and tell the effects. */
   die: Place | null;
@@ -52,9 +60,10 @@ function effects(die: Place | null) {
   };
 }
 
-function serve(order: Order): { end(): Promise<void> } {
+const realFetch = globalThis.fetch;
+
+function serve(create: Create, database: string, order: Order): { end(): Promise<void> } {
   const effect = effects(order.die);
-  const { create, database } = functions[order.function];
   const made: Platform = platform(database, { get: (name) => order.env[name] });
   made.log = () => undefined;
   const { db } = made;
@@ -62,7 +71,6 @@ function serve(order: Order): { end(): Promise<void> } {
     value: (text, parameters) => effect(sqlName(text), () => db.value(text, parameters)),
     close: () => db.close(),
   };
-  const realFetch = globalThis.fetch;
   globalThis.fetch = (input, init) => effect(fetchName(input, init), () => realFetch(input, init));
   const background = new Set<Promise<unknown>>();
   made.later = (work) => void background.add(work.catch((error) => console.error("background:", error)));
@@ -82,6 +90,8 @@ function serve(order: Order): { end(): Promise<void> } {
 }
 
 if (import.meta.main) {
+  const { load, database } = functions[Deno.args[0] as FunctionName];
+  const { createApp } = await load();
   let text = "";
   let served: { end(): Promise<void> } | null = null;
   for await (const chunk of Deno.stdin.readable.pipeThrough(new TextDecoderStream())) {
@@ -91,9 +101,8 @@ if (import.meta.main) {
     for (const line of lines) {
       if (line === "end") {
         await served?.end();
-        Deno.exit(0);
-      }
-      served = serve(JSON.parse(line));
+        tell({ ended: true });
+      } else served = serve(createApp, database, JSON.parse(line));
     }
   }
 }

@@ -99,7 +99,6 @@ Deno.test("a job trains for real and its adapter is downloaded, verified and who
     "adapter_model.safetensors",
     "chat_template.jinja",
     "loss.svg",
-    "metrics.csv",
     "samples.json",
     "tokenizer.json",
     "tokenizer_config.json",

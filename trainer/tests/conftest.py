@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import pytest
 import tiny
 from fake_tunebase import FakeTunebase
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+TESTS = Path(__file__).resolve().parent
+sys.path.insert(0, str(TESTS.parent))
+# Answers to sample prompts take more than the tiny trainings themselves. test_artifact.py asks for them.
+os.environ.setdefault("TUNEBASE_SAMPLE_COUNT", "0")
 
 
 @pytest.fixture(scope="session")
@@ -37,37 +41,83 @@ def tiny_model(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) ->
     return tiny.save_model(tmp_path_factory.mktemp("tiny model"), tiny_tokenizer)
 
 
-@pytest.fixture(scope="session")
-def forked() -> Iterator[Callable[[], list[str]]]:
-    """What starts a training as a fork of one process, which is begun when it is first wanted; see fork_server.py."""
+class ForkServer:
+    """The process that forks trainings, begun when it is first wanted; see fork_server.py."""
+
+    def __init__(self) -> None:
+        # A socket's path has at most 107 characters.
+        self._directory = tempfile.TemporaryDirectory(prefix="tunebase-")
+        self.path = Path(self._directory.name) / "fork"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        from tunebase_trainer import process
+
+        if self._process is None:
+            command = [sys.executable, str(TESTS / "fork_server.py"), str(self.path)]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=process.environment())
+
+    def wait(self) -> None:
+        self.start()
+        while not self.path.exists():
+            assert self._process is not None and self._process.poll() is None, "the process that forks has ended"
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._directory.cleanup()
+
+
+SHARED = "TUNEBASE_TEST_FORK_SERVER"
+"""Where pytest-xdist's processes find the one that they share: its imports take 12 seconds of a core."""
+shared = pytest.StashKey[ForkServer]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("numprocesses", default=None) and not hasattr(config, "workerinput"):
+        config.stash[shared] = server = ForkServer()
+        server.start()
+        os.environ[SHARED] = str(server.path)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if shared in config.stash:
+        os.environ.pop(SHARED, None)
+        config.stash[shared].close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A training is a fork of a process that has done the imports, and so is each of several that share one.
+
+    For the whole session: a module's fixtures train before a test's own fixtures are there.
+    """
     from tunebase_trainer import process
 
-    servers = list[subprocess.Popen[bytes]]()
-    with tempfile.TemporaryDirectory(prefix="tunebase-") as directory:  # a socket's path has at most 107 characters
-        path = Path(directory) / "fork"
+    own, environment = process.command, process.environment
+    server = None if SHARED in os.environ else ForkServer()
+    path = os.environ[SHARED] if server is None else str(server.path)
+    client = [sys.executable, "-I", "-S", str(TESTS / "fork_client.py"), path, sys.executable]
+    # What torchrun starts in the place of Python, with `-u script spec`.
+    rank = tmp_path_factory.mktemp("fork") / "python"
+    rank.write_text(f'#!/bin/sh\nshift\nexec {shlex.join(client)} "$@"\n')
+    rank.chmod(0o755)
 
-        def command() -> list[str]:
-            if not servers:
-                script, environment = Path(__file__).with_name("fork_server.py"), process.environment()
-                servers.append(subprocess.Popen([sys.executable, script, path], stdin=subprocess.PIPE, env=environment))
-            while not path.exists():
-                assert servers[0].poll() is None, "the process that forks has ended"
-                time.sleep(0.01)
-            client, trained = Path(__file__).with_name("fork_client.py"), process.HERE / "train_lora.py"
-            return [sys.executable, "-I", "-S", str(client), str(path), sys.executable, str(trained)]
-
-        yield command
-        for server in servers:
-            server.kill()
+    def command() -> list[str]:
+        if os.environ.get("TUNEBASE_TRAIN_COMMAND"):
+            return own()
+        if server is not None:
             server.wait()
+        return [*client, str(process.HERE / "train_lora.py")]
 
-
-@pytest.fixture(autouse=True)
-def trainings_are_forks(forked: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    from tunebase_trainer import process
-
-    own = process.command
-    monkeypatch.setattr(process, "command", lambda: own() if os.environ.get("TUNEBASE_TRAIN_COMMAND") else forked())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "command", command)
+        patch.setattr(process, "environment", lambda: environment() | {"PYTHON_EXEC": str(rank)})
+        yield
+    if server is not None:
+        server.close()
 
 
 @pytest.fixture

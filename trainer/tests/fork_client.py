@@ -9,7 +9,8 @@ import sys
 path, interpreter, script, *arguments = sys.argv[1:]
 line = socket.socket(socket.AF_UNIX)
 line.connect(path)
-events = int(os.environ.get("TUNEBASE_EVENTS_FD", "1"))
+# One of several that share a training opens its events' path.
+events = 1 if "TUNEBASE_EVENTS_PATH" in os.environ else int(os.environ.get("TUNEBASE_EVENTS_FD", "1"))
 asked = {"environment": dict(os.environ), "arguments": arguments}
 socket.send_fds(line, [json.dumps(asked).encode()], [1, 2, events])
 told = line.makefile()

@@ -21,10 +21,16 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent.parent
 READ_AT_IMPORT = ("HF_", "OMP_", "TORCH", "TRANSFORMERS_", "CUDA_", "PYTORCH_")
 """Who begins with other values of these gets an interpreter of its own."""
+BETWEEN_RANKS = ("TORCHELASTIC_", "TORCH_NCCL_")
+"""What torchrun tells each of its processes; read when they meet."""
 
 
 def read_at_import(environment: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(READ_AT_IMPORT) and not name.startswith(BETWEEN_RANKS)
+    }
 
 
 def train(asked: dict[str, object], fds: list[int], line: socket.socket) -> None:
@@ -36,7 +42,7 @@ def train(asked: dict[str, object], fds: list[int], line: socket.socket) -> None
     out, err, events = fds
     os.dup2(out, 1)
     os.dup2(err, 2)
-    if "TUNEBASE_EVENTS_FD" in environment:
+    if "TUNEBASE_EVENTS_FD" in environment and "TUNEBASE_EVENTS_PATH" not in environment:
         os.dup2(events, int(environment["TUNEBASE_EVENTS_FD"]))
     os.chdir(HERE)
     for fd in {out, err, events}:
@@ -68,7 +74,7 @@ def serve(path: str) -> None:
     listener.listen()  # who comes now waits
     own = read_at_import(dict(os.environ))  # before the imports, which set some
     import bitsandbytes  # noqa: F401
-    import torch  # noqa: F401
+    import torch.distributed.run  # noqa: F401
     import transformers.trainer  # noqa: F401
 
     from tunebase_trainer import artifact, checks, model, samples, training  # noqa: F401

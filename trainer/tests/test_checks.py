@@ -15,6 +15,9 @@ from transformers import AutoConfig
 from tunebase_trainer import base_model, checks, disk
 from tunebase_trainer import model as models
 from tunebase_trainer.errors import TrainerError
+from tunebase_trainer.gpu_memory import GIB, Memory, memory_of
+
+HYPER = {"max_length": 8192, "lora_rank": 16}
 
 QWEN3_8B = {
     "hidden_size": 4096,
@@ -29,17 +32,17 @@ QWEN3_8B = {
 
 
 def gib(count: float) -> float:
-    return count * checks.GIB
+    return count * GIB
 
 
 @pytest.fixture(scope="module")
-def the_80b() -> checks.Memory:
-    return checks.estimate(AutoConfig.for_model("qwen3_next"), 16, "default")
+def the_80b() -> Memory:
+    return memory_of(checks.count(AutoConfig.for_model("qwen3_next"), 16, "all-linear"))
 
 
-def refused(memory: checks.Memory, tokens: int, available: float) -> TrainerError:
+def refused(memory: Memory, tokens: int, available: float, rank: int = 16) -> TrainerError:
     with pytest.raises(TrainerError) as caught:
-        checks.check_memory(memory, tokens, 8192, available, "A GPU")
+        checks.check_memory(memory, tokens, HYPER | {"lora_rank": rank}, available, "A GPU")
     assert caught.value.code == "out_of_memory"
     return caught.value
 
@@ -51,21 +54,21 @@ def test_the_bases_bytes_are_those_that_the_loaded_model_has(kind: str, tmp_path
     state = net.state_dict(keep_vars=True)
     tables = ("quant_map", "quant_state.bitsandbytes__nf4", "nested_absmax")
     found = {t.data_ptr(): t.numel() * t.element_size() for name, t in state.items() if not name.endswith(tables)}
-    estimated = checks.estimate(tiny_models.config(kind), 4, "default").base
+    estimated = memory_of(checks.count(tiny_models.config(kind), 4, "all-linear")).base
     assert estimated == pytest.approx(sum(found.values()), rel=0.002)
 
 
-def test_two_gpus_that_share_the_80b_model_need_half_of_it_and_a_layer_each(the_80b: checks.Memory) -> None:
+def test_two_gpus_that_share_the_80b_model_need_half_of_it_and_a_layer_each(the_80b: Memory) -> None:
     shared = the_80b.shared(2)
     assert shared.base == pytest.approx(the_80b.base - the_80b.packed / 2 + the_80b.packed / 48)
-    assert 20.5 < shared.base / checks.GIB < 21.5
-    checks.check_memory(shared, 2048, 8192, gib(39), "A GPU")
+    assert 20.5 < shared.base / GIB < 21.5
+    checks.check_memory(shared, 2048, HYPER, gib(39), "A GPU")
 
 
-def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: checks.Memory) -> None:
-    assert 39 < the_80b.base / checks.GIB < 39.5  # 37.1 for experts, 0.8 for Linear modules, 1.3 for the rest
-    assert the_80b.layer == gib(3) and the_80b.trainable == 15_925_248
-    checks.check_memory(the_80b, 8192, 8192, gib(79), "A100")
+def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: Memory) -> None:
+    assert 39 < the_80b.base / GIB < 39.5  # 37.1 for experts, 0.8 for Linear modules, 1.3 for the rest
+    assert the_80b.layer == gib(3) and the_80b.adapter == 16 * 15_925_248
+    checks.check_memory(the_80b, 8192, HYPER, gib(79), "A100")
     error = refused(the_80b, 8192, gib(39.4))
     assert error.message == (
         "The base model needs about 44.7 GiB of the GPU (A GPU), and 39.4 GiB are free: 39.2 in NF4, 0.2 for the "
@@ -74,26 +77,26 @@ def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: checks.Memor
     assert error.hint == "Use a GPU with 45 GiB, a smaller base model."
 
 
-def test_where_only_the_longest_row_is_too_long_a_length_that_fits_is_named(the_80b: checks.Memory) -> None:
+def test_where_only_the_longest_row_is_too_long_a_length_that_fits_is_named(the_80b: Memory) -> None:
     error = refused(the_80b, 8192, gib(44))
     assert error.message.startswith("max_length = 8192: the longest row, of 8192 tokens, needs about 44.7 GiB")
     assert error.hint == "Use max_length = 4800 or less, or a GPU with 45 GiB."
-    checks.check_memory(the_80b, 4800, 8192, gib(44), "A GPU")
+    checks.check_memory(the_80b, 4800, HYPER, gib(44), "A GPU")
     with pytest.raises(TrainerError):
-        checks.check_memory(the_80b, 4900, 8192, gib(44), "A GPU")
+        checks.check_memory(the_80b, 4900, HYPER, gib(44), "A GPU")
 
 
-def test_of_two_answers_each_may_have_half_the_length_that_fits(the_80b: checks.Memory) -> None:
-    checks.check_memory(the_80b, 2400, 8192, gib(44), "A GPU", together=2)
+def test_of_two_answers_each_may_have_half_the_length_that_fits(the_80b: Memory) -> None:
+    checks.check_memory(the_80b, 2400, HYPER, gib(44), "A GPU", together=2)
     with pytest.raises(TrainerError) as caught:
-        checks.check_memory(the_80b, 4096, 8192, gib(44), "A GPU", together=2)
+        checks.check_memory(the_80b, 4096, HYPER, gib(44), "A GPU", together=2)
     assert "the longest row, of 4096 tokens with each of its two answers, needs about 44.7" in caught.value.message
     assert caught.value.hint.startswith("Use max_length = 2368 or less")
 
 
 def test_where_only_the_adapter_is_too_large_a_smaller_rank_is_named() -> None:
-    memory = checks.estimate(AutoConfig.for_model("qwen3", **QWEN3_8B), 128, "default")
-    assert refused(memory, 512, gib(11)).hint.endswith("a smaller base model, or lora_rank = 64 or less.")
+    memory = memory_of(checks.count(AutoConfig.for_model("qwen3", **QWEN3_8B), 128, "all-linear"))
+    assert refused(memory, 512, gib(11), rank=128).hint.endswith("a smaller base model, or lora_rank = 64 or less.")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +149,7 @@ def test_before_loading_a_run_on_a_gpu_that_is_too_small_is_refused(
     # Two that have no room for the base each have room for half of it.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert not checks.before_loading(tmp_path, hyper, 100, tmp_path, 2)
-    memory = checks.estimate(config, 8, "default")
+    memory = memory_of(checks.count(config, 8, "all-linear"))
     free = memory.needed(100) - 1
     assert checks.before_loading(tmp_path, hyper, 100, tmp_path, 2)
     free = memory.shared(2).needed(100) - 1

@@ -22,11 +22,12 @@ def direct(tunebase: FakeTunebase, base_model: Path, **hyperparameters: Any) -> 
 
 
 async def test_a_tiny_training_makes_an_adapter_that_plain_peft_loads_and_that_has_learned(
-    tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path
+    tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
+    monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "1")
     output = await handler({"id": "rp-1", "input": direct(tunebase, tiny_model, lora_rank=8)})
     assert output["status"] == "completed", output
     assert (output["progress"], output["metrics"]["step"]) == (100, 12)

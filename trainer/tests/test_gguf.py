@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import shutil
@@ -21,6 +22,15 @@ from tunebase_trainer import base_model, checks, gguf_export, merged
 from tunebase_trainer import model as models
 from tunebase_trainer.errors import TrainerError
 
+_read = functools.cache(gguf.GGUFReader)
+
+
+@pytest.fixture(autouse=True)
+def a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading SmolLM2's vocabulary of 49,000 tokens takes ten seconds of a core, and transformers reads it thrice."""
+    monkeypatch.setattr(gguf, "GGUFReader", lambda path: _read(str(path)))
+
+
 CHAT = [
     {"role": "user", "content": "Größe: 12345 m², isn't it?\n\n\tdef f(x):  return x  # 日本 🙂"},
     {"role": "assistant", "content": "It's 12.345.\r\n"},
@@ -28,7 +38,7 @@ CHAT = [
 EXPORTS = ["merged", "gguf"]
 
 
-def adapter_of(base: Path, target: Path, lora_targets: str = "default") -> Path:
+def adapter_of(base: Path, target: Path, lora_targets: str = "all-linear") -> Path:
     """An adapter of random weights that matter, as a run saves it, with the tokenizer beside it."""
     net, _ = models.add_lora(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), 4, 8, 0.0, lora_targets)
     torch.manual_seed(1)
@@ -227,7 +237,7 @@ async def test_a_run_that_asks_for_what_cannot_be_made_fails_before_training(
 def test_a_trained_shared_expert_is_merged_where_it_was_trained(tiny_tokenizer: Any, tmp_path: Path) -> None:
     base, target = tiny_models.save("qwen3_next", tmp_path / "base"), tmp_path / "adapter"
     net, _ = models.add_lora(
-        AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), 4, 8, 0.0, "shared-expert"
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), 4, 8, 0.0, "shared_expert"
     )
     torch.manual_seed(1)
     for name, parameter in net.named_parameters():

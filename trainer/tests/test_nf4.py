@@ -64,7 +64,7 @@ def learn(net: Any, implementation: str, chosen: str) -> dict[str, torch.Tensor]
     return {"logits": output.logits.detach(), **gradients}
 
 
-@pytest.mark.parametrize("chosen", ["default", "experts"])
+@pytest.mark.parametrize("chosen", ["all-linear", "experts"])
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm"])
 @pytest.mark.parametrize("kind", tiny_models.MOE)
 def test_packed_experts_give_the_logits_and_gradients_of_dequantised_ones(

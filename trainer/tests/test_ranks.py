@@ -45,7 +45,14 @@ HYPER = {
 
 
 def train(
-    directory: Path, model: Path, processes: int, *, stop_at: int | None = None, resume: str | None = None, **more: Any
+    directory: Path,
+    model: Path,
+    processes: int,
+    *,
+    stop_at: int | None = None,
+    resume: str | None = None,
+    in_new_interpreters: bool = False,
+    **more: Any,
 ) -> tuple[int, list[dict[str, Any]], str]:
     """Runs train_lora.py; asks it to stop once it has told step `stop_at`. Returns its status, events and log."""
     directory.mkdir()
@@ -62,12 +69,16 @@ def train(
         "resume": resume,
     }
     (directory / "spec.json").write_text(json.dumps(spec))
-    own = [sys.executable, "train_lora.py"]
     read, write = os.pipe()
+    environment = training.environment() | {"TUNEBASE_EVENTS_FD": str(write), "OMP_NUM_THREADS": "1"}
+    command = training.command()
+    if in_new_interpreters:
+        del environment["PYTHON_EXEC"]
+        command = [sys.executable, "train_lora.py"]
     process = subprocess.Popen(
-        [*(training.command() if processes == 1 else own), str(directory / "spec.json")],
+        [*command, str(directory / "spec.json")],
         cwd=TRAINER,
-        env=training.environment() | {"TUNEBASE_EVENTS_FD": str(write), "OMP_NUM_THREADS": "1"},
+        env=environment,
         stdout=(directory / "log").open("w"),
         stderr=subprocess.STDOUT,
         pass_fds=(write,),
@@ -149,7 +160,8 @@ def test_asked_to_stop_they_save_one_checkpoint_together_and_go_on_from_it(
 
 
 def test_what_goes_wrong_is_told_once_with_the_contracts_status(tiny_model: Path, tmp_path: Path) -> None:
-    code, events, _ = train(tmp_path / "run", tiny_model, 2, rows='{"prompt": 1}\n')
+    # The one that starts as a worker's does; the others are forks (conftest.py).
+    code, events, _ = train(tmp_path / "run", tiny_model, 2, rows='{"prompt": 1}\n', in_new_interpreters=True)
     (error,) = of(events, "error")
     assert code == 3 and error["code"] == "invalid_dataset"
 

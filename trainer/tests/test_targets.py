@@ -71,7 +71,7 @@ assert "tunebase_trainer" not in sys.modules
 """
 
 
-def trained(directory: Path, adapter: Path, lora_targets: str = "default", dropout: float = 0.05) -> int:
+def trained(directory: Path, adapter: Path, lora_targets: str = "all-linear", dropout: float = 0.05) -> int:
     """Saves an adapter with weights that matter, and beside it what it makes of some ids; returns the trainable."""
     base = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     net, trainable = models.add_lora(base, 4, 8, dropout, lora_targets)
@@ -130,7 +130,7 @@ def test_attention_alone_can_be_asked_for(saved: Any) -> None:
 
 def test_the_shared_expert_is_trained_when_it_is_asked_for_on_the_quantised_base(saved: Any) -> None:
     base, _ = models.load_quantised(saved("qwen3_next"))
-    net, trainable = models.add_lora(base, 4, 8, 0.05, "shared-expert")
+    net, trainable = models.add_lora(base, 4, 8, 0.05, "shared_expert")
     assert trainable == 4 * (BY_HAND["qwen3_next"] + 4 * 3 * (64 + 48))
     assert not any(".experts." in name for name, p in net.named_parameters() if p.requires_grad)
 
@@ -148,7 +148,7 @@ def test_routed_experts_are_trained_when_they_are_asked_for(saved: Any, kind: st
     assert len(touched) == layers * 2 and all(touched)
 
 
-@pytest.mark.parametrize("choice", ["default", "shared-expert", "experts"])
+@pytest.mark.parametrize("choice", ["all-linear", "shared_expert", "experts"])
 @pytest.mark.parametrize("how", ["a checkpoint", "an earlier fine-tune"])
 def test_an_adapter_is_gone_on_from_whatever_it_trains(saved: Any, tmp_path: Path, choice: str, how: str) -> None:
     def adapted(seed: int) -> Any:
@@ -177,9 +177,9 @@ def test_an_adapter_is_gone_on_from_whatever_it_trains(saved: Any, tmp_path: Pat
 @pytest.mark.parametrize(
     ("kind", "choice", "dropout", "says"),
     [
-        ("llama", "experts", 0.0, "Use one of default, attention."),
-        ("qwen3_moe", "shared-expert", 0.0, "Use one of default, attention, experts."),
-        ("qwen3_next", "everything", 0.0, "Use one of default, attention, shared-expert, experts."),
+        ("llama", "experts", 0.0, "Use one of all-linear, attention."),
+        ("qwen3_moe", "shared_expert", 0.0, "Use one of all-linear, attention, experts."),
+        ("qwen3_next", "everything", 0.0, "Use one of all-linear, attention, shared_expert, experts."),
         ("qwen3_next", "experts", 0.05, "Use lora_dropout = 0, or lora_targets = default."),
     ],
 )
@@ -195,7 +195,7 @@ def test_what_cannot_be_trained_is_refused_with_what_can(
 def test_an_unknown_architecture_has_its_attention_trained_and_one_without_is_refused() -> None:
     def resolve(kind: str, **sizes: Any) -> targets.Targets:
         with torch.device("meta"):
-            return targets.resolve(AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)), "default")
+            return targets.resolve(AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)), "all-linear")
 
     assert resolve("olmo2", num_hidden_layers=1).modules == ("k_proj", "o_proj", "q_proj", "v_proj")
     with pytest.raises(TrainerError, match="mamba, is not one that can be trained"):
@@ -211,7 +211,7 @@ def test_the_true_shape_of_the_80b_model_trains_what_the_readme_says() -> None:
         return round(targets.expected(net, targets.resolve(net, choice), 16) / 1e6, 1)
 
     assert millions("attention") == 15.9  # the linear attention is attention
-    assert millions("shared-expert") == 21.8
+    assert millions("shared_expert") == 21.8
     assert sum(shape.numel() for _, shape in targets.fused(net)) == 48 * 512 * 3 * 512 * 2048
 
 

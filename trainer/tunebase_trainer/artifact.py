@@ -36,7 +36,6 @@ class Story:
 def write(output: Path, tokenizer: Any, story: Story) -> None:
     """Writes the files into the adapter's directory."""
     tokenizer.save_pretrained(str(output))
-    (output / "metrics.csv").write_text(history.as_csv(story.steps))
     (output / "loss.svg").write_text(history.as_svg(story.steps))
     (output / "README.md").write_text(card(story))
 
@@ -105,8 +104,8 @@ def card(story: Story) -> str:
             *([*warnings, ""] if warnings else []),
             "![Loss by step](loss.svg)",
             "",
-            "Each logged step is in `metrics.csv`. `samples.json`, where it is, has a few prompts answered by the base "
-            "model and by this adapter. `manifest.json` has each file's SHA-256.",
+            "`samples.json`, where it is, has a few prompts answered by the base model and by this adapter. "
+            "`manifest.json` has each file's SHA-256. Each logged step is in the job's result file.",
             "",
             "## Use it",
             "",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,7 @@ import torch
 from . import merged, ranks, targets
 from .disk import check_disk
 from .errors import TrainerError
-
-GIB = 2**30
-NF4 = 0.5 + 1 / 64 + 4 / (64 * 256)
-"""Bytes a parameter in NF4 with double quantisation: half a byte, a byte for 64, four bytes for 64 × 256."""
-LORA = 16
-"""Bytes a trainable parameter: itself, its gradient and AdamW's two moments, in fp32."""
-CONTEXT = 0.6 * GIB
-"""What CUDA, its libraries and their kernels take of a GPU before the first tensor; about."""
+from .gpu_memory import GIB, Counts, Memory, memory_of
 
 
 def before_loading(
@@ -45,16 +37,17 @@ def before_loading(
         return wanted
     from transformers import AutoConfig
 
-    memory = estimate(AutoConfig.from_pretrained(model), hyper["lora_rank"], hyper.get("lora_targets", "default"))
+    counts = count(AutoConfig.from_pretrained(model), hyper["lora_rank"], hyper.get("lora_targets", "all-linear"))
+    memory = memory_of(counts)
     device = torch.cuda.current_device()
     name = torch.cuda.get_device_name(device)
     available = torch.cuda.mem_get_info(device)[0]
     shared = ranks.any_of(wanted or (gpus > 1 and memory.needed(longest * together) > available))
     if shared:
         memory = memory.shared(gpus)
-    check_memory(memory, longest, hyper["max_length"], available, name, together)
+    check_memory(memory, longest, hyper, available, name, together)
     # The adapter, and two checkpoints with it and its optimizer's state.
-    needed = 28 * memory.trainable + merged.bytes_needed(model, exports)
+    needed = 28 * counts.trainable + merged.bytes_needed(model, exports)
     check_disk(output, needed, "The adapter with its checkpoints" + "".join(f" and export = {it}" for it in exports))
     return shared
 
@@ -79,36 +72,8 @@ def check_gpu(gpus_wanted: int) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What a run takes of a GPU at the least, in bytes: the base, the adapter's training, one row's activations."""
-
-    base: float
-    packed: float
-    """Of the base, what is in NF4."""
-    layers: int
-    adapter: float
-    layer: float
-    """One layer's routed experts, dequantised."""
-    per_token: float
-    rank: int
-    trainable: int
-
-    def needed(self, tokens: int) -> float:
-        return CONTEXT + self.base + self.adapter + self.layer + self.per_token * tokens
-
-    def shared(self, gpus: int) -> Memory:
-        """Of each of so many GPUs that share the base: its part, and one layer whole (shared_base.py)."""
-        return replace(self, base=self.base - self.packed + self.packed / gpus + self.packed / self.layers)
-
-    def longest(self, available: float) -> int:
-        """The most tokens that one row may have."""
-        return math.floor((available - self.needed(0)) / self.per_token)
-
-
-def estimate(config: Any, rank: int, lora_targets: str) -> Memory:
-    """Counted on a model without values, with the arithmetic of what cannot be avoided: what does not fit by it, does
-    not fit. Activations are those with checkpointing: each layer's input, and of one layer what its matrices read.
+def count(config: Any, rank: int, lora_targets: str) -> Counts:
+    """Counted on a model without values, and only what cannot be avoided: what does not fit by it, does not fit.
 
     Raises TrainerError `invalid_input` where `lora_targets` does not fit the architecture.
     """
@@ -128,19 +93,20 @@ def estimate(config: Any, rank: int, lora_targets: str) -> Memory:
     text = config.get_text_config()
     layers = text.num_hidden_layers
     reads = sum(module.in_features for _, module in targets.linear(net, chosen)) / layers
-    return Memory(
-        base=NF4 * (packed + experts) + 2 * rest,
-        packed=NF4 * (packed + experts),
+    return Counts(
+        quantized=packed + experts,
+        plain=rest,
         layers=layers,
-        adapter=LORA * trainable,
-        layer=2 * experts / layers,
-        per_token=2 * layers * text.hidden_size + 2 * reads,
-        rank=rank,
+        hidden=text.hidden_size,
         trainable=trainable,
+        dequantized=experts / layers,
+        reads=reads,
     )
 
 
-def check_memory(memory: Memory, tokens: int, max_length: int, available: float, gpu: str, together: int = 1) -> None:
+def check_memory(
+    memory: Memory, tokens: int, hyper: dict[str, Any], available: float, gpu: str, together: int = 1
+) -> None:
     """Raises TrainerError `out_of_memory` when one row of `tokens` (or two `together`) cannot fit in the `available`
     bytes of `gpu`.
 
@@ -154,16 +120,16 @@ def check_memory(memory: Memory, tokens: int, max_length: int, available: float,
         each = " with each of its two answers" if together > 1 else ""
         raise TrainerError(
             "out_of_memory",
-            f"max_length = {max_length}: the longest row, of {tokens} tokens{each}, needs {said}.",
+            f"max_length = {hyper['max_length']}: the longest row, of {tokens} tokens{each}, needs {said}.",
             f"Use max_length = {longest // 64 * 64} or less, or a GPU with {math.ceil(needed / GIB)} GiB.",
         )
     raise TrainerError(
         "out_of_memory",
         f"The base model needs {said}: {memory.base / GIB:.1f} in NF4, {memory.adapter / GIB:.1f} for the "
-        f"adapter (lora_rank = {memory.rank}).",
+        f"adapter (lora_rank = {hyper['lora_rank']}).",
         f"Use a GPU with {math.ceil(needed / GIB)} GiB, a smaller base model"
         + (
-            f", or lora_rank = {memory.rank // 2} or less."
+            f", or lora_rank = {hyper['lora_rank'] // 2} or less."
             if memory.longest(available + memory.adapter / 2) // together >= 64
             else "."
         ),

@@ -1,25 +1,13 @@
-"""The logged steps of a run, those of earlier workers too; as a table and as a picture."""
+"""The logged steps of a run, those of earlier workers too, and their picture. The job's result file is their table."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-COLUMNS = (
-    "step",
-    "epoch",
-    "training_loss",
-    "validation_loss",
-    "learning_rate",
-    "gradient_norm",
-    "tokens_per_second",
-    "gpu_utilization",
-    "gpu_memory_gb",
-)
+from .contract import METRICS
 
 
 class History:
@@ -34,7 +22,7 @@ class History:
 
     def tell(self, kind: str, **fields: Any) -> None:
         if kind == "step":
-            self._steps[fields["step"]] = {name: fields.get(name) for name in COLUMNS}
+            self._steps[fields["step"]] = {name: fields.get(name) for name in METRICS}
         self._tell(kind, **fields)
 
     @property
@@ -43,7 +31,7 @@ class History:
 
     def _remember(self, logged: list[dict[str, Any]]) -> None:
         for entry in logged:
-            step = self._steps.setdefault(entry["step"], dict.fromkeys(COLUMNS) | {"step": entry["step"]})
+            step = self._steps.setdefault(entry["step"], dict.fromkeys(METRICS) | {"step": entry["step"]})
             for name, theirs in (
                 ("epoch", "epoch"),
                 ("training_loss", "loss"),
@@ -53,15 +41,6 @@ class History:
             ):
                 if theirs in entry:
                     step[name] = float(entry[theirs])
-
-
-def as_csv(steps: list[dict[str, Any]]) -> str:
-    """A line a logged step; what is not known is empty."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(steps)
-    return text.getvalue()
 
 
 # The picture's size, and its margins: left, top, right, bottom.

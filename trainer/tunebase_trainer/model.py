@@ -81,7 +81,7 @@ def add_lora(
     rank: int,
     alpha: int,
     dropout: float,
-    lora_targets: str = "default",
+    lora_targets: str = "all-linear",
     rslora: bool = False,
     checkpointing: bool = False,
 ) -> tuple[PeftModel, int]:

@@ -6,24 +6,14 @@ import os
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import AliasChoices, Field, FiniteFloat, ValidationError
 
+from .contract import MAX_GPUS, HyperparameterFields, LogLevel, Message, Method, Metric, Stage
 from .errors import TrainerError
 
-Stage = Literal[
-    "setup", "downloading", "preparing", "loading_model", "configuring", "training", "saving", "uploading", "completed"
-]
-LoraTargets = Literal["default", "attention", "shared-expert", "experts"]
-Method = Literal["supervised", "dpo"]
+__all__ = ["Metric", "Stage"]  # declared in contract.py, and part of the messages
+
 Order = Literal["continue", "cancel", "pause", "stop"]
-
-
-class Message(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _aliased(name: str, *older: str) -> Any:
-    return AliasChoices(name, *older)
 
 
 class Wandb(Message):
@@ -32,43 +22,23 @@ class Wandb(Message):
     project: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^/\\#?%:]+$")]
     entity: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=50)] = []
+    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(max_length=50)] = Field(
+        default_factory=list
+    )
 
 
-class Hyperparameters(Message):
-    """Names in brackets of older callers: epochs, rank, alpha, dropout."""
+class Hyperparameters(HyperparameterFields):
+    """The declared ones, and what a run needs beside them."""
 
     base_model: Annotated[str, Field(min_length=1, max_length=300)]
     base_revision: str | None = None
     method: Method = "supervised"
-    beta: Annotated[FiniteFloat, Field(gt=0, le=2)] | None = None
-    """Of method dpo; None there is 0.1."""
-    learning_rate: Annotated[FiniteFloat, Field(ge=1e-5, le=1e-3)]
-    batch_size: Annotated[int, Field(ge=1, le=64)]
-    num_epochs: Annotated[int, Field(ge=1, le=20, validation_alias=_aliased("num_epochs", "epochs"))]
-    lora_rank: Annotated[int, Field(ge=4, le=128, validation_alias=_aliased("lora_rank", "rank"))]
-    lora_alpha: Annotated[int, Field(ge=8, le=256, validation_alias=_aliased("lora_alpha", "alpha"))]
-    lora_dropout: Annotated[FiniteFloat, Field(ge=0, le=0.1, validation_alias=_aliased("lora_dropout", "dropout"))] = (
-        0.05
-    )
-    lora_targets: LoraTargets = "default"
-    use_rslora: bool = False
-    warmup_steps: Annotated[int, Field(ge=0)] | None = None
-    warmup_ratio: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.05
-    lr_schedule: Literal["linear", "cosine"] = "linear"
-    weight_decay: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
-    max_grad_norm: Annotated[FiniteFloat, Field(ge=0, le=10)] = 1.0
-    validation_split: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.0
-    early_stopping_patience: Annotated[int, Field(ge=0, le=20)] = 0
-    max_length: Annotated[int, Field(ge=64, le=131072)] = 2048
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 42
-    export: Annotated[list[Literal["merged", "gguf"]], Field(max_length=2)] = []
     wandb: Wandb | None = None
 
 
 class GpuConfig(Message):
-    gpu_type: Annotated[str, Field(validation_alias=_aliased("gpu_type", "type"))]
-    num_gpus: Annotated[int, Field(ge=1, le=8, validation_alias=_aliased("num_gpus", "count"))] = 1
+    gpu_type: Annotated[str, Field(validation_alias=AliasChoices("gpu_type", "type"))]
+    num_gpus: Annotated[int, Field(ge=1, le=MAX_GPUS, validation_alias=AliasChoices("num_gpus", "count"))] = 1
     gpu_memory_gb: Annotated[FiniteFloat, Field(ge=0)] = 0
     cost_per_gpu_hour: Annotated[FiniteFloat, Field(ge=0)] = 0
 
@@ -132,20 +102,8 @@ class ClaimReply(Message):
     detail: str = ""
 
 
-class Metric(Message):
-    step: int
-    epoch: FiniteFloat
-    training_loss: FiniteFloat | None
-    validation_loss: FiniteFloat | None
-    learning_rate: FiniteFloat | None
-    gradient_norm: FiniteFloat | None
-    tokens_per_second: FiniteFloat | None
-    gpu_utilization: FiniteFloat | None
-    gpu_memory_gb: FiniteFloat | None
-
-
 class LogEvent(Message):
-    level: Literal["info", "warn", "error"]
+    level: LogLevel
     message: str
 
 

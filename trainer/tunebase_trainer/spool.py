@@ -8,9 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from .contract import CHECKPOINTS_PER_REPORT, EVENTS_PER_REPORT, METRICS_PER_REPORT
+
 Kind = Literal["metrics", "events", "checkpoints"]
-# How many of each a report may carry, as protocol.ts has it.
-MOST: dict[str, int] = {"metrics": 500, "events": 100, "checkpoints": 10}
+# How many of each a report may carry.
+MOST: dict[str, int] = {
+    "metrics": METRICS_PER_REPORT,
+    "events": EVENTS_PER_REPORT,
+    "checkpoints": CHECKPOINTS_PER_REPORT,
+}
 
 
 @dataclass

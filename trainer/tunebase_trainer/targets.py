@@ -80,19 +80,19 @@ def resolve(net: torch.nn.Module, choice: str) -> Targets:
     """
     config: Any = net.config
     family = FAMILIES.get(config.model_type) or _unknown(net, config)
-    if choice == "default":
+    if choice == "all-linear":
         return Targets(family.attention + family.mlp)
     if choice == "attention":
         return Targets(family.attention)
-    has = {"shared-expert": family.shared_expert, "experts": family.experts}
+    has = {"shared_expert": family.shared_expert, "experts": family.experts}
     if not has.get(choice):
-        possible = ["default", "attention", *(name for name, there in has.items() if there)]
+        possible = ["all-linear", "attention", *(name for name, there in has.items() if there)]
         raise TrainerError(
             "invalid_input",
             f"lora_targets = {choice!r}: a {config.model_type} model has no such part.",
             f"Use one of {', '.join(possible)}.",
         )
-    return Targets(family.attention, shared_expert=choice == "shared-expert", experts=choice == "experts")
+    return Targets(family.attention, shared_expert=choice == "shared_expert", experts=choice == "experts")
 
 
 def _unknown(net: torch.nn.Module, config: Any) -> Family:

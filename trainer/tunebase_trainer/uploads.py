@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 # What lies beside it, as far as the names are known before training is over.
 BESIDE = (
-    "README.md", "chat_template.jinja", "loss.svg", "metrics.csv", "samples.json", "tokenizer.json",
+    "README.md", "chat_template.jinja", "loss.svg", "samples.json", "tokenizer.json",
     "tokenizer_config.json",
 )  # fmt: skip
 # A target's token lives two hours.

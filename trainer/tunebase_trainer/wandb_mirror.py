@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
+from .contract import METRICS
 from .process import HERE, PASSED
 from .protocol import RunInput
 
@@ -24,8 +25,6 @@ KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_C
 assert not any(name.startswith("WANDB") for name in PASSED), "the training does not know the key"
 PATIENCE = 5.0
 """How many seconds it has to finish when the training is over and the platform does not press."""
-METRICS = ("epoch", "training_loss", "validation_loss", "learning_rate", "gradient_norm", "tokens_per_second",
-           "gpu_utilization", "gpu_memory_gb")  # fmt: skip
 
 
 class WandbMirror:
@@ -71,7 +70,7 @@ class WandbMirror:
         self._tell(
             {
                 "step": metric["step"],
-                "metrics": {name: metric[name] for name in METRICS if metric.get(name) is not None},
+                "metrics": {name: metric[name] for name in METRICS if name != "step" and metric.get(name) is not None},
             }
         )
 

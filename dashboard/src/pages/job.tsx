@@ -1,7 +1,7 @@
 /** One job: where it is, how it goes, what it costs, what came of it. Live. */
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { stages } from "../../../supabase/functions/_shared/job_words.ts";
+import { stages } from "../../../supabase/functions/_shared/contracts/statuses.ts";
 import { unwrap } from "../../../client/mod.ts";
 import type { PageProps } from "../app.tsx";
 import { isFinal, type Job, jobKey, useChange, useMay } from "../data.ts";
@@ -14,9 +14,10 @@ import { Copy, Facts, Loaded, Loading, Page, Problem, Status, Time } from "../ui
 import { Adapter } from "./job/adapter.tsx";
 import { Charts } from "./job/charts.tsx";
 import { Checkpoints } from "./job/checkpoints.tsx";
-import { Failure, retryQuery } from "./job/failure.tsx";
+import { Failure } from "./job/failure.tsx";
 import { Log } from "./job/log.tsx";
 import { type Range, useJob } from "./job/use_job.ts";
+import { retryQuery } from "./new/form.ts";
 
 export function JobPage({ route }: PageProps) {
   const id = route.path[1] ?? "";

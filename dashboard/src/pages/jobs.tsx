@@ -1,5 +1,5 @@
 /** The jobs of the project: what they are at, by state and model. */
-import { jobStatuses } from "../../../supabase/functions/_shared/job_words.ts";
+import { jobStatuses } from "../../../supabase/functions/_shared/contracts/statuses.ts";
 import { unwrap } from "../../../client/mod.ts";
 import type { PageProps } from "../app.tsx";
 import { isMoving, type Job, useMay, useModels, usePages } from "../data.ts";

@@ -1,25 +1,17 @@
 /** The project's API keys: made (shown once), revoked. */
 import { useState } from "preact/hooks";
+import {
+  defaultScopes,
+  type Scope,
+  scopeLabels,
+  scopes,
+} from "../../../supabase/functions/_shared/contracts/scopes.ts";
 import { type Schemas, unwrap } from "../../../client/mod.ts";
 import { useChange, useMay, usePages } from "../data.ts";
 import { use } from "../services.ts";
 import { Action, Checks, Form, Secret } from "../ui/actions.tsx";
 import { Empty, Field, Loaded, More, Page, Status, Table, Time } from "../ui/basics.tsx";
 
-const scopes = {
-  "files:read": "read files",
-  "files:write": "upload and delete files",
-  "jobs:read": "read jobs",
-  "jobs:write": "create and end jobs",
-  "models:read": "read models",
-  "webhooks:read": "read webhooks",
-  "webhooks:write": "change webhooks",
-  "project:read": "read the project",
-  "project:admin": "manage the project: as good as an owner",
-} as const;
-type Scope = keyof typeof scopes;
-const all = Object.keys(scopes) as Scope[];
-const usual = all.filter((scope) => !scope.startsWith("project:"));
 const dayMs = 86_400_000;
 
 export function KeysPage() {
@@ -65,7 +57,7 @@ export function KeysPage() {
 
 function NewKey({ made }: { made: (key: Schemas["NewApiKey"]) => void }) {
   const [name, setName] = useState("");
-  const [chosen, setChosen] = useState<Scope[]>(usual);
+  const [chosen, setChosen] = useState<Scope[]>(defaultScopes);
   const [days, setDays] = useState("");
   const create = useChange(async () => {
     made(unwrap(
@@ -108,10 +100,10 @@ function NewKey({ made }: { made: (key: Schemas["NewApiKey"]) => void }) {
         </Field>
       </div>
       <details>
-        <summary>What it may do ({chosen.length} of {all.length})</summary>
+        <summary>What it may do ({chosen.length} of {scopes.length})</summary>
         <fieldset>
           <legend class="unseen">Scopes</legend>
-          <Checks of={all} chosen={chosen} choose={setChosen} name={(scope) => scopes[scope]} />
+          <Checks of={scopes} chosen={chosen} choose={setChosen} name={(scope) => scopeLabels[scope]} />
         </fieldset>
       </details>
     </Form>
@@ -130,9 +122,9 @@ function Row({ of, may }: { of: Schemas["ApiKey"]; may: boolean }) {
         <code>{of.hint}</code>
       </td>
       <td class="small">
-        {of.scopes.length === all.length
+        {of.scopes.length === scopes.length
           ? "everything"
-          : of.scopes.length === usual.length
+          : of.scopes.length === defaultScopes.length
           ? "all but the project"
           : of.scopes.join(", ")}
       </td>

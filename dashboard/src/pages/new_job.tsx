@@ -3,17 +3,14 @@ import { useMemo, useRef, useState } from "preact/hooks";
 import { unwrap } from "../../../client/mod.ts";
 import type { PageProps } from "../app.tsx";
 import { useChange, useFile, useMay, useModels } from "../data.ts";
-import { figure, short, usd } from "../format.ts";
+import { short, usd } from "../format.ts";
 import { go } from "../router.ts";
 import { use } from "../services.ts";
-import { Checks } from "../ui/actions.tsx";
 import { Field, Loaded, Page, Problem } from "../ui/basics.tsx";
 import { DataField } from "./new/data_field.tsx";
 import { EstimateView, useEstimate } from "./new/estimate.tsx";
 import {
   bodyOf,
-  exportLabels,
-  exportNames,
   type Form,
   mainSettings,
   moreSettings,
@@ -22,6 +19,7 @@ import {
   readForm,
   type SettingField,
 } from "./new/form.ts";
+import { Setting } from "./new/setting.tsx";
 
 export function NewJobPage({ route }: PageProps) {
   const [form, setForm] = useState<Form>(() => readForm(route.query));
@@ -50,29 +48,17 @@ export function NewJobPage({ route }: PageProps) {
   }, [["jobs"]]);
   const more = format === "preference" ? [...preferenceSettings, ...moreSettings] : moreSettings;
   const { fields, rest } = problemsByField(start.error ?? estimate.error);
-  const autos = estimate.data?.hyperparameters ?? {};
-  const setting = (field: SettingField) => {
-    const auto = autos[field.name];
-    const typed = form.settings[field.name] ?? "";
-    const shown = typed === "" && typeof auto === "number" ? `auto: ${figure(auto)}` : "auto";
-    return (
-      <Field key={field.name} label={field.label} hint={field.hint} error={fields.get(field.name)}>
-        {(control) => (
-          <input
-            {...control}
-            type="number"
-            min={field.min}
-            max={field.max}
-            step={field.step}
-            placeholder={shown}
-            value={typed}
-            onInput={(event) =>
-              change({ settings: { ...form.settings, [field.name]: event.currentTarget.value } })}
-          />
-        )}
-      </Field>
-    );
-  };
+  const autos: Record<string, unknown> = estimate.data?.hyperparameters ?? {};
+  const setting = (of: SettingField) => (
+    <Setting
+      key={of.name}
+      of={of}
+      value={form.settings[of.name] ?? ""}
+      change={(value) => change({ settings: { ...form.settings, [of.name]: value } })}
+      auto={autos[of.name]}
+      error={fields.get(of.name)}
+    />
+  );
 
   return (
     <Page title="New fine-tune">
@@ -198,7 +184,7 @@ export function NewJobPage({ route }: PageProps) {
             <details open={more.some(({ name }) => fields.has(name))}>
               <summary>More settings</summary>
               <div class="fields">
-                {more.map(setting)}
+                {more.filter(({ kind }) => kind !== "list").map(setting)}
                 <Field label="Seed" hint="The same seed shuffles the same way." error={fields.get("seed")}>
                   {(control) => (
                     <input
@@ -213,15 +199,27 @@ export function NewJobPage({ route }: PageProps) {
                   )}
                 </Field>
               </div>
-              <fieldset>
-                <legend>The whole model too, with the adapter in it</legend>
-                <Checks
-                  of={exportNames}
-                  chosen={form.exports}
-                  choose={(exports) => change({ exports })}
-                  name={(name) => exportLabels[name]}
-                />
-              </fieldset>
+              {more.filter(({ kind }) => kind === "list").map(setting)}
+              <Field
+                label="Metadata"
+                hint="To find the job by: one key=value per line."
+                error={fields.get("metadata")}
+              >
+                {(control) => (
+                  <textarea
+                    {...control}
+                    rows={2}
+                    value={form.metadata}
+                    onInput={(event) => change({ metadata: event.currentTarget.value })}
+                  />
+                )}
+              </Field>
+              {form.wandb !== null && (
+                <p>
+                  Shown on Weights & Biases in the project {form.wandb.project}.{" "}
+                  <button type="button" class="small" onClick={() => change({ wandb: null })}>Remove</button>
+                </p>
+              )}
             </details>
           </section>
         </div>

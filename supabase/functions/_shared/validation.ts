@@ -68,7 +68,7 @@ function sentence(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case "too_small":
       return issue.origin === "number" || issue.origin === "int"
-        ? `must be at least ${issue.minimum}`
+        ? `must be ${issue.inclusive === false ? "above" : "at least"} ${issue.minimum}`
         : `is too short: at least ${issue.minimum}`;
     case "too_big":
       return issue.origin === "number" || issue.origin === "int"

@@ -1,31 +1,7 @@
 /** Outgoing webhooks: OpenAI's event bodies, signed as Standard Webhooks v1 says. */
 import { Webhook } from "standardwebhooks";
+import { type EventType, sampleStatus } from "./contracts/event_types.ts";
 import { webhookSecret } from "./secrets.ts";
-
-/** Every type of event; `tunebase_internal.event_types()` holds the same, and a test compares them. */
-export const eventTypes = [
-  "fine_tuning.job.succeeded",
-  "fine_tuning.job.failed",
-  "fine_tuning.job.cancelled",
-  "fine_tuning.job.created",
-  "fine_tuning.job.started",
-  "fine_tuning.job.progress",
-  "fine_tuning.job.checkpoint",
-  "fine_tuning.job.paused",
-  "fine_tuning.job.budget_warning",
-  "webhook_endpoint.disabled",
-] as const;
-export type EventType = typeof eventTypes[number];
-
-/** Those that people are told of, by notification and by channel. */
-export const peoplesEventTypes = [
-  "fine_tuning.job.succeeded",
-  "fine_tuning.job.failed",
-  "fine_tuning.job.cancelled",
-  "fine_tuning.job.paused",
-  "fine_tuning.job.budget_warning",
-  "webhook_endpoint.disabled",
-] as const satisfies readonly EventType[];
 
 /** The secrets that sign for an endpoint now: the newest, and during a rotation the one before it. */
 export function signingSecrets(
@@ -58,11 +34,12 @@ export function webhookHeaders(
 
 /** An event's body for a test, with the members that a real one has. */
 export function sampleEvent(type: EventType, eventId: string): string {
-  const data = type === "webhook_endpoint.disabled"
+  const status = sampleStatus(type);
+  const data = status === null
     ? { id: `whe_${"0".repeat(32)}`, name: "An endpoint", reason: "this is a test" }
     : {
       id: `ftjob-${"0".repeat(32)}`,
-      status: sampleStatus[type] ?? "running",
+      status,
       model: "a-base-model",
       fine_tuned_model: type === "fine_tuning.job.succeeded" ? "ft:a-base-model:a-project::test" : null,
       progress: type === "fine_tuning.job.succeeded" ? 100 : 50,
@@ -79,11 +56,3 @@ export function sampleEvent(type: EventType, eventId: string): string {
   const created_at = Math.floor(Date.now() / 1000);
   return JSON.stringify({ id: eventId, object: "event", type, created_at, data, test: true });
 }
-
-const sampleStatus: Partial<Record<EventType, string>> = {
-  "fine_tuning.job.succeeded": "succeeded",
-  "fine_tuning.job.failed": "failed",
-  "fine_tuning.job.cancelled": "cancelled",
-  "fine_tuning.job.created": "queued",
-  "fine_tuning.job.paused": "paused",
-};

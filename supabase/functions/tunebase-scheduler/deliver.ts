@@ -5,6 +5,7 @@
 import * as z from "zod";
 import { logError } from "../_shared/log.ts";
 import { nudgeScheduler } from "../_shared/addresses.ts";
+import { channelKinds } from "../_shared/contracts/channels.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { type Message, sendMessage, type Sent } from "../_shared/messages.ts";
 import { post } from "../_shared/outgoing.ts";
@@ -19,7 +20,7 @@ const Claimed = z.object({
   lease: z.int(),
   event_id: z.string(),
   target_id: z.string(),
-  channel: z.enum(["webhook", "email", "slack"]),
+  channel: z.enum(["webhook", ...channelKinds]),
   body: z.string(),
   url: z.string().nullable(),
   secret_version: z.int().nullable(),

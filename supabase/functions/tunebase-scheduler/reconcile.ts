@@ -4,7 +4,8 @@ import { logError } from "../_shared/log.ts";
 import { incomingObject, takeIn } from "../_shared/artifacts.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import type { Platform } from "../_shared/platform.ts";
-import { Manifest, TrainerErrorCode, trainerFaults } from "../_shared/protocol.ts";
+import { trainerFaults } from "../_shared/contracts/trainer_errors.ts";
+import { Manifest, TrainerErrorCode } from "../_shared/protocol.ts";
 import { CpuBudget, price } from "./cpu_budget.ts";
 import type { Found, Runpod } from "./runpod.ts";
 

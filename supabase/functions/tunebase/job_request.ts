@@ -1,9 +1,11 @@
 /** The body of a job to be, with what follows from it: its plan and its estimate. For creating and for estimating. */
 import * as z from "zod";
+import { hyperparameters, type Method } from "../_shared/contracts/hyperparameters.ts";
+import { limits } from "../_shared/contracts/limits.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { preferenceFormat } from "../_shared/dataset/preference.ts";
 import { ApiError } from "../_shared/errors.ts";
-import { type Method, TrainingHyperparameters, Wandb } from "../_shared/protocol.ts";
+import { TrainingHyperparameters, Wandb } from "../_shared/protocol.ts";
 import { check, fields, jsonBody } from "../_shared/validation.ts";
 import type { ApiContext } from "./context.ts";
 import { countFiles, makeEstimate, warnOfSteps } from "./estimate/mod.ts";
@@ -32,14 +34,17 @@ export const JobBody = fields({
   ], { error: ({ code }) => code === "invalid_union" ? 'must be "supervised" or "dpo"' : undefined })
     .optional(),
   hyperparameters: Hyperparameters.optional(),
-  suffix: z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, "must be 1 to 64 of the characters A–Z a–z 0–9 . _ -")
-    .nullish(),
-  seed: z.int().min(0).max(2 ** 31 - 1).nullish(),
-  metadata: z.record(z.string().max(64), z.string().max(512)).refine(
-    (metadata) => Object.keys(metadata).length <= 16,
-    "must have at most 16 keys",
+  suffix: z.string().regex(
+    new RegExp(`^[A-Za-z0-9._-]{1,${limits.suffixLength}}$`),
+    `must be 1 to ${limits.suffixLength} of the characters A–Z a–z 0–9 . _ -`,
   ).nullish(),
-  spend_cap_usd: z.number().min(0.0001).max(1_000_000).nullish(),
+  seed: z.int().min(hyperparameters.seed.min).max(hyperparameters.seed.max).nullish(),
+  metadata: z.record(z.string().max(limits.metadataKeyLength), z.string().max(limits.metadataValueLength))
+    .refine(
+      (metadata) => Object.keys(metadata).length <= limits.metadataKeys,
+      `must have at most ${limits.metadataKeys} keys`,
+    ).nullish(),
+  spend_cap_usd: z.number().min(limits.minSpendCapUsd).max(limits.maxSpendCapUsd).nullish(),
   auto_start: z.boolean().nullish(),
   integrations: z.array(fields({ type: z.literal("wandb"), wandb: Wandb })).max(1, "must be one at the most")
     .nullish(),
@@ -84,7 +89,7 @@ export async function readJob(c: ApiContext) {
     validation_file: files.validation,
   }, EstimateInputs);
   checkFormats(method, inputs);
-  const seed = body.seed ?? 42;
+  const seed = body.seed ?? hyperparameters.seed.leftOut;
   const { model, parent } = inputs;
   const draft = makePlan(
     model,

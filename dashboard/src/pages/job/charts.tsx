@@ -1,29 +1,18 @@
 /** The charts of a run. Drag over one for a part of it in more detail. */
 import { useMemo } from "preact/hooks";
+import {
+  charts,
+  metricField,
+  type MetricName,
+} from "../../../../supabase/functions/_shared/contracts/metrics.ts";
 import type { Point } from "../../data.ts";
 import { figure, short } from "../../format.ts";
 import { column, hasAny } from "../../metrics.ts";
 import { Chart } from "../../ui/chart.tsx";
 import type { Range } from "./use_job.ts";
 
-const charts: {
-  title: string;
-  show: (value: number) => string;
-  names: [keyof Point, string][];
-  fromZero?: boolean;
-}[] = [
-  { title: "Loss", show: figure, names: [["training_loss", "training"], ["validation_loss", "validation"]] },
-  { title: "Learning rate", show: figure, names: [["learning_rate", "learning rate"]], fromZero: true },
-  { title: "Gradient norm", show: figure, names: [["gradient_norm", "gradient norm"]], fromZero: true },
-  {
-    title: "Tokens a second",
-    show: short,
-    names: [["tokens_per_second", "tokens a second"]],
-    fromZero: true,
-  },
-  { title: "GPU use, %", show: figure, names: [["gpu_utilization", "GPU use"]], fromZero: true },
-  { title: "GPU memory, GiB", show: figure, names: [["gpu_memory_gb", "GPU memory"]], fromZero: true },
-];
+/** A rate is read best in thousands, everything else by its digits. */
+const show = (name: MetricName) => metricField(name).unit === "tokens per second" ? short : figure;
 
 export function Charts({ points, part, setPart }: {
   points: Point[];
@@ -32,12 +21,14 @@ export function Charts({ points, part, setPart }: {
 }) {
   const x = useMemo(() => points.map(({ step }) => step), [points]);
   const shown = useMemo(() =>
-    charts.map(({ names, ...chart }) => ({
-      ...chart,
-      series: names.filter(([name]) => hasAny(points, name)).map(([name, label]) => ({
+    charts.map(({ title, fromZero, series }) => ({
+      title,
+      fromZero,
+      show: show(series[0]?.name ?? "training_loss"),
+      series: series.filter(({ name }) => hasAny(points, name)).map(({ name, label, rare }) => ({
         label,
         values: column(points, name),
-        sparse: name === "validation_loss",
+        sparse: rare,
       })),
     })).filter(({ series }) => series.length > 0), [points]);
   if (points.length === 0) return <p class="quiet">They come with the first steps of the training.</p>;

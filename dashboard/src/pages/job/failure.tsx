@@ -3,38 +3,7 @@ import { type Event, type Job, useMay } from "../../data.ts";
 import { href } from "../../router.ts";
 import { Code } from "../../ui/basics.tsx";
 import { clockTime } from "../../format.ts";
-
-const settings = [
-  "n_epochs",
-  "batch_size",
-  "learning_rate",
-  "lora_rank",
-  "lora_alpha",
-  "lora_dropout",
-  "warmup_steps",
-  "weight_decay",
-  "max_length",
-  "beta",
-];
-
-/** The form for a new fine-tune, filled in with this job's own settings, and these changes. */
-export function retryQuery(job: Job, changes: Record<string, string> | null): Record<string, string> {
-  const own = settings.flatMap((name) => {
-    const value = job.hyperparameters[name];
-    return value === undefined ? [] : [[name, String(value)] as const];
-  });
-  return {
-    model: job.model,
-    training_file: job.training_file,
-    ...(job.validation_file === null ? {} : { validation_file: job.validation_file }),
-    ...(job.suffix === null ? {} : { suffix: job.suffix }),
-    ...(job.spend_cap_usd === null ? {} : { spend_cap_usd: String(job.spend_cap_usd) }),
-    ...(job.hyperparameters.export === undefined ? {} : { export: String(job.hyperparameters.export) }),
-    seed: String(job.seed),
-    ...Object.fromEntries(own),
-    ...changes,
-  };
-}
+import { retryQuery } from "../new/form.ts";
 
 /** What may help, by the error: the smaller half of what takes the memory; a calmer learning rate. */
 function suggestion(job: Job): { label: string; changes: Record<string, string> } | null {

@@ -1,6 +1,7 @@
 /** POST …/finish: the worker's last word. `succeeded` needs every file of the manifest to be verified. */
+import { trainerFaults } from "../../_shared/contracts/trainer_errors.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
-import { FinishReply, FinishRequest, trainerFaults } from "../../_shared/protocol.ts";
+import { FinishReply, FinishRequest } from "../../_shared/protocol.ts";
 import { check } from "../../_shared/validation.ts";
 import type { CallbackContext } from "../context.ts";
 

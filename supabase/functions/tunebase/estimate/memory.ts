@@ -1,7 +1,9 @@
 /**
- * How much of a GPU's memory a run takes, from what config.json says of the model. Reckoned, not measured: the base in NF4
- * with double quantisation, LoRA on the seven linear layers of a block, Adam, gradient checkpointing.
+ * How much of a GPU's memory a run takes, from what config.json says of the model: `contracts/gpu_memory.ts` on reckoned
+ * counts, with what that model leaves out (logits, the allocator's losses) on top.
  */
+import { limits } from "../../_shared/contracts/limits.ts";
+import { memoryOf, neededBytes, sharedMemory } from "../../_shared/contracts/gpu_memory.ts";
 import type { Range } from "./statistics.ts";
 
 export interface Shape {
@@ -18,11 +20,13 @@ export interface MemoryEstimate {
   basis: string;
 }
 
-/** 4 bits, and one scale of 8 bits for 64 weights with one of 32 bits for 256 of those: 4.127 bits a weight. */
-const nf4Bytes = 4.127 / 8;
-/** The trainer puts at most so many tokens through the model at once, and halves that when memory runs out. */
-const microBatchTokens = 16_384;
+/** Of a layer's linear modules: what seven of them take and give (four of attention, three of a 4-fold MLP), in hidden sizes. */
+const adaptedSizes = 23;
+/** Of a layer's insides per token, in hidden sizes: about. */
+const insides = 34;
 const gib = 2 ** 30;
+/** What the allocator loses, and the kernels' workspaces; about. */
+const lostBytes = 0.9 * gib;
 
 /**
  * `longest` is the longest row in tokens after cutting; `low` is a micro-batch of one row, which the trainer falls back
@@ -46,21 +50,25 @@ export function estimateMemory(
     };
   }
   const embeddings = Math.min(2 * vocab * hidden, parameters);
-  const packed = (parameters - embeddings) * nf4Bytes;
-  // A block's linear layers take and give about 23 hidden sizes (four of attention, three of a 4-fold MLP); weight,
-  // gradient and Adam's two moments in fp32.
-  const lora = plan.lora_rank * layers * 23 * hidden * 16;
-  // Two of bf16 a layer are kept for each token, and one block's insides at a time (about 34 hidden sizes); the logits
-  // of a fourth of the tokens in bf16, fp32 and their gradient.
-  const activations = (tokens: number) => tokens * hidden * (2 * layers + 34 * 2) + tokens / 4 * vocab * 10;
-  // One block's weights in bf16 while it is computed, the CUDA context, and what the allocator loses.
-  const around = (parameters - embeddings) / layers * 2 + 1.5 * gib;
-  const rows = Math.max(1, Math.min(plan.batch_size, Math.floor(microBatchTokens / Math.max(1, longest))));
-  const rest = embeddings * 2 + lora + around;
-  const whole = (tokens: number) => (packed + rest + activations(tokens)) / gib;
-  // As the trainer's shared_base.py: each has a part of every layer, and one layer whole.
-  const shared = (tokens: number) =>
-    (packed / gpu.num_gpus + packed / layers + rest + activations(tokens)) / gib;
+  const quantized = parameters - embeddings;
+  const memory = memoryOf({
+    quantized,
+    plain: embeddings,
+    layers,
+    hidden,
+    trainable: plan.lora_rank * layers * adaptedSizes * hidden,
+    dequantized: quantized / layers,
+    reads: insides * hidden,
+  });
+  // The logits of a fourth of the tokens: in bf16, in fp32 and their gradient.
+  const around = (tokens: number) => lostBytes + tokens / 4 * vocab * 10;
+  const rows = Math.max(
+    1,
+    Math.min(plan.batch_size, Math.floor(limits.microBatchTokens / Math.max(1, longest))),
+  );
+  const whole = (tokens: number) => (neededBytes(memory, tokens) + around(tokens)) / gib;
+  const part = sharedMemory(memory, gpu.num_gpus);
+  const shared = (tokens: number) => (neededBytes(part, tokens) + around(tokens)) / gib;
   const share = available !== null && gpu.num_gpus > 1 && whole(longest) > available;
   const total = share ? shared : whole;
   const needed = {

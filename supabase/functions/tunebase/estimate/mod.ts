@@ -1,10 +1,10 @@
 /** What a job is expected to take: tokens, rows, steps, time, cost and memory, each with what it rests on. */
 import { logError } from "../../_shared/log.ts";
 import * as z from "zod";
+import { heldOut } from "../../_shared/contracts/held_out.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import { GpuConfig, type TrainingHyperparameters } from "../../_shared/protocol.ts";
-import { heldOut } from "../plan.ts";
 import type { BaseModelRow, CountedFile, EstimateInputs } from "../rows.ts";
 import { countCharacters } from "./characters.ts";
 import { estimateMemory } from "./memory.ts";

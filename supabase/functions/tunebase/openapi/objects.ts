@@ -3,7 +3,20 @@
  * is made of them. Nothing here runs in a function: they import its types alone.
  */
 import * as z from "zod";
-import { jobStatuses, stages } from "../../_shared/job_words.ts";
+import { channelKinds, deliveryChannels } from "../../_shared/contracts/channels.ts";
+import { metricShape } from "../../_shared/contracts/schemas.ts";
+import {
+  deliveryStatuses,
+  filePurposes,
+  fileStatuses,
+  jobEventTypes,
+  jobStatuses,
+  logLevels,
+  projectStatuses,
+  roles,
+  stages,
+  uploadStatuses,
+} from "../../_shared/contracts/statuses.ts";
 import { DatasetReport } from "./dataset_report.ts";
 
 /** One of these words. The database's constraints hold it; its generated types say only that it is a text. */
@@ -38,8 +51,8 @@ export const File = z.object({
   created_at: time,
   expires_at: time.nullable(),
   filename: z.string(),
-  purpose: word("fine-tune", "fine-tune-results"),
-  status: word("uploaded", "processed", "error").describe("`uploaded`: it is being checked"),
+  purpose: word(...filePurposes),
+  status: word(...fileStatuses).describe("`uploaded`: it is being checked"),
   status_details: z.string().nullable(),
   sha256: z.string().nullable(),
   report: stored(DatasetReport.nullable()).describe("What the check found; null until it is done"),
@@ -54,7 +67,7 @@ export const Upload = z.object({
   expires_at: time,
   filename: z.string(),
   purpose: word("fine-tune"),
-  status: word("pending", "completed", "cancelled", "expired"),
+  status: word(...uploadStatuses),
   file: File.nullable(),
 }).meta({ id: "Upload" });
 export type Upload = z.infer<typeof Upload>;
@@ -169,25 +182,15 @@ export const Event = z.object({
   id: id("ftevent-"),
   object: z.literal("fine_tuning.job.event"),
   created_at: time,
-  level: word("info", "warn", "error"),
+  level: word(...logLevels),
   message: z.string(),
-  type: word("message", "metrics"),
+  type: word(...jobEventTypes),
   data: stored(z.looseObject({}).nullable()),
   number: z.int().min(1).describe("Counts a job's events without gaps; the `id` of the event stream"),
 }).meta({ id: "FineTuningJobEvent" });
 export type Event = z.infer<typeof Event>;
 
-export const Point = z.object({
-  step: z.int(),
-  epoch: z.number(),
-  training_loss: z.number().nullable(),
-  validation_loss: z.number().nullable(),
-  learning_rate: z.number().nullable(),
-  gradient_norm: z.number().nullable(),
-  tokens_per_second: z.number().nullable(),
-  gpu_utilization: z.number().nullable().describe("Percent"),
-  gpu_memory_gb: z.number().nullable().describe("GiB"),
-}).meta({ id: "MetricsPoint" });
+export const Point = z.object(metricShape).meta({ id: "MetricsPoint" });
 
 export const Metrics = z.object({
   object: z.literal("fine_tuning.job.metrics"),
@@ -284,10 +287,10 @@ export const Project = z.object({
   object: z.literal("project"),
   name: z.string(),
   slug: z.string(),
-  status: z.enum(["active", "archived"]),
+  status: z.enum(projectStatuses),
   created_at: time,
   archived_at: time.nullable(),
-  role: word("owner", "developer", "viewer").nullable().describe("Yours; null for an API key"),
+  role: word(...roles).nullable().describe("Yours; null for an API key"),
   limits: z.object({ ...limits, requests_per_minute: z.int() }),
   use: z.object({ running: count, jobs: count, storage_bytes: count, spent_usd: usd }).optional()
     .describe("Of the limits, this month; where one project is asked for"),
@@ -298,7 +301,7 @@ export const Member = z.object({
   id: id("user-"),
   object: z.literal("project.member"),
   email: z.string().nullable(),
-  role: word("owner", "developer", "viewer"),
+  role: word(...roles),
   added_at: time,
 }).meta({ id: "ProjectMember" });
 export type Member = z.infer<typeof Member>;
@@ -309,7 +312,7 @@ export const Invitation = z.object({
   project_id: id("proj_"),
   project_name: z.string().optional(),
   email: z.string(),
-  role: word("owner", "developer", "viewer"),
+  role: word(...roles),
   invited_at: time,
   expires_at: time,
 }).meta({ id: "ProjectInvitation" });
@@ -338,7 +341,7 @@ export const Me = z.object({
   user: z.object({ id: id("user-"), email: z.string().nullable() }).nullable(),
   api_key: ApiKey.nullable(),
   project: Project.nullable(),
-  role: word("owner", "developer", "viewer").nullable(),
+  role: word(...roles).nullable(),
   scopes: z.array(z.string()),
   invitations: z.array(Invitation),
 }).meta({ id: "Me" });
@@ -400,13 +403,13 @@ export const Delivery = z.object({
   id: id("whd_"),
   object: z.literal("webhook_delivery"),
   created_at: time,
-  channel: word("webhook", "email", "slack"),
+  channel: word(...deliveryChannels),
   webhook_endpoint_id: id("whe_").nullable(),
   notification_channel_id: id("nch_").nullable(),
   event_id: id("evt_"),
   event_type: z.string(),
   fine_tuning_job_id: id("ftjob-").nullable(),
-  status: word("pending", "delivered", "dead"),
+  status: word(...deliveryStatuses),
   reason: z.string().nullable(),
   tries: count,
   next_try_at: time.nullable(),
@@ -441,7 +444,7 @@ export const Notification = z.object({
   created_at: time,
   read_at: time.nullable().describe("Yours"),
   type: z.string(),
-  level: word("info", "warn", "error"),
+  level: word(...logLevels),
   title: z.string(),
   text: z.string(),
   fine_tuning_job_id: id("ftjob-").nullable(),
@@ -456,7 +459,7 @@ export const Channel = z.object({
   object: z.literal("notification_channel"),
   created_at: time,
   updated_at: time,
-  kind: word("email", "slack"),
+  kind: word(...channelKinds),
   target: z.string(),
   event_types: z.array(z.string()),
   enabled: z.boolean(),

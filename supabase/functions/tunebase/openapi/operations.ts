@@ -4,7 +4,8 @@
  */
 import * as z from "zod";
 import type { ErrorCode } from "../../_shared/errors.ts";
-import { eventTypes } from "../../_shared/webhooks.ts";
+import type { Scope } from "../../_shared/contracts/scopes.ts";
+import { eventTypes } from "../../_shared/contracts/event_types.ts";
 import { JobBody } from "../job_request.ts";
 import { limits } from "../paging.ts";
 import * as apiKeys from "../routes/api_keys.ts";
@@ -39,7 +40,7 @@ export interface Operation {
   summary: string;
   description?: string;
   /** What the credentials must be allowed; "any": every caller; "none": no credentials at all. */
-  scope: typeof apiKeys.scopes[number] | "any" | "person" | "none";
+  scope: Scope | "any" | "person" | "none";
   query?: z.ZodObject;
   body?: Content;
   /** A body that works as it is. */

@@ -1,5 +1,6 @@
 /** GET, POST /api_keys; GET, POST, DELETE /api_keys/{id}. The key itself is in the answer that makes it, and never again. */
 import * as z from "zod";
+import { defaultScopes, scopes } from "../../_shared/contracts/scopes.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { sha256Hex } from "../../_shared/secrets.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
@@ -10,19 +11,6 @@ import { renderList } from "../render.ts";
 import { renderApiKey } from "../render_tenancy.ts";
 import { ApiKeyRow, page } from "../rows.ts";
 
-/** Every scope there is; `tunebase_internal.scopes()` holds the same, and a test compares them. */
-export const scopes = [
-  "files:read",
-  "files:write",
-  "jobs:read",
-  "jobs:write",
-  "models:read",
-  "webhooks:read",
-  "webhooks:write",
-  "project:read",
-  "project:admin",
-] as const;
-
 const name = z.string().trim().min(1).max(100);
 const scopeList = z.array(z.enum(scopes)).min(1).transform((list) => [...new Set(list)]);
 /** Unix seconds, as every time of this API. */
@@ -32,8 +20,7 @@ const expiresAt = z.int().refine(
 ).nullish();
 export const Create = fields({
   name,
-  // Everything but what manages the project.
-  scopes: scopeList.default(() => scopes.filter((scope) => !scope.startsWith("project:"))),
+  scopes: scopeList.default(() => [...defaultScopes]),
   expires_at: expiresAt,
 });
 export const Update = fields({ name: name.optional(), scopes: scopeList.optional(), expires_at: expiresAt });

@@ -1,7 +1,7 @@
 /** GET /fine_tuning/jobs?after&limit&metadata[k]=v, newest first; and by status, model and time of creation. */
 import * as z from "zod";
+import { jobStatuses } from "../../_shared/contracts/statuses.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
-import { jobStatuses } from "../../_shared/job_words.ts";
 import { check } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor } from "../ids.ts";

@@ -3,6 +3,7 @@
  * invitation, whether or not the address is known here: who has an account is nobody else's business.
  */
 import * as z from "zod";
+import { roles } from "../../_shared/contracts/statuses.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
@@ -13,7 +14,7 @@ import { renderInvitation, renderMember } from "../render_tenancy.ts";
 import { InvitationRow, MemberRow, page } from "../rows.ts";
 import { projectId } from "./projects.ts";
 
-const role = z.enum(["owner", "developer", "viewer"]);
+const role = z.enum(roles);
 export const Invite = fields({ email: z.email("must be an e-mail address").max(254), role });
 export const Update = fields({ role });
 

@@ -1,5 +1,7 @@
 /** /notification_channels: where people are told beside the list: e-mail addresses and Slack's incoming webhooks. */
 import * as z from "zod";
+import { channelKinds } from "../../_shared/contracts/channels.ts";
+import { notificationEventTypes } from "../../_shared/contracts/event_types.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { sealPurpose, sendMessage } from "../../_shared/messages.ts";
@@ -7,7 +9,6 @@ import { checkUrl, OutgoingError } from "../../_shared/outgoing.ts";
 import type { Settings } from "../../_shared/platform.ts";
 import { seal } from "../../_shared/secrets.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
-import { peoplesEventTypes } from "../../_shared/webhooks.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor, pathId, publicId, uuid7 } from "../ids.ts";
 import { paging } from "../paging.ts";
@@ -16,11 +17,11 @@ import { renderChannel } from "../render_webhooks.ts";
 import { ChannelRow, page } from "../rows.ts";
 import { eventTypeList } from "./webhook_endpoints.ts";
 
-const types = eventTypeList(peoplesEventTypes);
+const types = eventTypeList(notificationEventTypes);
 export const Create = fields({
-  kind: z.enum(["email", "slack"]),
+  kind: z.enum(channelKinds),
   target: z.string().min(1).max(2048),
-  event_types: types.default([...peoplesEventTypes]),
+  event_types: types.default([...notificationEventTypes]),
 });
 export const Update = fields({ event_types: types.optional(), enabled: z.boolean().optional() });
 const Email = fields({ target: z.email({ error: "must be an e-mail address" }).max(320) });

@@ -3,7 +3,7 @@ import * as z from "zod";
 import { nudgeScheduler } from "../../_shared/addresses.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
-import { eventTypes } from "../../_shared/webhooks.ts";
+import { eventTypes } from "../../_shared/contracts/event_types.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor, type IdKind, parseId, pathId, prefixes, publicId } from "../ids.ts";
 import { paging } from "../paging.ts";

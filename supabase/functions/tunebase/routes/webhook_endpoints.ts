@@ -5,7 +5,7 @@ import { checkAddress, checkUrl, OutgoingError } from "../../_shared/outgoing.ts
 import type { Settings } from "../../_shared/platform.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { check, fields, jsonBody } from "../../_shared/validation.ts";
-import { eventTypes } from "../../_shared/webhooks.ts";
+import { eventTypes } from "../../_shared/contracts/event_types.ts";
 import type { ApiContext } from "../context.ts";
 import { cursor, pathId, publicId } from "../ids.ts";
 import { paging } from "../paging.ts";

@@ -1,0 +1,73 @@
+/** The tables of the documentation that say what the contracts say, between markers in pages that people write. */
+import {
+  apiFields,
+  apiName,
+  field,
+  type HyperparameterField,
+  type Name,
+  trainerNames,
+} from "../../supabase/functions/_shared/contracts/hyperparameters.ts";
+import { metricField, metricNames } from "../../supabase/functions/_shared/contracts/metrics.ts";
+import { scopeLabels, scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
+
+const tables: Record<string, () => string> = {
+  "api hyperparameters": () =>
+    table(
+      ["name", "allowed", 'left out, or "auto"'],
+      apiFields.map((name) => [`\`${apiName(name)}\``, allowed(name), unset(name)]),
+    ),
+  "trainer hyperparameters": () =>
+    table(
+      ["field", "allowed", "left out"],
+      trainerNames.map((name) => [
+        [name, ...(field(name).aliases ?? [])].map((one) => `\`${one}\``).join(", "),
+        allowed(name),
+        leftOut(field(name)),
+      ]),
+    ),
+  metrics: () =>
+    table(["metric", "unit"], metricNames.map((name) => [`\`${name}\``, metricField(name).unit])),
+  scopes: () => table(["scope", "allows to"], scopes.map((scope) => [`\`${scope}\``, scopeLabels[scope]])),
+};
+
+/** `page` with each table between `<!-- generated: NAME -->` and `<!-- end -->` as the contracts have it now. */
+export function withTables(page: string): string {
+  return page.replace(/(<!-- generated: (.+?) -->\n)[^]*?(<!-- end -->)/g, (_, start, name, end) => {
+    const made = tables[name];
+    if (made === undefined) throw new Error(`no table is called ${name}; there are ${Object.keys(tables)}`);
+    return `${start}\n${made()}\n${end}`;
+  });
+}
+
+const table = (head: string[], rows: string[][]) =>
+  [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |\n`).join("");
+
+function allowed(name: Name): string {
+  const of = field(name);
+  if (of.docs?.allowed !== undefined) return of.docs.allowed;
+  switch (of.kind) {
+    case "switch":
+      return "true, false";
+    case "choice":
+      return of.values.map((value) => JSON.stringify(value)).join(", ");
+    case "list":
+      return `\`[]\`; ${of.values.map((value) => JSON.stringify(value)).join(", ")} or all`;
+    case "number":
+    case "integer": {
+      const from = of.above ? `above ${figure(of.min)}` : figure(of.min);
+      const to = of.max === undefined
+        ? (of.above ? "" : " and more")
+        : `${of.above ? ", up" : ""} to ${figure(of.max)}`;
+      return `${from}${to}${of.unit === undefined ? "" : ` ${of.unit}`}`;
+    }
+  }
+}
+const unset = (name: Name) => {
+  const { docs, fallback } = field(name);
+  return docs?.unset ?? `the base model's own, else ${fallback}`;
+};
+const leftOut = ({ leftOut }: HyperparameterField) =>
+  leftOut === undefined ? "required" : `\`${JSON.stringify(leftOut)}\``;
+/** 0.00001 as 1e-5. */
+const figure = (value: number) =>
+  value !== 0 && Math.abs(value) < 0.01 ? value.toExponential() : String(value);
