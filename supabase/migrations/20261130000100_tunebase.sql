@@ -24,9 +24,6 @@ begin
   end loop;
 end $$;
 
-grant usage on schema tunebase to authenticated;
-grant usage on schema tunebase_internal to tunebase_api, tunebase_callback, tunebase_scheduler;
-
 -- schemas/functions/support/uuid7.sql
 -- A UUID of version 7 (RFC 9562): 48 bits of Unix milliseconds first, so that keys sort by time and indexes grow at one end.
 -- Built into Postgres from version 18.
@@ -81,7 +78,8 @@ return array[
 ];
 
 -- schemas/functions/support/member_project_ids.sql
--- The projects of the user whose token the request carries: what row-level security checks. Security definer, because the
+-- The projects of the user whose token the request carries: what row-level security checks. None for an anonymous user, as
+-- in the API. Security definer, because the
 -- policy on project_members would otherwise call itself.
 create function tunebase_internal.member_project_ids() returns setof uuid
 language sql stable security definer set search_path = ''
@@ -89,7 +87,33 @@ as $$
   select project_id
   from tunebase.project_members
   where user_id = (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+    and nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'is_anonymous' is distinct from 'true'
 $$;
+
+-- schemas/tables/settings.sql
+-- The operator's settings: one row, which the migrations insert. `task operator` prints the statements that change it.
+create table tunebase_internal.settings (
+  one_row boolean primary key default true check (one_row),
+  -- Who may create a project. invite: owners only; the operator names the first (add_owner). open: every user of the host app.
+  signup text not null default 'invite' check (signup in ('invite', 'open')),
+  -- The monthly cap that a new project gets; null: none.
+  default_spend_cap_usd numeric(12, 4) default 50 check (default_spend_cap_usd > 0),
+  -- The highest monthly cap that an owner may set; null: any, and none at all.
+  max_spend_cap_usd numeric(12, 4) check (max_spend_cap_usd > 0),
+  -- Archived projects count: otherwise an owner could archive a project that has spent its cap and create another.
+  max_projects_per_owner integer not null default 20 check (max_projects_per_owner between 1 and 10000),
+  -- Strangers must not choose what they spend.
+  constraint open_signup_needs_caps check (
+    signup = 'invite' or (default_spend_cap_usd is not null and max_spend_cap_usd is not null)
+  ),
+  constraint default_within_max check (
+    max_spend_cap_usd is null or (default_spend_cap_usd is not null and default_spend_cap_usd <= max_spend_cap_usd)
+  )
+);
+
+alter table tunebase_internal.settings enable row level security;
+
+comment on table tunebase_internal.settings is 'The operator''s settings: one row.';
 
 -- schemas/tables/projects.sql
 -- Projects, their members and API keys, and who a caller is.
@@ -100,8 +124,9 @@ create table tunebase.projects (
   slug text not null unique check (slug ~ '^[a-z0-9][a-z0-9-]{0,38}$'),
   -- How many attempts of this project may be alive at once.
   max_running integer not null default 4 check (max_running between 0 and 1000),
-  -- What may be spent in a calendar month (UTC), and the month in which 80 % of it were passed and told. null: no cap.
-  spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
+  -- What may be spent in a calendar month (UTC), and the month in which a warning at 80 % was sent. Never null by accident:
+  -- null means no cap, and somebody wrote it. New projects get the operator's default (tunebase_internal.settings).
+  spend_cap_usd numeric(12, 4) default 50 check (spend_cap_usd > 0),
   budget_warned_month date,
   -- Quotas, the operator's to set: jobs that have not ended, bytes of datasets and adapters (null: no limit), and
   -- requests a minute of each key and user.
@@ -268,7 +293,9 @@ create table tunebase.base_models (
 );
 
 alter table tunebase.base_models enable row level security;
-create policy members_read on tunebase.base_models for select to authenticated using (enabled);
+-- Any member of any project. Other users of the host app see nothing.
+create policy members_read on tunebase.base_models for select to authenticated
+using (enabled and exists (select from tunebase_internal.member_project_ids()));
 
 comment on table tunebase.base_models is 'The base models that the operator offers.';
 
@@ -794,6 +821,21 @@ alter table tunebase_internal.channel_secrets enable row level security;
 
 comment on table tunebase_internal.channel_secrets is 'Slack webhook URLs, encrypted with a key derived from the master key.';
 
+-- schemas/tables/email_counts.sql
+-- How many e-mails went to an address in an hour: it protects the address and the operator's domain. By address and not by
+-- channel, because a channel can be deleted and created again.
+create table tunebase_internal.email_counts (
+  address text not null,
+  hour timestamptz not null,
+  mails integer not null default 0,
+  tests integer not null default 0,
+  primary key (address, hour)
+);
+
+alter table tunebase_internal.email_counts enable row level security;
+
+comment on table tunebase_internal.email_counts is 'How many e-mails went to an address in an hour.';
+
 -- schemas/tables/failing_subscribers.sql
 create table tunebase_internal.failing_subscribers (
   target_id uuid primary key,
@@ -977,30 +1019,16 @@ alter table tunebase_internal.alerts enable row level security;
 comment on table tunebase_internal.alerts is 'What the operator must look at, deduplicated by kind and subject.';
 
 -- schemas/functions/api_keys/create_api_key.sql
--- Stores a key that the API has just made, by its hash. p_key: {name, scopes, expires_at, hint}.
+-- Stores a key that the API has just made for an owner. p_key: {name, scopes, expires_at, hint}.
 create function tunebase_internal.create_api_key(p_caller jsonb, p_key jsonb, p_hash text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'project:admin');
-  v_key tunebase.api_keys;
-  v_used integer;
 begin
-  perform from tunebase.projects where id = v_project_id for no key update;
-  select count(*) into v_used from tunebase.api_keys where project_id = v_project_id and revoked_at is null;
-  if v_used >= 100 then
-    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
-      'what', 'API keys per project', 'limit', 100, 'used', v_used, 'fix', 'Revoke one and try again.'
-    ));
-  end if;
-  insert into tunebase.api_keys (project_id, name, scopes, hint, expires_at, created_by)
-  values (
-    v_project_id, p_key ->> 'name', array(select jsonb_array_elements_text(p_key -> 'scopes')), p_key ->> 'hint',
-    (p_key ->> 'expires_at')::timestamptz, (p_caller ->> 'user_id')::uuid
-  )
-  returning * into v_key;
-  insert into tunebase_internal.api_key_hashes (hash, api_key_id) values (decode(p_hash, 'hex'), v_key.id);
-  return to_jsonb(v_key);
+  return to_jsonb(tunebase_internal.insert_api_key(
+    v_project_id, p_key || jsonb_build_object('created_by', p_caller ->> 'user_id'), decode(p_hash, 'hex')
+  ));
 end $$;
 
 -- schemas/functions/api_keys/get_api_key.sql
@@ -1016,6 +1044,33 @@ begin
     perform tunebase_internal.raise_api_error('api_key_not_found');
   end if;
   return to_jsonb(v_key);
+end $$;
+
+-- schemas/functions/api_keys/insert_api_key.sql
+-- Stores a key by its SHA-256; whoever made the key shows it once. p_key: {name, scopes, expires_at, hint, created_by}.
+-- Refuses with quota_exceeded at 100 keys that are not revoked.
+create function tunebase_internal.insert_api_key(p_project_id uuid, p_key jsonb, p_hash bytea) returns tunebase.api_keys
+language plpgsql set search_path = ''
+as $$
+declare
+  v_key tunebase.api_keys;
+  v_used integer;
+begin
+  perform from tunebase.projects where id = p_project_id for no key update;
+  select count(*) into v_used from tunebase.api_keys where project_id = p_project_id and revoked_at is null;
+  if v_used >= 100 then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'API keys per project', 'limit', 100, 'used', v_used, 'fix', 'Revoke one and try again.'
+    ));
+  end if;
+  insert into tunebase.api_keys (project_id, name, scopes, hint, expires_at, created_by)
+  values (
+    p_project_id, p_key ->> 'name', array(select jsonb_array_elements_text(p_key -> 'scopes')), p_key ->> 'hint',
+    (p_key ->> 'expires_at')::timestamptz, (p_key ->> 'created_by')::uuid
+  )
+  returning * into v_key;
+  insert into tunebase_internal.api_key_hashes (hash, api_key_id) values (p_hash, v_key.id);
+  return v_key;
 end $$;
 
 -- schemas/functions/api_keys/list_api_keys.sql
@@ -1429,17 +1484,21 @@ begin
 end $$;
 
 -- schemas/functions/dispatch/claim_dispatch.sql
--- Claims up to p_limit jobs and makes their attempts before any call leaves, so that a crash in between is known.
--- Due, within the limits of their project and of their model's endpoint; the project with the fewest attempts alive
--- first, so that 10,000 jobs of one do not hold up another's one. Returns {claimed: [...], wait_seconds}; wait_seconds
--- says when an endpoint's rate lets the next go, null when none is held back by it.
+-- Claims up to p_limit jobs and creates their attempts before any call leaves, so that a crash in between is known.
+-- Jobs that are due, within the limits of their project and of their model's endpoint; the project with the fewest live
+-- attempts first, so that 10,000 jobs of one project do not hold up one job of another. A job that its caps do not pay for
+-- is failed or put off (settle_unaffordable), and an attempt's execution timeout is no longer than its share of the money.
+-- Returns {claimed: [...], wait_seconds}; wait_seconds says when an endpoint's rate allows the next call, null when the rate
+-- holds back none.
 --
--- One claim at a time (the advisory lock), as limits are counted. In batches, because the counting is what costs.
+-- One claim at a time (the advisory lock), because limits are counted. In batches, because the counting costs the most.
 create function tunebase_internal.claim_dispatch(p_default_endpoint text, p_lease_seconds integer, p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_chosen uuid[];
+  v_affordable uuid[];
+  v_max_seconds integer[];
   v_claimed jsonb;
   v_wait double precision;
 begin
@@ -1511,21 +1570,29 @@ begin
   into v_chosen, v_wait
   from allowed a;
 
-  with taken as (
-    -- A client may have cancelled or paused one meanwhile; a row that it holds is left for the next claim.
-    select * from tunebase.jobs
+  -- A client may have cancelled or paused a job meanwhile; a row that it holds is left for the next claim.
+  select array_agg(x.id order by array_position(v_chosen, x.id)) into v_chosen from (
+    select id from tunebase.jobs
     where id = any (v_chosen) and status = 'queued' and due_at <= now()
     for no key update skip locked
+  ) x;
+  select array_agg(job_id order by place), array_agg(max_seconds order by place) into v_affordable, v_max_seconds
+  from tunebase_internal.settle_unaffordable(coalesce(v_chosen, '{}')) with ordinality s (job_id, max_seconds, place);
+
+  with taken as (
+    select j.*, x.max_seconds from unnest(v_affordable, v_max_seconds) x (id, max_seconds)
+    join tunebase.jobs j on j.id = x.id
   ), out as (
-    update tunebase.jobs j set due_at = 'infinity' from taken where j.id = taken.id
+    update tunebase.jobs j set due_at = 'infinity', status_reason = null where j.id = any (v_affordable)
   ), made as (
     insert into tunebase.attempts (
       job_id, project_id, number, state, endpoint_id, gpu_config, execution_timeout_seconds, ttl_seconds,
       claim_deadline, lease_until, reconcile_at
     )
     select t.id, t.project_id, (select coalesce(max(number), 0) + 1 from tunebase.attempts where job_id = t.id),
-      'submitting', coalesce(m.endpoint_id, p_default_endpoint), m.gpu_config, m.execution_timeout_seconds,
-      m.queue_timeout_seconds + m.execution_timeout_seconds, now() + make_interval(secs => m.queue_timeout_seconds),
+      'submitting', coalesce(m.endpoint_id, p_default_endpoint), m.gpu_config,
+      least(m.execution_timeout_seconds, t.max_seconds),
+      m.queue_timeout_seconds + least(m.execution_timeout_seconds, t.max_seconds), now() + make_interval(secs => m.queue_timeout_seconds),
       now() + make_interval(secs => p_lease_seconds), now() + make_interval(secs => p_lease_seconds)
     from taken t join tunebase.base_models m on m.id = t.base_model
     returning *
@@ -1541,7 +1608,11 @@ begin
   ) order by array_position(v_chosen, t.id))
   into v_claimed
   from made join taken t on t.id = made.job_id;
-  return jsonb_build_object('claimed', coalesce(v_claimed, '[]'), 'wait_seconds', v_wait);
+  return jsonb_build_object(
+    'claimed', coalesce(v_claimed, '[]'),
+    -- All were failed or put off: ask again at once, because others may be due behind them.
+    'wait_seconds', coalesce(v_wait, case when v_claimed is null and cardinality(v_chosen) > 0 then 0 end)
+  );
 end $$;
 
 -- schemas/functions/dispatch/record_dispatch_ambiguous.sql
@@ -2886,7 +2957,8 @@ begin
 end $$;
 
 -- schemas/functions/members/answer_invitation.sql
--- Accepts or declines; either way the invitation is gone. Returns it.
+-- Accepts or declines; either way the invitation is gone. Returns it. Only a user who has confirmed the address may answer,
+-- and one who accepts ownership must have room for another project.
 create function tunebase_internal.answer_invitation(p_caller jsonb, p_id uuid, p_accept boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -2902,6 +2974,9 @@ begin
     perform tunebase_internal.raise_api_error('invitation_not_found');
   end if;
   if p_accept then
+    if v_invitation.role = 'owner' then
+      perform tunebase_internal.require_project_room(v_user_id);
+    end if;
     insert into tunebase.project_members (project_id, user_id, role)
     values (v_invitation.project_id, v_user_id, v_invitation.role)
     on conflict do nothing;
@@ -3027,25 +3102,41 @@ begin
 end $$;
 
 -- schemas/functions/members/remove_member.sql
--- Removes a member, or oneself. Keys that they made stay: those belong to the project.
+-- Removes a member, or oneself. Keys that they made stay: those belong to the project. E-mail to their address stops.
 create function tunebase_internal.remove_member(p_caller jsonb, p_project_id uuid, p_user_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_channel_id uuid;
 begin
   perform tunebase_internal.authorize_project(
     p_caller, p_project_id,
     case when (p_caller ->> 'user_id')::uuid = p_user_id then 'project:read' else 'project:admin' end
   );
   perform tunebase_internal.lock_member(p_project_id, p_user_id, null);
+  for v_channel_id in
+    select c.id from tunebase.notification_channels c
+    where c.project_id = p_project_id and c.kind = 'email' and c.enabled
+      and lower(c.target) = (select lower(u.email) from auth.users u where u.id = p_user_id)
+    order by c.id
+  loop
+    perform tunebase_internal.disable_subscriber(v_channel_id, 'its address belongs to no member of the project', false);
+  end loop;
   delete from tunebase.project_members where project_id = p_project_id and user_id = p_user_id;
 end $$;
 
 -- schemas/functions/members/update_member.sql
+-- Changes a member's role. Refuses with last_owner, or with quota_exceeded when the new owner has no room for a project.
 create function tunebase_internal.update_member(p_caller jsonb, p_project_id uuid, p_user_id uuid, p_role text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 begin
   perform tunebase_internal.authorize_project(p_caller, p_project_id, 'project:admin');
+  if p_role = 'owner' and exists (
+    select from tunebase.project_members where project_id = p_project_id and user_id = p_user_id and role <> 'owner'
+  ) then
+    perform tunebase_internal.require_project_room(p_user_id);
+  end if;
   perform tunebase_internal.lock_member(p_project_id, p_user_id, p_role);
   update tunebase.project_members set role = p_role where project_id = p_project_id and user_id = p_user_id;
   return (
@@ -3184,6 +3275,20 @@ begin
   return null;
 end $$;
 
+-- schemas/functions/notifications/count_email.sql
+-- Counts one e-mail to an address, if this hour has room for it: 60 in all, 5 of them tests. false: do not send it.
+create function tunebase_internal.count_email(p_address text, p_is_test boolean) returns boolean
+language plpgsql set search_path = ''
+as $$
+begin
+  insert into tunebase_internal.email_counts as c (address, hour, mails, tests)
+  values (lower(p_address), date_trunc('hour', now()), 1, p_is_test::integer)
+  on conflict (address, hour) do update
+  set mails = c.mails + 1, tests = c.tests + excluded.tests
+  where c.mails < 60 and c.tests + excluded.tests <= 5;
+  return found;
+end $$;
+
 -- schemas/functions/notifications/count_unread.sql
 create function tunebase_internal.count_unread(p_project_id uuid, p_user_id uuid) returns bigint
 language sql stable set search_path = ''
@@ -3196,7 +3301,8 @@ $$;
 
 -- schemas/functions/notifications/create_notification_channel.sql
 -- p_channel: {id, kind, target, event_types, encrypted_url}; the API chooses the id, because encrypted_url is bound to it. A
--- repeated request gets the channel that it created before.
+-- repeated request gets the channel that it created before. E-mail goes only to members who have confirmed the address;
+-- others are refused with email_not_member.
 create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3210,6 +3316,11 @@ begin
   end if;
   -- One at a time in a project, so that the limit holds.
   perform pg_advisory_xact_lock(hashtextextended('tunebase channels ' || v_project_id, 0));
+  if p_channel ->> 'kind' = 'email' and not tunebase_internal.is_member_email(v_project_id, p_channel ->> 'target') then
+    perform tunebase_internal.raise_api_error('email_not_member', jsonb_build_object(
+      'param', 'target', 'address', p_channel ->> 'target'
+    ));
+  end if;
   if (select count(*) from tunebase.notification_channels where project_id = v_project_id) >= 20 then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
       'what', 'notification channels per project', 'limit', 20, 'used', 20, 'fix', 'Delete one and try again.'
@@ -3361,14 +3472,27 @@ begin
       p_event.job_id, p_event.created_at
     )
     on conflict (event_id) do nothing;
+    -- E-mail over the hour's limit of its address is not sent; the list of notifications and the delivery log have it.
     insert into tunebase.webhook_deliveries (
-      project_id, event_id, event_type, event_created_at, job_id, channel, channel_id, body
+      project_id, event_id, event_type, event_created_at, job_id, channel, channel_id, body, status, next_at, reason
     )
     select p_event.project_id, p_event.id, p_event.type, p_event.created_at, p_event.job_id, c.kind, c.id,
-      (v_said || jsonb_build_object('id', v_id, 'type', p_event.type, 'job_id', p_event.job_id))::text
-    from tunebase.notification_channels c
-    where c.project_id = p_event.project_id and c.enabled and p_event.type = any (c.event_types)
-      and c.created_at <= p_event.created_at
+      (v_said || jsonb_build_object('id', v_id, 'type', p_event.type, 'job_id', p_event.job_id))::text,
+      case when c.counted then 'pending' else 'dead' end, case when c.counted then now() end,
+      case when not c.counted then 'At most 60 e-mails an hour go to one address.' end
+    from (
+      select id, kind, kind <> 'email' or tunebase_internal.count_email(target, false) as counted
+      from tunebase.notification_channels
+      where project_id = p_event.project_id and enabled and p_event.type = any (event_types)
+        and created_at <= p_event.created_at
+        and (kind <> 'email' or tunebase_internal.is_member_email(project_id, target))
+        -- Counted once, however often the event is fanned out.
+        and not exists (
+          select from tunebase.webhook_deliveries d where d.event_id = p_event.id and d.channel_id = notification_channels.id
+        )
+      order by id
+      offset 0
+    ) c
     on conflict (event_id, channel_id) do nothing;
   end if;
 end $$;
@@ -3412,6 +3536,18 @@ begin
   end loop;
   return v_count;
 end $$;
+
+-- schemas/functions/notifications/is_member_email.sql
+-- Whether an address is the confirmed e-mail address of a member of the project. Mail goes to no other address: nobody can
+-- have the operator's domain write to a stranger.
+create function tunebase_internal.is_member_email(p_project_id uuid, p_address text) returns boolean
+language sql stable set search_path = ''
+as $$
+  select exists (
+    select from tunebase.project_members m join auth.users u on u.id = m.user_id
+    where m.project_id = p_project_id and lower(u.email) = lower(p_address) and u.email_confirmed_at is not null
+  )
+$$;
 
 -- schemas/functions/notifications/job_event_data.sql
 -- The `data` of a job's event: OpenAI's `{id}`, and what spares a receiver the next request. plpgsql, because it keeps its
@@ -3584,6 +3720,7 @@ begin
     select id from tunebase_internal.trigger_failures where created_at < now() - interval '90 days'
     order by id limit p_limit for update skip locked
   );
+  delete from tunebase_internal.email_counts where hour < now() - interval '1 day';
   return v_total;
 end $$;
 
@@ -3626,13 +3763,36 @@ as $$
   end
 $$;
 
+-- schemas/functions/notifications/require_email.sql
+-- Counts one e-mail that a caller asks for. Refuses with email_not_member, or with email_limit_reached when the address has
+-- had its mails of this hour.
+create function tunebase_internal.require_email(p_project_id uuid, p_address text, p_is_test boolean) returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  if not tunebase_internal.is_member_email(p_project_id, p_address) then
+    perform tunebase_internal.raise_api_error('email_not_member', jsonb_build_object('address', p_address));
+  elsif not tunebase_internal.count_email(p_address, p_is_test) then
+    perform tunebase_internal.raise_api_error('email_limit_reached', jsonb_build_object(
+      'seconds', ceil(extract(epoch from date_trunc('hour', now()) + interval '1 hour' - now()))
+    ));
+  end if;
+end $$;
+
 -- schemas/functions/notifications/test_notification_channel.sql
--- Where a test message goes: {kind, target, encrypted_url}.
+-- Where to send a test message: {kind, target, encrypted_url}. Refuses with email_not_member, or with email_limit_reached
+-- when the address has had its mails of this hour.
 create function tunebase_internal.test_notification_channel(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_channel jsonb := tunebase_internal.notification_channel_json(v_project_id, p_id);
 begin
-  return tunebase_internal.notification_channel_json(tunebase_internal.authorize(p_caller, 'webhooks:write'), p_id) || jsonb_build_object(
+  if v_channel ->> 'kind' = 'email' then
+    perform tunebase_internal.require_email(v_project_id, v_channel ->> 'target', true);
+  end if;
+  return v_channel || jsonb_build_object(
     'encrypted_url', (select encrypted_url from tunebase_internal.channel_secrets where channel_id = p_id)
   );
 end $$;
@@ -3687,32 +3847,29 @@ begin
   return tunebase_internal.get_project(p_caller, p_id);
 end $$;
 
+-- schemas/functions/projects/can_create_project.sql
+-- Whether sign-up lets this user create projects: everybody where it is open, else those who own one already.
+create function tunebase_internal.can_create_project(p_user_id uuid) returns boolean
+language sql stable set search_path = ''
+as $$
+  select s.signup = 'open'
+    or exists (select from tunebase.project_members where user_id = p_user_id and role = 'owner')
+  from tunebase_internal.settings s
+$$;
+
 -- schemas/functions/projects/create_project.sql
--- A new project with its maker as owner. Twenty a person: limits are a project's, and must mean something.
+-- A new project with the caller as its owner. Refuses with signup_closed or quota_exceeded.
 create function tunebase_internal.create_project(p_caller jsonb, p_name text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_user_id uuid := tunebase_internal.require_user_id(p_caller);
-  v_project tunebase.projects;
-  v_owned integer;
-  v_id uuid := tunebase_internal.uuid7();
 begin
-  -- One at a time for each person, so that the count is true.
-  perform pg_advisory_xact_lock(hashtextextended('tunebase projects ' || v_user_id, 0));
-  select count(*) into v_owned
-  from tunebase.project_members m join tunebase.projects p on p.id = m.project_id
-  where m.user_id = v_user_id and m.role = 'owner' and p.archived_at is null;
-  if v_owned >= 20 then
-    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
-      'what', 'projects per owner', 'limit', 20, 'used', v_owned, 'fix', 'Archive one and try again.'
-    ));
+  if not tunebase_internal.can_create_project(v_user_id) then
+    perform tunebase_internal.raise_api_error('signup_closed');
   end if;
-  insert into tunebase.projects (id, name, slug)
-  values (v_id, p_name, 'p-' || right(replace(v_id::text, '-', ''), 10))
-  returning * into v_project;
-  insert into tunebase.project_members (project_id, user_id, role) values (v_id, v_user_id, 'owner');
-  return tunebase_internal.project_json(v_project, 'owner');
+  perform tunebase_internal.require_project_room(v_user_id);
+  return tunebase_internal.project_json(tunebase_internal.insert_project(v_user_id, p_name), 'owner');
 end $$;
 
 -- schemas/functions/projects/get_project.sql
@@ -3787,6 +3944,27 @@ begin
   );
 end $$;
 
+-- schemas/functions/projects/insert_project.sql
+-- A new project with this user as its owner and with the operator's default cap.
+create function tunebase_internal.insert_project(p_user_id uuid, p_name text) returns tunebase.projects
+language plpgsql set search_path = ''
+as $$
+declare
+  v_project tunebase.projects;
+  v_id uuid := tunebase_internal.uuid7();
+begin
+  insert into tunebase.projects (id, name, slug, spend_cap_usd)
+  values (
+    v_id, p_name,
+    -- The random end of the id: unique, and it says nothing about the user.
+    'p-' || right(replace(v_id::text, '-', ''), 10),
+    (select default_spend_cap_usd from tunebase_internal.settings)
+  )
+  returning * into v_project;
+  insert into tunebase.project_members (project_id, user_id, role) values (v_id, p_user_id, 'owner');
+  return v_project;
+end $$;
+
 -- schemas/functions/projects/list_projects.sql
 -- The caller's projects, newest first.
 create function tunebase_internal.list_projects(p_caller jsonb, p_after uuid, p_limit integer, p_archived boolean) returns jsonb
@@ -3852,6 +4030,28 @@ as $$
   )
 $$;
 
+-- schemas/functions/projects/require_project_room.sql
+-- Refuses with quota_exceeded when this user owns as many projects as a person may. Every way to become an owner calls it,
+-- and archived projects count, so that no order of archive, create, restore and invite passes the limit.
+create function tunebase_internal.require_project_room(p_user_id uuid) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  v_limit integer;
+  v_owned integer;
+begin
+  -- One at a time for each user, so that the count is true.
+  perform pg_advisory_xact_lock(hashtextextended('tunebase projects ' || p_user_id, 0));
+  select max_projects_per_owner into strict v_limit from tunebase_internal.settings;
+  select count(*) into v_owned from tunebase.project_members where user_id = p_user_id and role = 'owner';
+  if v_owned >= v_limit then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'projects per owner, archived ones included', 'limit', v_limit, 'used', v_owned,
+      'fix', 'Restore an archived project and use it, or ask the operator to raise max_projects_per_owner.'
+    ));
+  end if;
+end $$;
+
 -- schemas/functions/projects/stored_bytes.sql
 -- Bytes that a project's datasets and adapters take. Equal files share one object, which counts once.
 create function tunebase_internal.stored_bytes(p_project_id uuid) returns bigint
@@ -3867,22 +4067,35 @@ as $$
 $$;
 
 -- schemas/functions/projects/update_project.sql
--- p_changes: any of {name, max_running, spend_cap_usd}; what is absent stays, and a cap of null is none.
+-- p_changes: any of {name, max_running, spend_cap_usd}. A missing key changes nothing; a cap of null, written out, is no
+-- cap. Refuses with spend_cap_too_high when an owner asks for more than the operator allows.
 create function tunebase_internal.update_project(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_version integer;
+  v_cap numeric := (p_changes ->> 'spend_cap_usd')::numeric;
+  v_old_cap numeric;
+  v_max numeric;
 begin
   perform tunebase_internal.authorize_project(p_caller, p_id, 'project:admin');
-  select version into v_version from tunebase.projects where id = p_id for no key update;
+  select version, spend_cap_usd into v_version, v_old_cap from tunebase.projects where id = p_id for no key update;
   perform tunebase_internal.require_version(p_caller, v_version);
+  if p_changes ? 'spend_cap_usd' then
+    select max_spend_cap_usd into strict v_max from tunebase_internal.settings;
+    -- What the operator has given the project may be more, and stays when a client sends it back unchanged.
+    if (v_cap is null or v_cap > v_max) and v_max is not null and v_cap is distinct from v_old_cap then
+      perform tunebase_internal.raise_api_error('spend_cap_too_high', jsonb_build_object(
+        'param', 'limits.spent_usd', 'value', v_cap, 'max', v_max
+      ));
+    end if;
+  end if;
   update tunebase.projects
   set version = version + 1,
     name = coalesce(p_changes ->> 'name', name),
     max_running = coalesce((p_changes ->> 'max_running')::integer, max_running),
-    spend_cap_usd = case when p_changes ? 'spend_cap_usd' then (p_changes ->> 'spend_cap_usd')::numeric else spend_cap_usd end,
-    -- Another cap is warned of anew.
+    spend_cap_usd = case when p_changes ? 'spend_cap_usd' then v_cap else spend_cap_usd end,
+    -- A new cap gets a new warning.
     budget_warned_month = case when p_changes ? 'spend_cap_usd' then null else budget_warned_month end
   where id = p_id;
   return tunebase_internal.get_project(p_caller, p_id);
@@ -4379,6 +4592,117 @@ begin
   );
 end $$;
 
+-- schemas/functions/spend/dispatch_budgets.sql
+-- How long each of these queued jobs may run for the money that is left, at its GPU's price. Jobs on a free GPU and jobs
+-- without any cap are not in the answer. The caller holds claim_dispatch's lock.
+--
+-- Every attempt that is alive is committed to its execution timeout, at which RunPod ends it: what is spent, what is
+-- committed and what is handed out here never exceed the project's cap together, even while no watchdog runs. From what is
+-- left, a job gets what it asked for with a cap of its own; with an estimate, what was set aside for it and as much again,
+-- or half an hour of its GPU; else an equal share with the jobs that could start beside it and, while the project may run
+-- more, with one that comes later. Five minutes it gets even of what others have set aside, or jobs that hold each other's
+-- money would wait forever. verdict: run; wait, while live attempts hold the money; or fail, when the cap leaves less than
+-- half a minute of the GPU, which loads no model.
+create function tunebase_internal.dispatch_budgets(p_job_ids uuid[])
+returns table (job_id uuid, verdict text, max_seconds integer, message text)
+language plpgsql stable set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+  -- In plpgsql, which keeps the plan: language sql plans this query again at every claim.
+  return query with this_month as (
+    select date_trunc('month', now() at time zone 'utc') at time zone 'utc' as starts_at
+  ), chosen as (
+    select j.id, j.project_id, j.spend_cap_usd - j.cost_usd as job_left, j.spend_cap_usd as job_cap,
+      p.spend_cap_usd as project_cap, p.max_running, x.place, greatest(j.reserved_usd - j.cost_usd, 0) as own,
+      (m.gpu_config ->> 'cost_per_gpu_hour')::numeric * (m.gpu_config ->> 'num_gpus')::numeric as usd_per_hour
+    from unnest(p_job_ids) with ordinality x (id, place)
+    join tunebase.jobs j on j.id = x.id
+    join tunebase.projects p on p.id = j.project_id
+    join tunebase.base_models m on m.id = j.base_model
+    where (m.gpu_config ->> 'cost_per_gpu_hour')::numeric > 0 and (m.gpu_config ->> 'num_gpus')::numeric > 0
+      and (j.spend_cap_usd is not null or p.spend_cap_usd is not null)
+  ), project as (
+    select project_id, project_cap, max_running, sum(own) as own, count(*) as jobs
+    from chosen where project_cap is not null group by project_id, project_cap, max_running
+  ), money as (
+    select p.*, a.spent, a.committed, a.alive,
+      (
+        -- What other jobs that have not ended have set aside, except those whose attempt is committed already.
+        select coalesce(sum(greatest(j.reserved_usd - j.cost_usd, 0)), 0) from tunebase.jobs j
+        where j.project_id = p.project_id and j.status in ('validating_files', 'queued', 'running', 'paused')
+          and j.reserved_usd > 0 and j.id <> all (p_job_ids)
+          and not exists (select from tunebase.attempts o where o.job_id = j.id and o.state <> 'ended')
+      ) as held,
+      (
+        select count(*) from (
+          select from tunebase.jobs j
+          where j.project_id = p.project_id and j.status = 'queued' and j.due_at <= now() and j.due_at < 'infinity'
+          limit greatest(p.max_running - a.alive, 1)
+        ) due
+      ) as could_start
+    from project p
+    cross join lateral (
+      select count(*) filter (where a.state <> 'ended') as alive,
+        coalesce(sum(c.cost) filter (where a.started_at is not null), 0) as spent,
+        coalesce(sum(greatest(
+          a.execution_timeout_seconds / 3600.0
+            * (a.gpu_config ->> 'cost_per_gpu_hour')::numeric * (a.gpu_config ->> 'num_gpus')::numeric - c.cost, 0
+        )) filter (where a.state <> 'ended'), 0) as committed
+      from tunebase.attempts a
+      cross join lateral (
+        select case
+          when a.state = 'ended' then a.cost_usd else coalesce(tunebase_internal.attempt_cost(a), 0)
+        end as cost
+      ) c
+      where a.project_id = p.project_id
+        and (a.started_at >= (select starts_at from this_month) or (a.started_at is null and a.state <> 'ended'))
+    ) a
+  ), wanted as (
+    select c.*, m.spent, m.project_cap - m.spent - m.committed as pool,
+      greatest(c.usd_per_hour / 12, c.own + case
+        when c.job_cap is not null then least(m.free / m.takers, c.job_left - c.own)
+        when c.own > 0 then least(m.free / m.takers, greatest(c.own, c.usd_per_hour / 2))
+        else m.free / (m.takers + (m.max_running > m.alive + m.takers)::integer)
+      end) as share
+    from chosen c left join (
+      select m.*, greatest(m.project_cap - m.spent - m.committed - m.held - m.own, 0) as free,
+        greatest(m.jobs, m.could_start) as takers
+      from money m
+    ) m using (project_id)
+  ), shared as (
+    -- The order matters only where the money does not cover all of this.
+    select w.*, case when pool is null then job_left else least(
+      job_left, share,
+      greatest(pool - coalesce(sum(share) over (
+        partition by project_id order by place rows between unbounded preceding and 1 preceding
+      ), 0), 0)
+    ) end as usd
+    from wanted w
+  ), decided as (
+    select s.*, least(floor(usd * 3600 / usd_per_hour), 604800)::integer as seconds, usd_per_hour / 120 as least_usd
+    from shared s
+  )
+  select id,
+    case
+      when seconds >= 30 then 'run'
+      when job_left < least_usd or project_cap - spent < least_usd then 'fail'
+      else 'wait'
+    end,
+    seconds,
+    case
+      when seconds >= 30 then null
+      when job_left < least_usd then format('The job has %s USD left of its spend cap of %s USD, too little for its GPU.',
+        round(greatest(job_left, 0), 2), round(job_cap, 2))
+      when project_cap - spent < least_usd then format(
+        'The project has %s USD left of its spend cap of %s USD this month, too little for the job''s GPU.',
+        round(greatest(project_cap - spent, 0), 2), round(project_cap, 2))
+      else format('other jobs may still spend the %s USD that are left of the project''s spend cap',
+        round(project_cap - spent, 2))
+    end
+  from decided;
+end $$;
+
 -- schemas/functions/spend/enforce_job_cap.sql
 -- Warns one job of its cap at 80 %, and fails it at 100 %. Call it with the job locked.
 create function tunebase_internal.enforce_job_cap(p_job tunebase.jobs) returns boolean
@@ -4404,8 +4728,7 @@ begin
 end $$;
 
 -- schemas/functions/spend/enforce_project_cap.sql
--- Fails every job of a project that has passed its cap for the month, before another GPU is paid for; warns those that
--- run at 80 %.
+-- Fails every queued and running job of a project that has reached its cap for the month; warns the running ones at 80 %.
 create function tunebase_internal.enforce_project_cap(p_project tunebase.projects) returns integer
 language plpgsql set search_path = ''
 as $$
@@ -4450,7 +4773,8 @@ begin
 end $$;
 
 -- schemas/functions/spend/enforce_spend.sql
--- Counts what runs and enforces the caps. Returns how many jobs it failed.
+-- The watchdog: settles what running jobs cost and enforces the caps. Returns how many jobs it failed. claim_dispatch has
+-- given each attempt an execution timeout within its caps already; this holds when prices or caps change meanwhile.
 create function tunebase_internal.enforce_spend() returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -4460,11 +4784,16 @@ declare
   v_id uuid;
   v_failed integer := 0;
 begin
-  -- One at a time: each job's row is locked in the order that every other move has, its own first.
+  -- Each job's row is locked before anything else of it, as every other transition does.
   for v_id in
     select j.id from tunebase.jobs j
     join tunebase.projects p on p.id = j.project_id
     where j.status = 'running' and (j.spend_cap_usd is not null or p.spend_cap_usd is not null)
+      -- On a free GPU nothing changes.
+      and exists (
+        select from tunebase.attempts a
+        where a.job_id = j.id and a.state = 'running' and (a.gpu_config ->> 'cost_per_gpu_hour')::numeric > 0
+      )
     order by j.id
   loop
     select * into v_job from tunebase.jobs where id = v_id and status = 'running' for no key update;
@@ -4479,10 +4808,53 @@ begin
     select p.* from tunebase.projects p
     where p.spend_cap_usd is not null
       and exists (select from tunebase.jobs j where j.project_id = p.id and j.status in ('queued', 'running'))
+      -- Most projects are far from their cap.
+      and 0.8 * p.spend_cap_usd <= (
+        select sum(cost_usd) from tunebase.attempts a
+        where a.project_id = p.id and a.started_at >= date_trunc('month', now() at time zone 'utc') at time zone 'utc'
+      )
   loop
     v_failed := v_failed + tunebase_internal.enforce_project_cap(v_project);
   end loop;
   return v_failed;
+end $$;
+
+-- schemas/functions/spend/settle_unaffordable.sql
+-- For jobs that claim_dispatch has chosen and locked: fails those whose cap is spent, puts off those whose money other jobs
+-- hold, and says in a job's events when a cap limits the attempt. Returns those that may run, with max_seconds, null where
+-- no cap limits them.
+create function tunebase_internal.settle_unaffordable(p_job_ids uuid[])
+returns table (job_id uuid, max_seconds integer)
+language plpgsql set search_path = ''
+as $$
+declare
+  v_budget record;
+begin
+  for v_budget in
+    select x.id, b.verdict, b.max_seconds, b.message, m.execution_timeout_seconds as model_seconds
+    from unnest(p_job_ids) x (id)
+    left join tunebase_internal.dispatch_budgets(p_job_ids) b on b.job_id = x.id
+    left join tunebase.jobs j on j.id = b.job_id
+    left join tunebase.base_models m on m.id = j.base_model
+  loop
+    if v_budget.verdict = 'fail' then
+      perform tunebase_internal.fail_job(
+        v_budget.id, 'spend_cap', v_budget.message,
+        'Raise the cap, or wait for the next month if it is the project''s; then create the job again.'
+      );
+    elsif v_budget.verdict = 'wait' then
+      update tunebase.jobs set due_at = now() + interval '30 seconds', status_reason = v_budget.message where id = v_budget.id;
+    else
+      if v_budget.max_seconds < v_budget.model_seconds then
+        perform tunebase_internal.add_event(v_budget.id, 'info', format(
+          'This attempt may run for %s minutes: more than that its spend caps do not pay for.', floor(v_budget.max_seconds / 60.0)
+        ));
+      end if;
+      job_id := v_budget.id;
+      max_seconds := v_budget.max_seconds;
+      return next;
+    end if;
+  end loop;
 end $$;
 
 -- schemas/functions/support/backoff_seconds.sql
@@ -4595,35 +4967,24 @@ end $$;
 
 -- schemas/functions/tenancy/add_owner.sql
 -- For the operator, who runs it as the database's owner: gives a user a project of their own. Called again for a user who
--- owns a project already, it changes nothing. Returns the project's id.
+-- owns an active project, it changes nothing. Returns the project's id.
 create function tunebase_internal.add_owner(p_email text, p_name text default null) returns uuid
 language plpgsql set search_path = ''
 as $$
 declare
-  v_user_id uuid;
+  v_user_id uuid := tunebase_internal.find_user(p_email);
   v_project_id uuid;
+  v_project tunebase.projects;
 begin
-  select id into v_user_id from auth.users where lower(email) = lower(p_email);
-  if not found then
-    raise exception 'No user has the e-mail address %. They must sign up first.', p_email;
-  end if;
-  -- Two calls at once make one project.
+  -- Two calls at once create one project.
   perform pg_advisory_xact_lock(hashtextextended('tunebase projects ' || v_user_id, 0));
-  select m.project_id into v_project_id
-  from tunebase.project_members m join tunebase.projects p on p.id = m.project_id
-  where m.user_id = v_user_id and m.role = 'owner' and p.archived_at is null
-  order by m.created_at limit 1;
-  if found then
-    return v_project_id;
+  v_project_id := tunebase_internal.find_owned_project(v_user_id);
+  if v_project_id is null then
+    v_project := tunebase_internal.insert_project(
+      v_user_id, left(coalesce(nullif(btrim(p_name), ''), split_part(p_email, '@', 1)), 100)
+    );
+    v_project_id := v_project.id;
   end if;
-  v_project_id := tunebase_internal.uuid7();
-  insert into tunebase.projects (id, name, slug)
-  values (
-    v_project_id, left(coalesce(p_name, split_part(p_email, '@', 1)), 100),
-    -- The random end of the id: unique, and it says nothing about the user.
-    'p-' || right(replace(v_project_id::text, '-', ''), 10)
-  );
-  insert into tunebase.project_members (project_id, user_id, role) values (v_project_id, v_user_id, 'owner');
   return v_project_id;
 end $$;
 
@@ -4664,8 +5025,41 @@ begin
   return tunebase_internal.authorize(p_caller || jsonb_build_object('project_id', p_project_id), p_scope);
 end $$;
 
+-- schemas/functions/tenancy/find_owned_project.sql
+-- The oldest active project that a user owns; null when there is none.
+create function tunebase_internal.find_owned_project(p_user_id uuid) returns uuid
+language sql stable set search_path = ''
+as $$
+  select m.project_id
+  from tunebase.project_members m join tunebase.projects p on p.id = m.project_id
+  where m.user_id = p_user_id and m.role = 'owner' and p.archived_at is null
+  order by m.created_at, m.project_id limit 1
+$$;
+
+-- schemas/functions/tenancy/find_user.sql
+-- The user with this confirmed e-mail address, for the operator. Confirmed, because anybody can sign up with an address that
+-- is not theirs, with a password of their choice, and wait until its owner confirms it.
+create function tunebase_internal.find_user(p_email text) returns uuid
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_ids uuid[];
+  v_confirmed uuid[];
+begin
+  select array_agg(id), array_agg(id) filter (where email_confirmed_at is not null) into v_ids, v_confirmed
+  from auth.users where lower(email) = lower(btrim(p_email));
+  if v_ids is null then
+    raise exception 'No user has the e-mail address %. They must sign up first.', p_email;
+  elsif v_confirmed is null then
+    raise exception 'The user with the e-mail address % has not confirmed it yet.', p_email;
+  elsif cardinality(v_confirmed) > 1 then
+    raise exception '% users have the e-mail address %.', cardinality(v_confirmed), p_email;
+  end if;
+  return v_confirmed[1];
+end $$;
+
 -- schemas/functions/tenancy/get_caller.sql
--- Who calls, the project they mean, and what they may do there.
+-- Who calls, the project they mean, what they may do there, and whether they may create projects.
 create function tunebase_internal.get_caller(p_caller jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4690,6 +5084,8 @@ begin
     'project', case when v_project.id is not null then
       tunebase_internal.project_json(v_project, v_who.role) || jsonb_build_object('use', tunebase_internal.project_usage(v_project.id))
     end,
+    'can_create_project', coalesce(tunebase_internal.can_create_project((p_caller ->> 'user_id')::uuid), false)
+      and p_caller ? 'user_id',
     'invitations', tunebase_internal.list_user_invitations(p_caller)
   );
 end $$;
@@ -4801,19 +5197,34 @@ return case p_role
 end;
 
 -- schemas/functions/tenancy/store_first_api_key.sql
--- Stores a key by its SHA-256 alone; the key itself is shown once, by whoever made it.
+-- For the operator: stores a key for a project without a caller. Returns the key's id.
 create function tunebase_internal.store_first_api_key(
   p_project_id uuid, p_name text, p_scopes text[], p_hash bytea, p_hint text, p_created_by uuid default null
 ) returns uuid
-language plpgsql security definer set search_path = ''
+language sql set search_path = ''
+as $$
+  select (tunebase_internal.insert_api_key(
+    p_project_id,
+    jsonb_build_object('name', p_name, 'scopes', p_scopes, 'hint', p_hint, 'created_by', p_created_by), p_hash
+  )).id
+$$;
+
+-- schemas/functions/tenancy/store_owner_api_key.sql
+-- For the operator (`task operator api-key`): stores a key for the project that this user owns. Returns the key's id.
+create function tunebase_internal.store_owner_api_key(p_email text, p_hash bytea, p_hint text) returns uuid
+language plpgsql set search_path = ''
 as $$
 declare
-  v_id uuid := tunebase_internal.uuid7();
+  v_user_id uuid := tunebase_internal.find_user(p_email);
+  v_project_id uuid := tunebase_internal.find_owned_project(v_user_id);
 begin
-  insert into tunebase.api_keys (id, project_id, name, scopes, hint, created_by)
-  values (v_id, p_project_id, p_name, p_scopes, p_hint, p_created_by);
-  insert into tunebase_internal.api_key_hashes (hash, api_key_id) values (p_hash, v_id);
-  return v_id;
+  if v_project_id is null then
+    raise exception '% owns no project. Run add_owner first: task operator owner %', p_email, p_email;
+  end if;
+  return tunebase_internal.store_first_api_key(
+    v_project_id, 'First key',
+    '{files:read,files:write,jobs:read,jobs:write,models:read,webhooks:read,webhooks:write}', p_hash, p_hint, v_user_id
+  );
 end $$;
 
 -- schemas/functions/uploads/authorize_upload.sql
@@ -5419,6 +5830,11 @@ declare
   v_delivery jsonb := tunebase_internal.webhook_delivery_json(v_project_id, p_id);
 begin
   perform tunebase_internal.require_enabled((v_delivery ->> 'target_id')::uuid);
+  if v_delivery ->> 'channel' = 'email' then
+    perform tunebase_internal.require_email(v_project_id, (
+      select target from tunebase.notification_channels where id = (v_delivery ->> 'channel_id')::uuid
+    ), false);
+  end if;
   update tunebase.webhook_deliveries
   set status = 'pending', tries = 0, next_at = now(), reason = null, delivered_at = null, leased_until = null
   where id = p_id and not coalesce(leased_until > now(), false);
@@ -6012,8 +6428,34 @@ for each row execute function tunebase_internal.enforce_upload_quota();
 -- schemas/90_grants.sql
 -- Who may do what, at the end: what no line here grants, nobody has.
 
--- Postgres lets everybody execute a new function.
-revoke execute on all functions in schema tunebase_internal from public;
+-- Postgres lets everybody execute a new function, and the host app's default privileges may give anything to any role.
+-- They cannot be switched off for a schema (`alter default privileges in schema` only adds), so revoke what they gave.
+do $$
+declare
+  v_statement text;
+begin
+  for v_statement in
+    select format('revoke all on %s from %s', o.what, case a.grantee when 0 then 'public' else a.grantee::regrole::text end)
+    from (
+      select format('schema %I', nspname) as what, nspacl as acl, nspowner as owner
+      from pg_catalog.pg_namespace where nspname in ('tunebase', 'tunebase_internal')
+      union all
+      select format('%s %s', case relkind when 'S' then 'sequence' else 'table' end, c.oid::regclass), relacl, relowner
+      from pg_catalog.pg_class c
+      where relnamespace in ('tunebase'::regnamespace, 'tunebase_internal'::regnamespace) and relkind in ('r', 'p', 'v', 'm', 'S')
+      union all
+      select format('function %s', p.oid::regprocedure), coalesce(proacl, acldefault('f', proowner)), proowner
+      from pg_catalog.pg_proc p where pronamespace in ('tunebase'::regnamespace, 'tunebase_internal'::regnamespace)
+    ) o
+    cross join lateral (select distinct grantee from aclexplode(o.acl)) a
+    where a.grantee <> o.owner
+  loop
+    execute v_statement;
+  end loop;
+end $$;
+
+grant usage on schema tunebase to authenticated;
+grant usage on schema tunebase_internal to tunebase_api, tunebase_callback, tunebase_scheduler;
 -- Row-level security on tunebase's tables stands on it.
 grant execute on function tunebase_internal.member_project_ids() to authenticated;
 grant select on all tables in schema tunebase to authenticated;

@@ -1,5 +1,6 @@
 -- p_channel: {id, kind, target, event_types, encrypted_url}; the API chooses the id, because encrypted_url is bound to it. A
--- repeated request gets the channel that it created before.
+-- repeated request gets the channel that it created before. E-mail goes only to members who have confirmed the address;
+-- others are refused with email_not_member.
 create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -13,6 +14,11 @@ begin
   end if;
   -- One at a time in a project, so that the limit holds.
   perform pg_advisory_xact_lock(hashtextextended('tunebase channels ' || v_project_id, 0));
+  if p_channel ->> 'kind' = 'email' and not tunebase_internal.is_member_email(v_project_id, p_channel ->> 'target') then
+    perform tunebase_internal.raise_api_error('email_not_member', jsonb_build_object(
+      'param', 'target', 'address', p_channel ->> 'target'
+    ));
+  end if;
   if (select count(*) from tunebase.notification_channels where project_id = v_project_id) >= 20 then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
       'what', 'notification channels per project', 'limit', 20, 'used', 20, 'fix', 'Delete one and try again.'
