@@ -182,7 +182,7 @@ Deno.test("a Realtime hint goes to the job's private topic where Realtime is, an
     language sql as 'insert into realtime.sent values ($1, $2, $3, $4)'`;
   const id = await runningJob(user);
   const name = `ftjob-${id.replaceAll("-", "")}`;
-  const sent = () => sql`select * from realtime.sent where topic = ${`job:${name}`}`;
+  const sent = () => sql`select * from realtime.sent where topic = ${`tunebase:job:${name}`}`;
   const started = (await sent()).at(-1);
   assertEquals([started?.event, started?.private, started?.payload.id, started?.payload.status], [
     "job",

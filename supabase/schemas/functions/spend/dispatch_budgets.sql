@@ -35,7 +35,7 @@ begin
       (
         -- What other jobs that have not ended have set aside, except those whose attempt is committed already.
         select coalesce(sum(greatest(j.reserved_usd - j.cost_usd, 0)), 0) from tunebase.jobs j
-        where j.project_id = p.project_id and j.status in ('validating_files', 'queued', 'running', 'paused')
+        where j.project_id = p.project_id and tunebase_internal.is_open(j.status)
           and j.reserved_usd > 0 and j.id <> all (p_job_ids)
           and not exists (select from tunebase.attempts o where o.job_id = j.id and o.state <> 'ended')
       ) as held,
