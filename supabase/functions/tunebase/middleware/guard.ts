@@ -10,7 +10,7 @@ import type { Route } from "../routes/define.ts";
 import { authenticate } from "./auth.ts";
 import { limitBody } from "./body_limit.ts";
 import { conditional } from "./conditional.ts";
-import { idempotent } from "./idempotency.ts";
+import { idempotent, recorded } from "./idempotency.ts";
 import { limitRate } from "./rate_limit.ts";
 import { refuseBadUrl } from "./stored_text.ts";
 
@@ -24,9 +24,9 @@ export function guard(platform: Platform): (route: Guarded) => MiddlewareHandler
       ...who,
       ...(form === undefined ? [limitBody] : []),
       conditional(ifMatch ?? false),
-      ...(method === "POST" && idempotency === undefined
+      ...(method !== "POST" ? [] : idempotency === "in_sql"
+        ? [recorded]
         // Being somebody is enough to make a project or to answer an invitation.
-        ? [idempotent(scope === "any" || scope === "person" ? null : scope)]
-        : []),
+        : [idempotent(scope === "any" || scope === "person" ? null : scope)]),
     ) as MiddlewareHandler<ApiEnv>;
 }

@@ -1,10 +1,12 @@
 /**
  * `Idempotency-Key` on any POST: the same key and request within a day get the first one's answer, another request with
- * that key 409. A key is reserved before the route runs and keeps its answer only if that succeeded. Creating a job has
- * its own way (`tunebase_internal.create_job`), in the transaction that makes the job.
+ * that key 409. One table, `tunebase_internal.idempotency_keys`, in two ways.
  *
- * An isolate that dies between a route's commit and the keeping of its answer leaves a reservation that lapses; the
- * request then runs again. What must not happen twice (a job: it costs money) is therefore exact in its own SQL.
+ * What must not happen twice is recorded by the route's SQL, in the transaction that creates it: a crash at any point
+ * leaves both or neither. These routes also recognize an SDK's retry without a key, by a hash of the request.
+ *
+ * For any other route, a key is reserved before it runs and stored with the answer if it succeeded. An isolate that dies
+ * between the route's commit and that leaves a reservation that expires; the request then runs again.
  */
 import type { Context, MiddlewareHandler } from "hono";
 import * as z from "zod";
@@ -28,23 +30,25 @@ const Reserved = z.discriminatedUnion("state", [
 ]);
 const Answer = z.object({ status: z.number(), type: z.string(), body: z.string() });
 
-/** For a POST that needs `scope`: an answer is given again only to who could still get it by asking again. */
+/** For a POST whose SQL records the request with what it creates (`find_created_resource`). */
+export const recorded: MiddlewareHandler<ApiEnv> = async function recorded(c, next) {
+  const key = keyOf(c);
+  const request = {
+    key_hash: key === undefined ? null : await sha256Hex(key),
+    hash: await hashWhole(c, hashOf(c)),
+    is_retry: Number(c.req.header("x-stainless-retry-count") ?? 0) >= 1,
+  };
+  c.set("caller", { ...c.get("caller"), request });
+  await next();
+};
+
+/** For any other POST, that needs `scope`: an answer is given again only to who could still get it by asking again. */
 export const idempotent = (scope: Scope | null): MiddlewareHandler<ApiEnv> =>
   async function idempotent(c, next) {
-    const key = c.req.header("idempotency-key");
+    const key = keyOf(c);
     if (key === undefined) return await next();
-    if (key.length < 1 || key.length > 255) {
-      throw new ApiError("invalid_request", [{
-        param: "idempotency-key",
-        message: `idempotency-key: has ${key.length} characters; it must have 1 to 255.`,
-      }]);
-    }
     const { db, settings, log } = c.get("platform");
-    const hash = new BodyHash(c.req.header("content-type") ?? "", [
-      c.req.path,
-      new URL(c.req.url).search,
-      c.req.header("openai-project") ?? "",
-    ]);
+    const hash = hashOf(c);
     // A form's boundary is random and its file large: it is hashed as the route reads it. Anything else is small.
     const requestHash = hash.isForm ? null : await hashWhole(c, hash);
     const reserved = await rpc(db, "reserve_idempotency_key", {
@@ -88,6 +92,26 @@ export const idempotent = (scope: Scope | null): MiddlewareHandler<ApiEnv> =>
       );
     }
   };
+
+function keyOf(c: Context<ApiEnv>): string | undefined {
+  const key = c.req.header("idempotency-key");
+  if (key !== undefined && (key.length < 1 || key.length > 255)) {
+    throw new ApiError("invalid_request", [{
+      param: "idempotency-key",
+      message: `idempotency-key: has ${key.length} characters; it must have 1 to 255.`,
+    }]);
+  }
+  return key;
+}
+
+/** What makes two requests the same; the body is still to be added. */
+function hashOf(c: Context<ApiEnv>): BodyHash {
+  return new BodyHash(c.req.header("content-type") ?? "", [
+    c.req.path,
+    new URL(c.req.url).search,
+    c.req.header("openai-project") ?? "",
+  ]);
+}
 
 /** The caller, with the project that the path names where it names one. */
 function callerAt(c: Context<ApiEnv>) {

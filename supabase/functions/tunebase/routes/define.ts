@@ -53,7 +53,7 @@ export interface Route {
   errors?: ErrorCode[];
   /** Changes with If-Match. */
   ifMatch?: boolean;
-  /** "in_sql": its own SQL function keeps the Idempotency-Key, in the transaction that does the work. */
+  /** "in_sql": its own SQL function records the request, in the transaction that does the work. */
   idempotency?: "in_sql";
   handler: (c: ApiContext) => Response | Promise<Response>;
 }

@@ -85,7 +85,7 @@ export const routes = [
     body: Update,
     example: { role: "viewer" },
     response: "Member",
-    errors: ["project_not_found", "member_not_found", "last_owner", "project_archived"],
+    errors: ["project_not_found", "member_not_found", "last_owner", "project_archived", "quota_exceeded"],
     handler: updateMember,
   }),
   defineRoute({

@@ -15,7 +15,7 @@ import { paging } from "../../paging.ts";
 import { renderList } from "../../serializers/list.ts";
 import { renderChannel } from "../../serializers/webhooks.ts";
 import { ChannelRow, page } from "../../rows.ts";
-import { eventTypeList, isRetry } from "../webhooks/endpoints.ts";
+import { eventTypeList } from "../webhooks/endpoints.ts";
 import { defineRoute } from "../define.ts";
 
 const types = eventTypeList(notificationEventTypes);
@@ -37,7 +37,6 @@ async function createChannel(c: ApiContext): Promise<Response> {
   const row = await rpc(db, "create_notification_channel", {
     caller: c.get("caller"),
     channel: { id, kind, event_types, ...where },
-    is_retry: isRetry(c),
   }, ChannelRow);
   c.set("version", row.version);
   return c.json(renderChannel(row));
@@ -145,7 +144,8 @@ export const routes = [
     body: Create,
     example: { kind: "email", target: "ada@example.com" },
     response: "Channel",
-    errors: ["email_not_configured", "quota_exceeded", "project_archived"],
+    idempotency: "in_sql",
+    errors: ["email_not_configured", "email_not_member", "quota_exceeded", "project_archived"],
     handler: createChannel,
   }),
   defineRoute({
@@ -189,7 +189,13 @@ export const routes = [
     summary: "Send a test now",
     scope: "webhooks:write",
     response: "ChannelTest",
-    errors: ["notification_channel_not_found", "receiver_unreachable", "email_not_configured"],
+    errors: [
+      "notification_channel_not_found",
+      "receiver_unreachable",
+      "email_not_configured",
+      "email_not_member",
+      "email_limit_reached",
+    ],
     handler: testChannel,
   }),
 ];

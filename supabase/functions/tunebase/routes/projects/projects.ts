@@ -19,7 +19,10 @@ export const Update = fields({
   name: name.optional(),
   limits: fields({
     running: z.int().min(0).max(1000).optional(),
-    spent_usd: z.number().min(0.0001, "must be at least 0.0001; null is no cap").max(10_000_000).nullish(),
+    spent_usd: z.number().min(0.0001, "must be at least 0.0001; null is no cap").max(10_000_000).nullish()
+      .describe(
+        "Left out: unchanged. null: no cap. The operator may have set the highest that an owner may choose",
+      ),
   }).optional(),
 });
 export const Query = z.object({ include_archived: z.enum(["true", "false"]).default("false") });
@@ -99,7 +102,7 @@ export const routes = [
     body: Create,
     example: { name: "Support" },
     response: "Project",
-    errors: ["quota_exceeded"],
+    errors: ["signup_closed", "quota_exceeded"],
     handler: createProject,
   }),
   defineRoute({
@@ -121,7 +124,7 @@ export const routes = [
     body: Update,
     example: { limits: { running: 2, spent_usd: 100 } },
     response: "Project",
-    errors: ["project_not_found", "project_archived", "quota_exceeded"],
+    errors: ["project_not_found", "project_archived", "quota_exceeded", "spend_cap_too_high"],
     ifMatch: true,
     handler: updateProject,
   }),

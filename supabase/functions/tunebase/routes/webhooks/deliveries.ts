@@ -133,7 +133,13 @@ export const routes = [
     summary: "Send one again",
     scope: "webhooks:write",
     response: "DeliveryWithLog",
-    errors: ["webhook_delivery_not_found", "receiver_disabled", "project_archived"],
+    errors: [
+      "webhook_delivery_not_found",
+      "receiver_disabled",
+      "project_archived",
+      "email_not_member",
+      "email_limit_reached",
+    ],
     handler: replayDelivery,
   }),
 ];

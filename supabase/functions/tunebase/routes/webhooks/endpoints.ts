@@ -42,7 +42,6 @@ async function createEndpoint(c: ApiContext): Promise<Response> {
   const row = await rpc(db, "create_webhook_endpoint", {
     caller: c.get("caller"),
     endpoint: { ...body, url },
-    is_retry: isRetry(c),
   }, EndpointRow);
   c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey, true));
@@ -109,9 +108,6 @@ export function endpointRow(c: ApiContext, scope: "webhooks:read" | "webhooks:wr
   return rpc(c.get("platform").db, "get_webhook_endpoint", args, EndpointRow);
 }
 
-/** Whether an SDK says that it sends this again. */
-export const isRetry = (c: ApiContext) => Number(c.req.header("x-stainless-retry-count") ?? 0) >= 1;
-
 /** The address in its normal form, if events may be sent there. Resolves its name: for authorised callers only. */
 async function allowedUrl(text: string, settings: Settings): Promise<string> {
   try {
@@ -148,6 +144,7 @@ export const routes = [
     example: { name: "Ours", url: "https://example.com/hook", event_types: ["fine_tuning.job.succeeded"] },
     response: "WebhookEndpoint",
     errors: ["quota_exceeded", "project_archived"],
+    idempotency: "in_sql",
     handler: createEndpoint,
   }),
   defineRoute({

@@ -5,7 +5,7 @@ import { check, fields, jsonBody } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { renderEndpoint } from "../../serializers/webhooks.ts";
 import { EndpointRow } from "../../rows.ts";
-import { endpointId, isRetry } from "./endpoints.ts";
+import { endpointId } from "./endpoints.ts";
 import { defineRoute } from "../define.ts";
 
 export const Body = fields({ keep_old_secret_active_for_24_hours: z.boolean().default(false) });
@@ -18,7 +18,6 @@ async function rotateSecret(c: ApiContext): Promise<Response> {
     caller: c.get("caller"),
     id,
     keep_old: body.keep_old_secret_active_for_24_hours,
-    is_retry: isRetry(c),
   }, EndpointRow);
   c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey, true));
@@ -36,6 +35,7 @@ export const routes = [
     response: "WebhookEndpoint",
     errors: ["webhook_endpoint_not_found", "project_archived"],
     ifMatch: true,
+    idempotency: "in_sql",
     handler: rotateSecret,
   }),
 ];
