@@ -265,19 +265,20 @@ Deno.test("of two equal files that are deleted at once, the object goes once", a
 });
 
 Deno.test("an idempotent answer is not given to a key that was revoked, or lost the scope", async () => {
-  const own = await tunebase.user();
-  const [key] =
-    await sql`update tunebase.api_keys set scopes = tunebase_internal.scopes() where project_id = ${own.projectId} returning id`;
-  const body = { name: "hook", url: `${tunebase.url}/nowhere`, event_types: ["fine_tuning.job.succeeded"] };
-  const send = () => post(own, "/webhook_endpoints", body, { "idempotency-key": "once" });
-  const first = await send();
-  assertEquals(first.status, 200);
-  const again = await send();
-  assertEquals([again.status, again.headers.get("idempotent-replayed")], [200, "true"]);
-  await sql`update tunebase.api_keys set scopes = '{files:read}' where id = ${key?.id}`;
-  assertEquals((await problem(await send(), 403)).error.code, "insufficient_scope");
-  await sql`update tunebase.api_keys set scopes = tunebase_internal.scopes(), revoked_at = now() where id = ${key?.id}`;
-  assertEquals((await problem(await send(), 401)).error.code, "invalid_api_key");
+  const hook = { name: "hook", url: `${tunebase.url}/nowhere`, event_types: ["fine_tuning.job.succeeded"] };
+  // Recorded by the route's own SQL, and by the guard.
+  for (const [path, body] of [["/webhook_endpoints", hook], ["/api_keys", { name: "another" }]] as const) {
+    const own = await tunebase.user();
+    const [key] =
+      await sql`update tunebase.api_keys set scopes = tunebase_internal.scopes() where project_id = ${own.projectId} returning id`;
+    const send = () => post(own, path, body, { "idempotency-key": "once" });
+    const [first, again] = [await (await send()).json(), await (await send()).json()];
+    assertEquals([typeof first.id, again.id], ["string", first.id]);
+    await sql`update tunebase.api_keys set scopes = '{files:read}' where id = ${key?.id}`;
+    assertEquals((await problem(await send(), 403)).error.code, "insufficient_scope");
+    await sql`update tunebase.api_keys set scopes = tunebase_internal.scopes(), revoked_at = now() where id = ${key?.id}`;
+    assertEquals((await problem(await send(), 401)).error.code, "invalid_api_key");
+  }
 });
 
 Deno.test("a user who was deleted at Auth is refused, and so are the keys of a project without members", async () => {
