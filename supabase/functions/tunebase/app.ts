@@ -1,5 +1,6 @@
 /** The HTTP API for clients: OpenAI's fine-tuning shapes, and what they lack. One route a file, under `routes/`. */
 import { Hono } from "hono";
+import { TrieRouter } from "hono/router/trie-router";
 import { cors } from "hono/cors";
 import type { Platform } from "../_shared/platform.ts";
 import { answerOtherMethod, isPreflight, serveApp } from "../_shared/serving.ts";
@@ -28,7 +29,9 @@ const withoutVersion = (request: Request) =>
 
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono<ApiEnv> {
-  const app = new Hono<ApiEnv>({ getPath: withoutVersion }).basePath("/tunebase");
+  // Hono's own choice tries a router first that does not take these paths, and ends with this one: 10 ms of the first
+  // answer, of 33 (medians of ten starts, on a busy machine).
+  const app = new Hono<ApiEnv>({ getPath: withoutVersion, router: new TrieRouter() }).basePath("/tunebase");
   const hub = new EventHub(platform.db);
   serveApp(app, "tunebase", platform);
   const allowBrowsers = cors({
