@@ -1,4 +1,4 @@
-/** GET /openapi.json: the API's description, made of the schemas that check its requests (`api/openapi/`). */
+/** GET /openapi.json: the API's description, made of the schemas that check its requests (`openapi/`). */
 import * as z from "zod";
 import type { ApiContext } from "../../context.ts";
 import { defineRoute } from "../define.ts";
