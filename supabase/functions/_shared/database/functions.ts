@@ -84,6 +84,7 @@ export const functions = {
     result: "jsonb",
   },
   create_project: { args: { caller: "jsonb", name: "text" }, optional: {}, result: "jsonb" },
+  create_unvalidated_file: { args: { caller: "jsonb", file: "jsonb" }, optional: {}, result: "jsonb" },
   create_upload: { args: { caller: "jsonb", upload: "jsonb" }, optional: {}, result: "jsonb" },
   create_webhook_endpoint: {
     args: { caller: "jsonb", endpoint: "jsonb", is_retry: "boolean" },
@@ -269,7 +270,11 @@ export const functions = {
     optional: {},
     result: "integer",
   },
-  reserve_file_object: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "text" },
+  reserve_file_object: {
+    args: { caller: "jsonb", id: "uuid", bytes: "bigint" },
+    optional: {},
+    result: "text",
+  },
   reserve_idempotency_key: {
     args: {
       caller: "jsonb",
