@@ -3,10 +3,11 @@
  * If-None-Match compares all of it; If-Match the version alone, so that a key's last use or a project's spending does
  * not stand in the way of an edit. The database checks the version with the row locked (`tunebase_internal.check_and_bump_version`).
  */
-import { createHash } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import { ApiError } from "../_shared/errors.ts";
 import type { ApiEnv } from "./context.ts";
+
+const { createHash } = await import("node:crypto"); // _shared/on_first_use.ts says why
 
 /** Where rows that count their versions are changed. */
 const versioned =

@@ -1,7 +1,8 @@
 /** Unpacks a .jsonl.gz as it comes, and no more of it than is allowed: a kilobyte can hold a gigabyte. */
-import { pipeline, Readable } from "node:stream";
-import { createGunzip } from "node:zlib";
 import { ApiError } from "../_shared/errors.ts";
+
+const { pipeline, Readable } = await import("node:stream"); // _shared/on_first_use.ts says why
+const { createGunzip } = await import("node:zlib");
 
 export const isGzip = (bytes: Uint8Array) => bytes[0] === 0x1f && bytes[1] === 0x8b;
 

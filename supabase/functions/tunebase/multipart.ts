@@ -1,5 +1,4 @@
 /** Multipart forms, read within bounds and as they come. */
-import { once } from "node:events";
 import type { Readable } from "node:stream";
 import type { BusboyInstance } from "busboy";
 import { ApiError } from "../_shared/errors.ts";
@@ -141,7 +140,8 @@ async function pump(
     if (done || value === undefined) break;
     size += value.length;
     if (size > most + formEnvelope) throw tooLarge(most);
-    if (!form.write(value)) await Promise.race([once(form, "drain"), end]);
+    if (form.write(value)) continue;
+    await Promise.race([new Promise<void>((resolve) => form.once("drain", resolve)), end]);
   }
   form.end();
 }
