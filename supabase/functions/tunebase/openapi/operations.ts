@@ -96,7 +96,7 @@ const projectErrors: ErrorCode[] = ["project_not_found"];
 export const operations: Operation[] = [
   files("POST /files", "createFile", "Upload a file to train on", {
     description:
-      "JSON lines, up to 32 MiB, gzip too; checked row by row before it is kept. Larger files: /uploads or /files/direct.",
+      "JSON lines, up to 32 MiB, gzip too. Up to 4 MiB it is validated in the request: 400 with the rows' errors. A larger one is `uploaded` and validated in the background. Beyond 32 MiB: /uploads or /files/direct.",
     scope: "files:write",
     body: { "multipart/form-data": fileCreate.Form.extend({ file: z.file() }) },
     answers: ok(o.File),
