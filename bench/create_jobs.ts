@@ -111,12 +111,14 @@ async function send(port: number, request: Uint8Array, seconds: number): Promise
 async function script({ stack: { sql } }: Stand): Promise<string> {
   const [row] = await sql<{ text: string }[]>`
     select format(
-      'select tunebase_internal.get_estimate_inputs(%L, %L, %L, null);' || e'\\n' || 'select tunebase_internal.create_job(%L, %L, %L, null, false);' || e'\\n',
-      c.caller, j.base_model, j.training_file, c.caller, jsonb_build_object(
+      'select tunebase_internal.get_estimate_inputs(%L, %L, %L, null);' || e'\\n' || 'select tunebase_internal.create_job(%L, %L);' || e'\\n',
+      c.caller, j.base_model, j.training_file,
+      c.caller || jsonb_build_object('request', jsonb_build_object('key_hash', null, 'hash', repeat('0', 64), 'is_retry', false)),
+      jsonb_build_object(
         'base_model', j.base_model, 'parent_model', null, 'training_file', j.training_file, 'validation_file', null,
         'hyperparameters', j.hyperparameters, 'plan', j.plan, 'suffix', null, 'seed', j.seed, 'metadata', j.metadata,
         'spend_cap_usd', null, 'auto_start', true, 'estimate', j.estimate, 'created_by', 'api_key'
-      ), repeat('0', 64)
+      )
     ) as text
     from tunebase.jobs j, lateral (
       select jsonb_build_object('key_hash', encode(k.hash, 'hex')) as caller from tunebase_internal.api_key_hashes k limit 1

@@ -161,6 +161,11 @@ async function fill({ jobs: count, projects }: Sizes["large"], sizes: Sizes): Pr
     await load`
       insert into tunebase.projects (id, name, slug, max_running)
       select tunebase_internal.uuid7(), 'Bench', 'bench-' || n, 1000 from generate_series(1, ${projects}::integer) n`;
+    // A project's keys do nothing once it has no members.
+    await load`
+      with owner as (insert into auth.users (id, email) values (gen_random_uuid(), 'bench@example.com') returning id)
+      insert into tunebase.project_members (project_id, user_id, role)
+      select p.id, owner.id, 'owner' from tunebase.projects p, owner where p.slug like 'bench-%'`;
     const [project] = await load<{ id: string }[]>`select id from tunebase.projects where slug = 'bench-1'`;
     await load`
       select tunebase_internal.store_first_api_key(${
@@ -184,7 +189,7 @@ async function fill({ jobs: count, projects }: Sizes["large"], sizes: Sizes): Pr
       ) p on p.place = 1 + n % ${projects}::integer`;
     await load`
       insert into tunebase_internal.job_metadata (project_id, pair, job_id)
-      select project_id, tunebase_internal.metadata_pairs(metadata), id from tunebase.jobs`;
+      select project_id, unnest(tunebase_internal.metadata_pairs(metadata)), id from tunebase.jobs`;
     // A queue, so that there is something to claim: as long on both sides, and of as many projects.
     await load`
       update tunebase.jobs set status = 'queued', due_at = now(), finished_at = null, started_at = null,

@@ -1627,6 +1627,10 @@ export interface components {
       project: components["schemas"]["Project"] | null;
       role: ("owner" | "developer" | "viewer") | null;
       scopes: string[];
+      /** @description Whether POST /projects is open to you: where the operator has opened sign-up, and for owners of a project */
+      can_create_project: boolean;
+      /** @description What to do while you are in no project */
+      hint: string | null;
       invitations: components["schemas"]["ProjectInvitation"][];
     };
     MetricsPoint: {
@@ -1763,6 +1767,7 @@ export interface components {
         running: number;
         jobs: number | null;
         storage_bytes: number | null;
+        /** @description USD in a calendar month (UTC). null: no cap, which an owner or the operator has set */
         spent_usd: number | null;
         requests_per_minute: number;
       };
@@ -2159,8 +2164,17 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; E-mail is not set up */
-    "invalid_request.invalid_json.email_not_configured": {
+    /** @description The request is not valid; The body is not JSON; E-mail is not set up; The address belongs to no member */
+    "invalid_request.invalid_json.email_not_configured.email_not_member": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description The request is not valid; The body is not JSON; The address belongs to no member */
+    "invalid_request.invalid_json.email_not_member": {
       headers: {
         [name: string]: unknown;
       };
@@ -2186,8 +2200,8 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The receiver did not answer; E-mail is not set up */
-    "invalid_request.invalid_json.receiver_unreachable.email_not_configured": {
+    /** @description The request is not valid; The body is not JSON; The receiver did not answer; E-mail is not set up; The address belongs to no member */
+    "invalid_request.invalid_json.receiver_unreachable.email_not_configured.email_not_member": {
       headers: {
         [name: string]: unknown;
       };
@@ -2483,6 +2497,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded; The spend cap is too high */
+    "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_too_high": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description The project has no members; Not allowed; Not allowed; The project's spend cap is reached; Quota exceeded */
     "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
       headers: {
@@ -2510,8 +2533,26 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description The project has no members; Only for people; You have no project here; Quota exceeded */
+    "project_without_members.user_token_required.signup_closed.quota_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description Too many requests; Too many API keys that do not exist */
     "rate_limit_exceeded.too_many_unknown_keys": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Too many requests; Too many API keys that do not exist; Too many e-mails */
+    "rate_limit_exceeded.too_many_unknown_keys.email_limit_reached": {
       headers: {
         [name: string]: unknown;
       };
@@ -4336,7 +4377,8 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["project_without_members.user_token_required.quota_exceeded"];
+      403:
+        components["responses"]["project_without_members.user_token_required.signup_closed.quota_exceeded"];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
@@ -4416,6 +4458,7 @@ export interface operations {
           name?: string;
           limits?: {
             running?: number;
+            /** @description Left out: unchanged. null: no cap. The operator may have set the highest that an owner may choose */
             spent_usd?: number | null;
           };
         };
@@ -4435,7 +4478,7 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403:
         components["responses"][
-          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_too_high"
         ];
       404: components["responses"]["project_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
@@ -4675,7 +4718,10 @@ export interface operations {
       };
       400: components["responses"]["invalid_request.invalid_json"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
-      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
       404: components["responses"]["project_not_found.member_not_found"];
       409:
         components["responses"]["idempotency_key_reused.idempotency_key_in_use.last_owner.project_archived"];
@@ -5777,7 +5823,7 @@ export interface operations {
           "application/json": components["schemas"]["WebhookDeliveryWithLog"];
         };
       };
-      400: components["responses"]["invalid_request.invalid_json"];
+      400: components["responses"]["invalid_request.invalid_json.email_not_member"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.webhook_delivery_not_found"];
@@ -5786,7 +5832,7 @@ export interface operations {
           "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived"
         ];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys.email_limit_reached"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable.database_unavailable"];
     };
@@ -6026,7 +6072,7 @@ export interface operations {
           "application/json": components["schemas"]["NotificationChannel"];
         };
       };
-      400: components["responses"]["invalid_request.invalid_json.email_not_configured"];
+      400: components["responses"]["invalid_request.invalid_json.email_not_configured.email_not_member"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403:
         components["responses"][
@@ -6159,13 +6205,16 @@ export interface operations {
           "application/json": components["schemas"]["NotificationChannelTest"];
         };
       };
-      400: components["responses"]["invalid_request.invalid_json.receiver_unreachable.email_not_configured"];
+      400:
+        components["responses"][
+          "invalid_request.invalid_json.receiver_unreachable.email_not_configured.email_not_member"
+        ];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.notification_channel_not_found"];
       409: components["responses"]["idempotency_key_reused.idempotency_key_in_use"];
       413: components["responses"]["too_large"];
-      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys.email_limit_reached"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable.database_unavailable"];
     };

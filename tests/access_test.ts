@@ -25,7 +25,8 @@ const tables = [
 
 /** Two users, each with a project that holds one row in every table. */
 const [ada, bob] = await Promise.all(["ada", "bob"].map(async (name) => {
-  const [user] = await sql`insert into auth.users (email) values (${`${name}@example.com`}) returning id`;
+  const [user] = await sql`insert into auth.users (email, email_confirmed_at)
+    values (${`${name}@example.com`}, now()) returning id`;
   await sql`select tunebase_internal.add_owner(${`${name}@example.com`})`;
   const [member] = await sql`select project_id from tunebase.project_members where user_id = ${user?.id}`;
   const project = member?.project_id;
@@ -153,6 +154,23 @@ Deno.test("claims without a user, or with one that is no id, open nothing", asyn
   await assertRejects(() => as("authenticated", "' or true --", (t) => t`select 1 from tunebase.jobs`));
 });
 
+Deno.test("an anonymous user reads nothing, even as a member", async () => {
+  const seen = (is_anonymous: boolean) =>
+    sql.begin(async (t) => {
+      const claims = JSON.stringify({ sub: ada?.id, role: "authenticated", is_anonymous });
+      await t`select set_config('request.jwt.claims', ${claims}, true), set_config('role', 'authenticated', true)`;
+      return (await t`select 1 from tunebase.jobs`).length +
+        (await t`select 1 from tunebase.base_models`).length;
+    });
+  assertEquals([await seen(true), await seen(false)], [0, 2]);
+});
+
+Deno.test("a user of the host app who is in no project does not even see which models there are", async () => {
+  const seen = (user: string) => as("authenticated", user, (t) => t`select id from tunebase.base_models`);
+  assertEquals((await seen(crypto.randomUUID())).length, 0);
+  assertEquals((await seen(ada?.id ?? "")).length, 1);
+});
+
 const strangers = ["anon", "authenticated", "tunebase_api", "tunebase_callback", "tunebase_scheduler"];
 
 Deno.test("no role that a caller can have may write any table, and only a signed-in user may read those of tunebase", async () => {
@@ -182,10 +200,11 @@ Deno.test("every policy lets a signed-in user read, and only rows of their proje
   assert(policies.length >= tables.length);
   for (const { tablename, cmd, roles, qual, with_check } of policies) {
     assertEquals([cmd, roles, with_check], ["SELECT", ["authenticated"], null], tablename);
-    // What is on offer is everybody's; what a person has read is that person's.
+    // The models on offer are every member's; what a person has read is that person's.
     const own = /\b(project_id|id) IN \( SELECT tunebase_internal\.member_project_ids\(\)/.test(qual) ||
-      /user_id = /.test(qual);
-    assert(own || tablename === "base_models", `${tablename}: ${qual}`);
+      /user_id = /.test(qual) ||
+      /enabled AND \(EXISTS \( SELECT[^()]*FROM tunebase_internal\.member_project_ids\(\)/.test(qual);
+    assert(own, `${tablename}: ${qual}`);
   }
 });
 

@@ -159,7 +159,9 @@ Deno.test("/me tells a user and a key who they are, and a user in no project tha
   assertEquals([nowhere.project, nowhere.scopes], [null, []]);
   assertEquals((await as(lost.accessToken, "GET", "/projects")).body.data, []);
   assertEquals((await as(lost.accessToken, "GET", "/files")).status, 404);
-  assertEquals((await as(lost.accessToken, "POST", "/projects", { name: "again" })).status, 200);
+  assertEquals(nowhere.can_create_project, false);
+  assertStringIncludes(nowhere.hint, "task operator owner");
+  assertEquals([user.can_create_project, user.hint], [true, null]);
 });
 
 Deno.test("a project has a hundred living keys at the most", async () => {

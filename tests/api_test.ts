@@ -404,11 +404,11 @@ const badJobs: [string, unknown, number, string, string][] = [
 ];
 for (const [what, body, status, param, said] of badJobs) {
   Deno.test(`a job ${what} is refused, and nothing is written`, async () => {
-    const before = [await count("tunebase.jobs"), await count("tunebase_internal.job_requests")];
+    const before = [await count("tunebase.jobs"), await count("tunebase_internal.idempotency_keys")];
     const found = await problem(await create(ada, body), status);
     assertEquals(found.error.param ?? "", param);
     assertStringIncludes(found.detail, said);
-    assertEquals([await count("tunebase.jobs"), await count("tunebase_internal.job_requests")], before);
+    assertEquals([await count("tunebase.jobs"), await count("tunebase_internal.idempotency_keys")], before);
   });
 }
 

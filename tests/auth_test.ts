@@ -55,6 +55,13 @@ Deno.test("a token that has expired, never expires, or is another issuer's, audi
   await refused(await get(await token({ role: "service_role" })));
 });
 
+Deno.test("an anonymous user is refused, even one who was made a member", async () => {
+  const response = await get(await token({ is_anonymous: true }));
+  assertStringIncludes((await response.clone().json()).detail, "Anonymous users have no access");
+  await refused(response);
+  assertEquals((await get(await token({ is_anonymous: false }))).status, 200);
+});
+
 const claims = () => ({
   role: "authenticated",
   iss: `${tunebase.url}/auth/v1`,

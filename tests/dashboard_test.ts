@@ -448,3 +448,23 @@ Deno.test("100,000 steps are one smooth curve; a part of it comes in detail", as
 
 const bytes = (text: string) => Buffer.from(text);
 const uuid = (id: string) => id.replace("ftjob-", "").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+
+Deno.test("a user in no project is told what to do, and can make a project only where sign-up is open", async () => {
+  const user = await tunebase.user("stranger@example.com");
+  await tunebase.sql`delete from tunebase.projects where id = ${user.projectId}`;
+  {
+    await using visitor = await visit({ user });
+    const { page } = visitor;
+    await page.getByRole("heading", { name: "You are in no project" }).waitFor();
+    await page.getByText("task operator owner stranger@example.com").waitFor();
+    assertEquals(await page.getByRole("button", { name: "Make it" }).count(), 0);
+    await accessible(page, "no project");
+  }
+  await tunebase.sql`update tunebase_internal.settings set signup = 'open', max_spend_cap_usd = 50`;
+  await using visitor = await visit({ user });
+  const { page } = visitor;
+  await page.getByLabel("Name", { exact: true }).fill("Mine");
+  await page.getByRole("button", { name: "Make it" }).click();
+  await page.getByText("There is no job yet.").waitFor();
+  await tunebase.sql`update tunebase_internal.settings set signup = 'invite', max_spend_cap_usd = null`;
+});

@@ -142,7 +142,7 @@ Deno.test("whoever died while carrying it out holds the key for a minute and no 
   await sql`update tunebase_internal.idempotency_keys set answer = null where id = (select id from tunebase_internal.idempotency_keys order by id desc limit 1)`;
   const early = await post("/projects", project("crash"), key);
   assertEquals([early.status, early.body.error.code], [409, "idempotency_key_in_use"]);
-  await sql`update tunebase_internal.idempotency_keys set locked_until = now() where answer is null`;
+  await sql`update tunebase_internal.idempotency_keys set locked_until = now() where answer is null and resource_id is null`;
   assertEquals((await post("/projects", project("another"), key)).status, 409, "still for this body alone");
   const late = await post("/projects", project("crash"), key);
   assertEquals([late.status, late.replayed], [200, null]);
@@ -173,11 +173,92 @@ Deno.test("a key is forgotten after a day, for jobs too", async () => {
   const job = JSON.stringify({ model: "SmolLM2-135M-Instruct", training_file: file.body.id });
   const made = await post("/fine_tuning/jobs", job, key, ada, false);
   assertEquals((await post("/fine_tuning/jobs", job, key, ada, false)).body.id, made.body.id);
-  await sql`update tunebase_internal.job_requests set created_at = now() - interval '25 hours'`;
   await sql`update tunebase_internal.idempotency_keys set created_at = now() - interval '25 hours'`;
   await tunebase.tick();
   assertEquals((await sql`select 1 from tunebase_internal.idempotency_keys`).length, 0);
   assert((await post("/fine_tuning/jobs", job, key, ada, false)).body.id !== made.body.id);
+});
+
+/** A job's request as an SDK sends it: without a key, with its count of retries. */
+async function createJob(body: string, retries: number) {
+  const response = await ada.fetch("/fine_tuning/jobs", {
+    method: "POST",
+    headers: { "x-stainless-retry-count": String(retries) },
+    body,
+  });
+  const made = await response.json();
+  assertEquals(response.status, 200, JSON.stringify(made));
+  return String(made.id);
+}
+const jobBody = async () => {
+  const file = await post("/files", form(), crypto.randomUUID(), ada, false);
+  return JSON.stringify({
+    model: "SmolLM2-135M-Instruct",
+    training_file: file.body.id,
+    suffix: crypto.randomUUID().slice(0, 8),
+  });
+};
+
+Deno.test("retries that arrive at once find the first request's job, and first requests each create one", async () => {
+  const body = await jobBody();
+  const first = await createJob(body, 0);
+  const retries = await Promise.all([1, 2, 1, 2].map((retry) => createJob(body, retry)));
+  assertEquals(new Set([first, ...retries]).size, 1);
+  assertEquals(new Set(await Promise.all([0, 0, 0].map((none) => createJob(body, none)))).size, 3);
+});
+
+Deno.test("a retry waits for the first request's transaction, and finds its job", async () => {
+  const body = await jobBody();
+  const job = await createJob(body, 0);
+  const [row] = await sql<{ subject: string; hash: string; resource_id: string }[]>`
+    delete from tunebase_internal.idempotency_keys
+    where id = (select id from tunebase_internal.idempotency_keys order by id desc limit 1)
+    returning subject, request_hash as hash, resource_id`;
+  assert(row !== undefined);
+  const caller = { key_hash: row.subject, request: { key_hash: null, hash: row.hash, is_retry: false } };
+  // The first request's transaction, open: it has the lock, and nobody sees yet what it has recorded.
+  const retry = await sql.begin(async (t) => {
+    await t`select tunebase_internal.find_created_resource(${t.json(caller)})`;
+    await t`select tunebase_internal.record_created_resource(${t.json(caller)}, ${row.resource_id})`;
+    const retry = createJob(body, 1);
+    const early = await Promise.race([retry, new Promise((done) => setTimeout(() => done("waiting"), 300))]);
+    assertEquals(early, "waiting");
+    return { id: retry };
+  });
+  assertEquals(await retry.id, job);
+});
+
+Deno.test("a webhook endpoint and a rotation with a key happen once, though the version has moved on", async () => {
+  const endpoint = JSON.stringify({
+    name: "x",
+    url: "http://127.0.0.1:9/hook",
+    event_types: ["fine_tuning.job.failed"],
+  });
+  const key = crypto.randomUUID();
+  const made = await post("/webhook_endpoints", endpoint, key);
+  const again = await post("/webhook_endpoints", endpoint, key);
+  assertEquals([made.status, again.status, again.body], [200, 200, made.body]);
+  const path = `/webhook_endpoints/${made.body.id}`;
+  const read = await ada.fetch(path, { headers: { authorization: `Bearer ${ada.accessToken}` } });
+  await read.body?.cancel();
+  const rotate = async () => {
+    const response = await ada.fetch(`${path}/rotate_secret`, {
+      method: "POST",
+      headers: {
+        authorization: `Bearer ${ada.accessToken}`,
+        "idempotency-key": "rotate",
+        "if-match": read.headers.get("etag") ?? "",
+      },
+      body: "{}",
+    });
+    return { status: response.status, secret: (await response.json()).signing_secret };
+  };
+  const rotated = await rotate();
+  assertEquals(rotated.status, 200);
+  assert(rotated.secret !== made.body.signing_secret);
+  assertEquals(await rotate(), rotated);
+  const other = await post("/webhook_endpoints", endpoint.replace('"x"', '"y"'), key);
+  assertEquals([other.status, other.body.error.code], [409, "idempotency_key_reused"]);
 });
 
 Deno.test("a key that is too long is refused", async () => {

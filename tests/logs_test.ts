@@ -113,7 +113,7 @@ Deno.test("no log holds a key, a token, a secret, a row of the data or a signed 
   await broken.body?.cancel();
   assertEquals(broken.status, 500);
   await sql`update tunebase.files set object = 'gone' where id = ${file.id.replace("file-", "")}`;
-  await sql`alter function tunebase.get_file_gone(jsonb, uuid) rename to get_file`;
+  await sql`alter function tunebase_internal.get_file_gone(jsonb, uuid) rename to get_file`;
   await (await ada.fetch(`/files/${file.id}/content`)).body?.cancel();
 
   const log = [...tunebase.logs.map((entry) => JSON.stringify(entry)), ...lines];

@@ -61,7 +61,7 @@ Deno.test("people find what matters in their list, and each member has read mark
 });
 
 Deno.test("a failed job's mail carries the error, the hint and a link, and is sent once even if it is sent again", async () => {
-  const user = await tunebase.user();
+  const user = await tunebase.user("ada@example.com");
   const made = await (await addChannel(user, { kind: "email", target: "ada@example.com" })).json();
   assert(made.id.startsWith("nch_"));
   const id = await runningJob(user);
@@ -124,11 +124,11 @@ Deno.test("Slack is told, and its URL is neither stored in the open, nor logged,
 });
 
 Deno.test("channels are listed, changed, deleted, and closed to other projects", async () => {
-  const user = await tunebase.user();
+  const user = await tunebase.user("ada.too@example.com");
   const bob = await tunebase.user();
   const made = await (await addChannel(user, {
     kind: "email",
-    target: "ada@example.com",
+    target: "ada.too@example.com",
     event_types: ["fine_tuning.job.failed"],
   })).json();
   assertEquals((await (await user.fetch("/notification_channels")).json()).data, [made]);
@@ -175,4 +175,84 @@ Deno.test("a wrong channel is refused, and Slack's URL is not repeated", async (
     assertEquals([response.status, JSON.parse(text).error.param], [400, param]);
     assert(!text.includes("secret-part"), text);
   }
+});
+
+Deno.test("e-mail goes only to confirmed addresses of members, however an address got there", async () => {
+  const user = await tunebase.user("owner@example.com");
+  const guest = await tunebase.user("guest@example.com");
+  const refused = async (target: string) => {
+    const response = await addChannel(user, { kind: "email", target });
+    return [response.status, (await response.json()).error.code];
+  };
+  assertEquals(await refused("victim@elsewhere.example"), [400, "email_not_member"]);
+  assertEquals(
+    await refused("guest@example.com"),
+    [400, "email_not_member"],
+    "a user, but of another project",
+  );
+  await sql`insert into tunebase.project_members (project_id, user_id, role) values (${user.projectId}, ${guest.id}, 'viewer')`;
+  await sql`update auth.users set email_confirmed_at = null where id = ${guest.id}`;
+  assertEquals(await refused("guest@example.com"), [400, "email_not_member"], "not confirmed");
+  await sql`update auth.users set email_confirmed_at = now() where id = ${guest.id}`;
+  const made = await (await addChannel(user, { kind: "email", target: "Guest@example.com" })).json();
+
+  messengers.emails.length = 0;
+  await fail(await runningJob(user));
+  await settle();
+  assertEquals(messengers.emails.length, 1);
+  // The user takes another address: the channel's is theirs no more.
+  await sql`update auth.users set email = 'moved@example.com' where id = ${guest.id}`;
+  await fail(await runningJob(user));
+  await settle();
+  assertEquals(messengers.emails.length, 1);
+  const test = () => user.fetch(`/notification_channels/${made.id}/test`, { method: "POST" });
+  assertEquals((await (await test()).json()).error.code, "email_not_member");
+  await sql`update auth.users set email = 'guest@example.com' where id = ${guest.id}`;
+  await sql`select tunebase_internal.remove_member(
+    jsonb_build_object('user_id', ${user.id}::text), ${user.projectId}, ${guest.id})`;
+  const [channel] = (await (await user.fetch("/notification_channels")).json()).data;
+  assertEquals([channel.enabled, channel.disabled_reason], [
+    false,
+    "its address belongs to no member of the project",
+  ]);
+});
+
+Deno.test("one address gets 5 test mails and 60 mails an hour, through however many channels", async () => {
+  const user = await tunebase.user("busy@example.com");
+  const add = async () =>
+    (await (await addChannel(user, {
+      kind: "email",
+      target: "busy@example.com",
+      event_types: ["fine_tuning.job.failed"],
+    })).json()).id;
+  messengers.emails.length = 0;
+  let id = await add();
+  for (let i = 0; i < 8; i++) {
+    const response = await user.fetch(`/notification_channels/${id}/test`, { method: "POST" });
+    const body = await response.json();
+    if (i < 5) assertEquals(body.success, true);
+    else assertEquals([response.status, body.error.code], [429, "email_limit_reached"]);
+    // Another channel to the same address begins no new count.
+    await (await user.fetch(`/notification_channels/${id}`, { method: "DELETE" })).body?.cancel();
+    id = await add();
+  }
+  assertEquals(messengers.emails.length, 5);
+
+  await sql`update tunebase_internal.email_counts set mails = 59 where address = 'busy@example.com'`;
+  await fail(await runningJob(user));
+  await fail(await runningJob(user));
+  await settle();
+  assertEquals(messengers.emails.length, 6);
+  const log = await (await user.fetch(`/webhook_deliveries?notification_channel_id=${id}`)).json();
+  const states = log.data.map((
+    { status, reason }: { status: string; reason: string | null },
+  ) => [status, reason]);
+  assertEquals(states.sort(), [["dead", "At most 60 e-mails an hour go to one address."], [
+    "delivered",
+    null,
+  ]]);
+  const dead = log.data.find(({ status }: { status: string }) => status === "dead");
+  const replayed = await user.fetch(`/webhook_deliveries/${dead.id}/replay`, { method: "POST" });
+  assertEquals((await replayed.json()).error.code, "email_limit_reached");
+  assertEquals((await (await user.fetch("/notifications")).json()).data.length, 2, "both are in the list");
 });

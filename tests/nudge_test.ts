@@ -32,7 +32,9 @@ Deno.test("where pg_net and Vault are, a job that is due wakes the scheduler, on
     url: "https://x.supabase.co/functions/v1/tunebase-scheduler/tick",
     headers: { "content-type": "application/json", authorization: "Bearer s" },
   }]);
-  await sql`update tunebase.jobs set status = 'queued', due_at = now()`;
+  const waits = await createJob(user, { auto_start: false });
+  assertEquals((await sent()).length, 1, "a job that waits to be started is not due");
+  await user.fetch(`/fine_tuning/jobs/${waits.id}/start`, { method: "POST" });
   assertEquals((await sent()).length, 2);
 });
 

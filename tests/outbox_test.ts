@@ -135,7 +135,7 @@ Deno.test("a trigger that breaks touches no job, is noted for the operator, and 
   ]);
   assertStringIncludes(noted[0]?.error, "outbox");
   await tunebase.tick(); // nor does it break the scheduler
-  await sql`alter table tunebase.outbox_away rename to outbox`;
+  await sql`alter table tunebase_internal.outbox_away rename to outbox`;
   await settle();
   assertEquals((await owed(id)).sort(), ["created", "failed", "started"]);
   await settle();
@@ -148,8 +148,8 @@ Deno.test("even when nothing can be noted, the job goes on", async () => {
   await sql`alter table tunebase_internal.trigger_failures rename to trigger_failures_away`;
   const id = await runningJob(user);
   const [job] = await sql`select status from tunebase.jobs where id = ${id}`;
-  await sql`alter table tunebase.outbox_away rename to outbox`;
-  await sql`alter table tunebase.trigger_failures_away rename to trigger_failures`;
+  await sql`alter table tunebase_internal.outbox_away rename to outbox`;
+  await sql`alter table tunebase_internal.trigger_failures_away rename to trigger_failures`;
   assertEquals(job?.status, "running");
 });
 
@@ -182,7 +182,7 @@ Deno.test("a Realtime hint goes to the job's private topic where Realtime is, an
     language sql as 'insert into realtime.sent values ($1, $2, $3, $4)'`;
   const id = await runningJob(user);
   const name = `ftjob-${id.replaceAll("-", "")}`;
-  const sent = () => sql`select * from realtime.sent where topic = ${`job:${name}`}`;
+  const sent = () => sql`select * from realtime.sent where topic = ${`tunebase:job:${name}`}`;
   const started = (await sent()).at(-1);
   assertEquals([started?.event, started?.private, started?.payload.id, started?.payload.status], [
     "job",

@@ -255,14 +255,123 @@ Deno.test("another's project is as one that does not exist, for users and for ke
   }
 });
 
-Deno.test("a person owns twenty projects at the most", async () => {
-  const user = await tunebase.user();
-  for (let i = 0; i < 19; i++) {
-    assertEquals((await as(user, "POST", "/projects", { name: `p${i}` })).status, 200);
+/** Changes the operator's settings for a while. */
+async function settings(changes: Record<string, unknown>, run: () => Promise<void>): Promise<void> {
+  const [{ one_row: _, ...before } = {}] = await sql`select * from tunebase_internal.settings`;
+  await sql`update tunebase_internal.settings set ${sql(changes)}`;
+  try {
+    await run();
+  } finally {
+    await sql`update tunebase_internal.settings set ${sql(before)}`;
   }
-  const refused = await as(user, "POST", "/projects", { name: "one more" });
+}
+/** A user of the host app: signed up, and in no project. */
+async function stranger(): Promise<TestUser> {
+  const user = await tunebase.user();
+  await sql`delete from tunebase.projects where id = ${user.projectId}`;
+  return user;
+}
+
+Deno.test("a user of the host app has no access until an owner is named or a member invites them", async () => {
+  const user = await stranger();
+  const refused = await as(user, "POST", "/projects", { name: "mine" });
+  assertEquals(code(refused), [403, "signup_closed"]);
+  assertStringIncludes(refused.body.detail, "task operator owner");
+  for (const path of ["/files", "/models", "/fine_tuning/jobs", "/api_keys", "/usage", "/notifications"]) {
+    assertEquals((await as(user, "GET", path)).status, 404, path);
+  }
+  const me = await as(user, "GET", "/me");
+  assertEquals([me.status, me.body.project, me.body.can_create_project], [200, null, false]);
+  assertEquals(me.body.hint, refused.body.detail);
+
+  const owner = await tunebase.user();
+  await join(owner, user, "developer");
+  assertEquals((await as(user, "GET", "/files")).status, 200);
+  assertEquals(code(await as(user, "POST", "/projects", { name: "mine" })), [403, "signup_closed"]);
+
+  const [{ email } = {}] = await sql`select email from auth.users where id = ${user.id}`;
+  await sql`select tunebase_internal.add_owner(${email.toUpperCase()}, 'Named')`;
+  await sql`select tunebase_internal.add_owner(${email}, 'Again')`;
+  const own = (await as(user, "GET", "/projects")).body.data.filter(({ role }: { role: string }) =>
+    role === "owner"
+  );
+  assertEquals(
+    own.map(({ name, limits }: { name: string; limits: { spent_usd: number } }) => [
+      name,
+      limits.spent_usd,
+    ]),
+    [["Named", 50]],
+  );
+  assertEquals((await as(user, "POST", "/projects", { name: "mine" })).body.limits.spent_usd, 50);
+});
+
+Deno.test("the operator names no owner by an address that is unknown or not confirmed", async () => {
+  const user = await stranger();
+  const [{ email } = {}] = await sql`select email from auth.users where id = ${user.id}`;
+  const name = async (address: string) =>
+    String(await sql`select tunebase_internal.add_owner(${address})`.catch((error) => error.message));
+  assertStringIncludes(await name("nobody@example.com"), "They must sign up first");
+  await sql`update auth.users set email_confirmed_at = null where id = ${user.id}`;
+  assertStringIncludes(await name(email), "has not confirmed it yet");
+});
+
+Deno.test("where sign-up is open a stranger makes a project, with a cap that they cannot raise", async () => {
+  const opened = await sql`update tunebase_internal.settings set signup = 'open'`.catch((error) =>
+    error.message
+  );
+  assertStringIncludes(String(opened), "open_signup_needs_caps");
+  await settings({ signup: "open", default_spend_cap_usd: 5, max_spend_cap_usd: 8 }, async () => {
+    const user = await stranger();
+    assertEquals((await as(user, "GET", "/me")).body.can_create_project, true);
+    const { body } = await as(user, "POST", "/projects", { name: "mine" });
+    assertEquals(body.limits.spent_usd, 5);
+    const set = (spent_usd: number | null) =>
+      as(user, "POST", `/projects/${body.id}`, { limits: { spent_usd } });
+    for (const cap of [8.01, 1_000_000, null]) {
+      const refused = await set(cap);
+      assertEquals([...code(refused), refused.body.error.param], [
+        403,
+        "spend_cap_too_high",
+        "limits.spent_usd",
+      ]);
+    }
+    assertEquals((await set(8)).body.limits.spent_usd, 8);
+    // The operator may give more; an owner who changes something else sends it back as it is.
+    await sql`update tunebase.projects set spend_cap_usd = 100 where name = 'mine' and spend_cap_usd = 8`;
+    assertEquals((await set(100)).body.limits.spent_usd, 100);
+    assertEquals(code(await set(101)), [403, "spend_cap_too_high"]);
+  });
+});
+
+Deno.test("a person owns twenty projects at the most, whatever they archive, restore, leave or are given", async () => {
+  const [user, other] = [await tunebase.user(), await tunebase.user()];
+  const made: string[] = [];
+  for (let i = 0; i < 19; i++) {
+    const { status, body } = await as(user, "POST", "/projects", { name: `p${i}` });
+    assertEquals(status, 200);
+    made.push(body.id);
+  }
+  const more = () => as(user, "POST", "/projects", { name: "one more" });
+  const refused = await more();
   assertEquals(code(refused), [403, "quota_exceeded"]);
   assertStringIncludes(refused.body.detail, "20");
+  // An archived project has spent its cap of this month: another in its place would have a new one.
+  assertEquals((await as(user, "POST", `/projects/${made[0]}/archive`)).status, 200);
+  assertEquals(code(await more()), [403, "quota_exceeded"]);
+  assertEquals((await as(user, "POST", `/projects/${made[0]}/restore`)).status, 200);
+
+  const [{ email } = {}] = await sql`select email from auth.users where id = ${user.id}`;
+  const path = `/projects/${projectOf(other)}/members`;
+  const invited = await as(other, "POST", path, { email, role: "owner" });
+  const accept = () => as(user, "POST", `/invitations/${invited.body.id}/accept`);
+  assertEquals(code(await accept()), [403, "quota_exceeded"]);
+  await as(other, "POST", path, { email, role: "developer" });
+  assertEquals((await accept()).status, 200, "the invitation is still there");
+  assertEquals(code(await as(other, "POST", `${path}/${idOf(user)}`, { role: "owner" })), [
+    403,
+    "quota_exceeded",
+  ]);
+
   const key = await user.fetch("/projects", { method: "POST", body: JSON.stringify({ name: "by key" }) });
   assertEquals([key.status, (await key.json()).error.code], [403, "user_token_required"]);
 });

@@ -34,7 +34,7 @@ Deno.test("a preempted job goes on from its newest checkpoint, with the reason i
   assertEquals((await jobNow(job)).status, "queued");
   assertStringIncludes(
     (await messages(job)).at(-1) ?? "",
-    "Attempt 1 ended early: The machine was taken away. The job is tried again in 5 seconds, from the checkpoint of step 8.",
+    "Attempt 1 failed: The machine was taken away. Retrying in 5 seconds from checkpoint step 8.",
   );
   const { claim, attempt } = await claimNext(job, "worker-2");
   assertEquals((claim.resume as { step: number }).step, 8);
@@ -89,7 +89,7 @@ Deno.test("a checkpoint whose files are not all in Storage is not gone on from, 
   await worker.report({
     checkpoints: [{ step: 6, epoch: 1, training_loss: 1, validation_loss: null, files: [ghost] }],
   });
-  assertStringIncludes((await messages(job)).join(), "The checkpoint of step 6 is not whole in Storage");
+  assertStringIncludes((await messages(job)).join(), "The checkpoint of step 6 is incomplete in Storage");
   await worker.preempted();
   const { claim } = await claimNext(job, "worker-2");
   assertEquals((claim.resume as { step: number }).step, 2);

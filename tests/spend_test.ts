@@ -60,6 +60,7 @@ Deno.test("a project's cap fails what runs and what waits, and nobody else's job
   await sql`update tunebase.projects set spend_cap_usd = 20, max_running = 1 where id = ${user.projectId}`;
   const { job, minutes } = await running(user);
   const waiting = await createJob(user);
+  await sql`update tunebase.projects set spend_cap_usd = null where id = ${other.projectId}`;
   const others = await running(other);
   await others.minutes(100);
   await minutes(17);
@@ -113,4 +114,129 @@ Deno.test("a cap that is no amount is refused", async () => {
   for (const cap of [0, -1]) {
     await assertRejects(() => createJob(user, { spend_cap_usd: cap }), OpenAI.BadRequestError);
   }
+});
+
+/** The attempt's limit in minutes; a minute costs a dollar. */
+const limit = async (job: { id: string }) => (await attemptOf(tunebase, job)).execution_timeout_seconds / 60;
+
+Deno.test("an attempt may run only as long as its job's cap and its project's pay for", async () => {
+  const user = await tunebase.user();
+  const [{ spend_cap_usd } = {}] =
+    await sql`select spend_cap_usd from tunebase.projects where id = ${user.projectId}`;
+  assertEquals(Number(spend_cap_usd), 50, "every project has a cap from the start");
+  const capped = await running(user, 7);
+  assertEquals(await limit(capped.job), 7);
+  assertStringIncludes(
+    JSON.stringify(runpod.runs.at(-1)?.body),
+    `"executionTimeout":${7 * 60_000}`,
+    "RunPod itself ends it then",
+  );
+  await capped.worker.preempted();
+  const [left] = await sql`select cost_usd from tunebase.jobs where id = ${capped.attempt.job_id}`;
+  await sql`update tunebase.attempts set cost_usd = 3 where id = ${capped.attempt.id}`;
+  await sql`update tunebase.jobs set cost_usd = 3, due_at = now() where id = ${capped.attempt.job_id}`;
+  assert(Number(left?.cost_usd) < 1);
+  await tunebase.tick();
+  assertEquals(await limit(capped.job), 4, "what the first attempt cost is gone");
+
+  const free = await tunebase.user();
+  await sql`update tunebase.projects set spend_cap_usd = null where id = ${free.projectId}`;
+  assertEquals(await limit((await running(free)).job), 1440, "no cap: the model's own limit, a day");
+});
+
+Deno.test("attempts at once share the project's money, and together they cannot pass its cap", async () => {
+  const user = await tunebase.user();
+  await sql`update tunebase.projects set spend_cap_usd = 40 where id = ${user.projectId}`;
+  const jobs = await Promise.all(Array.from({ length: 4 }, () => createJob(user)));
+  await tunebase.tick();
+  assertEquals(await Promise.all(jobs.map(limit)), [10, 10, 10, 10]);
+
+  const next = await createJob(user);
+  await sql`update tunebase.projects set max_running = 5 where id = ${user.projectId}`;
+  await tunebase.tick();
+  const waits = await jobNow(user, next);
+  assertEquals(waits.status, "queued", "nothing is spent yet: it waits, and is not failed");
+  assertStringIncludes(
+    String(Reflect.get(waits, "status_reason")),
+    "other jobs may still spend the 40.00 USD",
+  );
+
+  // One of them ends after two minutes: its other eight are there for the next.
+  const [first] = jobs;
+  assert(first !== undefined);
+  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, first)).id);
+  await worker.claim();
+  await sql`update tunebase.attempts set started_at = started_at - interval '2 minutes' where id = ${worker.attemptId}`;
+  await user.openai.fineTuning.jobs.cancel(first.id);
+  await worker.cancelled();
+  await sql`update tunebase.projects set max_running = 4 where id = ${user.projectId}`;
+  await sql`update tunebase.jobs set due_at = now() where status = 'queued' and due_at < 'infinity' and project_id = ${user.projectId}`;
+  await tunebase.tick();
+  const got = await limit(next);
+  assert(got > 7.9 && got <= 8, String(got));
+});
+
+Deno.test("a job that nothing is known of leaves money for one that comes later, and a cap of its own asks for more", async () => {
+  const user = await tunebase.user();
+  const [first, second, third] = [await running(user), await running(user), await running(user, 12)];
+  assertEquals(await limit(first.job), 25);
+  const minutes = await limit(second.job);
+  assert(minutes > 12.3 && minutes < 12.6, String(minutes));
+  assert(await limit(third.job) > 11.9, "of what is left, all that it asked for");
+  const events: string[] = [];
+  for await (const { message } of user.openai.fineTuning.jobs.listEvents(first.job.id)) events.push(message);
+  assert(
+    events.includes("This attempt may run for 25 minutes: more than that its spend caps do not pay for."),
+  );
+});
+
+Deno.test("a job whose cap leaves too little for its GPU is failed with spend_cap and is not dispatched", async () => {
+  const user = await tunebase.user();
+  const job = await createJob(user, { spend_cap_usd: 0.4 });
+  const before = runpod.runs.length;
+  await tunebase.tick();
+  const now = await jobNow(user, job);
+  assertEquals([now.status, now.error?.code, runpod.runs.length], ["failed", "spend_cap", before]);
+  assertStringIncludes(now.error?.message ?? "", "0.40 USD left of its spend cap of 0.40 USD");
+
+  await sql`update tunebase.projects set spend_cap_usd = 10 where id = ${user.projectId}`;
+  const first = await running(user);
+  await sql`update tunebase.attempts set started_at = started_at - interval '585 seconds' where id = ${first.attempt.id}`;
+  const second = await createJob(user);
+  await tunebase.tick();
+  assertEquals((await jobNow(user, second)).error?.code, "spend_cap");
+  assertEquals(
+    (await jobNow(user, first.job)).status,
+    "running",
+    "the first has its quarter of a dollar still",
+  );
+});
+
+Deno.test("a job with an estimate gets what was set aside for it, and leaves money for jobs beside it", async () => {
+  const user = await tunebase.user();
+  await sql`update tunebase.base_models set tokens_per_second = 1000`;
+  await sql`update tunebase.projects set spend_cap_usd = 100 where id = ${user.projectId}`;
+  const [first, second] = [await running(user), await running(user)];
+  await sql`update tunebase.base_models set tokens_per_second = null`;
+  const reserved = Number(Reflect.get(await jobNow(user, first.job), "reserved_usd"));
+  for (const { job } of [first, second]) {
+    const minutes = await limit(job);
+    assert(
+      Math.abs(minutes - reserved - 30) < 0.1,
+      `${minutes} minutes for ${reserved} USD, and half an hour`,
+    );
+  }
+});
+
+Deno.test("jobs that have set all the money aside do not wait for each other forever", async () => {
+  const user = await tunebase.user();
+  await sql`update tunebase.projects set spend_cap_usd = 6, max_running = 1 where id = ${user.projectId}`;
+  const jobs = [await createJob(user), await createJob(user)];
+  // Both were expected to take seconds; others, paused, have set the rest aside.
+  await sql`update tunebase.jobs set reserved_usd = 0.01 where project_id = ${user.projectId}`;
+  const paused = await createJob(user);
+  await sql`update tunebase.jobs set status = 'paused', due_at = null, reserved_usd = 6 where project_id = ${user.projectId}
+    and replace(id::text, '-', '') = ${paused.id.replace("ftjob-", "")}`;
+  await tunebase.tick();
+  assertEquals(await limit(jobs[0] ?? paused), 5);
 });

@@ -102,7 +102,7 @@ Deno.test("a queued job shows its position, in its project and overall, and why 
   assertEquals(more(waiting, "queue"), { position: 1, position_in_project: 1 });
   assertEquals(
     more(waiting, "status_reason"),
-    "the project has 1 running already, the most it may have at once",
+    "the project has reached its limit of 1 concurrent jobs",
   );
   await user.openai.fineTuning.jobs.cancel(third.id);
   assertEquals(more(await jobNow(user, third), "status_reason"), null);

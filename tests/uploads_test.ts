@@ -465,7 +465,7 @@ const events = async (id: string) =>
 Deno.test("a job whose file is being checked waits, and is queued when the file is valid", async () => {
   const id = await waiting(rows(3));
   const job = await jobOf(id);
-  assertEquals((await events(job))[0], "The job waits until its files have been checked.");
+  assertEquals((await events(job))[0], "The job waits until its files are validated.");
   assertEquals(await code(await user.fetch(`/files/${id}`, { method: "DELETE" })), [409, "file_in_use"]);
   while (await validateFiles(scheduler) > 0);
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status, "queued");

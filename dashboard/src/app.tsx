@@ -55,8 +55,10 @@ export function App({ first, problem }: { first: Session | null; problem: string
 
 function Frame({ session }: { session: Session }) {
   const route = useRoute();
+  const { data: me } = useMe();
   const [name = "jobs", id] = route.path;
-  const current = name === "jobs" && id !== undefined ? "job" : name;
+  // Without a project there is one page to see: how to get into one.
+  const current = me?.project === null ? "project" : name === "jobs" && id !== undefined ? "job" : name;
   return (
     <div class="frame">
       <a class="skip" href="#main" onClick={(event) => skip(event)}>To the page</a>
@@ -85,7 +87,7 @@ function Frame({ session }: { session: Session }) {
         </div>
       </header>
       <Invited />
-      <Shown name={current} route={route} key={route.path.join("/")} />
+      <Shown name={current} route={route} key={`${current} ${route.path.join("/")}`} />
     </div>
   );
 }

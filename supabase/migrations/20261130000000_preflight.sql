@@ -23,4 +23,19 @@ begin
     raise exception 'Storage bucket % already exists.', v_found
       using hint = 'Rename it, or remove an earlier installation first: docs/deploy.md, "Remove it".';
   end if;
+  select string_agg(format('%I on %s.%s', policyname, schemaname, tablename), ', ' order by policyname) into v_found
+  from pg_catalog.pg_policies where policyname in ('tunebase_buckets_are_closed', 'tunebase_members_listen');
+  if v_found is not null then
+    raise exception 'Policy % already exists.', v_found
+      using hint = 'Rename it, or remove an earlier installation first: docs/deploy.md, "Remove it".';
+  end if;
+  -- cron.schedule() would replace a job of that name.
+  if to_regclass('cron.job') is not null then
+    execute 'select string_agg(jobname, '', '' order by jobname) from cron.job where jobname in ($1, $2)'
+    into v_found using 'tunebase-tick', 'tunebase-spend';
+    if v_found is not null then
+      raise exception 'Cron job % already exists.', v_found
+        using hint = 'Rename it, or remove an earlier installation first: docs/deploy.md, "Remove it".';
+    end if;
+  end if;
 end $$;

@@ -1,4 +1,7 @@
--- What a schema file cannot hold: buckets, policies on the platform's own tables, the timer.
+-- What a schema file cannot hold: the row of settings, buckets, policies on the platform's own tables, the timer.
+
+-- Closed by default: nobody has a project until the operator names an owner, and every project has a spend cap.
+insert into tunebase_internal.settings default values;
 
 insert into storage.buckets (id, name, public)
 values
@@ -7,10 +10,14 @@ values
   ('tunebase-tokenizers', 'tunebase-tokenizers', false);
 
 -- Only the edge functions and signed URLs open these buckets. Restrictive, because a host app's own policy may say
--- `for all to authenticated using (true)`; it says nothing about other buckets.
-create policy tunebase_buckets_are_closed on storage.objects as restrictive for all to anon, authenticated
+-- `for all to authenticated using (true)`; for every role that does not bypass row-level security, because an app may have
+-- roles of its own. Other buckets are as they were. On `buckets` too: nobody makes one of ours public.
+create policy tunebase_buckets_are_closed on storage.objects as restrictive for all to public
 using (bucket_id not in ('tunebase-datasets', 'tunebase-adapters', 'tunebase-tokenizers'))
 with check (bucket_id not in ('tunebase-datasets', 'tunebase-adapters', 'tunebase-tokenizers'));
+create policy tunebase_buckets_are_closed on storage.buckets as restrictive for all to public
+using (id not in ('tunebase-datasets', 'tunebase-adapters', 'tunebase-tokenizers'))
+with check (id not in ('tunebase-datasets', 'tunebase-adapters', 'tunebase-tokenizers'));
 
 -- Members may join the Realtime topics of their projects' jobs, where the platform has Realtime.
 do $$

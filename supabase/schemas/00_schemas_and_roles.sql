@@ -18,6 +18,3 @@ begin
     end if;
   end loop;
 end $$;
-
-grant usage on schema tunebase to authenticated;
-grant usage on schema tunebase_internal to tunebase_api, tunebase_callback, tunebase_scheduler;

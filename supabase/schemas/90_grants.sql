@@ -1,7 +1,33 @@
 -- Who may do what, at the end: what no line here grants, nobody has.
 
--- Postgres lets everybody execute a new function.
-revoke execute on all functions in schema tunebase_internal from public;
+-- Postgres lets everybody execute a new function, and the host app's default privileges may give anything to any role.
+-- They cannot be switched off for a schema (`alter default privileges in schema` only adds), so revoke what they gave.
+do $$
+declare
+  v_statement text;
+begin
+  for v_statement in
+    select format('revoke all on %s from %s', o.what, case a.grantee when 0 then 'public' else a.grantee::regrole::text end)
+    from (
+      select format('schema %I', nspname) as what, nspacl as acl, nspowner as owner
+      from pg_catalog.pg_namespace where nspname in ('tunebase', 'tunebase_internal')
+      union all
+      select format('%s %s', case relkind when 'S' then 'sequence' else 'table' end, c.oid::regclass), relacl, relowner
+      from pg_catalog.pg_class c
+      where relnamespace in ('tunebase'::regnamespace, 'tunebase_internal'::regnamespace) and relkind in ('r', 'p', 'v', 'm', 'S')
+      union all
+      select format('function %s', p.oid::regprocedure), coalesce(proacl, acldefault('f', proowner)), proowner
+      from pg_catalog.pg_proc p where pronamespace in ('tunebase'::regnamespace, 'tunebase_internal'::regnamespace)
+    ) o
+    cross join lateral (select distinct grantee from aclexplode(o.acl)) a
+    where a.grantee <> o.owner
+  loop
+    execute v_statement;
+  end loop;
+end $$;
+
+grant usage on schema tunebase to authenticated;
+grant usage on schema tunebase_internal to tunebase_api, tunebase_callback, tunebase_scheduler;
 -- Row-level security on tunebase's tables stands on it.
 grant execute on function tunebase_internal.member_project_ids() to authenticated;
 grant select on all tables in schema tunebase to authenticated;

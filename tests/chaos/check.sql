@@ -214,7 +214,7 @@ begin
       string_agg(format('%1$I = %1$I - $1', c.column_name), ', ') as moves
     from information_schema.columns c
     join information_schema.tables t using (table_schema, table_name)
-    where c.table_schema in ('public', 'tunebase') and t.table_type = 'BASE TABLE' and c.is_generated = 'NEVER'
+    where c.table_schema in ('tunebase', 'tunebase_internal') and t.table_type = 'BASE TABLE' and c.is_generated = 'NEVER'
       and c.data_type = 'timestamp with time zone' and t.table_name not in ('events', 'metrics')
     group by c.table_schema, c.table_name
   loop

@@ -6,8 +6,11 @@ import type { World } from "./world.ts";
 export async function judge(world: World): Promise<void> {
   const open = [...world.jobs.values()].filter(({ judged }) => !judged).map(({ id }) => id);
   const rows = await world.sql`
-    select j.id, j.status, j.error_code, j.failed_attempts, j.max_attempts, j.cost_usd >= j.spend_cap_usd as over_cap,
-      (select sum(a.cost_usd) from tunebase.attempts a where a.project_id = j.project_id) >= p.spend_cap_usd as project_over,
+    select j.id, j.status, j.error_code, j.failed_attempts, j.max_attempts,
+      -- What is left pays for less than half a minute of the GPU: nothing is dispatched for it.
+      j.cost_usd + 3.6 / 120 > j.spend_cap_usd as over_cap,
+      (select sum(a.cost_usd) from tunebase.attempts a where a.project_id = j.project_id) + 3.6 / 120 > p.spend_cap_usd
+        as project_over,
       exists (select from tunebase.attempts a where a.job_id = j.id and a.outcome in ('expired', 'not_started')) as waited
     from tunebase.jobs j join tunebase.projects p on p.id = j.project_id
     where j.id = any (${open}::uuid[]) and tunebase_internal.is_terminal(j.status)`;

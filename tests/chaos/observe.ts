@@ -39,15 +39,15 @@ export async function observe(
     case "claim_attempt":
       if (attempt !== undefined && message !== null) claimed(world, attempt, message, result as Answer);
       return;
-    case "report":
+    case "record_progress":
       if (attempt !== undefined && message !== null) reported(world, attempt, message, result as Answer);
       return;
-    case "dispatch_not_started":
+    case "record_dispatch_rejected":
       if (attempt !== undefined && attempt.started > 0) {
         world.wrong(`doubled: /run of attempt ${attempt.id} may have started it, and the job is sent again`);
       }
       return;
-    case "finish":
+    case "finish_attempt":
       if (attempt !== undefined && message !== null) {
         await finished(world, attempt, message, result as Answer);
       }

@@ -116,14 +116,16 @@ async function heal(world: World): Promise<void> {
   await check(world, true);
   for (let round = 0; world.problems.length === 0; round++) {
     const left = await world.sql`
-      select j.id, j.status, a.state, a.id as attempt
+      select j.id, j.status, j.status_reason, j.due_at, a.state, a.id as attempt
       from tunebase.jobs j left join tunebase.attempts a on a.job_id = j.id and a.state <> 'ended'
       where a.id is not null or not tunebase_internal.is_terminal(j.status)`;
     if (left.length === 0) break;
     if (round > 300) {
-      for (const { id, status, state } of left) {
+      for (const { id, status, status_reason, due_at, state } of left) {
         world.wrong(
-          `lost: job ${id} has not ended: it is ${status}, its attempt ${state ?? "there is none"}`,
+          `lost: job ${id} has not ended: it is ${status} (${status_reason}, due ${due_at}), its attempt ${
+            state ?? "there is none"
+          }`,
         );
       }
       return;

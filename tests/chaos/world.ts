@@ -275,7 +275,8 @@ export class World {
     await sql`insert into tunebase_internal.runpod_endpoints (endpoint_id, max_running, run_per_second, calls_left)
       values ('local', null, 1000, 1000), ('scarce', 2, 1000, 1000)`;
     for (const email of ["a@example.com", "b@example.com"]) {
-      const [user] = await sql`insert into auth.users (email) values (${email}) returning id`;
+      const [user] =
+        await sql`insert into auth.users (email, email_confirmed_at) values (${email}, now()) returning id`;
       await sql`select tunebase_internal.add_owner(${email})`;
       const apiKey = await createKey({ sql }, user?.id, "chaos");
       const [member] = await sql`select project_id from tunebase.project_members where user_id = ${user?.id}`;
@@ -299,13 +300,15 @@ export class World {
     await sql`update tunebase.projects set max_running = 6, spend_cap_usd = 2000 where id = ${
       this.projects[1]?.id ?? ""
     }`;
-    await sql`update tunebase.projects set max_running = 8 where id = ${this.projects[0]?.id ?? ""}`;
+    await sql`update tunebase.projects set max_running = 8, spend_cap_usd = null where id = ${
+      this.projects[0]?.id ?? ""
+    }`;
   }
 
   /** Every statement of a function is an effect, and the model learns what came of it. */
   #watched(db: Database): Database {
     const value: Database["value"] = (text, parameters) => {
-      const name = /tunebase\.(\w+)\(/.exec(text)?.[1] ?? "statement";
+      const name = /tunebase_internal\.(\w+)\(/.exec(text)?.[1] ?? "statement";
       const carryOut = async () => {
         try {
           const result = await db.value(text, parameters);

@@ -2,7 +2,7 @@
 
 /** `sql claim_dispatch` of `select tunebase_internal.claim_dispatch(…)`. */
 export function sqlName(query: string): string {
-  return `sql ${/tunebase\.(\w+)\(/.exec(query)?.[1] ?? query.trim().slice(0, 40)}`;
+  return `sql ${/tunebase_internal\.(\w+)\(/.exec(query)?.[1] ?? query.trim().slice(0, 40)}`;
 }
 
 /** `runpod run`, `storage move`, `nudge` …; `outgoing POST` to whoever subscribes. */

@@ -365,7 +365,12 @@ const of = (name: FunctionName, runs: Record<string, Run>): [string, Scenario][]
 
 /** Every scenario by what happens in it. */
 export const scenarios: Map<string, Scenario> = new Map([
-  ...of("api", { ...api, ...subscriberApi, ...fileApi, ...tenancyApi }),
-  ...of("scheduler", { ...scheduler, ...subscriberScheduler, ...fileScheduler, ...tenancyScheduler }),
+  ...of("tunebase", { ...api, ...subscriberApi, ...fileApi, ...tenancyApi }),
+  ...of("tunebase-scheduler", {
+    ...scheduler,
+    ...subscriberScheduler,
+    ...fileScheduler,
+    ...tenancyScheduler,
+  }),
   ...of("tunebase-callback", callback),
 ]);

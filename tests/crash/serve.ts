@@ -12,12 +12,15 @@ import { fetchName, sqlName } from "./effects.ts";
 
 /** Imported by need: a process of one function starts in half the CPU time of one that loads all three. */
 const functions = {
-  api: { load: () => import("../../supabase/functions/tunebase/app.ts"), database: "TUNEBASE_API_DB_URL" },
+  tunebase: {
+    load: () => import("../../supabase/functions/tunebase/app.ts"),
+    database: "TUNEBASE_API_DB_URL",
+  },
   "tunebase-callback": {
     load: () => import("../../supabase/functions/tunebase-callback/app.ts"),
     database: "TUNEBASE_CALLBACK_DB_URL",
   },
-  scheduler: {
+  "tunebase-scheduler": {
     load: () => import("../../supabase/functions/tunebase-scheduler/app.ts"),
     database: "TUNEBASE_SCHEDULER_DB_URL",
   },

@@ -31,7 +31,7 @@ class Person {
       if (answer.error?.code === "idempotency_key_in_use") {
         // Whoever held it has died; their minute goes by.
         await this.lane.tunebase
-          .sql`update tunebase_internal.idempotency_keys set locked_until = now() where answer is null`;
+          .sql`update tunebase_internal.idempotency_keys set locked_until = now() where answer is null and resource_id is null`;
       } else assertEquals(response.status, 503, JSON.stringify(answer));
     }
     throw new Error(`${method} ${path} was never answered`);

@@ -205,7 +205,7 @@ Deno.test("a job whose training and whose worker are killed, and which is paused
   await until(created.id, (job) => job.status === "queued");
   assertStringIncludes(
     (await messages(created.id)).join("\n"),
-    "Attempt 1 ended early: The training process was killed (SIGKILL)",
+    "Attempt 1 failed: The training process was killed (SIGKILL)",
   );
 
   // The worker is killed whole, as a machine that is lost.
@@ -229,7 +229,7 @@ Deno.test("a job whose training and whose worker are killed, and which is paused
   const job = await until(created.id, ended);
   assertEquals([job.status, job.error], ["succeeded", null]);
   const said = (await messages(created.id)).join("\n");
-  assertStringIncludes(said, `The job is paused. When it is resumed it goes on from step ${saved}.`);
+  assertStringIncludes(said, `The job is paused. When resumed, it continues from checkpoint step ${saved}.`);
   const steps = await stack.sql`
     select m.step from tunebase.metrics m where replace(m.job_id::text, '-', '') = ${
     created.id.slice(6)

@@ -21,8 +21,8 @@ def before_loading(
     """All of them, for a run on this process's GPU; on a CPU only what `export` cannot make. `longest`: the longest
     sequence's tokens; `together`: how many go through the model at the least, two for a pair of answers.
 
-    Returns whether the GPUs must share the base: one has no room for it. `TUNEBASE_SHARD_BASE_MODEL=1` has them share it
-    anyway, which leaves room for longer rows and costs the time in which it is put together.
+    Returns whether the GPUs must share the base: one has no room for it. `TUNEBASE_SHARD_BASE_MODEL=1` has them
+    share it anyway, which leaves room for longer rows and costs the time in which it is put together.
 
     Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`.
     """

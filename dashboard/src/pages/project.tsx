@@ -1,4 +1,4 @@
-/** The project: its name and limits, who is in it, who is invited; one's own invitations; another project. */
+/** The project: its name and limits, who is in it, who is invited; one's own invitations; another project, or none yet. */
 import { useQuery } from "@tanstack/preact-query";
 import { useState } from "preact/hooks";
 import { type Schemas, unwrap } from "../../../client/mod.ts";
@@ -6,7 +6,7 @@ import { useChange, useMay, useMe, usePages } from "../data.ts";
 import { bytes, usd } from "../format.ts";
 import { chooseProject, use } from "../services.ts";
 import { Action, Form } from "../ui/actions.tsx";
-import { Facts, Field, Loaded, More, Page, Problem, Status, Table, Time } from "../ui/basics.tsx";
+import { Empty, Facts, Field, Loaded, More, Page, Problem, Status, Table, Time } from "../ui/basics.tsx";
 
 const roles = ["viewer", "developer", "owner"] as const;
 type Role = typeof roles[number];
@@ -15,17 +15,34 @@ const asRole = (text: string): Role => roles.find((role) => role === text) ?? "v
 export function ProjectPage() {
   const me = useMe();
   return (
-    <Page title={me.data?.project?.name ?? "Project"}>
+    <Page title={me.data?.project === null ? "You are in no project" : me.data?.project?.name ?? "Project"}>
       <Loaded of={me}>
         {(me) => (
           <>
             {me.invitations.map((invitation) => <Invited key={invitation.id} of={invitation} />)}
             {me.project && <Inside key={me.project.id} id={me.project.id} self={me.user?.id ?? null} />}
-            <NewProject />
+            {me.project === null && me.invitations.length === 0 && <NoProject of={me} />}
+            {me.can_create_project && (
+              <NewProject title={me.project === null ? "Your project" : "Another project"} />
+            )}
           </>
         )}
       </Loaded>
     </Page>
+  );
+}
+
+/** What a user of the host app does who was neither named an owner nor invited. */
+function NoProject({ of }: { of: Schemas["Me"] }) {
+  if (of.can_create_project) return <p>Make a project for your jobs and files.</p>;
+  return (
+    <Empty>
+      <p>
+        New users get no project by themselves. Ask an owner of a project to invite{" "}
+        <strong>{of.user?.email}</strong>, or the operator of this installation to give you a project:
+      </p>
+      <pre>task operator owner {of.user?.email}</pre>
+    </Empty>
   );
 }
 
@@ -317,7 +334,7 @@ function Invitations({ id }: { id: string }) {
   );
 }
 
-function NewProject() {
+function NewProject({ title }: { title: string }) {
   const [name, setName] = useState("");
   const create = useChange(async () => {
     const { id } = unwrap(await use().api.POST("/projects", { body: { name } }));
@@ -325,7 +342,7 @@ function NewProject() {
     location.reload();
   });
   return (
-    <Form of={create} title="Another project" label="Make it">
+    <Form of={create} title={title} label="Make it">
       <Field label="Name" hint="Jobs, files, keys and members of their own.">
         {(control) => (
           <input

@@ -115,6 +115,18 @@ export const errorCodes = {
     "Only for people",
     () => "An API key belongs to a project, not to a person. Send a Supabase user's access token.",
   ),
+  signup_closed: forbidden(
+    "You have no project here",
+    () =>
+      "You own no project here, and new users get none by themselves. Ask the operator to name you as an owner " +
+      "(task operator owner <your e-mail address>), or an owner of a project to invite you.",
+  ),
+  spend_cap_too_high: forbidden(
+    "The spend cap is too high",
+    (d) =>
+      `limits.spent_usd = ${d.value ?? "null (no cap)"}: owners may set at most ${d.max} USD a month here. ` +
+      "Ask the operator for more.",
+  ),
   project_without_members: forbidden(
     "The project has no members",
     () =>
@@ -177,6 +189,20 @@ export const errorCodes = {
     () => "The channel does not exist in this project. See GET /notification_channels.",
   ),
   receiver_unreachable: invalid("The receiver did not answer"),
+  email_not_member: invalid(
+    "The address belongs to no member",
+    (d) =>
+      `target = ${
+        JSON.stringify(d.address)
+      }: e-mail goes only to the confirmed address of a member of this project. ` +
+      "Use a member's address, or invite the person first: POST /projects/{id}/members.",
+  ),
+  email_limit_reached: {
+    status: 429,
+    kind: "rate_limit_error",
+    title: "Too many e-mails",
+    say: (d) => `This address has had its e-mails of this hour (60, of which 5 tests). Wait ${d.seconds} s.`,
+  },
   email_not_configured: invalid(
     "E-mail is not set up",
     () => "This server sends no e-mail: its operator must set RESEND_API_KEY and TUNEBASE_EMAIL_FROM.",

@@ -47,6 +47,9 @@ async function user(
     if (payload.role !== "authenticated" || payload.sub === undefined) {
       throw refused(`Its role is ${JSON.stringify(payload.role)}; it must be a signed-in user's.`);
     }
+    if (payload.is_anonymous === true) {
+      throw refused("Anonymous users have no access. Sign in with an e-mail address or another identity.");
+    }
     return { user_id: payload.sub, project_id: project ? parseProjectId(project) : null };
   } catch (error) {
     if (error instanceof errors.JWTExpired) throw refused("It has expired. Refresh it, or sign in again.");

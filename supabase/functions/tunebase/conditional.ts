@@ -1,7 +1,7 @@
 /**
  * ETags (RFC 9110). Every JSON answer to a GET has one: the row's version, where the row has one, and a hash of the body.
  * If-None-Match compares all of it; If-Match the version alone, so that a key's last use or a project's spending does
- * not stand in the way of an edit. The database checks the version with the row locked (`tunebase_internal.check_and_bump_version`).
+ * not stand in the way of an edit. The database checks the version with the row locked (`tunebase_internal.require_version`).
  */
 import type { Context, MiddlewareHandler } from "hono";
 import { ApiError } from "../_shared/errors.ts";

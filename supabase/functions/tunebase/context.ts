@@ -5,10 +5,12 @@ import type { EventHub } from "./event_hub.ts";
 
 /**
  * Who calls, as SQL takes it: an API key by its hash, or a user (with the project that they named). The credentials'
- * possession has been proved; what they may do is for SQL to say. `if_match` holds the versions that If-Match names.
+ * possession has been proved; what they may do is for SQL to say. `if_match` holds the versions that If-Match names; `request`
+ * identifies this request, for SQL that must not carry it out twice.
  */
 export type Caller = ({ key_hash: string } | { user_id: string; project_id: string | null }) & {
   if_match?: string;
+  request?: { key_hash: string | null; hash: string; is_retry: boolean };
 };
 
 export interface ApiEnv {

@@ -1,10 +1,12 @@
 /**
  * `Idempotency-Key` on any POST: the same key and request within a day get the first one's answer, another request with
- * that key 409. A key is reserved before the route runs and keeps its answer only if that succeeded. Creating a job has
- * its own way (`tunebase_internal.create_job`), in the transaction that makes the job.
+ * that key 409. One table, `tunebase_internal.idempotency_keys`, in two ways.
  *
- * An isolate that dies between a route's commit and the keeping of its answer leaves a reservation that lapses; the
- * request then runs again. What must not happen twice (a job: it costs money) is therefore exact in its own SQL.
+ * What must not happen twice is recorded by the route's SQL, in the transaction that creates it: a crash at any point
+ * leaves both or neither. These routes also recognize an SDK's retry without a key, by a hash of the request.
+ *
+ * For any other route, a key is reserved before it runs and stored with the answer if it succeeded. An isolate that dies
+ * between the route's commit and that leaves a reservation that expires; the request then runs again.
  */
 import type { Context, MiddlewareHandler } from "hono";
 import * as z from "zod";
@@ -16,8 +18,9 @@ import { BodyHash } from "./body_hash.ts";
 import type { ApiEnv } from "./context.ts";
 import { parseId } from "./ids.ts";
 
-/** Whose SQL keeps the key itself. */
-const exact = new Set(["/tunebase/fine_tuning/jobs"]);
+/** Routes whose SQL records the request with what it creates (`find_created_resource`). */
+const recorded =
+  /^\/tunebase\/(fine_tuning\/jobs|webhook_endpoints(\/[^/]+\/rotate_secret)?|notification_channels)$/;
 
 /** What each POST's own SQL asks for. An answer is given again only to who could still get it by asking anew. */
 const scopes: [path: RegExp, scope: string][] = [
@@ -42,8 +45,9 @@ const Answer = z.object({ status: z.number(), type: z.string(), body: z.string()
 
 export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c, next) {
   const key = c.req.header("idempotency-key");
-  if (c.req.method !== "POST" || key === undefined || exact.has(c.req.path)) return await next();
-  if (key.length < 1 || key.length > 255) {
+  const isRecorded = recorded.test(c.req.path);
+  if (c.req.method !== "POST" || (key === undefined && !isRecorded)) return await next();
+  if (key !== undefined && (key.length < 1 || key.length > 255)) {
     throw new ApiError("invalid_request", [{
       param: "idempotency-key",
       message: `idempotency-key: has ${key.length} characters; it must have 1 to 255.`,
@@ -55,6 +59,15 @@ export const idempotent: MiddlewareHandler<ApiEnv> = async function idempotent(c
     new URL(c.req.url).search,
     c.req.header("openai-project") ?? "",
   ]);
+  if (key === undefined || isRecorded) {
+    const request = {
+      key_hash: key === undefined ? null : await sha256Hex(key),
+      hash: await hashWhole(c, hash),
+      is_retry: Number(c.req.header("x-stainless-retry-count") ?? 0) >= 1,
+    };
+    c.set("caller", { ...c.get("caller"), request });
+    return await next();
+  }
   // A form's boundary is random and its file large: it is hashed as the route reads it. Anything else is small.
   const requestHash = hash.isForm ? null : await hashWhole(c, hash);
   const reserved = await rpc(db, "reserve_idempotency_key", {

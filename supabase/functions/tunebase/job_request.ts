@@ -162,7 +162,7 @@ function refuseWarmup(warmup: number | null, steps: number, param: string): void
   }]);
 }
 
-/** Each method learns from rows of its own kind. A file that is still being checked is looked at then (files_ready). */
+/** Each method trains on rows of its own kind. Files still being validated are checked later (fail_job_with_file). */
 function checkFormats(method: Method, { training, validation }: EstimateInputs): void {
   const problems = [["training_file", training], ["validation_file", validation]] as const;
   const found = problems.flatMap(([param, file]) => {

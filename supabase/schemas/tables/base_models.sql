@@ -36,6 +36,8 @@ create table tunebase.base_models (
 );
 
 alter table tunebase.base_models enable row level security;
-create policy members_read on tunebase.base_models for select to authenticated using (enabled);
+-- Any member of any project. Other users of the host app see nothing.
+create policy members_read on tunebase.base_models for select to authenticated
+using (enabled and exists (select from tunebase_internal.member_project_ids()));
 
 comment on table tunebase.base_models is 'The base models that the operator offers.';

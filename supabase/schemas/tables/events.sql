@@ -1,7 +1,8 @@
 create table tunebase.events (
   id uuid not null unique default tunebase_internal.uuid7(),
   job_id uuid not null references tunebase.jobs on delete cascade,
-  project_id uuid not null references tunebase.projects on delete cascade,
+  -- The job's, for row-level security. Not a foreign key of its own: it would be checked for each row of each report.
+  project_id uuid not null,
   number integer not null check (number >= 1),
   level text not null check (level in ('info', 'warn', 'error')),
   type text not null check (type in ('message', 'metrics')),
@@ -10,7 +11,6 @@ create table tunebase.events (
   created_at timestamptz not null default now(),
   primary key (job_id, number)
 );
-create index events_project on tunebase.events (project_id);
 -- Messages without metrics: in a long run a few messages are spread among 100,000 metric events.
 create index events_messages on tunebase.events (job_id, number) where type = 'message';
 

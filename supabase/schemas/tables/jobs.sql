@@ -1,4 +1,4 @@
--- Jobs, attempts and what they leave. The states are in docs/states.md; the functions that move them come next.
+-- docs/states.md describes the states; functions/jobs/transitions/ change them.
 create table tunebase.jobs (
   id uuid primary key,
   project_id uuid not null references tunebase.projects on delete cascade,
@@ -9,20 +9,20 @@ create table tunebase.jobs (
     'setup', 'downloading', 'preparing', 'loading_model', 'configuring', 'training', 'saving', 'uploading', 'completed'
   )),
 
-  -- What was asked for.
+  -- The request.
   base_model text not null references tunebase.base_models,
   -- The project's own fine-tune that training continues from. Its foreign key is in adapters.sql, which comes later.
   parent_model text,
   training_file uuid not null references tunebase.files,
   validation_file uuid references tunebase.files,
-  -- As the client sees them, "auto" resolved; `plan` is the trainer's own words for the same.
+  -- As the client sees them, with "auto" resolved; `plan` is the same in the trainer's terms.
   hyperparameters jsonb not null,
   plan jsonb not null,
-  -- Generated, because the job's public object does not show the plan.
+  -- Generated, because the API does not show the plan.
   method text generated always as (coalesce(plan ->> 'method', 'supervised')) stored
     check (method in ('supervised', 'dpo')),
   wandb jsonb generated always as (nullif(plan -> 'wandb', 'null')) stored,
-  -- What POST /fine_tuning/estimates answers; with a `score` once the job has succeeded.
+  -- As POST /fine_tuning/estimates returns it; with a `score` once the job has succeeded (score_estimate).
   estimate jsonb,
   suffix text check (suffix ~ '^[A-Za-z0-9._-]{1,64}$'),
   seed integer not null,
@@ -30,7 +30,7 @@ create table tunebase.jobs (
   created_by text not null,
   created_at timestamptz not null default now(),
 
-  -- Where it is.
+  -- Its progress.
   progress real not null default 0 check (progress between 0 and 100),
   current_epoch real not null default 0,
   total_epochs real,
@@ -40,28 +40,28 @@ create table tunebase.jobs (
   tokens_per_second real,
   training_loss double precision,
   estimated_finish timestamptz,
-  -- The number of its newest event: 1, 2, 3 … without gaps, because taking one locks this row.
+  -- The number of its newest event. Numbers have no gaps, because taking one locks this row.
   last_event integer not null default 0,
 
-  -- false: once its files are valid, the job waits (paused) until a person starts it, which sets this to true. `paused`,
-  -- not `validating_files`: no work is pending, nothing has to be examined, and the official SDKs can start it with `resume`.
+  -- false: once its files are valid, the job is `paused` until somebody starts it, which sets this to true. Not
+  -- `validating_files`: nothing is pending that must be checked, and the official SDKs can start it with `resume`.
   auto_start boolean not null default true,
-  -- When a queued job is to be dispatched next; infinity while an attempt of it is out.
+  -- When to dispatch a queued job next; infinity while it has a live attempt.
   due_at timestamptz,
-  -- Why it waits, as far as RunPod's /health says.
+  -- Why it waits, according to RunPod.
   status_reason text,
   queued_at timestamptz,
   started_at timestamptz,
   finished_at timestamptz,
   pause_requested boolean not null default false,
-  -- Tries that failed through no fault of the user since the newest checkpoint, and how many there may be.
+  -- Attempts lost to infrastructure failures since the newest checkpoint, and the maximum (retry_policy).
   failed_attempts integer not null default 0,
   max_attempts integer not null default 3 check (max_attempts between 1 and 20),
   spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
-  -- When 80 % of the cap were passed, and the owner was told.
+  -- When the job passed 80 % of its cap and the owner was warned.
   budget_warned_at timestamptz,
   cost_usd numeric(12, 6) not null default 0,
-  -- What it is expected to cost, set aside from the project's cap while it has not ended.
+  -- Its expected cost, reserved from the project's cap while it is open.
   reserved_usd numeric(12, 4) not null default 0 check (reserved_usd >= 0),
 
   -- How it ended.
@@ -78,18 +78,18 @@ create table tunebase.jobs (
   check ((status = 'succeeded') = (fine_tuned_model is not null))
 );
 create index jobs_project on tunebase.jobs (project_id, id desc);
--- The dispatcher hops from one project's and model's line to the next, and reads the head of each.
+-- The dispatcher skips from one (project, model) queue to the next and reads the head of each.
 create index jobs_queue on tunebase.jobs (project_id, base_model, due_at) where status = 'queued' and due_at < 'infinity';
-create index jobs_open on tunebase.jobs (project_id, id) where status in ('validating_files', 'queued', 'running', 'paused');
+create index jobs_open on tunebase.jobs (project_id, id) where tunebase_internal.is_open(status);
 create index jobs_base_model on tunebase.jobs (base_model);
 create index jobs_training_file on tunebase.jobs (training_file);
 create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;
--- The place in the queue counts what is due earlier: of the project, and in all.
-create index jobs_due on tunebase.jobs (due_at, id) where status = 'queued' and due_at < 'infinity';
+-- For queue_position, which counts what is due earlier.
+create index jobs_due on tunebase.jobs (due_at, id) include (project_id) where status = 'queued' and due_at < 'infinity';
 create index jobs_due_of_project on tunebase.jobs (project_id, due_at, id) where status = 'queued' and due_at < 'infinity';
 create index jobs_result_file on tunebase.jobs (result_file) where result_file is not null;
--- Lists of jobs by status, model, time of creation and metadata. Every filter has an index whose order is the list's own,
--- newest first, so that a page costs the same however many jobs there are, and stays what it is while others are created.
+-- For list_jobs. Each filter has an index in the list's order, newest first, so that a page costs the same however many jobs
+-- there are.
 create index jobs_project_status on tunebase.jobs (project_id, status, id desc);
 create index jobs_project_model on tunebase.jobs (project_id, base_model, id desc);
 create index jobs_project_without_metadata on tunebase.jobs (project_id, id desc) where metadata = '{}';

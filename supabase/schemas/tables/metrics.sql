@@ -1,7 +1,8 @@
 create table tunebase.metrics (
   job_id uuid not null references tunebase.jobs on delete cascade,
   step integer not null check (step >= 1),
-  project_id uuid not null references tunebase.projects on delete cascade,
+  -- The job's, for row-level security. Not a foreign key of its own: it would be checked for each row of each report.
+  project_id uuid not null,
   attempt integer not null,
   epoch double precision not null,
   training_loss double precision,
@@ -14,7 +15,6 @@ create table tunebase.metrics (
   created_at timestamptz not null default now(),
   primary key (job_id, step)
 );
-create index metrics_project on tunebase.metrics (project_id);
 
 alter table tunebase.metrics enable row level security;
 create policy members_read on tunebase.metrics for select to authenticated

@@ -6,8 +6,9 @@ create table tunebase.projects (
   slug text not null unique check (slug ~ '^[a-z0-9][a-z0-9-]{0,38}$'),
   -- How many attempts of this project may be alive at once.
   max_running integer not null default 4 check (max_running between 0 and 1000),
-  -- What may be spent in a calendar month (UTC), and the month in which 80 % of it were passed and told. null: no cap.
-  spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
+  -- What may be spent in a calendar month (UTC), and the month in which a warning at 80 % was sent. Never null by accident:
+  -- null means no cap, and somebody wrote it. New projects get the operator's default (tunebase_internal.settings).
+  spend_cap_usd numeric(12, 4) default 50 check (spend_cap_usd > 0),
   budget_warned_month date,
   -- Quotas, the operator's to set: jobs that have not ended, bytes of datasets and adapters (null: no limit), and
   -- requests a minute of each key and user.

@@ -1,2 +1,2 @@
-create trigger tunebase_owe_checkpoint after insert on tunebase.checkpoints
+create trigger tunebase_outbox_checkpoint after insert on tunebase.checkpoints
 for each row execute function tunebase_internal.enqueue_checkpoint_event();

@@ -67,30 +67,12 @@ export const functions = {
   },
   create_api_key: { args: { caller: "jsonb", key: "jsonb", hash: "text" }, optional: {}, result: "jsonb" },
   create_file: { args: { caller: "jsonb", file: "jsonb" }, optional: {}, result: "jsonb" },
-  create_job: {
-    args: {
-      caller: "jsonb",
-      job: "jsonb",
-      request_hash: "text",
-      idempotency_key: "text",
-      is_retry: "boolean",
-    },
-    optional: {},
-    result: "jsonb",
-  },
-  create_notification_channel: {
-    args: { caller: "jsonb", channel: "jsonb", is_retry: "boolean" },
-    optional: {},
-    result: "jsonb",
-  },
+  create_job: { args: { caller: "jsonb", job: "jsonb" }, optional: {}, result: "jsonb" },
+  create_notification_channel: { args: { caller: "jsonb", channel: "jsonb" }, optional: {}, result: "jsonb" },
   create_project: { args: { caller: "jsonb", name: "text" }, optional: {}, result: "jsonb" },
   create_unvalidated_file: { args: { caller: "jsonb", file: "jsonb" }, optional: {}, result: "jsonb" },
   create_upload: { args: { caller: "jsonb", upload: "jsonb" }, optional: {}, result: "jsonb" },
-  create_webhook_endpoint: {
-    args: { caller: "jsonb", endpoint: "jsonb", is_retry: "boolean" },
-    optional: {},
-    result: "jsonb",
-  },
+  create_webhook_endpoint: { args: { caller: "jsonb", endpoint: "jsonb" }, optional: {}, result: "jsonb" },
   delete_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_invitation: {
     args: { caller: "jsonb", project_id: "uuid", id: "uuid" },
@@ -294,7 +276,7 @@ export const functions = {
   },
   revoke_api_key: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   rotate_webhook_secret: {
-    args: { caller: "jsonb", id: "uuid", keep_old: "boolean", is_retry: "boolean" },
+    args: { caller: "jsonb", id: "uuid", keep_old: "boolean" },
     optional: {},
     result: "jsonb",
   },

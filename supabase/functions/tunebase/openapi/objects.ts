@@ -280,7 +280,9 @@ const limits = {
   running: z.int(),
   jobs: z.int().nullable(),
   storage_bytes: z.int().nullable(),
-  spent_usd: usd.nullable(),
+  spent_usd: usd.nullable().describe(
+    "USD in a calendar month (UTC). null: no cap, which an owner or the operator has set",
+  ),
 };
 export const Project = z.object({
   id: id("proj_"),
@@ -343,6 +345,10 @@ export const Me = z.object({
   project: Project.nullable(),
   role: word(...roles).nullable(),
   scopes: z.array(z.string()),
+  can_create_project: z.boolean().describe(
+    "Whether POST /projects is open to you: where the operator has opened sign-up, and for owners of a project",
+  ),
+  hint: z.string().nullable().describe("What to do while you are in no project"),
   invitations: z.array(Invitation),
 }).meta({ id: "Me" });
 

@@ -327,7 +327,7 @@ export const operations: Operation[] = [
     body: json(projects.Create),
     example: { name: "Support" },
     answers: ok(o.Project),
-    errors: ["quota_exceeded"],
+    errors: ["signup_closed", "quota_exceeded"],
   }),
   project("GET /projects/{id}", "getProject", "Get a project, with what it uses", {
     scope: "project:read",
@@ -339,7 +339,7 @@ export const operations: Operation[] = [
     body: json(projects.Update),
     example: { limits: { running: 2, spent_usd: 100 } },
     answers: ok(o.Project),
-    errors: [...projectErrors, "project_archived", "quota_exceeded"],
+    errors: [...projectErrors, "project_archived", "quota_exceeded", "spend_cap_too_high"],
     ifMatch: true,
   }),
   project("POST /projects/{id}/archive", "archiveProject", "Put a project away", {
@@ -372,7 +372,7 @@ export const operations: Operation[] = [
     body: json(members.Update),
     example: { role: "viewer" },
     answers: ok(o.Member),
-    errors: [...projectErrors, "member_not_found", "last_owner", "project_archived"],
+    errors: [...projectErrors, "member_not_found", "last_owner", "project_archived", "quota_exceeded"],
   }),
   project("DELETE /projects/{id}/members/{user_id}", "removeMember", "Remove a member, or leave", {
     scope: "project:admin",
@@ -521,7 +521,13 @@ export const operations: Operation[] = [
   hooks("POST /webhook_deliveries/{id}/replay", "replayWebhookDelivery", "Send one again", {
     scope: "webhooks:write",
     answers: ok(o.DeliveryWithLog),
-    errors: ["webhook_delivery_not_found", "receiver_disabled", "project_archived"],
+    errors: [
+      "webhook_delivery_not_found",
+      "receiver_disabled",
+      "project_archived",
+      "email_not_member",
+      "email_limit_reached",
+    ],
   }),
   hooks("POST /webhook_sink", "swallowEvent", "Take an event and keep nothing", {
     description:
@@ -552,7 +558,7 @@ export const operations: Operation[] = [
     body: json(channels.Create),
     example: { kind: "email", target: "ada@example.com" },
     answers: ok(o.Channel),
-    errors: ["email_not_configured", "quota_exceeded", "project_archived"],
+    errors: ["email_not_configured", "email_not_member", "quota_exceeded", "project_archived"],
   }),
   people("GET /notification_channels", "listNotificationChannels", "List channels", {
     scope: "webhooks:read",
@@ -577,7 +583,13 @@ export const operations: Operation[] = [
   people("POST /notification_channels/{id}/test", "testNotificationChannel", "Send a test now", {
     scope: "webhooks:write",
     answers: ok(o.ChannelTest),
-    errors: ["notification_channel_not_found", "receiver_unreachable", "email_not_configured"],
+    errors: [
+      "notification_channel_not_found",
+      "receiver_unreachable",
+      "email_not_configured",
+      "email_not_member",
+      "email_limit_reached",
+    ],
   }),
 
   other("GET /health", "getHealth", "Is it up", {

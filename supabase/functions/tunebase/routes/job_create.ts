@@ -1,8 +1,6 @@
 /** POST /fine_tuning/jobs: OpenAI's body; the trainer's own hyperparameters stand beside OpenAI's. */
 import { nudgeScheduler } from "../../_shared/addresses.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
-import { ApiError } from "../../_shared/errors.ts";
-import { sha256Hex } from "../../_shared/secrets.ts";
 import type { ApiContext } from "../context.ts";
 import { readJob } from "../job_request.ts";
 import { renderJob } from "../render.ts";
@@ -11,13 +9,6 @@ import { JobRow } from "../rows.ts";
 export async function createJob(c: ApiContext): Promise<Response> {
   const { db, settings, later } = c.get("platform");
   const { body, files, model, parent, seed, shown, plan, estimate, warnings } = await readJob(c);
-  const key = c.req.header("idempotency-key");
-  if (key !== undefined && (key.length < 1 || key.length > 255)) {
-    throw new ApiError("invalid_request", [{
-      param: "idempotency-key",
-      message: "idempotency-key: must be 1 to 255 characters.",
-    }]);
-  }
   const row = await rpc(db, "create_job", {
     caller: c.get("caller"),
     job: {
@@ -36,9 +27,6 @@ export async function createJob(c: ApiContext): Promise<Response> {
       warnings,
       created_by: "user_id" in c.get("caller") ? "user" : "api_key",
     },
-    request_hash: await sha256Hex(JSON.stringify([c.get("caller"), body])),
-    idempotency_key: key ?? null,
-    is_retry: Number(c.req.header("x-stainless-retry-count") ?? 0) >= 1,
   }, JobRow);
   later(nudgeScheduler(settings));
   return c.json(renderJob(row));

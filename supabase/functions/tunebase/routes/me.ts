@@ -1,6 +1,7 @@
 /** GET /me: who calls, in which project, and what they may do there. Needs no scope. */
 import * as z from "zod";
 import { rpc } from "../../_shared/database/rpc.ts";
+import { ApiError } from "../../_shared/errors.ts";
 import type { ApiContext } from "../context.ts";
 import { publicId } from "../ids.ts";
 import { renderApiKey, renderInvitation, renderProject } from "../render_tenancy.ts";
@@ -11,18 +12,32 @@ const Me = z.object({
   api_key: ApiKeyRow.nullable(),
   scopes: z.array(z.string()),
   project: ProjectRow.nullable(),
+  can_create_project: z.boolean(),
   invitations: z.array(InvitationRow),
 });
+type Me = z.infer<typeof Me>;
 
 export async function getMe(c: ApiContext): Promise<Response> {
   const me = await rpc(c.get("platform").db, "get_caller", { caller: c.get("caller") }, Me);
   return c.json({
-    object: "get_caller" as const,
+    object: "me" as const,
     user: me.user === null ? null : { id: publicId("user", me.user.id), email: me.user.email },
     api_key: me.api_key === null ? null : renderApiKey(me.api_key),
     project: me.project === null ? null : renderProject(me.project),
     role: me.project?.role ?? null,
     scopes: me.scopes,
+    can_create_project: me.can_create_project,
+    hint: hint(me),
     invitations: me.invitations.map(renderInvitation),
   });
+}
+
+/** What to do for a user who is in no project. */
+function hint(me: Me): string | null {
+  if (me.project !== null) return null;
+  if (me.invitations.length > 0) {
+    return "You are invited to a project. Accept with POST /invitations/{id}/accept.";
+  }
+  if (me.can_create_project) return "You are in no project yet. Create one with POST /projects.";
+  return ApiError.of("signup_closed").message;
 }

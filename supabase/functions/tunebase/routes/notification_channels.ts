@@ -15,7 +15,7 @@ import { paging } from "../paging.ts";
 import { renderList } from "../render.ts";
 import { renderChannel } from "../render_webhooks.ts";
 import { ChannelRow, page } from "../rows.ts";
-import { eventTypeList, isRetry } from "./webhook_endpoints.ts";
+import { eventTypeList } from "./webhook_endpoints.ts";
 
 const types = eventTypeList(notificationEventTypes);
 export const Create = fields({
@@ -36,7 +36,6 @@ export async function createChannel(c: ApiContext): Promise<Response> {
   const row = await rpc(db, "create_notification_channel", {
     caller: c.get("caller"),
     channel: { id, kind, event_types, ...where },
-    is_retry: isRetry(c),
   }, ChannelRow);
   c.set("version", row.version);
   return c.json(renderChannel(row));

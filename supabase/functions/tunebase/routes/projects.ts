@@ -18,7 +18,10 @@ export const Update = fields({
   name: name.optional(),
   limits: fields({
     running: z.int().min(0).max(1000).optional(),
-    spent_usd: z.number().min(0.0001, "must be at least 0.0001; null is no cap").max(10_000_000).nullish(),
+    spent_usd: z.number().min(0.0001, "must be at least 0.0001; null is no cap").max(10_000_000).nullish()
+      .describe(
+        "Left out: unchanged. null: no cap. The operator may have set the highest that an owner may choose",
+      ),
   }).optional(),
 });
 export const Query = z.object({ include_archived: z.enum(["true", "false"]).default("false") });

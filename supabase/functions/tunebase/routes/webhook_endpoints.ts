@@ -41,7 +41,6 @@ export async function createEndpoint(c: ApiContext): Promise<Response> {
   const row = await rpc(db, "create_webhook_endpoint", {
     caller: c.get("caller"),
     endpoint: { ...body, url },
-    is_retry: isRetry(c),
   }, EndpointRow);
   c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey, true));
@@ -107,9 +106,6 @@ export function endpointRow(c: ApiContext, scope: "webhooks:read" | "webhooks:wr
   const args = { caller: c.get("caller"), id: endpointId(c), scope };
   return rpc(c.get("platform").db, "get_webhook_endpoint", args, EndpointRow);
 }
-
-/** Whether an SDK says that it sends this again. */
-export const isRetry = (c: ApiContext) => Number(c.req.header("x-stainless-retry-count") ?? 0) >= 1;
 
 /** The address in its normal form, if events may be sent there. Resolves its name: for authorised callers only. */
 async function allowedUrl(text: string, settings: Settings): Promise<string> {

@@ -5,7 +5,7 @@ import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { renderEndpoint } from "../render_webhooks.ts";
 import { EndpointRow } from "../rows.ts";
-import { endpointId, isRetry } from "./webhook_endpoints.ts";
+import { endpointId } from "./webhook_endpoints.ts";
 
 export const Body = fields({ keep_old_secret_active_for_24_hours: z.boolean().default(false) });
 
@@ -17,7 +17,6 @@ export async function rotateSecret(c: ApiContext): Promise<Response> {
     caller: c.get("caller"),
     id,
     keep_old: body.keep_old_secret_active_for_24_hours,
-    is_retry: isRetry(c),
   }, EndpointRow);
   c.set("version", row.version);
   return c.json(await renderEndpoint(row, settings.masterKey, true));

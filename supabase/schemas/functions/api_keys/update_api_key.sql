@@ -12,8 +12,10 @@ begin
   elsif v_key.revoked_at is not null then
     perform tunebase_internal.raise_api_error('api_key_revoked');
   end if;
+  perform tunebase_internal.require_version(p_caller, v_key.version);
   update tunebase.api_keys
-  set name = coalesce(p_changes ->> 'name', name),
+  set version = version + 1,
+    name = coalesce(p_changes ->> 'name', name),
     scopes = case when p_changes ? 'scopes' then array(select jsonb_array_elements_text(p_changes -> 'scopes')) else scopes end,
     expires_at = case when p_changes ? 'expires_at' then (p_changes ->> 'expires_at')::timestamptz else expires_at end
   where id = p_id

@@ -1,19 +1,12 @@
--- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the others'
--- files are garbage. A checkpoint is progress: the failed_attempts begin anew.
+-- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the files of the
+-- others are deleted. A checkpoint is progress: it resets failed_attempts.
 create function tunebase_internal.add_checkpoint(p_attempt tunebase.attempts, p_checkpoint jsonb) returns void
 language plpgsql set search_path = ''
 as $$
 begin
-  if exists (
-    select from jsonb_array_elements(p_checkpoint -> 'files') f
-    where not exists (
-      select from tunebase_internal.verified_files v
-      where v.attempt_id = p_attempt.id and v.path = f ->> 'path'
-        and v.bytes = (f ->> 'bytes')::bigint and v.sha256 = f ->> 'sha256'
-    )
-  ) then
+  if tunebase_internal.unverified_files(p_attempt.id, p_checkpoint -> 'files') is not null then
     perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format(
-      'The checkpoint of step %s is not whole in Storage and was not kept.', p_checkpoint ->> 'step'
+      'The checkpoint of step %s is incomplete in Storage and was not kept.', p_checkpoint ->> 'step'
     ));
     return;
   end if;

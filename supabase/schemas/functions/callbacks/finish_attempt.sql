@@ -1,4 +1,4 @@
--- The worker's last word. p_fault is the class of its error_code. Sent again, it answers as it did the first time.
+-- The worker's final callback. p_fault is the class of its error_code. A repeated call gets the same answer.
 create function tunebase_internal.finish_attempt(p_attempt_id uuid, p_finish jsonb, p_fault text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -35,7 +35,7 @@ begin
       if v_order = 'cancel' then
         perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
       else
-        -- Nobody here asked for it: RunPod did, because of its time limit or its console. /status says which.
+        -- Not requested here: RunPod cancelled it, by its time limit or its console. /status says which.
         update tunebase.attempts set lease_until = now(), reconcile_at = now() where id = p_attempt_id;
       end if;
   end case;

@@ -1,5 +1,5 @@
--- A file in its place turned out to be wrong: it is verified no more, and the caller may remove it. False when the
--- attempt has ended or another fence holds it: then what lies there is not the caller's to touch.
+-- A verified file turned out to be wrong: it is no longer verified, and the caller may remove it. Returns false when the
+-- attempt has ended or the fencing token is stale: then the file is not the caller's to touch.
 create function tunebase_internal.invalidate_verified_file(p_attempt_id uuid, p_fence integer, p_path text) returns boolean
 language plpgsql security definer set search_path = ''
 as $$

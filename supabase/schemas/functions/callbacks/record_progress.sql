@@ -1,8 +1,8 @@
--- Takes a report: the lease is extended, progress goes up and never down, metrics and log lines are added. A report
--- of an old fence, an ended attempt or a sequence that was seen changes nothing but a counter.
+-- Records a report: extends the lease, raises progress (it never falls), adds metrics and log lines. A report with a stale
+-- fencing token, of an ended attempt, or with an old sequence only increments a counter.
 --
--- Each row is written once. A row that its own transaction has written already has its foreign keys checked at every
--- further update: with three updates of the job and two of the attempt a report took twice the time.
+-- Writes each row once: each further update of a row that this transaction has written checks the row's foreign keys again.
+-- With three updates of the job and two of the attempt, a report took twice the time.
 create function tunebase_internal.record_progress(p_attempt_id uuid, p_report jsonb, p_lease_seconds integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -40,7 +40,7 @@ begin
     select v_attempt.job_id, r.step, v_attempt.project_id, v_attempt.number, r.epoch, r.training_loss, r.validation_loss,
       r.learning_rate, r.gradient_norm, r.tokens_per_second, r.gpu_utilization, r.gpu_memory_gb
     from (
-      -- One row a step, even if a report should hold two.
+      -- One row per step, even if a report has two.
       select distinct on (x.step) x.*
       from jsonb_to_recordset(p_report -> 'metrics') as x (
         step integer, epoch double precision, training_loss double precision, validation_loss double precision,
@@ -49,7 +49,7 @@ begin
       )
       order by x.step
     ) r
-    -- A later attempt trains a step again and its figures count; the same attempt's repeat does not.
+    -- A later attempt trains a step again and replaces its metrics; a repeat by the same attempt does not.
     on conflict (job_id, step) do update
     set attempt = excluded.attempt, epoch = excluded.epoch, training_loss = excluded.training_loss,
       validation_loss = excluded.validation_loss, learning_rate = excluded.learning_rate,
@@ -60,7 +60,7 @@ begin
   ), moved as (
     update tunebase.jobs j
     set stage = p_report ->> 'stage',
-      -- 100 is for a job whose files have been verified.
+      -- 100 means that the files are verified.
       progress = greatest(progress, least((p_report ->> 'progress')::real, 99)),
       current_epoch = (p_report ->> 'current_epoch')::real,
       total_epochs = coalesce((p_report ->> 'total_epochs')::real, total_epochs),

@@ -1,14 +1,18 @@
--- Claims up to p_limit jobs and makes their attempts before any call leaves, so that a crash in between is known.
--- Due, within the limits of their project and of their model's endpoint; the project with the fewest attempts alive
--- first, so that 10,000 jobs of one do not hold up another's one. Returns {claimed: [...], wait_seconds}; wait_seconds
--- says when an endpoint's rate lets the next go, null when none is held back by it.
+-- Claims up to p_limit jobs and creates their attempts before any call leaves, so that a crash in between is known.
+-- Jobs that are due, within the limits of their project and of their model's endpoint; the project with the fewest live
+-- attempts first, so that 10,000 jobs of one project do not hold up one job of another. A job that its caps do not pay for
+-- is failed or put off (settle_unaffordable), and an attempt's execution timeout is no longer than its share of the money.
+-- Returns {claimed: [...], wait_seconds}; wait_seconds says when an endpoint's rate allows the next call, null when the rate
+-- holds back none.
 --
--- One claim at a time (the advisory lock), as limits are counted. In batches, because the counting is what costs.
+-- One claim at a time (the advisory lock), because limits are counted. In batches, because the counting costs the most.
 create function tunebase_internal.claim_dispatch(p_default_endpoint text, p_lease_seconds integer, p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_chosen uuid[];
+  v_affordable uuid[];
+  v_max_seconds integer[];
   v_claimed jsonb;
   v_wait double precision;
 begin
@@ -80,21 +84,29 @@ begin
   into v_chosen, v_wait
   from allowed a;
 
-  with taken as (
-    -- A client may have cancelled or paused one meanwhile; a row that it holds is left for the next claim.
-    select * from tunebase.jobs
+  -- A client may have cancelled or paused a job meanwhile; a row that it holds is left for the next claim.
+  select array_agg(x.id order by array_position(v_chosen, x.id)) into v_chosen from (
+    select id from tunebase.jobs
     where id = any (v_chosen) and status = 'queued' and due_at <= now()
     for no key update skip locked
+  ) x;
+  select array_agg(job_id order by place), array_agg(max_seconds order by place) into v_affordable, v_max_seconds
+  from tunebase_internal.settle_unaffordable(coalesce(v_chosen, '{}')) with ordinality s (job_id, max_seconds, place);
+
+  with taken as (
+    select j.*, x.max_seconds from unnest(v_affordable, v_max_seconds) x (id, max_seconds)
+    join tunebase.jobs j on j.id = x.id
   ), out as (
-    update tunebase.jobs j set due_at = 'infinity' from taken where j.id = taken.id
+    update tunebase.jobs j set due_at = 'infinity', status_reason = null where j.id = any (v_affordable)
   ), made as (
     insert into tunebase.attempts (
       job_id, project_id, number, state, endpoint_id, gpu_config, execution_timeout_seconds, ttl_seconds,
       claim_deadline, lease_until, reconcile_at
     )
     select t.id, t.project_id, (select coalesce(max(number), 0) + 1 from tunebase.attempts where job_id = t.id),
-      'submitting', coalesce(m.endpoint_id, p_default_endpoint), m.gpu_config, m.execution_timeout_seconds,
-      m.queue_timeout_seconds + m.execution_timeout_seconds, now() + make_interval(secs => m.queue_timeout_seconds),
+      'submitting', coalesce(m.endpoint_id, p_default_endpoint), m.gpu_config,
+      least(m.execution_timeout_seconds, t.max_seconds),
+      m.queue_timeout_seconds + least(m.execution_timeout_seconds, t.max_seconds), now() + make_interval(secs => m.queue_timeout_seconds),
       now() + make_interval(secs => p_lease_seconds), now() + make_interval(secs => p_lease_seconds)
     from taken t join tunebase.base_models m on m.id = t.base_model
     returning *
@@ -110,5 +122,9 @@ begin
   ) order by array_position(v_chosen, t.id))
   into v_claimed
   from made join taken t on t.id = made.job_id;
-  return jsonb_build_object('claimed', coalesce(v_claimed, '[]'), 'wait_seconds', v_wait);
+  return jsonb_build_object(
+    'claimed', coalesce(v_claimed, '[]'),
+    -- All were failed or put off: ask again at once, because others may be due behind them.
+    'wait_seconds', coalesce(v_wait, case when v_claimed is null and cardinality(v_chosen) > 0 then 0 end)
+  );
 end $$;

@@ -1,5 +1,5 @@
--- /run is unclear: it may have started a paid run, so it is not sent again. A worker's claim, or RunPod's webhook,
--- settles it; its deadline ends it.
+-- /run may have started a paid run, so it is never submitted again. A worker's claim or RunPod's webhook resolves it; its
+-- deadline ends it.
 create function tunebase_internal.record_dispatch_ambiguous(p_attempt_id uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- /run was refused: something is set up wrongly, and trying again would not help.
+-- RunPod rejected /run for good: the configuration is wrong, and a retry would not help.
 create function tunebase_internal.record_dispatch_failed(p_attempt_id uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- /run surely did not start it: the job is due again later, and this does not count as a try. After as long as a job
--- may wait for a worker, it has failed for want of capacity. p_blocked: nobody calls this endpoint before then (a 429).
+-- /run certainly did not start a run: the job is due again later, and this does not count as a failed attempt. A job that
+-- has waited longer than its queue timeout fails with no_capacity. p_blocked (a 429): nobody calls this endpoint earlier.
 create function tunebase_internal.record_dispatch_rejected(
   p_attempt_id uuid, p_reason text, p_retry_seconds double precision, p_blocked boolean
 ) returns void
@@ -28,7 +28,7 @@ begin
     where job_id = v_job.id and outcome = 'not_started' and created_at between v_job.queued_at and now() - v_patience
   ) then
     perform tunebase_internal.fail_job(
-      v_job.id, 'no_capacity', format('The GPU service has not taken the job for %s (%s).', v_patience, p_reason),
+      v_job.id, 'no_capacity', format('The GPU service has not accepted the job for %s (%s).', v_patience, p_reason),
       'Create the job again later.'
     );
     return;
@@ -36,6 +36,6 @@ begin
   update tunebase.jobs set due_at = now() + make_interval(secs => p_retry_seconds), status_reason = p_reason
   where id = v_job.id;
   perform tunebase_internal.add_event(v_job.id, 'warn', format(
-    'The GPU service did not take the job (%s). Trying again in %s seconds.', p_reason, ceil(p_retry_seconds)
+    'The GPU service did not accept the job (%s). Retrying in %s seconds.', p_reason, ceil(p_retry_seconds)
   ));
 end $$;

@@ -1,4 +1,4 @@
--- /run gave an id. Late news (a worker has claimed it already) keeps the state and adds the id.
+-- /run returned an id. If a worker has already claimed the attempt, only the id is added.
 create function tunebase_internal.record_dispatch_submitted(p_attempt_id uuid, p_runpod_job_id text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -9,7 +9,7 @@ begin
     runpod_job_id = coalesce(runpod_job_id, p_runpod_job_id),
     submitted_at = coalesce(submitted_at, now()),
     reconcile_at = case
-      -- Cancelled or paused while it was submitted: it is cancelled at RunPod at the next look.
+      -- Cancelled or paused while it was submitted: it is cancelled at RunPod at the next check.
       when cancel_requested then now()
       when state in ('submitting', 'submission_unknown') then now() + interval '15 seconds'
       else reconcile_at

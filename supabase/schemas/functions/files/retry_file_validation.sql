@@ -1,4 +1,4 @@
--- Storage or the database did not answer: retries the validation with backoff, and fails the file after 12 failures.
+-- Storage or the database did not answer: the validation is retried with backoff, twelve times.
 create function tunebase_internal.retry_file_validation(p_file_id uuid, p_lease uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -6,7 +6,7 @@ declare
   v_failures integer;
 begin
   update tunebase_internal.file_validations
-  set failures = failures + 1, next_at = now() + make_interval(secs => least(300, 5 * power(2, failures)))
+  set failures = failures + 1, next_at = now() + make_interval(secs => tunebase_internal.backoff_seconds(failures))
   where file_id = p_file_id and lease = p_lease
   returning failures into v_failures;
   if v_failures >= 12 then

@@ -1,4 +1,4 @@
--- Where an attempt's files lie. Unique to the attempt: a retry never writes over what another has written.
+-- The Storage prefix of an attempt's files. Unique per attempt: a retry never overwrites another's files.
 create function tunebase_internal.artifact_prefix(p_attempt_id uuid) returns text
 language sql stable set search_path = ''
 as $$

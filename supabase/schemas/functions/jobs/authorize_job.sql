@@ -1,4 +1,4 @@
--- A job that the caller may read; refuses with job_not_found.
+-- A job that the caller may read. Raises job_not_found.
 create function tunebase_internal.authorize_job(p_caller jsonb, p_job_id uuid) returns tunebase.jobs
 language plpgsql security definer set search_path = ''
 as $$

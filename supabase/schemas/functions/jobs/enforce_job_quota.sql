@@ -1,3 +1,4 @@
+-- Raises project_archived, or quota_exceeded at the project's limit of open jobs.
 create function tunebase_internal.enforce_job_quota() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -6,7 +7,7 @@ declare
   v_archived timestamptz;
   v_used integer;
 begin
-  -- The lock is the foreign key's own: who archives the project waits for us, or we for them.
+  -- The same lock as the foreign key's: it makes archive_project and this transaction wait for each other.
   select max_jobs, archived_at into v_limit, v_archived from tunebase.projects where id = new.project_id for key share;
   if v_archived is not null then
     perform tunebase_internal.raise_api_error('project_archived');
@@ -15,13 +16,13 @@ begin
     return new;
   end if;
   select count(*) into v_used from tunebase.jobs
-  where project_id = new.project_id and status in ('validating_files', 'queued', 'running', 'paused');
-  -- Only near the limit do creates wait for each other, and count again: else none could run beside another. A hundred
-  -- is more than there are connections.
+  where project_id = new.project_id and tunebase_internal.is_open(status);
+  -- Creates lock the project and count again only near the limit, so that they run concurrently otherwise. 100 is more than
+  -- there are connections.
   if v_used > v_limit - 100 then
     perform from tunebase.projects where id = new.project_id for no key update;
     select count(*) into v_used from tunebase.jobs
-    where project_id = new.project_id and status in ('validating_files', 'queued', 'running', 'paused');
+    where project_id = new.project_id and tunebase_internal.is_open(status);
     if v_used >= v_limit then
       perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
         'what', 'unfinished jobs', 'limit', v_limit, 'used', v_used,

@@ -1,4 +1,4 @@
--- A checkpoint of a job, and where its files lie in the bucket `tunebase-adapters`.
+-- A checkpoint of a job, and the prefix of its files in the bucket `tunebase-adapters`.
 create function tunebase_internal.get_checkpoint(p_caller jsonb, p_job_id uuid, p_checkpoint_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,13 +1,13 @@
--- A run's figures for a chart, as before (at most about p_points rows; each bucket of steps keeps its lowest and its
--- highest loss; both ends and every validation are kept), and faster: the rows are grouped by hashing, and only those that
--- are picked are read whole. Two window functions over whole rows sorted 100,000 of them twice.
+-- Metrics for a chart: about p_points rows. Each bucket of steps keeps its lowest and highest loss; both ends and every
+-- validation stay. Rows are grouped by hashing and only the chosen ones are read in full: two window functions over full
+-- rows sorted 100,000 of them twice.
 create function tunebase_internal.get_job_metrics(
   p_caller jsonb, p_job_id uuid, p_points integer, p_from_step integer, p_to_step integer
 ) returns json
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  -- Read first: figures that come while the rest is read are in them and follow once more, which does no harm.
+  -- Read first: metrics that arrive meanwhile are returned and then streamed again, which does no harm.
   v_job tunebase.jobs := tunebase_internal.authorize_job(p_caller, p_job_id);
   v_first integer;
   v_last integer;
@@ -23,12 +23,12 @@ begin
   v_total := cardinality(v_steps);
   if v_total > p_points then
     with rows_read as (
-      -- Two rows a bucket, and as few buckets as that leaves. Arrays compare by their first, then by their second.
+      -- Two rows per bucket. Arrays compare by their first element, then by their second.
       select (step - v_first)::bigint * (p_points / 2) / (v_last - v_first + 1) as bucket, step,
         case when training_loss is not null then array[training_loss, step] end as at, validation_loss
       from tunebase.metrics
       where job_id = v_job.id and step between v_first and v_last
-      offset 0 -- so that each array is made once
+      offset 0 -- so that each array is built once
     ), buckets as materialized (
       select count(*) as number, (min(at))[2]::integer as low, (max(at))[2]::integer as high,
         array_agg(step) filter (where validation_loss is not null) as validated

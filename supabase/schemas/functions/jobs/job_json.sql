@@ -1,31 +1,13 @@
 -- A job as the API shows it: its row, why it waits, and its position in the queue (1: next; 0: already sent to the GPU
--- service). Counting stops at 1,000, so that a long queue stays cheap.
+-- service). Counting stops at 1,000, so that a long queue stays cheap. plpgsql, because it keeps its plans.
 create function tunebase_internal.job_json(p_job_id uuid) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select to_jsonb(j) - 'plan' || jsonb_build_object(
-    'status_reason', tunebase_internal.wait_reason(j),
-    'queue', case
-      when j.status <> 'queued' then null
-      when j.due_at = 'infinity' then jsonb_build_object('position', 0, 'position_in_project', 0)
-      else jsonb_build_object(
-        'position', 1 + (
-          select count(*) from (
-            select from tunebase.jobs a
-            where a.status = 'queued' and a.due_at < 'infinity' and (a.due_at, a.id) < (j.due_at, j.id)
-            limit 1000
-          ) ahead
-        ),
-        'position_in_project', 1 + (
-          select count(*) from (
-            select from tunebase.jobs a
-            where a.project_id = j.project_id and a.status = 'queued' and a.due_at < 'infinity'
-              and (a.due_at, a.id) < (j.due_at, j.id)
-            limit 1000
-          ) ahead
-        )
-      )
-    end
-  )
-  from tunebase.jobs j where j.id = p_job_id
-$$;
+declare
+  v_job tunebase.jobs;
+begin
+  select * into v_job from tunebase.jobs where id = p_job_id;
+  return to_jsonb(v_job) - 'plan' || jsonb_build_object(
+    'status_reason', tunebase_internal.wait_reason(v_job), 'queue', tunebase_internal.queue_position(v_job)
+  );
+end $$;

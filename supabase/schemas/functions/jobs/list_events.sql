@@ -1,4 +1,4 @@
--- p_type: 'message' or 'metrics'; null is both, and what the function of the version before asks for.
+-- p_type: 'message', 'metrics', or null for both.
 create function tunebase_internal.list_events(
   p_caller jsonb, p_job_id uuid, p_after uuid, p_limit integer, p_type text default null
 ) returns jsonb
@@ -19,7 +19,7 @@ begin
     end if;
   end if;
   if p_type = 'message' then
-    -- Said as the index says it.
+    -- A literal, as in the partial index.
     select jsonb_agg(to_jsonb(e) order by e.number desc) into v_rows from (
       select * from tunebase.events
       where job_id = p_job_id and number < v_before and type = 'message'

@@ -1,6 +1,5 @@
--- What came to many jobs since the events that their readers have: one call for all streams of a function. p_watched:
--- [{job_id, after}]. The callers were authorised when each stream was opened. At most 200 events a job; the rest comes
--- with the next call.
+-- New events of many jobs: one call for all streams of an isolate. p_watched: [{job_id, after}]. Callers were authorized when
+-- each stream opened. At most 200 events per job; the next call returns the rest.
 create function tunebase_internal.list_new_events(p_watched jsonb) returns jsonb
 language sql stable security definer set search_path = ''
 as $$

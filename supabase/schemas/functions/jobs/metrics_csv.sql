@@ -1,4 +1,4 @@
--- OpenAI's columns, then ours. What is not known is empty; the trainer counts no accuracies.
+-- OpenAI's columns, then ours. Unknown values are empty; the trainer measures no accuracy.
 create function tunebase_internal.metrics_csv(p_job_id uuid) returns text
 language sql stable set search_path = ''
 as $$

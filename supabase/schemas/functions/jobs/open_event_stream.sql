@@ -1,4 +1,4 @@
--- Opens a stream: where it begins. p_after is the number of the last event that the client has.
+-- Authorizes an event stream and returns where it begins.
 create function tunebase_internal.open_event_stream(p_caller jsonb, p_job_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- The file of a job to be: of this project, for training, and not found broken. One that is still being checked will do:
--- the job waits for it (hold_until_checked).
+-- Checks a file for a new job: it must belong to the project, be for training, and not be invalid. One that is still being
+-- validated is accepted: the job waits for it.
 create function tunebase_internal.require_training_file(p_project_id uuid, p_file_id uuid, p_param text) returns uuid
 language plpgsql stable set search_path = ''
 as $$

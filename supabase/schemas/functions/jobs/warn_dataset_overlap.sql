@@ -1,4 +1,4 @@
--- Says in a job's log what its two files have in common, if anything.
+-- Warns in a job's log if its two files have rows in common.
 create function tunebase_internal.warn_dataset_overlap(p_job_id uuid) returns void
 language plpgsql set search_path = ''
 as $$

@@ -1,4 +1,5 @@
--- Accepts or declines; either way the invitation is gone. Returns it.
+-- Accepts or declines; either way the invitation is gone. Returns it. Only a user who has confirmed the address may answer,
+-- and one who accepts ownership must have room for another project.
 create function tunebase_internal.answer_invitation(p_caller jsonb, p_id uuid, p_accept boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -14,6 +15,9 @@ begin
     perform tunebase_internal.raise_api_error('invitation_not_found');
   end if;
   if p_accept then
+    if v_invitation.role = 'owner' then
+      perform tunebase_internal.require_project_room(v_user_id);
+    end if;
     insert into tunebase.project_members (project_id, user_id, role)
     values (v_invitation.project_id, v_user_id, v_invitation.role)
     on conflict do nothing;

@@ -1,8 +1,14 @@
+-- Changes a member's role. Refuses with last_owner, or with quota_exceeded when the new owner has no room for a project.
 create function tunebase_internal.update_member(p_caller jsonb, p_project_id uuid, p_user_id uuid, p_role text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 begin
   perform tunebase_internal.authorize_project(p_caller, p_project_id, 'project:admin');
+  if p_role = 'owner' and exists (
+    select from tunebase.project_members where project_id = p_project_id and user_id = p_user_id and role <> 'owner'
+  ) then
+    perform tunebase_internal.require_project_room(p_user_id);
+  end if;
   perform tunebase_internal.lock_member(p_project_id, p_user_id, p_role);
   update tunebase.project_members set role = p_role where project_id = p_project_id and user_id = p_user_id;
   return (

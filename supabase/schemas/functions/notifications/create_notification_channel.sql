@@ -1,22 +1,23 @@
--- p_channel: {id, kind, target, event_types, encrypted_url}; the caller picks the id, because `encrypted_url` is bound to it. A create
--- that is sent again, because its answer was lost, makes no second channel: it would tell everything twice.
-create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb, p_is_retry boolean) returns jsonb
+-- p_channel: {id, kind, target, event_types, encrypted_url}; the API chooses the id, because encrypted_url is bound to it. A
+-- repeated request gets the channel that it created before. E-mail goes only to members who have confirmed the address;
+-- others are refused with email_not_member.
+create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
   v_id uuid := (p_channel ->> 'id')::uuid;
-  v_made uuid;
+  v_made uuid := tunebase_internal.find_created_resource(p_caller);
 begin
+  if exists (select from tunebase.notification_channels where id = v_made and project_id = v_project_id) then
+    return tunebase_internal.notification_channel_json(v_project_id, v_made);
+  end if;
+  -- One at a time in a project, so that the limit holds.
   perform pg_advisory_xact_lock(hashtextextended('tunebase channels ' || v_project_id, 0));
-  if p_is_retry then
-    select id into v_made from tunebase.notification_channels
-    where project_id = v_project_id and kind = p_channel ->> 'kind' and target = p_channel ->> 'target'
-      and created_at > now() - interval '10 minutes'
-    order by id desc limit 1;
-    if found then
-      return tunebase_internal.notification_channel_json(v_project_id, v_made);
-    end if;
+  if p_channel ->> 'kind' = 'email' and not tunebase_internal.is_member_email(v_project_id, p_channel ->> 'target') then
+    perform tunebase_internal.raise_api_error('email_not_member', jsonb_build_object(
+      'param', 'target', 'address', p_channel ->> 'target'
+    ));
   end if;
   if (select count(*) from tunebase.notification_channels where project_id = v_project_id) >= 20 then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
@@ -31,5 +32,6 @@ begin
   if p_channel ->> 'encrypted_url' is not null then
     insert into tunebase_internal.channel_secrets (channel_id, encrypted_url) values (v_id, p_channel ->> 'encrypted_url');
   end if;
+  perform tunebase_internal.record_created_resource(p_caller, v_id);
   return tunebase_internal.notification_channel_json(v_project_id, v_id);
 end $$;

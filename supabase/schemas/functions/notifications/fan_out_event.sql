@@ -32,14 +32,27 @@ begin
       p_event.job_id, p_event.created_at
     )
     on conflict (event_id) do nothing;
+    -- E-mail over the hour's limit of its address is not sent; the list of notifications and the delivery log have it.
     insert into tunebase.webhook_deliveries (
-      project_id, event_id, event_type, event_created_at, job_id, channel, channel_id, body
+      project_id, event_id, event_type, event_created_at, job_id, channel, channel_id, body, status, next_at, reason
     )
     select p_event.project_id, p_event.id, p_event.type, p_event.created_at, p_event.job_id, c.kind, c.id,
-      (v_said || jsonb_build_object('id', v_id, 'type', p_event.type, 'job_id', p_event.job_id))::text
-    from tunebase.notification_channels c
-    where c.project_id = p_event.project_id and c.enabled and p_event.type = any (c.event_types)
-      and c.created_at <= p_event.created_at
+      (v_said || jsonb_build_object('id', v_id, 'type', p_event.type, 'job_id', p_event.job_id))::text,
+      case when c.counted then 'pending' else 'dead' end, case when c.counted then now() end,
+      case when not c.counted then 'At most 60 e-mails an hour go to one address.' end
+    from (
+      select id, kind, kind <> 'email' or tunebase_internal.count_email(target, false) as counted
+      from tunebase.notification_channels
+      where project_id = p_event.project_id and enabled and p_event.type = any (event_types)
+        and created_at <= p_event.created_at
+        and (kind <> 'email' or tunebase_internal.is_member_email(project_id, target))
+        -- Counted once, however often the event is fanned out.
+        and not exists (
+          select from tunebase.webhook_deliveries d where d.event_id = p_event.id and d.channel_id = notification_channels.id
+        )
+      order by id
+      offset 0
+    ) c
     on conflict (event_id, channel_id) do nothing;
   end if;
 end $$;

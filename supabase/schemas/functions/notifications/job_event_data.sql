@@ -1,8 +1,10 @@
--- The `data` of a job's event: OpenAI's `{id}`, and what saves the receiver a call to the API.
+-- The `data` of a job's event: OpenAI's `{id}`, and what spares a receiver the next request. plpgsql, because it keeps its
+-- plan; a language sql function is planned again at every call.
 create function tunebase_internal.job_event_data(j tunebase.jobs) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select jsonb_build_object(
+begin
+  return jsonb_build_object(
     'id', 'ftjob-' || replace(j.id::text, '-', ''),
     'status', j.status,
     'model', j.base_model,
@@ -17,5 +19,5 @@ as $$
     'error', case when j.error_code is not null then jsonb_build_object(
       'code', j.error_code, 'message', j.error_message, 'hint', j.error_hint, 'param', j.error_param
     ) end
-  )
-$$;
+  );
+end $$;

@@ -25,5 +25,6 @@ begin
     select id from tunebase_internal.trigger_failures where created_at < now() - interval '90 days'
     order by id limit p_limit for update skip locked
   );
+  delete from tunebase_internal.email_counts where hour < now() - interval '1 day';
   return v_total;
 end $$;

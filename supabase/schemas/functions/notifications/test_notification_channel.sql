@@ -1,9 +1,16 @@
--- Where a test message goes: {kind, target, encrypted_url}.
+-- Where to send a test message: {kind, target, encrypted_url}. Refuses with email_not_member, or with email_limit_reached
+-- when the address has had its mails of this hour.
 create function tunebase_internal.test_notification_channel(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_channel jsonb := tunebase_internal.notification_channel_json(v_project_id, p_id);
 begin
-  return tunebase_internal.notification_channel_json(tunebase_internal.authorize(p_caller, 'webhooks:write'), p_id) || jsonb_build_object(
+  if v_channel ->> 'kind' = 'email' then
+    perform tunebase_internal.require_email(v_project_id, v_channel ->> 'target', true);
+  end if;
+  return v_channel || jsonb_build_object(
     'encrypted_url', (select encrypted_url from tunebase_internal.channel_secrets where channel_id = p_id)
   );
 end $$;

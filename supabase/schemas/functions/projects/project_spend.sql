@@ -7,6 +7,6 @@ as $$
     where project_id = p_project_id and started_at >= date_trunc('month', now() at time zone 'utc') at time zone 'utc'
   ), 0) + coalesce((
     select sum(greatest(reserved_usd - cost_usd, 0)) from tunebase.jobs
-    where project_id = p_project_id and status in ('validating_files', 'queued', 'running', 'paused')
+    where project_id = p_project_id and tunebase_internal.is_open(status)
   ), 0)
 $$;

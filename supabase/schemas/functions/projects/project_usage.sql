@@ -7,7 +7,7 @@ as $$
     'running', (select count(*) from tunebase.attempts where project_id = p_project_id and state <> 'ended'),
     'jobs', (
       select count(*) from tunebase.jobs
-      where project_id = p_project_id and status in ('validating_files', 'queued', 'running', 'paused')
+      where project_id = p_project_id and tunebase_internal.is_open(status)
     ),
     'storage_bytes', tunebase_internal.stored_bytes(p_project_id),
     'spent_usd', tunebase_internal.project_spend(p_project_id)

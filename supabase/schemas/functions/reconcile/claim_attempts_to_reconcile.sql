@@ -1,4 +1,4 @@
--- The attempts that are due for a look, each put off so that two schedulers do not look at one at once.
+-- The attempts to check with RunPod now. Each is postponed, so that two schedulers do not check one at once.
 create function tunebase_internal.claim_attempts_to_reconcile(p_limit integer) returns jsonb
 language sql security definer set search_path = ''
 as $$

@@ -1,16 +1,16 @@
--- What a look at an attempt that nobody wants comes to: it has ended, or RunPod is asked again.
+-- Reconciles an attempt that is being cancelled: it has ended, or RunPod is asked again.
 create function tunebase_internal.reconcile_cancelled_attempt(p_attempt tunebase.attempts, p_status text) returns void
 language plpgsql set search_path = ''
 as $$
 declare
   v_over boolean := p_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE');
-  -- Without an id there is nothing to ask for; no worker gets it after the deadline. With one, RunPod deletes it at its ttl.
+  -- Without an id RunPod cannot be asked, but no worker may claim it after the deadline. With one, RunPod deletes it at its ttl.
   v_deadline timestamptz := case
     when p_attempt.runpod_job_id is null then p_attempt.claim_deadline
     else coalesce(p_attempt.submitted_at, p_attempt.created_at) + make_interval(secs => p_attempt.ttl_seconds)
   end;
 begin
-  -- A worker that still reports reads the order in the reply, and says when it has stopped.
+  -- A worker that still reports gets the directive in its reply, and reports when it has stopped.
   if p_attempt.state = 'running' and p_attempt.lease_until > now() and not v_over then
     update tunebase.attempts set reconcile_at = now() + interval '3 seconds' where id = p_attempt.id;
   elsif v_over or v_deadline < now() then

@@ -1,4 +1,4 @@
--- What an attempt comes to that RunPod says is over, and whose files are not all in Storage.
+-- Ends an attempt whose run is over at RunPod and whose files are not all in Storage.
 create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text)
 returns void
 language plpgsql set search_path = ''
@@ -42,7 +42,7 @@ begin
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'lost', 'infrastructure', 'worker_lost',
       'The GPU worker stopped without finishing: it was killed, ran out of memory, or its machine was lost.',
-      'Nothing is wrong with your data. Create the job again.'
+      'This is not a problem with your data. Create the job again.'
     );
   end if;
 end $$;

@@ -1,4 +1,4 @@
--- A file of an attempt whose worker could not say so itself was read back from Storage with this size and hash.
+-- A file was read back from Storage with this size and hash, after its worker was lost.
 create function tunebase_internal.record_recovered_file(p_attempt_id uuid, p_file jsonb) returns void
 language sql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- RunPod's webhook is a hint: look at it now. It came under the attempt's own token, so its id is the attempt's.
+-- RunPod's webhook is a hint to check the attempt now. It came with the attempt's own token, so its id is the attempt's.
 create function tunebase_internal.schedule_reconcile(p_attempt_id uuid, p_runpod_job_id text) returns void
 language sql security definer set search_path = ''
 as $$

@@ -1,12 +1,12 @@
--- Reserves a key. Returns {state: 'new', id}, {state: 'done', request_hash, answer}, or {state: 'running'}; refuses another
--- body with idempotency_key_reused. A reservation whose holder has died, and an answer of a day ago, are given anew.
+-- Reserves a key. Returns {state: 'new', id}, {state: 'done', request_hash, answer} or {state: 'running'}. Raises
+-- idempotency_key_reused for another request. An expired reservation and an answer older than a day are replaced.
 create function tunebase_internal.reserve_idempotency_key(
   p_caller jsonb, p_key_hash text, p_request_hash text, p_lease_seconds integer, p_scope text
 ) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_subject text := coalesce(p_caller ->> 'key_hash', p_caller ->> 'user_id');
+  v_subject text := tunebase_internal.idempotency_subject(p_caller);
   v_request tunebase_internal.idempotency_keys;
   v_until timestamptz := now() + make_interval(secs => p_lease_seconds);
 begin
@@ -17,7 +17,7 @@ begin
   end if;
   insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, locked_until)
   values (v_subject, p_key_hash, p_request_hash, v_until)
-  on conflict (subject, key_hash) do nothing
+  on conflict (subject, key_hash) where key_hash is not null do nothing
   returning * into v_request;
   if found then
     return jsonb_build_object('state', 'new', 'id', v_request.id);
@@ -27,11 +27,11 @@ begin
   where subject = v_subject and key_hash = p_key_hash
   for update;
   if not found then
-    -- It was refused just now and its key is free: the client sends it again.
+    -- The first request has just failed and released the key: the client retries.
     return jsonb_build_object('state', 'running');
   end if;
   if v_request.created_at > now() - interval '1 day' then
-    if v_request.request_hash <> p_request_hash then
+    if v_request.request_hash <> p_request_hash or v_request.resource_id is not null then
       perform tunebase_internal.raise_api_error('idempotency_key_reused');
     elsif v_request.answer is not null then
       return jsonb_build_object(
@@ -42,7 +42,7 @@ begin
     end if;
   end if;
   delete from tunebase_internal.idempotency_keys where id = v_request.id;
-  -- A new id: whoever held the old one and lives after all finishes nothing.
+  -- A new id: should the holder of the old one still live, it completes nothing.
   insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, locked_until)
   values (v_subject, p_key_hash, p_request_hash, v_until)
   returning * into v_request;

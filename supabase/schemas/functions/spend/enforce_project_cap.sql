@@ -1,5 +1,4 @@
--- Fails every job of a project that has passed its cap for the month, before another GPU is paid for; warns those that
--- run at 80 %.
+-- Fails every queued and running job of a project that has reached its cap for the month; warns the running ones at 80 %.
 create function tunebase_internal.enforce_project_cap(p_project tunebase.projects) returns integer
 language plpgsql set search_path = ''
 as $$

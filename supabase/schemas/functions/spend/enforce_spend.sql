@@ -1,4 +1,5 @@
--- Counts what runs and enforces the caps. Returns how many jobs it failed.
+-- The watchdog: settles what running jobs cost and enforces the caps. Returns how many jobs it failed. claim_dispatch has
+-- given each attempt an execution timeout within its caps already; this holds when prices or caps change meanwhile.
 create function tunebase_internal.enforce_spend() returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -8,11 +9,16 @@ declare
   v_id uuid;
   v_failed integer := 0;
 begin
-  -- One at a time: each job's row is locked in the order that every other move has, its own first.
+  -- Each job's row is locked before anything else of it, as every other transition does.
   for v_id in
     select j.id from tunebase.jobs j
     join tunebase.projects p on p.id = j.project_id
     where j.status = 'running' and (j.spend_cap_usd is not null or p.spend_cap_usd is not null)
+      -- On a free GPU nothing changes.
+      and exists (
+        select from tunebase.attempts a
+        where a.job_id = j.id and a.state = 'running' and (a.gpu_config ->> 'cost_per_gpu_hour')::numeric > 0
+      )
     order by j.id
   loop
     select * into v_job from tunebase.jobs where id = v_id and status = 'running' for no key update;
@@ -27,6 +33,11 @@ begin
     select p.* from tunebase.projects p
     where p.spend_cap_usd is not null
       and exists (select from tunebase.jobs j where j.project_id = p.id and j.status in ('queued', 'running'))
+      -- Most projects are far from their cap.
+      and 0.8 * p.spend_cap_usd <= (
+        select sum(cost_usd) from tunebase.attempts a
+        where a.project_id = p.id and a.started_at >= date_trunc('month', now() at time zone 'utc') at time zone 'utc'
+      )
   loop
     v_failed := v_failed + tunebase_internal.enforce_project_cap(v_project);
   end loop;

@@ -1,4 +1,5 @@
--- The projects of the user whose token the request carries: what row-level security checks. Security definer, because the
+-- The projects of the user whose token the request carries: what row-level security checks. None for an anonymous user, as
+-- in the API. Security definer, because the
 -- policy on project_members would otherwise call itself.
 create function tunebase_internal.member_project_ids() returns setof uuid
 language sql stable security definer set search_path = ''
@@ -6,4 +7,5 @@ as $$
   select project_id
   from tunebase.project_members
   where user_id = (nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub')::uuid
+    and nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'is_anonymous' is distinct from 'true'
 $$;

@@ -1,9 +1,7 @@
 -- Every scope. API keys hold some of them; roles imply some (role_allows).
 create function tunebase_internal.scopes() returns text[]
-language sql immutable set search_path = ''
-as $$
-  select array[
-    'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write',
-    'project:read', 'project:admin'
-  ]
-$$;
+language sql immutable
+return array[
+  'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write',
+  'project:read', 'project:admin'
+];

@@ -1,5 +1,5 @@
 -- The project that a caller may use with this scope. Refuses with invalid_api_key, project_not_found,
--- insufficient_scope, insufficient_role or project_archived. Keeps what If-Match asked for, for next_version.
+-- insufficient_scope, insufficient_role or project_archived.
 create function tunebase_internal.authorize(p_caller jsonb, p_scope text) returns uuid
 language plpgsql security definer set search_path = ''
 as $$
@@ -15,9 +15,6 @@ begin
     perform tunebase_internal.raise_api_error('insufficient_role', jsonb_build_object('scope', p_scope, 'role', v_who.role));
   elsif v_who.archived and p_scope not like '%:read' and p_scope not like '%:admin' then
     perform tunebase_internal.raise_api_error('project_archived');
-  end if;
-  if p_caller ? 'if_match' then
-    perform set_config('tunebase.if_match', p_caller ->> 'if_match', true);
   end if;
   return v_who.project_id;
 end $$;

@@ -1,4 +1,4 @@
--- Who calls, the project they mean, and what they may do there.
+-- Who calls, the project they mean, what they may do there, and whether they may create projects.
 create function tunebase_internal.get_caller(p_caller jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -23,6 +23,8 @@ begin
     'project', case when v_project.id is not null then
       tunebase_internal.project_json(v_project, v_who.role) || jsonb_build_object('use', tunebase_internal.project_usage(v_project.id))
     end,
+    'can_create_project', coalesce(tunebase_internal.can_create_project((p_caller ->> 'user_id')::uuid), false)
+      and p_caller ? 'user_id',
     'invitations', tunebase_internal.list_user_invitations(p_caller)
   );
 end $$;

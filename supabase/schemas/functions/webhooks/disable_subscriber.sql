@@ -14,13 +14,13 @@ begin
   delete from tunebase_internal.failing_subscribers where target_id = p_target_id;
 
   update tunebase.webhook_endpoints
-  set enabled = false, disabled_at = now(), disabled_reason = p_reason, updated_at = now()
+  set enabled = false, disabled_at = now(), disabled_reason = p_reason, updated_at = now(), version = version + 1
   where id = p_target_id and enabled
   returning project_id, format('Webhook endpoint “%s”', name), 'whe_' || replace(id::text, '-', '')
   into v_project_id, v_name, v_id;
   if v_id is null then
     update tunebase.notification_channels
-    set enabled = false, disabled_at = now(), disabled_reason = p_reason, updated_at = now()
+    set enabled = false, disabled_at = now(), disabled_reason = p_reason, updated_at = now(), version = version + 1
     where id = p_target_id and enabled
     returning project_id, format('Notifications by %s to %s', kind, target), 'nch_' || replace(id::text, '-', '')
     into v_project_id, v_name, v_id;

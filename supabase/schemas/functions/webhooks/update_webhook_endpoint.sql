@@ -4,29 +4,30 @@ create function tunebase_internal.update_webhook_endpoint(p_caller jsonb, p_id u
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
+  v_old tunebase.webhook_endpoints := tunebase_internal.lock_webhook_endpoint(p_caller, p_id);
+  v_new tunebase.webhook_endpoints := v_old;
+  v_enabled boolean := (p_changes ->> 'enabled')::boolean;
 begin
-  perform tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
-  update tunebase.webhook_endpoints e
-  set name = x.name, url = x.url, event_types = x.event_types, progress_seconds = x.progress_seconds, updated_at = now()
-  from (
-    select
-      coalesce(p_changes ->> 'name', o.name) as name,
-      coalesce(p_changes ->> 'url', o.url) as url,
-      case when p_changes -> 'event_types' is null then o.event_types
-        else array(select jsonb_array_elements_text(p_changes -> 'event_types')) end as event_types,
-      coalesce((p_changes ->> 'progress_seconds')::integer, o.progress_seconds) as progress_seconds
-    from tunebase.webhook_endpoints o where o.id = p_id
-  ) x
-  where e.id = p_id
-    and (e.name, e.url, e.event_types, e.progress_seconds)
-      is distinct from (x.name, x.url, x.event_types, x.progress_seconds);
-  if (p_changes ->> 'enabled')::boolean then
+  v_new.name := coalesce(p_changes ->> 'name', v_old.name);
+  v_new.url := coalesce(p_changes ->> 'url', v_old.url);
+  v_new.progress_seconds := coalesce((p_changes ->> 'progress_seconds')::integer, v_old.progress_seconds);
+  if p_changes ? 'event_types' then
+    v_new.event_types := array(select jsonb_array_elements_text(p_changes -> 'event_types'));
+  end if;
+  if v_enabled then
+    v_new.enabled := true;
+    v_new.disabled_at := null;
+    v_new.disabled_reason := null;
+  end if;
+  if v_new is distinct from v_old then
     update tunebase.webhook_endpoints
-    set enabled = true, disabled_at = null, disabled_reason = null, updated_at = now()
-    where id = p_id and not enabled;
-  elsif not (p_changes ->> 'enabled')::boolean then
+    set name = v_new.name, url = v_new.url, event_types = v_new.event_types, progress_seconds = v_new.progress_seconds,
+      enabled = v_new.enabled, disabled_at = v_new.disabled_at, disabled_reason = v_new.disabled_reason,
+      updated_at = now(), version = version + 1
+    where id = p_id;
+  end if;
+  if not v_enabled then
     perform tunebase_internal.disable_subscriber(p_id, 'a member switched it off', false);
   end if;
-  return tunebase_internal.webhook_endpoint_json(v_project_id, p_id);
+  return tunebase_internal.webhook_endpoint_json(v_old.project_id, p_id);
 end $$;

@@ -1,4 +1,4 @@
--- What an attempt has cost: from the first claim until now or its end, never while it was queued.
+-- What an attempt has cost: from its first claim until now or its end, not while it was queued.
 create function tunebase_internal.attempt_cost(p_attempt tunebase.attempts) returns numeric
 language sql stable
 return greatest(p_attempt.cost_usd, round((

@@ -1,5 +1,5 @@
--- Locks an attempt and its job; null when there is none. Not `for update`: a foreign key that somebody checks at the moment
--- (a notification of the job is written) would hold it up, and have a dispatcher skip it.
+-- Locks an attempt's job, then the attempt; null if it does not exist. Not `for update`: a concurrent foreign key check (a
+-- notification of the job, say) would block it, and would make a dispatcher skip the job.
 create function tunebase_internal.lock_attempt(p_attempt_id uuid) returns tunebase.attempts
 language plpgsql set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Nobody wants this job's attempts any more: the scheduler cancels them at RunPod until they have ended.
+-- Has the scheduler cancel a job's live attempt at RunPod until it has ended.
 create function tunebase_internal.request_attempt_cancellation(p_job_id uuid) returns void
 language sql set search_path = ''
 as $$

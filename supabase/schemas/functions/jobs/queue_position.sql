@@ -1,0 +1,29 @@
+-- A job's position in the whole queue and in its project's part of it; null when it is not queued. Each count stops at
+-- 1,000. One pass over the queue's head does for both, unless more is ahead than that.
+create function tunebase_internal.queue_position(p_job tunebase.jobs) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_ahead integer := 0;
+  v_ahead_in_project integer := 0;
+begin
+  if p_job.status <> 'queued' then
+    return null;
+  elsif p_job.due_at = 'infinity' then
+    return '{"position": 0, "position_in_project": 0}';
+  end if;
+  select count(*), count(*) filter (where project_id = p_job.project_id) into v_ahead, v_ahead_in_project from (
+    select project_id from tunebase.jobs
+    where status = 'queued' and due_at < 'infinity' and (due_at, id) < (p_job.due_at, p_job.id)
+    limit 1000
+  ) ahead;
+  if v_ahead = 1000 then
+    select count(*) into v_ahead_in_project from (
+      select from tunebase.jobs
+      where project_id = p_job.project_id and status = 'queued' and due_at < 'infinity'
+        and (due_at, id) < (p_job.due_at, p_job.id)
+      limit 1000
+    ) ahead;
+  end if;
+  return jsonb_build_object('position', 1 + v_ahead, 'position_in_project', 1 + v_ahead_in_project);
+end $$;

@@ -1,0 +1,10 @@
+-- Share-locks those of a job's files whose validation has not finished. Returns true if there are any. The lock makes the
+-- end of a validation wait for this transaction, or this one for it: so either that end sees the job, or this transaction
+-- sees the result. Files are locked before jobs everywhere; call it before you lock the job.
+create function tunebase_internal.lock_unvalidated_files(p_file_ids uuid[]) returns boolean
+language plpgsql set search_path = ''
+as $$
+begin
+  perform from tunebase.files where id = any (p_file_ids) and status = 'uploaded' order by id for share;
+  return found;
+end $$;

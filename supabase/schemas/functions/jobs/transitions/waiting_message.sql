@@ -1,0 +1,7 @@
+create function tunebase_internal.waiting_message(p_status text) returns text
+language sql immutable
+return case p_status
+  when 'queued' then 'Files are valid; the job is queued for a GPU.'
+  when 'paused' then 'Files are valid; the job waits to be started.'
+  else 'The job waits until its files are validated.'
+end;

@@ -1,0 +1,8 @@
+-- Whether sign-up lets this user create projects: everybody where it is open, else those who own one already.
+create function tunebase_internal.can_create_project(p_user_id uuid) returns boolean
+language sql stable set search_path = ''
+as $$
+  select s.signup = 'open'
+    or exists (select from tunebase.project_members where user_id = p_user_id and role = 'owner')
+  from tunebase_internal.settings s
+$$;

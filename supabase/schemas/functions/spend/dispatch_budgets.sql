@@ -1,0 +1,109 @@
+-- How long each of these queued jobs may run for the money that is left, at its GPU's price. Jobs on a free GPU and jobs
+-- without any cap are not in the answer. The caller holds claim_dispatch's lock.
+--
+-- Every attempt that is alive is committed to its execution timeout, at which RunPod ends it: what is spent, what is
+-- committed and what is handed out here never exceed the project's cap together, even while no watchdog runs. From what is
+-- left, a job gets what it asked for with a cap of its own; with an estimate, what was set aside for it and as much again,
+-- or half an hour of its GPU; else an equal share with the jobs that could start beside it and, while the project may run
+-- more, with one that comes later. Five minutes it gets even of what others have set aside, or jobs that hold each other's
+-- money would wait forever. verdict: run; wait, while live attempts hold the money; or fail, when the cap leaves less than
+-- half a minute of the GPU, which loads no model.
+create function tunebase_internal.dispatch_budgets(p_job_ids uuid[])
+returns table (job_id uuid, verdict text, max_seconds integer, message text)
+language plpgsql stable set search_path = ''
+as $$
+#variable_conflict use_column
+begin
+  -- In plpgsql, which keeps the plan: language sql plans this query again at every claim.
+  return query with this_month as (
+    select date_trunc('month', now() at time zone 'utc') at time zone 'utc' as starts_at
+  ), chosen as (
+    select j.id, j.project_id, j.spend_cap_usd - j.cost_usd as job_left, j.spend_cap_usd as job_cap,
+      p.spend_cap_usd as project_cap, p.max_running, x.place, greatest(j.reserved_usd - j.cost_usd, 0) as own,
+      (m.gpu_config ->> 'cost_per_gpu_hour')::numeric * (m.gpu_config ->> 'num_gpus')::numeric as usd_per_hour
+    from unnest(p_job_ids) with ordinality x (id, place)
+    join tunebase.jobs j on j.id = x.id
+    join tunebase.projects p on p.id = j.project_id
+    join tunebase.base_models m on m.id = j.base_model
+    where (m.gpu_config ->> 'cost_per_gpu_hour')::numeric > 0 and (m.gpu_config ->> 'num_gpus')::numeric > 0
+      and (j.spend_cap_usd is not null or p.spend_cap_usd is not null)
+  ), project as (
+    select project_id, project_cap, max_running, sum(own) as own, count(*) as jobs
+    from chosen where project_cap is not null group by project_id, project_cap, max_running
+  ), money as (
+    select p.*, a.spent, a.committed, a.alive,
+      (
+        -- What other jobs that have not ended have set aside, except those whose attempt is committed already.
+        select coalesce(sum(greatest(j.reserved_usd - j.cost_usd, 0)), 0) from tunebase.jobs j
+        where j.project_id = p.project_id and tunebase_internal.is_open(j.status)
+          and j.reserved_usd > 0 and j.id <> all (p_job_ids)
+          and not exists (select from tunebase.attempts o where o.job_id = j.id and o.state <> 'ended')
+      ) as held,
+      (
+        select count(*) from (
+          select from tunebase.jobs j
+          where j.project_id = p.project_id and j.status = 'queued' and j.due_at <= now() and j.due_at < 'infinity'
+          limit greatest(p.max_running - a.alive, 1)
+        ) due
+      ) as could_start
+    from project p
+    cross join lateral (
+      select count(*) filter (where a.state <> 'ended') as alive,
+        coalesce(sum(c.cost) filter (where a.started_at is not null), 0) as spent,
+        coalesce(sum(greatest(
+          a.execution_timeout_seconds / 3600.0
+            * (a.gpu_config ->> 'cost_per_gpu_hour')::numeric * (a.gpu_config ->> 'num_gpus')::numeric - c.cost, 0
+        )) filter (where a.state <> 'ended'), 0) as committed
+      from tunebase.attempts a
+      cross join lateral (
+        select case
+          when a.state = 'ended' then a.cost_usd else coalesce(tunebase_internal.attempt_cost(a), 0)
+        end as cost
+      ) c
+      where a.project_id = p.project_id
+        and (a.started_at >= (select starts_at from this_month) or (a.started_at is null and a.state <> 'ended'))
+    ) a
+  ), wanted as (
+    select c.*, m.spent, m.project_cap - m.spent - m.committed as pool,
+      greatest(c.usd_per_hour / 12, c.own + case
+        when c.job_cap is not null then least(m.free / m.takers, c.job_left - c.own)
+        when c.own > 0 then least(m.free / m.takers, greatest(c.own, c.usd_per_hour / 2))
+        else m.free / (m.takers + (m.max_running > m.alive + m.takers)::integer)
+      end) as share
+    from chosen c left join (
+      select m.*, greatest(m.project_cap - m.spent - m.committed - m.held - m.own, 0) as free,
+        greatest(m.jobs, m.could_start) as takers
+      from money m
+    ) m using (project_id)
+  ), shared as (
+    -- The order matters only where the money does not cover all of this.
+    select w.*, case when pool is null then job_left else least(
+      job_left, share,
+      greatest(pool - coalesce(sum(share) over (
+        partition by project_id order by place rows between unbounded preceding and 1 preceding
+      ), 0), 0)
+    ) end as usd
+    from wanted w
+  ), decided as (
+    select s.*, least(floor(usd * 3600 / usd_per_hour), 604800)::integer as seconds, usd_per_hour / 120 as least_usd
+    from shared s
+  )
+  select id,
+    case
+      when seconds >= 30 then 'run'
+      when job_left < least_usd or project_cap - spent < least_usd then 'fail'
+      else 'wait'
+    end,
+    seconds,
+    case
+      when seconds >= 30 then null
+      when job_left < least_usd then format('The job has %s USD left of its spend cap of %s USD, too little for its GPU.',
+        round(greatest(job_left, 0), 2), round(job_cap, 2))
+      when project_cap - spent < least_usd then format(
+        'The project has %s USD left of its spend cap of %s USD this month, too little for the job''s GPU.',
+        round(greatest(project_cap - spent, 0), 2), round(project_cap, 2))
+      else format('other jobs may still spend the %s USD that are left of the project''s spend cap',
+        round(project_cap - spent, 2))
+    end
+  from decided;
+end $$;

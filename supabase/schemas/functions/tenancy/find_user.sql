@@ -1,0 +1,20 @@
+-- The user with this confirmed e-mail address, for the operator. Confirmed, because anybody can sign up with an address that
+-- is not theirs, with a password of their choice, and wait until its owner confirms it.
+create function tunebase_internal.find_user(p_email text) returns uuid
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_ids uuid[];
+  v_confirmed uuid[];
+begin
+  select array_agg(id), array_agg(id) filter (where email_confirmed_at is not null) into v_ids, v_confirmed
+  from auth.users where lower(email) = lower(btrim(p_email));
+  if v_ids is null then
+    raise exception 'No user has the e-mail address %. They must sign up first.', p_email;
+  elsif v_confirmed is null then
+    raise exception 'The user with the e-mail address % has not confirmed it yet.', p_email;
+  elsif cardinality(v_confirmed) > 1 then
+    raise exception '% users have the e-mail address %.', cardinality(v_confirmed), p_email;
+  end if;
+  return v_confirmed[1];
+end $$;
