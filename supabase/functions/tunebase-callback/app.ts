@@ -2,7 +2,7 @@
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { ApiError } from "../_shared/errors.ts";
-import { lazyRoutes } from "../_shared/on_first_use.ts";
+import { lazyRoutes, onFirstUse } from "../_shared/on_first_use.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { serveApp } from "../_shared/serving.ts";
 import type { CallbackContext, CallbackEnv } from "./context.ts";
@@ -14,7 +14,7 @@ const claim = () => import("./routes/claim.ts");
 const finish = () => import("./routes/finish.ts");
 const report = () => import("./routes/report.ts");
 const runpodWebhook = () => import("./routes/runpod_webhook.ts");
-const signature = () => import("./signature.ts");
+const signature = onFirstUse(() => import("./signature.ts"));
 const uploads = () => import("./routes/uploads.ts");
 const verify = () => import("./routes/verify.ts");
 

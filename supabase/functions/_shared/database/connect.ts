@@ -13,7 +13,7 @@
  * | node-postgres, pipelined | 0.95 | 1.33 |
  *
  * With one caller on one connection all but the first are alike, near and far. Bundled and minified the driver weighs 86
- * kB against postgres.js's 38. It is loaded with the first connection: with what it needs of Node it was a third of the time
+ * kB against postgres.js's 38. It is loaded with the first connection: with what it needs of Node it was a quarter of the time
  * from a process's start to its first answer.
  */
 // @ts-types="./pg.d.ts"
