@@ -34,7 +34,8 @@ export async function uploadFile(session: Session, path: string, options: Upload
   const packed = await isGzip(path);
   if (size <= smallBytes) {
     try {
-      return await uploadSmall(session, path, options);
+      const file = await uploadSmall(session, path, options);
+      return options.wait === false ? file : await checked(session, file, options);
     } catch (error) {
       // Over the server's own limit, or what is packed: then it goes the other way.
       if (!(error instanceof RefusedError && error.code === "too_large")) {

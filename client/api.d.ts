@@ -15,7 +15,7 @@ export interface paths {
     put?: never;
     /**
      * Upload a file to train on
-     * @description JSON lines, up to 32 MiB, gzip too; checked row by row before it is kept. Larger files: /uploads or /files/direct. Needs the scope `files:write`.
+     * @description JSON lines, up to 32 MiB, gzip too. Up to 4 MiB it is validated in the request: 400 with the rows' errors. A larger one is `uploaded` and validated in the background. Beyond 32 MiB: /uploads or /files/direct. Needs the scope `files:write`.
      */
     post: operations["createFile"];
     delete?: never;

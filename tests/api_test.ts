@@ -119,7 +119,7 @@ Deno.test("the bytes of a file that was never recorded are removed after an hour
   const kept = await ada.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
   const caller = tunebase.sql.json({ user_id: ada.id, project_id: ada.projectId });
   const [{ object } = {}] = await tunebase.sql`
-    select tunebase_internal.reserve_file_object(${caller}, gen_random_uuid()) as object`;
+    select tunebase_internal.reserve_file_object(${caller}, gen_random_uuid(), 1) as object`;
   const bucket = tunebase.platform.supabase.storage.from("tunebase-datasets");
   await bucket.upload(object, rows);
   await tunebase.tick();

@@ -6,6 +6,8 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const user = await tunebase.user();
+// Attempts stay alive here, and each would hold a part of the project's default budget.
+await tunebase.sql`update tunebase.projects set spend_cap_usd = null`;
 await sql`update tunebase.projects set max_running = 1000`;
 await sql`update tunebase.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6, "num_gpus": 2}'`;
 

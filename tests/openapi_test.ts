@@ -5,13 +5,14 @@ import { createKey } from "../local/account.ts";
 import { createApp } from "../supabase/functions/tunebase/app.ts";
 import { errorsOf, openApi } from "../supabase/functions/tunebase/openapi/document.ts";
 import { DatasetReport } from "../supabase/functions/tunebase/openapi/dataset_report.ts";
-import { routes } from "../supabase/functions/tunebase/routes/index.ts";
+import { allRoutes, resources } from "../supabase/functions/tunebase/routes/index.ts";
 import { scopes } from "../supabase/functions/_shared/contracts/scopes.ts";
 import { errorCodes } from "../supabase/functions/_shared/errors.ts";
 import { check } from "../supabase/functions/_shared/validation.ts";
 import { startTunebase } from "./tunebase.ts";
 import { createJob, rows } from "./worker.ts";
 
+const routes = await allRoutes();
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 
@@ -19,6 +20,13 @@ Deno.test("no two routes have one method and path, or one name", () => {
   const addresses = routes.map(({ method, path }) => `${method} ${path.replace(/\{\w+\}/g, "{}")}`);
   assertEquals(new Set(addresses).size, addresses.length);
   assertEquals(new Set(routes.map(({ id }) => id)).size, routes.length);
+});
+
+Deno.test("a resource has all routes below its parts of the path, and no others", async () => {
+  for (const { under, load } of resources) {
+    const segments = (await load()).map(({ path }) => path.split("/")[1] ?? "");
+    assertEquals(new Set(segments), new Set(under));
+  }
 });
 
 Deno.test("a route without credentials is refused, unless it is declared to need none", async () => {

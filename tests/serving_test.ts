@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import type { Database } from "../supabase/functions/_shared/database/connect.ts";
 import { createApp } from "../supabase/functions/tunebase/app.ts";
+import { allRoutes } from "../supabase/functions/tunebase/routes/index.ts";
 import { startTunebase } from "./tunebase.ts";
 import { createJob, rows } from "./worker.ts";
 
@@ -10,7 +11,6 @@ Deno.test.afterAll(() => tunebase.close());
 const ada = await tunebase.user();
 const base = `${tunebase.url}/functions/v1/tunebase`;
 const job = await createJob(ada);
-const app = createApp(tunebase.platform);
 /** The log line of the request with this id. */
 const lineOf = (id: string) => tunebase.logs.filter(({ request_id }) => request_id === id);
 
@@ -93,9 +93,8 @@ function answering(value: Database["value"]): Database {
   return { value, close: () => Promise.resolve() };
 }
 
-const gets = app.routes.filter(({ method }) => method === "GET").map(({ path }) =>
-  path.replace(/^\/tunebase/, "")
-);
+const gets = (await allRoutes()).filter(({ method }) => method === "GET")
+  .map(({ path }) => path.replace(/\{(\w+)\}/g, ":$1"));
 for (const path of new Set(gets)) {
   Deno.test(`HEAD ${path} answers as GET does, without the body`, async () => {
     const file = await ada.openai.files.create({ file: new File([rows], "r.jsonl"), purpose: "fine-tune" });

@@ -4,7 +4,7 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { prefixes } from "../supabase/functions/tunebase/ids.ts";
-import { routes as declared } from "../supabase/functions/tunebase/routes/index.ts";
+import { allRoutes } from "../supabase/functions/tunebase/routes/index.ts";
 import { furnished } from "./furnished.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 
@@ -45,7 +45,7 @@ const bodies: Record<string, unknown> = {
 
 const [ada, bob] = [await tunebase.user(), await tunebase.user()];
 const [adas, bobs] = [await furnished(tunebase, ada), await furnished(tunebase, bob)];
-const routes = declared.filter(({ path }) => path.includes("{"))
+const routes = (await allRoutes()).filter(({ path }) => path.includes("{"))
   .map(({ method, path }) => ({ method, path: path.replace(/\{(\w+)\}/g, ":$1") }));
 
 /** The route's path with ids filled in: for each parameter, of `things` by its place. */

@@ -9,9 +9,10 @@ import {
 } from "../../supabase/functions/_shared/contracts/hyperparameters.ts";
 import { metricField, metricNames } from "../../supabase/functions/_shared/contracts/metrics.ts";
 import type { Route } from "../../supabase/functions/tunebase/routes/define.ts";
-import { routes } from "../../supabase/functions/tunebase/routes/index.ts";
+import { allRoutes } from "../../supabase/functions/tunebase/routes/index.ts";
 import { scopeLabels, scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
 
+const routes = await allRoutes();
 const callers: Partial<Record<Route["scope"], string>> = { none: "public", any: "any", person: "a user" };
 
 const tables: Record<string, () => string> = {

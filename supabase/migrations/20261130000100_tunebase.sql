@@ -1925,6 +1925,32 @@ begin
   return to_jsonb(v_file);
 end $$;
 
+-- schemas/functions/files/create_unvalidated_file.sql
+-- Records a file whose bytes are in Storage and which the scheduler is to validate. p_file: {id, filename, purpose, bytes,
+-- object, expires_after}. Safe to call twice.
+create function tunebase_internal.create_unvalidated_file(p_caller jsonb, p_file jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
+  v_id uuid := (p_file ->> 'id')::uuid;
+  v_file tunebase.files;
+begin
+  insert into tunebase.files (id, project_id, filename, purpose, bytes, status, object, expires_at)
+  values (
+    v_id, v_project_id, p_file ->> 'filename', p_file ->> 'purpose', (p_file ->> 'bytes')::bigint, 'uploaded', p_file ->> 'object',
+    now() + make_interval(secs => (p_file ->> 'expires_after')::integer)
+  )
+  on conflict (id) do nothing;
+  if found then
+    insert into tunebase_internal.file_validations (file_id, sources, is_copied)
+    values (v_id, jsonb_build_array(jsonb_build_object('object', p_file ->> 'object', 'bytes', (p_file ->> 'bytes')::bigint)), false);
+  end if;
+  select * into strict v_file from tunebase.files where id = v_id and project_id = v_project_id;
+  delete from tunebase_internal.orphaned_objects where bucket = 'tunebase-datasets' and object = v_file.object;
+  return to_jsonb(v_file);
+end $$;
+
 -- schemas/functions/files/delete_file.sql
 -- Deletes a file for its project. The row stays for the jobs that used it; the scheduler deletes the bytes.
 create function tunebase_internal.delete_file(p_caller jsonb, p_id uuid) returns void
@@ -2179,14 +2205,17 @@ begin
 end $$;
 
 -- schemas/functions/files/reserve_file_object.sql
--- Call before a file's bytes are stored. If the request dies before create_file, the object is deleted after an hour, longer
--- than any request lives. Returns the object's name.
-create function tunebase_internal.reserve_file_object(p_caller jsonb, p_id uuid) returns text
+-- Call before a file's bytes are stored; p_bytes is how many it has at least. Refused where the project has no room for
+-- them. If the request dies before the file is recorded, the object is deleted after an hour, longer than any request lives.
+-- Returns the object's name.
+create function tunebase_internal.reserve_file_object(p_caller jsonb, p_id uuid, p_bytes bigint) returns text
 language plpgsql security definer set search_path = ''
 as $$
 declare
-  v_object text := tunebase_internal.authorize(p_caller, 'files:write') || '/' || p_id || '.jsonl';
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
+  v_object text := v_project_id || '/' || p_id || '.jsonl';
 begin
+  perform tunebase_internal.check_storage_quota(v_project_id, p_bytes);
   insert into tunebase_internal.orphaned_objects (bucket, object, next_at) values ('tunebase-datasets', v_object, now() + interval '1 hour');
   return v_object;
 end $$;
@@ -6482,6 +6511,7 @@ grant execute on function
   tunebase_internal.create_notification_channel,
   tunebase_internal.create_project,
   tunebase_internal.create_upload,
+  tunebase_internal.create_unvalidated_file,
   tunebase_internal.create_webhook_endpoint,
   tunebase_internal.delete_file,
   tunebase_internal.delete_invitation,

@@ -54,6 +54,7 @@ grant execute on function
   tunebase_internal.create_notification_channel,
   tunebase_internal.create_project,
   tunebase_internal.create_upload,
+  tunebase_internal.create_unvalidated_file,
   tunebase_internal.create_webhook_endpoint,
   tunebase_internal.delete_file,
   tunebase_internal.delete_invitation,

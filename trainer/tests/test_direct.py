@@ -37,7 +37,7 @@ async def test_a_tiny_training_makes_an_adapter_that_plain_peft_loads_and_that_h
     assert {file["path"]: file["bytes"] for file in manifest["files"]} == {
         file.name: file.stat().st_size for file in place.iterdir()
     }
-    assert len(manifest["files"]) == 9
+    assert len(manifest["files"]) == 8
     assert [item.name for item in place.parent.iterdir()] == ["adapter"], "the rest is cleaned up"
     assert tunebase.calls == []
 

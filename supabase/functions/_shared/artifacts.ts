@@ -3,10 +3,11 @@
  * and could write the object again. So uploads land under `incoming/`, and a verified file is moved out of its token's
  * reach, to the prefix that downloads are signed for.
  */
-import { createHash } from "node:crypto";
 import type { Supabase } from "./platform.ts";
 import type { ArtifactFile } from "./protocol.ts";
 import { signedUrl, unavailable } from "./storage.ts";
+
+const { createHash } = await import("node:crypto"); // on_first_use.ts says why
 
 const bucketName = "tunebase-adapters";
 

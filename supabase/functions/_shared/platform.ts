@@ -22,7 +22,7 @@ export interface Settings {
   checkpointSeconds: number;
   /** Looks in a row (15 s apart) after which a run that RunPod shows but nobody hears of is given up. */
   maxMissedHeartbeats: number;
-  /** What POST /files takes, and checks in the request. */
+  /** What POST /files takes. */
   maxUploadBytes: number;
   /** What the other ways of uploading take. */
   maxFileBytes: number;

@@ -2,7 +2,8 @@
  * Every secret comes from one master key (`TUNEBASE_MASTER_KEY`, 32 bytes in base64) by HKDF (RFC 5869) with a purpose
  * and a version: nothing that signs is stored, and rotating means a new version.
  */
-import { hkdfSync } from "node:crypto";
+
+const { hkdfSync } = await import("node:crypto"); // on_first_use.ts says why
 
 const bytes = new TextEncoder();
 

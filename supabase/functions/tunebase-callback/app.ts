@@ -2,16 +2,21 @@
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { ApiError } from "../_shared/errors.ts";
+import { lazyRoutes, onFirstUse } from "../_shared/on_first_use.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { serveApp } from "../_shared/serving.ts";
-import type { CallbackEnv } from "./context.ts";
-import { claim } from "./routes/claim.ts";
-import { finish } from "./routes/finish.ts";
-import { report } from "./routes/report.ts";
-import { runpodWebhook } from "./routes/runpod_webhook.ts";
-import { uploads } from "./routes/uploads.ts";
-import { verify } from "./routes/verify.ts";
-import { verifySignature } from "./signature.ts";
+import type { CallbackContext, CallbackEnv } from "./context.ts";
+
+const on = lazyRoutes<CallbackContext>();
+
+/** Each is loaded by the first request that needs it. */
+const claim = () => import("./routes/claim.ts");
+const finish = () => import("./routes/finish.ts");
+const report = () => import("./routes/report.ts");
+const runpodWebhook = () => import("./routes/runpod_webhook.ts");
+const signature = onFirstUse(() => import("./signature.ts"));
+const uploads = () => import("./routes/uploads.ts");
+const verify = () => import("./routes/verify.ts");
 
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono<CallbackEnv> {
@@ -34,12 +39,14 @@ export function createApp(platform: Platform): Hono<CallbackEnv> {
       },
     }),
   );
-  app.use("/attempts/:id/*", verifySignature);
-  app.post("/attempts/:id/claim", claim);
-  app.post("/attempts/:id/report", report);
-  app.post("/attempts/:id/uploads", uploads);
-  app.post("/attempts/:id/verify", verify);
-  app.post("/attempts/:id/finish", finish);
-  app.post("/runpod/:id/:token", runpodWebhook);
+  app.use("/attempts/:id/*", async function verifySignature(c, next) {
+    return await (await signature()).verifySignature(c, next);
+  });
+  app.post("/attempts/:id/claim", on(claim, "claim"));
+  app.post("/attempts/:id/report", on(report, "report"));
+  app.post("/attempts/:id/uploads", on(uploads, "uploads"));
+  app.post("/attempts/:id/verify", on(verify, "verify"));
+  app.post("/attempts/:id/finish", on(finish, "finish"));
+  app.post("/runpod/:id/:token", on(runpodWebhook, "runpodWebhook"));
   return app;
 }

@@ -2,14 +2,13 @@
 import { Hono } from "hono";
 import { TrieRouter } from "hono/router/trie-router";
 import { cors } from "hono/cors";
+import { onFirstUse } from "../_shared/on_first_use.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { answerOtherMethod, isPreflight, serveApp } from "../_shared/serving.ts";
 import type { ApiEnv } from "./context.ts";
-import { EventHub } from "./event_hub.ts";
-import { guard } from "./middleware/guard.ts";
+import type { guard } from "./middleware/guard.ts";
 import type { Route } from "./routes/define.ts";
-import { routes } from "./routes/index.ts";
-import { unsupported } from "./routes/meta/unsupported.ts";
+import { resources } from "./routes/index.ts";
 
 const stainless = [
   "lang",
@@ -29,10 +28,10 @@ const withoutVersion = (request: Request) =>
 
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono<ApiEnv> {
-  // Hono's own choice tries a router first that does not take these paths, and ends with this one: 10 ms of the first
-  // answer, of 33 (medians of ten starts, on a busy machine).
+  // The default router would build one regular expression of all routes at the first request, find that it cannot hold
+  // them, and then build this one; and it takes no routes after that.
   const app = new Hono<ApiEnv>({ getPath: withoutVersion, router: new TrieRouter() }).basePath("/tunebase");
-  const hub = new EventHub(platform.db);
+  const hub = onFirstUse(async () => new (await import("./event_hub.ts")).EventHub(platform.db));
   serveApp(app, "tunebase", platform);
   const allowBrowsers = cors({
     origin: "*",
@@ -75,29 +74,39 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
     c.set("hub", hub);
     await next();
   });
-  register(app, guard(platform));
+  return loadingOnFirstUse(app, platform);
+}
+
+/** A resource's routes are loaded and registered by the first request below its part of the path. */
+function loadingOnFirstUse(app: Hono<ApiEnv>, platform: Platform): Hono<ApiEnv> {
+  const guarded = onFirstUse(async () => (await import("./middleware/guard.ts")).guard(platform));
+  const loads = new Map(resources.flatMap(({ under, load, refuse }) => {
+    const once = onFirstUse(async () => {
+      const [before, routes, unsupported] = await Promise.all([guarded(), load(), refuse?.()]);
+      register(app, before, routes);
+      for (const { path, handler } of unsupported ?? []) {
+        app.all(path, before({ method: "GET", scope: "any" }), handler);
+      }
+    });
+    return under.map((segment) => [segment, once] as const);
+  }));
+  const { fetch } = app;
+  app.fetch = async function loadThenFetch(request, ...rest) {
+    await loads.get(withoutVersion(request).split("/")[2] ?? "")?.();
+    return await fetch(request, ...rest);
+  };
   return app;
 }
 
-function register(app: Hono<ApiEnv>, guarded: ReturnType<typeof guard>): void {
-  const add = (route: Route) => {
-    // A route's path as Hono writes it.
-    const path = route.path.replace(/\{(\w+)\}/g, route.slashes ? ":$1{.+}" : ":$1");
-    const before = guarded(route);
-    if (before !== null) app.on(route.method, path, before);
-    app.on(route.method, path, route.handler);
-  };
+function register(app: Hono<ApiEnv>, before: ReturnType<typeof guard>, routes: Route[]): void {
   // `/files/direct` is no `/files/{id}`: it comes first, and has the methods of its own alone.
-  const fixed = routes.filter(({ path }) => !path.includes("{"));
-  for (const [path, ones] of Map.groupBy(fixed, ({ path }) => path)) {
-    ones.forEach(add);
+  const sorted = routes.toSorted((a, b) => Number(a.path.includes("{")) - Number(b.path.includes("{")));
+  for (const [declared, ones] of Map.groupBy(sorted, ({ path }) => path)) {
+    // As Hono writes it.
+    const path = declared.replace(/\{(\w+)\}/g, ones.some(({ slashes }) => slashes) ? ":$1{.+}" : ":$1");
+    for (const route of ones) app.on(route.method, path, before(route), route.handler);
+    // Hono's method-not-allowed does not see routes that are added after its first 404.
     const methods = ones.flatMap(({ method }) => method === "GET" ? ["GET", "HEAD"] : [method]);
     app.all(path, (c) => answerOtherMethod(c, methods));
-  }
-  routes.filter(({ path }) => path.includes("{")).forEach(add);
-  for (const { path, handler } of unsupported) {
-    const before = guarded({ method: "GET", scope: "any" });
-    if (before !== null) app.all(path, before);
-    app.all(path, handler);
   }
 }

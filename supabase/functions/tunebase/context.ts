@@ -15,6 +15,6 @@ export type Caller = ({ key_hash: string } | { user_id: string; project_id: stri
 
 export interface ApiEnv {
   /** `version` is set by routes that show something which If-Match guards. */
-  Variables: { platform: Platform; hub: EventHub; caller: Caller; version: number };
+  Variables: { platform: Platform; hub: () => Promise<EventHub>; caller: Caller; version: number };
 }
 export type ApiContext = Context<ApiEnv>;

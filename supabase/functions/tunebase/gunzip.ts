@@ -1,7 +1,8 @@
-/** Unpacks a small .jsonl.gz, and no more of it than is allowed: a kilobyte can hold a gigabyte. */
-import { createGunzip } from "node:zlib";
+/** Unpacks a .jsonl.gz as it comes, and no more of it than is allowed: a kilobyte can hold a gigabyte. */
 import { ApiError } from "../_shared/errors.ts";
-import { join } from "./join.ts";
+
+const { pipeline, Readable } = await import("node:stream"); // _shared/on_first_use.ts says why
+const { createGunzip } = await import("node:zlib");
 
 export const isGzip = (bytes: Uint8Array) => bytes[0] === 0x1f && bytes[1] === 0x8b;
 
@@ -9,18 +10,17 @@ export const isGzip = (bytes: Uint8Array) => bytes[0] === 0x1f && bytes[1] === 0
  * The bytes inside, of every member (`cat a.gz b.gz`, and what bgzip and pigz write; DecompressionStream refuses a second
  * one). Refuses what is damaged (`invalid_file`) or unpacks to more than `most` (`too_large`).
  */
-export async function gunzip(packed: Uint8Array, most: number) {
-  const chunks: Uint8Array[] = [];
+export async function* gunzip(packed: AsyncIterable<Uint8Array>, most: number): AsyncGenerator<Uint8Array> {
   let size = 0;
-  const unpacked = createGunzip();
-  unpacked.end(packed);
+  const unpacked = pipeline(Readable.from(packed), createGunzip(), () => {}); // its error is thrown below
   try {
     for await (const chunk of unpacked) {
       size += chunk.length;
       if (size > most) break;
-      chunks.push(chunk);
+      yield chunk;
     }
   } catch (cause) {
+    if (cause instanceof ApiError) throw cause;
     throw new ApiError("invalid_file", [{
       param: "file",
       message:
@@ -37,5 +37,4 @@ export async function gunzip(packed: Uint8Array, most: number) {
         "through /uploads or /files/direct.",
     }]);
   }
-  return join(chunks);
 }

@@ -70,6 +70,7 @@ export const functions = {
   create_job: { args: { caller: "jsonb", job: "jsonb" }, optional: {}, result: "jsonb" },
   create_notification_channel: { args: { caller: "jsonb", channel: "jsonb" }, optional: {}, result: "jsonb" },
   create_project: { args: { caller: "jsonb", name: "text" }, optional: {}, result: "jsonb" },
+  create_unvalidated_file: { args: { caller: "jsonb", file: "jsonb" }, optional: {}, result: "jsonb" },
   create_upload: { args: { caller: "jsonb", upload: "jsonb" }, optional: {}, result: "jsonb" },
   create_webhook_endpoint: { args: { caller: "jsonb", endpoint: "jsonb" }, optional: {}, result: "jsonb" },
   delete_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
@@ -251,7 +252,11 @@ export const functions = {
     optional: {},
     result: "integer",
   },
-  reserve_file_object: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "text" },
+  reserve_file_object: {
+    args: { caller: "jsonb", id: "uuid", bytes: "bigint" },
+    optional: {},
+    result: "text",
+  },
   reserve_idempotency_key: {
     args: {
       caller: "jsonb",

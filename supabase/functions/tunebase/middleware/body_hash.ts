@@ -1,14 +1,16 @@
 /** What makes two requests the same: the SHA-256 of path and body. A form counts without its random boundary. */
-import { Buffer } from "node:buffer";
-import { createHash } from "node:crypto";
+import type { Buffer as Bytes } from "node:buffer";
 import { BoundaryCount, formBoundary } from "../multipart.ts";
+
+const { Buffer } = await import("node:buffer"); // _shared/on_first_use.ts says why
+const { createHash } = await import("node:crypto");
 
 export class BodyHash {
   readonly isForm: boolean;
   readonly #hash = createHash("sha256");
-  readonly #boundary: Buffer;
+  readonly #boundary: Bytes;
   /** The end of what came, too short to say that no boundary begins in it. */
-  #rest: Buffer = Buffer.alloc(0);
+  #rest: Bytes = Buffer.alloc(0);
   #digest: string | null = null;
 
   readonly #count = new BoundaryCount();

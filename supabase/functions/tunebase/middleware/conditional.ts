@@ -5,10 +5,11 @@
  *
  * Hono's `etag` does not fit: it hashes every answer to a GET, streams of events and files too, and knows no If-Match.
  */
-import { createHash } from "node:crypto";
 import type { Context, MiddlewareHandler } from "hono";
 import { ApiError } from "../../_shared/errors.ts";
 import type { ApiEnv } from "../context.ts";
+
+const { createHash } = await import("node:crypto"); // _shared/on_first_use.ts says why
 
 /** `ifMatch`: whether the route changes rows that count their versions. */
 export const conditional = (ifMatch: boolean): MiddlewareHandler<ApiEnv> =>

@@ -16,11 +16,13 @@ import { refuseBadUrl } from "./stored_text.ts";
 
 type Guarded = Pick<Route, "method" | "scope" | "form" | "ifMatch" | "idempotency">;
 
-/** One guard an app: it remembers what callers may still send. Null for a route that everybody may call. */
-export function guard(platform: Platform): (route: Guarded) => MiddlewareHandler<ApiEnv> | null {
+const everybody: MiddlewareHandler<ApiEnv> = (_, next) => next();
+
+/** One guard an app: it remembers what callers may still send. */
+export function guard(platform: Platform): (route: Guarded) => MiddlewareHandler<ApiEnv> {
   const who = [authenticate(platform.settings), limitRate(platform.db), refuseBadUrl];
   return ({ method, scope, form, ifMatch, idempotency }) =>
-    scope === "none" ? null : every(
+    scope === "none" ? everybody : every(
       ...who,
       ...(form === undefined ? [limitBody] : []),
       conditional(ifMatch ?? false),

@@ -3,10 +3,12 @@ import * as z from "zod";
 import { ApiError, type ErrorCode, errorCodes } from "../../_shared/errors.ts";
 import { limits } from "../paging.ts";
 import type { Answer, Route, Shape } from "../routes/define.ts";
-import { routesByTag } from "../routes/index.ts";
+import { allRoutes } from "../routes/index.ts";
 import * as objects from "./objects.ts";
 
 type Json = Record<string, unknown>;
+
+const routes = await allRoutes();
 
 /** Schemas with a name, gathered while the routes are described. */
 class Components {
@@ -114,10 +116,8 @@ const header = (name: keyof typeof headers) => ({ $ref: `#/components/parameters
 export function openApi(): Json {
   const components = new Components();
   const paths: Record<string, Json> = {};
-  for (const [tag, routes] of Object.entries(routesByTag)) {
-    for (const route of routes) {
-      (paths[route.path] ??= {})[route.method.toLowerCase()] = describe(route, tag, components);
-    }
+  for (const { tag, ...route } of routes) {
+    (paths[route.path] ??= {})[route.method.toLowerCase()] = describe(route, tag, components);
   }
   return {
     openapi: "3.1.0",
@@ -132,7 +132,7 @@ export function openApi(): Json {
     },
     servers: [{ url: "/functions/v1/tunebase" }],
     security: [{ bearer: [] }],
-    tags: Object.keys(routesByTag).map((name) => ({ name })),
+    tags: [...new Set(routes.map(({ tag }) => tag))].map((name) => ({ name })),
     paths,
     components: {
       securitySchemes: {

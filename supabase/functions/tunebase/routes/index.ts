@@ -1,59 +1,95 @@
 /** Every route, in the order in which the documentation shows them. */
 import type { Route } from "./define.ts";
-import { routes as apiKeys } from "./api_keys/api_keys.ts";
-import { routes as createEstimate } from "./estimates/create.ts";
-import { routes as fileContent } from "./files/content.ts";
-import { routes as createFile } from "./files/create.ts";
-import { routes as deleteFile } from "./files/delete.ts";
-import { routes as directUploads } from "./files/direct.ts";
-import { routes as getFile } from "./files/get.ts";
-import { routes as listFiles } from "./files/list.ts";
-import { routes as invitations } from "./invitations/invitations.ts";
-import { routes as adapters } from "./jobs/adapter.ts";
-import { routes as checkpoints } from "./jobs/checkpoints.ts";
-import { routes as createJob } from "./jobs/create.ts";
-import { routes as events } from "./jobs/events.ts";
-import { routes as getJob } from "./jobs/get.ts";
-import { routes as listJobs } from "./jobs/list.ts";
-import { routes as metrics } from "./jobs/metrics.ts";
-import { routes as transitions } from "./jobs/transitions.ts";
-import { routes as me } from "./me/me.ts";
-import { routes as members } from "./members/members.ts";
-import { routes as docs } from "./meta/docs.ts";
-import { routes as health } from "./meta/health.ts";
-import { routes as openApi } from "./meta/openapi.ts";
-import { routes as models } from "./models/models.ts";
-import { routes as channels } from "./notifications/channels.ts";
-import { routes as notifications } from "./notifications/notifications.ts";
-import { routes as projects } from "./projects/projects.ts";
-import { routes as uploadParts } from "./uploads/part.ts";
-import { routes as uploads } from "./uploads/upload.ts";
-import { routes as usage } from "./usage/usage.ts";
-import { routes as deliveries } from "./webhooks/deliveries.ts";
-import { routes as discard } from "./webhooks/discard.ts";
-import { routes as endpoints } from "./webhooks/endpoints.ts";
-import { routes as webhookSecret } from "./webhooks/secret.ts";
-import { routes as webhookTest } from "./webhooks/test.ts";
 
-/** By their tag in the OpenAPI document. */
-export const routesByTag: Record<string, Route[]> = {
-  Files: [createFile, listFiles, getFile, fileContent, deleteFile, directUploads, uploads, uploadParts]
-    .flat(),
-  "Fine-tuning": [
-    createEstimate,
-    createJob,
-    listJobs,
-    getJob,
-    transitions,
-    events,
-    metrics,
-    checkpoints,
-    adapters,
-  ].flat(),
-  Models: models,
-  "Projects and keys": [me, usage, projects, members, invitations, apiKeys].flat(),
-  Webhooks: [endpoints, webhookSecret, webhookTest, deliveries, discard].flat(),
-  Notifications: [notifications, channels].flat(),
-  Service: [health, openApi, docs].flat(),
-};
-export const routes: Route[] = Object.values(routesByTag).flat();
+interface Resource {
+  /** In the OpenAPI document. */
+  tag: string;
+  /** The first parts of its paths: who asks for one of them loads the resource. */
+  under: string[];
+  load: () => Promise<Route[]>;
+  /** What of OpenAI's is refused there, whatever the method is. */
+  refuse?: () => Promise<{ path: string; handler: () => Response }[]>;
+}
+
+const all = async (...modules: Promise<{ routes: Route[] }>[]) =>
+  (await Promise.all(modules)).flatMap(({ routes }) => routes);
+
+export const resources: Resource[] = [
+  {
+    tag: "Files",
+    under: ["files"],
+    load: () =>
+      all(
+        import("./files/create.ts"),
+        import("./files/list.ts"),
+        import("./files/get.ts"),
+        import("./files/content.ts"),
+        import("./files/delete.ts"),
+        import("./files/direct.ts"),
+      ),
+  },
+  {
+    tag: "Files",
+    under: ["uploads"],
+    load: () => all(import("./uploads/upload.ts"), import("./uploads/part.ts")),
+  },
+  {
+    tag: "Fine-tuning",
+    under: ["fine_tuning"],
+    load: () =>
+      all(
+        import("./estimates/create.ts"),
+        import("./jobs/create.ts"),
+        import("./jobs/list.ts"),
+        import("./jobs/get.ts"),
+        import("./jobs/transitions.ts"),
+        import("./jobs/events.ts"),
+        import("./jobs/metrics.ts"),
+        import("./jobs/checkpoints.ts"),
+        import("./jobs/adapter.ts"),
+      ),
+    refuse: async () => (await import("./meta/unsupported.ts")).unsupported,
+  },
+  { tag: "Models", under: ["models"], load: () => all(import("./models/models.ts")) },
+  { tag: "Projects and keys", under: ["me"], load: () => all(import("./me/me.ts")) },
+  { tag: "Projects and keys", under: ["usage"], load: () => all(import("./usage/usage.ts")) },
+  {
+    tag: "Projects and keys",
+    under: ["projects", "invitations"],
+    load: () =>
+      all(
+        import("./projects/projects.ts"),
+        import("./members/members.ts"),
+        import("./invitations/invitations.ts"),
+      ),
+  },
+  { tag: "Projects and keys", under: ["api_keys"], load: () => all(import("./api_keys/api_keys.ts")) },
+  {
+    tag: "Webhooks",
+    under: ["webhook_event_types", "webhook_endpoints", "webhook_deliveries"],
+    load: () =>
+      all(
+        import("./webhooks/endpoints.ts"),
+        import("./webhooks/secret.ts"),
+        import("./webhooks/test.ts"),
+        import("./webhooks/deliveries.ts"),
+        import("./webhooks/discard.ts"),
+      ),
+  },
+  {
+    tag: "Notifications",
+    under: ["notifications", "notification_channels"],
+    load: () => all(import("./notifications/notifications.ts"), import("./notifications/channels.ts")),
+  },
+  { tag: "Service", under: ["health"], load: () => all(import("./meta/health.ts")) },
+  { tag: "Service", under: ["openapi.json"], load: () => all(import("./meta/openapi.ts")) },
+  { tag: "Service", under: ["docs"], load: () => all(import("./meta/docs.ts")) },
+];
+
+/** All of them with their tags: for the OpenAPI document, the documentation and the tests. */
+export async function allRoutes(): Promise<(Route & { tag: string })[]> {
+  const loaded = await Promise.all(
+    resources.map(async ({ tag, load }) => (await load()).map((route) => ({ ...route, tag }))),
+  );
+  return loaded.flat();
+}

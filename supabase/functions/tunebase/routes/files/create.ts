@@ -1,5 +1,9 @@
-/** POST /files: a multipart form with `file` and `purpose`, in either order. Checked row by row before it is kept. */
+/**
+ * POST /files: a multipart form with `file` and `purpose`, in either order. A small file is validated row by row before it
+ * is kept; a larger one is stored as it comes, and validated in the background.
+ */
 import * as z from "zod";
+import { nudgeScheduler } from "../../../_shared/addresses.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { Validator } from "../../../_shared/datasets/validator.ts";
 import { ApiError } from "../../../_shared/errors.ts";
@@ -7,65 +11,106 @@ import { hex } from "../../../_shared/secrets.ts";
 import { unavailable } from "../../../_shared/storage.ts";
 import { check, fields } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
-import { gunzip, isGzip } from "../../gunzip.ts";
 import { uuid7 } from "../../ids.ts";
-import { readForm } from "../../multipart.ts";
-import { cleanName, expiresAfterForm, invalidFile, Purpose, refuseHalfExpiry } from "../../new_file.ts";
+import { type IncomingFile, receiveFile } from "../../incoming_file.ts";
+import type { join } from "../../join.ts";
+import { formEnvelope, readForm } from "../../multipart.ts";
+import { expiresAfterForm, invalidFile, Purpose, refuseHalfExpiry } from "../../new_file.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
 import { FileRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
 const Form = fields({ purpose: Purpose, ...expiresAfterForm });
 
+/** What is known of a new file before it is validated. */
+interface NewFile {
+  id: string;
+  filename: string;
+  purpose: string;
+  expires_after: number | null;
+}
+
 async function createFile(c: ApiContext): Promise<Response> {
   const { db, supabase, settings } = c.get("platform");
-  const caller = c.get("caller");
   // Who may not write must not make us read and check 32 MB first.
-  await rpc(db, "authorize", { caller, scope: "files:write" });
-  const form = await readForm(c.req.raw, settings.maxUploadBytes);
-  const { file: part, ...rest } = Object.fromEntries(form);
-  refuseHalfExpiry(rest);
-  const { purpose, "expires_after[seconds]": expires_after } = check(Form, rest);
-  if (!(part instanceof File)) {
-    throw new ApiError("invalid_request", [{
-      param: "file",
-      message: "file: is required, as a part with a file name. With curl: -F file=@data.jsonl",
-    }]);
+  await rpc(db, "authorize", { caller: c.get("caller"), scope: "files:write" });
+  const id = uuid7();
+  const announced = Number(c.req.header("content-length") ?? 0) - formEnvelope;
+  const stored: string[] = [];
+  try {
+    const form = await readForm(
+      c.req.raw,
+      settings.maxUploadBytes,
+      (part) =>
+        receiveFile(part, settings.maxUploadBytes, announced, async (data, atLeast) => {
+          const object = await reserve(c, id, atLeast);
+          stored.push(object);
+          await store(c, object, data);
+          return object;
+        }),
+    );
+    refuseHalfExpiry(form.fields);
+    const { purpose, "expires_after[seconds]": expires_after } = check(Form, form.fields);
+    if (form.file === null) {
+      throw new ApiError("invalid_request", [{
+        param: "file",
+        message: "file: is required, as a part with a file name. With curl: -F file=@data.jsonl",
+      }]);
+    }
+    const file = { id, filename: form.file.filename, purpose, expires_after: expires_after ?? null };
+    return c.json(renderFile(await record(c, file, form.file)));
+  } catch (error) {
+    // Only what surely is no file: what else remains is removed after an hour.
+    if (stored.length > 0 && error instanceof ApiError && error.entry.status < 500) {
+      await supabase.storage.from("tunebase-datasets").remove(stored);
+    }
+    throw error;
   }
-  let bytes = new Uint8Array(await part.arrayBuffer());
-  let filename = cleanName(part.name);
-  // The trainer reads text: what is kept, and what its size and hash are of, is the text.
-  if (isGzip(bytes)) {
-    bytes = await gunzip(bytes, settings.maxUploadBytes);
-    filename = filename.replace(/\.gz$/i, "") || filename;
+}
+
+async function record(c: ApiContext, file: NewFile, incoming: IncomingFile): Promise<FileRow> {
+  const { db, settings, later } = c.get("platform");
+  const caller = c.get("caller");
+  if (incoming.kind === "stored") {
+    const { object, size: bytes } = incoming;
+    const row = await rpc(
+      db,
+      "create_unvalidated_file",
+      { caller, file: { ...file, object, bytes } },
+      FileRow,
+    );
+    later(nudgeScheduler(settings));
+    return row;
   }
+  const { bytes } = incoming;
   const validator = new Validator();
   validator.push(bytes);
   const report = validator.end();
   if (report.errors.length > 0) throw invalidFile(report);
-  const id = uuid7();
   const sha256 = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
-
-  const file = {
-    id,
-    filename,
-    purpose,
-    bytes: bytes.length,
-    sha256,
-    report,
-    rows: validator.sample(),
-    expires_after: expires_after ?? null,
-  };
+  const validated = { ...file, bytes: bytes.length, sha256, report, rows: validator.sample() };
   // An equal file of the project has its bytes in Storage already: both use one object.
-  const shared = await rpc(db, "share_file", { caller, file }, FileRow.nullable());
-  if (shared !== null) return c.json(renderFile(shared));
-  const object = await rpc(db, "reserve_file_object", { caller, id });
-  const bucket = supabase.storage.from("tunebase-datasets");
-  const { error } = await bucket.upload(object, bytes, { contentType: "application/jsonl" });
-  if (error !== null) throw unavailable(`storing ${object}`, error);
+  const shared = await rpc(db, "share_file", { caller, file: validated }, FileRow.nullable());
+  if (shared !== null) return shared;
+  const object = await reserve(c, file.id, bytes.length);
+  await store(c, object, bytes);
   // Should this die before the file is recorded, its bytes are removed after an hour.
-  const row = await rpc(db, "create_file", { caller, file: { ...file, object } }, FileRow);
-  return c.json(renderFile(row));
+  return await rpc(db, "create_file", { caller, file: { ...validated, object } }, FileRow);
+}
+
+/** The name of the object that a file's bytes may be stored in. Refused where its project has no room for them. */
+function reserve(c: ApiContext, id: string, bytes: number): Promise<string> {
+  return rpc(c.get("platform").db, "reserve_file_object", { caller: c.get("caller"), id, bytes });
+}
+
+async function store(
+  c: ApiContext,
+  object: string,
+  data: ReturnType<typeof join> | ReadableStream<Uint8Array>,
+): Promise<void> {
+  const bucket = c.get("platform").supabase.storage.from("tunebase-datasets");
+  const { error } = await bucket.upload(object, data, { contentType: "application/jsonl", duplex: "half" });
+  if (error !== null) throw unavailable(`storing ${object}`, error);
 }
 
 export const routes = [
@@ -75,7 +120,7 @@ export const routes = [
     id: "createFile",
     summary: "Upload a file to train on",
     description:
-      "JSON lines, up to 32 MiB, gzip too; checked row by row before it is kept. Larger files: /uploads or /files/direct.",
+      "JSON lines, up to 32 MiB, gzip too. Up to 4 MiB it is validated in the request: 400 with the rows' errors. A larger one is `uploaded` and validated in the background. Beyond 32 MiB: /uploads or /files/direct.",
     scope: "files:write",
     form: () => Form.extend({ file: z.file() }),
     response: "File",

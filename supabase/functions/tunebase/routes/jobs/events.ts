@@ -60,7 +60,7 @@ async function streamEvents(c: ApiContext): Promise<Response> {
   // To an EventSource this means: do not come back.
   if (job.final && after >= job.last_event) return c.body(null, 204);
   const close = openStream(JSON.stringify(c.get("caller")));
-  const hub = c.get("hub");
+  const hub = await c.get("hub")();
   c.header("cache-control", "no-store");
   return streamSSE(c, async (stream) => {
     const waiting: News[] = [];

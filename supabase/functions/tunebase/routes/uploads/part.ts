@@ -2,7 +2,7 @@
  * POST /uploads/{id}/parts: a multipart form with the one field `data`, up to 64 MiB. Its bytes go on to Storage as they
  * come: a function has 256 MB, and `formData()` would hold the part, twice.
  */
-import { Readable } from "node:stream";
+import type { Readable as NodeReadable } from "node:stream";
 import type { Busboy } from "busboy";
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -12,6 +12,8 @@ import type { ApiContext } from "../../context.ts";
 import { pathId, publicId, uuid7 } from "../../ids.ts";
 import { formBoundary } from "../../multipart.ts";
 import { defineRoute } from "../define.ts";
+
+const { Readable } = await import("node:stream"); // _shared/on_first_use.ts says why
 
 const mostBytes = 64 * 2 ** 20;
 /** The form's own lines. */
@@ -77,12 +79,12 @@ async function readData(request: Request, store: Store): Promise<number> {
       `The body is not a multipart form: ${cause instanceof Error ? cause.message : cause}`,
     );
   }
-  const body: NodeJS.ReadableStream & Readable = Readable.fromWeb(
+  const body: NodeJS.ReadableStream & NodeReadable = Readable.fromWeb(
     request.body as Parameters<typeof Readable.fromWeb>[0],
   );
   let bytes = 0;
   let stored: Promise<void> | null = null;
-  let part: Readable | null = null;
+  let part: NodeReadable | null = null;
   try {
     await new Promise<void>((resolve, reject) => {
       form.on("file", (field, file) => {
@@ -111,7 +113,7 @@ async function readData(request: Request, store: Store): Promise<number> {
     body.unpipe(form);
     body.destroy();
     // Ends what is being stored, if anything is.
-    (part as Readable | null)?.destroy(error instanceof Error ? error : undefined);
+    (part as NodeReadable | null)?.destroy(error instanceof Error ? error : undefined);
     await (stored as Promise<void> | null)?.catch(() => {}); // its error is told already, or follows from this one
     throw error;
   }
@@ -122,7 +124,7 @@ async function readData(request: Request, store: Store): Promise<number> {
  * Storage's client says only that the request failed.
  */
 function counted(
-  file: Readable,
+  file: NodeReadable,
   count: (length: number) => number,
   fail: (error: ApiError) => void,
 ): ReadableStream<Uint8Array> {

@@ -1,0 +1,66 @@
+/** What a tick does: enforces caps, dispatches what is due, looks after what has gone quiet, delivers, checks files, sweeps. */
+import { nudgeScheduler } from "../_shared/addresses.ts";
+import { rpc } from "../_shared/database/rpc.ts";
+import { ApiError } from "../_shared/errors.ts";
+import type { Platform } from "../_shared/platform.ts";
+import { deriveSecret, sameSecret } from "../_shared/secrets.ts";
+import { CpuBudget } from "./cpu_budget.ts";
+import { Deliverer } from "./deliver.ts";
+import { dispatch } from "./dispatch.ts";
+import { mostLooks, reconcile } from "./reconcile.ts";
+import { Runpod } from "./runpod.ts";
+import { sweep } from "./sweep.ts";
+import { validateFiles } from "./validate.ts";
+
+/** Answers the timer and nudges, with what was done. One an isolate. */
+export class Ticks {
+  readonly #runpod: Runpod;
+  readonly #deliverer: Deliverer;
+  /** Ticks under way in this isolate, and whether one of them has left work that is due. */
+  #running = 0;
+  #isMoreDue = false;
+
+  constructor(private readonly platform: Platform) {
+    this.#runpod = new Runpod(platform.settings);
+    this.#deliverer = new Deliverer(platform);
+  }
+
+  async answer(request: Request): Promise<Response> {
+    const { platform } = this;
+    const given = (request.headers.get("authorization") ?? "").replace(/^Bearer /, "");
+    if (!await sameSecret(given, deriveSecret(platform.settings.masterKey, "scheduler"))) {
+      throw new ApiError("invalid_token", [{
+        param: null,
+        message: "Only the timer and Tunebase itself may call this.",
+      }]);
+    }
+    const budget = new CpuBudget();
+    this.#running += 1;
+    try {
+      return Response.json(await this.#work(budget));
+    } finally {
+      this.#running -= 1;
+      // Chains of ticks that wake each other merge: the last one here wakes the next.
+      if (this.#running === 0 && this.#isMoreDue) {
+        this.#isMoreDue = false;
+        platform.later(nudgeScheduler(platform.settings));
+      }
+    }
+  }
+
+  async #work(budget: CpuBudget) {
+    const { platform } = this;
+    // Caps first, so that nothing is paid for that must not be. Then side by side: neither a queue that drains, nor a
+    // RunPod that hangs, nor a slow receiver of webhooks holds anything else up.
+    const overspent = await rpc(platform.db, "enforce_spend", {});
+    const [dispatched, looked, { owed, sent }, swept, validated] = await Promise.all([
+      dispatch(platform, this.#runpod, budget),
+      reconcile(platform, this.#runpod, budget),
+      this.#deliverer.tick(budget),
+      sweep(platform),
+      validateFiles(platform, budget),
+    ]);
+    this.#isMoreDue ||= budget.isOver || looked === mostLooks;
+    return { overspent, dispatched, looked, owed, sent, swept, validated };
+  }
+}
