@@ -118,6 +118,8 @@ async function openForm(type: string): Promise<BusboyInstance> {
   try {
     return new Busboy({
       headers: { "content-type": type },
+      // `cleanName` takes the last part; what is only dots stays as it was sent.
+      preservePath: true,
       limits: { parts: mostFields, fieldSize: mostFieldBytes },
       // As browsers and `formData()` have it: what has a file name is a file.
       isPartAFile: (_field, _type, filename) => filename !== undefined,
