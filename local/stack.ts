@@ -133,6 +133,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
         env: {
           ...marked(home),
           TUNEBASE_ALLOW_LOOPBACK: "1",
+          TUNEBASE_CPU_DTYPE: "auto",
           TUNEBASE_MODEL_CACHE: join(cache, "models"),
           TUNEBASE_WORK_DIR: join(home, "work"),
           HF_HUB_OFFLINE: "1",

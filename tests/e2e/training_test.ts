@@ -49,7 +49,7 @@ async function create(
 }
 
 /** Waits until the job is as `when` says. */
-async function until(id: string, when: (job: OpenAI.FineTuning.FineTuningJob) => boolean, seconds = 120) {
+async function until(id: string, when: (job: OpenAI.FineTuning.FineTuningJob) => boolean, seconds = 300) {
   for (let tries = 0; tries < seconds * 4; tries++) {
     const job = await openai.fineTuning.jobs.retrieve(id);
     if (when(job)) return job;

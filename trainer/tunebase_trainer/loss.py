@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from . import precision
 from .dataset import IGNORED
 from .errors import TrainerError
 
@@ -60,7 +61,7 @@ def check_projection(net: Any) -> None:
     ids = torch.arange(1, 9, device=net.device)[None]
     training = net.training
     net.eval()
-    with torch.autocast(net.device.type, torch.bfloat16):
+    with precision.autocast(net.device.type):
         own = float(net(input_ids=ids, labels=ids, use_cache=False).loss)
         here = float(loss_of(net, {"input_ids": ids, "labels": ids}, None))
     net.train(training)

@@ -17,7 +17,7 @@ from peft.utils import transformers_weight_conversion as conversion
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from . import cpu_attention, lora, packed_experts, quantised_cache, ranks, shared_base, targets
+from . import cpu_attention, lora, packed_experts, precision, quantised_cache, ranks, shared_base, targets
 from .errors import TrainerError
 from .nf4 import FUSED, Nf4Config
 
@@ -57,6 +57,12 @@ def ready(net: PreTrainedModel) -> PreTrainedModel:
             # On a CPU with AVX512-BF16 bitsandbytes packs the weights anew at the first validation, for a kernel that
             # has no gradient, and never back: measured, the gradient norms of all later steps were half of the true.
             module.support_avx512bf16_for_cpu = False
+            module.compute_dtype = precision.compute_dtype()
+    if precision.compute_dtype() == torch.float32:
+        # What is not quantised: the quantiser keeps it in bf16, whatever dtype was asked for.
+        for tensor in [*net.parameters(), *net.buffers()]:
+            if tensor.dtype == torch.bfloat16:
+                tensor.data = tensor.data.float()
     return net
 
 
@@ -66,7 +72,7 @@ def _load(path: Path, device: int | str) -> PreTrainedModel:
     net, found = AutoModelForCausalLM.from_pretrained(
         path,
         **quantisation,
-        dtype=torch.bfloat16,
+        dtype=precision.compute_dtype(),
         device_map={"": device},
         output_loading_info=True,
     )

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import logsigmoid
 
-from . import ranks
+from . import precision, ranks
 from .batches import collate
 from .checkpoints import Plan, Stopped
 from .dataset import IGNORED, Example, Pair
@@ -72,7 +72,7 @@ def reference(net: Any, pairs: list[Example], size: int, pad: int, plan: Plan) -
         # Who has none left goes through the model too: a shared base is put together by all.
         examples = [pairs[i] for i in mine or order[:1]]
         batch = {name: part.to(net.device) for name, part in collate(examples, pad).items()}
-        with torch.autocast(net.device.type, torch.bfloat16):
+        with precision.autocast(net.device.type):
             values = answers(net, batch).cpu()
         if mine:
             found[mine] = values

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import Trainer, TrainingArguments
 
-from . import preference, ranks
+from . import precision, preference, ranks
 from .batches import RowOrder, Rows, collate, smaller
 from .best import Best, load_weights, save_weights
 from .checkpoints import Checkpoints, Plan
@@ -229,7 +229,7 @@ def _run(
         warmup_steps=warmup,
         lr_scheduler_type=hyper["lr_schedule"],
         max_grad_norm=hyper["max_grad_norm"],
-        bf16=True,
+        bf16=precision.compute_dtype() == torch.bfloat16,
         use_cpu=not on_gpu,
         logging_steps=1 if plan.total_steps <= FEW_STEPS else EVERY,
         logging_first_step=True,
