@@ -180,7 +180,7 @@ def test_an_adapter_is_gone_on_from_whatever_it_trains(saved: Any, tmp_path: Pat
         ("llama", "experts", 0.0, "Use one of all-linear, attention."),
         ("qwen3_moe", "shared_expert", 0.0, "Use one of all-linear, attention, experts."),
         ("qwen3_next", "everything", 0.0, "Use one of all-linear, attention, shared_expert, experts."),
-        ("qwen3_next", "experts", 0.05, "Use lora_dropout = 0, or lora_targets = default."),
+        ("qwen3_next", "experts", 0.05, "Use lora_dropout = 0, or lora_targets = all-linear."),
     ],
 )
 def test_what_cannot_be_trained_is_refused_with_what_can(

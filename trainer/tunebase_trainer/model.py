@@ -101,13 +101,13 @@ def add_lora(
         raise TrainerError(
             "invalid_input",
             f"lora_dropout = {dropout:g}: routed experts are trained without.",
-            "Use lora_dropout = 0, or lora_targets = default.",
+            "Use lora_dropout = 0, or lora_targets = all-linear.",
         )
     if chosen.experts and rslora:
         raise TrainerError(
             "invalid_input",
             "use_rslora = true: routed experts have a rank and a scale of their own.",
-            "Use use_rslora = false, or lora_targets = default.",
+            "Use use_rslora = false, or lora_targets = all-linear.",
         )
     if checkpointing or torch.cuda.is_available() or any(True for _ in targets.fused(net)):
         # Trades a third more time for memory. On a CPU memory is not what is short, but NF4 experts would be kept
