@@ -8,7 +8,7 @@ import { Hono } from "hono";
 import postgres from "postgres";
 import { platform } from "../supabase/functions/_shared/platform.ts";
 import { ReportRequest } from "../supabase/functions/_shared/protocol.ts";
-import { serveApp } from "../supabase/functions/_shared/serving.ts";
+import { serveApp } from "../supabase/functions/_shared/http.ts";
 import { check } from "../supabase/functions/_shared/validation.ts";
 import type { CallbackEnv } from "../supabase/functions/tunebase-callback/context.ts";
 import { verifySignature } from "../supabase/functions/tunebase-callback/signature.ts";

@@ -1,7 +1,7 @@
 /** Faults that a review found in the API and in what looks after runs, each as a whole kind. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { BodyHash } from "../supabase/functions/tunebase/middleware/body_hash.ts";
-import { invalidFile } from "../supabase/functions/tunebase/new_file.ts";
+import { invalidFile } from "../supabase/functions/tunebase/file_upload.ts";
 import { UnknownKeys } from "../supabase/functions/tunebase/middleware/unknown_keys.ts";
 import { connect } from "../supabase/functions/_shared/database/connect.ts";
 import { rpc } from "../supabase/functions/_shared/database/rpc.ts";

@@ -4,7 +4,7 @@ import { createLocalJWKSet, errors, exportJWK, generateKeyPair, jwtVerify, SignJ
 import { keySet } from "../supabase/functions/tunebase/middleware/jwks.ts";
 import { authenticate } from "../supabase/functions/tunebase/middleware/auth.ts";
 import { ApiError } from "../supabase/functions/_shared/errors.ts";
-import { serveApp } from "../supabase/functions/_shared/serving.ts";
+import { serveApp } from "../supabase/functions/_shared/http.ts";
 import { readSettings } from "../supabase/functions/_shared/platform.ts";
 import { Hono } from "hono";
 import type { ApiEnv } from "../supabase/functions/tunebase/context.ts";

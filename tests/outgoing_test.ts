@@ -5,7 +5,7 @@ import {
   isPublic,
   OutgoingError,
   post,
-} from "../supabase/functions/_shared/outgoing.ts";
+} from "../supabase/functions/_shared/safe_fetch.ts";
 import { Receiver } from "./receiver.ts";
 
 const strict = { allowLoopback: false };

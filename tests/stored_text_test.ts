@@ -1,7 +1,7 @@
 /** NUL and half characters: refused where a client sends them, cleaned where a worker or RunPod does. Never a 500. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { cleanName } from "../supabase/functions/tunebase/new_file.ts";
-import { webhookUrl } from "../supabase/functions/_shared/addresses.ts";
+import { cleanName } from "../supabase/functions/tunebase/file_upload.ts";
+import { webhookUrl } from "../supabase/functions/_shared/urls.ts";
 import { startTunebase } from "./tunebase.ts";
 import { attemptOf, createJob, rows, TestWorker } from "./worker.ts";
 

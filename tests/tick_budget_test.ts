@@ -1,8 +1,8 @@
 /** A tick of the scheduler bounds what it begins, wakes the next, and leaves nothing claimed that it does not send. */
 import { assert, assertEquals } from "@std/assert";
 import { CpuBudget, price, tickCpuMs } from "../supabase/functions/tunebase-scheduler/cpu_budget.ts";
-import { dispatch } from "../supabase/functions/tunebase-scheduler/dispatch.ts";
-import { mostLooks } from "../supabase/functions/tunebase-scheduler/reconcile.ts";
+import { dispatch } from "../supabase/functions/tunebase-scheduler/dispatch/dispatch.ts";
+import { mostLooks } from "../supabase/functions/tunebase-scheduler/reconcile/reconcile.ts";
 import { Runpod } from "../supabase/functions/tunebase-scheduler/runpod.ts";
 import { platform } from "../supabase/functions/_shared/platform.ts";
 import { copyJobs } from "./job_copies.ts";

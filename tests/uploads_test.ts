@@ -7,7 +7,7 @@ import { Upload } from "tus-js-client";
 import { platform } from "../supabase/functions/_shared/platform.ts";
 import { validate } from "../supabase/functions/_shared/datasets/validator.ts";
 import { CpuBudget } from "../supabase/functions/tunebase-scheduler/cpu_budget.ts";
-import { validateFiles } from "../supabase/functions/tunebase-scheduler/validate.ts";
+import { validateFiles } from "../supabase/functions/tunebase-scheduler/file_validation/validate_files.ts";
 import { startTunebase, type TestUser } from "./tunebase.ts";
 
 const sliceBytes = 65_536;

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import type { ChannelKind } from "./contracts/channels.ts";
 import { ApiError } from "./errors.ts";
-import { type Answer, checkUrl, OutgoingError, post } from "./outgoing.ts";
+import { type Answer, checkUrl, OutgoingError, post } from "./safe_fetch.ts";
 import type { Settings } from "./platform.ts";
 import { seal, unseal } from "./secrets.ts";
 import { check, fields } from "./validation.ts";

@@ -2,9 +2,9 @@
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { ApiError } from "../_shared/errors.ts";
-import { lazyRoutes, onFirstUse } from "../_shared/on_first_use.ts";
+import { lazyRoutes, onFirstUse } from "../_shared/lazy.ts";
 import type { Platform } from "../_shared/platform.ts";
-import { serveApp } from "../_shared/serving.ts";
+import { serveApp } from "../_shared/http.ts";
 import type { CallbackContext, CallbackEnv } from "./context.ts";
 
 const on = lazyRoutes<CallbackContext>();

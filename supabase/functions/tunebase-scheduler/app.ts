@@ -1,8 +1,8 @@
 /** What cron and nudges wake. */
 import { Hono } from "hono";
-import { onFirstUse } from "../_shared/on_first_use.ts";
+import { onFirstUse } from "../_shared/lazy.ts";
 import type { Platform } from "../_shared/platform.ts";
-import { serveApp } from "../_shared/serving.ts";
+import { serveApp } from "../_shared/http.ts";
 
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono {

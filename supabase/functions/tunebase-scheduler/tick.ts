@@ -1,16 +1,16 @@
 /** What a tick does: enforces caps, dispatches what is due, looks after what has gone quiet, delivers, checks files, sweeps. */
-import { nudgeScheduler } from "../_shared/addresses.ts";
+import { nudgeScheduler } from "../_shared/urls.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { deriveSecret, sameSecret } from "../_shared/secrets.ts";
 import { CpuBudget } from "./cpu_budget.ts";
-import { Deliverer } from "./deliver.ts";
-import { dispatch } from "./dispatch.ts";
-import { mostLooks, reconcile } from "./reconcile.ts";
+import { Deliverer } from "./deliveries/sender.ts";
+import { dispatch } from "./dispatch/dispatch.ts";
+import { mostLooks, reconcile } from "./reconcile/reconcile.ts";
 import { Runpod } from "./runpod.ts";
-import { sweep } from "./sweep.ts";
-import { validateFiles } from "./validate.ts";
+import { sweep } from "./cleanup/cleanup.ts";
+import { validateFiles } from "./file_validation/validate_files.ts";
 
 /** Answers the timer and nudges, with what was done. One an isolate. */
 export class Ticks {

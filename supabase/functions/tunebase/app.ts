@@ -2,11 +2,11 @@
 import { Hono } from "hono";
 import { TrieRouter } from "hono/router/trie-router";
 import { cors } from "hono/cors";
-import { onFirstUse } from "../_shared/on_first_use.ts";
+import { onFirstUse } from "../_shared/lazy.ts";
 import type { Platform } from "../_shared/platform.ts";
-import { answerOtherMethod, isPreflight, serveApp } from "../_shared/serving.ts";
+import { answerOtherMethod, isPreflight, serveApp } from "../_shared/http.ts";
 import type { ApiEnv } from "./context.ts";
-import type { guard } from "./middleware/guard.ts";
+import type { guard } from "./middleware/index.ts";
 import type { Route } from "./routes/define.ts";
 import { resources } from "./routes/index.ts";
 
@@ -79,7 +79,7 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
 
 /** A resource's routes are loaded and registered by the first request below its part of the path. */
 function loadingOnFirstUse(app: Hono<ApiEnv>, platform: Platform): Hono<ApiEnv> {
-  const guarded = onFirstUse(async () => (await import("./middleware/guard.ts")).guard(platform));
+  const guarded = onFirstUse(async () => (await import("./middleware/index.ts")).guard(platform));
   const loads = new Map(resources.flatMap(({ under, load, refuse }) => {
     const once = onFirstUse(async () => {
       const [before, routes, unsupported] = await Promise.all([guarded(), load(), refuse?.()]);

@@ -3,9 +3,9 @@
  * request; a larger one goes on to Storage as it comes and is validated by the scheduler.
  */
 import { gunzip, isGzip } from "./gunzip.ts";
-import { join } from "./join.ts";
+import { join } from "./concat_bytes.ts";
 import type { FilePart } from "./multipart.ts";
-import { cleanName } from "./new_file.ts";
+import { cleanName } from "./file_upload.ts";
 
 /**
  * The most that is validated in the request. An isolate serves many requests with 256 MB and 2 s of CPU for all of them:

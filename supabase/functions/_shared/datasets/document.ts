@@ -3,7 +3,7 @@
  * and passes over the rest. What is passed over is checked for its brackets and strings only.
  */
 import { mostDepth, mostLineBytes } from "./report.ts";
-import { Held, type RowKind, type RowSource, type Sink } from "./source.ts";
+import { Held, type RowKind, type RowSource, type Sink } from "./row_source.ts";
 
 export interface DocumentState {
   offset: number;

@@ -1,6 +1,6 @@
 /** JSONL: one row a line. Blank lines are skipped, a line that is too long is passed over without being held. */
 import { mostLineBytes } from "./report.ts";
-import { Held, type RowSource, type Sink } from "./source.ts";
+import { Held, type RowSource, type Sink } from "./row_source.ts";
 
 export interface LinesState {
   offset: number;

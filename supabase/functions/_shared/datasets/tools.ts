@@ -2,7 +2,7 @@
  * What rows say about tools: `tools` and `tool_calls`, and the older `functions` and `function_call`. `arguments` is a
  * JSON text of an object; some programs encode it twice, which is read and told.
  */
-import { countKeys } from "./keys.ts";
+import { countKeys } from "./duplicate_keys.ts";
 import { isObject, jsonText, mostDepth, shown, type Tell } from "./report.ts";
 
 const nameForm = /^[a-zA-Z0-9_.-]{1,64}$/;

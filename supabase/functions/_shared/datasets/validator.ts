@@ -4,11 +4,11 @@
  */
 import { checkMeta } from "./brightrun.ts";
 import { Document, type DocumentState } from "./document.ts";
-import { checkHidden } from "./hidden.ts";
-import { countKeys, duplicateKey, hasDuplicateKey } from "./keys.ts";
+import { checkHidden } from "./parsed_values.ts";
+import { countKeys, duplicateKey, hasDuplicateKey } from "./duplicate_keys.ts";
 import { Lines, type LinesState } from "./lines.ts";
-import { notJson } from "./not_json.ts";
-import { recognise } from "./recognise.ts";
+import { notJson } from "./json_error_hints.ts";
+import { recognise } from "./detect_format.ts";
 import {
   type DatasetReport,
   isObject,
@@ -19,9 +19,9 @@ import {
   trainerReads,
 } from "./report.ts";
 import { checkRow, formats } from "./rows.ts";
-import { hashRow, RowSketch, type SketchState } from "./sketch.ts";
-import type { RowKind, RowSource, Sink } from "./source.ts";
-import { type Counts, Tally } from "./tally.ts";
+import { hashRow, RowSketch, type SketchState } from "./row_fingerprints.ts";
+import type { RowKind, RowSource, Sink } from "./row_source.ts";
+import { type Counts, Tally } from "./report_builder.ts";
 
 /** So many bytes decide what kind of file it is. */
 const headBytes = 4096;

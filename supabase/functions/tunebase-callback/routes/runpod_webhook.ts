@@ -2,7 +2,7 @@
  * POST /runpod/{attempt}/{token}: RunPod says that a run has ended. Unsigned, so it is only a hint: the scheduler
  * reads /status before it believes anything. Always 200 for the right token, or RunPod would send it again.
  */
-import { nudgeScheduler } from "../../_shared/addresses.ts";
+import { nudgeScheduler } from "../../_shared/urls.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { deriveSecret, sameSecret } from "../../_shared/secrets.ts";

@@ -10,7 +10,7 @@ import { check, fields, jsonBody } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { countFiles, makeEstimate, warnOfSteps } from "./estimate/mod.ts";
 import { parseId, prefixes, publicId } from "../ids.ts";
-import { Hyperparameters, makePlan } from "./plan.ts";
+import { Hyperparameters, makePlan } from "./training_config.ts";
 import { EstimateInputs } from "../rows.ts";
 
 const fileId = z.string().refine(

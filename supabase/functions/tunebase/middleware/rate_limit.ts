@@ -11,7 +11,7 @@ import * as z from "zod";
 import type { Database } from "../../_shared/database/connect.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
-import { addHeaders, addToLog } from "../../_shared/serving.ts";
+import { addHeaders, addToLog } from "../../_shared/http.ts";
 import type { ApiEnv, Caller } from "../context.ts";
 import { UnknownKeys } from "./unknown_keys.ts";
 

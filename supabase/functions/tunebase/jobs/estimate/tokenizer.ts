@@ -10,7 +10,7 @@ import * as z from "zod";
 import { unavailable } from "../../../_shared/storage.ts";
 import { called, type Counter } from "./characters.ts";
 import type { Conversation, Turn } from "./conversation.ts";
-import { probe, type Shows } from "./shows.ts";
+import { probe, type Shows } from "./template_support.ts";
 
 /**
  * One tokenizer an isolate, by its folder: a project mostly trains one model, and a vocabulary of 50,000 takes 0.2 to

@@ -3,7 +3,7 @@
  * is kept; a larger one is stored as it comes, and validated in the background.
  */
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { nudgeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { Validator } from "../../../_shared/datasets/validator.ts";
 import { ApiError } from "../../../_shared/errors.ts";
@@ -13,9 +13,9 @@ import { check, fields } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { uuid7 } from "../../ids.ts";
 import { type IncomingFile, receiveFile } from "../../incoming_file.ts";
-import type { join } from "../../join.ts";
+import type { join } from "../../concat_bytes.ts";
 import { formEnvelope, readForm } from "../../multipart.ts";
-import { expiresAfterForm, invalidFile, Purpose, refuseHalfExpiry } from "../../new_file.ts";
+import { expiresAfterForm, invalidFile, Purpose, refuseHalfExpiry } from "../../file_upload.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
 import { FileRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";

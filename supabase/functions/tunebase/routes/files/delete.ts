@@ -1,5 +1,5 @@
 /** DELETE /files/{id}: refused while a job that has not ended needs it. The scheduler removes the bytes. */
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { nudgeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { pathId, publicId } from "../../ids.ts";

@@ -1,5 +1,5 @@
 /** POST /fine_tuning/jobs: OpenAI's body; the trainer's own hyperparameters stand beside OpenAI's. */
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { nudgeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { JobBody, jobErrors, readJob, sampleJob } from "../../jobs/job_request.ts";

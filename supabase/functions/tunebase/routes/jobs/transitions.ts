@@ -3,7 +3,7 @@
  * once, the GPU is told right after; a worker that is to pause saves a checkpoint first; resumed, it is queued again; a
  * job that was created with `auto_start: false` is started.
  */
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { nudgeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ErrorCode } from "../../../_shared/errors.ts";
 import type { ApiContext } from "../../context.ts";

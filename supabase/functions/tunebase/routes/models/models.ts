@@ -1,6 +1,6 @@
 /** GET /models, GET and DELETE /models/{id}: the base models on offer, and the project's own fine-tunes. One page. */
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { nudgeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { renderFineTune, renderModel } from "../../serializers/fine_tuning.ts";

@@ -3,13 +3,13 @@
  * hour. The file that comes of it is checked in the background.
  */
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { nudgeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { check, fields, jsonBody } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { parseId, pathId, uuid7 } from "../../ids.ts";
-import { cleanName, ExpiresAfter, Purpose } from "../../new_file.ts";
+import { cleanName, ExpiresAfter, Purpose } from "../../file_upload.ts";
 import { renderUpload } from "../../serializers/fine_tuning.ts";
 import { UploadRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";

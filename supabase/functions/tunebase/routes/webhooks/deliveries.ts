@@ -1,6 +1,6 @@
 /** /webhook_deliveries: what was sent, what came back, and sending it again. */
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { nudgeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { check, fields, jsonBody } from "../../../_shared/validation.ts";
 import { eventTypes } from "../../../_shared/contracts/event_types.ts";

@@ -1,7 +1,7 @@
 /** /webhook_endpoints in OpenAI's shapes: create, list, get, update, delete; `progress_seconds` and `enabled` are ours. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import { checkAddress, checkUrl, OutgoingError } from "../../../_shared/outgoing.ts";
+import { checkAddress, checkUrl, OutgoingError } from "../../../_shared/safe_fetch.ts";
 import type { Settings } from "../../../_shared/platform.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { check, fields, jsonBody } from "../../../_shared/validation.ts";

@@ -1,7 +1,7 @@
 /** POST /webhook_endpoints/{id}/test `{event_type}`: sends a sample event at once and says what came back. */
 import * as z from "zod";
 import { ApiError } from "../../../_shared/errors.ts";
-import { post } from "../../../_shared/outgoing.ts";
+import { post } from "../../../_shared/safe_fetch.ts";
 import { check, fields, jsonBody } from "../../../_shared/validation.ts";
 import { eventTypes } from "../../../_shared/contracts/event_types.ts";
 import { sampleEvent, signingSecrets, webhookHeaders } from "../../../_shared/webhooks.ts";

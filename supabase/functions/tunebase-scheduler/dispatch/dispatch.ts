@@ -1,15 +1,15 @@
 /** Sends what is due to RunPod. The attempt exists before the call leaves, so that a crash in between is known. */
 import * as z from "zod";
-import { logError } from "../_shared/log.ts";
-import { callbackUrl, webhookUrl } from "../_shared/addresses.ts";
-import { rpc } from "../_shared/database/rpc.ts";
-import * as rows from "../_shared/database/rows.ts";
-import type { Platform } from "../_shared/platform.ts";
-import { RunInput } from "../_shared/protocol.ts";
-import { callbackSecret } from "../_shared/secrets.ts";
-import { isLeaving } from "../_shared/isolate.ts";
-import { CpuBudget, price } from "./cpu_budget.ts";
-import type { Runpod } from "./runpod.ts";
+import { logError } from "../../_shared/log.ts";
+import { callbackUrl, webhookUrl } from "../../_shared/urls.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
+import * as rows from "../../_shared/database/rows.ts";
+import type { Platform } from "../../_shared/platform.ts";
+import { RunInput } from "../../_shared/protocol.ts";
+import { callbackSecret } from "../../_shared/secrets.ts";
+import { isLeaving } from "../../_shared/isolate.ts";
+import { CpuBudget, price } from "../cpu_budget.ts";
+import type { Runpod } from "../runpod.ts";
 
 const Claimed = z.object({
   attempt: rows.attempts().pick({

@@ -9,10 +9,10 @@ import type { ApiEnv } from "../context.ts";
 import type { Route } from "../routes/define.ts";
 import { authenticate } from "./auth.ts";
 import { limitBody } from "./body_limit.ts";
-import { conditional } from "./conditional.ts";
+import { conditional } from "./etag.ts";
 import { idempotent, recorded } from "./idempotency.ts";
 import { limitRate } from "./rate_limit.ts";
-import { refuseBadUrl } from "./stored_text.ts";
+import { refuseBadUrl } from "./url_text.ts";
 
 type Guarded = Pick<Route, "method" | "scope" | "form" | "ifMatch" | "idempotency">;
 

@@ -1,13 +1,13 @@
 /** Looks at attempts that are due for it: asks RunPod and Storage, tells SQL what was found, and sends cancels. */
 import * as z from "zod";
-import { logError } from "../_shared/log.ts";
-import { incomingObject, takeIn } from "../_shared/artifacts.ts";
-import { rpc } from "../_shared/database/rpc.ts";
-import type { Platform } from "../_shared/platform.ts";
-import { trainerFaults } from "../_shared/contracts/trainer_errors.ts";
-import { Manifest, TrainerErrorCode } from "../_shared/protocol.ts";
-import { CpuBudget, price } from "./cpu_budget.ts";
-import type { Found, Runpod } from "./runpod.ts";
+import { logError } from "../../_shared/log.ts";
+import { incomingObject, takeIn } from "../../_shared/artifacts.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
+import type { Platform } from "../../_shared/platform.ts";
+import { trainerFaults } from "../../_shared/contracts/trainer_errors.ts";
+import { Manifest, TrainerErrorCode } from "../../_shared/protocol.ts";
+import { CpuBudget, price } from "../cpu_budget.ts";
+import type { Found, Runpod } from "../runpod.ts";
 
 const Due = z.object({
   id: z.string(),

@@ -4,8 +4,8 @@
  * uploads say their order at the end. So the check of a file, which reads every byte anyway, writes them on; Storage knows
  * how far the copy is, and whoever goes on asks it.
  */
-import type { Supabase } from "../_shared/platform.ts";
-import { unavailable } from "../_shared/storage.ts";
+import type { Supabase } from "../../_shared/platform.ts";
+import { unavailable } from "../../_shared/storage.ts";
 
 /** Storage takes resumable uploads in chunks of exactly 6 MB, but for the last. */
 const chunkBytes = 6 * 2 ** 20;

@@ -3,14 +3,14 @@
  * anew, as a signature lives two hours; POST /files/direct/{id}/complete makes the file, which is checked in the background.
  */
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { nudgeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { unavailable } from "../../../_shared/storage.ts";
 import { check, fields, jsonBody } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { pathId, uuid7 } from "../../ids.ts";
-import { cleanName, ExpiresAfter, Purpose } from "../../new_file.ts";
+import { cleanName, ExpiresAfter, Purpose } from "../../file_upload.ts";
 import { renderFile, renderUpload } from "../../serializers/fine_tuning.ts";
 import { UploadRow } from "../../rows.ts";
 import { refuseTooLarge } from "../uploads/upload.ts";

@@ -3,16 +3,16 @@
  * parallel, records what became of them. At least once: whatever is not recorded is sent again when its lease ends.
  */
 import * as z from "zod";
-import { logError } from "../_shared/log.ts";
-import { nudgeScheduler } from "../_shared/addresses.ts";
-import { channelKinds } from "../_shared/contracts/channels.ts";
-import { rpc } from "../_shared/database/rpc.ts";
-import { channelAdapters, type Message, type Sent } from "../_shared/notifications.ts";
-import { post } from "../_shared/outgoing.ts";
-import { isLeaving } from "../_shared/isolate.ts";
-import type { Platform } from "../_shared/platform.ts";
-import { signingSecrets, webhookHeaders } from "../_shared/webhooks.ts";
-import { CpuBudget, price } from "./cpu_budget.ts";
+import { logError } from "../../_shared/log.ts";
+import { nudgeScheduler } from "../../_shared/urls.ts";
+import { channelKinds } from "../../_shared/contracts/channels.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
+import { channelAdapters, type Message, type Sent } from "../../_shared/notifications.ts";
+import { post } from "../../_shared/safe_fetch.ts";
+import { isLeaving } from "../../_shared/isolate.ts";
+import type { Platform } from "../../_shared/platform.ts";
+import { signingSecrets, webhookHeaders } from "../../_shared/webhooks.ts";
+import { CpuBudget, price } from "../cpu_budget.ts";
 
 /** A delivery as `claim_deliveries` leases it. */
 const Claimed = z.object({

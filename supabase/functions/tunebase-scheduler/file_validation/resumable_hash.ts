@@ -1,6 +1,6 @@
 /** SHA-256 and MD5 that can be put down and taken up again: node:crypto's cannot, hash-wasm's can. */
 import type { IHasher } from "hash-wasm";
-import { fromBase64, toBase64 } from "../_shared/datasets/sketch.ts";
+import { fromBase64, toBase64 } from "../../_shared/datasets/row_fingerprints.ts";
 
 /** JSON: the hashers' inner states, in base64, after `bytes` bytes. */
 export interface HashState {

@@ -1,8 +1,8 @@
 /** Removes what nobody needs any more, from Storage and of old requests. What Storage does not remove now is tried again. */
 import * as z from "zod";
-import { logError } from "../_shared/log.ts";
-import { rpc } from "../_shared/database/rpc.ts";
-import type { Platform } from "../_shared/platform.ts";
+import { logError } from "../../_shared/log.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
+import type { Platform } from "../../_shared/platform.ts";
 
 const Garbage = z.array(z.object({ bucket: z.string(), object: z.string() }));
 

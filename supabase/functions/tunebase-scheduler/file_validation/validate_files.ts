@@ -4,17 +4,17 @@
  * a crash too. Everything here is a function of the file's bytes: a byte that is read again changes nothing.
  */
 import * as z from "zod";
-import { logError } from "../_shared/log.ts";
-import { rpc } from "../_shared/database/rpc.ts";
-import { type DatasetReport, sentence } from "../_shared/datasets/report.ts";
-import { Validator, type ValidatorState } from "../_shared/datasets/validator.ts";
-import { ApiError } from "../_shared/errors.ts";
-import { isLeaving } from "../_shared/isolate.ts";
-import type { Platform } from "../_shared/platform.ts";
-import { signedUrl, unavailable } from "../_shared/storage.ts";
-import { CpuBudget } from "./cpu_budget.ts";
-import { FileHashes } from "./hashes.ts";
-import { JoinedCopy } from "./joined_copy.ts";
+import { logError } from "../../_shared/log.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
+import { type DatasetReport, sentence } from "../../_shared/datasets/report.ts";
+import { Validator, type ValidatorState } from "../../_shared/datasets/validator.ts";
+import { ApiError } from "../../_shared/errors.ts";
+import { isLeaving } from "../../_shared/isolate.ts";
+import type { Platform } from "../../_shared/platform.ts";
+import { signedUrl, unavailable } from "../../_shared/storage.ts";
+import { CpuBudget } from "../cpu_budget.ts";
+import { FileHashes } from "./resumable_hash.ts";
+import { JoinedCopy } from "./concatenate_parts.ts";
 
 const Check = z.object({
   file_id: z.string(),
