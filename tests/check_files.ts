@@ -3,7 +3,7 @@ import { platform } from "../supabase/functions/_shared/platform.ts";
 import { validateFiles } from "../supabase/functions/tunebase-scheduler/file_validation/validate_files.ts";
 
 const made = platform("TUNEBASE_SCHEDULER_DB_URL");
-made.later = () => {};
+made.waitUntil = () => {};
 console.log("begins");
 console.log(await validateFiles(made));
 await made.db.close();

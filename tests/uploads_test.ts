@@ -16,7 +16,7 @@ Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const user = await tunebase.user();
 const scheduler = platform("TUNEBASE_SCHEDULER_DB_URL", { get: (name) => tunebase.env[name] });
-scheduler.later = () => {};
+scheduler.waitUntil = () => {};
 Deno.test.afterAll(() => scheduler.db.close());
 
 const model = "SmolLM2-135M-Instruct";

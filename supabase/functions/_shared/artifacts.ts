@@ -25,7 +25,7 @@ export function incomingObject(prefix: string, fence: number, path: string): str
  * files, and says whether this fence still holds the attempt: no call that was held up may take away what another worker
  * or a finished job has there.
  */
-export async function takeIn(
+export async function promoteUpload(
   supabase: Supabase,
   prefix: string,
   fence: number,

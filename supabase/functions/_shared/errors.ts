@@ -373,7 +373,7 @@ function list(value: unknown): string {
 }
 
 /** So many problems an answer lists; `problem_count` says how many there are. */
-export const mostProblems = 20;
+export const maxProblems = 20;
 
 /** One thing that is wrong: which field (or line of a file), what it was, and what to do. */
 export interface Problem {
@@ -388,7 +388,7 @@ export class ApiError extends Error {
   readonly entry: Entry;
   /** More headers of its response. */
   readonly headers: Record<string, string>;
-  /** At most {@link mostProblems}. */
+  /** At most {@link maxProblems}. */
   readonly problems: Problem[];
   /** How many problems there are. */
   readonly count: number;
@@ -404,7 +404,7 @@ export class ApiError extends Error {
     super(options.summary ?? problems[0]?.message ?? errorCodes[code].title, options);
     this.entry = errorCodes[code];
     this.count = options.count ?? problems.length;
-    this.problems = problems.slice(0, mostProblems);
+    this.problems = problems.slice(0, maxProblems);
     this.headers = options.headers ?? (errorCodes[code].status === 503 ? { "retry-after": "5" } : {});
     this.#summary = options.summary ?? null;
   }

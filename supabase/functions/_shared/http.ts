@@ -43,7 +43,7 @@ export function addHeaders<E extends Env>(c: Context<E>, headers: Record<string,
 }
 
 /** What a path answers that has these methods and not the request's: 405, or what OPTIONS asks for. */
-export function answerOtherMethod<E extends Env>(c: Context<E>, methods: string[]): Response {
+export function respondMethodNotAllowed<E extends Env>(c: Context<E>, methods: string[]): Response {
   const { path, method } = c.req;
   const allow = [...methods, "OPTIONS"].join(", ");
   if (method === "OPTIONS") return c.body(null, 204, { allow });
@@ -62,7 +62,11 @@ export const isPreflight = <E extends Env>(c: Context<E>) =>
  * Adds them to an app. The log names a route's pattern, never a path or query: those can hold tokens. Anything thrown
  * that is not an ApiError is logged and hidden.
  */
-export function serveApp<E extends Env>(app: Hono<E>, name: string, platform: Pick<Platform, "log">): void {
+export function installBaseMiddleware<E extends Env>(
+  app: Hono<E>,
+  name: string,
+  platform: Pick<Platform, "log">,
+): void {
   app.use("*", async function logRequest(c, next) {
     const begin = performance.now();
     // Before the route: into an answer that is finished, Hono puts a header by sending its body through a stream anew.
@@ -90,7 +94,7 @@ export function serveApp<E extends Env>(app: Hono<E>, name: string, platform: Pi
       ...known(c).logged,
     });
   });
-  app.use("*", methodNotAllowed({ app, onMethodNotAllowed: answerOtherMethod }));
+  app.use("*", methodNotAllowed({ app, onMethodNotAllowed: respondMethodNotAllowed }));
   const refuse = (c: Context<E>, refusal: ApiError, why: unknown = refusal.cause): Response => {
     addToLog(c, { code: refusal.code, ...(why === undefined ? {} : { error: describeError(why) }) });
     return refusal.response(known(c).id);

@@ -8,4 +8,4 @@ addEventListener("beforeunload", () => {
 });
 
 /** Whether the isolate is about to be ended: nothing new is begun, and streams close. */
-export const isLeaving = (): boolean => leaving;
+export const isShuttingDown = (): boolean => leaving;

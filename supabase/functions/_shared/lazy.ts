@@ -7,7 +7,7 @@
  */
 
 /** Makes a value when it is first asked for; the same one from then on. */
-export function onFirstUse<T>(make: () => Promise<T>): () => Promise<T> {
+export function lazy<T>(make: () => Promise<T>): () => Promise<T> {
   let made: Promise<T> | null = null;
   return () => made ??= make();
 }
@@ -19,7 +19,7 @@ export function lazyRoutes<C>() {
     name: Name,
   ) => {
     // Kept: an `import()` goes through the loader each time.
-    const loaded = onFirstUse(load);
+    const loaded = lazy(load);
     return async (c: C): Promise<Response> => (await loaded())[name](c);
   };
 }

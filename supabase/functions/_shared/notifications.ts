@@ -2,10 +2,10 @@
 import * as z from "zod";
 import type { ChannelKind } from "./contracts/channels.ts";
 import { ApiError } from "./errors.ts";
-import { type Answer, checkUrl, OutgoingError, post } from "./safe_fetch.ts";
+import { type Answer, BlockedUrlError, checkUrl, post } from "./safe_fetch.ts";
 import type { Settings } from "./platform.ts";
-import { seal, unseal } from "./secrets.ts";
-import { check, fields } from "./validation.ts";
+import { decrypt, encrypt } from "./secrets.ts";
+import { parseOrThrow, strictObject } from "./validation.ts";
 
 /** What `tunebase_internal.render_notification` returns for an event. */
 export interface Message {
@@ -42,13 +42,13 @@ interface ChannelAdapter {
   send(settings: Settings, channel: Channel, message: Message, key: string): Promise<Sent>;
 }
 
-const EmailTarget = fields({ target: z.email({ error: "must be an email address" }).max(320) });
+const EmailTarget = strictObject({ target: z.email({ error: "must be an email address" }).max(320) });
 
 /** Email over HTTP in Resend's shape, because the platform blocks SMTP ports. */
 const email: ChannelAdapter = {
   resolveTarget(settings, _channelId, target) {
     if (settings.resendKey === null || settings.emailFrom === null) throw ApiError.of("email_not_configured");
-    return Promise.resolve(check(EmailTarget, { target }));
+    return Promise.resolve(parseOrThrow(EmailTarget, { target }));
   },
 
   /** https://resend.com/docs/api-reference/emails/send-email. Resend remembers `key` for 24 hours. */
@@ -82,7 +82,7 @@ const slack: ChannelAdapter = {
       url = checkUrl(target, settings);
     } catch (error) {
       // The error names no part of the URL, and neither does the answer.
-      if (error instanceof OutgoingError) throw refuse(error.message);
+      if (error instanceof BlockedUrlError) throw refuse(error.message);
       throw error;
     }
     const loopback = url.protocol === "http:"; // checkUrl allows it only where the operator does
@@ -91,14 +91,18 @@ const slack: ChannelAdapter = {
     }
     return {
       target: `${url.host}/…${url.href.slice(-4)}`,
-      encrypted_url: await seal(settings.masterKey, sealPurpose("slack", channelId), url.href),
+      encrypted_url: await encrypt(settings.masterKey, encryptionPurpose("slack", channelId), url.href),
     };
   },
 
   async send(settings, channel, message) {
     const headers = { "content-type": "application/json" };
     if (channel.encrypted_url === null) throw new Error(`channel ${channel.id} has no URL`);
-    const url = await unseal(settings.masterKey, sealPurpose("slack", channel.id), channel.encrypted_url);
+    const url = await decrypt(
+      settings.masterKey,
+      encryptionPurpose("slack", channel.id),
+      channel.encrypted_url,
+    );
     const answer = await post(url, {
       headers,
       body: JSON.stringify({
@@ -112,7 +116,7 @@ const slack: ChannelAdapter = {
 export const channelAdapters: Record<ChannelKind, ChannelAdapter> = { email, slack };
 
 /** Binds an encrypted URL to its channel: copied to another row, it does not decrypt. */
-const sealPurpose = (kind: ChannelKind, channelId: string) => `${kind}/${channelId}`;
+const encryptionPurpose = (kind: ChannelKind, channelId: string) => `${kind}/${channelId}`;
 
 function bodyText(settings: Settings, message: Message): string {
   const link = settings.dashboardUrl === null || message.job_id === null

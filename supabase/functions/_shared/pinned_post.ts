@@ -16,7 +16,7 @@ export interface PinnedRequest {
   body: string;
   timeoutMs: number;
   /** So much of the body is read. */
-  mostBytes: number;
+  maxBytes: number;
 }
 export interface PinnedAnswer {
   status: number;
@@ -30,7 +30,7 @@ export interface PinnedOptions {
 }
 
 /** A header block longer than this is no answer to a webhook. */
-const mostHeadBytes = 65_536;
+const maxHeadBytes = 65_536;
 
 /** Rejects with a DOMException named TimeoutError when it takes longer than `timeoutMs` in all. */
 export async function pinnedPost(request: PinnedRequest, options: PinnedOptions = {}): Promise<PinnedAnswer> {
@@ -45,7 +45,7 @@ export async function pinnedPost(request: PinnedRequest, options: PinnedOptions 
   const work = async () => {
     open = await connect(request, options);
     await writeAll(open, encode(request));
-    return await readAnswer(open, request.mostBytes);
+    return await readAnswer(open, request.maxBytes);
   };
   const working = work();
   working.catch(() => {}); // after the time is over nobody waits for it
@@ -131,7 +131,7 @@ class Reader {
   async line(): Promise<string> {
     let end: number;
     while ((end = this.#held.indexOf(10)) < 0) {
-      if (this.#held.length > mostHeadBytes) throw new Error("the answer's headers are too long");
+      if (this.#held.length > maxHeadBytes) throw new Error("the answer's headers are too long");
       if (!await this.#more()) throw new Error("the connection closed before the answer was whole");
     }
     const line = new TextDecoder("latin1").decode(this.#held.subarray(0, end)).replace(/\r$/, "");
@@ -148,7 +148,7 @@ class Reader {
   }
 }
 
-async function readAnswer(connection: Deno.Conn, mostBytes: number): Promise<PinnedAnswer> {
+async function readAnswer(connection: Deno.Conn, maxBytes: number): Promise<PinnedAnswer> {
   const reader = new Reader(connection);
   for (;;) {
     const first = await reader.line();
@@ -157,7 +157,7 @@ async function readAnswer(connection: Deno.Conn, mostBytes: number): Promise<Pin
     const headers = await readHeaders(reader);
     if (status < 200) continue; // 100, 103: the answer is still to come
     if (status === 204 || status === 304) return { status, headers, body: new Uint8Array(0) };
-    return { status, headers, body: await readBody(reader, headers, mostBytes) };
+    return { status, headers, body: await readBody(reader, headers, maxBytes) };
   }
 }
 
@@ -166,7 +166,7 @@ async function readHeaders(reader: Reader): Promise<Headers> {
   let size = 0;
   for (let line = await reader.line(); line !== ""; line = await reader.line()) {
     size += line.length;
-    if (size > mostHeadBytes) throw new Error("the answer's headers are too long");
+    if (size > maxHeadBytes) throw new Error("the answer's headers are too long");
     const colon = line.indexOf(":");
     try {
       if (colon > 0) headers.append(line.slice(0, colon), line.slice(colon + 1).trim());

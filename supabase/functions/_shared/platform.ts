@@ -27,7 +27,7 @@ export interface Settings {
   /** What the other ways of uploading take. */
   maxFileBytes: number;
   /** How many bytes of a large file are checked between two times that the place is kept. */
-  checkSliceBytes: number;
+  validationChunkBytes: number;
   /** How long the counting of a file's tokens may take. It is CPU time, of which the platform gives 2 s a request. */
   tokenCountBudgetMs: number;
   /** E-mail goes out over HTTP in Resend's shape; without a key and a sender there is none. */
@@ -51,7 +51,7 @@ export interface Platform {
   /** Holds the secret key: only ever used after the caller was authorised. */
   supabase: Supabase;
   /** Lets work go on after the reply. It can be cut off: never the only copy of anything. */
-  later: (work: Promise<unknown>) => void;
+  waitUntil: (work: Promise<unknown>) => void;
   /** Writes one entry to the log. */
   log: Log;
 }
@@ -69,7 +69,7 @@ export function platform(databaseUrl: string, env: Environment = Deno.env): Plat
     settings,
     db: connect(required(env, databaseUrl)),
     supabase: storage(settings.supabaseUrl, secretKey(env)),
-    later: (work) => {
+    waitUntil: (work) => {
       const logged = work.catch((error) => logError("background work failed", error));
       if (typeof EdgeRuntime !== "undefined") EdgeRuntime.waitUntil(logged);
     },
@@ -100,7 +100,7 @@ export function readSettings(env: Environment): Settings {
     checkpointSeconds: whole(env, "TUNEBASE_CHECKPOINT_SECONDS", 300, 1, 86_400),
     maxMissedHeartbeats: whole(env, "TUNEBASE_MAX_MISSED_HEARTBEATS", 240, 1, 100_000),
     maxFileBytes: whole(env, "TUNEBASE_MAX_FILE_BYTES", 8 * 2 ** 30, 1024, 2 ** 40),
-    checkSliceBytes: whole(env, "TUNEBASE_VALIDATION_CHUNK_BYTES", 24 * 2 ** 20, 1024, 2 ** 30),
+    validationChunkBytes: whole(env, "TUNEBASE_VALIDATION_CHUNK_BYTES", 24 * 2 ** 20, 1024, 2 ** 30),
     maxUploadBytes: whole(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
     tokenCountBudgetMs: whole(env, "TUNEBASE_TOKEN_COUNT_BUDGET_MS", 700, 10, 60_000),
     resendUrl: (env.get("RESEND_API_URL") ?? "https://api.resend.com").replace(/\/+$/, ""),

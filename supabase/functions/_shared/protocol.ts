@@ -29,10 +29,10 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const finite = z.number();
 const count = z.int().min(0);
 /** What a column of type integer holds. */
-const mostInteger = 2 ** 31 - 1;
-const step = z.int().min(1).max(mostInteger);
-const stepCount = z.int().min(0).max(mostInteger);
-const fence = z.int().min(1).max(mostInteger);
+const maxInteger = 2 ** 31 - 1;
+const step = z.int().min(1).max(maxInteger);
+const stepCount = z.int().min(0).max(maxInteger);
+const fence = z.int().min(1).max(maxInteger);
 /** A column of type real holds it with six digits. */
 const epochs = z.number().min(0).max(1e6);
 const workerId = z.string().min(1).max(200);
@@ -165,7 +165,7 @@ export const CheckpointReport = z.strictObject({
 export const ReportRequest = z.strictObject({
   worker_id: workerId,
   fence,
-  sequence: z.int().min(1).max(mostInteger),
+  sequence: z.int().min(1).max(maxInteger),
   stage: Stage,
   progress: finite.min(0).max(100),
   current_epoch: epochs,

@@ -10,7 +10,7 @@ import { type PinnedOptions, pinnedPost } from "./pinned_post.ts";
 import type { Settings } from "./platform.ts";
 
 /** A refused address; the message says what is wrong with it and what to do. */
-export class OutgoingError extends Error {}
+export class BlockedUrlError extends Error {}
 
 /** What became of a request: an answer, or why there is none. */
 export interface Answer {
@@ -31,38 +31,40 @@ const bodyBytes = 4096;
 
 /**
  * The URL, if its form is allowed: https, no credentials, port 443 or 8443, and no address or name of a private
- * network. http and any port are allowed on this machine where the operator allows loopback. Throws OutgoingError.
+ * network. http and any port are allowed on this machine where the operator allows loopback. Throws BlockedUrlError.
  */
 export function checkUrl(text: string, { allowLoopback }: Rules): URL {
-  if (!URL.canParse(text)) throw new OutgoingError("must be a whole URL, such as https://example.com/hooks");
+  if (!URL.canParse(text)) {
+    throw new BlockedUrlError("must be a whole URL, such as https://example.com/hooks");
+  }
   // The parser turns 0x7f.1, 2130706433 and 0177.0.0.1 into 127.0.0.1, and full-width digits too.
   const url = new URL(text);
   const host = bareHost(url);
   if (url.username !== "" || url.password !== "") {
-    throw new OutgoingError("must not hold a user or password; check the signature instead");
+    throw new BlockedUrlError("must not hold a user or password; check the signature instead");
   }
-  if (url.hash !== "") throw new OutgoingError("must not have a fragment (#…): it would not be sent");
+  if (url.hash !== "") throw new BlockedUrlError("must not have a fragment (#…): it would not be sent");
   if (isLoopbackHost(host)) {
-    if (!allowLoopback) throw new OutgoingError("must not lead to the server itself (loopback)");
+    if (!allowLoopback) throw new BlockedUrlError("must not lead to the server itself (loopback)");
     if (url.protocol !== "http:" && url.protocol !== "https:") {
-      throw new OutgoingError("must begin with https://");
+      throw new BlockedUrlError("must begin with https://");
     }
     return url;
   }
-  if (url.protocol !== "https:") throw new OutgoingError("must begin with https://");
-  if (!ports.includes(url.port)) throw new OutgoingError(`has port ${url.port}; allowed are 443 and 8443`);
+  if (url.protocol !== "https:") throw new BlockedUrlError("must begin with https://");
+  if (!ports.includes(url.port)) throw new BlockedUrlError(`has port ${url.port}; allowed are 443 and 8443`);
   const literal = ipaddr.isValid(host);
-  if (literal && !isPublic(host)) throw new OutgoingError("must not lead to a private or reserved address");
+  if (literal && !isPublic(host)) throw new BlockedUrlError("must not lead to a private or reserved address");
   // A single label and these endings are names inside somebody's network.
   if (!literal && (!host.includes(".") || /\.(local|internal|lan|home|corp|localdomain)$/.test(host))) {
-    throw new OutgoingError("must have a public host name");
+    throw new BlockedUrlError("must have a public host name");
   }
   return url;
 }
 
 /**
  * The addresses that the URL's name resolves to; the URL's own where it has one. Empty for this machine, where that is
- * allowed. Throws OutgoingError unless every one of them is public.
+ * allowed. Throws BlockedUrlError unless every one of them is public.
  */
 export async function checkAddress(
   url: URL,
@@ -74,9 +76,9 @@ export async function checkAddress(
   if (ipaddr.isValid(host)) return [host]; // checkUrl has looked at it
   const found = await Promise.allSettled([resolve(host, "A"), resolve(host, "AAAA")]);
   const addresses = found.flatMap((result) => result.status === "fulfilled" ? result.value : []);
-  if (addresses.length === 0) throw new OutgoingError(`${host} cannot be resolved`);
+  if (addresses.length === 0) throw new BlockedUrlError(`${host} cannot be resolved`);
   const bad = addresses.find((address) => !isPublic(address));
-  if (bad !== undefined) throw new OutgoingError(`${host} leads to a private or reserved address`);
+  if (bad !== undefined) throw new BlockedUrlError(`${host} leads to a private or reserved address`);
   return addresses;
 }
 
@@ -113,7 +115,7 @@ export async function post(
     const addresses = await checkAddress(url, rules, resolve);
     const { status, headers, body } = addresses.length === 0
       ? await fetchLocal(url, request, timeoutMs)
-      : await pinnedPost({ url, addresses, ...request, timeoutMs, mostBytes: bodyBytes }, pinned);
+      : await pinnedPost({ url, addresses, ...request, timeoutMs, maxBytes: bodyBytes }, pinned);
     const after = [429, 503].includes(status) ? headers.get("retry-after") : null;
     return done({
       status,
@@ -174,7 +176,7 @@ function seconds(value: string): number | null {
 }
 
 function reasonOf(error: unknown, target: string, timeoutMs: number): string {
-  if (error instanceof OutgoingError) return `the address is not allowed: it ${error.message}`;
+  if (error instanceof BlockedUrlError) return `the address is not allowed: it ${error.message}`;
   if (error instanceof DOMException && error.name === "TimeoutError") {
     return `no answer within ${timeoutMs / 1000} s`;
   }

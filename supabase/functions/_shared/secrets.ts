@@ -41,34 +41,34 @@ export async function webhookSecret(masterKey: string, endpointId: string, versi
 }
 
 /** Encrypts a text (AES-256-GCM) under a key of its own purpose: base64 of the nonce and what it hides. */
-export async function seal(masterKey: string, purpose: string, text: string): Promise<string> {
+export async function encrypt(masterKey: string, purpose: string, text: string): Promise<string> {
   const iv = crypto.getRandomValues(new Uint8Array(12));
   const hidden = await crypto.subtle.encrypt(
     { name: "AES-GCM", iv },
-    await sealingKey(masterKey, purpose),
+    await encryptionKey(masterKey, purpose),
     bytes.encode(text),
   );
   return base64(new Uint8Array([...iv, ...new Uint8Array(hidden)]));
 }
 
-/** Decrypts what {@link seal} made for the same purpose; throws if it was made for another or changed. */
-export async function unseal(masterKey: string, purpose: string, sealed: string): Promise<string> {
+/** Decrypts what {@link encrypt} made for the same purpose; throws if it was made for another or changed. */
+export async function decrypt(masterKey: string, purpose: string, sealed: string): Promise<string> {
   const data = Uint8Array.from(atob(sealed), (char) => char.charCodeAt(0));
   const text = await crypto.subtle.decrypt(
     { name: "AES-GCM", iv: data.slice(0, 12) },
-    await sealingKey(masterKey, purpose),
+    await encryptionKey(masterKey, purpose),
     data.slice(12),
   );
   return new TextDecoder().decode(text);
 }
 
-async function sealingKey(masterKey: string, purpose: string): Promise<CryptoKey> {
+async function encryptionKey(masterKey: string, purpose: string): Promise<CryptoKey> {
   const material = Uint8Array.from(await derive(masterKey, `seal/${purpose}/v1`));
   return await crypto.subtle.importKey("raw", material, "AES-GCM", false, ["encrypt", "decrypt"]);
 }
 
 /** Compares without telling by its time where two strings differ. */
-export async function sameSecret(a: string, b: string): Promise<boolean> {
+export async function timingSafeEqual(a: string, b: string): Promise<boolean> {
   const [left, right] = await Promise.all(
     [a, b].map(async (text) => new Uint8Array(await crypto.subtle.digest("SHA-256", bytes.encode(text)))),
   );

@@ -16,7 +16,7 @@ function fault(text: string): string | null {
 }
 
 /** Refuses a parsed JSON value with a text, as a key or a value, that cannot be stored; `root` is its own name. */
-export function refuseBadText(value: unknown, root = ""): void {
+export function rejectUnstorableText(value: unknown, root = ""): void {
   const problems: Problem[] = [];
   const tell = (path: string, text: string) => {
     const why = fault(text);

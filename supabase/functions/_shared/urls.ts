@@ -14,7 +14,7 @@ export function webhookUrl(settings: Settings, attemptId: string): string {
 }
 
 /** Wakes the scheduler now. A hint: the timer would come anyway. */
-export async function nudgeScheduler(settings: Settings): Promise<void> {
+export async function wakeScheduler(settings: Settings): Promise<void> {
   const response = await fetch(`${settings.supabaseUrl}/functions/v1/tunebase-scheduler/tick`, {
     method: "POST",
     headers: { authorization: `Bearer ${deriveSecret(settings.masterKey, "scheduler")}` },

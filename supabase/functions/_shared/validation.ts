@@ -1,10 +1,10 @@
 /** Bodies and queries checked by zod, with errors that name the field, the value and what to do. */
 import * as z from "zod";
-import { ApiError, type ErrorCode, mostProblems, type Problem } from "./errors.ts";
-import { refuseBadText } from "./text.ts";
+import { ApiError, type ErrorCode, maxProblems, type Problem } from "./errors.ts";
+import { rejectUnstorableText } from "./text.ts";
 
 /** A strict object whose error for an unknown field lists the known ones. */
-export function fields<S extends z.core.$ZodLooseShape>(shape: S) {
+export function strictObject<S extends z.core.$ZodLooseShape>(shape: S) {
   return z.strictObject(shape, {
     error: (issue) =>
       issue.code === "unrecognized_keys"
@@ -14,14 +14,18 @@ export function fields<S extends z.core.$ZodLooseShape>(shape: S) {
 }
 
 /** Parses `input`; throws an ApiError that holds the first problems and how many there are. */
-export function check<T>(schema: z.ZodType<T>, input: unknown, code: ErrorCode = "invalid_request"): T {
+export function parseOrThrow<T>(
+  schema: z.ZodType<T>,
+  input: unknown,
+  code: ErrorCode = "invalid_request",
+): T {
   const result = schema.safeParse(input);
   if (result.success) return result.data;
   const problems: Problem[] = [];
   let count = 0;
   for (const issue of result.error.issues) {
     count += issue.code === "unrecognized_keys" ? issue.keys.length : 1;
-    if (problems.length < mostProblems) problems.push(...describe(issue, input));
+    if (problems.length < maxProblems) problems.push(...describe(issue, input));
   }
   throw new ApiError(code, problems, { count });
 }
@@ -39,13 +43,13 @@ export async function jsonBody(request: Request): Promise<unknown> {
       message: `The body is not JSON: ${cause instanceof Error ? cause.message.slice(0, 300) : cause}`,
     }]);
   }
-  refuseBadText(json);
+  rejectUnstorableText(json);
   return json;
 }
 
 function describe(issue: z.core.$ZodIssue, input: unknown): Problem[] {
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.slice(0, mostProblems).map((key) => {
+    return issue.keys.slice(0, maxProblems).map((key) => {
       const path = [...issue.path, key];
       return problem(path, valueAt(input, path), issue.message);
     });

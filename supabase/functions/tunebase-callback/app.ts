@@ -2,9 +2,9 @@
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { ApiError } from "../_shared/errors.ts";
-import { lazyRoutes, onFirstUse } from "../_shared/lazy.ts";
+import { lazy, lazyRoutes } from "../_shared/lazy.ts";
 import type { Platform } from "../_shared/platform.ts";
-import { serveApp } from "../_shared/http.ts";
+import { installBaseMiddleware } from "../_shared/http.ts";
 import type { CallbackContext, CallbackEnv } from "./context.ts";
 
 const on = lazyRoutes<CallbackContext>();
@@ -14,14 +14,14 @@ const claim = () => import("./routes/claim.ts");
 const finish = () => import("./routes/finish.ts");
 const report = () => import("./routes/report.ts");
 const runpodWebhook = () => import("./routes/runpod_webhook.ts");
-const signature = onFirstUse(() => import("./signature.ts"));
+const signature = lazy(() => import("./signature.ts"));
 const uploads = () => import("./routes/uploads.ts");
 const verify = () => import("./routes/verify.ts");
 
 /** The app as a value: `createApp(platform).fetch(request)`. */
 export function createApp(platform: Platform): Hono<CallbackEnv> {
   const app = new Hono<CallbackEnv>().basePath("/tunebase-callback");
-  serveApp(app, "tunebase-callback", platform);
+  installBaseMiddleware(app, "tunebase-callback", platform);
   app.use("*", async function providePlatform(c, next) {
     c.set("platform", platform);
     await next();

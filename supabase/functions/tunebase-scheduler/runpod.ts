@@ -39,7 +39,7 @@ const Health = z.object({
 });
 
 /** RunPod takes bodies of 10 MB. */
-const mostBytes = 10_000_000;
+const maxBytes = 10_000_000;
 
 export class Runpod {
   constructor(private readonly settings: Pick<Settings, "runpodUrl" | "runpodKey">) {}
@@ -52,7 +52,7 @@ export class Runpod {
     policy: { executionTimeout: number; ttl: number },
   ): Promise<RunResult> {
     const body = JSON.stringify({ input, webhook, policy });
-    if (body.length > mostBytes) {
+    if (body.length > maxBytes) {
       return { kind: "refused", reason: `The run's input has ${body.length} bytes; RunPod takes 10 MB.` };
     }
     let response: Response;

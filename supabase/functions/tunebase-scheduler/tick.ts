@@ -1,34 +1,34 @@
 /** What a tick does: enforces caps, dispatches what is due, looks after what has gone quiet, delivers, checks files, sweeps. */
-import { nudgeScheduler } from "../_shared/urls.ts";
+import { wakeScheduler } from "../_shared/urls.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
-import { deriveSecret, sameSecret } from "../_shared/secrets.ts";
+import { deriveSecret, timingSafeEqual } from "../_shared/secrets.ts";
 import { CpuBudget } from "./cpu_budget.ts";
-import { Deliverer } from "./deliveries/sender.ts";
+import { DeliverySender } from "./deliveries/sender.ts";
 import { dispatch } from "./dispatch/dispatch.ts";
-import { mostLooks, reconcile } from "./reconcile/reconcile.ts";
+import { maxReconciledPerTick, reconcile } from "./reconcile/reconcile.ts";
 import { Runpod } from "./runpod.ts";
-import { sweep } from "./cleanup/cleanup.ts";
+import { cleanUp } from "./cleanup/cleanup.ts";
 import { validateFiles } from "./file_validation/validate_files.ts";
 
 /** Answers the timer and nudges, with what was done. One an isolate. */
 export class Ticks {
   readonly #runpod: Runpod;
-  readonly #deliverer: Deliverer;
+  readonly #deliverer: DeliverySender;
   /** Ticks under way in this isolate, and whether one of them has left work that is due. */
   #running = 0;
   #isMoreDue = false;
 
   constructor(private readonly platform: Platform) {
     this.#runpod = new Runpod(platform.settings);
-    this.#deliverer = new Deliverer(platform);
+    this.#deliverer = new DeliverySender(platform);
   }
 
   async answer(request: Request): Promise<Response> {
     const { platform } = this;
     const given = (request.headers.get("authorization") ?? "").replace(/^Bearer /, "");
-    if (!await sameSecret(given, deriveSecret(platform.settings.masterKey, "scheduler"))) {
+    if (!await timingSafeEqual(given, deriveSecret(platform.settings.masterKey, "scheduler"))) {
       throw new ApiError("invalid_token", [{
         param: null,
         message: "Only the timer and Tunebase itself may call this.",
@@ -43,7 +43,7 @@ export class Ticks {
       // Chains of ticks that wake each other merge: the last one here wakes the next.
       if (this.#running === 0 && this.#isMoreDue) {
         this.#isMoreDue = false;
-        platform.later(nudgeScheduler(platform.settings));
+        platform.waitUntil(wakeScheduler(platform.settings));
       }
     }
   }
@@ -57,10 +57,10 @@ export class Ticks {
       dispatch(platform, this.#runpod, budget),
       reconcile(platform, this.#runpod, budget),
       this.#deliverer.tick(budget),
-      sweep(platform),
+      cleanUp(platform),
       validateFiles(platform, budget),
     ]);
-    this.#isMoreDue ||= budget.isOver || looked === mostLooks;
+    this.#isMoreDue ||= budget.isOver || looked === maxReconciledPerTick;
     return { overspent, dispatched, looked, owed, sent, swept, validated };
   }
 }

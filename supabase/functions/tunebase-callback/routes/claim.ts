@@ -3,7 +3,7 @@ import * as z from "zod";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ArtifactFile, type ClaimReply, ClaimRequest } from "../../_shared/protocol.ts";
 import { signedUrl, signFiles } from "../../_shared/storage.ts";
-import { check } from "../../_shared/validation.ts";
+import { parseOrThrow } from "../../_shared/validation.ts";
 import type { CallbackContext } from "../context.ts";
 
 /** A worker downloads right after its claim; an hour leaves room for a slow line. */
@@ -26,7 +26,7 @@ const Claimed = z.discriminatedUnion("claimed", [
 
 export async function claim(c: CallbackContext): Promise<Response> {
   const { db, supabase, settings } = c.get("platform");
-  const request = check(ClaimRequest, c.get("body"));
+  const request = parseOrThrow(ClaimRequest, c.get("body"));
   const claimed = await rpc(db, "claim_attempt", {
     attempt_id: c.get("attemptId"),
     worker_id: request.worker_id,

@@ -4,7 +4,7 @@ import { incomingObject } from "../../_shared/artifacts.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { type UploadsReply, UploadsRequest } from "../../_shared/protocol.ts";
 import { unavailable } from "../../_shared/storage.ts";
-import { check } from "../../_shared/validation.ts";
+import { parseOrThrow } from "../../_shared/validation.ts";
 import { type CallbackContext, Writer } from "../context.ts";
 
 /** Storage takes resumable uploads in chunks of exactly 6 MB. */
@@ -12,7 +12,7 @@ const chunkBytes = 6 * 2 ** 20;
 
 export async function uploads(c: CallbackContext): Promise<Response> {
   const { db, supabase, settings } = c.get("platform");
-  const { worker_id, fence, paths } = check(UploadsRequest, c.get("body"));
+  const { worker_id, fence, paths } = parseOrThrow(UploadsRequest, c.get("body"));
   const writer = await rpc(
     db,
     "get_worker_directive",

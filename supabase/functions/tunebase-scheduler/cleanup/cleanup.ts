@@ -7,7 +7,7 @@ import type { Platform } from "../../_shared/platform.ts";
 const Garbage = z.array(z.object({ bucket: z.string(), object: z.string() }));
 
 /** Ends what is past its time, and removes up to `limit` objects; returns how many. */
-export async function sweep({ db, supabase }: Platform, limit = 100): Promise<number> {
+export async function cleanUp({ db, supabase }: Platform, limit = 100): Promise<number> {
   await rpc(db, "prune_idempotency_keys", { limit: 1000 });
   await rpc(db, "expire_files", {});
   const due = await rpc(db, "claim_orphaned_objects", { limit }, Garbage);

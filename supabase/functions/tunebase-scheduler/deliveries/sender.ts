@@ -4,12 +4,12 @@
  */
 import * as z from "zod";
 import { logError } from "../../_shared/log.ts";
-import { nudgeScheduler } from "../../_shared/urls.ts";
+import { wakeScheduler } from "../../_shared/urls.ts";
 import { channelKinds } from "../../_shared/contracts/channels.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { channelAdapters, type Message, type Sent } from "../../_shared/notifications.ts";
 import { post } from "../../_shared/safe_fetch.ts";
-import { isLeaving } from "../../_shared/isolate.ts";
+import { isShuttingDown } from "../../_shared/isolate.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import { signingSecrets, webhookHeaders } from "../../_shared/webhooks.ts";
 import { CpuBudget, price } from "../cpu_budget.ts";
@@ -51,7 +51,7 @@ const leaseSeconds = 60;
 const waitMs = 1_000;
 
 /** One for an app: ticks that overlap share its places. */
-export class Deliverer {
+export class DeliverySender {
   #busy = new Map<string, number>();
   #results: Result[] = [];
   #running: Promise<void> | null = null;
@@ -79,7 +79,9 @@ export class Deliverer {
     this.#running ??= this.#run()
       .catch((error) => logError("deliveries stopped", error))
       .finally(() => this.#running = null);
-    if (!await within(this.#running, waitMs) && this.#running !== null) this.platform.later(this.#running);
+    if (!await within(this.#running, waitMs) && this.#running !== null) {
+      this.platform.waitUntil(this.#running);
+    }
     return { owed, sent: this.#sent - before };
   }
 
@@ -109,13 +111,13 @@ export class Deliverer {
       // Answers come in crowds: a few milliseconds later one statement records many.
       await new Promise((resolve) => setTimeout(resolve, 15));
     }
-    if (this.#budget.isOver) this.platform.later(nudgeScheduler(this.platform.settings));
+    if (this.#budget.isOver) this.platform.waitUntil(wakeScheduler(this.platform.settings));
   }
 
   async #claim(): Promise<Claimed[]> {
     const inFlight = [...this.#busy.values()].reduce((sum, count) => sum + count, 0);
     const room = Math.min(places - inFlight, this.#budget.room(price.delivery));
-    if (room <= 0 || isLeaving()) return [];
+    if (room <= 0 || isShuttingDown()) return [];
     const claimed = await rpc(this.platform.db, "claim_deliveries", {
       limit: room,
       per_target: placesPerTarget,

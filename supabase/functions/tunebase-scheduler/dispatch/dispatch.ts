@@ -7,7 +7,7 @@ import * as rows from "../../_shared/database/rows.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import { RunInput } from "../../_shared/protocol.ts";
 import { callbackSecret } from "../../_shared/secrets.ts";
-import { isLeaving } from "../../_shared/isolate.ts";
+import { isShuttingDown } from "../../_shared/isolate.ts";
 import { CpuBudget, price } from "../cpu_budget.ts";
 import type { Runpod } from "../runpod.ts";
 
@@ -32,7 +32,7 @@ const Claim = z.object({ claimed: z.array(Claimed), wait_seconds: z.number().nul
  * Calls of /run under way at once: at 150 ms each, as many as RunPod's rate lets through. No more are claimed than can
  * leave at once, so a kill in the middle leaves at most so many attempts of which nobody knows whether they were sent.
  */
-const mostAtOnce = 16;
+const maxConcurrent = 16;
 const submitLeaseSeconds = 60;
 /** When an attempt whose input could not be made is tried again. */
 const unsendableRetrySeconds = 60;
@@ -45,14 +45,14 @@ export async function dispatch(
   platform: Platform,
   runpod: Runpod,
   budget = new CpuBudget(),
-  isEnding: () => boolean = isLeaving,
+  isEnding: () => boolean = isShuttingDown,
 ): Promise<number> {
-  const flying = new Set<Promise<void>>();
+  const inFlight = new Set<Promise<void>>();
   let count = 0;
   while (!budget.isOver && !isEnding()) {
     const { claimed, wait_seconds } = await claim(
       platform,
-      Math.min(mostAtOnce - flying.size, budget.room(price.submission)),
+      Math.min(maxConcurrent - inFlight.size, budget.room(price.submission)),
     );
     budget.spend(price.claim + claimed.length * price.submission);
     if (isEnding()) {
@@ -65,19 +65,19 @@ export async function dispatch(
       const sending: Promise<void> = submit(platform, runpod, one)
         // What went wrong here is looked at when the attempt's lease is over.
         .catch((error) => logError(`attempt ${one.attempt.id}`, error))
-        .finally(() => flying.delete(sending));
-      flying.add(sending);
+        .finally(() => inFlight.delete(sending));
+      inFlight.add(sending);
     }
     count += claimed.length;
-    if (flying.size >= mostAtOnce) await Promise.race(flying);
+    if (inFlight.size >= maxConcurrent) await Promise.race(inFlight);
     // Held back by the rate. A tenth of a second's calls go out together: a claim costs what it counts, and one for each
     // job took a core at 100 a second.
     else if (wait_seconds !== null) await pause(Math.min(Math.max(wait_seconds * 1000 + 1, 100), 1000));
     else if (claimed.length > 0) continue;
-    else if (flying.size > 0) await Promise.race(flying);
+    else if (inFlight.size > 0) await Promise.race(inFlight);
     else break;
   }
-  await Promise.all(flying);
+  await Promise.all(inFlight);
   return count;
 }
 

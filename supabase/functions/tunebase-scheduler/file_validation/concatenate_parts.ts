@@ -10,7 +10,7 @@ import { unavailable } from "../../_shared/storage.ts";
 /** Storage takes resumable uploads in chunks of exactly 6 MB, but for the last. */
 const chunkBytes = 6 * 2 ** 20;
 
-export class JoinedCopy {
+export class MultipartConcatenation {
   #buffer = new Uint8Array(chunkBytes);
   #filled = 0;
 
@@ -34,7 +34,7 @@ export class JoinedCopy {
     object: string,
     bytes: number,
     url: string | null,
-  ): Promise<JoinedCopy> {
+  ): Promise<MultipartConcatenation> {
     const bucket = supabase.storage.from("tunebase-datasets");
     const { data: signed, error } = await bucket.createSignedUploadUrl(object, { upsert: true });
     if (error !== null) throw unavailable(`signing an upload of ${object}`, error);
@@ -43,11 +43,11 @@ export class JoinedCopy {
       const head = await fetch(url, { method: "HEAD", headers: headers(token) });
       await head.body?.cancel();
       const offset = Number(head.headers.get("upload-offset"));
-      if (head.ok) return new JoinedCopy(offset < bytes ? url : null, token, offset, bytes);
+      if (head.ok) return new MultipartConcatenation(offset < bytes ? url : null, token, offset, bytes);
       if (head.status >= 500) throw unavailable(`asking how far ${object} is`, String(head.status));
       // Gone: it came to its end before that was kept, or is too old.
       const { data: info } = await bucket.info(object);
-      if (info?.size === bytes) return new JoinedCopy(null, token, bytes, bytes);
+      if (info?.size === bytes) return new MultipartConcatenation(null, token, bytes, bytes);
     }
     const encoded = (text: string) => btoa(text);
     const made = await fetch(`${storage}/upload/resumable/sign`, {
@@ -68,7 +68,7 @@ export class JoinedCopy {
         Object.assign(new Error(`${made.status} ${text}`), { status: made.status }),
       );
     }
-    return new JoinedCopy(new URL(location, storage).href, token, 0, bytes);
+    return new MultipartConcatenation(new URL(location, storage).href, token, 0, bytes);
   }
 
   /** Takes bytes that stand at `at` in the file; what Storage has already is passed over. */

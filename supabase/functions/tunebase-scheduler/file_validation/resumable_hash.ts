@@ -10,14 +10,14 @@ export interface HashState {
 }
 
 /** Hashes a file's bytes in their order. What was hashed already may come again and is passed over. */
-export class FileHashes {
+export class ResumableHash {
   private constructor(
     private readonly sha256: IHasher,
     private readonly md5: IHasher | null,
     private done: number,
   ) {}
 
-  static async start(state: HashState | null, withMd5: boolean): Promise<FileHashes> {
+  static async start(state: HashState | null, withMd5: boolean): Promise<ResumableHash> {
     const { createMD5, createSHA256 } = await import("hash-wasm");
     const sha256 = await createSHA256();
     const md5 = withMd5 ? await createMD5() : null;
@@ -28,7 +28,7 @@ export class FileHashes {
       sha256.load(fromBase64(state.sha256));
       if (state.md5 !== null) md5?.load(fromBase64(state.md5));
     }
-    return new FileHashes(sha256, md5, state?.bytes ?? 0);
+    return new ResumableHash(sha256, md5, state?.bytes ?? 0);
   }
 
   /** Takes bytes that stand at `at` in the file. */

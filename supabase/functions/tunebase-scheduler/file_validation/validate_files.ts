@@ -9,12 +9,12 @@ import { rpc } from "../../_shared/database/rpc.ts";
 import { type DatasetReport, sentence } from "../../_shared/datasets/report.ts";
 import { Validator, type ValidatorState } from "../../_shared/datasets/validator.ts";
 import { ApiError } from "../../_shared/errors.ts";
-import { isLeaving } from "../../_shared/isolate.ts";
+import { isShuttingDown } from "../../_shared/isolate.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import { signedUrl, unavailable } from "../../_shared/storage.ts";
 import { CpuBudget } from "../cpu_budget.ts";
-import { FileHashes } from "./resumable_hash.ts";
-import { JoinedCopy } from "./concatenate_parts.ts";
+import { ResumableHash } from "./resumable_hash.ts";
+import { MultipartConcatenation } from "./concatenate_parts.ts";
 
 const Check = z.object({
   file_id: z.string(),
@@ -38,7 +38,7 @@ const leaseSeconds = 120;
 /** Checks what is due, until the budget is spent; returns how many files it was at. */
 export async function validateFiles(platform: Platform, budget = new CpuBudget()): Promise<number> {
   let count = 0;
-  while (!budget.isOver && !isLeaving()) {
+  while (!budget.isOver && !isShuttingDown()) {
     const check = await rpc(
       platform.db,
       "claim_file_validation",
@@ -73,10 +73,10 @@ async function checkFile(
   budget: CpuBudget,
 ): Promise<void> {
   const validator = new Validator({ state: check.state?.validator ?? null });
-  const hashes = await FileHashes.start(check.state?.hashes ?? null, check.md5 !== null);
+  const hashes = await ResumableHash.start(check.state?.hashes ?? null, check.md5 !== null);
   const storage = `${settings.supabaseUrl}/storage/v1`;
   const copy = check.is_copied
-    ? await JoinedCopy.open(supabase, storage, check.object, check.bytes, check.upload_url)
+    ? await MultipartConcatenation.open(supabase, storage, check.object, check.bytes, check.upload_url)
     : null;
   const save = (seconds: number) =>
     rpc(db, "checkpoint_file_validation", {
@@ -91,10 +91,10 @@ async function checkFile(
 
   const unchecked = validator.offset;
   const begin = Math.min(unchecked, copy?.offset ?? Infinity);
-  let keptCopy = copy?.offset ?? 0;
+  let savedCopyOffset = copy?.offset ?? 0;
   let at = begin;
   let slice = 0;
-  for await (const chunk of read(supabase, check.sources, begin, settings.checkSliceBytes)) {
+  for await (const chunk of read(supabase, check.sources, begin, settings.validationChunkBytes)) {
     const started = performance.now();
     // The validator holds what it has read of an unfinished row, so it takes every byte from its offset on.
     if (at + chunk.length > unchecked) validator.push(chunk.subarray(Math.max(0, unchecked - at)));
@@ -105,13 +105,13 @@ async function checkFile(
     slice += chunk.length;
     if (validator.stopped) break;
     // A place is worth keeping when it is further on: a row may be longer than a slice, and a copy goes in its own steps.
-    const cameOn = validator.offset > unchecked || at === check.bytes;
-    const over = (budget.isOver || isLeaving()) && at < check.bytes;
-    if (slice < settings.checkSliceBytes && !over) continue;
-    if (!cameOn || copy !== null && copy.offset === keptCopy) continue;
+    const advanced = validator.offset > unchecked || at === check.bytes;
+    const over = (budget.isOver || isShuttingDown()) && at < check.bytes;
+    if (slice < settings.validationChunkBytes && !over) continue;
+    if (!advanced || copy !== null && copy.offset === savedCopyOffset) continue;
     if (!await save(over ? 0 : leaseSeconds) || over) return;
     slice = 0;
-    keptCopy = copy?.offset ?? 0;
+    savedCopyOffset = copy?.offset ?? 0;
   }
   if (!validator.stopped && at !== check.bytes) {
     throw unavailable(`reading ${check.object}`, `${at} bytes came of ${check.bytes}`);

@@ -1,7 +1,7 @@
 /** Looks at attempts that are due for it: asks RunPod and Storage, tells SQL what was found, and sends cancels. */
 import * as z from "zod";
 import { logError } from "../../_shared/log.ts";
-import { incomingObject, takeIn } from "../../_shared/artifacts.ts";
+import { incomingObject, promoteUpload } from "../../_shared/artifacts.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import { trainerFaults } from "../../_shared/contracts/trainer_errors.ts";
@@ -28,15 +28,20 @@ const Reconciled = z.object({ cancel: z.boolean().optional() });
 const over = ["COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT", "GONE"];
 
 /** Attempts that are looked at in one tick, all at once. */
-export const mostLooks = 20;
+export const maxReconciledPerTick = 20;
 
-/** Looks at up to `mostLooks` attempts; returns how many. One that cannot be looked at is due again soon. */
+/** Looks at up to `maxReconciledPerTick` attempts; returns how many. One that cannot be looked at is due again soon. */
 export async function reconcile(
   platform: Platform,
   runpod: Runpod,
   budget = new CpuBudget(),
 ): Promise<number> {
-  const due = await rpc(platform.db, "claim_attempts_to_reconcile", { limit: mostLooks }, z.array(Due));
+  const due = await rpc(
+    platform.db,
+    "claim_attempts_to_reconcile",
+    { limit: maxReconciledPerTick },
+    z.array(Due),
+  );
   budget.spend(due.length * price.look);
   await Promise.all(
     due.map((attempt) =>
@@ -82,7 +87,7 @@ async function findFiles(platform: Platform, attempt: Due, output: unknown): Pro
   const manifest = Manifest.safeParse(told ?? await storedManifest(platform, attempt));
   if (!manifest.success) return null;
   for (const file of manifest.data.files) {
-    const wrong = await takeIn(
+    const wrong = await promoteUpload(
       platform.supabase,
       attempt.prefix,
       attempt.fence,

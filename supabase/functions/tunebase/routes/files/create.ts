@@ -3,24 +3,24 @@
  * is kept; a larger one is stored as it comes, and validated in the background.
  */
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/urls.ts";
+import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { Validator } from "../../../_shared/datasets/validator.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { hex } from "../../../_shared/secrets.ts";
 import { unavailable } from "../../../_shared/storage.ts";
-import { check, fields } from "../../../_shared/validation.ts";
+import { parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { uuid7 } from "../../ids.ts";
 import { type IncomingFile, receiveFile } from "../../incoming_file.ts";
 import type { join } from "../../concat_bytes.ts";
 import { formEnvelope, readForm } from "../../multipart.ts";
-import { expiresAfterForm, invalidFile, Purpose, refuseHalfExpiry } from "../../file_upload.ts";
+import { expiresAfterForm, invalidFile, Purpose, rejectIncompleteExpiry } from "../../file_upload.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
 import { FileRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
-const Form = fields({ purpose: Purpose, ...expiresAfterForm });
+const Form = strictObject({ purpose: Purpose, ...expiresAfterForm });
 
 /** What is known of a new file before it is validated. */
 interface NewFile {
@@ -49,8 +49,8 @@ async function createFile(c: ApiContext): Promise<Response> {
           return object;
         }),
     );
-    refuseHalfExpiry(form.fields);
-    const { purpose, "expires_after[seconds]": expires_after } = check(Form, form.fields);
+    rejectIncompleteExpiry(form.fields);
+    const { purpose, "expires_after[seconds]": expires_after } = parseOrThrow(Form, form.fields);
     if (form.file === null) {
       throw new ApiError("invalid_request", [{
         param: "file",
@@ -69,7 +69,7 @@ async function createFile(c: ApiContext): Promise<Response> {
 }
 
 async function record(c: ApiContext, file: NewFile, incoming: IncomingFile): Promise<FileRow> {
-  const { db, settings, later } = c.get("platform");
+  const { db, settings, waitUntil } = c.get("platform");
   const caller = c.get("caller");
   if (incoming.kind === "stored") {
     const { object, size: bytes } = incoming;
@@ -79,7 +79,7 @@ async function record(c: ApiContext, file: NewFile, incoming: IncomingFile): Pro
       { caller, file: { ...file, object, bytes } },
       FileRow,
     );
-    later(nudgeScheduler(settings));
+    waitUntil(wakeScheduler(settings));
     return row;
   }
   const { bytes } = incoming;
