@@ -9,7 +9,7 @@ import { heldOut } from "../../supabase/functions/_shared/contracts/held_out.ts"
 import {
   field,
   type HyperparameterField,
-  methods,
+  trainingMethods,
   type Name,
   trainerNames,
 } from "../../supabase/functions/_shared/contracts/hyperparameters.ts";
@@ -33,7 +33,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat
 
 Stage = ${literal(stages)}
-Method = ${literal(methods)}
+Method = ${literal(trainingMethods)}
 LogLevel = ${literal(logLevels)}
 ErrorCode = ${literal(trainerErrorCodes)}
 

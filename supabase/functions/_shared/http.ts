@@ -1,4 +1,4 @@
-/** What every app does around its routes: request ids, one log line a request, one error handler, what is not there. */
+/** Middleware of every app: request ids, one log line per request, error responses, 404 and 405. */
 import type { Context, Env, Hono } from "hono";
 import { methodNotAllowed } from "hono/method-not-allowed";
 import { matchedRoutes } from "hono/route";
@@ -6,17 +6,16 @@ import { ApiError } from "./errors.ts";
 import { describeError } from "./log.ts";
 import type { Platform } from "./platform.ts";
 
-/** What is known of a request beside what its route says. */
-interface Known {
+interface RequestInfo {
   id: string;
   logged: Record<string, unknown>;
 }
-const requests = new WeakMap<Context, Known>();
+const requests = new WeakMap<Context, RequestInfo>();
 
-/** A client's own id is kept where it is one that can stand in a header and a log. (Hono's `requestId` refuses dots and colons.) */
+/** Client ids that are safe in a header and a log. (Hono's `requestId` rejects dots and colons.) */
 const clientId = /^[\w.:-]{1,128}$/;
 
-function known<E extends Env>(c: Context<E>): Known {
+function requestInfo<E extends Env>(c: Context<E>): RequestInfo {
   const found = requests.get(c);
   if (found !== undefined) return found;
   const given = c.req.header("x-request-id");
@@ -28,12 +27,12 @@ function known<E extends Env>(c: Context<E>): Known {
   return made;
 }
 
-/** Puts more into a request's log line. Never a secret, a body, or a part of one. */
+/** Adds fields to the request's log line. Never a secret, a body, or a part of one. */
 export function addToLog<E extends Env>(c: Context<E>, fields: Record<string, unknown>): void {
-  Object.assign(known(c).logged, fields);
+  Object.assign(requestInfo(c).logged, fields);
 }
 
-/** Puts headers into an answer that is finished, in place where it can be: one that came from `fetch` cannot. */
+/** Adds headers to a finished response: in place if possible, but the headers of a response from `fetch` are immutable. */
 export function addHeaders<E extends Env>(c: Context<E>, headers: Record<string, string>): void {
   try {
     for (const [name, value] of Object.entries(headers)) c.res.headers.set(name, value);
@@ -42,25 +41,25 @@ export function addHeaders<E extends Env>(c: Context<E>, headers: Record<string,
   }
 }
 
-/** What a path answers that has these methods and not the request's: 405, or what OPTIONS asks for. */
+/** Responds to a method that the path does not support: 405, or 204 for OPTIONS. */
 export function respondMethodNotAllowed<E extends Env>(c: Context<E>, methods: string[]): Response {
   const { path, method } = c.req;
   const allow = [...methods, "OPTIONS"].join(", ");
   if (method === "OPTIONS") return c.body(null, 204, { allow });
   throw new ApiError(
     "method_not_allowed",
-    [{ param: null, message: `${path} has ${allow}, not ${method}.` }],
+    [{ param: null, message: `${path} does not support ${method}. Allowed: ${allow}.` }],
     { headers: { allow } },
   );
 }
 
-/** Whether a browser asks before it sends: for CORS to answer. */
+/** Whether the request is a CORS preflight. */
 export const isPreflight = <E extends Env>(c: Context<E>) =>
   c.req.method === "OPTIONS" && c.req.header("access-control-request-method") !== undefined;
 
 /**
- * Adds them to an app. The log names a route's pattern, never a path or query: those can hold tokens. Anything thrown
- * that is not an ApiError is logged and hidden.
+ * Installs the middleware. The log has the route's pattern, never its path or query, which can hold tokens. Errors that are
+ * not ApiErrors are logged and hidden from the client.
  */
 export function installBaseMiddleware<E extends Env>(
   app: Hono<E>,
@@ -68,14 +67,14 @@ export function installBaseMiddleware<E extends Env>(
   platform: Pick<Platform, "log">,
 ): void {
   app.use("*", async function logRequest(c, next) {
-    const begin = performance.now();
-    // Before the route: into an answer that is finished, Hono puts a header by sending its body through a stream anew.
-    c.header("x-request-id", known(c).id);
+    const start = performance.now();
+    // Before the route runs: to add a header to a finished response, Hono would copy its body through another stream.
+    c.header("x-request-id", requestInfo(c).id);
     await next();
-    // A route's own Response does not have it yet.
-    if (!c.res.headers.has("x-request-id")) c.header("x-request-id", known(c).id);
+    // A Response that the route built itself does not have it.
+    if (!c.res.headers.has("x-request-id")) c.header("x-request-id", requestInfo(c).id);
     if (c.req.method === "HEAD" && c.res.body !== null) {
-      // Hono answers HEAD as GET and drops the body; what streams it must be told.
+      // Hono handles HEAD as GET and drops the body without cancelling its source.
       const { body, status, headers } = c.res;
       await body.cancel();
       c.res = undefined;
@@ -86,28 +85,28 @@ export function installBaseMiddleware<E extends Env>(
       level: status >= 500 ? "error" : "info",
       msg: "request",
       function: name,
-      request_id: known(c).id,
+      request_id: requestInfo(c).id,
       method: c.req.method,
       route: matchedRoutes(c).filter(({ method }) => method !== "ALL").at(-1)?.path ?? null,
       status,
-      ms: Math.round(performance.now() - begin),
-      ...known(c).logged,
+      ms: Math.round(performance.now() - start),
+      ...requestInfo(c).logged,
     });
   });
   app.use("*", methodNotAllowed({ app, onMethodNotAllowed: respondMethodNotAllowed }));
-  const refuse = (c: Context<E>, refusal: ApiError, why: unknown = refusal.cause): Response => {
-    addToLog(c, { code: refusal.code, ...(why === undefined ? {} : { error: describeError(why) }) });
-    return refusal.response(known(c).id);
+  const respond = (c: Context<E>, error: ApiError, cause: unknown = error.cause): Response => {
+    addToLog(c, { code: error.code, ...(cause === undefined ? {} : { error: describeError(cause) }) });
+    return error.response(requestInfo(c).id);
   };
   app.onError((error, c) =>
-    error instanceof ApiError ? refuse(c, error) : refuse(c, ApiError.of("internal"), error)
+    error instanceof ApiError ? respond(c, error) : respond(c, ApiError.of("internal"), error)
   );
   app.notFound((c) =>
-    refuse(
+    respond(
       c,
       new ApiError("route_not_found", [{
         param: null,
-        message: `There is nothing at ${c.req.method} ${c.req.path}.`,
+        message: `Not found: ${c.req.method} ${c.req.path}.`,
       }]),
     )
   );

@@ -9,7 +9,7 @@
  * the same body with the same `webhook-id`; every one of these calls is safe to repeat.
  */
 import * as z from "zod";
-import { methods } from "./contracts/hyperparameters.ts";
+import { trainingMethods } from "./contracts/hyperparameters.ts";
 import { limits } from "./contracts/limits.ts";
 import { reportedMetricShape, trainerShape } from "./contracts/schemas.ts";
 import { logLevels, stages } from "./contracts/statuses.ts";
@@ -59,7 +59,7 @@ export const Wandb = z.strictObject({
 export const TrainingHyperparameters = z.strictObject({
   base_model: z.string().min(1).max(300),
   base_revision: z.string().max(100).nullable().default(null),
-  method: z.enum(methods).default("supervised"),
+  method: z.enum(trainingMethods).default("supervised"),
   ...trainerShape,
   wandb: Wandb.nullable().default(null),
 });
@@ -194,7 +194,7 @@ export const UploadsRequest = z.strictObject({
 });
 
 /**
- * One target per file: a resumable (TUS 1.0) upload to `endpoint`, with `upload-metadata` bucketName, objectName,
+ * One target per file: a resumable (TUS 1.0) upload to `endpoint`, with `upload-metadata` buckets.adapters, objectName,
  * contentType and the header `x-signature: token` on every request, in chunks of `chunk_bytes`.
  */
 export const UploadsReply = z.strictObject({

@@ -1,4 +1,4 @@
-/** What cron and nudges wake. */
+/** The scheduler: the timer, and every change that needs it, call POST /tick. */
 import { Hono } from "hono";
 import { lazy } from "../_shared/lazy.ts";
 import type { Platform } from "../_shared/platform.ts";

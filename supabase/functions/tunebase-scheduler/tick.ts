@@ -1,4 +1,4 @@
-/** What a tick does: enforces caps, dispatches what is due, looks after what has gone quiet, delivers, checks files, sweeps. */
+/** One tick: enforces spend caps, dispatches jobs, reconciles attempts, delivers events, validates files and cleans up. */
 import { wakeScheduler } from "../_shared/urls.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
@@ -12,17 +12,17 @@ import { Runpod } from "./runpod.ts";
 import { cleanUp } from "./cleanup/cleanup.ts";
 import { validateFiles } from "./file_validation/validate_files.ts";
 
-/** Answers the timer and nudges, with what was done. One an isolate. */
+/** Handles POST /tick and returns what was done. One per isolate. */
 export class Ticks {
   readonly #runpod: Runpod;
-  readonly #deliverer: DeliverySender;
-  /** Ticks under way in this isolate, and whether one of them has left work that is due. */
+  readonly #sender: DeliverySender;
+  /** Ticks running in this isolate, and whether one of them has left due work. */
   #running = 0;
   #isMoreDue = false;
 
   constructor(private readonly platform: Platform) {
     this.#runpod = new Runpod(platform.settings);
-    this.#deliverer = new DeliverySender(platform);
+    this.#sender = new DeliverySender(platform);
   }
 
   async answer(request: Request): Promise<Response> {
@@ -31,7 +31,7 @@ export class Ticks {
     if (!await timingSafeEqual(given, deriveSecret(platform.settings.masterKey, "scheduler"))) {
       throw new ApiError("invalid_token", [{
         param: null,
-        message: "Only the timer and Tunebase itself may call this.",
+        message: "Only Tunebase's timer and its own functions can call this.",
       }]);
     }
     const budget = new CpuBudget();
@@ -40,7 +40,7 @@ export class Ticks {
       return Response.json(await this.#work(budget));
     } finally {
       this.#running -= 1;
-      // Chains of ticks that wake each other merge: the last one here wakes the next.
+      // Only the last running tick wakes the next, so that chains of ticks merge.
       if (this.#running === 0 && this.#isMoreDue) {
         this.#isMoreDue = false;
         platform.waitUntil(wakeScheduler(platform.settings));
@@ -50,17 +50,17 @@ export class Ticks {
 
   async #work(budget: CpuBudget) {
     const { platform } = this;
-    // Caps first, so that nothing is paid for that must not be. Then side by side: neither a queue that drains, nor a
-    // RunPod that hangs, nor a slow receiver of webhooks holds anything else up.
+    // Caps first, so that no job over its cap is dispatched. Then everything concurrently, so that a long queue, a hanging
+    // RunPod or a slow webhook receiver delays nothing else.
     const overspent = await rpc(platform.db, "enforce_spend", {});
-    const [dispatched, looked, { owed, sent }, swept, validated] = await Promise.all([
+    const [dispatched, reconciled, { fanned_out, sent }, deleted, validated] = await Promise.all([
       dispatch(platform, this.#runpod, budget),
       reconcile(platform, this.#runpod, budget),
-      this.#deliverer.tick(budget),
+      this.#sender.tick(budget),
       cleanUp(platform),
       validateFiles(platform, budget),
     ]);
-    this.#isMoreDue ||= budget.isOver || looked === maxReconciledPerTick;
-    return { overspent, dispatched, looked, owed, sent, swept, validated };
+    this.#isMoreDue ||= budget.isOver || reconciled === maxReconciledPerTick;
+    return { overspent, dispatched, reconciled, fanned_out, sent, deleted, validated };
   }
 }

@@ -1,4 +1,5 @@
 /** POST …/claim: a worker asks for the attempt before it spends GPU time; the answer brings fresh dataset URLs. */
+import { buckets } from "../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ArtifactFile, type ClaimReply, ClaimRequest } from "../../_shared/protocol.ts";
@@ -35,9 +36,9 @@ export async function claim(c: CallbackContext): Promise<Response> {
     claim_id: c.req.header("webhook-id")?.slice(0, 200) ?? null,
   }, Claimed);
   if (!claimed.claimed) return c.json(claimed satisfies z.infer<typeof ClaimReply>);
-  const open = (object: string) => signedUrl(supabase, "tunebase-datasets", object, urlSeconds);
+  const open = (object: string) => signedUrl(supabase, buckets.datasets, object, urlSeconds);
   const artifacts = ({ prefix, files }: z.infer<typeof Artifacts>) =>
-    signFiles(supabase, "tunebase-adapters", prefix, files, urlSeconds);
+    signFiles(supabase, buckets.adapters, prefix, files, urlSeconds);
   const { resume, start_from } = claimed;
   const reply: z.infer<typeof ClaimReply> = {
     claimed: true,

@@ -1,4 +1,5 @@
 /** POST …/uploads: signed, resumable upload targets for an attempt's files. The worker holds no key to Storage. */
+import { buckets } from "../../_shared/contracts/buckets.ts";
 import type * as z from "zod";
 import { incomingObject } from "../../_shared/artifacts.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
@@ -23,14 +24,14 @@ export async function uploads(c: CallbackContext): Promise<Response> {
   if (writer.order === "stop") return c.json(reply);
   reply.targets = await Promise.all(paths.map(async (path) => {
     const object = incomingObject(writer.prefix, fence, path);
-    const { data, error } = await supabase.storage.from("tunebase-adapters").createSignedUploadUrl(object, {
+    const { data, error } = await supabase.storage.from(buckets.adapters).createSignedUploadUrl(object, {
       upsert: true,
     });
     if (error !== null) throw unavailable(`signing an upload of ${object}`, error);
     return {
       path,
       endpoint: `${settings.supabaseUrl}/storage/v1/upload/resumable/sign`,
-      bucket: "tunebase-adapters",
+      bucket: buckets.adapters,
       object,
       token: data.token,
       content_type: path.endsWith(".json") ? "application/json" : "application/octet-stream",

@@ -1,15 +1,15 @@
-/** SHA-256 and MD5 that can be put down and taken up again: node:crypto's cannot, hash-wasm's can. */
+/** Resumable SHA-256 and MD5. hash-wasm can save a hash's state; node:crypto cannot. */
 import type { IHasher } from "hash-wasm";
 import { fromBase64, toBase64 } from "../../_shared/datasets/row_fingerprints.ts";
 
-/** JSON: the hashers' inner states, in base64, after `bytes` bytes. */
+/** The hashers' states after `bytes` bytes, in base64. JSON. */
 export interface HashState {
   bytes: number;
   sha256: string;
   md5: string | null;
 }
 
-/** Hashes a file's bytes in their order. What was hashed already may come again and is passed over. */
+/** Hashes a file's bytes in order. Bytes that were already hashed are skipped. */
 export class ResumableHash {
   private constructor(
     private readonly sha256: IHasher,
@@ -31,7 +31,7 @@ export class ResumableHash {
     return new ResumableHash(sha256, md5, state?.bytes ?? 0);
   }
 
-  /** Takes bytes that stand at `at` in the file. */
+  /** `at`: the chunk's offset in the file. */
   update(chunk: Uint8Array, at: number): void {
     const fresh = chunk.subarray(Math.min(chunk.length, this.done - at));
     this.sha256.update(fresh);
@@ -47,7 +47,7 @@ export class ResumableHash {
     };
   }
 
-  /** In hex. Nothing can be added afterwards. */
+  /** The hashes, in hex. Do not call `update` afterwards. */
   digest(): { sha256: string; md5: string | null } {
     return { sha256: this.sha256.digest(), md5: this.md5?.digest() ?? null };
   }

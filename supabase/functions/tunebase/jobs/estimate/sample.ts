@@ -2,6 +2,7 @@
  * A sample of a dataset's rows, counted: small files whole, large ones in slices spread evenly, so that an estimate
  * takes a fraction of a second whatever the file's size.
  */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import type { Supabase } from "../../../_shared/platform.ts";
 import * as z from "zod";
 import { signedUrl, unavailable } from "../../../_shared/storage.ts";
@@ -46,7 +47,7 @@ export async function takeSample(
   counting: Counting,
   maxMs: number,
 ): Promise<Sample> {
-  const url = await signedUrl(supabase, "tunebase-datasets", object, 300);
+  const url = await signedUrl(supabase, buckets.datasets, object, 300);
   if (bytes <= wholeBytes) {
     const all = lines(await range(url, 0, bytes), 0, bytes);
     // Every sixteenth row, and again: when time runs out, what was counted is spread over the file.

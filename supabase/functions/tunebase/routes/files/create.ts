@@ -2,6 +2,7 @@
  * POST /files: a multipart form with `file` and `purpose`, in either order. A small file is validated row by row before it
  * is kept; a larger one is stored as it comes, and validated in the background.
  */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -62,7 +63,7 @@ async function createFile(c: ApiContext): Promise<Response> {
   } catch (error) {
     // Only what surely is no file: what else remains is removed after an hour.
     if (stored.length > 0 && error instanceof ApiError && error.entry.status < 500) {
-      await supabase.storage.from("tunebase-datasets").remove(stored);
+      await supabase.storage.from(buckets.datasets).remove(stored);
     }
     throw error;
   }
@@ -108,7 +109,7 @@ async function store(
   object: string,
   data: ReturnType<typeof join> | ReadableStream<Uint8Array>,
 ): Promise<void> {
-  const bucket = c.get("platform").supabase.storage.from("tunebase-datasets");
+  const bucket = c.get("platform").supabase.storage.from(buckets.datasets);
   const { error } = await bucket.upload(object, data, { contentType: "application/jsonl", duplex: "half" });
   if (error !== null) throw unavailable(`storing ${object}`, error);
 }

@@ -2,6 +2,7 @@
  * POST /files/direct: a signed, resumable (TUS) upload straight to Storage, for large files; GET /files/direct/{id} signs it
  * anew, as a signature lives two hours; POST /files/direct/{id}/complete makes the file, which is checked in the background.
  */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -60,7 +61,7 @@ async function completeResumableUpload(c: ApiContext): Promise<Response> {
   if (upload.status === "completed") return c.json(fileOf(upload));
   const incoming = upload.object ?? "";
   const object = `${upload.project_id}/${upload.id}.jsonl`;
-  const bucket = supabase.storage.from("tunebase-datasets");
+  const bucket = supabase.storage.from(buckets.datasets);
   // Moved already by a call that did not come to its end?
   const { data: moved } = await bucket.exists(object);
   if (!moved) {
@@ -97,7 +98,7 @@ function resumableUpload(c: ApiContext): Promise<UploadRow> {
 async function answer(c: ApiContext, row: UploadRow): Promise<Response> {
   const { supabase, settings } = c.get("platform");
   if (row.status !== "pending" || row.object === null) return c.json({ ...renderUpload(row), target: null });
-  const { data, error } = await supabase.storage.from("tunebase-datasets").createSignedUploadUrl(row.object, {
+  const { data, error } = await supabase.storage.from(buckets.datasets).createSignedUploadUrl(row.object, {
     upsert: true,
   });
   if (error !== null) throw unavailable(`signing an upload of ${row.object}`, error);
@@ -105,7 +106,7 @@ async function answer(c: ApiContext, row: UploadRow): Promise<Response> {
     ...renderUpload(row),
     target: {
       endpoint: `${settings.supabaseUrl}/storage/v1/upload/resumable/sign`,
-      bucket: "tunebase-datasets",
+      bucket: buckets.datasets,
       object: row.object,
       token: data.token,
       content_type: contentType,

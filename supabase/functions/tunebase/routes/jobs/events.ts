@@ -102,7 +102,7 @@ async function streamEvents(c: ApiContext): Promise<Response> {
 function openStream(caller: string): () => void {
   const open = streams.get(caller) ?? 0;
   if (open >= maxStreams) {
-    throw ApiError.of("too_many_streams", { most: maxStreams }, { headers: { "retry-after": "5" } });
+    throw ApiError.of("too_many_streams", { max: maxStreams }, { headers: { "retry-after": "5" } });
   }
   streams.set(caller, open + 1);
   return () => {

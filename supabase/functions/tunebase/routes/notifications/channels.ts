@@ -83,19 +83,19 @@ async function testChannel(c: ApiContext): Promise<Response> {
     text: "This is a test. Notifications about your fine-tuning jobs will arrive here.",
     job_id: null,
   };
-  const { answer } = await channelAdapters[row.kind].send(settings, row, message, crypto.randomUUID());
-  if (answer.status === null) {
+  const { result } = await channelAdapters[row.kind].send(settings, row, message, crypto.randomUUID());
+  if (result.status === null) {
     throw new ApiError("receiver_unreachable", [{
       param: null,
-      message: `The ${row.kind} service could not be reached: ${answer.error}.`,
+      message: `The ${row.kind} service could not be reached: ${result.error}.`,
     }]);
   }
   return c.json({
     object: "notification_channel.test" as const,
     notification_channel_id: publicId("notificationChannel", row.id),
-    status_code: answer.status,
-    success: answer.status >= 200 && answer.status < 300,
-    response: answer.body,
+    status_code: result.status,
+    success: result.status >= 200 && result.status < 300,
+    response: result.body,
   });
 }
 

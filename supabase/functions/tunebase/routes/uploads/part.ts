@@ -2,6 +2,7 @@
  * POST /uploads/{id}/parts: a multipart form with the one field `data`, up to 64 MiB. Its bytes go on to Storage as they
  * come: a function has 256 MB, and `formData()` would hold the part, twice.
  */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import type { Readable as NodeReadable } from "node:stream";
 import type { Busboy } from "busboy";
 import * as z from "zod";
@@ -29,7 +30,7 @@ async function addPart(c: ApiContext): Promise<Response> {
   const partId = uuid7();
   const ids = { upload_id: uploadId, part_id: partId };
   const object = await rpc(db, "begin_upload_part", { caller, ...ids });
-  const bucket = supabase.storage.from("tunebase-datasets");
+  const bucket = supabase.storage.from(buckets.datasets);
   try {
     const bytes = await readData(c.req.raw, async (data) => {
       const { error } = await bucket.upload(object, data, {
