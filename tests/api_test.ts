@@ -89,7 +89,7 @@ const brokenFiles: [string, string | Uint8Array<ArrayBuffer>, string][] = [
   ],
   ["has a line that is not JSON", `${row()}\n{"messages": [\n${row()}\n`, "line 2: is not JSON"],
   ["has a line that is no object", `[1]\n`, "line 1: must be a JSON object"],
-  ["has no known format", `{"text": "hello"}\n`, "line 1: has no known format"],
+  ["has an unknown format", `{"text": "hello"}\n`, "line 1: has no known format"],
   ["has no assistant", `{"messages":[{"role":"user","content":"x"}]}\n`, "line 1: has no assistant message"],
   ["has an unknown role", `{"messages":[{"role":"robot","content":"x"}]}\n`, 'messages[0].role is "robot"'],
   [

@@ -92,8 +92,8 @@ Deno.test("a tick that has looked at as many attempts as it may wakes the next",
   }::integer)`;
   const looked: number[] = [];
   const nudges = tunebase.nudges;
-  looked.push((await tunebase.tick()).looked);
+  looked.push((await tunebase.tick()).reconciled);
   assertEquals(tunebase.nudges, nudges + 1);
-  looked.push((await tunebase.tick()).looked);
+  looked.push((await tunebase.tick()).reconciled);
   assertEquals([looked, tunebase.nudges], [[maxReconciledPerTick, 5], nudges + 1]);
 });

@@ -159,7 +159,7 @@ Deno.test("a file with another MD5 than announced, or with a broken row, ends as
   assertEquals(told.status, "error");
   assertStringIncludes(
     told.status_details,
-    "1 of its rows cannot be trained on. Line 2: messages must be a list",
+    "1 of its rows cannot be trained on. Line 2: messages must be an array",
   );
   assertEquals([told.report.errors[0].line, told.report.rows, told.report.trainable_rows], [2, 3, 2]);
   const listed = (await user.openai.files.list({ limit: 1 })).data[0];

@@ -1,22 +1,22 @@
-/** Multipart forms, read within bounds and as they come. */
+/** Streaming multipart forms with limits. */
 import type { Readable } from "node:stream";
 import type { BusboyInstance } from "busboy";
 import { ApiError } from "../_shared/errors.ts";
 import { rejectUnstorableText } from "../_shared/text.ts";
 
-/** The form's own lines come on top of the file. */
+/** How much the form may add to the size of its file. */
 export const formEnvelope = 65_536;
-/** Parsing 500,000 fields took 7.7 s and answered with 75 MB; no form here has ten. */
+/** Parsing 500,000 fields took 7.7 s and produced a response of 75 MB. No form has more than ten. */
 const maxFields = 64;
-/** No field of a form here has more than a few words. */
+/** All fields are short. */
 const maxFieldBytes = 65_536;
 /**
- * A boundary of one character stands everywhere in a file, and each place costs a step: 9.3 s for 32 MB. RFC 2046 allows 70;
- * what clients write has 16 and more.
+ * A boundary of one character matches everywhere in a file, which took 9.3 s for 32 MB. RFC 2046 allows 70 characters;
+ * clients use at least 16.
  */
 const minBoundaryLength = 8;
 
-/** The boundary in a content type; null when it is no multipart form. Refuses a boundary that is short or too long. */
+/** The boundary in a content type; null if it is not a multipart form. Throws if its length is out of range. */
 export function formBoundary(contentType: string): string | null {
   if (!/^multipart\/form-data\b/i.test(contentType)) return null;
   const match = /\bboundary=(?:"([^"]+)"|([^;\s]+))/i.exec(contentType);
@@ -24,27 +24,27 @@ export function formBoundary(contentType: string): string | null {
   if (boundary.length >= minBoundaryLength && boundary.length <= 70) return boundary;
   throw invalid(
     "content-type",
-    `content-type: its boundary has ${boundary.length} characters; it must have ${minBoundaryLength} to 70. Let your HTTP ` +
-      "client make it.",
+    `content-type: the boundary has ${boundary.length} characters; it must have ${minBoundaryLength} to 70. ` +
+      "Let your HTTP client generate it.",
   );
 }
 
-/** Counts the boundaries of a form as its bytes pass; refuses when there are more than a form of 64 fields has. */
+/** Counts a form's boundaries. Throws if there are more than the maximum number of fields allows. */
 export class BoundaryCount {
   #count = 0;
   add(): void {
-    // One before each field, and one at the end.
+    // One before each field, and a final one.
     if (++this.#count > maxFields + 1) throw tooManyFields();
   }
 }
 
-/** The part `file` of a form: its name as it was sent, and its bytes as they come. */
+/** The file of a form: its name as sent, and its bytes as a stream. */
 export interface FilePart {
   name: string;
   bytes: AsyncIterable<Uint8Array>;
 }
 
-/** A form's other fields, and what became of its file; null when it has none. */
+/** A form's other fields, and what `receive` returned for its file; null if it has none. */
 export interface FormWithFile<T> {
   fields: Record<string, unknown>;
   file: T | null;
@@ -129,7 +129,7 @@ async function openForm(type: string): Promise<BusboyInstance> {
   }
 }
 
-/** Writes the body to the form as fast as the form takes it. Stops when the form has failed. */
+/** Pipes the body to the form, with backpressure. Stops if the form fails. */
 async function pump(
   body: ReadableStreamDefaultReader<Uint8Array> | undefined,
   form: BusboyInstance,
@@ -148,7 +148,7 @@ async function pump(
   form.end();
 }
 
-/** A part's bytes; says so when they break off. */
+/** A part's bytes. Throws an ApiError if the form breaks off. */
 async function* whole(part: Readable): AsyncGenerator<Uint8Array> {
   try {
     yield* part;
@@ -157,26 +157,29 @@ async function* whole(part: Readable): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** A part may have no name, whatever the types say. */
+/** Despite its type, a part's name can be undefined. */
 const isName = (name: string | undefined) => name !== undefined && !name.includes("\0");
 
 function badName(name: string | undefined): ApiError {
   return invalid(
     null,
     name === undefined
-      ? "A part of the form has no name. Name each part in its content-disposition."
+      ? "A part of the form has no name. Set it in content-disposition."
       : `A part of the form has the name ${
         JSON.stringify(name)
-      }: a NUL character cannot be stored. Leave it out.`,
+      }: NUL characters cannot be stored. Remove it.`,
   );
 }
 
 function notAForm(cause: unknown): ApiError {
-  return invalid(null, `The body is not a multipart form: ${cause instanceof Error ? cause.message : cause}`);
+  return invalid(
+    null,
+    `The body is not a valid multipart form: ${cause instanceof Error ? cause.message : cause}`,
+  );
 }
 
 function tooManyFields(): ApiError {
-  return invalid(null, `The form has more than ${maxFields} fields, the most that a form may have.`);
+  return invalid(null, `The form has more than ${maxFields} fields, which is the maximum.`);
 }
 
 function tooLarge(most: number): ApiError {

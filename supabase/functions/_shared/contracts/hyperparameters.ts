@@ -1,44 +1,44 @@
 /**
- * Every hyperparameter, declared once. From here come the API's and the protocol's schemas (`schemas.ts`), the trainer's
- * model (`trainer/tunebase_trainer/contract.py`), the dashboard's form and "Run again", the command line's options, and the
- * tables in `docs/api.md` and `trainer/README.md`. Light: the dashboard loads it, so it imports nothing.
+ * All hyperparameters, declared once: the source of the API's and the protocol's schemas (`schemas.ts`), the trainer's
+ * model (`trainer/tunebase_trainer/contract.py`), the dashboard's form and "Run again", the CLI's options, and the tables
+ * in `docs/api.md` and `trainer/README.md`. Imports nothing, because the dashboard loads it.
  */
 
-/** What is trained from: one answer per row, or the better of two. */
+/** Supervised fine-tuning, or direct preference optimization. */
 export const trainingMethods = ["supervised", "dpo"] as const;
 export type Method = (typeof trainingMethods)[number];
 
 interface Common {
-  /** Its name in the API where that is OpenAI's; else both have one name. */
+  /** OpenAI's name in the API, if it differs. */
   api?: string;
-  /** The API takes the word "auto" for it too. */
+  /** The API accepts "auto". */
   auto?: true;
-  /** Where it exists: `trainer` is set by a field of its own in the API, `api` is resolved to another one. */
+  /** `trainer`: the API has a separate field for it. `api`: resolved to another hyperparameter. */
   only?: "trainer" | "api";
-  /** The one method that has it. */
+  /** The only method that has it. */
   method?: Method;
-  /** What the API writes when it is left out and the model has no default of its own; absent: `plan.ts` derives it. */
+  /** The API's default, if the model has none; absent: `training_config.ts` derives it. */
   fallback?: number | string | null;
-  /** What the trainer takes when it is left out; absent: the trainer requires it. */
+  /** The trainer's default; absent: the trainer requires it. */
   leftOut?: number | string | boolean | null | readonly string[];
-  /** Older callers' names, which the trainer still takes. */
+  /** Older names that the trainer still accepts. */
   aliases?: readonly string[];
   label: string;
-  /** Below the form's field. */
+  /** Help text below the form field. */
   help: string;
-  /** Part of the form; absent: under "More settings". */
+  /** Shown in the form; absent: under "More settings". */
   main?: true;
-  /** Its option on the command line; what has none is given with `--set`. */
+  /** Its CLI option; absent: set with `--set`. */
   cli?: { flag: string; value: string; help: string };
-  /** The tables' columns, where they say more than the range and the fallback. */
+  /** Table columns in the docs, if they need more than the range and the default. */
   docs?: { allowed?: string; unset?: string };
 }
 interface NumberField extends Common {
   kind: "number" | "integer";
   min: number;
-  /** Absent: as large as a number may be. */
+  /** Absent: no maximum. */
   max?: number;
-  /** `min` itself is refused. */
+  /** `min` is exclusive. */
   above?: true;
   nullable?: true;
   unit?: string;
@@ -273,13 +273,13 @@ export const hyperparameters = {
 
 type Declared = typeof hyperparameters;
 export type Name = keyof Declared;
-/** Names of those that the trainer has, and of those that the API takes as hyperparameters. */
+/** Hyperparameters of the trainer, and of the API. */
 export type TrainerName = { [N in Name]: Declared[N] extends { only: "api" } ? never : N }[Name];
 export type ApiField = { [N in Name]: Declared[N] extends { only: "trainer" } ? never : N }[Name];
 export type ApiNameOf<N extends Name> = Declared[N] extends { api: infer A extends string } ? A : N;
 export type ApiName = ApiNameOf<ApiField>;
 
-/** The value's type; null is extra. */
+/** The value's type, without null. */
 type Plain<F> = F extends { kind: "number" | "integer" } ? number
   : F extends { kind: "switch" } ? boolean
   : F extends { kind: "choice"; values: readonly (infer V)[] } ? V
@@ -288,13 +288,13 @@ type Plain<F> = F extends { kind: "number" | "integer" } ? number
 export type Value<N extends Name> =
   | Plain<Declared[N]>
   | (Declared[N] extends { nullable: true } ? null : never);
-/** What the API takes for it. */
+/** The type of the value in API requests. */
 export type Asked<N extends Name> =
   | Value<N>
   | (Declared[N] extends { auto: true } ? "auto" : never);
 
 const isName = (name: string): name is Name => name in hyperparameters;
-/** Read through this: the literal types of `hyperparameters` lack what some fields leave out. */
+/** A declaration with all optional properties, which the literal types of `hyperparameters` lack. */
 export const field = (name: Name): HyperparameterField => hyperparameters[name];
 export const names: Name[] = Object.keys(hyperparameters).filter(isName);
 export const trainerNames: TrainerName[] = names.filter((name): name is TrainerName =>
@@ -304,9 +304,9 @@ export const apiFields: ApiField[] = names.filter((name): name is ApiField => fi
 /** Its name in the API. */
 export const apiName = (name: Name): string => field(name).api ?? name;
 
-/** The lowest and the highest value. */
+/** The minimum and maximum. */
 export function range(name: Name): readonly [number, number] {
   const of = field(name);
   if (of.kind === "number" || of.kind === "integer") return [of.min, of.max ?? Number.MAX_VALUE];
-  throw new Error(`${name} is a ${of.kind}: it has no range`);
+  throw new Error(`${name} is a ${of.kind} and has no range`);
 }

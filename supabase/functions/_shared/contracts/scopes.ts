@@ -1,19 +1,19 @@
-/** What an API key may do, and how the dashboard says it; `tunebase_internal.scopes()` lists the same. */
+/** The scopes of API keys, with the dashboard's labels; `tunebase_internal.scopes()` has the same list. */
 export const scopeLabels = {
   "files:read": "read files",
   "files:write": "upload and delete files",
   "jobs:read": "read jobs",
-  "jobs:write": "create and end jobs",
+  "jobs:write": "create and manage jobs",
   "models:read": "read models",
   "webhooks:read": "read webhooks",
-  "webhooks:write": "change webhooks",
+  "webhooks:write": "manage webhooks",
   "project:read": "read the project",
-  "project:admin": "manage the project: as good as an owner",
+  "project:admin": "manage the project (same as an owner)",
 } as const;
 export type Scope = keyof typeof scopeLabels;
 
 const isScope = (name: string): name is Scope => name in scopeLabels;
-/** Every scope there is. */
+/** All scopes. */
 export const scopes: Scope[] = Object.keys(scopeLabels).filter(isScope);
-/** What a new key gets unless its maker says otherwise: everything but managing the project. */
+/** The default scopes of a new key: everything except the project's own. */
 export const defaultScopes: Scope[] = scopes.filter((scope) => !scope.startsWith("project:"));

@@ -1,4 +1,4 @@
-/** One row of any format: which it is, and its check. */
+/** Checks a row of any format. */
 import { checkBrightrunRow } from "./brightrun.ts";
 import { checkConversation } from "./chat.ts";
 import { checkPreferenceRow, preferenceFormat } from "./preference.ts";
@@ -12,7 +12,7 @@ export const formats =
 const toolFields = new Set(["tools", "functions", "function_call", "parallel_tool_calls", "tool_choice"]);
 const promptFields = new Set(["prompt", "completion"]);
 
-/** Checks a row; null when nothing can be counted of it, which has been told. */
+/** Checks a row. Returns null, and adds an issue, if it is too malformed to count. */
 export function checkRow(row: unknown, reads: Reads, addIssue: AddIssue): RowFacts | null {
   if (!isObject(row)) {
     addIssue("not_object", null, "must be a JSON object", `Each line must be ${formats}`);
@@ -32,8 +32,8 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, addIssue: AddI
     addIssue(
       "unsupported",
       null,
-      `has ${about}; tool calls cannot be trained on yet`,
-      "Leave these rows out.",
+      `has ${about}; tool calls are not supported`,
+      "Remove these rows.",
     );
     return null;
   }
@@ -44,7 +44,7 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, addIssue: AddI
       "unknown_field",
       null,
       `has unknown fields: ${unknown.slice(0, 5).map(shown).join(", ")}`,
-      "Known are messages, tools, parallel_tool_calls and metadata; leave the others out.",
+      "Remove them. Allowed fields: messages, tools, parallel_tool_calls, metadata.",
     );
   }
   const tools = others.length > 0 ? checkRowTools(row, addIssue) : null;
@@ -59,7 +59,7 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, addIssue: AddI
   };
 }
 
-/** What of a row is about tools, as a message names it. Null is as good as not there: programs write it for what is unused. */
+/** What in a row concerns tools, for the message. Ignores null, which programs write for unused fields. */
 function toolsIn(row: Record<string, unknown>): string | null {
   for (const key in row) if (toolFields.has(key) && row[key] !== null) return key;
   const { messages } = row;
@@ -78,7 +78,7 @@ function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFa
   const { prompt, completion } = row;
   for (const [key, value] of [["prompt", prompt], ["completion", completion]] as const) {
     if (typeof value !== "string" || value === "") {
-      addIssue("text", key, "must be a text that is not empty", "Give both prompt and completion.");
+      addIssue("text", key, "must be a non-empty string", "A row needs both prompt and completion.");
     } else if (!value.isWellFormed()) addLoneSurrogate(key, addIssue);
   }
   for (const key in row) {
@@ -87,7 +87,7 @@ function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFa
         "unknown_field",
         null,
         `has unknown fields: ${shown(key)}`,
-        "Known are prompt and completion.",
+        "Remove them. Allowed fields: prompt, completion.",
       );
       break;
     }
@@ -97,17 +97,17 @@ function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFa
   return { format: "prompt_completion", assistant: 1, trainable: 1, chars, trainableChars, keys: null };
 }
 
-/** Rows of other tools' formats get told how to become ours. */
+/** Explains how to convert rows in other tools' formats. */
 function unknownFormat(row: Record<string, unknown>, addIssue: AddIssue): void {
   const known = `Each line must be ${formats}`;
   const fix = "conversations" in row
-    ? 'ShareGPT\'s "conversations" with from and value: write "messages" with role (user, assistant) and content.'
+    ? 'This is ShareGPT. Convert "conversations" (from, value) to "messages" with role (user, assistant) and content.'
     : "instruction" in row
-    ? 'Alpaca\'s "instruction", "input" and "output": write them as "prompt" and "completion".'
+    ? 'This is Alpaca. Convert "instruction", "input" and "output" to "prompt" and "completion".'
     : "chosen" in row
-    ? `Preferences with "chosen" and "rejected": write them as ${preferenceFormat}`
+    ? `Convert "chosen" and "rejected" to ${preferenceFormat}`
     : "custom_id" in row
-    ? "This is a batch request; write its messages with the answer that should be learned."
+    ? "This is a batch request. Use its messages, and add the answer to train on."
     : known;
-  addIssue("unknown_format", null, "has no known format", fix);
+  addIssue("unknown_format", null, "has an unknown format", fix);
 }

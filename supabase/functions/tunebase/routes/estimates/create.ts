@@ -1,4 +1,4 @@
-/** POST /fine_tuning/estimates: the body of a job; what it would take. Nothing is created. */
+/** POST /fine_tuning/estimates: takes the body of a job and estimates its tokens, time, cost and memory. */
 import type { ApiContext } from "../../context.ts";
 import { exampleJob, JobBody, jobErrors, readJob } from "../../jobs/job_request.ts";
 import { defineRoute } from "../define.ts";
@@ -20,7 +20,8 @@ export const routes = [
     method: "POST",
     path: "/fine_tuning/estimates",
     id: "createEstimate",
-    summary: "What a job would take; nothing is created",
+    summary: "Estimate a job's tokens, time, cost and memory",
+    description: "Takes the body of a job, but does not create one.",
     scope: "jobs:write",
     body: JobBody,
     example: exampleJob,

@@ -1,4 +1,4 @@
-/** GET /files/{id}/content: the bytes as they are stored, streamed; a result file's CSV. */
+/** GET /files/{id}/content: streams the stored bytes, or the CSV of a result file. */
 import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -15,10 +15,10 @@ async function getFileContent(c: ApiContext): Promise<Response> {
     const csv = await rpc(db, "get_result_content", { caller: c.get("caller"), file_id: file.id });
     return c.body(csv, 200, { "content-type": "text/csv; charset=utf-8" });
   }
-  // A file of several parts has its object once they were joined; one that is not valid may have none.
+  // A file uploaded in parts has an object only once validation has concatenated them.
   if (file.status !== "processed") {
-    const { data: there } = await supabase.storage.from(buckets.datasets).exists(file.object);
-    if (!there) throw ApiError.of("file_not_ready", { status: file.status });
+    const { data: exists } = await supabase.storage.from(buckets.datasets).exists(file.object);
+    if (!exists) throw ApiError.of("file_not_ready", { status: file.status });
   }
   const stored = await fetch(await signedUrl(supabase, buckets.datasets, file.object, 60));
   if (!stored.ok) {
@@ -42,7 +42,7 @@ export const routes = [
     scope: "files:read",
     response: {
       200: {
-        description: "Its bytes; a result file's CSV",
+        description: "The file, or the CSV of a result file",
         content: { "application/octet-stream": () => z.file(), "text/csv": () => z.string() },
       },
     },

@@ -1,6 +1,6 @@
 /**
- * POST /files: a multipart form with `file` and `purpose`, in either order. A small file is validated row by row before it
- * is kept; a larger one is stored as it comes, and validated in the background.
+ * POST /files: a multipart form with `file` and `purpose`, in either order. Small files are validated before they are
+ * stored. Larger ones are streamed to Storage and validated in the background.
  */
 import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
@@ -14,7 +14,7 @@ import { parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { uuid7 } from "../../ids.ts";
 import { type IncomingFile, receiveFile } from "../../incoming_file.ts";
-import type { join } from "../../concat_bytes.ts";
+import type { concatBytes } from "../../concat_bytes.ts";
 import { formEnvelope, readForm } from "../../multipart.ts";
 import { expiresAfterForm, invalidFile, Purpose, rejectIncompleteExpiry } from "../../file_upload.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
@@ -23,7 +23,7 @@ import { defineRoute } from "../define.ts";
 
 const Form = strictObject({ purpose: Purpose, ...expiresAfterForm });
 
-/** What is known of a new file before it is validated. */
+/** A new file before validation. */
 interface NewFile {
   id: string;
   filename: string;
@@ -33,18 +33,18 @@ interface NewFile {
 
 async function createFile(c: ApiContext): Promise<Response> {
   const { db, supabase, settings } = c.get("platform");
-  // Who may not write must not make us read and check 32 MB first.
+  // Reject unauthorized callers before reading the body.
   await rpc(db, "authorize", { caller: c.get("caller"), scope: "files:write" });
   const id = uuid7();
-  const announced = Number(c.req.header("content-length") ?? 0) - formEnvelope;
+  const declared = Number(c.req.header("content-length") ?? 0) - formEnvelope;
   const stored: string[] = [];
   try {
     const form = await readForm(
       c.req.raw,
       settings.maxUploadBytes,
       (part) =>
-        receiveFile(part, settings.maxUploadBytes, announced, async (data, atLeast) => {
-          const object = await reserve(c, id, atLeast);
+        receiveFile(part, settings.maxUploadBytes, declared, async (data, minSize) => {
+          const object = await reserve(c, id, minSize);
           stored.push(object);
           await store(c, object, data);
           return object;
@@ -55,13 +55,13 @@ async function createFile(c: ApiContext): Promise<Response> {
     if (form.file === null) {
       throw new ApiError("invalid_request", [{
         param: "file",
-        message: "file: is required, as a part with a file name. With curl: -F file=@data.jsonl",
+        message: "file: is required, as a form part with a file name. With curl: -F file=@data.jsonl",
       }]);
     }
     const file = { id, filename: form.file.filename, purpose, expires_after: expires_after ?? null };
     return c.json(renderFile(await record(c, file, form.file)));
   } catch (error) {
-    // Only what surely is no file: what else remains is removed after an hour.
+    // After a server error the file may exist. Its object, if unused, is deleted after an hour.
     if (stored.length > 0 && error instanceof ApiError && error.entry.status < 500) {
       await supabase.storage.from(buckets.datasets).remove(stored);
     }
@@ -90,16 +90,16 @@ async function record(c: ApiContext, file: NewFile, incoming: IncomingFile): Pro
   if (report.errors.length > 0) throw invalidFile(report);
   const sha256 = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
   const validated = { ...file, bytes: bytes.length, sha256, report, rows: validator.sample() };
-  // An equal file of the project has its bytes in Storage already: both use one object.
+  // Equal files of a project share one object.
   const shared = await rpc(db, "share_file", { caller, file: validated }, FileRow.nullable());
   if (shared !== null) return shared;
   const object = await reserve(c, file.id, bytes.length);
   await store(c, object, bytes);
-  // Should this die before the file is recorded, its bytes are removed after an hour.
+  // If the isolate dies before the file is recorded, its object is deleted after an hour.
   return await rpc(db, "create_file", { caller, file: { ...validated, object } }, FileRow);
 }
 
-/** The name of the object that a file's bytes may be stored in. Refused where its project has no room for them. */
+/** Reserves an object for a file and returns its name. Throws if it would exceed the project's storage quota. */
 function reserve(c: ApiContext, id: string, bytes: number): Promise<string> {
   return rpc(c.get("platform").db, "reserve_file_object", { caller: c.get("caller"), id, bytes });
 }
@@ -107,7 +107,7 @@ function reserve(c: ApiContext, id: string, bytes: number): Promise<string> {
 async function store(
   c: ApiContext,
   object: string,
-  data: ReturnType<typeof join> | ReadableStream<Uint8Array>,
+  data: ReturnType<typeof concatBytes> | ReadableStream<Uint8Array>,
 ): Promise<void> {
   const bucket = c.get("platform").supabase.storage.from(buckets.datasets);
   const { error } = await bucket.upload(object, data, { contentType: "application/jsonl", duplex: "half" });
@@ -119,9 +119,9 @@ export const routes = [
     method: "POST",
     path: "/files",
     id: "createFile",
-    summary: "Upload a file to train on",
+    summary: "Upload a training file",
     description:
-      "JSON lines, up to 32 MiB, gzip too. Up to 4 MiB it is validated in the request: 400 with the rows' errors. A larger one is `uploaded` and validated in the background. Beyond 32 MiB: /uploads or /files/direct.",
+      "JSONL of up to 32 MiB, optionally gzip-compressed. Files of up to 4 MiB are validated immediately; an invalid file returns 400 with the errors in each row. Larger files have status `uploaded` while they are validated in the background. For files over 32 MiB, use /uploads or /files/direct.",
     scope: "files:write",
     form: () => Form.extend({ file: z.file() }),
     response: "File",

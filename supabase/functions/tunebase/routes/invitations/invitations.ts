@@ -1,6 +1,6 @@
 /**
  * GET /projects/{id}/invitations and DELETE …/{invitation_id} for owners; GET /invitations, POST /invitations/{id}/accept
- * and /decline for whoever owns the address.
+ * and /decline for the invited user.
  */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -46,7 +46,7 @@ export const routes = [
     method: "GET",
     path: "/projects/{id}/invitations",
     id: "listInvitations",
-    summary: "List a project's open invitations",
+    summary: "List a project's pending invitations",
     scope: "project:admin",
     response: "Invitation[]",
     errors: ["project_not_found"],
@@ -56,7 +56,7 @@ export const routes = [
     method: "DELETE",
     path: "/projects/{id}/invitations/{invitation_id}",
     id: "deleteInvitation",
-    summary: "Take an invitation back",
+    summary: "Revoke an invitation",
     scope: "project:admin",
     response: "Deleted",
     errors: ["project_not_found", "invitation_not_found"],
@@ -66,8 +66,8 @@ export const routes = [
     method: "GET",
     path: "/invitations",
     id: "listMyInvitations",
-    summary: "List the invitations to your address",
-    scope: "person",
+    summary: "List your invitations",
+    scope: "user",
     response: "Invitation[]",
     handler: listMyInvitations,
   }),
@@ -76,7 +76,7 @@ export const routes = [
     path: "/invitations/{id}/accept",
     id: "acceptInvitation",
     summary: "Accept an invitation",
-    scope: "person",
+    scope: "user",
     response: "AnsweredInvitation",
     errors: ["invitation_not_found", "project_archived", "quota_exceeded"],
     handler: acceptInvitation,
@@ -86,7 +86,7 @@ export const routes = [
     path: "/invitations/{id}/decline",
     id: "declineInvitation",
     summary: "Decline an invitation",
-    scope: "person",
+    scope: "user",
     response: "AnsweredInvitation",
     errors: ["invitation_not_found"],
     handler: declineInvitation,

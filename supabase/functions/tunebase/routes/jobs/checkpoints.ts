@@ -1,4 +1,4 @@
-/** GET /fine_tuning/jobs/{id}/checkpoints?after&limit, newest first: the three newest of a job are kept. */
+/** GET /fine_tuning/jobs/{id}/checkpoints?after&limit, newest first. Only a job's three newest are kept. */
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor, pathId } from "../../ids.ts";
@@ -25,7 +25,7 @@ export const routes = [
     method: "GET",
     path: "/fine_tuning/jobs/{id}/checkpoints",
     id: "listJobCheckpoints",
-    summary: "The newest checkpoints",
+    summary: "List a job's newest checkpoints",
     scope: "jobs:read",
     paging: 100,
     response: "Checkpoint[]",

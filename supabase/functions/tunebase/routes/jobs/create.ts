@@ -1,4 +1,4 @@
-/** POST /fine_tuning/jobs: OpenAI's body; the trainer's own hyperparameters stand beside OpenAI's. */
+/** POST /fine_tuning/jobs: OpenAI's body, with additional hyperparameters. */
 import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
@@ -39,7 +39,8 @@ export const routes = [
     path: "/fine_tuning/jobs",
     id: "createJob",
     summary: "Create a job",
-    description: "Sent again with the same Idempotency-Key, or by an SDK's own retry, it is one job.",
+    description:
+      "Repeating the request with the same Idempotency-Key, or an SDK's automatic retry, creates only one job.",
     scope: "jobs:write",
     body: JobBody,
     example: exampleJob,

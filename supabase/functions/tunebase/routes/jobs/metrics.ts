@@ -1,4 +1,4 @@
-/** GET /fine_tuning/jobs/{id}/metrics?points&from_step&to_step: what a chart of the whole run needs, downsampled in SQL. */
+/** GET /fine_tuning/jobs/{id}/metrics?points&from_step&to_step: the metrics of a run for charts, downsampled in SQL. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { parseOrThrow } from "../../../_shared/validation.ts";
@@ -34,8 +34,8 @@ export const routes = [
     method: "GET",
     path: "/fine_tuning/jobs/{id}/metrics",
     id: "getJobMetrics",
-    summary: "The whole run for a chart",
-    description: "Downsampled to `points`; spikes and both ends stay.",
+    summary: "Get a job's metrics for charts",
+    description: "Downsampled to about `points` steps, keeping spikes and both ends.",
     scope: "jobs:read",
     query: Query,
     response: "Metrics",

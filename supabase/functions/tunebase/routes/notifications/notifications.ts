@@ -1,4 +1,4 @@
-/** /notifications: the list for people, and what they have read. */
+/** /notifications: in-app notifications and their read state. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { parseOrThrow } from "../../../_shared/validation.ts";
@@ -13,7 +13,7 @@ import { defineRoute } from "../define.ts";
 export const Query = z.object({ unread: z.enum(["true", "false"]).default("false") });
 const Found = page(NotificationRow).extend({ unread: z.number() });
 
-/** GET /notifications?unread=true&after&limit, newest first; `unread_count` is of all of them. */
+/** GET /notifications?unread=true&after&limit, newest first. `unread_count` is the total. */
 async function listNotifications(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
   const { unread } = parseOrThrow(Query, c.req.query());
@@ -60,7 +60,7 @@ export const routes = [
     method: "POST",
     path: "/notifications/read",
     id: "readAllNotifications",
-    summary: "Mark all as read",
+    summary: "Mark all notifications as read",
     scope: "jobs:read",
     response: "NotificationsRead",
     errors: ["user_required"],
@@ -70,7 +70,7 @@ export const routes = [
     method: "POST",
     path: "/notifications/{id}/read",
     id: "readNotification",
-    summary: "Mark one as read",
+    summary: "Mark a notification as read",
     scope: "jobs:read",
     response: "NotificationsRead",
     errors: ["notification_not_found", "user_required"],

@@ -1,6 +1,6 @@
 /**
- * GET, POST /projects; GET, POST /projects/{id}; POST /projects/{id}/archive, /restore. A project is put away and not
- * deleted: what it spent and trained stays on record.
+ * GET, POST /projects; GET, POST /projects/{id}; POST /projects/{id}/archive, /restore. Projects are archived instead of
+ * deleted, to keep a record of their jobs and spending.
  */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -19,9 +19,9 @@ export const Update = strictObject({
   name: name.optional(),
   limits: strictObject({
     running: z.int().min(0).max(1000).optional(),
-    spent_usd: z.number().min(0.0001, "must be at least 0.0001; null is no cap").max(10_000_000).nullish()
+    spent_usd: z.number().min(0.0001, "must be at least 0.0001, or null for no cap").max(10_000_000).nullish()
       .describe(
-        "Left out: unchanged. null: no cap. The operator may have set the highest that an owner may choose",
+        "Omitted: unchanged. null: no cap. The operator can limit what owners may set",
       ),
   }).optional(),
 });
@@ -70,7 +70,7 @@ const archive = (archived: boolean) =>
 const archiveProject = archive(true);
 const restoreProject = archive(false);
 
-/** The UUID of the path's project. */
+/** The UUID of the project in the path. */
 export function projectId(c: ApiContext): string {
   return pathId("project", c.req.param("id"), "project_not_found");
 }
@@ -97,8 +97,8 @@ export const routes = [
     method: "POST",
     path: "/projects",
     id: "createProject",
-    summary: "Make a project",
-    scope: "person",
+    summary: "Create a project",
+    scope: "user",
     body: Create,
     example: { name: "Support" },
     response: "Project",
@@ -109,7 +109,7 @@ export const routes = [
     method: "GET",
     path: "/projects/{id}",
     id: "getProject",
-    summary: "Get a project, with what it uses",
+    summary: "Get a project with its usage",
     scope: "project:read",
     response: "Project",
     errors: ["project_not_found"],
@@ -119,7 +119,7 @@ export const routes = [
     method: "POST",
     path: "/projects/{id}",
     id: "updateProject",
-    summary: "Change a project's name and limits",
+    summary: "Update a project's name and limits",
     scope: "project:admin",
     body: Update,
     example: { limits: { running: 2, spent_usd: 100 } },
@@ -132,7 +132,7 @@ export const routes = [
     method: "POST",
     path: "/projects/{id}/archive",
     id: "archiveProject",
-    summary: "Put a project away",
+    summary: "Archive a project",
     scope: "project:admin",
     response: "Project",
     errors: ["project_not_found", "project_busy"],
@@ -143,7 +143,7 @@ export const routes = [
     method: "POST",
     path: "/projects/{id}/restore",
     id: "restoreProject",
-    summary: "Take it out again",
+    summary: "Restore an archived project",
     scope: "project:admin",
     response: "Project",
     errors: ["project_not_found", "quota_exceeded"],

@@ -1,7 +1,6 @@
 /**
- * POST /webhook_endpoints/discard: takes an event and keeps nothing. An endpoint that sends here exists for the log of its
- * deliveries: `tunebase webhooks listen` reads it on a machine that no server can reach. Needs no key, as receivers have
- * none.
+ * POST /webhook_endpoints/discard: accepts an event and discards it. `tunebase webhooks listen` creates an endpoint with
+ * this URL and reads its delivery log, for machines that webhooks cannot reach. Requires no API key, like any receiver.
  */
 import type { ApiContext } from "../../context.ts";
 import { defineRoute } from "../define.ts";
@@ -16,11 +15,11 @@ export const routes = [
     method: "POST",
     path: "/webhook_endpoints/discard",
     id: "discardEvent",
-    summary: "Take an event and keep nothing",
+    summary: "Accept and discard an event",
     description:
-      "For an endpoint that exists for the log of its deliveries, as that of `tunebase webhooks listen`.",
+      "For endpoints that exist only for their delivery log, such as those of `tunebase webhooks listen`.",
     scope: "none",
-    response: { 204: { description: "Taken" } },
+    response: { 204: { description: "Discarded" } },
     handler: discardEvent,
   }),
 ];

@@ -1,4 +1,4 @@
-/** POST /webhook_endpoints/{id}/rotate_secret: the next secret, shown once; the old one signs too for a day if asked. */
+/** POST /webhook_endpoints/{id}/rotate_secret: rotates the signing secret, optionally keeping the old one for a day. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
@@ -28,7 +28,7 @@ export const routes = [
     method: "POST",
     path: "/webhook_endpoints/{id}/rotate_secret",
     id: "rotateWebhookSecret",
-    summary: "Take the next signing secret",
+    summary: "Rotate the signing secret",
     scope: "webhooks:write",
     body: Body,
     example: { keep_old_secret_active_for_24_hours: true },
