@@ -1,5 +1,4 @@
 /** Resumable uploads by `@tus/server`, on which the real server builds too. With a bearer key, or signed (`/sign`). */
-import { buckets } from "../../supabase/functions/_shared/contracts/buckets.ts";
 import { FileStore } from "@tus/file-store";
 import { Metadata, Server } from "@tus/server";
 import { join, removeIfThere } from "../paths.ts";
@@ -45,7 +44,7 @@ export function createResumable(
 function target(
   metadata: Record<string, string | null> | undefined,
 ): { bucket: string; name: string; type: string } {
-  const { buckets.adapters, objectName, contentType } = metadata ?? {};
+  const { bucketName, objectName, contentType } = metadata ?? {};
   if (!bucketName || !objectName) {
     throw new StorageError("InvalidRequest", "bucketName and objectName are needed").plain;
   }

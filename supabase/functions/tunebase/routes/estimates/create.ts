@@ -4,13 +4,13 @@ import { exampleJob, JobBody, jobErrors, readJob } from "../../jobs/job_request.
 import { defineRoute } from "../define.ts";
 
 async function createEstimate(c: ApiContext): Promise<Response> {
-  const { body, shown, estimate } = await readJob(c);
+  const { body, publicHyperparameters, estimate } = await readJob(c);
   return c.json({
     object: "fine_tuning.estimate" as const,
     model: body.model,
     training_file: body.training_file,
     validation_file: body.validation_file ?? null,
-    hyperparameters: shown,
+    hyperparameters: publicHyperparameters,
     ...estimate,
   });
 }

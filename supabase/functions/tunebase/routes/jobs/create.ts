@@ -9,7 +9,9 @@ import { defineRoute } from "../define.ts";
 
 async function createJob(c: ApiContext): Promise<Response> {
   const { db, settings, waitUntil } = c.get("platform");
-  const { body, files, model, parent, seed, shown, plan, estimate, warnings } = await readJob(c);
+  const { body, files, model, parent, seed, publicHyperparameters, plan, estimate, warnings } = await readJob(
+    c,
+  );
   const row = await rpc(db, "create_job", {
     caller: c.get("caller"),
     job: {
@@ -17,7 +19,7 @@ async function createJob(c: ApiContext): Promise<Response> {
       parent_model: parent,
       training_file: files.training,
       validation_file: files.validation,
-      hyperparameters: shown,
+      hyperparameters: publicHyperparameters,
       plan,
       suffix: body.suffix ?? null,
       seed,
