@@ -103,7 +103,7 @@ export const hyperparameters = {
     help: "Size of a step. If it is too high, the loss jumps.",
     main: true,
     cli: { flag: "--learning-rate", value: "rate", help: "such as 0.0002" },
-    docs: { unset: "model default, else 2e-4; excludes the multiplier" },
+    docs: { unset: "model default, else 2e-4; set this or the multiplier" },
   },
   lora_rank: {
     kind: "integer",
@@ -123,7 +123,7 @@ export const hyperparameters = {
     aliases: ["alpha"],
     label: "LoRA alpha",
     help: "Weight of the adapter; twice the rank is usual.",
-    docs: { unset: "a scale of 2: twice the rank, or twice its square root with rsLoRA" },
+    docs: { unset: "twice the rank; with rsLoRA, twice its square root" },
   },
   lora_dropout: {
     kind: "number",
@@ -171,7 +171,7 @@ export const hyperparameters = {
     leftOut: null,
     label: "Warm-up steps",
     help: "Steps until the full learning rate; instead of the ratio.",
-    docs: { unset: "none; overrides `warmup_ratio`" },
+    docs: { unset: "none; set this or `warmup_ratio`" },
   },
   lr_schedule: {
     kind: "choice",
