@@ -14,8 +14,8 @@ export interface paths {
     get: operations["listFiles"];
     put?: never;
     /**
-     * Upload a file to train on
-     * @description JSON lines, up to 32 MiB, gzip too. Up to 4 MiB it is validated in the request: 400 with the rows' errors. A larger one is `uploaded` and validated in the background. Beyond 32 MiB: /uploads or /files/direct. Needs the scope `files:write`.
+     * Upload a training file
+     * @description JSONL, plain or gzipped, up to 32 MiB. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct. Needs the scope `files:write`.
      */
     post: operations["createFile"];
     delete?: never;
@@ -32,7 +32,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * Get a file, with what its check found
+     * Get a file and its validation report
      * @description Needs the scope `files:read`.
      */
     get: operations["getFile"];
@@ -78,8 +78,8 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Begin a resumable upload straight to Storage
-     * @description For files of up to 5 GiB. Send the bytes with a TUS client to `target`, then complete it. Needs the scope `files:write`.
+     * Create a resumable upload directly to Storage
+     * @description For files up to 5 GiB. Send the bytes to `target` with a TUS client, then complete the upload. Needs the scope `files:write`.
      */
     post: operations["createDirectUpload"];
     delete?: never;
@@ -96,8 +96,8 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * Get a direct upload, signed anew
-     * @description A signature lives two hours, an upload a day. Needs the scope `files:write`.
+     * Get a direct upload with a fresh token
+     * @description Tokens expire after two hours, uploads after a day. Needs the scope `files:write`.
      */
     get: operations["getDirectUpload"];
     put?: never;
@@ -118,8 +118,8 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Make a file of a direct upload
-     * @description The file is checked in the background. Needs the scope `files:write`.
+     * Complete a direct upload and create its file
+     * @description The file is validated in the background. Needs the scope `files:write`.
      */
     post: operations["completeDirectUpload"];
     delete?: never;
@@ -138,7 +138,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Begin an upload in parts, as OpenAI's
+     * Create a multipart upload
      * @description Needs the scope `files:write`.
      */
     post: operations["createUpload"];
@@ -158,7 +158,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Make a file of the parts
+     * Complete an upload and create its file
      * @description Needs the scope `files:write`.
      */
     post: operations["completeUpload"];
@@ -198,7 +198,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Add a part of up to 64 MiB
+     * Add a part, up to 64 MiB
      * @description Needs the scope `files:write`.
      */
     post: operations["addUploadPart"];
@@ -218,7 +218,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * What a job would take; nothing is created
+     * Estimate a job's tokens, time, cost and memory without creating it
      * @description Needs the scope `jobs:write`.
      */
     post: operations["createEstimate"];
@@ -236,14 +236,14 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * List jobs, the newest first
-     * @description `metadata[key]=value` filters by metadata. Needs the scope `jobs:read`.
+     * List jobs, newest first
+     * @description Filter by metadata with `metadata[key]=value`. Needs the scope `jobs:read`.
      */
     get: operations["listJobs"];
     put?: never;
     /**
      * Create a job
-     * @description Sent again with the same Idempotency-Key, or by an SDK's own retry, it is one job. Needs the scope `jobs:write`.
+     * @description Safe to retry: requests with the same Idempotency-Key, and the SDKs' own retries, create one job. Needs the scope `jobs:write`.
      */
     post: operations["createJob"];
     delete?: never;
@@ -283,7 +283,7 @@ export interface paths {
     put?: never;
     /**
      * Cancel a job
-     * @description Final at once; its GPU is told right after. Needs the scope `jobs:write`.
+     * @description Takes effect immediately; the GPU worker is stopped right after. Needs the scope `jobs:write`.
      */
     post: operations["cancelJob"];
     delete?: never;
@@ -303,7 +303,7 @@ export interface paths {
     put?: never;
     /**
      * Pause a job
-     * @description A worker saves a checkpoint first. Needs the scope `jobs:write`.
+     * @description A running job saves a checkpoint first. Needs the scope `jobs:write`.
      */
     post: operations["pauseJob"];
     delete?: never;
@@ -322,7 +322,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Resume a paused job, from its checkpoint
+     * Resume a paused job from its latest checkpoint
      * @description Needs the scope `jobs:write`.
      */
     post: operations["resumeJob"];
@@ -342,7 +342,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Start a job that was created with `auto_start: false`
+     * Start a job created with `auto_start: false`
      * @description Needs the scope `jobs:write`.
      */
     post: operations["startJob"];
@@ -360,8 +360,8 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * A job's log and metrics
-     * @description As they come with `Accept: text/event-stream`: goes on after `Last-Event-ID`, and ends with `done`. Needs the scope `jobs:read`.
+     * List a job's events
+     * @description Log messages and metrics. With `Accept: text/event-stream`, streams them live, resumes after `Last-Event-ID`, and ends with `done`. Needs the scope `jobs:read`.
      */
     get: operations["listJobEvents"];
     put?: never;
@@ -380,8 +380,8 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * The whole run for a chart
-     * @description Downsampled to `points`; spikes and both ends stay. Needs the scope `jobs:read`.
+     * Get a job's metrics for charting
+     * @description Covers the whole run, downsampled to `points`; spikes and endpoints are preserved. Needs the scope `jobs:read`.
      */
     get: operations["getJobMetrics"];
     put?: never;
@@ -400,7 +400,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * The newest checkpoints
+     * List a job's latest checkpoints
      * @description Needs the scope `jobs:read`.
      */
     get: operations["listJobCheckpoints"];
@@ -420,7 +420,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * A checkpoint's files
+     * Get a checkpoint's manifest and download links
      * @description Needs the scope `jobs:read`.
      */
     get: operations["getCheckpointAdapter"];
@@ -440,7 +440,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * The adapter: manifest and download links
+     * Get the adapter's manifest and download links
      * @description Needs the scope `jobs:read`.
      */
     get: operations["getAdapter"];
@@ -460,7 +460,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * The base models on offer, and your own fine-tunes
+     * List base models and your fine-tuned models
      * @description Needs the scope `models:read`.
      */
     get: operations["listModels"];
@@ -487,7 +487,7 @@ export interface paths {
     put?: never;
     post?: never;
     /**
-     * Delete an own fine-tune and its files
+     * Delete a fine-tuned model and its files
      * @description Needs the scope `jobs:write`.
      */
     delete: operations["deleteModel"];
@@ -504,7 +504,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * Who you are and what you may do
+     * Get the current caller and its permissions
      * @description Needs no scope.
      */
     get: operations["getMe"];
@@ -524,7 +524,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * Jobs, tokens, GPU time and cost by day
+     * Get jobs, tokens, GPU time and cost per day
      * @description Needs the scope `jobs:read`.
      */
     get: operations["getUsage"];
@@ -550,7 +550,7 @@ export interface paths {
     get: operations["listProjects"];
     put?: never;
     /**
-     * Make a project
+     * Create a project
      * @description Needs a user's access token.
      */
     post: operations["createProject"];
@@ -568,13 +568,13 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * Get a project, with what it uses
+     * Get a project and its usage
      * @description Needs the scope `project:read`.
      */
     get: operations["getProject"];
     put?: never;
     /**
-     * Change a project's name and limits
+     * Update a project's name and limits
      * @description Needs the scope `project:admin`.
      */
     post: operations["updateProject"];
@@ -594,7 +594,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Put a project away
+     * Archive a project
      * @description Needs the scope `project:admin`.
      */
     post: operations["archiveProject"];
@@ -614,7 +614,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Take it out again
+     * Restore an archived project
      * @description Needs the scope `project:admin`.
      */
     post: operations["restoreProject"];
@@ -638,7 +638,7 @@ export interface paths {
     get: operations["listMembers"];
     put?: never;
     /**
-     * Invite somebody by e-mail address
+     * Invite someone by email address
      * @description Needs the scope `project:admin`.
      */
     post: operations["inviteMember"];
@@ -663,7 +663,7 @@ export interface paths {
      */
     post: operations["updateMember"];
     /**
-     * Remove a member, or leave
+     * Remove a member, or leave the project
      * @description Needs the scope `project:admin`.
      */
     delete: operations["removeMember"];
@@ -680,7 +680,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * List a project's open invitations
+     * List a project's pending invitations
      * @description Needs the scope `project:admin`.
      */
     get: operations["listInvitations"];
@@ -703,7 +703,7 @@ export interface paths {
     put?: never;
     post?: never;
     /**
-     * Take an invitation back
+     * Revoke an invitation
      * @description Needs the scope `project:admin`.
      */
     delete: operations["deleteInvitation"];
@@ -720,7 +720,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * List the invitations to your address
+     * List your invitations
      * @description Needs a user's access token.
      */
     get: operations["listMyInvitations"];
@@ -786,7 +786,7 @@ export interface paths {
     get: operations["listApiKeys"];
     put?: never;
     /**
-     * Make an API key; it is shown once
+     * Create an API key
      * @description Needs the scope `project:admin`.
      */
     post: operations["createApiKey"];
@@ -810,7 +810,7 @@ export interface paths {
     get: operations["getApiKey"];
     put?: never;
     /**
-     * Rename, narrow or end an API key
+     * Rename an API key, reduce its scopes, or set its expiry
      * @description Needs the scope `project:admin`.
      */
     post: operations["updateApiKey"];
@@ -832,7 +832,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * The types of events
+     * List event types
      * @description Needs the scope `webhooks:read`.
      */
     get: operations["listWebhookEventTypes"];
@@ -858,8 +858,8 @@ export interface paths {
     get: operations["listWebhookEndpoints"];
     put?: never;
     /**
-     * Make a webhook endpoint
-     * @description Its signing secret is shown here, and when it is rotated. Needs the scope `webhooks:write`.
+     * Create a webhook endpoint
+     * @description The response contains the signing secret, which is shown only here and on rotation. Needs the scope `webhooks:write`.
      */
     post: operations["createWebhookEndpoint"];
     delete?: never;
@@ -882,7 +882,7 @@ export interface paths {
     get: operations["getWebhookEndpoint"];
     put?: never;
     /**
-     * Change a webhook endpoint
+     * Update a webhook endpoint
      * @description Needs the scope `webhooks:write`.
      */
     post: operations["updateWebhookEndpoint"];
@@ -906,7 +906,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Take the next signing secret
+     * Rotate the signing secret
      * @description Needs the scope `webhooks:write`.
      */
     post: operations["rotateWebhookSecret"];
@@ -926,7 +926,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Send a sample event now
+     * Send a sample event
      * @description Needs the scope `webhooks:write`.
      */
     post: operations["testWebhookEndpoint"];
@@ -946,7 +946,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Send all that failed since a time again
+     * Replay an endpoint's failed deliveries since a given time
      * @description Needs the scope `webhooks:write`.
      */
     post: operations["replayWebhookEndpoint"];
@@ -964,7 +964,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * What was sent and what came back
+     * List webhook deliveries
      * @description Needs the scope `webhooks:read`.
      */
     get: operations["listWebhookDeliveries"];
@@ -984,7 +984,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * Get a delivery, with each try
+     * Get a delivery and its attempts
      * @description Needs the scope `webhooks:read`.
      */
     get: operations["getWebhookDelivery"];
@@ -1006,7 +1006,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Send one again
+     * Replay a delivery
      * @description Needs the scope `webhooks:write`.
      */
     post: operations["replayWebhookDelivery"];
@@ -1026,8 +1026,8 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Take an event and keep nothing
-     * @description For an endpoint that exists for the log of its deliveries, as that of `tunebase webhooks listen`. Needs no credentials.
+     * Accept an event and discard it
+     * @description A target for endpoints used only for their delivery log, such as those of `tunebase webhooks listen`. Needs no credentials.
      */
     post: operations["discardEvent"];
     delete?: never;
@@ -1066,7 +1066,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Mark all as read
+     * Mark all notifications as read
      * @description Needs the scope `jobs:read`.
      */
     post: operations["readAllNotifications"];
@@ -1086,7 +1086,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Mark one as read
+     * Mark a notification as read
      * @description Needs the scope `jobs:read`.
      */
     post: operations["readNotification"];
@@ -1104,13 +1104,13 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * List channels
+     * List notification channels
      * @description Needs the scope `webhooks:read`.
      */
     get: operations["listNotificationChannels"];
     put?: never;
     /**
-     * Tell people by e-mail or Slack
+     * Create an email or Slack notification channel
      * @description Needs the scope `webhooks:write`.
      */
     post: operations["createNotificationChannel"];
@@ -1130,12 +1130,12 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Change a channel
+     * Update a notification channel
      * @description Needs the scope `webhooks:write`.
      */
     post: operations["updateNotificationChannel"];
     /**
-     * Delete a channel
+     * Delete a notification channel
      * @description Needs the scope `webhooks:write`.
      */
     delete: operations["deleteNotificationChannel"];
@@ -1154,7 +1154,7 @@ export interface paths {
     get?: never;
     put?: never;
     /**
-     * Send a test now
+     * Send a test notification
      * @description Needs the scope `webhooks:write`.
      */
     post: operations["testNotificationChannel"];
@@ -1172,7 +1172,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * Is it up
+     * Check service health
      * @description Needs no credentials.
      */
     get: operations["getHealth"];
@@ -1192,7 +1192,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * This document
+     * Get this OpenAPI document
      * @description Needs no credentials.
      */
     get: operations["getOpenApi"];
@@ -1212,7 +1212,7 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * This document as a page
+     * Read this document as a web page
      * @description Needs no credentials.
      */
     get: operations["getDocs"];
@@ -2794,7 +2794,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Its bytes; a result file's CSV */
+      /** @description The file's content */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3868,7 +3868,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description The newest first; as a stream the oldest first */
+      /** @description Newest first; as a stream, oldest first */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3885,7 +3885,7 @@ export interface operations {
           "text/event-stream": string;
         };
       };
-      /** @description A stream that has come to its end: do not come back */
+      /** @description The stream has ended; do not reconnect */
       204: {
         headers: {
           [name: string]: unknown;
@@ -5846,7 +5846,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Taken */
+      /** @description Accepted */
       204: {
         headers: {
           [name: string]: unknown;
@@ -6228,7 +6228,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description All is well */
+      /** @description All dependencies are reachable */
       200: {
         headers: {
           [name: string]: unknown;
@@ -6238,7 +6238,7 @@ export interface operations {
         };
       };
       500: components["responses"]["internal"];
-      /** @description A part cannot be reached */
+      /** @description A dependency cannot be reached */
       503: {
         headers: {
           [name: string]: unknown;
@@ -6281,7 +6281,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description A page */
+      /** @description An HTML page */
       200: {
         headers: {
           [name: string]: unknown;
