@@ -127,7 +127,8 @@ export const routes = [
     path: "/files/direct",
     id: "createDirectUpload",
     summary: "Create a resumable upload directly to Storage",
-    description: "For files up to 5 GiB. Send the bytes to `target` with a TUS client, then complete the upload.",
+    description:
+      "For files up to 5 GiB. Send the bytes to `target` with a TUS client, then complete the upload.",
     scope: "files:write",
     body: Body,
     example: { filename: "rows.jsonl", bytes: 1_073_741_824, purpose: "fine-tune" },
