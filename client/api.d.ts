@@ -1110,7 +1110,7 @@ export interface paths {
     get: operations["listNotificationChannels"];
     put?: never;
     /**
-     * Tell people by e-mail or Slack
+     * Add an email or Slack channel
      * @description Needs the scope `webhooks:write`.
      */
     post: operations["createNotificationChannel"];

@@ -2,7 +2,7 @@
 import { assertEquals } from "@std/assert";
 import { bodyOf, readForm, retryQuery } from "../dashboard/src/pages/new/form.ts";
 import { connect, unwrap } from "../client/mod.ts";
-import { channelKinds, deliveryChannels } from "../supabase/functions/_shared/contracts/channels.ts";
+import { channelKinds } from "../supabase/functions/_shared/contracts/channels.ts";
 import { eventTypes } from "../supabase/functions/_shared/contracts/event_types.ts";
 import {
   apiFields,
@@ -45,8 +45,6 @@ const lists: [table: string, column: string, words: readonly string[]][] = [
   ["events", "level", statuses.logLevels],
   ["events", "type", statuses.jobEventTypes],
   ["project_members", "role", statuses.roles],
-  ["notification_channels", "kind", channelKinds],
-  ["webhook_deliveries", "channel", deliveryChannels],
   ["webhook_deliveries", "status", statuses.deliveryStatuses],
 ];
 for (const [table, column, words] of lists) {
@@ -55,11 +53,12 @@ for (const [table, column, words] of lists) {
   });
 }
 
-Deno.test("the lists of event types and scopes in SQL are the declared ones", async () => {
-  const [row] = await sql.unsafe<{ event_types: string[]; scopes: string[] }[]>(
-    `select ${schemas.functions}.event_types() as event_types, ${schemas.functions}.scopes() as scopes`,
+Deno.test("the lists of event types, scopes and channel kinds in SQL are the declared ones", async () => {
+  const [row] = await sql.unsafe<{ event_types: string[]; scopes: string[]; channel_kinds: string[] }[]>(
+    `select ${schemas.functions}.event_types() as event_types, ${schemas.functions}.scopes() as scopes,
+       ${schemas.functions}.channel_kinds() as channel_kinds`,
   );
-  assertEquals(row, { event_types: [...eventTypes], scopes: [...scopes] });
+  assertEquals(row, { event_types: [...eventTypes], scopes: [...scopes], channel_kinds: channelKinds });
 });
 
 Deno.test("a base model may take rows as long as the hyperparameter allows", async () => {

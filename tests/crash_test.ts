@@ -129,12 +129,13 @@ Deno.test("every SQL function that an edge function may call is among the places
   const rows = await lane.tunebase.sql<{ name: string }[]>`
     select distinct p.proname as name
     from pg_proc p, unnest(array['tunebase_api', 'tunebase_callback', 'tunebase_scheduler']) role
-    where p.pronamespace = 'tunebase'::regnamespace and has_function_privilege(role, p.oid, 'execute')`;
+    where p.pronamespace = 'tunebase_internal'::regnamespace and has_function_privilege(role, p.oid, 'execute')`;
+  assert(rows.length > 80, `found ${rows.length} functions`);
   const listed = new Set(Object.values(places).flat());
   for (const { name } of rows) {
     assert(
       readers.has(name) || listed.has(`sql ${name}`),
-      `tunebase.${name} is in no scenario of tests/crash/scenarios.ts. Add one that calls it, and its effects to ` +
+      `tunebase_internal.${name} is in no scenario of tests/crash/scenarios.ts. Add one that calls it, and its effects to ` +
         `${inList}; or, if it only reads, name it in \`readers\` there.`,
     );
   }

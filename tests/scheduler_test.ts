@@ -241,6 +241,20 @@ for (const [what, body, status, code] of ends) {
   });
 }
 
+Deno.test("a run that times out at the limit its spend cap paid for fails as spend_cap, not as time_limit", async () => {
+  const { job } = await running();
+  await sql`update tunebase.attempts set execution_timeout_seconds = 90 where id = ${
+    (await attemptOf(tunebase, job)).id
+  }`;
+  runpod.status = says({ status: "TIMED_OUT", error: "executionTimeout exceeded" });
+  await look(job);
+  const { error } = await jobNow(job);
+  assertEquals([error?.code, error?.message], [
+    "spend_cap",
+    "The run was stopped after 90 seconds, the time that the spend caps paid for.",
+  ]);
+});
+
 Deno.test("a run that RunPod completed and whose finish got lost succeeds by its verified files", async () => {
   const { job, worker } = await running();
   const bytes = new TextEncoder().encode("weights");

@@ -77,6 +77,12 @@ return array[
   'fine_tuning.job.paused', 'fine_tuning.job.budget_warning', 'webhook_endpoint.disabled'
 ];
 
+-- schemas/functions/support/channel_kinds.sql
+-- The kinds of notification channels; a webhook endpoint is not one. contracts/channels.ts declares the same list.
+create function tunebase_internal.channel_kinds() returns text[]
+language sql immutable
+return array['email', 'slack'];
+
 -- schemas/functions/support/member_project_ids.sql
 -- The projects of the user whose token the request carries: what row-level security checks. None for an anonymous user, as
 -- in the API. Security definer, because the
@@ -790,7 +796,7 @@ comment on table tunebase.webhook_endpoints is 'Webhook endpoints of a project.'
 create table tunebase.notification_channels (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
-  kind text not null check (kind in ('email', 'slack')),
+  kind text not null check (kind = any (tunebase_internal.channel_kinds())),
   -- An email address, or a hint of Slack's webhook URL, which is a secret.
   target text not null check (char_length(target) between 1 and 320),
   event_types text[] not null check (event_types <@ tunebase_internal.event_types() and cardinality(event_types) > 0),
@@ -895,7 +901,7 @@ create table tunebase.webhook_deliveries (
   event_type text not null,
   event_created_at timestamptz not null,
   job_id uuid references tunebase.jobs on delete cascade,
-  channel text not null check (channel in ('webhook', 'email', 'slack')),
+  channel text not null check (channel = 'webhook' or channel = any (tunebase_internal.channel_kinds())),
   endpoint_id uuid references tunebase.webhook_endpoints on delete cascade,
   channel_id uuid references tunebase.notification_channels on delete cascade,
   target_id uuid generated always as (coalesce(endpoint_id, channel_id)) stored,
@@ -4322,11 +4328,23 @@ begin
       'The GPU service ended the run before a worker took it up.', 'Create the job again later.'
     );
   elsif v_status = 'TIMED_OUT' or p_found ->> 'error' ilike '%executionTimeout exceeded%' then
-    perform tunebase_internal.end_attempt(
-      p_attempt.id, 'failed', 'user', 'time_limit',
-      format('The run passed its limit of %s seconds.', p_attempt.execution_timeout_seconds),
-      'Train for fewer epochs or on fewer rows.'
-    );
+    -- claim_dispatch shortens the limit to what the caps can pay for.
+    if p_attempt.execution_timeout_seconds < (
+      select m.execution_timeout_seconds from tunebase.jobs j join tunebase.base_models m on m.id = j.base_model
+      where j.id = p_attempt.job_id
+    ) then
+      perform tunebase_internal.end_attempt(
+        p_attempt.id, 'failed', 'user', 'spend_cap',
+        format('The run was stopped after %s seconds, the time that the spend caps paid for.', p_attempt.execution_timeout_seconds),
+        'Its newest checkpoint is kept. Create the job again with a higher spend_cap_usd, or ask an owner to raise the project''s cap.'
+      );
+    else
+      perform tunebase_internal.end_attempt(
+        p_attempt.id, 'failed', 'user', 'time_limit',
+        format('The run exceeded its limit of %s seconds.', p_attempt.execution_timeout_seconds),
+        'Train for fewer epochs or on fewer rows.'
+      );
+    end if;
   else
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'lost', 'infrastructure', 'worker_lost',

@@ -44,7 +44,10 @@ function reasonMissing(job: Job, row: Record<string, unknown>): string | null {
   // A cancel that is carried out is an end, also when something else comes in the same step.
   if (job.cancelled) return "it was cancelled before";
   if (row.status === "succeeded") return null; // its files are looked at
-  if (code === "spend_cap") return row.over_cap || row.project_over ? null : "no cap was reached";
+  if (code === "spend_cap") {
+    // A cap also shortens the run's execution timeout, which RunPod reports.
+    return row.over_cap || row.project_over || job.reasons.has("TIMED_OUT") ? null : "no cap was reached";
+  }
   if (code === "no_capacity") return row.waited ? null : "no attempt of it waited in vain";
   if (code === "time_limit") {
     return job.reasons.has("TIMED_OUT") ? null : "RunPod never said that its time was over";

@@ -1,4 +1,9 @@
 /** What happened, for people: the list, and where else they are told. */
+import {
+  type ChannelKind,
+  channelKinds,
+  channels,
+} from "../../../supabase/functions/_shared/contracts/channels.ts";
 import { useState } from "preact/hooks";
 import { type Schemas, unwrap } from "../../../client/mod.ts";
 import { useChange, useMay, usePages } from "../data.ts";
@@ -81,9 +86,9 @@ export function NotificationsPage() {
 
 function Channels() {
   const may = useMay("webhooks:write");
-  const [kind, setKind] = useState<"email" | "slack">("email");
+  const [kind, setKind] = useState<ChannelKind>("email");
   const [target, setTarget] = useState("");
-  const channels = usePages(
+  const existing = usePages(
     ["channels"],
     async (after) =>
       unwrap(
@@ -96,37 +101,43 @@ function Channels() {
   }, [["channels"]]);
   return (
     <>
-      <h2>E-mail and Slack</h2>
-      <Loaded of={channels}>
+      <h2>Channels</h2>
+      <Loaded of={existing}>
         {(list) =>
           list.length === 0
-            ? <p class="quiet">Nobody is told elsewhere.</p>
+            ? (
+              <p class="quiet">
+                No channels yet. Add an email address or a Slack webhook to get notifications outside the
+                dashboard.
+              </p>
+            )
             : (
-              <Table label="Channels" head={["Where", "State", "Added", ""]}>
+              <Table label="Channels" head={["Target", "Status", "Added", ""]}>
                 {list.map((channel) => <Channel key={channel.id} of={channel} may={may} />)}
               </Table>
             )}
       </Loaded>
       {may && (
-        <Form of={create} title="Add one" label="Add">
+        <Form of={create} title="Add a channel" label="Add">
           <div class="fields">
-            <Field label="Tell by">
+            <Field label="Channel">
               {(control) => (
                 <select
                   {...control}
                   value={kind}
-                  onChange={(event) => setKind(event.currentTarget.value === "slack" ? "slack" : "email")}
+                  onChange={(event) => setKind(channelKinds[event.currentTarget.selectedIndex] ?? "email")}
                 >
-                  <option value="email">e-mail</option>
-                  <option value="slack">Slack</option>
+                  {channelKinds.map((name) => (
+                    <option key={name} value={name}>{channels[name].label}</option>
+                  ))}
                 </select>
               )}
             </Field>
-            <Field label={kind === "email" ? "Address" : "URL of the incoming webhook"}>
+            <Field label={channels[kind].target}>
               {(control) => (
                 <input
                   {...control}
-                  type={kind === "email" ? "email" : "url"}
+                  type={channels[kind].input}
                   required
                   value={target}
                   onInput={(event) => setTarget(event.currentTarget.value)}

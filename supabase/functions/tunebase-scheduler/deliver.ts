@@ -7,7 +7,7 @@ import { logError } from "../_shared/log.ts";
 import { nudgeScheduler } from "../_shared/addresses.ts";
 import { channelKinds } from "../_shared/contracts/channels.ts";
 import { rpc } from "../_shared/database/rpc.ts";
-import { type Message, sendMessage, type Sent } from "../_shared/messages.ts";
+import { channelAdapters, type Message, type Sent } from "../_shared/notifications.ts";
 import { post } from "../_shared/outgoing.ts";
 import { isLeaving } from "../_shared/isolate.ts";
 import type { Platform } from "../_shared/platform.ts";
@@ -214,7 +214,8 @@ async function sendToPerson({ settings }: Platform, delivery: Claimed): Promise<
     encrypted_url: delivery.encrypted_url,
   };
   const message: Message = JSON.parse(delivery.body);
-  return await sendMessage(settings, channel, message, `${delivery.event_id}/${delivery.target_id}`);
+  const key = `${delivery.event_id}/${delivery.target_id}`;
+  return await channelAdapters[channel.kind].send(settings, channel, message, key);
 }
 
 /** Whether a promise settles within so many milliseconds; leaves no timer behind. */

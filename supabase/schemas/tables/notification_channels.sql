@@ -1,7 +1,7 @@
 create table tunebase.notification_channels (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
-  kind text not null check (kind in ('email', 'slack')),
+  kind text not null check (kind = any (tunebase_internal.channel_kinds())),
   -- An email address, or a hint of Slack's webhook URL, which is a secret.
   target text not null check (char_length(target) between 1 and 320),
   event_types text[] not null check (event_types <@ tunebase_internal.event_types() and cardinality(event_types) > 0),

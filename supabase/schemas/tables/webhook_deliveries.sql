@@ -6,7 +6,7 @@ create table tunebase.webhook_deliveries (
   event_type text not null,
   event_created_at timestamptz not null,
   job_id uuid references tunebase.jobs on delete cascade,
-  channel text not null check (channel in ('webhook', 'email', 'slack')),
+  channel text not null check (channel = 'webhook' or channel = any (tunebase_internal.channel_kinds())),
   endpoint_id uuid references tunebase.webhook_endpoints on delete cascade,
   channel_id uuid references tunebase.notification_channels on delete cascade,
   target_id uuid generated always as (coalesce(endpoint_id, channel_id)) stored,

@@ -33,11 +33,23 @@ begin
       'The GPU service ended the run before a worker took it up.', 'Create the job again later.'
     );
   elsif v_status = 'TIMED_OUT' or p_found ->> 'error' ilike '%executionTimeout exceeded%' then
-    perform tunebase_internal.end_attempt(
-      p_attempt.id, 'failed', 'user', 'time_limit',
-      format('The run passed its limit of %s seconds.', p_attempt.execution_timeout_seconds),
-      'Train for fewer epochs or on fewer rows.'
-    );
+    -- claim_dispatch shortens the limit to what the caps can pay for.
+    if p_attempt.execution_timeout_seconds < (
+      select m.execution_timeout_seconds from tunebase.jobs j join tunebase.base_models m on m.id = j.base_model
+      where j.id = p_attempt.job_id
+    ) then
+      perform tunebase_internal.end_attempt(
+        p_attempt.id, 'failed', 'user', 'spend_cap',
+        format('The run was stopped after %s seconds, the time that the spend caps paid for.', p_attempt.execution_timeout_seconds),
+        'Its newest checkpoint is kept. Create the job again with a higher spend_cap_usd, or ask an owner to raise the project''s cap.'
+      );
+    else
+      perform tunebase_internal.end_attempt(
+        p_attempt.id, 'failed', 'user', 'time_limit',
+        format('The run exceeded its limit of %s seconds.', p_attempt.execution_timeout_seconds),
+        'Train for fewer epochs or on fewer rows.'
+      );
+    end if;
   else
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'lost', 'infrastructure', 'worker_lost',

@@ -1,13 +1,10 @@
-/** /notification_channels: where people are told beside the list: e-mail addresses and Slack's incoming webhooks. */
+/** /notification_channels: email addresses and Slack incoming webhooks that get notifications. */
 import * as z from "zod";
 import { channelKinds } from "../../../_shared/contracts/channels.ts";
 import { notificationEventTypes } from "../../../_shared/contracts/event_types.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
-import { sealPurpose, sendMessage } from "../../../_shared/messages.ts";
-import { checkUrl, OutgoingError } from "../../../_shared/outgoing.ts";
-import type { Settings } from "../../../_shared/platform.ts";
-import { seal } from "../../../_shared/secrets.ts";
+import { channelAdapters } from "../../../_shared/notifications.ts";
 import { check, fields, jsonBody } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor, pathId, publicId, uuid7 } from "../../ids.ts";
@@ -25,47 +22,20 @@ export const Create = fields({
   event_types: types.default([...notificationEventTypes]),
 });
 export const Update = fields({ event_types: types.optional(), enabled: z.boolean().optional() });
-const Email = fields({ target: z.email({ error: "must be an e-mail address" }).max(320) });
 
-/** POST /notification_channels `{kind, target, event_types?}`; Slack's URL is encrypted and never shown again. */
+/** POST /notification_channels `{kind, target, event_types?}`. A Slack URL is stored encrypted and never shown again. */
 async function createChannel(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const { kind, target, event_types } = check(Create, await jsonBody(c.req.raw));
   await rpc(db, "authorize", { caller: c.get("caller"), scope: "webhooks:write" });
   const id = uuid7();
-  const where = kind === "email" ? emailTarget(target, settings) : await slackTarget(id, target, settings);
+  const where = await channelAdapters[kind].resolveTarget(settings, id, target);
   const row = await rpc(db, "create_notification_channel", {
     caller: c.get("caller"),
     channel: { id, kind, event_types, ...where },
   }, ChannelRow);
   c.set("version", row.version);
   return c.json(renderChannel(row));
-}
-
-function emailTarget(target: string, settings: Settings): { target: string } {
-  if (settings.resendKey === null || settings.emailFrom === null) throw ApiError.of("email_not_configured");
-  return check(Email, { target });
-}
-
-async function slackTarget(id: string, target: string, settings: Settings) {
-  const refuse = (why: string) =>
-    new ApiError("invalid_request", [{ param: "target", message: `target: ${why}` }]);
-  let url: URL;
-  try {
-    url = checkUrl(target, settings);
-  } catch (error) {
-    // The address is a secret: not repeated in the answer.
-    if (error instanceof OutgoingError) throw refuse(error.message);
-    throw error;
-  }
-  const loopback = url.protocol === "http:"; // checkUrl allows it where the operator does
-  if (!loopback && !["hooks.slack.com", "hooks.slack-gov.com"].includes(url.hostname)) {
-    throw refuse("must be the URL of a Slack incoming webhook, https://hooks.slack.com/services/…");
-  }
-  return {
-    target: `${url.host}/…${url.href.slice(-4)}`,
-    encrypted_url: await seal(settings.masterKey, sealPurpose(id), url.href),
-  };
 }
 
 async function listChannels(c: ApiContext): Promise<Response> {
@@ -98,27 +68,26 @@ async function deleteChannel(c: ApiContext): Promise<Response> {
   });
 }
 
-/** POST /notification_channels/{id}/test: a message at once, and what the service answered. */
+/** POST /notification_channels/{id}/test: sends a message now and returns the service's response. */
 async function testChannel(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const row = await rpc(
     db,
     "test_notification_channel",
     { caller: c.get("caller"), id: channelId(c) },
-    ChannelRow.extend({ encrypted_url: z.string().nullable() }),
+    ChannelRow.extend({ kind: z.enum(channelKinds), encrypted_url: z.string().nullable() }),
   );
-  const kind = row.kind === "email" ? "email" : "slack";
   const message = {
     level: "info" as const,
-    title: "Tunebase can reach you",
-    text: "This is a test. Notifications of your fine-tuning jobs will come here.",
+    title: "Test notification from Tunebase",
+    text: "This is a test. Notifications about your fine-tuning jobs will arrive here.",
     job_id: null,
   };
-  const { answer } = await sendMessage(settings, { ...row, kind }, message, crypto.randomUUID());
+  const { answer } = await channelAdapters[row.kind].send(settings, row, message, crypto.randomUUID());
   if (answer.status === null) {
     throw new ApiError("receiver_unreachable", [{
       param: null,
-      message: `The ${kind} service could not be reached: ${answer.error}.`,
+      message: `The ${row.kind} service could not be reached: ${answer.error}.`,
     }]);
   }
   return c.json({
@@ -139,7 +108,7 @@ export const routes = [
     method: "POST",
     path: "/notification_channels",
     id: "createNotificationChannel",
-    summary: "Tell people by e-mail or Slack",
+    summary: "Add an email or Slack channel",
     scope: "webhooks:write",
     body: Create,
     example: { kind: "email", target: "ada@example.com" },
