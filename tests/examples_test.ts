@@ -1,4 +1,4 @@
-/** The README's script and those of examples/sdk, as they stand, against a server whose worker is a stand-in. */
+/** The README's script and those of examples/sdk, as they stand, against a server with a fake worker. */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { root } from "../local/home.ts";
 import { join } from "../local/paths.ts";

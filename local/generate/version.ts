@@ -15,7 +15,7 @@ export async function projectVersion(): Promise<string> {
 /** The npm package and the trainer, with the version in its place. The OpenAPI document takes it as an argument. */
 export async function withVersion(version: string): Promise<{ path: string; text: string }[]> {
   return [
-    await replaced("cli/npm/package.json", /(?<=^  "version": ")[^"]*(?=",$)/m, version),
+    await replaced("cli/npm/package.json", /(?<=^ {2}"version": ")[^"]*(?=",$)/m, version),
     await replaced("trainer/tunebase_trainer/__init__.py", /(?<=^__version__ = ")[^"]*(?="$)/m, version),
   ];
 }
