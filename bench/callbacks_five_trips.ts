@@ -7,7 +7,7 @@ import postgres from "postgres";
 import { type EdgeFunction, startFunction } from "../local/functions.ts";
 import { root } from "../local/home.ts";
 import { join } from "../local/paths.ts";
-import { startSlowLine } from "../tests/slow_line.ts";
+import { startSlowLine } from "../tests/support/latency_proxy.ts";
 import { holdAttempts } from "./attempts.ts";
 import { sizes as callbackSizes } from "./callbacks.ts";
 import { type Measured, median, type Size } from "./figures.ts";

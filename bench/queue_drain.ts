@@ -5,7 +5,7 @@
  */
 import { platformLimits } from "../local/isolate_limits.ts";
 import { join } from "../local/paths.ts";
-import { copyJobs } from "../tests/job_copies.ts";
+import { copyJobs } from "../tests/support/job_copies.ts";
 import { type Measured, median, type Size } from "./figures.ts";
 import { createJob, type Stand, startStand, until } from "./stand.ts";
 

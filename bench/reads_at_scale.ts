@@ -5,8 +5,8 @@
 import * as z from "zod";
 import { connect, type Database } from "../supabase/functions/_shared/database/connect.ts";
 import { rpc } from "../supabase/functions/_shared/database/rpc.ts";
-import { type TestDatabase, testDatabase } from "../tests/database.ts";
-import { startTestServer } from "../tests/server.ts";
+import { type TestDatabase, testDatabase } from "../tests/support/database.ts";
+import { startTestServer } from "../tests/support/postgres_server.ts";
 import { type Measured, percentile, type Size } from "./figures.ts";
 
 interface Sizes {

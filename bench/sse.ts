@@ -4,7 +4,7 @@
  */
 import { startFunction } from "../local/functions.ts";
 import { join } from "../local/paths.ts";
-import { TestWorker } from "../tests/worker.ts";
+import { TestWorker } from "../tests/support/fake_worker.ts";
 import { holdAttempts } from "./attempts.ts";
 import { type Measured, percentile, type Size } from "./figures.ts";
 import { type Stand, startStand, until } from "./stand.ts";

@@ -8,8 +8,8 @@ import { join, removeIfThere } from "../local/paths.ts";
 import { postgresDirectory } from "../local/postgres.ts";
 import { endLeftovers } from "../local/processes.ts";
 import { type Stack, startStack } from "../local/stack.ts";
-import { ScriptedRunpod } from "../tests/runpod_script.ts";
-import { rows } from "../tests/worker.ts";
+import { ScriptedRunpod } from "../tests/support/fake_runpod.ts";
+import { rows } from "../tests/support/fake_worker.ts";
 
 const home = join(cache, "bench");
 

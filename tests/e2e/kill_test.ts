@@ -4,7 +4,7 @@
  * real SDK with the real handler; only the training is `stub_trainer.py`. What each kill cost goes to
  * `.tunebase/kill.json`.
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals } from "#assert";
 import { createHash } from "node:crypto";
 import OpenAI from "openai";
 import { Adapter } from "../../examples/demo/adapter.ts";
@@ -38,7 +38,7 @@ const stack = await startStack({
   functionEnv: { TUNEBASE_LEASE_SECONDS: String(leaseSeconds), TUNEBASE_CHECKPOINT_SECONDS: "1" },
   workerEnv: {
     TUNEBASE_TRAIN_COMMAND: `'${join(root, "trainer/.venv/bin/python")}' -u '${
-      join(root, "tests/stub_trainer.py")
+      join(root, "tests/e2e/stub_trainer.py")
     }'`,
   },
 });

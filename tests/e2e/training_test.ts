@@ -1,5 +1,5 @@
 /** The main job on all its real parts, made small: a few steps of a real model. And what happens when parts die. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { Adapter, downloadAdapter } from "../../examples/demo/adapter.ts";
 import { ensureAccount } from "../../local/account.ts";

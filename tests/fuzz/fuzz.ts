@@ -4,8 +4,8 @@
  */
 import { root } from "../../local/home.ts";
 import { fromFileUrl, join } from "../../local/paths.ts";
-import { furnished } from "../furnished.ts";
-import { startTunebase } from "../tunebase.ts";
+import { furnished } from "../support/fixtures.ts";
+import { startTunebase } from "../support/test_server.ts";
 
 /** The parameter of a path by its place: `/files/{id}` is a file's. */
 function idOf(path: string, name: string, things: Record<string, string>): string | undefined {
