@@ -5,8 +5,8 @@
 import { copyJobs } from "../tests/support/job_copies.ts";
 import { TestWorker } from "../tests/support/fake_worker.ts";
 import { meter } from "./cpu_meter.ts";
-import { CpuStand, type Part } from "./cpu_stand.ts";
-import { type Measured, percentile, type Size } from "./figures.ts";
+import { CpuStand, type Part } from "./cpu_harness.ts";
+import { type Measured, percentile, type Size } from "./results.ts";
 import { makeFile } from "./validation.ts";
 
 const hardLimitMs = 2000;

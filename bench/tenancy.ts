@@ -5,7 +5,7 @@
 import { furnished } from "../tests/support/fixtures.ts";
 import { startTestServer } from "../tests/support/postgres_server.ts";
 import { startTunebase } from "../tests/support/test_server.ts";
-import { type Measured, median, type Size } from "./figures.ts";
+import { type Measured, median, type Size } from "./results.ts";
 
 const sizes = { full: { turns: 400, warmups: 20 }, short: { turns: 4, warmups: 1 } };
 const paths = (job: string, file: string) => [

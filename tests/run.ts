@@ -2,10 +2,10 @@
  * `task test`: everything that must hold. Checks and tests run beside each other; the last line is
  * `N passed, N failed`. `task check` runs the checks alone; `task test FILE…` some Deno tests alone.
  */
-import { installDashboard } from "../local/dashboard.ts";
-import { cache, root } from "../local/home.ts";
+import { installDashboard } from "../local/commands/dashboard.ts";
+import { cache, root } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
-import { generated } from "../local/types.ts";
+import { generated } from "../local/commands/types.ts";
 import { startTestServer } from "./support/postgres_server.ts";
 
 interface Result {

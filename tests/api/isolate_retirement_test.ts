@@ -1,8 +1,8 @@
 /** Following a job while the API's isolates come and go: real processes under limits that are met every few seconds. */
 import { assert, assertEquals } from "#assert";
 import { EventSourceParserStream } from "eventsource-parser/stream";
-import { buildDashboard } from "../../local/dashboard.ts";
-import { platformLimits } from "../../local/isolate_limits.ts";
+import { buildDashboard } from "../../local/commands/dashboard.ts";
+import { platformLimits } from "../../local/emulators/functions/limits.ts";
 import { startChromium } from "../support/chromium.ts";
 import { openDashboard } from "../support/browser_session.ts";
 import { bundledProgram } from "../support/cli_runner.ts";

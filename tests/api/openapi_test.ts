@@ -1,7 +1,7 @@
 /** The API's description says what the API does: its routes, scopes, errors and examples; and its client works. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { connect, RefusedError, unwrap } from "../../client/mod.ts";
-import { createKey } from "../../local/account.ts";
+import { createKey } from "../../local/stack/account.ts";
 import { createApp } from "../../supabase/functions/tunebase/app.ts";
 import { errorsOf, openApi } from "../../supabase/functions/tunebase/openapi/document.ts";
 import { DatasetReport } from "../../supabase/functions/tunebase/openapi/dataset_report.ts";

@@ -1,7 +1,7 @@
 /** The benches that know a short form run: what they measure in it says nothing, but they find what they look for. */
 import { assert, assertEquals } from "#assert";
 import { cpuPerRequest } from "../../bench/cpu_per_request.ts";
-import type { Measured } from "../../bench/figures.ts";
+import type { Measured } from "../../bench/results.ts";
 import { queueDrain } from "../../bench/queue_drain.ts";
 
 /** What a bench printed stands in the failure. */

@@ -1,6 +1,6 @@
 /** Each bench runs and returns its figures, in its short form: `task bench --short`. How fast it is, no test asks. */
 import { assertEquals } from "#assert";
-import { root } from "../../local/home.ts";
+import { root } from "../../local/state_dir.ts";
 
 /** tests/bench/bench_limits_test.ts runs these, and looks at what they find. */
 const left = new Set(["cpu_per_request", "queue_drain"]);

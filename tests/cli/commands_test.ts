@@ -4,7 +4,7 @@ import { assert, assertEquals, assertMatch, assertStringIncludes } from "#assert
 import type { Command } from "commander";
 import { Webhook } from "standardwebhooks";
 import { createProgram } from "../../cli/program.ts";
-import { freePort, root } from "../../local/home.ts";
+import { freePort, root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { validate } from "../../supabase/functions/_shared/datasets/validator.ts";
 import { bundledProgram, type Options, type Ran } from "../support/cli_runner.ts";

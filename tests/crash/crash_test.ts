@@ -13,9 +13,9 @@ import { Spares } from "./crashing_process.ts";
 import type { Scenario } from "./scenario.ts";
 import { scenarios } from "./scenarios.ts";
 import type { FunctionName, Place } from "./serve.ts";
-import { cache } from "../../local/home.ts";
+import { cache } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
-import { pause } from "../../local/processes.ts";
+import { pause } from "../../local/stack/processes.ts";
 
 /** So many places are tried at once, each in a database of its own. */
 const lanes = await Promise.all(Array.from({ length: 3 }, () => Lane.start()));

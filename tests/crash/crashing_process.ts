@@ -1,7 +1,7 @@
 /** Processes of `serve.ts`, kept warm: starting one takes longer than what it does before it dies. */
 import { fromFileUrl, join } from "../../local/paths.ts";
-import { root } from "../../local/home.ts";
-import { signal } from "../../local/processes.ts";
+import { root } from "../../local/state_dir.ts";
+import { signal } from "../../local/stack/processes.ts";
 import type { FunctionName, Order } from "./serve.ts";
 
 /** One process. It takes an order and serves until it dies; or it is told to stop, and can take another order. */

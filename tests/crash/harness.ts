@@ -4,9 +4,9 @@
  * instances that live, as the platform starts a new one.
  */
 import OpenAI from "openai";
-import { callbackEnvironment } from "../../local/environment.ts";
-import { freePort } from "../../local/home.ts";
-import { Queue, type Run, shown } from "../../local/runpod/queue.ts";
+import { callbackEnvironment } from "../../local/stack/environment.ts";
+import { freePort } from "../../local/state_dir.ts";
+import { Queue, type Run, shown } from "../../local/emulators/runpod/queue.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { Receiver } from "../support/webhook_receiver.ts";
 import { startTunebase, type Tunebase } from "../support/test_server.ts";

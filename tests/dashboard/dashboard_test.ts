@@ -2,9 +2,9 @@
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { signInLink } from "../../local/account.ts";
-import { buildDashboard } from "../../local/dashboard.ts";
-import { root } from "../../local/home.ts";
+import { signInLink } from "../../local/stack/account.ts";
+import { buildDashboard } from "../../local/commands/dashboard.ts";
+import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { accessible } from "./axe.ts";
 import { openDashboard, type Visitor } from "../support/browser_session.ts";

@@ -1,6 +1,6 @@
 /** `task screenshots`: the pictures of docs/images, of the real dashboard over a job that the tests' worker plays. */
-import { buildDashboard } from "../../local/dashboard.ts";
-import { root } from "../../local/home.ts";
+import { buildDashboard } from "../../local/commands/dashboard.ts";
+import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { startChromium } from "../support/chromium.ts";
 import { startTestServer } from "../support/postgres_server.ts";

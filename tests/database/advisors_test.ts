@@ -1,7 +1,7 @@
 /** What Supabase's own advisors say of the schema: nothing that is not meant. */
 import { assertEquals } from "#assert";
 import * as z from "zod";
-import { supabaseCli } from "../../local/migrate.ts";
+import { supabaseCli } from "../../local/stack/migrate.ts";
 import { testDatabase } from "../support/database.ts";
 
 const database = await testDatabase();

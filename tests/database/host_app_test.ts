@@ -4,10 +4,10 @@
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import postgres from "postgres";
-import { cache, root } from "../../local/home.ts";
-import { prepareDatabase, supabaseCli } from "../../local/migrate.ts";
+import { cache, root } from "../../local/state_dir.ts";
+import { prepareDatabase, supabaseCli } from "../../local/stack/migrate.ts";
 import { join, removeIfThere } from "../../local/paths.ts";
-import { postgresDirectory, startPostgres } from "../../local/postgres.ts";
+import { postgresDirectory, startPostgres } from "../../local/stack/postgres.ts";
 
 const home = join(cache, "guest");
 await Deno.mkdir(home, { recursive: true });

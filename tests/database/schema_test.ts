@@ -1,8 +1,8 @@
 /** The schema files and the migrations make the same database, and a job's status is decided in functions alone. */
 import { assert, assertEquals } from "#assert";
 import postgres from "postgres";
-import { prepareDatabase } from "../../local/migrate.ts";
-import { applySchemas, baselineFile, baselineMigration } from "../../local/schemas.ts";
+import { prepareDatabase } from "../../local/stack/migrate.ts";
+import { applySchemas, baselineFile, baselineMigration } from "../../local/stack/schema_files.ts";
 import { testDatabase } from "../support/database.ts";
 
 /** Everything that the catalogs say of our two schemas, a line each: kind, name, definition, privileges, comment. */

@@ -1,6 +1,6 @@
 /** What a forwarder to RunPod must survive, and the order in which it sends: beyond dispatch/scheduler_test.ts. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
-import { freePort } from "../../local/home.ts";
+import { freePort } from "../../local/state_dir.ts";
 import { Runpod } from "../../supabase/functions/tunebase-scheduler/runpod.ts";
 import { RunInput } from "../../supabase/functions/_shared/protocol.ts";
 import { startTunebase } from "../support/test_server.ts";

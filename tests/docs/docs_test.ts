@@ -1,6 +1,6 @@
 /** What the pages say exists: their links, commands, settings and alerts. */
 import { assert, assertEquals } from "#assert";
-import { root } from "../../local/home.ts";
+import { root } from "../../local/state_dir.ts";
 import { exists, join } from "../../local/paths.ts";
 
 const pages = ["README.md", "CONTRIBUTING.md", "trainer/README.md", ...await pagesOf("docs")];

@@ -1,7 +1,7 @@
 /** POST /files by a function that runs under the platform's limits of CPU and memory. */
 import { assert, assertEquals } from "#assert";
 import { makeFile } from "../../bench/validation.ts";
-import { platformLimits } from "../../local/isolate_limits.ts";
+import { platformLimits } from "../../local/emulators/functions/limits.ts";
 import { startTunebase } from "../support/test_server.ts";
 
 const tunebase = await startTunebase({}, { apiLimits: platformLimits });

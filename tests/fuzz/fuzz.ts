@@ -2,7 +2,7 @@
  * Schemathesis over the OpenAPI document: to every operation it sends what the document allows and what it does not, and
  * compares the answers with it (all of its checks; `hooks.py` says which refusals are right).
  */
-import { root } from "../../local/home.ts";
+import { root } from "../../local/state_dir.ts";
 import { fromFileUrl, join } from "../../local/paths.ts";
 import { furnished } from "../support/fixtures.ts";
 import { startTunebase } from "../support/test_server.ts";

@@ -1,8 +1,8 @@
 /** The runner of edge functions under the platform's limits, each set low enough to be met in a test. */
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "#assert";
-import { denoEnvironment } from "../../local/environment.ts";
-import { type EdgeFunction, startFunction } from "../../local/functions.ts";
-import { type IsolateLimits, limitsSetting, platformLimits } from "../../local/isolate_limits.ts";
+import { denoEnvironment } from "../../local/stack/environment.ts";
+import { type EdgeFunction, startFunction } from "../../local/emulators/functions/mod.ts";
+import { type IsolateLimits, limitsSetting, platformLimits } from "../../local/emulators/functions/limits.ts";
 import { fromFileUrl } from "../../local/paths.ts";
 
 const script = fromFileUrl(new URL("./isolate_fixture.ts", import.meta.url));

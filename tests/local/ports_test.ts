@@ -1,7 +1,7 @@
 /** The ports of the embedded stack: how they are taken, and let go of. */
 import { assertEquals, assertRejects } from "#assert";
-import { startGateway } from "../../local/gateway.ts";
-import { freePort, namedPort } from "../../local/home.ts";
+import { startGateway } from "../../local/stack/gateway.ts";
+import { freePort, namedPort } from "../../local/state_dir.ts";
 
 Deno.test("a port that somebody listens at is refused at once, with the setting to change", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });

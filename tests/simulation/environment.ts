@@ -4,10 +4,10 @@
  */
 import { createHash } from "node:crypto";
 import postgres from "postgres";
-import { createKey } from "../../local/account.ts";
-import { callbackEnvironment } from "../../local/environment.ts";
-import { type Keys, loadKeys } from "../../local/keys.ts";
-import { createStorage } from "../../local/storage/mod.ts";
+import { createKey } from "../../local/stack/account.ts";
+import { callbackEnvironment } from "../../local/stack/environment.ts";
+import { type Keys, loadKeys } from "../../local/stack/keys.ts";
+import { createStorage } from "../../local/emulators/storage/mod.ts";
 import { createApp as createApi } from "../../supabase/functions/tunebase/app.ts";
 import type { Database } from "../../supabase/functions/_shared/database/connect.ts";
 import { type Platform, platform } from "../../supabase/functions/_shared/platform.ts";

@@ -4,7 +4,7 @@
  * of its own and healed at its end, so that a failure can be walked again and made small.
  */
 import { parseArgs } from "node:util";
-import { cache } from "../../local/home.ts";
+import { cache } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { startTestServer } from "../support/postgres_server.ts";
 import { mix } from "./random.ts";

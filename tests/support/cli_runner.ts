@@ -1,6 +1,6 @@
 /** The command line as users run it: the one bundled file, under real Node, as a process of its own. */
 import { buildCli } from "../../cli/build.ts";
-import { root } from "../../local/home.ts";
+import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 
 export interface Ran {

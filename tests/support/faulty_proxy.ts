@@ -1,7 +1,7 @@
 /** A proxy before Tunebase that does what networks do: it cuts answers off, changes bytes, holds requests up. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { Readable } from "node:stream";
-import { freePort } from "../../local/home.ts";
+import { freePort } from "../../local/state_dir.ts";
 
 export interface Passed {
   method: string;

@@ -1,11 +1,11 @@
 /** The server that tests and walks use: a real Postgres of its own folder, and the template of every test's database. */
 import postgres from "postgres";
-import { cache, root } from "../../local/home.ts";
-import { install } from "../../local/install.ts";
-import { migrate, prepareDatabase } from "../../local/migrate.ts";
+import { cache, root } from "../../local/state_dir.ts";
+import { install } from "../../local/commands/install.ts";
+import { migrate, prepareDatabase } from "../../local/stack/migrate.ts";
 import { join } from "../../local/paths.ts";
-import { type Postgres, startPostgres } from "../../local/postgres.ts";
-import { endLeftovers } from "../../local/processes.ts";
+import { type Postgres, startPostgres } from "../../local/stack/postgres.ts";
+import { endLeftovers } from "../../local/stack/processes.ts";
 import { rolePassword, templateName } from "./database.ts";
 
 /** Installs what is missing, and starts the server of `.tunebase/<name>` with the template; `template` is its address. */
