@@ -1,7 +1,7 @@
 /** What concerns files that do not come in one request: uploads in parts, direct uploads, and their checks. */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals } from "#assert";
 import { mostInRequest } from "../../supabase/functions/tunebase/incoming_file.ts";
-import type { Lane } from "./lane.ts";
+import type { Lane } from "./harness.ts";
 import { done, type Run } from "./scenario.ts";
 
 const row = '{"prompt": "a", "completion": "b"}\n';

@@ -2,7 +2,7 @@
  * The protocol between Tunebase and its trainer, written once.
  *
  * `deno task types` writes these schemas as JSON Schema to `trainer/protocol.schema.json`; both sides' tests read
- * the same example messages, `tests/protocol_messages.json`.
+ * the same example messages, `tests/fixtures/protocol_messages.json`.
  *
  * Every callback is `POST {callback_url}/{claim|report|uploads|verify|finish}`, JSON, signed as Standard Webhooks
  * says (`webhook-id`, `webhook-timestamp`, `webhook-signature`) with the attempt's `callback_secret`. A retry sends
