@@ -2,11 +2,11 @@
  * The CPU that each route and each tick uses, against the 2 s after which the platform kills an isolate with everything it
  * was doing. Of the function's whole process, warm: the platform meters the isolate's thread alone.
  */
-import { copyJobs } from "../tests/job_copies.ts";
-import { TestWorker } from "../tests/worker.ts";
+import { copyJobs } from "../tests/support/job_copies.ts";
+import { TestWorker } from "../tests/support/fake_worker.ts";
 import { meter } from "./cpu_meter.ts";
-import { CpuStand, type Part } from "./cpu_stand.ts";
-import { type Measured, percentile, type Size } from "./figures.ts";
+import { CpuStand, type Part } from "./cpu_harness.ts";
+import { type Measured, percentile, type Size } from "./results.ts";
 import { makeFile } from "./validation.ts";
 
 const hardLimitMs = 2000;

@@ -9,9 +9,9 @@ import { heldOut } from "../../supabase/functions/_shared/contracts/held_out.ts"
 import {
   field,
   type HyperparameterField,
-  trainingMethods,
   type Name,
   trainerNames,
+  trainingMethods,
 } from "../../supabase/functions/_shared/contracts/hyperparameters.ts";
 import { limits } from "../../supabase/functions/_shared/contracts/limits.ts";
 import {

@@ -1,6 +1,7 @@
 /** What concerns files that do not come in one request: uploads in parts, direct uploads, and their checks. */
-import { assert, assertEquals } from "@std/assert";
-import type { Lane } from "./lane.ts";
+import { assert, assertEquals } from "#assert";
+import { maxInRequestBytes } from "../../supabase/functions/tunebase/incoming_file.ts";
+import type { Lane } from "./harness.ts";
 import { done, type Run } from "./scenario.ts";
 
 const row = '{"prompt": "a", "completion": "b"}\n';
@@ -40,12 +41,13 @@ const direct = (lane: Lane): Promise<Direct> =>
   });
 
 /** Lets the timer come and time pass until the file is checked; returns what it is then, and that its bytes are whole. */
-async function settled(lane: Lane, id: string): Promise<unknown> {
-  for (let round = 0; round < 6; round++) {
+async function settled(lane: Lane, id: string, content = row.repeat(20)): Promise<unknown> {
+  // A tick validates as much as its CPU budget allows: two copies of a large file take several.
+  for (let round = 0; round < 20; round++) {
     const { status } = await lane.openai.files.retrieve(id);
     if (status !== "uploaded") {
       const whole = status === "processed" &&
-        await (await lane.openai.files.content(id)).text() === row.repeat(20);
+        await (await lane.openai.files.content(id)).text() === content;
       return [status, whole, await clean(lane)];
     }
     await later(lane);
@@ -74,6 +76,15 @@ const expire = (lane: Lane) =>
   lane.tunebase.sql`update tunebase_internal.uploads set expires_at = now() where status = 'pending'`;
 
 export const fileApi: Record<string, Run> = {
+  "a file too large to validate in its request is created": async (lane, doom) => {
+    const content = row.repeat(Math.ceil(maxInRequestBytes / row.length) + 1);
+    await doom();
+    const { id } = await lane.openai.files.create({
+      file: new File([content], "large.jsonl"),
+      purpose: "fine-tune",
+    });
+    return await settled(lane, id, content);
+  },
   "an upload is begun": async (lane, doom) => {
     await doom();
     const { status } = await lane.openai.uploads.create(params);

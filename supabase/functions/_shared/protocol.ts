@@ -2,7 +2,7 @@
  * The protocol between Tunebase and its trainer, declared once.
  *
  * `deno task types` writes these schemas as JSON Schema to `trainer/protocol.schema.json`. The tests of both sides read the
- * same example messages, `tests/protocol_messages.json`.
+ * same example messages, `tests/fixtures/protocol_messages.json`.
  *
  * Every callback is `POST {callback_url}/{claim|report|uploads|verify|finish}` with a JSON body, signed according to
  * Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`) with the attempt's `callback_secret`. A retry

@@ -1,6 +1,6 @@
 /**
  * The metrics of a logged optimizer step, declared once: the source of the protocol's message, the OpenAPI object, the
- * trainer's model and columns, and the charts. `tests/contracts_test.ts` compares them with `tunebase.metrics`.
+ * trainer's model and columns, and the charts. `tests/database/contracts_test.ts` compares them with `tunebase.metrics`.
  */
 export interface MetricField {
   unit: "step" | "epochs" | "nats per token" | "plain number" | "tokens per second" | "percent" | "GiB";

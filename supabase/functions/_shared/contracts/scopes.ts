@@ -6,9 +6,9 @@ export const scopeLabels = {
   "jobs:write": "create and manage jobs",
   "models:read": "read models",
   "webhooks:read": "read webhooks",
-  "webhooks:write": "manage webhooks",
+  "webhooks:write": "manage webhooks and notification channels",
   "project:read": "read the project",
-  "project:admin": "manage the project (same as an owner)",
+  "project:admin": "manage the project, its members and its API keys",
 } as const;
 export type Scope = keyof typeof scopeLabels;
 

@@ -1,6 +1,6 @@
 /**
  * Enumerations that the database's check constraints, the API, the CLI and the dashboard share. Imports nothing, because the
- * dashboard loads it. `tests/contracts_test.ts` compares each one with the database's catalog.
+ * dashboard loads it. `tests/database/contracts_test.ts` compares them with the catalog.
  */
 export const jobStatuses = [
   "validating_files",

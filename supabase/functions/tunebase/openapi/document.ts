@@ -122,8 +122,8 @@ const headers = {
 };
 const header = (name: keyof typeof headers) => ({ $ref: `#/components/parameters/${name}` });
 
-/** The document. The route that serves it sets `servers`. */
-export function openApi(): Json {
+/** The document for a version of the project. The route that serves it sets `servers`. */
+export function openApi(version: string): Json {
   const components = new Components();
   const paths: Record<string, Json> = {};
   for (const { tag, ...route } of routes) {
@@ -133,7 +133,7 @@ export function openApi(): Json {
     openapi: "3.1.0",
     info: {
       title: "Tunebase",
-      version: "1",
+      version,
       summary: "An OpenAI-compatible fine-tuning API for open models",
       description:
         "Use the official OpenAI SDKs with this base URL. Timestamps are Unix seconds. Lists are paginated with `limit` and " +

@@ -42,7 +42,7 @@ export const routes = [
     scope: "files:read",
     response: {
       200: {
-        description: "The file, or the CSV of a result file",
+        description: "The file's content",
         content: { "application/octet-stream": () => z.file(), "text/csv": () => z.string() },
       },
     },

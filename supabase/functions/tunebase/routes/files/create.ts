@@ -121,7 +121,7 @@ export const routes = [
     id: "createFile",
     summary: "Upload a training file",
     description:
-      "JSONL of up to 32 MiB, optionally gzip-compressed. Files of up to 4 MiB are validated immediately; an invalid file returns 400 with the errors in each row. Larger files have status `uploaded` while they are validated in the background. For files over 32 MiB, use /uploads or /files/direct.",
+      "JSONL, plain or gzipped, up to 32 MiB. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct.",
     scope: "files:write",
     form: () => Form.extend({ file: z.file() }),
     response: "File",

@@ -42,7 +42,7 @@ export const routes = [
     id: "createJob",
     summary: "Create a job",
     description:
-      "Repeating the request with the same Idempotency-Key, or an SDK's automatic retry, creates only one job.",
+      "Safe to retry: requests with the same Idempotency-Key, and the SDKs' own retries, create one job.",
     scope: "jobs:write",
     body: JobBody,
     example: exampleJob,

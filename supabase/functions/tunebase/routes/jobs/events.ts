@@ -132,18 +132,18 @@ export const routes = [
     method: "GET",
     path: "/fine_tuning/jobs/{id}/events",
     id: "listJobEvents",
-    summary: "List or stream a job's events",
+    summary: "List a job's events",
     description:
-      "With `Accept: text/event-stream`, the response is a live stream that resumes after `Last-Event-ID` and ends with the event `done`.",
+      "Log messages and metrics. With `Accept: text/event-stream`, streams them live, resumes after `Last-Event-ID`, and ends with `done`.",
     scope: "jobs:read",
     paging: 100,
     query: Query,
     response: {
       200: {
-        description: "Newest first; a stream is oldest first",
+        description: "Newest first; as a stream, oldest first",
         content: { "application/json": "Event[]", "text/event-stream": () => z.string() },
       },
-      204: { description: "The stream is complete; do not reconnect" },
+      204: { description: "The stream has ended; do not reconnect" },
     },
     errors: ["job_not_found", "too_many_streams"],
     handler: listEvents,

@@ -48,7 +48,7 @@ export const routes = [
     method: "GET",
     path: "/me",
     id: "getMe",
-    summary: "Get the caller and their permissions",
+    summary: "Get the current caller and its permissions",
     scope: "any",
     response: "Me",
     handler: getMe,

@@ -68,7 +68,7 @@ export const routes = [
     method: "POST",
     path: "/projects/{id}/members",
     id: "inviteMember",
-    summary: "Invite a member by email address",
+    summary: "Invite someone by email address",
     scope: "project:admin",
     body: Invite,
     example: { email: "ada@example.com", role: "developer" },

@@ -186,9 +186,9 @@ export const routes = [
     method: "GET",
     path: "/docs",
     id: "getDocs",
-    summary: "Get the API reference",
+    summary: "Read this document as a web page",
     scope: "none",
-    response: { 200: { description: "The API reference", content: { "text/html": () => z.string() } } },
+    response: { 200: { description: "An HTML page", content: { "text/html": () => z.string() } } },
     handler: getDocs,
   }),
 ];

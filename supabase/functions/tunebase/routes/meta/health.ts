@@ -26,14 +26,11 @@ export const routes = [
     method: "GET",
     path: "/health",
     id: "getHealth",
-    summary: "Check the service's health",
+    summary: "Check service health",
     scope: "none",
     response: {
-      200: { description: "Healthy", content: { "application/json": "Health" } },
-      503: {
-        description: "The database or Storage is unreachable",
-        content: { "application/json": "Health" },
-      },
+      200: { description: "All dependencies are reachable", content: { "application/json": "Health" } },
+      503: { description: "A dependency cannot be reached", content: { "application/json": "Health" } },
     },
     handler: health,
   }),

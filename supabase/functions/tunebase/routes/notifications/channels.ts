@@ -108,7 +108,7 @@ export const routes = [
     method: "POST",
     path: "/notification_channels",
     id: "createNotificationChannel",
-    summary: "Add an email or Slack channel",
+    summary: "Create an email or Slack notification channel",
     scope: "webhooks:write",
     body: Create,
     example: { kind: "email", target: "ada@example.com" },

@@ -109,7 +109,7 @@ export const routes = [
     method: "GET",
     path: "/projects/{id}",
     id: "getProject",
-    summary: "Get a project with its usage",
+    summary: "Get a project and its usage",
     scope: "project:read",
     response: "Project",
     errors: ["project_not_found"],

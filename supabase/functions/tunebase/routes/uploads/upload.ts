@@ -106,7 +106,7 @@ export const routes = [
     method: "POST",
     path: "/uploads/{id}/complete",
     id: "completeUpload",
-    summary: "Create a file from an upload's parts",
+    summary: "Complete an upload and create its file",
     scope: "files:write",
     body: Completion,
     example: { part_ids: ["part_0192f5c8a1b27c3d8e4f5a6b7c8d9e0f"] },

@@ -15,11 +15,11 @@ export const routes = [
     method: "POST",
     path: "/webhook_endpoints/discard",
     id: "discardEvent",
-    summary: "Accept and discard an event",
+    summary: "Accept an event and discard it",
     description:
-      "For endpoints that exist only for their delivery log, such as those of `tunebase webhooks listen`.",
+      "A target for endpoints used only for their delivery log, such as those of `tunebase webhooks listen`.",
     scope: "none",
-    response: { 204: { description: "Discarded" } },
+    response: { 204: { description: "Accepted" } },
     handler: discardEvent,
   }),
 ];

@@ -138,7 +138,7 @@ export const routes = [
     path: "/webhook_endpoints",
     id: "createWebhookEndpoint",
     summary: "Create a webhook endpoint",
-    description: "The response contains the signing secret, which is not shown again unless you rotate it.",
+    description: "The response contains the signing secret, which is shown only here and on rotation.",
     scope: "webhooks:write",
     body: Create,
     example: {
