@@ -9,13 +9,13 @@ export interface paths {
     };
     /**
      * List files
-     * @description Needs the scope `files:read`.
+     * @description Requires the scope `files:read`.
      */
     get: operations["listFiles"];
     put?: never;
     /**
      * Upload a training file
-     * @description JSONL, plain or gzipped, up to 32 MiB. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct. Needs the scope `files:write`.
+     * @description JSONL, plain or gzipped, up to 32 MiB. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct. Requires the scope `files:write`.
      */
     post: operations["createFile"];
     delete?: never;
@@ -33,14 +33,14 @@ export interface paths {
     };
     /**
      * Get a file and its validation report
-     * @description Needs the scope `files:read`.
+     * @description Requires the scope `files:read`.
      */
     get: operations["getFile"];
     put?: never;
     post?: never;
     /**
      * Delete a file
-     * @description Needs the scope `files:write`.
+     * @description Requires the scope `files:write`.
      */
     delete: operations["deleteFile"];
     options?: never;
@@ -57,7 +57,7 @@ export interface paths {
     };
     /**
      * Download a file
-     * @description Needs the scope `files:read`.
+     * @description Requires the scope `files:read`.
      */
     get: operations["getFileContent"];
     put?: never;
@@ -79,7 +79,7 @@ export interface paths {
     put?: never;
     /**
      * Create a resumable upload directly to Storage
-     * @description For files up to 5 GiB. Send the bytes to `target` with a TUS client, then complete the upload. Needs the scope `files:write`.
+     * @description For files up to 5 GiB. Send the bytes to `target` with a TUS client, then complete the upload. Requires the scope `files:write`.
      */
     post: operations["createDirectUpload"];
     delete?: never;
@@ -97,7 +97,7 @@ export interface paths {
     };
     /**
      * Get a direct upload with a fresh token
-     * @description Tokens expire after two hours, uploads after a day. Needs the scope `files:write`.
+     * @description Tokens expire after two hours, uploads after a day. Requires the scope `files:write`.
      */
     get: operations["getDirectUpload"];
     put?: never;
@@ -119,7 +119,7 @@ export interface paths {
     put?: never;
     /**
      * Complete a direct upload and create its file
-     * @description The file is validated in the background. Needs the scope `files:write`.
+     * @description The file is validated in the background. Requires the scope `files:write`.
      */
     post: operations["completeDirectUpload"];
     delete?: never;
@@ -139,7 +139,7 @@ export interface paths {
     put?: never;
     /**
      * Create a multipart upload
-     * @description Needs the scope `files:write`.
+     * @description Requires the scope `files:write`.
      */
     post: operations["createUpload"];
     delete?: never;
@@ -159,7 +159,7 @@ export interface paths {
     put?: never;
     /**
      * Complete an upload and create its file
-     * @description Needs the scope `files:write`.
+     * @description Requires the scope `files:write`.
      */
     post: operations["completeUpload"];
     delete?: never;
@@ -179,7 +179,7 @@ export interface paths {
     put?: never;
     /**
      * Cancel an upload
-     * @description Needs the scope `files:write`.
+     * @description Requires the scope `files:write`.
      */
     post: operations["cancelUpload"];
     delete?: never;
@@ -199,7 +199,7 @@ export interface paths {
     put?: never;
     /**
      * Add a part, up to 64 MiB
-     * @description Needs the scope `files:write`.
+     * @description Requires the scope `files:write`.
      */
     post: operations["addUploadPart"];
     delete?: never;
@@ -219,7 +219,7 @@ export interface paths {
     put?: never;
     /**
      * Estimate a job's tokens, time, cost and memory without creating it
-     * @description Needs the scope `jobs:write`.
+     * @description Requires the scope `jobs:write`.
      */
     post: operations["createEstimate"];
     delete?: never;
@@ -237,13 +237,13 @@ export interface paths {
     };
     /**
      * List jobs, newest first
-     * @description Filter by metadata with `metadata[key]=value`. Needs the scope `jobs:read`.
+     * @description Filter by metadata with `metadata[key]=value`. Requires the scope `jobs:read`.
      */
     get: operations["listJobs"];
     put?: never;
     /**
      * Create a job
-     * @description Safe to retry: requests with the same Idempotency-Key, and the SDKs' own retries, create one job. Needs the scope `jobs:write`.
+     * @description Safe to retry: requests with the same Idempotency-Key, and the SDKs' own retries, create one job. Requires the scope `jobs:write`.
      */
     post: operations["createJob"];
     delete?: never;
@@ -261,7 +261,7 @@ export interface paths {
     };
     /**
      * Get a job
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["getJob"];
     put?: never;
@@ -283,7 +283,7 @@ export interface paths {
     put?: never;
     /**
      * Cancel a job
-     * @description Takes effect immediately; the GPU worker is stopped right after. Needs the scope `jobs:write`.
+     * @description Takes effect immediately; the GPU worker is stopped right after. Requires the scope `jobs:write`.
      */
     post: operations["cancelJob"];
     delete?: never;
@@ -303,7 +303,7 @@ export interface paths {
     put?: never;
     /**
      * Pause a job
-     * @description A running job saves a checkpoint first. Needs the scope `jobs:write`.
+     * @description A running job saves a checkpoint first. Requires the scope `jobs:write`.
      */
     post: operations["pauseJob"];
     delete?: never;
@@ -323,7 +323,7 @@ export interface paths {
     put?: never;
     /**
      * Resume a paused job from its latest checkpoint
-     * @description Needs the scope `jobs:write`.
+     * @description Requires the scope `jobs:write`.
      */
     post: operations["resumeJob"];
     delete?: never;
@@ -343,7 +343,7 @@ export interface paths {
     put?: never;
     /**
      * Start a job created with `auto_start: false`
-     * @description Needs the scope `jobs:write`.
+     * @description Requires the scope `jobs:write`.
      */
     post: operations["startJob"];
     delete?: never;
@@ -361,7 +361,7 @@ export interface paths {
     };
     /**
      * List a job's events
-     * @description Log messages and metrics. With `Accept: text/event-stream`, streams them live, resumes after `Last-Event-ID`, and ends with `done`. Needs the scope `jobs:read`.
+     * @description Log messages and metrics. With `Accept: text/event-stream`, streams them live, resumes after `Last-Event-ID`, and ends with `done`. Requires the scope `jobs:read`.
      */
     get: operations["listJobEvents"];
     put?: never;
@@ -381,7 +381,7 @@ export interface paths {
     };
     /**
      * Get a job's metrics for charting
-     * @description Covers the whole run, downsampled to `points`; spikes and endpoints are preserved. Needs the scope `jobs:read`.
+     * @description Covers the whole run, downsampled to `points`; spikes and endpoints are preserved. Requires the scope `jobs:read`.
      */
     get: operations["getJobMetrics"];
     put?: never;
@@ -401,7 +401,7 @@ export interface paths {
     };
     /**
      * List a job's latest checkpoints
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["listJobCheckpoints"];
     put?: never;
@@ -421,7 +421,7 @@ export interface paths {
     };
     /**
      * Get a checkpoint's manifest and download links
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["getCheckpointAdapter"];
     put?: never;
@@ -441,7 +441,7 @@ export interface paths {
     };
     /**
      * Get the adapter's manifest and download links
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["getAdapter"];
     put?: never;
@@ -461,7 +461,7 @@ export interface paths {
     };
     /**
      * List base models and your fine-tuned models
-     * @description Needs the scope `models:read`.
+     * @description Requires the scope `models:read`.
      */
     get: operations["listModels"];
     put?: never;
@@ -481,14 +481,14 @@ export interface paths {
     };
     /**
      * Get a model
-     * @description Needs the scope `models:read`.
+     * @description Requires the scope `models:read`.
      */
     get: operations["getModel"];
     put?: never;
     post?: never;
     /**
      * Delete a fine-tuned model and its files
-     * @description Needs the scope `jobs:write`.
+     * @description Requires the scope `jobs:write`.
      */
     delete: operations["deleteModel"];
     options?: never;
@@ -505,7 +505,7 @@ export interface paths {
     };
     /**
      * Get the current caller and its permissions
-     * @description Needs no scope.
+     * @description Requires no scope.
      */
     get: operations["getMe"];
     put?: never;
@@ -525,7 +525,7 @@ export interface paths {
     };
     /**
      * Get jobs, tokens, GPU time and cost per day
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["getUsage"];
     put?: never;
@@ -545,13 +545,13 @@ export interface paths {
     };
     /**
      * List your projects
-     * @description Needs no scope.
+     * @description Requires no scope.
      */
     get: operations["listProjects"];
     put?: never;
     /**
      * Create a project
-     * @description Needs a user's access token.
+     * @description Requires a user's access token.
      */
     post: operations["createProject"];
     delete?: never;
@@ -569,13 +569,13 @@ export interface paths {
     };
     /**
      * Get a project and its usage
-     * @description Needs the scope `project:read`.
+     * @description Requires the scope `project:read`.
      */
     get: operations["getProject"];
     put?: never;
     /**
      * Update a project's name and limits
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["updateProject"];
     delete?: never;
@@ -595,7 +595,7 @@ export interface paths {
     put?: never;
     /**
      * Archive a project
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["archiveProject"];
     delete?: never;
@@ -615,7 +615,7 @@ export interface paths {
     put?: never;
     /**
      * Restore an archived project
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["restoreProject"];
     delete?: never;
@@ -633,13 +633,13 @@ export interface paths {
     };
     /**
      * List a project's members
-     * @description Needs the scope `project:read`.
+     * @description Requires the scope `project:read`.
      */
     get: operations["listMembers"];
     put?: never;
     /**
      * Invite someone by email address
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["inviteMember"];
     delete?: never;
@@ -659,12 +659,12 @@ export interface paths {
     put?: never;
     /**
      * Change a member's role
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["updateMember"];
     /**
      * Remove a member, or leave the project
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     delete: operations["removeMember"];
     options?: never;
@@ -681,7 +681,7 @@ export interface paths {
     };
     /**
      * List a project's pending invitations
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     get: operations["listInvitations"];
     put?: never;
@@ -704,7 +704,7 @@ export interface paths {
     post?: never;
     /**
      * Revoke an invitation
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     delete: operations["deleteInvitation"];
     options?: never;
@@ -721,7 +721,7 @@ export interface paths {
     };
     /**
      * List your invitations
-     * @description Needs a user's access token.
+     * @description Requires a user's access token.
      */
     get: operations["listMyInvitations"];
     put?: never;
@@ -743,7 +743,7 @@ export interface paths {
     put?: never;
     /**
      * Accept an invitation
-     * @description Needs a user's access token.
+     * @description Requires a user's access token.
      */
     post: operations["acceptInvitation"];
     delete?: never;
@@ -763,7 +763,7 @@ export interface paths {
     put?: never;
     /**
      * Decline an invitation
-     * @description Needs a user's access token.
+     * @description Requires a user's access token.
      */
     post: operations["declineInvitation"];
     delete?: never;
@@ -781,13 +781,13 @@ export interface paths {
     };
     /**
      * List a project's API keys
-     * @description Needs the scope `project:read`.
+     * @description Requires the scope `project:read`.
      */
     get: operations["listApiKeys"];
     put?: never;
     /**
      * Create an API key
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["createApiKey"];
     delete?: never;
@@ -805,18 +805,18 @@ export interface paths {
     };
     /**
      * Get an API key
-     * @description Needs the scope `project:read`.
+     * @description Requires the scope `project:read`.
      */
     get: operations["getApiKey"];
     put?: never;
     /**
      * Rename an API key, reduce its scopes, or set its expiry
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["updateApiKey"];
     /**
      * Revoke an API key
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     delete: operations["revokeApiKey"];
     options?: never;
@@ -833,7 +833,7 @@ export interface paths {
     };
     /**
      * List event types
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["listWebhookEventTypes"];
     put?: never;
@@ -853,13 +853,13 @@ export interface paths {
     };
     /**
      * List webhook endpoints
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["listWebhookEndpoints"];
     put?: never;
     /**
      * Create a webhook endpoint
-     * @description The response contains the signing secret, which is shown only here and on rotation. Needs the scope `webhooks:write`.
+     * @description The response contains the signing secret, which is shown only here and on rotation. Requires the scope `webhooks:write`.
      */
     post: operations["createWebhookEndpoint"];
     delete?: never;
@@ -877,18 +877,18 @@ export interface paths {
     };
     /**
      * Get a webhook endpoint
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["getWebhookEndpoint"];
     put?: never;
     /**
      * Update a webhook endpoint
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["updateWebhookEndpoint"];
     /**
      * Delete a webhook endpoint
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     delete: operations["deleteWebhookEndpoint"];
     options?: never;
@@ -907,7 +907,7 @@ export interface paths {
     put?: never;
     /**
      * Rotate the signing secret
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["rotateWebhookSecret"];
     delete?: never;
@@ -927,7 +927,7 @@ export interface paths {
     put?: never;
     /**
      * Send a sample event
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["testWebhookEndpoint"];
     delete?: never;
@@ -947,7 +947,7 @@ export interface paths {
     put?: never;
     /**
      * Replay an endpoint's failed deliveries since a given time
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["replayWebhookEndpoint"];
     delete?: never;
@@ -965,7 +965,7 @@ export interface paths {
     };
     /**
      * List webhook deliveries
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["listWebhookDeliveries"];
     put?: never;
@@ -985,7 +985,7 @@ export interface paths {
     };
     /**
      * Get a delivery and its attempts
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["getWebhookDelivery"];
     put?: never;
@@ -1007,7 +1007,7 @@ export interface paths {
     put?: never;
     /**
      * Replay a delivery
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["replayWebhookDelivery"];
     delete?: never;
@@ -1027,7 +1027,7 @@ export interface paths {
     put?: never;
     /**
      * Accept an event and discard it
-     * @description A target for endpoints used only for their delivery log, such as those of `tunebase webhooks listen`. Needs no credentials.
+     * @description A target for endpoints used only for their delivery log, such as those of `tunebase webhooks listen`. Requires no authentication.
      */
     post: operations["discardEvent"];
     delete?: never;
@@ -1045,7 +1045,7 @@ export interface paths {
     };
     /**
      * List notifications
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["listNotifications"];
     put?: never;
@@ -1067,7 +1067,7 @@ export interface paths {
     put?: never;
     /**
      * Mark all notifications as read
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     post: operations["readAllNotifications"];
     delete?: never;
@@ -1087,7 +1087,7 @@ export interface paths {
     put?: never;
     /**
      * Mark a notification as read
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     post: operations["readNotification"];
     delete?: never;
@@ -1105,13 +1105,13 @@ export interface paths {
     };
     /**
      * List notification channels
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["listNotificationChannels"];
     put?: never;
     /**
      * Create an email or Slack notification channel
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["createNotificationChannel"];
     delete?: never;
@@ -1131,12 +1131,12 @@ export interface paths {
     put?: never;
     /**
      * Update a notification channel
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["updateNotificationChannel"];
     /**
      * Delete a notification channel
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     delete: operations["deleteNotificationChannel"];
     options?: never;
@@ -1155,7 +1155,7 @@ export interface paths {
     put?: never;
     /**
      * Send a test notification
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["testNotificationChannel"];
     delete?: never;
@@ -1173,7 +1173,7 @@ export interface paths {
     };
     /**
      * Check service health
-     * @description Needs no credentials.
+     * @description Requires no authentication.
      */
     get: operations["getHealth"];
     put?: never;
@@ -1193,7 +1193,7 @@ export interface paths {
     };
     /**
      * Get this OpenAPI document
-     * @description Needs no credentials.
+     * @description Requires no authentication.
      */
     get: operations["getOpenApi"];
     put?: never;
@@ -1213,7 +1213,7 @@ export interface paths {
     };
     /**
      * Read this document as a web page
-     * @description Needs no credentials.
+     * @description Requires no authentication.
      */
     get: operations["getDocs"];
     put?: never;
@@ -1239,12 +1239,12 @@ export interface components {
       /** @constant */
       format: "peft-lora";
       base_model: string;
-      /** @description Where the base comes from: a hub id */
+      /** @description The source of the base model: a Hub id */
       base_source: string;
       base_revision: string | null;
       total_bytes: number;
       files: components["schemas"]["DownloadFile"][];
-      /** @description What it was made with: hyperparameters, data's hash, versions, each file's sha256 */
+      /** @description How the adapter was trained: hyperparameters, dataset hash, library versions, and the SHA-256 of each file */
       manifest: {
         [key: string]: unknown;
       };
@@ -1290,9 +1290,9 @@ export interface components {
       /** @description Unix seconds */
       created: number;
       owned_by: string;
-      /** @description Tokens of a row */
+      /** @description The maximum length of a row in tokens */
       max_length: number;
-      /** @description What "auto" and what is left out become */
+      /** @description The values of "auto" and of omitted hyperparameters */
       defaults: {
         [key: string]: unknown;
       };
@@ -1340,11 +1340,11 @@ export interface components {
       /** @enum {string} */
       status: "pending" | "completed" | "cancelled" | "expired";
       file: components["schemas"]["File"] | null;
-      /** @description Where to send the bytes; null once it is no longer pending */
+      /** @description Where to upload the file; null once the upload is no longer pending */
       target: {
         /**
          * Format: uri
-         * @description TUS 1.0; send `x-signature: {token}` with every request
+         * @description A TUS 1.0 endpoint. Send `x-signature: {token}` with every request
          */
         endpoint: string;
         bucket: string;
@@ -1360,7 +1360,7 @@ export interface components {
       sha256: string;
       /**
        * Format: uri
-       * @description Opens the file until `expires_at`
+       * @description A download URL that is valid until `expires_at`
        */
       url: string;
       /** @description Unix seconds */
@@ -1379,13 +1379,13 @@ export interface components {
       /** @enum {string} */
       purpose: "fine-tune" | "fine-tune-results";
       /**
-       * @description `uploaded`: it is being checked
+       * @description `uploaded`: validation is in progress
        * @enum {string}
        */
       status: "uploaded" | "processed" | "error";
       status_details: string | null;
       sha256: string | null;
-      /** @description What the check found; null until it is done */
+      /** @description The validation report; null until validation is complete */
       report:
         | ({
           format: ("chat" | "prompt_completion" | "brightrun-lora-v4" | "preference") | null;
@@ -1420,9 +1420,9 @@ export interface components {
           };
           error_rows: number;
           complete: boolean;
-          /** @description Left out in lists */
+          /** @description Omitted in lists */
           errors?: {
-            /** @description null: the file as a whole */
+            /** @description null: the whole file */
             line: number | null;
             code: string;
             field: string | null;
@@ -1430,7 +1430,7 @@ export interface components {
             fix: string;
           }[];
           warnings: {
-            /** @description null: the file as a whole */
+            /** @description null: the whole file */
             line: number | null;
             code: string;
             field: string | null;
@@ -1464,7 +1464,7 @@ export interface components {
       /** @description Unix seconds */
       created_at: number;
       started_at: number | null;
-      /** @description null until the job has succeeded, failed or was cancelled */
+      /** @description null until the job has succeeded, failed or been cancelled */
       finished_at: number | null;
       estimated_finish: number | null;
       /** @enum {string} */
@@ -1482,14 +1482,14 @@ export interface components {
           | "completed"
         )
         | null;
-      /** @description What was asked for: a base model, or an own fine-tune */
+      /** @description The requested model: a base model or one of your fine-tuned models */
       model: string;
       base_model: string;
       fine_tuned_model: string | null;
       /** @example file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
       training_file: string;
       validation_file: string | null;
-      /** @description What the job trains with; every "auto" is a number here */
+      /** @description The hyperparameters of the run, with "auto" resolved */
       hyperparameters: {
         [key: string]: number | string | boolean;
       };
@@ -1497,7 +1497,7 @@ export interface components {
         /** @constant */
         type: "supervised";
         supervised: {
-          /** @description What the job trains with; every "auto" is a number here */
+          /** @description The hyperparameters of the run, with "auto" resolved */
           hyperparameters: {
             [key: string]: number | string | boolean;
           };
@@ -1506,7 +1506,7 @@ export interface components {
         /** @constant */
         type: "dpo";
         dpo: {
-          /** @description What the job trains with; every "auto" is a number here */
+          /** @description The hyperparameters of the run, with "auto" resolved */
           hyperparameters: {
             [key: string]: number | string | boolean;
           };
@@ -1542,17 +1542,17 @@ export interface components {
       /** @description US dollars */
       cost_usd: number;
       spend_cap_usd: number | null;
-      /** @description Set aside for it until it ends */
+      /** @description Reserved from the project's spend cap until the job finishes */
       reserved_usd: number | null;
       pause_requested: boolean;
-      /** @description Why it waits */
+      /** @description Why the job is waiting */
       status_reason: string | null;
       queue: {
         position: number;
         position_in_project: number;
       } | null;
       auto_start: boolean;
-      /** @description As of POST /fine_tuning/estimates; scored once it has succeeded */
+      /** @description The estimate of POST /fine_tuning/estimates; with its accuracy once the job has succeeded */
       estimate: {
         [key: string]: unknown;
       } | null;
@@ -1595,15 +1595,15 @@ export interface components {
       data: {
         [key: string]: unknown;
       } | null;
-      /** @description Counts a job's events without gaps; the `id` of the event stream */
+      /** @description The event's number within the job, without gaps; the `id` in event streams */
       number: number;
     };
     FineTuningJobMetrics: {
       /** @constant */
       object: "fine_tuning.job.metrics";
-      /** @description The number of an event up to which `data` has everything: follow those after it */
+      /** @description `data` includes everything up to the event with this number. Stream the events after it */
       last_event: number;
-      /** @description Steps that were logged, of which `data` shows the shape */
+      /** @description The number of logged steps, before downsampling */
       total: number;
       data: components["schemas"]["MetricsPoint"][];
     };
@@ -1627,9 +1627,9 @@ export interface components {
       project: components["schemas"]["Project"] | null;
       role: ("owner" | "developer" | "viewer") | null;
       scopes: string[];
-      /** @description Whether POST /projects is open to you: where the operator has opened sign-up, and for owners of a project */
+      /** @description Whether you can create projects: if sign-up is open, or if you already own a project */
       can_create_project: boolean;
-      /** @description What to do while you are in no project */
+      /** @description How to get a project, if you have none */
       hint: string | null;
       invitations: components["schemas"]["ProjectInvitation"][];
     };
@@ -1668,7 +1668,7 @@ export interface components {
       last_used_at: number | null;
       expires_at: number | null;
       revoked_at: number | null;
-      /** @description Shown here and never again */
+      /** @description The API key. It is only shown once */
       key: string;
     };
     Notification: {
@@ -1678,7 +1678,7 @@ export interface components {
       object: "notification";
       /** @description Unix seconds */
       created_at: number;
-      /** @description Yours */
+      /** @description When you read it */
       read_at: number | null;
       type: string;
       /** @enum {string} */
@@ -1729,12 +1729,12 @@ export interface components {
         param: string | null;
         message: string;
         value?: unknown;
-        /** @description Of the file, from 1 */
+        /** @description The line of the file, starting at 1 */
         line?: number;
       }[];
-      /** @description How many problems there are, where `errors` has only the first */
+      /** @description The total number of problems, if `errors` lists only the first ones */
       problem_count?: number;
-      /** @description What OpenAI's SDKs read */
+      /** @description Read by OpenAI's SDKs */
       error: {
         message: string;
         /** @enum {string} */
@@ -1761,17 +1761,17 @@ export interface components {
       /** @description Unix seconds */
       created_at: number;
       archived_at: number | null;
-      /** @description Yours; null for an API key */
+      /** @description Your role; null for API keys */
       role: ("owner" | "developer" | "viewer") | null;
       limits: {
         running: number;
         jobs: number | null;
         storage_bytes: number | null;
-        /** @description USD in a calendar month (UTC). null: no cap, which an owner or the operator has set */
+        /** @description USD per calendar month (UTC). null: no cap, as set by an owner or the operator */
         spent_usd: number | null;
         requests_per_minute: number;
       };
-      /** @description Of the limits, this month; where one project is asked for */
+      /** @description Usage of the limits, this month. Not included in lists */
       use?: {
         running: number;
         jobs: number;
@@ -1950,12 +1950,12 @@ export interface components {
       url: string;
       event_types: string[];
       signing_secret_hint: string;
-      /** @description Shown when it is made and when it is rotated, and never again */
+      /** @description Only included when the endpoint is created or its secret is rotated */
       signing_secret?: string;
       enabled: boolean;
       disabled_reason: string | null;
       disabled_at: number | null;
-      /** @description Progress is told at most once in so many seconds */
+      /** @description The minimum number of seconds between two progress events */
       progress_seconds: number;
       old_secret_active_until: number | null;
     };
@@ -1976,14 +1976,14 @@ export interface components {
       event_type: string;
       status_code: number;
       /**
-       * @description It answered; `status_code` says how
+       * @description The endpoint responded; see `status_code`
        * @constant
        */
       success: true;
     };
   };
   responses: {
-    /** @description There is no adapter */
+    /** @description The adapter is not ready */
     adapter_not_ready: {
       headers: {
         [name: string]: unknown;
@@ -2010,7 +2010,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running */
+    /** @description Idempotency key reused; Idempotency key in use */
     "idempotency_key_reused.idempotency_key_in_use": {
       headers: {
         [name: string]: unknown;
@@ -2019,7 +2019,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The API key was revoked; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The API key was revoked; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.api_key_revoked.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2028,7 +2028,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The file is not ready; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The file is not ready; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2037,7 +2037,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project needs an owner; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The project needs an owner; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.last_owner.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2046,7 +2046,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; Already a member; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; Already a member; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2055,7 +2055,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2064,7 +2064,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; The job has ended */
+    /** @description Idempotency key reused; Idempotency key in use; The project is archived; The job has already finished */
     "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished": {
       headers: {
         [name: string]: unknown;
@@ -2073,7 +2073,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; The job has ended; The job does not wait to be started */
+    /** @description Idempotency key reused; Idempotency key in use; The project is archived; The job has already finished; The job has already started */
     "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_already_started":
       {
         headers: {
@@ -2083,7 +2083,7 @@ export interface components {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; The job has ended; The job is not paused */
+    /** @description Idempotency key reused; Idempotency key in use; The project is archived; The job has already finished; The job is not paused */
     "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_not_paused": {
       headers: {
         [name: string]: unknown;
@@ -2092,7 +2092,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project has jobs that have not ended */
+    /** @description Idempotency key reused; Idempotency key in use; The project has unfinished jobs */
     "idempotency_key_reused.idempotency_key_in_use.project_busy": {
       headers: {
         [name: string]: unknown;
@@ -2101,7 +2101,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The receiver is disabled; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The receiver is disabled; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2110,7 +2110,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The upload has ended; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The upload is not pending; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2119,7 +2119,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The upload has ended; The upload has not arrived; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The upload is not pending; The upload is incomplete; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.upload_missing.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2128,7 +2128,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Something broke here */
+    /** @description Internal server error */
     internal: {
       headers: {
         [name: string]: unknown;
@@ -2137,7 +2137,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid */
+    /** @description Invalid request */
     invalid_request: {
       headers: {
         [name: string]: unknown;
@@ -2146,7 +2146,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; No such place in the list */
+    /** @description Invalid request; Cursor not found */
     "invalid_request.cursor_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2155,7 +2155,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON */
+    /** @description Invalid request; Invalid JSON */
     "invalid_request.invalid_json": {
       headers: {
         [name: string]: unknown;
@@ -2164,7 +2164,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; E-mail is not set up; The address belongs to no member */
+    /** @description Invalid request; Invalid JSON; Email is not configured; The address does not belong to a member */
     "invalid_request.invalid_json.email_not_configured.email_not_member": {
       headers: {
         [name: string]: unknown;
@@ -2173,7 +2173,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The address belongs to no member */
+    /** @description Invalid request; Invalid JSON; The address does not belong to a member */
     "invalid_request.invalid_json.email_not_member": {
       headers: {
         [name: string]: unknown;
@@ -2182,7 +2182,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; No such part; The upload has another size than announced */
+    /** @description Invalid request; Invalid JSON; Part not found; Upload size mismatch */
     "invalid_request.invalid_json.part_not_found.upload_size": {
       headers: {
         [name: string]: unknown;
@@ -2191,7 +2191,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The receiver did not answer */
+    /** @description Invalid request; Invalid JSON; The receiver did not respond */
     "invalid_request.invalid_json.receiver_unreachable": {
       headers: {
         [name: string]: unknown;
@@ -2200,7 +2200,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The receiver did not answer; E-mail is not set up; The address belongs to no member */
+    /** @description Invalid request; Invalid JSON; The receiver did not respond; Email is not configured; The address does not belong to a member */
     "invalid_request.invalid_json.receiver_unreachable.email_not_configured.email_not_member": {
       headers: {
         [name: string]: unknown;
@@ -2209,7 +2209,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The upload has another size than announced */
+    /** @description Invalid request; Invalid JSON; Upload size mismatch */
     "invalid_request.invalid_json.upload_size": {
       headers: {
         [name: string]: unknown;
@@ -2218,7 +2218,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; No user to do this for */
+    /** @description Invalid request; Invalid JSON; No user */
     "invalid_request.invalid_json.user_required": {
       headers: {
         [name: string]: unknown;
@@ -2227,7 +2227,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The file has the wrong purpose; Not offered */
+    /** @description Invalid request; Invalid JSON; Wrong file purpose; Not supported */
     "invalid_request.invalid_json.wrong_purpose.unsupported": {
       headers: {
         [name: string]: unknown;
@@ -2236,7 +2236,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not a multipart form; The file cannot be trained on */
+    /** @description Invalid request; Invalid multipart form; Invalid training file */
     "invalid_request.invalid_multipart.invalid_file": {
       headers: {
         [name: string]: unknown;
@@ -2245,7 +2245,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not a multipart form; Too many parts; The upload has another size than announced */
+    /** @description Invalid request; Invalid multipart form; Too many parts; Upload size mismatch */
     "invalid_request.invalid_multipart.too_many_parts.upload_size": {
       headers: {
         [name: string]: unknown;
@@ -2254,7 +2254,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; No such time zone */
+    /** @description Invalid request; Invalid time zone */
     "invalid_request.invalid_time_zone": {
       headers: {
         [name: string]: unknown;
@@ -2272,7 +2272,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No credentials; The API key is not valid; The access token is not valid */
+    /** @description Missing credentials; Invalid API key; Invalid access token */
     "missing_api_key.invalid_api_key.invalid_token": {
       headers: {
         [name: string]: unknown;
@@ -2290,7 +2290,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description It has changed */
+    /** @description Precondition failed */
     precondition_failed: {
       headers: {
         [name: string]: unknown;
@@ -2299,7 +2299,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project */
+    /** @description Project not found */
     project_not_found: {
       headers: {
         [name: string]: unknown;
@@ -2308,7 +2308,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such API key */
+    /** @description Project not found; API key not found */
     "project_not_found.api_key_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2317,7 +2317,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such file */
+    /** @description Project not found; File not found */
     "project_not_found.file_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2326,7 +2326,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such invitation */
+    /** @description Project not found; Invitation not found */
     "project_not_found.invitation_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2335,7 +2335,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such job */
+    /** @description Project not found; Job not found */
     "project_not_found.job_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2344,7 +2344,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such job; The model was deleted */
+    /** @description Project not found; Job not found; The model was deleted */
     "project_not_found.job_not_found.adapter_deleted": {
       headers: {
         [name: string]: unknown;
@@ -2353,7 +2353,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such job; No such checkpoint */
+    /** @description Project not found; Job not found; Checkpoint not found */
     "project_not_found.job_not_found.checkpoint_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2362,7 +2362,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such member */
+    /** @description Project not found; Member not found */
     "project_not_found.member_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2371,7 +2371,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such base model */
+    /** @description Project not found; Base model not found */
     "project_not_found.model_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2380,7 +2380,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such base model; No such file; The model was deleted */
+    /** @description Project not found; Base model not found; File not found; The model was deleted */
     "project_not_found.model_not_found.file_not_found.adapter_deleted": {
       headers: {
         [name: string]: unknown;
@@ -2389,7 +2389,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such notification channel */
+    /** @description Project not found; Notification channel not found */
     "project_not_found.notification_channel_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2398,7 +2398,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such notification */
+    /** @description Project not found; Notification not found */
     "project_not_found.notification_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2407,7 +2407,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such upload */
+    /** @description Project not found; Upload not found */
     "project_not_found.upload_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2416,7 +2416,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such upload; No such file */
+    /** @description Project not found; Upload not found; File not found */
     "project_not_found.upload_not_found.file_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2425,7 +2425,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such delivery */
+    /** @description Project not found; Delivery not found */
     "project_not_found.webhook_delivery_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2434,7 +2434,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such webhook endpoint */
+    /** @description Project not found; Webhook endpoint not found */
     "project_not_found.webhook_endpoint_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2452,7 +2452,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed */
+    /** @description The project has no members; Insufficient scope */
     "project_without_members.insufficient_scope": {
       headers: {
         [name: string]: unknown;
@@ -2461,7 +2461,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed */
+    /** @description The project has no members; Insufficient scope; Insufficient role */
     "project_without_members.insufficient_scope.insufficient_role": {
       headers: {
         [name: string]: unknown;
@@ -2470,7 +2470,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed; The model cannot be deleted */
+    /** @description The project has no members; Insufficient scope; Insufficient role; The model cannot be deleted */
     "project_without_members.insufficient_scope.insufficient_role.model_not_own": {
       headers: {
         [name: string]: unknown;
@@ -2479,7 +2479,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded */
+    /** @description The project has no members; Insufficient scope; Insufficient role; Quota exceeded */
     "project_without_members.insufficient_scope.insufficient_role.quota_exceeded": {
       headers: {
         [name: string]: unknown;
@@ -2488,7 +2488,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded; The project's spend cap is reached */
+    /** @description The project has no members; Insufficient scope; Insufficient role; Quota exceeded; Project spend cap exceeded */
     "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded": {
       headers: {
         [name: string]: unknown;
@@ -2497,7 +2497,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded; The spend cap is too high */
+    /** @description The project has no members; Insufficient scope; Insufficient role; Quota exceeded; Spend cap too high */
     "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_too_high": {
       headers: {
         [name: string]: unknown;
@@ -2506,7 +2506,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed; The project's spend cap is reached; Quota exceeded */
+    /** @description The project has no members; Insufficient scope; Insufficient role; Project spend cap exceeded; Quota exceeded */
     "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
       headers: {
         [name: string]: unknown;
@@ -2515,7 +2515,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Only for people */
+    /** @description The project has no members; User access token required */
     "project_without_members.user_token_required": {
       headers: {
         [name: string]: unknown;
@@ -2524,7 +2524,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Only for people; Quota exceeded */
+    /** @description The project has no members; User access token required; Quota exceeded */
     "project_without_members.user_token_required.quota_exceeded": {
       headers: {
         [name: string]: unknown;
@@ -2533,7 +2533,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Only for people; You have no project here; Quota exceeded */
+    /** @description The project has no members; User access token required; Sign-up is closed; Quota exceeded */
     "project_without_members.user_token_required.signup_closed.quota_exceeded": {
       headers: {
         [name: string]: unknown;
@@ -2542,7 +2542,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Too many requests; Too many API keys that do not exist */
+    /** @description Too many requests; Too many invalid API keys */
     "rate_limit_exceeded.too_many_unknown_keys": {
       headers: {
         [name: string]: unknown;
@@ -2551,7 +2551,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Too many requests; Too many API keys that do not exist; Too many e-mails */
+    /** @description Too many requests; Too many invalid API keys; Too many emails */
     "rate_limit_exceeded.too_many_unknown_keys.email_limit_reached": {
       headers: {
         [name: string]: unknown;
@@ -2560,7 +2560,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Too many requests; Too many API keys that do not exist; Too many open streams */
+    /** @description Too many requests; Too many invalid API keys; Too many open streams */
     "rate_limit_exceeded.too_many_unknown_keys.too_many_streams": {
       headers: {
         [name: string]: unknown;
@@ -2569,7 +2569,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The body is too large */
+    /** @description Request body too large */
     too_large: {
       headers: {
         [name: string]: unknown;
@@ -2578,7 +2578,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not available now; The database is not available now */
+    /** @description Service unavailable; Database unavailable */
     "unavailable.database_unavailable": {
       headers: {
         [name: string]: unknown;
@@ -2589,13 +2589,13 @@ export interface components {
     };
   };
   parameters: {
-    /** @description The same request with the same key within a day has the same answer, and happens once. */
+    /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
     IdempotencyKey: string;
-    /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+    /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
     IfMatch: string;
-    /** @description An ETag: answered with 304 if nothing has changed. */
+    /** @description An ETag. If the resource has not changed, the response is 304. */
     IfNoneMatch: string;
-    /** @description A user's project, if it is not the first (`proj_…`). */
+    /** @description For users: the project (`proj_…`), if it is not their first. */
     Project: string;
   };
   requestBodies: never;
@@ -2613,9 +2613,9 @@ export interface operations {
         order?: "asc" | "desc";
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -2623,7 +2623,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2639,7 +2639,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -2659,9 +2659,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -2681,7 +2681,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2708,9 +2708,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -2720,7 +2720,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2729,7 +2729,7 @@ export interface operations {
           "application/json": components["schemas"]["File"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -2749,7 +2749,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
       };
       path: {
@@ -2759,7 +2759,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2782,9 +2782,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -2804,7 +2804,7 @@ export interface operations {
           "text/csv": string;
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -2825,9 +2825,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -2856,7 +2856,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2883,9 +2883,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -2895,7 +2895,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2904,7 +2904,7 @@ export interface operations {
           "application/json": components["schemas"]["DirectUpload"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -2924,9 +2924,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -2936,7 +2936,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2966,9 +2966,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -2999,7 +2999,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3026,9 +3026,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3052,7 +3052,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3082,9 +3082,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3094,7 +3094,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3121,9 +3121,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3140,7 +3140,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3167,9 +3167,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -3304,7 +3304,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3320,19 +3320,19 @@ export interface operations {
             tokens: {
               /** @enum {string} */
               method: "counted" | "sampled" | "by_size";
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               per_epoch: {
                 low: number;
                 expected: number;
                 high: number;
               };
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               total: {
                 low: number;
                 expected: number;
                 high: number;
               };
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               trainable_tokens_per_epoch: {
                 low: number;
                 expected: number;
@@ -3346,25 +3346,25 @@ export interface operations {
               basis: string;
             };
             rows: {
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               total: {
                 low: number;
                 expected: number;
                 high: number;
               };
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               trained: {
                 low: number;
                 expected: number;
                 high: number;
               };
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               truncated: {
                 low: number;
                 expected: number;
                 high: number;
               };
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               skipped: {
                 low: number;
                 expected: number;
@@ -3430,9 +3430,9 @@ export interface operations {
         created_before?: number;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -3440,7 +3440,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3456,7 +3456,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -3476,9 +3476,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -3613,7 +3613,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3643,9 +3643,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -3655,7 +3655,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3664,7 +3664,7 @@ export interface operations {
           "application/json": components["schemas"]["FineTuningJob"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -3684,9 +3684,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3696,7 +3696,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3726,9 +3726,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3738,7 +3738,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3768,9 +3768,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3780,7 +3780,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3810,9 +3810,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3822,7 +3822,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3856,9 +3856,9 @@ export interface operations {
         type?: "message" | "metrics";
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -3892,7 +3892,7 @@ export interface operations {
         };
         content?: never;
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -3916,9 +3916,9 @@ export interface operations {
         to_step?: number;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -3928,7 +3928,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3937,7 +3937,7 @@ export interface operations {
           "application/json": components["schemas"]["FineTuningJobMetrics"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -3960,9 +3960,9 @@ export interface operations {
         after?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -3972,7 +3972,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3988,7 +3988,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4008,9 +4008,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4021,7 +4021,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4030,7 +4030,7 @@ export interface operations {
           "application/json": components["schemas"]["CheckpointAdapter"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4050,9 +4050,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4062,7 +4062,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4071,7 +4071,7 @@ export interface operations {
           "application/json": components["schemas"]["Adapter"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4092,9 +4092,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4102,7 +4102,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4118,7 +4118,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4138,9 +4138,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4150,7 +4150,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4159,7 +4159,7 @@ export interface operations {
           "application/json": components["schemas"]["BaseModel"] | components["schemas"]["FineTunedModel"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4179,7 +4179,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
       };
       path: {
@@ -4189,7 +4189,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4213,9 +4213,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4223,7 +4223,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4232,7 +4232,7 @@ export interface operations {
           "application/json": components["schemas"]["Me"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4256,9 +4256,9 @@ export interface operations {
         time_zone?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4266,7 +4266,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4275,7 +4275,7 @@ export interface operations {
           "application/json": components["schemas"]["Usage"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4299,9 +4299,9 @@ export interface operations {
         include_archived?: "true" | "false";
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4309,7 +4309,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4325,7 +4325,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4345,9 +4345,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -4366,7 +4366,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4391,9 +4391,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4403,7 +4403,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4412,7 +4412,7 @@ export interface operations {
           "application/json": components["schemas"]["Project"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4432,11 +4432,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -4458,14 +4458,14 @@ export interface operations {
           name?: string;
           limits?: {
             running?: number;
-            /** @description Left out: unchanged. null: no cap. The operator may have set the highest that an owner may choose */
+            /** @description Omitted: unchanged. null: no cap. The operator can limit what owners may set */
             spent_usd?: number | null;
           };
         };
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4493,11 +4493,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -4507,7 +4507,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4532,11 +4532,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -4546,7 +4546,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4577,9 +4577,9 @@ export interface operations {
         after?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4589,7 +4589,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4605,7 +4605,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4625,9 +4625,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -4682,9 +4682,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -4707,7 +4707,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4735,7 +4735,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
       };
       path: {
@@ -4746,7 +4746,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4769,9 +4769,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4781,7 +4781,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4797,7 +4797,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4817,7 +4817,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
       };
       path: {
@@ -4828,7 +4828,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4850,9 +4850,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4860,7 +4860,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4876,7 +4876,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4896,9 +4896,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -4908,7 +4908,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4932,9 +4932,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -4944,7 +4944,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4971,9 +4971,9 @@ export interface operations {
         after?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4981,7 +4981,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4997,7 +4997,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5017,9 +5017,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -5056,7 +5056,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5083,9 +5083,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -5095,7 +5095,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5104,7 +5104,7 @@ export interface operations {
           "application/json": components["schemas"]["ApiKey"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5124,11 +5124,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -5162,7 +5162,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5190,9 +5190,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -5202,7 +5202,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5225,9 +5225,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -5235,7 +5235,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5260,7 +5260,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5283,9 +5283,9 @@ export interface operations {
         after?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -5293,7 +5293,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5309,7 +5309,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5329,9 +5329,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -5341,7 +5341,7 @@ export interface operations {
       content: {
         /**
          * @example {
-         *       "name": "Ours",
+         *       "name": "Production",
          *       "url": "https://example.com/hook",
          *       "event_types": [
          *         "fine_tuning.job.succeeded"
@@ -5369,7 +5369,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5396,9 +5396,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -5408,7 +5408,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5417,7 +5417,7 @@ export interface operations {
           "application/json": components["schemas"]["WebhookEndpoint"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5437,11 +5437,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -5478,7 +5478,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5503,9 +5503,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -5515,7 +5515,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5538,11 +5538,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -5564,7 +5564,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5589,9 +5589,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -5623,7 +5623,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5647,9 +5647,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -5670,7 +5670,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5715,9 +5715,9 @@ export interface operations {
           | "webhook_endpoint.disabled";
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -5725,7 +5725,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5741,7 +5741,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5761,9 +5761,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -5773,7 +5773,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5782,7 +5782,7 @@ export interface operations {
           "application/json": components["schemas"]["WebhookDeliveryWithLog"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5802,9 +5802,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -5814,7 +5814,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5864,9 +5864,9 @@ export interface operations {
         unread?: "true" | "false";
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -5874,7 +5874,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5891,7 +5891,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5911,9 +5911,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -5921,7 +5921,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5945,9 +5945,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -5957,7 +5957,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5984,9 +5984,9 @@ export interface operations {
         after?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -5994,7 +5994,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -6010,7 +6010,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -6030,9 +6030,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -6063,7 +6063,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -6090,11 +6090,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -6124,7 +6124,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -6149,9 +6149,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -6161,7 +6161,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -6184,9 +6184,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -6196,7 +6196,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;

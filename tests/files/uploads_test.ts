@@ -154,12 +154,12 @@ Deno.test("a file with another MD5 than announced, or with a broken row, ends as
   const broken = (await upload(user, text.encode(`${row("a")}\n{"messages": 5}\n${row("b")}`), [40])).fileId;
   await settle();
   assertEquals((await file(changed)).status, "error");
-  assertStringIncludes((await file(changed)).status_details, `MD5 is ${md5(bytes)}, and ${"0".repeat(32)}`);
+  assertStringIncludes((await file(changed)).status_details, `MD5 is ${md5(bytes)}, but ${"0".repeat(32)}`);
   const told = await file(broken);
   assertEquals(told.status, "error");
   assertStringIncludes(
     told.status_details,
-    "1 of its rows cannot be trained on. Line 2: messages must be an array",
+    "1 row is invalid. Line 2: messages must be a non-empty array",
   );
   assertEquals([told.report.errors[0].line, told.report.rows, told.report.trainable_rows], [2, 3, 2]);
   const listed = (await user.openai.files.list({ limit: 1 })).data[0];
@@ -420,7 +420,7 @@ Deno.test("whoever checks a file is killed again and again, and the report is th
   assert(kills >= 3, `killed only ${kills} times`);
   const { report, status, status_details } = await file(id);
   assertEquals(status, "error");
-  assertStringIncludes(status_details, "Line 20001: is not JSON");
+  assertStringIncludes(status_details, "Line 20001: is not valid JSON");
   assertEquals(report, JSON.parse(JSON.stringify(validate(bytes))));
   const [{ sha256: hash } = {}] = await sql`select sha256 from tunebase.files where id = ${uuid(id)}::uuid`;
   assertEquals(hash, sha256(bytes));
@@ -480,7 +480,7 @@ Deno.test("a job whose file is not valid fails with the reason; a paused one too
   for (const one of [job, paused]) {
     const { status, error } = await user.openai.fineTuning.jobs.retrieve(one);
     assertEquals([status, error?.code, error?.param], ["failed", "invalid_file", "training_file"]);
-    assertStringIncludes(error?.message ?? "", "The training file is not valid: 1 of its rows");
+    assertStringIncludes(error?.message ?? "", "The training file is not valid: 1 row is invalid");
   }
 });
 
@@ -566,9 +566,9 @@ Deno.test("a small file may be gzip: it is unpacked, and what it unpacks to is b
   assertEquals([made.filename, made.bytes], ["rows.jsonl", bytes.length]);
   assertEquals(await content(made.id), bytes);
   const cut = await assertRejects(() => create(packed.subarray(0, -20)), OpenAI.BadRequestError);
-  assertStringIncludes(String(cut), "damaged or was cut off");
+  assertStringIncludes(String(cut), "damaged or truncated");
   const bomb = await gzip(new Uint8Array(40 * 2 ** 20));
-  assertStringIncludes(String(await assertRejects(() => create(bomb))), "unpacks to more than 32 MiB");
+  assertStringIncludes(String(await assertRejects(() => create(bomb))), "decompresses to more than 32 MiB");
   const id = await waiting(packed);
   await settle();
   assertStringIncludes((await file(id)).status_details, "is compressed with gzip. Unpack it");

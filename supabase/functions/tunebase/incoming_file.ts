@@ -45,25 +45,25 @@ export async function receiveFile(
     buffered.push(value);
     size += value.length;
   }
-  const rest = new Rest(buffered, chunks);
+  const stream = new CountedStream(buffered, chunks);
   try {
-    const object = await store(rest.stream, isCompressed ? size : Math.max(size, declared));
-    return { filename, kind: "stored", object, size: rest.size };
+    const object = await store(stream.data, isCompressed ? size : Math.max(size, declared));
+    return { filename, kind: "stored", object, size: stream.size };
   } catch (error) {
     // Storage's client reports only that the request failed.
-    throw rest.error ?? error;
+    throw stream.error ?? error;
   }
 }
 
-/** The buffered chunks, each released once read, followed by the remaining ones. */
-class Rest {
+/** A stream of the buffered chunks, each released once read, and the remaining ones. Counts its bytes. */
+export class CountedStream {
   size = 0;
   /** Why the stream failed. */
   error: unknown = null;
-  readonly stream: ReadableStream<Uint8Array>;
+  readonly data: ReadableStream<Uint8Array>;
 
   constructor(buffered: Uint8Array[], chunks: AsyncGenerator<Uint8Array>) {
-    this.stream = new ReadableStream({
+    this.data = new ReadableStream({
       pull: async (controller) => {
         try {
           const { done, value } = buffered.length > 0 ? { value: buffered.shift() } : await chunks.next();

@@ -6,7 +6,7 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
   v_file tunebase.files;
 begin
-  -- All that share its object, in one order: two deletions that each lock their own file first would wait for each other.
+  -- Locks all files that share its object in a fixed order: otherwise two concurrent deletions could deadlock.
   perform from tunebase.files
   where object = (select object from tunebase.files where id = p_id and project_id = v_project_id) and deleted_at is null
   order by id for update;

@@ -1,4 +1,4 @@
--- A file that shares its object with another takes no more room.
+-- Enforces the storage quota. A file that shares another's object uses no additional storage.
 create function tunebase_internal.enforce_file_quota() returns trigger
 language plpgsql set search_path = ''
 as $$

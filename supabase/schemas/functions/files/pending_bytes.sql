@@ -1,4 +1,4 @@
--- Bytes that a project's pending uploads may still bring, or have brought in parts.
+-- The declared bytes of a project's pending uploads.
 create function tunebase_internal.pending_bytes(p_project_id uuid) returns bigint
 language sql stable set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Records a file whose bytes are in Storage already, as those of an equal one; null when there is none. p_file as in
--- create_file, without the object.
+-- Records a file that shares the object of an equal one; returns null if there is none. p_file: as in create_file, without
+-- the object.
 create function tunebase_internal.share_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

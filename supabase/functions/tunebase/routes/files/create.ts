@@ -41,7 +41,7 @@ async function createFile(c: ApiContext): Promise<Response> {
   try {
     const form = await readForm(
       c.req.raw,
-      settings.maxUploadBytes,
+      { part: "file", max: settings.maxUploadBytes, tooLarge: () => tooLarge(settings.maxUploadBytes) },
       (part) =>
         receiveFile(part, settings.maxUploadBytes, declared, async (data, minSize) => {
           const object = await reserve(c, id, minSize);
@@ -67,6 +67,15 @@ async function createFile(c: ApiContext): Promise<Response> {
     }
     throw error;
   }
+}
+
+function tooLarge(max: number): ApiError {
+  return new ApiError("too_large", [{
+    param: "file",
+    message:
+      `file: is larger than ${max / 2 ** 20} MiB, the maximum for POST /files. Upload larger files through ` +
+      "/uploads (the SDKs' uploads.create, upload_file_chunked) or /files/direct.",
+  }]);
 }
 
 async function record(c: ApiContext, file: NewFile, incoming: IncomingFile): Promise<FileRow> {
