@@ -57,7 +57,7 @@ Deno.test("gzip of several members is read whole, and its limit holds over all o
   assertEquals([made.filename, made.bytes], ["two.jsonl", rows.length * 2]);
   const bomb = await packed(" ".repeat(20 * 2 ** 20));
   const refused = await problem(await upload(user, { file: new File([bomb, bomb], "bomb.gz") }), 413);
-  assertStringIncludes(refused.error.message, "unpacks to more than 32 MiB");
+  assertStringIncludes(refused.error.message, "decompresses to more than 32 MiB");
   const broken = new File([members[0] ?? "", new Uint8Array([0x1f, 0x8b, 8, 0, 1])], "broken.gz");
   assertEquals((await problem(await upload(user, { file: broken }), 400)).error.code, "invalid_file");
 });
@@ -91,7 +91,7 @@ Deno.test("a form of more than 64 fields, or with a short boundary, is refused b
     () => Promise.resolve().then(() => new BodyHash("multipart/form-data; boundary=a", [])),
     ApiError,
   );
-  assertStringIncludes(told.message, "its boundary has 1 characters; it must have 8 to 70");
+  assertStringIncludes(told.message, "the boundary has 1 characters; it must have 8 to 70");
 });
 
 Deno.test("an SDK's error message has the first five broken rows and the number of each kind", () => {
@@ -99,7 +99,7 @@ Deno.test("an SDK's error message has the first five broken rows and the number 
   const { message } = invalidFile(validate(new TextEncoder().encode(wrong)));
   assertStringIncludes(
     message,
-    "6 of 8 rows cannot be trained on (not_json: 3, unknown_format: 1, messages: 2",
+    "6 of 8 rows are invalid (not_json: 3, unknown_format: 1, messages: 2",
   );
   for (const line of [1, 2, 3, 4]) assertStringIncludes(message, `Line ${line}: `);
 });
@@ -132,7 +132,7 @@ Deno.test("what RunPod says of an error is in the job's events, short and withou
     update tunebase.attempts set reconcile_at = now(), lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   await tunebase.tick();
   const events = (await user.openai.fineTuning.jobs.listEvents(job.id)).data.map(({ message }) => message);
-  const said = events.find((message) => message.startsWith("The GPU service says: CUDA")) ?? "";
+  const said = events.find((message) => message.startsWith("The GPU service reports: CUDA")) ?? "";
   assertStringIncludes(said, "CUDA\ufffd error: at https://x.example/a?… whsec_… yyy");
   assert(said.length < 540 && !/secret/.test(said), said);
 });
@@ -175,7 +175,7 @@ Deno.test("pending uploads take their room, are capped in number, and give it ba
     from generate_series(1, 99)`;
   const capped = await problem(await post(own, "/files/direct", direct), 403);
   assertEquals(capped.error.code, "quota_exceeded");
-  assertStringIncludes(capped.error.message, "100 pending uploads of a project");
+  assertStringIncludes(capped.error.message, "100 pending uploads per project");
 });
 
 Deno.test("a direct upload of another size than announced makes no file", async () => {
@@ -190,7 +190,7 @@ Deno.test("an object past Storage's own limit is a 413 that says whose limit it 
   await sql`update storage.buckets set file_size_limit = 20 where id = 'tunebase-datasets'`;
   try {
     const refused = await problem(await upload(user, { file: rowsFile(`${rows}${rows}`) }), 413);
-    assertStringIncludes(refused.error.message, "larger than this server's Storage takes");
+    assertStringIncludes(refused.error.message, "exceeds the file size limit of this server's Storage");
   } finally {
     await sql`update storage.buckets set file_size_limit = null where id = 'tunebase-datasets'`;
   }
@@ -360,11 +360,11 @@ Deno.test("a plan of one step is warned about in the estimate and in the job's e
   const file = (await (await upload(user, { file: rowsFile() })).json()).id;
   const body = { model, training_file: file, hyperparameters: { n_epochs: 1 } };
   const { warnings } = await (await post(user, "/fine_tuning/estimates", body)).json();
-  assertStringIncludes(warnings[0], "The plan has one step for 2 rows (n_epochs 1, batch_size 8)");
+  assertStringIncludes(warnings[0], "The run has only one step for 2 rows (n_epochs 1, batch_size 8)");
   const job = await (await post(user, "/fine_tuning/jobs", body)).json();
   const events = (await user.openai.fineTuning.jobs.listEvents(job.id)).data;
   assert(
-    events.some(({ level, message }) => level === "warn" && message.startsWith("The plan has one step")),
+    events.some(({ level, message }) => level === "warn" && message.startsWith("The run has only one step")),
   );
   const more = { ...body, hyperparameters: { n_epochs: 4 } };
   assertEquals((await (await post(user, "/fine_tuning/estimates", more)).json()).warnings, []);
@@ -375,7 +375,7 @@ Deno.test("a warm-up that takes every step is warned about, and refused where th
   const body = { model, training_file: file, hyperparameters: { n_epochs: 3, warmup_steps: 3 } };
   const refused = await problem(await post(user, "/fine_tuning/jobs", body), 400);
   assertEquals(refused.error.param, "hyperparameters.warmup_steps");
-  assertStringIncludes(refused.error.message, "must be below 3, all the steps of this plan");
+  assertStringIncludes(refused.error.message, "must be less than 3, the total number of steps");
   const fewer = { ...body, hyperparameters: { n_epochs: 3, warmup_steps: 2 } };
   assertEquals((await post(user, "/fine_tuning/estimates", fewer)).status, 200);
 });
@@ -407,7 +407,7 @@ Deno.test("a model whose template does not show calls is refused for rows that h
       assertEquals([refused.error.param, refused.errors.length], ["model", 1]);
       assertStringIncludes(
         refused.error.message,
-        "its chat template does not show tool calls, which rows of training_file",
+        "its chat template does not support tool calls, which training_file",
       );
     }
     const { warnings } =

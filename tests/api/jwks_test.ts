@@ -71,7 +71,7 @@ for (const [what, bad] of Object.entries(problems)) {
   });
 }
 
-Deno.test("while Auth is down, tokens of a key that is known are still taken", async () => {
+Deno.test("while Auth is down, tokens of a key that is Allowed fields: still taken", async () => {
   answer = problems["503"];
   const keys = keySet({ jwks, supabaseUrl });
   await assertRejects(async () => await jwtVerify(await token(rotated), keys), ApiError);

@@ -233,7 +233,7 @@ Deno.test("a checkpoint's files, and a job without an adapter", async () => {
   const other = await createJob(user);
   const { code: refused, err } = await run(["adapter", "download", other.id]);
   assertEquals(refused, 1);
-  assertStringIncludes(err, "a job has an adapter once it has succeeded.");
+  assertStringIncludes(err, "available once the job has succeeded.");
 });
 
 Deno.test("a stream that breaks is come back to: no event is missed, none told twice", async () => {

@@ -233,7 +233,7 @@ Deno.test("a cancel that RunPod does not honour is sent again, the operator is t
   assertEquals(cancels(), 2);
   const [alert] =
     await sql`select message from tunebase_internal.alerts where kind = 'cancel_ignored_by_runpod' and subject = ${attempt.id}`;
-  assertStringIncludes(alert?.message, "It may be billed.");
+  assertStringIncludes(alert?.message, "may be billed.");
   assertEquals((await jobNow(job)).status, "cancelled", "the job was cancelled at once");
   runpod.status = says({}, 404);
   await look();

@@ -158,7 +158,7 @@ Deno.test("attempts at once share the project's money, and together they cannot 
   assertEquals(waits.status, "queued", "nothing is spent yet: it waits, and is not failed");
   assertStringIncludes(
     String(Reflect.get(waits, "status_reason")),
-    "other jobs may still spend the 40.00 USD",
+    "running jobs may still use the remaining 40.00 USD",
   );
 
   // One of them ends after two minutes: its other eight are there for the next.
@@ -186,7 +186,7 @@ Deno.test("a job that nothing is known of leaves money for one that comes later,
   const events: string[] = [];
   for await (const { message } of user.openai.fineTuning.jobs.listEvents(first.job.id)) events.push(message);
   assert(
-    events.includes("This attempt may run for 25 minutes: more than that its spend caps do not pay for."),
+    events.includes("This attempt is limited to 25 minutes by its spend caps."),
   );
 });
 

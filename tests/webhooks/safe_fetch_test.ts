@@ -217,7 +217,7 @@ Deno.test("no answer in time is an error that says so", async () => {
   receiver.answer = () => late.promise;
   const answer = await send("/slow", 200);
   late.resolve(new Response("late"));
-  assertEquals([answer.status, answer.error], [null, "no answer within 0.2 s"]);
+  assertEquals([answer.status, answer.error], [null, "no response within 0.2 s"]);
   assert(answer.durationMs >= 190 && answer.durationMs < 3000, `${answer.durationMs} ms`);
 });
 
@@ -323,5 +323,5 @@ Deno.test("answers over TLS are read whatever their framing, and what is no HTTP
 
 Deno.test("no answer over TLS in time is an error that says so", async () => {
   const { sent } = await pinned(null, "hooks.example.com", 300);
-  assertEquals([sent.status, sent.error], [null, "no answer within 0.3 s"]);
+  assertEquals([sent.status, sent.error], [null, "no response within 0.3 s"]);
 });
