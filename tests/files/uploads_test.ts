@@ -571,5 +571,5 @@ Deno.test("a small file may be gzip: it is unpacked, and what it unpacks to is b
   assertStringIncludes(String(await assertRejects(() => create(bomb))), "decompresses to more than 32 MiB");
   const id = await waiting(packed);
   await settle();
-  assertStringIncludes((await file(id)).status_details, "is compressed with gzip. Unpack it");
+  assertStringIncludes((await file(id)).status_details, "is compressed with gzip. Decompress it");
 });

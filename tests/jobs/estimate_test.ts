@@ -269,7 +269,7 @@ Deno.test("time, cost and memory are ranges that rest on the model's figures", a
     await withModel({ gpu_config: sql.json({ ...gpu, gpu_memory_gb: 7.5 }) }, async () => {
       const { memory } = await estimate(user, asked);
       assertEquals(memory.fits, true, JSON.stringify(memory));
-      assertStringIncludes(memory.basis, "they share it");
+      assertStringIncludes(memory.basis, "is sharded across");
     });
     // Validation goes through the model too, once an epoch.
     const more = await estimate(user, { ...asked, validation_file: training_file });

@@ -184,7 +184,7 @@ Deno.test("what OpenAI has and is not offered says so", async () => {
   for (const [ask, param] of calls) {
     const refused = await assertRejects(ask, OpenAI.BadRequestError);
     assertEquals([refused.code, refused.param ?? null], ["unsupported", param]);
-    assertStringIncludes(refused.message, param === "integrations" ? "Leave them out" : "not offered yet");
+    assertStringIncludes(refused.message, param === "integrations" ? "Remove it" : "not supported");
   }
 });
 

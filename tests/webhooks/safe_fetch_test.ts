@@ -89,16 +89,16 @@ for (
     ["ftp://example.com/", "https://"],
     ["file:///etc/passwd", "https://"],
     ["javascript:alert(1)", "https://"],
-    ["https://user:password@example.com/", "user or password"],
-    ["https://user@example.com/", "user or password"],
+    ["https://user:password@example.com/", "user name or password"],
+    ["https://user@example.com/", "user name or password"],
     ["https://example.com:22/", "port 22"],
     ["https://example.com:5432/", "port 5432"],
     ["https://example.com:80/", "port 80"],
     ["https://example.com/#x", "fragment"],
-    ["example.com", "whole URL"],
-    ["", "whole URL"],
-    ["https://", "whole URL"],
-    ["https://1.2.3.4.5.6.7.8.9:99999/", "whole URL"],
+    ["example.com", "absolute URL"],
+    ["", "absolute URL"],
+    ["https://", "absolute URL"],
+    ["https://1.2.3.4.5.6.7.8.9:99999/", "absolute URL"],
   ] as const
 ) {
   Deno.test(`${url || "nothing"} is refused, saying "${why}"`, () => {
