@@ -1,7 +1,7 @@
 /** Follows a job through the OpenAI SDK until it has ended: its events in order, its progress as a bar. */
 import type OpenAI from "openai";
 import * as z from "zod";
-import { type Progress, renderBar } from "../../cli/progress_bar.ts";
+import { type Progress, renderBar } from "../../cli/terminal/progress_bar.ts";
 
 /** What Tunebase's job object has beyond OpenAI's; the SDK passes it through. */
 const Job = z.object({

@@ -1,18 +1,18 @@
-/** Questions at a terminal. They go to stderr, so that stdout holds results alone. */
+/** Prompts. They are written to stderr, so that stdout holds only results. */
 import { createInterface } from "node:readline";
 import process from "node:process";
 import { Writable } from "node:stream";
-import { CliError, exits } from "./errors.ts";
+import { CliError, exitCodes } from "../errors.ts";
 
-/** Whether somebody can be asked. */
-export const canAsk = (): boolean => Boolean(process.stdin.isTTY);
+/** Whether the user can answer a prompt. */
+export const isInteractive = (): boolean => Boolean(process.stdin.isTTY);
 
-/** Asks for a line; `hidden` shows nothing of what is typed. */
+/** Asks for a line; `hidden` does not echo what is typed. */
 export function ask(question: string, hidden = false): Promise<string> {
-  let silent = false;
+  let isMuted = false;
   const output = new Writable({
     write(chunk, _encoding, done) {
-      if (!silent) process.stderr.write(chunk);
+      if (!isMuted) process.stderr.write(chunk);
       done();
     },
   });
@@ -20,24 +20,24 @@ export function ask(question: string, hidden = false): Promise<string> {
   return new Promise((resolve, reject) => {
     lines.on("SIGINT", () => {
       lines.close();
-      reject(new CliError("", exits.detached));
+      reject(new CliError("", exitCodes.interrupted));
     });
     lines.question(question, (answer) => {
       lines.close();
       if (hidden) process.stderr.write("\n");
       resolve(answer.trim());
     });
-    silent = hidden;
+    isMuted = hidden;
   });
 }
 
-/** A yes or no; no unless said. */
+/** Asks a yes-or-no question; the default is no. */
 export async function confirm(question: string): Promise<boolean> {
   return /^y(es)?$/i.test(await ask(`${question} [y/N] `));
 }
 
-/** The first line of what is piped in. */
-export async function firstLine(): Promise<string> {
+/** The first line of piped input. */
+export async function readFirstLine(): Promise<string> {
   let text = "";
   for await (const chunk of process.stdin) {
     text += String(chunk);
