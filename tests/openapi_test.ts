@@ -1,6 +1,6 @@
 /** The API's description says what the API does: its routes, scopes, errors and examples; and its client works. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { connect, ApiError, unwrap } from "../client/mod.ts";
+import { ApiError, connect, unwrap } from "../client/mod.ts";
 import { createKey } from "../local/account.ts";
 import { projectVersion } from "../local/generate/version.ts";
 import { createApp } from "../supabase/functions/tunebase/app.ts";

@@ -65,7 +65,7 @@ try {
     await page.getByText("triage-v2").waitFor();
     await shoot("jobs");
     await visitor.go(`jobs/${job.id}`);
-    await page.locator('[data-line="live"]').waitFor();
+    await page.locator('[data-connection="live"]').waitFor();
     await page.setViewportSize({ width: 1280, height: 1240 });
     await page.waitForTimeout(500); // the charts take their new size
     await shoot("job");

@@ -22,13 +22,16 @@ export function Frame({ session }: { session: Session }) {
         <a class="brand" href={href(["jobs"])}>Tunebase</a>
         <nav aria-label="Pages">
           {Object.entries(pages).map(([name, { label }]) =>
-            label === undefined ? null : (
-              <a key={name} href={href([name])} aria-current={isCurrent(name) ? "page" : undefined}>
-                {label}
-              </a>
-            )
+            label === undefined
+              ? null
+              : (
+                <a key={name} href={href([name])} aria-current={isCurrent(name) ? "page" : undefined}>
+                  {label}
+                </a>
+              )
           )}
           <NotificationsLink isCurrent={isCurrent("notifications")} />
+          <a href="docs/">API docs</a>
         </nav>
         <div class="who">
           <ProjectSwitch />

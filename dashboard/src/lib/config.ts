@@ -8,9 +8,9 @@ export interface Config {
   apiUrl: string;
 }
 
-/** Throws an Error that says what to write where. */
-export async function loadConfig(): Promise<Config> {
-  const url = new URL("config.json", document.baseURI).href;
+/** `directory`: the URL of index.html. Throws an Error that says what to write where. */
+export async function loadConfig(directory: string | URL = document.baseURI): Promise<Config> {
+  const url = new URL("config.json", directory).href;
   const fix = `Write the project's URL and publishable key to ${url}: ` +
     '{"supabaseUrl": "https://<ref>.supabase.co", "publishableKey": "sb_publishable_…"}.';
   const response = await fetch(url, { cache: "no-cache" });

@@ -157,7 +157,9 @@ function buildOptions(
 
 const formatInteger = (value: number) => value.toLocaleString();
 /** Tick distances of the x axis: steps and days are integers. */
-const integerIncrements = [1, 2, 5].flatMap((first) => Array.from({ length: 8 }, (_, power) => first * 10 ** power))
+const integerIncrements = [1, 2, 5].flatMap((first) =>
+  Array.from({ length: 8 }, (_, power) => first * 10 ** power)
+)
   .sort((a, b) => a - b);
 
 function lastOf(values: (number | null)[]): number | null {
@@ -174,8 +176,12 @@ function describe({ title, x, series, format, formatX = formatInteger, unitX }: 
     const min = points.reduce((a, b) => b.value < a.value ? b : a);
     const max = points.reduce((a, b) => b.value > a.value ? b : a);
     return [
-      `${label}: ${format(first.value)} at ${position(first.at)}, ${format(last.value)} at ${position(last.at)}, ` +
-      `lowest ${format(min.value)} at ${position(min.at)}, highest ${format(max.value)} at ${position(max.at)}`,
+      `${label}: ${format(first.value)} at ${position(first.at)}, ${format(last.value)} at ${
+        position(last.at)
+      }, ` +
+      `lowest ${format(min.value)} at ${position(min.at)}, highest ${format(max.value)} at ${
+        position(max.at)
+      }`,
     ];
   });
   return `${title}. ${parts.length === 0 ? "No data yet" : parts.join("; ")}.`;

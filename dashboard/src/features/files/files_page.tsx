@@ -39,7 +39,9 @@ function FileList() {
                   you can train on it. A job's results appear here too.
                 </p>
                 {canEdit && (
-                  <a class="button primary" href={href(["new"])}>Upload your first training file</a>
+                  <a class="button primary" href={href(["new"])}>
+                    Upload your first training file
+                  </a>
                 )}
               </EmptyState>
             )

@@ -21,7 +21,9 @@ export function ReportView({ report }: { report: DatasetReport }) {
             ["Duplicate rows", `${duplicates.exact ? "" : "about "}${formatCount(duplicates.rows)}`],
             [
               "Longest row",
-              longest_row === null ? "–" : `${pluralize(longest_row.tokens, "token")}, line ${longest_row.line}`,
+              longest_row === null
+                ? "–"
+                : `${pluralize(longest_row.tokens, "token")}, line ${longest_row.line}`,
             ],
           ]}
         />

@@ -34,8 +34,8 @@ export function AdapterSection({ job }: { job: Job }) {
               <code>{adapter.fine_tuned_model}</code>{" "}
               <CopyButton text={adapter.fine_tuned_model} label="Copy name" />{" "}
               <span class="quiet">
-                A LoRA adapter for{" "}
-                {adapter.base_source}, {formatBytes(adapter.total_bytes)}. Save all files in one folder.
+                A LoRA adapter for {adapter.base_source},{" "}
+                {formatBytes(adapter.total_bytes)}. Save all files in one folder.
               </span>
             </p>
             <DownloadList files={adapter.files} />

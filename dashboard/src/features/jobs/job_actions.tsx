@@ -51,7 +51,9 @@ const useJobAction = (job: Job, action: JobAction) =>
   useApiMutation(
     async () =>
       unwrap(
-        await getServices().api.POST(`/fine_tuning/jobs/{id}/${action}`, { params: { path: { id: job.id } } }),
+        await getServices().api.POST(`/fine_tuning/jobs/{id}/${action}`, {
+          params: { path: { id: job.id } },
+        }),
       ),
     [jobKey(job.id), ["jobs"]],
   );

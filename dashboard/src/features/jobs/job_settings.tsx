@@ -1,6 +1,10 @@
 /** The settings that a job was created with. */
 import type { ComponentChildren } from "preact";
-import { apiFields, apiName, field } from "../../../../supabase/functions/_shared/contracts/hyperparameters.ts";
+import {
+  apiFields,
+  apiName,
+  field,
+} from "../../../../supabase/functions/_shared/contracts/hyperparameters.ts";
 import { formatNumber, humanize } from "../../lib/format.ts";
 import { href } from "../../lib/router.ts";
 import type { Job } from "../../lib/types.ts";

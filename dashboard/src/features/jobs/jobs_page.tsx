@@ -62,16 +62,14 @@ export function JobsPage({ route }: PageProps) {
       </form>
       <QueryBoundary query={jobs} what="jobs">
         {(list) =>
-          list.length === 0
-            ? isFiltered ? <NoMatches /> : <NoJobs canCreate={canCreate} />
-            : (
-              <>
-                <Table label="Jobs" columns={["Job", "Status", "Progress", "Loss", "Cost", "Created"]}>
-                  {list.map((job) => <JobRow key={job.id} job={job} />)}
-                </Table>
-                <LoadMore query={jobs} />
-              </>
-            )}
+          list.length === 0 ? isFiltered ? <NoMatches /> : <NoJobs canCreate={canCreate} /> : (
+            <>
+              <Table label="Jobs" columns={["Job", "Status", "Progress", "Loss", "Cost", "Created"]}>
+                {list.map((job) => <JobRow key={job.id} job={job} />)}
+              </Table>
+              <LoadMore query={jobs} />
+            </>
+          )}
       </QueryBoundary>
     </Page>
   );
@@ -80,8 +78,8 @@ export function JobsPage({ route }: PageProps) {
 const NoJobs = ({ canCreate }: { canCreate: boolean }) => (
   <EmptyState title="No jobs yet">
     <p>
-      A fine-tuning job trains a base model on your examples and produces an adapter. You see the estimated cost
-      before you start it.
+      A fine-tuning job trains a base model on your examples and produces an adapter. You see the estimated
+      cost before you start it.
     </p>
     {canCreate
       ? <a class="button primary" href={href(["new"])}>Create your first fine-tune</a>

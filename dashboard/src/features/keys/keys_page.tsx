@@ -166,7 +166,8 @@ function KeyRow({ apiKey, canEdit }: { apiKey: Schemas["ApiKey"]; canEdit: boole
             label="Revoke"
             danger
             confirmation={{
-              text: `Revoke “${apiKey.name}”? Requests with this key fail immediately. This cannot be undone.`,
+              text:
+                `Revoke “${apiKey.name}”? Requests with this key fail immediately. This cannot be undone.`,
               confirm: "Revoke key",
             }}
           />

@@ -80,7 +80,8 @@ function BaseModelRow({ model, canEdit }: { model: BaseModel; canEdit: boolean }
 
 function FineTunedModelRow({ model, canEdit }: { model: FineTunedModel; canEdit: boolean }) {
   const remove = useApiMutation(
-    async () => unwrap(await getServices().api.DELETE("/models/{id}", { params: { path: { id: model.id } } })),
+    async () =>
+      unwrap(await getServices().api.DELETE("/models/{id}", { params: { path: { id: model.id } } })),
     [["models"]],
   );
   return (

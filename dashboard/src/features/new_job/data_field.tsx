@@ -34,9 +34,7 @@ export function DataField({ label, hint, value, onChange }: Props) {
   return (
     <div class="field">
       <DropZone label={label} hint={hint} onFile={upload.start} />
-      {upload.progress && (
-        <UploadStatus name={upload.name} progress={upload.progress} onStop={upload.stop} />
-      )}
+      {upload.progress && <UploadStatus name={upload.name} progress={upload.progress} onStop={upload.stop} />}
       {upload.error && <UploadError name={upload.name} error={upload.error} />}
       {usable.length > 0 && (
         <Field label={`Or choose an uploaded file as ${label.toLowerCase()}`}>

@@ -36,7 +36,8 @@ export function ModelField({ models, value, onChange, fitsMemory }: {
                     {parameters !== null && `${formatCompact(parameters)} parameters, `}
                     rows of up to {formatCompact(max_length)} tokens
                     <br />
-                    {gpu.num_gpus} × {gpu.gpu_type} · {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)} per hour
+                    {gpu.num_gpus} × {gpu.gpu_type} · {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)}{" "}
+                    per hour
                     {value === id && typeof fitsMemory === "boolean" && (
                       <>
                         <br />

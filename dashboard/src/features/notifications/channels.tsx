@@ -38,9 +38,7 @@ export function Channels() {
             )
             : (
               <Table label="Channels" columns={["Target", "Status", "Added", ""]}>
-                {items.map((channel) => (
-                  <ChannelRow key={channel.id} channel={channel} canEdit={canEdit} />
-                ))}
+                {items.map((channel) => <ChannelRow key={channel.id} channel={channel} canEdit={canEdit} />)}
               </Table>
             )}
       </QueryBoundary>

@@ -75,7 +75,7 @@ function MemberRow({ member, projectId, isOwner, isSelf }: {
     <tr>
       <th scope="row">
         {name}
-        {isSelf && <span class="quiet"> (you)</span>}
+        {isSelf && <span class="quiet">(you)</span>}
       </th>
       <td>
         {isOwner

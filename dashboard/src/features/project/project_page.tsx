@@ -42,7 +42,8 @@ function NoProject({ me }: { me: Schemas["Me"] }) {
     <EmptyState title="You need an invitation">
       <p>
         Signing up doesn't give you access to a project. Ask a project owner to invite{" "}
-        <strong>{me.user?.email}</strong>, or ask the operator of this installation to create a project for you:
+        <strong>{me.user?.email}</strong>, or ask the operator of this installation to create a project for
+        you:
       </p>
       <pre>task operator owner {me.user?.email}</pre>
     </EmptyState>

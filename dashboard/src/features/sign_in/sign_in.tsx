@@ -26,7 +26,9 @@ export function SignIn({ linkError }: { linkError: string | null }) {
         options: { emailRedirectTo: returnUrl, shouldCreateUser: false },
       });
       if (error !== null) throw error;
-      setMessage(`If ${email} has an account, we've sent a sign-in link. It works once and expires in an hour.`);
+      setMessage(
+        `If ${email} has an account, we've sent a sign-in link. It works once and expires in an hour.`,
+      );
       return;
     }
     const { data, error } = method === "password"

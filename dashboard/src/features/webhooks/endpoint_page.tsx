@@ -70,7 +70,9 @@ function EndpointDetails({ endpoint }: { endpoint: Schemas["WebhookEndpoint"] })
   const replay = useApiMutation(async () => {
     setMessage(null);
     const since = Math.floor(Date.now() / 1000) - replaySeconds;
-    const { replayed } = unwrap(await api.POST("/webhook_endpoints/{id}/replay", { params, body: { since } }));
+    const { replayed } = unwrap(
+      await api.POST("/webhook_endpoints/{id}/replay", { params, body: { since } }),
+    );
     setMessage(
       replayed === 0
         ? "No failed deliveries in the last 5 days."

@@ -44,8 +44,8 @@ function EndpointList() {
             ? (
               <EmptyState title="No webhook endpoints yet">
                 <p>
-                  Tunebase sends signed events to your endpoints when a job changes, so that your systems don't
-                  have to poll the API.
+                  Tunebase sends signed events to your endpoints when a job changes, so that your systems
+                  don't have to poll the API.
                 </p>
               </EmptyState>
             )
