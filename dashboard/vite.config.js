@@ -12,7 +12,9 @@ const removeRemoteLogo = {
   generateBundle(_options, bundle) {
     for (const file of Object.values(bundle)) {
       if (file.type !== "asset" || !file.fileName.includes("redoc")) continue;
-      const code = typeof file.source === "string" ? file.source : new TextDecoder().decode(file.source);
+      const code = typeof file.source === "string"
+        ? file.source
+        : new TextDecoder().decode(file.source);
       file.source = code.replaceAll(
         "https://cdn.redoc.ly/redoc/logo-mini.svg",
         "data:image/gif;base64,R0lGODlhAQABAAAAACw=",
@@ -25,7 +27,11 @@ export default defineConfig({
   base: "./",
   plugins: [removeRemoteLogo],
   // client/mod.ts is outside this folder, so it does not find the packages in node_modules.
-  resolve: { alias: { "openapi-fetch": fileURLToPath(import.meta.resolve("openapi-fetch")) } },
+  resolve: {
+    alias: {
+      "openapi-fetch": fileURLToPath(import.meta.resolve("openapi-fetch")),
+    },
+  },
   build: {
     target: "es2022",
     modulePreload: { polyfill: false },
@@ -37,7 +43,8 @@ export default defineConfig({
     proxy: Object.fromEntries(
       ["/functions", "/auth", "/storage", "/config.json"].map((path) => [path, {
         target: stack,
-        rewrite: (url) => url === "/config.json" ? "/dashboard/config.json" : url,
+        rewrite: (url) =>
+          url === "/config.json" ? "/dashboard/config.json" : url,
       }]),
     ),
   },

@@ -14,14 +14,17 @@ try {
   const { auth } = initServices(await loadConfig());
   // Read the session first: a magic link's tokens are in the fragment, which the router uses too.
   const { data, error } = await auth.getSession();
-  const linkError = error?.message ?? new URLSearchParams(location.hash.slice(1)).get("error_description");
+  const linkError = error?.message ??
+    new URLSearchParams(location.hash.slice(1)).get("error_description");
   if (linkError) location.replace("#/");
   render(<App initialSession={data.session} linkError={linkError} />, root);
 } catch (error) {
   render(
     <main class="alone">
       <h1>Tunebase</h1>
-      <p role="alert" class="problem">{error instanceof Error ? error.message : String(error)}</p>
+      <p role="alert" class="problem">
+        {error instanceof Error ? error.message : String(error)}
+      </p>
     </main>,
     root,
   );

@@ -14,7 +14,8 @@ export function Frame({ session }: { session: Session }) {
   const { data: me } = useMe();
   // Without a project, the only useful page is the one that explains how to get one.
   const current = me?.project === null ? "project" : pageName(route.path);
-  const isCurrent = (name: string) => name === current || (name === "jobs" && current === "job");
+  const isCurrent = (name: string) =>
+    name === current || (name === "jobs" && current === "job");
   return (
     <div class="frame">
       <a class="skip" href="#main" onClick={focusMain}>Skip to content</a>
@@ -22,13 +23,15 @@ export function Frame({ session }: { session: Session }) {
         <a class="brand" href={href(["jobs"])}>Tunebase</a>
         <nav aria-label="Pages">
           {Object.entries(pages).map(([name, { label }]) =>
-            label === undefined
-              ? null
-              : (
-                <a key={name} href={href([name])} aria-current={isCurrent(name) ? "page" : undefined}>
-                  {label}
-                </a>
-              )
+            label === undefined ? null : (
+              <a
+                key={name}
+                href={href([name])}
+                aria-current={isCurrent(name) ? "page" : undefined}
+              >
+                {label}
+              </a>
+            )
           )}
           <NotificationsLink isCurrent={isCurrent("notifications")} />
           <a href="docs/">API docs</a>
@@ -46,7 +49,11 @@ export function Frame({ session }: { session: Session }) {
         </div>
       </header>
       <InvitationBanner />
-      <PageOutlet name={current} route={route} key={`${current} ${route.path.join("/")}`} />
+      <PageOutlet
+        name={current}
+        route={route}
+        key={`${current} ${route.path.join("/")}`}
+      />
     </div>
   );
 }

@@ -8,17 +8,28 @@ import { type PageComponent, pages } from "./pages.ts";
 
 export function PageOutlet({ name, route }: { name: string; route: Route }) {
   const page = pages[name];
-  const [Component, setComponent] = useState<PageComponent | null>(() => name === "jobs" ? JobsPage : null);
+  const [Component, setComponent] = useState<PageComponent | null>(() =>
+    name === "jobs" ? JobsPage : null
+  );
   const [error, setError] = useState<Error | null>(null);
   const [attempt, setAttempt] = useState(0);
   useEffect(() => {
     if (page === undefined || Component !== null) return;
     let isMounted = true;
     setError(null);
-    page.load().then((loaded) => isMounted && setComponent(() => loaded), (cause) => {
-      // The browser is offline, or a new version was deployed and this chunk no longer exists.
-      if (isMounted) setError(new Error(`Could not load this page. Reload the dashboard. (${cause})`));
-    });
+    page.load().then(
+      (loaded) => isMounted && setComponent(() => loaded),
+      (cause) => {
+        // The browser is offline, or a new version was deployed and this chunk no longer exists.
+        if (isMounted) {
+          setError(
+            new Error(
+              `Could not load this page. Reload the dashboard. (${cause})`,
+            ),
+          );
+        }
+      },
+    );
     return () => {
       isMounted = false;
     };

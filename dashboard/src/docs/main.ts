@@ -7,21 +7,32 @@ import { loadConfig } from "../lib/config.ts";
 import "./docs.css";
 
 interface Redoc {
-  init(spec: unknown, options: Record<string, unknown>, container: HTMLElement): Promise<void>;
+  init(
+    spec: unknown,
+    options: Record<string, unknown>,
+    container: HTMLElement,
+  ): Promise<void>;
 }
 declare global {
   var Redoc: Redoc | undefined;
 }
 
+/** As in docs.css. */
+const headerHeight = 40;
 const font = 'system-ui, -apple-system, "Segoe UI", sans-serif';
 const options = {
   hideDownloadButtons: true,
   nativeScrollbars: true,
   sanitize: true,
+  scrollYOffset: headerHeight,
   sortRequiredPropsFirst: true,
   theme: {
     colors: { primary: { main: "#2563c9" } },
-    typography: { fontFamily: font, headings: { fontFamily: font }, code: { fontFamily: "monospace" } },
+    typography: {
+      fontFamily: font,
+      headings: { fontFamily: font },
+      code: { fontFamily: "monospace" },
+    },
     sidebar: { width: "270px" },
   },
 };
@@ -31,7 +42,10 @@ if (container === null) throw new Error("docs/index.html has no #docs");
 
 try {
   const { apiUrl } = await loadConfig(new URL("../", document.baseURI));
-  const [spec] = await Promise.all([fetchSpec(`${apiUrl}/openapi.json`), loadScript(redocUrl)]);
+  const [spec] = await Promise.all([
+    fetchSpec(`${apiUrl}/openapi.json`),
+    loadScript(redocUrl),
+  ]);
   if (globalThis.Redoc === undefined) throw new Error("Redoc did not load.");
   await globalThis.Redoc.init(spec, options, container);
 } catch (error) {
@@ -42,7 +56,9 @@ try {
 
 async function fetchSpec(url: string): Promise<unknown> {
   const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url} responded with ${response.status}.`);
+  if (!response.ok) {
+    throw new Error(`${url} responded with ${response.status}.`);
+  }
   return await response.json();
 }
 

@@ -1,5 +1,10 @@
 /** Hooks over the typed client that several features share. */
-import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/preact-query";
+import {
+  useInfiniteQuery,
+  useMutation,
+  useQuery,
+  useQueryClient,
+} from "@tanstack/preact-query";
 import { unwrap } from "../../../client/mod.ts";
 import { getServices } from "./services.ts";
 import type { BaseModel, FineTunedModel } from "./types.ts";
@@ -36,7 +41,11 @@ export function useApiMutation<Response, Input = void>(
   return useMutation<Response, Error, Input>({
     mutationFn,
     onSettled: async () => {
-      await Promise.all(invalidates.map((queryKey) => cache.invalidateQueries({ queryKey: [...queryKey] })));
+      await Promise.all(
+        invalidates.map((queryKey) =>
+          cache.invalidateQueries({ queryKey: [...queryKey] })
+        ),
+      );
     },
   });
 }
@@ -51,7 +60,8 @@ export const useMe = () =>
 /** Whether the user has this scope in the current project; false while that is loading. */
 export function usePermission(scope: string): boolean {
   const { data } = useMe();
-  return data?.scopes.includes(scope) === true && data.project?.status !== "archived";
+  return data?.scopes.includes(scope) === true &&
+    data.project?.status !== "archived";
 }
 
 export const useModels = () =>
@@ -62,7 +72,9 @@ export const useModels = () =>
       const { data } = unwrap(await getServices().api.GET("/models"));
       return {
         base: data.filter((model): model is BaseModel => !("job_id" in model)),
-        fineTuned: data.filter((model): model is FineTunedModel => "job_id" in model),
+        fineTuned: data.filter((model): model is FineTunedModel =>
+          "job_id" in model
+        ),
       };
     },
   });

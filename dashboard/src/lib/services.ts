@@ -27,7 +27,11 @@ export function initServices(config: Config): Services {
   services = {
     config,
     auth,
-    api: connect({ baseUrl: config.apiUrl, token: getAccessToken, project: getProjectId }),
+    api: connect({
+      baseUrl: config.apiUrl,
+      token: getAccessToken,
+      project: getProjectId,
+    }),
   };
   return services;
 }
@@ -45,7 +49,8 @@ export async function getAccessToken(): Promise<string | null> {
 
 const projectKey = "tunebase-project";
 /** The selected project; null means the user's first one. */
-export const getProjectId = (): string | null => localStorage.getItem(projectKey);
+export const getProjectId = (): string | null =>
+  localStorage.getItem(projectKey);
 
 /** Switches to another project and clears the cached data of the previous one. */
 export function selectProject(id: string | null): void {
@@ -65,10 +70,14 @@ export async function authHeaders(): Promise<Record<string, string>> {
 
 /** Retries network and server errors, not requests that the API rejects. */
 const shouldRetry = (count: number, error: Error) =>
-  count < 2 && !(error instanceof ApiError && error.status < 500 && error.status !== 429);
+  count < 2 &&
+  !(error instanceof ApiError && error.status < 500 && error.status !== 429);
 
 export const queryClient = new QueryClient({
-  defaultOptions: { queries: { retry: shouldRetry, staleTime: 2_000 }, mutations: { retry: false } },
+  defaultOptions: {
+    queries: { retry: shouldRetry, staleTime: 2_000 },
+    mutations: { retry: false },
+  },
 });
 
 /** Signs out of a session that the server rejects, and leaves a project that the user is no longer a member of. */
@@ -76,7 +85,10 @@ queryClient.getQueryCache().subscribe(({ query }) => {
   const { error } = query.state;
   if (!(error instanceof ApiError)) return;
   if (error.status === 401) void getServices().auth.signOut({ scope: "local" });
-  if (error.code === "project_not_found" && getProjectId() !== null && query.queryKey[0] === "me") {
+  if (
+    error.code === "project_not_found" && getProjectId() !== null &&
+    query.queryKey[0] === "me"
+  ) {
     selectProject(null);
     location.reload();
   }

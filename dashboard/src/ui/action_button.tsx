@@ -19,13 +19,15 @@ export interface Confirmation {
   dismiss?: string;
 }
 
-export function ActionButton({ mutation, label, confirmation, danger, primary }: {
-  mutation: MutationState;
-  label: string;
-  confirmation?: Confirmation;
-  danger?: boolean;
-  primary?: boolean;
-}) {
+export function ActionButton(
+  { mutation, label, confirmation, danger, primary }: {
+    mutation: MutationState;
+    label: string;
+    confirmation?: Confirmation;
+    danger?: boolean;
+    primary?: boolean;
+  },
+) {
   const dialog = useRef<HTMLDialogElement>(null);
   const id = useId();
   const variant = danger ? "danger" : primary ? "primary" : "";
@@ -35,7 +37,8 @@ export function ActionButton({ mutation, label, confirmation, danger, primary }:
         type="button"
         class={variant}
         disabled={mutation.isPending}
-        onClick={() => confirmation ? dialog.current?.showModal() : mutation.mutate()}
+        onClick={() =>
+          confirmation ? dialog.current?.showModal() : mutation.mutate()}
       >
         {mutation.isPending ? `${label} …` : label}
       </button>
@@ -43,7 +46,11 @@ export function ActionButton({ mutation, label, confirmation, danger, primary }:
         <dialog ref={dialog} aria-labelledby={id}>
           <p id={id}>{confirmation.text}</p>
           <div class="actions">
-            <button type="button" autofocus onClick={() => dialog.current?.close()}>
+            <button
+              type="button"
+              autofocus
+              onClick={() => dialog.current?.close()}
+            >
               {confirmation.dismiss ?? "Cancel"}
             </button>
             <button

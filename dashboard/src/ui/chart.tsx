@@ -25,7 +25,8 @@ interface Props {
   onRange?: (from: number, to: number) => void;
 }
 
-const cssColor = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const cssColor = (name: string) =>
+  getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Whether the browser prefers the dark color scheme. */
 function usePrefersDark(): boolean {
@@ -48,7 +49,8 @@ export function Chart(props: Props) {
   const [cursor, setCursor] = useState<number | null>(null);
   const dark = usePrefersDark();
   // Recreate the plot only when its structure changes.
-  const structure = series.map(({ label, sparse }) => `${label}${sparse}`).join();
+  const structure = series.map(({ label, sparse }) => `${label}${sparse}`)
+    .join();
 
   useEffect(() => {
     const element = container.current;
@@ -60,7 +62,10 @@ export function Chart(props: Props) {
     );
     plot.current = created;
     const resize = new ResizeObserver(() =>
-      created.setSize({ width: element.clientWidth, height: element.clientHeight })
+      created.setSize({
+        width: element.clientWidth,
+        height: element.clientHeight,
+      })
     );
     resize.observe(element);
     return () => {
@@ -69,7 +74,10 @@ export function Chart(props: Props) {
       plot.current = null;
     };
   }, [dark, structure, props.bars]);
-  useEffect(() => plot.current?.setData(toData(props)), [x, ...series.map(({ values }) => values)]);
+  useEffect(() => plot.current?.setData(toData(props)), [
+    x,
+    ...series.map(({ values }) => values),
+  ]);
 
   const index = cursor !== null && cursor < x.length ? cursor : null;
   const selectedX = index === null ? null : x[index] ?? null;
@@ -78,9 +86,15 @@ export function Chart(props: Props) {
       <figcaption>
         {title}
         <span class="legend" aria-hidden="true">
-          {selectedX !== null && <span>{props.unitX} {(props.formatX ?? formatInteger)(selectedX)}</span>}
+          {selectedX !== null && (
+            <span>
+              {props.unitX} {(props.formatX ?? formatInteger)(selectedX)}
+            </span>
+          )}
           {series.map(({ label, values }, n) => {
-            const value = index === null ? lastOf(values) : values[index] ?? null;
+            const value = index === null
+              ? lastOf(values)
+              : values[index] ?? null;
             return (
               <span key={label} class={n === 0 ? "" : "second"}>
                 <i />
@@ -91,12 +105,19 @@ export function Chart(props: Props) {
           })}
         </span>
       </figcaption>
-      <div class="plot" ref={container} role="img" aria-label={describe(props)} />
+      <div
+        class="plot"
+        ref={container}
+        role="img"
+        aria-label={describe(props)}
+      />
     </figure>
   );
 }
 
-const toData = ({ x, series }: Props): uPlot.AlignedData => [x, ...series.map(({ values }) => values)];
+const toData = (
+  { x, series }: Props,
+): uPlot.AlignedData => [x, ...series.map(({ values }) => values)];
 
 /** Reads callbacks from `props.current`, which is up to date when they are called. */
 function buildOptions(
@@ -117,19 +138,37 @@ function buildOptions(
     width: element.clientWidth,
     height: element.clientHeight,
     legend: { show: false },
-    cursor: { y: false, drag: { x: props.current.onRange !== undefined, y: false, setScale: false } },
+    cursor: {
+      y: false,
+      drag: {
+        x: props.current.onRange !== undefined,
+        y: false,
+        setScale: false,
+      },
+    },
     scales: {
-      x: { time: false, ...(bars ? { range: (_, low, high) => [low - 0.6, high + 0.6] } : {}) },
-      y: fromZero ? { range: (_, __, high) => [0, (high ?? 0) > 0 ? high * 1.08 : 1] } : {},
+      x: {
+        time: false,
+        ...(bars ? { range: (_, low, high) => [low - 0.6, high + 0.6] } : {}),
+      },
+      y: fromZero
+        ? { range: (_, __, high) => [0, (high ?? 0) > 0 ? high * 1.08 : 1] }
+        : {},
     },
     axes: [
       {
         ...axis,
         space: 70,
-        values: (_, all) => all.map((v) => (props.current.formatX ?? formatInteger)(v)),
+        values: (_, all) =>
+          all.map((v) => (props.current.formatX ?? formatInteger)(v)),
         incrs: integerIncrements,
       },
-      { ...axis, size: 68, values: (_, all) => all.map((v) => v === null ? "" : props.current.format(v)) },
+      {
+        ...axis,
+        size: 68,
+        values: (_, all) =>
+          all.map((v) => v === null ? "" : props.current.format(v)),
+      },
     ],
     series: [
       {},
@@ -139,7 +178,11 @@ function buildOptions(
         width: bars ? 0 : 1.5,
         ...(sparse ? { spanGaps: true, points: { show: true, size: 5 } } : {}),
         ...(bars
-          ? { paths: uPlot.paths.bars?.({ size: [0.7, 40] }), fill: colors[n % 2], points: { show: false } }
+          ? {
+            paths: uPlot.paths.bars?.({ size: [0.7, 40] }),
+            fill: colors[n % 2],
+            points: { show: false },
+          }
           : {}),
       })),
     ],
@@ -148,7 +191,10 @@ function buildOptions(
       setSelect: [(chart) => {
         const { left, width } = chart.select;
         if (width < 4) return;
-        props.current.onRange?.(chart.posToVal(left, "x"), chart.posToVal(left + width, "x"));
+        props.current.onRange?.(
+          chart.posToVal(left, "x"),
+          chart.posToVal(left + width, "x"),
+        );
         chart.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
       }],
     },
@@ -167,21 +213,26 @@ function lastOf(values: (number | null)[]): number | null {
 }
 
 /** A text alternative for the chart. */
-function describe({ title, x, series, format, formatX = formatInteger, unitX }: Props): string {
-  const position = (value: number) => unitX === undefined ? formatX(value) : `${unitX} ${formatX(value)}`;
+function describe(
+  { title, x, series, format, formatX = formatInteger, unitX }: Props,
+): string {
+  const position = (value: number) =>
+    unitX === undefined ? formatX(value) : `${unitX} ${formatX(value)}`;
   const parts = series.flatMap(({ label, values }) => {
-    const points = values.flatMap((value, n) => value === null ? [] : [{ value, at: x[n] ?? 0 }]);
+    const points = values.flatMap((value, n) =>
+      value === null ? [] : [{ value, at: x[n] ?? 0 }]
+    );
     const [first, last] = [points.at(0), points.at(-1)];
     if (first === undefined || last === undefined) return [];
     const min = points.reduce((a, b) => b.value < a.value ? b : a);
     const max = points.reduce((a, b) => b.value > a.value ? b : a);
     return [
-      `${label}: ${format(first.value)} at ${position(first.at)}, ${format(last.value)} at ${
-        position(last.at)
-      }, ` +
-      `lowest ${format(min.value)} at ${position(min.at)}, highest ${format(max.value)} at ${
-        position(max.at)
-      }`,
+      `${label}: ${format(first.value)} at ${position(first.at)}, ${
+        format(last.value)
+      } at ${position(last.at)}, ` +
+      `lowest ${format(min.value)} at ${position(min.at)}, highest ${
+        format(max.value)
+      } at ${position(max.at)}`,
     ];
   });
   return `${title}. ${parts.length === 0 ? "No data yet" : parts.join("; ")}.`;

@@ -5,9 +5,14 @@ import { formatFullTime, formatTime, humanize } from "../lib/format.ts";
 
 /** A time in the user's time zone; hovering shows it in full. */
 export const Time = ({ at }: { at: number | null }) =>
-  at === null
-    ? <span class="quiet">–</span>
-    : <time dateTime={new Date(at * 1000).toISOString()} title={formatFullTime(at)}>{formatTime(at)}</time>;
+  at === null ? <span class="quiet">–</span> : (
+    <time
+      dateTime={new Date(at * 1000).toISOString()}
+      title={formatFullTime(at)}
+    >
+      {formatTime(at)}
+    </time>
+  );
 
 const tones: Record<string, string> = {
   succeeded: "good",
@@ -37,11 +42,15 @@ const labels: Record<string, string> = {
 
 /** A status label; the color repeats its meaning. */
 export const Status = ({ value, label }: { value: string; label?: string }) => (
-  <span class={`status ${tones[value] ?? "plain"}`}>{label ?? labels[value] ?? humanize(value)}</span>
+  <span class={`status ${tones[value] ?? "plain"}`}>
+    {label ?? labels[value] ?? humanize(value)}
+  </span>
 );
 
 /** Names and values. */
-export const FieldList = ({ fields }: { fields: [string, ComponentChildren][] }) => (
+export const FieldList = (
+  { fields }: { fields: [string, ComponentChildren][] },
+) => (
   <dl class="facts">
     {fields.map(([name, value]) => (
       <div key={name}>
@@ -54,7 +63,9 @@ export const FieldList = ({ fields }: { fields: [string, ComponentChildren][] })
 
 const feedbackMs = 2500;
 
-export function CopyButton({ text, label = "Copy" }: { text: string; label?: string }) {
+export function CopyButton(
+  { text, label = "Copy" }: { text: string; label?: string },
+) {
   const [feedback, setFeedback] = useState<string | null>(null);
   const copy = async () => {
     try {
@@ -66,7 +77,12 @@ export function CopyButton({ text, label = "Copy" }: { text: string; label?: str
     setTimeout(() => setFeedback(null), feedbackMs);
   };
   return (
-    <button type="button" class="small" onClick={() => void copy()} aria-live="polite">
+    <button
+      type="button"
+      class="small"
+      onClick={() => void copy()}
+      aria-live="polite"
+    >
       {feedback ?? label}
     </button>
   );

@@ -3,7 +3,9 @@ import type { ComponentChildren } from "preact";
 import { ApiError } from "../../../client/mod.ts";
 
 /** An error with the API's own message, which says what to do. */
-export function ErrorMessage({ error, retry }: { error: Error; retry?: (() => unknown) | undefined }) {
+export function ErrorMessage(
+  { error, retry }: { error: Error; retry?: (() => unknown) | undefined },
+) {
   const apiError = error instanceof ApiError ? error : null;
   // fetch() throws a TypeError when it gets no response.
   const text = error instanceof TypeError
@@ -17,17 +19,23 @@ export function ErrorMessage({ error, retry }: { error: Error; retry?: (() => un
           {apiError.code} · request {apiError.problem.request_id}
         </p>
       )}
-      {retry && <button type="button" onClick={() => void retry()}>Try again</button>}
+      {retry && (
+        <button type="button" onClick={() => void retry()}>Try again</button>
+      )}
     </div>
   );
 }
 
 export const Loading = ({ what }: { what?: string | undefined }) => (
-  <p class="loading quiet" role="status">{what === undefined ? "Loading" : `Loading ${what}`} …</p>
+  <p class="loading quiet" role="status">
+    {what === undefined ? "Loading" : `Loading ${what}`} …
+  </p>
 );
 
 /** Shown instead of an empty list: what belongs here, and how to get it. */
-export const EmptyState = ({ title, children }: { title: string; children?: ComponentChildren }) => (
+export const EmptyState = (
+  { title, children }: { title: string; children?: ComponentChildren },
+) => (
   <div class="empty">
     <p>
       <strong>{title}</strong>
@@ -51,9 +59,15 @@ export function QueryBoundary<T>({ query, what, children }: {
   children: (data: T) => ComponentChildren;
 }) {
   if (query.data !== undefined) return <>{children(query.data)}</>;
-  if (query.error !== null) return <ErrorMessage error={query.error} retry={query.refetch} />;
+  if (query.error !== null) {
+    return <ErrorMessage error={query.error} retry={query.refetch} />;
+  }
   if (query.isPaused) {
-    return <p class="empty" role="status">You're offline. This page loads when you reconnect.</p>;
+    return (
+      <p class="empty" role="status">
+        You're offline. This page loads when you reconnect.
+      </p>
+    );
   }
   return <Loading what={what} />;
 }

@@ -6,15 +6,17 @@ import { CopyButton } from "./display.tsx";
 import { ErrorMessage } from "./feedback.tsx";
 
 /** A form whose submit button runs a mutation. With a title, it is a card of its own. */
-export const Form = ({ mutation, title, submit, primary, ready = true, children }: {
-  mutation: MutationState;
-  title?: string;
-  /** The submit button's label. */
-  submit: string;
-  primary?: boolean;
-  ready?: boolean;
-  children: ComponentChildren;
-}) => (
+export const Form = (
+  { mutation, title, submit, primary, ready = true, children }: {
+    mutation: MutationState;
+    title?: string;
+    /** The submit button's label. */
+    submit: string;
+    primary?: boolean;
+    ready?: boolean;
+    children: ComponentChildren;
+  },
+) => (
   <form
     class={title === undefined ? "" : "sheet"}
     onSubmit={(event) => {
@@ -25,7 +27,11 @@ export const Form = ({ mutation, title, submit, primary, ready = true, children 
     {title !== undefined && <h2>{title}</h2>}
     {children}
     {mutation.error && <ErrorMessage error={mutation.error} />}
-    <button type="submit" class={primary ? "primary" : ""} disabled={mutation.isPending || !ready}>
+    <button
+      type="submit"
+      class={primary ? "primary" : ""}
+      disabled={mutation.isPending || !ready}
+    >
       {submit}
     </button>
   </form>
@@ -45,11 +51,16 @@ export function Field({ label, hint, error, children }: {
   children: (control: FieldControl) => JSX.Element;
 }) {
   const id = useId();
-  const describedBy = [hint ? `${id}-hint` : "", error ? `${id}-error` : ""].filter(Boolean).join(" ");
+  const describedBy = [hint ? `${id}-hint` : "", error ? `${id}-error` : ""]
+    .filter(Boolean).join(" ");
   return (
     <div class="field">
       <label for={id}>{label}</label>
-      {children({ id, "aria-describedby": describedBy || undefined, "aria-invalid": Boolean(error) })}
+      {children({
+        id,
+        "aria-describedby": describedBy || undefined,
+        "aria-invalid": Boolean(error),
+      })}
       {error && <p class="field-error" id={`${id}-error`}>{error}</p>}
       {hint && <p class="hint" id={`${id}-hint`}>{hint}</p>}
     </div>
@@ -57,12 +68,14 @@ export function Field({ label, hint, error, children }: {
 }
 
 /** Checkboxes to select any of several options. */
-export function CheckboxGroup<T extends string>({ options, selected, onChange, labelOf }: {
-  options: readonly T[];
-  selected: readonly T[];
-  onChange: (selected: T[]) => void;
-  labelOf: (option: T) => string;
-}) {
+export function CheckboxGroup<T extends string>(
+  { options, selected, onChange, labelOf }: {
+    options: readonly T[];
+    selected: readonly T[];
+    onChange: (selected: T[]) => void;
+    labelOf: (option: T) => string;
+  },
+) {
   return (
     <div class="checks">
       {options.map((option) => (
@@ -71,7 +84,11 @@ export function CheckboxGroup<T extends string>({ options, selected, onChange, l
             type="checkbox"
             checked={selected.includes(option)}
             onChange={({ currentTarget: { checked } }) =>
-              onChange(options.filter((other) => other === option ? checked : selected.includes(other)))}
+              onChange(
+                options.filter((other) =>
+                  other === option ? checked : selected.includes(other)
+                ),
+              )}
           />{" "}
           {labelOf(option)}
         </label>

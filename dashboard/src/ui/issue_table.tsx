@@ -3,7 +3,9 @@ import { formatCount } from "../lib/format.ts";
 import type { DatasetIssue } from "../lib/types.ts";
 import { Table } from "./table.tsx";
 
-export const IssueTable = ({ issues, label }: { issues: DatasetIssue[]; label: string }) => (
+export const IssueTable = (
+  { issues, label }: { issues: DatasetIssue[]; label: string },
+) => (
   <Table label={label} columns={["Line", "Field", "Problem", "Fix"]}>
     {issues.map(({ line, field, what, fix }, n) => (
       <tr key={n}>

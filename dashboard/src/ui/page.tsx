@@ -3,7 +3,13 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
 /** Sets the document's title and focuses the heading, so that a screen reader announces the new page. */
-export function Page(props: { title: string; actions?: ComponentChildren; children: ComponentChildren }) {
+export function Page(
+  props: {
+    title: string;
+    actions?: ComponentChildren;
+    children: ComponentChildren;
+  },
+) {
   const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
     document.title = `${props.title} · Tunebase`;

@@ -19,12 +19,18 @@ export const Table = ({ label, columns, children }: {
 
 /** Loads a list's next page. */
 export const LoadMore = ({ query }: {
-  query: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => unknown };
+  query: {
+    hasNextPage: boolean;
+    isFetchingNextPage: boolean;
+    fetchNextPage: () => unknown;
+  };
 }) =>
-  !query.hasNextPage
-    ? null
-    : (
-      <button type="button" disabled={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
-        {query.isFetchingNextPage ? "Loading …" : "Load more"}
-      </button>
-    );
+  !query.hasNextPage ? null : (
+    <button
+      type="button"
+      disabled={query.isFetchingNextPage}
+      onClick={() => void query.fetchNextPage()}
+    >
+      {query.isFetchingNextPage ? "Loading …" : "Load more"}
+    </button>
+  );

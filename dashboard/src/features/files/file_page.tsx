@@ -19,7 +19,10 @@ const revokeUrlMs = 10_000;
 export function FilePage({ id }: { id: string }) {
   const file = useFile(id);
   return (
-    <Page title={file.data?.filename ?? "File"} actions={file.data && <FileActions file={file.data} />}>
+    <Page
+      title={file.data?.filename ?? "File"}
+      actions={file.data && <FileActions file={file.data} />}
+    >
       <p class="quiet small">
         <code>{id}</code> <CopyButton text={id} label="Copy ID" />
       </p>
@@ -32,12 +35,15 @@ export function FilePage({ id }: { id: string }) {
                   ["Status", <FileStatus key="status" status={file.status} />],
                   ["Size", formatBytes(file.bytes)],
                   ["Uploaded", <Time key="uploaded" at={file.created_at} />],
-                  ...(file.expires_at === null
-                    ? []
-                    : [["Expires", <Time key="expires" at={file.expires_at} />] as [
+                  ...(file.expires_at === null ? [] : [
+                    [
+                      "Expires",
+                      <Time key="expires" at={file.expires_at} />,
+                    ] as [
                       string,
                       ComponentChildren,
-                    ]]),
+                    ],
+                  ]),
                 ]}
               />
               {file.sha256 && (
@@ -45,7 +51,9 @@ export function FilePage({ id }: { id: string }) {
                   SHA-256 <code>{file.sha256}</code>
                 </p>
               )}
-              {file.status_details && <p class="problem">{file.status_details}</p>}
+              {file.status_details && (
+                <p class="problem">{file.status_details}</p>
+              )}
             </section>
             {file.report && <ReportView report={file.report} />}
           </>
@@ -56,21 +64,32 @@ export function FilePage({ id }: { id: string }) {
 }
 
 export const FileStatus = ({ status }: { status: ApiFile["status"] }) =>
-  status === "error" ? <Status value={status} label="invalid" /> : <Status value={status} />;
+  status === "error"
+    ? <Status value={status} label="invalid" />
+    : <Status value={status} />;
 
 function FileActions({ file }: { file: ApiFile }) {
   const canEdit = usePermission("files:write");
   const cache = useQueryClient();
   const remove = useApiMutation(async () => {
-    unwrap(await getServices().api.DELETE("/files/{id}", { params: { path: { id: file.id } } }));
+    unwrap(
+      await getServices().api.DELETE("/files/{id}", {
+        params: { path: { id: file.id } },
+      }),
+    );
     cache.removeQueries({ queryKey: fileKey(file.id) });
     navigate(["files"]);
   }, [["files"]]);
   const download = useApiMutation(async () => {
-    const response = await fetch(`${getServices().config.apiUrl}/files/${file.id}/content`, {
-      headers: await authHeaders(),
-    });
-    if (!response.ok) throw new Error(`Could not download the file (HTTP ${response.status}).`);
+    const response = await fetch(
+      `${getServices().config.apiUrl}/files/${file.id}/content`,
+      {
+        headers: await authHeaders(),
+      },
+    );
+    if (!response.ok) {
+      throw new Error(`Could not download the file (HTTP ${response.status}).`);
+    }
     const link = document.createElement("a");
     link.href = URL.createObjectURL(await response.blob());
     link.download = file.filename;
@@ -80,7 +99,12 @@ function FileActions({ file }: { file: ApiFile }) {
   return (
     <>
       {file.status === "processed" && file.purpose === "fine-tune" && (
-        <a class="button primary" href={href(["new"], { training_file: file.id })}>Fine-tune on this file</a>
+        <a
+          class="button primary"
+          href={href(["new"], { training_file: file.id })}
+        >
+          Fine-tune on this file
+        </a>
       )}
       <ActionButton mutation={download} label="Download" />
       {canEdit && (

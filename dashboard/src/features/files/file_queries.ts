@@ -10,7 +10,12 @@ export const useFile = (id: string | null) =>
   useQuery({
     queryKey: fileKey(id ?? ""),
     queryFn: async () =>
-      unwrap(await getServices().api.GET("/files/{id}", { params: { path: { id: id ?? "" } } })),
+      unwrap(
+        await getServices().api.GET("/files/{id}", {
+          params: { path: { id: id ?? "" } },
+        }),
+      ),
     enabled: id !== null,
-    refetchInterval: ({ state }) => state.data?.status === "uploaded" ? 1000 : false,
+    refetchInterval: ({ state }) =>
+      state.data?.status === "uploaded" ? 1000 : false,
   });

@@ -27,7 +27,9 @@ function FileList() {
   return (
     <Page
       title="Files"
-      actions={canEdit && <a class="button primary" href={href(["new"])}>Upload a file</a>}
+      actions={canEdit && (
+        <a class="button primary" href={href(["new"])}>Upload a file</a>
+      )}
     >
       <QueryBoundary query={files} what="files">
         {(list) =>
@@ -35,8 +37,9 @@ function FileList() {
             ? (
               <EmptyState title="No files yet">
                 <p>
-                  Training files are JSON Lines with one example per line. Tunebase validates each file before
-                  you can train on it. A job's results appear here too.
+                  Training files are JSON Lines with one example per line.
+                  Tunebase validates each file before you can train on it. A
+                  job's results appear here too.
                 </p>
                 {canEdit && (
                   <a class="button primary" href={href(["new"])}>
@@ -47,8 +50,28 @@ function FileList() {
             )
             : (
               <>
-                <Table label="Files" columns={["Name", "Status", "Rows", "Size", "Purpose", "Uploaded"]}>
-                  {list.map(({ id, filename, status, report, bytes, purpose, created_at }) => (
+                <Table
+                  label="Files"
+                  columns={[
+                    "Name",
+                    "Status",
+                    "Rows",
+                    "Size",
+                    "Purpose",
+                    "Uploaded",
+                  ]}
+                >
+                  {list.map((
+                    {
+                      id,
+                      filename,
+                      status,
+                      report,
+                      bytes,
+                      purpose,
+                      created_at,
+                    },
+                  ) => (
                     <tr key={id}>
                       <th scope="row">
                         <a href={href(["files", id])}>{filename}</a>
@@ -56,9 +79,13 @@ function FileList() {
                       <td>
                         <FileStatus status={status} />
                       </td>
-                      <td class="number">{report === null ? "–" : formatCount(report.rows)}</td>
+                      <td class="number">
+                        {report === null ? "–" : formatCount(report.rows)}
+                      </td>
                       <td class="number">{formatBytes(bytes)}</td>
-                      <td>{purpose === "fine-tune" ? "training" : "job results"}</td>
+                      <td>
+                        {purpose === "fine-tune" ? "training" : "job results"}
+                      </td>
                       <td>
                         <Time at={created_at} />
                       </td>

@@ -13,7 +13,11 @@ const retryDelaysMs = [0, 1000, 3000, 5000, 10_000, 20_000, 30_000];
 /** The file has errors and was not uploaded. */
 export class InvalidFileError extends Error {
   constructor(readonly issues: DatasetIssue[], readonly errorRows: number) {
-    super(errorRows === 1 ? "1 row has errors." : `${formatCount(errorRows)} rows have errors.`);
+    super(
+      errorRows === 1
+        ? "1 row has errors."
+        : `${formatCount(errorRows)} rows have errors.`,
+    );
     this.name = "InvalidFileError";
   }
 }
@@ -30,8 +34,13 @@ export async function uploadFile(
   onProgress: (progress: UploadProgress) => void,
   signal: AbortSignal,
 ): Promise<ApiFile> {
-  await validateLocally(file, (fraction) => onProgress({ phase: "validating", fraction }), signal);
-  const onSent = (fraction: number) => onProgress({ phase: "uploading", fraction });
+  await validateLocally(
+    file,
+    (fraction) => onProgress({ phase: "validating", fraction }),
+    signal,
+  );
+  const onSent = (fraction: number) =>
+    onProgress({ phase: "uploading", fraction });
   return file.size <= maxSingleRequestBytes
     ? await uploadSingleRequest(file, onSent, signal)
     : await uploadResumable(file, onSent, signal);
@@ -43,7 +52,9 @@ async function validateLocally(
   onProgress: (fraction: number) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const { Validator } = await import("../../../../supabase/functions/_shared/datasets/validator.ts");
+  const { Validator } = await import(
+    "../../../../supabase/functions/_shared/datasets/validator.ts"
+  );
   const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
   const isGzip = first === 0x1f && second === 0x8b;
   if (isGzip && file.size > maxSingleRequestBytes) {
@@ -61,7 +72,9 @@ async function validateLocally(
       },
     }),
   );
-  const reader = (isGzip ? observed.pipeThrough(new DecompressionStream("gzip")) : observed).getReader();
+  const reader =
+    (isGzip ? observed.pipeThrough(new DecompressionStream("gzip")) : observed)
+      .getReader();
   const validator = new Validator();
   for (let yieldedAt = performance.now();;) {
     signal.throwIfAborted();
@@ -74,7 +87,9 @@ async function validateLocally(
     }
   }
   const report = validator.end();
-  if (report.errors.length > 0) throw new InvalidFileError(report.errors, Math.max(1, report.error_rows));
+  if (report.errors.length > 0) {
+    throw new InvalidFileError(report.errors, Math.max(1, report.error_rows));
+  }
 }
 
 /** Uses XMLHttpRequest because fetch has no upload progress. */
@@ -90,9 +105,12 @@ async function uploadSingleRequest(
   return await new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", `${getServices().config.apiUrl}/files`);
-    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    for (const [name, value] of Object.entries(headers)) {
+      request.setRequestHeader(name, value);
+    }
     request.responseType = "json";
-    request.upload.onprogress = ({ loaded, total }) => onProgress(total > 0 ? loaded / total : 0);
+    request.upload.onprogress = ({ loaded, total }) =>
+      onProgress(total > 0 ? loaded / total : 0);
     request.onload = () => {
       const { status, response } = request;
       if (status === 200) return resolve(response as ApiFile);
@@ -103,7 +121,11 @@ async function uploadSingleRequest(
       );
     };
     request.onerror = () =>
-      reject(new Error("The upload was interrupted. Check your connection and choose the file again."));
+      reject(
+        new Error(
+          "The upload was interrupted. Check your connection and choose the file again.",
+        ),
+      );
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort());
     request.send(form);
@@ -118,7 +140,8 @@ async function uploadResumable(
 ): Promise<ApiFile> {
   const { Upload } = await import("tus-js-client");
   const { api } = getServices();
-  const storageKey = `tunebase-upload ${file.name} ${file.size} ${file.lastModified}`;
+  const storageKey =
+    `tunebase-upload ${file.name} ${file.size} ${file.lastModified}`;
   const pending = await findPendingUpload(localStorage.getItem(storageKey));
   const upload = pending ?? unwrap(
     await api.POST("/files/direct", {
@@ -132,7 +155,11 @@ async function uploadResumable(
       const tus = new Upload(file, {
         endpoint: target.endpoint,
         headers: { "x-signature": target.token },
-        metadata: { bucketName: target.bucket, objectName: target.object, contentType: target.content_type },
+        metadata: {
+          bucketName: target.bucket,
+          objectName: target.object,
+          contentType: target.content_type,
+        },
         chunkSize: target.chunk_bytes,
         retryDelays: retryDelaysMs,
         fingerprint: () => Promise.resolve(`tunebase ${upload.id}`),
@@ -141,7 +168,9 @@ async function uploadResumable(
         onSuccess: () => resolve(),
         onError: (error) =>
           reject(
-            new Error(`The upload was interrupted: ${error.message}. Choose the file again to resume.`),
+            new Error(
+              `The upload was interrupted: ${error.message}. Choose the file again to resume.`,
+            ),
           ),
       });
       signal.addEventListener("abort", () => {
@@ -155,15 +184,21 @@ async function uploadResumable(
     });
   }
   const completed = unwrap(
-    await api.POST("/files/direct/{id}/complete", { params: { path: { id: upload.id } } }),
+    await api.POST("/files/direct/{id}/complete", {
+      params: { path: { id: upload.id } },
+    }),
   );
   localStorage.removeItem(storageKey);
   return completed;
 }
 
 /** The unfinished upload with a fresh signature, or null when it cannot be resumed. */
-async function findPendingUpload(id: string | null): Promise<Schemas["DirectUpload"] | null> {
+async function findPendingUpload(
+  id: string | null,
+): Promise<Schemas["DirectUpload"] | null> {
   if (id === null) return null;
-  const { data } = await getServices().api.GET("/files/direct/{id}", { params: { path: { id } } });
+  const { data } = await getServices().api.GET("/files/direct/{id}", {
+    params: { path: { id } },
+  });
   return data?.status === "pending" ? data : null;
 }

@@ -20,7 +20,9 @@ export function AdapterSection({ job }: { job: Job }) {
     queryKey: ["adapter", job.id],
     queryFn: async () =>
       unwrap(
-        await getServices().api.GET("/fine_tuning/jobs/{id}/adapter", { params: { path: { id: job.id } } }),
+        await getServices().api.GET("/fine_tuning/jobs/{id}/adapter", {
+          params: { path: { id: job.id } },
+        }),
       ),
     refetchInterval: renewUrlsMs,
   });
@@ -32,10 +34,12 @@ export function AdapterSection({ job }: { job: Job }) {
           <>
             <p>
               <code>{adapter.fine_tuned_model}</code>{" "}
-              <CopyButton text={adapter.fine_tuned_model} label="Copy name" />{" "}
+              <CopyButton text={adapter.fine_tuned_model} label="Copy name" />
+              {" "}
               <span class="quiet">
                 A LoRA adapter for {adapter.base_source},{" "}
-                {formatBytes(adapter.total_bytes)}. Save all files in one folder.
+                {formatBytes(adapter.total_bytes)}. Save all files in one
+                folder.
               </span>
             </p>
             <DownloadList files={adapter.files} />
@@ -43,9 +47,13 @@ export function AdapterSection({ job }: { job: Job }) {
             {usageSnippets(adapter).map(({ label, text }) => (
               <CodeBlock key={label} label={label} text={text} />
             ))}
-            {adapter.files.some(({ path }) => path === "samples.json") && <Samples files={adapter.files} />}
+            {adapter.files.some(({ path }) => path === "samples.json") && (
+              <Samples files={adapter.files} />
+            )}
             <p>
-              <a href={href(["new"], { model: adapter.fine_tuned_model })}>Continue training this model</a>
+              <a href={href(["new"], { model: adapter.fine_tuned_model })}>
+                Continue training this model
+              </a>
             </p>
           </>
         )}
@@ -55,14 +63,17 @@ export function AdapterSection({ job }: { job: Job }) {
 }
 
 /** `base_source` is a Hugging Face ID that PEFT and vLLM accept, or a package of the worker. */
-function usageSnippets({ job_id, base_source, base_revision }: Adapter): { label: string; text: string }[] {
+function usageSnippets(
+  { job_id, base_source, base_revision }: Adapter,
+): { label: string; text: string }[] {
   const isPackage = base_source.startsWith("package:");
   const base = isPackage ? "./base" : base_source;
   const note = isPackage
     ? `# Replace ./base with the path of ${base_source}, which is not on Hugging Face.\n`
     : "";
   const revision = isPackage ? null : base_revision;
-  const url = `${getServices().config.apiUrl}/fine_tuning/jobs/${job_id}/adapter`;
+  const url =
+    `${getServices().config.apiUrl}/fine_tuning/jobs/${job_id}/adapter`;
   return [
     {
       label: "Download all files",
@@ -83,7 +94,9 @@ tokenizer = AutoTokenizer.from_pretrained("./adapter")`,
     },
     {
       label: "vLLM",
-      text: `${note}vllm serve ${base}${revision === null ? "" : ` --revision ${revision}`} \\
+      text: `${note}vllm serve ${base}${
+        revision === null ? "" : ` --revision ${revision}`
+      } \\
   --enable-lora --lora-modules tuned=./adapter
 # Then request "model": "tuned".`,
     },

@@ -25,19 +25,25 @@ export function Charts({ points, range, setRange }: {
       title,
       fromZero,
       format: formatterOf(series[0]?.name ?? "training_loss"),
-      series: series.filter(({ name }) => hasValues(points, name)).map(({ name, label, rare }) => ({
+      series: series.filter(({ name }) => hasValues(points, name)).map((
+        { name, label, rare },
+      ) => ({
         label,
         values: column(points, name),
         sparse: rare,
       })),
     })).filter(({ series }) => series.length > 0), [points]);
-  if (points.length === 0) return <p class="quiet">Charts appear once training starts.</p>;
+  if (points.length === 0) {
+    return <p class="quiet">Charts appear once training starts.</p>;
+  }
   return (
     <>
       {range !== null && (
         <p>
           Steps {formatCount(range.from)} to {formatCount(range.to)}.{" "}
-          <button type="button" class="small" onClick={() => setRange(null)}>Show the whole run</button>
+          <button type="button" class="small" onClick={() => setRange(null)}>
+            Show the whole run
+          </button>
         </p>
       )}
       <div class="charts" data-points={points.length}>
@@ -47,11 +53,14 @@ export function Charts({ points, range, setRange }: {
             x={x}
             {...chart}
             unitX="step"
-            onRange={(from, to) => setRange({ from: Math.floor(from), to: Math.ceil(to) })}
+            onRange={(from, to) =>
+              setRange({ from: Math.floor(from), to: Math.ceil(to) })}
           />
         ))}
       </div>
-      <p class="quiet small">By optimizer step. Drag over a chart to zoom in.</p>
+      <p class="quiet small">
+        By optimizer step. Drag over a chart to zoom in.
+      </p>
     </>
   );
 }

@@ -4,7 +4,12 @@ import { authHeaders, getServices } from "../../lib/services.ts";
 import type { JobEvent } from "../../lib/types.ts";
 
 /** `ended`: the job has finished and all its events were read. */
-export type ConnectionState = "connecting" | "live" | "reconnecting" | "offline" | "ended";
+export type ConnectionState =
+  | "connecting"
+  | "live"
+  | "reconnecting"
+  | "offline"
+  | "ended";
 
 const maxReconnectDelayMs = 30_000;
 /** The server sends a heartbeat every 15 s. A connection that is silent for this long is dead, even if open. */
@@ -22,7 +27,9 @@ export async function followEvents(jobId: string, after: number, options: {
   signal: AbortSignal;
 }): Promise<void> {
   const { signal, onEvents, onConnection } = options;
-  const url = `${getServices().config.apiUrl}/fine_tuning/jobs/${encodeURIComponent(jobId)}/events`;
+  const url = `${getServices().config.apiUrl}/fine_tuning/jobs/${
+    encodeURIComponent(jobId)
+  }/events`;
   let lastEvent = after;
   let failures = 0;
   onConnection("connecting");
@@ -38,7 +45,11 @@ export async function followEvents(jobId: string, after: number, options: {
     };
     try {
       const response = await fetch(url, {
-        headers: { ...await authHeaders(), accept: "text/event-stream", "last-event-id": String(lastEvent) },
+        headers: {
+          ...await authHeaders(),
+          accept: "text/event-stream",
+          "last-event-id": String(lastEvent),
+        },
         cache: "no-store",
         signal: connection.signal,
       });
@@ -85,13 +96,18 @@ async function readEvents(
     if (batch.length > 0) onBatch(batch);
     batch = [];
   };
-  const observed = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+  const observed = new TransformStream<
+    Uint8Array<ArrayBuffer>,
+    Uint8Array<ArrayBuffer>
+  >({
     transform(chunk, controller) {
       onData();
       controller.enqueue(chunk);
     },
   });
-  const messages = body.pipeThrough(observed).pipeThrough(new TextDecoderStream())
+  const messages = body.pipeThrough(observed).pipeThrough(
+    new TextDecoderStream(),
+  )
     .pipeThrough(new EventSourceParserStream());
   const reader = messages.getReader();
   try {

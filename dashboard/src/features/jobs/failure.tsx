@@ -21,11 +21,17 @@ function suggestRetry(job: Job): Suggestion | null {
   if (code === "out_of_memory") {
     if (typeof batch_size === "number" && batch_size > 1) {
       const half = Math.floor(batch_size / 2);
-      return { label: `Retry with batch size ${half}`, changes: { batch_size: String(half) } };
+      return {
+        label: `Retry with batch size ${half}`,
+        changes: { batch_size: String(half) },
+      };
     }
     if (typeof max_length === "number") {
       const half = Math.floor(max_length / 2);
-      return { label: `Retry with max length ${half}`, changes: { max_length: String(half) } };
+      return {
+        label: `Retry with max length ${half}`,
+        changes: { max_length: String(half) },
+      };
     }
   }
   if (code === "non_finite_loss" && typeof learning_rate === "number") {
@@ -41,9 +47,9 @@ function suggestRetry(job: Job): Suggestion | null {
 export function Failure({ job, events }: { job: Job; events: JobEvent[] }) {
   const canCreate = usePermission("jobs:write");
   const suggestion = suggestRetry(job);
-  const logTail = events.slice(-logLines).map(({ created_at, level, message }) =>
-    `${formatClock(created_at)}  ${level.padEnd(5)}  ${message}`
-  );
+  const logTail = events.slice(-logLines).map((
+    { created_at, level, message },
+  ) => `${formatClock(created_at)}  ${level.padEnd(5)}  ${message}`);
   return (
     <section aria-labelledby="why">
       <h2 id="why">Why it failed</h2>
@@ -61,14 +67,21 @@ export function Failure({ job, events }: { job: Job; events: JobEvent[] }) {
       {canCreate && (
         <p class="actions">
           {suggestion && (
-            <a class="button primary" href={href(["new"], retryQuery(job, suggestion.changes))}>
+            <a
+              class="button primary"
+              href={href(["new"], retryQuery(job, suggestion.changes))}
+            >
               {suggestion.label}
             </a>
           )}
-          <a class="button" href={href(["new"], retryQuery(job, null))}>Retry with other settings</a>
+          <a class="button" href={href(["new"], retryQuery(job, null))}>
+            Retry with other settings
+          </a>
         </p>
       )}
-      {logTail.length > 0 && <CodeBlock label="Last log lines" text={logTail.join("\n")} />}
+      {logTail.length > 0 && (
+        <CodeBlock label="Last log lines" text={logTail.join("\n")} />
+      )}
     </section>
   );
 }

@@ -18,12 +18,19 @@ export function JobActions({ job }: { job: Job }) {
   const start = useJobAction(job, "start");
   if (!canEdit) return null;
   if (isFinal(job.status)) {
-    return <a class="button" href={href(["new"], retryQuery(job, null))}>Run again</a>;
+    return (
+      <a class="button" href={href(["new"], retryQuery(job, null))}>
+        Run again
+      </a>
+    );
   }
-  const isAwaitingStart = job.status === "paused" && !job.auto_start && job.current_step === null;
+  const isAwaitingStart = job.status === "paused" && !job.auto_start &&
+    job.current_step === null;
   return (
     <>
-      {isAwaitingStart && <ActionButton mutation={start} label="Start" primary />}
+      {isAwaitingStart && (
+        <ActionButton mutation={start} label="Start" primary />
+      )}
       {job.status === "paused" && !isAwaitingStart && (
         <ActionButton mutation={resume} label="Resume" primary />
       )}

@@ -21,7 +21,9 @@ const connectionLabels: Record<ConnectionState, string> = {
   ended: "",
 };
 
-export function JobProgress({ job, connection }: { job: Job; connection: ConnectionState }) {
+export function JobProgress(
+  { job, connection }: { job: Job; connection: ConnectionState },
+) {
   const stageIndex = job.stage === null ? -1 : stages.indexOf(job.stage);
   const step = job.current_step !== null && job.total_steps !== null
     ? `${job.current_step} of ${job.total_steps}`
@@ -49,7 +51,8 @@ export function JobProgress({ job, connection }: { job: Job; connection: Connect
             : "Waiting for you to start it."}
         </p>
       )}
-      {(job.status === "running" || (stageIndex >= 0 && job.status === "failed")) && (
+      {(job.status === "running" ||
+        (stageIndex >= 0 && job.status === "failed")) && (
         <ol class="stages" aria-label="Stages">
           {stages.map((stage, n) => (
             <li
@@ -75,11 +78,26 @@ export function JobProgress({ job, connection }: { job: Job; connection: Connect
             "Epoch",
             job.current_epoch === null
               ? "–"
-              : `${formatNumber(job.current_epoch)} of ${job.total_epochs ?? "–"}`,
+              : `${formatNumber(job.current_epoch)} of ${
+                job.total_epochs ?? "–"
+              }`,
           ],
-          ["Training loss", job.training_loss === null ? "–" : formatNumber(job.training_loss)],
-          ["Tokens per second", job.tokens_per_second === null ? "–" : formatCompact(job.tokens_per_second)],
-          ["Trained tokens", job.trained_tokens === null ? "–" : formatCompact(job.trained_tokens)],
+          [
+            "Training loss",
+            job.training_loss === null ? "–" : formatNumber(job.training_loss),
+          ],
+          [
+            "Tokens per second",
+            job.tokens_per_second === null
+              ? "–"
+              : formatCompact(job.tokens_per_second),
+          ],
+          [
+            "Trained tokens",
+            job.trained_tokens === null
+              ? "–"
+              : formatCompact(job.trained_tokens),
+          ],
           ["Started", <Time key="started" at={job.started_at} />],
           ["Finished", <Time key="finished" at={job.finished_at} />],
         ]}
@@ -90,10 +108,14 @@ export function JobProgress({ job, connection }: { job: Job; connection: Connect
 
 function TimeLeft({ job }: { job: Job }) {
   const secondsLeft = (job.estimated_finish ?? 0) - Date.now() / 1000;
-  if (job.status !== "running" || job.estimated_finish === null || secondsLeft <= 1) return null;
+  if (
+    job.status !== "running" || job.estimated_finish === null ||
+    secondsLeft <= 1
+  ) return null;
   return (
     <span class="quiet">
-      , about {formatDuration(secondsLeft)} left, done at <Time at={job.estimated_finish} />
+      , about {formatDuration(secondsLeft)} left, done at{" "}
+      <Time at={job.estimated_finish} />
     </span>
   );
 }
@@ -119,16 +141,25 @@ function Cost({ job }: { job: Job }) {
           <div class="quiet small">of {formatUsd(cap)} spend cap</div>
         </>
       )}
-      {estimate && <div class="quiet small">estimated {formatRange(estimate, formatUsd)}</div>}
+      {estimate && (
+        <div class="quiet small">
+          estimated {formatRange(estimate, formatUsd)}
+        </div>
+      )}
     </>
   );
 }
 
-function readCostEstimate(estimate: Job["estimate"]): { low: number; high: number } | null {
+function readCostEstimate(
+  estimate: Job["estimate"],
+): { low: number; high: number } | null {
   const cost = estimate?.cost;
-  if (typeof cost !== "object" || cost === null || !("usd" in cost)) return null;
+  if (typeof cost !== "object" || cost === null || !("usd" in cost)) {
+    return null;
+  }
   const { usd } = cost;
-  return typeof usd === "object" && usd !== null && "low" in usd && "high" in usd
+  return typeof usd === "object" && usd !== null && "low" in usd &&
+      "high" in usd
     ? { low: Number(usd.low), high: Number(usd.high) }
     : null;
 }
@@ -142,7 +173,8 @@ function QueueNotice({ job }: { job: Job }) {
     : `Position ${queue.position} in the queue, ${queue.position_in_project} in this project.`;
   return (
     <p class="notice" role="status">
-      {status_reason ?? "Waiting for a GPU. You are not charged while a job is queued."}
+      {status_reason ??
+        "Waiting for a GPU. You are not charged while a job is queued."}
       {position !== null && ` ${position}`}
     </p>
   );

@@ -8,7 +8,10 @@ export function Log({ events }: { events: JobEvent[] }) {
     <ol class="log" reversed tabIndex={0} aria-label="Log, newest first">
       {events.toReversed().map(({ id, level, message, created_at }) => (
         <li key={id} class={level}>
-          <time dateTime={new Date(created_at * 1000).toISOString()} title={formatFullTime(created_at)}>
+          <time
+            dateTime={new Date(created_at * 1000).toISOString()}
+            title={formatFullTime(created_at)}
+          >
             {formatClock(created_at)}
           </time>
           <span>{level === "info" ? message : `${level}: ${message}`}</span>

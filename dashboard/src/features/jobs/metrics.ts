@@ -10,8 +10,12 @@ export function mergePoints(
   fresh: readonly MetricsPoint[],
 ): MetricsPoint[] {
   const last = points.at(-1)?.step ?? -1;
-  if (fresh.every(({ step }, n) => step > (fresh[n - 1]?.step ?? last))) return [...points, ...fresh];
-  const byStep = new Map([...points, ...fresh].map((point) => [point.step, point]));
+  if (fresh.every(({ step }, n) => step > (fresh[n - 1]?.step ?? last))) {
+    return [...points, ...fresh];
+  }
+  const byStep = new Map(
+    [...points, ...fresh].map((point) => [point.step, point]),
+  );
   return [...byStep.values()].sort((a, b) => a.step - b.step);
 }
 
@@ -24,7 +28,11 @@ export function pointsOf(events: readonly JobEvent[]): MetricsPoint[] {
   );
 }
 
-export const column = (points: readonly MetricsPoint[], name: keyof MetricsPoint): (number | null)[] =>
-  points.map((point) => point[name] ?? null);
-export const hasValues = (points: readonly MetricsPoint[], name: keyof MetricsPoint): boolean =>
-  points.some((point) => typeof point[name] === "number");
+export const column = (
+  points: readonly MetricsPoint[],
+  name: keyof MetricsPoint,
+): (number | null)[] => points.map((point) => point[name] ?? null);
+export const hasValues = (
+  points: readonly MetricsPoint[],
+  name: keyof MetricsPoint,
+): boolean => points.some((point) => typeof point[name] === "number");

@@ -18,7 +18,9 @@ interface Sample {
 
 const isSample = (value: unknown): value is Sample =>
   typeof value === "object" && value !== null &&
-  ["prompt", "base", "tuned"].every((name) => typeof Reflect.get(value, name) === "string");
+  ["prompt", "base", "tuned"].every((name) =>
+    typeof Reflect.get(value, name) === "string"
+  );
 
 export function Samples({ files }: { files: DownloadFile[] }) {
   const file = files.find(({ path }) => path === "samples.json");
@@ -28,9 +30,16 @@ export function Samples({ files }: { files: DownloadFile[] }) {
     staleTime: Infinity,
     queryFn: async () => {
       const response = await fetch(file?.url ?? "");
-      if (!response.ok) throw new Error(`Could not load samples.json (HTTP ${response.status}).`);
+      if (!response.ok) {
+        throw new Error(
+          `Could not load samples.json (HTTP ${response.status}).`,
+        );
+      }
       const json: unknown = await response.json();
-      const list = typeof json === "object" && json !== null && "samples" in json ? json.samples : null;
+      const list =
+        typeof json === "object" && json !== null && "samples" in json
+          ? json.samples
+          : null;
       return Array.isArray(list) ? list.filter(isSample) : [];
     },
   });
@@ -40,14 +49,20 @@ export function Samples({ files }: { files: DownloadFile[] }) {
       <QueryBoundary query={samples} what="samples">
         {(list) => (
           <ul class="samples" aria-label="Base and fine-tuned answers">
-            {list.map(({ prompt, expected, base, base_finished, tuned, tuned_finished }, n) => (
+            {list.map((
+              { prompt, expected, base, base_finished, tuned, tuned_finished },
+              n,
+            ) => (
               <li key={n}>
                 <p>{prompt}</p>
                 <FieldList
                   fields={[
                     ["Expected", expected ?? "–"],
                     ["Base", `${base}${base_finished === false ? " …" : ""}`],
-                    ["Fine-tuned", `${tuned}${tuned_finished === false ? " …" : ""}`],
+                    [
+                      "Fine-tuned",
+                      `${tuned}${tuned_finished === false ? " …" : ""}`,
+                    ],
                   ]}
                 />
               </li>

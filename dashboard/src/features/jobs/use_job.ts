@@ -32,13 +32,18 @@ export function useJob(id: string, range: StepRange | null) {
     queryKey: jobKey(id),
     queryFn: () => fetchJob(id),
     refetchInterval: ({ state }) =>
-      state.data === undefined || isFinal(state.data.status) ? false : pollIntervalMs,
+      state.data === undefined || isFinal(state.data.status)
+        ? false
+        : pollIntervalMs,
   });
   const detail = useQuery({
     queryKey: ["metrics", id, range],
     enabled: range !== null,
     queryFn: async () =>
-      (await fetchMetrics(id, { from_step: Math.max(0, range?.from ?? 0), to_step: range?.to ?? 0 })).data,
+      (await fetchMetrics(id, {
+        from_step: Math.max(0, range?.from ?? 0),
+        to_step: range?.to ?? 0,
+      })).data,
   });
 
   // The order matters: first the newest event's number, then the log, then the metrics with the number of the last event
@@ -50,8 +55,13 @@ export function useJob(id: string, range: StepRange | null) {
       setError(null);
       const metrics = fetchMetrics(id, {}, signal);
       metrics.catch(() => {}); // reported by the await below
-      const newest = (await fetchEvents(id, { limit: 1 }, signal))[0]?.number ?? 0;
-      const log = await fetchEvents(id, { limit: 100, type: "message" }, signal);
+      const newest = (await fetchEvents(id, { limit: 1 }, signal))[0]?.number ??
+        0;
+      const log = await fetchEvents(
+        id,
+        { limit: 100, type: "message" },
+        signal,
+      );
       const { data, last_event } = await metrics;
       const start = Math.min(newest, last_event);
       let current = data;
@@ -68,7 +78,9 @@ export function useJob(id: string, range: StepRange | null) {
         onEvents: (fresh) => {
           const messages = fresh.filter(({ type }) => type === "message");
           if (messages.length > 0) {
-            setEvents((before) => [...before ?? [], ...messages].slice(-maxLogLines));
+            setEvents((before) =>
+              [...before ?? [], ...messages].slice(-maxLogLines)
+            );
             void cache.invalidateQueries({ queryKey: ["checkpoints", id] });
           }
           const newPoints = pointsOf(fresh);
@@ -78,7 +90,9 @@ export function useJob(id: string, range: StepRange | null) {
             isReloading = true;
             void fetchMetrics(id, {}, signal).then(({ data }) => {
               const last = data.at(-1)?.step ?? -1;
-              update(mergePoints(data, current.filter(({ step }) => step > last)));
+              update(
+                mergePoints(data, current.filter(({ step }) => step > last)),
+              );
             }).finally(() => isReloading = false);
           }
         },
@@ -91,7 +105,9 @@ export function useJob(id: string, range: StepRange | null) {
       );
     };
     load().catch((cause) => {
-      if (!signal.aborted) setError(cause instanceof Error ? cause : new Error(String(cause)));
+      if (!signal.aborted) {
+        setError(cause instanceof Error ? cause : new Error(String(cause)));
+      }
     });
     return () => controller.abort();
   }, [id, attempt]);
@@ -101,7 +117,10 @@ export function useJob(id: string, range: StepRange | null) {
   useEffect(() => {
     const previous = previousStatus.current;
     const status = job.data?.status ?? null;
-    if (previous !== null && isFinal(previous) && status !== null && !isFinal(status)) {
+    if (
+      previous !== null && isFinal(previous) && status !== null &&
+      !isFinal(status)
+    ) {
       setAttempt(attempt + 1);
     }
     previousStatus.current = status;
@@ -138,10 +157,15 @@ async function fetchEvents(
   signal: AbortSignal,
 ): Promise<JobEvent[]> {
   const page = unwrap(
-    await getServices().api.GET("/fine_tuning/jobs/{id}/events", { params: { path: { id }, query }, signal }),
+    await getServices().api.GET("/fine_tuning/jobs/{id}/events", {
+      params: { path: { id }, query },
+      signal,
+    }),
   );
   if (typeof page === "string") {
-    throw new Error("The server responded with an event stream instead of a list.");
+    throw new Error(
+      "The server responded with an event stream instead of a list.",
+    );
   }
   return page.data;
 }

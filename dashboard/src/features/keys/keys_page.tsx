@@ -7,7 +7,11 @@ import {
   scopeLabels,
   scopes,
 } from "../../../../supabase/functions/_shared/contracts/scopes.ts";
-import { useApiMutation, usePaginated, usePermission } from "../../lib/queries.ts";
+import {
+  useApiMutation,
+  usePaginated,
+  usePermission,
+} from "../../lib/queries.ts";
 import { getServices } from "../../lib/services.ts";
 import { ActionButton } from "../../ui/action_button.tsx";
 import { Status, Time } from "../../ui/display.tsx";
@@ -40,9 +44,11 @@ export function KeysPage() {
           onDone={() => setCreated(null)}
         />
       )}
-      {canEdit
-        ? <CreateKey onCreated={setCreated} />
-        : <p class="notice">Only project owners can create and revoke API keys.</p>}
+      {canEdit ? <CreateKey onCreated={setCreated} /> : (
+        <p class="notice">
+          Only project owners can create and revoke API keys.
+        </p>
+      )}
       <QueryBoundary query={keys} what="API keys">
         {(list) =>
           list.length === 0
@@ -55,9 +61,19 @@ export function KeysPage() {
               <>
                 <Table
                   label="API keys"
-                  columns={["Name", "Key", "Scopes", "Created", "Last used", "Expires", ""]}
+                  columns={[
+                    "Name",
+                    "Key",
+                    "Scopes",
+                    "Created",
+                    "Last used",
+                    "Expires",
+                    "",
+                  ]}
                 >
-                  {list.map((key) => <KeyRow key={key.id} apiKey={key} canEdit={canEdit} />)}
+                  {list.map((key) => (
+                    <KeyRow key={key.id} apiKey={key} canEdit={canEdit} />
+                  ))}
                 </Table>
                 <LoadMore query={keys} />
               </>
@@ -67,7 +83,9 @@ export function KeysPage() {
   );
 }
 
-function CreateKey({ onCreated }: { onCreated: (key: Schemas["NewApiKey"]) => void }) {
+function CreateKey(
+  { onCreated }: { onCreated: (key: Schemas["NewApiKey"]) => void },
+) {
   const [name, setName] = useState("");
   const [selected, setSelected] = useState<Scope[]>(defaultScopes);
   const [days, setDays] = useState("");
@@ -77,7 +95,11 @@ function CreateKey({ onCreated }: { onCreated: (key: Schemas["NewApiKey"]) => vo
         body: {
           name,
           scopes: selected,
-          ...(days === "" ? {} : { expires_at: Math.floor((Date.now() + Number(days) * dayMs) / 1000) }),
+          ...(days === "" ? {} : {
+            expires_at: Math.floor(
+              (Date.now() + Number(days) * dayMs) / 1000,
+            ),
+          }),
         },
       }),
     ));
@@ -112,7 +134,9 @@ function CreateKey({ onCreated }: { onCreated: (key: Schemas["NewApiKey"]) => vo
               onChange={(event) => setDays(event.currentTarget.value)}
             >
               <option value="">Never</option>
-              {lifetimes.map((n) => <option key={n} value={n}>In {n} days</option>)}
+              {lifetimes.map((n) => (
+                <option key={n} value={n}>In {n} days</option>
+              ))}
             </select>
           )}
         </Field>
@@ -133,10 +157,16 @@ function CreateKey({ onCreated }: { onCreated: (key: Schemas["NewApiKey"]) => vo
   );
 }
 
-function KeyRow({ apiKey, canEdit }: { apiKey: Schemas["ApiKey"]; canEdit: boolean }) {
+function KeyRow(
+  { apiKey, canEdit }: { apiKey: Schemas["ApiKey"]; canEdit: boolean },
+) {
   const revoke = useApiMutation(
     async () =>
-      unwrap(await getServices().api.DELETE("/api_keys/{id}", { params: { path: { id: apiKey.id } } })),
+      unwrap(
+        await getServices().api.DELETE("/api_keys/{id}", {
+          params: { path: { id: apiKey.id } },
+        }),
+      ),
     [["keys"]],
   );
   return (
@@ -150,7 +180,9 @@ function KeyRow({ apiKey, canEdit }: { apiKey: Schemas["ApiKey"]; canEdit: boole
         <Time at={apiKey.created_at} />
       </td>
       <td>
-        {apiKey.last_used_at === null ? <span class="quiet">Never</span> : <Time at={apiKey.last_used_at} />}
+        {apiKey.last_used_at === null
+          ? <span class="quiet">Never</span>
+          : <Time at={apiKey.last_used_at} />}
       </td>
       <td>
         {apiKey.revoked_at !== null
@@ -180,7 +212,8 @@ function KeyRow({ apiKey, canEdit }: { apiKey: Schemas["ApiKey"]; canEdit: boole
 function describeScopes(granted: string[]): string {
   if (granted.length === scopes.length) return "All";
   if (
-    granted.length === defaultScopes.length && defaultScopes.every((scope) => granted.includes(scope))
+    granted.length === defaultScopes.length &&
+    defaultScopes.every((scope) => granted.includes(scope))
   ) return "All except project";
   return granted.join(", ");
 }

@@ -29,23 +29,49 @@ export function ModelsPage() {
               : (
                 <Table
                   label="Base models"
-                  columns={["Model", "Parameters", "Max length", "GPU", "Price", ""]}
+                  columns={[
+                    "Model",
+                    "Parameters",
+                    "Max length",
+                    "GPU",
+                    "Price",
+                    "",
+                  ]}
                 >
-                  {base.map((model) => <BaseModelRow key={model.id} model={model} canEdit={canEdit} />)}
+                  {base.map((model) => (
+                    <BaseModelRow
+                      key={model.id}
+                      model={model}
+                      canEdit={canEdit}
+                    />
+                  ))}
                 </Table>
               )}
             <h2>Fine-tuned models</h2>
             {fineTuned.length === 0
               ? (
                 <EmptyState title="No fine-tuned models yet">
-                  <p>When a fine-tuning job succeeds, its model appears here.</p>
-                  {canEdit && <a class="button primary" href={href(["new"])}>Create a fine-tune</a>}
+                  <p>
+                    When a fine-tuning job succeeds, its model appears here.
+                  </p>
+                  {canEdit && (
+                    <a class="button primary" href={href(["new"])}>
+                      Create a fine-tune
+                    </a>
+                  )}
                 </EmptyState>
               )
               : (
-                <Table label="Fine-tuned models" columns={["Model", "Base model", "Size", "Created", ""]}>
+                <Table
+                  label="Fine-tuned models"
+                  columns={["Model", "Base model", "Size", "Created", ""]}
+                >
                   {fineTuned.map((model) => (
-                    <FineTunedModelRow key={model.id} model={model} canEdit={canEdit} />
+                    <FineTunedModelRow
+                      key={model.id}
+                      model={model}
+                      canEdit={canEdit}
+                    />
                   ))}
                 </Table>
               )}
@@ -56,7 +82,9 @@ export function ModelsPage() {
   );
 }
 
-function BaseModelRow({ model, canEdit }: { model: BaseModel; canEdit: boolean }) {
+function BaseModelRow(
+  { model, canEdit }: { model: BaseModel; canEdit: boolean },
+) {
   const { id, owned_by, parameters, max_length, gpu } = model;
   return (
     <tr>
@@ -64,24 +92,40 @@ function BaseModelRow({ model, canEdit }: { model: BaseModel; canEdit: boolean }
         {id}
         <div class="quiet small">{owned_by}</div>
       </th>
-      <td class="number">{parameters === null ? "–" : formatCompact(parameters)}</td>
+      <td class="number">
+        {parameters === null ? "–" : formatCompact(parameters)}
+      </td>
       <td class="number">{formatCompact(max_length)} tokens</td>
       <td>
         {gpu.num_gpus} × {gpu.gpu_type}
-        {gpu.gpu_memory_gb > 0 && <div class="quiet small">{gpu.gpu_memory_gb} GB each</div>}
+        {gpu.gpu_memory_gb > 0 && (
+          <div class="quiet small">{gpu.gpu_memory_gb} GB each</div>
+        )}
       </td>
-      <td class="number">{formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)} per hour</td>
+      <td class="number">
+        {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)} per hour
+      </td>
       <td>
-        {canEdit && <a href={href(["new"], { model: id })} aria-label={`Fine-tune ${id}`}>Fine-tune</a>}
+        {canEdit && (
+          <a href={href(["new"], { model: id })} aria-label={`Fine-tune ${id}`}>
+            Fine-tune
+          </a>
+        )}
       </td>
     </tr>
   );
 }
 
-function FineTunedModelRow({ model, canEdit }: { model: FineTunedModel; canEdit: boolean }) {
+function FineTunedModelRow(
+  { model, canEdit }: { model: FineTunedModel; canEdit: boolean },
+) {
   const remove = useApiMutation(
     async () =>
-      unwrap(await getServices().api.DELETE("/models/{id}", { params: { path: { id: model.id } } })),
+      unwrap(
+        await getServices().api.DELETE("/models/{id}", {
+          params: { path: { id: model.id } },
+        }),
+      ),
     [["models"]],
   );
   return (
@@ -97,7 +141,10 @@ function FineTunedModelRow({ model, canEdit }: { model: FineTunedModel; canEdit:
       <td>
         {canEdit && (
           <div class="actions">
-            <a href={href(["new"], { model: model.id })} aria-label={`Continue training ${model.id}`}>
+            <a
+              href={href(["new"], { model: model.id })}
+              aria-label={`Continue training ${model.id}`}
+            >
               Continue training
             </a>
             <ActionButton
@@ -105,7 +152,8 @@ function FineTunedModelRow({ model, canEdit }: { model: FineTunedModel; canEdit:
               label="Delete"
               danger
               confirmation={{
-                text: `Delete ${model.id} with its files and checkpoints? This cannot be undone.`,
+                text:
+                  `Delete ${model.id} with its files and checkpoints? This cannot be undone.`,
                 confirm: "Delete model",
               }}
             />

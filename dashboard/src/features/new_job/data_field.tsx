@@ -10,7 +10,11 @@ import { ErrorMessage } from "../../ui/feedback.tsx";
 import { Field } from "../../ui/forms.tsx";
 import { IssueTable } from "../../ui/issue_table.tsx";
 import { fileKey, useFile } from "../files/file_queries.ts";
-import { InvalidFileError, uploadFile, type UploadProgress } from "../files/upload.ts";
+import {
+  InvalidFileError,
+  uploadFile,
+  type UploadProgress,
+} from "../files/upload.ts";
 
 interface Props {
   label: string;
@@ -26,7 +30,9 @@ export function DataField({ label, hint, value, onChange }: Props) {
     queryKey: ["files", "ready"],
     queryFn: async () =>
       unwrap(
-        await getServices().api.GET("/files", { params: { query: { purpose: "fine-tune", limit: 100 } } }),
+        await getServices().api.GET("/files", {
+          params: { query: { purpose: "fine-tune", limit: 100 } },
+        }),
       ).data,
   });
   const { data: chosen } = useFile(value);
@@ -34,7 +40,13 @@ export function DataField({ label, hint, value, onChange }: Props) {
   return (
     <div class="field">
       <DropZone label={label} hint={hint} onFile={upload.start} />
-      {upload.progress && <UploadStatus name={upload.name} progress={upload.progress} onStop={upload.stop} />}
+      {upload.progress && (
+        <UploadStatus
+          name={upload.name}
+          progress={upload.progress}
+          onStop={upload.stop}
+        />
+      )}
       {upload.error && <UploadError name={upload.name} error={upload.error} />}
       {usable.length > 0 && (
         <Field label={`Or choose an uploaded file as ${label.toLowerCase()}`}>
@@ -79,7 +91,9 @@ function useUpload(onChange: (id: string | null) => void) {
       void cache.invalidateQueries({ queryKey: ["files"] });
       onChange(uploaded.id);
     } catch (cause) {
-      if (!controller.signal.aborted) setError(cause instanceof Error ? cause : new Error(String(cause)));
+      if (!controller.signal.aborted) {
+        setError(cause instanceof Error ? cause : new Error(String(cause)));
+      }
     } finally {
       if (current.current === controller) setProgress(null);
     }
@@ -141,9 +155,14 @@ const UploadStatus = ({ name, progress, onStop }: {
   onStop: () => void;
 }) => (
   <div role="status">
-    <progress max={1} value={progress.fraction} aria-label={`${progress.phase} ${name}`} />
+    <progress
+      max={1}
+      value={progress.fraction}
+      aria-label={`${progress.phase} ${name}`}
+    />
     <span class="small">
-      {progress.phase === "validating" ? "Validating" : "Uploading"} {name}:{" "}
+      {progress.phase === "validating" ? "Validating" : "Uploading"} {name}:
+      {" "}
       {Math.round(progress.fraction * 100)}%
     </span>{" "}
     <button type="button" class="small" onClick={onStop}>Stop</button>
@@ -155,7 +174,8 @@ const UploadError = ({ name, error }: { name: string; error: Error }) =>
     ? (
       <div role="alert">
         <p class="problem">
-          <strong>{name}</strong> was not uploaded: {error.message} Fix the file and drop it again.
+          <strong>{name}</strong> was not uploaded: {error.message}{" "}
+          Fix the file and drop it again.
         </p>
         <IssueTable label={`Errors in ${name}`} issues={error.issues} />
       </div>
@@ -168,15 +188,21 @@ function ChosenFile({ file }: { file: ApiFile }) {
   const warnings = report?.warnings ?? [];
   return (
     <div class={status === "error" ? "problem" : "notice"} role="status">
-      <a href={href(["files", id])}>{filename}</a> {status === "uploaded" && "is being validated …"}
-      {status === "error" && `is not a valid training file. ${status_details ?? ""}`}
+      <a href={href(["files", id])}>{filename}</a>{" "}
+      {status === "uploaded" && "is being validated …"}
+      {status === "error" &&
+        `is not a valid training file. ${status_details ?? ""}`}
       {status === "processed" && report !== null && (
         <>
-          {pluralize(report.rows, "row")}, about {pluralize(report.tokens.total, "token")}
-          {report.duplicates.rows > 0 && `, ${pluralize(report.duplicates.rows, "duplicate row")}`}
+          {pluralize(report.rows, "row")}, about{" "}
+          {pluralize(report.tokens.total, "token")}
+          {report.duplicates.rows > 0 &&
+            `, ${pluralize(report.duplicates.rows, "duplicate row")}`}
         </>
       )}
-      {errors.length > 0 && <IssueTable label={`Errors in ${filename}`} issues={errors} />}
+      {errors.length > 0 && (
+        <IssueTable label={`Errors in ${filename}`} issues={errors} />
+      )}
       {warnings.length > 0 && (
         <details>
           <summary>{pluralize(warnings.length, "warning")}</summary>

@@ -2,7 +2,13 @@
 import { keepPreviousData, useQuery } from "@tanstack/preact-query";
 import { useEffect, useState } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
-import { formatCompact, formatDuration, formatNumber, formatRange, formatUsd } from "../../lib/format.ts";
+import {
+  formatCompact,
+  formatDuration,
+  formatNumber,
+  formatRange,
+  formatUsd,
+} from "../../lib/format.ts";
 import { getServices } from "../../lib/services.ts";
 import type { JobRequest } from "./form.ts";
 
@@ -34,7 +40,9 @@ export function useEstimate(body: JobRequest | null) {
 
 export type Estimate = NonNullable<ReturnType<typeof useEstimate>["data"]>;
 
-export function EstimateView({ estimate, isUpdating }: { estimate: Estimate; isUpdating: boolean }) {
+export function EstimateView(
+  { estimate, isUpdating }: { estimate: Estimate; isUpdating: boolean },
+) {
   const { tokens, rows, steps, time, cost, memory, warnings } = estimate;
   return (
     <div aria-busy={isUpdating} style={{ opacity: isUpdating ? 0.6 : 1 }}>
@@ -74,23 +82,31 @@ export function EstimateView({ estimate, isUpdating }: { estimate: Estimate; isU
           value={describeMemory(memory)}
           detail={memory.required_gb &&
             `${formatRange(memory.required_gb, formatNumber)} GB${
-              memory.available_gb === null ? "" : ` of ${memory.available_gb} GB`
+              memory.available_gb === null
+                ? ""
+                : ` of ${memory.available_gb} GB`
             }`}
           basis={memory.basis}
         />
       </dl>
       {warnings.length > 0 && (
-        <ul class="problem plain">{warnings.map((warning) => <li key={warning}>{warning}</li>)}</ul>
+        <ul class="problem plain">
+          {warnings.map((warning) => <li key={warning}>{warning}</li>)}
+        </ul>
       )}
     </div>
   );
 }
 
-const formatExpected = (value: { expected: number } | null, format: (value: number) => string) =>
-  value === null ? "unknown" : `about ${format(value.expected)}`;
+const formatExpected = (
+  value: { expected: number } | null,
+  format: (value: number) => string,
+) => value === null ? "unknown" : `about ${format(value.expected)}`;
 
 function describeMemory({ fits, required_gb }: Estimate["memory"]): string {
-  if (fits === null) return formatExpected(required_gb, (gb) => `${formatNumber(gb)} GB`);
+  if (fits === null) {
+    return formatExpected(required_gb, (gb) => `${formatNumber(gb)} GB`);
+  }
   return fits ? "fits" : "may not fit";
 }
 

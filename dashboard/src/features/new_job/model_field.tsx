@@ -13,7 +13,12 @@ export function ModelField({ models, value, onChange, fitsMemory }: {
 }) {
   const option = (id: string, details: ComponentChildren) => (
     <label key={id}>
-      <input type="radio" name="model" checked={value === id} onChange={() => onChange(id)} />{" "}
+      <input
+        type="radio"
+        name="model"
+        checked={value === id}
+        onChange={() => onChange(id)}
+      />{" "}
       <strong>{id}</strong>
       <div class="quiet small">{details}</div>
     </label>
@@ -33,22 +38,28 @@ export function ModelField({ models, value, onChange, fitsMemory }: {
                 option(
                   id,
                   <>
-                    {parameters !== null && `${formatCompact(parameters)} parameters, `}
+                    {parameters !== null &&
+                      `${formatCompact(parameters)} parameters, `}
                     rows of up to {formatCompact(max_length)} tokens
                     <br />
-                    {gpu.num_gpus} × {gpu.gpu_type} · {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)}{" "}
-                    per hour
+                    {gpu.num_gpus} × {gpu.gpu_type} ·{" "}
+                    {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)} per hour
                     {value === id && typeof fitsMemory === "boolean" && (
                       <>
                         <br />
-                        {fitsMemory ? "This job fits in GPU memory." : "This job may not fit in GPU memory."}
+                        {fitsMemory
+                          ? "This job fits in GPU memory."
+                          : "This job may not fit in GPU memory."}
                       </>
                     )}
                   </>,
                 )
               )}
               {fineTuned.map(({ id, base_model }) =>
-                option(id, `Your fine-tuned model. Continues from its adapter, on ${base_model}.`)
+                option(
+                  id,
+                  `Your fine-tuned model. Continues from its adapter, on ${base_model}.`,
+                )
               )}
             </div>
           )}

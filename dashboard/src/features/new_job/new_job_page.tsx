@@ -9,19 +9,30 @@ import { Page } from "../../ui/page.tsx";
 import { useFile } from "../files/file_queries.ts";
 import { DataField } from "./data_field.tsx";
 import { EstimateView, useEstimate } from "./estimate.tsx";
-import { buildJobRequest, errorsByField, type JobForm, type JobRequest, readForm } from "./form.ts";
+import {
+  buildJobRequest,
+  errorsByField,
+  type JobForm,
+  type JobRequest,
+  readForm,
+} from "./form.ts";
 import { ModelField } from "./model_field.tsx";
 import { SettingsFields } from "./settings_fields.tsx";
 
 export function NewJobPage({ route }: PageProps) {
   const [form, setForm] = useState<JobForm>(() => readForm(route.query));
-  const change = (fields: Partial<JobForm>) => setForm((before) => ({ ...before, ...fields }));
+  const change = (fields: Partial<JobForm>) =>
+    setForm((before) => ({ ...before, ...fields }));
   const models = useModels();
   const canCreate = usePermission("jobs:write");
   const model = form.model ?? models.data?.base[0]?.id ?? null;
   const file = useFile(form.training_file);
   const format = file.data?.report?.format ?? null;
-  const body = useMemo(() => buildJobRequest({ ...form, model }, format), [form, model, format]);
+  const body = useMemo(() => buildJobRequest({ ...form, model }, format), [
+    form,
+    model,
+    format,
+  ]);
   const isReady = file.data?.status === "processed";
   const estimate = useEstimate(isReady ? body : null);
   const create = useCreateJob(body);
@@ -30,7 +41,8 @@ export function NewJobPage({ route }: PageProps) {
     <Page title="New fine-tune">
       {!canCreate && (
         <p class="notice">
-          Your role doesn't allow creating jobs. Ask a project owner for the developer role.
+          Your role doesn't allow creating jobs. Ask a project owner for the
+          developer role.
         </p>
       )}
       <form
@@ -86,7 +98,12 @@ export function NewJobPage({ route }: PageProps) {
         <section class="stick" aria-labelledby="estimate" aria-live="polite">
           <h2 id="estimate">Estimate</h2>
           {estimate.data !== undefined && isReady
-            ? <EstimateView estimate={estimate.data} isUpdating={estimate.isUpdating} />
+            ? (
+              <EstimateView
+                estimate={estimate.data}
+                isUpdating={estimate.isUpdating}
+              />
+            )
             : (
               <p class="quiet">
                 {form.training_file === null
@@ -96,14 +113,17 @@ export function NewJobPage({ route }: PageProps) {
                   : "The estimate appears once the data is validated and the settings are valid."}
               </p>
             )}
-          {fields.size > 0 && <p class="problem" role="alert">{[...fields.values()].join(" ")}</p>}
+          {fields.size > 0 && (
+            <p class="problem" role="alert">{[...fields.values()].join(" ")}</p>
+          )}
           {other && <ErrorMessage error={other} />}
           <p>
             <label>
               <input
                 type="checkbox"
                 checked={form.wait}
-                onChange={(event) => change({ wait: event.currentTarget.checked })}
+                onChange={(event) =>
+                  change({ wait: event.currentTarget.checked })}
               />{" "}
               Create without starting
             </label>
@@ -111,9 +131,14 @@ export function NewJobPage({ route }: PageProps) {
           <button
             type="submit"
             class="primary"
-            disabled={!canCreate || !isReady || body === null || create.isPending}
+            disabled={!canCreate || !isReady || body === null ||
+              create.isPending}
           >
-            {create.isPending ? "Creating …" : form.wait ? "Create job" : "Start job"}
+            {create.isPending
+              ? "Creating …"
+              : form.wait
+              ? "Create job"
+              : "Start job"}
           </button>
         </section>
       </form>
@@ -126,9 +151,13 @@ function useCreateJob(body: JobRequest | null) {
   // The idempotency key changes only with the request: a double click or a retry creates no second job.
   const lastRequest = useRef({ body: "", key: "" });
   return useApiMutation(async () => {
-    if (body === null) throw new Error("Choose training data and a model first.");
+    if (body === null) {
+      throw new Error("Choose training data and a model first.");
+    }
     const text = JSON.stringify(body);
-    if (lastRequest.current.body !== text) lastRequest.current = { body: text, key: crypto.randomUUID() };
+    if (lastRequest.current.body !== text) {
+      lastRequest.current = { body: text, key: crypto.randomUUID() };
+    }
     const job = unwrap(
       await getServices().api.POST("/fine_tuning/jobs", {
         body,

@@ -13,10 +13,16 @@ interface Props {
   error: string | undefined;
 }
 
-export function SettingInput({ setting, value, onChange, autoValue, error }: Props) {
+export function SettingInput(
+  { setting, value, onChange, autoValue, error }: Props,
+) {
   const auto = value !== "" || autoValue === undefined
     ? "auto"
-    : `auto: ${typeof autoValue === "number" ? formatNumber(autoValue) : String(autoValue)}`;
+    : `auto: ${
+      typeof autoValue === "number"
+        ? formatNumber(autoValue)
+        : String(autoValue)
+    }`;
   if (setting.kind === "list") {
     const labels: Record<string, string> = setting.valueLabels;
     return (
@@ -37,7 +43,11 @@ export function SettingInput({ setting, value, onChange, autoValue, error }: Pro
       {(control) =>
         setting.kind === "choice" || setting.kind === "switch"
           ? (
-            <select {...control} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+            <select
+              {...control}
+              value={value}
+              onChange={(event) => onChange(event.currentTarget.value)}
+            >
               <option value="">{auto}</option>
               {optionsOf(setting).map(([option, label]) => (
                 <option key={option} value={option}>{label}</option>

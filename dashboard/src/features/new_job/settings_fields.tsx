@@ -9,22 +9,27 @@ import {
 } from "./form.ts";
 import { SettingInput } from "./setting_input.tsx";
 
-export function SettingsFields({ form, change, isPreference, autoValues, errors }: {
-  form: JobForm;
-  change: (fields: Partial<JobForm>) => void;
-  /** Whether the training file holds preference rows, which add settings of their own. */
-  isPreference: boolean;
-  /** The values that "auto" resolves to, as far as they are known. */
-  autoValues: Record<string, unknown>;
-  errors: Map<string, string>;
-}) {
-  const advanced = isPreference ? [...preferenceSettings, ...advancedSettings] : advancedSettings;
+export function SettingsFields(
+  { form, change, isPreference, autoValues, errors }: {
+    form: JobForm;
+    change: (fields: Partial<JobForm>) => void;
+    /** Whether the training file holds preference rows, which add settings of their own. */
+    isPreference: boolean;
+    /** The values that "auto" resolves to, as far as they are known. */
+    autoValues: Record<string, unknown>;
+    errors: Map<string, string>;
+  },
+) {
+  const advanced = isPreference
+    ? [...preferenceSettings, ...advancedSettings]
+    : advancedSettings;
   const input = (setting: SettingField) => (
     <SettingInput
       key={setting.name}
       setting={setting}
       value={form.settings[setting.name] ?? ""}
-      onChange={(value) => change({ settings: { ...form.settings, [setting.name]: value } })}
+      onChange={(value) =>
+        change({ settings: { ...form.settings, [setting.name]: value } })}
       autoValue={autoValues[setting.name]}
       error={errors.get(setting.name)}
     />
@@ -33,11 +38,16 @@ export function SettingsFields({ form, change, isPreference, autoValues, errors 
     <>
       <p class="quiet">
         Empty fields use{" "}
-        <strong>auto</strong>, a value that suits the model. The job records the value that was used.
+        <strong>auto</strong>, a value that suits the model. The job records the
+        value that was used.
       </p>
       <div class="fields">{mainSettings.map(input)}</div>
       <div class="fields">
-        <Field label="Name" hint="The suffix of the fine-tuned model's name." error={errors.get("suffix")}>
+        <Field
+          label="Name"
+          hint="The suffix of the fine-tuned model's name."
+          error={errors.get("suffix")}
+        >
           {(control) => (
             <input
               {...control}
@@ -62,7 +72,8 @@ export function SettingsFields({ form, change, isPreference, autoValues, errors 
               step="any"
               placeholder="no cap"
               value={form.spend_cap_usd}
-              onInput={(event) => change({ spend_cap_usd: event.currentTarget.value })}
+              onInput={(event) =>
+                change({ spend_cap_usd: event.currentTarget.value })}
             />
           )}
         </Field>
@@ -100,14 +111,22 @@ export function SettingsFields({ form, change, isPreference, autoValues, errors 
               {...control}
               rows={2}
               value={form.metadata}
-              onInput={(event) => change({ metadata: event.currentTarget.value })}
+              onInput={(event) =>
+                change({ metadata: event.currentTarget.value })}
             />
           )}
         </Field>
         {form.wandb !== null && (
           <p>
-            Metrics are also sent to the Weights & Biases project {form.wandb.project}.{" "}
-            <button type="button" class="small" onClick={() => change({ wandb: null })}>Remove</button>
+            Metrics are also sent to the Weights & Biases project{" "}
+            {form.wandb.project}.{" "}
+            <button
+              type="button"
+              class="small"
+              onClick={() => change({ wandb: null })}
+            >
+              Remove
+            </button>
           </p>
         )}
       </details>

@@ -6,7 +6,11 @@ import {
   channelKinds,
   channels,
 } from "../../../../supabase/functions/_shared/contracts/channels.ts";
-import { useApiMutation, usePaginated, usePermission } from "../../lib/queries.ts";
+import {
+  useApiMutation,
+  usePaginated,
+  usePermission,
+} from "../../lib/queries.ts";
 import { getServices } from "../../lib/services.ts";
 import { ActionButton } from "../../ui/action_button.tsx";
 import { Status, Time } from "../../ui/display.tsx";
@@ -33,12 +37,24 @@ export function Channels() {
           items.length === 0
             ? (
               <EmptyState title="No channels yet">
-                <p>Add an email address or a Slack webhook to get notifications outside the dashboard.</p>
+                <p>
+                  Add an email address or a Slack webhook to get notifications
+                  outside the dashboard.
+                </p>
               </EmptyState>
             )
             : (
-              <Table label="Channels" columns={["Target", "Status", "Added", ""]}>
-                {items.map((channel) => <ChannelRow key={channel.id} channel={channel} canEdit={canEdit} />)}
+              <Table
+                label="Channels"
+                columns={["Target", "Status", "Added", ""]}
+              >
+                {items.map((channel) => (
+                  <ChannelRow
+                    key={channel.id}
+                    channel={channel}
+                    canEdit={canEdit}
+                  />
+                ))}
               </Table>
             )}
       </QueryBoundary>
@@ -51,7 +67,11 @@ function AddChannel() {
   const [kind, setKind] = useState<ChannelKind>("email");
   const [target, setTarget] = useState("");
   const create = useApiMutation(async () => {
-    unwrap(await getServices().api.POST("/notification_channels", { body: { kind, target } }));
+    unwrap(
+      await getServices().api.POST("/notification_channels", {
+        body: { kind, target },
+      }),
+    );
     setTarget("");
   }, [["channels"]]);
   return (
@@ -62,9 +82,14 @@ function AddChannel() {
             <select
               {...control}
               value={kind}
-              onChange={(event) => setKind(channelKinds[event.currentTarget.selectedIndex] ?? "email")}
+              onChange={(event) =>
+                setKind(
+                  channelKinds[event.currentTarget.selectedIndex] ?? "email",
+                )}
             >
-              {channelKinds.map((name) => <option key={name} value={name}>{channels[name].label}</option>)}
+              {channelKinds.map((name) => (
+                <option key={name} value={name}>{channels[name].label}</option>
+              ))}
             </select>
           )}
         </Field>
@@ -84,24 +109,45 @@ function AddChannel() {
   );
 }
 
-function ChannelRow({ channel, canEdit }: { channel: Schemas["NotificationChannel"]; canEdit: boolean }) {
+function ChannelRow(
+  { channel, canEdit }: {
+    channel: Schemas["NotificationChannel"];
+    canEdit: boolean;
+  },
+) {
   const { id, kind, target, enabled, disabled_reason, created_at } = channel;
   const params = { path: { id } };
   const test = useApiMutation(async () => {
     const { success, status_code, response } = unwrap(
-      await getServices().api.POST("/notification_channels/{id}/test", { params }),
+      await getServices().api.POST("/notification_channels/{id}/test", {
+        params,
+      }),
     );
-    if (!success) throw new Error(`The test failed with status ${status_code}: ${response ?? "no response"}`);
+    if (!success) {
+      throw new Error(
+        `The test failed with status ${status_code}: ${
+          response ?? "no response"
+        }`,
+      );
+    }
   });
   const toggle = useApiMutation(
     async () =>
       unwrap(
-        await getServices().api.POST("/notification_channels/{id}", { params, body: { enabled: !enabled } }),
+        await getServices().api.POST("/notification_channels/{id}", {
+          params,
+          body: { enabled: !enabled },
+        }),
       ),
     [["channels"]],
   );
   const remove = useApiMutation(
-    async () => unwrap(await getServices().api.DELETE("/notification_channels/{id}", { params })),
+    async () =>
+      unwrap(
+        await getServices().api.DELETE("/notification_channels/{id}", {
+          params,
+        }),
+      ),
     [["channels"]],
   );
   return (
@@ -120,13 +166,17 @@ function ChannelRow({ channel, canEdit }: { channel: Schemas["NotificationChanne
         {canEdit && (
           <div class="actions">
             <ActionButton mutation={test} label="Send test" />
-            <ActionButton mutation={toggle} label={enabled ? "Disable" : "Enable"} />
+            <ActionButton
+              mutation={toggle}
+              label={enabled ? "Disable" : "Enable"}
+            />
             <ActionButton
               mutation={remove}
               label="Delete"
               danger
               confirmation={{
-                text: `Delete this channel? ${target} will no longer receive notifications.`,
+                text:
+                  `Delete this channel? ${target} will no longer receive notifications.`,
                 confirm: "Delete channel",
               }}
             />

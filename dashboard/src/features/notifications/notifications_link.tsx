@@ -10,12 +10,19 @@ export function NotificationsLink({ isCurrent }: { isCurrent: boolean }) {
   const { data } = useQuery({
     queryKey: ["notifications", "unread"],
     queryFn: async () =>
-      unwrap(await getServices().api.GET("/notifications", { params: { query: { limit: 1 } } })),
+      unwrap(
+        await getServices().api.GET("/notifications", {
+          params: { query: { limit: 1 } },
+        }),
+      ),
     refetchInterval: pollIntervalMs,
   });
   const unread = data?.unread_count ?? 0;
   return (
-    <a href={href(["notifications"])} aria-current={isCurrent ? "page" : undefined}>
+    <a
+      href={href(["notifications"])}
+      aria-current={isCurrent ? "page" : undefined}
+    >
       Notifications{unread > 0 && (
         <>
           {" "}

@@ -26,7 +26,11 @@ export function NotificationsPage() {
   );
   const markRead = useApiMutation<unknown, string>(
     async (id) =>
-      unwrap(await getServices().api.POST("/notifications/{id}/read", { params: { path: { id } } })),
+      unwrap(
+        await getServices().api.POST("/notifications/{id}/read", {
+          params: { path: { id } },
+        }),
+      ),
     [["notifications"]],
   );
   const unread = notifications.pages?.[0]?.unread_count ?? 0;
@@ -45,22 +49,48 @@ export function NotificationsPage() {
           items.length === 0
             ? (
               <EmptyState title="No notifications yet">
-                <p>You're notified here when a job finishes, fails or needs your attention.</p>
+                <p>
+                  You're notified here when a job finishes, fails or needs your
+                  attention.
+                </p>
               </EmptyState>
             )
             : (
               <>
-                <Table label="Notifications" columns={["Time", "Notification", ""]}>
-                  {items.map(({ id, created_at, level, title, text, fine_tuning_job_id, read_at }) => (
+                <Table
+                  label="Notifications"
+                  columns={["Time", "Notification", ""]}
+                >
+                  {items.map((
+                    {
+                      id,
+                      created_at,
+                      level,
+                      title,
+                      text,
+                      fine_tuning_job_id,
+                      read_at,
+                    },
+                  ) => (
                     <tr key={id}>
                       <td>
                         <Time at={created_at} />
                       </td>
-                      <th scope="row" style={{ fontWeight: read_at === null ? 600 : 400 }}>
+                      <th
+                        scope="row"
+                        style={{ fontWeight: read_at === null ? 600 : 400 }}
+                      >
                         {level !== "info" && <Status value={level} />} {title}
-                        <div class="quiet small" style={{ fontWeight: 400 }}>{text}</div>
+                        <div class="quiet small" style={{ fontWeight: 400 }}>
+                          {text}
+                        </div>
                         {fine_tuning_job_id && (
-                          <a class="small" href={href(["jobs", fine_tuning_job_id])}>View job</a>
+                          <a
+                            class="small"
+                            href={href(["jobs", fine_tuning_job_id])}
+                          >
+                            View job
+                          </a>
                         )}
                       </th>
                       <td>

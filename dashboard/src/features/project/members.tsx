@@ -12,7 +12,8 @@ import { Field, Form } from "../../ui/forms.tsx";
 import { LoadMore, Table } from "../../ui/table.tsx";
 
 type Role = typeof roles[number];
-const asRole = (text: string): Role => roles.find((role) => role === text) ?? "viewer";
+const asRole = (text: string): Role =>
+  roles.find((role) => role === text) ?? "viewer";
 
 export function Members({ projectId, isOwner, userId }: {
   projectId: string;
@@ -22,7 +23,10 @@ export function Members({ projectId, isOwner, userId }: {
   const members = usePaginated(["members", projectId], async (after) =>
     unwrap(
       await getServices().api.GET("/projects/{id}/members", {
-        params: { path: { id: projectId }, query: { ...(after ? { after } : {}) } },
+        params: {
+          path: { id: projectId },
+          query: { ...(after ? { after } : {}) },
+        },
       }),
     ));
   return (
@@ -61,11 +65,20 @@ function MemberRow({ member, projectId, isOwner, isSelf }: {
   const invalidates = [["members", projectId], ["me"]];
   const changeRole = useApiMutation<unknown, Role>(
     async (role) =>
-      unwrap(await getServices().api.POST("/projects/{id}/members/{user_id}", { params, body: { role } })),
+      unwrap(
+        await getServices().api.POST("/projects/{id}/members/{user_id}", {
+          params,
+          body: { role },
+        }),
+      ),
     invalidates,
   );
   const remove = useApiMutation(async () => {
-    unwrap(await getServices().api.DELETE("/projects/{id}/members/{user_id}", { params }));
+    unwrap(
+      await getServices().api.DELETE("/projects/{id}/members/{user_id}", {
+        params,
+      }),
+    );
     if (!isSelf) return;
     selectProject(null);
     location.reload();
@@ -75,7 +88,12 @@ function MemberRow({ member, projectId, isOwner, isSelf }: {
     <tr>
       <th scope="row">
         {name}
-        {isSelf && <span class="quiet">(you)</span>}
+        {isSelf && (
+          <>
+            {" "}
+            <span class="quiet">(you)</span>
+          </>
+        )}
       </th>
       <td>
         {isOwner
@@ -84,7 +102,8 @@ function MemberRow({ member, projectId, isOwner, isSelf }: {
               aria-label={`Role of ${name}`}
               value={member.role}
               disabled={changeRole.isPending}
-              onChange={(event) => changeRole.mutate(asRole(event.currentTarget.value))}
+              onChange={(event) =>
+                changeRole.mutate(asRole(event.currentTarget.value))}
             >
               {roles.map((role) => <option key={role}>{role}</option>)}
             </select>
@@ -103,11 +122,13 @@ function MemberRow({ member, projectId, isOwner, isSelf }: {
             danger
             confirmation={isSelf
               ? {
-                text: "Leave this project? You lose access until an owner invites you again.",
+                text:
+                  "Leave this project? You lose access until an owner invites you again.",
                 confirm: "Leave project",
               }
               : {
-                text: `Remove ${name} from this project? API keys that they created keep working.`,
+                text:
+                  `Remove ${name} from this project? API keys that they created keep working.`,
                 confirm: "Remove member",
               }}
           />
@@ -124,7 +145,9 @@ function Invitations({ projectId }: { projectId: string }) {
     queryKey: ["invitations", projectId],
     queryFn: async () =>
       unwrap(
-        await getServices().api.GET("/projects/{id}/invitations", { params: { path: { id: projectId } } }),
+        await getServices().api.GET("/projects/{id}/invitations", {
+          params: { path: { id: projectId } },
+        }),
       ).data,
   });
   const invite = useApiMutation(async () => {
@@ -139,9 +162,12 @@ function Invitations({ projectId }: { projectId: string }) {
   const revoke = useApiMutation<unknown, string>(
     async (invitation_id) =>
       unwrap(
-        await getServices().api.DELETE("/projects/{id}/invitations/{invitation_id}", {
-          params: { path: { id: projectId, invitation_id } },
-        }),
+        await getServices().api.DELETE(
+          "/projects/{id}/invitations/{invitation_id}",
+          {
+            params: { path: { id: projectId, invitation_id } },
+          },
+        ),
       ),
     [["invitations", projectId]],
   );
@@ -149,7 +175,10 @@ function Invitations({ projectId }: { projectId: string }) {
     <>
       <Form mutation={invite} title="Invite a member" submit="Send invitation">
         <div class="fields">
-          <Field label="Email" hint="They accept the invitation here after signing in with this address.">
+          <Field
+            label="Email"
+            hint="They accept the invitation here after signing in with this address."
+          >
             {(control) => (
               <input
                 {...control}
@@ -174,7 +203,10 @@ function Invitations({ projectId }: { projectId: string }) {
         </div>
       </Form>
       {(invitations.data?.length ?? 0) > 0 && (
-        <Table label="Pending invitations" columns={["Email", "Role", "Expires", ""]}>
+        <Table
+          label="Pending invitations"
+          columns={["Email", "Role", "Expires", ""]}
+        >
           {invitations.data?.map((invitation) => (
             <tr key={invitation.id}>
               <th scope="row">{invitation.email}</th>

@@ -10,11 +10,18 @@ import { QueryBoundary } from "../../ui/feedback.tsx";
 import { Field, Form } from "../../ui/forms.tsx";
 import { Members } from "./members.tsx";
 
-export function ProjectDetails({ id, userId }: { id: string; userId: string | null }) {
+export function ProjectDetails(
+  { id, userId }: { id: string; userId: string | null },
+) {
   const isOwner = usePermission("project:admin");
   const project = useQuery({
     queryKey: ["project", id],
-    queryFn: async () => unwrap(await getServices().api.GET("/projects/{id}", { params: { path: { id } } })),
+    queryFn: async () =>
+      unwrap(
+        await getServices().api.GET("/projects/{id}", {
+          params: { path: { id } },
+        }),
+      ),
   });
   return (
     <>
@@ -25,18 +32,33 @@ export function ProjectDetails({ id, userId }: { id: string; userId: string | nu
               fields={[
                 ["Status", <Status key="status" value={project.status} />],
                 ["Your role", project.role ?? "–"],
-                ["Running jobs", `${project.use?.running ?? 0} of ${project.limits.running}`],
+                [
+                  "Running jobs",
+                  `${project.use?.running ?? 0} of ${project.limits.running}`,
+                ],
                 [
                   "Unfinished jobs",
-                  formatUsage(project.use?.jobs ?? 0, project.limits.jobs, formatCount),
+                  formatUsage(
+                    project.use?.jobs ?? 0,
+                    project.limits.jobs,
+                    formatCount,
+                  ),
                 ],
                 [
                   "Storage",
-                  formatUsage(project.use?.storage_bytes ?? 0, project.limits.storage_bytes, formatBytes),
+                  formatUsage(
+                    project.use?.storage_bytes ?? 0,
+                    project.limits.storage_bytes,
+                    formatBytes,
+                  ),
                 ],
                 [
                   "Spent this month",
-                  formatUsage(project.use?.spent_usd ?? 0, project.limits.spent_usd, formatUsd),
+                  formatUsage(
+                    project.use?.spent_usd ?? 0,
+                    project.limits.spent_usd,
+                    formatUsd,
+                  ),
                 ],
               ]}
             />
@@ -50,14 +72,22 @@ export function ProjectDetails({ id, userId }: { id: string; userId: string | nu
 }
 
 /** `3 of 1,000`, or `3, no limit`. */
-const formatUsage = (used: number, limit: number | null, format: (value: number) => string) =>
-  limit === null ? `${format(used)}, no limit` : `${format(used)} of ${format(limit)}`;
+const formatUsage = (
+  used: number,
+  limit: number | null,
+  format: (value: number) => string,
+) =>
+  limit === null
+    ? `${format(used)}, no limit`
+    : `${format(used)} of ${format(limit)}`;
 
 function ProjectSettings({ project }: { project: Schemas["Project"] }) {
   const { limits } = project;
   const [name, setName] = useState(project.name);
   const [running, setRunning] = useState(String(limits.running));
-  const [spendCap, setSpendCap] = useState(limits.spent_usd === null ? "" : String(limits.spent_usd));
+  const [spendCap, setSpendCap] = useState(
+    limits.spent_usd === null ? "" : String(limits.spent_usd),
+  );
   const save = useApiMutation(
     async () =>
       unwrap(
@@ -65,7 +95,10 @@ function ProjectSettings({ project }: { project: Schemas["Project"] }) {
           params: { path: { id: project.id } },
           body: {
             name,
-            limits: { running: Number(running), spent_usd: spendCap === "" ? null : Number(spendCap) },
+            limits: {
+              running: Number(running),
+              spent_usd: spendCap === "" ? null : Number(spendCap),
+            },
           },
         }),
       ),
@@ -87,7 +120,10 @@ function ProjectSettings({ project }: { project: Schemas["Project"] }) {
               />
             )}
           </Field>
-          <Field label="Concurrent jobs" hint="Jobs above this limit wait in the queue.">
+          <Field
+            label="Concurrent jobs"
+            hint="Jobs above this limit wait in the queue."
+          >
             {(control) => (
               <input
                 {...control}

@@ -8,7 +8,11 @@ const useProjects = () =>
   useQuery({
     queryKey: ["projects"],
     queryFn: async () =>
-      unwrap(await getServices().api.GET("/projects", { params: { query: { limit: 100 } } })).data,
+      unwrap(
+        await getServices().api.GET("/projects", {
+          params: { query: { limit: 100 } },
+        }),
+      ).data,
     staleTime: 60_000,
   });
 
@@ -16,7 +20,9 @@ export function ProjectSwitch() {
   const { data: me } = useMe();
   const { data: projects } = useProjects();
   if (!me?.project) return null;
-  const all = projects?.some(({ id }) => id === me.project?.id) ? projects : [me.project, ...projects ?? []];
+  const all = projects?.some(({ id }) => id === me.project?.id)
+    ? projects
+    : [me.project, ...projects ?? []];
   return (
     <label class="switch">
       <span class="unseen">Project</span>

@@ -8,7 +8,7 @@ type Method = "password" | "link" | "sign_up";
 const methods: Record<Method, { label: string; submit: string }> = {
   password: { label: "Password", submit: "Sign in" },
   link: { label: "Magic link", submit: "Send magic link" },
-  sign_up: { label: "New account", submit: "Create account" },
+  sign_up: { label: "Sign up", submit: "Create account" },
 };
 
 export function SignIn({ linkError }: { linkError: string | null }) {
@@ -33,9 +33,15 @@ export function SignIn({ linkError }: { linkError: string | null }) {
     }
     const { data, error } = method === "password"
       ? await auth.signInWithPassword({ email, password })
-      : await auth.signUp({ email, password, options: { emailRedirectTo: returnUrl } });
+      : await auth.signUp({
+        email,
+        password,
+        options: { emailRedirectTo: returnUrl },
+      });
     if (error !== null) throw error;
-    if (data.session === null) setMessage(`We've sent a confirmation link to ${email}.`);
+    if (data.session === null) {
+      setMessage(`We've sent a confirmation link to ${email}.`);
+    }
   });
   return (
     <main class="alone" id="main">
@@ -74,12 +80,17 @@ export function SignIn({ linkError }: { linkError: string | null }) {
           )}
         </Field>
         {method !== "link" && (
-          <Field label="Password" hint={method === "sign_up" ? "At least six characters." : undefined}>
+          <Field
+            label="Password"
+            hint={method === "sign_up" ? "At least six characters." : undefined}
+          >
             {(control) => (
               <input
                 {...control}
                 type="password"
-                autocomplete={method === "sign_up" ? "new-password" : "current-password"}
+                autocomplete={method === "sign_up"
+                  ? "new-password"
+                  : "current-password"}
                 required
                 value={password}
                 onInput={(event) => setPassword(event.currentTarget.value)}
@@ -87,10 +98,16 @@ export function SignIn({ linkError }: { linkError: string | null }) {
             )}
           </Field>
         )}
-        {submit.error && <p class="problem" role="alert">{submit.error.message}</p>}
-        {linkError && !submit.error && !message && <p class="problem" role="alert">{linkError}</p>}
+        {submit.error && (
+          <p class="problem" role="alert">{submit.error.message}</p>
+        )}
+        {linkError && !submit.error && !message && (
+          <p class="problem" role="alert">{linkError}</p>
+        )}
         {message && <p class="notice" role="status">{message}</p>}
-        <button type="submit" class="primary" disabled={submit.isPending}>{methods[method].submit}</button>
+        <button type="submit" class="primary" disabled={submit.isPending}>
+          {methods[method].submit}
+        </button>
       </form>
     </main>
   );

@@ -2,7 +2,13 @@
 import { useQuery } from "@tanstack/preact-query";
 import { useMemo } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
-import { formatCompact, formatCount, formatDuration, formatUsd, getTimeZone } from "../../lib/format.ts";
+import {
+  formatCompact,
+  formatCount,
+  formatDuration,
+  formatUsd,
+  getTimeZone,
+} from "../../lib/format.ts";
 import { navigate, type PageProps } from "../../lib/router.ts";
 import { getServices } from "../../lib/services.ts";
 import { Chart } from "../../ui/chart.tsx";
@@ -14,20 +20,28 @@ import { Table } from "../../ui/table.tsx";
 const periods = [7, 30, 90];
 const dayMs = 86_400_000;
 /** `2026-11-30` in the user's time zone. */
-const isoDay = (date: Date) => new Intl.DateTimeFormat("sv-SE", { dateStyle: "short" }).format(date);
-const dayFormat = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", timeZone: "UTC" });
+const isoDay = (date: Date) =>
+  new Intl.DateTimeFormat("sv-SE", { dateStyle: "short" }).format(date);
+const dayFormat = new Intl.DateTimeFormat(undefined, {
+  day: "numeric",
+  month: "short",
+  timeZone: "UTC",
+});
 /** The API's days are dates without a time zone. */
 const formatDay = (date: string) => dayFormat.format(new Date(date));
 
 export function UsagePage({ route }: PageProps) {
-  const days = periods.find((period) => String(period) === route.query.get("days")) ?? 30;
+  const days =
+    periods.find((period) => String(period) === route.query.get("days")) ?? 30;
   const to = isoDay(new Date());
   const from = isoDay(new Date(Date.now() - (days - 1) * dayMs));
   const usage = useQuery({
     queryKey: ["usage", from, to],
     queryFn: async () =>
       unwrap(
-        await getServices().api.GET("/usage", { params: { query: { from, to, time_zone: getTimeZone() } } }),
+        await getServices().api.GET("/usage", {
+          params: { query: { from, to, time_zone: getTimeZone() } },
+        }),
       ),
   });
   return (
@@ -37,9 +51,14 @@ export function UsagePage({ route }: PageProps) {
           Period{" "}
           <select
             value={days}
-            onChange={(event) => navigate(["usage"], { days: event.currentTarget.value }, { replace: true })}
+            onChange={(event) =>
+              navigate(["usage"], { days: event.currentTarget.value }, {
+                replace: true,
+              })}
           >
-            {periods.map((period) => <option key={period} value={period}>Last {period} days</option>)}
+            {periods.map((period) => (
+              <option key={period} value={period}>Last {period} days</option>
+            ))}
           </select>
         </label>
         <span class="quiet">{getTimeZone()}</span>
@@ -62,7 +81,10 @@ export function UsagePage({ route }: PageProps) {
             {total.jobs_created === 0 && total.cost_usd === 0
               ? (
                 <EmptyState title="No usage in this period">
-                  <p>Cost, GPU time and trained tokens appear here once a job has run.</p>
+                  <p>
+                    Cost, GPU time and trained tokens appear here once a job has
+                    run.
+                  </p>
                 </EmptyState>
               )
               : <UsageByDay data={data} />}
@@ -86,11 +108,14 @@ interface DayUsage {
 
 function UsageByDay({ data }: { data: DayUsage[] }) {
   const x = useMemo(() => data.map((_, n) => n), [data]);
-  const formatX = (n: number) => formatDay(data[Math.round(n)]?.date ?? data[0]?.date ?? "");
+  const formatX = (n: number) =>
+    formatDay(data[Math.round(n)]?.date ?? data[0]?.date ?? "");
   const seriesOf = (
     name: "cost_usd" | "trained_tokens",
   ) => [{ label: "", values: data.map((day) => day[name]) }];
-  const active = data.filter((day) => day.jobs_created + day.gpu_seconds + day.cost_usd > 0).toReversed();
+  const active = data.filter((day) =>
+    day.jobs_created + day.gpu_seconds + day.cost_usd > 0
+  ).toReversed();
   return (
     <>
       <section class="charts even">
@@ -115,7 +140,16 @@ function UsageByDay({ data }: { data: DayUsage[] }) {
       </section>
       <Table
         label="Usage per day"
-        columns={["Day", "Cost", "GPU time", "Tokens", "Created", "Succeeded", "Failed", "Cancelled"]}
+        columns={[
+          "Day",
+          "Cost",
+          "GPU time",
+          "Tokens",
+          "Created",
+          "Succeeded",
+          "Failed",
+          "Cancelled",
+        ]}
       >
         {active.map((day) => (
           <tr key={day.date}>

@@ -3,7 +3,11 @@ import { useQuery } from "@tanstack/preact-query";
 import { useState } from "preact/hooks";
 import { type Schemas, unwrap } from "../../../../client/mod.ts";
 import { deliveryStatuses } from "../../../../supabase/functions/_shared/contracts/statuses.ts";
-import { useApiMutation, usePaginated, usePermission } from "../../lib/queries.ts";
+import {
+  useApiMutation,
+  usePaginated,
+  usePermission,
+} from "../../lib/queries.ts";
 import { getServices } from "../../lib/services.ts";
 import { ActionButton } from "../../ui/action_button.tsx";
 import { CodeBlock, Status, Time } from "../../ui/display.tsx";
@@ -21,19 +25,23 @@ const pollIntervalMs = 10_000;
 export function Deliveries({ endpointId }: { endpointId: string }) {
   const [status, setStatus] = useState<DeliveryStatus | undefined>(undefined);
   const [expanded, setExpanded] = useState<string | null>(null);
-  const deliveries = usePaginated(["deliveries", endpointId, status], async (after) =>
-    unwrap(
-      await getServices().api.GET("/webhook_deliveries", {
-        params: {
-          query: {
-            webhook_endpoint_id: endpointId,
-            limit: 25,
-            ...(after ? { after } : {}),
-            ...(status ? { status } : {}),
+  const deliveries = usePaginated(
+    ["deliveries", endpointId, status],
+    async (after) =>
+      unwrap(
+        await getServices().api.GET("/webhook_deliveries", {
+          params: {
+            query: {
+              webhook_endpoint_id: endpointId,
+              limit: 25,
+              ...(after ? { after } : {}),
+              ...(status ? { status } : {}),
+            },
           },
-        },
-      }),
-    ), { refetchInterval: pollIntervalMs });
+        }),
+      ),
+    { refetchInterval: pollIntervalMs },
+  );
   return (
     <>
       <h2>Deliveries</h2>
@@ -43,10 +51,16 @@ export function Deliveries({ endpointId }: { endpointId: string }) {
           <select
             value={status ?? ""}
             onChange={(event) =>
-              setStatus(deliveryStatuses.find((each) => each === event.currentTarget.value))}
+              setStatus(
+                deliveryStatuses.find((each) =>
+                  each === event.currentTarget.value
+                ),
+              )}
           >
             <option value="">All</option>
-            {deliveryStatuses.map((each) => <option key={each} value={each}>{filterLabels[each]}</option>)}
+            {deliveryStatuses.map((each) => (
+              <option key={each} value={each}>{filterLabels[each]}</option>
+            ))}
           </select>
         </label>
       </form>
@@ -56,7 +70,10 @@ export function Deliveries({ endpointId }: { endpointId: string }) {
             ? status === undefined
               ? (
                 <EmptyState title="No deliveries yet">
-                  <p>Events sent to this endpoint appear here with their responses.</p>
+                  <p>
+                    Events sent to this endpoint appear here with their
+                    responses.
+                  </p>
                 </EmptyState>
               )
               : <EmptyState title="No deliveries with this status" />
@@ -64,14 +81,24 @@ export function Deliveries({ endpointId }: { endpointId: string }) {
               <>
                 <Table
                   label="Deliveries"
-                  columns={["Event", "Status", "Attempts", "Response", "Last attempt", ""]}
+                  columns={[
+                    "Event",
+                    "Status",
+                    "Attempts",
+                    "Response",
+                    "Last attempt",
+                    "",
+                  ]}
                 >
                   {items.map((delivery) => (
                     <DeliveryRow
                       key={delivery.id}
                       delivery={delivery}
                       isExpanded={expanded === delivery.id}
-                      toggle={() => setExpanded(expanded === delivery.id ? null : delivery.id)}
+                      toggle={() =>
+                        setExpanded(
+                          expanded === delivery.id ? null : delivery.id,
+                        )}
                     />
                   ))}
                 </Table>
@@ -89,10 +116,22 @@ function DeliveryRow({ delivery, isExpanded, toggle }: {
   toggle: () => void;
 }) {
   const canEdit = usePermission("webhooks:write");
-  const { id, event_type, status, reason, response_status, error, next_try_at } = delivery;
+  const {
+    id,
+    event_type,
+    status,
+    reason,
+    response_status,
+    error,
+    next_try_at,
+  } = delivery;
   const replay = useApiMutation(
     async () =>
-      unwrap(await getServices().api.POST("/webhook_deliveries/{id}/replay", { params: { path: { id } } })),
+      unwrap(
+        await getServices().api.POST("/webhook_deliveries/{id}/replay", {
+          params: { path: { id } },
+        }),
+      ),
     [["deliveries"], ["delivery", id]],
   );
   return (
@@ -115,12 +154,23 @@ function DeliveryRow({ delivery, isExpanded, toggle }: {
         </td>
         <td>
           <div class="actions">
-            <button type="button" class="small" aria-expanded={isExpanded} onClick={toggle}>
-              {isExpanded ? "Hide" : "Details"}
+            <button
+              type="button"
+              class="small"
+              aria-expanded={isExpanded}
+              onClick={toggle}
+            >
+              {isExpanded ? "Hide" : "Details"}{" "}
               <span class="unseen">{event_type}</span>
             </button>
             {canEdit && (
-              <ActionButton mutation={{ ...replay, mutate: () => replay.mutate() }} label="Resend" />
+              <ActionButton
+                mutation={{
+                  ...replay,
+                  mutate: () => replay.mutate(),
+                }}
+                label="Resend"
+              />
             )}
           </div>
         </td>
@@ -140,7 +190,11 @@ function DeliveryDetails({ id }: { id: string }) {
   const delivery = useQuery({
     queryKey: ["delivery", id],
     queryFn: async () =>
-      unwrap(await getServices().api.GET("/webhook_deliveries/{id}", { params: { path: { id } } })),
+      unwrap(
+        await getServices().api.GET("/webhook_deliveries/{id}", {
+          params: { path: { id } },
+        }),
+      ),
   });
   return (
     <QueryBoundary query={delivery} what="the delivery">
@@ -150,9 +204,12 @@ function DeliveryDetails({ id }: { id: string }) {
           {attempts.map(({ created_at, duration_ms, response, error }) => (
             <div key={created_at}>
               <p>
-                <Time at={created_at} />: {response?.status ?? error} in {duration_ms} ms
+                <Time at={created_at} />: {response?.status ?? error} in{" "}
+                {duration_ms} ms
               </p>
-              {response?.body && <CodeBlock label="Response body" text={response.body} />}
+              {response?.body && (
+                <CodeBlock label="Response body" text={response.body} />
+              )}
             </div>
           ))}
         </>

@@ -20,7 +20,11 @@ export function EndpointPage({ id }: { id: string }) {
   const endpoint = useQuery({
     queryKey: ["endpoint", id],
     queryFn: async () =>
-      unwrap(await getServices().api.GET("/webhook_endpoints/{id}", { params: { path: { id } } })),
+      unwrap(
+        await getServices().api.GET("/webhook_endpoints/{id}", {
+          params: { path: { id } },
+        }),
+      ),
   });
   return (
     <Page title={endpoint.data?.name ?? "Webhook endpoint"}>
@@ -36,26 +40,38 @@ export function EndpointPage({ id }: { id: string }) {
   );
 }
 
-function EndpointDetails({ endpoint }: { endpoint: Schemas["WebhookEndpoint"] }) {
+function EndpointDetails(
+  { endpoint }: { endpoint: Schemas["WebhookEndpoint"] },
+) {
   const canEdit = usePermission("webhooks:write");
   const [secret, setSecret] = useState<string | null>(null);
   const [message, setMessage] = useState<string | null>(null);
   const { api } = getServices();
   const params = { path: { id: endpoint.id } };
-  const invalidates = [["endpoint", endpoint.id], ["endpoints"], ["deliveries"]];
+  const invalidates = [["endpoint", endpoint.id], ["endpoints"], [
+    "deliveries",
+  ]];
   const test = useApiMutation(async () => {
     setMessage(null);
     const { status_code } = unwrap(
       await api.POST("/webhook_endpoints/{id}/test", {
         params,
-        body: { event_type: endpoint.event_types[0] as EventType ?? "fine_tuning.job.succeeded" },
+        body: {
+          event_type: endpoint.event_types[0] as EventType ??
+            "fine_tuning.job.succeeded",
+        },
       }),
     );
     setMessage(`Test event sent. The endpoint responded with ${status_code}.`);
   }, invalidates);
   const toggle = useApiMutation(
     async () =>
-      unwrap(await api.POST("/webhook_endpoints/{id}", { params, body: { enabled: !endpoint.enabled } })),
+      unwrap(
+        await api.POST("/webhook_endpoints/{id}", {
+          params,
+          body: { enabled: !endpoint.enabled },
+        }),
+      ),
     invalidates,
   );
   const rotate = useApiMutation(async () => {
@@ -71,7 +87,10 @@ function EndpointDetails({ endpoint }: { endpoint: Schemas["WebhookEndpoint"] })
     setMessage(null);
     const since = Math.floor(Date.now() / 1000) - replaySeconds;
     const { replayed } = unwrap(
-      await api.POST("/webhook_endpoints/{id}/replay", { params, body: { since } }),
+      await api.POST("/webhook_endpoints/{id}/replay", {
+        params,
+        body: { since },
+      }),
     );
     setMessage(
       replayed === 0
@@ -85,16 +104,33 @@ function EndpointDetails({ endpoint }: { endpoint: Schemas["WebhookEndpoint"] })
   }, [["endpoints"]]);
   return (
     <section aria-label="Endpoint">
-      {secret && <SecretNotice title="New signing secret." value={secret} onDone={() => setSecret(null)} />}
+      {secret && (
+        <SecretNotice
+          title="New signing secret."
+          value={secret}
+          onDone={() => setSecret(null)}
+        />
+      )}
       {endpoint.disabled_reason && (
-        <p class="problem">This endpoint is disabled: {endpoint.disabled_reason}</p>
+        <p class="problem">
+          This endpoint is disabled: {endpoint.disabled_reason}
+        </p>
       )}
       <FieldList
         fields={[
-          ["Status", <Status key="status" value={endpoint.enabled ? "enabled" : "disabled"} />],
+          [
+            "Status",
+            <Status
+              key="status"
+              value={endpoint.enabled ? "enabled" : "disabled"}
+            />,
+          ],
           ["URL", <code key="url">{endpoint.url}</code>],
           ["Events", endpoint.event_types.map(shortEventType).join(", ")],
-          ["Signing secret", <code key="secret">{endpoint.signing_secret_hint}</code>],
+          [
+            "Signing secret",
+            <code key="secret">{endpoint.signing_secret_hint}</code>,
+          ],
           ["Created", <Time key="created" at={endpoint.created_at} />],
         ]}
       />
@@ -103,7 +139,10 @@ function EndpointDetails({ endpoint }: { endpoint: Schemas["WebhookEndpoint"] })
         <p class="actions" style={{ marginTop: "1rem" }}>
           <ActionButton mutation={test} label="Send test event" />
           <ActionButton mutation={replay} label="Resend failed (5 days)" />
-          <ActionButton mutation={toggle} label={endpoint.enabled ? "Disable" : "Enable"} />
+          <ActionButton
+            mutation={toggle}
+            label={endpoint.enabled ? "Disable" : "Enable"}
+          />
           <ActionButton
             mutation={rotate}
             label="Rotate secret"
@@ -118,7 +157,8 @@ function EndpointDetails({ endpoint }: { endpoint: Schemas["WebhookEndpoint"] })
             label="Delete"
             danger
             confirmation={{
-              text: `Delete “${endpoint.name}” and its delivery log? This cannot be undone.`,
+              text:
+                `Delete “${endpoint.name}” and its delivery log? This cannot be undone.`,
               confirm: "Delete endpoint",
             }}
           />

@@ -1,7 +1,11 @@
 /** The project's webhook endpoints. */
 import { useState } from "preact/hooks";
 import { type Schemas, unwrap } from "../../../../client/mod.ts";
-import { useApiMutation, usePaginated, usePermission } from "../../lib/queries.ts";
+import {
+  useApiMutation,
+  usePaginated,
+  usePermission,
+} from "../../lib/queries.ts";
 import { href, type PageProps } from "../../lib/router.ts";
 import { getServices } from "../../lib/services.ts";
 import { Status } from "../../ui/display.tsx";
@@ -10,12 +14,18 @@ import { CheckboxGroup, Field, Form, SecretNotice } from "../../ui/forms.tsx";
 import { Page } from "../../ui/page.tsx";
 import { LoadMore, Table } from "../../ui/table.tsx";
 import { EndpointPage } from "./endpoint_page.tsx";
-import { type EventType, shortEventType, useEventTypes } from "./event_types.ts";
+import {
+  type EventType,
+  shortEventType,
+  useEventTypes,
+} from "./event_types.ts";
 
 type Endpoint = Schemas["WebhookEndpoint"];
 
 export const WebhooksPage = ({ route }: PageProps) =>
-  route.path[1] === undefined ? <EndpointList /> : <EndpointPage id={route.path[1]} />;
+  route.path[1] === undefined
+    ? <EndpointList />
+    : <EndpointPage id={route.path[1]} />;
 
 function EndpointList() {
   const canEdit = usePermission("webhooks:write");
@@ -44,14 +54,17 @@ function EndpointList() {
             ? (
               <EmptyState title="No webhook endpoints yet">
                 <p>
-                  Tunebase sends signed events to your endpoints when a job changes, so that your systems
-                  don't have to poll the API.
+                  Tunebase sends signed events to your endpoints when a job
+                  changes, so that your systems don't have to poll the API.
                 </p>
               </EmptyState>
             )
             : (
               <>
-                <Table label="Webhook endpoints" columns={["Name", "URL", "Events", "Status"]}>
+                <Table
+                  label="Webhook endpoints"
+                  columns={["Name", "URL", "Events", "Status"]}
+                >
                   {list.map(({ id, name, url, event_types, enabled }) => (
                     <tr key={id}>
                       <th scope="row">
@@ -60,7 +73,9 @@ function EndpointList() {
                       <td>
                         <code>{url}</code>
                       </td>
-                      <td class="small">{event_types.map(shortEventType).join(", ")}</td>
+                      <td class="small">
+                        {event_types.map(shortEventType).join(", ")}
+                      </td>
                       <td>
                         <Status value={enabled ? "enabled" : "disabled"} />
                       </td>
@@ -76,7 +91,9 @@ function EndpointList() {
   );
 }
 
-function CreateEndpoint({ onCreated }: { onCreated: (endpoint: Endpoint) => void }) {
+function CreateEndpoint(
+  { onCreated }: { onCreated: (endpoint: Endpoint) => void },
+) {
   const eventTypes = useEventTypes();
   const [name, setName] = useState("");
   const [url, setUrl] = useState("");
@@ -88,7 +105,9 @@ function CreateEndpoint({ onCreated }: { onCreated: (endpoint: Endpoint) => void
   const create = useApiMutation(async () => {
     onCreated(
       unwrap(
-        await getServices().api.POST("/webhook_endpoints", { body: { name, url, event_types: selected } }),
+        await getServices().api.POST("/webhook_endpoints", {
+          body: { name, url, event_types: selected },
+        }),
       ),
     );
     setName("");
@@ -114,7 +133,10 @@ function CreateEndpoint({ onCreated }: { onCreated: (endpoint: Endpoint) => void
             />
           )}
         </Field>
-        <Field label="URL" hint="An https URL that accepts signed POST requests.">
+        <Field
+          label="URL"
+          hint="An https URL that accepts signed POST requests."
+        >
           {(control) => (
             <input
               {...control}
