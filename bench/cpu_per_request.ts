@@ -167,7 +167,7 @@ async function measureCallbacks(run: Run, jobs: string[]): Promise<void> {
 }
 
 /** What a tick's answer counts. */
-type Count = "dispatched" | "looked" | "sent" | "validated";
+type Count = "dispatched" | "reconciled" | "sent" | "validated";
 
 async function measureTicks(run: Run): Promise<void> {
   const { stand, light, heavy, backlog, megabytes, samples } = run;
@@ -183,7 +183,7 @@ async function measureTicks(run: Run): Promise<void> {
     }, settleMs);
     samples.push({ name, goalMs: mostPerTickMs, ms });
   };
-  await ticks("a tick that looks at 20 attempts", "looked", 10, async () => {
+  await ticks("a tick that looks at 20 attempts", "reconciled", 10, async () => {
     await sql`update tunebase.attempts set reconcile_at = now() where id in (
       select id from tunebase.attempts where state <> 'ended' order by random() limit 20)`;
   });

@@ -9,7 +9,7 @@ import { DatasetReport } from "../../supabase/functions/tunebase/openapi/dataset
 import { allRoutes, resources } from "../../supabase/functions/tunebase/routes/index.ts";
 import { scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
 import { errorCodes } from "../../supabase/functions/_shared/errors.ts";
-import { check } from "../../supabase/functions/_shared/validation.ts";
+import { parseOrThrow } from "../../supabase/functions/_shared/validation.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob, rows } from "../support/fake_worker.ts";
 
@@ -51,7 +51,7 @@ Deno.test("every error that a client can meet is described somewhere", () => {
 
 Deno.test("every example of a body is a valid body", () => {
   for (const { body, example } of routes) {
-    if (body !== undefined) check(body, example ?? {});
+    if (body !== undefined) parseOrThrow(body, example ?? {});
   }
 });
 

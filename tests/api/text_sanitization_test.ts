@@ -1,7 +1,7 @@
 /** NUL and half characters: refused where a client sends them, cleaned where a worker or RunPod does. Never a 500. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
-import { cleanName } from "../../supabase/functions/tunebase/new_file.ts";
-import { webhookUrl } from "../../supabase/functions/_shared/addresses.ts";
+import { sanitizeFilename } from "../../supabase/functions/tunebase/file_upload.ts";
+import { webhookUrl } from "../../supabase/functions/_shared/urls.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { attemptOf, createJob, rows, TestWorker } from "../support/fake_worker.ts";
 
@@ -84,7 +84,7 @@ Deno.test("a long file name is cut between characters", async () => {
   const name = `a${"😀".repeat(130)}.jsonl`;
   const made = await user.openai.files.create({ file: new File([rows], name), purpose: "fine-tune" });
   assertEquals(made.filename, name);
-  assertEquals(cleanName("😀".repeat(300)), "😀".repeat(255));
+  assertEquals(sanitizeFilename("😀".repeat(300)), "😀".repeat(255));
 });
 
 Deno.test("a worker's report with NUL and half a character is kept, cleaned, and answered once", async () => {

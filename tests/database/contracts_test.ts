@@ -8,8 +8,8 @@ import {
   apiFields,
   apiName,
   field,
-  methods,
   range,
+  trainingMethods,
 } from "../../supabase/functions/_shared/contracts/hyperparameters.ts";
 import { csvColumns, metricField, metricNames } from "../../supabase/functions/_shared/contracts/metrics.ts";
 import { scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
@@ -39,7 +39,7 @@ const wordsOf = (definition: string) =>
 const lists: [table: string, column: string, words: readonly string[]][] = [
   ["jobs", "status", statuses.jobStatuses],
   ["jobs", "stage", statuses.stages],
-  ["jobs", "method", methods],
+  ["jobs", "method", trainingMethods],
   ["files", "status", statuses.fileStatuses],
   ["files", "purpose", statuses.filePurposes],
   ["events", "level", statuses.logLevels],

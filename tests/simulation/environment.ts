@@ -140,7 +140,7 @@ export class World {
     for (const one of Object.values(platforms)) {
       one.db = world.#watched(one.db);
       // Nudges are hints; the walk says when the scheduler runs.
-      one.later = (work) => void work.catch(() => {});
+      one.waitUntil = (work) => void work.catch(() => {});
     }
     globalThis.fetch = (input, init) => world.#fetch(new Request(input, init));
     // Jitter too follows from the step.

@@ -1,15 +1,16 @@
-/** Sends what is due to RunPod. The attempt exists before the call leaves, so that a crash in between is known. */
+/** Submits due jobs to RunPod. Each attempt is recorded before the call, so that a crash in between leaves a trace. */
+import { buckets } from "../../_shared/contracts/buckets.ts";
 import * as z from "zod";
-import { logError } from "../_shared/log.ts";
-import { callbackUrl, webhookUrl } from "../_shared/addresses.ts";
-import { rpc } from "../_shared/database/rpc.ts";
-import * as rows from "../_shared/database/rows.ts";
-import type { Platform } from "../_shared/platform.ts";
-import { RunInput } from "../_shared/protocol.ts";
-import { callbackSecret } from "../_shared/secrets.ts";
-import { isLeaving } from "../_shared/isolate.ts";
-import { CpuBudget, price } from "./cpu_budget.ts";
-import type { Runpod } from "./runpod.ts";
+import { logError } from "../../_shared/log.ts";
+import { callbackUrl, webhookUrl } from "../../_shared/urls.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
+import * as rows from "../../_shared/database/rows.ts";
+import type { Platform } from "../../_shared/platform.ts";
+import { RunInput } from "../../_shared/protocol.ts";
+import { callbackSecret } from "../../_shared/secrets.ts";
+import { isShuttingDown } from "../../_shared/isolate.ts";
+import { CpuBudget, price } from "../cpu_budget.ts";
+import type { Runpod } from "../runpod.ts";
 
 const Claimed = z.object({
   attempt: rows.attempts().pick({
@@ -29,30 +30,30 @@ type Claimed = z.infer<typeof Claimed>;
 const Claim = z.object({ claimed: z.array(Claimed), wait_seconds: z.number().nullable() });
 
 /**
- * Calls of /run under way at once: at 150 ms each, as many as RunPod's rate lets through. No more are claimed than can
- * leave at once, so a kill in the middle leaves at most so many attempts of which nobody knows whether they were sent.
+ * Maximum concurrent calls of /run: at 150 ms each, enough for RunPod's rate limit. Jobs are claimed only if they can be
+ * submitted at once, so if the isolate is killed, at most this many attempts are in an unknown state.
  */
-const mostAtOnce = 16;
+const maxConcurrent = 16;
 const submitLeaseSeconds = 60;
-/** When an attempt whose input could not be made is tried again. */
-const unsendableRetrySeconds = 60;
+/** The delay before retrying an attempt whose input is invalid. */
+const invalidInputRetrySeconds = 60;
 
 /**
- * Dispatches until nothing is due or the budget is spent, waiting where an endpoint's rate says so; returns how many were
- * sent. `isEnding` says that the isolate is about to end: what was claimed and not yet sent is released.
+ * Dispatches until nothing is due or the budget is used up, and waits where an endpoint's rate limit requires it. Returns
+ * the number of submitted jobs. `isEnding`: the isolate is about to end, so release what is claimed but not submitted.
  */
 export async function dispatch(
   platform: Platform,
   runpod: Runpod,
   budget = new CpuBudget(),
-  isEnding: () => boolean = isLeaving,
+  isEnding: () => boolean = isShuttingDown,
 ): Promise<number> {
-  const flying = new Set<Promise<void>>();
+  const inFlight = new Set<Promise<void>>();
   let count = 0;
   while (!budget.isOver && !isEnding()) {
     const { claimed, wait_seconds } = await claim(
       platform,
-      Math.min(mostAtOnce - flying.size, budget.room(price.submission)),
+      Math.min(maxConcurrent - inFlight.size, budget.room(price.submission)),
     );
     budget.spend(price.claim + claimed.length * price.submission);
     if (isEnding()) {
@@ -63,21 +64,21 @@ export async function dispatch(
     }
     for (const one of claimed) {
       const sending: Promise<void> = submit(platform, runpod, one)
-        // What went wrong here is looked at when the attempt's lease is over.
+        // Reconciliation handles it after the attempt's lease.
         .catch((error) => logError(`attempt ${one.attempt.id}`, error))
-        .finally(() => flying.delete(sending));
-      flying.add(sending);
+        .finally(() => inFlight.delete(sending));
+      inFlight.add(sending);
     }
     count += claimed.length;
-    if (flying.size >= mostAtOnce) await Promise.race(flying);
-    // Held back by the rate. A tenth of a second's calls go out together: a claim costs what it counts, and one for each
-    // job took a core at 100 a second.
+    if (inFlight.size >= maxConcurrent) await Promise.race(inFlight);
+    // Rate-limited. Waits at least 100 ms, so that one claim covers several jobs: one claim per job took a whole core at
+    // 100 jobs per second.
     else if (wait_seconds !== null) await pause(Math.min(Math.max(wait_seconds * 1000 + 1, 100), 1000));
     else if (claimed.length > 0) continue;
-    else if (flying.size > 0) await Promise.race(flying);
+    else if (inFlight.size > 0) await Promise.race(inFlight);
     else break;
   }
-  await Promise.all(flying);
+  await Promise.all(inFlight);
   return count;
 }
 
@@ -88,9 +89,9 @@ const claim = ({ db, settings }: Platform, limit: number) =>
     limit,
   }, Claim);
 
-/** What RunPod is sent; throws when the job's plan or the model's setup does not fit the contract. */
+/** The input of /run. Throws if the job's plan or the model's GPU configuration does not match the protocol. */
 function runInput({ settings }: Platform, { attempt, ...claimed }: Claimed): RunInput {
-  const object = (name: string) => `${settings.supabaseUrl}/storage/v1/object/tunebase-datasets/${name}`;
+  const object = (name: string) => `${settings.supabaseUrl}/storage/v1/object/${buckets.datasets}/${name}`;
   return RunInput.parse({
     job_id: attempt.job_id,
     attempt: attempt.number,
@@ -111,12 +112,12 @@ async function submit(platform: Platform, runpod: Runpod, claimed: Claimed): Pro
   try {
     input = runInput(platform, claimed);
   } catch (error) {
-    // Surely not sent: not left to its lease.
+    // Certainly not submitted, so it does not have to wait for its lease to expire.
     logError(`attempt ${attempt.id}`, error);
     await rpc(db, "record_dispatch_rejected", {
       attempt_id: attempt.id,
-      reason: "the run's input could not be made",
-      retry_seconds: unsendableRetrySeconds,
+      reason: "the run's input is invalid",
+      retry_seconds: invalidInputRetrySeconds,
       blocked: false,
     });
     return;

@@ -1,7 +1,7 @@
 /** What kind of file it is, by its first bytes. */
 import type { ProblemCode } from "./report.ts";
 
-export interface Recognised {
+export interface DetectedFormat {
   kind: "lines" | "document";
   /** Where the text begins: after a byte order mark. */
   start: number;
@@ -24,9 +24,9 @@ const magic: [number[], string, string][] = [
 ];
 
 /** `head` holds the first 4096 bytes, or all there are. */
-export function recognise(head: Uint8Array): Recognised {
+export function detectFormat(head: Uint8Array): DetectedFormat {
   const begins = (bytes: number[]) => bytes.every((byte, i) => head[i] === byte);
-  const no = (code: ProblemCode, what: string, fix: string): Recognised => ({
+  const no = (code: ProblemCode, what: string, fix: string): DetectedFormat => ({
     kind: "lines",
     start: 0,
     problem: { code, what, fix },

@@ -1,41 +1,42 @@
 /**
- * Copies the bytes of several objects into one, by a resumable (TUS) upload to Storage. Storage cannot join objects: its
- * own API has no such call, and its S3 side wants keys of its own and the parts numbered as they come, while OpenAI's
- * uploads say their order at the end. So the check of a file, which reads every byte anyway, writes them on; Storage knows
- * how far the copy is, and whoever goes on asks it.
+ * Concatenates several objects into one with a resumable (TUS) upload to Storage. Storage cannot concatenate objects: its
+ * API has no such call, and its S3 interface needs separate keys and part numbers up front, while OpenAI's uploads give the
+ * order only on completion. So validation, which reads every byte anyway, also writes the copy. Storage knows the upload's
+ * offset, so another worker can resume it.
  */
-import type { Supabase } from "../_shared/platform.ts";
-import { unavailable } from "../_shared/storage.ts";
+import { buckets } from "../../_shared/contracts/buckets.ts";
+import type { Supabase } from "../../_shared/platform.ts";
+import { unavailable } from "../../_shared/storage.ts";
 
-/** Storage takes resumable uploads in chunks of exactly 6 MB, but for the last. */
+/** Storage requires chunks of exactly 6 MiB, except for the last one. */
 const chunkBytes = 6 * 2 ** 20;
 
-export class JoinedCopy {
+export class MultipartConcatenation {
   #buffer = new Uint8Array(chunkBytes);
   #filled = 0;
 
   private constructor(
-    /** The upload's address; null when the object is complete. */
+    /** The upload's URL; null if the object is complete. */
     readonly url: string | null,
     private readonly token: string,
     private sent: number,
     private readonly bytes: number,
   ) {}
 
-  /** How many bytes Storage has. Bytes from here on are wanted. */
+  /** How many bytes Storage has: the next byte to write. */
   get offset(): number {
     return this.sent;
   }
 
-  /** Begins a copy, or goes on with the one at `url`. */
+  /** Starts a copy, or resumes the one at `url`. */
   static async open(
     supabase: Supabase,
     storage: string,
     object: string,
     bytes: number,
     url: string | null,
-  ): Promise<JoinedCopy> {
-    const bucket = supabase.storage.from("tunebase-datasets");
+  ): Promise<MultipartConcatenation> {
+    const bucket = supabase.storage.from(buckets.datasets);
     const { data: signed, error } = await bucket.createSignedUploadUrl(object, { upsert: true });
     if (error !== null) throw unavailable(`signing an upload of ${object}`, error);
     const { token } = signed;
@@ -43,35 +44,37 @@ export class JoinedCopy {
       const head = await fetch(url, { method: "HEAD", headers: headers(token) });
       await head.body?.cancel();
       const offset = Number(head.headers.get("upload-offset"));
-      if (head.ok) return new JoinedCopy(offset < bytes ? url : null, token, offset, bytes);
-      if (head.status >= 500) throw unavailable(`asking how far ${object} is`, String(head.status));
-      // Gone: it came to its end before that was kept, or is too old.
+      if (head.ok) return new MultipartConcatenation(offset < bytes ? url : null, token, offset, bytes);
+      if (head.status >= 500) {
+        throw unavailable(`reading the upload offset of ${object}`, String(head.status));
+      }
+      // Gone: it was completed before that was saved, or it expired.
       const { data: info } = await bucket.info(object);
-      if (info?.size === bytes) return new JoinedCopy(null, token, bytes, bytes);
+      if (info?.size === bytes) return new MultipartConcatenation(null, token, bytes, bytes);
     }
     const encoded = (text: string) => btoa(text);
-    const made = await fetch(`${storage}/upload/resumable/sign`, {
+    const created = await fetch(`${storage}/upload/resumable/sign`, {
       method: "POST",
       headers: {
         ...headers(token),
         "upload-length": String(bytes),
-        "upload-metadata": `bucketName ${encoded("tunebase-datasets")},objectName ${
+        "upload-metadata": `bucketName ${encoded(buckets.datasets)},objectName ${
           encoded(object)
         },contentType ${encoded("application/jsonl")}`,
       },
     });
-    const text = await made.text();
-    const location = made.headers.get("location");
-    if (made.status !== 201 || location === null) {
+    const text = await created.text();
+    const location = created.headers.get("location");
+    if (created.status !== 201 || location === null) {
       throw unavailable(
-        `beginning the copy to ${object}`,
-        Object.assign(new Error(`${made.status} ${text}`), { status: made.status }),
+        `creating the upload of ${object}`,
+        Object.assign(new Error(`${created.status} ${text}`), { status: created.status }),
       );
     }
-    return new JoinedCopy(new URL(location, storage).href, token, 0, bytes);
+    return new MultipartConcatenation(new URL(location, storage).href, token, 0, bytes);
   }
 
-  /** Takes bytes that stand at `at` in the file; what Storage has already is passed over. */
+  /** `at`: the chunk's offset in the file. Skips bytes that Storage already has. */
   async write(chunk: Uint8Array, at: number): Promise<void> {
     let rest = chunk.subarray(Math.max(0, Math.min(chunk.length, this.sent + this.#filled - at)));
     while (rest.length > 0) {
@@ -95,8 +98,8 @@ export class JoinedCopy {
       body: this.#buffer.subarray(0, this.#filled),
     });
     const text = await sent.text();
-    // 409: somebody else has written there. Our place is not theirs: give up, and the next claim asks Storage.
-    if (sent.status !== 204) throw unavailable("writing on a copy", `${sent.status} ${text}`);
+    // 409: another worker has written at this offset. Give up; the next claim reads the offset from Storage.
+    if (sent.status !== 204) throw unavailable("uploading a chunk", `${sent.status} ${text}`);
     this.sent += this.#filled;
     this.#filled = 0;
   }

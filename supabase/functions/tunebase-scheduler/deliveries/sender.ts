@@ -1,18 +1,18 @@
 /**
- * Sends what is owed to subscribers, beside dispatch and reconcile: fans events out, leases deliveries, sends them in
- * parallel, records what became of them. At least once: whatever is not recorded is sent again when its lease ends.
+ * Delivers events to webhook endpoints and notification channels: fans events out, leases deliveries, sends them
+ * concurrently and records the results. At least once: a delivery without a recorded result is sent again after its lease.
  */
 import * as z from "zod";
-import { logError } from "../_shared/log.ts";
-import { nudgeScheduler } from "../_shared/addresses.ts";
-import { channelKinds } from "../_shared/contracts/channels.ts";
-import { rpc } from "../_shared/database/rpc.ts";
-import { channelAdapters, type Message, type Sent } from "../_shared/notifications.ts";
-import { post } from "../_shared/outgoing.ts";
-import { isLeaving } from "../_shared/isolate.ts";
-import type { Platform } from "../_shared/platform.ts";
-import { signingSecrets, webhookHeaders } from "../_shared/webhooks.ts";
-import { CpuBudget, price } from "./cpu_budget.ts";
+import { logError } from "../../_shared/log.ts";
+import { wakeScheduler } from "../../_shared/urls.ts";
+import { channelKinds } from "../../_shared/contracts/channels.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
+import { channelAdapters, Message, type Sent } from "../../_shared/notifications.ts";
+import { failedResult, post } from "../../_shared/safe_fetch.ts";
+import { isShuttingDown } from "../../_shared/isolate.ts";
+import type { Platform } from "../../_shared/platform.ts";
+import { signingSecrets, webhookHeaders } from "../../_shared/webhooks.ts";
+import { CpuBudget, price } from "../cpu_budget.ts";
 
 /** A delivery as `claim_deliveries` leases it. */
 const Claimed = z.object({
@@ -42,17 +42,18 @@ interface Result {
   duration_ms: number;
 }
 
-/** At most so many at once, and so many of them to one receiver. */
-const places = 96;
-const placesPerTarget = 48;
-/** A lease outlives the longest try (15 s) and its recording. */
+/** Maximum concurrent deliveries, in total and to one receiver. */
+const maxInFlight = 96;
+const maxInFlightPerTarget = 48;
+/** Longer than the longest attempt (15 s) and recording its result. */
 const leaseSeconds = 60;
-/** How long a tick waits for its deliveries. The timer may wait for the tick, and dispatch must not wait for a receiver. */
+/** How long a tick waits for its deliveries. The timer may be waiting for the tick, and dispatch must not wait for receivers. */
 const waitMs = 1_000;
 
-/** One for an app: ticks that overlap share its places. */
-export class Deliverer {
-  #busy = new Map<string, number>();
+/** One per app: overlapping ticks share its limits. */
+export class DeliverySender {
+  /** Deliveries in flight, by receiver. */
+  #inFlight = new Map<string, number>();
   #results: Result[] = [];
   #running: Promise<void> | null = null;
   #wake = Promise.withResolvers<void>();
@@ -62,37 +63,39 @@ export class Deliverer {
   constructor(private readonly platform: Platform) {}
 
   /**
-   * Fans out and sends what is due, until the newest tick's budget is spent; then it wakes the next. Returns after a second at the latest, with the rest going on; never throws: a
-   * receiver is no reason for a tick to fail.
+   * Fans out events and sends what is due until the newest tick's budget is used up, then wakes the next tick. Returns after
+   * at most a second and continues in the background. Never throws: a receiver must not make a tick fail.
    */
-  async tick(budget = new CpuBudget()): Promise<{ owed: number; sent: number }> {
+  async tick(budget = new CpuBudget()): Promise<{ fanned_out: number; sent: number }> {
     const before = this.#sent;
-    let owed = 0;
+    let fanned_out = 0;
     try {
-      owed = await this.#fanOut();
+      fanned_out = await this.#fanOut();
       await rpc(this.platform.db, "prune_notifications", { limit: 200 });
     } catch (error) {
-      logError("what is owed to subscribers could not be fanned out", error);
+      logError("events could not be fanned out", error);
     }
     this.#budget = budget;
     this.#wake.resolve();
     this.#running ??= this.#run()
       .catch((error) => logError("deliveries stopped", error))
       .finally(() => this.#running = null);
-    if (!await within(this.#running, waitMs) && this.#running !== null) this.platform.later(this.#running);
-    return { owed, sent: this.#sent - before };
+    if (!await within(this.#running, waitMs) && this.#running !== null) {
+      this.platform.waitUntil(this.#running);
+    }
+    return { fanned_out, sent: this.#sent - before };
   }
 
   async #fanOut(): Promise<number> {
-    const slice = 200;
+    const limit = 200;
     for (let total = 0, round = 0;; round++) {
-      const count = await rpc(this.platform.db, "fan_out_events", { limit: slice });
+      const count = await rpc(this.platform.db, "fan_out_events", { limit });
       total += count;
-      if (count < slice || round === 9) return total;
+      if (count < limit || round === 9) return total;
     }
   }
 
-  /** Until nothing is due and nothing is in flight. */
+  /** Runs until nothing is due or in flight. */
   async #run(): Promise<void> {
     for (;;) {
       this.#wake = Promise.withResolvers();
@@ -101,25 +104,25 @@ export class Deliverer {
       for (const delivery of claimed) this.#start(delivery);
       await recording;
       if (this.#results.length > 0) continue;
-      if (this.#busy.size === 0) {
+      if (this.#inFlight.size === 0) {
         if (claimed.length === 0) break;
         continue;
       }
       await this.#wake.promise;
-      // Answers come in crowds: a few milliseconds later one statement records many.
+      // Results arrive in bursts: a few milliseconds later one statement records many of them.
       await new Promise((resolve) => setTimeout(resolve, 15));
     }
-    if (this.#budget.isOver) this.platform.later(nudgeScheduler(this.platform.settings));
+    if (this.#budget.isOver) this.platform.waitUntil(wakeScheduler(this.platform.settings));
   }
 
   async #claim(): Promise<Claimed[]> {
-    const inFlight = [...this.#busy.values()].reduce((sum, count) => sum + count, 0);
-    const room = Math.min(places - inFlight, this.#budget.room(price.delivery));
-    if (room <= 0 || isLeaving()) return [];
+    const inFlight = [...this.#inFlight.values()].reduce((sum, count) => sum + count, 0);
+    const room = Math.min(maxInFlight - inFlight, this.#budget.room(price.delivery));
+    if (room <= 0 || isShuttingDown()) return [];
     const claimed = await rpc(this.platform.db, "claim_deliveries", {
       limit: room,
-      per_target: placesPerTarget,
-      busy: Object.fromEntries(this.#busy),
+      per_target: maxInFlightPerTarget,
+      busy: Object.fromEntries(this.#inFlight),
       lease_seconds: leaseSeconds,
     }, z.array(Claimed));
     this.#budget.spend(claimed.length * price.delivery);
@@ -129,17 +132,17 @@ export class Deliverer {
 
   #start(delivery: Claimed): void {
     const target = delivery.target_id;
-    this.#busy.set(target, (this.#busy.get(target) ?? 0) + 1);
+    this.#inFlight.set(target, (this.#inFlight.get(target) ?? 0) + 1);
     send(this.platform, delivery).then((result) => {
       this.#results.push(result);
-      const left = (this.#busy.get(target) ?? 1) - 1;
-      if (left > 0) this.#busy.set(target, left);
-      else this.#busy.delete(target);
+      const left = (this.#inFlight.get(target) ?? 1) - 1;
+      if (left > 0) this.#inFlight.set(target, left);
+      else this.#inFlight.delete(target);
       this.#wake.resolve();
     });
   }
 
-  /** Records what has come in; what cannot be recorded is logged, and sent again when its lease ends. */
+  /** Records results. A delivery whose result cannot be recorded is logged, and sent again after its lease. */
   async #record(): Promise<void> {
     const results = this.#results.splice(0);
     if (results.length === 0) return;
@@ -147,7 +150,7 @@ export class Deliverer {
     try {
       await rpc(db, "record_deliveries", { results });
     } catch {
-      // One at a time, so that one that the database will not take spoils no other.
+      // One at a time, so that one invalid result does not block the others.
       for (const result of results) {
         await rpc(db, "record_deliveries", { results: [result] })
           .catch((error) => logError(`delivery ${result.id} could not be recorded`, error));
@@ -156,25 +159,19 @@ export class Deliverer {
   }
 }
 
-/** One try; never throws. */
+/** One delivery attempt. Never throws. */
 async function send(platform: Platform, delivery: Claimed): Promise<Result> {
   let sent: Sent;
   try {
     sent = await (delivery.channel === "webhook"
       ? sendWebhook(platform, delivery)
-      : sendToPerson(platform, delivery));
+      : sendNotification(platform, delivery));
   } catch (error) {
     logError(`delivery ${delivery.id} could not be sent`, error);
-    const answer = {
-      status: null,
-      body: null,
-      error: "it could not be sent from here",
-      retryAfter: null,
-      durationMs: 0,
-    };
-    sent = { answer, url: delivery.url ?? delivery.target ?? "", headers: {} };
+    const result = failedResult("an internal error occurred before it was sent");
+    sent = { result, url: delivery.url ?? delivery.target ?? "", headers: {} };
   }
-  const { status, body, error, retryAfter, durationMs } = sent.answer;
+  const { status, body, error, retryAfter, durationMs } = sent.result;
   return {
     id: delivery.id,
     lease: delivery.lease,
@@ -199,11 +196,11 @@ async function sendWebhook({ settings }: Platform, delivery: Claimed): Promise<S
     delivery.old_secret,
   );
   const { open, signature } = webhookHeaders(secrets, `evt_${delivery.event_id.replaceAll("-", "")}`, body);
-  const answer = await post(url, { headers: { ...open, "webhook-signature": signature }, body }, settings);
-  return { answer, url, headers: open };
+  const result = await post(url, { headers: { ...open, "webhook-signature": signature }, body }, settings);
+  return { result, url, headers: open };
 }
 
-async function sendToPerson({ settings }: Platform, delivery: Claimed): Promise<Sent> {
+async function sendNotification({ settings }: Platform, delivery: Claimed): Promise<Sent> {
   if (delivery.channel === "webhook" || delivery.target === null) {
     throw new Error("a message without a channel");
   }
@@ -213,17 +210,17 @@ async function sendToPerson({ settings }: Platform, delivery: Claimed): Promise<
     target: delivery.target,
     encrypted_url: delivery.encrypted_url,
   };
-  const message: Message = JSON.parse(delivery.body);
+  const message = Message.parse(JSON.parse(delivery.body));
   const key = `${delivery.event_id}/${delivery.target_id}`;
   return await channelAdapters[channel.kind].send(settings, channel, message, key);
 }
 
-/** Whether a promise settles within so many milliseconds; leaves no timer behind. */
+/** Whether a promise settles within `milliseconds`. Leaves no timer behind. */
 async function within(work: Promise<void>, milliseconds: number): Promise<boolean> {
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<boolean>((resolve) => timer = setTimeout(() => resolve(false), milliseconds));
+  const timeout = new Promise<boolean>((resolve) => timer = setTimeout(() => resolve(false), milliseconds));
   try {
-    return await Promise.race([work.then(() => true), late]);
+    return await Promise.race([work.then(() => true), timeout]);
   } finally {
     clearTimeout(timer);
   }

@@ -3,7 +3,7 @@
  * hold (`1e999`). Looked for in the whole row, and in the JSON texts that calls have as arguments, but only where the row's
  * text can hold one: a walk over every row would cost as much as its parsing.
  */
-import { halfCharacter, mostDepth, type Tell } from "./report.ts";
+import { type AddIssue, addLoneSurrogate, maxDepth } from "./report.ts";
 
 /** An escape of a surrogate; in arguments, which are JSON within JSON, behind more backslashes. */
 const surrogate = /\\u[dD][89a-fA-F]/;
@@ -11,14 +11,14 @@ const surrogate = /\\u[dD][89a-fA-F]/;
 const hugeNumber = /[0-9.][eE]\+?[0-9]{3}|(?<![0-9])[0-9]{309}/;
 
 /** Tells the first of each kind, with its field. `text` is the row's own, `row` what it parses to. */
-export function checkHidden(text: string, row: unknown, knownHalf: boolean, tell: Tell): void {
+export function checkParsedValues(text: string, row: unknown, knownHalf: boolean, addIssue: AddIssue): void {
   const half = !knownHalf && text.includes("\\u") && surrogate.test(text);
   const huge = hugeNumber.test(text);
-  if (half || huge) new Walk(half, huge, tell).visit(row, "", mostDepth * 2);
+  if (half || huge) new Walk(half, huge, addIssue).visit(row, "", maxDepth * 2);
 }
 
 class Walk {
-  constructor(private half: boolean, private huge: boolean, private readonly tell: Tell) {}
+  constructor(private half: boolean, private huge: boolean, private readonly addIssue: AddIssue) {}
 
   visit(value: unknown, field: string, levels: number): void {
     if (!this.half && !this.huge || levels === 0) return;
@@ -26,7 +26,7 @@ class Walk {
     else if (typeof value === "number") {
       if (this.huge && !Number.isFinite(value)) {
         this.huge = false;
-        this.tell(
+        this.addIssue(
           "not_json",
           shownField(field),
           "holds a number that is too large to be read (over 1.8e308)",
@@ -47,7 +47,7 @@ class Walk {
   #text(text: string, field: string, levels: number): void {
     if (this.half && !text.isWellFormed()) {
       this.half = false;
-      halfCharacter(shownField(field), this.tell);
+      addLoneSurrogate(shownField(field), this.addIssue);
     } else if (levels > 0 && field.endsWith(".arguments")) {
       const inside = parsed(text);
       // Encoded twice, as some programs do.

@@ -13,11 +13,11 @@ import {
 import { apiShape } from "../../_shared/contracts/schemas.ts";
 import { ApiError, type Problem } from "../../_shared/errors.ts";
 import { TrainingHyperparameters } from "../../_shared/protocol.ts";
-import { check, fields } from "../../_shared/validation.ts";
+import { parseOrThrow, strictObject } from "../../_shared/validation.ts";
 import type { BaseModelRow } from "../rows.ts";
 
 /** OpenAI's (each "auto" or a number), and the trainer's own. What is left out is "auto". */
-export const Hyperparameters = fields(apiShape);
+export const Hyperparameters = strictObject(apiShape);
 type Hyperparameters = z.infer<typeof Hyperparameters>;
 
 /** The paper's for dialogue, and what TRL has. */
@@ -61,7 +61,7 @@ interface Request {
  * The trainer's plan, and the hyperparameters as the job shows them. A multiplier multiplies the base model's own
  * learning rate. `where` is the path of the hyperparameters in the body, for the errors' `param`.
  */
-export function makePlan(
+export function resolveTrainingConfig(
   model: BaseModelRow,
   method: Method,
   asked: Hyperparameters,
@@ -230,6 +230,6 @@ function shownOf(plan: TrainingHyperparameters, rate: Rate): Shown {
 /** Those that the operator has set; the schema's own defaults are not meant. */
 function operatorsDefaults(model: BaseModelRow): Partial<TrainingHyperparameters> {
   const set = z.record(z.string(), z.unknown()).parse(model.defaults);
-  const checked = check(TrainingHyperparameters.partial(), set);
+  const checked = parseOrThrow(TrainingHyperparameters.partial(), set);
   return Object.fromEntries(Object.entries(checked).filter(([name]) => name in set));
 }

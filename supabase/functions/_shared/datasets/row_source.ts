@@ -20,7 +20,7 @@ export interface RowSource {
 }
 
 /** Bytes that are held over from chunk to chunk. */
-export class Held {
+export class ByteBuffer {
   #pieces: Uint8Array[] = [];
   length = 0;
 

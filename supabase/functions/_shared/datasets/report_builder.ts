@@ -1,15 +1,15 @@
 /** What is counted and told of a file's rows. Its state is JSON. */
 import {
+  type AddIssue,
   type DatasetFormat,
   type DatasetReport,
   type Finding,
-  mostBrokenRows,
-  mostErrors,
-  mostWarnings,
+  maxBrokenRows,
+  maxErrors,
+  maxWarnings,
   type ProblemCode,
   problemLevels,
   type RowFacts,
-  type Tell,
 } from "./report.ts";
 
 /**
@@ -19,16 +19,16 @@ import {
 export const bytesPerToken = 4;
 const buckets = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
 /** A row of a hundred broken messages is told by its first. */
-const mostOfARow = 5;
+const maxIssuesPerRow = 5;
 
 export interface Counts {
   format: DatasetFormat | null;
   rows: number;
   assistant: number;
-  learnable: number;
+  trainable: number;
   withoutLabels: number;
   tokens: number;
-  learnedTokens: number;
+  trainableTokens: number;
   histogram: number[];
   longest: { line: number; bytes: number; tokens: number } | null;
   problems: Partial<Record<ProblemCode, number>>;
@@ -38,11 +38,11 @@ export interface Counts {
   stopped: "broken" | "too_many" | null;
 }
 
-export class Tally {
+export class ReportBuilder {
   readonly counts: Counts;
   #line: number | null = null;
   /** What was told of the line, and how often. */
-  #told = new Map<ProblemCode, number>();
+  #reported = new Map<ProblemCode, number>();
 
   constructor(counts: Counts | null) {
     // A copy: it is written to in place.
@@ -51,10 +51,10 @@ export class Tally {
         format: null,
         rows: 0,
         assistant: 0,
-        learnable: 0,
+        trainable: 0,
         withoutLabels: 0,
         tokens: 0,
-        learnedTokens: 0,
+        trainableTokens: 0,
         histogram: Array<number>(buckets.length + 1).fill(0),
         longest: null,
         problems: {},
@@ -67,21 +67,21 @@ export class Tally {
   }
 
   /** Tells a problem of the line that was begun, or of the file. A property: it is handed on. */
-  readonly tell: Tell = (code, field, what, fix) => {
+  readonly addIssue: AddIssue = (code, field, what, fix) => {
     const { counts } = this;
-    const times = this.#told.get(code) ?? 0;
-    this.#told.set(code, times + 1);
+    const times = this.#reported.get(code) ?? 0;
+    this.#reported.set(code, times + 1);
     if (times === 0) counts.problems[code] = (counts.problems[code] ?? 0) + 1;
     const error = isError(code);
     const kept = error ? counts.errors : counts.warnings;
-    if (times < mostOfARow && kept.length < (error ? mostErrors : mostWarnings)) {
+    if (times < maxIssuesPerRow && kept.length < (error ? maxErrors : maxWarnings)) {
       kept.push({ line: this.#line, code, field, what, fix });
     }
   };
 
   /** Whether the line that was begun has this problem. */
-  hasTold(code: ProblemCode): boolean {
-    return this.#told.has(code);
+  hasIssue(code: ProblemCode): boolean {
+    return this.#reported.has(code);
   }
 
   beginLine(line: number): void {
@@ -90,10 +90,10 @@ export class Tally {
 
   endLine(): void {
     this.#line = null;
-    if (this.#told.size === 0) return;
-    if ([...this.#told.keys()].some(isError)) this.counts.errorRows += 1;
-    this.#told.clear();
-    if (this.counts.errorRows >= mostBrokenRows) this.counts.stopped ??= "too_many";
+    if (this.#reported.size === 0) return;
+    if ([...this.#reported.keys()].some(isError)) this.counts.errorRows += 1;
+    this.#reported.clear();
+    if (this.counts.errorRows >= maxBrokenRows) this.counts.stopped ??= "too_many";
   }
 
   /** The file is broken as a whole. */
@@ -106,7 +106,7 @@ export class Tally {
     const { counts } = this;
     if (counts.format === null) counts.format = facts.format;
     else if (counts.format !== facts.format) {
-      this.tell(
+      this.addIssue(
         "mixed_formats",
         null,
         `is a ${facts.format} row, and the rows before are ${counts.format}`,
@@ -114,12 +114,12 @@ export class Tally {
       );
     }
     counts.assistant += facts.assistant;
-    if (facts.learned > 0) counts.learnable += 1;
+    if (facts.trainable > 0) counts.trainable += 1;
     else counts.withoutLabels += 1;
     // How many bytes a character has, as in the whole row.
     const share = bytes.length / text.length / bytesPerToken;
     counts.tokens += Math.ceil(facts.chars * share);
-    counts.learnedTokens += Math.ceil(facts.learnedChars * share);
+    counts.trainableTokens += Math.ceil(facts.trainableChars * share);
     // What max_length cuts.
     const tokens = Math.ceil((facts.longestChars ?? facts.chars) * share);
     let bucket = 0;
@@ -140,13 +140,13 @@ export class Tally {
       format: counts.format,
       rows: counts.rows,
       assistant_messages: counts.assistant,
-      trainable_rows: counts.learnable,
+      trainable_rows: counts.trainable,
       rows_without_labels: counts.withoutLabels,
       duplicates,
       tokens: {
         method: `about ${bytesPerToken} bytes of text a token`,
         total: counts.tokens,
-        learned: counts.learnedTokens,
+        learned: counts.trainableTokens,
         histogram: counts.histogram.map((rows, i) => ({ up_to: buckets[i] ?? null, rows })).filter((
           { rows },
         ) => rows > 0),

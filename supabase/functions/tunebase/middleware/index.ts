@@ -9,10 +9,10 @@ import type { ApiEnv } from "../context.ts";
 import type { Route } from "../routes/define.ts";
 import { authenticate } from "./auth.ts";
 import { limitBody } from "./body_limit.ts";
-import { conditional } from "./conditional.ts";
+import { conditional } from "./etag.ts";
 import { idempotent, recorded } from "./idempotency.ts";
 import { limitRate } from "./rate_limit.ts";
-import { refuseBadUrl } from "./stored_text.ts";
+import { rejectUnstorableUrl } from "./url_text.ts";
 
 type Guarded = Pick<Route, "method" | "scope" | "form" | "ifMatch" | "idempotency">;
 
@@ -20,7 +20,7 @@ const everybody: MiddlewareHandler<ApiEnv> = (_, next) => next();
 
 /** One guard an app: it remembers what callers may still send. */
 export function guard(platform: Platform): (route: Guarded) => MiddlewareHandler<ApiEnv> {
-  const who = [authenticate(platform.settings), limitRate(platform.db), refuseBadUrl];
+  const who = [authenticate(platform.settings), limitRate(platform.db), rejectUnstorableUrl];
   return ({ method, scope, form, ifMatch, idempotency }) =>
     scope === "none" ? everybody : every(
       ...who,

@@ -1,7 +1,10 @@
 /** Why a line is not JSON, as far as it can be told, and what to do. */
 import type { ProblemCode } from "./report.ts";
 
-export function notJson(text: string, error: unknown): { code: ProblemCode; what: string; fix: string } {
+export function explainJsonError(
+  text: string,
+  error: unknown,
+): { code: ProblemCode; what: string; fix: string } {
   if (text.includes("\0")) {
     return {
       code: "nul",

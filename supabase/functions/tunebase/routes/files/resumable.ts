@@ -2,65 +2,66 @@
  * POST /files/direct: a signed, resumable (TUS) upload straight to Storage, for large files; GET /files/direct/{id} signs it
  * anew, as a signature lives two hours; POST /files/direct/{id}/complete makes the file, which is checked in the background.
  */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { unavailable } from "../../../_shared/storage.ts";
-import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { pathId, uuid7 } from "../../ids.ts";
-import { cleanName, ExpiresAfter, Purpose } from "../../new_file.ts";
+import { ExpiresAfter, Purpose, sanitizeFilename } from "../../file_upload.ts";
 import { renderFile, renderUpload } from "../../serializers/fine_tuning.ts";
 import { UploadRow } from "../../rows.ts";
-import { refuseTooLarge } from "../uploads/upload.ts";
+import { rejectTooLarge } from "../uploads/upload.ts";
 import { defineRoute } from "../define.ts";
 
 /** As long as Storage keeps a resumable upload. */
-const livesSeconds = 86_400;
+const lifetimeSeconds = 86_400;
 /** Storage takes resumable uploads in chunks of exactly 6 MB. */
 const chunkBytes = 6 * 2 ** 20;
 /** Storage moves an object by copying it, which S3 does up to 5 GiB. */
-const mostBytes = 5 * 2 ** 30;
+const maxBytes = 5 * 2 ** 30;
 
-export const Body = fields({
+export const Body = strictObject({
   filename: z.string().min(1).max(1024),
   bytes: z.int().min(1),
   purpose: Purpose,
   expires_after: ExpiresAfter.nullish(),
 });
 
-async function createDirect(c: ApiContext): Promise<Response> {
+async function createResumableUpload(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
-  const body = check(Body, await jsonBody(c.req.raw));
-  refuseTooLarge(body.bytes, Math.min(settings.maxFileBytes, mostBytes));
+  const body = parseOrThrow(Body, await jsonBody(c.req.raw));
+  rejectTooLarge(body.bytes, Math.min(settings.maxFileBytes, maxBytes));
   const row = await rpc(db, "create_upload", {
     caller: c.get("caller"),
     upload: {
       id: uuid7(),
       kind: "direct",
-      filename: cleanName(body.filename),
+      filename: sanitizeFilename(body.filename),
       purpose: body.purpose,
       bytes: body.bytes,
       mime_type: contentType,
       file_expires_after: body.expires_after?.seconds ?? null,
-      lives_seconds: livesSeconds,
+      lives_seconds: lifetimeSeconds,
     },
   }, UploadRow);
   return await answer(c, row);
 }
 
-async function getDirect(c: ApiContext): Promise<Response> {
-  return await answer(c, await directUpload(c));
+async function getResumableUpload(c: ApiContext): Promise<Response> {
+  return await answer(c, await resumableUpload(c));
 }
 
-async function completeDirect(c: ApiContext): Promise<Response> {
-  const { db, supabase, settings, later } = c.get("platform");
-  const upload = await directUpload(c);
+async function completeResumableUpload(c: ApiContext): Promise<Response> {
+  const { db, supabase, settings, waitUntil } = c.get("platform");
+  const upload = await resumableUpload(c);
   if (upload.status === "completed") return c.json(fileOf(upload));
   const incoming = upload.object ?? "";
   const object = `${upload.project_id}/${upload.id}.jsonl`;
-  const bucket = supabase.storage.from("tunebase-datasets");
+  const bucket = supabase.storage.from(buckets.datasets);
   // Moved already by a call that did not come to its end?
   const { data: moved } = await bucket.exists(object);
   if (!moved) {
@@ -84,11 +85,11 @@ async function completeDirect(c: ApiContext): Promise<Response> {
   }
   const args = { caller: c.get("caller"), id: upload.id, object };
   const done = await rpc(db, "complete_direct_upload", args, UploadRow);
-  later(nudgeScheduler(settings));
+  waitUntil(wakeScheduler(settings));
   return c.json(fileOf(done));
 }
 
-function directUpload(c: ApiContext): Promise<UploadRow> {
+function resumableUpload(c: ApiContext): Promise<UploadRow> {
   const id = pathId("upload", c.req.param("id"), "upload_not_found");
   return rpc(c.get("platform").db, "get_direct_upload", { caller: c.get("caller"), id }, UploadRow);
 }
@@ -97,7 +98,7 @@ function directUpload(c: ApiContext): Promise<UploadRow> {
 async function answer(c: ApiContext, row: UploadRow): Promise<Response> {
   const { supabase, settings } = c.get("platform");
   if (row.status !== "pending" || row.object === null) return c.json({ ...renderUpload(row), target: null });
-  const { data, error } = await supabase.storage.from("tunebase-datasets").createSignedUploadUrl(row.object, {
+  const { data, error } = await supabase.storage.from(buckets.datasets).createSignedUploadUrl(row.object, {
     upsert: true,
   });
   if (error !== null) throw unavailable(`signing an upload of ${row.object}`, error);
@@ -105,7 +106,7 @@ async function answer(c: ApiContext, row: UploadRow): Promise<Response> {
     ...renderUpload(row),
     target: {
       endpoint: `${settings.supabaseUrl}/storage/v1/upload/resumable/sign`,
-      bucket: "tunebase-datasets",
+      bucket: buckets.datasets,
       object: row.object,
       token: data.token,
       content_type: contentType,
@@ -134,7 +135,7 @@ export const routes = [
     example: { filename: "rows.jsonl", bytes: 1_073_741_824, purpose: "fine-tune" },
     response: "DirectUpload",
     errors: ["quota_exceeded", "quota_exceeded", "project_archived"],
-    handler: createDirect,
+    handler: createResumableUpload,
   }),
   defineRoute({
     method: "GET",
@@ -145,7 +146,7 @@ export const routes = [
     scope: "files:write",
     response: "DirectUpload",
     errors: ["upload_not_found"],
-    handler: getDirect,
+    handler: getResumableUpload,
   }),
   defineRoute({
     method: "POST",
@@ -164,6 +165,6 @@ export const routes = [
       "quota_exceeded",
       "project_archived",
     ],
-    handler: completeDirect,
+    handler: completeResumableUpload,
   }),
 ];

@@ -8,9 +8,9 @@
 const room = 16_384;
 /** Hashes are whole numbers below this: what a double holds exactly. */
 const all = 2 ** 53;
-const mostExamples = 20;
+const maxExamples = 20;
 
-export interface SketchState {
+export interface FingerprintState {
   threshold: number;
   /** Base64 of float64 hashes and of uint32 line numbers, in the same order. */
   hashes: string;
@@ -20,14 +20,14 @@ export interface SketchState {
   examples: { line: number; first_line: number }[];
 }
 
-export class RowSketch {
+export class RowFingerprints {
   #threshold = all;
   #lines = new Map<number, number>();
   #copies = new Map<number, number>();
   #examples: { line: number; first_line: number }[] = [];
 
-  static from(state: SketchState): RowSketch {
-    const sketch = new RowSketch();
+  static from(state: FingerprintState): RowFingerprints {
+    const sketch = new RowFingerprints();
     sketch.#threshold = state.threshold;
     const lines = new Uint32Array(fromBase64(state.lines).buffer);
     new Float64Array(fromBase64(state.hashes).buffer).forEach((hash, i) =>
@@ -38,7 +38,7 @@ export class RowSketch {
     return sketch;
   }
 
-  state(): SketchState {
+  state(): FingerprintState {
     return {
       threshold: this.#threshold,
       hashes: toBase64(new Uint8Array(Float64Array.from(this.#lines.keys()).buffer)),
@@ -53,7 +53,7 @@ export class RowSketch {
     const first = this.#lines.get(hash);
     if (first !== undefined) {
       this.#copies.set(hash, (this.#copies.get(hash) ?? 0) + 1);
-      if (this.#examples.length < mostExamples) this.#examples.push({ line, first_line: first });
+      if (this.#examples.length < maxExamples) this.#examples.push({ line, first_line: first });
       return;
     }
     this.#lines.set(hash, line);
