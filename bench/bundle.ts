@@ -2,11 +2,11 @@
  * What each function weighs, bundled and minified; and how long it takes from a process's start to its first answer,
  * against a function of Hono and nothing else, bundled and started in the same way.
  */
-import { root } from "../local/home.ts";
-import { freePort } from "../local/home.ts";
+import { root } from "../local/state_dir.ts";
+import { freePort } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
-import { type Measured, median, type Size } from "./figures.ts";
-import { type Stand, startStand } from "./stand.ts";
+import { type Measured, median, type Size } from "./results.ts";
+import { type Stand, startStand } from "./harness.ts";
 
 const functions = ["tunebase", "tunebase-callback", "tunebase-scheduler"] as const;
 const mostBytes = 1_000_000;

@@ -1,5 +1,5 @@
 /** `task cli`: bundles the CLI into one file for Node 20+, `cli/npm/tunebase.js`. */
-import { root } from "../local/home.ts";
+import { root } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
 
 /** Writes the bundle and returns its size in bytes. */

@@ -1,6 +1,6 @@
 /** The two Python steps: preparing the base model, and comparing it with the fine-tuned one. */
 import * as z from "zod";
-import { cache, root } from "../../local/home.ts";
+import { cache, root } from "../../local/state_dir.ts";
 
 const python = `${root}trainer/.venv/bin/python`;
 /** The demo evaluates on this machine, so it needs the base model locally. */

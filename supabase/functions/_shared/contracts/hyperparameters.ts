@@ -5,8 +5,8 @@
  */
 
 /** Supervised fine-tuning on one answer per row, or DPO on a preferred and a rejected one. */
-export const methods = ["supervised", "dpo"] as const;
-export type Method = (typeof methods)[number];
+export const trainingMethods = ["supervised", "dpo"] as const;
+export type Method = (typeof trainingMethods)[number];
 
 interface Common {
   /** The name in the API where it differs, to match OpenAI's. */
