@@ -12,9 +12,7 @@ const removeRemoteLogo = {
   generateBundle(_options, bundle) {
     for (const file of Object.values(bundle)) {
       if (file.type !== "asset" || !file.fileName.includes("redoc")) continue;
-      const code = typeof file.source === "string"
-        ? file.source
-        : new TextDecoder().decode(file.source);
+      const code = typeof file.source === "string" ? file.source : new TextDecoder().decode(file.source);
       file.source = code.replaceAll(
         "https://cdn.redoc.ly/redoc/logo-mini.svg",
         "data:image/gif;base64,R0lGODlhAQABAAAAACw=",
@@ -43,8 +41,7 @@ export default defineConfig({
     proxy: Object.fromEntries(
       ["/functions", "/auth", "/storage", "/config.json"].map((path) => [path, {
         target: stack,
-        rewrite: (url) =>
-          url === "/config.json" ? "/dashboard/config.json" : url,
+        rewrite: (url) => url === "/config.json" ? "/dashboard/config.json" : url,
       }]),
     ),
   },

@@ -10,14 +10,10 @@ export async function accessible(page: Page, what: string): Promise<void> {
   const found = await page.evaluate(
     "axe.run(document, { resultTypes: ['violations'] })",
   ) as axe.AxeResults;
-  const serious = found.violations.filter(({ impact }) =>
-    impact === "serious" || impact === "critical"
-  );
+  const serious = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
   assertEquals(
     serious.flatMap(({ id, nodes }) =>
-      nodes.map(({ html, failureSummary }) =>
-        `${id}: ${html} ${failureSummary}`
-      )
+      nodes.map(({ html, failureSummary }) => `${id}: ${html} ${failureSummary}`)
     ),
     [],
     `axe: ${what}`,

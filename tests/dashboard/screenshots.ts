@@ -98,8 +98,7 @@ try {
       colorScheme,
     });
     const { page } = visitor;
-    const shoot = (name: string) =>
-      page.screenshot({ path: join(images, `${name}-${colorScheme}.png`) });
+    const shoot = (name: string) => page.screenshot({ path: join(images, `${name}-${colorScheme}.png`) });
     await page.getByText("triage-v2").waitFor();
     await shoot("jobs");
     await visitor.go(`jobs/${job.id}`);
@@ -138,9 +137,7 @@ try {
         await visitor.go(path);
         await page.waitForTimeout(300);
         await page.screenshot({
-          path: `/tmp/shots/narrow-${
-            path.replaceAll("/", "-")
-          }-${colorScheme}.png`,
+          path: `/tmp/shots/narrow-${path.replaceAll("/", "-")}-${colorScheme}.png`,
           fullPage: true,
         });
       }
@@ -166,9 +163,7 @@ function run(from: number, to: number, total: number) {
     return {
       ...TestWorker.metric(step, Math.max(0.02, loss)),
       epoch: step / 32,
-      validation_loss: step % 32 === 0
-        ? 0.2 + 2.2 * Math.exp(-step / (total / 9))
-        : null,
+      validation_loss: step % 32 === 0 ? 0.2 + 2.2 * Math.exp(-step / (total / 9)) : null,
       learning_rate: 5e-4 * Math.min(1, step / 20) *
         (1 + Math.cos(Math.PI * step / total)) / 2,
       gradient_norm: 0.5 + 1.5 * Math.exp(-step / 80) + 0.15 * noise,

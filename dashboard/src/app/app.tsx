@@ -34,8 +34,7 @@ function OfflineBanner() {
   useEffect(() => onlineManager.subscribe(setIsOnline), []);
   return isOnline ? null : (
     <p class="strip warn" role="status">
-      You're offline. Data may be out of date and will refresh when you
-      reconnect.
+      You're offline. Data may be out of date and will refresh when you reconnect.
     </p>
   );
 }

@@ -14,8 +14,7 @@ export function Frame({ session }: { session: Session }) {
   const { data: me } = useMe();
   // Without a project, the only useful page is the one that explains how to get one.
   const current = me?.project === null ? "project" : pageName(route.path);
-  const isCurrent = (name: string) =>
-    name === current || (name === "jobs" && current === "job");
+  const isCurrent = (name: string) => name === current || (name === "jobs" && current === "job");
   return (
     <div class="frame">
       <a class="skip" href="#main" onClick={focusMain}>Skip to content</a>

@@ -8,9 +8,7 @@ import { type PageComponent, pages } from "./pages.ts";
 
 export function PageOutlet({ name, route }: { name: string; route: Route }) {
   const page = pages[name];
-  const [Component, setComponent] = useState<PageComponent | null>(() =>
-    name === "jobs" ? JobsPage : null
-  );
+  const [Component, setComponent] = useState<PageComponent | null>(() => name === "jobs" ? JobsPage : null);
   const [error, setError] = useState<Error | null>(null);
   const [attempt, setAttempt] = useState(0);
   useEffect(() => {

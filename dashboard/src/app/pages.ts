@@ -14,26 +14,22 @@ interface PageEntry {
 export const pages: Record<string, PageEntry> = {
   jobs: { label: "Jobs", load: () => Promise.resolve(JobsPage) },
   new: {
-    load: async () =>
-      (await import("../features/new_job/new_job_page.tsx")).NewJobPage,
+    load: async () => (await import("../features/new_job/new_job_page.tsx")).NewJobPage,
   },
   job: {
     load: async () => (await import("../features/jobs/job_page.tsx")).JobPage,
   },
   files: {
     label: "Files",
-    load: async () =>
-      (await import("../features/files/files_page.tsx")).FilesPage,
+    load: async () => (await import("../features/files/files_page.tsx")).FilesPage,
   },
   models: {
     label: "Models",
-    load: async () =>
-      (await import("../features/models/models_page.tsx")).ModelsPage,
+    load: async () => (await import("../features/models/models_page.tsx")).ModelsPage,
   },
   usage: {
     label: "Usage",
-    load: async () =>
-      (await import("../features/usage/usage_page.tsx")).UsagePage,
+    load: async () => (await import("../features/usage/usage_page.tsx")).UsagePage,
   },
   keys: {
     label: "API keys",
@@ -41,13 +37,11 @@ export const pages: Record<string, PageEntry> = {
   },
   webhooks: {
     label: "Webhooks",
-    load: async () =>
-      (await import("../features/webhooks/webhooks_page.tsx")).WebhooksPage,
+    load: async () => (await import("../features/webhooks/webhooks_page.tsx")).WebhooksPage,
   },
   project: {
     label: "Project",
-    load: async () =>
-      (await import("../features/project/project_page.tsx")).ProjectPage,
+    load: async () => (await import("../features/project/project_page.tsx")).ProjectPage,
   },
   notifications: {
     load: async () =>

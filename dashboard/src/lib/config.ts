@@ -29,9 +29,7 @@ export async function loadConfig(
   const { supabaseUrl, publishableKey, apiUrl } = json;
   if (typeof supabaseUrl !== "string" || !URL.canParse(supabaseUrl)) {
     throw new Error(
-      `config.json: supabaseUrl = ${
-        JSON.stringify(supabaseUrl)
-      } is not a URL. ${fix}`,
+      `config.json: supabaseUrl = ${JSON.stringify(supabaseUrl)} is not a URL. ${fix}`,
     );
   }
   if (typeof publishableKey !== "string" || publishableKey === "") {
@@ -41,8 +39,6 @@ export async function loadConfig(
   return {
     supabaseUrl: base,
     publishableKey,
-    apiUrl: typeof apiUrl === "string" && apiUrl !== ""
-      ? apiUrl
-      : `${base}/functions/v1/tunebase`,
+    apiUrl: typeof apiUrl === "string" && apiUrl !== "" ? apiUrl : `${base}/functions/v1/tunebase`,
   };
 }

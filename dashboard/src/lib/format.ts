@@ -26,9 +26,7 @@ export const pluralize = (
 /** `1.4 MB`; powers of 1,000. */
 export function formatBytes(value: number): string {
   const units = ["B", "kB", "MB", "GB", "TB"];
-  const power = value < 1000
-    ? 0
-    : Math.min(4, Math.floor(Math.log10(value) / 3));
+  const power = value < 1000 ? 0 : Math.min(4, Math.floor(Math.log10(value) / 3));
   return `${oneDecimal.format(value / 1000 ** power)} ${units[power]}`;
 }
 
@@ -73,13 +71,10 @@ const fullDateTime = new Intl.DateTimeFormat(undefined, {
 });
 const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 /** Times are Unix seconds. */
-export const formatTime = (unix: number): string =>
-  dateTime.format(unix * 1000);
-export const formatFullTime = (unix: number): string =>
-  fullDateTime.format(unix * 1000);
+export const formatTime = (unix: number): string => dateTime.format(unix * 1000);
+export const formatFullTime = (unix: number): string => fullDateTime.format(unix * 1000);
 export const formatClock = (unix: number): string => clock.format(unix * 1000);
-export const getTimeZone = (): string =>
-  Intl.DateTimeFormat().resolvedOptions().timeZone;
+export const getTimeZone = (): string => Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 /** Four significant digits; very small numbers as `2e-4`. */
 export function formatNumber(value: number): string {

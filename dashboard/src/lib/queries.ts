@@ -1,10 +1,5 @@
 /** Hooks over the typed client that several features share. */
-import {
-  useInfiniteQuery,
-  useMutation,
-  useQuery,
-  useQueryClient,
-} from "@tanstack/preact-query";
+import { useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/preact-query";
 import { unwrap } from "../../../client/mod.ts";
 import { getServices } from "./services.ts";
 import type { BaseModel, FineTunedModel } from "./types.ts";
@@ -42,9 +37,7 @@ export function useApiMutation<Response, Input = void>(
     mutationFn,
     onSettled: async () => {
       await Promise.all(
-        invalidates.map((queryKey) =>
-          cache.invalidateQueries({ queryKey: [...queryKey] })
-        ),
+        invalidates.map((queryKey) => cache.invalidateQueries({ queryKey: [...queryKey] })),
       );
     },
   });
@@ -72,9 +65,7 @@ export const useModels = () =>
       const { data } = unwrap(await getServices().api.GET("/models"));
       return {
         base: data.filter((model): model is BaseModel => !("job_id" in model)),
-        fineTuned: data.filter((model): model is FineTunedModel =>
-          "job_id" in model
-        ),
+        fineTuned: data.filter((model): model is FineTunedModel => "job_id" in model),
       };
     },
   });

@@ -49,8 +49,7 @@ export async function getAccessToken(): Promise<string | null> {
 
 const projectKey = "tunebase-project";
 /** The selected project; null means the user's first one. */
-export const getProjectId = (): string | null =>
-  localStorage.getItem(projectKey);
+export const getProjectId = (): string | null => localStorage.getItem(projectKey);
 
 /** Switches to another project and clears the cached data of the previous one. */
 export function selectProject(id: string | null): void {

@@ -37,8 +37,7 @@ export function ActionButton(
         type="button"
         class={variant}
         disabled={mutation.isPending}
-        onClick={() =>
-          confirmation ? dialog.current?.showModal() : mutation.mutate()}
+        onClick={() => confirmation ? dialog.current?.showModal() : mutation.mutate()}
       >
         {mutation.isPending ? `${label} …` : label}
       </button>

@@ -25,8 +25,7 @@ interface Props {
   onRange?: (from: number, to: number) => void;
 }
 
-const cssColor = (name: string) =>
-  getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const cssColor = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Whether the browser prefers the dark color scheme. */
 function usePrefersDark(): boolean {
@@ -92,9 +91,7 @@ export function Chart(props: Props) {
             </span>
           )}
           {series.map(({ label, values }, n) => {
-            const value = index === null
-              ? lastOf(values)
-              : values[index] ?? null;
+            const value = index === null ? lastOf(values) : values[index] ?? null;
             return (
               <span key={label} class={n === 0 ? "" : "second"}>
                 <i />
@@ -151,23 +148,19 @@ function buildOptions(
         time: false,
         ...(bars ? { range: (_, low, high) => [low - 0.6, high + 0.6] } : {}),
       },
-      y: fromZero
-        ? { range: (_, __, high) => [0, (high ?? 0) > 0 ? high * 1.08 : 1] }
-        : {},
+      y: fromZero ? { range: (_, __, high) => [0, (high ?? 0) > 0 ? high * 1.08 : 1] } : {},
     },
     axes: [
       {
         ...axis,
         space: 70,
-        values: (_, all) =>
-          all.map((v) => (props.current.formatX ?? formatInteger)(v)),
+        values: (_, all) => all.map((v) => (props.current.formatX ?? formatInteger)(v)),
         incrs: integerIncrements,
       },
       {
         ...axis,
         size: 68,
-        values: (_, all) =>
-          all.map((v) => v === null ? "" : props.current.format(v)),
+        values: (_, all) => all.map((v) => v === null ? "" : props.current.format(v)),
       },
     ],
     series: [
@@ -216,23 +209,20 @@ function lastOf(values: (number | null)[]): number | null {
 function describe(
   { title, x, series, format, formatX = formatInteger, unitX }: Props,
 ): string {
-  const position = (value: number) =>
-    unitX === undefined ? formatX(value) : `${unitX} ${formatX(value)}`;
+  const position = (value: number) => unitX === undefined ? formatX(value) : `${unitX} ${formatX(value)}`;
   const parts = series.flatMap(({ label, values }) => {
-    const points = values.flatMap((value, n) =>
-      value === null ? [] : [{ value, at: x[n] ?? 0 }]
-    );
+    const points = values.flatMap((value, n) => value === null ? [] : [{ value, at: x[n] ?? 0 }]);
     const [first, last] = [points.at(0), points.at(-1)];
     if (first === undefined || last === undefined) return [];
     const min = points.reduce((a, b) => b.value < a.value ? b : a);
     const max = points.reduce((a, b) => b.value > a.value ? b : a);
     return [
-      `${label}: ${format(first.value)} at ${position(first.at)}, ${
-        format(last.value)
-      } at ${position(last.at)}, ` +
-      `lowest ${format(min.value)} at ${position(min.at)}, highest ${
-        format(max.value)
-      } at ${position(max.at)}`,
+      `${label}: ${format(first.value)} at ${position(first.at)}, ${format(last.value)} at ${
+        position(last.at)
+      }, ` +
+      `lowest ${format(min.value)} at ${position(min.at)}, highest ${format(max.value)} at ${
+        position(max.at)
+      }`,
     ];
   });
   return `${title}. ${parts.length === 0 ? "No data yet" : parts.join("; ")}.`;

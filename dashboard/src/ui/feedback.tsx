@@ -19,9 +19,7 @@ export function ErrorMessage(
           {apiError.code} · request {apiError.problem.request_id}
         </p>
       )}
-      {retry && (
-        <button type="button" onClick={() => void retry()}>Try again</button>
-      )}
+      {retry && <button type="button" onClick={() => void retry()}>Try again</button>}
     </div>
   );
 }

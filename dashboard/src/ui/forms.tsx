@@ -85,9 +85,7 @@ export function CheckboxGroup<T extends string>(
             checked={selected.includes(option)}
             onChange={({ currentTarget: { checked } }) =>
               onChange(
-                options.filter((other) =>
-                  other === option ? checked : selected.includes(other)
-                ),
+                options.filter((other) => other === option ? checked : selected.includes(other)),
               )}
           />{" "}
           {labelOf(option)}

@@ -51,9 +51,7 @@ export function FilePage({ id }: { id: string }) {
                   SHA-256 <code>{file.sha256}</code>
                 </p>
               )}
-              {file.status_details && (
-                <p class="problem">{file.status_details}</p>
-              )}
+              {file.status_details && <p class="problem">{file.status_details}</p>}
             </section>
             {file.report && <ReportView report={file.report} />}
           </>
@@ -64,9 +62,7 @@ export function FilePage({ id }: { id: string }) {
 }
 
 export const FileStatus = ({ status }: { status: ApiFile["status"] }) =>
-  status === "error"
-    ? <Status value={status} label="invalid" />
-    : <Status value={status} />;
+  status === "error" ? <Status value={status} label="invalid" /> : <Status value={status} />;
 
 function FileActions({ file }: { file: ApiFile }) {
   const canEdit = usePermission("files:write");

@@ -16,6 +16,5 @@ export const useFile = (id: string | null) =>
         }),
       ),
     enabled: id !== null,
-    refetchInterval: ({ state }) =>
-      state.data?.status === "uploaded" ? 1000 : false,
+    refetchInterval: ({ state }) => state.data?.status === "uploaded" ? 1000 : false,
   });

@@ -27,9 +27,7 @@ function FileList() {
   return (
     <Page
       title="Files"
-      actions={canEdit && (
-        <a class="button primary" href={href(["new"])}>Upload a file</a>
-      )}
+      actions={canEdit && <a class="button primary" href={href(["new"])}>Upload a file</a>}
     >
       <QueryBoundary query={files} what="files">
         {(list) =>
@@ -37,9 +35,8 @@ function FileList() {
             ? (
               <EmptyState title="No files yet">
                 <p>
-                  Training files are JSON Lines with one example per line.
-                  Tunebase validates each file before you can train on it. A
-                  job's results appear here too.
+                  Training files are JSON Lines with one example per line. Tunebase validates each file before
+                  you can train on it. A job's results appear here too.
                 </p>
                 {canEdit && (
                   <a class="button primary" href={href(["new"])}>

@@ -31,23 +31,17 @@ export function ReportView({ report }: { report: DatasetReport }) {
             ["Tokens", `${formatCount(tokens.total)} (${tokens.method})`],
             [
               "Duplicate rows",
-              `${duplicates.exact ? "" : "about "}${
-                formatCount(duplicates.rows)
-              }`,
+              `${duplicates.exact ? "" : "about "}${formatCount(duplicates.rows)}`,
             ],
             [
               "Longest row",
               longest_row === null
                 ? "–"
-                : `${
-                  pluralize(longest_row.tokens, "token")
-                }, line ${longest_row.line}`,
+                : `${pluralize(longest_row.tokens, "token")}, line ${longest_row.line}`,
             ],
           ]}
         />
-        {tokens.histogram.length > 0 && (
-          <TokenHistogram histogram={tokens.histogram} />
-        )}
+        {tokens.histogram.length > 0 && <TokenHistogram histogram={tokens.histogram} />}
       </section>
       {errors.length > 0 && (
         <section aria-labelledby="errors">
@@ -74,9 +68,7 @@ function TokenHistogram(
       <h3>Rows by length</h3>
       <dl class="bars">
         {histogram.map(({ up_to, rows }) => {
-          const label = up_to === null
-            ? "longer"
-            : `up to ${pluralize(up_to, "token")}`;
+          const label = up_to === null ? "longer" : `up to ${pluralize(up_to, "token")}`;
           return (
             <div key={up_to}>
               <dt>{label}</dt>

@@ -14,9 +14,7 @@ const retryDelaysMs = [0, 1000, 3000, 5000, 10_000, 20_000, 30_000];
 export class InvalidFileError extends Error {
   constructor(readonly issues: DatasetIssue[], readonly errorRows: number) {
     super(
-      errorRows === 1
-        ? "1 row has errors."
-        : `${formatCount(errorRows)} rows have errors.`,
+      errorRows === 1 ? "1 row has errors." : `${formatCount(errorRows)} rows have errors.`,
     );
     this.name = "InvalidFileError";
   }
@@ -39,8 +37,7 @@ export async function uploadFile(
     (fraction) => onProgress({ phase: "validating", fraction }),
     signal,
   );
-  const onSent = (fraction: number) =>
-    onProgress({ phase: "uploading", fraction });
+  const onSent = (fraction: number) => onProgress({ phase: "uploading", fraction });
   return file.size <= maxSingleRequestBytes
     ? await uploadSingleRequest(file, onSent, signal)
     : await uploadResumable(file, onSent, signal);
@@ -72,9 +69,8 @@ async function validateLocally(
       },
     }),
   );
-  const reader =
-    (isGzip ? observed.pipeThrough(new DecompressionStream("gzip")) : observed)
-      .getReader();
+  const reader = (isGzip ? observed.pipeThrough(new DecompressionStream("gzip")) : observed)
+    .getReader();
   const validator = new Validator();
   for (let yieldedAt = performance.now();;) {
     signal.throwIfAborted();
@@ -109,8 +105,7 @@ async function uploadSingleRequest(
       request.setRequestHeader(name, value);
     }
     request.responseType = "json";
-    request.upload.onprogress = ({ loaded, total }) =>
-      onProgress(total > 0 ? loaded / total : 0);
+    request.upload.onprogress = ({ loaded, total }) => onProgress(total > 0 ? loaded / total : 0);
     request.onload = () => {
       const { status, response } = request;
       if (status === 200) return resolve(response as ApiFile);
@@ -140,8 +135,7 @@ async function uploadResumable(
 ): Promise<ApiFile> {
   const { Upload } = await import("tus-js-client");
   const { api } = getServices();
-  const storageKey =
-    `tunebase-upload ${file.name} ${file.size} ${file.lastModified}`;
+  const storageKey = `tunebase-upload ${file.name} ${file.size} ${file.lastModified}`;
   const pending = await findPendingUpload(localStorage.getItem(storageKey));
   const upload = pending ?? unwrap(
     await api.POST("/files/direct", {

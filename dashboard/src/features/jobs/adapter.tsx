@@ -34,12 +34,10 @@ export function AdapterSection({ job }: { job: Job }) {
           <>
             <p>
               <code>{adapter.fine_tuned_model}</code>{" "}
-              <CopyButton text={adapter.fine_tuned_model} label="Copy name" />
-              {" "}
+              <CopyButton text={adapter.fine_tuned_model} label="Copy name" />{" "}
               <span class="quiet">
                 A LoRA adapter for {adapter.base_source},{" "}
-                {formatBytes(adapter.total_bytes)}. Save all files in one
-                folder.
+                {formatBytes(adapter.total_bytes)}. Save all files in one folder.
               </span>
             </p>
             <DownloadList files={adapter.files} />
@@ -47,9 +45,7 @@ export function AdapterSection({ job }: { job: Job }) {
             {usageSnippets(adapter).map(({ label, text }) => (
               <CodeBlock key={label} label={label} text={text} />
             ))}
-            {adapter.files.some(({ path }) => path === "samples.json") && (
-              <Samples files={adapter.files} />
-            )}
+            {adapter.files.some(({ path }) => path === "samples.json") && <Samples files={adapter.files} />}
             <p>
               <a href={href(["new"], { model: adapter.fine_tuned_model })}>
                 Continue training this model
@@ -72,8 +68,7 @@ function usageSnippets(
     ? `# Replace ./base with the path of ${base_source}, which is not on Hugging Face.\n`
     : "";
   const revision = isPackage ? null : base_revision;
-  const url =
-    `${getServices().config.apiUrl}/fine_tuning/jobs/${job_id}/adapter`;
+  const url = `${getServices().config.apiUrl}/fine_tuning/jobs/${job_id}/adapter`;
   return [
     {
       label: "Download all files",
@@ -94,9 +89,7 @@ tokenizer = AutoTokenizer.from_pretrained("./adapter")`,
     },
     {
       label: "vLLM",
-      text: `${note}vllm serve ${base}${
-        revision === null ? "" : ` --revision ${revision}`
-      } \\
+      text: `${note}vllm serve ${base}${revision === null ? "" : ` --revision ${revision}`} \\
   --enable-lora --lora-modules tuned=./adapter
 # Then request "model": "tuned".`,
     },

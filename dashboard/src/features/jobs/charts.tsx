@@ -53,8 +53,7 @@ export function Charts({ points, range, setRange }: {
             x={x}
             {...chart}
             unitX="step"
-            onRange={(from, to) =>
-              setRange({ from: Math.floor(from), to: Math.ceil(to) })}
+            onRange={(from, to) => setRange({ from: Math.floor(from), to: Math.ceil(to) })}
           />
         ))}
       </div>

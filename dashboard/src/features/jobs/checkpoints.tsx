@@ -47,31 +47,24 @@ export function Checkpoints(
               <tr key={id}>
                 <th scope="row">{formatCount(step_number)}</th>
                 <td>
-                  {metrics.train_loss === undefined
-                    ? "–"
-                    : formatNumber(metrics.train_loss)}
+                  {metrics.train_loss === undefined ? "–" : formatNumber(metrics.train_loss)}
                 </td>
                 <td>
-                  {metrics.valid_loss === undefined
-                    ? "–"
-                    : formatNumber(metrics.valid_loss)}
+                  {metrics.valid_loss === undefined ? "–" : formatNumber(metrics.valid_loss)}
                 </td>
                 <td>
                   <Time at={created_at} />
                 </td>
                 <td>
-                  {expanded === id
-                    ? <CheckpointFiles jobId={jobId} id={id} />
-                    : (
-                      <button
-                        type="button"
-                        class="small"
-                        onClick={() => setExpanded(id)}
-                      >
-                        Show files{" "}
-                        <span class="unseen">of step {step_number}</span>
-                      </button>
-                    )}
+                  {expanded === id ? <CheckpointFiles jobId={jobId} id={id} /> : (
+                    <button
+                      type="button"
+                      class="small"
+                      onClick={() => setExpanded(id)}
+                    >
+                      Show files <span class="unseen">of step {step_number}</span>
+                    </button>
+                  )}
                 </td>
               </tr>
             ))}

@@ -10,8 +10,7 @@ export const DownloadList = ({ files }: { files: DownloadFile[] }) => (
         <a href={url} download={path.replaceAll("/", "-")}>{path}</a>{" "}
         <span class="quiet small">{formatBytes(bytes)}</span>
         <div class="quiet small">
-          SHA-256 <code>{sha256}</code>{" "}
-          <CopyButton text={sha256} label="Copy hash" />
+          SHA-256 <code>{sha256}</code> <CopyButton text={sha256} label="Copy hash" />
         </div>
       </li>
     ))}

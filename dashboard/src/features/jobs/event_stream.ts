@@ -27,9 +27,7 @@ export async function followEvents(jobId: string, after: number, options: {
   signal: AbortSignal;
 }): Promise<void> {
   const { signal, onEvents, onConnection } = options;
-  const url = `${getServices().config.apiUrl}/fine_tuning/jobs/${
-    encodeURIComponent(jobId)
-  }/events`;
+  const url = `${getServices().config.apiUrl}/fine_tuning/jobs/${encodeURIComponent(jobId)}/events`;
   let lastEvent = after;
   let failures = 0;
   onConnection("connecting");

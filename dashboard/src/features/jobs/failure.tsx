@@ -79,9 +79,7 @@ export function Failure({ job, events }: { job: Job; events: JobEvent[] }) {
           </a>
         </p>
       )}
-      {logTail.length > 0 && (
-        <CodeBlock label="Last log lines" text={logTail.join("\n")} />
-      )}
+      {logTail.length > 0 && <CodeBlock label="Last log lines" text={logTail.join("\n")} />}
     </section>
   );
 }

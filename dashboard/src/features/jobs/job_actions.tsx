@@ -28,9 +28,7 @@ export function JobActions({ job }: { job: Job }) {
     job.current_step === null;
   return (
     <>
-      {isAwaitingStart && (
-        <ActionButton mutation={start} label="Start" primary />
-      )}
+      {isAwaitingStart && <ActionButton mutation={start} label="Start" primary />}
       {job.status === "paused" && !isAwaitingStart && (
         <ActionButton mutation={resume} label="Resume" primary />
       )}

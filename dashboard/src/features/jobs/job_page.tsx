@@ -29,9 +29,7 @@ export function JobPage({ route }: PageProps) {
         {(job) => (
           <>
             <JobProgress job={job} connection={connection} />
-            {job.status === "failed" && (
-              <Failure job={job} events={events ?? []} />
-            )}
+            {job.status === "failed" && <Failure job={job} events={events ?? []} />}
             {job.status === "succeeded" && <AdapterSection job={job} />}
             {error !== null && <ErrorMessage error={error} retry={retry} />}
             <section aria-labelledby="metrics">
@@ -43,9 +41,7 @@ export function JobPage({ route }: PageProps) {
             <Checkpoints jobId={job.id} isFinal={isFinal(job.status)} />
             <section aria-labelledby="log">
               <h2 id="log">Log</h2>
-              {events === null
-                ? error === null && <Loading what="the log" />
-                : <Log events={events} />}
+              {events === null ? error === null && <Loading what="the log" /> : <Log events={events} />}
             </section>
             <JobSettings job={job} />
           </>

@@ -78,9 +78,7 @@ export function JobProgress(
             "Epoch",
             job.current_epoch === null
               ? "–"
-              : `${formatNumber(job.current_epoch)} of ${
-                job.total_epochs ?? "–"
-              }`,
+              : `${formatNumber(job.current_epoch)} of ${job.total_epochs ?? "–"}`,
           ],
           [
             "Training loss",
@@ -88,15 +86,11 @@ export function JobProgress(
           ],
           [
             "Tokens per second",
-            job.tokens_per_second === null
-              ? "–"
-              : formatCompact(job.tokens_per_second),
+            job.tokens_per_second === null ? "–" : formatCompact(job.tokens_per_second),
           ],
           [
             "Trained tokens",
-            job.trained_tokens === null
-              ? "–"
-              : formatCompact(job.trained_tokens),
+            job.trained_tokens === null ? "–" : formatCompact(job.trained_tokens),
           ],
           ["Started", <Time key="started" at={job.started_at} />],
           ["Finished", <Time key="finished" at={job.finished_at} />],
@@ -114,8 +108,7 @@ function TimeLeft({ job }: { job: Job }) {
   ) return null;
   return (
     <span class="quiet">
-      , about {formatDuration(secondsLeft)} left, done at{" "}
-      <Time at={job.estimated_finish} />
+      , about {formatDuration(secondsLeft)} left, done at <Time at={job.estimated_finish} />
     </span>
   );
 }

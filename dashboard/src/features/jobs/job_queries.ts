@@ -11,10 +11,8 @@ const activeStatuses: Job["status"][] = [
 const finalStatuses: Job["status"][] = ["succeeded", "failed", "cancelled"];
 
 /** Whether the job proceeds by itself. */
-export const isActive = (job: Job): boolean =>
-  activeStatuses.includes(job.status);
-export const isFinal = (status: Job["status"]): boolean =>
-  finalStatuses.includes(status);
+export const isActive = (job: Job): boolean => activeStatuses.includes(job.status);
+export const isFinal = (status: Job["status"]): boolean => finalStatuses.includes(status);
 
 export const jobKey = (id: string) => ["job", id] as const;
 export const fetchJob = async (id: string): Promise<Job> =>

@@ -48,6 +48,4 @@ export function JobSettings({ job }: { job: Job }) {
   );
 }
 
-const FileLink = ({ id }: { id: string }) => (
-  <a href={href(["files", id])}>{id.slice(0, 14)}…</a>
-);
+const FileLink = ({ id }: { id: string }) => <a href={href(["files", id])}>{id.slice(0, 14)}…</a>;

@@ -1,12 +1,7 @@
 /** The project's jobs, filtered by status and model. */
 import { unwrap } from "../../../../client/mod.ts";
 import { jobStatuses } from "../../../../supabase/functions/_shared/contracts/statuses.ts";
-import {
-  formatDuration,
-  formatNumber,
-  formatUsd,
-  humanize,
-} from "../../lib/format.ts";
+import { formatDuration, formatNumber, formatUsd, humanize } from "../../lib/format.ts";
 import { useModels, usePaginated, usePermission } from "../../lib/queries.ts";
 import { href, navigate, type PageProps } from "../../lib/router.ts";
 import { getServices } from "../../lib/services.ts";
@@ -51,9 +46,7 @@ export function JobsPage({ route }: PageProps) {
   return (
     <Page
       title="Jobs"
-      actions={canCreate && (
-        <a class="button primary" href={href(["new"])}>New fine-tune</a>
-      )}
+      actions={canCreate && <a class="button primary" href={href(["new"])}>New fine-tune</a>}
     >
       <form
         class="filters"
@@ -67,9 +60,7 @@ export function JobsPage({ route }: PageProps) {
             onChange={(event) => filter({ status: event.currentTarget.value })}
           >
             <option value="">All</option>
-            {jobStatuses.map((each) => (
-              <option key={each} value={each}>{humanize(each)}</option>
-            ))}
+            {jobStatuses.map((each) => <option key={each} value={each}>{humanize(each)}</option>)}
           </select>
         </label>
         <label>
@@ -79,34 +70,30 @@ export function JobsPage({ route }: PageProps) {
             onChange={(event) => filter({ model: event.currentTarget.value })}
           >
             <option value="">All</option>
-            {models?.base.map(({ id }) => (
-              <option key={id} value={id}>{id}</option>
-            ))}
+            {models?.base.map(({ id }) => <option key={id} value={id}>{id}</option>)}
           </select>
         </label>
       </form>
       <QueryBoundary query={jobs} what="jobs">
         {(list) =>
-          list.length === 0
-            ? isFiltered ? <NoMatches /> : <NoJobs canCreate={canCreate} />
-            : (
-              <>
-                <Table
-                  label="Jobs"
-                  columns={[
-                    "Job",
-                    "Status",
-                    "Progress",
-                    "Loss",
-                    "Cost",
-                    "Created",
-                  ]}
-                >
-                  {list.map((job) => <JobRow key={job.id} job={job} />)}
-                </Table>
-                <LoadMore query={jobs} />
-              </>
-            )}
+          list.length === 0 ? isFiltered ? <NoMatches /> : <NoJobs canCreate={canCreate} /> : (
+            <>
+              <Table
+                label="Jobs"
+                columns={[
+                  "Job",
+                  "Status",
+                  "Progress",
+                  "Loss",
+                  "Cost",
+                  "Created",
+                ]}
+              >
+                {list.map((job) => <JobRow key={job.id} job={job} />)}
+              </Table>
+              <LoadMore query={jobs} />
+            </>
+          )}
       </QueryBoundary>
     </Page>
   );
@@ -115,8 +102,8 @@ export function JobsPage({ route }: PageProps) {
 const NoJobs = ({ canCreate }: { canCreate: boolean }) => (
   <EmptyState title="No jobs yet">
     <p>
-      A fine-tuning job trains a base model on your examples and produces an
-      adapter. You see the estimated cost before you start it.
+      A fine-tuning job trains a base model on your examples and produces an adapter. You see the estimated
+      cost before you start it.
     </p>
     {canCreate
       ? (
@@ -126,8 +113,7 @@ const NoJobs = ({ canCreate }: { canCreate: boolean }) => (
       )
       : (
         <p>
-          Your role is view-only. Ask a project owner for the developer role to
-          create jobs.
+          Your role is view-only. Ask a project owner for the developer role to create jobs.
         </p>
       )}
   </EmptyState>

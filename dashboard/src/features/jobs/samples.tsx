@@ -18,9 +18,7 @@ interface Sample {
 
 const isSample = (value: unknown): value is Sample =>
   typeof value === "object" && value !== null &&
-  ["prompt", "base", "tuned"].every((name) =>
-    typeof Reflect.get(value, name) === "string"
-  );
+  ["prompt", "base", "tuned"].every((name) => typeof Reflect.get(value, name) === "string");
 
 export function Samples({ files }: { files: DownloadFile[] }) {
   const file = files.find(({ path }) => path === "samples.json");
@@ -36,10 +34,7 @@ export function Samples({ files }: { files: DownloadFile[] }) {
         );
       }
       const json: unknown = await response.json();
-      const list =
-        typeof json === "object" && json !== null && "samples" in json
-          ? json.samples
-          : null;
+      const list = typeof json === "object" && json !== null && "samples" in json ? json.samples : null;
       return Array.isArray(list) ? list.filter(isSample) : [];
     },
   });

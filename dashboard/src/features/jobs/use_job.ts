@@ -32,9 +32,7 @@ export function useJob(id: string, range: StepRange | null) {
     queryKey: jobKey(id),
     queryFn: () => fetchJob(id),
     refetchInterval: ({ state }) =>
-      state.data === undefined || isFinal(state.data.status)
-        ? false
-        : pollIntervalMs,
+      state.data === undefined || isFinal(state.data.status) ? false : pollIntervalMs,
   });
   const detail = useQuery({
     queryKey: ["metrics", id, range],
@@ -78,9 +76,7 @@ export function useJob(id: string, range: StepRange | null) {
         onEvents: (fresh) => {
           const messages = fresh.filter(({ type }) => type === "message");
           if (messages.length > 0) {
-            setEvents((before) =>
-              [...before ?? [], ...messages].slice(-maxLogLines)
-            );
+            setEvents((before) => [...before ?? [], ...messages].slice(-maxLogLines));
             void cache.invalidateQueries({ queryKey: ["checkpoints", id] });
           }
           const newPoints = pointsOf(fresh);

@@ -7,11 +7,7 @@ import {
   scopeLabels,
   scopes,
 } from "../../../../supabase/functions/_shared/contracts/scopes.ts";
-import {
-  useApiMutation,
-  usePaginated,
-  usePermission,
-} from "../../lib/queries.ts";
+import { useApiMutation, usePaginated, usePermission } from "../../lib/queries.ts";
 import { getServices } from "../../lib/services.ts";
 import { ActionButton } from "../../ui/action_button.tsx";
 import { Status, Time } from "../../ui/display.tsx";
@@ -71,9 +67,7 @@ export function KeysPage() {
                     "",
                   ]}
                 >
-                  {list.map((key) => (
-                    <KeyRow key={key.id} apiKey={key} canEdit={canEdit} />
-                  ))}
+                  {list.map((key) => <KeyRow key={key.id} apiKey={key} canEdit={canEdit} />)}
                 </Table>
                 <LoadMore query={keys} />
               </>
@@ -134,9 +128,7 @@ function CreateKey(
               onChange={(event) => setDays(event.currentTarget.value)}
             >
               <option value="">Never</option>
-              {lifetimes.map((n) => (
-                <option key={n} value={n}>In {n} days</option>
-              ))}
+              {lifetimes.map((n) => <option key={n} value={n}>In {n} days</option>)}
             </select>
           )}
         </Field>
@@ -180,9 +172,7 @@ function KeyRow(
         <Time at={apiKey.created_at} />
       </td>
       <td>
-        {apiKey.last_used_at === null
-          ? <span class="quiet">Never</span>
-          : <Time at={apiKey.last_used_at} />}
+        {apiKey.last_used_at === null ? <span class="quiet">Never</span> : <Time at={apiKey.last_used_at} />}
       </td>
       <td>
         {apiKey.revoked_at !== null

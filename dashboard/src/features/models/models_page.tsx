@@ -98,9 +98,7 @@ function BaseModelRow(
       <td class="number">{formatCompact(max_length)} tokens</td>
       <td>
         {gpu.num_gpus} × {gpu.gpu_type}
-        {gpu.gpu_memory_gb > 0 && (
-          <div class="quiet small">{gpu.gpu_memory_gb} GB each</div>
-        )}
+        {gpu.gpu_memory_gb > 0 && <div class="quiet small">{gpu.gpu_memory_gb} GB each</div>}
       </td>
       <td class="number">
         {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)} per hour
@@ -152,8 +150,7 @@ function FineTunedModelRow(
               label="Delete"
               danger
               confirmation={{
-                text:
-                  `Delete ${model.id} with its files and checkpoints? This cannot be undone.`,
+                text: `Delete ${model.id} with its files and checkpoints? This cannot be undone.`,
                 confirm: "Delete model",
               }}
             />

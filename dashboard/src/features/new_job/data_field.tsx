@@ -10,11 +10,7 @@ import { ErrorMessage } from "../../ui/feedback.tsx";
 import { Field } from "../../ui/forms.tsx";
 import { IssueTable } from "../../ui/issue_table.tsx";
 import { fileKey, useFile } from "../files/file_queries.ts";
-import {
-  InvalidFileError,
-  uploadFile,
-  type UploadProgress,
-} from "../files/upload.ts";
+import { InvalidFileError, uploadFile, type UploadProgress } from "../files/upload.ts";
 
 interface Props {
   label: string;
@@ -161,8 +157,7 @@ const UploadStatus = ({ name, progress, onStop }: {
       aria-label={`${progress.phase} ${name}`}
     />
     <span class="small">
-      {progress.phase === "validating" ? "Validating" : "Uploading"} {name}:
-      {" "}
+      {progress.phase === "validating" ? "Validating" : "Uploading"} {name}:{" "}
       {Math.round(progress.fraction * 100)}%
     </span>{" "}
     <button type="button" class="small" onClick={onStop}>Stop</button>
@@ -174,8 +169,7 @@ const UploadError = ({ name, error }: { name: string; error: Error }) =>
     ? (
       <div role="alert">
         <p class="problem">
-          <strong>{name}</strong> was not uploaded: {error.message}{" "}
-          Fix the file and drop it again.
+          <strong>{name}</strong> was not uploaded: {error.message} Fix the file and drop it again.
         </p>
         <IssueTable label={`Errors in ${name}`} issues={error.issues} />
       </div>
@@ -188,21 +182,17 @@ function ChosenFile({ file }: { file: ApiFile }) {
   const warnings = report?.warnings ?? [];
   return (
     <div class={status === "error" ? "problem" : "notice"} role="status">
-      <a href={href(["files", id])}>{filename}</a>{" "}
-      {status === "uploaded" && "is being validated …"}
+      <a href={href(["files", id])}>{filename}</a> {status === "uploaded" && "is being validated …"}
       {status === "error" &&
         `is not a valid training file. ${status_details ?? ""}`}
       {status === "processed" && report !== null && (
         <>
-          {pluralize(report.rows, "row")}, about{" "}
-          {pluralize(report.tokens.total, "token")}
+          {pluralize(report.rows, "row")}, about {pluralize(report.tokens.total, "token")}
           {report.duplicates.rows > 0 &&
             `, ${pluralize(report.duplicates.rows, "duplicate row")}`}
         </>
       )}
-      {errors.length > 0 && (
-        <IssueTable label={`Errors in ${filename}`} issues={errors} />
-      )}
+      {errors.length > 0 && <IssueTable label={`Errors in ${filename}`} issues={errors} />}
       {warnings.length > 0 && (
         <details>
           <summary>{pluralize(warnings.length, "warning")}</summary>

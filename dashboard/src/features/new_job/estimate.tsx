@@ -2,13 +2,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/preact-query";
 import { useEffect, useState } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
-import {
-  formatCompact,
-  formatDuration,
-  formatNumber,
-  formatRange,
-  formatUsd,
-} from "../../lib/format.ts";
+import { formatCompact, formatDuration, formatNumber, formatRange, formatUsd } from "../../lib/format.ts";
 import { getServices } from "../../lib/services.ts";
 import type { JobRequest } from "./form.ts";
 
@@ -82,9 +76,7 @@ export function EstimateView(
           value={describeMemory(memory)}
           detail={memory.required_gb &&
             `${formatRange(memory.required_gb, formatNumber)} GB${
-              memory.available_gb === null
-                ? ""
-                : ` of ${memory.available_gb} GB`
+              memory.available_gb === null ? "" : ` of ${memory.available_gb} GB`
             }`}
           basis={memory.basis}
         />

@@ -8,10 +8,9 @@ import {
   type HyperparameterField,
 } from "../../../../supabase/functions/_shared/contracts/hyperparameters.ts";
 
-export type JobRequest =
-  paths["/fine_tuning/jobs"]["post"]["requestBody"]["content"][
-    "application/json"
-  ];
+export type JobRequest = paths["/fine_tuning/jobs"]["post"]["requestBody"]["content"][
+  "application/json"
+];
 type Hyperparameters = NonNullable<JobRequest["hyperparameters"]>;
 type Wandb = NonNullable<JobRequest["integrations"]>[number]["wandb"];
 
@@ -40,12 +39,8 @@ export const allSettings: SettingField[] = apiFields
   .filter((name) => name !== "learning_rate_multiplier")
   .map((name) => ({ ...field(name), name: apiName(name) }));
 export const mainSettings = allSettings.filter(({ main }) => main);
-export const advancedSettings = allSettings.filter(({ main, method }) =>
-  !main && method === undefined
-);
-export const preferenceSettings = allSettings.filter(({ method }) =>
-  method === "dpo"
-);
+export const advancedSettings = allSettings.filter(({ main, method }) => !main && method === undefined);
+export const preferenceSettings = allSettings.filter(({ method }) => method === "dpo");
 
 const wandbFields = ["project", "entity", "name", "tags"] as const;
 
@@ -88,18 +83,12 @@ export function retryQuery(
   return {
     model: job.model,
     training_file: job.training_file,
-    ...(job.validation_file === null
-      ? {}
-      : { validation_file: job.validation_file }),
+    ...(job.validation_file === null ? {} : { validation_file: job.validation_file }),
     ...(job.suffix === null ? {} : { suffix: job.suffix }),
-    ...(job.spend_cap_usd === null
-      ? {}
-      : { spend_cap_usd: String(job.spend_cap_usd) }),
+    ...(job.spend_cap_usd === null ? {} : { spend_cap_usd: String(job.spend_cap_usd) }),
     ...(job.auto_start ? {} : { auto_start: "false" }),
     seed: String(job.seed),
-    metadata: Object.entries(job.metadata ?? {}).map(([key, value]) =>
-      `${key}=${value}`
-    ).join("\n"),
+    metadata: Object.entries(job.metadata ?? {}).map(([key, value]) => `${key}=${value}`).join("\n"),
     ...Object.fromEntries(hyperparameters),
     ...Object.fromEntries(wandbFields.flatMap((name) => {
       const value = wandb?.[name] ?? "";
@@ -110,8 +99,7 @@ export function retryQuery(
   };
 }
 
-const parseNumber = (text: string) =>
-  text.trim() === "" ? undefined : Number(text);
+const parseNumber = (text: string) => text.trim() === "" ? undefined : Number(text);
 
 /** The value for the API; undefined means "auto". */
 function parseSetting(of: HyperparameterField, text: string): unknown {
@@ -147,9 +135,7 @@ export function buildJobRequest(
   const method = format === "preference" ? "dpo" : "supervised";
   const hyperparameters = Object.fromEntries(
     allSettings
-      .filter((setting) =>
-        setting.method === undefined || setting.method === method
-      )
+      .filter((setting) => setting.method === undefined || setting.method === method)
       .map((
         setting,
       ) => [
@@ -171,9 +157,7 @@ export function buildJobRequest(
     ...(suffix.trim() === "" ? {} : { suffix: suffix.trim() }),
     ...(seed === undefined ? {} : { seed }),
     ...(Object.keys(metadata).length === 0 ? {} : { metadata }),
-    ...(form.wandb === null
-      ? {}
-      : { integrations: [{ type: "wandb" as const, wandb: form.wandb }] }),
+    ...(form.wandb === null ? {} : { integrations: [{ type: "wandb" as const, wandb: form.wandb }] }),
     ...(spendCap === undefined ? {} : { spend_cap_usd: spendCap }),
     ...(wait ? { auto_start: false } : {}),
   };
@@ -192,8 +176,7 @@ export function errorsByField(
     "spend_cap_usd",
     "metadata",
   ]);
-  const problems: NonNullable<Schemas["Problem"]["errors"]> =
-    error.problem.errors ?? [];
+  const problems: NonNullable<Schemas["Problem"]["errors"]> = error.problem.errors ?? [];
   for (const { param, message } of problems) {
     const name = param?.split(".").at(-1) ?? "";
     if (fieldNames.has(name)) {

@@ -42,14 +42,12 @@ export function ModelField({ models, value, onChange, fitsMemory }: {
                       `${formatCompact(parameters)} parameters, `}
                     rows of up to {formatCompact(max_length)} tokens
                     <br />
-                    {gpu.num_gpus} × {gpu.gpu_type} ·{" "}
-                    {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)} per hour
+                    {gpu.num_gpus} × {gpu.gpu_type} · {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)}{" "}
+                    per hour
                     {value === id && typeof fitsMemory === "boolean" && (
                       <>
                         <br />
-                        {fitsMemory
-                          ? "This job fits in GPU memory."
-                          : "This job may not fit in GPU memory."}
+                        {fitsMemory ? "This job fits in GPU memory." : "This job may not fit in GPU memory."}
                       </>
                     )}
                   </>,

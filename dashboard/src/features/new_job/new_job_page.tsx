@@ -9,20 +9,13 @@ import { Page } from "../../ui/page.tsx";
 import { useFile } from "../files/file_queries.ts";
 import { DataField } from "./data_field.tsx";
 import { EstimateView, useEstimate } from "./estimate.tsx";
-import {
-  buildJobRequest,
-  errorsByField,
-  type JobForm,
-  type JobRequest,
-  readForm,
-} from "./form.ts";
+import { buildJobRequest, errorsByField, type JobForm, type JobRequest, readForm } from "./form.ts";
 import { ModelField } from "./model_field.tsx";
 import { SettingsFields } from "./settings_fields.tsx";
 
 export function NewJobPage({ route }: PageProps) {
   const [form, setForm] = useState<JobForm>(() => readForm(route.query));
-  const change = (fields: Partial<JobForm>) =>
-    setForm((before) => ({ ...before, ...fields }));
+  const change = (fields: Partial<JobForm>) => setForm((before) => ({ ...before, ...fields }));
   const models = useModels();
   const canCreate = usePermission("jobs:write");
   const model = form.model ?? models.data?.base[0]?.id ?? null;
@@ -41,8 +34,7 @@ export function NewJobPage({ route }: PageProps) {
     <Page title="New fine-tune">
       {!canCreate && (
         <p class="notice">
-          Your role doesn't allow creating jobs. Ask a project owner for the
-          developer role.
+          Your role doesn't allow creating jobs. Ask a project owner for the developer role.
         </p>
       )}
       <form
@@ -113,17 +105,14 @@ export function NewJobPage({ route }: PageProps) {
                   : "The estimate appears once the data is validated and the settings are valid."}
               </p>
             )}
-          {fields.size > 0 && (
-            <p class="problem" role="alert">{[...fields.values()].join(" ")}</p>
-          )}
+          {fields.size > 0 && <p class="problem" role="alert">{[...fields.values()].join(" ")}</p>}
           {other && <ErrorMessage error={other} />}
           <p>
             <label>
               <input
                 type="checkbox"
                 checked={form.wait}
-                onChange={(event) =>
-                  change({ wait: event.currentTarget.checked })}
+                onChange={(event) => change({ wait: event.currentTarget.checked })}
               />{" "}
               Create without starting
             </label>
@@ -134,11 +123,7 @@ export function NewJobPage({ route }: PageProps) {
             disabled={!canCreate || !isReady || body === null ||
               create.isPending}
           >
-            {create.isPending
-              ? "Creating …"
-              : form.wait
-              ? "Create job"
-              : "Start job"}
+            {create.isPending ? "Creating …" : form.wait ? "Create job" : "Start job"}
           </button>
         </section>
       </form>

@@ -18,11 +18,7 @@ export function SettingInput(
 ) {
   const auto = value !== "" || autoValue === undefined
     ? "auto"
-    : `auto: ${
-      typeof autoValue === "number"
-        ? formatNumber(autoValue)
-        : String(autoValue)
-    }`;
+    : `auto: ${typeof autoValue === "number" ? formatNumber(autoValue) : String(autoValue)}`;
   if (setting.kind === "list") {
     const labels: Record<string, string> = setting.valueLabels;
     return (

@@ -20,16 +20,13 @@ export function SettingsFields(
     errors: Map<string, string>;
   },
 ) {
-  const advanced = isPreference
-    ? [...preferenceSettings, ...advancedSettings]
-    : advancedSettings;
+  const advanced = isPreference ? [...preferenceSettings, ...advancedSettings] : advancedSettings;
   const input = (setting: SettingField) => (
     <SettingInput
       key={setting.name}
       setting={setting}
       value={form.settings[setting.name] ?? ""}
-      onChange={(value) =>
-        change({ settings: { ...form.settings, [setting.name]: value } })}
+      onChange={(value) => change({ settings: { ...form.settings, [setting.name]: value } })}
       autoValue={autoValues[setting.name]}
       error={errors.get(setting.name)}
     />
@@ -38,8 +35,7 @@ export function SettingsFields(
     <>
       <p class="quiet">
         Empty fields use{" "}
-        <strong>auto</strong>, a value that suits the model. The job records the
-        value that was used.
+        <strong>auto</strong>, a value that suits the model. The job records the value that was used.
       </p>
       <div class="fields">{mainSettings.map(input)}</div>
       <div class="fields">
@@ -72,8 +68,7 @@ export function SettingsFields(
               step="any"
               placeholder="no cap"
               value={form.spend_cap_usd}
-              onInput={(event) =>
-                change({ spend_cap_usd: event.currentTarget.value })}
+              onInput={(event) => change({ spend_cap_usd: event.currentTarget.value })}
             />
           )}
         </Field>
@@ -111,15 +106,13 @@ export function SettingsFields(
               {...control}
               rows={2}
               value={form.metadata}
-              onInput={(event) =>
-                change({ metadata: event.currentTarget.value })}
+              onInput={(event) => change({ metadata: event.currentTarget.value })}
             />
           )}
         </Field>
         {form.wandb !== null && (
           <p>
-            Metrics are also sent to the Weights & Biases project{" "}
-            {form.wandb.project}.{" "}
+            Metrics are also sent to the Weights & Biases project {form.wandb.project}.{" "}
             <button
               type="button"
               class="small"

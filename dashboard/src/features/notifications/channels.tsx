@@ -6,11 +6,7 @@ import {
   channelKinds,
   channels,
 } from "../../../../supabase/functions/_shared/contracts/channels.ts";
-import {
-  useApiMutation,
-  usePaginated,
-  usePermission,
-} from "../../lib/queries.ts";
+import { useApiMutation, usePaginated, usePermission } from "../../lib/queries.ts";
 import { getServices } from "../../lib/services.ts";
 import { ActionButton } from "../../ui/action_button.tsx";
 import { Status, Time } from "../../ui/display.tsx";
@@ -38,8 +34,7 @@ export function Channels() {
             ? (
               <EmptyState title="No channels yet">
                 <p>
-                  Add an email address or a Slack webhook to get notifications
-                  outside the dashboard.
+                  Add an email address or a Slack webhook to get notifications outside the dashboard.
                 </p>
               </EmptyState>
             )
@@ -87,9 +82,7 @@ function AddChannel() {
                   channelKinds[event.currentTarget.selectedIndex] ?? "email",
                 )}
             >
-              {channelKinds.map((name) => (
-                <option key={name} value={name}>{channels[name].label}</option>
-              ))}
+              {channelKinds.map((name) => <option key={name} value={name}>{channels[name].label}</option>)}
             </select>
           )}
         </Field>
@@ -125,9 +118,7 @@ function ChannelRow(
     );
     if (!success) {
       throw new Error(
-        `The test failed with status ${status_code}: ${
-          response ?? "no response"
-        }`,
+        `The test failed with status ${status_code}: ${response ?? "no response"}`,
       );
     }
   });
@@ -175,8 +166,7 @@ function ChannelRow(
               label="Delete"
               danger
               confirmation={{
-                text:
-                  `Delete this channel? ${target} will no longer receive notifications.`,
+                text: `Delete this channel? ${target} will no longer receive notifications.`,
                 confirm: "Delete channel",
               }}
             />

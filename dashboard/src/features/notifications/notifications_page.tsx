@@ -50,8 +50,7 @@ export function NotificationsPage() {
             ? (
               <EmptyState title="No notifications yet">
                 <p>
-                  You're notified here when a job finishes, fails or needs your
-                  attention.
+                  You're notified here when a job finishes, fails or needs your attention.
                 </p>
               </EmptyState>
             )

@@ -8,9 +8,8 @@ export function InvitationBanner() {
   if (first === undefined) return null;
   return (
     <p class="strip" role="status">
-      You're invited to {others.length === 0
-        ? first.project_name ?? "a project"
-        : `${others.length + 1} projects`}.{" "}
+      You're invited to{" "}
+      {others.length === 0 ? first.project_name ?? "a project" : `${others.length + 1} projects`}.{" "}
       <button type="button" class="small" onClick={() => navigate(["project"])}>
         {others.length === 0 ? "View invitation" : "View invitations"}
       </button>

@@ -12,8 +12,7 @@ import { Field, Form } from "../../ui/forms.tsx";
 import { LoadMore, Table } from "../../ui/table.tsx";
 
 type Role = typeof roles[number];
-const asRole = (text: string): Role =>
-  roles.find((role) => role === text) ?? "viewer";
+const asRole = (text: string): Role => roles.find((role) => role === text) ?? "viewer";
 
 export function Members({ projectId, isOwner, userId }: {
   projectId: string;
@@ -102,8 +101,7 @@ function MemberRow({ member, projectId, isOwner, isSelf }: {
               aria-label={`Role of ${name}`}
               value={member.role}
               disabled={changeRole.isPending}
-              onChange={(event) =>
-                changeRole.mutate(asRole(event.currentTarget.value))}
+              onChange={(event) => changeRole.mutate(asRole(event.currentTarget.value))}
             >
               {roles.map((role) => <option key={role}>{role}</option>)}
             </select>
@@ -122,13 +120,11 @@ function MemberRow({ member, projectId, isOwner, isSelf }: {
             danger
             confirmation={isSelf
               ? {
-                text:
-                  "Leave this project? You lose access until an owner invites you again.",
+                text: "Leave this project? You lose access until an owner invites you again.",
                 confirm: "Leave project",
               }
               : {
-                text:
-                  `Remove ${name} from this project? API keys that they created keep working.`,
+                text: `Remove ${name} from this project? API keys that they created keep working.`,
                 confirm: "Remove member",
               }}
           />

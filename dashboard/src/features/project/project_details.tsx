@@ -76,10 +76,7 @@ const formatUsage = (
   used: number,
   limit: number | null,
   format: (value: number) => string,
-) =>
-  limit === null
-    ? `${format(used)}, no limit`
-    : `${format(used)} of ${format(limit)}`;
+) => limit === null ? `${format(used)}, no limit` : `${format(used)} of ${format(limit)}`;
 
 function ProjectSettings({ project }: { project: Schemas["Project"] }) {
   const { limits } = project;

@@ -12,17 +12,13 @@ import { ProjectDetails } from "./project_details.tsx";
 
 export function ProjectPage() {
   const me = useMe();
-  const title = me.data?.project === null
-    ? "No project yet"
-    : me.data?.project?.name ?? "Project";
+  const title = me.data?.project === null ? "No project yet" : me.data?.project?.name ?? "Project";
   return (
     <Page title={title}>
       <QueryBoundary query={me} what="the project">
         {(me) => (
           <>
-            {me.invitations.map((invitation) => (
-              <Invitation key={invitation.id} invitation={invitation} />
-            ))}
+            {me.invitations.map((invitation) => <Invitation key={invitation.id} invitation={invitation} />)}
             {me.project && (
               <ProjectDetails
                 key={me.project.id}
@@ -30,14 +26,10 @@ export function ProjectPage() {
                 userId={me.user?.id ?? null}
               />
             )}
-            {me.project === null && me.invitations.length === 0 && (
-              <NoProject me={me} />
-            )}
+            {me.project === null && me.invitations.length === 0 && <NoProject me={me} />}
             {me.can_create_project && (
               <CreateProject
-                title={me.project === null
-                  ? "Create your project"
-                  : "Create another project"}
+                title={me.project === null ? "Create your project" : "Create another project"}
               />
             )}
           </>
@@ -52,18 +44,16 @@ function NoProject({ me }: { me: Schemas["Me"] }) {
   if (me.can_create_project) {
     return (
       <p>
-        A project holds your jobs, files, API keys and members. Create one to
-        get started.
+        A project holds your jobs, files, API keys and members. Create one to get started.
       </p>
     );
   }
   return (
     <EmptyState title="You need an invitation">
       <p>
-        Signing up doesn't give you access to a project. Ask a project owner to
-        invite{" "}
-        <strong>{me.user?.email}</strong>, or ask the operator of this
-        installation to create a project for you:
+        Signing up doesn't give you access to a project. Ask a project owner to invite{" "}
+        <strong>{me.user?.email}</strong>, or ask the operator of this installation to create a project for
+        you:
       </p>
       <pre>task operator owner {me.user?.email}</pre>
     </EmptyState>
@@ -92,11 +82,8 @@ function Invitation(
   return (
     <div class="notice">
       <p>
-        You're invited to join{" "}
-        <strong>{invitation.project_name ?? invitation.project_id}</strong> as
-        {" "}
-        {invitation.role}. The invitation expires{" "}
-        <Time at={invitation.expires_at} />.
+        You're invited to join <strong>{invitation.project_name ?? invitation.project_id}</strong> as{" "}
+        {invitation.role}. The invitation expires <Time at={invitation.expires_at} />.
       </p>
       <div class="actions">
         <ActionButton mutation={accept} label="Accept" primary />

@@ -20,9 +20,7 @@ export function ProjectSwitch() {
   const { data: me } = useMe();
   const { data: projects } = useProjects();
   if (!me?.project) return null;
-  const all = projects?.some(({ id }) => id === me.project?.id)
-    ? projects
-    : [me.project, ...projects ?? []];
+  const all = projects?.some(({ id }) => id === me.project?.id) ? projects : [me.project, ...projects ?? []];
   return (
     <label class="switch">
       <span class="unseen">Project</span>

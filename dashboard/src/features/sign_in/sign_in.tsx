@@ -88,9 +88,7 @@ export function SignIn({ linkError }: { linkError: string | null }) {
               <input
                 {...control}
                 type="password"
-                autocomplete={method === "sign_up"
-                  ? "new-password"
-                  : "current-password"}
+                autocomplete={method === "sign_up" ? "new-password" : "current-password"}
                 required
                 value={password}
                 onInput={(event) => setPassword(event.currentTarget.value)}
@@ -98,12 +96,8 @@ export function SignIn({ linkError }: { linkError: string | null }) {
             )}
           </Field>
         )}
-        {submit.error && (
-          <p class="problem" role="alert">{submit.error.message}</p>
-        )}
-        {linkError && !submit.error && !message && (
-          <p class="problem" role="alert">{linkError}</p>
-        )}
+        {submit.error && <p class="problem" role="alert">{submit.error.message}</p>}
+        {linkError && !submit.error && !message && <p class="problem" role="alert">{linkError}</p>}
         {message && <p class="notice" role="status">{message}</p>}
         <button type="submit" class="primary" disabled={submit.isPending}>
           {methods[method].submit}

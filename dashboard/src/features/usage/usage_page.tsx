@@ -2,13 +2,7 @@
 import { useQuery } from "@tanstack/preact-query";
 import { useMemo } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
-import {
-  formatCompact,
-  formatCount,
-  formatDuration,
-  formatUsd,
-  getTimeZone,
-} from "../../lib/format.ts";
+import { formatCompact, formatCount, formatDuration, formatUsd, getTimeZone } from "../../lib/format.ts";
 import { navigate, type PageProps } from "../../lib/router.ts";
 import { getServices } from "../../lib/services.ts";
 import { Chart } from "../../ui/chart.tsx";
@@ -20,8 +14,7 @@ import { Table } from "../../ui/table.tsx";
 const periods = [7, 30, 90];
 const dayMs = 86_400_000;
 /** `2026-11-30` in the user's time zone. */
-const isoDay = (date: Date) =>
-  new Intl.DateTimeFormat("sv-SE", { dateStyle: "short" }).format(date);
+const isoDay = (date: Date) => new Intl.DateTimeFormat("sv-SE", { dateStyle: "short" }).format(date);
 const dayFormat = new Intl.DateTimeFormat(undefined, {
   day: "numeric",
   month: "short",
@@ -31,8 +24,7 @@ const dayFormat = new Intl.DateTimeFormat(undefined, {
 const formatDay = (date: string) => dayFormat.format(new Date(date));
 
 export function UsagePage({ route }: PageProps) {
-  const days =
-    periods.find((period) => String(period) === route.query.get("days")) ?? 30;
+  const days = periods.find((period) => String(period) === route.query.get("days")) ?? 30;
   const to = isoDay(new Date());
   const from = isoDay(new Date(Date.now() - (days - 1) * dayMs));
   const usage = useQuery({
@@ -56,9 +48,7 @@ export function UsagePage({ route }: PageProps) {
                 replace: true,
               })}
           >
-            {periods.map((period) => (
-              <option key={period} value={period}>Last {period} days</option>
-            ))}
+            {periods.map((period) => <option key={period} value={period}>Last {period} days</option>)}
           </select>
         </label>
         <span class="quiet">{getTimeZone()}</span>
@@ -82,8 +72,7 @@ export function UsagePage({ route }: PageProps) {
               ? (
                 <EmptyState title="No usage in this period">
                   <p>
-                    Cost, GPU time and trained tokens appear here once a job has
-                    run.
+                    Cost, GPU time and trained tokens appear here once a job has run.
                   </p>
                 </EmptyState>
               )
@@ -108,14 +97,11 @@ interface DayUsage {
 
 function UsageByDay({ data }: { data: DayUsage[] }) {
   const x = useMemo(() => data.map((_, n) => n), [data]);
-  const formatX = (n: number) =>
-    formatDay(data[Math.round(n)]?.date ?? data[0]?.date ?? "");
+  const formatX = (n: number) => formatDay(data[Math.round(n)]?.date ?? data[0]?.date ?? "");
   const seriesOf = (
     name: "cost_usd" | "trained_tokens",
   ) => [{ label: "", values: data.map((day) => day[name]) }];
-  const active = data.filter((day) =>
-    day.jobs_created + day.gpu_seconds + day.cost_usd > 0
-  ).toReversed();
+  const active = data.filter((day) => day.jobs_created + day.gpu_seconds + day.cost_usd > 0).toReversed();
   return (
     <>
       <section class="charts even">

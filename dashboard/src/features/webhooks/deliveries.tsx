@@ -3,11 +3,7 @@ import { useQuery } from "@tanstack/preact-query";
 import { useState } from "preact/hooks";
 import { type Schemas, unwrap } from "../../../../client/mod.ts";
 import { deliveryStatuses } from "../../../../supabase/functions/_shared/contracts/statuses.ts";
-import {
-  useApiMutation,
-  usePaginated,
-  usePermission,
-} from "../../lib/queries.ts";
+import { useApiMutation, usePaginated, usePermission } from "../../lib/queries.ts";
 import { getServices } from "../../lib/services.ts";
 import { ActionButton } from "../../ui/action_button.tsx";
 import { CodeBlock, Status, Time } from "../../ui/display.tsx";
@@ -52,15 +48,11 @@ export function Deliveries({ endpointId }: { endpointId: string }) {
             value={status ?? ""}
             onChange={(event) =>
               setStatus(
-                deliveryStatuses.find((each) =>
-                  each === event.currentTarget.value
-                ),
+                deliveryStatuses.find((each) => each === event.currentTarget.value),
               )}
           >
             <option value="">All</option>
-            {deliveryStatuses.map((each) => (
-              <option key={each} value={each}>{filterLabels[each]}</option>
-            ))}
+            {deliveryStatuses.map((each) => <option key={each} value={each}>{filterLabels[each]}</option>)}
           </select>
         </label>
       </form>
@@ -71,8 +63,7 @@ export function Deliveries({ endpointId }: { endpointId: string }) {
               ? (
                 <EmptyState title="No deliveries yet">
                   <p>
-                    Events sent to this endpoint appear here with their
-                    responses.
+                    Events sent to this endpoint appear here with their responses.
                   </p>
                 </EmptyState>
               )
@@ -160,8 +151,7 @@ function DeliveryRow({ delivery, isExpanded, toggle }: {
               aria-expanded={isExpanded}
               onClick={toggle}
             >
-              {isExpanded ? "Hide" : "Details"}{" "}
-              <span class="unseen">{event_type}</span>
+              {isExpanded ? "Hide" : "Details"} <span class="unseen">{event_type}</span>
             </button>
             {canEdit && (
               <ActionButton
@@ -204,12 +194,9 @@ function DeliveryDetails({ id }: { id: string }) {
           {attempts.map(({ created_at, duration_ms, response, error }) => (
             <div key={created_at}>
               <p>
-                <Time at={created_at} />: {response?.status ?? error} in{" "}
-                {duration_ms} ms
+                <Time at={created_at} />: {response?.status ?? error} in {duration_ms} ms
               </p>
-              {response?.body && (
-                <CodeBlock label="Response body" text={response.body} />
-              )}
+              {response?.body && <CodeBlock label="Response body" text={response.body} />}
             </div>
           ))}
         </>

@@ -157,8 +157,7 @@ function EndpointDetails(
             label="Delete"
             danger
             confirmation={{
-              text:
-                `Delete “${endpoint.name}” and its delivery log? This cannot be undone.`,
+              text: `Delete “${endpoint.name}” and its delivery log? This cannot be undone.`,
               confirm: "Delete endpoint",
             }}
           />

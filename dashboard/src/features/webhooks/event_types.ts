@@ -7,13 +7,11 @@ export const useEventTypes = () =>
   useQuery({
     queryKey: ["event types"],
     staleTime: Infinity,
-    queryFn: async () =>
-      unwrap(await getServices().api.GET("/webhook_event_types")).data,
+    queryFn: async () => unwrap(await getServices().api.GET("/webhook_event_types")).data,
   });
 export type EventType = NonNullable<
   ReturnType<typeof useEventTypes>["data"]
 >[number];
 
 /** `fine_tuning.job.succeeded` as `job.succeeded` */
-export const shortEventType = (type: string) =>
-  type.replace("fine_tuning.", "");
+export const shortEventType = (type: string) => type.replace("fine_tuning.", "");

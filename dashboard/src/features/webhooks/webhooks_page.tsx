@@ -1,11 +1,7 @@
 /** The project's webhook endpoints. */
 import { useState } from "preact/hooks";
 import { type Schemas, unwrap } from "../../../../client/mod.ts";
-import {
-  useApiMutation,
-  usePaginated,
-  usePermission,
-} from "../../lib/queries.ts";
+import { useApiMutation, usePaginated, usePermission } from "../../lib/queries.ts";
 import { href, type PageProps } from "../../lib/router.ts";
 import { getServices } from "../../lib/services.ts";
 import { Status } from "../../ui/display.tsx";
@@ -14,18 +10,12 @@ import { CheckboxGroup, Field, Form, SecretNotice } from "../../ui/forms.tsx";
 import { Page } from "../../ui/page.tsx";
 import { LoadMore, Table } from "../../ui/table.tsx";
 import { EndpointPage } from "./endpoint_page.tsx";
-import {
-  type EventType,
-  shortEventType,
-  useEventTypes,
-} from "./event_types.ts";
+import { type EventType, shortEventType, useEventTypes } from "./event_types.ts";
 
 type Endpoint = Schemas["WebhookEndpoint"];
 
 export const WebhooksPage = ({ route }: PageProps) =>
-  route.path[1] === undefined
-    ? <EndpointList />
-    : <EndpointPage id={route.path[1]} />;
+  route.path[1] === undefined ? <EndpointList /> : <EndpointPage id={route.path[1]} />;
 
 function EndpointList() {
   const canEdit = usePermission("webhooks:write");
@@ -54,8 +44,8 @@ function EndpointList() {
             ? (
               <EmptyState title="No webhook endpoints yet">
                 <p>
-                  Tunebase sends signed events to your endpoints when a job
-                  changes, so that your systems don't have to poll the API.
+                  Tunebase sends signed events to your endpoints when a job changes, so that your systems
+                  don't have to poll the API.
                 </p>
               </EmptyState>
             )
