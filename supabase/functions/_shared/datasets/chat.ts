@@ -1,4 +1,5 @@
 /** The messages of a chat row: roles, contents, weights, names; what belongs to tools is checked in tools.ts. */
+import { didYouMean } from "./convert/near_miss.ts";
 import { halfCharacter, isObject, jsonText, shown, type Tell } from "./report.ts";
 import { AnswersToCalls, checkToolMessage } from "./tools.ts";
 
@@ -58,7 +59,9 @@ export function checkConversation(
         "unknown_field",
         `messages[${i}]`,
         `has unknown fields: ${shown(unknown)}`,
-        "Known are role, content, name, weight, tool_calls and tool_call_id; leave the others out.",
+        `Known are role, content, name, weight, tool_calls and tool_call_id; leave the others out.${
+          didYouMean(unknown, [...fields, ...toolFields])
+        }`,
       );
     }
     if (!tool) answers.turn(tell);
@@ -128,7 +131,10 @@ function checkRole(role: unknown, i: number, tell: Tell): role is string {
     : role === undefined
     ? "It must be system, user, assistant or tool."
     : "It must be system, user or assistant (or tool, in a row with tools).";
-  tell("role", `messages[${i}].role`, role === undefined ? "is missing" : `is ${shown(role)}`, fix);
+  const meant = typeof role === "string" && role !== "developer"
+    ? didYouMean(role, ["system", "user", "assistant", "tool"])
+    : "";
+  tell("role", `messages[${i}].role`, role === undefined ? "is missing" : `is ${shown(role)}`, fix + meant);
   return false;
 }
 

@@ -84,8 +84,18 @@ export class Tally {
     return this.#told.has(code);
   }
 
+  /** Whether the line that was begun has an error. */
+  get lineHasErrors(): boolean {
+    return [...this.#told.keys()].some(isError);
+  }
+
   beginLine(line: number): void {
     this.#line = line;
+  }
+
+  /** What is told from here on is of the file as a whole. */
+  beginFile(): void {
+    this.#line = null;
   }
 
   endLine(): void {
@@ -134,6 +144,34 @@ export class Tally {
     return this.counts.errors.length > 0;
   }
 
+  /**
+   * A problem that every row has is the file's: it is told once. Of equal errors alone, as a sentence about one row must
+   * not be told of another.
+   */
+  #wholeFile(): Finding[] {
+    const { errors, problems, rows } = this.counts;
+    const told = new Set<ProblemCode>();
+    return errors.flatMap((finding) => {
+      const { code, line } = finding;
+      if (line === null || rows < 2 || problems[code] !== rows) return [finding];
+      const same = errors.filter((other) => other.code === code);
+      if (
+        same.some(({ field, what, fix }) =>
+          field !== finding.field || what !== finding.what || fix !== finding.fix
+        )
+      ) {
+        return [finding];
+      }
+      if (told.has(code)) return [];
+      told.add(code);
+      return [{
+        ...finding,
+        line: null,
+        what: `${finding.what}, in each of ${rows.toLocaleString("en-US")} rows`,
+      }];
+    });
+  }
+
   report(duplicates: DatasetReport["duplicates"]): DatasetReport {
     const { counts } = this;
     return {
@@ -155,7 +193,7 @@ export class Tally {
       problems: counts.problems,
       error_rows: counts.errorRows,
       complete: counts.stopped === null,
-      errors: counts.errors,
+      errors: this.#wholeFile(),
       warnings: counts.warnings,
     };
   }

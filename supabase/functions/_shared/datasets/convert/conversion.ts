@@ -1,0 +1,168 @@
+/**
+ * Turns the rows of one file into the rows that are trained on: the file's format is known by its first row, then each
+ * row has one converter. A file that is canonical already passes as it is.
+ */
+import { isObject, type Tell } from "../report.ts";
+import type { Refusal } from "../source.ts";
+import {
+  type Container,
+  formatOfRow,
+  isCanonical,
+  type RowFormat,
+  tableFields,
+  unknownFormat,
+} from "./detect.ts";
+import { type Converter, converters } from "./converters.ts";
+import { isAbsent, type Row } from "./fields.ts";
+import { didYouMean, nearMiss } from "./near_miss.ts";
+
+/** One row before and after, as JSON texts that may be cut. */
+export interface ConversionSample {
+  line: number;
+  before: string;
+  after: string;
+}
+
+/** What was done to a file, for people. */
+export interface ConversionSummary {
+  /** `alpaca_csv`: the rows' format, and what they stand in. */
+  source_format: string;
+  rows: number;
+  /** Fields of the source that nothing was made of. */
+  ignored_fields: string[];
+  /** The first three rows. */
+  sample: ConversionSample[];
+}
+
+export interface ConversionState {
+  container: Container;
+  /** null until a row has said it. */
+  format: RowFormat | null;
+  /** false: the rows are canonical as they are. */
+  isNeeded: boolean;
+  rows: number;
+  ignored: string[];
+  sample: ConversionSample[];
+}
+
+const sampleRows = 3;
+const mostIgnored = 20;
+const mostShown = 1000;
+
+/** A row's JSON on one line, and what it parses to. */
+export interface JsonRow {
+  text: string;
+  value: unknown;
+}
+
+export class Conversion {
+  #state: ConversionState;
+
+  constructor(state: ConversionState) {
+    this.#state = structuredClone(state);
+  }
+
+  static start(container: Container): ConversionState {
+    return { container, format: null, isNeeded: false, rows: 0, ignored: [], sample: [] };
+  }
+
+  state(): ConversionState {
+    return structuredClone(this.#state);
+  }
+
+  /** null: the file is canonical as it is, or has no row that could be read. */
+  summary(): ConversionSummary | null {
+    const { container, format, rows, ignored, sample } = this.#state;
+    return format === null || !this.isNeeded
+      ? null
+      : { source_format: `${format}_${container}`, rows, ignored_fields: ignored, sample };
+  }
+
+  /** Whether rows change on their way. */
+  get isNeeded(): boolean {
+    return this.#state.isNeeded;
+  }
+
+  /** Decides the format by this row if none has before. Returns why the file cannot be read at all, or null. */
+  begin(value: unknown): Refusal | null {
+    const state = this.#state;
+    if (state.format !== null || !isObject(value)) return null;
+    state.format = formatOfRow(value);
+    state.isNeeded = state.format !== null &&
+      (state.container !== "jsonl" || !isCanonical(state.format, value));
+    const isTable = state.container === "csv" || state.container === "tsv" || state.container === "parquet";
+    return state.format === null && isTable ? unknownFormat(Object.keys(value), "columns") : null;
+  }
+
+  /** The canonical row; null where the row cannot become one, which has been told. */
+  convert(row: JsonRow, line: number, tell: Tell): JsonRow | null {
+    const converted = this.#convert(row, tell);
+    const state = this.#state;
+    if (converted === null) return null;
+    state.rows += 1;
+    if (state.sample.length < sampleRows) {
+      state.sample.push({ line, before: cut(row.text), after: cut(converted.text) });
+    }
+    return converted;
+  }
+
+  #convert(row: JsonRow, tell: Tell): JsonRow | null {
+    const { container, format } = this.#state;
+    const { value } = row;
+    // What is no object, or of no format, is told by the canonical check.
+    if (!isObject(value) || format === null) return row;
+    if (format === "chat" || format === "preference") {
+      if (container === "csv" || container === "tsv") return this.#table(value, tableFields[format], tell);
+      // Line breaks stand between JSON's tokens alone: the texts stay as they are, and so does every number.
+      return { text: row.text.replace(/[\r\n]+/g, " "), value };
+    }
+    const converter: Converter = converters[format];
+    if (!this.#known(value, converter.fields, tell)) return null;
+    const made = converter.convert(value, tell);
+    return made === null ? null : { text: JSON.stringify(made), value: made };
+  }
+
+  /** A row of a table whose cells hold JSON. */
+  #table(row: Row, fields: readonly string[], tell: Tell): JsonRow | null {
+    if (!this.#known(row, fields, tell)) return null;
+    const members: string[] = [];
+    for (const field of fields) {
+      const cell = row[field];
+      if (typeof cell !== "string" || isAbsent(cell)) continue;
+      try {
+        JSON.parse(cell);
+      } catch {
+        tell("source_field", field, "is not JSON", "The column must hold the JSON of the row's field.");
+        return null;
+      }
+      members.push(`${JSON.stringify(field)}:${cell.replace(/[\r\n]+/g, " ")}`);
+    }
+    const text = `{${members.join(",")}}`;
+    return { text, value: JSON.parse(text) };
+  }
+
+  /** Notes the fields that are not read; false where one seems to be a misspelled one, which is told. */
+  #known(row: Row, fields: readonly string[], tell: Tell): boolean {
+    const { ignored } = this.#state;
+    let good = true;
+    for (const field in row) {
+      if (fields.includes(field) || isAbsent(row[field])) continue;
+      const meant = nearMiss(field, fields);
+      if (meant !== null && isAbsent(row[meant])) {
+        tell(
+          "unknown_field",
+          null,
+          `has the unknown field ${JSON.stringify(field.slice(0, 60))}`,
+          `Known are ${fields.join(", ")}.${didYouMean(field, fields)}`,
+        );
+        good = false;
+      } else if (ignored.length < mostIgnored && !ignored.includes(field.slice(0, 60))) {
+        ignored.push(field.slice(0, 60).toWellFormed());
+      }
+    }
+    return good;
+  }
+}
+
+const cut = (text: string) =>
+  (text.length > mostShown ? `${text.slice(0, mostShown)}…` : text).toWellFormed();
