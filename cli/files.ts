@@ -5,6 +5,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { unwrap } from "../client/mod.ts";
 import { addCommand, addGroup, type Command, type Common, examples, seconds, whole } from "./command.ts";
+import { addConvert } from "./convert.ts";
 import { checkFile, printReport } from "./dataset.ts";
 import { CliError } from "./errors.ts";
 import { count, note, print, printFacts, printJson, printTable, size, Transfer, when } from "./output.ts";
@@ -31,6 +32,7 @@ export function addFiles(program: Command): void {
     "files validate rows.jsonl.gz",
     "files validate - < rows.jsonl",
   );
+  addConvert(files);
   addCommand(files, "list", "List files, the newest first")
     .option("--limit <n>", "how many", whole(1), 20)
     .option("--after <id>", "those after this one")
