@@ -40,7 +40,7 @@ const broken: Record<string, string> = {
   "bytes that belong to no file and that nobody will remove": `
     select o.name from storage.objects o
     where o.bucket_id = 'tunebase-datasets'
-      and not exists (select from tunebase.files f where f.object = o.name and f.deleted_at is null)
+      and not exists (select from tunebase.files f where o.name in (f.object, f.original_object) and f.deleted_at is null)
       and not exists (select from tunebase_internal.upload_parts p where p.object = o.name)
       and not exists (select from tunebase_internal.uploads u where u.object = o.name and u.status = 'pending')
       and not exists (

@@ -12,10 +12,12 @@ import { ApiError } from "../_shared/errors.ts";
 import { isLeaving } from "../_shared/isolate.ts";
 import type { Platform } from "../_shared/platform.ts";
 import { signedUrl, unavailable } from "../_shared/storage.ts";
+import { beginWriting, ConvertedRows, hashRows, writeRows, Writing } from "./converted_copy.ts";
 import { CpuBudget } from "./cpu_budget.ts";
 import { FileHashes } from "./hashes.ts";
 import { JoinedCopy } from "./joined_copy.ts";
 
+const Hashes = z.object({ bytes: z.int(), sha256: z.string(), md5: z.string().nullable() });
 const Check = z.object({
   file_id: z.string(),
   lease: z.string(),
@@ -25,11 +27,17 @@ const Check = z.object({
   is_copied: z.boolean(),
   upload_url: z.string().nullable(),
   md5: z.string().nullable(),
-  state: z.object({
-    /** Only this module writes it (`save_check`), and only the validator knows what is in it. */
-    validator: z.custom<ValidatorState>((value) => typeof value === "object" && value !== null),
-    hashes: z.object({ bytes: z.int(), sha256: z.string(), md5: z.string().nullable() }),
-  }).nullable(),
+  state: z.union([
+    z.object({ writing: Writing }),
+    z.object({
+      writing: z.undefined().optional(),
+      /** Only this module writes it (`save_check`), and only the validator knows what is in it. */
+      validator: z.custom<ValidatorState>((value) => typeof value === "object" && value !== null),
+      hashes: Hashes,
+      /** Of the rows that the file is converted to. */
+      row_hashes: Hashes,
+    }),
+  ]).nullable(),
 });
 type Check = z.infer<typeof Check>;
 
@@ -51,7 +59,7 @@ export async function validateFiles(platform: Platform, budget = new CpuBudget()
       await checkFile(platform, check, budget);
     } catch (error) {
       logError(`check of file ${check.file_id}`, error);
-      if (error instanceof ApiError && error.code === "too_large") {
+      if (error instanceof ApiError && (error.code === "too_large" || error.code === "quota_exceeded")) {
         await rpc(platform.db, "finish_file_validation", {
           file_id: check.file_id,
           lease: check.lease,
@@ -67,13 +75,13 @@ export async function validateFiles(platform: Platform, budget = new CpuBudget()
 }
 
 /** Goes on with one check until it ends, or the budget does. */
-async function checkFile(
-  { db, supabase, settings }: Platform,
-  check: Check,
-  budget: CpuBudget,
-): Promise<void> {
-  const validator = new Validator({ state: check.state?.validator ?? null });
+async function checkFile(platform: Platform, check: Check, budget: CpuBudget): Promise<void> {
+  if (check.state?.writing !== undefined) return await write(platform, check, check.state.writing, budget);
+  const { db, supabase, settings } = platform;
+  const rows = new ConvertedRows();
+  const validator = new Validator({ state: check.state?.validator ?? null, output: rows.output });
   const hashes = await FileHashes.start(check.state?.hashes ?? null, check.md5 !== null);
+  const rowHashes = await FileHashes.start(check.state?.row_hashes ?? null, false);
   const storage = `${settings.supabaseUrl}/storage/v1`;
   const copy = check.is_copied
     ? await JoinedCopy.open(supabase, storage, check.object, check.bytes, check.upload_url)
@@ -82,7 +90,7 @@ async function checkFile(
     rpc(db, "checkpoint_file_validation", {
       file_id: check.file_id,
       lease: check.lease,
-      state: { validator: validator.state(), hashes: hashes.state },
+      state: { validator: validator.state(), hashes: hashes.state, row_hashes: rowHashes.state },
       upload_url: copy?.url ?? check.upload_url,
       lease_seconds: seconds,
     });
@@ -99,6 +107,7 @@ async function checkFile(
     // The validator holds what it has read of an unfinished row, so it takes every byte from its offset on.
     if (at + chunk.length > unchecked) validator.push(chunk.subarray(Math.max(0, unchecked - at)));
     hashes.update(chunk, at);
+    hashRows(rows, rowHashes);
     budget.spend(performance.now() - started);
     await copy?.write(chunk, at);
     at += chunk.length;
@@ -118,16 +127,55 @@ async function checkFile(
   }
   const complete = at === check.bytes;
   const { sha256, md5 } = hashes.digest();
+  const report = validator.end();
+  hashRows(rows, rowHashes);
+  const result = {
+    ...verdict(report, complete && check.md5 !== null && md5 !== check.md5 ? { md5, said: check.md5 } : null),
+    sha256: complete ? sha256 : null,
+    rows: validator.sample(),
+  };
+  const summary = validator.conversion;
+  if (result.status === "error" || summary === null) {
+    await rpc(db, "finish_file_validation", { file_id: check.file_id, lease: check.lease, result });
+    return;
+  }
+  const writing = await beginWriting(platform, check, {
+    bytes: rowHashes.bytes,
+    sha256: rowHashes.digest().sha256,
+    result,
+    summary,
+  });
+  if (writing !== null) await write(platform, check, writing, budget);
+}
+
+/** Writes the rows of a file in another format, whose check has ended; then the file is processed. */
+async function write(platform: Platform, check: Check, writing: Writing, budget: CpuBudget): Promise<void> {
+  const { db, supabase, settings } = platform;
+  const { file_id, lease } = check;
+  const save = (state: Writing, seconds: number) =>
+    rpc(db, "checkpoint_file_validation", {
+      file_id,
+      lease,
+      state: { writing: state },
+      upload_url: check.upload_url,
+      lease_seconds: seconds,
+    });
+  if (budget.isOver) return void await save(writing, 0);
+  const isWritten = await writeRows(platform, writing, {
+    bytes: check.bytes,
+    sliceBytes: settings.checkSliceBytes,
+    leaseSeconds,
+    read: (begin) => read(supabase, check.sources, begin, settings.checkSliceBytes),
+    save,
+  }, budget);
+  if (!isWritten) return;
+  const { source_format, ...conversion } = writing.summary;
   await rpc(db, "finish_file_validation", {
-    file_id: check.file_id,
-    lease: check.lease,
+    file_id,
+    lease,
     result: {
-      ...verdict(
-        validator.end(),
-        complete && check.md5 !== null && md5 !== check.md5 ? { md5, said: check.md5 } : null,
-      ),
-      sha256: complete ? sha256 : null,
-      rows: validator.sample(),
+      ...writing.result,
+      converted: { bytes: writing.bytes, sha256: writing.sha256, source_format, conversion },
     },
   });
 }
