@@ -5,7 +5,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { unwrap } from "../client/mod.ts";
 import { addCommand, addGroup, type Command, type Common, examples, seconds, whole } from "./command.ts";
-import { addConvert } from "./convert.ts";
+import { addConvert, printConversion } from "./convert.ts";
 import { checkFile, printReport } from "./dataset.ts";
 import { CliError } from "./errors.ts";
 import { count, note, print, printFacts, printJson, printTable, size, Transfer, when } from "./output.ts";
@@ -56,8 +56,12 @@ async function upload(
   }
 }
 
-const rowsOf = ({ report, status }: File) =>
-  report ? `  ${count(report.rows)} rows, about ${count(report.tokens.total)} tokens` : `  ${status}`;
+const rowsOf = ({ report, status, source_format }: File) =>
+  report
+    ? `  ${count(report.rows)} rows, about ${count(report.tokens.total)} tokens${
+      source_format === null ? "" : `, converted from ${source_format}`
+    }`
+    : `  ${status}`;
 
 async function validate(paths: string[], options: Common): Promise<void> {
   let broken = 0;
@@ -122,6 +126,10 @@ async function get(id: string, options: Common & { output?: string }): Promise<v
     ["created", when(file.created_at)],
     ["expires", file.expires_at === null ? null : when(file.expires_at)],
   ]);
+  const { source_format, conversion } = file;
+  if (source_format !== null && conversion !== null) {
+    printConversion({ sample: [], ...conversion, source_format });
+  }
   if (file.report !== null) printReport(file.filename, file.report);
 }
 

@@ -9,6 +9,7 @@ import { go, href } from "../router.ts";
 import { headers, use } from "../services.ts";
 import { Action } from "../ui/actions.tsx";
 import { Copy, Empty, Facts, Loaded, More, Page, Status, Table, Time } from "../ui/basics.tsx";
+import { Conversion } from "../ui/conversion.tsx";
 import { Findings } from "../ui/findings.tsx";
 
 export const FilesPage = ({ route }: PageProps) =>
@@ -93,6 +94,7 @@ function One({ id }: { id: string }) {
               )}
               {file.status_details && <p class="problem">{file.status_details}</p>}
             </section>
+            <Conversion of={file} />
             {file.report && <Found report={file.report} />}
           </>
         )}

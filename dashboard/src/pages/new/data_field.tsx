@@ -67,7 +67,7 @@ export function DataField({ label, hint, value, choose }: {
       >
         <input
           type="file"
-          accept=".jsonl,.json,.gz,application/jsonl"
+          accept=".jsonl,.json,.csv,.tsv,.gz,application/jsonl,text/csv"
           aria-describedby={`${id}-hint`}
           onChange={(event) => {
             void take(event.currentTarget.files?.[0]);
