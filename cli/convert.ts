@@ -1,4 +1,5 @@
 /** `files convert`: a file in another format as the JSONL that is trained on, with the server's own converter. */
+import { Buffer } from "node:buffer";
 import { createReadStream } from "node:fs";
 import { open, rename, rm, stat } from "node:fs/promises";
 import process from "node:process";
@@ -78,9 +79,12 @@ interface Conversion {
 }
 
 /** Reads the file as a stream, and gives its converted rows to `write`: none where it is canonical as it is. */
-async function convertRows(path: string, write: (text: string) => Promise<unknown>): Promise<Conversion> {
-  const rows: string[] = [];
-  const validator = new Validator({ output: (row) => void rows.push(row) });
+async function convertRows(
+  path: string,
+  write: (lines: Uint8Array) => Promise<unknown>,
+): Promise<Conversion> {
+  const rows: Uint8Array[] = [];
+  const validator = new Validator({ output: (line) => void rows.push(line) });
   const reading = new Transfer(path, (await stat(path)).size);
   let read = 0;
   await text(path, createReadStream(path, { highWaterMark: 1 << 20 }), await isGzip(path), (bytes) => {
@@ -96,7 +100,7 @@ async function convertRows(path: string, write: (text: string) => Promise<unknow
   return { report, conversion: validator.conversion };
 
   async function flush() {
-    if (rows.length > 0) await write(rows.splice(0).map((row) => `${row}\n`).join(""));
+    if (rows.length > 0) await write(Buffer.concat(rows.splice(0)));
   }
 }
 
@@ -131,7 +135,7 @@ async function written(path: string, to: string): Promise<Conversion> {
 async function rowsOf(
   path: string,
   { conversion }: Conversion,
-  write: (text: string | Uint8Array) => Promise<unknown>,
+  write: (lines: Uint8Array) => Promise<unknown>,
 ): Promise<void> {
   if (conversion !== null) return void await convertRows(path, write);
   await text(path, createReadStream(path), await isGzip(path), () => {}, async (chunk) => {

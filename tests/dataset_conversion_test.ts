@@ -20,7 +20,7 @@ interface Converted {
 function convert(file: string | Uint8Array, size = Infinity, resume = false): Converted {
   const bytes = typeof file === "string" ? utf8.encode(file) : file;
   const rows: string[] = [];
-  const output = (row: string) => void rows.push(row);
+  const output = (line: Uint8Array) => void rows.push(new TextDecoder().decode(line).replace(/\n$/, ""));
   let validator = new Validator({ output });
   let at = 0;
   while (at < bytes.length && !validator.stopped) {

@@ -5,6 +5,7 @@
 import * as z from "zod";
 import type { ConversionSummary } from "../_shared/datasets/convert/conversion.ts";
 import { rpc } from "../_shared/database/rpc.ts";
+import { Held } from "../_shared/datasets/source.ts";
 import { Validator, type ValidatorState } from "../_shared/datasets/validator.ts";
 import { isLeaving } from "../_shared/isolate.ts";
 import type { Platform } from "../_shared/platform.ts";
@@ -32,18 +33,18 @@ type Place = Pick<Writing, "at" | "validator">;
 /** How far apart the places are that are kept while their bytes are on their way to Storage. */
 const placeBytes = 2 ** 20;
 
-/** The rows that a validator gives out, with their line breaks, until they are taken. */
+/** The lines that a validator gives out, until they are taken. */
 export class ConvertedRows {
-  #rows: string[] = [];
-  readonly #encoder = new TextEncoder();
-  readonly output = (row: string): void => void this.#rows.push(row);
+  #lines: Uint8Array[] = [];
+  readonly output = (line: Uint8Array): void => void this.#lines.push(line);
 
   /** null: there are none. */
   take(): Uint8Array | null {
-    if (this.#rows.length === 0) return null;
-    const text = this.#rows.map((row) => `${row}\n`).join("");
-    this.#rows = [];
-    return this.#encoder.encode(text);
+    if (this.#lines.length === 0) return null;
+    const held = new Held();
+    for (const line of this.#lines) held.add(line);
+    this.#lines = [];
+    return held.take(new Uint8Array());
   }
 }
 

@@ -9,7 +9,7 @@ import { join } from "./join.ts";
  * The most that a file of 4 MiB may become in its request: "a,b" as a chat row is twenty times as long, and what is held is
  * held several times while it is stored.
  */
-export const mostConverted = 8 * 2 ** 20;
+export const mostConverted = 6 * 2 ** 20;
 
 export interface CheckedFile {
   report: DatasetReport;
@@ -21,14 +21,12 @@ export interface CheckedFile {
 }
 
 export function checkWhole(bytes: Uint8Array): CheckedFile {
-  const encoder = new TextEncoder();
   let chunks: Uint8Array[] = [];
   let size = 0;
   const validator = new Validator({
-    output(row) {
-      const chunk = encoder.encode(`${row}\n`);
-      size += chunk.length;
-      if (size <= mostConverted) chunks.push(chunk);
+    output(line) {
+      size += line.length;
+      if (size <= mostConverted) chunks.push(line);
       else chunks = [];
     },
   });

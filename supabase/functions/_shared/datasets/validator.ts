@@ -52,8 +52,8 @@ type SourceState =
   | { kind: "json_array"; state: JsonArrayState }
   | { kind: "csv"; state: CsvState };
 
-/** Takes the canonical rows of a file that is converted, one after the other: JSON without a line break. */
-export type RowOutput = (row: string) => void;
+/** Takes the canonical rows of a file that is converted, one after the other: a line of JSON, with its line break. */
+export type RowOutput = (line: Uint8Array) => void;
 
 export class Validator implements Sink {
   #reads: Reads;
@@ -234,6 +234,13 @@ export class Validator implements Sink {
     this.#tally.endLine();
   }
 
+  record(value: Record<string, string>, line: number): void {
+    if (this.stopped) return;
+    this.#tally.beginLine(line);
+    this.#count(new Uint8Array(), line, { text: JSON.stringify(value), value });
+    this.#tally.endLine();
+  }
+
   tooLong(line: number): void {
     if (this.stopped) return;
     this.#tally.beginLine(line);
@@ -301,15 +308,18 @@ export class Validator implements Sink {
 
   /** A row in another format: what it is converted to is checked, as nothing else is trained on. */
   #convert(conversion: Conversion, source: JsonRow, line: number): void {
-    this.#checkKeys(source, null);
-    checkHidden(source.text, source.value, false, this.#tally.tell);
-    if (this.#tally.lineHasErrors) return;
+    if (!conversion.isTable) {
+      this.#checkKeys(source, null);
+      checkHidden(source.text, source.value, false, this.#tally.tell);
+      if (this.#tally.lineHasErrors) return;
+    }
     const row = conversion.convert(source, line, this.#tally.tell);
     if (row === null) return;
-    const bytes = this.#encoder.encode(row.text);
+    const canonical = this.#encoder.encode(`${row.text}\n`);
+    const bytes = canonical.subarray(0, -1);
     if (bytes.length > mostLineBytes) this.#tally.tell("line_too_long", null, ...tooLong);
     else this.#check(bytes, row, line);
-    if (!this.#tally.lineHasErrors) this.#output(row.text);
+    if (!this.#tally.lineHasErrors) this.#output(canonical);
   }
 
   /** The row that is being read shows that no other can be read either. */

@@ -45,6 +45,7 @@ export interface ConversionState {
   sample: ConversionSample[];
 }
 
+const tables: ReadonlySet<Container> = new Set(["csv", "tsv"]);
 const sampleRows = 3;
 const mostIgnored = 20;
 const mostShown = 1000;
@@ -83,6 +84,11 @@ export class Conversion {
     return this.#state.isNeeded;
   }
 
+  /** Whether the rows are made of a table's cells: no key of theirs can stand twice, and no number be too large. */
+  get isTable(): boolean {
+    return tables.has(this.#state.container);
+  }
+
   /** Decides the format by this row if none has before. Returns why the file cannot be read at all, or null. */
   begin(value: unknown): Refusal | null {
     const state = this.#state;
@@ -90,8 +96,7 @@ export class Conversion {
     state.format = formatOfRow(value);
     state.isNeeded = state.format !== null &&
       (state.container !== "jsonl" || !isCanonical(state.format, value));
-    const isTable = state.container === "csv" || state.container === "tsv" || state.container === "parquet";
-    return state.format === null && isTable ? unknownFormat(Object.keys(value), "columns") : null;
+    return state.format === null && this.isTable ? unknownFormat(Object.keys(value), "columns") : null;
   }
 
   /** The canonical row; null where the row cannot become one, which has been told. */
@@ -107,12 +112,12 @@ export class Conversion {
   }
 
   #convert(row: JsonRow, tell: Tell): JsonRow | null {
-    const { container, format } = this.#state;
+    const { format } = this.#state;
     const { value } = row;
     // What is no object, or of no format, is told by the canonical check.
     if (!isObject(value) || format === null) return row;
     if (format === "chat" || format === "preference") {
-      if (container === "csv" || container === "tsv") return this.#table(value, tableFields[format], tell);
+      if (this.isTable) return this.#table(value, tableFields[format], tell);
       // Line breaks stand between JSON's tokens alone: the texts stay as they are, and so does every number.
       return { text: row.text.replace(/[\r\n]+/g, " "), value };
     }

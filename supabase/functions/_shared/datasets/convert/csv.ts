@@ -30,7 +30,6 @@ export class CsvRecords implements RowSource {
   #lineBreaks = 0;
   #failed = false;
   readonly #decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-  readonly #encoder = new TextEncoder();
 
   constructor(private readonly sink: Sink, state: CsvState, private readonly known: ReadonlySet<string>) {
     this.#state = structuredClone(state);
@@ -137,7 +136,7 @@ export class CsvRecords implements RowSource {
       }, false);
     }
     const row = Object.fromEntries(columns.map((column, i) => [column, fields[i] ?? ""]));
-    this.sink.row(this.#encoder.encode(JSON.stringify(row)), line, "row", false);
+    this.sink.record(row, line);
   }
 
   #header(fields: string[], line: number): void {

@@ -3,7 +3,7 @@ import type { Refusal } from "../source.ts";
 import { csvDelimiter, type Delimiter } from "./csv.ts";
 import { didYouMean } from "./near_miss.ts";
 
-export type Container = "jsonl" | "json" | "csv" | "tsv" | "parquet";
+export type Container = "jsonl" | "json" | "csv" | "tsv";
 export type RowFormat =
   | "chat"
   | "preference"
