@@ -2,8 +2,8 @@
 import type * as z from "zod";
 import { ReportRequest } from "../supabase/functions/_shared/protocol.ts";
 import { callbackSecret } from "../supabase/functions/_shared/secrets.ts";
-import { TestWorker } from "../tests/worker.ts";
-import { createJob, type Stand, until } from "./stand.ts";
+import { TestWorker } from "../tests/support/fake_worker.ts";
+import { createJob, type Stand, until } from "./harness.ts";
 
 export interface Held {
   id: string;

@@ -2,13 +2,13 @@
  * Verified durable callbacks a second, against pgbench calling the same SQL function. What is between the two is what the
  * function adds: HTTP, signature, checks, the driver.
  */
-import { startFunction } from "../local/functions.ts";
+import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
 import { holdAttempts } from "./attempts.ts";
-import { type Measured, median, type Size } from "./figures.ts";
+import { type Measured, median, type Size } from "./results.ts";
 import { sendReports } from "./load.ts";
 import { findPgbench, pgbenchReports } from "./pgbench.ts";
-import { startStand } from "./stand.ts";
+import { startStand } from "./harness.ts";
 
 /** The function's own pool (`_shared/database.ts`). pgbench has as many. */
 export const connections = 4;

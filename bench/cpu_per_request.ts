@@ -2,11 +2,11 @@
  * The CPU that each route and each tick uses, against the 2 s after which the platform kills an isolate with everything it
  * was doing. Of the function's whole process, warm: the platform meters the isolate's thread alone.
  */
-import { copyJobs } from "../tests/job_copies.ts";
-import { TestWorker } from "../tests/worker.ts";
+import { copyJobs } from "../tests/support/job_copies.ts";
+import { TestWorker } from "../tests/support/fake_worker.ts";
 import { meter } from "./cpu_meter.ts";
-import { CpuStand, type Part } from "./cpu_stand.ts";
-import { type Measured, percentile, type Size } from "./figures.ts";
+import { CpuStand, type Part } from "./cpu_harness.ts";
+import { type Measured, percentile, type Size } from "./results.ts";
 import { makeFile } from "./validation.ts";
 
 const hardLimitMs = 2000;
@@ -167,7 +167,7 @@ async function measureCallbacks(run: Run, jobs: string[]): Promise<void> {
 }
 
 /** What a tick's answer counts. */
-type Count = "dispatched" | "looked" | "sent" | "validated";
+type Count = "dispatched" | "reconciled" | "sent" | "validated";
 
 async function measureTicks(run: Run): Promise<void> {
   const { stand, light, heavy, backlog, megabytes, samples } = run;
@@ -183,7 +183,7 @@ async function measureTicks(run: Run): Promise<void> {
     }, settleMs);
     samples.push({ name, goalMs: mostPerTickMs, ms });
   };
-  await ticks("a tick that looks at 20 attempts", "looked", 10, async () => {
+  await ticks("a tick that looks at 20 attempts", "reconciled", 10, async () => {
     await sql`update tunebase.attempts set reconcile_at = now() where id in (
       select id from tunebase.attempts where state <> 'ended' order by random() limit 20)`;
   });

@@ -2,12 +2,12 @@
  * POST /fine_tuning/jobs a second, against pgbench calling the same two SQL functions; and whether some take much longer
  * than others. The API's process alone is measured: where it would nudge the scheduler, a server answers that does nothing.
  */
-import { startFunction } from "../local/functions.ts";
+import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
-import { type Measured, median, percentile, type Size } from "./figures.ts";
+import { type Measured, median, percentile, type Size } from "./results.ts";
 import { Answers, writeAll } from "./load.ts";
 import { findPgbench, runPgbench } from "./pgbench.ts";
-import { createJob, type Stand, startStand } from "./stand.ts";
+import { createJob, type Stand, startStand } from "./harness.ts";
 
 const connections = 4;
 const clients = 8;

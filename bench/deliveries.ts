@@ -3,8 +3,8 @@
  * in flight to one receiver at a time: one after the other they would take 200 s.
  */
 import { Webhook } from "standardwebhooks";
-import type { Measured, Size } from "./figures.ts";
-import { type Stand, startStand, until } from "./stand.ts";
+import type { Measured, Size } from "./results.ts";
+import { type Stand, startStand, until } from "./harness.ts";
 
 const sizes = { full: { deliveries: 1000 }, short: { deliveries: 20 } };
 const answerMs = 200;

@@ -3,8 +3,8 @@
  * claim, and the call. The timer has no part in it. Every part is a process of its own, behind the local gateway; RunPod's
  * stand-in and the client share this one, and so a clock.
  */
-import { type Measured, percentile, type Size } from "./figures.ts";
-import { createJob, startStand, until } from "./stand.ts";
+import { type Measured, percentile, type Size } from "./results.ts";
+import { createJob, startStand, until } from "./harness.ts";
 
 const sizes = { full: { jobs: 300, warmups: 20 }, short: { jobs: 3, warmups: 1 } };
 

@@ -1,5 +1,5 @@
 /** On what it was measured. */
-import { cache } from "../local/home.ts";
+import { cache } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
 
 /** CPU, cores, memory, and the versions that matter: one line. */

@@ -1,25 +1,25 @@
 /** `task bench`: how fast, as ratios taken in one run. `docs/performance.md` says what each figure is. */
-import { install } from "../local/install.ts";
+import { install } from "../local/commands/install.ts";
 import { boot, bundleSize } from "./bundle.ts";
 import { callbacks } from "./callbacks.ts";
-import { callbacksFiveTrips } from "./callbacks_five_trips.ts";
+import { callbacksVsMultiStatement } from "./callbacks_vs_multi_statement.ts";
 import { cpuPerRequest } from "./cpu_per_request.ts";
 import { createJobs } from "./create_jobs.ts";
 import { deliveriesInTime } from "./deliveries.ts";
 import { dispatchLatency } from "./dispatch_latency.ts";
-import { type Bench, judge, keep, line } from "./figures.ts";
+import { type Bench, judge, keep, line } from "./results.ts";
 import { describeMachine } from "./machine.ts";
-import { pageBytes, pageReady } from "./page.ts";
+import { pageBytes, pageReady } from "./dashboard_load.ts";
 import { queueDrain } from "./queue_drain.ts";
 import { readsAtScale } from "./reads_at_scale.ts";
 import { sse } from "./sse.ts";
-import { closeSharedStand, shareStand } from "./stand.ts";
+import { closeSharedStand, shareStand } from "./harness.ts";
 import { tenancy } from "./tenancy.ts";
 import { validation } from "./validation.ts";
 
 const benches: Record<string, Bench> = {
   callbacks,
-  callbacks_five_trips: callbacksFiveTrips,
+  callbacks_vs_multi_statement: callbacksVsMultiStatement,
   dispatch_latency: dispatchLatency,
   queue_drain: queueDrain,
   deliveries: deliveriesInTime,

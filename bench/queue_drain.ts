@@ -3,11 +3,11 @@
  * first, under the platform's limits: nothing is lost, and no attempt is left of which nobody knows whether it was sent.
  * The timer drives it, at the embedded stack's interval, and each tick that has spent its budget wakes the next.
  */
-import { platformLimits } from "../local/isolate_limits.ts";
+import { platformLimits } from "../local/emulators/functions/limits.ts";
 import { join } from "../local/paths.ts";
-import { copyJobs } from "../tests/job_copies.ts";
-import { type Measured, median, type Size } from "./figures.ts";
-import { createJob, type Stand, startStand, until } from "./stand.ts";
+import { copyJobs } from "../tests/support/job_copies.ts";
+import { type Measured, median, type Size } from "./results.ts";
+import { createJob, type Stand, startStand, until } from "./harness.ts";
 
 const mostJobs = 10_000;
 const shortJobs = 400;

@@ -5,9 +5,9 @@
 import * as z from "zod";
 import { connect, type Database } from "../supabase/functions/_shared/database/connect.ts";
 import { rpc } from "../supabase/functions/_shared/database/rpc.ts";
-import { type TestDatabase, testDatabase } from "../tests/database.ts";
-import { startTestServer } from "../tests/server.ts";
-import { type Measured, percentile, type Size } from "./figures.ts";
+import { type TestDatabase, testDatabase } from "../tests/support/database.ts";
+import { startTestServer } from "../tests/support/postgres_server.ts";
+import { type Measured, percentile, type Size } from "./results.ts";
 
 interface Sizes {
   /** The two databases. The jobs of a project are more than a page of each kind of list in both. */

@@ -2,12 +2,12 @@
  * 1,000 event streams of 100 jobs through one process of the API: how long after a worker's report its line arrives in
  * every stream, and how many connections to the database that takes.
  */
-import { startFunction } from "../local/functions.ts";
+import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
-import { TestWorker } from "../tests/worker.ts";
+import { TestWorker } from "../tests/support/fake_worker.ts";
 import { holdAttempts } from "./attempts.ts";
-import { type Measured, percentile, type Size } from "./figures.ts";
-import { type Stand, startStand, until } from "./stand.ts";
+import { type Measured, percentile, type Size } from "./results.ts";
+import { type Stand, startStand, until } from "./harness.ts";
 
 const sizes = {
   // The pool closes what nobody uses after 20 s: `idleSeconds` is longer. With the opening and the wait before, shorter

@@ -1,11 +1,11 @@
 /**
  * Whether the time of an answer tells that something exists which is another project's: the same routes with its id, and
- * with one that nobody has, in turns. Both are 404 with the same words (`tests/tenancy_test.ts`).
+ * with one that nobody has, in turns. Both are 404 with the same words (`tests/tenancy/isolation_test.ts`).
  */
-import { furnished } from "../tests/furnished.ts";
-import { startTestServer } from "../tests/server.ts";
-import { startTunebase } from "../tests/tunebase.ts";
-import { type Measured, median, type Size } from "./figures.ts";
+import { furnished } from "../tests/support/fixtures.ts";
+import { startTestServer } from "../tests/support/postgres_server.ts";
+import { startTunebase } from "../tests/support/test_server.ts";
+import { type Measured, median, type Size } from "./results.ts";
 
 const sizes = { full: { turns: 400, warmups: 20 }, short: { turns: 4, warmups: 1 } };
 const paths = (job: string, file: string) => [

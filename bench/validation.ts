@@ -3,7 +3,7 @@
  * JSON.parse of each; and whether memory stays where it is while a file goes through that is many times as large.
  */
 import { Validator } from "../supabase/functions/_shared/datasets/validator.ts";
-import { type Measured, median, type Size } from "./figures.ts";
+import { type Measured, median, type Size } from "./results.ts";
 
 const sizes = {
   full: { megabytes: 32, rounds: 7, largeMegabytes: 512 },

@@ -1,5 +1,5 @@
 /** `task cli`: bundles the command line into one file that Node 20+ runs, `cli/npm/tunebase.js`. */
-import { root } from "../local/home.ts";
+import { root } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
 
 /** Writes the bundle; returns its size in bytes. */

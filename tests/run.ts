@@ -2,11 +2,11 @@
  * `task test`: everything that must hold. Checks and tests run beside each other; the last line is
  * `N passed, N failed`. `task check` runs the checks alone; `task test FILE…` some Deno tests alone.
  */
-import { installDashboard } from "../local/dashboard.ts";
-import { cache, root } from "../local/home.ts";
+import { installDashboard } from "../local/commands/dashboard.ts";
+import { cache, root } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
-import { generated } from "../local/types.ts";
-import { startTestServer } from "./server.ts";
+import { generated } from "../local/commands/types.ts";
+import { startTestServer } from "./support/postgres_server.ts";
 
 interface Result {
   passed: number;
@@ -25,8 +25,8 @@ const heavyTests = [
   "crash_test.ts",
   "fuzz_test.ts",
   "dashboard_test.ts",
-  "cli_test.ts",
-  "cli_transfer_test.ts",
+  "commands_test.ts",
+  "transfers_test.ts",
 ];
 
 const server = await startTestServer("test");
@@ -78,7 +78,7 @@ try {
     if (only === "check") await Promise.all([checks(), pythonChecks()]);
     else {
       // Three lanes for two cores: the Deno tests wait as often as they compute.
-      const unit = await files("tests", "_test.ts");
+      const unit = (await testFiles("tests")).filter((file) => !file.includes("/tests/e2e/"));
       const heavy = unit.filter((file) => heavyTests.some((name) => file.endsWith(`/${name}`)));
       const light = unit.filter((file) => !heavy.includes(file));
       await Promise.all([
@@ -103,7 +103,7 @@ try {
         ),
       ]);
       // Real training wants both cores, and its leases no busy machine.
-      await denoTest("end to end, with real training", await files("tests/e2e", "_test.ts"));
+      await denoTest("end to end, with real training", await testFiles("tests/e2e"));
     }
   }
 } finally {
@@ -177,10 +177,12 @@ async function typed(): Promise<string[]> {
   return folders.sort();
 }
 
-async function files(directory: string, ending: string): Promise<string[]> {
+/** The test files below a folder, sorted by path. */
+async function testFiles(folder: string): Promise<string[]> {
   const found: string[] = [];
-  for await (const entry of Deno.readDir(join(root, directory))) {
-    if (entry.isFile && entry.name.endsWith(ending)) found.push(join(root, directory, entry.name));
+  for await (const { name, isFile, isDirectory } of Deno.readDir(join(root, folder))) {
+    if (isDirectory) found.push(...await testFiles(`${folder}/${name}`));
+    else if (isFile && name.endsWith("_test.ts")) found.push(join(root, folder, name));
   }
   return found.sort();
 }

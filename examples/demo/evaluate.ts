@@ -1,6 +1,6 @@
 /** Runs the two Python steps: the base model's preparation, and the comparison of base and tuned. */
 import * as z from "zod";
-import { cache, root } from "../../local/home.ts";
+import { cache, root } from "../../local/state_dir.ts";
 
 const python = `${root}trainer/.venv/bin/python`;
 /** The demo judges on this machine, so it needs the base model here too. */

@@ -1,9 +1,9 @@
 /** `task demo`: the main job from end to end, as a client with the official OpenAI SDK and a base URL. */
 import { fileURLToPath } from "node:url";
 import OpenAI from "openai";
-import { buildDashboard } from "../../local/dashboard.ts";
-import { cache, homeDirectory, root } from "../../local/home.ts";
-import { install } from "../../local/install.ts";
+import { buildDashboard } from "../../local/commands/dashboard.ts";
+import { cache, homeDirectory, root } from "../../local/state_dir.ts";
+import { install } from "../../local/commands/install.ts";
 import { Adapter, downloadAdapter } from "./adapter.ts";
 import { evaluate, prepareModel } from "./evaluate.ts";
 import { follow, type Screen } from "./follow.ts";

@@ -1,9 +1,9 @@
 /** The Tunebase that the demo talks to: one that the environment names, a stack that runs, or one of its own. */
-import { type Account, ensureAccount, signInLink } from "../../local/account.ts";
-import { homeDirectory } from "../../local/home.ts";
-import { loadKeys } from "../../local/keys.ts";
-import { runningStack } from "../../local/processes.ts";
-import { startStack } from "../../local/stack.ts";
+import { type Account, ensureAccount, signInLink } from "../../local/stack/account.ts";
+import { homeDirectory } from "../../local/state_dir.ts";
+import { loadKeys } from "../../local/stack/keys.ts";
+import { runningStack } from "../../local/stack/processes.ts";
+import { startStack } from "../../local/stack/mod.ts";
 
 export interface Target extends Pick<Account, "baseUrl" | "apiKey"> {
   /** A link that opens the dashboard, signed in; null where its account is not ours. */

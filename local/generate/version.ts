@@ -1,5 +1,5 @@
 /** The project's version: `version` in deno.json. Everything published repeats it, written here by `task types`. */
-import { root } from "../home.ts";
+import { root } from "../state_dir.ts";
 import { join } from "../paths.ts";
 
 const read = (path: string) => Deno.readTextFile(join(root, path));

@@ -2,7 +2,7 @@
  * Words that make this project read like a translation, each with what to write instead. `task check` fails on them. Run
  * alone, it lists every place: `deno run -A tests/check/words.ts`.
  */
-import { root } from "../../local/home.ts";
+import { root } from "../../local/state_dir.ts";
 
 /** What not to write, and what to write instead. Patterns match whole words, in any case. */
 export const words: [pattern: string, instead: string][] = [

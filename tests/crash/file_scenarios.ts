@@ -1,7 +1,7 @@
 /** What concerns files that do not come in one request: uploads in parts, direct uploads, and their checks. */
-import { assert, assertEquals } from "@std/assert";
-import { mostInRequest } from "../../supabase/functions/tunebase/incoming_file.ts";
-import type { Lane } from "./lane.ts";
+import { assert, assertEquals } from "#assert";
+import { maxInRequestBytes } from "../../supabase/functions/tunebase/incoming_file.ts";
+import type { Lane } from "./harness.ts";
 import { done, type Run } from "./scenario.ts";
 
 const row = '{"prompt": "a", "completion": "b"}\n';
@@ -88,7 +88,7 @@ export const fileApi: Record<string, Run> = {
     return await settled(lane, id, csv);
   },
   "a file too large to validate in its request is created": async (lane, doom) => {
-    const content = row.repeat(Math.ceil(mostInRequest / row.length) + 1);
+    const content = row.repeat(Math.ceil(maxInRequestBytes / row.length) + 1);
     await doom();
     const { id } = await lane.openai.files.create({
       file: new File([content], "large.jsonl"),

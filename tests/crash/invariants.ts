@@ -1,5 +1,5 @@
 /** What must hold after every step, whoever died (`docs/states.md`): each query finds the rows that break it. */
-import { assertEquals } from "@std/assert";
+import { assertEquals } from "#assert";
 import type postgres from "postgres";
 
 const broken: Record<string, string> = {

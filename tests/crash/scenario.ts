@@ -1,7 +1,7 @@
 /** What a scenario is. */
-import { assert } from "@std/assert";
+import { assert } from "#assert";
 import OpenAI from "openai";
-import type { Lane } from "./lane.ts";
+import type { Lane } from "./harness.ts";
 import type { FunctionName } from "./serve.ts";
 
 /**

@@ -1,8 +1,8 @@
 /** What a function does, each with a client that goes on as the real one would. */
-import { assert, assertEquals } from "@std/assert";
-import { type Answer, TestWorker } from "../worker.ts";
+import { assert, assertEquals } from "#assert";
+import { type Answer, TestWorker } from "../support/fake_worker.ts";
 import { fileApi, fileScheduler } from "./file_scenarios.ts";
-import type { Lane } from "./lane.ts";
+import type { Lane } from "./harness.ts";
 import { done, type Run, type Scenario } from "./scenario.ts";
 import type { FunctionName } from "./serve.ts";
 import { subscriberApi, subscriberScheduler } from "./subscriber_scenarios.ts";

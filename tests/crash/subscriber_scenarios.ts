@@ -1,8 +1,8 @@
 /** What concerns those who are told of jobs: endpoints, deliveries, notifications and their channels. */
-import { assertEquals } from "@std/assert";
+import { assertEquals } from "#assert";
 import type OpenAI from "openai";
-import { uuid } from "../subscriber.ts";
-import type { Lane } from "./lane.ts";
+import { uuid } from "../support/subscribers.ts";
+import type { Lane } from "./harness.ts";
 import { done, type Run } from "./scenario.ts";
 
 /** What a scenario does with an endpoint that is there before and gone after it. */

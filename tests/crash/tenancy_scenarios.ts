@@ -1,7 +1,7 @@
 /** What concerns those who share a project: projects, members, invitations, API keys; and what is kept of requests. */
-import { assert, assertEquals } from "@std/assert";
-import type { TestUser } from "../tunebase.ts";
-import type { Lane } from "./lane.ts";
+import { assert, assertEquals } from "#assert";
+import type { TestUser } from "../support/test_server.ts";
+import type { Lane } from "./harness.ts";
 import type { Run } from "./scenario.ts";
 
 type Body = Record<string, unknown> & { id: string };

@@ -1,5 +1,5 @@
 /** Deque's axe over a page as it is. */
-import { assertEquals } from "@std/assert";
+import { assertEquals } from "#assert";
 import axe from "axe-core";
 import type { Page } from "playwright-core";
 

@@ -1,12 +1,12 @@
 /** `task screenshots`: the pictures of docs/images, of the real dashboard over a job that the tests' worker plays. */
-import { buildDashboard } from "../../local/dashboard.ts";
-import { root } from "../../local/home.ts";
+import { buildDashboard } from "../../local/commands/dashboard.ts";
+import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
-import { startChromium } from "../chromium.ts";
-import { startTestServer } from "../server.ts";
-import { startTunebase } from "../tunebase.ts";
-import { attemptOf, TestWorker } from "../worker.ts";
-import { openDashboard } from "./visitor.ts";
+import { startChromium } from "../support/chromium.ts";
+import { startTestServer } from "../support/postgres_server.ts";
+import { startTunebase } from "../support/test_server.ts";
+import { attemptOf, TestWorker } from "../support/fake_worker.ts";
+import { openDashboard } from "../support/browser_session.ts";
 
 const steps = 640;
 const images = join(root, "docs/images");

@@ -4,17 +4,17 @@
  * real SDK with the real handler; only the training is `stub_trainer.py`. What each kill cost goes to
  * `.tunebase/kill.json`.
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals } from "#assert";
 import { createHash } from "node:crypto";
 import OpenAI from "openai";
 import { Adapter } from "../../examples/demo/adapter.ts";
-import { ensureAccount } from "../../local/account.ts";
-import { deriveSchedulerSecret } from "../../local/environment.ts";
-import { cache, root } from "../../local/home.ts";
+import { ensureAccount } from "../../local/stack/account.ts";
+import { deriveSchedulerSecret } from "../../local/stack/environment.ts";
+import { cache, root } from "../../local/state_dir.ts";
 import { join, removeIfThere } from "../../local/paths.ts";
-import { postgresDirectory } from "../../local/postgres.ts";
-import { endLeftovers, pause, signal } from "../../local/processes.ts";
-import { startStack } from "../../local/stack.ts";
+import { postgresDirectory } from "../../local/stack/postgres.ts";
+import { endLeftovers, pause, signal } from "../../local/stack/processes.ts";
+import { startStack } from "../../local/stack/mod.ts";
 import { assertInvariants, assertSentOnce } from "../crash/invariants.ts";
 
 const jobs = 30;
@@ -38,7 +38,7 @@ const stack = await startStack({
   functionEnv: { TUNEBASE_LEASE_SECONDS: String(leaseSeconds), TUNEBASE_CHECKPOINT_SECONDS: "1" },
   workerEnv: {
     TUNEBASE_TRAIN_COMMAND: `'${join(root, "trainer/.venv/bin/python")}' -u '${
-      join(root, "tests/stub_trainer.py")
+      join(root, "tests/e2e/stub_trainer.py")
     }'`,
   },
 });

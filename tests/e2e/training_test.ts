@@ -1,13 +1,13 @@
 /** The main job on all its real parts, made small: a few steps of a real model. And what happens when parts die. */
-import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { Adapter, downloadAdapter } from "../../examples/demo/adapter.ts";
-import { ensureAccount } from "../../local/account.ts";
-import { cache } from "../../local/home.ts";
+import { ensureAccount } from "../../local/stack/account.ts";
+import { cache } from "../../local/state_dir.ts";
 import { exists, join, removeIfThere } from "../../local/paths.ts";
-import { postgresDirectory } from "../../local/postgres.ts";
-import { endLeftovers, pause, signal } from "../../local/processes.ts";
-import { startStack } from "../../local/stack.ts";
+import { postgresDirectory } from "../../local/stack/postgres.ts";
+import { endLeftovers, pause, signal } from "../../local/stack/processes.ts";
+import { startStack } from "../../local/stack/mod.ts";
 
 const home = join(cache, "e2e");
 await endLeftovers(home);

@@ -2,10 +2,10 @@
  * Schemathesis over the OpenAPI document: to every operation it sends what the document allows and what it does not, and
  * compares the answers with it (all of its checks; `hooks.py` says which refusals are right).
  */
-import { root } from "../../local/home.ts";
+import { root } from "../../local/state_dir.ts";
 import { fromFileUrl, join } from "../../local/paths.ts";
-import { furnished } from "../furnished.ts";
-import { startTunebase } from "../tunebase.ts";
+import { furnished } from "../support/fixtures.ts";
+import { startTunebase } from "../support/test_server.ts";
 
 /** The parameter of a path by its place: `/files/{id}` is a file's. */
 function idOf(path: string, name: string, things: Record<string, string>): string | undefined {

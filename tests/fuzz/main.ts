@@ -1,6 +1,6 @@
 /** `task fuzz`: Schemathesis over the API, for long. */
 import { parseArgs } from "node:util";
-import { startTestServer } from "../server.ts";
+import { startTestServer } from "../support/postgres_server.ts";
 import { fuzz } from "./fuzz.ts";
 
 const help = `Usage: deno task fuzz [--examples N] [--seed N] [--help]

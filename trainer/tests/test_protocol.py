@@ -12,7 +12,7 @@ from tunebase_trainer.errors import TrainerError
 
 HERE = Path(__file__).parent
 SCHEMAS = json.loads((HERE.parent / "protocol.schema.json").read_text())["$defs"]
-EXAMPLES = json.loads((HERE.parents[1] / "tests" / "protocol_messages.json").read_text())
+EXAMPLES = json.loads((HERE.parents[1] / "tests" / "fixtures" / "protocol_messages.json").read_text())
 RUN: dict[str, Any] = next(e["value"] for e in EXAMPLES if e["message"] == "RunInput")
 
 

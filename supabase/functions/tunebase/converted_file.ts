@@ -3,7 +3,7 @@ import type { ConversionSummary } from "../_shared/datasets/convert/conversion.t
 import type { DatasetReport } from "../_shared/datasets/report.ts";
 import { Validator } from "../_shared/datasets/validator.ts";
 import { hex } from "../_shared/secrets.ts";
-import { join } from "./join.ts";
+import { join } from "./concat_bytes.ts";
 
 /**
  * The most that a file of 4 MiB may become in its request: "a,b" as a chat row is twenty times as long, and what is held is

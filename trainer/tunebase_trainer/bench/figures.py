@@ -1,4 +1,4 @@
-"""What a bench finds, in the form of the server's benches (`bench/figures.ts`), in the same file."""
+"""What a bench finds, in the form of the server's benches (`bench/results.ts`), in the same file."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@
  */
 
 /** What is trained from: one answer per row, or the better of two. */
-export const methods = ["supervised", "dpo"] as const;
-export type Method = (typeof methods)[number];
+export const trainingMethods = ["supervised", "dpo"] as const;
+export type Method = (typeof trainingMethods)[number];
 
 interface Common {
   /** Its name in the API where that is OpenAI's; else both have one name. */

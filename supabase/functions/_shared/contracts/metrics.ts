@@ -1,6 +1,6 @@
 /**
  * The figures of one logged optimizer step. From here come the protocol's message, the OpenAPI object, the trainer's model
- * and columns, and the charts; `tests/contracts_test.ts` compares the columns of `tunebase.metrics` and its functions.
+ * and columns, and the charts; `tests/database/contracts_test.ts` compares the columns of `tunebase.metrics` and its functions.
  */
 export interface MetricField {
   unit: "step" | "epochs" | "nats per token" | "plain number" | "tokens per second" | "percent" | "GiB";

@@ -1,6 +1,6 @@
 /**
  * The closed lists of words that the database's check constraints, the API and the pages share. Nothing here needs zod or
- * Deno: the command line and the dashboard import it too. `tests/contracts_test.ts` compares each with the catalog.
+ * Deno: the command line and the dashboard import it too. `tests/database/contracts_test.ts` compares each with the catalog.
  */
 
 /** Every status of a job. */

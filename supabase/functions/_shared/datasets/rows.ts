@@ -5,7 +5,7 @@ import { unknownFormat } from "./convert/detect.ts";
 import { didYouMean } from "./convert/near_miss.ts";
 import { checkPreferenceRow } from "./preference.ts";
 import { checkRowTools } from "./tools.ts";
-import { halfCharacter, isObject, type Reads, type RowFacts, shown, type Tell } from "./report.ts";
+import { type AddIssue, addLoneSurrogate, isObject, type Reads, type RowFacts, shown } from "./report.ts";
 
 export const formats =
   '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]} or ' +
@@ -16,29 +16,34 @@ const chatFields = ["messages", "metadata", "tools", "parallel_tool_calls"];
 const promptFields = new Set(["prompt", "completion"]);
 
 /** Checks a row; null when nothing can be counted of it, which has been told. */
-export function checkRow(row: unknown, reads: Reads, tell: Tell): RowFacts | null {
+export function checkRow(row: unknown, reads: Reads, addIssue: AddIssue): RowFacts | null {
   if (!isObject(row)) {
-    tell("not_object", null, "must be a JSON object", `Each line must be ${formats}`);
+    addIssue("not_object", null, "must be a JSON object", `Each line must be ${formats}`);
     return null;
   }
-  if ("messages" in row) return checkChatRow(row, reads, tell);
-  if ("prompt" in row || "completion" in row) return checkPromptRow(row, tell);
-  if ("target_response" in row || "current_user_input" in row) return checkBrightrunRow(row, reads, tell);
-  if ("preferred_output" in row || "non_preferred_output" in row) return checkPreferenceRow(row, tell);
-  tellUnknownFormat(row, tell);
+  if ("messages" in row) return checkChatRow(row, reads, addIssue);
+  if ("prompt" in row || "completion" in row) return checkPromptRow(row, addIssue);
+  if ("target_response" in row || "current_user_input" in row) return checkBrightrunRow(row, reads, addIssue);
+  if ("preferred_output" in row || "non_preferred_output" in row) return checkPreferenceRow(row, addIssue);
+  tellUnknownFormat(row, addIssue);
   return null;
 }
 
-function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): RowFacts | null {
+function checkChatRow(row: Record<string, unknown>, reads: Reads, addIssue: AddIssue): RowFacts | null {
   const about = reads.tool_calls ? null : toolsIn(row);
   if (about !== null) {
-    tell("unsupported", null, `has ${about}; tool calls cannot be trained on yet`, "Leave these rows out.");
+    addIssue(
+      "unsupported",
+      null,
+      `has ${about}; tool calls cannot be trained on yet`,
+      "Leave these rows out.",
+    );
     return null;
   }
   const others = Object.keys(row).filter((key) => key !== "messages");
   const unknown = others.filter((key) => key !== "metadata" && !toolFields.has(key) && row[key] !== null);
   if (unknown.length > 0) {
-    tell(
+    addIssue(
       "unknown_field",
       null,
       `has unknown fields: ${unknown.slice(0, 5).map(shown).join(", ")}`,
@@ -47,14 +52,14 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): R
       }`,
     );
   }
-  const tools = others.length > 0 ? checkRowTools(row, tell) : null;
-  const facts = checkConversation(row.messages, tools?.names ?? null, tell);
+  const tools = others.length > 0 ? checkRowTools(row, addIssue) : null;
+  const facts = checkConversation(row.messages, tools?.names ?? null, addIssue);
   return {
     format: "chat",
     assistant: facts.assistant,
-    learned: facts.learned,
+    trainable: facts.trainable,
     chars: facts.chars + (tools?.chars ?? 0),
-    learnedChars: facts.learnedChars,
+    trainableChars: facts.trainableChars,
     keys: tools === null && facts.keys !== null ? facts.keys + 1 : null,
   };
 }
@@ -74,16 +79,16 @@ function toolsIn(row: Record<string, unknown>): string | null {
   return null;
 }
 
-function checkPromptRow(row: Record<string, unknown>, tell: Tell): RowFacts {
+function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFacts {
   const { prompt, completion } = row;
   for (const [key, value] of [["prompt", prompt], ["completion", completion]] as const) {
     if (typeof value !== "string" || value === "") {
-      tell("text", key, "must be a text that is not empty", "Give both prompt and completion.");
-    } else if (!value.isWellFormed()) halfCharacter(key, tell);
+      addIssue("text", key, "must be a text that is not empty", "Give both prompt and completion.");
+    } else if (!value.isWellFormed()) addLoneSurrogate(key, addIssue);
   }
   for (const key in row) {
     if (!promptFields.has(key) && row[key] !== null) {
-      tell(
+      addIssue(
         "unknown_field",
         null,
         `has unknown fields: ${shown(key)}`,
@@ -92,13 +97,13 @@ function checkPromptRow(row: Record<string, unknown>, tell: Tell): RowFacts {
       break;
     }
   }
-  const learnedChars = typeof completion === "string" ? completion.length : 0;
-  const chars = learnedChars + (typeof prompt === "string" ? prompt.length : 0);
-  return { format: "prompt_completion", assistant: 1, learned: 1, chars, learnedChars, keys: null };
+  const trainableChars = typeof completion === "string" ? completion.length : 0;
+  const chars = trainableChars + (typeof prompt === "string" ? prompt.length : 0);
+  return { format: "prompt_completion", assistant: 1, trainable: 1, chars, trainableChars, keys: null };
 }
 
 /** Files in other tools' formats are converted; what is left is misspelled, or of no format that is known. */
-function tellUnknownFormat(row: Record<string, unknown>, tell: Tell): void {
+function tellUnknownFormat(row: Record<string, unknown>, addIssue: AddIssue): void {
   const { code, what, fix } = "custom_id" in row
     ? {
       code: "unknown_format" as const,
@@ -106,5 +111,5 @@ function tellUnknownFormat(row: Record<string, unknown>, tell: Tell): void {
       fix: "This is a batch request; write its messages with the answer that should be learned.",
     }
     : unknownFormat(Object.keys(row), "fields");
-  tell(code, null, what, fix);
+  addIssue(code, null, what, fix);
 }

@@ -2,8 +2,8 @@
  * Turns the rows of one file into the rows that are trained on: the file's format is known by its first row, then each
  * row has one converter. A file that is canonical already passes as it is.
  */
-import { isObject, type Tell } from "../report.ts";
-import type { Refusal } from "../source.ts";
+import { type AddIssue, isObject } from "../report.ts";
+import type { Rejection } from "../row_source.ts";
 import {
   type Container,
   formatOfRow,
@@ -90,7 +90,7 @@ export class Conversion {
   }
 
   /** Decides the format by this row if none has before. Returns why the file cannot be read at all, or null. */
-  begin(value: unknown): Refusal | null {
+  begin(value: unknown): Rejection | null {
     const state = this.#state;
     if (state.format !== null || !isObject(value)) return null;
     state.format = formatOfRow(value);
@@ -99,9 +99,9 @@ export class Conversion {
     return state.format === null && this.isTable ? unknownFormat(Object.keys(value), "columns") : null;
   }
 
-  /** The canonical row; null where the row cannot become one, which has been told. */
-  convert(row: JsonRow, line: number, tell: Tell): JsonRow | null {
-    const converted = this.#convert(row, tell);
+  /** The canonical row; null where the row cannot become one, which has been reported. */
+  convert(row: JsonRow, line: number, addIssue: AddIssue): JsonRow | null {
+    const converted = this.#convert(row, addIssue);
     const state = this.#state;
     if (converted === null) return null;
     state.rows += 1;
@@ -111,25 +111,25 @@ export class Conversion {
     return converted;
   }
 
-  #convert(row: JsonRow, tell: Tell): JsonRow | null {
+  #convert(row: JsonRow, addIssue: AddIssue): JsonRow | null {
     const { format } = this.#state;
     const { value } = row;
-    // What is no object, or of no format, is told by the canonical check.
+    // What is no object, or of no format, is reported by the canonical check.
     if (!isObject(value) || format === null) return row;
     if (format === "chat" || format === "preference") {
-      if (this.isTable) return this.#table(value, tableFields[format], tell);
+      if (this.isTable) return this.#table(value, tableFields[format], addIssue);
       // Line breaks stand between JSON's tokens alone: the texts stay as they are, and so does every number.
       return { text: row.text.replace(/[\r\n]+/g, " "), value };
     }
     const converter: Converter = converters[format];
-    if (!this.#known(value, converter.fields, tell)) return null;
-    const made = converter.convert(value, tell);
+    if (!this.#known(value, converter.fields, addIssue)) return null;
+    const made = converter.convert(value, addIssue);
     return made === null ? null : { text: JSON.stringify(made), value: made };
   }
 
   /** A row of a table whose cells hold JSON. */
-  #table(row: Row, fields: readonly string[], tell: Tell): JsonRow | null {
-    if (!this.#known(row, fields, tell)) return null;
+  #table(row: Row, fields: readonly string[], addIssue: AddIssue): JsonRow | null {
+    if (!this.#known(row, fields, addIssue)) return null;
     const members: string[] = [];
     for (const field of fields) {
       const cell = row[field];
@@ -137,7 +137,7 @@ export class Conversion {
       try {
         JSON.parse(cell);
       } catch {
-        tell("source_field", field, "is not JSON", "The column must hold the JSON of the row's field.");
+        addIssue("source_field", field, "is not JSON", "The column must hold the JSON of the row's field.");
         return null;
       }
       members.push(`${JSON.stringify(field)}:${cell.replace(/[\r\n]+/g, " ")}`);
@@ -146,15 +146,15 @@ export class Conversion {
     return { text, value: JSON.parse(text) };
   }
 
-  /** Notes the fields that are not read; false where one seems to be a misspelled one, which is told. */
-  #known(row: Row, fields: readonly string[], tell: Tell): boolean {
+  /** Notes the fields that are not read; false where one seems to be a misspelled one, which is reported. */
+  #known(row: Row, fields: readonly string[], addIssue: AddIssue): boolean {
     const { ignored } = this.#state;
     let good = true;
     for (const field in row) {
       if (fields.includes(field) || isAbsent(row[field])) continue;
       const meant = nearMiss(field, fields);
       if (meant !== null && isAbsent(row[meant])) {
-        tell(
+        addIssue(
           "unknown_field",
           null,
           `has the unknown field ${JSON.stringify(field.slice(0, 60))}`,

@@ -1,5 +1,5 @@
 /** One converter for each source format: a row as other tools write it, to the chat or preference row that is trained on. */
-import { isObject, jsonText, shown, type Tell } from "../report.ts";
+import { type AddIssue, isObject, jsonText, shown } from "../report.ts";
 import {
   areMessages,
   type ChatRow,
@@ -17,8 +17,8 @@ import { shareGptTurns } from "./sharegpt.ts";
 export interface Converter {
   /** Every field that is read; another one is ignored, and said so. */
   fields: readonly string[];
-  /** The canonical row; null where the source row cannot be one, which has been told. */
-  convert(row: Row, tell: Tell): ChatRow | PreferenceRow | null;
+  /** The canonical row; null where the source row cannot be one, which has been reported. */
+  convert(row: Row, addIssue: AddIssue): ChatRow | PreferenceRow | null;
 }
 
 const alpacaForm = "An Alpaca row has instruction, output, and if it needs them input, system and history.";
@@ -26,12 +26,12 @@ const alpacaForm = "An Alpaca row has instruction, output, and if it needs them 
 /** Alpaca: an instruction, what it is applied to, and the answer. LLaMA-Factory's `system` and `history` too. */
 const alpaca: Converter = {
   fields: ["instruction", "input", "output", "system", "history"],
-  convert(row, tell) {
-    const instruction = needText(row, "instruction", alpacaForm, tell);
-    const output = needText(row, "output", alpacaForm, tell);
-    const input = optionalText(row, "input", alpacaForm, tell);
-    const system = optionalText(row, "system", alpacaForm, tell);
-    const history = historyTurns(unpacked(row.history), tell);
+  convert(row, addIssue) {
+    const instruction = needText(row, "instruction", alpacaForm, addIssue);
+    const output = needText(row, "output", alpacaForm, addIssue);
+    const input = optionalText(row, "input", alpacaForm, addIssue);
+    const system = optionalText(row, "system", alpacaForm, addIssue);
+    const history = historyTurns(unpacked(row.history), addIssue);
     if (instruction === null || output === null || input === false || system === false || history === null) {
       return null;
     }
@@ -47,14 +47,14 @@ const alpaca: Converter = {
 };
 
 /** Pairs of a question and its answer. */
-function historyTurns(history: unknown, tell: Tell): Message[] | null {
+function historyTurns(history: unknown, addIssue: AddIssue): Message[] | null {
   if (isAbsent(history)) return [];
   const pairs: unknown[] = Array.isArray(history) ? history : [history];
   const wrong = pairs.findIndex((pair) =>
     !(Array.isArray(pair) && pair.length === 2 && pair.every((text) => typeof text === "string"))
   );
   if (wrong >= 0) {
-    tell(
+    addIssue(
       "source_field",
       `history[${wrong}]`,
       `is ${shown(pairs[wrong])}, and must be a pair of texts`,
@@ -73,12 +73,12 @@ const shareGptForm =
 
 const shareGpt: Converter = {
   fields: ["conversations", "system", "tools", "chosen", "rejected"],
-  convert(row, tell) {
-    const system = optionalText(row, "system", shareGptForm, tell);
-    const messages = shareGptTurns(unpacked(row.conversations), "conversations", tell);
+  convert(row, addIssue) {
+    const system = optionalText(row, "system", shareGptForm, addIssue);
+    const messages = shareGptTurns(unpacked(row.conversations), "conversations", addIssue);
     const tools = unpacked(row.tools);
     if (!isAbsent(tools) && !Array.isArray(tools)) {
-      tell(
+      addIssue(
         "source_field",
         "tools",
         `is ${shown(tools)}, and must be a list`,
@@ -92,8 +92,8 @@ const shareGpt: Converter = {
       ...(Array.isArray(tools) && tools.length > 0 ? { tools: tools.map(declaration) } : {}),
     };
     if (isAbsent(row.chosen) && isAbsent(row.rejected)) return chat;
-    const chosen = shareGptTurns([unpacked(row.chosen)], "chosen", tell);
-    const rejected = shareGptTurns([unpacked(row.rejected)], "rejected", tell);
+    const chosen = shareGptTurns([unpacked(row.chosen)], "chosen", addIssue);
+    const rejected = shareGptTurns([unpacked(row.rejected)], "rejected", addIssue);
     const [preferred] = chosen ?? [];
     const [other] = rejected ?? [];
     if (preferred === undefined || other === undefined) return null;
@@ -110,12 +110,12 @@ const pairForm = "Give prompt and completion, each a text or a list of messages.
 /** A prompt and its completion: texts, or lists of messages (TRL's conversational form). */
 const promptCompletion: Converter = {
   fields: ["prompt", "completion", "system", "tools"],
-  convert(row, tell) {
-    const messages = promptTurns(row, pairForm, tell);
+  convert(row, addIssue) {
+    const messages = promptTurns(row, pairForm, addIssue);
     const completion = unpacked(row.completion);
     const answer = areMessages(completion)
       ? completion
-      : textTurn(row, "completion", "assistant", pairForm, tell);
+      : textTurn(row, "completion", "assistant", pairForm, addIssue);
     if (messages === null || answer === null) return null;
     const tools = unpacked(row.tools);
     return { messages: [...messages, ...answer], ...(isAbsent(tools) ? {} : { tools }) };
@@ -127,9 +127,9 @@ const choiceForm = "Give prompt, chosen and rejected: texts, or lists of message
 /** A prompt with a better and a worse answer: texts, or messages with or without the prompt before them. */
 const chosenRejected: Converter = {
   fields: ["prompt", "chosen", "rejected", "system", "tools"],
-  convert(row, tell) {
-    const better = answerTurns(row, "chosen", tell);
-    const worse = answerTurns(row, "rejected", tell);
+  convert(row, addIssue) {
+    const better = answerTurns(row, "chosen", addIssue);
+    const worse = answerTurns(row, "rejected", addIssue);
     if (better === null || worse === null) return null;
     let shared = 0;
     // The last message of each is its answer; what both have before it is the conversation.
@@ -140,7 +140,7 @@ const chosenRejected: Converter = {
     const [preferred, ...more] = better.slice(shared);
     const [other, ...others] = worse.slice(shared);
     if (preferred === undefined || other === undefined || more.length > 0 || others.length > 0) {
-      tell(
+      addIssue(
         "source_field",
         "rejected",
         "differs from chosen in more than the last message",
@@ -149,7 +149,7 @@ const chosenRejected: Converter = {
       return null;
     }
     const before = better.slice(0, shared);
-    const prompt = isAbsent(row.prompt) && before.length > 0 ? [] : promptTurns(row, choiceForm, tell);
+    const prompt = isAbsent(row.prompt) && before.length > 0 ? [] : promptTurns(row, choiceForm, addIssue);
     if (prompt === null) return null;
     const tools = unpacked(row.tools);
     return {
@@ -164,13 +164,13 @@ const chosenRejected: Converter = {
   },
 };
 
-function answerTurns(row: Row, field: string, tell: Tell): Message[] | null {
+function answerTurns(row: Row, field: string, addIssue: AddIssue): Message[] | null {
   const value = unpacked(row[field]);
   if (areMessages(value)) return value;
   const [single] = isObject(value) && typeof value.role === "string" ? [value] : [];
   if (areMessages([single])) return [single as Message];
   if (typeof value === "string" && /^\s*Human: [^]*\n\s*Assistant:/.test(value)) {
-    tell(
+    addIssue(
       "source_field",
       field,
       'holds a dialogue as one text ("Human: … Assistant: …")',
@@ -178,19 +178,19 @@ function answerTurns(row: Row, field: string, tell: Tell): Message[] | null {
     );
     return null;
   }
-  return textTurn(row, field, "assistant", choiceForm, tell);
+  return textTurn(row, field, "assistant", choiceForm, addIssue);
 }
 
 /** The prompt's messages, with the system message before them. */
-function promptTurns(row: Row, form: string, tell: Tell): Message[] | null {
-  const system = optionalText(row, "system", form, tell);
+function promptTurns(row: Row, form: string, addIssue: AddIssue): Message[] | null {
+  const system = optionalText(row, "system", form, addIssue);
   const value = unpacked(row.prompt);
-  const turns = areMessages(value) ? value : textTurn(row, "prompt", "user", form, tell);
+  const turns = areMessages(value) ? value : textTurn(row, "prompt", "user", form, addIssue);
   return system === false || turns === null ? null : [...systemTurn(system), ...turns];
 }
 
-function textTurn(row: Row, field: string, role: string, form: string, tell: Tell): Message[] | null {
-  const content = needText(row, field, form, tell);
+function textTurn(row: Row, field: string, role: string, form: string, addIssue: AddIssue): Message[] | null {
+  const content = needText(row, field, form, addIssue);
   return content === null ? null : [{ role, content }];
 }
 
@@ -200,14 +200,14 @@ const brightrunForm =
 /** brightrun-lora-v4: only the target is learned, not the history's answers. */
 const brightrun: Converter = {
   fields: ["system_prompt", "conversation_history", "current_user_input", "target_response"],
-  convert(row, tell) {
-    const input = needText(row, "current_user_input", brightrunForm, tell);
-    const target = needText(row, "target_response", brightrunForm, tell);
-    const system = optionalText(row, "system_prompt", brightrunForm, tell);
+  convert(row, addIssue) {
+    const input = needText(row, "current_user_input", brightrunForm, addIssue);
+    const target = needText(row, "target_response", brightrunForm, addIssue);
+    const system = optionalText(row, "system_prompt", brightrunForm, addIssue);
     const history = unpacked(row.conversation_history);
     if (input === null || target === null || system === false) return null;
     if (!isAbsent(history) && !areMessages(history)) {
-      tell(
+      addIssue(
         "source_field",
         "conversation_history",
         `is ${shown(history)}`,

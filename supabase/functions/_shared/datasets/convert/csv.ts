@@ -5,8 +5,8 @@
  * Written here because a check must go on from a byte offset, take bytes as they come, and run in Deno, Node and browsers
  * alike: csv-parse needs Node's streams, and neither it nor Papa Parse says at which byte a record ends.
  */
-import { mostLineBytes, shown } from "../report.ts";
-import { Held, type Refusal, type RowSource, type Sink } from "../source.ts";
+import { maxLineBytes, shown } from "../report.ts";
+import { ByteBuffer, type Rejection, type RowSource, type Sink } from "../row_source.ts";
 
 export type Delimiter = "," | ";" | "\t";
 
@@ -25,7 +25,7 @@ type Place = "begin" | "bare" | "quoted" | "quote";
 
 export class CsvRecords implements RowSource {
   #state: CsvState;
-  #held = new Held();
+  #held = new ByteBuffer();
   #place: Place = "begin";
   #lineBreaks = 0;
   #failed = false;
@@ -70,7 +70,7 @@ export class CsvRecords implements RowSource {
   end(): void {
     if (this.#failed || this.#held.length === 0) return;
     if (this.#place === "quoted") {
-      this.sink.refuse(this.#state.lines + 1, {
+      this.sink.reject(this.#state.lines + 1, {
         code: "csv",
         what: "has a quoted text without an end",
         fix: 'Close it with ", and write a quote within it twice ("").',
@@ -83,7 +83,7 @@ export class CsvRecords implements RowSource {
     const state = this.#state;
     const line = state.lines + 1;
     const skipped = state.skipping !== null;
-    const tooLong = this.#held.length + last.length > mostLineBytes;
+    const tooLong = this.#held.length + last.length > maxLineBytes;
     state.offset += this.#held.length + last.length;
     state.lines += this.#lineBreaks;
     state.skipping = null;
@@ -97,7 +97,7 @@ export class CsvRecords implements RowSource {
 
   #keep(rest: Uint8Array): void {
     const state = this.#state;
-    if (state.skipping === null && this.#held.length + rest.length <= mostLineBytes) {
+    if (state.skipping === null && this.#held.length + rest.length <= maxLineBytes) {
       this.#held.add(rest);
       return;
     }
@@ -115,19 +115,19 @@ export class CsvRecords implements RowSource {
     try {
       text = this.#decoder.decode(bytes).replace(/\r?\n$|\r$/, "");
     } catch {
-      return this.sink.refuse(line, {
+      return this.sink.reject(line, {
         code: "not_utf8",
         what: "is not UTF-8",
         fix: 'Save the file as UTF-8 (in Excel: "CSV UTF-8").',
       }, columns === null);
     }
     const fields = splitRecord(text, delimiter);
-    if (!Array.isArray(fields)) return this.sink.refuse(line, fields, columns === null);
+    if (!Array.isArray(fields)) return this.sink.reject(line, fields, columns === null);
     // Spreadsheets write empty rows as delimiters alone.
     if (fields.every((field) => field.trim() === "")) return;
     if (columns === null) return this.#header(fields, line);
     if (fields.length !== columns.length) {
-      return this.sink.refuse(line, {
+      return this.sink.reject(line, {
         code: "csv",
         what: `has ${fields.length} fields, and the header has ${columns.length}`,
         fix: `Put a text that holds ${
@@ -147,7 +147,7 @@ export class CsvRecords implements RowSource {
     const twice = columns.find((name, i) => columns.indexOf(name) < i);
     if (twice !== undefined) {
       this.#failed = true;
-      return this.sink.refuse(line, {
+      return this.sink.reject(line, {
         code: "csv",
         what: `has the column ${shown(twice)} twice`,
         fix: "Name each column once in the header.",
@@ -158,7 +158,7 @@ export class CsvRecords implements RowSource {
 }
 
 /** The fields of one record without its line break, or why there are none. */
-export function splitRecord(text: string, delimiter: Delimiter): string[] | Refusal {
+export function splitRecord(text: string, delimiter: Delimiter): string[] | Rejection {
   const fields: string[] = [];
   for (let at = 0;;) {
     let field = "";
@@ -190,7 +190,7 @@ export function splitRecord(text: string, delimiter: Delimiter): string[] | Refu
   }
 }
 
-const unclosed: Refusal = {
+const unclosed: Rejection = {
   code: "csv",
   what: "has a quoted text without an end",
   fix: 'Close it with ", and write a quote within it twice ("").',

@@ -1,5 +1,5 @@
 /** The one detector: what a file's rows stand in, by its first bytes; and their format, by the fields of its first row. */
-import type { Refusal } from "../source.ts";
+import type { Rejection } from "../row_source.ts";
 import { csvDelimiter, type Delimiter } from "./csv.ts";
 import { didYouMean } from "./near_miss.ts";
 
@@ -58,7 +58,7 @@ export const isCanonical = (format: RowFormat, row: Record<string, unknown>): bo
 const signFields = signs.flatMap(([, fields]) => fields);
 
 /** Why rows with these fields are of no format. */
-export function unknownFormat(fields: string[], called: "fields" | "columns"): Refusal {
+export function unknownFormat(fields: string[], called: "fields" | "columns"): Rejection {
   const meant = fields.map((field) => didYouMean(field, signFields)).find((text) => text !== "") ?? "";
   const names = fields.slice(0, 8).map((field) => JSON.stringify(field.slice(0, 40)).toWellFormed()).join(
     ", ",

@@ -1,5 +1,5 @@
 /** What the converters share: texts and lists of messages of a source row, checked as they are read. */
-import { isObject, shown, type Tell } from "../report.ts";
+import { type AddIssue, isObject, shown } from "../report.ts";
 
 export type Row = Record<string, unknown>;
 
@@ -15,20 +15,25 @@ export type PreferenceRow = {
 /** Spreadsheets and data frames write what is not used as an empty text or null. */
 export const isAbsent = (value: unknown): boolean => value === undefined || value === null || value === "";
 
-/** A text that must be there; null where it is not, which has been told. */
-export function needText(row: Row, field: string, form: string, tell: Tell): string | null {
+/** A text that must be there; null where it is not, which has been reported. */
+export function needText(row: Row, field: string, form: string, addIssue: AddIssue): string | null {
   const value = row[field];
   if (typeof value === "string" && value.trim() !== "") return value;
-  tell("source_field", field, isAbsent(value) ? "is missing" : mustBeText(value), form);
+  addIssue("source_field", field, isAbsent(value) ? "is missing" : mustBeText(value), form);
   return null;
 }
 
-/** A text that may be there: null where it is not, `false` where it is no text, which has been told. */
-export function optionalText(row: Row, field: string, form: string, tell: Tell): string | null | false {
+/** A text that may be there: null where it is not, `false` where it is no text, which has been reported. */
+export function optionalText(
+  row: Row,
+  field: string,
+  form: string,
+  addIssue: AddIssue,
+): string | null | false {
   const value = row[field];
   if (isAbsent(value)) return null;
   if (typeof value === "string") return value;
-  tell("source_field", field, mustBeText(value), form);
+  addIssue("source_field", field, mustBeText(value), form);
   return false;
 }
 
@@ -41,7 +46,7 @@ export function unpacked(value: unknown): unknown {
   try {
     return JSON.parse(value);
   } catch {
-    return value; // no JSON: it is told as the text that it is
+    return value; // not JSON: the caller reports it as text
   }
 }
 

@@ -1,6 +1,6 @@
 /** One JSON array of objects: takes its items out, one by one, without holding the array. `line` is the item's number. */
-import { mostDepth, mostLineBytes } from "../report.ts";
-import { Held, type RowSource, type Sink } from "../source.ts";
+import { maxDepth, maxLineBytes } from "../report.ts";
+import { ByteBuffer, type RowSource, type Sink } from "../row_source.ts";
 
 export interface JsonArrayState {
   offset: number;
@@ -19,7 +19,7 @@ interface Nesting {
 
 export class JsonArray implements RowSource {
   #state: JsonArrayState;
-  #held = new Held();
+  #held = new ByteBuffer();
   /** The place within the item that is being read; the state stays as it was where it began. */
   #item: Nesting | null = null;
   #failed = false;
@@ -79,9 +79,9 @@ export class JsonArray implements RowSource {
 
   #take(chunk: Uint8Array, from: number, item: Nesting): number {
     const state = this.#state;
-    const most = Math.min(chunk.length, from + mostLineBytes - this.#held.length + 1);
+    const most = Math.min(chunk.length, from + maxLineBytes - this.#held.length + 1);
     const end = nestedEnd(chunk, from, most, item);
-    if (item.depth > mostDepth) {
+    if (item.depth > maxDepth) {
       this.#failed = true;
       this.sink.broken(state.items + 1, "too_deep");
     } else if (item.depth === 0) {
@@ -93,7 +93,7 @@ export class JsonArray implements RowSource {
       this.sink.row(row, state.items, "row", false);
     } else {
       this.#held.add(chunk.subarray(from, end));
-      if (this.#held.length > mostLineBytes) this.#passOver(item);
+      if (this.#held.length > maxLineBytes) this.#passOver(item);
     }
     return end;
   }
@@ -113,7 +113,7 @@ export class JsonArray implements RowSource {
     this.#failed = true;
     const { expects, items } = this.#state;
     const isItem = expects === "first" || expects === "item";
-    this.sink.refuse(
+    this.sink.reject(
       isItem ? items + 1 : null,
       isItem && /["[\dtfn-]/.test(char)
         ? {
@@ -150,7 +150,7 @@ function nestedEnd(chunk: Uint8Array, from: number, to: number, nesting: Nesting
     } else if (byte === 34) inString = true;
     else if (byte === 123 || byte === 91) {
       depth += 1;
-      if (depth > mostDepth) break;
+      if (depth > maxDepth) break;
     } else if (byte === 125 || byte === 93) {
       depth -= 1;
       if (depth === 0) break;

@@ -1,5 +1,5 @@
 /** ShareGPT's turns: `{"from": "human", "value": "…"}`, with LLaMA-Factory's calls and observations. */
-import { isObject, shown, type Tell } from "../report.ts";
+import { type AddIssue, isObject, shown } from "../report.ts";
 import { areMessages, type Message, unpacked } from "./fields.ts";
 import { didYouMean } from "./near_miss.ts";
 
@@ -17,11 +17,11 @@ const roles: Record<string, string> = {
   tool: "tool",
 };
 
-/** The turns as messages; null where one cannot be, which has been told. Turns that have roles already stay as they are. */
-export function shareGptTurns(turns: unknown, field: string, tell: Tell): Message[] | null {
+/** The turns as messages; null where one cannot be, which has been reported. Turns that have roles already stay as they are. */
+export function shareGptTurns(turns: unknown, field: string, addIssue: AddIssue): Message[] | null {
   if (areMessages(turns)) return turns;
   if (!Array.isArray(turns) || turns.length === 0) {
-    tell(
+    addIssue(
       "source_field",
       field,
       turns === undefined ? "is missing" : `is ${shown(turns)}`,
@@ -36,14 +36,14 @@ export function shareGptTurns(turns: unknown, field: string, tell: Tell): Messag
   for (const [i, turn] of turns.entries()) {
     const at = `${field}[${i}]`;
     if (!isObject(turn)) {
-      tell("source_field", at, `is ${shown(turn)}`, "It must be an object with from and value.");
+      addIssue("source_field", at, `is ${shown(turn)}`, "It must be an object with from and value.");
       return null;
     }
     const { from, value } = turn;
     const role = typeof from === "string" ? roles[from.trim().toLowerCase()] : undefined;
     if (role === undefined) {
       const meant = typeof from === "string" ? didYouMean(from, Object.keys(roles)) : "";
-      tell(
+      addIssue(
         "source_field",
         `${at}.from`,
         from === undefined ? "is missing" : `is ${shown(from)}`,
@@ -52,7 +52,7 @@ export function shareGptTurns(turns: unknown, field: string, tell: Tell): Messag
       return null;
     }
     if (typeof value !== "string") {
-      tell(
+      addIssue(
         "source_field",
         `${at}.value`,
         value === undefined ? "is missing" : `is ${shown(value)}`,
@@ -64,7 +64,7 @@ export function shareGptTurns(turns: unknown, field: string, tell: Tell): Messag
     if (from === "function_call") {
       const made = toolCalls(value, calls);
       if (made === null) {
-        tell(
+        addIssue(
           "source_field",
           `${at}.value`,
           `is ${shown(value)}`,
@@ -78,7 +78,7 @@ export function shareGptTurns(turns: unknown, field: string, tell: Tell): Messag
     } else if (role === "tool") {
       const id = open.shift();
       if (id === undefined) {
-        tell(
+        addIssue(
           "source_field",
           at,
           "answers no function_call before it",

@@ -1,0 +1,63 @@
+/** `task dashboard`: builds the dashboard from `dashboard/` when that has changed. */
+import { createHash } from "node:crypto";
+import { root } from "../state_dir.ts";
+import { exists, join, removeIfThere } from "../paths.ts";
+import { dashboardFiles } from "../stack/dashboard.ts";
+
+const source = join(root, "dashboard");
+/** What a build is made of. */
+const ingredients = ["dashboard", "client", "supabase/functions/_shared"];
+const made = new Set(["node_modules", "dist", "dist.new"]);
+
+/** Installs its npm packages as package-lock.json says, if that has changed. */
+export async function installDashboard(log: (line: string) => void): Promise<void> {
+  const lock = await Deno.readTextFile(join(source, "package-lock.json"));
+  const stamp = join(source, "node_modules/.installed.json");
+  if (await exists(stamp) && await Deno.readTextFile(stamp) === lock) return;
+  log("installing the dashboard's npm packages …");
+  await npm("ci", "--no-audit", "--no-fund", "--loglevel=error");
+  await Deno.writeTextFile(stamp, lock);
+}
+
+/** Builds it, if what it is made of has changed since. Throws an Error with npm's own words. */
+export async function buildDashboard(log: (line: string) => void): Promise<void> {
+  const stamp = join(dashboardFiles, ".built");
+  const wanted = await fingerprint();
+  if (await exists(stamp) && await Deno.readTextFile(stamp) === wanted) return;
+  await installDashboard(log);
+  const begin = performance.now();
+  // Beside the old one, which is served until the new one is whole.
+  await npm("run", "build", "--", "--outDir", "dist.new", "--emptyOutDir", "--logLevel", "warn");
+  await Deno.writeTextFile(`${dashboardFiles}.new/.built`, wanted);
+  await removeIfThere(dashboardFiles);
+  await Deno.rename(`${dashboardFiles}.new`, dashboardFiles);
+  log(`the dashboard is built (${((performance.now() - begin) / 1000).toFixed(1)} s)`);
+}
+
+async function npm(...args: string[]): Promise<void> {
+  const { success, stdout, stderr } = await new Deno.Command("npm", { args, cwd: source, stdin: "null" })
+    .output();
+  const text = new TextDecoder();
+  if (!success) throw new Error(`npm ${args[0]} failed:\n${text.decode(stdout)}${text.decode(stderr)}`);
+}
+
+/** Changes when what it is built of does. */
+async function fingerprint(): Promise<string> {
+  const hash = createHash("sha256");
+  const walk = async (directory: string): Promise<void> => {
+    const entries = (await Array.fromAsync(Deno.readDir(directory))).sort((a, b) => a.name < b.name ? -1 : 1);
+    for (const { name, isDirectory } of entries) {
+      if (made.has(name)) continue;
+      const path = join(directory, name);
+      if (isDirectory) await walk(path);
+      else hash.update(`${path.slice(root.length)}\0`).update(await Deno.readFile(path));
+    }
+  };
+  for (const name of ingredients) await walk(join(root, name));
+  return hash.digest("hex");
+}
+
+if (import.meta.main) {
+  await buildDashboard((line) => console.log(line));
+  console.log(`the dashboard's files: ${dashboardFiles}`);
+}

@@ -1,0 +1,76 @@
+/** `task dev`: keeps the embedded stack up and says how to use it. Ctrl-C ends everything; the data stays. */
+import { type Account, ensureAccount } from "../stack/account.ts";
+import { buildDashboard } from "./dashboard.ts";
+import { homeDirectory, root } from "../state_dir.ts";
+import { install } from "./install.ts";
+import { startStack } from "../stack/mod.ts";
+
+const help =
+  `Keeps the embedded stack up: PostgreSQL, the functions, and stand-ins for Auth, Storage and RunPod.
+
+  npx -y deno@2.9.6 task dev
+
+Settings (environment):
+  TUNEBASE_PORT     the stack's one port, 54321 unless set; 0 for any that is free
+  TUNEBASE_DB_PORT  PostgreSQL's, 54322 unless set
+  TUNEBASE_HOME     where data, keys and logs are kept, .tunebase unless set
+  TUNEBASE_FUNCTION_LIMITS
+                    on unless set: the functions run under the platform's limits (CPU, memory, wall clock);
+                    off lets them run as long as they like`;
+
+if (Deno.args.length > 0) {
+  console.log(Deno.args.includes("--help") ? help : `Unknown option ${Deno.args[0]}.\n\n${help}`);
+  Deno.exit(Deno.args.includes("--help") ? 0 : 2);
+}
+
+const log = (line: string) => console.log(line);
+try {
+  await install(log);
+  const stack = await startStack({ home: homeDirectory(), log });
+  const stopped = Promise.withResolvers<void>();
+  for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(name, () => stopped.resolve());
+  }
+  const account = await ensureAccount(stack);
+  console.log(nextSteps(stack.url, account));
+  // In the background: nothing else waits for it, and its page says so until it is there.
+  buildDashboard(log).catch((error) => log(`the dashboard could not be built: ${error.message}`));
+  await stopped.promise;
+  console.log("\nstopping …");
+  await stack.stop();
+  console.log("stopped; the data is kept (`task reset` removes it)");
+  Deno.exit(0);
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  Deno.exit(1);
+}
+
+function nextSteps(url: string, { baseUrl, apiKey, email, password }: Account): string {
+  return `
+Tunebase is up. Ctrl-C stops it.
+
+  dashboard ${url}/dashboard/  (${email}, ${password})
+  base URL  ${baseUrl}
+  API key   ${apiKey}
+
+With curl:
+
+  export TUNEBASE_BASE_URL=${baseUrl} TUNEBASE_API_KEY=${apiKey}
+  FILE=$(curl -s $TUNEBASE_BASE_URL/files -H "authorization: Bearer $TUNEBASE_API_KEY" \\
+    -F purpose=fine-tune -F file=@${
+    JSON.stringify(`${root}examples/support-train.jsonl`)
+  } | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')
+  JOB=$(curl -s $TUNEBASE_BASE_URL/fine_tuning/jobs -H "authorization: Bearer $TUNEBASE_API_KEY" \\
+    -H "content-type: application/json" \\
+    -d "{\\"model\\":\\"SmolLM2-135M-Instruct\\",\\"training_file\\":\\"$FILE\\"}" | sed 's/{"id":"\\([^"]*\\)".*/\\1/')
+  curl -s $TUNEBASE_BASE_URL/fine_tuning/jobs/$JOB -H "authorization: Bearer $TUNEBASE_API_KEY"
+  curl -s "$TUNEBASE_BASE_URL/fine_tuning/jobs/$JOB/events?limit=5" -H "authorization: Bearer $TUNEBASE_API_KEY"
+
+With the OpenAI SDK (Python; npm's takes baseURL and apiKey):
+
+  from openai import OpenAI
+  client = OpenAI(base_url=${JSON.stringify(baseUrl)}, api_key=${JSON.stringify(apiKey)})
+  print(client.models.list())
+  print(client.fine_tuning.jobs.list())
+`;
+}

@@ -1,0 +1,35 @@
+/** `task reset`: removes the embedded stack's data and keys; what was installed and converted is kept. */
+import { homeDirectory } from "../state_dir.ts";
+import { join, removeIfThere } from "../paths.ts";
+import { postgresDirectory } from "../stack/postgres.ts";
+import { endLeftovers, runningStack } from "../stack/processes.ts";
+
+const help = `Removes the embedded stack's data, keys and logs.
+
+  npx -y deno@2.9.6 task reset          keeps what is installed and the converted model
+  npx -y deno@2.9.6 task reset --force  stops a running stack first`;
+
+const unknown = Deno.args.find((argument) => argument !== "--force" && argument !== "--help");
+if (unknown !== undefined || Deno.args.includes("--help")) {
+  console.log(unknown === undefined ? help : `Unknown option ${unknown}.\n\n${help}`);
+  Deno.exit(unknown === undefined ? 0 : 2);
+}
+
+const home = homeDirectory();
+const running = await runningStack(home);
+if (running !== null && !Deno.args.includes("--force")) {
+  console.error(`A stack runs here (pid ${running.pid}, ${running.url}). Stop it first, or use --force.`);
+  Deno.exit(1);
+}
+if (running !== null) {
+  Deno.kill(running.pid, "SIGTERM");
+  for (let waited = 0; waited < 150 && await runningStack(home) !== null; waited++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+await endLeftovers(home);
+await removeIfThere(await postgresDirectory(home));
+for (const name of ["storage", "logs", "work", "demo", "demo.json", "keys.json", "stack.json"]) {
+  await removeIfThere(join(home, name));
+}
+console.log(`The data in ${home} is gone. What was installed is kept.`);

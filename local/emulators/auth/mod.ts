@@ -1,0 +1,240 @@
+/**
+ * Stands for Supabase Auth: sign-up, sign-in by password and by magic link, refresh, ES256 access tokens, a JWKS.
+ * Differs: a sign-up is confirmed at once; a magic link is handed to `mail` and not sent; links lead to this machine
+ * only; no PKCE, no other providers, no factors, no rate limits.
+ */
+import { type Context, Hono } from "hono";
+import { decodeJwt, importJWK, type JWK, jwtVerify, SignJWT } from "jose";
+import type postgres from "postgres";
+import * as z from "zod";
+import { hex } from "../../../supabase/functions/_shared/secrets.ts";
+import { randomText } from "../../stack/keys.ts";
+
+interface Options {
+  sql: postgres.Sql;
+  /** The issuer of tokens, `…/auth/v1`. */
+  issuer: string;
+  privateJwk: JWK;
+  publicJwk: JWK;
+  publishableKey: string;
+  secretKey: string;
+  /** Gets what would be sent. */
+  mail?: (mail: { to: string; link: string }) => void;
+}
+
+const tokenSeconds = 3600;
+/** A magic link lives an hour, and works once. */
+const linkSeconds = 3600;
+const Credentials = z.object({
+  email: z.email(),
+  password: z.string(),
+  data: z.record(z.string(), z.unknown()).optional(),
+});
+const Otp = z.object({ email: z.email(), create_user: z.boolean().default(true) });
+const Link = z.object({ type: z.literal("magiclink"), email: z.email(), redirect_to: z.string().optional() });
+interface User {
+  id: string;
+  email: string;
+  created_at: Date;
+  raw_user_meta_data: unknown;
+}
+
+class AuthError extends Error {
+  constructor(readonly status: 400 | 401 | 403 | 404 | 422, readonly code: string, message: string) {
+    super(message);
+  }
+}
+
+/** The app under `/auth/v1`, as a value. */
+export function createAuth(options: Options): { fetch(request: Request): Response | Promise<Response> } {
+  const { sql, issuer } = options;
+  const app = new Hono().basePath("/auth/v1");
+  app.onError((error, c) => {
+    if (!(error instanceof AuthError)) throw error;
+    return c.json({ code: error.status, error_code: error.code, msg: error.message }, error.status);
+  });
+  app.get("/.well-known/jwks.json", (c) => c.json({ keys: [options.publicJwk] }));
+  // From a mail: it carries its own token, and no key.
+  app.get("/verify", async (c) => {
+    const to = redirectTarget(c.req.query("redirect_to"));
+    const [user] = await sql<User[]>`
+      with used as (delete from auth.one_time_tokens where token_hash = ${await hashed(
+      c.req.query("token") ?? "",
+    )}
+        returning user_id, created_at > now() - make_interval(secs => ${linkSeconds}) as alive)
+      select u.* from used join auth.users u on u.id = used.user_id where used.alive`;
+    const told: Record<string, string> = user === undefined
+      ? {
+        error: "access_denied",
+        error_code: "otp_expired",
+        error_description: "Email link is invalid or has expired",
+      }
+      : await fragment(user);
+    to.hash = new URLSearchParams(told).toString();
+    return c.redirect(to.href, 303);
+  });
+  app.get("/health", (c) => c.json({ name: "GoTrue", description: "a stand-in for development" }));
+  app.use("*", async function requireApiKey(c, next) {
+    const key = c.req.header("apikey");
+    if (key !== options.publishableKey && key !== options.secretKey) {
+      return c.json({ message: "Invalid API key", hint: "Send the publishable key as `apikey`." }, 401);
+    }
+    await next();
+  });
+
+  app.post("/signup", async (c) => {
+    const { email, password, data } = await credentials(c);
+    if (password.length < 6) {
+      throw new AuthError(422, "weak_password", "Password should be at least 6 characters.");
+    }
+    const [user] = await sql<User[]>`
+      insert into auth.users (email, encrypted_password, raw_user_meta_data, email_confirmed_at)
+      values (${email.toLowerCase()}, extensions.crypt(${password}, extensions.gen_salt('bf')),
+        ${JSON.stringify(data ?? {})}::text::jsonb, now())
+      on conflict (email) do nothing returning *`;
+    if (user === undefined) throw new AuthError(422, "user_already_exists", "User already registered");
+    return c.json(await session(user, crypto.randomUUID()));
+  });
+
+  app.post("/token", async (c) => {
+    if (c.req.query("grant_type") === "refresh_token") {
+      const { refresh_token } = z.object({ refresh_token: z.string() }).parse(await c.req.json());
+      // Each works once: it is revoked in the statement that reads it.
+      const [found] = await sql<(User & { session_id: string })[]>`
+        update auth.refresh_tokens t set revoked = true from auth.users u
+        where t.token = sha256(${refresh_token}::bytea) and not t.revoked and u.id = t.user_id
+        returning u.*, t.session_id`;
+      if (found === undefined) {
+        throw new AuthError(400, "refresh_token_not_found", "Invalid Refresh Token: Not Found");
+      }
+      return c.json(await session(found, found.session_id));
+    }
+    const { email, password } = await credentials(c);
+    const [user] = await sql<User[]>`
+      select * from auth.users
+      where email = ${email.toLowerCase()} and encrypted_password = extensions.crypt(${password}, encrypted_password)`;
+    if (user === undefined) throw new AuthError(400, "invalid_credentials", "Invalid login credentials");
+    return c.json(await session(user, crypto.randomUUID()));
+  });
+
+  app.post("/otp", async (c) => {
+    const { email, create_user } = await read(c, Otp, "An email is needed.");
+    const [user] = await sql<User[]>`select * from auth.users where email = ${email.toLowerCase()}`;
+    if (user === undefined && !create_user) {
+      throw new AuthError(422, "otp_disabled", "Signups not allowed for otp");
+    }
+    const id = user?.id ?? (await sql<User[]>`insert into auth.users (email, email_confirmed_at)
+      values (${email.toLowerCase()}, now()) returning id`)[0]?.id ?? "";
+    options.mail?.({ to: email, link: await makeLink(id, c.req.query("redirect_to")) });
+    return c.json({});
+  });
+  app.post("/admin/generate_link", async (c) => {
+    if (c.req.header("authorization") !== `Bearer ${options.secretKey}`) {
+      throw new AuthError(403, "not_admin", "User not allowed");
+    }
+    const { email, redirect_to } = await read(c, Link, "type must be magiclink, and email an address.");
+    const [user] = await sql<User[]>`select * from auth.users where email = ${email.toLowerCase()}`;
+    if (user === undefined) throw new AuthError(404, "user_not_found", "User not found");
+    return c.json({
+      ...shown(user),
+      action_link: await makeLink(user.id, c.req.query("redirect_to") ?? redirect_to),
+    });
+  });
+
+  app.get("/user", async (c) => c.json(shown(await bearer(c))));
+  app.post("/logout", async (c) => {
+    const user = await bearer(c);
+    const { session_id } = decodeJwt(c.req.header("authorization")?.replace(/^Bearer /, "") ?? "");
+    const session = c.req.query("scope") === "local" ? String(session_id) : null;
+    await sql`update auth.refresh_tokens set revoked = true
+      where user_id = ${user.id} and (${session}::uuid is null or session_id = ${session}::uuid)`;
+    return c.body(null, 204);
+  });
+  return app;
+
+  async function makeLink(userId: string, redirect: string | undefined): Promise<string> {
+    const token = randomText(32);
+    await sql`insert into auth.one_time_tokens (token_hash, user_id) values (${await hashed(
+      token,
+    )}, ${userId})`;
+    const to = redirectTarget(redirect).href;
+    return `${issuer}/verify?${new URLSearchParams({ token, type: "magiclink", redirect_to: to })}`;
+  }
+
+  /** Where a link may lead: this machine. Auth takes its SITE_URL where the address is not on its list; so here. */
+  function redirectTarget(wanted: string | undefined): URL {
+    const site = new URL("/dashboard/", issuer);
+    if (wanted === undefined || !URL.canParse(wanted)) return site;
+    const url = new URL(wanted);
+    return ["127.0.0.1", "localhost"].includes(url.hostname) ? url : site;
+  }
+
+  async function fragment(user: User): Promise<Record<string, string>> {
+    const { user: _, ...tokens } = await session(user, crypto.randomUUID());
+    return {
+      ...Object.fromEntries(Object.entries(tokens).map(([name, value]) => [name, String(value)])),
+      type: "magiclink",
+    };
+  }
+
+  async function session(user: User, sessionId: string) {
+    const now = Math.floor(Date.now() / 1000);
+    const refresh = randomText(16);
+    await sql`insert into auth.refresh_tokens (token, user_id, session_id)
+      values (sha256(${refresh}::bytea), ${user.id}, ${sessionId})`;
+    const access = await new SignJWT({
+      role: "authenticated",
+      email: user.email,
+      session_id: sessionId,
+      aal: "aal1",
+    })
+      .setProtectedHeader({ alg: "ES256", kid: String(options.privateJwk.kid), typ: "JWT" })
+      .setIssuer(issuer).setAudience("authenticated").setSubject(user.id).setIssuedAt(now)
+      .setExpirationTime(now + tokenSeconds).sign(await importJWK(options.privateJwk, "ES256"));
+    return {
+      access_token: access,
+      token_type: "bearer",
+      expires_in: tokenSeconds,
+      expires_at: now + tokenSeconds,
+      refresh_token: refresh,
+      user: shown(user),
+    };
+  }
+
+  async function bearer(c: Context): Promise<User> {
+    const token = c.req.header("authorization")?.replace(/^Bearer /, "") ?? "";
+    const key = await importJWK(options.publicJwk, "ES256");
+    const claims = await jwtVerify(token, key, { issuer, audience: "authenticated" }).catch(() => null);
+    const id = claims?.payload.sub;
+    const [user] = id === undefined ? [] : await sql<User[]>`select * from auth.users where id = ${id}`;
+    if (user === undefined) {
+      throw new AuthError(403, "bad_jwt", "invalid JWT: unable to parse or verify signature");
+    }
+    return user;
+  }
+}
+
+const credentials = (c: Context) => read(c, Credentials, "An email and a password are needed.");
+
+async function read<T>(c: Context, schema: z.ZodType<T>, needed: string): Promise<T> {
+  const parsed = schema.safeParse(await c.req.json().catch(() => null));
+  if (!parsed.success) throw new AuthError(400, "validation_failed", needed);
+  return parsed.data;
+}
+
+const hashed = async (token: string): Promise<string> =>
+  hex(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(token))));
+
+function shown(user: User) {
+  return {
+    id: user.id,
+    aud: "authenticated",
+    role: "authenticated",
+    email: user.email,
+    email_confirmed_at: user.created_at,
+    created_at: user.created_at,
+    user_metadata: user.raw_user_meta_data,
+    app_metadata: { provider: "email", providers: ["email"] },
+    identities: [],
+  };
+}

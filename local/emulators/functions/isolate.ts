@@ -1,0 +1,202 @@
+/** One process that serves an edge function: started, asked, metered, killed. `mod.ts` decides when. */
+import { freePort, root } from "../../state_dir.ts";
+import { runtimePath } from "./control_path.ts";
+import type { IsolateLimits } from "./limits.ts";
+import { fromFileUrl, join } from "../../paths.ts";
+import { pause, signal } from "../../stack/processes.ts";
+
+/** The limit that an isolate was killed at. */
+export type Killed = "cpu" | "memory" | "wall_clock";
+
+/**
+ * Becomes the program, its output at the end of a file. Through a pipe each log line woke this process up, and cost a
+ * callback 15 % of its time.
+ */
+const toFile = 'log=$1; shift; exec "$@" >>"$log" 2>&1';
+
+/** The kernel counts CPU in ticks of 10 ms (`getconf CLK_TCK`, 100 on every Linux that Deno supports). */
+const tickMs = 10;
+
+/** Anonymous memory of a Deno process that serves nothing (measured, Deno 2.9.6): not the function's own. */
+const emptyProcessMb = 27;
+
+export interface IsolateSource {
+  name: string;
+  script: string;
+  env: Record<string, string>;
+  logFile: string;
+  limits: IsolateLimits | null;
+}
+
+export class Isolate {
+  readonly port = freePort(0, "");
+  readonly born = performance.now();
+  readonly ended: Promise<Deno.CommandStatus>;
+  /** The limit that ended it; null while it lives, and when something else did. */
+  killed: Killed | null = null;
+  /** It has answered. */
+  isReady = false;
+  /** It takes no new requests. */
+  retired = false;
+  /** Requests whose answer has not been read to its end. */
+  inFlight = 0;
+  readonly #child: Deno.ChildProcess;
+  #exited = false;
+  #bootCpuMs = 0;
+  #announced = false;
+
+  constructor(readonly source: IsolateSource, private readonly client: Deno.HttpClient) {
+    const { env, logFile, script, limits } = source;
+    const limited = limits === null ? [] : [
+      `--preload=${fromFileUrl(new URL("./runtime.ts", import.meta.url))}`,
+      // V8 collects harder before it gives up, as it does under the platform's heap limit.
+      `--v8-flags=--max-heap-size=${limits.memoryMb}`,
+    ];
+    this.#child = new Deno.Command("/bin/sh", {
+      args: [
+        ...["-c", toFile, "sh", logFile],
+        ...[Deno.execPath(), "run", "--no-prompt", "--allow-net", "--allow-env", "--quiet", ...limited],
+        ...[`--config=${join(root, "deno.json")}`, script],
+      ],
+      cwd: root,
+      clearEnv: true,
+      env: { ...env, DENO_SERVE_ADDRESS: `tcp:127.0.0.1:${this.port}`, NO_COLOR: "1" },
+      stdin: "null",
+      stdout: "null",
+      stderr: "null",
+    }).spawn();
+    this.ended = this.#child.status.finally(() => this.#exited = true);
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+  get isAlive(): boolean {
+    return !this.#exited;
+  }
+  get ageMs(): number {
+    return performance.now() - this.born;
+  }
+
+  /** Waits until it answers; false when it ended before, or did not within 20 s. */
+  async start(): Promise<boolean> {
+    while (this.isAlive && this.ageMs < 20_000) {
+      try {
+        // A route that no function has: its 404 says that the app is up.
+        const response = await fetch(`http://127.0.0.1:${this.port}/${this.source.name}/-/ready`, {
+          client: this.client,
+        });
+        await response.body?.cancel();
+        this.#bootCpuMs = readCpuMs(this.pid);
+        this.isReady = this.isAlive;
+        return this.isReady;
+      } catch {
+        await pause(25); // not listening yet
+      }
+    }
+    return false;
+  }
+
+  /** CPU since its first answer, in milliseconds. */
+  cpuMs(): number {
+    return readCpuMs(this.pid) - this.#bootCpuMs;
+  }
+
+  /** Memory beyond an empty process's. Files mapped into memory (Deno's own code) do not count. */
+  memoryMb(): number {
+    const status = readProc(this.pid, "status");
+    const kb = Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0);
+    return kb / 1024 - emptyProcessMb;
+  }
+
+  kill(reason: Killed | null): void {
+    this.killed = reason;
+    if (this.isAlive) signal(this.pid, "SIGKILL"); // it holds no state
+  }
+
+  /** Work that `EdgeRuntime.waitUntil` was given and that has not ended; a process that does not say has none. */
+  async pending(): Promise<number> {
+    try {
+      const { pending } = await (await this.#runtime("GET")).json();
+      return Number(pending);
+    } catch {
+      return 0;
+    }
+  }
+
+  /** Dispatches `beforeunload`, once. */
+  announceEnd(): void {
+    if (this.#announced) return;
+    this.#announced = true;
+    this.#runtime("POST").then((response) => response.body?.cancel()).catch(() => {}); // it has ended
+  }
+
+  #runtime(method: string): Promise<Response> {
+    return fetch(`http://127.0.0.1:${this.port}${runtimePath}`, { method, client: this.client });
+  }
+
+  /**
+   * Sends a request on. It is in flight until its answer was read to its end, or dropped. Rejects when the process ends
+   * before it answers.
+   */
+  async forward(request: Request, path: string): Promise<Response> {
+    const headers = new Headers(request.headers);
+    headers.delete("host");
+    this.inFlight += 1;
+    let answer: Response;
+    try {
+      answer = await fetch(`http://127.0.0.1:${this.port}${path}`, {
+        method: request.method,
+        headers,
+        body: request.body,
+        redirect: "manual",
+        client: this.client,
+      });
+    } catch (error) {
+      this.inFlight -= 1;
+      throw error;
+    }
+    const { status } = answer;
+    const body = answer.body === null ? null : watched(answer.body, () => this.inFlight -= 1);
+    if (body === null) this.inFlight -= 1;
+    return new Response(body, { status, headers: answer.headers });
+  }
+}
+
+/** The same bytes; `ended` is called once, when they were read, dropped, or broke off. */
+function watched(body: ReadableStream<Uint8Array<ArrayBuffer>>, ended: () => void): ReadableStream {
+  const reader = body.getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        const { done, value } = await reader.read();
+        if (!done) return controller.enqueue(value);
+        ended();
+        controller.close();
+      } catch (error) {
+        ended();
+        controller.error(error);
+      }
+    },
+    async cancel(reason) {
+      ended();
+      await reader.cancel(reason);
+    },
+  }, { highWaterMark: 0 });
+}
+
+/** User and system time of all its threads so far, in milliseconds; 0 for a process that is gone. */
+export function readCpuMs(pid: number): number {
+  const stat = readProc(pid, "stat");
+  // The name in parentheses may hold spaces. After it: state is field 3, utime 14, stime 15.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * tickMs;
+}
+
+function readProc(pid: number, file: string): string {
+  try {
+    return Deno.readTextFileSync(`/proc/${pid}/${file}`);
+  } catch {
+    return ""; // it has ended
+  }
+}

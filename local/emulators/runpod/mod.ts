@@ -1,0 +1,255 @@
+/**
+ * Stands for RunPod Serverless: the public API (`/v2/{endpoint}/…`) for clients and the pull protocol for workers, so
+ * that the real SDK runs the real handler. Differs: one kind of worker on this machine; no price, no volumes; the
+ * queue is lost with the process (RunPod's is not durable either); a lost worker is noticed at once, by its exit.
+ */
+import { type Context, Hono } from "hono";
+import * as z from "zod";
+import { pause } from "../../stack/processes.ts";
+import { Queue, type Run, shown } from "./queue.ts";
+import { Worker, type WorkerOptions } from "./worker.ts";
+
+export interface RunpodOptions {
+  endpointId: string;
+  apiKey: string;
+  workerKey: string;
+  /** Where `fetch` can be reached, with the prefix: `http://127.0.0.1:54321/runpod`. */
+  baseUrl: string;
+  worker: WorkerOptions;
+  maxWorkers?: number;
+  /** Between the tries of a webhook; RunPod waits ten seconds. */
+  webhookPauseMs?: number;
+  log?: (line: string) => void;
+}
+
+const day = 86_400_000;
+const Body = z.object({
+  input: z.record(z.string(), z.unknown()).refine(
+    (input) => Object.keys(input).length > 0,
+    "input must not be empty",
+  ),
+  webhook: z.url().optional(),
+  policy: z.object({
+    executionTimeout: z.number().min(5_000).max(7 * day).default(600_000),
+    ttl: z.number().min(10_000).max(7 * day).default(day),
+    lowPriority: z.boolean().optional(),
+  }).optional(),
+});
+/** Requests per ten seconds. */
+const limits = { run: 1000, status: 2000, cancel: 100, "purge-queue": 2 } as const;
+
+/** The stand-in as a value. `stop` ends the workers with everything that they started. */
+export function createRunpod(
+  options: RunpodOptions,
+): {
+  fetch(request: Request): Response | Promise<Response>;
+  stop(): Promise<void>;
+  /** The workers' process ids; each leads a group. */
+  workers(): number[];
+  /** Every run that was taken and is still known. */
+  runs(): Run[];
+} {
+  const { log = () => {}, maxWorkers = 1, webhookPauseMs = 10_000 } = options;
+  const queue = new Queue();
+  const workers = new Set<Worker>();
+  const webhooks = new Set<Promise<void>>();
+  const stopping = new AbortController();
+  /** Woken when something waits for a worker. */
+  let wake = Promise.withResolvers<void>();
+  let crashes = 0;
+  let startAfter = 0;
+
+  queue.changed = (run) => {
+    wake.resolve();
+    wake = Promise.withResolvers();
+    if (run.status === "IN_QUEUE") scale();
+    else if (run.status !== "IN_PROGRESS" && run.webhook !== null) {
+      const sending = deliver(run, run.webhook).finally(() => webhooks.delete(sending));
+      webhooks.add(sending);
+    }
+  };
+  const clock = setInterval(() => {
+    queue.elapse();
+    if (queue.waiting.length > 0) scale();
+  }, 250);
+
+  /** Scale from zero: a worker for each run that waits, up to the most. Crashing ones are held back. */
+  function scale(): void {
+    if (stopping.signal.aborted || workers.size >= maxWorkers || Date.now() < startAfter) return;
+    if (queue.waiting.length === 0) return;
+    const worker = new Worker(options.worker, options.baseUrl, options.endpointId, options.workerKey);
+    log(`runpod: worker ${worker.id} started (pid ${worker.pid})`);
+    workers.add(worker);
+    worker.ended.then((lived) => {
+      workers.delete(worker);
+      crashes = lived < 5_000 ? crashes + 1 : 0;
+      startAfter = crashes === 0 ? 0 : Date.now() + Math.min(60_000, 500 * 2 ** crashes);
+      if (!stopping.signal.aborted) log(`runpod: worker ${worker.id} ended after ${lived} ms`);
+      queue.workerLost(worker.id);
+    });
+  }
+
+  async function deliver(run: Run, url: string): Promise<void> {
+    const body = JSON.stringify({ ...shown(run), input: run.input, webhook: url });
+    for (let tries = 0; tries < 3; tries++) {
+      if (tries > 0) {
+        for (let waited = 0; waited < webhookPauseMs && !stopping.signal.aborted; waited += 50) {
+          await pause(50);
+        }
+      }
+      if (stopping.signal.aborted) return;
+      try {
+        const response = await fetch(url, {
+          method: "POST",
+          headers: { "content-type": "application/json" },
+          body,
+          signal: AbortSignal.any([stopping.signal, AbortSignal.timeout(10_000)]),
+        });
+        await response.body?.cancel();
+        if (response.status === 200) return;
+        log(`runpod: webhook answered ${response.status}`);
+      } catch (error) {
+        if (!stopping.signal.aborted) log(`runpod: webhook: ${error}`);
+      }
+    }
+  }
+
+  const app = new Hono().basePath("/runpod");
+  const seen = new Map<string, number[]>();
+  const tooMany = (name: keyof typeof limits) => {
+    const now = Date.now();
+    const recent = (seen.get(name) ?? []).filter((time) => time > now - 10_000);
+    seen.set(name, [...recent, now]);
+    return recent.length >= limits[name];
+  };
+
+  app.use("/v2/:endpoint/*", async function authorise(c, next) {
+    if (c.req.header("authorization") !== `Bearer ${options.apiKey}`) {
+      return c.json({ error: "unauthorized" }, 401);
+    }
+    if (c.req.param("endpoint") !== options.endpointId) return c.json({ error: "endpoint not found" }, 404);
+    const name = new URL(c.req.url).pathname.split("/")[4] ?? "";
+    if (name in limits && tooMany(name as keyof typeof limits)) {
+      return c.json({ error: "too many requests" }, 429, { "retry-after": "10" });
+    }
+    await next();
+  });
+  const submit = async (c: Context): Promise<Run | Response> => {
+    const text = await c.req.text();
+    if (text.length > 10 * 2 ** 20) return c.json({ error: "request body is larger than 10MB" }, 413);
+    let json: unknown;
+    try {
+      json = JSON.parse(text);
+    } catch {
+      return c.json({ error: "the body is not JSON" }, 400);
+    }
+    const body = Body.safeParse(json);
+    if (!body.success) return c.json({ error: z.prettifyError(body.error) }, 400);
+    const { executionTimeout = 600_000, ttl = day } = body.data.policy ?? {};
+    return queue.add(body.data.input, body.data.webhook ?? null, { executionTimeout, ttl });
+  };
+  app.post("/v2/:endpoint/run", async (c) => {
+    const run = await submit(c);
+    return run instanceof Response ? run : c.json({ id: run.id, status: run.status });
+  });
+  app.post("/v2/:endpoint/runsync", async (c) => {
+    const run = await submit(c);
+    if (run instanceof Response) return run;
+    const until = Date.now() + Math.min(Number(c.req.query("wait") ?? 90_000), 300_000);
+    while (Date.now() < until && ["IN_QUEUE", "IN_PROGRESS"].includes(run.status)) await pause(50);
+    return c.json(shown(run));
+  });
+  const found = (c: Context) => queue.get(c.req.param("id") ?? "");
+  app.get("/v2/:endpoint/status/:id", (c) => {
+    const run = found(c);
+    return run === undefined ? c.json({ error: "job not found" }, 404) : c.json(shown(run));
+  });
+  app.post("/v2/:endpoint/cancel/:id", (c) => {
+    const run = found(c);
+    if (run === undefined) return c.json({ error: "job not found" }, 404);
+    queue.cancel(run);
+    return c.json({ id: run.id, status: run.status });
+  });
+  app.post("/v2/:endpoint/retry/:id", (c) => {
+    const run = found(c);
+    if (run === undefined) return c.json({ error: "job not found" }, 404);
+    return queue.retry(run)
+      ? c.json({ id: run.id, status: run.status })
+      : c.json({ error: "only failed jobs" }, 400);
+  });
+  app.post("/v2/:endpoint/purge-queue", (c) => c.json({ removed: queue.purge(), status: "completed" }));
+  app.get("/v2/:endpoint/health", (c) => {
+    const busy = queue.running.length;
+    return c.json({
+      jobs: {
+        completed: queue.count("COMPLETED"),
+        failed: queue.count("FAILED"),
+        inProgress: busy,
+        inQueue: queue.waiting.length,
+        retried: queue.running.filter((run) => run.retries > 0).length,
+      },
+      workers: {
+        idle: Math.max(0, workers.size - busy),
+        running: busy,
+        initializing: 0,
+        ready: workers.size,
+        throttled: 0,
+        unhealthy: crashes > 1 && workers.size === 0 ? 1 : 0,
+      },
+    });
+  });
+
+  // --- the workers' side
+  for (const path of ["/job-take/*", "/job-stop/*", "/job-done/*", "/job-stream/*", "/ping/*"]) {
+    app.use(path, async function authoriseWorker(c, next) {
+      const key = c.req.header("authorization")?.replace(/^Bearer /, "");
+      if (key !== options.workerKey) return c.json({ error: "unauthorized" }, 401);
+      await next();
+    });
+  }
+  /** Holds a poll open until there is something to say, or for a few seconds. */
+  async function poll<T>(look: () => T | undefined): Promise<T | undefined> {
+    const until = Date.now() + 8_000;
+    while (!stopping.signal.aborted) {
+      const something = look();
+      if (something !== undefined || Date.now() > until) return something;
+      await Promise.race([wake.promise, pause(200)]);
+    }
+  }
+  app.get("/job-take/:worker", async (c) => {
+    const worker = c.req.param("worker");
+    const run = await poll(() => queue.take(worker));
+    return run === undefined ? c.body(null, 204) : c.json({ id: run.id, input: run.input });
+  });
+  app.get("/job-stop/:worker", async (c) => {
+    const ids = await poll(() => {
+      const stops = queue.takeStops(c.req.param("worker"));
+      return stops.length > 0 ? stops : undefined;
+    });
+    return ids === undefined ? c.body(null, 204) : c.json({ jobsToStop: ids });
+  });
+  const take = async (c: Context) => {
+    // JSON under a form's content type: that is what the SDK sends.
+    const body: unknown = JSON.parse(await c.req.text());
+    if (body !== null && typeof body === "object") {
+      queue.post(c.req.param("worker") ?? "", c.req.param("id") ?? "", { ...body });
+    }
+    return c.json({ ok: true });
+  };
+  app.post("/job-done/:worker/:id", take);
+  app.post("/job-stream/:worker/:id", take);
+  app.get("/ping/:worker", (c) => c.text("ok"));
+
+  return {
+    fetch: app.fetch,
+    workers: () => [...workers].flatMap((worker) => worker.pid ?? []),
+    runs: () => queue.all,
+    stop: async () => {
+      stopping.abort();
+      clearInterval(clock);
+      wake.resolve();
+      await Promise.all([...workers].map((worker) => worker.stop()));
+      await Promise.all(webhooks);
+    },
+  };
+}

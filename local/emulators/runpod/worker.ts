@@ -1,0 +1,81 @@
+/** The worker: the real SDK running the real handler, in a session of its own, started when a run waits. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
+import { signal } from "../../stack/processes.ts";
+
+export interface WorkerOptions {
+  command: string[];
+  cwd: string;
+  /** Beside PATH, HOME and LANG the worker gets this and RunPod's own variables, nothing else. */
+  env: Record<string, string>;
+  logFile: string;
+}
+
+/** A worker process. `ended` resolves with how long it lived, in ms. */
+export class Worker {
+  readonly id = `local-${crypto.randomUUID().slice(0, 8)}`;
+  readonly ended: Promise<number>;
+  readonly #child: ChildProcess;
+  #gone = false;
+
+  constructor(options: WorkerOptions, baseUrl: string, endpoint: string, key: string) {
+    const log = openSync(options.logFile, "a");
+    const [program = "", ...args] = options.command;
+    const started = Date.now();
+    // Node's spawn and not Deno.Command: `detached` gives the process a session of its own, so that its group can be ended.
+    this.#child = spawn(program, args, {
+      cwd: options.cwd,
+      detached: true,
+      stdio: ["ignore", log, log],
+      env: {
+        PATH: Deno.env.get("PATH") ?? "",
+        HOME: Deno.env.get("HOME") ?? "/",
+        LANG: "C.UTF-8",
+        ...options.env,
+        RUNPOD_POD_ID: this.id,
+        RUNPOD_ENDPOINT_ID: endpoint,
+        RUNPOD_AI_API_KEY: key,
+        RUNPOD_WEBHOOK_GET_JOB: `${baseUrl}/job-take/$ID?gpu=none`,
+        RUNPOD_WEBHOOK_POST_OUTPUT: `${baseUrl}/job-done/$RUNPOD_POD_ID/$ID?gpu=none`,
+        RUNPOD_WEBHOOK_POST_STREAM: `${baseUrl}/job-stream/$RUNPOD_POD_ID/$ID?gpu=none`,
+        RUNPOD_WEBHOOK_PING: `${baseUrl}/ping/$RUNPOD_POD_ID`,
+        RUNPOD_PING_INTERVAL: "10000",
+        RUNPOD_SKIP_AUTO_SYSTEM_CHECKS: "true",
+        RUNPOD_SKIP_GPU_CHECK: "true",
+        RUNPOD_LOG_LEVEL: "INFO",
+      },
+    });
+    closeSync(log);
+    this.ended = new Promise((resolve) => {
+      const done = () => {
+        this.#gone = true;
+        // What it left in its group would go on pinging, as an orphan does on the real platform.
+        this.#signal("SIGKILL");
+        resolve(Date.now() - started);
+      };
+      this.#child.once("exit", done);
+      this.#child.once("error", done);
+    });
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  get gone(): boolean {
+    return this.#gone;
+  }
+
+  /** Ends the whole group: SIGTERM, then SIGKILL. */
+  async stop(graceMs = 3000): Promise<void> {
+    if (this.#gone) return;
+    this.#signal("SIGTERM");
+    const timer = setTimeout(() => this.#signal("SIGKILL"), graceMs);
+    await this.ended;
+    clearTimeout(timer);
+  }
+
+  #signal(name: Deno.Signal): void {
+    if (this.#child.pid !== undefined) signal(-this.#child.pid, name);
+  }
+}

@@ -1,0 +1,159 @@
+/** Objects: rows in storage.objects, bytes in files named by the row's version, never by what a client calls them. */
+import { createHash } from "node:crypto";
+import type postgres from "postgres";
+import { join, removeIfThere } from "../../paths.ts";
+import { StorageError } from "./errors.ts";
+
+export interface ObjectRow {
+  id: string;
+  bucket_id: string;
+  name: string;
+  version: string;
+  metadata: { size: number; mimetype: string; eTag: string };
+  created_at: Date;
+  updated_at: Date;
+}
+interface Bucket {
+  id: string;
+  file_size_limit: string | null;
+  allowed_mime_types: string[] | null;
+}
+
+export class Objects {
+  constructor(private readonly sql: postgres.Sql, private readonly root: string) {}
+
+  /** The bucket's limits. NoSuchBucket. */
+  async bucket(id: string): Promise<Bucket> {
+    const [bucket] = await this.sql<Bucket[]>`select * from storage.buckets where id = ${id}`;
+    if (bucket === undefined) throw new StorageError("NoSuchBucket");
+    return bucket;
+  }
+
+  /** Refuses what the bucket does not take, before any byte is read. */
+  async admit(bucketId: string, name: string, mime: string, size: number | null): Promise<void> {
+    const bucket = await this.bucket(bucketId);
+    if (!/^[\w/!.*'() &$@=;:+,?-]+$/.test(name) || name.length > 1024 || name.split("/").includes("..")) {
+      throw new StorageError("InvalidKey", `Invalid key: ${name}`);
+    }
+    const types = bucket.allowed_mime_types;
+    if (types !== null && !types.some((type) => type === mime || type === `${mime.split("/")[0]}/*`)) {
+      throw new StorageError("InvalidMimeType", `mime type ${mime} is not supported`);
+    }
+    if (size !== null && bucket.file_size_limit !== null && size > Number(bucket.file_size_limit)) {
+      throw new StorageError("EntityTooLarge");
+    }
+  }
+
+  /** The object's row. NoSuchKey. */
+  async find(bucket: string, name: string): Promise<ObjectRow> {
+    const [row] = await this.sql<ObjectRow[]>`
+      select * from storage.objects where bucket_id = ${bucket} and name = ${name}`;
+    if (row === undefined) throw new StorageError("NoSuchKey");
+    return row;
+  }
+
+  /** Where an object's bytes lie. */
+  path(version: string): string {
+    return join(this.root, "objects", version);
+  }
+
+  /** Streams a body to disk, then makes the object visible. KeyAlreadyExists unless `upsert`. */
+  async put(
+    bucket: string,
+    name: string,
+    mime: string,
+    body: ReadableStream<Uint8Array>,
+    upsert: boolean,
+  ): Promise<ObjectRow> {
+    const limit = (await this.bucket(bucket)).file_size_limit;
+    if (!upsert) await this.refuseExisting(bucket, name);
+    const version = crypto.randomUUID();
+    const hash = createHash("md5");
+    let size = 0;
+    try {
+      using file = await Deno.open(this.path(version), { write: true, createNew: true });
+      for await (const chunk of body) {
+        size += chunk.length;
+        if (limit !== null && size > Number(limit)) throw new StorageError("EntityTooLarge");
+        hash.update(chunk);
+        for (let written = 0; written < chunk.length;) written += await file.write(chunk.subarray(written));
+      }
+    } catch (error) {
+      await removeIfThere(this.path(version));
+      throw error;
+    }
+    return await this.record(bucket, name, mime, version, size, `"${hash.digest("hex")}"`, upsert);
+  }
+
+  /** Takes in a file that lies at `path` already: the end of a resumable upload. It always overwrites. */
+  async adopt(bucket: string, name: string, mime: string, path: string): Promise<ObjectRow> {
+    const version = crypto.randomUUID();
+    const { size } = await Deno.stat(path);
+    await Deno.rename(path, this.path(version));
+    return await this.record(bucket, name, mime, version, size, `"${version.replaceAll("-", "")}"`, true);
+  }
+
+  private async refuseExisting(bucket: string, name: string): Promise<void> {
+    const [row] = await this
+      .sql`select 1 from storage.objects where bucket_id = ${bucket} and name = ${name}`;
+    if (row !== undefined) throw new StorageError("KeyAlreadyExists");
+  }
+
+  private async record(
+    bucket: string,
+    name: string,
+    mime: string,
+    version: string,
+    size: number,
+    eTag: string,
+    upsert: boolean,
+  ): Promise<ObjectRow> {
+    const metadata = JSON.stringify({ size, mimetype: mime, eTag });
+    const [old] = await this.sql<ObjectRow[]>`
+      select * from storage.objects where bucket_id = ${bucket} and name = ${name}`;
+    const [row] = await this.sql<ObjectRow[]>`
+      insert into storage.objects as o (bucket_id, name, metadata, version)
+      values (${bucket}, ${name}, ${metadata}::text::jsonb, ${version})
+      on conflict (bucket_id, name) do update
+      set metadata = excluded.metadata, version = excluded.version, updated_at = now() where ${upsert}
+      returning *`;
+    if (row === undefined) {
+      await removeIfThere(this.path(version));
+      throw new StorageError("KeyAlreadyExists");
+    }
+    if (old !== undefined) await removeIfThere(this.path(old.version));
+    return row;
+  }
+
+  /** Removes the objects that are there; returns their rows. */
+  async remove(bucket: string, names: string[]): Promise<ObjectRow[]> {
+    const rows = await this.sql<ObjectRow[]>`
+      delete from storage.objects where bucket_id = ${bucket} and name = any(${names}) returning *`;
+    await Promise.all(rows.map((row) => removeIfThere(this.path(row.version))));
+    return rows;
+  }
+
+  /** Gives an object another name. NoSuchKey, KeyAlreadyExists. */
+  async move(bucket: string, from: string, to: string): Promise<void> {
+    await this.refuseExisting(bucket, to);
+    const moved = await this.sql`
+      update storage.objects set name = ${to}, updated_at = now()
+      where bucket_id = ${bucket} and name = ${from}`;
+    if (moved.count === 0) throw new StorageError("NoSuchKey");
+  }
+
+  /** Objects and folders right below a prefix, as the list call shows them. */
+  async list(bucket: string, prefix: string, limit: number, offset: number): Promise<unknown[]> {
+    const below = prefix === "" || prefix.endsWith("/") ? prefix : `${prefix}/`;
+    const rows = await this.sql<ObjectRow[]>`
+      select * from storage.objects where bucket_id = ${bucket} and starts_with(name, ${below}) order by name`;
+    const seen = new Map<string, unknown>();
+    for (const row of rows) {
+      const [first = "", ...rest] = row.name.slice(below.length).split("/");
+      if (rest.length > 0) {
+        seen.set(first, { name: first, id: null, metadata: null, created_at: null, updated_at: null });
+      } else seen.set(first, { ...row, name: first });
+    }
+    return [...seen.values()].slice(offset, offset + limit);
+  }
+}

@@ -1,0 +1,57 @@
+/** Serves the built dashboard under `/dashboard/`, with this stack's `config.json`. */
+import { root } from "../state_dir.ts";
+import { join } from "../paths.ts";
+
+/** Where the built files are. */
+export const dashboardFiles = join(root, "dashboard/dist");
+
+/** The app under `/dashboard`, as a value. */
+export function createDashboard({ publishableKey }: { publishableKey: string }) {
+  return {
+    async fetch(request: Request): Promise<Response> {
+      if (!["GET", "HEAD"].includes(request.method)) {
+        return new Response(null, { status: 405, headers: { allow: "GET, HEAD" } });
+      }
+      const { pathname, origin } = new URL(request.url);
+      if (pathname === "/dashboard") {
+        return new Response(null, { status: 308, headers: { location: "/dashboard/" } });
+      }
+      const name = pathname.slice("/dashboard/".length) || "index.html";
+      if (name === "config.json") {
+        // By whatever name this machine was called, so that Auth is of the same origin.
+        const config = { supabaseUrl: origin, publishableKey };
+        return Response.json(config, { headers: { "cache-control": "no-cache" } });
+      }
+      // Names that a build makes; nothing that leads out of it.
+      if (!/^[\w-]+(\/[\w-]+)*(\.[\w-]+)+$/.test(name)) return new Response("Not found", { status: 404 });
+      try {
+        const bytes = await Deno.readFile(join(dashboardFiles, name));
+        return new Response(request.method === "HEAD" ? null : bytes, {
+          headers: {
+            "content-type": types[name.split(".").at(-1) ?? ""] ?? "application/octet-stream",
+            // The names of assets hold a hash of what is in them.
+            "cache-control": name.startsWith("assets/") ? "public, max-age=31536000, immutable" : "no-cache",
+            "x-content-type-options": "nosniff",
+          },
+        });
+      } catch (error) {
+        if (!(error instanceof Deno.errors.NotFound)) throw error;
+        return name === "index.html" ? notBuilt() : new Response("Not found", { status: 404 });
+      }
+    },
+  };
+}
+
+const types: Record<string, string> = {
+  html: "text/html; charset=utf-8",
+  js: "text/javascript; charset=utf-8",
+  css: "text/css; charset=utf-8",
+  json: "application/json",
+};
+
+function notBuilt(): Response {
+  const text = `<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2">
+<title>Tunebase</title><p>The dashboard is not built yet. <code>task dev</code> builds it in the background; by hand:
+<code>npx -y deno@2.9.6 task dashboard</code>. This page looks again every two seconds.`;
+  return new Response(text, { status: 503, headers: { "content-type": "text/html; charset=utf-8" } });
+}

@@ -1,0 +1,214 @@
+/** The embedded stack: real Postgres, the real functions, the real trainer; stand-ins for what is hosted. */
+import postgres from "postgres";
+import { callbackEnvironment, denoEnvironment, deriveSchedulerSecret } from "./environment.ts";
+import { createAuth } from "../emulators/auth/mod.ts";
+import { createDashboard } from "./dashboard.ts";
+import { type Cron, startCron } from "../emulators/cron.ts";
+import { type EdgeFunction, startFunction } from "../emulators/functions/mod.ts";
+import { startGateway } from "./gateway.ts";
+import { cache, namedPort, portSetting, root } from "../state_dir.ts";
+import { type IsolateLimits, limitsSetting } from "../emulators/functions/limits.ts";
+import { type Keys, loadKeys } from "./keys.ts";
+import { migrate, prepareDatabase } from "./migrate.ts";
+import { exists, join } from "../paths.ts";
+import { startPostgres } from "./postgres.ts";
+import { endLeftovers, forgetStack, marked, recordStack, runningStack } from "./processes.ts";
+import { createRunpod, type RunpodOptions } from "../emulators/runpod/mod.ts";
+import type { Run } from "../emulators/runpod/queue.ts";
+import { createStorage } from "../emulators/storage/mod.ts";
+import { registerTokenizer } from "./tokenizer.ts";
+
+export interface Stack {
+  home: string;
+  /** The gateway's address, in the place of `https://<project>.supabase.co`. */
+  url: string;
+  /** The superuser's address of the database. */
+  dbUrl: string;
+  keys: Keys;
+  sql: postgres.Sql;
+  cron: Cron;
+  /** The process ids of RunPod's workers. */
+  workers(): number[];
+  /** The environment that the functions were started with. */
+  functionEnv: Record<string, string>;
+  /** What RunPod has been sent. */
+  runs(): Run[];
+  /** The process ids of a function, or of Postgres (its server and the server's children). Killed, each comes again. */
+  pids(part: "tunebase" | "tunebase-callback" | "tunebase-scheduler" | "postgres"): Promise<number[]>;
+  stop(): Promise<void>;
+}
+
+export interface StackOptions {
+  home: string;
+  log: (line: string) => void;
+  port?: number;
+  dbPort?: number;
+  /** More environment for the functions, such as TUNEBASE_LEASE_SECONDS. */
+  functionEnv?: Record<string, string>;
+  /** More environment for the worker. */
+  workerEnv?: Record<string, string>;
+  worker?: Partial<RunpodOptions["worker"]>;
+  /** Another RunPod under `/runpod/v2`, with the key of `loadKeys(home)`; no worker is started then. */
+  runpod?: { fetch(request: Request): Response | Promise<Response> };
+  /** So many workers at once; 1. */
+  maxWorkers?: number;
+  cronSeconds?: number;
+  /** What the functions run under; the platform's limits unless TUNEBASE_FUNCTION_LIMITS says otherwise. */
+  limits?: IsolateLimits | null;
+}
+
+/** Starts everything; throws an Error that says what is wrong (a port in use, a stack that runs already). */
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const { home, log } = options;
+  const limits = options.limits === undefined ? limitsSetting() : options.limits;
+  await Deno.mkdir(join(home, "logs"), { recursive: true, mode: 0o700 });
+  const running = await runningStack(home);
+  if (running !== null) {
+    throw new Error(
+      `A stack runs here already (pid ${running.pid}, ${running.url}). Stop it, or set TUNEBASE_HOME to another folder.`,
+    );
+  }
+  const left = await endLeftovers(home);
+  if (left > 0) log(`ended ${left} processes that an earlier stack left behind`);
+
+  const started: { stop(): Promise<void> }[] = [];
+  const stop = async () => {
+    for (const part of started.splice(0).reverse()) await part.stop();
+    await forgetStack(home);
+  };
+  try {
+    // Before the database, which takes longer: a port in use is told at once.
+    const port = await namedPort(options.port ?? portSetting("TUNEBASE_PORT", 54321), "TUNEBASE_PORT", log);
+    const url = `http://127.0.0.1:${port}`;
+    const keys = await loadKeys(home);
+    await recordStack(home, url);
+
+    const timed = async <T>(what: string, work: () => Promise<T>): Promise<T> => {
+      const begin = performance.now();
+      const result = await work();
+      log(`${what} (${((performance.now() - begin) / 1000).toFixed(1)} s)`);
+      return result;
+    };
+    const database = await timed("PostgreSQL 17 is up", () =>
+      startPostgres({
+        home,
+        port: options.dbPort ?? portSetting("TUNEBASE_DB_PORT", 54322),
+        password: keys.passwords.postgres,
+      }));
+    started.push(database);
+    await timed("migrations are applied by the Supabase CLI", () => prepare(database.url, keys));
+
+    const sql = postgres(database.url, {
+      max: 8,
+      idle_timeout: 20,
+      backoff: (failures) => Math.min(1, failures * 0.1),
+      onnotice: () => {},
+    });
+    started.push({ stop: () => sql.end({ timeout: 5 }) });
+    const auth = createAuth({
+      sql,
+      issuer: `${url}/auth/v1`,
+      ...keys,
+      mail: ({ to, link }) => log(`a link to sign in as ${to}: ${link}`),
+    });
+    const dashboard = createDashboard(keys);
+    const storage = await createStorage({
+      sql,
+      root: join(home, "storage"),
+      signingSecret: keys.storageSecret,
+      secretKey: keys.secretKey,
+    });
+    const trainer = join(root, "trainer");
+    const runpod = createRunpod({
+      endpointId: "local",
+      ...(options.maxWorkers === undefined ? {} : { maxWorkers: options.maxWorkers }),
+      apiKey: keys.runpodKey,
+      workerKey: keys.workerKey,
+      baseUrl: `${url}/runpod`,
+      worker: {
+        command: [join(trainer, ".venv/bin/python"), "-u", "handler.py"],
+        cwd: trainer,
+        logFile: join(home, "logs/worker.log"),
+        ...options.worker,
+        env: {
+          ...marked(home),
+          TUNEBASE_ALLOW_LOOPBACK: "1",
+          TUNEBASE_CPU_DTYPE: "auto",
+          TUNEBASE_MODEL_CACHE: join(cache, "models"),
+          TUNEBASE_WORK_DIR: join(home, "work"),
+          HF_HUB_OFFLINE: "1",
+          ...options.workerEnv,
+        },
+      },
+      log,
+    });
+
+    const running = new Map<string, EdgeFunction>();
+    const gateway = startGateway(port, [
+      { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
+      { prefix: "/dashboard", handle: (request) => dashboard.fetch(request) },
+      { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
+      { prefix: "/runpod", handle: (request) => (options.runpod ?? runpod).fetch(request) },
+    ], (name) => running.get(name));
+    started.push(gateway, runpod);
+
+    const env = {
+      ...marked(home),
+      ...denoEnvironment(),
+      ...callbackEnvironment(url, database.url, keys),
+      ...options.functionEnv,
+    };
+    await timed("functions api, tunebase-callback and scheduler are up", async () => {
+      const functions = await Promise.all(
+        ["tunebase", "tunebase-callback", "tunebase-scheduler"].map((name) =>
+          startFunction(name, env, join(home, `logs/${name}.log`), { limits })
+        ),
+      );
+      for (const one of functions) running.set(one.name, one);
+      started.push(...functions);
+    });
+    await registerTokenizer({ url, keys, sql });
+    const cron = startCron(
+      `${url}/functions/v1/tunebase-scheduler/tick`,
+      deriveSchedulerSecret(keys),
+      options.cronSeconds ?? 2,
+      (line) => log(line),
+    );
+    started.push(cron);
+    return {
+      home,
+      url,
+      dbUrl: database.url,
+      keys,
+      sql,
+      cron,
+      workers: runpod.workers,
+      functionEnv: env,
+      runs: runpod.runs,
+      pids: async (part) => part === "postgres" ? await database.pids() : running.get(part)?.pids() ?? [],
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Roles, schemas, migrations, seed, and the passwords of the functions' roles. */
+async function prepare(url: string, keys: Keys): Promise<void> {
+  await prepareDatabase(url);
+  await migrate(url);
+  const sql = postgres(url, { max: 1, onnotice: () => {} });
+  try {
+    await sql.unsafe(await Deno.readTextFile(join(root, "supabase/seed.sql")));
+    for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"] as const) {
+      // A password cannot be a parameter; ours is base64url.
+      await sql.unsafe(`alter role ${role} login password '${keys.passwords[role]}'`);
+    }
+  } finally {
+    await sql.end();
+  }
+}
+
+/** Has everything that a stack runs on been installed? */
+export const installed = (): Promise<boolean> => exists(join(cache, "installed.json"));

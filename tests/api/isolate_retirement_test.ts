@@ -1,0 +1,116 @@
+/** Following a job while the API's isolates come and go: real processes under limits that are met every few seconds. */
+import { assert, assertEquals } from "#assert";
+import { EventSourceParserStream } from "eventsource-parser/stream";
+import { buildDashboard } from "../../local/commands/dashboard.ts";
+import { platformLimits } from "../../local/emulators/functions/limits.ts";
+import { startChromium } from "../support/chromium.ts";
+import { openDashboard } from "../support/browser_session.ts";
+import { bundledProgram } from "../support/cli_runner.ts";
+import { startTunebase, type TestUser } from "../support/test_server.ts";
+import { attemptOf, createJob, TestWorker } from "../support/fake_worker.ts";
+
+/** An isolate retires after 7 s and is killed after 14; a stream lasts a minute where its isolate lets it. */
+const wallMs = 14_000;
+await buildDashboard((line) => console.log(line));
+const tunebase = await startTunebase({}, { apiLimits: { ...platformLimits, hardCpuMs: 60_000, wallMs } });
+const user = await tunebase.user();
+const program = await bundledProgram({
+  TUNEBASE_BASE_URL: `${tunebase.url}/functions/v1/tunebase`,
+  TUNEBASE_API_KEY: user.apiKey,
+});
+const browser = await startChromium();
+Deno.test.afterAll(async () => {
+  await browser.close();
+  await program.close();
+  await tunebase.close();
+});
+
+async function running() {
+  const job = await createJob(user);
+  await tunebase.tick();
+  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  await worker.claim();
+  return { job, worker };
+}
+
+/** What a client saw: the ids of events in their order, its connections, and how many of them broke. */
+interface Seen {
+  ids: number[];
+  connections: number;
+  broken: number;
+}
+
+/** Follows to the job's end, as a client does that comes back with the id of its last event. */
+async function follow(client: TestUser, job: { id: string }): Promise<Seen> {
+  const seen: Seen = { ids: [], connections: 0, broken: 0 };
+  for (;;) {
+    const response = await client.fetch(`/fine_tuning/jobs/${job.id}/events`, {
+      headers: { accept: "text/event-stream", "last-event-id": String(seen.ids.at(-1) ?? 0) },
+    });
+    if (response.status === 204) return seen;
+    seen.connections += 1;
+    if (!response.ok || response.body === null) {
+      await response.body?.cancel();
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      continue;
+    }
+    const events = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(
+      new EventSourceParserStream(),
+    );
+    try {
+      for await (const { event, id } of events) {
+        if (event === "done") return seen;
+        seen.ids.push(Number(id));
+      }
+    } catch {
+      seen.broken += 1;
+    }
+  }
+}
+
+const oneTo = (count: number) => Array.from({ length: count }, (_, n) => n + 1);
+
+Deno.test("who follows a job across retirements sees each event once: a client, the CLI, the dashboard", async () => {
+  const { job, worker } = await running();
+  const client = follow(user, job);
+  const cli = program.start(["jobs", "follow", job.id]);
+  await cli.says("Fine-tuning job started.");
+  await using visitor = await openDashboard(browser, tunebase, { user, path: `jobs/${job.id}` });
+  await visitor.page.locator('[data-line="live"]').waitFor();
+
+  const messages: string[] = [];
+  for (const end = Date.now() + 2.5 * wallMs; Date.now() < end;) {
+    messages.push(`event ${messages.length + 1}.`);
+    await worker.report({ events: [{ level: "info", message: messages.at(-1) ?? "" }] });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+  await visitor.page.getByText(messages.at(-1) ?? "", { exact: true }).waitFor();
+  for (const message of messages) {
+    assertEquals(await visitor.page.getByText(message, { exact: true }).count(), 1, message);
+  }
+  await worker.finishWhole();
+  const { ids, connections, broken } = await client;
+  assertEquals(ids, oneTo(ids.length));
+  assert(ids.length > messages.length, `${ids.length} events`);
+  assert(connections >= 3, `${connections} connections`);
+  assertEquals(broken, 0, "each stream was ended by the API, not cut");
+  const { code, out, err } = await cli.done;
+  assertEquals(code, 0, err);
+  assertEquals(out.match(/event \d+\./g), messages);
+  assert(!err.includes("The connection broke"), err);
+});
+
+Deno.test("streams whose isolate is killed are come back to: each event once", async () => {
+  const { job, worker } = await running();
+  const client = follow(user, job);
+  for (let n = 0; n < 20; n++) {
+    await worker.report({ events: [{ level: "info", message: `event ${n}` }] });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (n % 8 !== 4) continue;
+    for (const pid of tunebase.apiPids()) Deno.kill(pid, "SIGKILL");
+  }
+  await worker.finishWhole();
+  const { ids, broken } = await client;
+  assertEquals(ids, oneTo(ids.length));
+  assert(ids.length > 20 && broken > 0, `${ids.length} events, ${broken} broken streams`);
+});

@@ -1,0 +1,118 @@
+/** How many requests a key or user may send, whatever number of isolates it meets. */
+import { assert, assertEquals } from "#assert";
+import OpenAI from "openai";
+import { createApp } from "../../supabase/functions/tunebase/app.ts";
+import type { Database } from "../../supabase/functions/_shared/database/connect.ts";
+import { platform } from "../../supabase/functions/_shared/platform.ts";
+import { startTunebase, type TestUser } from "../support/test_server.ts";
+
+const tunebase = await startTunebase();
+Deno.test.afterAll(() => tunebase.close());
+const { sql } = tunebase;
+
+const shared = platform("TUNEBASE_API_DB_URL", { get: (name) => tunebase.env[name] });
+Deno.test.afterAll(() => shared.db.close());
+
+/** An app of its own, as another isolate has. */
+function isolate(db: Database) {
+  return createApp({ ...shared, db, log: () => undefined });
+}
+const request = (user: TestUser) =>
+  new Request("http://x/tunebase/models", { headers: { authorization: `Bearer ${user.apiKey}` } });
+
+/** A user whose project may send this many a minute, with a full bucket. */
+async function limited(perMinute: number): Promise<TestUser> {
+  const user = await tunebase.user();
+  await sql`update tunebase.projects set requests_per_minute = ${perMinute} where id = ${user.projectId}`;
+  return user;
+}
+const statuses = async (user: TestUser, times: number) => {
+  const found: number[] = [];
+  for (let i = 0; i < times; i++) {
+    const response = await user.fetch("/models");
+    await response.body?.cancel();
+    found.push(response.status);
+  }
+  return found;
+};
+
+Deno.test("each answer says how many requests are left, and a 429 when to come back", async () => {
+  const user = await limited(10);
+  const first = await user.fetch("/models");
+  await first.body?.cancel();
+  assertEquals(first.headers.get("ratelimit-policy"), '"requests";q=10;w=60');
+  assertEquals(first.headers.get("ratelimit"), '"requests";r=9;t=6');
+  assertEquals(await statuses(user, 9), Array(9).fill(200));
+  const refused = await user.fetch("/models");
+  const body = await refused.json();
+  assertEquals([refused.status, body.error.code, body.error.type], [
+    429,
+    "rate_limit_exceeded",
+    "rate_limit_error",
+  ]);
+  const wait = Number(refused.headers.get("retry-after"));
+  assert(wait >= 1 && wait <= 6, `a request every six seconds: ${wait}`);
+  assertEquals([refused.headers.get("x-should-retry"), refused.headers.get("ratelimit")], [
+    "true",
+    '"requests";r=0;t=60',
+  ]);
+});
+
+Deno.test("one caller's limit is not another's: a key's, another key's of its project, a user's", async () => {
+  const user = await limited(2);
+  assertEquals(await statuses(user, 3), [200, 200, 429]);
+  const asUser = await user.fetch("/models", { headers: { authorization: `Bearer ${user.accessToken}` } });
+  await asUser.body?.cancel();
+  assertEquals(asUser.status, 200);
+  assertEquals(await statuses(await tunebase.user(), 3), [200, 200, 200]);
+});
+
+Deno.test("the official SDK waits as it is told and goes on", async () => {
+  const user = await limited(60);
+  const openai = new OpenAI({
+    baseURL: `${tunebase.url}/functions/v1/tunebase`,
+    apiKey: user.apiKey,
+    maxRetries: 3,
+  });
+  await Promise.all(Array.from({ length: 60 }, () => openai.models.list()));
+  const begin = Date.now();
+  await openai.models.list();
+  assert(Date.now() - begin >= 900, "it waited for the second that retry-after named");
+});
+
+Deno.test("many isolates together let no more through than the limit", async () => {
+  const user = await limited(100);
+  const apps = Array.from({ length: 5 }, () => isolate(shared.db));
+  const found = await Promise.all(
+    Array.from({ length: 300 }, async (_, i) => (await apps[i % 5]?.fetch(request(user)))?.status),
+  );
+  const through = found.filter((status) => status === 200).length;
+  // What comes back while it runs, and what isolates took and did not spend.
+  assert(through <= 105 && through >= 80, `${through} of 300 went through`);
+  assert(found.every((status) => status === 200 || status === 429));
+});
+
+Deno.test("a busy caller costs one question to the database in many requests", async () => {
+  const user = await tunebase.user();
+  const questions: string[] = [];
+  const app = isolate({
+    ...shared.db,
+    value: (text, parameters) => {
+      if (text.includes("tunebase_internal.take_rate_limit_tokens")) questions.push(text);
+      return shared.db.value(text, parameters);
+    },
+  });
+  const statuses = new Set<number>();
+  for (let i = 0; i < 1000; i++) statuses.add((await app.fetch(request(user))).status);
+  assertEquals([...statuses], [200]);
+  assert(questions.length <= 15, `${questions.length} questions for 1,000 requests`);
+});
+
+Deno.test("who is not known is refused before anything else", async () => {
+  const response = await fetch(`${tunebase.url}/functions/v1/tunebase/projects`, {
+    method: "POST",
+    body: "{",
+    headers: { authorization: "Bearer tb_unknown" },
+  });
+  assertEquals([response.status, (await response.json()).error.code], [401, "invalid_api_key"]);
+});

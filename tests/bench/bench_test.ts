@@ -1,0 +1,25 @@
+/** Each bench runs and returns its figures, in its short form: `task bench --short`. How fast it is, no test asks. */
+import { assertEquals } from "#assert";
+import { root } from "../../local/state_dir.ts";
+
+/** tests/bench/bench_limits_test.ts runs these, and looks at what they find. */
+const left = new Set(["cpu_per_request", "queue_drain"]);
+
+async function bench(args: string[]): Promise<{ code: number; output: string }> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", "bench/main.ts", ...args],
+    cwd: root,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+  }).output();
+  const text = new TextDecoder();
+  return { code, output: text.decode(stdout) + text.decode(stderr) };
+}
+
+Deno.test("every bench runs in its short form and returns its figures", async () => {
+  const help = (await bench(["--help"])).output;
+  const names = /^Names: (.*); all/m.exec(help)?.[1]?.split(", ").filter((name) => !left.has(name)) ?? [];
+  const { code, output } = await bench(["--short", ...names]);
+  const ran = [...output.matchAll(/^ran {4}(\w+): [1-9]\d* figures/gm)].map(([, name]) => name);
+  assertEquals([code, ran.toSorted()], [0, names.toSorted()], output);
+});

@@ -1,0 +1,347 @@
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
+import { startTunebase } from "../support/test_server.ts";
+import { attemptOf, createJob, rows, TestWorker } from "../support/fake_worker.ts";
+
+const tunebase = await startTunebase();
+Deno.test.afterAll(() => tunebase.close());
+const { sql } = tunebase;
+const user = await tunebase.user();
+// Attempts stay alive here, and each would hold a part of the project's default budget.
+await tunebase.sql`update tunebase.projects set spend_cap_usd = null`;
+await sql`update tunebase.projects set max_running = 1000`;
+await sql`update tunebase.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6, "num_gpus": 2}'`;
+
+/** A job that has been dispatched, and a worker for its attempt. */
+async function dispatched() {
+  const job = await createJob(user);
+  await tunebase.tick();
+  const attempt = await attemptOf(tunebase, job);
+  return { job, attempt, worker: new TestWorker(tunebase, attempt.id) };
+}
+/** … and claimed. */
+async function claimed() {
+  const all = await dispatched();
+  await all.worker.claim();
+  return all;
+}
+const jobNow = (job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
+const bytes = (text: string) => new TextEncoder().encode(text);
+const messages = async (job: { id: string }) => {
+  const found: string[] = [];
+  for await (const event of user.openai.fineTuning.jobs.listEvents(job.id)) found.unshift(event.message);
+  return found;
+};
+
+Deno.test("the first worker gets the attempt with a fence, a lease and a URL that opens the dataset", async () => {
+  const { job, worker } = await dispatched();
+  const claim = await worker.claim();
+  assertEquals([claim.claimed, claim.fence, claim.lease_seconds], [true, 1, 60]);
+  assertEquals(await (await fetch(String(claim.dataset_url))).text(), rows);
+  assertEquals((await jobNow(job)).status, "running");
+});
+
+Deno.test("a second worker is refused while the first's lease is fresh, and takes over when it is stale", async () => {
+  const { attempt, worker } = await claimed();
+  const second = new TestWorker(tunebase, attempt.id, "worker-2");
+  assertEquals((await second.claim()).reason, "held");
+  await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
+  assertEquals((await second.claim()).fence, 2);
+  assertEquals(await worker.report(), { order: "stop", lease_until: null });
+  const answer = await second.report();
+  assertEquals(answer.order, "continue");
+  const left = Number(answer.lease_until) - Date.now() / 1000;
+  assert(left > 50 && left <= 60, `the lease is ${left} s`);
+});
+
+Deno.test("a claim that is delivered again, late, takes the attempt neither from its holder nor for who has gone", async () => {
+  const { attempt, worker } = await dispatched();
+  const deliver = async (by: TestWorker, id: Parameters<TestWorker["send"]>[3]) =>
+    await (await by.send("claim", { worker_id: by.id, runpod_job_id: "run-x" }, undefined, id)).json();
+  const ids = { first: crypto.randomUUID(), second: crypto.randomUUID(), anew: crypto.randomUUID() };
+  worker.fence = (await deliver(worker, ids.first)).fence;
+  const second = new TestWorker(tunebase, attempt.id, "worker-2");
+  assertEquals((await deliver(second, ids.second)).reason, "held");
+  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await deliver(worker, ids.first)).fence, 1, "its own answer again, and no new fence");
+  assertEquals((await worker.report()).order, "continue");
+  // The second was told to stop, and did; its claim comes once more when the lease is stale.
+  await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
+  assertEquals((await deliver(second, ids.second)).reason, "held");
+  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await deliver(worker, ids.anew)).fence, 2, "its handler was started anew");
+  assertEquals((await deliver(worker, ids.first)).reason, "held");
+});
+
+Deno.test("a claim that is delivered again does not end the attempt of the worker that is ordered to pause", async () => {
+  const { job, attempt, worker } = await dispatched();
+  const id = crypto.randomUUID();
+  const deliver = async () =>
+    await (await worker.send("claim", { worker_id: worker.id, runpod_job_id: "run-x" }, undefined, id))
+      .json();
+  worker.fence = (await deliver()).fence;
+  assertEquals((await worker.report()).order, "continue");
+  await user.openai.fineTuning.jobs.pause(job.id);
+  assertEquals((await deliver()).fence, 1);
+  assertEquals((await attemptOf(tunebase, job)).state, "running");
+  assertEquals((await worker.checkpoint(4)).order, "pause");
+  assertEquals((await worker.paused()).accepted, true);
+  assertEquals([(await jobNow(job)).status, attempt.number], ["paused", 1]);
+});
+
+Deno.test("many workers that claim at once: one gets it", async () => {
+  const { attempt } = await dispatched();
+  const claims = await Promise.all(
+    Array.from({ length: 8 }, (_, i) => new TestWorker(tunebase, attempt.id, `worker-${i}`).claim()),
+  );
+  assertEquals(claims.filter(({ claimed }) => claimed).length, 1);
+});
+
+Deno.test("the same worker whose answer was lost gets the same fence again", async () => {
+  const { worker } = await claimed();
+  assertEquals((await worker.claim()).fence, 1);
+});
+
+Deno.test("reports bring metrics, log lines and progress, in events without gaps", async () => {
+  const { job, worker } = await claimed();
+  await worker.report({
+    metrics: [TestWorker.metric(1, 3), TestWorker.metric(2, 2)],
+    events: [{ level: "warn", message: "cut" }],
+  });
+  await worker.report({ progress: 50, metrics: [TestWorker.metric(3, 1.5)] });
+  const now = await jobNow(job);
+  assertEquals(Reflect.get(now, "progress"), 50);
+  assertEquals(Reflect.get(now, "training_loss"), 1.5);
+  const numbers: number[] = [];
+  for await (const event of user.openai.fineTuning.jobs.listEvents(job.id)) {
+    numbers.unshift(Number(Reflect.get(event, "number")));
+  }
+  assertEquals(numbers, numbers.map((_, i) => i + 1));
+  const metrics =
+    await sql`select step from tunebase.metrics m join tunebase.attempts a using (job_id) where a.id = ${worker.attemptId} order by step`;
+  assertEquals(metrics.map(({ step }) => step), [1, 2, 3]);
+  assertStringIncludes((await messages(job)).join(), "Step 2/12: training loss=2");
+});
+
+Deno.test("progress and tokens never fall, and progress is below 100 until the files are verified", async () => {
+  const { job, worker } = await claimed();
+  await worker.report({ progress: 100, trained_tokens: 900 });
+  await worker.report({ progress: 5, trained_tokens: 10 });
+  const now = await jobNow(job);
+  assertEquals([Reflect.get(now, "progress"), now.trained_tokens], [99, 900]);
+});
+
+Deno.test("a report that is sent twice changes nothing the second time", async () => {
+  const { job, worker } = await claimed();
+  await worker.report({ metrics: [TestWorker.metric(1)], events: [{ level: "info", message: "once" }] });
+  worker.sequence = 0;
+  const again = await worker.report({ progress: 90, events: [{ level: "info", message: "once" }] });
+  assertEquals(again.order, "continue");
+  assertEquals((await messages(job)).filter((message) => message === "once").length, 1);
+  assertEquals(Reflect.get(await jobNow(job), "progress"), 20);
+});
+
+Deno.test("the same step in two reports of one attempt is one metric row", async () => {
+  const { worker } = await claimed();
+  await worker.report({ metrics: [TestWorker.metric(1, 5)] });
+  await worker.report({ metrics: [TestWorker.metric(1, 4)] });
+  const found =
+    await sql`select training_loss from tunebase.metrics m join tunebase.attempts a using (job_id) where a.id = ${worker.attemptId}`;
+  assertEquals(found.map(({ training_loss }) => training_loss), [5]);
+});
+
+Deno.test("a forged, unsigned or foreign callback is 401 and changes nothing", async () => {
+  const { job, attempt, worker } = await dispatched();
+  const other = await dispatched();
+  const body = { worker_id: "evil", runpod_job_id: null };
+  for (
+    const secret of ["whsec_" + btoa("0".repeat(32)), "whsec_" + btoa(other.attempt.id.replaceAll("-", ""))]
+  ) {
+    const response = await worker.send("claim", body, secret);
+    assertEquals([response.status, (await response.json()).error.code], [401, "invalid_signature"]);
+  }
+  const bare = await fetch(`${tunebase.url}/functions/v1/tunebase-callback/attempts/${attempt.id}/claim`, {
+    method: "POST",
+    body: "{}",
+  });
+  await bare.body?.cancel();
+  assertEquals(bare.status, 401);
+  assertEquals((await jobNow(job)).status, "queued");
+});
+
+Deno.test("a callback that breaks the protocol is a 400 that names the field", async () => {
+  const { worker } = await claimed();
+  const error = await assertRejects(() => worker.report({ progress: 200, surprise: 1 }));
+  assertStringIncludes(String(error), "progress = 200: must be at most 100");
+  assertStringIncludes(String(error), "surprise");
+});
+
+Deno.test("a job succeeds when its files lie in Storage with the size and hash of the manifest", async () => {
+  const { job, worker } = await claimed();
+  const [config, weights] = [bytes('{"r":16}'), crypto.getRandomValues(new Uint8Array(20_000))];
+  const files = [
+    TestWorker.file("adapter_config.json", config),
+    TestWorker.file("adapter_model.safetensors", weights),
+  ];
+  await worker.upload("adapter_config.json", config);
+  await worker.upload("adapter_model.safetensors", weights);
+  for (const file of files) {
+    assertEquals(await worker.verify(file), { order: "continue", verified: true, detail: null });
+  }
+  assertEquals(await worker.succeed(files), { accepted: true, detail: null });
+  assertEquals((await worker.succeed(files)).accepted, true, "the same finish again answers the same");
+
+  const now = await jobNow(job);
+  assertEquals([now.status, Reflect.get(now, "progress"), now.trained_tokens], ["succeeded", 100, 1000]);
+  assert(now.fine_tuned_model?.startsWith("ft:SmolLM2-135M-Instruct:p-"));
+  const adapter = await (await user.fetch(`/fine_tuning/jobs/${job.id}/adapter`)).json();
+  const downloaded = await Promise.all(
+    adapter.files.map(async ({ url }: { url: string }) => await (await fetch(url)).bytes()),
+  );
+  assertEquals(downloaded.map((file: Uint8Array) => file.length), [config.length, weights.length]);
+});
+
+Deno.test("a job does not succeed while a file is missing, and says which", async () => {
+  const { job, worker } = await claimed();
+  const config = bytes("{}");
+  await worker.upload("adapter_config.json", config);
+  await worker.verify(TestWorker.file("adapter_config.json", config));
+  const finish = await worker.succeed([
+    TestWorker.file("adapter_config.json", config),
+    TestWorker.file("adapter_model.safetensors", bytes("x")),
+  ]);
+  assertEquals(finish, { accepted: false, detail: "not verified in Storage: adapter_model.safetensors" });
+  assertEquals((await jobNow(job)).status, "running");
+});
+
+Deno.test("a file of another size or hash is not verified, and can be uploaded again", async () => {
+  const { worker } = await claimed();
+  await worker.upload("a.json", bytes("wrong"));
+  assertEquals((await worker.verify(TestWorker.file("a.json", bytes("right")))).verified, false);
+  await worker.upload("a.json", bytes("longer"));
+  const answer = await worker.verify(TestWorker.file("a.json", bytes("right")));
+  assertStringIncludes(String(answer.detail), "has 6 bytes in Storage, not 5");
+  await worker.upload("a.json", bytes("right"));
+  assertEquals((await worker.verify(TestWorker.file("a.json", bytes("right")))).verified, true);
+  assertEquals(
+    (await worker.verify(TestWorker.file("a.json", bytes("right")))).verified,
+    true,
+    "asked again",
+  );
+});
+
+Deno.test("an upload's token cannot write over a file that was verified", async () => {
+  const { attempt, worker } = await claimed();
+  await worker.upload("a.json", bytes("right"));
+  await worker.verify(TestWorker.file("a.json", bytes("right")));
+  await worker.upload("a.json", bytes("other"));
+  const path = `${attempt.project_id}/${attempt.job_id}/${attempt.number}/a.json`;
+  const { data } = await tunebase.platform.supabase.storage.from("tunebase-adapters").download(path);
+  assertEquals(await data?.text(), "right");
+});
+
+Deno.test("a file name that points elsewhere is refused", async () => {
+  const { worker } = await claimed();
+  for (const path of ["../a", "/a", "a/../b", ".hidden"]) {
+    await assertRejects(() => worker.verify({ ...TestWorker.file("a", bytes("x")), path }));
+  }
+});
+
+Deno.test("a failure ends the job with its code, message and hint", async () => {
+  const { job, worker } = await claimed();
+  assertEquals((await worker.fail("non_finite_loss")).accepted, true);
+  const now = await jobNow(job);
+  assertEquals(now.status, "failed");
+  assertEquals(
+    now.error,
+    {
+      code: "non_finite_loss",
+      message: "it was non_finite_loss.",
+      param: null,
+      hint: "Do this.",
+    } as typeof now.error,
+  );
+  assertStringIncludes(
+    (await messages(job)).at(-1) ?? "",
+    "The job failed: it was non_finite_loss. Do this.",
+  );
+});
+
+Deno.test("infrastructure's failure is tried again while tries are left, the user's is not", async () => {
+  for (const [code, status] of [["upload_failed", "queued"], ["invalid_dataset", "failed"]] as const) {
+    const { job, attempt, worker } = await claimed();
+    await sql`update tunebase.jobs set max_attempts = 2 where id = ${attempt.job_id}`;
+    await worker.fail(code);
+    assertEquals((await jobNow(job)).status, status);
+    if (status === "failed") continue;
+    await sql`update tunebase.jobs set due_at = now() where id = ${attempt.job_id}`;
+    await tunebase.tick();
+    const next = await attemptOf(tunebase, job);
+    assertEquals([next.number, next.state], [2, "submitted"]);
+    const again = new TestWorker(tunebase, next.id);
+    await again.claim();
+    await again.fail(code);
+    assertEquals((await jobNow(job)).status, "failed");
+  }
+});
+
+Deno.test("a cancelled job orders its worker to end, and stays cancelled whatever the worker says", async () => {
+  const { job, attempt, worker } = await claimed();
+  await user.openai.fineTuning.jobs.cancel(job.id);
+  assertEquals((await worker.report({ progress: 70 })).order, "cancel");
+  assertEquals(Reflect.get(await jobNow(job), "progress"), 0);
+  assertEquals((await worker.cancelled()).accepted, true);
+  assertEquals((await attemptOf(tunebase, job)).outcome, "cancelled");
+  assertEquals((await worker.fail("internal_error")).accepted, false);
+  assertEquals((await jobNow(job)).status, "cancelled");
+  assertEquals((await worker.report()).order, "stop");
+  const [{ rejected_callbacks } = {}] =
+    await sql`select rejected_callbacks from tunebase.attempts where id = ${attempt.id}`;
+  assertEquals(rejected_callbacks, 2);
+});
+
+Deno.test("a worker that finishes after the cancel leaves the job cancelled", async () => {
+  const { job, worker } = await claimed();
+  await worker.upload("a.json", bytes("right"));
+  await worker.verify(TestWorker.file("a.json", bytes("right")));
+  await user.openai.fineTuning.jobs.cancel(job.id);
+  await worker.succeed([TestWorker.file("a.json", bytes("right"))]);
+  const now = await jobNow(job);
+  assertEquals([now.status, now.fine_tuned_model], ["cancelled", null]);
+});
+
+Deno.test("a worker that comes after the cancel is refused unpaid", async () => {
+  const { job, worker } = await dispatched();
+  await user.openai.fineTuning.jobs.cancel(job.id);
+  assertEquals((await worker.claim()).reason, "ended");
+  const attempt = await attemptOf(tunebase, job);
+  assertEquals([attempt.outcome, Number(attempt.cost_usd)], ["cancelled", 0]);
+});
+
+Deno.test("cost counts from the claim to the end and not while queued", async () => {
+  const { job, attempt, worker } = await dispatched();
+  await sql`update tunebase.attempts set created_at = now() - interval '1 hour' where id = ${attempt.id}`;
+  assertEquals(Reflect.get(await jobNow(job), "cost_usd"), 0);
+  await worker.claim();
+  await sql`update tunebase.attempts set started_at = now() - interval '1 minute' where id = ${attempt.id}`;
+  await worker.report();
+  const cost = Number(Reflect.get(await jobNow(job), "cost_usd"));
+  // One minute of two GPUs at 3.60 an hour.
+  assert(Math.abs(cost - 0.12) < 0.005, `cost ${cost}`);
+});
+
+Deno.test("RunPod's webhook needs the attempt's token, and only makes the scheduler look", async () => {
+  const { job, attempt } = await dispatched();
+  const webhook = String(Reflect.get(tunebase.runpod.runs.at(-1)?.body ?? {}, "webhook"));
+  const forged = await fetch(webhook.replace(/.$/, (end) => end === "A" ? "B" : "A"), {
+    method: "POST",
+    body: "{}",
+  });
+  await forged.body?.cancel();
+  assertEquals(forged.status, 401);
+  const response = await fetch(webhook, { method: "POST", body: JSON.stringify({ status: "COMPLETED" }) });
+  assertEquals([response.status, await response.json()], [200, { received: true }]);
+  assertEquals((await jobNow(job)).status, "queued");
+  const [{ due } = {}] =
+    await sql`select reconcile_at <= now() as due from tunebase.attempts where id = ${attempt.id}`;
+  assertEquals(due, true);
+});

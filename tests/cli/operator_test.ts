@@ -1,0 +1,111 @@
+/** `task operator`: every command that the documentation shows, and what its SQL does. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
+import { help, operator, UsageError } from "../../cli/operator.ts";
+import { startTunebase } from "../support/test_server.ts";
+
+const tunebase = await startTunebase();
+Deno.test.afterAll(() => tunebase.close());
+const { sql } = tunebase;
+const run = async (...args: string[]) => {
+  const text = await operator(args, undefined);
+  const statement = text.slice(
+    Math.max(text.indexOf("select "), text.indexOf("update "), text.indexOf("-- ")),
+  );
+  return { text, rows: await sql.unsafe(statement) };
+};
+const settings = async () => (await sql`select * from tunebase_internal.settings`)[0];
+
+Deno.test("an owner is named, and gets a key that works", async () => {
+  const email = "o'neil@example.com";
+  const { data } = await tunebase.user().then(({ supabase }) =>
+    supabase.auth.signUp({ email, password: "correct horse" })
+  );
+  await assertRejects(() => run("api-key", email), Error, "owns no project");
+  await run("owner", email, "--name", "O'Neil's");
+  const { text } = await run("api-key", email);
+  const key = text.split("\n")[0] ?? "";
+  const response = await fetch(`${tunebase.url}/functions/v1/tunebase/me`, {
+    headers: { authorization: `Bearer ${key}` },
+  });
+  const me = await response.json();
+  assertEquals([me.project.name, me.project.limits.spent_usd, me.api_key.name], [
+    "O'Neil's",
+    50,
+    "First key",
+  ]);
+  assert(!text.split("\n").slice(1).join("\n").includes(key), "the SQL holds the key's hash alone");
+  const [row] = await sql`select role from tunebase.project_members where user_id = ${data.user?.id ?? null}`;
+  assertEquals(row?.role, "owner");
+});
+
+Deno.test("sign-up is opened and closed, and opening it puts a limit on caps", async () => {
+  await run("spend-cap", "none");
+  await run("signup", "open");
+  const open = await settings();
+  assertEquals([open?.signup, Number(open?.default_spend_cap_usd), Number(open?.max_spend_cap_usd)], [
+    "open",
+    50,
+    50,
+  ]);
+  await assertRejects(() => run("spend-cap", "none"));
+  await assertRejects(() => run("spend-cap", "none", "--max"), Error, "open_signup_needs_caps");
+  await run("signup", "invite");
+  await run("spend-cap", "none", "--max");
+  assertEquals((await settings())?.signup, "invite");
+});
+
+Deno.test("caps are set for new projects, as the highest, and for one project", async () => {
+  await run("spend-cap", "12.5");
+  await run("spend-cap", "200", "--max");
+  const now = await settings();
+  assertEquals([Number(now?.default_spend_cap_usd), Number(now?.max_spend_cap_usd)], [12.5, 200]);
+  const user = await tunebase.user();
+  const cap = async () => {
+    const [row] = await sql`select spend_cap_usd from tunebase.projects where id = ${user.projectId}`;
+    return row?.spend_cap_usd === null ? null : Number(row?.spend_cap_usd);
+  };
+  assertEquals(await cap(), 12.5);
+  const project = `proj_${user.projectId.replaceAll("-", "")}`;
+  await run("spend-cap", "500", "--project", project);
+  assertEquals(await cap(), 500);
+  await run("spend-cap", "none", "--project", project);
+  assertEquals(await cap(), null);
+});
+
+Deno.test("a wrong command says what to write", async () => {
+  for (
+    const args of [
+      [],
+      ["ownr"],
+      ["owner"],
+      ["owner", "nobody"],
+      ["owner", "a@b.c", "--name"],
+      ["signup", "maybe"],
+      [
+        "spend-cap",
+        "-3",
+      ],
+      ["spend-cap", "0"],
+      ["spend-cap", "5", "--project", "x"],
+      ["spend-cap", "5", "--max", "--project", "x"],
+      [
+        "signup",
+        "open",
+        "more",
+      ],
+      ["scheduler-secret"],
+    ]
+  ) {
+    const error = await assertRejects(() => operator(args, undefined), UsageError);
+    assert(error.message.length > 10, args.join(" "));
+  }
+});
+
+Deno.test("the documentation names the commands that there are", async () => {
+  const docs = await Deno.readTextFile(new URL("../../docs/deploy.md", import.meta.url));
+  const shown = [...docs.matchAll(/task operator ([a-z-]+)/g)].map(([, command]) => command ?? "");
+  for (const command of ["master-key", "scheduler-secret", "owner", "api-key", "signup", "spend-cap"]) {
+    assert(shown.includes(command), command);
+    assertStringIncludes(help, `task operator ${command}`);
+  }
+});

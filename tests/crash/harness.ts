@@ -1,0 +1,310 @@
+/**
+ * A Tunebase of its own (database, Storage, RunPod) in which one place after the other is tried. Its functions are
+ * reached through a front that hands the next request of one function to a process that will die, and every other to
+ * instances that live, as the platform starts a new one.
+ */
+import OpenAI from "openai";
+import { callbackEnvironment } from "../../local/stack/environment.ts";
+import { freePort } from "../../local/state_dir.ts";
+import { Queue, type Run, shown } from "../../local/emulators/runpod/queue.ts";
+import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
+import { Receiver } from "../support/webhook_receiver.ts";
+import { startTunebase, type Tunebase } from "../support/test_server.ts";
+import {
+  type Answer,
+  attemptOf,
+  createJob,
+  freshRows,
+  manifest,
+  TestWorker,
+} from "../support/fake_worker.ts";
+import type { Doomed } from "./crashing_process.ts";
+import type { FunctionName, Order } from "./serve.ts";
+
+type Job = { id: string };
+
+/** A worker whose callbacks are tried again as the real one's are: the same body and webhook-id until it is answered. */
+class LastingWorker extends TestWorker {
+  override async call(name: string, body: Answer): Promise<Answer> {
+    const id = crypto.randomUUID();
+    for (let tries = 1;; tries++) {
+      const response = await this.send(name, body, undefined, id);
+      const answer = await response.json();
+      if (response.ok) return answer;
+      if (response.status < 500 || tries === 4) {
+        throw new Error(`${name}: ${response.status} ${JSON.stringify(answer)}`);
+      }
+    }
+  }
+}
+
+export class Lane {
+  readonly queue = new Queue();
+  /** Somebody's server, to which webhooks go. */
+  readonly receiver = new Receiver();
+  /** Every run that RunPod took. */
+  readonly runs: Run[] = [];
+  /** The official SDK with its own retries. */
+  readonly openai: OpenAI;
+  #armed: { name: FunctionName; port: number } | null = null;
+
+  private constructor(
+    readonly tunebase: Tunebase,
+    readonly url: string,
+    private readonly user: Awaited<ReturnType<Tunebase["user"]>>,
+    private readonly front: Deno.HttpServer,
+    private readonly schedulerSecret: string,
+    private readonly dbUrl: string,
+  ) {
+    this.openai = new OpenAI({ baseURL: `${url}/functions/v1/tunebase`, apiKey: user.apiKey, maxRetries: 2 });
+  }
+
+  static async start(): Promise<Lane> {
+    const tunebase = await startTunebase();
+    const user = await tunebase.user();
+    await tunebase.sql`update tunebase.projects set max_running = 1000`;
+    await tunebase.sql`update tunebase.base_models set queue_timeout_seconds = 120`;
+    const port = freePort(0, "");
+    const front = Deno.serve(
+      { hostname: "127.0.0.1", port, onListen: () => {} },
+      (request) => lane.#route(request),
+    );
+    const secret = deriveSecret(tunebase.keys.masterKey, "scheduler");
+    const [row] = await tunebase.sql<{ name: string }[]>`select current_database() as name`;
+    const address = new URL(Deno.env.get("TUNEBASE_TEST_DB_URL") ?? "");
+    address.pathname = `/${row?.name}`;
+    const lane: Lane = new Lane(tunebase, `http://127.0.0.1:${port}`, user, front, secret, address.href);
+    lane.runpodWorks();
+    return lane;
+  }
+
+  async close(): Promise<void> {
+    await this.front.shutdown();
+    await this.receiver.close();
+    await this.tunebase.close();
+  }
+
+  /** The next request to this function goes to that process. */
+  async arm(name: FunctionName, doomed: Doomed, die: Order["die"]): Promise<void> {
+    const env = callbackEnvironment(this.tunebase.url, this.dbUrl, this.tunebase.keys);
+    this.#armed = { name, port: await doomed.serve({ env, die }) };
+  }
+
+  async #route(request: Request): Promise<Response> {
+    const url = new URL(request.url);
+    const { method, headers } = request;
+    const init = { method, headers, body: method === "GET" ? null : await request.arrayBuffer() };
+    const armed = this.#armed;
+    if (armed === null || !url.pathname.startsWith(`/functions/v1/${armed.name}/`)) {
+      return await fetch(`${this.tunebase.url}${url.pathname}${url.search}`, init);
+    }
+    this.#armed = null;
+    try {
+      const path = url.pathname.replace("/functions/v1", "");
+      const answer = await fetch(`http://127.0.0.1:${armed.port}${path}${url.search}`, init);
+      return new Response(await answer.arrayBuffer(), answer);
+    } catch (error) {
+      // As the platform's gateway does; the header only saves the test the SDK's half second.
+      return Response.json({ code: "WORKER_ERROR", message: String(error) }, {
+        status: 503,
+        headers: { "retry-after-ms": "10" },
+      });
+    }
+  }
+
+  // --- the clients
+
+  /** A job through the API. */
+  job(): Promise<OpenAI.FineTuning.FineTuningJob> {
+    return createJob({ ...this.user, openai: this.openai }, {}, freshRows());
+  }
+
+  /** An endpoint for webhooks of jobs that succeeded, at a path of its own. */
+  endpoint(): Promise<OpenAI.Webhooks.WebhookEndpoint> {
+    return this.openai.webhooks.create(this.endpointParams());
+  }
+
+  endpointParams(): OpenAI.Webhooks.WebhookCreateParams {
+    const url = `${this.receiver.url}/${crypto.randomUUID()}`;
+    return { name: "hooks", url, event_types: ["fine_tuning.job.succeeded"] };
+  }
+
+  /** A file through the API. */
+  file(): Promise<OpenAI.FileObject> {
+    return this.openai.files.create({ file: new File([freshRows()], "rows.jsonl"), purpose: "fine-tune" });
+  }
+
+  async status(job: Job): Promise<{ status: string; code: string | null }> {
+    const now = await this.openai.fineTuning.jobs.retrieve(job.id);
+    return { status: now.status, code: now.error?.code ?? null };
+  }
+
+  /** The rows of a table (of this file's own choosing). */
+  async count(table: string): Promise<number> {
+    const [row] = await this.tunebase.sql.unsafe<{ count: number }[]>(`select count(*)::int from ${table}`);
+    return row?.count ?? 0;
+  }
+
+  /** One call of the timer. It does not try again: the next one comes anyway. */
+  async tick(): Promise<void> {
+    const response = await fetch(`${this.url}/functions/v1/tunebase-scheduler/tick`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${this.schedulerSecret}`, "x-test-tick": "1" },
+    });
+    await response.body?.cancel();
+    if (response.status !== 200 && response.status !== 503) throw new Error(`tick: ${response.status}`);
+  }
+
+  /** RunPod's webhook: it must get 200, else it comes two times more. */
+  async webhook(run: Run): Promise<void> {
+    for (let tries = 0; tries < 3; tries++) {
+      const response = await fetch((run.webhook ?? "").replace(this.tunebase.url, this.url), {
+        method: "POST",
+        body: JSON.stringify(shown(run)),
+      });
+      await response.body?.cancel();
+      if (response.status === 200) return;
+    }
+  }
+
+  /** Instead of the clock moving on, everything that waits for a time moves back. */
+  async elapse(seconds: number): Promise<void> {
+    const by = `${seconds} seconds`;
+    await this.tunebase.sql`
+      update tunebase.attempts
+      set reconcile_at = reconcile_at - ${by}::interval, lease_until = lease_until - ${by}::interval,
+        claim_deadline = claim_deadline - ${by}::interval, created_at = created_at - ${by}::interval,
+        submitted_at = submitted_at - ${by}::interval, started_at = started_at - ${by}::interval,
+        cancel_requested_at = cancel_requested_at - ${by}::interval, cancel_sent_at = cancel_sent_at - ${by}::interval
+      where state <> 'ended'`;
+    await this.tunebase.sql`
+      update tunebase.jobs set due_at = due_at - ${by}::interval, queued_at = queued_at - ${by}::interval
+      where finished_at is null`;
+    await this.tunebase.sql`
+      update tunebase.webhook_deliveries
+      set next_at = next_at - ${by}::interval, leased_until = leased_until - ${by}::interval
+      where status = 'pending'`;
+    await this.tunebase
+      .sql`update tunebase_internal.outbox set due_at = due_at - ${by}::interval where fanned_out_at is null`;
+    await this.tunebase
+      .sql`update tunebase_internal.orphaned_objects set next_at = next_at - ${by}::interval`;
+    await this.tunebase
+      .sql`update tunebase_internal.runpod_endpoints set blocked_until = blocked_until - ${by}::interval`;
+  }
+
+  // --- RunPod
+
+  /** RunPod as it should be: takes every run, and knows how each goes. */
+  runpodWorks(): void {
+    const { runpod } = this.tunebase;
+    const asked = () => this.queue.get(runpod.asked.at(-1)?.path.split("/").at(-1) ?? "");
+    runpod.run = () => {
+      const body = runpod.asked.at(-1)?.body as { input: unknown; webhook: string };
+      const run = this.queue.add(body.input, body.webhook, { executionTimeout: 1e9, ttl: 1e9 });
+      this.runs.push(run);
+      return Response.json({ id: run.id, status: run.status });
+    };
+    runpod.status = () => {
+      const run = asked();
+      return run === undefined ? new Response("", { status: 404 }) : Response.json(shown(run));
+    };
+    runpod.cancel = () => {
+      const run = asked();
+      if (run !== undefined) this.queue.cancel(run);
+      return Response.json({ id: run?.id, status: "CANCELLED" });
+    };
+  }
+
+  /** The newest run of a job; undefined when RunPod has none. */
+  runOf(job: Job): Run | undefined {
+    return this.runs.findLast(({ input }) =>
+      String(Reflect.get(Object(input), "job_id")).replaceAll("-", "") === job.id.slice(6)
+    );
+  }
+
+  /** A job of which a run waits at RunPod. */
+  async sent(): Promise<{ job: Job; run: Run }> {
+    const job = await this.job();
+    await this.tick();
+    const run = this.runOf(job);
+    if (run === undefined) throw new Error("the job was not sent");
+    return { job, run };
+  }
+
+  /** … that a worker has taken; it has not called yet. */
+  async taken(): Promise<{ job: Job; run: Run; worker: TestWorker }> {
+    const { job } = await this.sent();
+    return this.take(job);
+  }
+
+  /** A worker takes the newest run of a job. */
+  take(job: Job): { job: Job; run: Run; worker: TestWorker } {
+    const run = this.runOf(job);
+    if (run === undefined) throw new Error("the job was not sent");
+    return { job, run, worker: this.#worker(run) };
+  }
+
+  wasCancelled({ id }: Run): boolean {
+    return this.tunebase.runpod.cancels.some(({ path }) => path.endsWith(id));
+  }
+
+  /** … and claimed. */
+  async running(): Promise<{ job: Job; run: Run; worker: TestWorker }> {
+    const all = await this.taken();
+    await all.worker.claim();
+    return all;
+  }
+
+  #worker(run: Run): TestWorker {
+    const id = `worker-${crypto.randomUUID()}`;
+    Object.assign(run, { status: "IN_PROGRESS", worker: id, startedAt: Date.now() });
+    const attempt = /\/attempts\/([^/]+)$/.exec(String(Reflect.get(Object(run.input), "callback_url")))?.[1];
+    return new LastingWorker({ ...this.tunebase, url: this.url }, attempt ?? "", id);
+  }
+
+  attempt(job: Job) {
+    return attemptOf(this.tunebase, job);
+  }
+
+  // --- how it goes on
+
+  /**
+   * Lets the world go on until the job is final: RunPod's workers take what waits and train it, the timer comes, time
+   * passes. Returns how the job ended.
+   */
+  async settle(job: Job): Promise<{ status: string; code: string | null }> {
+    for (let round = 0; round < 12; round++) {
+      for (const run of this.queue.waiting) {
+        const worker = this.#worker(run);
+        if ((await worker.claim()).claimed === true) await this.work(run, worker);
+        else this.queue.post(run.worker ?? "", run.id, { output: { status: "refused" } });
+      }
+      const now = await this.openai.fineTuning.jobs.retrieve(job.id);
+      if (now.finished_at !== null) {
+        await this.elapse(61);
+        await this.tick();
+        return { status: now.status, code: now.error?.code ?? null };
+      }
+      await this.elapse(61);
+      await this.tick();
+    }
+    const rows = await this.tunebase
+      .sql`select state, outcome, error_message, reconcile_at from tunebase.attempts a
+      where replace(job_id::text, '-', '') = ${job.id.slice(6)} order by number`;
+    throw new Error(`the job does not end: ${JSON.stringify(rows)}`);
+  }
+
+  /** A worker that has claimed a run trains it to its end. */
+  async work(run: Run, worker: TestWorker): Promise<void> {
+    await worker.finishWhole();
+    this.queue.post(run.worker ?? "", run.id, { output: { status: "completed" } });
+  }
+
+  /** A whole adapter in Storage, which nobody has verified, and its manifest. */
+  async uploaded(worker: TestWorker): Promise<Answer> {
+    const bytes = new TextEncoder().encode("weights");
+    const file = TestWorker.file("adapter_model.safetensors", bytes);
+    await worker.upload(file.path, bytes);
+    return manifest([file]);
+  }
+}

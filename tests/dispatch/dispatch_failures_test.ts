@@ -1,0 +1,293 @@
+/** What a forwarder to RunPod must survive, and the order in which it sends: beyond dispatch/scheduler_test.ts. */
+import { assert, assertEquals, assertStringIncludes } from "#assert";
+import { freePort } from "../../local/state_dir.ts";
+import { Runpod } from "../../supabase/functions/tunebase-scheduler/runpod.ts";
+import { RunInput } from "../../supabase/functions/_shared/protocol.ts";
+import { startTunebase } from "../support/test_server.ts";
+import { attemptOf, createJob, manifest, TestWorker } from "../support/fake_worker.ts";
+
+const tunebase = await startTunebase();
+Deno.test.afterAll(() => tunebase.close());
+const { sql, runpod } = tunebase;
+const user = await tunebase.user();
+await sql`update tunebase.projects set max_running = 1000`;
+const jobNow = (job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
+const says = (body: unknown, status = 200) => () => Response.json(body, { status });
+const uuid = (job: { id: string }) =>
+  job.id.replace("ftjob-", "").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+const bytes = (text: string) => new TextEncoder().encode(text);
+
+/** A job that runs, and whose worker then falls silent. */
+async function silent() {
+  const job = await createJob(user);
+  await tunebase.tick();
+  const attempt = await attemptOf(tunebase, job);
+  await sql`update tunebase.jobs set max_attempts = 1 where id = ${attempt.job_id}`;
+  const worker = new TestWorker(tunebase, attempt.id);
+  await worker.claim();
+  const look = async () => {
+    await sql`
+      update tunebase.attempts
+      set reconcile_at = now(), lease_until = now() - interval '1 second', submitted_at = now() - interval '2 minutes'
+      where id = ${attempt.id}`;
+    await tunebase.tick();
+  };
+  return { job, attempt, worker, look };
+}
+/** Takes everything that is under way out of the next test's way. */
+const clear = async () => {
+  await sql`update tunebase.attempts set state = 'ended', outcome = 'lost', ended_at = now(), reconcile_at = null where state <> 'ended'`;
+  await sql`update tunebase.jobs set status = 'cancelled', finished_at = now(), due_at = null where not tunebase_internal.is_terminal(status)`;
+  await sql`update tunebase_internal.runpod_endpoints set max_running = null, run_per_second = 100, blocked_until = null`;
+};
+
+Deno.test("one project's many jobs do not starve another's one", async () => {
+  await clear();
+  const [many, one] = [await tunebase.user(), await tunebase.user()];
+  await sql`update tunebase.projects set max_running = 1000`;
+  for (let i = 0; i < 30; i++) await createJob(many);
+  const late = await createJob(one);
+  await tunebase.tick();
+  const order = runpod.runs.map(({ body }) => Reflect.get(Reflect.get(Object(body), "input"), "job_id"));
+  const place = order.indexOf(uuid(late)) - (order.length - 31);
+  assert(place >= 0 && place < 16, `it was sent as number ${place} of 31, not last`);
+});
+
+Deno.test("an endpoint's limit of running jobs holds for all projects together", async () => {
+  await clear();
+  await createJob(user);
+  await tunebase.tick();
+  await sql`update tunebase_internal.runpod_endpoints set max_running = 3`;
+  const others = await Promise.all([tunebase.user(), tunebase.user(), tunebase.user(), tunebase.user()]);
+  for (const other of others) await createJob(other);
+  const before = runpod.runs.length;
+  await tunebase.tick();
+  assertEquals(runpod.runs.length - before, 2);
+  assertEquals((await sql`select 1 from tunebase.attempts where state <> 'ended'`).length, 3);
+});
+
+Deno.test("no more calls leave than the endpoint's rate allows, and the dispatcher is told when the next may", async () => {
+  await clear();
+  for (let i = 0; i < 5; i++) await createJob(user);
+  const claimed = await sql.begin(async (sql) => {
+    // In one transaction, where time stands still.
+    await sql`update tunebase_internal.runpod_endpoints set run_per_second = 10, calls_left = 2.5, counted_at = now()`;
+    const [row] = await sql`select tunebase_internal.claim_dispatch('local', 60, 16) as answer`;
+    return row?.answer;
+  });
+  assertEquals([claimed.claimed.length, claimed.wait_seconds], [2, 0.1]);
+  const [{ calls_left } = {}] =
+    await sql`select calls_left from tunebase_internal.runpod_endpoints where endpoint_id = 'local'`;
+  assertEquals(calls_left, 0.5);
+  await tunebase.tick();
+  assertEquals(
+    (await sql`select 1 from tunebase.attempts where state <> 'ended'`).length,
+    5,
+    "the tick waits for the rest",
+  );
+});
+
+Deno.test("a job that RunPod has not taken for as long as it may wait fails with no_capacity", async () => {
+  await clear();
+  runpod.run = () => new Response("slow down", { status: 429, headers: { "retry-after": "5" } });
+  const job = await createJob(user);
+  await tunebase.tick();
+  assertEquals((await jobNow(job)).status, "queued");
+  await sql`update tunebase.jobs set queued_at = now() - interval '2 hours', due_at = now() where id = ${
+    uuid(job)
+  }`;
+  await sql`update tunebase.attempts set created_at = now() - interval '90 minutes' where job_id = ${
+    uuid(job)
+  }`;
+  await sql`update tunebase_internal.runpod_endpoints set blocked_until = null, calls_left = 1`;
+  await tunebase.tick();
+  const now = await jobNow(job);
+  assertEquals([now.status, now.error?.code], ["failed", "no_capacity"]);
+  runpod.run = () => Response.json({ id: `run-${runpod.asked.length}`, status: "IN_QUEUE" });
+});
+
+Deno.test("RunPod's webhook brings the id of a run whose /run gave none, and it is then looked after", async () => {
+  await clear();
+  runpod.run = () => new Response("", { status: 504 });
+  const job = await createJob(user);
+  await tunebase.tick();
+  runpod.run = () => Response.json({ id: `run-${runpod.asked.length}`, status: "IN_QUEUE" });
+  assertEquals((await attemptOf(tunebase, job)).state, "submission_unknown");
+  const webhook = String(Reflect.get(Object(runpod.runs.at(-1)?.body), "webhook"));
+  const response = await fetch(webhook, {
+    method: "POST",
+    body: JSON.stringify({ id: "run-from-webhook", status: "FAILED", error: "boot" }),
+  });
+  await response.body?.cancel();
+  const attempt = await attemptOf(tunebase, job);
+  assertEquals([attempt.state, attempt.runpod_job_id], ["submitted", "run-from-webhook"]);
+  runpod.status = says({ status: "IN_QUEUE" });
+  await tunebase.tick();
+  assert(runpod.asked.some(({ path }) => path.endsWith("/status/run-from-webhook")));
+});
+
+const reasons: [string, unknown, string][] = [
+  ["no workers", { jobs: { inQueue: 1 }, workers: {} }, "the endpoint has no workers"],
+  [
+    "busy workers",
+    { jobs: { inQueue: 7 }, workers: { running: 2 } },
+    "the workers are busy; 7 runs wait",
+  ],
+  ["throttled workers", { jobs: {}, workers: { throttled: 3 } }, "GPUs of this kind are scarce just now"],
+  ["a crash loop", { jobs: {}, workers: { unhealthy: 1 } }, "the workers crash when they start"],
+];
+for (const [what, health, reason] of reasons) {
+  Deno.test(`a job that waits long says why: ${what}`, async () => {
+    await clear();
+    runpod.health = says(health);
+    runpod.status = says({ status: "IN_QUEUE" });
+    const job = await createJob(user);
+    await tunebase.tick();
+    await sql`update tunebase.attempts set created_at = now() - interval '2 minutes', reconcile_at = now() where job_id = ${
+      uuid(job)
+    }`;
+    await tunebase.tick();
+    assertEquals(Reflect.get(await jobNow(job), "status_reason"), reason);
+    await sql`update tunebase.attempts set claim_deadline = now() - interval '1 second', reconcile_at = now() where job_id = ${
+      uuid(job)
+    }`;
+    await tunebase.tick();
+    const now = await jobNow(job);
+    assertEquals(now.error?.code, "no_capacity");
+    assertStringIncludes(now.error?.message ?? "", reason);
+  });
+}
+
+Deno.test("a worker that could not reach us at the end left its manifest in Storage: the job succeeds by it", async () => {
+  await clear();
+  const { job, worker, look } = await silent();
+  const weights = bytes("weights that arrived");
+  const file = TestWorker.file("adapter_model.safetensors", weights);
+  await worker.upload(file.path, weights);
+  await worker.upload("manifest.json", bytes(JSON.stringify(manifest([file]))));
+  runpod.status = says({}, 404);
+  await look();
+  const now = await jobNow(job);
+  assertEquals(now.status, "succeeded");
+  const adapter = await (await user.fetch(`/fine_tuning/jobs/${job.id}/adapter`)).json();
+  assertEquals(await (await fetch(adapter.files[0].url)).text(), "weights that arrived");
+});
+
+Deno.test("a manifest in Storage whose file is damaged makes no success", async () => {
+  await clear();
+  const { job, worker, look } = await silent();
+  const file = TestWorker.file("adapter_model.safetensors", bytes("what was meant"));
+  await worker.upload(file.path, bytes("what arrived"));
+  await worker.upload("manifest.json", bytes(JSON.stringify(manifest([file]))));
+  runpod.status = says({ status: "COMPLETED", output: { status: "completed" } });
+  await look();
+  assertEquals((await jobNow(job)).error?.code, "worker_lost");
+});
+
+Deno.test("one id run twice: the end of the refused second worker is not the end of the first", async () => {
+  await clear();
+  const { job, worker, attempt } = await silent();
+  runpod.status = says({ status: "COMPLETED", output: { status: "refused", detail: "held" } });
+  const quiet = async (seconds: number) => {
+    await sql`
+      update tunebase.attempts
+      set reconcile_at = now(), started_at = now() - interval '10 minutes',
+        last_report_at = now() - ${seconds} * interval '1 second',
+        lease_until = now() - ${seconds - 60} * interval '1 second'
+      where id = ${attempt.id}`;
+    await tunebase.tick();
+  };
+  await quiet(70);
+  assertEquals((await jobNow(job)).status, "running");
+  assertEquals((await worker.report()).order, "continue");
+  await quiet(130);
+  assertEquals((await jobNow(job)).error?.code, "worker_lost", "the first was gone too");
+});
+
+Deno.test("an outage of ours does not end a run that goes on well", async () => {
+  await clear();
+  const { job, worker, attempt, look } = await silent();
+  runpod.status = says({ status: "IN_PROGRESS" });
+  await sql`update tunebase.attempts set lease_until = now() - interval '5 hours' where id = ${attempt.id}`;
+  for (let i = 0; i < 6; i++) await look();
+  assertEquals((await jobNow(job)).status, "running");
+  assertEquals((await worker.report()).order, "continue");
+  const [{ missed_heartbeats } = {}] =
+    await sql`select missed_heartbeats from tunebase.attempts where id = ${attempt.id}`;
+  assertEquals(missed_heartbeats, 0);
+});
+
+Deno.test("a cancel that RunPod does not honour is sent again, the operator is told, and cost counts on", async () => {
+  await clear();
+  const { job, attempt, look } = await silent();
+  runpod.status = says({ status: "IN_PROGRESS" });
+  await user.openai.fineTuning.jobs.cancel(job.id);
+  const cancels = () => runpod.cancels.filter(({ path }) => path.endsWith(attempt.runpod_job_id)).length;
+  await look();
+  assertEquals([cancels(), (await attemptOf(tunebase, job)).state], [1, "running"]);
+  await sql`
+    update tunebase.attempts
+    set cancel_sent_at = now() - interval '31 seconds', cancel_requested_at = now() - interval '6 minutes'
+    where id = ${attempt.id}`;
+  await look();
+  assertEquals(cancels(), 2);
+  const [alert] =
+    await sql`select message from tunebase_internal.alerts where kind = 'cancel_ignored_by_runpod' and subject = ${attempt.id}`;
+  assertStringIncludes(alert?.message, "It may be billed.");
+  assertEquals((await jobNow(job)).status, "cancelled", "the job was cancelled at once");
+  runpod.status = says({}, 404);
+  await look();
+  assertEquals((await attemptOf(tunebase, job)).outcome, "cancelled");
+});
+
+Deno.test("a cancel that fails at RunPod is sent again at the next look", async () => {
+  await clear();
+  const { job, attempt, look } = await silent();
+  await user.openai.fineTuning.jobs.cancel(job.id);
+  runpod.status = says({ status: "IN_PROGRESS" });
+  runpod.cancel = says({ error: "x" }, 500);
+  await look();
+  runpod.cancel = says({ status: "CANCELLED" });
+  await look();
+  assertEquals(runpod.cancels.filter(({ path }) => path.endsWith(attempt.runpod_job_id)).length, 2);
+});
+
+Deno.test("a cancel that races the completion: the first that is recorded wins", async () => {
+  await clear();
+  const { job, worker } = await silent();
+  const [finished] = await Promise.all([
+    worker.finishWhole(),
+    user.openai.fineTuning.jobs.cancel(job.id).catch(() => null),
+  ]);
+  const now = await jobNow(job);
+  assert(now.status === "succeeded" || now.status === "cancelled");
+  assertEquals(finished.accepted, true);
+  assertEquals(now.fine_tuned_model !== null, now.status === "succeeded");
+});
+
+Deno.test("RunPod refused is told to the operator", async () => {
+  await clear();
+  runpod.run = () => new Response("balance too low", { status: 402 });
+  await createJob(user);
+  await tunebase.tick();
+  runpod.run = () => Response.json({ id: `run-${runpod.asked.length}`, status: "IN_QUEUE" });
+  const [alert] = await sql`select message from tunebase_internal.alerts where kind = 'run_refused'`;
+  assertStringIncludes(alert?.message, "402 balance too low");
+});
+
+Deno.test("a connection that was refused surely started nothing; a body over 10 MB is never sent", async () => {
+  await clear();
+  const job = await createJob(user);
+  await tunebase.tick();
+  const input = RunInput.parse(Reflect.get(Object(runpod.runs.at(-1)?.body), "input"));
+  const nobody = new Runpod({ runpodUrl: `http://127.0.0.1:${freePort(0, "")}`, runpodKey: "k" });
+  const policy = { executionTimeout: 5000, ttl: 10_000 };
+  assertEquals((await nobody.run("e", input, "https://x.example/w", policy)).kind, "not_started");
+  const huge = {
+    ...input,
+    hyperparameters: { ...input.hyperparameters, base_model: "x".repeat(10_000_001) },
+  };
+  const refused = await nobody.run("e", huge, "https://x.example/w", policy);
+  assertEquals(refused.kind, "refused");
+  assertEquals((await jobNow(job)).status, "queued");
+});

@@ -1,0 +1,44 @@
+/** The database's own nudges, with stand-ins for pg_net's and Vault's objects: their names and signatures. */
+import { assertEquals } from "#assert";
+import { startTunebase } from "../support/test_server.ts";
+import { createJob } from "../support/fake_worker.ts";
+
+const tunebase = await startTunebase();
+Deno.test.afterAll(() => tunebase.close());
+const { sql } = tunebase;
+const user = await tunebase.user();
+const sent = () => sql<{ url: string; headers: unknown }[]>`select url, headers from net.sent`;
+
+Deno.test("without pg_net and Vault a job is created all the same", async () => {
+  assertEquals((await createJob(user)).status, "queued");
+});
+
+Deno.test("where pg_net and Vault are, a job that is due wakes the scheduler, once a transaction", async () => {
+  await sql.unsafe(`
+    create schema vault;
+    create table vault.decrypted_secrets (name text, decrypted_secret text);
+    create schema net;
+    create table net.sent (url text, headers jsonb, timeout integer);
+    create function net.http_post(url text, body jsonb default '{}', params jsonb default '{}',
+      headers jsonb default '{}', timeout_milliseconds integer default 5000) returns bigint
+    language sql as $$ insert into net.sent values (url, headers, timeout_milliseconds) returning 1 $$;
+  `);
+  await createJob(user);
+  assertEquals((await sent()).length, 0, "no address and no secret yet");
+  await sql`insert into vault.decrypted_secrets values
+    ('tunebase_scheduler_url', 'https://x.supabase.co/functions/v1/tunebase-scheduler/tick'), ('tunebase_scheduler_secret', 's')`;
+  await createJob(user);
+  assertEquals([...await sent()], [{
+    url: "https://x.supabase.co/functions/v1/tunebase-scheduler/tick",
+    headers: { "content-type": "application/json", authorization: "Bearer s" },
+  }]);
+  const waits = await createJob(user, { auto_start: false });
+  assertEquals((await sent()).length, 1, "a job that waits to be started is not due");
+  await user.fetch(`/fine_tuning/jobs/${waits.id}/start`, { method: "POST" });
+  assertEquals((await sent()).length, 2);
+});
+
+Deno.test("a nudge that fails does not touch the job", async () => {
+  await sql`drop table net.sent`;
+  assertEquals((await createJob(user)).status, "queued");
+});

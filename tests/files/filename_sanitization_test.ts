@@ -1,0 +1,47 @@
+/** A file's name is something to show. It never says where anything lies, nor gets into a header raw. */
+import { assert, assertEquals } from "#assert";
+import { startTunebase } from "../support/test_server.ts";
+import { rows } from "../support/fake_worker.ts";
+
+const tunebase = await startTunebase();
+Deno.test.afterAll(() => tunebase.close());
+const { sql } = tunebase;
+const ada = await tunebase.user();
+
+/** What is sent, and what is shown: null where a form may spell it in several ways. */
+const names: [string, string | null][] = [
+  ["../../../etc/passwd", "passwd"],
+  ["..\\..\\windows\\system.ini", "system.ini"],
+  ["/absolute/rows.jsonl", "rows.jsonl"],
+  ["..", ".."],
+  ["a%2F..%2Fb.jsonl", "a%2F..%2Fb.jsonl"],
+  ["x\r\nset-cookie: a=b.jsonl", null],
+  ['"; filename="y.exe', null],
+  ["<script>alert(1)</script>.jsonl", "script>.jsonl"],
+  ["Grüße 🦜.jsonl", "Grüße 🦜.jsonl"],
+];
+for (const [name, shown] of names) {
+  Deno.test(`a file called ${JSON.stringify(name)} lies where its id says and is downloaded under a harmless name`, async () => {
+    const form = new FormData();
+    form.append("purpose", "fine-tune");
+    form.append("file", new File([rows], name));
+    const file = await (await ada.fetch("/files", { method: "POST", body: form })).json();
+    if (shown !== null) assertEquals(file.filename, shown);
+    const [row] = await sql`select object from tunebase.files where id = ${file.id.replace("file-", "")}`;
+    assert(new RegExp(`^${ada.projectId}/[0-9a-f-]{36}\\.jsonl$`).test(row?.object), row?.object);
+    const content = await ada.fetch(`/files/${file.id}/content`);
+    assertEquals(await content.text(), rows);
+    const header = content.headers.get("content-disposition") ?? "";
+    assert(/^attachment; filename\*=UTF-8''[A-Za-z0-9!'()*._~%-]*$/.test(header), header);
+    assertEquals([content.headers.get("set-cookie"), content.headers.get("content-type")], [
+      null,
+      "application/octet-stream",
+    ]);
+  });
+}
+
+Deno.test("nothing in Storage is named by a person", async () => {
+  for (const { name } of await sql`select name from storage.objects`) {
+    assert(/^[0-9a-f-]{36}\/[0-9a-f-]{36}\.jsonl$/.test(name), name);
+  }
+});

@@ -1,0 +1,575 @@
+/** Large files: uploads in parts, direct uploads to Storage, and their check in slices. */
+import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
+import { createHash } from "node:crypto";
+import { Buffer } from "node:buffer";
+import OpenAI from "openai";
+import { Upload } from "tus-js-client";
+import { platform } from "../../supabase/functions/_shared/platform.ts";
+import { validate } from "../../supabase/functions/_shared/datasets/validator.ts";
+import { CpuBudget } from "../../supabase/functions/tunebase-scheduler/cpu_budget.ts";
+import { validateFiles } from "../../supabase/functions/tunebase-scheduler/file_validation/validate_files.ts";
+import { startTunebase, type TestUser } from "../support/test_server.ts";
+
+const sliceBytes = 65_536;
+const tunebase = await startTunebase({ TUNEBASE_VALIDATION_CHUNK_BYTES: String(sliceBytes) });
+Deno.test.afterAll(() => tunebase.close());
+const { sql } = tunebase;
+const user = await tunebase.user();
+const scheduler = platform("TUNEBASE_SCHEDULER_DB_URL", { get: (name) => tunebase.env[name] });
+scheduler.waitUntil = () => {};
+Deno.test.afterAll(() => scheduler.db.close());
+
+const model = "SmolLM2-135M-Instruct";
+const text = new TextEncoder();
+const row = (question: string) =>
+  JSON.stringify({ messages: [{ role: "user", content: question }, { role: "assistant", content: "ok" }] });
+/** Rows of many lengths, so that parts and slices end anywhere. */
+function rows(count: number, length = 200): Uint8Array<ArrayBuffer> {
+  return text.encode(
+    Array.from({ length: count }, (_, i) => row(`${i} ü ${"word ".repeat((i * 7919) % length)}`)).join("\n"),
+  );
+}
+const md5 = (bytes: Uint8Array) => createHash("md5").update(bytes).digest("hex");
+const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex");
+
+/** Uploads with the official SDK in parts of these sizes, the last of what is left. */
+async function upload(by: TestUser, bytes: Uint8Array<ArrayBuffer>, sizes: number[], hash?: string) {
+  const made = await by.openai.uploads.create({
+    bytes: bytes.length,
+    filename: "../rows.jsonl",
+    mime_type: "application/jsonl",
+    purpose: "fine-tune",
+  });
+  const ids: string[] = [];
+  let at = 0;
+  for (const size of [...sizes, Infinity]) {
+    const data = new File([bytes.subarray(at, at + size)], "part");
+    at += size;
+    ids.push((await by.openai.uploads.parts.create(made.id, { data })).id);
+  }
+  const done = await by.openai.uploads.complete(made.id, { part_ids: ids, ...(hash ? { md5: hash } : {}) });
+  assert(done.file);
+  return { upload: done, fileId: done.file.id };
+}
+async function settle(): Promise<void> {
+  while ((await tunebase.tick()).validated > 0);
+}
+async function file(id: string, by = user) {
+  const response = await by.fetch(`/files/${id}`);
+  const body = await response.json();
+  assertEquals(response.status, 200, JSON.stringify(body));
+  return body;
+}
+const content = async (id: string) =>
+  new Uint8Array(await (await user.fetch(`/files/${id}/content`)).arrayBuffer());
+const objects = async () =>
+  (await sql<{ name: string }[]>`select name from storage.objects order by name`).map(({ name }) => name);
+const code = async (response: Response) => [response.status, (await response.json()).error?.code];
+const post = (path: string, body: unknown, by = user) =>
+  by.fetch(path, {
+    method: "POST",
+    body: JSON.stringify(body),
+    headers: { "content-type": "application/json" },
+  });
+
+Deno.test("an upload of several parts becomes one file, with the report and the hash of its bytes", async () => {
+  const bytes = rows(300);
+  const { upload: done, fileId } = await upload(user, bytes, [1000, 70_001, 3], md5(bytes));
+  assertEquals([done.object, done.status, done.bytes, done.filename], [
+    "upload",
+    "completed",
+    bytes.length,
+    "rows.jsonl",
+  ]);
+  assertEquals((await file(fileId)).status, "uploaded");
+  assertEquals(await code(await user.fetch(`/files/${fileId}/content`)), [409, "file_not_ready"]);
+  await settle();
+  const checked = await user.openai.files.waitForProcessing(fileId, { pollInterval: 10 });
+  assertEquals(checked.status, "processed");
+  const { report, sha256: hash } = await file(fileId);
+  assertEquals(report, JSON.parse(JSON.stringify(validate(bytes))));
+  assertEquals([hash, await content(fileId)], [sha256(bytes), bytes]);
+  await settle();
+  assertEquals((await objects()).filter((name) => name.startsWith("parts/")), [], "the parts are removed");
+});
+
+Deno.test("the parts' order is what complete says, and parts that it leaves out are removed", async () => {
+  const bytes = rows(50);
+  const made = await user.openai.uploads.create({
+    bytes: bytes.length,
+    filename: "a.jsonl",
+    mime_type: "text/plain",
+    purpose: "fine-tune",
+  });
+  const part = async (data: Uint8Array<ArrayBuffer>) =>
+    (await user.openai.uploads.parts.create(made.id, { data: new File([data], "x") })).id;
+  const [second, stray, first] = await Promise.all([
+    part(bytes.subarray(500)),
+    part(text.encode("stray")),
+    part(bytes.subarray(0, 500)),
+  ]);
+  const done = await user.openai.uploads.complete(made.id, { part_ids: [first, second] });
+  assert(stray && done.file);
+  assertEquals(
+    (await user.openai.uploads.complete(made.id, { part_ids: [first, second] })).file?.id,
+    done.file.id,
+  );
+  await settle();
+  assertEquals(await content(done.file.id), bytes);
+  assertEquals((await objects()).filter((name) => name.startsWith("parts/")), []);
+});
+
+Deno.test("an upload of one part is that part's object: nothing is copied", async () => {
+  const bytes = rows(20);
+  const { fileId } = await upload(user, bytes, []);
+  assertEquals(await content(fileId), bytes);
+  await settle();
+  assertEquals([(await file(fileId)).status, await content(fileId)], ["processed", bytes]);
+});
+
+Deno.test("Python's official SDK uploads in parts unchanged", async () => {
+  const { success, stdout, stderr } = await new Deno.Command("trainer/.venv/bin/python", {
+    args: [
+      "tests/files/openai_uploads.py",
+      `${tunebase.url}/functions/v1/tunebase`,
+      user.apiKey,
+      new TextDecoder().decode(rows(40)),
+    ],
+  }).output();
+  assert(success, new TextDecoder().decode(stderr));
+  const { file: id, ...said } = JSON.parse(new TextDecoder().decode(stdout));
+  assertEquals(said, {
+    chunked: ["completed", "uploaded", true],
+    part: ["upload.part", true],
+    refused: "upload_size",
+    cancelled: "cancelled",
+  });
+  await settle();
+  assertEquals((await file(id)).status, "processed");
+});
+
+Deno.test("a file with another MD5 than announced, or with a broken row, ends as an error that says why", async () => {
+  const bytes = rows(30);
+  const changed = (await upload(user, bytes, [100], "0".repeat(32))).fileId;
+  const broken = (await upload(user, text.encode(`${row("a")}\n{"messages": 5}\n${row("b")}`), [40])).fileId;
+  await settle();
+  assertEquals((await file(changed)).status, "error");
+  assertStringIncludes((await file(changed)).status_details, `MD5 is ${md5(bytes)}, and ${"0".repeat(32)}`);
+  const told = await file(broken);
+  assertEquals(told.status, "error");
+  assertStringIncludes(
+    told.status_details,
+    "1 of its rows cannot be trained on. Line 2: messages must be a list",
+  );
+  assertEquals([told.report.errors[0].line, told.report.rows, told.report.trainable_rows], [2, 3, 2]);
+  const listed = (await user.openai.files.list({ limit: 1 })).data[0];
+  assert(
+    listed && !("errors" in (listed as unknown as { report: object }).report),
+    "a list leaves the rows' errors out",
+  );
+  assertEquals(await code(await post("/fine_tuning/jobs", { model, training_file: broken })), [
+    409,
+    "file_not_ready",
+  ]);
+});
+
+const announced = { bytes: 10, filename: "a.jsonl", mime_type: "text/plain", purpose: "fine-tune" };
+const wrongUploads: [string, unknown, number, string][] = [
+  ["without bytes", { ...announced, bytes: undefined }, 400, "bytes"],
+  ["of no bytes", { ...announced, bytes: 0 }, 400, "bytes"],
+  ["of more than 8 GiB", { ...announced, bytes: 9 * 2 ** 30 }, 413, "bytes"],
+  ["for another purpose", { ...announced, purpose: "vision" }, 400, "purpose"],
+  ["with an unknown field", { ...announced, colour: 1 }, 400, "colour"],
+  [
+    "that expires in a minute",
+    { ...announced, expires_after: { anchor: "created_at", seconds: 60 } },
+    400,
+    "expires_after.seconds",
+  ],
+];
+for (const [what, body, status, param] of wrongUploads) {
+  Deno.test(`an upload ${what} is refused, naming ${param}`, async () => {
+    const response = await post("/uploads", body);
+    assertEquals([response.status, (await response.json()).error.param], [status, param]);
+  });
+}
+
+/** The UUID in an id, as objects are named by it. */
+const dashed = (id: string) =>
+  id.replace(/^[a-z]+[-_]/, "").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+async function begun(by = user): Promise<string> {
+  return (await (await post("/uploads", announced, by)).json()).id;
+}
+async function sendPart(id: string, form: FormData, by = user): Promise<Response> {
+  return await by.fetch(`/uploads/${id}/parts`, { method: "POST", body: form });
+}
+function formOf(entries: [string, string | Blob][]): FormData {
+  const form = new FormData();
+  for (const [name, value] of entries) form.append(name, value);
+  return form;
+}
+const data = new Blob(["12345"]);
+const wrongParts: [string, FormData, number, string][] = [
+  ["with another field than data", formOf([["file", data]]), 400, "invalid_multipart"],
+  ["with no field at all", formOf([]), 400, "invalid_multipart"],
+  ["with two parts", formOf([["data", data], ["data", data]]), 400, "invalid_multipart"],
+  ["with a field that is no part", formOf([["data", "12345"]]), 400, "invalid_multipart"],
+  ["with more bytes than announced", formOf([["data", new Blob(["x".repeat(11)])]]), 400, "upload_size"],
+  ["of more than 64 MiB", formOf([["data", new Blob([new Uint8Array(64 * 2 ** 20 + 1)])]]), 413, "too_large"],
+];
+for (const [what, form, status, expected] of wrongParts) {
+  Deno.test(`a part ${what} is refused, and nothing of it stays in Storage`, async () => {
+    const before = await objects();
+    assertEquals(await code(await sendPart(await begun(), form)), [status, expected]);
+    assertEquals(await objects(), before);
+  });
+}
+
+Deno.test("a body that is no form, or ends in its middle, is refused", async () => {
+  const id = await begun();
+  const send = (body: string, type: string) =>
+    user.fetch(`/uploads/${id}/parts`, { method: "POST", body, headers: { "content-type": type } });
+  assertEquals(await code(await send("{}", "application/json")), [400, "invalid_multipart"]);
+  assertEquals(await code(await send("", "multipart/form-data")), [400, "invalid_multipart"]);
+  const cut = '--b\r\ncontent-disposition: form-data; name="data"; filename="a"\r\n\r\n123';
+  assertEquals(await code(await send(cut, "multipart/form-data; boundary=b")), [400, "invalid_multipart"]);
+});
+
+Deno.test("parts of another upload, unknown or doubled ones, and missing bytes are refused", async () => {
+  const [id, other] = [await begun(), await begun()];
+  const part = (await (await sendPart(id, formOf([["data", data]]))).json()).id;
+  const strange = (await (await sendPart(other, formOf([["data", data]]))).json()).id;
+  const complete = async (part_ids: string[]) =>
+    await code(await post(`/uploads/${id}/complete`, { part_ids }));
+  assertEquals(await complete([part, strange]), [400, "part_not_found"]);
+  assertEquals(await complete([part, part]), [400, "part_not_found"]);
+  assertEquals(await complete(["part_x"]), [400, "part_not_found"]);
+  assertEquals(await complete([part]), [400, "upload_size"]);
+  assertEquals(await complete([]), [400, "invalid_request"]);
+});
+
+Deno.test("another project's upload is not there", async () => {
+  const bob = await tunebase.user();
+  const id = await begun();
+  const part = (await (await sendPart(id, formOf([["data", data]]))).json()).id;
+  assertEquals(await code(await sendPart(id, formOf([["data", data]]), bob)), [404, "upload_not_found"]);
+  assertEquals(await code(await post(`/uploads/${id}/complete`, { part_ids: [part] }, bob)), [
+    404,
+    "upload_not_found",
+  ]);
+  assertEquals(await code(await post(`/uploads/${id}/cancel`, {}, bob)), [404, "upload_not_found"]);
+  assertEquals(await code(await bob.fetch(`/files/direct/${id}`)), [404, "upload_not_found"]);
+});
+
+Deno.test("a cancelled upload takes no more, and its parts are removed", async () => {
+  const id = await begun();
+  await sendPart(id, formOf([["data", data]]));
+  assertEquals((await user.openai.uploads.cancel(id)).status, "cancelled");
+  assertEquals((await user.openai.uploads.cancel(id)).status, "cancelled", "again is no error");
+  assertEquals(await code(await sendPart(id, formOf([["data", data]]))), [409, "upload_not_pending"]);
+  await settle();
+  assertEquals((await objects()).filter((name) => name.includes(dashed(id))), []);
+});
+
+Deno.test("an upload ends after an hour; its parts, and those that were on their way, are removed", async () => {
+  const id = await begun();
+  const part = (await (await sendPart(id, formOf([["data", data]]))).json()).id;
+  // As a function leaves it that dies between Storage and the database.
+  await sql`update tunebase_internal.upload_parts set bytes = null where upload_id in
+    (select id from tunebase_internal.uploads order by id desc limit 1)`;
+  await sendPart(id, formOf([["data", data]]));
+  const mine = async () => (await objects()).filter((name) => name.includes(dashed(id))).length;
+  assertEquals(await mine(), 2);
+  await sql`update tunebase_internal.uploads set expires_at = now() where status = 'pending'`;
+  assertEquals(await code(await post(`/uploads/${id}/complete`, { part_ids: [part] })), [
+    409,
+    "upload_not_pending",
+  ]);
+  await settle();
+  assertEquals(await mine(), 1, "what was perhaps on its way is looked for later");
+  await sql`update tunebase_internal.orphaned_objects set next_at = now()`;
+  await settle();
+  assertEquals(await mine(), 0);
+});
+
+Deno.test("a file that expires is removed with its bytes, but not while a job needs it", async () => {
+  const form = formOf([["purpose", "fine-tune"], ["file", new File([row("a")], "a.jsonl")]]);
+  form.append("expires_after[anchor]", "created_at");
+  form.append("expires_after[seconds]", "3600");
+  const made = await (await user.fetch("/files", { method: "POST", body: form })).json();
+  assertEquals(made.expires_at - made.created_at, 3600);
+  const job = await user.openai.fineTuning.jobs.create({ model, training_file: made.id });
+  await sql`update tunebase.files set expires_at = now() where expires_at is not null`;
+  await settle();
+  assertEquals((await file(made.id)).id, made.id);
+  await user.openai.fineTuning.jobs.cancel(job.id);
+  await settle();
+  assertEquals((await user.fetch(`/files/${made.id}`)).status, 404);
+});
+
+/** A direct upload with a stock TUS client, in chunks as Storage wants them. */
+function send(target: Record<string, string | number>, bytes: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) =>
+    new Upload(Buffer.from(bytes), {
+      endpoint: String(target.endpoint),
+      headers: { "x-signature": String(target.token) },
+      metadata: {
+        bucketName: String(target.bucket),
+        objectName: String(target.object),
+        contentType: String(target.content_type),
+      },
+      chunkSize: Number(target.chunk_bytes),
+      onSuccess: () => resolve(),
+      onError: reject,
+    }).start()
+  );
+}
+
+Deno.test("a direct upload goes straight to Storage, and its file is out of its token's reach", async () => {
+  const bytes = rows(400);
+  const begin = await post("/files/direct", {
+    filename: "big.jsonl",
+    bytes: bytes.length,
+    purpose: "fine-tune",
+  });
+  const made = await begin.json();
+  assertEquals([begin.status, made.object, made.status], [200, "upload", "pending"]);
+  assertEquals(await code(await post(`/files/direct/${made.id}/complete`, {})), [409, "upload_missing"]);
+  await send((await (await user.fetch(`/files/direct/${made.id}`)).json()).target, bytes);
+  const done = await (await post(`/files/direct/${made.id}/complete`, {})).json();
+  assertEquals([done.object, done.status, done.filename, done.bytes], [
+    "file",
+    "uploaded",
+    "big.jsonl",
+    bytes.length,
+  ]);
+  assertEquals((await (await post(`/files/direct/${made.id}/complete`, {})).json()).id, done.id);
+  assertEquals((await (await user.fetch(`/files/direct/${made.id}`)).json()).target, null);
+  await send(made.target, rows(1)); // the token still lives
+  await settle();
+  const checked = await file(done.id);
+  assertEquals([checked.status, checked.sha256], ["processed", sha256(bytes)]);
+  assertEquals(await content(done.id), bytes);
+});
+
+Deno.test("a direct upload of another size than announced is refused and can be sent again", async () => {
+  const bytes = rows(3);
+  const made =
+    await (await post("/files/direct", { filename: "a", bytes: bytes.length, purpose: "fine-tune" })).json();
+  await send(made.target, rows(2));
+  assertEquals(await code(await post(`/files/direct/${made.id}/complete`, {})), [400, "upload_size"]);
+  await send(made.target, bytes);
+  assertEquals((await post(`/files/direct/${made.id}/complete`, {})).status, 200);
+  const large = await post("/files/direct", { filename: "a", bytes: 6 * 2 ** 30, purpose: "fine-tune" });
+  assertEquals(await code(large), [413, "too_large"]);
+});
+
+/** A file that waits for its check, uploaded directly. */
+async function waiting(bytes: Uint8Array): Promise<string> {
+  const made =
+    await (await post("/files/direct", { filename: "w", bytes: bytes.length, purpose: "fine-tune" })).json();
+  await send(made.target, bytes);
+  return (await (await post(`/files/direct/${made.id}/complete`, {})).json()).id;
+}
+const uuid = (id: string) => id.replace(/^\w+-/, "");
+
+Deno.test("a check in slices, each by another call, has the report of a check at once", async () => {
+  const bytes = text.encode(
+    `${new TextDecoder().decode(rows(900))}\n${row("0 ü ")}\n${row("x".repeat(200_000))}\n`,
+  );
+  const id = await waiting(bytes);
+  let steps = 0;
+  // A budget that is spent at once: each call does one slice.
+  while (await validateFiles(scheduler, new CpuBudget(0.001)) > 0) steps += 1;
+  assert(steps > bytes.length / sliceBytes / 4, `${steps} steps for ${bytes.length} bytes`);
+  const { report, status, sha256: hash } = await file(id);
+  assertEquals([status, hash], ["processed", sha256(bytes)]);
+  assertEquals(report, JSON.parse(JSON.stringify(validate(bytes))));
+  assertEquals(report.duplicates.rows, 1);
+});
+
+Deno.test("whoever checks a file is killed again and again, and the report is that of an undisturbed check", async () => {
+  const bytes = text.encode(`${new TextDecoder().decode(rows(20_000, 300))}\nnot json\n`);
+  // The copy takes three chunks of 6 MiB.
+  assert(bytes.length > 12.6e6);
+  const third = Math.floor(bytes.length / 3);
+  const { fileId: id } = await upload(user, bytes, [third, third + 1], md5(bytes));
+  const done = async () =>
+    (await sql`select 1 from tunebase.files where id = ${uuid(id)}::uuid and status = 'uploaded'`).length ===
+      0;
+  let kills = 0;
+  for (let tries = 0; !await done(); tries++) {
+    assert(tries < 40, "it never ends");
+    const child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--no-check", "--quiet", "tests/files/validate_files.ts"],
+      env: { ...tunebase.env, TUNEBASE_VALIDATION_CHUNK_BYTES: String(2 ** 20) },
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    const reader = child.stdout.getReader();
+    await reader.read(); // it begins
+    // The first three come to nothing, or nearly so, on any machine; then each gets further.
+    const timer = setTimeout(() => child.kill("SIGKILL"), tries < 3 ? 60 : 150 * (tries - 1));
+    while (!(await reader.read()).done);
+    clearTimeout(timer);
+    const { signal } = await child.status;
+    if (signal === "SIGKILL") kills += 1;
+    // The dead one's lease runs out.
+    await sql`update tunebase_internal.file_validations set next_at = now()`;
+  }
+  assert(kills >= 3, `killed only ${kills} times`);
+  const { report, status, status_details } = await file(id);
+  assertEquals(status, "error");
+  assertStringIncludes(status_details, "Line 20001: is not JSON");
+  assertEquals(report, JSON.parse(JSON.stringify(validate(bytes))));
+  const [{ sha256: hash } = {}] = await sql`select sha256 from tunebase.files where id = ${uuid(id)}::uuid`;
+  assertEquals(hash, sha256(bytes));
+  assertEquals(md5(await content(id)), md5(bytes), "the copy is whole");
+});
+
+Deno.test("a file whose bytes are gone is tried again later, and in the end given up", async () => {
+  const id = await waiting(rows(5));
+  const [{ object } = {}] = await sql`select object from tunebase.files where id = ${uuid(id)}::uuid`;
+  await tunebase.platform.supabase.storage.from("tunebase-datasets").remove([object]);
+  await tunebase.tick();
+  const [check] =
+    await sql`select failures, next_at > now() as later from tunebase_internal.file_validations`;
+  assertEquals([check?.failures, check?.later], [1, true]);
+  for (let i = 0; i < 11; i++) {
+    await sql`update tunebase_internal.file_validations set next_at = now()`;
+    await tunebase.tick();
+  }
+  assertStringIncludes((await file(id)).status_details, "could not be read from Storage");
+});
+
+Deno.test("a file that is deleted while it waits for its check leaves nothing behind", async () => {
+  const { fileId } = await upload(user, rows(30), [100]);
+  assertEquals((await user.openai.files.delete(fileId)).deleted, true);
+  await settle();
+  assertEquals([...await sql`select 1 from tunebase_internal.file_validations`], []);
+  await sql`update tunebase_internal.orphaned_objects set next_at = now()`;
+  await settle();
+  assertEquals((await objects()).filter((name) => name.includes(dashed(fileId))), []);
+});
+
+/** A job whose training file is being checked. */
+async function jobOf(training_file: string, more: object = {}) {
+  const response = await post("/fine_tuning/jobs", { model, training_file, ...more });
+  const job = await response.json();
+  assertEquals([response.status, job.status], [200, "validating_files"], JSON.stringify(job));
+  return String(job.id);
+}
+const events = async (id: string) =>
+  (await user.openai.fineTuning.jobs.listEvents(id)).data.map(({ message }) => message);
+
+Deno.test("a job whose file is being checked waits, and is queued when the file is valid", async () => {
+  const id = await waiting(rows(3));
+  const job = await jobOf(id);
+  assertEquals((await events(job))[0], "The job waits until its files are validated.");
+  assertEquals(await code(await user.fetch(`/files/${id}`, { method: "DELETE" })), [409, "file_in_use"]);
+  while (await validateFiles(scheduler) > 0);
+  assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status, "queued");
+  assertEquals((await events(job))[0], "Files are valid; the job is queued for a GPU.");
+});
+
+Deno.test("a job whose file is not valid fails with the reason; a paused one too", async () => {
+  const id = await waiting(text.encode("nonsense"));
+  const [job, paused] = [await jobOf(id), await jobOf(id)];
+  await user.openai.fineTuning.jobs.pause(paused);
+  while (await validateFiles(scheduler) > 0);
+  for (const one of [job, paused]) {
+    const { status, error } = await user.openai.fineTuning.jobs.retrieve(one);
+    assertEquals([status, error?.code, error?.param], ["failed", "invalid_file", "training_file"]);
+    assertStringIncludes(error?.message ?? "", "The training file is not valid: 1 of its rows");
+  }
+});
+
+Deno.test("a job whose file turns out to have rows of the other method's kind fails by that", async () => {
+  const answer = (content: string) => [{ role: "assistant", content }];
+  const row = JSON.stringify({
+    input: { messages: [{ role: "user", content: "hi" }] },
+    preferred_output: answer("yes"),
+    non_preferred_output: answer("no"),
+  });
+  const [pairs, chat] = [await waiting(text.encode(`${row}\n${row}\n`)), await waiting(rows(3))];
+  const dpo = { method: { type: "dpo" } };
+  const right = await jobOf(pairs, dpo);
+  const wrong = [
+    await jobOf(pairs),
+    await jobOf(chat, dpo),
+    await jobOf(pairs, { ...dpo, validation_file: chat }),
+  ];
+  while (await validateFiles(scheduler) > 0);
+  assertEquals((await user.openai.fineTuning.jobs.retrieve(right)).status, "queued");
+  const found = await Promise.all(wrong.map((id) => user.openai.fineTuning.jobs.retrieve(id)));
+  assertEquals(found.map(({ status, error }) => [status, error?.code, error?.param]), [
+    ["failed", "invalid_file", "training_file"],
+    ["failed", "invalid_file", "training_file"],
+    ["failed", "invalid_file", "validation_file"],
+  ]);
+  assertStringIncludes(found[0]?.error?.message ?? "", 'has preference rows, which method "supervised"');
+  assertStringIncludes(found[1]?.error?.message ?? "", 'has chat rows, which method "dpo"');
+});
+
+Deno.test("a job that is paused and resumed while its file is checked still waits for it", async () => {
+  const job = await jobOf(await waiting(rows(3)));
+  await user.openai.fineTuning.jobs.pause(job);
+  assertEquals((await user.openai.fineTuning.jobs.resume(job)).status, "validating_files");
+  while (await validateFiles(scheduler) > 0);
+  assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status, "queued");
+});
+
+Deno.test("a job that is not to start by itself waits for its start once its files are valid", async () => {
+  const job = await jobOf(await waiting(rows(3)), { auto_start: false });
+  while (await validateFiles(scheduler) > 0);
+  assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status as string, "paused");
+  assertEquals((await events(job))[0], "Files are valid; the job waits to be started.");
+  assertEquals((await (await post(`/fine_tuning/jobs/${job}/start`, {})).json()).status, "queued");
+});
+
+Deno.test("rows that stand in both files of a job are told in its log", async () => {
+  const upload = async (name: string, ...questions: string[]) => {
+    const form = formOf([["purpose", "fine-tune"], [
+      "file",
+      new File([questions.map(row).join("\n")], name),
+    ]]);
+    return (await (await user.fetch("/files", { method: "POST", body: form })).json()).id;
+  };
+  const training_file = await upload("t", "a", "b", "c", "c");
+  const validation_file = await upload("v", "c", "d", "a");
+  const job = await user.openai.fineTuning.jobs.create({ model, training_file, validation_file });
+  assertStringIncludes(
+    (await events(job.id))[0] ?? "",
+    "2 rows of the validation file are in the training file too",
+  );
+  const apart = await upload("w", "d", "e");
+  const other = await user.openai.fineTuning.jobs.create({ model, training_file, validation_file: apart });
+  assertEquals((await events(other.id))[0], "Files are valid; the job is queued for a GPU.");
+  // One that was waited for.
+  const waited = await jobOf(await waiting(text.encode(["d", "x"].map(row).join("\n"))), { validation_file });
+  while (await validateFiles(scheduler) > 0);
+  assertStringIncludes((await events(waited))[0] ?? "", "1 rows of the validation file");
+});
+
+async function gzip(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  return new Uint8Array(
+    await new Response(new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"))).arrayBuffer(),
+  );
+}
+
+Deno.test("a small file may be gzip: it is unpacked, and what it unpacks to is bounded", async () => {
+  const bytes = rows(50);
+  const packed = await gzip(bytes);
+  const create = (data: Uint8Array<ArrayBuffer>) =>
+    user.openai.files.create({ file: new File([data], "rows.jsonl.gz"), purpose: "fine-tune" });
+  const made = await create(packed);
+  assertEquals([made.filename, made.bytes], ["rows.jsonl", bytes.length]);
+  assertEquals(await content(made.id), bytes);
+  const cut = await assertRejects(() => create(packed.subarray(0, -20)), OpenAI.BadRequestError);
+  assertStringIncludes(String(cut), "damaged or was cut off");
+  const bomb = await gzip(new Uint8Array(40 * 2 ** 20));
+  assertStringIncludes(String(await assertRejects(() => create(bomb))), "unpacks to more than 32 MiB");
+  const id = await waiting(packed);
+  await settle();
+  assertStringIncludes((await file(id)).status_details, "is compressed with gzip. Unpack it");
+});

@@ -1,0 +1,12 @@
+/** A short form of `task fuzz`: what the document allows is taken, what it does not is refused, and each answer is as it says. */
+import { assert } from "#assert";
+import { fuzz } from "./fuzz.ts";
+
+Deno.test("Schemathesis finds no answer that is not as the document says", async () => {
+  const seed = Math.floor(Math.random() * 2 ** 31);
+  const { ok, output } = await fuzz({ examples: 1, seed });
+  assert(
+    ok,
+    `seed ${seed}: npx -y deno@2.9.6 task fuzz --examples 1 --seed ${seed}\n${output.slice(-15_000)}`,
+  );
+});

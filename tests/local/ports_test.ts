@@ -1,0 +1,41 @@
+/** The ports of the embedded stack: how they are taken, and let go of. */
+import { assertEquals, assertRejects } from "#assert";
+import { startGateway } from "../../local/stack/gateway.ts";
+import { freePort, namedPort } from "../../local/state_dir.ts";
+
+Deno.test("a port that somebody listens at is refused at once, with the setting to change", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  const error = await assertRejects(() => namedPort(port, "TUNEBASE_PORT"), Error);
+  assertEquals(
+    error.message,
+    `Port ${port} is in use. Set TUNEBASE_PORT to another one (or 0 for any that is free), or stop what uses it.`,
+  );
+});
+
+Deno.test("a port that a connection went out from is waited for", async () => {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  using client = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
+  const accepted = await listener.accept();
+  const { port } = client.localAddr;
+  await assertRejects(async () => await Promise.resolve(freePort(port, "")), Error, "is in use");
+  const lines: string[] = [];
+  const waiting = namedPort(port, "TUNEBASE_PORT", (line) => lines.push(line));
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  assertEquals(lines, [`port ${port} is held by a connection that has ended; waiting up to a minute …`]);
+  // Who closes first keeps the port for a minute: the other end does.
+  accepted.close();
+  await client.read(new Uint8Array(1));
+  client.close();
+  assertEquals(await waiting, port);
+});
+
+Deno.test("the gateway ends at once, with a stream that would never end by itself", async () => {
+  const handle = () => new Response(new ReadableStream({ start: (to) => to.enqueue(new Uint8Array(1)) }));
+  const gateway = startGateway(0, [{ prefix: "/stream", handle }], () => undefined);
+  const response = await fetch(`http://127.0.0.1:${gateway.port}/stream`);
+  const reader = response.body?.getReader();
+  await reader?.read();
+  await gateway.stop();
+  await assertRejects(async () => await reader?.read());
+});

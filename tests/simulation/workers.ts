@@ -1,0 +1,315 @@
+/**
+ * Workers at RunPod: each claims, reports, saves checkpoints and ends in some way. `work` lets one do its next thing; the
+ * reply may be lost, and then it sends the same again, as the trainer does.
+ */
+import { createHash } from "node:crypto";
+import { smooth } from "./faults.ts";
+import type { Action, File, Message, Run, Worker } from "./model.ts";
+import { callback, deliver } from "./messages.ts";
+import { manifest } from "../support/fake_worker.ts";
+import { mix, type Random } from "./random.ts";
+import { planOf } from "./plan.ts";
+import type { World } from "./environment.ts";
+
+type Reply = Record<string, unknown>;
+
+const endings = {
+  "succeeds": 52,
+  "succeeds with a damaged file": 6,
+  "uploads and is never heard": 6,
+  "uploads and its finish is lost": 5,
+  "fails, user's fault": 4,
+  "fails, infrastructure": 8,
+  "fails, operator's fault": 2,
+  "is preempted": 5,
+  "pauses unasked": 2,
+  "is cancelled by nobody here": 2,
+  "is killed": 6,
+  "completes without an artifact": 4,
+};
+const codes: Record<string, string[]> = {
+  "fails, user's fault": ["out_of_memory", "non_finite_loss", "no_trainable_rows"],
+  "fails, infrastructure": ["upload_failed", "trainer_killed", "internal_error", "disk_full"],
+  "fails, operator's fault": ["base_model_not_found", "unsupported_gpu"],
+};
+
+/** RunPod gives a run to a worker, which may be its second. */
+export function startWorker(world: World, run: Run, chance: Random): Worker {
+  const worker: Worker = {
+    key: mix(world.seed, run.key, run.workers.length),
+    id: `w${run.workers.length + 1}-${run.attempt.number}-${run.attempt.job.key}`,
+    run,
+    alive: true,
+    fence: 0,
+    sequence: 0,
+    step: 0,
+    steps: 1 + chance.below(5),
+    ending: world.honest ? "succeeds" : chance.weighted(endings),
+    queue: [{ do: "claim" }],
+    pending: null,
+    deaf: 0,
+  };
+  run.workers.push(worker);
+  run.status = "IN_PROGRESS";
+  run.startedAt ??= world.now();
+  world.tell(`  ${worker.id} gets ${run.id}; it ${worker.ending} after ${worker.steps} reports`);
+  return worker;
+}
+
+/** The worker's next thing. */
+export async function work(world: World, worker: Worker, chance: Random): Promise<void> {
+  const { pending } = worker;
+  if (pending !== null) {
+    // No answer came: the same again, signed anew; a report is given up after a while, the rest is not.
+    pending.tries++;
+    pending.message = { ...pending.message, signedAt: world.now() };
+    if (pending.tries > 6 && pending.message.name === "report") {
+      worker.pending = null;
+      return;
+    }
+    return await transmit(world, worker, pending.message, chance);
+  }
+  const action = worker.queue.shift() ?? next(worker, chance);
+  await act(world, worker, action, chance);
+}
+
+function next(worker: Worker, chance: Random): Action {
+  if (worker.steps > 0) {
+    worker.steps--;
+    return { do: chance.chance(0.3) ? "checkpoint" : "report" };
+  }
+  const { ending } = worker;
+  const code = codes[ending];
+  if (code !== undefined) {
+    const said = { error_code: chance.any(code), error_message: `It ${ending}.`, hint: "" };
+    return { do: "finish", body: { outcome: "failed", ...said } };
+  }
+  switch (ending) {
+    case "is preempted":
+      return { do: "finish", body: { outcome: "preempted", reason: "taken away" } };
+    case "pauses unasked":
+      return { do: "finish", body: { outcome: "paused" } };
+    case "is cancelled by nobody here":
+      return { do: "finish", body: { outcome: "cancelled" } };
+    case "is killed":
+      return { do: "vanish", output: null };
+    case "completes without an artifact":
+      return { do: "vanish", output: { status: "completed", progress: 100 } };
+  }
+  return adapter(worker, chance);
+}
+
+/** The files of the end. No two workers train to the same bits. */
+function adapter(worker: Worker, chance: Random): Action {
+  const texts = ["adapter_config.json", "adapter_model.safetensors"].slice(chance.below(2)).map((name) =>
+    `${name} by ${worker.id} of ${worker.run.attempt.job.id}, try ${chance.below(9)}`
+  );
+  const files = texts.map((text) => file(text.split(" ")[0] ?? "", text));
+  const whole = manifest(files.map((one) => ({ ...one })));
+  const said = { status: "completed", job_id: worker.run.attempt.job.id, manifest: whole };
+  const silent = worker.ending.startsWith("uploads and");
+  const note = JSON.stringify(whole);
+  if (silent) {
+    texts.push(note);
+    files.push(file("manifest.json", note));
+    worker.queue.push({
+      do: "vanish",
+      output: worker.ending === "uploads and is never heard" ? null : said,
+    });
+  } else {
+    worker.queue.push(
+      ...files.map((one) => ({ do: "verify" as const, file: one })),
+      { do: "finish", body: { outcome: "succeeded", manifest: whole } },
+    );
+  }
+  return { do: "upload", files, texts, damage: worker.ending === "succeeds with a damaged file" };
+}
+
+const file = (path: string, text: string): File => ({
+  path,
+  bytes: new TextEncoder().encode(text).length,
+  sha256: createHash("sha256").update(text).digest("hex"),
+});
+
+async function act(world: World, worker: Worker, action: Action, chance: Random): Promise<void> {
+  const { run } = worker;
+  const say = (name: string, body: Reply, then: (reply: Reply) => void) => {
+    const message = callback(world, run.attempt, worker, name, { worker_id: worker.id, ...body });
+    worker.pending = { message, then, tries: 0 };
+    return transmit(world, worker, message, chance);
+  };
+  const held = { fence: worker.fence };
+  switch (action.do) {
+    case "claim":
+    case "claim again":
+      return await say("claim", { runpod_job_id: run.id }, (reply) => {
+        if (reply.claimed !== true) return leave(world, worker, { status: "refused", detail: "" });
+        worker.fence = Number(reply.fence);
+        worker.sequence = 0;
+        const resume = reply.resume as { step: number } | null;
+        worker.step = resume?.step ?? 0;
+      });
+    case "report":
+      return await say(
+        "report",
+        { ...held, ...report(worker, chance, []) },
+        (reply) => obey(world, worker, reply),
+      );
+    case "checkpoint": {
+      const step = worker.step + 1;
+      const text = `state of ${worker.id} after ${step}`;
+      const saved = file(`checkpoints/${step}/trainer_state.json`, text);
+      worker.queue.unshift(
+        { do: "upload", files: [saved], texts: [text], damage: chance.chance(0.1) },
+        { do: "verify", file: saved },
+        { do: "report checkpoint", step, files: [saved] },
+      );
+      return;
+    }
+    case "report checkpoint": {
+      const checkpoint = {
+        step: action.step,
+        epoch: 1,
+        training_loss: 1,
+        validation_loss: null,
+        files: action.files,
+      };
+      const body = { ...held, ...report(worker, chance, [checkpoint]) };
+      return await say("report", body, (reply) => obey(world, worker, reply));
+    }
+    case "upload":
+      return await say("uploads", { ...held, paths: action.files.map(({ path }) => path) }, (reply) => {
+        if (!obey(world, worker, reply)) return;
+        worker.queue.unshift({ ...action, do: "upload", files: [] });
+        const targets = reply.targets as { bucket: string; object: string; token: string }[];
+        uploads.set(worker, targets);
+      });
+    case "verify":
+      return await say("verify", { ...held, file: action.file }, (reply) => obey(world, worker, reply));
+    case "finish":
+      return await say("finish", { ...held, ...action.body }, (reply) => {
+        if (reply.accepted === true || action.body.outcome !== "succeeded") {
+          return leave(world, worker, output(worker, action.body));
+        }
+        // Some file did not arrive: it says so.
+        const said = { error_code: "upload_failed", error_message: "a file is missing", hint: "" };
+        worker.queue = [{ do: "finish", body: { outcome: "failed", ...said } }];
+      });
+    case "vanish":
+      return leave(world, worker, action.output);
+  }
+}
+
+const uploads = new WeakMap<Worker, { bucket: string; object: string; token: string }[]>();
+
+function report(worker: Worker, chance: Random, checkpoints: unknown[]): Reply {
+  const first = worker.step + 1;
+  worker.step += checkpoints.length > 0 ? 1 : 1 + chance.below(2);
+  const metrics = [];
+  for (let step = first; step <= worker.step; step++) {
+    metrics.push({
+      step,
+      epoch: step / 10,
+      training_loss: 1 / step,
+      validation_loss: null,
+      learning_rate: 1e-4,
+      gradient_norm: 1,
+      tokens_per_second: 100,
+      gpu_utilization: null,
+      gpu_memory_gb: null,
+    });
+  }
+  return {
+    sequence: ++worker.sequence,
+    stage: "training",
+    progress: Math.min(100, worker.step * 5 + chance.below(5)),
+    current_epoch: worker.step / 10,
+    total_epochs: 2,
+    current_step: worker.step,
+    total_steps: 20,
+    trained_tokens: worker.step * 100,
+    seconds_left: chance.chance(0.2) ? null : 30,
+    metrics,
+    events: chance.chance(0.3) ? [{ level: "info", message: `a line of ${worker.id}` }] : [],
+    checkpoints,
+  };
+}
+
+/** Does as the reply says; false when it is to stop. A deaf worker goes on for a while. */
+function obey(world: World, worker: Worker, { order }: Reply): boolean {
+  if (order === "cancel") worker.queue = [{ do: "finish", body: { outcome: "cancelled" } }];
+  if (order === "pause" && worker.queue.at(-1)?.do !== "finish") {
+    worker.queue.push({ do: "finish", body: { outcome: "paused" } });
+  }
+  if (order === "stop") {
+    if (worker.deaf === 0) worker.deaf = world.honest ? 1 : mix(worker.key) % 3 + 1;
+    if (--worker.deaf === 0) leave(world, worker, { status: "refused", detail: "" });
+  }
+  return order === "continue" || order === "pause";
+}
+
+function output(worker: Worker, body: Reply): Reply {
+  const job_id = worker.run.attempt.job.id;
+  switch (body.outcome) {
+    case "succeeded":
+      return { status: "completed", job_id, progress: 100, manifest: body.manifest };
+    case "failed":
+      return { status: "failed", job_id, error: body.error_message, ...body };
+    default:
+      return { status: body.outcome, job_id, detail: "" };
+  }
+}
+
+/** The handler returns, or (null) its process is gone. */
+function leave(world: World, worker: Worker, said: Reply | null): void {
+  worker.alive = false;
+  worker.pending = null;
+  if (said === null) {
+    world.crashes.workers++;
+    // Uploaded or not, RunPod knows only that it lost the worker; or it knows nothing for a long time.
+    if (mix(worker.key, 5) % 3 === 0 && !world.honest) return;
+    return world.runpod.over(worker.run, "FAILED", null, "job timed out after 1 retries", worker);
+  }
+  if (said.status === "cancelled") return world.runpod.over(worker.run, "CANCELLED", null, null, worker);
+  const failed = said.status === "failed";
+  world.runpod.over(
+    worker.run,
+    failed ? "FAILED" : "COMPLETED",
+    said,
+    failed ? String(said.error) : null,
+    worker,
+  );
+}
+
+async function transmit(world: World, worker: Worker, message: Message, chance: Random): Promise<void> {
+  const fate = world.honest ? "now" : chance.weighted({ now: 72, later: 10, lost: 6, twice: 12 });
+  if (fate === "lost") return world.tell(`  ${message.name} of ${worker.id} is lost`);
+  if (fate === "later") {
+    world.messages.push(message);
+    return world.tell(`  ${message.name} of ${worker.id} is delayed`);
+  }
+  if (fate === "twice") world.messages.push({ ...message, key: mix(message.key, world.seed) });
+  // A verify has the most effects between its first and its last word.
+  const plan = world.honest ? smooth : message.name === "verify" ? planOf(chance, 7, 30) : planOf(chance);
+  await receive(world, message, await deliver(world, message, plan));
+}
+
+/** The reply reaches the worker, if it still waits for it. */
+export async function receive(world: World, message: Message, reply: Reply | null): Promise<void> {
+  const { worker } = message;
+  if (reply === null || worker === null || !worker.alive || worker.pending?.message.id !== message.id) return;
+  const { then } = worker.pending;
+  worker.pending = null;
+  then(reply);
+  const [action] = worker.queue;
+  const targets = uploads.get(worker);
+  if (action?.do === "upload" && action.files.length === 0 && targets !== undefined) {
+    worker.queue.shift();
+    uploads.delete(worker);
+    for (const [i, { bucket, object, token }] of targets.entries()) {
+      const text = action.texts[i] ?? "";
+      const sent = action.damage && i === 0 ? text.slice(1) : text;
+      await world.storagePut(`/storage/v1/object/upload/sign/${bucket}/${object}?token=${token}`, sent);
+    }
+  }
+}

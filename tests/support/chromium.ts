@@ -1,0 +1,47 @@
+/**
+ * A real Chromium for the tests of the dashboard: the one on this machine (CHROMIUM_PATH, or on the path), else Debian's,
+ * which is installed as root.
+ */
+import { type Browser, chromium } from "playwright-core";
+import { exists, join } from "../../local/paths.ts";
+
+const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+/** Starts it; throws an Error that says how to get it where it cannot be had. */
+export async function startChromium(): Promise<Browser> {
+  const executablePath = await find() ?? await install();
+  return await chromium.launch({
+    executablePath,
+    // Its sandbox needs user namespaces, which root and containers often lack; only our own pages are opened.
+    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--font-render-hinting=none"],
+  });
+}
+
+async function find(): Promise<string | null> {
+  const named = Deno.env.get("CHROMIUM_PATH");
+  if (named) return named;
+  for (const directory of (Deno.env.get("PATH") ?? "").split(":").filter(Boolean)) {
+    for (const name of names) if (await exists(join(directory, name))) return join(directory, name);
+  }
+  return null;
+}
+
+async function install(): Promise<string> {
+  const want =
+    "The dashboard's tests need Chromium. On Debian: apt-get install chromium; elsewhere set CHROMIUM_PATH.";
+  if (Deno.uid() !== 0) throw new Error(want);
+  console.log("installing Debian's chromium …");
+  for (const args of [["update"], ["install", "-y", "--no-install-recommends", "chromium"]]) {
+    const { success, stderr } = await new Deno.Command("apt-get", {
+      args: ["-qq", ...args],
+      env: { DEBIAN_FRONTEND: "noninteractive" },
+      stdout: "null",
+    }).output().catch(() => {
+      throw new Error(want);
+    });
+    if (!success) throw new Error(`${want}\napt-get said: ${new TextDecoder().decode(stderr).slice(-2000)}`);
+  }
+  const found = await find();
+  if (found === null) throw new Error(want);
+  return found;
+}

@@ -1,0 +1,46 @@
+/** The server that tests and walks use: a real Postgres of its own folder, and the template of every test's database. */
+import postgres from "postgres";
+import { cache, root } from "../../local/state_dir.ts";
+import { install } from "../../local/commands/install.ts";
+import { migrate, prepareDatabase } from "../../local/stack/migrate.ts";
+import { join } from "../../local/paths.ts";
+import { type Postgres, startPostgres } from "../../local/stack/postgres.ts";
+import { endLeftovers } from "../../local/stack/processes.ts";
+import { rolePassword, templateName } from "./database.ts";
+
+/** Installs what is missing, and starts the server of `.tunebase/<name>` with the template; `template` is its address. */
+export async function startTestServer(name: string): Promise<Postgres & { template: string }> {
+  const home = join(cache, name);
+  await install((line) => console.log(line));
+  await Deno.mkdir(home, { recursive: true });
+  await endLeftovers(home);
+  const server = await startPostgres({ home, port: 0, password: rolePassword });
+  try {
+    return { ...server, template: await makeTemplate(server.url) };
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+}
+
+/** The database that every test's is a copy of. */
+async function makeTemplate(url: string): Promise<string> {
+  const admin = postgres(url, { max: 1, onnotice: () => {} });
+  try {
+    await admin.unsafe(`drop database if exists ${templateName} with (force)`);
+    await admin.unsafe(`create database ${templateName}`);
+    const address = new URL(url);
+    address.pathname = `/${templateName}`;
+    await prepareDatabase(address.href);
+    await migrate(address.href);
+    const sql = postgres(address.href, { max: 1, onnotice: () => {} });
+    await sql.unsafe(await Deno.readTextFile(join(root, "supabase/seed.sql")));
+    for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"]) {
+      await sql.unsafe(`alter role ${role} login password '${rolePassword}'`);
+    }
+    await sql.end();
+    return address.href;
+  } finally {
+    await admin.end();
+  }
+}
