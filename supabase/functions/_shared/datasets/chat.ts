@@ -1,4 +1,5 @@
 /** Validates the messages of a chat row: roles, content, weights and names. tools.ts validates tool calls. */
+import { didYouMean } from "./convert/near_miss.ts";
 import { type AddIssue, addLoneSurrogate, isObject, jsonText, shown } from "./report.ts";
 import { checkToolMessage, ToolCallTracker } from "./tools.ts";
 
@@ -63,7 +64,9 @@ export function checkConversation(
         "unknown_field",
         `messages[${i}]`,
         `has unknown fields: ${shown(unknown)}`,
-        "Remove them. Allowed fields: role, content, name, weight, tool_calls, tool_call_id.",
+        `Remove them. Allowed fields: role, content, name, weight, tool_calls, tool_call_id.${
+          didYouMean(unknown, [...fields, ...toolFields])
+        }`,
       );
     }
     if (!tool) answers.turn(addIssue);
@@ -134,7 +137,15 @@ function checkRole(role: unknown, i: number, addIssue: AddIssue): role is string
     return true;
   }
   const fix = role === "developer" ? 'Use "system" instead.' : "It must be system, user, assistant or tool.";
-  addIssue("role", `messages[${i}].role`, role === undefined ? "is missing" : `is ${shown(role)}`, fix);
+  const meant = typeof role === "string" && role !== "developer"
+    ? didYouMean(role, ["system", "user", "assistant", "tool"])
+    : "";
+  addIssue(
+    "role",
+    `messages[${i}].role`,
+    role === undefined ? "is missing" : `is ${shown(role)}`,
+    fix + meant,
+  );
   return false;
 }
 

@@ -1,5 +1,6 @@
 /** Preference rows in OpenAI's format: a conversation with a preferred and a non-preferred answer. */
 import { checkConversation } from "./chat.ts";
+import { didYouMean } from "./convert/near_miss.ts";
 import { type AddIssue, isObject, jsonText, type RowFacts, shown } from "./report.ts";
 import { checkRowTools } from "./tools.ts";
 
@@ -105,7 +106,7 @@ function unknownFields(
     "unknown_field",
     field,
     `has unknown fields: ${unknown.slice(0, 5).map(shown).join(", ")}`,
-    `Remove them. Allowed fields: ${[...known].join(", ")}.`,
+    `Remove them. Allowed fields: ${[...known].join(", ")}.${didYouMean(unknown[0] ?? "", known)}`,
   );
 }
 

@@ -1,11 +1,24 @@
 /** Splits a stream of bytes into rows, and can resume from an offset. */
 
+import type { ProblemCode } from "./report.ts";
+
+/** Why something cannot be read: a row, or the file. */
+export interface Rejection {
+  code: ProblemCode;
+  what: string;
+  fix: string;
+}
+
 export type RowKind = "row" | "meta";
 
 export interface Sink {
   /** `cut`: the file ended within the row. `bytes` is valid only during the call. */
   row(bytes: Uint8Array, line: number, kind: RowKind, cut: boolean): void;
+  /** A row of a table: its columns' texts. */
+  record(value: Record<string, string>, line: number): void;
   tooLong(line: number): void;
+  /** Rejects a row (`line`: null for the whole file). `stop`: nothing more is read. */
+  reject(line: number | null, rejection: Rejection, stop: boolean): void;
   /** The file is invalid from here on; nothing more is read. */
   broken(line: number, what: "truncated" | "not_json" | "too_deep"): void;
 }

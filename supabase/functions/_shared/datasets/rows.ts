@@ -1,7 +1,9 @@
 /** Checks a row of any format. */
 import { checkBrightrunRow } from "./brightrun.ts";
 import { checkConversation } from "./chat.ts";
-import { checkPreferenceRow, preferenceFormat } from "./preference.ts";
+import { unknownFormat } from "./convert/detect.ts";
+import { didYouMean } from "./convert/near_miss.ts";
+import { checkPreferenceRow } from "./preference.ts";
 import { checkRowTools } from "./tools.ts";
 import { type AddIssue, addLoneSurrogate, isObject, type Reads, type RowFacts, shown } from "./report.ts";
 
@@ -10,6 +12,7 @@ export const formats =
   '{"prompt": "…", "completion": "…"}';
 
 const toolFields = new Set(["tools", "functions", "function_call", "parallel_tool_calls", "tool_choice"]);
+const chatFields = ["messages", "metadata", "tools", "parallel_tool_calls"];
 const promptFields = new Set(["prompt", "completion"]);
 
 /** Checks a row. Returns null, and adds an issue, if it is too malformed to count. */
@@ -22,7 +25,7 @@ export function checkRow(row: unknown, reads: Reads, addIssue: AddIssue): RowFac
   if ("prompt" in row || "completion" in row) return checkPromptRow(row, addIssue);
   if ("target_response" in row || "current_user_input" in row) return checkBrightrunRow(row, reads, addIssue);
   if ("preferred_output" in row || "non_preferred_output" in row) return checkPreferenceRow(row, addIssue);
-  unknownFormat(row, addIssue);
+  addUnknownFormat(row, addIssue);
   return null;
 }
 
@@ -44,7 +47,9 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, addIssue: AddI
       "unknown_field",
       null,
       `has unknown fields: ${unknown.slice(0, 5).map(shown).join(", ")}`,
-      "Remove them. Allowed fields: messages, tools, parallel_tool_calls, metadata.",
+      `Remove them. Allowed fields: messages, tools, parallel_tool_calls, metadata.${
+        didYouMean(unknown[0] ?? "", chatFields)
+      }`,
     );
   }
   const tools = others.length > 0 ? checkRowTools(row, addIssue) : null;
@@ -87,7 +92,7 @@ function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFa
         "unknown_field",
         null,
         `has unknown fields: ${shown(key)}`,
-        "Remove them. Allowed fields: prompt, completion.",
+        `Remove them. Allowed fields: prompt, completion.${didYouMean(key, promptFields)}`,
       );
       break;
     }
@@ -97,17 +102,14 @@ function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFa
   return { format: "prompt_completion", assistant: 1, trainable: 1, chars, trainableChars, keys: null };
 }
 
-/** Explains how to convert rows in other tools' formats. */
-function unknownFormat(row: Record<string, unknown>, addIssue: AddIssue): void {
-  const known = `Each line must be ${formats}`;
-  const fix = "conversations" in row
-    ? 'This is ShareGPT. Convert "conversations" (from, value) to "messages" with role (user, assistant) and content.'
-    : "instruction" in row
-    ? 'This is Alpaca. Convert "instruction", "input" and "output" to "prompt" and "completion".'
-    : "chosen" in row
-    ? `Convert "chosen" and "rejected" to ${preferenceFormat}`
-    : "custom_id" in row
-    ? "This is a batch request. Use its messages, and add the answer to train on."
-    : known;
-  addIssue("unknown_format", null, "has an unknown format", fix);
+/** Files in other tools' formats are converted, so the remaining rows are misspelled or of an unknown format. */
+function addUnknownFormat(row: Record<string, unknown>, addIssue: AddIssue): void {
+  const { code, what, fix } = "custom_id" in row
+    ? {
+      code: "unknown_format" as const,
+      what: "has an unknown format",
+      fix: "This is a batch request. Use its messages, and add the answer to train on.",
+    }
+    : unknownFormat(Object.keys(row), "fields");
+  addIssue(code, null, what, fix);
 }

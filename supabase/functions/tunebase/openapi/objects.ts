@@ -53,6 +53,15 @@ export const listOf = (item: z.ZodType) =>
 const Range = z.object({ low: z.number(), expected: z.number(), high: z.number() })
   .describe("A 95% interval");
 
+const Conversion = z.object({
+  rows: count,
+  ignored_fields: z.array(z.string()),
+  sample: z.array(z.object({ line: z.int().min(1), before: z.string(), after: z.string() })).optional()
+    .describe(
+      "The first three rows, as JSON that may be cut; left out in lists",
+    ),
+}).loose();
+
 export const File = z.object({
   id: id("file-"),
   object: z.literal("file"),
@@ -67,6 +76,10 @@ export const File = z.object({
   report: stored(DatasetReport.nullable()).describe(
     "The validation report; null until validation is complete",
   ),
+  source_format: z.string().nullable().meta({ examples: ["alpaca_csv"] }).describe(
+    "The format that the file was converted from; null: not converted",
+  ),
+  conversion: stored(Conversion.nullable()).describe("A summary of the conversion; null: not converted"),
 }).meta({ id: "File" });
 export type File = z.infer<typeof File>;
 
