@@ -17,19 +17,22 @@ const uuid = (id: string) =>
 const sendPart = async (lane: Lane, id: string, data: Uint8Array<ArrayBuffer>) =>
   (await lane.openai.uploads.parts.create(id, { data: new File([data], "part") })).id;
 
+/** The same rows as a table, which is converted. */
+const csv = `prompt,completion\n${"a,b\n".repeat(100)}`;
+
 /** An upload whose bytes have come in two parts. */
-async function uploaded(lane: Lane): Promise<{ id: string; part_ids: string[] }> {
-  const { id } = await lane.openai.uploads.create(params);
+async function uploaded(lane: Lane, data = bytes): Promise<{ id: string; part_ids: string[] }> {
+  const { id } = await lane.openai.uploads.create({ ...params, bytes: data.length });
   const part_ids = [
-    await sendPart(lane, id, bytes.slice(0, 100)),
-    await sendPart(lane, id, bytes.slice(100)),
+    await sendPart(lane, id, data.slice(0, 100)),
+    await sendPart(lane, id, data.slice(100)),
   ];
   return { id, part_ids };
 }
 
 /** A file that waits for its check. */
-async function waiting(lane: Lane): Promise<string> {
-  const { id, part_ids } = await uploaded(lane);
+async function waiting(lane: Lane, data = bytes): Promise<string> {
+  const { id, part_ids } = await uploaded(lane, data);
   const { file } = await lane.openai.uploads.complete(id, { part_ids });
   return file?.id ?? "";
 }
@@ -63,7 +66,7 @@ async function clean(lane: Lane): Promise<number> {
   }
   return await lane.count(
     `storage.objects o where bucket_id = 'tunebase-datasets' and (name like 'parts/%' or name like 'incoming/%')
-      and not exists (select from tunebase.files f where f.object = o.name)`,
+      and not exists (select from tunebase.files f where o.name in (f.object, f.original_object))`,
   );
 }
 
@@ -76,6 +79,14 @@ const expire = (lane: Lane) =>
   lane.tunebase.sql`update tunebase_internal.uploads set expires_at = now() where status = 'pending'`;
 
 export const fileApi: Record<string, Run> = {
+  "a file in another format is created": async (lane, doom) => {
+    await doom();
+    const { id } = await lane.openai.files.create({
+      file: new File([csv], "rows.csv"),
+      purpose: "fine-tune",
+    });
+    return await settled(lane, id, csv);
+  },
   "a file too large to validate in its request is created": async (lane, doom) => {
     const content = row.repeat(Math.ceil(maxInRequestBytes / row.length) + 1);
     await doom();
@@ -136,6 +147,12 @@ export const fileScheduler: Record<string, Run> = {
     await doom();
     await lane.tick();
     return await settled(lane, id);
+  },
+  "parts in another format are joined, checked and converted": async (lane, doom) => {
+    const id = await waiting(lane, new TextEncoder().encode(csv));
+    await doom();
+    await lane.tick();
+    return await settled(lane, id, csv);
   },
   "a file cannot be read and is tried again": async (lane, doom) => {
     const { id, part_ids } = await uploaded(lane);
