@@ -2,7 +2,7 @@
 import type * as z from "zod";
 import { ReportRequest } from "../supabase/functions/_shared/protocol.ts";
 import { callbackSecret } from "../supabase/functions/_shared/secrets.ts";
-import { TestWorker } from "../tests/support/fake_worker.ts";
+import { FakeWorker } from "../tests/support/fake_worker.ts";
 import { createJob, type Stand, until } from "./harness.ts";
 
 export interface Held {
@@ -24,7 +24,7 @@ export async function holdAttempts(stand: Stand, count: number): Promise<Held[]>
     runpod.runs.slice(before).map(async ({ body }) => {
       const { input } = body as { input: { callback_url: string } };
       const id = input.callback_url.split("/").at(-1) ?? "";
-      const worker = new TestWorker(stack, id);
+      const worker = new FakeWorker(stack, id);
       const claim = await worker.claim();
       if (claim.claimed !== true) throw new Error(`not claimed: ${JSON.stringify(claim)}`);
       const secret = callbackSecret(stack.keys.masterKey, id).replace("whsec_", "");

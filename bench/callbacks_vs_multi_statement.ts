@@ -7,7 +7,7 @@ import postgres from "postgres";
 import { type EdgeFunction, startFunction } from "../local/emulators/functions/mod.ts";
 import { root } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
-import { startSlowLine } from "../tests/support/latency_proxy.ts";
+import { startLatencyProxy } from "../tests/support/latency_proxy.ts";
 import { holdAttempts } from "./attempts.ts";
 import { sizes as callbackSizes } from "./callbacks.ts";
 import { type Measured, median, type Size } from "./results.ts";
@@ -34,7 +34,7 @@ export async function callbacksVsMultiStatement(
   const { roundSeconds, ...rounds } = sizes[size];
   const { workers } = callbackSizes[size];
   const stand = await startStand({ cronSeconds: 3600 });
-  const lines = [1, 2].map(() => startSlowLine(Number(new URL(stand.stack.dbUrl).port), timerMs));
+  const lines = [1, 2].map(() => startLatencyProxy(Number(new URL(stand.stack.dbUrl).port), timerMs));
   const sides: Side[] = [];
   try {
     const held = (await holdAttempts(stand, 2 * workers)).map((held) => ({ held, sequence: 0 }));
@@ -52,11 +52,11 @@ export async function callbacksVsMultiStatement(
       await measure(near, rounds.near, roundSeconds);
       log(`beside the database: ${describe(near)}`);
     }
-    const [before, sent] = [lines.map(({ trips }) => trips), far.map(sequences)];
+    const [before, sent] = [lines.map(({ roundTrips }) => roundTrips), far.map(sequences)];
     await measure(far, rounds.far, roundSeconds);
     log(`${away.toFixed(1)} ms away: ${describe(far)}`);
     const trips = far.map((side, i) =>
-      ((lines[i]?.trips ?? 0) - (before[i] ?? 0)) / (sequences(side) - (sent[i] ?? 0))
+      ((lines[i]?.roundTrips ?? 0) - (before[i] ?? 0)) / (sequences(side) - (sent[i] ?? 0))
     );
     log(`round trips a callback: ${trips.map((each) => each.toFixed(2)).join(" and ")}`);
     return [{

@@ -3,7 +3,7 @@
  * was doing. Of the function's whole process, warm: the platform meters the isolate's thread alone.
  */
 import { copyJobs } from "../tests/support/job_copies.ts";
-import { TestWorker } from "../tests/support/fake_worker.ts";
+import { FakeWorker } from "../tests/support/fake_worker.ts";
 import { meter } from "./cpu_meter.ts";
 import { CpuStand, type Part } from "./cpu_harness.ts";
 import { type Measured, percentile, type Size } from "./results.ts";
@@ -145,8 +145,8 @@ async function measureCallbacks(run: Run, jobs: string[]): Promise<void> {
   while ((await stand.tick()).dispatched !== 0);
   const attempts = await stack.sql<{ id: string }[]>`
     select id from tunebase.attempts where state = 'submitted' order by id limit ${needed}`;
-  const workers = attempts.map(({ id }) => new TestWorker({ url: stand.url, keys: stack.keys }, id));
-  const worker = (n: number): TestWorker => {
+  const workers = attempts.map(({ id }) => new FakeWorker({ url: stand.url, keys: stack.keys }, id));
+  const worker = (n: number): FakeWorker => {
     const found = workers[n + 1];
     if (found === undefined) throw new Error(`there is no attempt ${n + 1}`);
     return found;
@@ -157,10 +157,10 @@ async function measureCallbacks(run: Run, jobs: string[]): Promise<void> {
   await callback(
     "POST …/report, 10 metrics",
     (n) =>
-      worker(n).report({ metrics: Array.from({ length: 10 }, (_, step) => TestWorker.metric(step + 1)) }),
+      worker(n).report({ metrics: Array.from({ length: 10 }, (_, step) => FakeWorker.metric(step + 1)) }),
   );
   const bytes = new TextEncoder().encode("weights");
-  const file = TestWorker.file("adapter_model.safetensors", bytes);
+  const file = FakeWorker.file("adapter_model.safetensors", bytes);
   await callback("POST …/uploads", (n) => worker(n).upload(file.path, bytes));
   await callback("POST …/verify", (n) => worker(n).verify(file));
   await callback("POST …/finish", (n) => worker(n).succeed([file]));

@@ -8,14 +8,14 @@ import { join, removeIfThere } from "../local/paths.ts";
 import { postgresDirectory } from "../local/stack/postgres.ts";
 import { endLeftovers } from "../local/stack/processes.ts";
 import { type Stack, startStack } from "../local/stack/mod.ts";
-import { ScriptedRunpod } from "../tests/support/fake_runpod.ts";
+import { FakeRunpod } from "../tests/support/fake_runpod.ts";
 import { rows } from "../tests/support/fake_worker.ts";
 
 const home = join(cache, "bench");
 
 export interface Stand {
   stack: Stack;
-  runpod: ScriptedRunpod;
+  runpod: FakeRunpod;
   /** The official SDK, with the key of a user whose project may run as much as it likes. */
   openai: OpenAI;
   /** A training file of that project. */
@@ -70,7 +70,7 @@ async function startOwnStand({ cronSeconds, limits = null }: StandOptions): Prom
   const postgres = await postgresDirectory(home);
   await removeIfThere(join(postgres, "data"));
   await Deno.mkdir(home, { recursive: true, mode: 0o700 });
-  const runpod = new ScriptedRunpod((await loadKeys(home)).runpodKey);
+  const runpod = new FakeRunpod((await loadKeys(home)).runpodKey);
   const trouble: string[] = [];
   const stack = await startStack({
     home,

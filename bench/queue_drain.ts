@@ -22,7 +22,7 @@ export async function queueDrain(log: (line: string) => void, size: Size): Promi
   try {
     await createJob(stand);
     await until("the dispatch of the first job", 10, () => runpod.runs.length === 1);
-    const before = runpod.asked.length; // the timer may send the first before the last row is in
+    const before = runpod.requests.length; // the timer may send the first before the last row is in
     await fill(stand, jobs);
     const begin = performance.now();
     const limit = 1.3 * jobs / runPerSecond + (size === "short" ? 30 : 0);
@@ -30,7 +30,9 @@ export async function queueDrain(log: (line: string) => void, size: Size): Promi
     for (let seen = before; out < jobs && (performance.now() - begin) / 1000 < limit;) {
       await new Promise((resolve) => setTimeout(resolve, 100));
       // Counted as they come: 10,000 bodies need not be gone through each time.
-      for (; seen < runpod.asked.length; seen++) out += Number(runpod.asked[seen]?.path.endsWith("/run"));
+      for (; seen < runpod.requests.length; seen++) {
+        out += Number(runpod.requests[seen]?.path.endsWith("/run"));
+      }
     }
     const arrivals = runpod.runs.slice(1).map(({ at }) => at);
     const seconds = ((arrivals.at(-1) ?? NaN) - (arrivals[0] ?? NaN)) / 1000;

@@ -6,7 +6,7 @@ import * as z from "zod";
 import { connect, type Database } from "../supabase/functions/_shared/database/connect.ts";
 import { rpc } from "../supabase/functions/_shared/database/rpc.ts";
 import { type TestDatabase, testDatabase } from "../tests/support/database.ts";
-import { startTestServer } from "../tests/support/postgres_server.ts";
+import { startTestPostgres } from "../tests/support/postgres_server.ts";
 import { type Measured, percentile, type Size } from "./results.ts";
 
 interface Sizes {
@@ -56,7 +56,7 @@ interface Side {
 
 export async function readsAtScale(log: (line: string) => void, size: Size): Promise<Measured[]> {
   const { small, large, rounds, fewRounds } = sizes[size];
-  const server = await startTestServer("bench-reads");
+  const server = await startTestPostgres("bench-reads");
   Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
   const sides: Side[] = [];
   try {

@@ -4,7 +4,7 @@
  */
 import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
-import { TestWorker } from "../tests/support/fake_worker.ts";
+import { FakeWorker } from "../tests/support/fake_worker.ts";
 import { holdAttempts } from "./attempts.ts";
 import { type Measured, percentile, type Size } from "./results.ts";
 import { type Stand, startStand, until } from "./harness.ts";
@@ -26,7 +26,7 @@ export async function sse(log: (line: string) => void, size: Size): Promise<Meas
     const held = await holdAttempts(stand, jobs);
     const ids = await jobIds(stand);
     const workers = held.map(({ id, workerId, fence }) => {
-      const worker = new TestWorker(stand.stack, id, workerId);
+      const worker = new FakeWorker(stand.stack, id, workerId);
       worker.fence = fence;
       return worker;
     });

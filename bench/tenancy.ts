@@ -2,8 +2,8 @@
  * Whether the time of an answer tells that something exists which is another project's: the same routes with its id, and
  * with one that nobody has, in turns. Both are 404 with the same words (`tests/tenancy/isolation_test.ts`).
  */
-import { furnished } from "../tests/support/fixtures.ts";
-import { startTestServer } from "../tests/support/postgres_server.ts";
+import { createOneOfEverything } from "../tests/support/fixtures.ts";
+import { startTestPostgres } from "../tests/support/postgres_server.ts";
 import { startTunebase } from "../tests/support/test_server.ts";
 import { type Measured, median, type Size } from "./results.ts";
 
@@ -17,14 +17,14 @@ const paths = (job: string, file: string) => [
 
 export async function tenancy(log: (line: string) => void, size: Size): Promise<Measured[]> {
   const { turns, warmups } = sizes[size];
-  const server = await startTestServer("bench-tenancy");
+  const server = await startTestPostgres("bench-tenancy");
   Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
   try {
     const tunebase = await startTunebase();
     try {
       const [ada, bob] = [await tunebase.user(), await tunebase.user()];
       await tunebase.sql`update tunebase.projects set requests_per_minute = 1000000`;
-      const { jobs = "", files = "" } = await furnished(tunebase, bob);
+      const { jobs = "", files = "" } = await createOneOfEverything(tunebase, bob);
       const kinds = [
         paths(jobs, files),
         paths(`ftjob-${"0123456789abcdef".repeat(2)}`, `file-${"0123456789abcdef".repeat(2)}`),

@@ -6,7 +6,7 @@ import { installDashboard } from "../local/commands/dashboard.ts";
 import { cache, root } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
 import { generated } from "../local/commands/types.ts";
-import { startTestServer } from "./support/postgres_server.ts";
+import { startTestPostgres } from "./support/postgres_server.ts";
 
 interface Result {
   passed: number;
@@ -29,7 +29,7 @@ const heavyTests = [
   "transfers_test.ts",
 ];
 
-const server = await startTestServer("test");
+const server = await startTestPostgres("test");
 try {
   const env = { TUNEBASE_TEST_DB_URL: server.url, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
   const denoTest = (name: string, files: string[]) =>

@@ -11,7 +11,7 @@ async function run(bench: (log: (line: string) => void, size: "short") => Promis
   return { figures, said: lines.join("\n") };
 }
 
-Deno.test("cpu_per_request measures routes, callbacks and ticks, each with its p50 and p99", async () => {
+Deno.test("cpu_per_request measures routes, callbacks and ticks, each with p50 and p99", async () => {
   const { figures, said } = await run(cpuPerRequest);
   const kinds = [
     "POST /fine_tuning/jobs",
@@ -27,7 +27,7 @@ Deno.test("cpu_per_request measures routes, callbacks and ticks, each with its p
   assertEquals(said.split("\n").length, figures.length);
 });
 
-Deno.test("a queue drains under the platform's limits: nothing lost, sent twice or left ambiguous", async () => {
+Deno.test("queue_drain completes under platform limits without lost, duplicate or ambiguous jobs", async () => {
   const { figures: [left], said } = await run(queueDrain);
   assertEquals([left?.value, left?.ratio], [0, 1], said);
 });

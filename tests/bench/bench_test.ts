@@ -16,7 +16,7 @@ async function bench(args: string[]): Promise<{ code: number; output: string }> 
   return { code, output: text.decode(stdout) + text.decode(stderr) };
 }
 
-Deno.test("every bench runs in its short form and returns its figures", async () => {
+Deno.test("every bench runs with --short and returns its measurements", async () => {
   const help = (await bench(["--help"])).output;
   const names = /^Names: (.*); all/m.exec(help)?.[1]?.split(", ").filter((name) => !left.has(name)) ?? [];
   const { code, output } = await bench(["--short", ...names]);

@@ -54,11 +54,11 @@ async function advice(): Promise<string[]> {
   return Advice.parse(JSON.parse(said)).results.filter((one) => !answered(one)).map(({ detail }) => detail);
 }
 
-Deno.test("the advisors have nothing to say that is not answered", async () => {
+Deno.test("Supabase's advisors report only accepted findings", async () => {
   assertEquals(await advice(), []);
 });
 
-Deno.test("the advisors would tell of a table without row-level security and of a function that can be misled", async () => {
+Deno.test("the advisors detect a table without row-level security and a mutable search_path", async () => {
   await database.sql.unsafe(`
     create table public.open (id int);
     create function public.misled() returns int language sql security definer as 'select 1';`);

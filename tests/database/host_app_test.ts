@@ -167,7 +167,7 @@ async function installInto(url: string): Promise<void> {
   }
 }
 
-Deno.test("an app in the same database is the same before Tunebase, beside it, and after it was removed", () =>
+Deno.test("a host app is unchanged by installing and removing Tunebase", () =>
   withApp(async (sql, url) => {
     const before = await snapshot(sql);
     assert(before.length > 150, `${before.length} lines`);
@@ -207,7 +207,7 @@ Deno.test("an app in the same database is the same before Tunebase, beside it, a
     assertEquals(await remains(sql), added, "it can be installed again");
   }));
 
-Deno.test("uninstall.sql deletes the history of every migration there is", async () => {
+Deno.test("uninstall.sql deletes the history of every migration", async () => {
   const text = await read("supabase/uninstall.sql");
   assertEquals(
     [...text.matchAll(/'(\d{14})'/g)].map(([, version]) => version),
@@ -215,7 +215,7 @@ Deno.test("uninstall.sql deletes the history of every migration there is", async
   );
 });
 
-Deno.test("a push from our repository into a project with its own migrations is refused and changes nothing", () =>
+Deno.test("db push into a project with its own migrations is rejected and changes nothing", () =>
   withApp(async (sql, url) => {
     const before = await snapshot(sql);
     const error = await assertRejects(() => push(url, root));
@@ -246,7 +246,7 @@ const collisions: [string, string, string][] = [
   ],
 ];
 for (const [what, statement, message] of collisions) {
-  Deno.test(`finding 1: ${what} stops the push before anything changes, and nothing is readable by anon`, () =>
+  Deno.test(`finding 1: ${what} stops the push before anything changes, and anon can read nothing`, () =>
     withApp(async (sql, url) => {
       await sql.unsafe(statement);
       const [before, there] = [await snapshot(sql), await remains(sql)];
@@ -256,7 +256,7 @@ for (const [what, statement, message] of collisions) {
     }));
 }
 
-Deno.test("finding 1: between two migrations too, the app's roles may use nothing of ours, whatever its default privileges are", () =>
+Deno.test("finding 1: host app roles have no access between migrations either, whatever the default privileges", () =>
   withApp(async (sql) => {
     const open = () =>
       sql`
@@ -287,7 +287,7 @@ Deno.test("finding 1: between two migrations too, the app's roles may use nothin
     }
   }));
 
-Deno.test("finding 2: our buckets are closed to every user, whatever the app's policies on Storage say", () =>
+Deno.test("finding 2: our buckets are closed to every user despite permissive Storage policies", () =>
   withApp(async (sql, url) => {
     await installInto(url);
     const version = crypto.randomUUID();
@@ -327,7 +327,7 @@ Deno.test("finding 2: our buckets are closed to every user, whatever the app's p
     await sql`delete from storage.objects where bucket_id = 'tunebase-datasets'`;
   }));
 
-Deno.test("finding 3: an app's users have nothing of ours, before and after one of them is named an owner", () =>
+Deno.test("finding 3: host app users have no access, before and after one becomes an owner", () =>
   withApp(async (sql, url) => {
     await installInto(url);
     await sql.unsafe(await read("supabase/seed.sql"));

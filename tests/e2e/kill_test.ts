@@ -108,7 +108,7 @@ function chain(seed: number): string {
   return state;
 }
 
-Deno.test("kill -9 of a worker, of each function and of Postgres while 30 jobs run loses nothing and doubles nothing", async () => {
+Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses and duplicates nothing", async () => {
   const began = performance.now();
   await sql`update tunebase.projects set max_running = 1000`;
   await sql`update tunebase.base_models set queue_timeout_seconds = 60`;

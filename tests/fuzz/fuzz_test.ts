@@ -2,7 +2,7 @@
 import { assert } from "#assert";
 import { fuzz } from "./fuzz.ts";
 
-Deno.test("Schemathesis finds no answer that is not as the document says", async () => {
+Deno.test("Schemathesis finds no response that violates the OpenAPI document", async () => {
   const seed = Math.floor(Math.random() * 2 ** 31);
   const { ok, output } = await fuzz({ examples: 1, seed });
   assert(

@@ -1,6 +1,6 @@
 /** `task fuzz`: Schemathesis over the API, for long. */
 import { parseArgs } from "node:util";
-import { startTestServer } from "../support/postgres_server.ts";
+import { startTestPostgres } from "../support/postgres_server.ts";
 import { fuzz } from "./fuzz.ts";
 
 const help = `Usage: deno task fuzz [--examples N] [--seed N] [--help]
@@ -29,7 +29,7 @@ if (!Number.isInteger(examples) || examples < 1 || !Number.isInteger(seed) || se
   Deno.exit(2);
 }
 console.log(`seed ${seed}, ${examples} examples`);
-const server = await startTestServer("fuzz");
+const server = await startTestPostgres("fuzz");
 Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
 try {
   const { ok } = await fuzz({ examples, seed, show: true });

@@ -5,7 +5,7 @@ import type { TestUser, Tunebase } from "./test_server.ts";
 
 const size = { width: 1280, height: 860 };
 
-export interface Visitor extends AsyncDisposable {
+export interface BrowserSession extends AsyncDisposable {
   page: Page;
   context: BrowserContext;
   size: typeof size;
@@ -26,7 +26,7 @@ export async function openDashboard(
     /** Runs in each page before its own scripts. */
     script?: string;
   } = {},
-): Promise<Visitor> {
+): Promise<BrowserSession> {
   const { user, path = "jobs", colorScheme = "light" } = options;
   const context = await browser.newContext({
     viewport: size,
@@ -44,7 +44,7 @@ export async function openDashboard(
       trouble.push(message.text());
     }
   });
-  const visitor: Visitor = {
+  const visitor: BrowserSession = {
     page,
     context,
     size,

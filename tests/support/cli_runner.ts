@@ -14,7 +14,7 @@ export interface Running {
   /** Resolves when what it has printed so far contains the text; rejects when it ends without. */
   says(text: string): Promise<void>;
   /** What it has printed so far. */
-  soFar(): string;
+  output(): string;
   done: Promise<Ran>;
 }
 
@@ -30,7 +30,7 @@ export interface Options {
 }
 
 /** The program, with a home of its own; `env` is the environment of every run. */
-export async function bundledProgram(env: Record<string, string>) {
+export async function bundledCli(env: Record<string, string>) {
   const home = await Deno.makeTempDir({ prefix: "tunebase cli " });
   const bundle = join(home, "tunebase.mjs");
   await buildCli(bundle);
@@ -98,7 +98,7 @@ export async function bundledProgram(env: Record<string, string>) {
           reject(new Error(`it ended without saying ${JSON.stringify(text)}: ${JSON.stringify(ran)}`));
         }, reject);
       });
-    return { child, says, soFar: () => ran.out + ran.err, done };
+    return { child, says, output: () => ran.out + ran.err, done };
   };
   return {
     home,

@@ -3,7 +3,7 @@
  * idempotency key that was seen gives the same id and sends nothing, Slack answers `ok` as text. Sends nothing anywhere.
  */
 import * as z from "zod";
-import { Receiver } from "./webhook_receiver.ts";
+import { WebhookReceiver } from "./webhook_receiver.ts";
 
 const Email = z.strictObject({
   from: z.string(),
@@ -13,12 +13,12 @@ const Email = z.strictObject({
 });
 export type Email = z.infer<typeof Email>;
 
-export class Messengers {
+export class FakeNotifiers {
   /** What was really sent. */
   readonly emails: Email[] = [];
   readonly slack: string[] = [];
   readonly #ids = new Map<string, string>();
-  readonly receiver = new Receiver();
+  readonly receiver = new WebhookReceiver();
   /** A secret, as the part of Slack's URL after `services/` is. */
   readonly slackUrl = `${this.receiver.url}/services/T0/B0/${crypto.randomUUID()}`;
 

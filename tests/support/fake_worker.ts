@@ -28,7 +28,7 @@ export async function createJob(
 }
 
 /** The newest attempt's row. */
-export async function attemptOf(tunebase: Tunebase, job: { id: string }) {
+export async function latestAttempt(tunebase: Tunebase, job: { id: string }) {
   const [attempt] = await tunebase.sql`
     select * from tunebase.attempts where replace(job_id::text, '-', '') = ${job.id.replace("ftjob-", "")}
     order by number desc limit 1`;
@@ -43,17 +43,17 @@ export async function trainedJob(
 ): Promise<OpenAI.FineTuning.FineTuningJob> {
   const job = await createJob(user);
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();
   await worker.report({
-    metrics: [TestWorker.metric(1, 2.5), { ...TestWorker.metric(2, 1.25), validation_loss: 1.5 }],
+    metrics: [FakeWorker.metric(1, 2.5), { ...FakeWorker.metric(2, 1.25), validation_loss: 1.5 }],
   });
   await worker.checkpoint(2);
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   return await user.openai.fineTuning.jobs.retrieve(job.id);
 }
 
-export class TestWorker {
+export class FakeWorker {
   fence = 0;
   sequence = 0;
 
@@ -195,7 +195,7 @@ export class TestWorker {
   /** Uploads, verifies and reports a checkpoint of `step`, of one small file; returns the report's answer. */
   async checkpoint(step: number, changes: Answer = {}): Promise<Answer> {
     const bytes = new TextEncoder().encode(`state after step ${step}`);
-    const file = TestWorker.file(`checkpoints/${step}/trainer_state.json`, bytes);
+    const file = FakeWorker.file(`checkpoints/${step}/trainer_state.json`, bytes);
     await this.upload(file.path, bytes);
     await this.verify(file);
     const checkpoint = { step, epoch: step / 6, training_loss: 1, validation_loss: null, files: [file] };
@@ -203,9 +203,9 @@ export class TestWorker {
   }
 
   /** Uploads and verifies a whole small adapter, and says that it succeeded; returns the finish's answer. */
-  async finishWhole(): Promise<Answer> {
+  async finishWithAdapter(): Promise<Answer> {
     const bytes = new TextEncoder().encode("weights");
-    const file = TestWorker.file("adapter_model.safetensors", bytes);
+    const file = FakeWorker.file("adapter_model.safetensors", bytes);
     await this.upload(file.path, bytes);
     await this.verify(file);
     return await this.succeed([file]);

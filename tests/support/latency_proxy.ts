@@ -1,19 +1,19 @@
 /** A line to a server on this machine that is as long as one wishes, and counts how often it is gone along. */
 
-export interface SlowLine {
+export interface LatencyProxy {
   port: number;
   /** How often a client has sent something after the server's last word: requests that were waited for. */
-  trips: number;
+  roundTrips: number;
   stop(): Promise<void>;
 }
 
 /** Forwards TCP connections to `to`, each chunk of bytes `ms` milliseconds late, each way. */
-export function startSlowLine(to: number, ms: number): SlowLine {
+export function startLatencyProxy(to: number, ms: number): LatencyProxy {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const open = new Set<Deno.Conn>();
-  const line: SlowLine = {
+  const line: LatencyProxy = {
     port: listener.addr.port,
-    trips: 0,
+    roundTrips: 0,
     stop: async () => {
       listener.close();
       for (const connection of [...open]) close(connection);
@@ -25,7 +25,7 @@ export function startSlowLine(to: number, ms: number): SlowLine {
       const server = await Deno.connect({ hostname: "127.0.0.1", port: to });
       let asked = false;
       carry(client, server, () => {
-        if (!asked) line.trips += 1;
+        if (!asked) line.roundTrips += 1;
         asked = true;
       });
       carry(server, client, () => asked = false);

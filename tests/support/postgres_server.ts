@@ -9,7 +9,7 @@ import { endLeftovers } from "../../local/stack/processes.ts";
 import { rolePassword, templateName } from "./database.ts";
 
 /** Installs what is missing, and starts the server of `.tunebase/<name>` with the template; `template` is its address. */
-export async function startTestServer(name: string): Promise<Postgres & { template: string }> {
+export async function startTestPostgres(name: string): Promise<Postgres & { template: string }> {
   const home = join(cache, name);
   await install((line) => console.log(line));
   await Deno.mkdir(home, { recursive: true });

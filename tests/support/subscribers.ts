@@ -1,7 +1,7 @@
 /** Subscribers for tests: users with an endpoint on a receiver of this machine, and jobs that owe them events. */
 import type OpenAI from "openai";
 import { Webhook } from "standardwebhooks";
-import type { Received, Receiver } from "./webhook_receiver.ts";
+import type { Received, WebhookReceiver } from "./webhook_receiver.ts";
 import type { TestUser, Tunebase } from "./test_server.ts";
 import { createJob } from "./fake_worker.ts";
 
@@ -17,7 +17,7 @@ export const uuid = (id: string) =>
 export const verified = (secret: string, { body, headers }: Received) =>
   new Webhook(secret).verify(body, headers);
 
-export function subscribers(tunebase: Tunebase, receiver: Receiver) {
+export function subscribers(tunebase: Tunebase, receiver: WebhookReceiver) {
   const { sql } = tunebase;
   return {
     /** A user with an endpoint of their own path; it wants cancelled jobs unless told. */

@@ -22,13 +22,13 @@ import { callbackEnvironment, denoEnvironment } from "../../local/stack/environm
 import { startFunction } from "../../local/emulators/functions/mod.ts";
 import type { IsolateLimits } from "../../local/emulators/functions/limits.ts";
 import { rolePassword, testDatabase } from "./database.ts";
-import { ScriptedRunpod } from "./fake_runpod.ts";
+import { FakeRunpod } from "./fake_runpod.ts";
 
 export interface Tunebase {
   url: string;
   sql: postgres.Sql;
   keys: Keys;
-  runpod: ScriptedRunpod;
+  runpod: FakeRunpod;
   platform: Platform;
   /** The environment of the functions, for one that runs as a process of its own. */
   env: Record<string, string>;
@@ -77,7 +77,7 @@ export async function startTunebase(
   const url = `http://127.0.0.1:${port}`;
   const all: Record<string, string> = { ...callbackEnvironment(url, database.url("postgres"), keys), ...env };
   const environment = { get: (name: string): string | undefined => all[name] };
-  const runpod = new ScriptedRunpod(keys.runpodKey);
+  const runpod = new FakeRunpod(keys.runpodKey);
   const counted = { nudges: 0 };
   const logs: LogEntry[] = [];
   const platforms = ["API", "CALLBACK", "SCHEDULER"].map((name) => {

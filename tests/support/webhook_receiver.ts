@@ -7,13 +7,13 @@ export interface Received {
   at: number;
 }
 
-export class Receiver {
+export class WebhookReceiver {
   readonly received: Received[] = [];
   /** How it answers; by default 200. */
   answer: (request: Received) => Response | Promise<Response> = () => new Response("thanks");
   /** Requests that have no answer yet, and the most there were of them at once. */
   open = 0;
-  mostOpen = 0;
+  maxOpen = 0;
   readonly url: string;
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
 
@@ -26,7 +26,7 @@ export class Receiver {
         at: Date.now(),
       };
       this.received.push(received);
-      this.mostOpen = Math.max(this.mostOpen, ++this.open);
+      this.maxOpen = Math.max(this.maxOpen, ++this.open);
       try {
         return await this.answer(received);
       } finally {
