@@ -24,18 +24,10 @@ def say(text: str) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--base", type=Path, required=True, help="the base model's directory"
-    )
-    parser.add_argument(
-        "--adapter", type=Path, required=True, help="the adapter's directory"
-    )
-    parser.add_argument(
-        "--heldout", type=Path, required=True, help="chat JSONL, one row a line"
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, required=True, help="the base model's directory")
+    parser.add_argument("--adapter", type=Path, required=True, help="the adapter's directory")
+    parser.add_argument("--heldout", type=Path, required=True, help="chat JSONL, one row a line")
     parser.add_argument(
         "--json",
         type=Path,
@@ -55,9 +47,7 @@ def read_rows(path: Path) -> list[list[dict[str, str]]]:
             continue
         messages = json.loads(line).get("messages")
         if not messages or len(messages) < 2 or messages[-1]["role"] != "assistant":
-            sys.exit(
-                f"{path}, line {number}: the row must end with the assistant's answer"
-            )
+            sys.exit(f"{path}, line {number}: the row must end with the assistant's answer")
         rows.append(messages)
     if not rows:
         sys.exit(f"{path} has no rows")
@@ -76,51 +66,31 @@ def main() -> None:
 
     torch.set_num_threads(os.cpu_count() or 1)
     say(f"{len(rows)} held-out rows; loading the base model")
-    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
-        options.base, padding_side="left"
-    )
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(options.base, padding_side="left")
     # A CPU without instructions for bf16 emulates it, a hundred times slower.
     native = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     dtype = torch.bfloat16 if native else torch.float32
     base = transformers.AutoModelForCausalLM.from_pretrained(options.base, dtype=dtype)
     model: Any = peft.PeftModel.from_pretrained(base, str(options.adapter)).eval()
 
-    prompts = [
-        tokenizer.apply_chat_template(
-            m[:-1], tokenize=False, add_generation_prompt=True
-        )
-        for m in rows
-    ]
+    prompts = [tokenizer.apply_chat_template(m[:-1], tokenize=False, add_generation_prompt=True) for m in rows]
     answers = [m[-1]["content"].strip() for m in rows]
-    targets = [
-        tokenizer(text + tokenizer.eos_token, add_special_tokens=False).input_ids
-        for text in answers
-    ]
+    targets = [tokenizer(text + tokenizer.eos_token, add_special_tokens=False).input_ids for text in answers]
     room = max(len(target) for target in targets) + 8
     # Rows of like length together: little padding.
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
-    batches = [
-        order[i : i + options.batch_size]
-        for i in range(0, len(order), options.batch_size)
-    ]
+    batches = [order[i : i + options.batch_size] for i in range(0, len(order), options.batch_size)]
 
     def losses() -> float:
         total, count = 0.0, 0
         for batch in batches:
-            ids = [
-                tokenizer(prompts[i], add_special_tokens=False).input_ids + targets[i]
-                for i in batch
-            ]
+            ids = [tokenizer(prompts[i], add_special_tokens=False).input_ids + targets[i] for i in batch]
             width = max(map(len, ids))
             keep = max(len(targets[i]) for i in batch) + 1
             with torch.inference_mode():
                 logits = model(
-                    input_ids=torch.tensor(
-                        [[tokenizer.pad_token_id] * (width - len(x)) + x for x in ids]
-                    ),
-                    attention_mask=torch.tensor(
-                        [[0] * (width - len(x)) + [1] * len(x) for x in ids]
-                    ),
+                    input_ids=torch.tensor([[tokenizer.pad_token_id] * (width - len(x)) + x for x in ids]),
+                    attention_mask=torch.tensor([[0] * (width - len(x)) + [1] * len(x) for x in ids]),
                     logits_to_keep=keep,
                 ).logits.float()
             for row, i in enumerate(batch):
@@ -179,9 +149,7 @@ def main() -> None:
             "peft": peft.__version__,
         },
     }
-    options.json.write_text(
-        json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-    )
+    options.json.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     say("done")
 
 

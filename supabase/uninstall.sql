@@ -1,5 +1,5 @@
 -- Removes Tunebase from a Supabase database: everything that supabase/migrations and docs/deploy.md have put there, and
--- nothing else. All projects, jobs and keys are lost. docs/deploy.md, "Remove it", says what to do before and after.
+-- nothing else. All projects, jobs and keys are lost. docs/deploy.md, "Uninstall", says what to do before and after.
 -- One transaction: it removes everything or nothing.
 begin;
 

@@ -47,10 +47,29 @@ try {
       await step("generated files", null, root, () => currentFiles(server.template));
     };
     const pythonChecks = async () => {
-      await step("ruff check", [bin("ruff"), "check", "--quiet", ".", "../examples", "../tests"], trainer);
+      await step("ruff check", [
+        bin("ruff"),
+        "check",
+        "--quiet",
+        "--config",
+        "pyproject.toml",
+        ".",
+        "../examples",
+        "../tests",
+      ], trainer);
       await step(
         "ruff format",
-        [bin("ruff"), "format", "--check", "--quiet", ".", "../examples", "../tests"],
+        [
+          bin("ruff"),
+          "format",
+          "--check",
+          "--quiet",
+          "--config",
+          "pyproject.toml",
+          ".",
+          "../examples",
+          "../tests",
+        ],
         trainer,
       );
       await step("hadolint", [bin("hadolint"), "Dockerfile"], trainer);

@@ -8,7 +8,7 @@
  */
 import { createReadStream } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
 import OpenAI from "openai";
 
@@ -44,8 +44,11 @@ if (job.status !== "succeeded") throw new Error(`${job.status}: ${job.error?.mes
 
 console.log((await (await client.files.content(job.result_files[0])).text()).trim().split("\n").at(-1));
 const adapter = await client.get(`/fine_tuning/jobs/${job.id}/adapter`);
-await mkdir(job.id, { recursive: true });
 for (const { path, url } of adapter.files) {
-  await writeFile(join(job.id, basename(path)), new Uint8Array(await (await fetch(url)).arrayBuffer()));
+  const response = await fetch(url);
+  if (!response.ok || response.body === null) throw new Error(`${path}: HTTP ${response.status}`);
+  const target = join(job.id, path);
+  await mkdir(dirname(target), { recursive: true });
+  await writeFile(target, response.body);
 }
 console.log(`${job.fine_tuned_model} is in ${job.id}/`);

@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.request import urlretrieve
 
-import httpx
 from openai import OpenAI
 
 client = OpenAI()
@@ -46,7 +46,8 @@ if job.status != "succeeded":
 print(client.files.content(job.result_files[0]).text.splitlines()[-1])
 adapter = client.get(f"/fine_tuning/jobs/{job.id}/adapter", cast_to=dict[str, Any])
 folder = Path(job.id)
-folder.mkdir(exist_ok=True)
-for one in adapter["files"]:
-    (folder / Path(one["path"]).name).write_bytes(httpx.get(one["url"]).content)
+for item in adapter["files"]:
+    target = folder / item["path"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    urlretrieve(item["url"], target)
 print(f"{job.fine_tuned_model} is in {folder}/")

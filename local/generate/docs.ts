@@ -18,12 +18,12 @@ const callers: Partial<Record<Route["scope"], string>> = { none: "public", any: 
 const tables: Record<string, () => string> = {
   "api hyperparameters": () =>
     table(
-      ["name", "allowed", 'left out, or "auto"'],
+      ["name", "allowed", 'default, or "auto"'],
       apiFields.map((name) => [`\`${apiName(name)}\``, allowed(name), unset(name)]),
     ),
   "trainer hyperparameters": () =>
     table(
-      ["field", "allowed", "left out"],
+      ["field", "allowed", "default"],
       trainerNames.map((name) => [
         [name, ...(field(name).aliases ?? [])].map((one) => `\`${one}\``).join(", "),
         allowed(name),
@@ -34,14 +34,14 @@ const tables: Record<string, () => string> = {
     table(["metric", "unit"], metricNames.map((name) => [`\`${name}\``, metricField(name).unit])),
   routes: () =>
     table(
-      ["route", "what it does", "scope"],
+      ["route", "description", "scope"],
       routes.map(({ method, path, summary, description, scope }) => [
         `\`${method} ${path}\``,
         [summary, description].filter((text) => text !== undefined).join(". ").replace(/\.$/, ""),
         callers[scope] ?? `\`${scope}\``,
       ]),
     ),
-  scopes: () => table(["scope", "allows to"], scopes.map((scope) => [`\`${scope}\``, scopeLabels[scope]])),
+  scopes: () => table(["scope", "permission"], scopes.map((scope) => [`\`${scope}\``, scopeLabels[scope]])),
 };
 
 /** `page` with each table between `<!-- generated: NAME -->` and `<!-- end -->` as the contracts have it now. */
@@ -65,12 +65,12 @@ function allowed(name: Name): string {
     case "choice":
       return of.values.map((value) => JSON.stringify(value)).join(", ");
     case "list":
-      return `\`[]\`; ${of.values.map((value) => JSON.stringify(value)).join(", ")} or all`;
+      return `a list of ${of.values.map((value) => JSON.stringify(value)).join(", ")}`;
     case "number":
     case "integer": {
       const from = of.above ? `above ${figure(of.min)}` : figure(of.min);
       const to = of.max === undefined
-        ? (of.above ? "" : " and more")
+        ? (of.above ? "" : " or more")
         : `${of.above ? ", up" : ""} to ${figure(of.max)}`;
       return `${from}${to}${of.unit === undefined ? "" : ` ${of.unit}`}`;
     }
@@ -78,7 +78,7 @@ function allowed(name: Name): string {
 }
 const unset = (name: Name) => {
   const { docs, fallback } = field(name);
-  return docs?.unset ?? `the base model's own, else ${fallback}`;
+  return docs?.unset ?? `model default, else ${fallback}`;
 };
 const leftOut = ({ leftOut }: HyperparameterField) =>
   leftOut === undefined ? "required" : `\`${JSON.stringify(leftOut)}\``;

@@ -3,7 +3,15 @@ import { assert, assertEquals } from "#assert";
 import { root } from "../../local/state_dir.ts";
 import { exists, join } from "../../local/paths.ts";
 
-const pages = ["README.md", "CONTRIBUTING.md", "trainer/README.md", ...await pagesOf("docs")];
+const pages = [
+  "README.md",
+  "CHANGELOG.md",
+  "CODE_OF_CONDUCT.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  "trainer/README.md",
+  ...await pagesOf("docs"),
+];
 const text = new Map(
   await Promise.all(pages.map(async (page) => [page, await Deno.readTextFile(join(root, page))] as const)),
 );

@@ -113,7 +113,7 @@ export function readSettings(env: Environment): Settings {
 
 function required(env: Environment, name: string): string {
   const value = env.get(name);
-  if (!value) throw new Error(`${name} is not set. Set it as a secret of the functions; README.md says how.`);
+  if (!value) throw new Error(`${name} is not set. docs/deploy.md lists the functions' secrets.`);
   return value;
 }
 

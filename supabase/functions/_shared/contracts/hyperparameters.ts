@@ -92,7 +92,7 @@ export const hyperparameters = {
     auto: true,
     label: "Learning rate multiplier",
     help: "Multiplies the model's own learning rate.",
-    docs: { unset: "1: multiplies the base model's own rate" },
+    docs: { unset: "1; multiplies the model default" },
   },
   learning_rate: {
     kind: "number",
@@ -103,7 +103,7 @@ export const hyperparameters = {
     help: "Size of a step. If it is too high, the loss jumps.",
     main: true,
     cli: { flag: "--learning-rate", value: "rate", help: "such as 0.0002" },
-    docs: { unset: "the base model's own, else 2e-4; instead of the multiplier" },
+    docs: { unset: "model default, else 2e-4; set this or the multiplier" },
   },
   lora_rank: {
     kind: "integer",
@@ -123,7 +123,7 @@ export const hyperparameters = {
     aliases: ["alpha"],
     label: "LoRA alpha",
     help: "Weight of the adapter; twice the rank is usual.",
-    docs: { unset: "what scales the adapter by 2: twice the rank; with rsLoRA twice its root" },
+    docs: { unset: "twice the rank; with rsLoRA, twice its square root" },
   },
   lora_dropout: {
     kind: "number",
@@ -142,7 +142,7 @@ export const hyperparameters = {
     leftOut: "all-linear",
     label: "LoRA targets",
     help: "Which layers get an adapter.",
-    docs: { unset: '"all-linear"; `trainer/README.md` says what each trains, by architecture' },
+    docs: { unset: '`"all-linear"`; modules per architecture: `trainer/README.md`' },
   },
   use_rslora: {
     kind: "switch",
@@ -150,7 +150,7 @@ export const hyperparameters = {
     leftOut: false,
     label: "rsLoRA",
     help: "Scales by the rank's square root, which suits ranks of 64 and more.",
-    docs: { unset: "true from rank 64 on, where plain LoRA is weak, unless you give an alpha" },
+    docs: { unset: "true from rank 64, unless you set `lora_alpha`" },
   },
   warmup_ratio: {
     kind: "number",
@@ -171,7 +171,7 @@ export const hyperparameters = {
     leftOut: null,
     label: "Warm-up steps",
     help: "Steps until the full learning rate; instead of the ratio.",
-    docs: { unset: "not used; instead of the ratio" },
+    docs: { unset: "none; set this or `warmup_ratio`" },
   },
   lr_schedule: {
     kind: "choice",
@@ -180,7 +180,7 @@ export const hyperparameters = {
     leftOut: "linear",
     label: "Learning rate schedule",
     help: "How the rate falls to 0 after the warm-up.",
-    docs: { unset: '"linear"; both end at 0 with the last step' },
+    docs: { unset: '`"linear"`; both decay to 0 at the last step' },
   },
   weight_decay: {
     kind: "number",
@@ -200,7 +200,7 @@ export const hyperparameters = {
     leftOut: 1,
     label: "Maximum gradient norm",
     help: "Larger gradients are clipped; 0 turns clipping off.",
-    docs: { allowed: "0 to 10; 0: no clipping", unset: "1" },
+    docs: { allowed: "0 to 10; 0 disables clipping", unset: "1" },
   },
   validation_split: {
     kind: "number",
@@ -211,7 +211,7 @@ export const hyperparameters = {
     leftOut: 0,
     label: "Validation split",
     help: "Share of the rows held out to validate with; without a validation file.",
-    docs: { unset: "0.1; 0.05 of 1,000 rows and more; 0 below 50, and with a `validation_file`" },
+    docs: { unset: "0.1; 0.05 from 1,000 rows; 0 below 50 rows or with a `validation_file`" },
   },
   early_stopping_patience: {
     kind: "integer",
@@ -221,7 +221,7 @@ export const hyperparameters = {
     leftOut: 0,
     label: "Early stopping patience",
     help: "Epochs without a lower validation loss before training ends; 0: never.",
-    docs: { allowed: "0 to 20; 0: never", unset: "3 epochs without a lower validation loss" },
+    docs: { allowed: "0 to 20 epochs; 0 disables it", unset: "3" },
   },
   max_length: {
     kind: "integer",
@@ -233,7 +233,7 @@ export const hyperparameters = {
     label: "Maximum row length, in tokens",
     help: "Longer rows are truncated from the start.",
     cli: { flag: "--max-length", value: "tokens", help: "truncate longer rows" },
-    docs: { unset: "2048, or what the model can read; longer rows are truncated from the start" },
+    docs: { unset: "2048, or the model's limit if lower" },
   },
   beta: {
     kind: "number",
@@ -246,7 +246,7 @@ export const hyperparameters = {
     leftOut: null,
     label: "Beta",
     help: "Higher values keep the model closer to the reference. Must be positive.",
-    docs: { unset: "0.1; of method `dpo` alone" },
+    docs: { unset: "0.1; `dpo` only" },
   },
   seed: {
     kind: "integer",
@@ -267,7 +267,7 @@ export const hyperparameters = {
       merged: "merged: the weights in bf16, for transformers and vLLM",
       gguf: "GGUF in Q8_0, for llama.cpp: of a Llama, a Qwen 2 or a Qwen 3",
     },
-    docs: { unset: "the adapter alone" },
+    docs: { unset: "`[]`, the adapter only" },
   },
 } as const satisfies Record<string, HyperparameterField>;
 

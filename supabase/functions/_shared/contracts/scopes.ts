@@ -3,12 +3,12 @@ export const scopeLabels = {
   "files:read": "read files",
   "files:write": "upload and delete files",
   "jobs:read": "read jobs",
-  "jobs:write": "create and end jobs",
+  "jobs:write": "create and manage jobs",
   "models:read": "read models",
   "webhooks:read": "read webhooks",
-  "webhooks:write": "change webhooks",
+  "webhooks:write": "manage webhooks and notification channels",
   "project:read": "read the project",
-  "project:admin": "manage the project: as good as an owner",
+  "project:admin": "manage the project, its members and its API keys",
 } as const;
 export type Scope = keyof typeof scopeLabels;
 

@@ -112,8 +112,8 @@ const headers = {
 };
 const header = (name: keyof typeof headers) => ({ $ref: `#/components/parameters/${name}` });
 
-/** The whole document. `servers` is for whoever serves it to fill. */
-export function openApi(): Json {
+/** The whole document, for this version of the project. The route that serves it fills in `servers`. */
+export function openApi(version: string): Json {
   const components = new Components();
   const paths: Record<string, Json> = {};
   for (const { tag, ...route } of routes) {
@@ -123,7 +123,7 @@ export function openApi(): Json {
     openapi: "3.1.0",
     info: {
       title: "Tunebase",
-      version: "1",
+      version,
       summary: "Fine-tuning of open models, in OpenAI's shapes",
       description:
         "The official OpenAI SDKs work unchanged with this base URL. Times are Unix seconds. Lists have `limit` and " +

@@ -20,7 +20,7 @@ export const routes = [
     method: "POST",
     path: "/fine_tuning/estimates",
     id: "createEstimate",
-    summary: "What a job would take; nothing is created",
+    summary: "Estimate a job's tokens, time, cost and memory without creating it",
     scope: "jobs:write",
     body: JobBody,
     example: sampleJob,

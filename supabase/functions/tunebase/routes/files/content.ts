@@ -41,7 +41,7 @@ export const routes = [
     scope: "files:read",
     response: {
       200: {
-        description: "Its bytes; a result file's CSV",
+        description: "The file's content",
         content: { "application/octet-stream": () => z.file(), "text/csv": () => z.string() },
       },
     },

@@ -118,9 +118,9 @@ export const routes = [
     method: "POST",
     path: "/files",
     id: "createFile",
-    summary: "Upload a file to train on",
+    summary: "Upload a training file",
     description:
-      "JSON lines, up to 32 MiB, gzip too. Up to 4 MiB it is validated in the request: 400 with the rows' errors. A larger one is `uploaded` and validated in the background. Beyond 32 MiB: /uploads or /files/direct.",
+      "JSONL, plain or gzipped, up to 32 MiB. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct.",
     scope: "files:write",
     form: () => Form.extend({ file: z.file() }),
     response: "File",

@@ -21,7 +21,7 @@ export const routes = [
     method: "GET",
     path: "/files/{id}",
     id: "getFile",
-    summary: "Get a file, with what its check found",
+    summary: "Get a file and its validation report",
     scope: "files:read",
     response: "File",
     errors: ["file_not_found"],

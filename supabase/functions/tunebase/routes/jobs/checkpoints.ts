@@ -25,7 +25,7 @@ export const routes = [
     method: "GET",
     path: "/fine_tuning/jobs/{id}/checkpoints",
     id: "listJobCheckpoints",
-    summary: "The newest checkpoints",
+    summary: "List a job's latest checkpoints",
     scope: "jobs:read",
     paging: 100,
     response: "Checkpoint[]",

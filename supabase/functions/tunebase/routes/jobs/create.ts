@@ -39,7 +39,8 @@ export const routes = [
     path: "/fine_tuning/jobs",
     id: "createJob",
     summary: "Create a job",
-    description: "Sent again with the same Idempotency-Key, or by an SDK's own retry, it is one job.",
+    description:
+      "Safe to retry: requests with the same Idempotency-Key, and the SDKs' own retries, create one job.",
     scope: "jobs:write",
     body: JobBody,
     example: sampleJob,

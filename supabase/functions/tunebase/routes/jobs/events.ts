@@ -132,18 +132,18 @@ export const routes = [
     method: "GET",
     path: "/fine_tuning/jobs/{id}/events",
     id: "listJobEvents",
-    summary: "A job's log and metrics",
+    summary: "List a job's events",
     description:
-      "As they come with `Accept: text/event-stream`: goes on after `Last-Event-ID`, and ends with `done`.",
+      "Log messages and metrics. With `Accept: text/event-stream`, streams them live, resumes after `Last-Event-ID`, and ends with `done`.",
     scope: "jobs:read",
     paging: 100,
     query: Query,
     response: {
       200: {
-        description: "The newest first; as a stream the oldest first",
+        description: "Newest first; as a stream, oldest first",
         content: { "application/json": "Event[]", "text/event-stream": () => z.string() },
       },
-      204: { description: "A stream that has come to its end: do not come back" },
+      204: { description: "The stream has ended; do not reconnect" },
     },
     errors: ["job_not_found", "too_many_streams"],
     handler: listEvents,

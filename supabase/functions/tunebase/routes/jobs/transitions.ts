@@ -47,13 +47,13 @@ const transition = (
 export const routes = [
   transition("cancel", {
     summary: "Cancel a job",
-    description: "Final at once; its GPU is told right after.",
+    description: "Takes effect immediately; the GPU worker is stopped right after.",
   }),
-  transition("pause", { summary: "Pause a job", description: "A worker saves a checkpoint first." }),
-  transition("resume", { summary: "Resume a paused job, from its checkpoint" }, "job_not_paused"),
+  transition("pause", { summary: "Pause a job", description: "A running job saves a checkpoint first." }),
+  transition("resume", { summary: "Resume a paused job from its latest checkpoint" }, "job_not_paused"),
   transition(
     "start",
-    { summary: "Start a job that was created with `auto_start: false`" },
+    { summary: "Start a job created with `auto_start: false`" },
     "job_already_started",
   ),
 ];

@@ -48,7 +48,7 @@ export const routes = [
     method: "GET",
     path: "/me",
     id: "getMe",
-    summary: "Who you are and what you may do",
+    summary: "Get the current caller and its permissions",
     scope: "any",
     response: "Me",
     handler: getMe,

@@ -189,9 +189,9 @@ export const routes = [
     method: "GET",
     path: "/docs",
     id: "getDocs",
-    summary: "This document as a page",
+    summary: "Read this document as a web page",
     scope: "none",
-    response: { 200: { description: "A page", content: { "text/html": () => z.string() } } },
+    response: { 200: { description: "An HTML page", content: { "text/html": () => z.string() } } },
     handler: getDocs,
   }),
 ];

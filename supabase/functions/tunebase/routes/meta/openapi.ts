@@ -21,7 +21,7 @@ export const routes = [
     method: "GET",
     path: "/openapi.json",
     id: "getOpenApi",
-    summary: "This document",
+    summary: "Get this OpenAPI document",
     scope: "none",
     response: {
       200: { description: "OpenAPI 3.1", content: { "application/json": () => z.looseObject({}) } },

@@ -162,7 +162,7 @@ export const routes = [
     method: "POST",
     path: "/uploads/{id}/parts",
     id: "addUploadPart",
-    summary: "Add a part of up to 64 MiB",
+    summary: "Add a part, up to 64 MiB",
     scope: "files:write",
     form: () => z.object({ data: z.file() }),
     response: "UploadPart",

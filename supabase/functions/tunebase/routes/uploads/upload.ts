@@ -90,7 +90,7 @@ export const routes = [
     method: "POST",
     path: "/uploads",
     id: "createUpload",
-    summary: "Begin an upload in parts, as OpenAI's",
+    summary: "Create a multipart upload",
     scope: "files:write",
     body: Body,
     example: {
@@ -107,7 +107,7 @@ export const routes = [
     method: "POST",
     path: "/uploads/{id}/complete",
     id: "completeUpload",
-    summary: "Make a file of the parts",
+    summary: "Complete an upload and create its file",
     scope: "files:write",
     body: Completion,
     example: { part_ids: ["part_0192f5c8a1b27c3d8e4f5a6b7c8d9e0f"] },

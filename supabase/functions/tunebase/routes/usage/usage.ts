@@ -76,7 +76,7 @@ export const routes = [
     method: "GET",
     path: "/usage",
     id: "getUsage",
-    summary: "Jobs, tokens, GPU time and cost by day",
+    summary: "Get jobs, tokens, GPU time and cost per day",
     scope: "jobs:read",
     query: Query,
     response: "Usage",

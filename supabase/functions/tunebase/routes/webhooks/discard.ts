@@ -16,11 +16,11 @@ export const routes = [
     method: "POST",
     path: "/webhook_endpoints/discard",
     id: "discardEvent",
-    summary: "Take an event and keep nothing",
+    summary: "Accept an event and discard it",
     description:
-      "For an endpoint that exists for the log of its deliveries, as that of `tunebase webhooks listen`.",
+      "A target for endpoints used only for their delivery log, such as those of `tunebase webhooks listen`.",
     scope: "none",
-    response: { 204: { description: "Taken" } },
+    response: { 204: { description: "Accepted" } },
     handler: discardEvent,
   }),
 ];

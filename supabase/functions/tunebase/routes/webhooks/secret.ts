@@ -28,7 +28,7 @@ export const routes = [
     method: "POST",
     path: "/webhook_endpoints/{id}/rotate_secret",
     id: "rotateWebhookSecret",
-    summary: "Take the next signing secret",
+    summary: "Rotate the signing secret",
     scope: "webhooks:write",
     body: Body,
     example: { keep_old_secret_active_for_24_hours: true },

@@ -49,7 +49,7 @@ export const routes = [
     method: "POST",
     path: "/webhook_endpoints/{id}/test",
     id: "testWebhookEndpoint",
-    summary: "Send a sample event now",
+    summary: "Send a sample event",
     scope: "webhooks:write",
     body: Body,
     example: { event_type: "fine_tuning.job.succeeded" },
