@@ -34,7 +34,14 @@ export async function postgresDirectory(home: string): Promise<string> {
 
 /** Starts the server of a home; makes its data folder the first time. `port` 0 picks a free one. */
 export async function startPostgres(
-  options: { home: string; port: number; password: string; setting?: string },
+  options: {
+    home: string;
+    port: number;
+    password: string;
+    setting?: string;
+    /** Server parameters, such as `fsync: "off"`. */
+    parameters?: Record<string, string>;
+  },
 ): Promise<Postgres> {
   const base = await postgresDirectory(options.home);
   const data = join(base, "data");
@@ -58,6 +65,7 @@ export async function startPostgres(
         "listen_addresses=127.0.0.1",
         "-c",
         "unix_socket_directories=",
+        ...Object.entries(options.parameters ?? {}).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
       ],
       ...identity,
       cwd: base,
