@@ -1,11 +1,11 @@
 /**
- * Whether the time of an answer tells that something exists which is another project's: the same routes with its id, and
- * with one that nobody has, in turns. Both are 404 with the same words (`tests/tenancy/isolation_test.ts`).
+ * Whether response times reveal that a resource exists in another project: the same routes with its id and with an unknown
+ * id, alternating. Both are a 404 with the same body (`tests/tenancy/isolation_test.ts`).
  */
 import { createOneOfEverything } from "../tests/support/fixtures.ts";
 import { startTestPostgres } from "../tests/support/postgres_server.ts";
 import { startTunebase } from "../tests/support/test_server.ts";
-import { type Measured, median, type Size } from "./results.ts";
+import { median, type RawMeasurement, type Size } from "./results.ts";
 
 const sizes = { full: { turns: 400, warmups: 20 }, short: { turns: 4, warmups: 1 } };
 const paths = (job: string, file: string) => [
@@ -15,7 +15,7 @@ const paths = (job: string, file: string) => [
   `/files/${file}`,
 ];
 
-export async function tenancy(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function tenancy(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { turns, warmups } = sizes[size];
   const server = await startTestPostgres("bench-tenancy");
   Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
@@ -31,7 +31,7 @@ export async function tenancy(log: (line: string) => void, size: Size): Promise<
       ];
       const times: [number[], number[]] = [[], []];
       for (let turn = 0; turn < turns; turn++) {
-        // Who is first has the colder caches.
+        // The first call has colder caches.
         for (const kind of turn % 2 === 0 ? [0, 1] : [1, 0]) {
           for (const path of kinds[kind] ?? []) {
             const begin = performance.now();

@@ -1,4 +1,4 @@
-/** Faults that a review found in the API and in what looks after runs, each as a whole kind. */
+/** Edge cases of the API and the scheduler that a review found, each covered as a class. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { BodyHash } from "../../supabase/functions/tunebase/middleware/body_hash.ts";
 import { invalidFile } from "../../supabase/functions/tunebase/new_file.ts";

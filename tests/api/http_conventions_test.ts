@@ -1,4 +1,4 @@
-/** What every answer has: a request id, its headers, a log line; what is not there, too large, or for browsers. */
+/** Every response: request id, headers, log line; unknown routes, oversized bodies, CORS. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import type { Database } from "../../supabase/functions/_shared/database/connect.ts";
 import { createApp } from "../../supabase/functions/tunebase/app.ts";

@@ -1,4 +1,4 @@
-/** A POST with an Idempotency-Key is carried out once, whatever is sent how often, and its answer is kept for a day. */
+/** A POST with an Idempotency-Key runs once, and its response is stored for a day. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { BodyHash } from "../../supabase/functions/tunebase/middleware/body_hash.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";

@@ -1,4 +1,4 @@
-/** Following a job while the API's isolates come and go: real processes under limits that are met every few seconds. */
+/** Following a job across isolate retirements: real processes with limits that they reach every few seconds. */
 import { assert, assertEquals } from "#assert";
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import { buildDashboard } from "../../local/commands/dashboard.ts";

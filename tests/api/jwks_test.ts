@@ -1,4 +1,4 @@
-/** The keys of Supabase Auth: that they cannot be had is no fault of the token, and a static set grows old. */
+/** Supabase Auth's JWKS: an unavailable JWKS is a retryable error, and a static key set is refreshed. */
 import { assertEquals, assertRejects } from "#assert";
 import { createLocalJWKSet, errors, exportJWK, generateKeyPair, jwtVerify, SignJWT } from "jose";
 import { keySet } from "../../supabase/functions/tunebase/middleware/jwks.ts";

@@ -1,4 +1,4 @@
-/** A whole job, and whatever goes wrong beside it, leaves no secret, no data and no signed URL in any log. */
+/** A complete job with failures leaves no secret, data or signed URL in any log. */
 import { assert, assertEquals } from "#assert";
 import { callbackSecret, deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { startTunebase } from "../support/test_server.ts";

@@ -1,4 +1,4 @@
-/** OpenAI's SDKs, npm's and PyPI's, unmodified: everything that they can ask of this API, and each error as its class. */
+/** OpenAI's unmodified SDKs, npm's and PyPI's: every supported call, and each error with its class. */
 import { assert, assertEquals, assertRejects } from "#assert";
 import OpenAI from "openai";
 import { fromFileUrl } from "../../local/paths.ts";

@@ -1,4 +1,4 @@
-/** The API's description says what the API does: its routes, scopes, errors and examples; and its client works. */
+/** The OpenAPI document matches the API: routes, scopes, errors and examples; and its generated client works. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { connect, RefusedError, unwrap } from "../../client/mod.ts";
 import { projectVersion } from "../../local/generate/version.ts";

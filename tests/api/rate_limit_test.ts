@@ -1,4 +1,4 @@
-/** How many requests a key or user may send, whatever number of isolates it meets. */
+/** Rate limits per key and user, shared by all isolates. */
 import { assert, assertEquals } from "#assert";
 import OpenAI from "openai";
 import { createApp } from "../../supabase/functions/tunebase/app.ts";

@@ -1,4 +1,4 @@
-/** NUL and half characters: refused where a client sends them, cleaned where a worker or RunPod does. Never a 500. */
+/** NUL and lone surrogates: rejected in client requests, sanitized in worker and RunPod messages, never a 500. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { cleanName } from "../../supabase/functions/tunebase/new_file.ts";
 import { webhookUrl } from "../../supabase/functions/_shared/addresses.ts";

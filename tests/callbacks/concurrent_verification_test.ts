@@ -1,4 +1,4 @@
-/** Verifies of one file that are under way at once, stopped between any two effects (tests/simulation/faults.ts). */
+/** Concurrent verify calls for one file, interrupted between any two effects (tests/simulation/faults.ts). */
 import { assertEquals } from "#assert";
 import { createJob } from "../simulation/clients.ts";
 import { noFaults } from "../simulation/faults.ts";

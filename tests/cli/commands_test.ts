@@ -1,4 +1,4 @@
-/** The command line, as a user runs it: the bundle under Node, against a whole Tunebase. */
+/** The CLI as users run it: the bundle under Node, against a complete test server. */
 import { gzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "#assert";
 import type { Command } from "commander";
@@ -7,7 +7,7 @@ import { createProgram } from "../../cli/program.ts";
 import { freePort, root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { validate } from "../../supabase/functions/_shared/datasets/validator.ts";
-import { bundledCli, type Options, type Ran } from "../support/cli_runner.ts";
+import { bundledCli, type CliResult, type Options } from "../support/cli_runner.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob, FakeWorker, latestAttempt, rows, trainedJob } from "../support/fake_worker.ts";
 
@@ -32,7 +32,7 @@ const good = await write("rows.jsonl", rows);
 const bad = await write("bad.jsonl", `${rows}{"messages": []}\nnot json\n`);
 
 /** Runs it, and expects this exit code. */
-async function run(code: number, args: string[], options: Options = {}): Promise<Ran> {
+async function run(code: number, args: string[], options: Options = {}): Promise<CliResult> {
   const ran = await program.run(args, options);
   assertEquals(ran.code, code, JSON.stringify({ args, ...ran }));
   return ran;

@@ -1,4 +1,4 @@
-/** `task operator`: every command that the documentation shows, and what its SQL does. */
+/** `task operator`: every documented command and the effect of its SQL. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { help, operator, UsageError } from "../../cli/operator.ts";
 import { startTunebase } from "../support/test_server.ts";

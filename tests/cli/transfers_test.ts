@@ -1,10 +1,10 @@
-/** The command line on networks that break: uploads and downloads go on where they were, streams come back. */
+/** The CLI on unreliable networks: uploads and downloads resume, and streams reconnect. */
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "#assert";
 import { join } from "../../local/paths.ts";
 import { startFaultyProxy } from "../support/faulty_proxy.ts";
-import { bundledCli, type Running } from "../support/cli_runner.ts";
+import { bundledCli, type CliProcess } from "../support/cli_runner.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
@@ -40,7 +40,7 @@ const rowsOf = (bytes: number) =>
 const chunkBytes = 6 * 2 ** 20;
 
 /** Lets the scheduler work until the program has ended. */
-async function ticking({ done }: Running) {
+async function ticking({ done }: CliProcess) {
   let ended = false;
   const end = done.finally(() => ended = true);
   while (!ended) {
@@ -63,7 +63,7 @@ Deno.test("a large file goes to Storage, and an interrupted upload resumes with 
   proxy.fault = ({ method, headers }) => {
     if (method !== "PATCH" || headers.get("upload-offset") === "0") return;
     held.resolve();
-    return { hold: release.promise };
+    return { holdUntil: release.promise };
   };
   const first = start(["files", "upload", "large.jsonl"]);
   await Promise.race([
@@ -92,7 +92,7 @@ Deno.test("a failed chunk is retried within one call", async () => {
   let breaks = 0;
   proxy.fault = ({ method, headers }) =>
     method === "PATCH" && headers.get("upload-offset") !== "0" && breaks++ === 0
-      ? { answer: 503 }
+      ? { status: 503 }
       : undefined;
   const { code, out, err } = await ticking(start(["files", "upload", "broken.jsonl"]));
   assertEquals(code, 0, err);
@@ -202,14 +202,14 @@ Deno.test("a killed download resumes with the next call", async () => {
 
 Deno.test("an expired download link is renewed", async () => {
   let refused = 0;
-  proxy.fault = (request) => isWeights(request) && refused++ === 0 ? { answer: 400 } : undefined;
+  proxy.fault = (request) => isWeights(request) && refused++ === 0 ? { status: 400 } : undefined;
   const { code, err } = await run(["adapter", "download", job.id, "--dir", "expired"]);
   assertEquals(code, 0, err);
   assertEquals(proxy.requests.filter(({ path }) => path.endsWith("/adapter")).length, 2);
 });
 
 Deno.test("a file with a wrong hash is rejected and removed", async () => {
-  proxy.fault = (request) => isWeights(request) ? { flip: true } : undefined;
+  proxy.fault = (request) => isWeights(request) ? { corrupt: true } : undefined;
   const { code, err, out } = await run(["adapter", "download", job.id, "--dir", "wrong"]);
   assertEquals(code, 1);
   assertEquals(out, "");

@@ -1,4 +1,4 @@
-/** The dashboard in a real Chromium, over the real API and database; the tests' worker plays the trainer. */
+/** The dashboard in a real Chromium, over the real API and database, with a fake worker. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";

@@ -1,4 +1,4 @@
-/** What Supabase's own advisors say of the schema: nothing that is not meant. */
+/** Supabase's own advisors on the schema: only accepted findings. */
 import { assertEquals } from "#assert";
 import * as z from "zod";
 import { supabaseCli } from "../../local/stack/migrate.ts";

@@ -1,4 +1,4 @@
-/** What the contracts declare, the database holds: compared with its catalog. And the dashboard keeps what a job was made with. */
+/** The database catalog matches the contracts, and the dashboard keeps a job's settings. */
 import { assertEquals } from "#assert";
 import { bodyOf, readForm, retryQuery } from "../../dashboard/src/pages/new/form.ts";
 import { connect, unwrap } from "../../client/mod.ts";

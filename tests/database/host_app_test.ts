@@ -1,6 +1,6 @@
 /**
- * A good guest: Tunebase is installed into a database that has an app already, and removed again. The app's catalog and
- * rows are the same before, with it, and after. On a server of its own, because roles belong to the server.
+ * Installing Tunebase into a database with an existing app, and removing it: the app's catalog and rows stay the same.
+ * Runs on its own server, because roles belong to the server.
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import postgres from "postgres";

@@ -1,4 +1,4 @@
-/** The functions' way to SQL: what goes through it stays a value, goes once, and what comes back is what was declared. */
+/** How functions call SQL: values stay values, each call is one round trip, and results match their declaration. */
 import { assert, assertEquals, assertRejects } from "#assert";
 import * as z from "zod";
 import { connect } from "../../supabase/functions/_shared/database/connect.ts";

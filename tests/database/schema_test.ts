@@ -1,4 +1,4 @@
-/** The schema files and the migrations make the same database, and a job's status is decided in functions alone. */
+/** Schema files and migrations produce the same database, and only functions set a job's status. */
 import { assert, assertEquals } from "#assert";
 import postgres from "postgres";
 import { prepareDatabase } from "../../local/stack/migrate.ts";

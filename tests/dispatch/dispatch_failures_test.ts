@@ -1,4 +1,4 @@
-/** What a forwarder to RunPod must survive, and the order in which it sends: beyond dispatch/scheduler_test.ts. */
+/** Dispatch failures at RunPod, and dispatch order; the normal cases are in scheduler_test.ts. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { freePort } from "../../local/state_dir.ts";
 import { Runpod } from "../../supabase/functions/tunebase-scheduler/runpod.ts";

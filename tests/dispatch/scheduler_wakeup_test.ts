@@ -1,4 +1,4 @@
-/** The database's own nudges, with stand-ins for pg_net's and Vault's objects: their names and signatures. */
+/** The database's scheduler wake-ups, with fakes of pg_net's and Vault's objects (same names and signatures). */
 import { assertEquals } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob } from "../support/fake_worker.ts";

@@ -1,4 +1,4 @@
-/** A tick of the scheduler bounds what it begins, wakes the next, and leaves nothing claimed that it does not send. */
+/** A scheduler tick limits its work, wakes the next one, and leaves no attempt claimed but unsent. */
 import { assert, assertEquals } from "#assert";
 import { CpuBudget, price, tickCpuMs } from "../../supabase/functions/tunebase-scheduler/cpu_budget.ts";
 import { dispatch } from "../../supabase/functions/tunebase-scheduler/dispatch.ts";

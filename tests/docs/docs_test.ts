@@ -1,4 +1,4 @@
-/** What the pages say exists: their links, commands, settings and alerts. */
+/** The documentation refers to what exists: links, commands, settings and alerts. */
 import { assert, assertEquals } from "#assert";
 import { root } from "../../local/state_dir.ts";
 import { exists, join } from "../../local/paths.ts";

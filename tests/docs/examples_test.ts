@@ -1,4 +1,4 @@
-/** The README's script and those of examples/sdk, as they stand, against a server with a fake worker. */
+/** The scripts of the README and examples/sdk, unmodified, against a server with a fake worker. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";

@@ -1,4 +1,4 @@
-/** `docs/reliability.md` names a test for each promise: each must be there. */
+/** `docs/reliability.md` names a test for each promise: each test exists. */
 import { assert } from "#assert";
 
 const docs = new URL("../../docs/", import.meta.url);

@@ -1,8 +1,7 @@
 /**
- * kill -9 of everything that can be killed, one after the other, while 30 jobs run: a worker with all its processes, the
- * scheduler, the callback, the API, Postgres with all its processes. Real function processes, real Postgres, RunPod's
- * real SDK with the real handler; only the training is `stub_trainer.py`. What each kill cost goes to
- * `.tunebase/kill.json`.
+ * kill -9 of each part in turn while 30 jobs run: a worker with all its processes, the scheduler, the callback, the API,
+ * and Postgres with all its processes. Real function processes, real Postgres, RunPod's real SDK with the real handler;
+ * only the training is `stub_trainer.py`. The effect of each kill is written to `.tunebase/kill.json`.
  */
 import { assert, assertEquals } from "#assert";
 import { createHash } from "node:crypto";

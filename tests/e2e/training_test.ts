@@ -1,4 +1,4 @@
-/** The main job on all its real parts, made small: a few steps of a real model. And what happens when parts die. */
+/** The main flow on real parts with a few steps of a real model, and its recovery from crashes. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { Adapter, downloadAdapter } from "../../examples/demo/adapter.ts";

@@ -1,4 +1,4 @@
-/** What a check of a training file says, however its bytes are cut. No server: the module is pure. */
+/** Validation reports of training files, for any chunking. Needs no server: the module is pure. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import * as z from "zod";
 import {

@@ -1,4 +1,4 @@
-/** A file's name is something to show. It never says where anything lies, nor gets into a header raw. */
+/** File names are for display only: they never determine storage paths or appear unescaped in headers. */
 import { assert, assertEquals } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
 import { rows } from "../support/fake_worker.ts";

@@ -1,4 +1,4 @@
-/** POST /files with more than it validates in the request: stored as it comes, validated by the scheduler. */
+/** POST /files beyond the size validated in the request: stored on arrival, validated by the scheduler. */
 import { assertEquals, assertStringIncludes } from "#assert";
 import { makeFile } from "../../bench/validation.ts";
 import { mostInRequest } from "../../supabase/functions/tunebase/incoming_file.ts";

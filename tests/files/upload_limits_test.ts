@@ -1,4 +1,4 @@
-/** POST /files by a function that runs under the platform's limits of CPU and memory. */
+/** POST /files in a function with the platform's CPU and memory limits. */
 import { assert, assertEquals } from "#assert";
 import { makeFile } from "../../bench/validation.ts";
 import { platformLimits } from "../../local/emulators/functions/limits.ts";

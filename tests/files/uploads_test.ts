@@ -1,4 +1,4 @@
-/** Large files: uploads in parts, direct uploads to Storage, and their check in slices. */
+/** Large files: multipart uploads, direct uploads to Storage, and their validation in chunks. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { createHash } from "node:crypto";
 import { Buffer } from "node:buffer";

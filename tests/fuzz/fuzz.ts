@@ -13,7 +13,7 @@ function idOf(path: string, name: string, things: Record<string, string>): strin
   return things[before];
 }
 
-/** Runs it; `examples` an operation at the most. Returns what it printed, and whether nothing unexpected came up. */
+/** Runs it; `examples` an operation at most. Returns what it printed, and whether nothing unexpected came up. */
 export async function fuzz(
   options: { examples: number; seed: number; show?: boolean },
 ): Promise<{ ok: boolean; output: string }> {

@@ -1,4 +1,4 @@
-/** A short form of `task fuzz`: what the document allows is taken, what it does not is refused, and each answer is as it says. */
+/** A short `task fuzz`: valid requests succeed, invalid ones are rejected, and every response matches the document. */
 import { assert } from "#assert";
 import { fuzz } from "./fuzz.ts";
 

@@ -1,4 +1,4 @@
-/** Direct preference optimisation, from the API to what the trainer is told. */
+/** Direct preference optimization, from the API to the trainer. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { bodyOf, readForm } from "../../dashboard/src/pages/new/form.ts";

@@ -1,4 +1,4 @@
-/** What a job is expected to take, before and after. */
+/** Estimates of jobs, before and after training. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { fromFileUrl } from "../../local/paths.ts";
 import type { Estimate } from "../../supabase/functions/tunebase/jobs/estimate/mod.ts";

@@ -1,4 +1,4 @@
-/** Following a job: its events as they come, its metrics for a chart, its checkpoints. */
+/** Following a job: live events, metrics for its chart, and checkpoints. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";

@@ -1,4 +1,4 @@
-/** What a finished job leaves: its result file, its model, its adapter and its checkpoints; and the lists of jobs. */
+/** Outputs of a finished job: result file, model, adapter and checkpoints; and the lists of jobs. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "../support/test_server.ts";

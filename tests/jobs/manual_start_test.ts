@@ -1,4 +1,4 @@
-/** Jobs that wait to be started, and what a waiting job says of its wait. */
+/** Jobs with auto_start false, and the queue position and reason of waiting jobs. */
 import { assert, assertEquals, assertRejects } from "#assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "../support/test_server.ts";

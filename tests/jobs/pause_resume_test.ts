@@ -1,4 +1,4 @@
-/** Pausing and resuming, wherever a job is. */
+/** Pausing and resuming a job in any state. */
 import { assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { startTunebase } from "../support/test_server.ts";

@@ -1,6 +1,6 @@
 /**
- * What went wrong for people who ran systems like this one: what no other test here is named after. `docs/reliability.md`
- * says which test proves which report.
+ * Failures reported by users of similar systems that no other test covers. `docs/reliability.md` lists the test for each
+ * report.
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { startTunebase } from "../support/test_server.ts";

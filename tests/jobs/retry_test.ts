@@ -1,4 +1,4 @@
-/** What is tried again, from where, and how often. */
+/** What is retried, from which checkpoint, and how often. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";

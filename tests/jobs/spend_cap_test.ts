@@ -1,4 +1,4 @@
-/** A spend cap is a cap. */
+/** Spend caps are hard limits. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "../support/test_server.ts";

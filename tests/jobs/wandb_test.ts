@@ -1,4 +1,4 @@
-/** A job that asks for a run of Weights & Biases, on a server whose workers have a key. */
+/** Jobs with a Weights & Biases run, on a server whose workers have a key. */
 import { assertEquals } from "#assert";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 import { rows } from "../support/fake_worker.ts";

@@ -1,4 +1,4 @@
-/** The runner of edge functions under the platform's limits, each set low enough to be met in a test. */
+/** The edge function runner under the platform's limits, each set low enough to reach in a test. */
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "#assert";
 import { denoEnvironment } from "../../local/stack/environment.ts";
 import { type EdgeFunction, startFunction } from "../../local/emulators/functions/mod.ts";

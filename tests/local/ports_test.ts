@@ -1,4 +1,4 @@
-/** The ports of the embedded stack: how they are taken, and let go of. */
+/** How the embedded stack takes and releases its ports. */
 import { assertEquals, assertRejects } from "#assert";
 import { startGateway } from "../../local/stack/gateway.ts";
 import { freePort, namedPort } from "../../local/state_dir.ts";

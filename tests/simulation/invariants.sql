@@ -1,6 +1,6 @@
--- What must hold after every step, as one call: `simulation.check()` compares the tables with each other and with what they
--- were at the last call, and returns what is wrong, each as 'kind: what'. It looks at the jobs of which a row was written
--- since then (its xmin is another); now and then at all. Only in the walk's own database.
+-- The invariants after every command, as one call: `simulation.check()` compares the tables with each other and with their
+-- state at the last call, and returns violations, each as 'kind: description'. It checks jobs with a row written since then
+-- (a different xmin), or all jobs. Only in the simulation's database.
 create schema simulation;
 
 create table simulation.seen (
@@ -21,7 +21,7 @@ create table simulation.seen_attempts (
   ended jsonb
 );
 
--- Rows without what a jump of the clock moves, nor what goes on being counted.
+-- Rows without the columns that advancing time changes or that keep counting.
 create function simulation.core(j tunebase.jobs) returns jsonb language sql immutable as $$
   select to_jsonb(j) - array[
     'created_at', 'due_at', 'estimated_finish', 'queued_at', 'started_at', 'finished_at', 'budget_warned_at', 'cost_usd'
@@ -34,8 +34,7 @@ create function simulation.core(a tunebase.attempts) returns jsonb language sql 
   ]
 $$;
 
--- Every change that a subscriber is owed, noted by triggers of the walk's own: the notifications' outbox, where there is
--- one, must have the same rows.
+-- Every change that must produce an event, recorded by separate triggers: the outbox must have the same rows.
 create table simulation.changes (job_id uuid not null, type text not null);
 create table simulation.owed (job_id uuid not null, type text not null);
 create table simulation.dropped (job_id uuid not null, type text not null);
@@ -201,13 +200,13 @@ begin
   select count(*) into finals from simulation.seen where final is not null;
 end $$;
 
--- Postgres' clock cannot be set: time goes on by moving every stored time back. `infinity` stays where it is, and the
--- log's times, which nothing is decided by.
+-- Postgres' clock cannot be set: time advances by moving every stored time back, except `infinity` and log times, which
+-- affect nothing.
 create function simulation.jump(p_by interval) returns void language plpgsql as $$
 declare
   v_table record;
 begin
-  -- Time is no event: no trigger runs.
+  -- Advancing time must not fire triggers.
   perform set_config('session_replication_role', 'replica', true);
   for v_table in
     select format('%I.%I', c.table_schema, c.table_name) as name,

@@ -1,20 +1,20 @@
-/** A RunPod that answers as a test says, and keeps what it was requests. Stands for the public API's wire alone. */
+/** A fake of RunPod's public API: answers as the test says, and records requests. */
 
 export interface RunpodRequest {
   method: string;
   path: string;
   body: unknown;
-  /** When it came, in milliseconds of `performance.now()`. */
+  /** When it arrived, in milliseconds of `performance.now()`. */
   at: number;
 }
 
 export class FakeRunpod {
   readonly requests: RunpodRequest[] = [];
-  /** How /run answers; by default it takes the run. */
+  /** How /run answers; by default it accepts the run. */
   run: () => Response = () => Response.json({ id: `run-${this.requests.length}`, status: "IN_QUEUE" });
   /** How /status answers. */
   status: () => Response = () => Response.json({ id: "run", status: "IN_QUEUE" });
-  /** How /health answers; by default as an endpoint that has scaled to nothing. */
+  /** How /health answers; by default as an endpoint scaled to zero. */
   health: () => Response = () => Response.json({ jobs: { inQueue: 1 }, workers: { idle: 0, running: 0 } });
   /** How /cancel answers. */
   cancel: () => Response = () => Response.json({ id: "run", status: "CANCELLED" });

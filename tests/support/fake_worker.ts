@@ -1,4 +1,4 @@
-/** A worker as the server sees it: signed callbacks of one attempt, and uploads. What it trains is up to the test. */
+/** A fake worker: signed callbacks of one attempt, and uploads. */
 import { createHash } from "node:crypto";
 import type OpenAI from "openai";
 import { Webhook } from "standardwebhooks";
@@ -8,15 +8,15 @@ import type { TestUser, Tunebase } from "./test_server.ts";
 const row = JSON.stringify({
   messages: [{ role: "user", content: "hi" }, { role: "assistant", content: "ok" }],
 });
-/** Training rows that pass the check. */
+/** Valid training rows. */
 export const rows = `${row}\n${row}\n`;
 
-/** The same with an id of their own, always as long: equal files share one object, and some tests want another. */
+/** The same with a unique id of constant length: identical files share one object, which some tests must avoid. */
 export const freshRows = () => `${rows}${row.slice(0, -1)},"metadata":{"id":"${crypto.randomUUID()}"}}\n`;
 
 export type Answer = Record<string, unknown>;
 
-/** A job of this user, created through the API; `more` stands beside what every job needs. */
+/** Creates a job through the API, with `more` fields in addition to the required ones. */
 export async function createJob(
   user: TestUser,
   more: { spend_cap_usd?: number; auto_start?: boolean } = {},
@@ -36,7 +36,7 @@ export async function latestAttempt(tunebase: Tunebase, job: { id: string }) {
   return attempt;
 }
 
-/** A job of this user that has trained two steps, saved a checkpoint of the second, and succeeded. */
+/** A succeeded job with two trained steps and a checkpoint of the second. */
 export async function trainedJob(
   tunebase: Tunebase,
   user: TestUser,
@@ -63,7 +63,7 @@ export class FakeWorker {
     readonly id = "worker-1",
   ) {}
 
-  /** One signed call; returns the response. `secret` other than the attempt's is a forgery. */
+  /** Sends one signed call; a `secret` other than the attempt's forges it. */
   async send(name: string, body: Answer, secret?: string, id = crypto.randomUUID()): Promise<Response> {
     const text = JSON.stringify(body);
     const webhook = new Webhook(secret ?? callbackSecret(this.tunebase.keys.masterKey, this.attemptId));
@@ -100,7 +100,7 @@ export class FakeWorker {
     return answer;
   }
 
-  /** A report of the next sequence; `changes` stand over what is plain. */
+  /** Sends the next report; `changes` override its defaults. */
   report(changes: Answer = {}): Promise<Answer> {
     return this.call("report", {
       ...this.holder,
@@ -137,7 +137,7 @@ export class FakeWorker {
     return { path, bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
   }
 
-  /** Asks for a target and uploads the bytes there, resumably. */
+  /** Requests an upload target and uploads the bytes with TUS. */
   async upload(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     const { targets } = await this.call("uploads", { ...this.holder, paths: [path] });
     const [target] = targets as { endpoint: string; bucket: string; object: string; token: string }[];
@@ -172,8 +172,8 @@ export class FakeWorker {
   }
 
   fail(error_code: string): Promise<Answer> {
-    const said = { error_message: `it was ${error_code}.`, hint: "Do this." };
-    return this.call("finish", { ...this.holder, outcome: "failed", error_code, ...said });
+    const details = { error_message: `it was ${error_code}.`, hint: "Do this." };
+    return this.call("finish", { ...this.holder, outcome: "failed", error_code, ...details });
   }
 
   cancelled(): Promise<Answer> {
@@ -192,7 +192,7 @@ export class FakeWorker {
     });
   }
 
-  /** Uploads, verifies and reports a checkpoint of `step`, of one small file; returns the report's answer. */
+  /** Uploads, verifies and reports a checkpoint of `step`, of one small file; returns the reply. */
   async checkpoint(step: number, changes: Answer = {}): Promise<Answer> {
     const bytes = new TextEncoder().encode(`state after step ${step}`);
     const file = FakeWorker.file(`checkpoints/${step}/trainer_state.json`, bytes);
@@ -202,7 +202,7 @@ export class FakeWorker {
     return await this.report({ current_step: step, checkpoints: [checkpoint], ...changes });
   }
 
-  /** Uploads and verifies a whole small adapter, and says that it succeeded; returns the finish's answer. */
+  /** Uploads and verifies a small adapter and reports success; returns the reply. */
   async finishWithAdapter(): Promise<Answer> {
     const bytes = new TextEncoder().encode("weights");
     const file = FakeWorker.file("adapter_model.safetensors", bytes);

@@ -1,4 +1,4 @@
-/** A proxy before Tunebase that does what networks do: it cuts answers off, changes bytes, holds requests up. */
+/** A proxy in front of Tunebase that injects network faults: truncated responses, corrupt bytes, blocked requests. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { freePort } from "../../local/state_dir.ts";
@@ -9,35 +9,35 @@ export interface ProxiedRequest {
   headers: Headers;
 }
 
-/** What happens to a request; nothing: it is passed on. */
+/** A fault to inject into a request; an empty one forwards it. */
 export interface Fault {
-  /** Held up until then, and dropped. */
-  hold?: Promise<void>;
-  /** Answered with this status, and not passed on. */
-  answer?: number;
-  /** The answer breaks off after so many bytes of its body. */
+  /** Blocks the request until then, and drops it. */
+  holdUntil?: Promise<void>;
+  /** Responds with this status without forwarding. */
+  status?: number;
+  /** Cuts the response off after this number of body bytes. */
   truncateAfter?: number;
-  /** Each piece of the answer has a wrong bit. */
-  flip?: boolean;
-  /** Headers of the answer. */
+  /** Flips a bit in each chunk of the response. */
+  corrupt?: boolean;
+  /** Additional response headers. */
   headers?: Record<string, string>;
 }
 
 export interface FaultyProxy {
   url: string;
-  /** Where it passes requests on to. */
+  /** Where it forwards requests to. */
   target: string;
-  /** What has come, in order. */
+  /** Received requests, in order. */
   requests: ProxiedRequest[];
   fault: ((request: ProxiedRequest) => Fault | undefined) | null;
   close(): Promise<void>;
 }
 
-/** Starts it; `target` is told afterwards. */
+/** Starts it; set `target` afterwards. */
 export async function startFaultyProxy(): Promise<FaultyProxy> {
   const port = freePort(0, "");
   const server = createServer((request, response) => {
-    // A client or a server that has gone is what is tested.
+    // Disconnected clients and servers are part of the tests.
     handle(proxy, request, response).catch(() => response.socket?.destroy());
   });
   const proxy: FaultyProxy = {
@@ -64,13 +64,13 @@ async function handle(proxy: FaultyProxy, request: IncomingMessage, response: Se
   const passed = { method, path, headers };
   proxy.requests.push(passed);
   const fault = proxy.fault?.(passed) ?? {};
-  if (fault.hold !== undefined) {
-    await fault.hold;
+  if (fault.holdUntil !== undefined) {
+    await fault.holdUntil;
     throw new Error("dropped");
   }
-  if (fault.answer !== undefined) {
-    for await (const _ of request); // a body that is not read holds the connection up
-    response.writeHead(fault.answer).end();
+  if (fault.status !== undefined) {
+    for await (const _ of request); // an unread body blocks the connection
+    response.writeHead(fault.status).end();
     return;
   }
   const gone = new AbortController();
@@ -82,7 +82,7 @@ async function handle(proxy: FaultyProxy, request: IncomingMessage, response: Se
     redirect: "manual",
     signal: gone.signal,
   });
-  // Uploads go on where the answer says: here.
+  // Uploads continue at the location header: point it here.
   const back = [...answer.headers].filter(([name]) => name !== "content-encoding").map(([name, value]) =>
     [name, name === "location" ? value.replace(proxy.target, proxy.url) : value] as const
   );
@@ -92,7 +92,7 @@ async function handle(proxy: FaultyProxy, request: IncomingMessage, response: Se
   if (left <= 0) throw new Error("cut off");
   for await (const chunk of answer.body ?? []) {
     const bytes = chunk.slice(0, Math.min(left, chunk.length));
-    if (fault.flip) bytes[0] = (bytes[0] ?? 0) ^ 1;
+    if (fault.corrupt) bytes[0] = (bytes[0] ?? 0) ^ 1;
     left -= bytes.length;
     await new Promise<void>((resolve) => response.write(bytes, () => resolve()));
     if (left <= 0) throw new Error("cut off");

@@ -1,9 +1,8 @@
-/** A member of a project that has one of everything. */
 import { prefixes } from "../../supabase/functions/tunebase/ids.ts";
 import type { TestUser, Tunebase } from "./test_server.ts";
 import { createJob, FakeWorker, latestAttempt } from "./fake_worker.ts";
 
-/** A member with one of everything; what the paths of routes name, by the segment before the parameter. */
+/** Creates one of every resource for a user; returns their public ids by the path segment before the id. */
 export async function createOneOfEverything(
   tunebase: Tunebase,
   user: TestUser,

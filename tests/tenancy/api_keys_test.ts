@@ -1,4 +1,4 @@
-/** API keys: shown once, kept as a hash, limited by scope and time, revoked. And what a caller may know of itself. */
+/** API keys: shown once, stored as a hash, limited by scopes and expiry, revocable; and /me. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";

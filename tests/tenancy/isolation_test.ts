@@ -1,6 +1,6 @@
 /**
- * What belongs to another project is as what does not exist: on every route that the API declares.
- * A new route with an id needs its `things` here, or the test says so.
+ * Resources of another project are indistinguishable from missing ones, on every route that the API declares. A new route
+ * with an id needs an entry in `things` here, or this test fails.
  */
 import { assert, assertEquals } from "#assert";
 import { prefixes } from "../../supabase/functions/tunebase/ids.ts";

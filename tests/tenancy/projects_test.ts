@@ -1,4 +1,4 @@
-/** Projects, their members, and who may do what in them. */
+/** Projects, their members and roles. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 

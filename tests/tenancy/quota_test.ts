@@ -1,4 +1,4 @@
-/** Quotas say what the limit is and what is used; usage adds up by the day. */
+/** Quotas report the limit and usage; usage is grouped by day. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
