@@ -50,7 +50,7 @@ export async function callbacksVsMultiStatement(
     if (rounds.near > 0) {
       const near: [Side, Side] = [await start(false), await start(true)];
       await measure(near, rounds.near, roundSeconds);
-      log(`beside the database: ${describe(near)}`);
+      log(`without latency: ${describe(near)}`);
     }
     const [before, sent] = [lines.map(({ roundTrips }) => roundTrips), far.map(sequences)];
     await measure(far, rounds.far, roundSeconds);

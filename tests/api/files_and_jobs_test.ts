@@ -351,7 +351,7 @@ const badJobs: [string, unknown, number, string, string][] = [
     "= 0.6",
   ],
   [
-    "with a split beside a validation file",
+    "with both a split and a validation file",
     { ...hyper({ validation_split: 0.2 }), validation_file: file },
     400,
     "hyperparameters.validation_split",

@@ -57,7 +57,7 @@ Deno.test("a late duplicate claim changes neither the holder nor an ended attemp
   const { attempt, worker } = await dispatched();
   const deliver = async (by: FakeWorker, id: Parameters<FakeWorker["send"]>[3]) =>
     await (await by.send("claim", { worker_id: by.id, runpod_job_id: "run-x" }, undefined, id)).json();
-  const ids = { first: crypto.randomUUID(), second: crypto.randomUUID(), anew: crypto.randomUUID() };
+  const ids = { first: crypto.randomUUID(), second: crypto.randomUUID(), restarted: crypto.randomUUID() };
   worker.fence = (await deliver(worker, ids.first)).fence;
   const second = new FakeWorker(tunebase, attempt.id, "worker-2");
   assertEquals((await deliver(second, ids.second)).reason, "held");
@@ -68,7 +68,7 @@ Deno.test("a late duplicate claim changes neither the holder nor an ended attemp
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await deliver(second, ids.second)).reason, "held");
   assertEquals((await worker.report()).order, "continue");
-  assertEquals((await deliver(worker, ids.anew)).fence, 2, "its handler was started anew");
+  assertEquals((await deliver(worker, ids.restarted)).fence, 2, "its handler restarted");
   assertEquals((await deliver(worker, ids.first)).reason, "held");
 });
 

@@ -251,7 +251,7 @@ export const crashPoints: Record<string, string[]> = {
   "a project is changed": ["sql update_project"],
   "a project is archived": ["sql archive_project"],
   "a member is invited": ["sql invite_member"],
-  "an invitation is taken back": ["sql delete_invitation"],
+  "an invitation is revoked": ["sql delete_invitation"],
   "an invitation is accepted": ["sql answer_invitation"],
   "a member's role is changed": ["sql update_member"],
   "a member is removed": ["sql remove_member"],

@@ -84,7 +84,7 @@ export const tenancyApi: Record<string, Run> = {
     await call("POST", `${project}/members`, { email: "a@elsewhere.example", role: "viewer" });
     return (await listed(`${project}/invitations`)).map(({ email }) => email);
   },
-  "an invitation is taken back": async (harness, arm) => {
+  "an invitation is revoked": async (harness, arm) => {
     const { owner, invitation } = await pair(harness, false);
     await arm();
     await owner.call("DELETE", `${owner.project}/invitations/${invitation.id}`, undefined, undefined, [404]);

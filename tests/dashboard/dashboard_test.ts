@@ -132,7 +132,7 @@ Deno.test("the main flow from sign-in to the downloaded adapter needs no reload"
   const sample = page.getByRole("listitem").filter({ hasText: "Hello?" });
   assertEquals(await sample.getByRole("definition").allInnerTexts(), ["ok", "Hello! How …", "ok."]);
   await page.getByRole("link", { name: /Notifications 1/ }).waitFor();
-  assert(await page.evaluate("globalThis.sameDocument"), "the page was loaded anew");
+  assert(await page.evaluate("globalThis.sameDocument"), "the page was reloaded");
   await accessible(page, "job, succeeded");
   visitor.clean();
 });
@@ -333,7 +333,7 @@ Deno.test("an invited user can accept and use the project as a viewer", async ()
   const { page } = visitor;
   await page.getByRole("button", { name: "Look at it" }).click();
   await page.getByRole("button", { name: "Accept" }).click();
-  // Not the guest's own project, of which the page tells until it is loaded anew.
+  // Not the guest's own project, which the page shows until it is reloaded.
   await page.locator("dl div").filter({ hasText: "Your role" }).getByText("viewer").waitFor();
   await page.getByRole("link", { name: "Jobs", exact: true }).click();
   await page.getByText("There is no job yet.").waitFor();

@@ -234,7 +234,7 @@ Deno.test("client roles can call only member_project_ids", async () => {
     (t) => t`select array_agg(id) as mine from tunebase.projects`,
   );
   assertEquals(row?.mine, [ada?.project]);
-  // The policies may call it; nobody else reaches the schema.
+  // Only the policies can call it; no client role can use the schema.
   await assertRejects(() =>
     as("authenticated", ada?.id ?? "", (t) => t`select tunebase_internal.member_project_ids()`)
   );

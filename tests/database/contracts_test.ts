@@ -97,7 +97,7 @@ Deno.test("the result file has the declared columns", async () => {
   assertEquals(row?.csv, `${csvColumns.join(",")}\n`);
 });
 
-/** Values beside the defaults that go together; what is not named here has the largest that its declaration allows. */
+/** Consistent values other than the defaults; unlisted fields get the largest value that their declaration allows. */
 const asked = {
   n_epochs: 4,
   batch_size: 2,

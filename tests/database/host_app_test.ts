@@ -12,7 +12,7 @@ import { postgresDirectory, startPostgres } from "../../local/stack/postgres.ts"
 const home = join(cache, "guest");
 await Deno.mkdir(home, { recursive: true });
 await removeIfThere(await postgresDirectory(home));
-const server = await startPostgres({ home, port: 0, password: "guest" });
+const server = await startPostgres({ home, port: 0, password: "guest", parameters: { fsync: "off" } });
 const app = await Deno.makeTempDir({ prefix: "tunebase host app " });
 Deno.test.afterAll(async () => {
   await admin.end();
@@ -27,7 +27,7 @@ const ours = (await Array.fromAsync(Deno.readDir(join(root, "supabase/migrations
 /** The host app's own first migration. */
 const appMigration = "20240101000000_app.sql";
 
-// The app's repository: a Supabase project with one migration, into which ours are copied.
+// The app's repository: a Supabase project with one migration, to which ours are added.
 await Deno.mkdir(join(app, "supabase/migrations"), { recursive: true });
 await Deno.writeTextFile(join(app, "supabase/config.toml"), 'project_id = "app"\n');
 await Deno.writeTextFile(
@@ -40,13 +40,13 @@ const push = (url: string, folder: string, ...more: string[]) =>
 
 const admin = postgres(server.url, { max: 1, onnotice: () => {} });
 const address = (name: string) => Object.assign(new URL(server.url), { pathname: `/${name}` }).href;
-// The project with the app in it, applied by its own migration; each test has a copy.
+// The project's database with the app's migration; each test has a copy.
 await admin.unsafe("create database app");
 await prepareDatabase(address("app"));
 await push(address("app"), app);
 
 let copies = 0;
-/** Runs with a copy of the app's database; nothing of it stays. */
+/** Runs with a copy of the app's database, and removes it. */
 async function withApp(run: (sql: postgres.Sql, url: string) => Promise<void>): Promise<void> {
   const name = `app_${++copies}`;
   await admin.unsafe(`create database ${name} template app`);
@@ -61,7 +61,7 @@ async function withApp(run: (sql: postgres.Sql, url: string) => Promise<void>): 
   }
 }
 
-/** Everything that an install must not change: as one list of lines, so that a difference names the object. */
+/** Everything that an install must not change, as a list of lines, so that a difference names the object. */
 async function snapshot(sql: postgres.Sql): Promise<string[]> {
   const rows = await sql<{ line: string }[]>`
     with schemas as (
@@ -191,7 +191,7 @@ Deno.test("a host app is unchanged by installing and removing Tunebase", () =>
     await sql`select tunebase_internal.add_owner('ada@app.example')`;
     await sql`insert into storage.objects (bucket_id, name, metadata, version)
     values ('tunebase-datasets', 'a', '{}', gen_random_uuid())`;
-    console.log(`beside the app: ${(await remains(sql)).join(", ")}`);
+    console.log(`installed: ${(await remains(sql)).join(", ")}`);
 
     const uninstall = async () => await sql.unsafe(await read("supabase/uninstall.sql"));
     const refused = await assertRejects(uninstall, postgres.PostgresError);

@@ -215,7 +215,7 @@ Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses 
   console.log(JSON.stringify(figures));
   assertEquals([figures.lost, figures.doubled, steps], [0, 0, jobs * 10 * epochs]);
   assertEquals(await count("status = 'succeeded'"), jobs);
-  assert(resumed >= 1, "the killed worker's job went on from its checkpoint");
+  assert(resumed >= 1, "the killed worker's job resumed from its checkpoint");
   await assertInvariants(sql);
   await assertSentOnce(sql, stack.runs());
   await Deno.writeTextFile(join(cache, "kill.json"), `${JSON.stringify(figures)}\n`);

@@ -253,7 +253,7 @@ Deno.test("time, cost and memory are ranges based on the model's settings", asyn
     const seconds = 120 + tokens.total.expected / 100;
     assertEquals(time.seconds?.expected, Math.round(seconds));
     assert((time.seconds?.low ?? 0) < seconds && seconds < (time.seconds?.high ?? 0));
-    // Two GPUs at 1.80 USD an hour: a tenth of a cent a second.
+    // Two GPUs at 1.80 USD per hour: 0.1 cents per second.
     assertEquals(cost.usd?.expected, Math.round(Math.round(seconds) * 10) / 1e4);
     assert(
       (memory.required_gb?.low ?? 0) > 6 && (memory.required_gb?.expected ?? 0) < 40,

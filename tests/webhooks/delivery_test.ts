@@ -63,7 +63,7 @@ Deno.test("a crash between send and record resends with the same id, and a late 
     body: claimed.body,
   })).text();
   await tunebase.tick();
-  assertEquals(receiver.at(path).length, 1, "while the lease is fresh nobody else sends it");
+  assertEquals(receiver.at(path).length, 1, "no other tick sends it during the lease");
   await sql`update tunebase.webhook_deliveries set next_at = now(), leased_until = now() where id = ${claimed.id}`;
   await settle();
   const got = receiver.at(path);

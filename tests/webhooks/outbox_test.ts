@@ -174,7 +174,7 @@ Deno.test("an event that fails to fan out does not block others and is retried",
 
 Deno.test("job changes are broadcast to a private Realtime topic, and a failure is only a warning", async () => {
   const user = await tunebase.user();
-  // Stands for Supabase Realtime's function: same name, same arguments; it keeps what it is given.
+  // A fake of Supabase Realtime's function with the same signature; it records its arguments.
   await sql`create schema realtime`;
   await sql`create table realtime.sent (payload jsonb, event text, topic text, private boolean)`;
   await sql`
