@@ -8,8 +8,8 @@ import { Hono } from "hono";
 import postgres from "postgres";
 import { platform } from "../supabase/functions/_shared/platform.ts";
 import { ReportRequest } from "../supabase/functions/_shared/protocol.ts";
-import { serveApp } from "../supabase/functions/_shared/serving.ts";
-import { check } from "../supabase/functions/_shared/validation.ts";
+import { installBaseMiddleware } from "../supabase/functions/_shared/http.ts";
+import { parseOrThrow } from "../supabase/functions/_shared/validation.ts";
 import type { CallbackEnv } from "../supabase/functions/tunebase-callback/context.ts";
 import { verifySignature } from "../supabase/functions/tunebase-callback/signature.ts";
 
@@ -18,14 +18,14 @@ const shared = platform(url);
 const sql = postgres(Deno.env.get(url) ?? "", { max: 4, onnotice: () => {} });
 
 const app = new Hono<CallbackEnv>().basePath("/tunebase-callback");
-serveApp(app, "tunebase-callback", shared);
+installBaseMiddleware(app, "tunebase-callback", shared);
 app.use("*", async (c, next) => {
   c.set("platform", shared);
   await next();
 });
 app.use("/attempts/:id/*", verifySignature);
 app.post("/attempts/:id/report", async (c) => {
-  const request = check(ReportRequest, c.get("body"));
+  const request = parseOrThrow(ReportRequest, c.get("body"));
   return c.json(await report(c.get("attemptId"), request, shared.settings.leaseSeconds));
 });
 Deno.serve(app.fetch);

@@ -1983,7 +1983,7 @@ export interface components {
     };
   };
   responses: {
-    /** @description There is no adapter */
+    /** @description The adapter is not ready */
     adapter_not_ready: {
       headers: {
         [name: string]: unknown;
@@ -2010,7 +2010,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running */
+    /** @description Idempotency key reused; Idempotency key in use */
     "idempotency_key_reused.idempotency_key_in_use": {
       headers: {
         [name: string]: unknown;
@@ -2019,7 +2019,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The API key was revoked; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The API key was revoked; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.api_key_revoked.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2028,7 +2028,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The file is not ready; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The file is not ready; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2037,7 +2037,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project needs an owner; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The project needs an owner; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.last_owner.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2046,7 +2046,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; Already a member; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; Already a member; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.member_exists.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2055,7 +2055,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2064,7 +2064,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; The job has ended */
+    /** @description Idempotency key reused; Idempotency key in use; The project is archived; The job has already finished */
     "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished": {
       headers: {
         [name: string]: unknown;
@@ -2073,7 +2073,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; The job has ended; The job does not wait to be started */
+    /** @description Idempotency key reused; Idempotency key in use; The project is archived; The job has already finished; The job has already started */
     "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_already_started":
       {
         headers: {
@@ -2083,7 +2083,7 @@ export interface components {
           "application/problem+json": components["schemas"]["Problem"];
         };
       };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project is archived; The job has ended; The job is not paused */
+    /** @description Idempotency key reused; Idempotency key in use; The project is archived; The job has already finished; The job is not paused */
     "idempotency_key_reused.idempotency_key_in_use.project_archived.job_already_finished.job_not_paused": {
       headers: {
         [name: string]: unknown;
@@ -2092,7 +2092,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The project has jobs that have not ended */
+    /** @description Idempotency key reused; Idempotency key in use; The project has unfinished jobs */
     "idempotency_key_reused.idempotency_key_in_use.project_busy": {
       headers: {
         [name: string]: unknown;
@@ -2101,7 +2101,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The receiver is disabled; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The receiver is disabled; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.receiver_disabled.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2110,7 +2110,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The upload has ended; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The upload is not pending; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2119,7 +2119,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The idempotency key was used for another request; The first request with this key is still running; The upload has ended; The upload has not arrived; The project is archived */
+    /** @description Idempotency key reused; Idempotency key in use; The upload is not pending; The upload is incomplete; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.upload_not_pending.upload_missing.project_archived": {
       headers: {
         [name: string]: unknown;
@@ -2128,7 +2128,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Something broke here */
+    /** @description Internal server error */
     internal: {
       headers: {
         [name: string]: unknown;
@@ -2137,7 +2137,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid */
+    /** @description Invalid request */
     invalid_request: {
       headers: {
         [name: string]: unknown;
@@ -2146,7 +2146,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; No such place in the list */
+    /** @description Invalid request; Cursor not found */
     "invalid_request.cursor_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2155,7 +2155,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON */
+    /** @description Invalid request; Invalid JSON */
     "invalid_request.invalid_json": {
       headers: {
         [name: string]: unknown;
@@ -2164,7 +2164,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; E-mail is not set up; The address belongs to no member */
+    /** @description Invalid request; Invalid JSON; Email is not configured; The address does not belong to a member */
     "invalid_request.invalid_json.email_not_configured.email_not_member": {
       headers: {
         [name: string]: unknown;
@@ -2173,7 +2173,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The address belongs to no member */
+    /** @description Invalid request; Invalid JSON; The address does not belong to a member */
     "invalid_request.invalid_json.email_not_member": {
       headers: {
         [name: string]: unknown;
@@ -2182,7 +2182,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; No such part; The upload has another size than announced */
+    /** @description Invalid request; Invalid JSON; Part not found; Upload size mismatch */
     "invalid_request.invalid_json.part_not_found.upload_size": {
       headers: {
         [name: string]: unknown;
@@ -2191,7 +2191,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The receiver did not answer */
+    /** @description Invalid request; Invalid JSON; The receiver did not respond */
     "invalid_request.invalid_json.receiver_unreachable": {
       headers: {
         [name: string]: unknown;
@@ -2200,7 +2200,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The receiver did not answer; E-mail is not set up; The address belongs to no member */
+    /** @description Invalid request; Invalid JSON; The receiver did not respond; Email is not configured; The address does not belong to a member */
     "invalid_request.invalid_json.receiver_unreachable.email_not_configured.email_not_member": {
       headers: {
         [name: string]: unknown;
@@ -2209,7 +2209,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The upload has another size than announced */
+    /** @description Invalid request; Invalid JSON; Upload size mismatch */
     "invalid_request.invalid_json.upload_size": {
       headers: {
         [name: string]: unknown;
@@ -2218,7 +2218,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; No user to do this for */
+    /** @description Invalid request; Invalid JSON; No user */
     "invalid_request.invalid_json.user_required": {
       headers: {
         [name: string]: unknown;
@@ -2227,7 +2227,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not JSON; The file has the wrong purpose; Not offered */
+    /** @description Invalid request; Invalid JSON; Wrong file purpose; Not supported */
     "invalid_request.invalid_json.wrong_purpose.unsupported": {
       headers: {
         [name: string]: unknown;
@@ -2236,7 +2236,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not a multipart form; The file cannot be trained on */
+    /** @description Invalid request; Invalid multipart form; Invalid training file */
     "invalid_request.invalid_multipart.invalid_file": {
       headers: {
         [name: string]: unknown;
@@ -2245,7 +2245,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; The body is not a multipart form; Too many parts; The upload has another size than announced */
+    /** @description Invalid request; Invalid multipart form; Too many parts; Upload size mismatch */
     "invalid_request.invalid_multipart.too_many_parts.upload_size": {
       headers: {
         [name: string]: unknown;
@@ -2254,7 +2254,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The request is not valid; No such time zone */
+    /** @description Invalid request; Invalid time zone */
     "invalid_request.invalid_time_zone": {
       headers: {
         [name: string]: unknown;
@@ -2272,7 +2272,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No credentials; The API key is not valid; The access token is not valid */
+    /** @description Missing credentials; Invalid API key; Invalid access token */
     "missing_api_key.invalid_api_key.invalid_token": {
       headers: {
         [name: string]: unknown;
@@ -2290,7 +2290,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description It has changed */
+    /** @description Precondition failed */
     precondition_failed: {
       headers: {
         [name: string]: unknown;
@@ -2299,7 +2299,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project */
+    /** @description Project not found */
     project_not_found: {
       headers: {
         [name: string]: unknown;
@@ -2308,7 +2308,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such API key */
+    /** @description Project not found; API key not found */
     "project_not_found.api_key_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2317,7 +2317,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such file */
+    /** @description Project not found; File not found */
     "project_not_found.file_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2326,7 +2326,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such invitation */
+    /** @description Project not found; Invitation not found */
     "project_not_found.invitation_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2335,7 +2335,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such job */
+    /** @description Project not found; Job not found */
     "project_not_found.job_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2344,7 +2344,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such job; The model was deleted */
+    /** @description Project not found; Job not found; The model was deleted */
     "project_not_found.job_not_found.adapter_deleted": {
       headers: {
         [name: string]: unknown;
@@ -2353,7 +2353,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such job; No such checkpoint */
+    /** @description Project not found; Job not found; Checkpoint not found */
     "project_not_found.job_not_found.checkpoint_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2362,7 +2362,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such member */
+    /** @description Project not found; Member not found */
     "project_not_found.member_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2371,7 +2371,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such base model */
+    /** @description Project not found; Base model not found */
     "project_not_found.model_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2380,7 +2380,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such base model; No such file; The model was deleted */
+    /** @description Project not found; Base model not found; File not found; The model was deleted */
     "project_not_found.model_not_found.file_not_found.adapter_deleted": {
       headers: {
         [name: string]: unknown;
@@ -2389,7 +2389,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such notification channel */
+    /** @description Project not found; Notification channel not found */
     "project_not_found.notification_channel_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2398,7 +2398,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such notification */
+    /** @description Project not found; Notification not found */
     "project_not_found.notification_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2407,7 +2407,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such upload */
+    /** @description Project not found; Upload not found */
     "project_not_found.upload_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2416,7 +2416,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such upload; No such file */
+    /** @description Project not found; Upload not found; File not found */
     "project_not_found.upload_not_found.file_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2425,7 +2425,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such delivery */
+    /** @description Project not found; Delivery not found */
     "project_not_found.webhook_delivery_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2434,7 +2434,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description No such project; No such webhook endpoint */
+    /** @description Project not found; Webhook endpoint not found */
     "project_not_found.webhook_endpoint_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2452,7 +2452,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed */
+    /** @description The project has no members; Insufficient scope */
     "project_without_members.insufficient_scope": {
       headers: {
         [name: string]: unknown;
@@ -2461,7 +2461,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed */
+    /** @description The project has no members; Insufficient scope; Insufficient role */
     "project_without_members.insufficient_scope.insufficient_role": {
       headers: {
         [name: string]: unknown;
@@ -2470,7 +2470,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed; The model cannot be deleted */
+    /** @description The project has no members; Insufficient scope; Insufficient role; The model cannot be deleted */
     "project_without_members.insufficient_scope.insufficient_role.model_not_own": {
       headers: {
         [name: string]: unknown;
@@ -2479,7 +2479,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded */
+    /** @description The project has no members; Insufficient scope; Insufficient role; Quota exceeded */
     "project_without_members.insufficient_scope.insufficient_role.quota_exceeded": {
       headers: {
         [name: string]: unknown;
@@ -2488,7 +2488,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded; The project's spend cap is reached */
+    /** @description The project has no members; Insufficient scope; Insufficient role; Quota exceeded; Project spend cap exceeded */
     "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_exceeded": {
       headers: {
         [name: string]: unknown;
@@ -2497,7 +2497,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed; Quota exceeded; The spend cap is too high */
+    /** @description The project has no members; Insufficient scope; Insufficient role; Quota exceeded; Spend cap too high */
     "project_without_members.insufficient_scope.insufficient_role.quota_exceeded.spend_cap_too_high": {
       headers: {
         [name: string]: unknown;
@@ -2506,7 +2506,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Not allowed; Not allowed; The project's spend cap is reached; Quota exceeded */
+    /** @description The project has no members; Insufficient scope; Insufficient role; Project spend cap exceeded; Quota exceeded */
     "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
       headers: {
         [name: string]: unknown;
@@ -2515,7 +2515,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Only for people */
+    /** @description The project has no members; User access token required */
     "project_without_members.user_token_required": {
       headers: {
         [name: string]: unknown;
@@ -2524,7 +2524,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Only for people; Quota exceeded */
+    /** @description The project has no members; User access token required; Quota exceeded */
     "project_without_members.user_token_required.quota_exceeded": {
       headers: {
         [name: string]: unknown;
@@ -2533,7 +2533,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The project has no members; Only for people; You have no project here; Quota exceeded */
+    /** @description The project has no members; User access token required; Sign-up is closed; Quota exceeded */
     "project_without_members.user_token_required.signup_closed.quota_exceeded": {
       headers: {
         [name: string]: unknown;
@@ -2542,7 +2542,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Too many requests; Too many API keys that do not exist */
+    /** @description Too many requests; Too many invalid API keys */
     "rate_limit_exceeded.too_many_unknown_keys": {
       headers: {
         [name: string]: unknown;
@@ -2551,7 +2551,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Too many requests; Too many API keys that do not exist; Too many e-mails */
+    /** @description Too many requests; Too many invalid API keys; Too many emails */
     "rate_limit_exceeded.too_many_unknown_keys.email_limit_reached": {
       headers: {
         [name: string]: unknown;
@@ -2560,7 +2560,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Too many requests; Too many API keys that do not exist; Too many open streams */
+    /** @description Too many requests; Too many invalid API keys; Too many open streams */
     "rate_limit_exceeded.too_many_unknown_keys.too_many_streams": {
       headers: {
         [name: string]: unknown;
@@ -2569,7 +2569,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description The body is too large */
+    /** @description Request body too large */
     too_large: {
       headers: {
         [name: string]: unknown;
@@ -2578,7 +2578,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Not available now; The database is not available now */
+    /** @description Service unavailable; Database unavailable */
     "unavailable.database_unavailable": {
       headers: {
         [name: string]: unknown;

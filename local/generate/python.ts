@@ -9,9 +9,9 @@ import { heldOut } from "../../supabase/functions/_shared/contracts/held_out.ts"
 import {
   field,
   type HyperparameterField,
-  methods,
   type Name,
   trainerNames,
+  trainingMethods,
 } from "../../supabase/functions/_shared/contracts/hyperparameters.ts";
 import { limits } from "../../supabase/functions/_shared/contracts/limits.ts";
 import {
@@ -33,7 +33,7 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat
 
 Stage = ${literal(stages)}
-Method = ${literal(methods)}
+Method = ${literal(trainingMethods)}
 LogLevel = ${literal(logLevels)}
 ErrorCode = ${literal(trainerErrorCodes)}
 

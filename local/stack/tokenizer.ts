@@ -1,4 +1,5 @@
 /** Registers the demo model's tokenizer, as an operator would, once the worker has converted the model. */
+import { buckets } from "../../supabase/functions/_shared/contracts/buckets.ts";
 import { createClient } from "@supabase/supabase-js";
 import type postgres from "postgres";
 import { cache } from "../state_dir.ts";
@@ -15,7 +16,7 @@ export async function registerTokenizer(
   const directory = await modelDirectory();
   if (directory === null) return;
   const bucket = createClient(stack.url, stack.keys.secretKey, { auth: { persistSession: false } })
-    .storage.from("tunebase-tokenizers");
+    .storage.from(buckets.tokenizers);
   for (const name of files) {
     const { error } = await bucket.upload(`${folder}/${name}`, await Deno.readFile(join(directory, name)), {
       upsert: true,

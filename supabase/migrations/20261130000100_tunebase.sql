@@ -365,7 +365,7 @@ create table tunebase_internal.file_validations (
   upload_url text,
   -- The MD5 that the client expects.
   md5 text check (md5 ~ '^[0-9a-f]{32}$'),
-  -- The validator's state: see tunebase-scheduler/validate.ts.
+  -- The validator's state: see tunebase-scheduler/file_validation/validate_files.ts.
   state jsonb,
   -- The holder. A new lease invalidates the writes of the old one.
   lease uuid,
@@ -5310,7 +5310,7 @@ begin
   select count(*) into v_parts from tunebase_internal.upload_parts where upload_id = p_upload_id;
   -- 8 GiB in parts of 1 MiB. Without a limit, parts could fill Storage.
   if v_parts >= 8192 then
-    perform tunebase_internal.raise_api_error('too_many_parts', '{"most": 8192}');
+    perform tunebase_internal.raise_api_error('too_many_parts', '{"max": 8192}');
   end if;
   v_object := 'parts/' || v_upload.project_id || '/' || p_upload_id || '/' || p_part_id;
   insert into tunebase_internal.upload_parts (id, upload_id, object) values (p_part_id, p_upload_id, v_object);
@@ -5509,7 +5509,7 @@ begin
   where project_id = new.project_id and status = 'pending' and expires_at > now();
   if v_used >= 100 then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
-      'what', 'pending uploads of a project', 'limit', 100, 'used', v_used, 'do', 'Complete or cancel one (POST /uploads/{id}/cancel).'
+      'what', 'pending uploads per project', 'limit', 100, 'used', v_used, 'fix', 'Complete or cancel one (POST /uploads/{id}/cancel).'
     ));
   end if;
   return new;

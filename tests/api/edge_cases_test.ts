@@ -1,7 +1,7 @@
 /** Edge cases of the API and the scheduler that a review found, each covered as a class. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { BodyHash } from "../../supabase/functions/tunebase/middleware/body_hash.ts";
-import { invalidFile } from "../../supabase/functions/tunebase/new_file.ts";
+import { invalidFile } from "../../supabase/functions/tunebase/file_upload.ts";
 import { UnknownKeys } from "../../supabase/functions/tunebase/middleware/unknown_keys.ts";
 import { connect } from "../../supabase/functions/_shared/database/connect.ts";
 import { rpc } from "../../supabase/functions/_shared/database/rpc.ts";
@@ -175,7 +175,7 @@ Deno.test("pending uploads count toward storage and a cap until they are cancell
     from generate_series(1, 99)`;
   const capped = await problem(await post(own, "/files/direct", direct), 403);
   assertEquals(capped.error.code, "quota_exceeded");
-  assertStringIncludes(capped.error.message, "100 pending uploads of a project");
+  assertStringIncludes(capped.error.message, "100 pending uploads per project");
 });
 
 Deno.test("a direct upload with a wrong size creates no file", async () => {
@@ -190,7 +190,7 @@ Deno.test("an object over Storage's limit is a 413 that names the limit", async 
   await sql`update storage.buckets set file_size_limit = 20 where id = 'tunebase-datasets'`;
   try {
     const refused = await problem(await upload(user, { file: rowsFile(`${rows}${rows}`) }), 413);
-    assertStringIncludes(refused.error.message, "larger than this server's Storage takes");
+    assertStringIncludes(refused.error.message, "exceeds the file size limit of this server's Storage");
   } finally {
     await sql`update storage.buckets set file_size_limit = null where id = 'tunebase-datasets'`;
   }

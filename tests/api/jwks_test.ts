@@ -4,7 +4,7 @@ import { createLocalJWKSet, errors, exportJWK, generateKeyPair, jwtVerify, SignJ
 import { keySet } from "../../supabase/functions/tunebase/middleware/jwks.ts";
 import { authenticate } from "../../supabase/functions/tunebase/middleware/auth.ts";
 import { ApiError } from "../../supabase/functions/_shared/errors.ts";
-import { serveApp } from "../../supabase/functions/_shared/serving.ts";
+import { installBaseMiddleware } from "../../supabase/functions/_shared/http.ts";
 import { readSettings } from "../../supabase/functions/_shared/platform.ts";
 import { Hono } from "hono";
 import type { ApiEnv } from "../../supabase/functions/tunebase/context.ts";
@@ -53,7 +53,7 @@ for (const [what, bad] of Object.entries(problems)) {
     const env = { SUPABASE_URL: supabaseUrl, TUNEBASE_MASTER_KEY: "x" };
     const settings = readSettings({ get: (name) => Reflect.get(env, name) });
     const app = new Hono<ApiEnv>();
-    serveApp(app, "tunebase", { log: () => {} });
+    installBaseMiddleware(app, "tunebase", { log: () => {} });
     app.use("*", authenticate(settings));
     app.get("/", (c) => c.text("in"));
     const get = async () => app.request("/", { headers: { authorization: `Bearer ${await token(old)}` } });

@@ -1,15 +1,15 @@
 /** The OpenAPI document matches the API: routes, scopes, errors and examples; and its generated client works. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
-import { connect, RefusedError, unwrap } from "../../client/mod.ts";
-import { projectVersion } from "../../local/generate/version.ts";
+import { ApiError, connect, unwrap } from "../../client/mod.ts";
 import { createKey } from "../../local/stack/account.ts";
+import { projectVersion } from "../../local/generate/version.ts";
 import { createApp } from "../../supabase/functions/tunebase/app.ts";
 import { errorsOf, openApi } from "../../supabase/functions/tunebase/openapi/document.ts";
 import { DatasetReport } from "../../supabase/functions/tunebase/openapi/dataset_report.ts";
 import { allRoutes, resources } from "../../supabase/functions/tunebase/routes/index.ts";
 import { scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
 import { errorCodes } from "../../supabase/functions/_shared/errors.ts";
-import { check } from "../../supabase/functions/_shared/validation.ts";
+import { parseOrThrow } from "../../supabase/functions/_shared/validation.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob, rows } from "../support/fake_worker.ts";
 
@@ -51,7 +51,7 @@ Deno.test("every client-facing error is documented", () => {
 
 Deno.test("every example body is valid", () => {
   for (const { body, example } of routes) {
-    if (body !== undefined) check(body, example ?? {});
+    if (body !== undefined) parseOrThrow(body, example ?? {});
   }
 });
 
@@ -157,7 +157,7 @@ Deno.test("the generated client has typed responses, and errors with code and fi
       }),
     )
   );
-  assert(refusal instanceof RefusedError);
+  assert(refusal instanceof ApiError);
   assertEquals([refusal.code, refusal.status, refusal.problem.error.param], [
     "invalid_request",
     400,

@@ -1,7 +1,7 @@
 /** NUL and lone surrogates: rejected in client requests, sanitized in worker and RunPod messages, never a 500. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
-import { cleanName } from "../../supabase/functions/tunebase/new_file.ts";
-import { webhookUrl } from "../../supabase/functions/_shared/addresses.ts";
+import { sanitizeFilename } from "../../supabase/functions/tunebase/file_upload.ts";
+import { webhookUrl } from "../../supabase/functions/_shared/urls.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob, FakeWorker, latestAttempt, rows } from "../support/fake_worker.ts";
 
@@ -84,7 +84,7 @@ Deno.test("a long file name is truncated between characters", async () => {
   const name = `a${"😀".repeat(130)}.jsonl`;
   const made = await user.openai.files.create({ file: new File([rows], name), purpose: "fine-tune" });
   assertEquals(made.filename, name);
-  assertEquals(cleanName("😀".repeat(300)), "😀".repeat(255));
+  assertEquals(sanitizeFilename("😀".repeat(300)), "😀".repeat(255));
 });
 
 Deno.test("a worker report with NUL and a lone surrogate is sanitized and accepted once", async () => {

@@ -1,6 +1,6 @@
 /** Scenarios of files that arrive in several requests: multipart and direct uploads, and their validation. */
 import { assert, assertEquals } from "#assert";
-import { mostInRequest } from "../../supabase/functions/tunebase/incoming_file.ts";
+import { maxInRequestBytes } from "../../supabase/functions/tunebase/incoming_file.ts";
 import type { CrashHarness } from "./harness.ts";
 import { done, type Run } from "./scenario.ts";
 
@@ -77,7 +77,7 @@ const expire = (harness: CrashHarness) =>
 
 export const fileApi: Record<string, Run> = {
   "a file too large to validate in its request is created": async (harness, arm) => {
-    const content = row.repeat(Math.ceil(mostInRequest / row.length) + 1);
+    const content = row.repeat(Math.ceil(maxInRequestBytes / row.length) + 1);
     await arm();
     const { id } = await harness.openai.files.create({
       file: new File([content], "large.jsonl"),

@@ -72,7 +72,7 @@ function serve(create: Create, database: string, instructions: Instructions): { 
   };
   globalThis.fetch = (input, init) => effect(fetchName(input, init), () => realFetch(input, init));
   const background = new Set<Promise<unknown>>();
-  made.later = (work) => void background.add(work.catch((error) => console.error("background:", error)));
+  made.waitUntil = (work) => void background.add(work.catch((error) => console.error("background:", error)));
 
   const app = create(made);
   const server = Deno.serve(

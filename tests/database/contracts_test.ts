@@ -1,6 +1,6 @@
 /** The database catalog matches the contracts, and the dashboard keeps a job's settings. */
 import { assertEquals } from "#assert";
-import { bodyOf, readForm, retryQuery } from "../../dashboard/src/pages/new/form.ts";
+import { buildJobRequest, readForm, retryQuery } from "../../dashboard/src/features/new_job/form.ts";
 import { connect, unwrap } from "../../client/mod.ts";
 import { channelKinds } from "../../supabase/functions/_shared/contracts/channels.ts";
 import { eventTypes } from "../../supabase/functions/_shared/contracts/event_types.ts";
@@ -8,8 +8,8 @@ import {
   apiFields,
   apiName,
   field,
-  methods,
   range,
+  trainingMethods,
 } from "../../supabase/functions/_shared/contracts/hyperparameters.ts";
 import { csvColumns, metricField, metricNames } from "../../supabase/functions/_shared/contracts/metrics.ts";
 import { scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
@@ -39,7 +39,7 @@ const wordsOf = (definition: string) =>
 const lists: [table: string, column: string, words: readonly string[]][] = [
   ["jobs", "status", statuses.jobStatuses],
   ["jobs", "stage", statuses.stages],
-  ["jobs", "method", methods],
+  ["jobs", "method", trainingMethods],
   ["files", "status", statuses.fileStatuses],
   ["files", "purpose", statuses.filePurposes],
   ["events", "level", statuses.logLevels],
@@ -164,7 +164,7 @@ Deno.test("rerunning a job from the dashboard keeps every setting", async () => 
     assertEquals<unknown>(first.hyperparameters[name], value, name);
   }
   const form = readForm(new URLSearchParams(retryQuery(first, null)));
-  const body = bodyOf(form, "chat");
+  const body = buildJobRequest(form, "chat");
   if (body === null) throw new Error("the form is not filled in");
   const second = unwrap(await api.POST("/fine_tuning/jobs", { body }));
   const settings = ({ hyperparameters, method, seed, suffix, metadata, integrations }: typeof first) => ({

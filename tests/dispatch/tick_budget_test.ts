@@ -1,8 +1,8 @@
 /** A scheduler tick limits its work, wakes the next one, and leaves no attempt claimed but unsent. */
 import { assert, assertEquals } from "#assert";
 import { CpuBudget, price, tickCpuMs } from "../../supabase/functions/tunebase-scheduler/cpu_budget.ts";
-import { dispatch } from "../../supabase/functions/tunebase-scheduler/dispatch.ts";
-import { mostLooks } from "../../supabase/functions/tunebase-scheduler/reconcile.ts";
+import { dispatch } from "../../supabase/functions/tunebase-scheduler/dispatch/dispatch.ts";
+import { maxReconciledPerTick } from "../../supabase/functions/tunebase-scheduler/reconcile/reconcile.ts";
 import { Runpod } from "../../supabase/functions/tunebase-scheduler/runpod.ts";
 import { platform } from "../../supabase/functions/_shared/platform.ts";
 import { copyJobs } from "../support/job_copies.ts";
@@ -11,7 +11,7 @@ import { createJob, latestAttempt } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 const scheduler = platform("TUNEBASE_SCHEDULER_DB_URL", { get: (name) => tunebase.env[name] });
-scheduler.later = () => {};
+scheduler.waitUntil = () => {};
 Deno.test.afterAll(async () => {
   await scheduler.db.close();
   await tunebase.close();
@@ -87,11 +87,13 @@ Deno.test("a tick that reaches its reconcile limit wakes the next", async () => 
   await sql`update tunebase.attempts set reconcile_at = now() + interval '1 hour' where state <> 'ended'`;
   await sql`
     update tunebase.attempts set reconcile_at = now() - interval '1 second'
-    where id in (select id from tunebase.attempts where state = 'submitted' limit ${mostLooks + 5}::integer)`;
+    where id in (select id from tunebase.attempts where state = 'submitted' limit ${
+    maxReconciledPerTick + 5
+  }::integer)`;
   const looked: number[] = [];
   const nudges = tunebase.nudges;
   looked.push((await tunebase.tick()).looked);
   assertEquals(tunebase.nudges, nudges + 1);
   looked.push((await tunebase.tick()).looked);
-  assertEquals([looked, tunebase.nudges], [[mostLooks, 5], nudges + 1]);
+  assertEquals([looked, tunebase.nudges], [[maxReconciledPerTick, 5], nudges + 1]);
 });

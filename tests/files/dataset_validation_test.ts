@@ -3,7 +3,7 @@ import { assert, assertEquals, assertStringIncludes } from "#assert";
 import * as z from "zod";
 import {
   type DatasetReport,
-  mostBrokenRows,
+  maxBrokenRows,
   type ProblemCode,
   problemLevels,
   sentence,
@@ -596,8 +596,8 @@ Deno.test("a report details 100 errors, counts the others, and stops after 10,00
     true,
   ]);
   assertEquals(many.errors.map(({ line }) => line), Array.from({ length: 100 }, (_, i) => i + 1));
-  const stopped = check("x\n".repeat(mostBrokenRows * 2));
-  assertEquals([stopped.rows, stopped.complete], [mostBrokenRows, false]);
+  const stopped = check("x\n".repeat(maxBrokenRows * 2));
+  assertEquals([stopped.rows, stopped.complete], [maxBrokenRows, false]);
 });
 
 Deno.test("a report contains nothing that jsonb rejects", () => {

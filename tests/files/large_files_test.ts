@@ -1,7 +1,7 @@
 /** POST /files beyond the size validated in the request: stored on arrival, validated by the scheduler. */
 import { assertEquals, assertStringIncludes } from "#assert";
 import { makeFile } from "../../bench/validation.ts";
-import { mostInRequest } from "../../supabase/functions/tunebase/incoming_file.ts";
+import { maxInRequestBytes } from "../../supabase/functions/tunebase/incoming_file.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 
 const tunebase = await startTunebase();
@@ -9,7 +9,7 @@ Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const user = await tunebase.user();
 
-const large = makeFile(mostInRequest + 2 ** 20);
+const large = makeFile(maxInRequestBytes + 2 ** 20);
 const gzip = (bytes: Uint8Array<ArrayBuffer>) =>
   new Response(new Blob([bytes]).stream().pipeThrough(new CompressionStream("gzip"))).blob();
 const objects = async () => Number((await sql`select count(*) from storage.objects`)[0]?.count);
@@ -44,7 +44,7 @@ Deno.test("a large file is returned as uploaded and becomes processed after a ti
 });
 
 Deno.test("a large compressed file is stored decompressed, under its own name", async () => {
-  const packed = await gzip(makeFile(mostInRequest + 2 ** 20, 7));
+  const packed = await gzip(makeFile(maxInRequestBytes + 2 ** 20, 7));
   const response = await send(user, [["purpose", "fine-tune"], ["file", packed]]);
   const file = await response.json();
   assertEquals([response.status, file.status, file.filename], [200, "uploaded", "rows.jsonl"]);
@@ -61,7 +61,7 @@ Deno.test("a large invalid file ends in status error with the row", async () => 
 });
 
 Deno.test("identical large files share one object once validated", async () => {
-  const bytes = makeFile(mostInRequest + 2 ** 20, 9);
+  const bytes = makeFile(maxInRequestBytes + 2 ** 20, 9);
   const [one, two] = [await upload(user, bytes), await upload(user, bytes)];
   await validated(one.id);
   await validated(two.id);

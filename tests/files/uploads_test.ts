@@ -7,7 +7,7 @@ import { Upload } from "tus-js-client";
 import { platform } from "../../supabase/functions/_shared/platform.ts";
 import { validate } from "../../supabase/functions/_shared/datasets/validator.ts";
 import { CpuBudget } from "../../supabase/functions/tunebase-scheduler/cpu_budget.ts";
-import { validateFiles } from "../../supabase/functions/tunebase-scheduler/validate.ts";
+import { validateFiles } from "../../supabase/functions/tunebase-scheduler/file_validation/validate_files.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 
 const sliceBytes = 65_536;
@@ -16,7 +16,7 @@ Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const user = await tunebase.user();
 const scheduler = platform("TUNEBASE_SCHEDULER_DB_URL", { get: (name) => tunebase.env[name] });
-scheduler.later = () => {};
+scheduler.waitUntil = () => {};
 Deno.test.afterAll(() => scheduler.db.close());
 
 const model = "SmolLM2-135M-Instruct";

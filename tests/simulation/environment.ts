@@ -140,7 +140,7 @@ export class Environment {
     for (const one of Object.values(platforms)) {
       one.db = env.#instrument(one.db);
       // Wake-ups are hints; commands decide when the scheduler runs.
-      one.later = (work) => void work.catch(() => {});
+      one.waitUntil = (work) => void work.catch(() => {});
     }
     globalThis.fetch = (input, init) => env.#fetch(new Request(input, init));
     // Jitter follows from the command's seed, too.

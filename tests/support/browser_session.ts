@@ -61,7 +61,9 @@ export async function openDashboard(
   if (user !== undefined) {
     const { data } = await user.supabase.auth.getSession();
     const session = JSON.stringify(data.session);
-    await context.addInitScript(`localStorage.setItem("tunebase-session", ${JSON.stringify(session)})`);
+    await context.addInitScript(
+      `localStorage.setItem("tunebase-session", ${JSON.stringify(session)})`,
+    );
     await visitor.go(path, options.script === undefined);
   }
   return visitor;

@@ -133,7 +133,7 @@ while True:
         break
     os.write(1, data)
     # Only at the prompt: earlier input would be echoed.
-    if typed and (b"[y/N]" in data or b"shown): " in data):
+    if typed and (b"[y/N]" in data or b"hidden): " in data):
         os.write(fd, typed)
         typed = b""
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

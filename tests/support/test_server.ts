@@ -83,7 +83,7 @@ export async function startTunebase(
   const logs: LogEntry[] = [];
   const platforms = ["API", "CALLBACK", "SCHEDULER"].map((name) => {
     const made = platform(`TUNEBASE_${name}_DB_URL`, environment);
-    made.later = () => void counted.nudges++;
+    made.waitUntil = () => void counted.nudges++;
     made.log = (entry) => void logs.push(entry);
     return made;
   });

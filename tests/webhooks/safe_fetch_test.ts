@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import {
+  BlockedUrlError,
   checkAddress,
   checkUrl,
   isPublic,
-  OutgoingError,
   post,
-} from "../../supabase/functions/_shared/outgoing.ts";
+} from "../../supabase/functions/_shared/safe_fetch.ts";
 import { WebhookReceiver } from "../support/webhook_receiver.ts";
 
 const strict = { allowLoopback: false };
@@ -17,7 +17,7 @@ function refused(url: string, rules = strict): string | null {
     checkUrl(url, rules);
     return null;
   } catch (error) {
-    if (error instanceof OutgoingError) return error.message;
+    if (error instanceof BlockedUrlError) return error.message;
     throw error;
   }
 }
@@ -159,7 +159,7 @@ Deno.test("rejects a host name if any of its addresses is private", async () => 
   await go("six.example.com");
   for (const host of ["mixed", "mapped", "meta", "empty", "unknown"]) {
     const error = await assertRejects(() => go(`${host}.example.com`), host);
-    assert(error instanceof OutgoingError, host);
+    assert(error instanceof BlockedUrlError, host);
   }
 });
 

@@ -11,7 +11,7 @@ from .dataset import Dataset
 
 
 def held_out(rows: int, share: float) -> int:
-    """How many of `rows`; `supabase/functions/tunebase/jobs/plan.ts` reckons the same."""
+    """How many of `rows`; `supabase/functions/tunebase/jobs/training_config.ts` reckons the same."""
     return 0 if share == 0 else max(0, min(rows - 1, max(1, math.floor(rows * share))))
 
 

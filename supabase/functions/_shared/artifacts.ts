@@ -1,63 +1,60 @@
 /**
- * The files that workers upload: where they land, and how they are taken in. An upload's token lives on after the upload
- * and could write the object again. So uploads land under `incoming/`, and a verified file is moved out of its token's
- * reach, to the prefix that downloads are signed for.
+ * The files that workers upload. An upload token stays valid after the upload and could overwrite the object. So uploads
+ * land under `incoming/`, and verified files move out of the token's reach, to the prefix that downloads are signed for.
  */
+import { buckets } from "./contracts/buckets.ts";
 import type { Supabase } from "./platform.ts";
 import type { ArtifactFile } from "./protocol.ts";
 import { signedUrl, unavailable } from "./storage.ts";
 
-const { createHash } = await import("node:crypto"); // on_first_use.ts says why
+const { createHash } = await import("node:crypto"); // see lazy.ts
 
-const bucketName = "tunebase-adapters";
-
-/** Where an upload of an attempt's holder lands. */
+/** The object that the holder of an attempt uploads a file to. */
 export function incomingObject(prefix: string, fence: number, path: string): string {
   return `incoming/${prefix}/${fence}/${path}`;
 }
 
 /**
- * Moves one uploaded file to its place, reads it back from Storage and compares size and SHA-256. Streamed: hashing costs
- * CPU time, of which the platform gives 2 s a request. Returns null when all is well, else what is wrong. A call that is
- * repeated, also while the first is under way, finds the file in its place.
+ * Moves an uploaded file to its final object, reads it back from Storage and compares size and SHA-256. Handles one file
+ * per call, because hashing uses CPU time, of which the platform allows 2 s per request. Returns null if the file is valid,
+ * otherwise what is wrong. Safe to repeat, even concurrently.
  *
- * What is in its place and right is never removed. Before what is wrong is removed, `forget` takes it out of the verified
- * files, and says whether this fence still holds the attempt: no call that was held up may take away what another worker
- * or a finished job has there.
+ * Never removes a valid file. Before it removes an invalid one, `invalidate` unmarks it as verified and returns whether
+ * this fence still holds the attempt: a delayed call must not delete the files of another worker or of a finished job.
  */
-export async function takeIn(
+export async function promoteUpload(
   supabase: Supabase,
   prefix: string,
   fence: number,
   file: ArtifactFile,
-  forget: () => Promise<boolean>,
+  invalidate: () => Promise<boolean>,
 ): Promise<string | null> {
-  const bucket = supabase.storage.from(bucketName);
+  const bucket = supabase.storage.from(buckets.adapters);
   const object = `${prefix}/${file.path}`;
   const incoming = incomingObject(prefix, fence, file.path);
   const { data: arrived } = await bucket.exists(incoming);
   if (arrived) {
-    const { data: there } = await bucket.exists(object);
-    if (there) {
+    const { data: exists } = await bucket.exists(object);
+    if (exists) {
       if (await compare(supabase, object, file) === null) return null;
-      if (!await forget()) return "the attempt has ended, or another worker holds it";
+      if (!await invalidate()) return "the attempt has ended, or another worker holds it";
       await bucket.remove([object]);
     }
     const { error } = await bucket.move(incoming, object);
-    // Another call of the same may have moved it meanwhile.
+    // A concurrent call may have moved it.
     if (error !== null && !(await bucket.exists(object)).data) throw unavailable(`moving ${incoming}`, error);
   }
-  const wrong = await compare(supabase, object, file);
-  // Out of the way, so that the file can be uploaded and moved here again.
-  if (wrong !== null && await forget()) await bucket.remove([object]);
-  return wrong;
+  const mismatch = await compare(supabase, object, file);
+  // Removed, so that the file can be uploaded and moved here again.
+  if (mismatch !== null && await invalidate()) await bucket.remove([object]);
+  return mismatch;
 }
 
-/** null when the object has the file's size and hash; else what is wrong with it. */
+/** null if the object has the file's size and hash, otherwise how it differs. */
 async function compare(supabase: Supabase, object: string, file: ArtifactFile): Promise<string | null> {
-  const { data: there } = await supabase.storage.from(bucketName).exists(object);
-  if (!there) return `${file.path} is not in Storage`;
-  const response = await fetch(await signedUrl(supabase, bucketName, object, 600));
+  const { data: exists } = await supabase.storage.from(buckets.adapters).exists(object);
+  if (!exists) return `${file.path} is not in Storage`;
+  const response = await fetch(await signedUrl(supabase, buckets.adapters, object, 600));
   if (!response.ok || response.body === null) {
     throw unavailable(`reading ${object}`, `${response.status} ${await response.text()}`);
   }

@@ -1,381 +1,332 @@
 /**
- * The registry of errors: every code that a client can meet, its status, and what to do. Bodies are
- * `application/problem+json` (RFC 9457) with the member `error` that OpenAI's SDKs read.
+ * The error catalog: every code that the API returns, its HTTP status, and what to do about it. Response bodies are
+ * `application/problem+json` (RFC 9457) plus the member `error` that OpenAI's SDKs read.
  */
 
-type Kind =
-  | "invalid_request_error"
-  | "authentication_error"
-  | "permission_error"
-  | "not_found_error"
-  | "rate_limit_error"
-  | "server_error";
 interface Entry {
   status: 400 | 401 | 403 | 404 | 405 | 409 | 412 | 413 | 415 | 429 | 500 | 503;
-  kind: Kind;
+  kind:
+    | "invalid_request_error"
+    | "authentication_error"
+    | "permission_error"
+    | "not_found_error"
+    | "rate_limit_error"
+    | "server_error";
   title: string;
-  /** The sentence for a code that SQL refuses with; `detail` is what it gave. */
-  say?: (detail: Record<string, unknown>) => string;
-  /** Whether the same request may succeed later; where it is not said, only what is our fault may. */
-  retry?: boolean;
+  /** Renders the message; `detail` comes from the caller, or from SQL (`raise_api_error`). */
+  message?: (detail: Record<string, unknown>) => string;
+  /** Whether the same request may succeed later. Left out: only for server errors. */
+  retryable?: boolean;
 }
 
-const invalid = (title: string, say?: Entry["say"]): Entry => ({
-  status: 400,
-  kind: "invalid_request_error",
-  title,
-  say,
-});
-const missing = (title: string, say?: Entry["say"]): Entry => ({
-  status: 404,
-  kind: "not_found_error",
-  title,
-  say,
-});
-const forbidden = (title: string, say?: Entry["say"]): Entry => ({
-  status: 403,
-  kind: "permission_error",
-  title,
-  say,
-});
-const conflict = (title: string, say?: Entry["say"]): Entry => ({
-  status: 409,
-  kind: "invalid_request_error",
-  title,
-  say,
-});
+const entry =
+  (status: Entry["status"], kind: Entry["kind"]) =>
+  (title: string, message?: Entry["message"], retryable?: boolean): Entry => ({
+    status,
+    kind,
+    title,
+    ...(message === undefined ? {} : { message }),
+    ...(retryable === undefined ? {} : { retryable }),
+  });
+const invalid = entry(400, "invalid_request_error");
+const unauthorized = entry(401, "authentication_error");
+const forbidden = entry(403, "permission_error");
+const missing = entry(404, "not_found_error");
+const conflict = entry(409, "invalid_request_error");
+const tooMany = entry(429, "rate_limit_error");
+const unavailable = entry(503, "server_error");
 
 export const errorCodes = {
-  invalid_json: invalid("The body is not JSON"),
-  invalid_request: invalid("The request is not valid"),
-  invalid_multipart: invalid("The body is not a multipart form"),
-  invalid_file: invalid("The file cannot be trained on"),
+  invalid_json: invalid("Invalid JSON"),
+  invalid_request: invalid("Invalid request"),
+  invalid_multipart: invalid("Invalid multipart form"),
+  invalid_file: invalid("Invalid training file"),
   model_not_found: missing(
-    "No such base model",
+    "Base model not found",
     (d) =>
-      `The model ${JSON.stringify(d.model)} is not offered here. Offered: ${
-        list(d.offered)
-      }. See GET /models.`,
+      `Model ${JSON.stringify(d.model)} is not available. Available: ${list(d.offered)}. See GET /models.`,
   ),
-  unsupported: invalid(
-    "Not offered",
-    (d) => `${d.what} is not offered yet. ${d.instead ?? ""}`.trim(),
-  ),
+  unsupported: invalid("Not supported", (d) => `${d.what} is not supported. ${d.instead ?? ""}`.trim()),
   wrong_purpose: invalid(
-    "The file has the wrong purpose",
+    "Wrong file purpose",
     (d) =>
-      `A file with purpose ${
-        JSON.stringify(d.purpose)
-      } cannot be trained on. Upload it with purpose "fine-tune".`,
+      `Files with purpose ${JSON.stringify(d.purpose)} cannot be used for training. ` +
+      'Upload the file with purpose "fine-tune".',
   ),
   cursor_not_found: invalid(
-    "No such place in the list",
-    () => "`after` must be the id of an item of this list. Leave it out to begin with the newest.",
+    "Cursor not found",
+    () => "`after` must be the id of an item in this list. Omit it to start with the first page.",
   ),
-  missing_api_key: {
-    status: 401,
-    kind: "authentication_error",
-    title: "No credentials",
-    say: () =>
+  missing_api_key: unauthorized(
+    "Missing credentials",
+    () =>
       "Send `Authorization: Bearer <key>` with a Tunebase API key (tb_…) or a Supabase user's access token.",
-  },
-  invalid_api_key: {
-    status: 401,
-    kind: "authentication_error",
-    title: "The API key is not valid",
-    say: () =>
-      "This API key does not exist, has expired or was revoked. Make another one, or check what you copied.",
-  },
-  invalid_token: {
-    status: 401,
-    kind: "authentication_error",
-    title: "The access token is not valid",
-    say: () => "The user of this access token does not exist any more. Sign in again.",
-  },
-  invalid_signature: {
-    status: 401,
-    kind: "authentication_error",
-    title: "The signature is not valid",
-    say: () =>
-      "Sign the exact body with the attempt's callback_secret, as Standard Webhooks says, within five minutes.",
-  },
+  ),
+  invalid_api_key: unauthorized(
+    "Invalid API key",
+    () =>
+      "This API key does not exist, has expired or was revoked. Check that you copied all of it, or create a new one.",
+  ),
+  invalid_token: unauthorized(
+    "Invalid access token",
+    () => "The user of this access token no longer exists. Sign in again.",
+  ),
+  invalid_signature: unauthorized(
+    "Invalid signature",
+    () =>
+      "Sign the exact body with the attempt's callback_secret, following Standard Webhooks. Signatures are valid for five minutes.",
+  ),
   insufficient_scope: forbidden(
-    "Not allowed",
-    (d) => `This needs the scope ${JSON.stringify(d.scope)}, which the credentials lack.`,
+    "Insufficient scope",
+    (d) => `This request requires the scope ${JSON.stringify(d.scope)}, which your API key does not have.`,
   ),
   insufficient_role: forbidden(
-    "Not allowed",
+    "Insufficient role",
     (d) =>
-      `This needs the right ${
+      `This request requires the permission ${
         JSON.stringify(d.scope)
-      }, which your role in the project (${d.role}) does not have. ` +
-      "Ask an owner of the project.",
+      }, which your role in the project (${d.role}) does ` +
+      "not include. Ask an owner of the project.",
   ),
   user_token_required: forbidden(
-    "Only for people",
-    () => "An API key belongs to a project, not to a person. Send a Supabase user's access token.",
+    "User access token required",
+    () => "API keys act for a project, not for a user. Send a Supabase user's access token.",
   ),
   signup_closed: forbidden(
-    "You have no project here",
+    "Sign-up is closed",
     () =>
-      "You own no project here, and new users get none by themselves. Ask the operator to name you as an owner " +
-      "(task operator owner <your e-mail address>), or an owner of a project to invite you.",
+      "You do not own a project, and this server does not let new users create one. Ask the operator to make you an owner " +
+      "(task operator owner <your email address>), or ask a project owner to invite you.",
   ),
   spend_cap_too_high: forbidden(
-    "The spend cap is too high",
+    "Spend cap too high",
     (d) =>
-      `limits.spent_usd = ${d.value ?? "null (no cap)"}: owners may set at most ${d.max} USD a month here. ` +
-      "Ask the operator for more.",
+      `limits.spent_usd = ${d.value ?? "null (no cap)"}: owners can set at most ${d.max} USD per month. ` +
+      "Ask the operator to raise this limit.",
   ),
   project_without_members: forbidden(
     "The project has no members",
     () =>
-      "Everybody who was a member of this API key's project has been deleted, so its keys do nothing. Ask this server's " +
-      "operator to name an owner.",
+      "All members of this API key's project have been deleted, so its keys no longer work. Ask the operator to name an owner.",
   ),
   project_not_found: missing(
-    "No such project",
+    "Project not found",
     () => "The project does not exist, or you are not a member of it.",
   ),
-  file_not_found: missing("No such file", () => "The file does not exist in this project. See GET /files."),
+  file_not_found: missing("File not found", () => "This project has no such file. See GET /files."),
   upload_not_found: missing(
-    "No such upload",
-    () => "The upload does not exist in this project. Begin one with POST /uploads or POST /files/direct.",
+    "Upload not found",
+    () => "This project has no such upload. Create one with POST /uploads or POST /files/direct.",
   ),
-  job_not_found: missing(
-    "No such job",
-    () => "The job does not exist in this project. See GET /fine_tuning/jobs.",
-  ),
+  job_not_found: missing("Job not found", () => "This project has no such job. See GET /fine_tuning/jobs."),
   api_key_not_found: missing(
-    "No such API key",
-    () => "The key does not exist in this project. See GET /api_keys.",
+    "API key not found",
+    () => "This project has no such API key. See GET /api_keys.",
   ),
   member_not_found: missing(
-    "No such member",
+    "Member not found",
     () => "The user is not a member of this project. See GET /projects/{id}/members.",
   ),
   invitation_not_found: missing(
-    "No such invitation",
+    "Invitation not found",
     () =>
-      "The invitation does not exist, was answered, or has expired. It is bound to a confirmed e-mail address.",
+      "The invitation does not exist, was already answered, or has expired. Only the user who has confirmed its email " +
+      "address can answer it.",
   ),
   checkpoint_not_found: missing(
-    "No such checkpoint",
-    () => "The checkpoint does not exist, or newer ones have taken its place. See GET …/checkpoints.",
+    "Checkpoint not found",
+    () => "The checkpoint does not exist, or newer ones have replaced it. See GET …/checkpoints.",
   ),
-  adapter_deleted: missing("The model was deleted", (d) => `The model ${d.model} was deleted on request.`),
-  model_not_own: {
-    status: 403,
-    kind: "permission_error",
-    title: "The model cannot be deleted",
-    say: (d) =>
-      `${d.model} is a base model, which the operator offers. Only fine-tunes of your own can be deleted.`,
-  },
+  adapter_deleted: missing("The model was deleted", (d) => `Model ${d.model} was deleted on request.`),
+  model_not_own: forbidden(
+    "The model cannot be deleted",
+    (d) => `${d.model} is a base model. You can delete only your own fine-tuned models.`,
+  ),
   webhook_endpoint_not_found: missing(
-    "No such webhook endpoint",
-    () => "The webhook endpoint does not exist in this project. See GET /webhook_endpoints.",
+    "Webhook endpoint not found",
+    () => "This project has no such webhook endpoint. See GET /webhook_endpoints.",
   ),
   webhook_delivery_not_found: missing(
-    "No such delivery",
-    () =>
-      "The delivery does not exist in this project, or is older than 30 days. See GET /webhook_deliveries.",
+    "Delivery not found",
+    () => "This project has no such delivery, or it is older than 30 days. See GET /webhook_deliveries.",
   ),
   notification_not_found: missing(
-    "No such notification",
-    () => "The notification does not exist in this project. See GET /notifications.",
+    "Notification not found",
+    () => "This project has no such notification. See GET /notifications.",
   ),
   notification_channel_not_found: missing(
-    "No such notification channel",
-    () => "The channel does not exist in this project. See GET /notification_channels.",
+    "Notification channel not found",
+    () => "This project has no such notification channel. See GET /notification_channels.",
   ),
-  receiver_unreachable: invalid("The receiver did not answer"),
+  receiver_unreachable: invalid("The receiver did not respond"),
   email_not_member: invalid(
-    "The address belongs to no member",
+    "The address does not belong to a member",
     (d) =>
       `target = ${
         JSON.stringify(d.address)
-      }: e-mail goes only to the confirmed address of a member of this project. ` +
+      }: email is sent only to confirmed addresses of project members. ` +
       "Use a member's address, or invite the person first: POST /projects/{id}/members.",
   ),
-  email_limit_reached: {
-    status: 429,
-    kind: "rate_limit_error",
-    title: "Too many e-mails",
-    say: (d) => `This address has had its e-mails of this hour (60, of which 5 tests). Wait ${d.seconds} s.`,
-  },
+  email_limit_reached: tooMany(
+    "Too many emails",
+    (d) =>
+      `This address has reached its limit of 60 emails per hour (at most 5 tests). Try again in ${d.seconds} s.`,
+  ),
   email_not_configured: invalid(
-    "E-mail is not set up",
-    () => "This server sends no e-mail: its operator must set RESEND_API_KEY and TUNEBASE_EMAIL_FROM.",
+    "Email is not configured",
+    () => "This server does not send email. Ask the operator to set RESEND_API_KEY and TUNEBASE_EMAIL_FROM.",
   ),
   user_required: invalid(
-    "No user to do this for",
-    () => "This API key belongs to no user, so it has no read marks. Call with a user's access token.",
+    "No user",
+    () =>
+      "This API key does not belong to a user, so it cannot mark notifications as read. Use a user's access token.",
   ),
   receiver_disabled: conflict(
     "The receiver is disabled",
-    () => "Repair it, then enable it again (POST with enabled: true), and replay.",
+    () => "Fix the receiver, enable it (POST with enabled: true), then replay.",
   ),
-  route_not_found: missing("No such route"),
-  method_not_allowed: { status: 405, kind: "invalid_request_error", title: "The path has no such method" },
+  route_not_found: missing("Route not found"),
+  method_not_allowed: entry(405, "invalid_request_error")("Method not allowed"),
   file_not_ready: conflict(
     "The file is not ready",
     (d) => `The file's status is ${JSON.stringify(d.status)}; it must be "processed".`,
   ),
   upload_not_pending: conflict(
-    "The upload has ended",
-    (d) => `The upload is ${d.status}; only a pending one can be gone on with. Begin another.`,
+    "The upload is not pending",
+    (d) => `This upload is ${d.status}. Only pending uploads accept parts; start a new upload.`,
   ),
-  upload_missing: conflict("The upload has not arrived"),
+  upload_missing: conflict("The upload is incomplete"),
   part_not_found: invalid(
-    "No such part",
-    () => "part_ids must be ids of this upload's parts, each once, in the order of the file.",
+    "Part not found",
+    () => "part_ids must list this upload's parts, each once, in file order.",
   ),
   too_many_parts: invalid(
     "Too many parts",
-    (d) => `An upload has ${d.most} parts at the most. Send larger parts.`,
+    (d) => `An upload can have at most ${d.max} parts. Send larger parts.`,
   ),
   upload_size: invalid(
-    "The upload has another size than announced",
+    "Upload size mismatch",
     (d) =>
-      `${d.bytes} bytes were announced and ${d.parts} came. Send every part, and announce the file's exact size.`,
+      `Expected ${d.bytes} bytes but received ${d.parts}. Send every part, and declare the exact size of the file.`,
   ),
   file_in_use: conflict(
     "The file is in use",
-    () => "A job that has not ended uses it. Cancel the job, or wait for its end.",
+    () => "An unfinished job uses this file. Cancel the job, or wait until it finishes.",
   ),
-  job_already_finished: conflict(
-    "The job has ended",
-    (d) => `The job is ${d.status} already, which is final.`,
-  ),
+  job_already_finished: conflict("The job has already finished", (d) => `The job is already ${d.status}.`),
   job_not_paused: conflict(
     "The job is not paused",
-    (d) => `The job is ${d.status}; only a paused job can be resumed.`,
+    (d) => `The job is ${d.status}. Only paused jobs can be resumed.`,
   ),
   model_in_use: conflict(
     "The model is in use",
-    (d) => `A job that has not ended trains on from ${d.model}. Cancel the job, or wait for its end.`,
+    (d) =>
+      `An unfinished job is fine-tuning ${d.model}. Cancel it, or wait until it finishes, then delete the model.`,
   ),
   job_already_started: conflict(
-    "The job does not wait to be started",
-    () => "The job has been started before and was paused. Resume it with POST …/resume.",
+    "The job has already started",
+    () => "The job was started and then paused. Resume it with POST …/resume.",
   ),
   project_archived: conflict(
     "The project is archived",
-    () =>
-      "It can be read, and nothing new begins in it. An owner can restore it: POST /projects/{id}/restore.",
+    () => "This project is archived and read-only. An owner can restore it: POST /projects/{id}/restore.",
   ),
   project_busy: conflict(
-    "The project has jobs that have not ended",
-    (d) => `${d.jobs} of its jobs have not ended. Cancel them, or wait for their end, and archive it then.`,
+    "The project has unfinished jobs",
+    (d) =>
+      `The project has ${d.jobs} unfinished ${d.jobs === 1 ? "job" : "jobs"}. ` +
+      "Cancel them or wait until they finish, then archive the project.",
   ),
   member_exists: conflict(
     "Already a member",
     (d) =>
-      `${d.email} is a member of the project. Change the role there: POST /projects/{id}/members/{user_id}.`,
+      `${d.email} is already a member of the project. To change their role, use POST /projects/{id}/members/{user_id}.`,
   ),
   last_owner: conflict(
     "The project needs an owner",
-    () => "This is its last owner. Make another member an owner first, or archive the project.",
+    () => "This is the project's last owner. Make another member an owner first, or archive the project.",
   ),
   api_key_revoked: conflict(
     "The API key was revoked",
-    () => "A revoked key stays as it is. Make another one.",
+    () => "A revoked key cannot be changed. Create a new one.",
   ),
   quota_exceeded: forbidden(
     "Quota exceeded",
     (d) => `The limit is ${d.limit} ${d.what}; ${d.used} are in use. ${d.fix}`,
   ),
   spend_cap_exceeded: forbidden(
-    "The project's spend cap is reached",
+    "Project spend cap exceeded",
     (d) =>
-      `The project has spent or set aside ${d.spent} USD this month, this job may cost ${d.reserved} USD, and the cap is ` +
-      `${d.cap} USD. Train on less, wait for the next month, or ask the project's owner to raise the cap.`,
+      `The project has spent or reserved ${d.spent} USD this month, this job may cost ${d.reserved} USD, and the cap is ` +
+      `${d.cap} USD. Train on less data, wait until next month, or ask a project owner to raise the cap.`,
   ),
   adapter_not_ready: conflict(
-    "There is no adapter",
-    (d) => `The job is ${d.status}; a job has an adapter once it has succeeded.`,
+    "The adapter is not ready",
+    (d) => `The job is ${d.status}. The adapter is available once the job has succeeded.`,
   ),
   idempotency_key_reused: conflict(
-    "The idempotency key was used for another request",
+    "Idempotency key reused",
     () =>
-      "This Idempotency-Key belongs to a request with another path or body. Use a new key for a new request.",
+      "This Idempotency-Key was used for a request with a different path or body. Use a new key for each new request.",
   ),
-  idempotency_key_in_use: {
-    ...conflict(
-      "The first request with this key is still running",
-      () =>
-        "A request with this Idempotency-Key is being answered. Send it again in a moment for the same answer.",
-    ),
-    retry: true,
-  },
-  precondition_failed: {
-    status: 412,
-    kind: "invalid_request_error",
-    title: "It has changed",
-    say: () =>
-      "It is not as If-Match says: somebody else has changed it. Read it again, and send the change with the new ETag.",
-  },
-  rate_limit_exceeded: {
-    status: 429,
-    kind: "rate_limit_error",
-    title: "Too many requests",
-    say: (d) => `${d.limit} requests a minute are allowed here. Wait ${d.seconds} s.`,
-    retry: true,
-  },
-  too_many_unknown_keys: {
-    status: 429,
-    kind: "rate_limit_error",
-    title: "Too many API keys that do not exist",
-    say: (d) => `Too many API keys that do not exist were sent from here. Wait ${d.seconds} s.`,
-    retry: true,
-  },
-  too_many_streams: {
-    status: 429,
-    kind: "rate_limit_error",
-    title: "Too many open streams",
-    say: (d) =>
-      `A caller may have ${d.most} event streams open at once, and this one has. Close one, or read the events without ` +
+  idempotency_key_in_use: conflict(
+    "Idempotency key in use",
+    () =>
+      "Another request with this Idempotency-Key is still running. Retry in a moment to get its response.",
+    true,
+  ),
+  precondition_failed: entry(412, "invalid_request_error")(
+    "Precondition failed",
+    () =>
+      "The resource has changed since the version in If-Match. Fetch it again and retry with the new ETag.",
+  ),
+  rate_limit_exceeded: tooMany(
+    "Too many requests",
+    (d) => `The limit is ${d.limit} requests per minute. Try again in ${d.seconds} s.`,
+    true,
+  ),
+  too_many_unknown_keys: tooMany(
+    "Too many invalid API keys",
+    (d) => `This server has received too many invalid API keys. Try again in ${d.seconds} s.`,
+    true,
+  ),
+  too_many_streams: tooMany(
+    "Too many open streams",
+    (d) =>
+      `You have reached the limit of ${d.max} open event streams. Close one, or list the events without ` +
       "`Accept: text/event-stream`.",
-    retry: true,
-  },
+    true,
+  ),
   invalid_time_zone: invalid(
-    "No such time zone",
+    "Invalid time zone",
     (d) =>
       `time_zone = ${
         JSON.stringify(d.time_zone)
-      }: must be a name of the IANA database, such as Europe/Berlin or UTC.`,
+      }: must be an IANA time zone name, such as Europe/Berlin or UTC.`,
   ),
-  too_large: { status: 413, kind: "invalid_request_error", title: "The body is too large" },
-  internal: {
-    status: 500,
-    kind: "server_error",
-    title: "Something broke here",
-    say: () => "It has been logged under this request's id. Sending the request again is safe.",
-  },
-  unavailable: {
-    status: 503,
-    kind: "server_error",
-    title: "Not available now",
-    say: () => "Storage did not answer. Sending the request again is safe.",
-  },
-  database_unavailable: {
-    status: 503,
-    kind: "server_error",
-    title: "The database is not available now",
-    say: () =>
-      "The database did not answer. Send the request again in a moment, with an Idempotency-Key if it creates something.",
-  },
-} as const satisfies Record<string, Entry>;
+  too_large: entry(413, "invalid_request_error")("Request body too large"),
+  internal: entry(500, "server_error")(
+    "Internal server error",
+    () =>
+      "Something went wrong on our side, and the error was logged under this request id. It is safe to retry.",
+  ),
+  unavailable: unavailable("Service unavailable", () => "Storage did not respond. It is safe to retry."),
+  database_unavailable: unavailable(
+    "Database unavailable",
+    () =>
+      "The database did not respond. Retry in a moment, with an Idempotency-Key if the request creates something.",
+  ),
+} satisfies Record<string, Entry>;
 export type ErrorCode = keyof typeof errorCodes;
 
 function list(value: unknown): string {
   return Array.isArray(value) && value.length > 0 ? value.join(", ") : "none";
 }
 
-/** So many problems an answer lists; `problem_count` says how many there are. */
-export const mostProblems = 20;
+/** How many problems a response lists; `problem_count` has the total. */
+export const maxProblems = 20;
 
-/** One thing that is wrong: which field (or line of a file), what it was, and what to do. */
+/** One thing that is wrong: which field (or line of a file), its value, and what to do. */
 export interface Problem {
   param: string | null;
   message: string;
@@ -383,18 +334,20 @@ export interface Problem {
   line?: number;
 }
 
-/** A refusal that the client can understand; thrown anywhere, rendered in one place. */
+/** An error that the client can act on. Thrown anywhere; `http.ts` renders it. */
 export class ApiError extends Error {
   readonly entry: Entry;
-  /** More headers of its response. */
+  /** Additional response headers. */
   readonly headers: Record<string, string>;
-  /** At most {@link mostProblems}. */
+  /** At most {@link maxProblems}. */
   readonly problems: Problem[];
-  /** How many problems there are. */
+  /** The total number of problems. */
   readonly count: number;
+  readonly #summary: string | null;
+
   /**
-   * `count`: how many problems there are, where `problems` holds only the first. `summary`: what the SDKs show, where the
-   * first problem alone would not do.
+   * `count`: the total number of problems, if `problems` holds only the first ones. `summary`: the message that the SDKs
+   * show, if the first problem's message is not enough.
    */
   constructor(
     readonly code: ErrorCode,
@@ -404,37 +357,29 @@ export class ApiError extends Error {
     super(options.summary ?? problems[0]?.message ?? errorCodes[code].title, options);
     this.entry = errorCodes[code];
     this.count = options.count ?? problems.length;
-    this.problems = problems.slice(0, mostProblems);
-    this.headers = options.headers ?? (errorCodes[code].status === 503 ? { "retry-after": "5" } : {});
+    this.problems = problems.slice(0, maxProblems);
+    this.headers = options.headers ?? (this.entry.status === 503 ? { "retry-after": "5" } : {});
     this.#summary = options.summary ?? null;
   }
-  readonly #summary: string | null;
 
-  /** A refusal raised in SQL: its code and the detail that fills the sentence. */
+  /** An error raised by `raise_api_error`. null: the code is not in the catalog. */
   static fromSql(code: string, detail: Record<string, unknown>): ApiError | null {
-    if (!(code in errorCodes)) return null;
-    const known = code as ErrorCode;
-    const entry: Entry = errorCodes[known];
-    const param = typeof detail.param === "string"
-      ? detail.param
-      : known === "model_not_found"
-      ? "model"
-      : null;
-    return new ApiError(known, [{ param, message: entry.say?.(detail) ?? entry.title }]);
+    if (!isErrorCode(code)) return null;
+    return ApiError.of(code, code === "model_not_found" ? { param: "model", ...detail } : detail);
   }
 
-  /** A refusal whose sentence the registry has. */
+  /** An error whose message is in the catalog. */
   static of(
     code: ErrorCode,
     detail: Record<string, unknown> = {},
     options: { cause?: unknown; headers?: Record<string, string> } = {},
   ): ApiError {
-    const entry: Entry = errorCodes[code];
+    const { title, message }: Entry = errorCodes[code];
     const param = typeof detail.param === "string" ? detail.param : null;
-    return new ApiError(code, [{ param, message: entry.say?.(detail) ?? entry.title }], options);
+    return new ApiError(code, [{ param, message: message?.(detail) ?? title }], options);
   }
 
-  /** The problem as the client gets it. */
+  /** The response body. */
   body(requestId: string) {
     const { status, kind, title } = this.entry;
     const [first] = this.problems;
@@ -452,17 +397,19 @@ export class ApiError extends Error {
     };
   }
 
-  /** The problem as a response. Client errors will not change by themselves: the SDKs are told not to retry them. */
+  /** The response. `x-should-retry` keeps the SDKs from retrying client errors that will not go away by themselves. */
   response(requestId: string): Response {
-    const { status, retry } = this.entry;
+    const { status, retryable } = this.entry;
     return new Response(JSON.stringify(this.body(requestId)), {
       status,
       headers: {
         "content-type": "application/problem+json",
         "x-request-id": requestId,
-        ...(status < 500 ? { "x-should-retry": String(retry ?? false) } : {}),
+        ...(status < 500 ? { "x-should-retry": String(retryable ?? false) } : {}),
         ...this.headers,
       },
     });
   }
 }
+
+const isErrorCode = (code: string): code is ErrorCode => Object.hasOwn(errorCodes, code);

@@ -1,11 +1,11 @@
 /**
- * The isolate that this function runs in, as far as the platform tells: `beforeunload` comes shortly before its wall clock
- * is over (and when it is dropped). Retiring is not announced; what must survive it is built not to need to know.
+ * The platform sends `beforeunload` shortly before it ends an isolate. It does not announce that an isolate has retired
+ * (takes no new requests), so nothing may depend on that.
  */
-let leaving = false;
+let shuttingDown = false;
 addEventListener("beforeunload", () => {
-  leaving = true;
+  shuttingDown = true;
 });
 
-/** Whether the isolate is about to be ended: nothing new is begun, and streams close. */
-export const isLeaving = (): boolean => leaving;
+/** Whether the isolate is about to end: start no new work, and close streams. */
+export const isShuttingDown = (): boolean => shuttingDown;

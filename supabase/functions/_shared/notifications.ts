@@ -1,22 +1,23 @@
-/** Notifications for people. Each kind of channel says what its target is, and how a message is sent there. */
+/** Notifications by email and Slack: one adapter per kind of channel. */
 import * as z from "zod";
 import type { ChannelKind } from "./contracts/channels.ts";
+import { logLevels } from "./contracts/statuses.ts";
 import { ApiError } from "./errors.ts";
-import { type Answer, checkUrl, OutgoingError, post } from "./outgoing.ts";
+import { BlockedUrlError, checkUrl, failedResult, type HttpResult, post } from "./safe_fetch.ts";
 import type { Settings } from "./platform.ts";
-import { seal, unseal } from "./secrets.ts";
-import { check, fields } from "./validation.ts";
+import { decrypt, encrypt } from "./secrets.ts";
+import { parseOrThrow, strictObject } from "./validation.ts";
 
-/** What `tunebase_internal.render_notification` returns for an event. */
-export interface Message {
-  level: "info" | "warn" | "error";
-  title: string;
-  text: string;
-  /** The job's UUID, when the message is about one. */
-  job_id: string | null;
-}
+/** What `tunebase_internal.render_notification` returns for an event. `job_id`: the job's UUID, if the event has a job. */
+export const Message = z.object({
+  level: z.enum(logLevels),
+  title: z.string(),
+  text: z.string(),
+  job_id: z.string().nullable(),
+});
+export type Message = z.infer<typeof Message>;
 
-/** Where a message goes. A secret target is stored encrypted; `target` is then a hint that is safe to show. */
+/** A notification channel. A secret target is stored encrypted, and `target` is then a hint that is safe to show. */
 export interface Channel {
   id: string;
   kind: ChannelKind;
@@ -24,15 +25,15 @@ export interface Channel {
   encrypted_url: string | null;
 }
 
-/** One attempt: the answer, and the parts of the request that are safe to show. */
+/** One delivery attempt: the result, and the parts of the request that are safe to show. */
 export interface Sent {
-  answer: Answer;
+  result: HttpResult;
   url: string;
   headers: Record<string, string>;
 }
 
 interface ChannelAdapter {
-  /** Checks what a client sent as `target`. Throws an `ApiError` that names the field. */
+  /** Validates the `target` that a client sent. Throws an `ApiError` that names the field. */
   resolveTarget(
     settings: Settings,
     channelId: string,
@@ -42,13 +43,13 @@ interface ChannelAdapter {
   send(settings: Settings, channel: Channel, message: Message, key: string): Promise<Sent>;
 }
 
-const EmailTarget = fields({ target: z.email({ error: "must be an email address" }).max(320) });
+const EmailTarget = strictObject({ target: z.email({ error: "must be an email address" }).max(320) });
 
 /** Email over HTTP in Resend's shape, because the platform blocks SMTP ports. */
 const email: ChannelAdapter = {
   resolveTarget(settings, _channelId, target) {
     if (settings.resendKey === null || settings.emailFrom === null) throw ApiError.of("email_not_configured");
-    return Promise.resolve(check(EmailTarget, { target }));
+    return Promise.resolve(parseOrThrow(EmailTarget, { target }));
   },
 
   /** https://resend.com/docs/api-reference/emails/send-email. Resend remembers `key` for 24 hours. */
@@ -57,9 +58,9 @@ const email: ChannelAdapter = {
     const headers = { "content-type": "application/json", "idempotency-key": key };
     if (settings.resendKey === null || settings.emailFrom === null) {
       const error = "RESEND_API_KEY or TUNEBASE_EMAIL_FROM is not set on this server";
-      return { answer: { status: null, body: null, error, retryAfter: null, durationMs: 0 }, url, headers };
+      return { result: failedResult(error), url, headers };
     }
-    const answer = await post(url, {
+    const result = await post(url, {
       headers: { ...headers, authorization: `Bearer ${settings.resendKey}` },
       body: JSON.stringify({
         from: settings.emailFrom,
@@ -68,51 +69,55 @@ const email: ChannelAdapter = {
         text: bodyText(settings, message),
       }),
     }, settings);
-    return { answer, url, headers };
+    return { result, url, headers };
   },
 };
 
 /** https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks. The URL is the secret. */
 const slack: ChannelAdapter = {
   async resolveTarget(settings, channelId, target) {
-    const refuse = (why: string) =>
-      new ApiError("invalid_request", [{ param: "target", message: `target: ${why}` }]);
+    const invalid = (reason: string) =>
+      new ApiError("invalid_request", [{ param: "target", message: `target: ${reason}` }]);
     let url: URL;
     try {
       url = checkUrl(target, settings);
     } catch (error) {
-      // The error names no part of the URL, and neither does the answer.
-      if (error instanceof OutgoingError) throw refuse(error.message);
+      // The message must not repeat the URL, which is a secret.
+      if (error instanceof BlockedUrlError) throw invalid(error.message);
       throw error;
     }
-    const loopback = url.protocol === "http:"; // checkUrl allows it only where the operator does
+    const loopback = url.protocol === "http:"; // checkUrl allows it only for loopback, where the operator does
     if (!loopback && !["hooks.slack.com", "hooks.slack-gov.com"].includes(url.hostname)) {
-      throw refuse("must be the URL of a Slack incoming webhook, https://hooks.slack.com/services/…");
+      throw invalid("must be the URL of a Slack incoming webhook, https://hooks.slack.com/services/…");
     }
     return {
       target: `${url.host}/…${url.href.slice(-4)}`,
-      encrypted_url: await seal(settings.masterKey, sealPurpose("slack", channelId), url.href),
+      encrypted_url: await encrypt(settings.masterKey, encryptionPurpose("slack", channelId), url.href),
     };
   },
 
   async send(settings, channel, message) {
     const headers = { "content-type": "application/json" };
     if (channel.encrypted_url === null) throw new Error(`channel ${channel.id} has no URL`);
-    const url = await unseal(settings.masterKey, sealPurpose("slack", channel.id), channel.encrypted_url);
-    const answer = await post(url, {
+    const url = await decrypt(
+      settings.masterKey,
+      encryptionPurpose("slack", channel.id),
+      channel.encrypted_url,
+    );
+    const result = await post(url, {
       headers,
       body: JSON.stringify({
         text: `*${escapeSlack(message.title)}*\n${escapeSlack(bodyText(settings, message))}`,
       }),
     }, settings);
-    return { answer, url: channel.target, headers };
+    return { result, url: channel.target, headers };
   },
 };
 
 export const channelAdapters: Record<ChannelKind, ChannelAdapter> = { email, slack };
 
-/** Binds an encrypted URL to its channel: copied to another row, it does not decrypt. */
-const sealPurpose = (kind: ChannelKind, channelId: string) => `${kind}/${channelId}`;
+/** Binds an encrypted URL to its channel: in another channel's row it does not decrypt. */
+const encryptionPurpose = (kind: ChannelKind, channelId: string) => `${kind}/${channelId}`;
 
 function bodyText(settings: Settings, message: Message): string {
   const link = settings.dashboardUrl === null || message.job_id === null
@@ -121,7 +126,7 @@ function bodyText(settings: Settings, message: Message): string {
   return [message.text, ...link].join("\n");
 }
 
-/** Slack's three control characters: an error message must not mention a channel or hide a link. */
+/** Escapes Slack's control characters, so that an error message cannot mention a channel or hide a link. */
 function escapeSlack(text: string): string {
   return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }

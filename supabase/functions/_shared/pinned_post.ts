@@ -1,56 +1,59 @@
 /**
- * One POST over HTTP/1.1 and TLS to an address that was checked. `fetch` resolves the name again, so a name server that
- * answers twice differently within milliseconds would get past the check (DNS rebinding). Here the connection goes to the
- * address, and the certificate must be the name's. `Deno.connect` and `Deno.startTls` are all that the platform's runtime
- * (Deno 2.1) has for this: its `node:https` takes no `lookup`.
+ * A POST over HTTP/1.1 and TLS to a checked address. `fetch` would resolve the host again, and a name server that answers
+ * differently the second time would get past the check (DNS rebinding). Here the connection goes to the address, and the
+ * certificate must match the host. `Deno.connect` and `Deno.startTls` are all that the platform's runtime (Deno 2.1) offers
+ * for this: its `node:https` ignores `lookup`.
  *
- * It reads what a webhook's answer needs and no more: the status, the headers, the beginning of the body. No redirect, no
- * compression, no second request on the connection.
+ * Reads only what webhook deliveries need: the status, the headers and the start of the body. No redirects, compression or
+ * keep-alive.
  */
 
 export interface PinnedRequest {
   url: URL;
-  /** Tried in this order until one takes the connection. */
+  /** Tried in order until one accepts the connection. */
   addresses: string[];
   headers: Record<string, string>;
   body: string;
   timeoutMs: number;
-  /** So much of the body is read. */
-  mostBytes: number;
+  /** How much of the response body to read. */
+  maxBytes: number;
 }
-export interface PinnedAnswer {
+export interface PinnedResponse {
   status: number;
   headers: Headers;
   body: Uint8Array;
 }
 export interface PinnedOptions {
-  /** For tests: what connects, and whom else to trust. */
+  /** For tests: another dialer, and additional certificate authorities. */
   connect?: (options: { hostname: string; port: number }) => Promise<Deno.TcpConn>;
   caCerts?: string[];
 }
 
-/** A header block longer than this is no answer to a webhook. */
-const mostHeadBytes = 65_536;
+/** The maximum size of the response's header block. */
+const maxHeadBytes = 65_536;
 
-/** Rejects with a DOMException named TimeoutError when it takes longer than `timeoutMs` in all. */
-export async function pinnedPost(request: PinnedRequest, options: PinnedOptions = {}): Promise<PinnedAnswer> {
+/** Rejects with a DOMException named TimeoutError after `timeoutMs`. */
+export async function pinnedPost(
+  request: PinnedRequest,
+  options: PinnedOptions = {},
+): Promise<PinnedResponse> {
   let open: Deno.Conn | null = null;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const late = new Promise<never>((_, reject) => {
+  const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => {
-      reject(new DOMException("the time is over", "TimeoutError"));
+      reject(new DOMException("timed out", "TimeoutError"));
       close(open);
     }, request.timeoutMs);
   });
   const work = async () => {
     open = await connect(request, options);
     await writeAll(open, encode(request));
-    return await readAnswer(open, request.mostBytes);
+    return await readResponse(open, request.maxBytes);
   };
   const working = work();
-  working.catch(() => {}); // after the time is over nobody waits for it
+  working.catch(() => {}); // after a timeout nothing awaits it
   try {
-    return await Promise.race([working, late]);
+    return await Promise.race([working, timeout]);
   } finally {
     clearTimeout(timer);
     close(open);
@@ -60,7 +63,7 @@ export async function pinnedPost(request: PinnedRequest, options: PinnedOptions 
 async function connect({ url, addresses }: PinnedRequest, options: PinnedOptions): Promise<Deno.TlsConn> {
   const dial = options.connect ?? Deno.connect;
   const port = Number(url.port || 443);
-  let failure: unknown = new Error("there is no address to connect to");
+  let failure: unknown = new Error("no address to connect to");
   for (const hostname of addresses) {
     let plain: Deno.TcpConn;
     try {
@@ -73,7 +76,7 @@ async function connect({ url, addresses }: PinnedRequest, options: PinnedOptions
       hostname: url.hostname.replace(/^\[|\]$|\.$/g, ""),
       ...(options.caCerts === undefined ? {} : { caCerts: options.caCerts }),
     });
-    // The certificate is looked at here, before anything is sent.
+    // Verifies the certificate before anything is sent.
     await secure.handshake();
     return secure;
   }
@@ -82,7 +85,7 @@ async function connect({ url, addresses }: PinnedRequest, options: PinnedOptions
 
 function encode({ url, headers, body }: PinnedRequest): Uint8Array {
   const content = new TextEncoder().encode(body);
-  const all = new Headers(headers); // refuses line breaks, so that no value can begin another header
+  const all = new Headers(headers); // rejects line breaks, which would allow header injection
   all.set("host", url.host);
   all.set("content-length", String(content.length));
   all.set("connection", "close");
@@ -100,9 +103,9 @@ async function writeAll(to: Deno.Conn, bytes: Uint8Array): Promise<void> {
   for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
 }
 
-/** Reads a connection by lines and by lengths. */
+/** Reads lines and byte ranges from a connection. */
 class Reader {
-  #held = new Uint8Array(0);
+  #buffered = new Uint8Array(0);
   #ended = false;
   constructor(private readonly from: Deno.Conn) {}
 
@@ -113,51 +116,51 @@ class Reader {
     try {
       count = await this.from.read(chunk);
     } catch (error) {
-      // Servers that close without TLS's own goodbye are many; what they said counts.
+      // Many servers close without a TLS close_notify; what they sent is valid.
       if (!(error instanceof Deno.errors.UnexpectedEof)) throw error;
       count = null;
     }
     if (count === null) this.#ended = true;
     else {
-      const joined = new Uint8Array(this.#held.length + count);
-      joined.set(this.#held);
-      joined.set(chunk.subarray(0, count), this.#held.length);
-      this.#held = joined;
+      const joined = new Uint8Array(this.#buffered.length + count);
+      joined.set(this.#buffered);
+      joined.set(chunk.subarray(0, count), this.#buffered.length);
+      this.#buffered = joined;
     }
     return !this.#ended;
   }
 
-  /** The next line without its end. */
+  /** The next line, without its line break. */
   async line(): Promise<string> {
     let end: number;
-    while ((end = this.#held.indexOf(10)) < 0) {
-      if (this.#held.length > mostHeadBytes) throw new Error("the answer's headers are too long");
-      if (!await this.#more()) throw new Error("the connection closed before the answer was whole");
+    while ((end = this.#buffered.indexOf(10)) < 0) {
+      if (this.#buffered.length > maxHeadBytes) throw new Error("the response headers are too long");
+      if (!await this.#more()) throw new Error("the connection closed before the response was complete");
     }
-    const line = new TextDecoder("latin1").decode(this.#held.subarray(0, end)).replace(/\r$/, "");
-    this.#held = this.#held.slice(end + 1);
+    const line = new TextDecoder("latin1").decode(this.#buffered.subarray(0, end)).replace(/\r$/, "");
+    this.#buffered = this.#buffered.slice(end + 1);
     return line;
   }
 
-  /** Up to `most` of the next bytes; fewer only where the connection ends. */
-  async bytes(most: number): Promise<Uint8Array> {
-    while (this.#held.length < most && await this.#more());
-    const part = this.#held.slice(0, most);
-    this.#held = this.#held.slice(most);
+  /** Up to `max` of the next bytes; fewer only at the end of the connection. */
+  async bytes(max: number): Promise<Uint8Array> {
+    while (this.#buffered.length < max && await this.#more());
+    const part = this.#buffered.slice(0, max);
+    this.#buffered = this.#buffered.slice(max);
     return part;
   }
 }
 
-async function readAnswer(connection: Deno.Conn, mostBytes: number): Promise<PinnedAnswer> {
+async function readResponse(connection: Deno.Conn, maxBytes: number): Promise<PinnedResponse> {
   const reader = new Reader(connection);
   for (;;) {
     const first = await reader.line();
     const status = Number(/^HTTP\/1\.[01] (\d{3})(?: |$)/.exec(first)?.[1]);
-    if (!(status >= 100)) throw new Error("the answer is not HTTP");
+    if (!(status >= 100)) throw new Error("the response is not HTTP");
     const headers = await readHeaders(reader);
-    if (status < 200) continue; // 100, 103: the answer is still to come
+    if (status < 200) continue; // 100, 103: interim responses
     if (status === 204 || status === 304) return { status, headers, body: new Uint8Array(0) };
-    return { status, headers, body: await readBody(reader, headers, mostBytes) };
+    return { status, headers, body: await readBody(reader, headers, maxBytes) };
   }
 }
 
@@ -166,28 +169,28 @@ async function readHeaders(reader: Reader): Promise<Headers> {
   let size = 0;
   for (let line = await reader.line(); line !== ""; line = await reader.line()) {
     size += line.length;
-    if (size > mostHeadBytes) throw new Error("the answer's headers are too long");
+    if (size > maxHeadBytes) throw new Error("the response headers are too long");
     const colon = line.indexOf(":");
     try {
       if (colon > 0) headers.append(line.slice(0, colon), line.slice(colon + 1).trim());
     } catch {
-      // A header with a name or value that none may have: the rest of the answer is readable all the same.
+      // An invalid header name or value: the rest of the response is still readable.
     }
   }
   return headers;
 }
 
-async function readBody(reader: Reader, headers: Headers, most: number): Promise<Uint8Array> {
+async function readBody(reader: Reader, headers: Headers, max: number): Promise<Uint8Array> {
   if (!/\bchunked\b/i.test(headers.get("transfer-encoding") ?? "")) {
     const length = headers.get("content-length");
-    return await reader.bytes(length === null ? most : Math.min(most, Number(length) || 0));
+    return await reader.bytes(length === null ? max : Math.min(max, Number(length) || 0));
   }
-  const body = new Uint8Array(most);
+  const body = new Uint8Array(max);
   let filled = 0;
-  while (filled < most) {
+  while (filled < max) {
     const length = parseInt(await reader.line(), 16);
     if (!(length > 0)) break;
-    const part = await reader.bytes(Math.min(length, most - filled));
+    const part = await reader.bytes(Math.min(length, max - filled));
     body.set(part, filled);
     filled += part.length;
     if (part.length < length) break;
@@ -200,6 +203,6 @@ function close(connection: Deno.Conn | null): void {
   try {
     connection?.close();
   } catch {
-    // It was closed by the other side, or by the timer.
+    // Already closed by the peer or by the timeout.
   }
 }

@@ -1,46 +1,46 @@
-/** What a function needs of the platform, read once from the environment and handed to its app as one object. */
+/** Everything an app needs from the platform, read from the environment once and passed to the app as one object. */
 import { StorageClient } from "@supabase/storage-js";
 import { connect, type Database } from "./database/connect.ts";
 import { type Log, logError, logToConsole } from "./log.ts";
 
 /** Settings that several functions read. */
 export interface Settings {
-  /** The project's address, without a slash at its end. */
+  /** The Supabase project's URL, without a trailing slash. */
   supabaseUrl: string;
   masterKey: string;
-  /** The public keys of Supabase Auth, when the platform gives them; else they are fetched. */
+  /** Supabase Auth's public keys. null: fetched when needed. */
   jwks: string | null;
-  /** HS256 tokens are accepted only where the operator sets the legacy secret. */
+  /** HS256 tokens are accepted only if the operator sets the legacy secret. */
   legacyJwtSecret: string | null;
-  /** http addresses of this machine are accepted: for development. */
+  /** Accept http URLs of this machine: for development. */
   allowLoopback: boolean;
   runpodUrl: string;
   runpodKey: string;
   runpodEndpoint: string;
   leaseSeconds: number;
-  /** How often a worker saves a checkpoint. */
+  /** How often a worker saves a checkpoint, approximately. */
   checkpointSeconds: number;
-  /** Looks in a row (15 s apart) after which a run that RunPod shows but nobody hears of is given up. */
+  /** Give up a run that RunPod shows as running after this many consecutive checks (15 s apart) without a heartbeat. */
   maxMissedHeartbeats: number;
-  /** What POST /files takes. */
+  /** The largest file that POST /files accepts. */
   maxUploadBytes: number;
-  /** What the other ways of uploading take. */
+  /** The largest file that /uploads and /files/direct accept. */
   maxFileBytes: number;
-  /** How many bytes of a large file are checked between two times that the place is kept. */
-  checkSliceBytes: number;
-  /** How long the counting of a file's tokens may take. It is CPU time, of which the platform gives 2 s a request. */
+  /** How many bytes of a large file to validate between two saved positions. */
+  validationChunkBytes: number;
+  /** How long counting a file's tokens may take: it is CPU time, of which the platform allows 2 s per request. */
   tokenCountBudgetMs: number;
-  /** E-mail goes out over HTTP in Resend's shape; without a key and a sender there is none. */
+  /** Email goes out through Resend's API, if both a key and a sender are set. */
   resendUrl: string;
   resendKey: string | null;
   emailFrom: string | null;
-  /** Jobs may ask for a run of Weights & Biases: the workers have a key (WANDB_API_KEY). */
+  /** Whether jobs can log to Weights & Biases: the workers have a key (WANDB_API_KEY). */
   wandb: boolean;
-  /** Where people look at a job: `{dashboardUrl}/jobs/{id}`; messages link there. */
+  /** Notifications link to `{dashboardUrl}/jobs/{id}`. */
   dashboardUrl: string | null;
 }
 
-/** What is used of Supabase over HTTP: Storage alone. */
+/** What we use of Supabase over HTTP. */
 export interface Supabase {
   storage: StorageClient;
 }
@@ -48,11 +48,10 @@ export interface Supabase {
 export interface Platform {
   settings: Settings;
   db: Database;
-  /** Holds the secret key: only ever used after the caller was authorised. */
+  /** Holds the secret key: use it only after authorizing the caller. */
   supabase: Supabase;
-  /** Lets work go on after the reply. It can be cut off: never the only copy of anything. */
-  later: (work: Promise<unknown>) => void;
-  /** Writes one entry to the log. */
+  /** Continues work after the response. It can be cut off, so nothing may depend on it. */
+  waitUntil: (work: Promise<unknown>) => void;
   log: Log;
 }
 
@@ -60,8 +59,8 @@ type Environment = { get(name: string): string | undefined };
 declare const EdgeRuntime: { waitUntil(work: Promise<unknown>): void } | undefined;
 
 /**
- * Reads the environment of one function. `databaseUrl` names the setting with its own role's address
- * (`TUNEBASE_API_DB_URL` …). Throws an Error that names the setting that is missing or wrong.
+ * Reads a function's environment. `databaseUrl` names the setting with the database URL of the function's own role
+ * (`TUNEBASE_API_DB_URL` …). Throws an Error that names a missing or invalid setting.
  */
 export function platform(databaseUrl: string, env: Environment = Deno.env): Platform {
   const settings = readSettings(env);
@@ -69,7 +68,7 @@ export function platform(databaseUrl: string, env: Environment = Deno.env): Plat
     settings,
     db: connect(required(env, databaseUrl)),
     supabase: storage(settings.supabaseUrl, secretKey(env)),
-    later: (work) => {
+    waitUntil: (work) => {
       const logged = work.catch((error) => logError("background work failed", error));
       if (typeof EdgeRuntime !== "undefined") EdgeRuntime.waitUntil(logged);
     },
@@ -77,15 +76,12 @@ export function platform(databaseUrl: string, env: Environment = Deno.env): Plat
   };
 }
 
-/**
- * supabase-js's own client for Storage, without the rest of it: nothing else of it is used here, and it was a third of
- * the bundle. The key goes into both headers, as supabase-js sends it.
- */
+/** Only supabase-js's Storage client: all of supabase-js was a third of the bundle. It sends the key in both headers too. */
 function storage(url: string, key: string): Supabase {
   return { storage: new StorageClient(`${url}/storage/v1`, { apikey: key, authorization: `Bearer ${key}` }) };
 }
 
-/** The settings alone; see {@link platform}. */
+/** Reads the settings only; see {@link platform}. */
 export function readSettings(env: Environment): Settings {
   return {
     supabaseUrl: required(env, "SUPABASE_URL").replace(/\/+$/, ""),
@@ -96,13 +92,13 @@ export function readSettings(env: Environment): Settings {
     runpodUrl: (env.get("RUNPOD_API_URL") ?? "https://api.runpod.ai/v2").replace(/\/+$/, ""),
     runpodKey: env.get("RUNPOD_API_KEY") ?? "",
     runpodEndpoint: env.get("RUNPOD_ENDPOINT_ID") ?? "",
-    leaseSeconds: whole(env, "TUNEBASE_LEASE_SECONDS", 60, 4, 3600),
-    checkpointSeconds: whole(env, "TUNEBASE_CHECKPOINT_SECONDS", 300, 1, 86_400),
-    maxMissedHeartbeats: whole(env, "TUNEBASE_MAX_MISSED_HEARTBEATS", 240, 1, 100_000),
-    maxFileBytes: whole(env, "TUNEBASE_MAX_FILE_BYTES", 8 * 2 ** 30, 1024, 2 ** 40),
-    checkSliceBytes: whole(env, "TUNEBASE_VALIDATION_CHUNK_BYTES", 24 * 2 ** 20, 1024, 2 ** 30),
-    maxUploadBytes: whole(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
-    tokenCountBudgetMs: whole(env, "TUNEBASE_TOKEN_COUNT_BUDGET_MS", 700, 10, 60_000),
+    leaseSeconds: integerSetting(env, "TUNEBASE_LEASE_SECONDS", 60, 4, 3600),
+    checkpointSeconds: integerSetting(env, "TUNEBASE_CHECKPOINT_SECONDS", 300, 1, 86_400),
+    maxMissedHeartbeats: integerSetting(env, "TUNEBASE_MAX_MISSED_HEARTBEATS", 240, 1, 100_000),
+    maxFileBytes: integerSetting(env, "TUNEBASE_MAX_FILE_BYTES", 8 * 2 ** 30, 1024, 2 ** 40),
+    validationChunkBytes: integerSetting(env, "TUNEBASE_VALIDATION_CHUNK_BYTES", 24 * 2 ** 20, 1024, 2 ** 30),
+    maxUploadBytes: integerSetting(env, "TUNEBASE_MAX_UPLOAD_BYTES", 32 * 2 ** 20, 1024, 128 * 2 ** 20),
+    tokenCountBudgetMs: integerSetting(env, "TUNEBASE_TOKEN_COUNT_BUDGET_MS", 700, 10, 60_000),
     resendUrl: (env.get("RESEND_API_URL") ?? "https://api.resend.com").replace(/\/+$/, ""),
     resendKey: env.get("RESEND_API_KEY") || null,
     emailFrom: env.get("TUNEBASE_EMAIL_FROM") || null,
@@ -113,16 +109,16 @@ export function readSettings(env: Environment): Settings {
 
 function required(env: Environment, name: string): string {
   const value = env.get(name);
-  if (!value) throw new Error(`${name} is not set. docs/deploy.md lists the functions' secrets.`);
+  if (!value) throw new Error(`${name} is not set. See docs/deploy.md for the required function secrets.`);
   return value;
 }
 
-function whole(env: Environment, name: string, fallback: number, least: number, most: number): number {
+function integerSetting(env: Environment, name: string, fallback: number, min: number, max: number): number {
   const text = env.get(name);
   if (!text) return fallback;
   const value = Number(text);
-  if (!Number.isInteger(value) || value < least || value > most) {
-    throw new Error(`${name}=${text} must be a whole number from ${least} to ${most}.`);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new Error(`${name}=${text} must be an integer from ${min} to ${max}.`);
   }
   return value;
 }

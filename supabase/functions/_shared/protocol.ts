@@ -9,7 +9,7 @@
  * the same body with the same `webhook-id`; every one of these calls is safe to repeat.
  */
 import * as z from "zod";
-import { methods } from "./contracts/hyperparameters.ts";
+import { trainingMethods } from "./contracts/hyperparameters.ts";
 import { limits } from "./contracts/limits.ts";
 import { reportedMetricShape, trainerShape } from "./contracts/schemas.ts";
 import { logLevels, stages } from "./contracts/statuses.ts";
@@ -29,10 +29,10 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const finite = z.number();
 const count = z.int().min(0);
 /** What a column of type integer holds. */
-const mostInteger = 2 ** 31 - 1;
-const step = z.int().min(1).max(mostInteger);
-const stepCount = z.int().min(0).max(mostInteger);
-const fence = z.int().min(1).max(mostInteger);
+const maxInteger = 2 ** 31 - 1;
+const step = z.int().min(1).max(maxInteger);
+const stepCount = z.int().min(0).max(maxInteger);
+const fence = z.int().min(1).max(maxInteger);
 /** A column of type real holds it with six digits. */
 const epochs = z.number().min(0).max(1e6);
 const workerId = z.string().min(1).max(200);
@@ -59,7 +59,7 @@ export const Wandb = z.strictObject({
 export const TrainingHyperparameters = z.strictObject({
   base_model: z.string().min(1).max(300),
   base_revision: z.string().max(100).nullable().default(null),
-  method: z.enum(methods).default("supervised"),
+  method: z.enum(trainingMethods).default("supervised"),
   ...trainerShape,
   wandb: Wandb.nullable().default(null),
 });
@@ -165,7 +165,7 @@ export const CheckpointReport = z.strictObject({
 export const ReportRequest = z.strictObject({
   worker_id: workerId,
   fence,
-  sequence: z.int().min(1).max(mostInteger),
+  sequence: z.int().min(1).max(maxInteger),
   stage: Stage,
   progress: finite.min(0).max(100),
   current_epoch: epochs,
@@ -194,7 +194,7 @@ export const UploadsRequest = z.strictObject({
 });
 
 /**
- * One target per file: a resumable (TUS 1.0) upload to `endpoint`, with `upload-metadata` bucketName, objectName,
+ * One target per file: a resumable (TUS 1.0) upload to `endpoint`, with `upload-metadata` buckets.adapters, objectName,
  * contentType and the header `x-signature: token` on every request, in chunks of `chunk_bytes`.
  */
 export const UploadsReply = z.strictObject({

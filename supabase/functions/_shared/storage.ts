@@ -1,8 +1,8 @@
-/** Storage, as two functions use it: signed URLs and errors that say what failed. */
+/** Signed URLs, and errors of Storage. */
 import type { Supabase } from "./platform.ts";
 import { ApiError } from "./errors.ts";
 
-/** A URL that opens one object for some seconds. Throws `unavailable` when Storage fails. */
+/** A download URL for one object that expires after `seconds`. Throws `unavailable` if Storage fails. */
 export async function signedUrl(
   supabase: Supabase,
   bucket: string,
@@ -14,7 +14,7 @@ export async function signedUrl(
   return data.signedUrl;
 }
 
-/** The files below `prefix`, each with a URL that opens it for some seconds: one call, however many. */
+/** The files below `prefix`, each with a download URL that expires after `seconds`. One call for all of them. */
 export async function signFiles<File extends { path: string }>(
   supabase: Supabase,
   bucket: string,
@@ -35,16 +35,16 @@ export async function signFiles<File extends { path: string }>(
 }
 
 /**
- * The ApiError for a Storage call that failed; the cause goes to the log. An object past Storage's own size limit is no
- * passing trouble: 413, which says whose limit it is.
+ * The ApiError for a failed Storage call; the cause goes to the log. An object that exceeds Storage's own size limit is a
+ * permanent error: 413.
  */
 export function unavailable(what: string, cause: unknown): ApiError {
   if (isTooLarge(cause)) {
     return new ApiError("too_large", [{
       param: "file",
       message:
-        "file: is larger than this server's Storage takes (the file size limit of the Supabase project or of the bucket). " +
-        "Ask its operator to raise that limit, or send a smaller file.",
+        "file: exceeds the file size limit of this server's Storage (of the Supabase project or the bucket). " +
+        "Ask the operator to raise it, or send a smaller file.",
     }], { cause: what });
   }
   return new ApiError("unavailable", ApiError.of("unavailable").problems, {
@@ -52,7 +52,7 @@ export function unavailable(what: string, cause: unknown): ApiError {
   });
 }
 
-/** Storage answers 413, or 400 with the real status in its body. */
+/** Storage responds with 413, or with 400 and the real status in its body. */
 function isTooLarge(cause: unknown): boolean {
   if (cause === null || typeof cause !== "object") return false;
   const { status, statusCode } = cause as { status?: unknown; statusCode?: unknown };

@@ -1,51 +1,51 @@
 /**
- * Text that Postgres can store. It refuses two things that JSON and percent-encoding can carry: NUL, and half of a
- * surrogate pair (`\ud83d`, an emoji that was cut). What a client sends is refused, naming the field; what a worker or
- * RunPod reports is cleaned, as a log line must not stop a training.
+ * Text that Postgres can store. It rejects two things that JSON and percent-encoding can carry: NUL, and a lone surrogate
+ * (`\ud83d`, half of an emoji). Requests of clients that contain them are rejected; reports of workers and RunPod are
+ * sanitized, because a log line must not stop a training run.
  */
 import { ApiError, type Problem } from "./errors.ts";
 
 const nul = "\0";
 
-/** What keeps a text from being stored; null when nothing does. */
-function fault(text: string): string | null {
-  if (text.includes(nul)) return "holds a NUL character (\\u0000), which cannot be stored. Leave it out.";
+/** Why a text cannot be stored, or null. */
+function problemWith(text: string): string | null {
+  if (text.includes(nul)) return "contains a NUL character (\\u0000), which cannot be stored. Remove it.";
   return text.isWellFormed()
     ? null
-    : "holds half of a character (a lone surrogate such as \\ud83d). Cut texts between characters.";
+    : "contains a lone surrogate (such as \\ud83d, half of a character). Split text only between characters.";
 }
 
-/** Refuses a parsed JSON value with a text, as a key or a value, that cannot be stored; `root` is its own name. */
-export function refuseBadText(value: unknown, root = ""): void {
+/** Throws if a key or value in parsed JSON cannot be stored. `root` is the value's own name. */
+export function rejectUnstorableText(value: unknown, root = ""): void {
   const problems: Problem[] = [];
-  const tell = (path: string, text: string) => {
-    const why = fault(text);
-    if (why === null) return;
+  const check = (path: string, text: string) => {
+    const problem = problemWith(text);
+    if (problem === null) return;
     const param = clean(path) || null;
-    problems.push({ param, message: `${param ?? "The body"}: ${why}` });
+    problems.push({ param, message: `${param ?? "The body"}: ${problem}` });
   };
-  // Not recursive: a body of 1 MiB can be nested half a million levels deep.
-  const left: [path: string, value: unknown][] = [[root, value]];
-  for (let next = left.pop(); next !== undefined; next = left.pop()) {
+  // Iterative: a body of 1 MiB can be nested half a million levels deep.
+  const stack: [path: string, value: unknown][] = [[root, value]];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
     const [path, found] = next;
-    if (typeof found === "string") tell(path, found);
+    if (typeof found === "string") check(path, found);
     else if (found !== null && typeof found === "object") {
       for (const [key, item] of Object.entries(found)) {
         const at = path.length > 300 ? path : path === "" ? key : `${path}.${key}`;
-        if (!Array.isArray(found)) tell(at, key);
-        left.push([at, item]);
+        if (!Array.isArray(found)) check(at, key);
+        stack.push([at, item]);
       }
     }
   }
   if (problems.length > 0) throw new ApiError("invalid_request", problems);
 }
 
-/** The text without what cannot be stored: each such character becomes U+FFFD. */
+/** Replaces each character that cannot be stored with U+FFFD. */
 export function clean(text: string): string {
   return text.replaceAll(nul, "\uFFFD").toWellFormed();
 }
 
-/** The JSON value with every text in it cleaned, keys too. Deeper than `levels` it is dropped: no message is so deep. */
+/** Cleans every string in a JSON value, including keys. Drops what is nested deeper than `levels`. */
 export function cleanJson(value: unknown, levels = 64): unknown {
   if (typeof value === "string") return clean(value);
   if (value === null || typeof value !== "object") return value;

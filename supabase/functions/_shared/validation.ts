@@ -1,32 +1,36 @@
-/** Bodies and queries checked by zod, with errors that name the field, the value and what to do. */
+/** Request validation with zod. Errors name the field, its value and what to do. */
 import * as z from "zod";
-import { ApiError, type ErrorCode, mostProblems, type Problem } from "./errors.ts";
-import { refuseBadText } from "./text.ts";
+import { ApiError, type ErrorCode, maxProblems, type Problem } from "./errors.ts";
+import { rejectUnstorableText } from "./text.ts";
 
-/** A strict object whose error for an unknown field lists the known ones. */
-export function fields<S extends z.core.$ZodLooseShape>(shape: S) {
+/** `z.strictObject` whose error for an unknown field lists the allowed ones. */
+export function strictObject<S extends z.core.$ZodLooseShape>(shape: S) {
   return z.strictObject(shape, {
     error: (issue) =>
       issue.code === "unrecognized_keys"
-        ? `is not known here; known are ${Object.keys(shape).join(", ")}`
+        ? `unknown field. Allowed fields: ${Object.keys(shape).join(", ")}`
         : undefined,
   });
 }
 
-/** Parses `input`; throws an ApiError that holds the first problems and how many there are. */
-export function check<T>(schema: z.ZodType<T>, input: unknown, code: ErrorCode = "invalid_request"): T {
+/** Parses `input`. Throws an ApiError with the first problems and their number. */
+export function parseOrThrow<T>(
+  schema: z.ZodType<T>,
+  input: unknown,
+  code: ErrorCode = "invalid_request",
+): T {
   const result = schema.safeParse(input);
   if (result.success) return result.data;
   const problems: Problem[] = [];
   let count = 0;
   for (const issue of result.error.issues) {
     count += issue.code === "unrecognized_keys" ? issue.keys.length : 1;
-    if (problems.length < mostProblems) problems.push(...describe(issue, input));
+    if (problems.length < maxProblems) problems.push(...describe(issue, input));
   }
   throw new ApiError(code, problems, { count });
 }
 
-/** Reads a JSON body. An empty one is `{}`: the SDKs send POSTs without a body and still say that it is JSON. */
+/** Reads a JSON body. An empty body is `{}`: the SDKs send POST requests without a body as JSON too. */
 export async function jsonBody(request: Request): Promise<unknown> {
   const text = await request.text();
   if (text.trim() === "") return {};
@@ -36,16 +40,16 @@ export async function jsonBody(request: Request): Promise<unknown> {
   } catch (cause) {
     throw new ApiError("invalid_json", [{
       param: null,
-      message: `The body is not JSON: ${cause instanceof Error ? cause.message.slice(0, 300) : cause}`,
+      message: `The body is not valid JSON: ${cause instanceof Error ? cause.message.slice(0, 300) : cause}`,
     }]);
   }
-  refuseBadText(json);
+  rejectUnstorableText(json);
   return json;
 }
 
 function describe(issue: z.core.$ZodIssue, input: unknown): Problem[] {
   if (issue.code === "unrecognized_keys") {
-    return issue.keys.slice(0, mostProblems).map((key) => {
+    return issue.keys.slice(0, maxProblems).map((key) => {
       const path = [...issue.path, key];
       return problem(path, valueAt(input, path), issue.message);
     });
@@ -68,12 +72,12 @@ function sentence(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case "too_small":
       return issue.origin === "number" || issue.origin === "int"
-        ? `must be ${issue.inclusive === false ? "above" : "at least"} ${issue.minimum}`
-        : `is too short: at least ${issue.minimum}`;
+        ? `must be ${issue.inclusive === false ? "greater than" : "at least"} ${issue.minimum}`
+        : `is too short; the minimum is ${issue.minimum}`;
     case "too_big":
       return issue.origin === "number" || issue.origin === "int"
         ? `must be at most ${issue.maximum}`
-        : `is too long: at most ${issue.maximum}`;
+        : `is too long; the maximum is ${issue.maximum}`;
     case "invalid_value":
       return `must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`;
     case "invalid_type":
@@ -94,7 +98,7 @@ function valueAt(input: unknown, path: PropertyKey[]): unknown {
   );
 }
 
-/** Keys are the client's own and can be a megabyte long. */
+/** Keys are chosen by the client and can be a megabyte long. */
 const shortText = (text: string) => text.length > 200 ? `${text.slice(0, 197).toWellFormed()}…` : text;
 const clip = (value: unknown) => (JSON.stringify(value) ?? "").length > 200 ? undefined : value;
 const short = (value: unknown) => {

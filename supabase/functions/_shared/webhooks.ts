@@ -1,9 +1,9 @@
-/** Outgoing webhooks: OpenAI's event bodies, signed as Standard Webhooks v1 says. */
+/** Outgoing webhooks: OpenAI's event bodies, signed according to Standard Webhooks v1. */
 import { Webhook } from "standardwebhooks";
 import { type EventType, sampleStatus } from "./contracts/event_types.ts";
 import { webhookSecret } from "./secrets.ts";
 
-/** The secrets that sign for an endpoint now: the newest, and during a rotation the one before it. */
+/** The secrets that sign an endpoint's events: the current one and, during a rotation, the previous one. */
 export function signingSecrets(
   masterKey: string,
   endpointId: string,
@@ -14,7 +14,7 @@ export function signingSecrets(
   return Promise.all(versions.map((number) => webhookSecret(masterKey, endpointId, number)));
 }
 
-/** The headers of one try. `webhook-id` is the event's, the same at every try; the time is that of this one. */
+/** The headers of one delivery attempt. `webhook-id` is the event's id and stays the same; the timestamp is the attempt's. */
 export function webhookHeaders(
   secrets: string[],
   eventId: string,
@@ -32,7 +32,7 @@ export function webhookHeaders(
   };
 }
 
-/** An event's body for a test, with the members that a real one has. */
+/** A test event's body, with the members of a real one. */
 export function sampleEvent(type: EventType, eventId: string): string {
   const status = sampleStatus(type);
   const data = status === null

@@ -1,27 +1,27 @@
 /**
- * What one tick may spend of its isolate's CPU. The platform gives an isolate 2 s before it kills it with everything in
- * flight, and tells a function neither how much it has used nor that its soft limit is reached (Deno.cpuUsage is not in
- * the hosted runtime, and process.cpuUsage answers 0 there). So a tick counts: each kind of work has a price, measured
- * with `task bench cpu_per_request` and rounded up, and what computes in one piece is charged by the clock. A tick that
- * has spent its budget ends, and wakes the next, which may meet another isolate.
+ * How much of its isolate's CPU time one tick may use. The platform allows an isolate 2 s, then kills it with everything in
+ * flight. A function cannot see how much it has used, or that it has reached the soft limit (the hosted runtime has no
+ * Deno.cpuUsage, and its process.cpuUsage returns 0). So a tick counts: each kind of work has a price, measured with
+ * `task bench cpu_per_request` and rounded up, and long computations are charged by the clock. A tick that has used up its
+ * budget ends and wakes the next one, which may run in another isolate.
  *
- * The budget leaves room on purpose: ticks overlap (timer, nudges), an isolate has served other requests before, and what
- * every tick does (caps, sweeping) is not charged.
+ * The budget is low on purpose: ticks overlap, the isolate has served other requests before, and what every tick does
+ * (spend caps, cleanup) is not charged.
  */
 export const tickCpuMs = 400;
-/** How long a tick works by the clock. With RunPod's time-out (20 s) it ends before an isolate's wall clock does. */
+/** The maximum duration of a tick. With RunPod's timeout (20 s) added, it ends before the isolate's wall-clock limit. */
 export const tickMs = 25_000;
 
 /** Prices in milliseconds of CPU. */
 export const price = {
-  /** A call of claim_dispatch with its answer. */
+  /** A call of claim_dispatch. */
   claim: 1.5,
-  /** A job sent to RunPod: checks, signatures, the call, and recording its answer. */
+  /** Submitting a job to RunPod: validation, secrets, the call, and recording its result. */
   submission: 2,
-  /** A webhook or message: signing, the call, and its share of recording. */
+  /** A webhook or message: signing, the call, and recording its result. */
   delivery: 1,
-  /** A look at an attempt: RunPod's status and its recording; a found manifest costs more, and is rare. */
-  look: 4,
+  /** Reconciling an attempt: RunPod's status, and recording it. Recovering files costs more, but is rare. */
+  reconcile: 4,
 } as const;
 
 export class CpuBudget {
@@ -33,7 +33,7 @@ export class CpuBudget {
     this.#until = Date.now() + ms;
   }
 
-  /** Spends so many milliseconds. It may go below nothing: what has begun is finished. */
+  /** Spends CPU time. The budget can become negative, because work that has started is finished. */
   spend(cpuMs: number): void {
     this.#left -= cpuMs;
   }
@@ -42,7 +42,7 @@ export class CpuBudget {
     return this.#left <= 0 || Date.now() >= this.#until;
   }
 
-  /** How many of such a price may still begin. */
+  /** How many tasks of this price may still start. */
   room(cpuMs: number): number {
     return this.isOver ? 0 : Math.ceil(this.#left / cpuMs);
   }

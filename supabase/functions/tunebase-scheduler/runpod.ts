@@ -1,25 +1,25 @@
-/** RunPod's HTTP API, as far as we use it. Nothing here decides; it says what surely happened and what is unclear. */
+/** RunPod's HTTP API, as far as we use it. Reports what certainly happened and what is unknown; SQL decides what to do. */
 import * as z from "zod";
 import { logError } from "../_shared/log.ts";
 import type { Settings } from "../_shared/platform.ts";
 import type { RunInput } from "../_shared/protocol.ts";
 import { cleanJson } from "../_shared/text.ts";
 
-/** What became of a /run. `unknown`: it may have started a paid run. */
+/** The outcome of /run. `unknown`: it may have started a billed run. */
 export type RunResult =
   | { kind: "submitted"; id: string }
   | {
     kind: "not_started";
     reason: string;
     retrySeconds: number;
-    /** RunPod asks everybody to wait, not only for this run. */
+    /** RunPod's rate limit: no other run may be submitted either. */
     blocked: boolean;
   }
   | { kind: "refused"; reason: string }
   | { kind: "unknown"; reason: string };
 
-/** What /status says: RunPod's own word, or GONE (404), or UNREACHABLE. */
-export interface Found {
+/** `status` is RunPod's own, GONE (404) or UNREACHABLE. */
+export interface RunpodStatus {
   status: string;
   error: string | null;
   output: unknown;
@@ -38,8 +38,8 @@ const Health = z.object({
   }),
 });
 
-/** RunPod takes bodies of 10 MB. */
-const mostBytes = 10_000_000;
+/** The maximum size of a request body. */
+const maxBytes = 10_000_000;
 
 export class Runpod {
   constructor(private readonly settings: Pick<Settings, "runpodUrl" | "runpodKey">) {}
@@ -52,42 +52,45 @@ export class Runpod {
     policy: { executionTimeout: number; ttl: number },
   ): Promise<RunResult> {
     const body = JSON.stringify({ input, webhook, policy });
-    if (body.length > mostBytes) {
-      return { kind: "refused", reason: `The run's input has ${body.length} bytes; RunPod takes 10 MB.` };
+    if (body.length > maxBytes) {
+      return {
+        kind: "refused",
+        reason: `The run's input has ${body.length} bytes; RunPod accepts at most 10 MB.`,
+      };
     }
     let response: Response;
     try {
       response = await this.#call(endpoint, "run", body);
     } catch (error) {
-      // Deno before 2.2 says it in the message, later ones in the cause.
+      // Deno before 2.2 has the reason in the message, later versions in the cause.
       const reason = error instanceof Error ? `${error.message} ${error.cause ?? ""}`.trim() : String(error);
-      // Only a connection that was never made is sure not to have started anything.
+      // Only if no connection was established is it certain that nothing was started.
       return /client error \(Connect\)/.test(reason)
-        ? { kind: "not_started", reason: "RunPod cannot be reached", retrySeconds: 30, blocked: false }
-        : { kind: "unknown", reason: `RunPod's answer did not come: ${reason}` };
+        ? { kind: "not_started", reason: "RunPod is unreachable", retrySeconds: 30, blocked: false }
+        : { kind: "unknown", reason: `RunPod did not respond: ${reason}` };
     }
     const text = await response.text().catch(() => "");
     if (response.status === 429) {
       const after = Number(response.headers.get("retry-after"));
       return {
         kind: "not_started",
-        reason: "RunPod takes no more requests just now (429)",
-        // Jitter, so that the dispatchers do not come back all at once.
+        reason: "RunPod is rate limiting requests (429)",
+        // Jitter, so that dispatchers do not all return at once.
         retrySeconds: Math.ceil((after > 0 && after < 3600 ? after : 10) * (1 + Math.random() / 2)),
         blocked: true,
       };
     }
     if (response.status >= 400 && response.status < 500) {
-      return { kind: "refused", reason: `RunPod refused the run: ${response.status} ${text.slice(0, 300)}` };
+      return { kind: "refused", reason: `RunPod rejected the run: ${response.status} ${text.slice(0, 300)}` };
     }
     const { id } = parse(text);
     return response.ok && typeof id === "string"
       ? { kind: "submitted", id }
-      : { kind: "unknown", reason: `RunPod answered ${response.status} without an id` };
+      : { kind: "unknown", reason: `RunPod responded with ${response.status} and no id` };
   }
 
   /** GET /status/{id}. */
-  async status(endpoint: string, id: string): Promise<Found> {
+  async status(endpoint: string, id: string): Promise<RunpodStatus> {
     try {
       const response = await this.#call(endpoint, `status/${encodeURIComponent(id)}`);
       const body = parse(await response.text());
@@ -103,17 +106,17 @@ export class Runpod {
     }
   }
 
-  /** Why a run waits, by /health, in words that end a sentence; null when it does not say. */
+  /** Why a run waits, according to /health, as the end of a sentence; null if unknown. */
   async queueReason(endpoint: string): Promise<string | null> {
     try {
       const response = await this.#call(endpoint, "health");
       const { workers, jobs } = Health.parse(await response.json());
-      if (workers.throttled > 0) return "GPUs of this kind are scarce just now";
-      if (workers.unhealthy > 0) return "the workers crash when they start";
+      if (workers.throttled > 0) return "this GPU type is scarce at the moment";
+      if (workers.unhealthy > 0) return "the workers crash on startup";
       if (workers.initializing > 0) return "a worker is starting";
-      if (workers.running > 0) return `the workers are busy; ${jobs.inQueue} runs wait`;
+      if (workers.running > 0) return `all workers are busy (${jobs.inQueue} runs in the queue)`;
       return workers.idle + workers.ready > 0
-        ? "a worker is about to take it"
+        ? "a worker is about to pick it up"
         : "the endpoint has no workers";
     } catch (error) {
       logError(`/health of ${endpoint}`, error);
@@ -121,7 +124,7 @@ export class Runpod {
     }
   }
 
-  /** POST /cancel/{id}; false when RunPod did not take it. */
+  /** POST /cancel/{id}. Returns whether RunPod accepted it. */
   async cancel(endpoint: string, id: string): Promise<boolean> {
     try {
       const response = await this.#call(endpoint, `cancel/${encodeURIComponent(id)}`, "{}");
@@ -148,6 +151,6 @@ function parse(text: string): Record<string, unknown> {
     const value = cleanJson(JSON.parse(text));
     return value !== null && typeof value === "object" && !Array.isArray(value) ? { ...value } : {};
   } catch {
-    return {}; // a proxy's error page: as good as no body
+    return {}; // e.g. a proxy's error page
   }
 }

@@ -1,37 +1,37 @@
-/** What a tick does: enforces caps, dispatches what is due, looks after what has gone quiet, delivers, checks files, sweeps. */
-import { nudgeScheduler } from "../_shared/addresses.ts";
+/** One tick: enforces spend caps, dispatches jobs, reconciles attempts, delivers events, validates files and cleans up. */
+import { wakeScheduler } from "../_shared/urls.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
 import type { Platform } from "../_shared/platform.ts";
-import { deriveSecret, sameSecret } from "../_shared/secrets.ts";
+import { deriveSecret, timingSafeEqual } from "../_shared/secrets.ts";
 import { CpuBudget } from "./cpu_budget.ts";
-import { Deliverer } from "./deliver.ts";
-import { dispatch } from "./dispatch.ts";
-import { mostLooks, reconcile } from "./reconcile.ts";
+import { DeliverySender } from "./deliveries/sender.ts";
+import { dispatch } from "./dispatch/dispatch.ts";
+import { maxReconciledPerTick, reconcile } from "./reconcile/reconcile.ts";
 import { Runpod } from "./runpod.ts";
-import { sweep } from "./sweep.ts";
-import { validateFiles } from "./validate.ts";
+import { cleanUp } from "./cleanup/cleanup.ts";
+import { validateFiles } from "./file_validation/validate_files.ts";
 
-/** Answers the timer and nudges, with what was done. One an isolate. */
+/** Handles POST /tick and returns what was done. One per isolate. */
 export class Ticks {
   readonly #runpod: Runpod;
-  readonly #deliverer: Deliverer;
-  /** Ticks under way in this isolate, and whether one of them has left work that is due. */
+  readonly #sender: DeliverySender;
+  /** Ticks running in this isolate, and whether one of them has left due work. */
   #running = 0;
   #isMoreDue = false;
 
   constructor(private readonly platform: Platform) {
     this.#runpod = new Runpod(platform.settings);
-    this.#deliverer = new Deliverer(platform);
+    this.#sender = new DeliverySender(platform);
   }
 
   async answer(request: Request): Promise<Response> {
     const { platform } = this;
     const given = (request.headers.get("authorization") ?? "").replace(/^Bearer /, "");
-    if (!await sameSecret(given, deriveSecret(platform.settings.masterKey, "scheduler"))) {
+    if (!await timingSafeEqual(given, deriveSecret(platform.settings.masterKey, "scheduler"))) {
       throw new ApiError("invalid_token", [{
         param: null,
-        message: "Only the timer and Tunebase itself may call this.",
+        message: "Only Tunebase's timer and its own functions can call this.",
       }]);
     }
     const budget = new CpuBudget();
@@ -40,27 +40,27 @@ export class Ticks {
       return Response.json(await this.#work(budget));
     } finally {
       this.#running -= 1;
-      // Chains of ticks that wake each other merge: the last one here wakes the next.
+      // Only the last running tick wakes the next, so that chains of ticks merge.
       if (this.#running === 0 && this.#isMoreDue) {
         this.#isMoreDue = false;
-        platform.later(nudgeScheduler(platform.settings));
+        platform.waitUntil(wakeScheduler(platform.settings));
       }
     }
   }
 
   async #work(budget: CpuBudget) {
     const { platform } = this;
-    // Caps first, so that nothing is paid for that must not be. Then side by side: neither a queue that drains, nor a
-    // RunPod that hangs, nor a slow receiver of webhooks holds anything else up.
+    // Caps first, so that no job over its cap is dispatched. Then everything concurrently, so that a long queue, a hanging
+    // RunPod or a slow webhook receiver delays nothing else.
     const overspent = await rpc(platform.db, "enforce_spend", {});
-    const [dispatched, looked, { owed, sent }, swept, validated] = await Promise.all([
+    const [dispatched, reconciled, { fanned_out, sent }, deleted, validated] = await Promise.all([
       dispatch(platform, this.#runpod, budget),
       reconcile(platform, this.#runpod, budget),
-      this.#deliverer.tick(budget),
-      sweep(platform),
+      this.#sender.tick(budget),
+      cleanUp(platform),
       validateFiles(platform, budget),
     ]);
-    this.#isMoreDue ||= budget.isOver || looked === mostLooks;
-    return { overspent, dispatched, looked, owed, sent, swept, validated };
+    this.#isMoreDue ||= budget.isOver || reconciled === maxReconciledPerTick;
+    return { overspent, dispatched, reconciled, fanned_out, sent, deleted, validated };
   }
 }

@@ -2,11 +2,11 @@
 import { Hono } from "hono";
 import { TrieRouter } from "hono/router/trie-router";
 import { cors } from "hono/cors";
-import { onFirstUse } from "../_shared/on_first_use.ts";
+import { lazy } from "../_shared/lazy.ts";
 import type { Platform } from "../_shared/platform.ts";
-import { answerOtherMethod, isPreflight, serveApp } from "../_shared/serving.ts";
+import { installBaseMiddleware, isPreflight, respondMethodNotAllowed } from "../_shared/http.ts";
 import type { ApiEnv } from "./context.ts";
-import type { guard } from "./middleware/guard.ts";
+import type { guard } from "./middleware/index.ts";
 import type { Route } from "./routes/define.ts";
 import { resources } from "./routes/index.ts";
 
@@ -31,8 +31,8 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
   // The default router would build one regular expression of all routes at the first request, find that it cannot hold
   // them, and then build this one; and it takes no routes after that.
   const app = new Hono<ApiEnv>({ getPath: withoutVersion, router: new TrieRouter() }).basePath("/tunebase");
-  const hub = onFirstUse(async () => new (await import("./event_hub.ts")).EventHub(platform.db));
-  serveApp(app, "tunebase", platform);
+  const hub = lazy(async () => new (await import("./event_hub.ts")).EventHub(platform.db));
+  installBaseMiddleware(app, "tunebase", platform);
   const allowBrowsers = cors({
     origin: "*",
     allowMethods: ["GET", "HEAD", "POST", "DELETE"],
@@ -79,9 +79,9 @@ export function createApp(platform: Platform): Hono<ApiEnv> {
 
 /** A resource's routes are loaded and registered by the first request below its part of the path. */
 function loadingOnFirstUse(app: Hono<ApiEnv>, platform: Platform): Hono<ApiEnv> {
-  const guarded = onFirstUse(async () => (await import("./middleware/guard.ts")).guard(platform));
+  const guarded = lazy(async () => (await import("./middleware/index.ts")).guard(platform));
   const loads = new Map(resources.flatMap(({ under, load, refuse }) => {
-    const once = onFirstUse(async () => {
+    const once = lazy(async () => {
       const [before, routes, unsupported] = await Promise.all([guarded(), load(), refuse?.()]);
       register(app, before, routes);
       for (const { path, handler } of unsupported ?? []) {
@@ -107,6 +107,6 @@ function register(app: Hono<ApiEnv>, before: ReturnType<typeof guard>, routes: R
     for (const route of ones) app.on(route.method, path, before(route), route.handler);
     // Hono's method-not-allowed does not see routes that are added after its first 404.
     const methods = ones.flatMap(({ method }) => method === "GET" ? ["GET", "HEAD"] : [method]);
-    app.all(path, (c) => answerOtherMethod(c, methods));
+    app.all(path, (c) => respondMethodNotAllowed(c, methods));
   }
 }

@@ -6,7 +6,7 @@ import * as z from "zod";
 import type { Database } from "../_shared/database/connect.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { logError } from "../_shared/log.ts";
-import { isLeaving } from "../_shared/isolate.ts";
+import { isShuttingDown } from "../_shared/isolate.ts";
 import { EventRow } from "./rows.ts";
 
 /** How often the database is asked while somebody listens. An event is told within about this time. */
@@ -19,18 +19,18 @@ const Watched = z.array(z.object({
   last_event: z.int(),
 }));
 
-export interface News {
+export interface EventBatch {
   events: EventRow[];
   /** The job has ended and these are its last events. */
   done: boolean;
   /** The isolate is about to end: the stream closes, and its client comes back to another. */
-  isLeaving: boolean;
+  isShuttingDown: boolean;
 }
 interface Watcher {
   jobId: string;
   /** The number of the last event that it has. */
   after: number;
-  tell: (news: News) => void;
+  tell: (news: EventBatch) => void;
 }
 
 /** One hub an app. It asks only while somebody watches. */
@@ -41,7 +41,7 @@ export class EventHub {
   constructor(private readonly db: Database) {}
 
   /** Tells of every event after number `after`, in order, once. Returns what ends it. */
-  watch(jobId: string, after: number, tell: (news: News) => void): () => void {
+  watch(jobId: string, after: number, tell: (news: EventBatch) => void): () => void {
     const watcher = { jobId, after, tell };
     this.#watchers.add(watcher);
     if (!this.#beating) void this.#beat();
@@ -56,14 +56,14 @@ export class EventHub {
       } catch (error) {
         logError("events", error); // the next beat asks again
       }
-      if (isLeaving()) this.#leave();
+      if (isShuttingDown()) this.#leave();
       await new Promise((resolve) => setTimeout(resolve, beatMs));
     }
     this.#beating = false;
   }
 
   #leave(): void {
-    for (const { tell } of this.#watchers) tell({ events: [], done: false, isLeaving: true });
+    for (const { tell } of this.#watchers) tell({ events: [], done: false, isShuttingDown: true });
     this.#watchers.clear();
   }
 
@@ -81,7 +81,7 @@ export class EventHub {
         const fresh = events.filter(({ number }) => number > watcher.after);
         watcher.after = fresh.at(-1)?.number ?? watcher.after;
         const done = final && watcher.after >= last_event;
-        if (fresh.length > 0 || done) watcher.tell({ events: fresh, done, isLeaving: false });
+        if (fresh.length > 0 || done) watcher.tell({ events: fresh, done, isShuttingDown: false });
         if (done) this.#watchers.delete(watcher);
       }
     }

@@ -3,15 +3,15 @@
  * request; a larger one goes on to Storage as it comes and is validated by the scheduler.
  */
 import { gunzip, isGzip } from "./gunzip.ts";
-import { join } from "./join.ts";
+import { join } from "./concat_bytes.ts";
 import type { FilePart } from "./multipart.ts";
-import { cleanName } from "./new_file.ts";
+import { sanitizeFilename } from "./file_upload.ts";
 
 /**
  * The most that is validated in the request. An isolate serves many requests with 256 MB and 2 s of CPU for all of them:
  * validating took about 30 ms of CPU a MiB, and what is held is held about four times while it is stored.
  */
-export const mostInRequest = 4 * 2 ** 20;
+export const maxInRequestBytes = 4 * 2 ** 20;
 
 export type IncomingFile =
   & { filename: string }
@@ -29,13 +29,13 @@ export async function receiveFile(
 ): Promise<IncomingFile> {
   const { head, all } = await peek(part.bytes);
   const packed = isGzip(head);
-  let filename = cleanName(part.name);
+  let filename = sanitizeFilename(part.name);
   // The trainer reads text: what is kept, and what its size and hash are of, is the text.
   if (packed) filename = filename.replace(/\.gz$/i, "") || filename;
   const chunks = packed ? gunzip(all, most) : all;
   const held: Uint8Array[] = [];
   let size = 0;
-  while (size <= mostInRequest) {
+  while (size <= maxInRequestBytes) {
     const { done, value } = await chunks.next();
     if (done) return { filename, kind: "whole", bytes: join(held) };
     held.push(value);

@@ -2,29 +2,29 @@
 import type { Readable } from "node:stream";
 import type { BusboyInstance } from "busboy";
 import { ApiError } from "../_shared/errors.ts";
-import { refuseBadText } from "../_shared/text.ts";
+import { rejectUnstorableText } from "../_shared/text.ts";
 
 /** The form's own lines come on top of the file. */
 export const formEnvelope = 65_536;
 /** Parsing 500,000 fields took 7.7 s and answered with 75 MB; no form here has ten. */
-const mostFields = 64;
+const maxFields = 64;
 /** No field of a form here has more than a few words. */
-const mostFieldBytes = 65_536;
+const maxFieldBytes = 65_536;
 /**
  * A boundary of one character stands everywhere in a file, and each place costs a step: 9.3 s for 32 MB. RFC 2046 allows 70;
  * what clients write has 16 and more.
  */
-const leastBoundary = 8;
+const minBoundaryLength = 8;
 
 /** The boundary in a content type; null when it is no multipart form. Refuses a boundary that is short or too long. */
 export function formBoundary(contentType: string): string | null {
   if (!/^multipart\/form-data\b/i.test(contentType)) return null;
   const match = /\bboundary=(?:"([^"]+)"|([^;\s]+))/i.exec(contentType);
   const boundary = match?.[1] ?? match?.[2] ?? "";
-  if (boundary.length >= leastBoundary && boundary.length <= 70) return boundary;
+  if (boundary.length >= minBoundaryLength && boundary.length <= 70) return boundary;
   throw invalid(
     "content-type",
-    `content-type: its boundary has ${boundary.length} characters; it must have ${leastBoundary} to 70. Let your HTTP ` +
+    `content-type: its boundary has ${boundary.length} characters; it must have ${minBoundaryLength} to 70. Let your HTTP ` +
       "client make it.",
   );
 }
@@ -34,7 +34,7 @@ export class BoundaryCount {
   #count = 0;
   add(): void {
     // One before each field, and one at the end.
-    if (++this.#count > mostFields + 1) throw tooManyFields();
+    if (++this.#count > maxFields + 1) throw tooManyFields();
   }
 }
 
@@ -67,7 +67,7 @@ export async function readForm<T>(
   const end = Promise.withResolvers<void>();
   form.on("field", (name, value, _, truncated) => {
     if (!isName(name)) return end.reject(badName(name));
-    if (truncated) end.reject(invalid(name, `${name}: is longer than ${mostFieldBytes} bytes.`));
+    if (truncated) end.reject(invalid(name, `${name}: is longer than ${maxFieldBytes} bytes.`));
     fields.push([name, value]);
   });
   form.on("file", (name, part, filename) => {
@@ -94,7 +94,7 @@ export async function readForm<T>(
     await Promise.all([end.promise, pump(body, form, most, end.promise)]);
     const file = await files[0]?.received ?? null;
     const read = Object.fromEntries(fields);
-    refuseBadText(read);
+    rejectUnstorableText(read);
     return { fields: read, file };
   } catch (error) {
     await body?.cancel(error).catch(() => {}); // it broke off by itself
@@ -118,9 +118,9 @@ async function openForm(type: string): Promise<BusboyInstance> {
   try {
     return new Busboy({
       headers: { "content-type": type },
-      // `cleanName` takes the last part; what is only dots stays as it was sent.
+      // `sanitizeFilename` takes the last part; what is only dots stays as it was sent.
       preservePath: true,
-      limits: { parts: mostFields, fieldSize: mostFieldBytes },
+      limits: { parts: maxFields, fieldSize: maxFieldBytes },
       // As browsers and `formData()` have it: what has a file name is a file.
       isPartAFile: (_field, _type, filename) => filename !== undefined,
     });
@@ -176,7 +176,7 @@ function notAForm(cause: unknown): ApiError {
 }
 
 function tooManyFields(): ApiError {
-  return invalid(null, `The form has more than ${mostFields} fields, the most that a form may have.`);
+  return invalid(null, `The form has more than ${maxFields} fields, the most that a form may have.`);
 }
 
 function tooLarge(most: number): ApiError {

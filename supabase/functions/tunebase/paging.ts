@@ -1,6 +1,6 @@
 /** `limit` and `after` of a list. */
 import * as z from "zod";
-import { check } from "../_shared/validation.ts";
+import { parseOrThrow } from "../_shared/validation.ts";
 
 /** The schema of both. */
 export const limits = (most: number) =>
@@ -11,5 +11,5 @@ export function paging(
   query: Record<string, string>,
   most = 100,
 ): { limit: number; after?: string | undefined } {
-  return check(limits(most), query);
+  return parseOrThrow(limits(most), query);
 }

@@ -7,7 +7,7 @@ create table tunebase_internal.file_validations (
   upload_url text,
   -- The MD5 that the client expects.
   md5 text check (md5 ~ '^[0-9a-f]{32}$'),
-  -- The validator's state: see tunebase-scheduler/validate.ts.
+  -- The validator's state: see tunebase-scheduler/file_validation/validate_files.ts.
   state jsonb,
   -- The holder. A new lease invalidates the writes of the old one.
   lease uuid,

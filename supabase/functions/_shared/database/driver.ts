@@ -1,4 +1,4 @@
-/** The driver, in a module of its own: it is imported on first use, and an `import()` cannot name its types. */
+/** A separate module, because the driver is imported lazily and `import()` does not support `@ts-types`. */
 // @ts-types="./pg.d.ts"
 import pg from "pg";
 

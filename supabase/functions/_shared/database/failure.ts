@@ -1,16 +1,16 @@
-/** What a call of SQL throws. Postgres's own message and detail can hold a request's values: they go nowhere. */
+/** Errors of SQL calls. Postgres's message and detail can hold values of the request, so they are never logged. */
 // @ts-types="./pg.d.ts"
 import pg from "pg";
 import { ApiError } from "../errors.ts";
 
-/** An error of the database that is a fault of ours: its SQLSTATE says which kind, its constraint and our functions where. */
+/** A bug of ours: the SQLSTATE, the constraint, and which of our functions raised it. */
 export class DatabaseError extends Error {
   override name = "DatabaseError";
   constructor(
     readonly call: string,
     readonly sqlstate: string,
     readonly constraint: string | null,
-    /** PL/pgSQL's call stack, of which only our functions' names and lines are kept. */
+    /** PL/pgSQL's call stack. Only the names and line numbers of functions are kept. */
     where: string | undefined,
   ) {
     const lines = (where ?? "").matchAll(/PL\/pgSQL function ([\w.]+)\([^)]*\) line (\d+)/g);
@@ -26,23 +26,23 @@ export class DatabaseError extends Error {
 }
 
 /**
- * SQLSTATEs after which the same call may succeed: a lost connection (08), insufficient resources (53), a server that shuts
- * down or starts (57P), a cancelled statement, and the victim of a deadlock or serialization failure.
+ * Retryable SQLSTATEs: lost connection (08), insufficient resources (53), server starting or shutting down (57P), cancelled
+ * statement, deadlock, serialization failure.
  */
 const unavailable = /^(08|53|57P)|^(57014|40001|40P01)$/;
 
-/** What became of a call, as an error to throw: an ApiError where the client can understand it. */
+/** Converts a driver error to the error to throw: an ApiError if the client can act on it. */
 export function failure(call: string, error: unknown): Error {
   if (error instanceof pg.DatabaseError) {
     const sqlstate = error.code ?? "";
     if (sqlstate === "TB000") {
-      const refusal = ApiError.fromSql(error.message, details(error.detail));
-      if (refusal !== null) return refusal;
+      const apiError = ApiError.fromSql(error.message, details(error.detail));
+      if (apiError !== null) return apiError;
     }
     const cause = new DatabaseError(call, sqlstate, error.constraint ?? null, error.where);
     return unavailable.test(sqlstate) ? ApiError.of("database_unavailable", {}, { cause }) : cause;
   }
-  // The driver's own errors are of connections: refused, cut, too slow. They hold addresses, never values.
+  // All other driver errors concern the connection. They can hold addresses, never values.
   return ApiError.of("database_unavailable", {}, { cause: error });
 }
 

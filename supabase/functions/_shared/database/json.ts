@@ -1,10 +1,7 @@
-/** What a jsonb value is. */
+/** jsonb values. */
 import * as z from "zod";
 
 export type Json = string | number | boolean | null | { [key: string]: Json } | Json[];
 
-/**
- * A jsonb column. Nothing is checked but that it is there: it came from `JSON.parse`, and what is in it is for whoever
- * knows the column to check.
- */
+/** A jsonb column. Checks only that it is not null; parse its contents where they are used. */
 export const json = () => z.custom<NonNullable<Json>>((value) => value !== undefined && value !== null);

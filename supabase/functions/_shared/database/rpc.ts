@@ -1,13 +1,13 @@
 /**
- * Calls of SQL functions: named arguments and results that are checked against the database's catalog, here when it is
- * compiled (`functions.ts` is generated) and again when the answer comes.
+ * Calls SQL functions with named arguments. Arguments and results are checked at compile time against the database's
+ * catalog (`functions.ts` is generated from it), and results again at run time.
  */
 import type * as z from "zod";
 import type { Database } from "./connect.ts";
 import { failure } from "./failure.ts";
 import { functions, schema as functionSchema } from "./functions.ts";
 
-/** What is passed for an SQL type. null is SQL's null: of no type's values. */
+/** The argument type for each SQL type. null is passed as SQL null. */
 interface ArgumentTypes {
   "uuid": string;
   "text": string;
@@ -21,7 +21,7 @@ interface ArgumentTypes {
   "uuid[]": readonly string[];
 }
 
-/** What comes back; of a jsonb what its schema says. */
+/** The result type for each SQL type. A jsonb has the type of its schema. */
 interface ResultTypes {
   "void": null;
   "uuid": string;
@@ -35,7 +35,7 @@ interface ResultTypes {
 
 export interface Signature {
   args: Record<string, keyof ArgumentTypes>;
-  /** Arguments that have a default in SQL. */
+  /** Arguments with a default in SQL. */
   optional: Record<string, keyof ArgumentTypes>;
   result: keyof ResultTypes;
 }
@@ -52,9 +52,9 @@ type JsonFunction = WithResult<"json" | "jsonb">;
 type ScalarFunction = Exclude<keyof Functions, JsonFunction>;
 
 /**
- * Calls `<name>(…)` in one round trip and returns its value; a jsonb is parsed by `result`, which drops what it does not
- * declare. Throws the ApiError that SQL refuses with (SQLSTATE TB000), `database_unavailable` when no answer came, and a
- * DatabaseError for the rest.
+ * Calls `<name>(…)` in one round trip and returns its value. A jsonb is parsed by `result`, which strips undeclared fields.
+ * Throws an ApiError if SQL raises one (SQLSTATE TB000), `database_unavailable` if the database does not respond, and a
+ * DatabaseError otherwise.
  */
 export function rpc<N extends ScalarFunction>(
   db: Database,
@@ -79,13 +79,11 @@ export async function rpc(
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw new Error(
-    `${functionSchema}.${name} returned something else than is declared: ${
-      issue?.path.join(".")
-    }: ${issue?.message}`,
+    `${functionSchema}.${name} returned an unexpected result: ${issue?.path.join(".")}: ${issue?.message}`,
   );
 }
 
-/** {@link rpc} for a signature that is not in the catalog's list. */
+/** {@link rpc} for functions that are not in `functions.ts`. */
 export async function invoke(
   db: Database,
   name: string,
@@ -111,7 +109,7 @@ export async function invoke(
 
 type Parameter = string | number | boolean | null | readonly string[];
 
-/** A value as the driver takes it. It makes arrays SQL's, so that a jsonb's must be text before. */
+/** Converts a value for the driver. The driver turns arrays into SQL arrays, so jsonb must be serialized first. */
 function parameter(type: keyof ArgumentTypes, value: unknown): Parameter {
   if (value === null) return null;
   if (type === "jsonb") return JSON.stringify(value);
@@ -120,7 +118,7 @@ function parameter(type: keyof ArgumentTypes, value: unknown): Parameter {
   throw new Error(`a ${type} cannot be a ${typeof value}`);
 }
 
-/** A result's text as a value of its declared type; one of another type is an error, not a surprise later. */
+/** Parses a result's text according to its declared type. */
 function decode(name: string, type: keyof ResultTypes, text: string | null | undefined): unknown {
   if (type === "void") return null;
   const isJson = type === "json" || type === "jsonb";

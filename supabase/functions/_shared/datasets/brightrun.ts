@@ -2,17 +2,17 @@
  * `brightrun-lora-v4`: JSONL with a header line `{"_meta": …}`, or one JSON document (`document.ts` takes its rows out).
  * In real files the history's last entry repeats the current input, and pairs without a target stand among the others.
  */
-import { halfCharacter, isObject, type Reads, type RowFacts, shown, type Tell } from "./report.ts";
+import { type AddIssue, addLoneSurrogate, isObject, type Reads, type RowFacts, shown } from "./report.ts";
 
 /** The header: how many pairs it announces, and its version. */
-export function checkMeta(meta: unknown, field: string, tell: Tell): number | null {
+export function checkMeta(meta: unknown, field: string, addIssue: AddIssue): number | null {
   if (!isObject(meta)) {
-    tell("wrong_version", field, "must be an object", "Export the file again.");
+    addIssue("wrong_version", field, "must be an object", "Export the file again.");
     return null;
   }
   const { version, total_pairs } = meta;
   if (version !== undefined && !String(version).startsWith("4.")) {
-    tell(
+    addIssue(
       "wrong_version",
       `${field}.version`,
       `is ${shown(version)}`,
@@ -22,9 +22,9 @@ export function checkMeta(meta: unknown, field: string, tell: Tell): number | nu
   return typeof total_pairs === "number" ? total_pairs : null;
 }
 
-export function checkBrightrunRow(row: Record<string, unknown>, reads: Reads, tell: Tell): RowFacts {
+export function checkBrightrunRow(row: Record<string, unknown>, reads: Reads, addIssue: AddIssue): RowFacts {
   if (!reads.brightrun) {
-    tell(
+    addIssue(
       "unsupported",
       null,
       "is a brightrun-lora-v4 row, which cannot be trained on yet",
@@ -35,26 +35,26 @@ export function checkBrightrunRow(row: Record<string, unknown>, reads: Reads, te
   let chars = 0;
   const text = (value: unknown, field: string, needed: boolean): number => {
     if (typeof value === "string" && (!needed || value.trim() !== "")) {
-      if (!value.isWellFormed()) halfCharacter(field, tell);
+      if (!value.isWellFormed()) addLoneSurrogate(field, addIssue);
       return value.length;
     }
     if (needed || value !== null && value !== undefined) {
-      tell("text", field, `is ${shown(value)}`, "It must be a text that is not empty.");
+      addIssue("text", field, `is ${shown(value)}`, "It must be a text that is not empty.");
     }
     return 0;
   };
   chars += text(system_prompt, "system_prompt", false) + text(current_user_input, "current_user_input", true);
   if (conversation_history !== undefined && conversation_history !== null) {
-    chars += checkHistory(conversation_history, current_user_input, text, tell);
+    chars += checkHistory(conversation_history, current_user_input, text, addIssue);
   }
   const hasTarget = target_response !== null && target_response !== undefined;
-  const learnedChars = hasTarget ? text(target_response, "target_response", true) : 0;
+  const trainableChars = hasTarget ? text(target_response, "target_response", true) : 0;
   return {
     format: "brightrun-lora-v4",
     assistant: hasTarget ? 1 : 0,
-    learned: hasTarget ? 1 : 0,
-    chars: chars + learnedChars,
-    learnedChars,
+    trainable: hasTarget ? 1 : 0,
+    chars: chars + trainableChars,
+    trainableChars,
     keys: null,
   };
 }
@@ -63,24 +63,24 @@ function checkHistory(
   history: unknown,
   input: unknown,
   text: (value: unknown, field: string, needed: boolean) => number,
-  tell: Tell,
+  addIssue: AddIssue,
 ): number {
   if (!Array.isArray(history)) {
-    tell("history", "conversation_history", "must be a list", "Give each turn a role and content.");
+    addIssue("history", "conversation_history", "must be a list", "Give each turn a role and content.");
     return 0;
   }
   let chars = 0;
   for (const [i, turn] of history.entries()) {
     const at = `conversation_history[${i}]`;
     if (!isObject(turn) || turn.role !== "user" && turn.role !== "assistant") {
-      tell("history", at, "must have the role user or assistant", "Give each turn a role and content.");
+      addIssue("history", at, "must have the role user or assistant", "Give each turn a role and content.");
       continue;
     }
     chars += text(turn.content, `${at}.content`, true);
   }
   const last: unknown = history.at(-1);
   if (isObject(last) && last.role === "user" && last.content === input && typeof input === "string") {
-    tell(
+    addIssue(
       "duplicate_turn",
       "conversation_history",
       "end with the current input",

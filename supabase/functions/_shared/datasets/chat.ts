@@ -1,12 +1,12 @@
 /** The messages of a chat row: roles, contents, weights, names; what belongs to tools is checked in tools.ts. */
-import { halfCharacter, isObject, jsonText, shown, type Tell } from "./report.ts";
-import { AnswersToCalls, checkToolMessage } from "./tools.ts";
+import { type AddIssue, addLoneSurrogate, isObject, jsonText, shown } from "./report.ts";
+import { checkToolMessage, ToolCallTracker } from "./tools.ts";
 
 export interface ConversationFacts {
   assistant: number;
-  learned: number;
+  trainable: number;
   chars: number;
-  learnedChars: number;
+  trainableChars: number;
   keys: number | null;
 }
 
@@ -22,23 +22,28 @@ const textTypes = new Set(["text", "input_text", "output_text"]);
 export function checkConversation(
   messages: unknown,
   tools: ReadonlySet<string> | null,
-  tell: Tell,
+  addIssue: AddIssue,
 ): ConversationFacts {
-  const facts: ConversationFacts = { assistant: 0, learned: 0, chars: 0, learnedChars: 0, keys: null };
+  const facts: ConversationFacts = { assistant: 0, trainable: 0, chars: 0, trainableChars: 0, keys: null };
   if (!Array.isArray(messages) || messages.length === 0) {
-    tell("messages", "messages", "must be a list that is not empty", "Give at least one assistant message.");
+    addIssue(
+      "messages",
+      "messages",
+      "must be a list that is not empty",
+      "Give at least one assistant message.",
+    );
     return facts;
   }
   let users = 0;
   let keys: number | null = 0;
   let before: unknown = null;
   let repeated = -1;
-  const answers = new AnswersToCalls();
+  const answers = new ToolCallTracker();
   for (let i = 0; i < messages.length; i++) {
     const message: unknown = messages[i];
     if (!isObject(message)) {
       keys = null;
-      tell("messages", `messages[${i}]`, "must be an object", "Give it a role and content.");
+      addIssue("messages", `messages[${i}]`, "must be an object", "Give it a role and content.");
       continue;
     }
     const { role } = message;
@@ -52,28 +57,28 @@ export function checkConversation(
         if (value !== null) tool = true;
       } else if (value !== null && !(answerFields.has(key) && isEmptyList(value))) unknown ??= key;
     }
-    if (!checkRole(role, i, tell)) continue;
+    if (!checkRole(role, i, addIssue)) continue;
     if (unknown !== null) {
-      tell(
+      addIssue(
         "unknown_field",
         `messages[${i}]`,
         `has unknown fields: ${shown(unknown)}`,
         "Known are role, content, name, weight, tool_calls and tool_call_id; leave the others out.",
       );
     }
-    if (!tool) answers.turn(tell);
-    const calls = tool && checkToolMessage(message, i, tools, answers, tell);
-    const chars = contentLength(message.content, i, calls || tool && role !== "assistant", tell) +
+    if (!tool) answers.turn(addIssue);
+    const calls = tool && checkToolMessage(message, i, tools, answers, addIssue);
+    const chars = contentLength(message.content, i, calls || tool && role !== "assistant", addIssue) +
       (tool ? calledChars(message) : 0);
     facts.chars += chars;
-    if (message.name !== undefined && message.name !== null) checkName(message.name, i, tell);
+    if (message.name !== undefined && message.name !== null) checkName(message.name, i, addIssue);
     const { weight } = message;
-    if (weight !== undefined && weight !== null) checkWeight(weight, role, i, tell);
+    if (weight !== undefined && weight !== null) checkWeight(weight, role, i, addIssue);
     if (role === "assistant") {
       facts.assistant += 1;
       if (weight !== 0) {
-        facts.learned += 1;
-        facts.learnedChars += chars;
+        facts.trainable += 1;
+        facts.trainableChars += chars;
       }
     } else if (role === "user") users += 1;
     if (role === before && (role === "user" || role === "assistant") && repeated < 0) repeated = i;
@@ -81,14 +86,14 @@ export function checkConversation(
   }
   facts.keys = keys;
   if (facts.assistant === 0) {
-    tell(
+    addIssue(
       "no_assistant",
       null,
       "has no assistant message to learn from",
       "Add one, or leave the row out.",
     );
-  } else if (facts.learned === 0) {
-    tell(
+  } else if (facts.trainable === 0) {
+    addIssue(
       "no_labels",
       null,
       "has no assistant message to learn from: the weight of each is 0",
@@ -96,18 +101,18 @@ export function checkConversation(
     );
   }
   if (users === 0) {
-    tell("no_user", "messages", "have no user turn", "Is a question missing? It is trained on as it is.");
+    addIssue("no_user", "messages", "have no user turn", "Is a question missing? It is trained on as it is.");
   }
   if (repeated >= 0) {
-    tell(
+    addIssue(
       "consecutive_roles",
       `messages[${repeated}].role`,
       "is the same as of the message before",
       "Some models' templates want user and assistant in turn; join the two messages if training says so.",
     );
   }
-  if (facts.learned > 0 && before === "user") {
-    tell(
+  if (facts.trainable > 0 && before === "user") {
+    addIssue(
       "trailing_user_turn",
       "messages",
       "end with a user's turn",
@@ -117,7 +122,7 @@ export function checkConversation(
   return facts;
 }
 
-function checkRole(role: unknown, i: number, tell: Tell): role is string {
+function checkRole(role: unknown, i: number, addIssue: AddIssue): role is string {
   if (
     role === "system" || role === "user" || role === "assistant" || role === "tool" || role === "function"
   ) {
@@ -128,36 +133,36 @@ function checkRole(role: unknown, i: number, tell: Tell): role is string {
     : role === undefined
     ? "It must be system, user, assistant or tool."
     : "It must be system, user or assistant (or tool, in a row with tools).";
-  tell("role", `messages[${i}].role`, role === undefined ? "is missing" : `is ${shown(role)}`, fix);
+  addIssue("role", `messages[${i}].role`, role === undefined ? "is missing" : `is ${shown(role)}`, fix);
   return false;
 }
 
 /** The length of a content's text. It must not be empty, unless calls stand in its place or a tool said nothing. */
-function contentLength(content: unknown, i: number, mayBeEmpty: boolean, tell: Tell): number {
+function contentLength(content: unknown, i: number, mayBeEmpty: boolean, addIssue: AddIssue): number {
   const field = `messages[${i}].content`;
   if (typeof content === "string") {
-    if (!mayBeEmpty && content.trim() === "") empty(field, tell);
-    else if (!content.isWellFormed()) halfCharacter(field, tell);
+    if (!mayBeEmpty && content.trim() === "") empty(field, addIssue);
+    else if (!content.isWellFormed()) addLoneSurrogate(field, addIssue);
     return content.length;
   }
   if (mayBeEmpty && (content === null || content === undefined)) return 0;
   if (!Array.isArray(content) || content.length === 0 && !mayBeEmpty) {
-    empty(field, tell);
+    empty(field, addIssue);
     return 0;
   }
   let length = 0;
   for (const [j, part] of content.entries()) {
     if (isTextPart(part) && (mayBeEmpty || part.text !== "")) {
       length += part.text.length;
-      if (!part.text.isWellFormed()) halfCharacter(`${field}[${j}].text`, tell);
+      if (!part.text.isWellFormed()) addLoneSurrogate(`${field}[${j}].text`, addIssue);
     } else if (isObject(part) && typeof part.type === "string" && !textTypes.has(part.type)) {
-      tell(
+      addIssue(
         "content",
         `${field}[${j}]`,
         `is of type ${shown(part.type)}`,
         "Only text can be trained on; leave these rows out.",
       );
-    } else empty(`${field}[${j}]`, tell);
+    } else empty(`${field}[${j}]`, addIssue);
   }
   return length;
 }
@@ -167,8 +172,8 @@ function isTextPart(part: unknown): part is { text: string } {
     typeof part.text === "string";
 }
 
-function empty(field: string, tell: Tell): void {
-  tell(
+function empty(field: string, addIssue: AddIssue): void {
+  addIssue(
     "content",
     field,
     "must be a text that is not empty, or a list of text parts",
@@ -176,9 +181,9 @@ function empty(field: string, tell: Tell): void {
   );
 }
 
-function checkName(name: unknown, i: number, tell: Tell): void {
+function checkName(name: unknown, i: number, addIssue: AddIssue): void {
   if (typeof name !== "string" || name === "") {
-    tell(
+    addIssue(
       "name",
       `messages[${i}].name`,
       `is ${shown(name)}`,
@@ -187,9 +192,9 @@ function checkName(name: unknown, i: number, tell: Tell): void {
   }
 }
 
-function checkWeight(weight: unknown, role: string, i: number, tell: Tell): void {
+function checkWeight(weight: unknown, role: string, i: number, addIssue: AddIssue): void {
   if (role !== "assistant" || (weight !== 0 && weight !== 1)) {
-    tell(
+    addIssue(
       "weight",
       `messages[${i}].weight`,
       `is ${shown(weight)}`,

@@ -2,8 +2,8 @@
  * One brightrun-lora-v4 JSON document: takes `conversations[].training_pairs[]` out of it, row by row, and its metadata,
  * and passes over the rest. What is passed over is checked for its brackets and strings only.
  */
-import { mostDepth, mostLineBytes } from "./report.ts";
-import { Held, type RowKind, type RowSource, type Sink } from "./source.ts";
+import { maxDepth, maxLineBytes } from "./report.ts";
+import { ByteBuffer, type RowKind, type RowSource, type Sink } from "./row_source.ts";
 
 export interface DocumentState {
   offset: number;
@@ -31,7 +31,7 @@ interface Taking {
 
 export class Document implements RowSource {
   #state: DocumentState;
-  #held = new Held();
+  #buffered = new ByteBuffer();
   /** What is being taken out; the state stays as it was where it began. */
   #taking: Taking | null = null;
   #lines: number;
@@ -101,7 +101,7 @@ export class Document implements RowSource {
           break;
         }
         state.open += byte === 123 ? "{" : "[";
-        if (state.open.length > mostDepth) return this.#fail("too_deep", at);
+        if (state.open.length > maxDepth) return this.#fail("too_deep", at);
       } else if (byte === 125 || byte === 93) {
         if (!state.open.endsWith(byte === 125 ? "{" : "[")) return this.#fail("not_json", at);
         state.open = state.open.slice(0, -1);
@@ -133,7 +133,7 @@ export class Document implements RowSource {
 
   /** Takes bytes up to the end of the object that is being taken out, or of the chunk; returns where. */
   #take(chunk: Uint8Array, from: number, taking: Taking): number {
-    const most = Math.min(chunk.length, from + mostLineBytes - this.#held.length + 1);
+    const most = Math.min(chunk.length, from + maxLineBytes - this.#buffered.length + 1);
     let at = from;
     for (; at < most; at++) {
       const byte = chunk[at];
@@ -145,11 +145,11 @@ export class Document implements RowSource {
       } else if (byte === 34) taking.inString = true;
       else if (byte === 123 || byte === 91) {
         taking.open += byte === 123 ? "{" : "[";
-        if (taking.open.length > mostDepth) return this.#fail("too_deep", at);
+        if (taking.open.length > maxDepth) return this.#fail("too_deep", at);
       } else if (byte === 125 || byte === 93) {
         taking.open = taking.open.slice(0, -1);
         if (taking.open === "") {
-          const row = this.#held.take(chunk.subarray(from, at + 1));
+          const row = this.#buffered.take(chunk.subarray(from, at + 1));
           this.#taking = null;
           this.#state.offset += row.length;
           this.#state.lines = this.#lines;
@@ -158,8 +158,8 @@ export class Document implements RowSource {
         }
       }
     }
-    this.#held.add(chunk.subarray(from, at));
-    if (this.#held.length > mostLineBytes) this.#passOver(taking);
+    this.#buffered.add(chunk.subarray(from, at));
+    if (this.#buffered.length > maxLineBytes) this.#passOver(taking);
     return at;
   }
 
@@ -167,14 +167,14 @@ export class Document implements RowSource {
   #passOver(taking: Taking): void {
     const state = this.#state;
     this.sink.tooLong(taking.line);
-    state.offset += this.#held.length;
+    state.offset += this.#buffered.length;
     state.lines = this.#lines;
     state.skipTo = state.open.length;
     state.open += taking.open;
     state.inString = taking.inString;
     state.escaped = taking.escaped;
     state.text = null;
-    this.#held.clear();
+    this.#buffered.clear();
     this.#taking = null;
   }
 

@@ -1,6 +1,6 @@
 /** JSONL: one row a line. Blank lines are skipped, a line that is too long is passed over without being held. */
-import { mostLineBytes } from "./report.ts";
-import { Held, type RowSource, type Sink } from "./source.ts";
+import { maxLineBytes } from "./report.ts";
+import { ByteBuffer, type RowSource, type Sink } from "./row_source.ts";
 
 export interface LinesState {
   offset: number;
@@ -9,7 +9,7 @@ export interface LinesState {
 }
 
 export class Lines implements RowSource {
-  #held = new Held();
+  #buffered = new ByteBuffer();
   #state: LinesState;
 
   constructor(private readonly sink: Sink, state: LinesState) {
@@ -28,7 +28,7 @@ export class Lines implements RowSource {
     const state = this.#state;
     let start = 0;
     while (start < chunk.length) {
-      if (this.#held.length === 0 && !state.skipping) {
+      if (this.#buffered.length === 0 && !state.skipping) {
         const begin = this.#skipBlank(chunk, start);
         state.offset += begin - start;
         start = begin;
@@ -38,15 +38,15 @@ export class Lines implements RowSource {
       const part = chunk.subarray(start, end < 0 ? chunk.length : end);
       if (state.skipping) {
         state.offset += part.length;
-      } else if (this.#held.length + part.length > mostLineBytes) {
+      } else if (this.#buffered.length + part.length > maxLineBytes) {
         this.sink.tooLong(state.lines + 1);
-        state.offset += this.#held.length + part.length;
-        this.#held.clear();
+        state.offset += this.#buffered.length + part.length;
+        this.#buffered.clear();
         state.skipping = true;
       } else if (end < 0) {
-        this.#held.add(part);
+        this.#buffered.add(part);
       } else {
-        const line = this.#held.take(part);
+        const line = this.#buffered.take(part);
         state.offset += line.length;
         this.sink.row(trimEnd(line), state.lines + 1, "row", false);
       }
@@ -59,8 +59,8 @@ export class Lines implements RowSource {
   }
 
   end(): void {
-    if (this.#held.length === 0) return;
-    const line = this.#held.take(new Uint8Array());
+    if (this.#buffered.length === 0) return;
+    const line = this.#buffered.take(new Uint8Array());
     this.#state.offset += line.length;
     this.sink.row(trimEnd(line), this.#state.lines + 1, "row", true);
   }

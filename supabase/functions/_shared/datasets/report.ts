@@ -13,14 +13,14 @@ export const trainerReads = { tool_calls: true, brightrun: true };
 export type Reads = typeof trainerReads;
 
 /** A row longer than this is no row: 4 MiB are about a million tokens. */
-export const mostLineBytes = 4 * 2 ** 20;
+export const maxLineBytes = 4 * 2 ** 20;
 /** So many errors and warnings are told with their lines; the totals count them all. */
-export const mostErrors = 100;
-export const mostWarnings = 20;
+export const maxErrors = 100;
+export const maxWarnings = 20;
 /** After so many broken rows the rest of the file is not read: it is another kind of file, and reading costs. */
-export const mostBrokenRows = 10_000;
+export const maxBrokenRows = 10_000;
 /** Deeper nesting than this is refused: Python's parser stops at its recursion limit. */
-export const mostDepth = 100;
+export const maxDepth = 100;
 
 /** Every kind of problem. An error keeps the file from being trained on; a warning is told. */
 export const problemLevels = {
@@ -87,15 +87,15 @@ export function sentence({ field, what, fix }: Finding): string {
 }
 
 /** How a row's check tells what it finds. */
-export type Tell = (code: ProblemCode, field: string | null, what: string, fix: string) => void;
+export type AddIssue = (code: ProblemCode, field: string | null, what: string, fix: string) => void;
 
 /** What is counted of one row. Lengths are in characters of its texts. */
 export interface RowFacts {
   format: DatasetFormat;
   assistant: number;
-  learned: number;
+  trainable: number;
   chars: number;
-  learnedChars: number;
+  trainableChars: number;
   /** Of the longer one, where a row is more than one conversation. */
   longestChars?: number;
   /** How many keys the row has in all its objects, where its check saw them all; null where it did not. */
@@ -149,8 +149,8 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return value !== null && typeof value === "object" && !Array.isArray(value);
 }
 
-export function halfCharacter(field: string, tell: Tell): void {
-  tell(
+export function addLoneSurrogate(field: string, addIssue: AddIssue): void {
+  addIssue(
     "lone_surrogate",
     field,
     "holds half of a character (a lone surrogate such as \\ud83d)",

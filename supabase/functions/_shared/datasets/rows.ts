@@ -3,7 +3,7 @@ import { checkBrightrunRow } from "./brightrun.ts";
 import { checkConversation } from "./chat.ts";
 import { checkPreferenceRow, preferenceFormat } from "./preference.ts";
 import { checkRowTools } from "./tools.ts";
-import { halfCharacter, isObject, type Reads, type RowFacts, shown, type Tell } from "./report.ts";
+import { type AddIssue, addLoneSurrogate, isObject, type Reads, type RowFacts, shown } from "./report.ts";
 
 export const formats =
   '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]} or ' +
@@ -13,43 +13,48 @@ const toolFields = new Set(["tools", "functions", "function_call", "parallel_too
 const promptFields = new Set(["prompt", "completion"]);
 
 /** Checks a row; null when nothing can be counted of it, which has been told. */
-export function checkRow(row: unknown, reads: Reads, tell: Tell): RowFacts | null {
+export function checkRow(row: unknown, reads: Reads, addIssue: AddIssue): RowFacts | null {
   if (!isObject(row)) {
-    tell("not_object", null, "must be a JSON object", `Each line must be ${formats}`);
+    addIssue("not_object", null, "must be a JSON object", `Each line must be ${formats}`);
     return null;
   }
-  if ("messages" in row) return checkChatRow(row, reads, tell);
-  if ("prompt" in row || "completion" in row) return checkPromptRow(row, tell);
-  if ("target_response" in row || "current_user_input" in row) return checkBrightrunRow(row, reads, tell);
-  if ("preferred_output" in row || "non_preferred_output" in row) return checkPreferenceRow(row, tell);
-  unknownFormat(row, tell);
+  if ("messages" in row) return checkChatRow(row, reads, addIssue);
+  if ("prompt" in row || "completion" in row) return checkPromptRow(row, addIssue);
+  if ("target_response" in row || "current_user_input" in row) return checkBrightrunRow(row, reads, addIssue);
+  if ("preferred_output" in row || "non_preferred_output" in row) return checkPreferenceRow(row, addIssue);
+  unknownFormat(row, addIssue);
   return null;
 }
 
-function checkChatRow(row: Record<string, unknown>, reads: Reads, tell: Tell): RowFacts | null {
+function checkChatRow(row: Record<string, unknown>, reads: Reads, addIssue: AddIssue): RowFacts | null {
   const about = reads.tool_calls ? null : toolsIn(row);
   if (about !== null) {
-    tell("unsupported", null, `has ${about}; tool calls cannot be trained on yet`, "Leave these rows out.");
+    addIssue(
+      "unsupported",
+      null,
+      `has ${about}; tool calls cannot be trained on yet`,
+      "Leave these rows out.",
+    );
     return null;
   }
   const others = Object.keys(row).filter((key) => key !== "messages");
   const unknown = others.filter((key) => key !== "metadata" && !toolFields.has(key) && row[key] !== null);
   if (unknown.length > 0) {
-    tell(
+    addIssue(
       "unknown_field",
       null,
       `has unknown fields: ${unknown.slice(0, 5).map(shown).join(", ")}`,
       "Known are messages, tools, parallel_tool_calls and metadata; leave the others out.",
     );
   }
-  const tools = others.length > 0 ? checkRowTools(row, tell) : null;
-  const facts = checkConversation(row.messages, tools?.names ?? null, tell);
+  const tools = others.length > 0 ? checkRowTools(row, addIssue) : null;
+  const facts = checkConversation(row.messages, tools?.names ?? null, addIssue);
   return {
     format: "chat",
     assistant: facts.assistant,
-    learned: facts.learned,
+    trainable: facts.trainable,
     chars: facts.chars + (tools?.chars ?? 0),
-    learnedChars: facts.learnedChars,
+    trainableChars: facts.trainableChars,
     keys: tools === null && facts.keys !== null ? facts.keys + 1 : null,
   };
 }
@@ -69,26 +74,31 @@ function toolsIn(row: Record<string, unknown>): string | null {
   return null;
 }
 
-function checkPromptRow(row: Record<string, unknown>, tell: Tell): RowFacts {
+function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFacts {
   const { prompt, completion } = row;
   for (const [key, value] of [["prompt", prompt], ["completion", completion]] as const) {
     if (typeof value !== "string" || value === "") {
-      tell("text", key, "must be a text that is not empty", "Give both prompt and completion.");
-    } else if (!value.isWellFormed()) halfCharacter(key, tell);
+      addIssue("text", key, "must be a text that is not empty", "Give both prompt and completion.");
+    } else if (!value.isWellFormed()) addLoneSurrogate(key, addIssue);
   }
   for (const key in row) {
     if (!promptFields.has(key) && row[key] !== null) {
-      tell("unknown_field", null, `has unknown fields: ${shown(key)}`, "Known are prompt and completion.");
+      addIssue(
+        "unknown_field",
+        null,
+        `has unknown fields: ${shown(key)}`,
+        "Known are prompt and completion.",
+      );
       break;
     }
   }
-  const learnedChars = typeof completion === "string" ? completion.length : 0;
-  const chars = learnedChars + (typeof prompt === "string" ? prompt.length : 0);
-  return { format: "prompt_completion", assistant: 1, learned: 1, chars, learnedChars, keys: null };
+  const trainableChars = typeof completion === "string" ? completion.length : 0;
+  const chars = trainableChars + (typeof prompt === "string" ? prompt.length : 0);
+  return { format: "prompt_completion", assistant: 1, trainable: 1, chars, trainableChars, keys: null };
 }
 
 /** Rows of other tools' formats get told how to become ours. */
-function unknownFormat(row: Record<string, unknown>, tell: Tell): void {
+function unknownFormat(row: Record<string, unknown>, addIssue: AddIssue): void {
   const known = `Each line must be ${formats}`;
   const fix = "conversations" in row
     ? 'ShareGPT\'s "conversations" with from and value: write "messages" with role (user, assistant) and content.'
@@ -99,5 +109,5 @@ function unknownFormat(row: Record<string, unknown>, tell: Tell): void {
     : "custom_id" in row
     ? "This is a batch request; write its messages with the answer that should be learned."
     : known;
-  tell("unknown_format", null, "has no known format", fix);
+  addIssue("unknown_format", null, "has no known format", fix);
 }

@@ -2,15 +2,15 @@
  * What rows say about tools: `tools` and `tool_calls`, and the older `functions` and `function_call`. `arguments` is a
  * JSON text of an object; some programs encode it twice, which is read and told.
  */
-import { countKeys } from "./keys.ts";
-import { isObject, jsonText, mostDepth, shown, type Tell } from "./report.ts";
+import { countKeys } from "./duplicate_keys.ts";
+import { type AddIssue, isObject, jsonText, maxDepth, shown } from "./report.ts";
 
 const nameForm = /^[a-zA-Z0-9_.-]{1,64}$/;
 
 /** The row's own fields about tools; the names that it declares, and about how much text they are. */
 export function checkRowTools(
   row: Record<string, unknown>,
-  tell: Tell,
+  addIssue: AddIssue,
 ): { names: ReadonlySet<string> | null; chars: number } {
   const { tools, functions, parallel_tool_calls } = row;
   const names = new Set<string>();
@@ -18,13 +18,13 @@ export function checkRowTools(
   for (const [field, list] of [["tools", tools], ["functions", functions]] as const) {
     if (list === undefined || list === null) continue;
     if (!Array.isArray(list)) {
-      tell("tools", field, "must be a list", "Declare each function that the conversation may call.");
+      addIssue("tools", field, "must be a list", "Declare each function that the conversation may call.");
       continue;
     }
     for (const [i, item] of list.entries()) {
       const at = field === "tools" ? `${field}[${i}].function` : `${field}[${i}]`;
       if (field === "tools" && (!isObject(item) || item.type !== "function")) {
-        tell(
+        addIssue(
           "tools",
           `${field}[${i}].type`,
           `is ${shown(isObject(item) ? item.type : item)}`,
@@ -32,14 +32,14 @@ export function checkRowTools(
         );
         continue;
       }
-      declare(field === "tools" && isObject(item) ? item.function : item, at, names, tell);
+      declare(field === "tools" && isObject(item) ? item.function : item, at, names, addIssue);
     }
   }
   if (
     parallel_tool_calls !== undefined && parallel_tool_calls !== null &&
     typeof parallel_tool_calls !== "boolean"
   ) {
-    tell("tools", "parallel_tool_calls", `is ${shown(parallel_tool_calls)}`, "It must be true or false.");
+    addIssue("tools", "parallel_tool_calls", `is ${shown(parallel_tool_calls)}`, "It must be true or false.");
   }
   return {
     names: declared === null ? null : names,
@@ -47,21 +47,21 @@ export function checkRowTools(
   };
 }
 
-function declare(made: unknown, at: string, names: Set<string>, tell: Tell): void {
+function declare(made: unknown, at: string, names: Set<string>, addIssue: AddIssue): void {
   if (!isObject(made)) {
-    tell("tools", at, "must be an object", "Give it a name, a description and parameters.");
+    addIssue("tools", at, "must be an object", "Give it a name, a description and parameters.");
     return;
   }
   const { name, description, parameters } = made;
   if (typeof name !== "string" || !nameForm.test(name)) {
-    tell(
+    addIssue(
       "tools",
       `${at}.name`,
       `is ${shown(name)}`,
       "It must be 1 to 64 of the characters a–z A–Z 0–9 _ - .",
     );
   } else if (names.has(name)) {
-    tell(
+    addIssue(
       "tools",
       `${at}.name`,
       `is ${shown(name)}, which is declared already`,
@@ -69,10 +69,10 @@ function declare(made: unknown, at: string, names: Set<string>, tell: Tell): voi
     );
   } else names.add(name);
   if (description !== undefined && description !== null && typeof description !== "string") {
-    tell("tools", `${at}.description`, `is ${shown(description)}`, "It must be a text.");
+    addIssue("tools", `${at}.description`, `is ${shown(description)}`, "It must be a text.");
   }
   if (parameters !== undefined && parameters !== null && !isObject(parameters)) {
-    tell("tools", `${at}.parameters`, `is ${shown(parameters)}`, "It must be an object, a JSON Schema.");
+    addIssue("tools", `${at}.parameters`, `is ${shown(parameters)}`, "It must be an object, a JSON Schema.");
   }
 }
 
@@ -80,17 +80,17 @@ function declare(made: unknown, at: string, names: Set<string>, tell: Tell): voi
  * Which calls wait for their answers: each is answered by a tool message before the next turn. At a row's end calls may
  * be open: the call itself is what is learned then.
  */
-export class AnswersToCalls {
+export class ToolCallTracker {
   #asked = new Map<string, number>();
   #open = new Set<string>();
   /** The message whose calls are open. */
   #at = 0;
-  #told = false;
+  #reported = false;
 
-  called(id: string, i: number, tell: Tell): void {
+  called(id: string, i: number, addIssue: AddIssue): void {
     this.#at = i;
     if (this.#asked.has(id)) {
-      tell(
+      addIssue(
         "tool_calls",
         `messages[${i}].tool_calls`,
         `use the id ${shown(id)} twice`,
@@ -101,9 +101,9 @@ export class AnswersToCalls {
     this.#open.add(id);
   }
 
-  answered(id: string, i: number, tell: Tell): void {
+  answered(id: string, i: number, addIssue: AddIssue): void {
     if (!this.#asked.has(id)) {
-      tell(
+      addIssue(
         "tool_answer",
         `messages[${i}].tool_call_id`,
         `is ${shown(id)}, and no call before has that id`,
@@ -114,10 +114,10 @@ export class AnswersToCalls {
   }
 
   /** A turn that is no answer begins: nothing may be open any more. */
-  turn(tell: Tell): void {
-    if (this.#open.size === 0 || this.#told) return;
-    this.#told = true;
-    tell(
+  turn(addIssue: AddIssue): void {
+    if (this.#open.size === 0 || this.#reported) return;
+    this.#reported = true;
+    addIssue(
       "tool_answer",
       `messages[${this.#at}].tool_calls`,
       `have no answer: ${[...this.#open].slice(0, 3).map(shown).join(", ")}`,
@@ -131,23 +131,23 @@ export function checkToolMessage(
   message: Record<string, unknown>,
   i: number,
   tools: ReadonlySet<string> | null,
-  answers: AnswersToCalls,
-  tell: Tell,
+  answers: ToolCallTracker,
+  addIssue: AddIssue,
 ): boolean {
   const { role, tool_calls, function_call, tool_call_id } = message;
   const at = `messages[${i}]`;
   if (role === "tool") {
-    if (typeof tool_call_id === "string" && tool_call_id !== "") answers.answered(tool_call_id, i, tell);
-    else {tell(
+    if (typeof tool_call_id === "string" && tool_call_id !== "") answers.answered(tool_call_id, i, addIssue);
+    else {addIssue(
         "tool_answer",
         `${at}.tool_call_id`,
         `is ${shown(tool_call_id)}`,
         "It must be the id of the call that it answers.",
       );}
   } else {
-    answers.turn(tell);
+    answers.turn(addIssue);
     if (tool_call_id !== undefined && tool_call_id !== null) {
-      tell(
+      addIssue(
         "tool_answer",
         `${at}.tool_call_id`,
         "stands on a message of another role",
@@ -156,7 +156,7 @@ export function checkToolMessage(
     }
   }
   if (role === "function" && (typeof message.name !== "string" || message.name === "")) {
-    tell(
+    addIssue(
       "tool_answer",
       `${at}.name`,
       `is ${shown(message.name)}`,
@@ -167,15 +167,20 @@ export function checkToolMessage(
     function_call !== undefined && function_call !== null;
   if (!calls) return false;
   if (role !== "assistant") {
-    tell("tool_calls", at, "calls a function and is not an assistant's", "Only assistant messages may call.");
+    addIssue(
+      "tool_calls",
+      at,
+      "calls a function and is not an assistant's",
+      "Only assistant messages may call.",
+    );
     return true;
   }
   if (function_call !== undefined && function_call !== null) {
-    checkCall(function_call, `${at}.function_call`, tools, tell);
+    checkCall(function_call, `${at}.function_call`, tools, addIssue);
   }
   if (tool_calls === undefined || tool_calls === null) return true;
   if (!Array.isArray(tool_calls) || tool_calls.length === 0) {
-    tell(
+    addIssue(
       "tool_calls",
       `${at}.tool_calls`,
       "must be a list that is not empty",
@@ -186,31 +191,31 @@ export function checkToolMessage(
   for (const [j, call] of tool_calls.entries()) {
     const here = `${at}.tool_calls[${j}]`;
     if (!isObject(call)) {
-      tell("tool_calls", here, "must be an object", "Give it an id, the type function, and function.");
+      addIssue("tool_calls", here, "must be an object", "Give it an id, the type function, and function.");
       continue;
     }
     if (call.type !== undefined && call.type !== "function") {
-      tell("tool_calls", `${here}.type`, `is ${shown(call.type)}`, 'It must be "function".');
+      addIssue("tool_calls", `${here}.type`, `is ${shown(call.type)}`, 'It must be "function".');
     }
-    if (typeof call.id === "string" && call.id !== "") answers.called(call.id, i, tell);
-    else {tell(
+    if (typeof call.id === "string" && call.id !== "") answers.called(call.id, i, addIssue);
+    else {addIssue(
         "tool_calls",
         `${here}.id`,
         `is ${shown(call.id)}`,
         "It must be a text that the tool's answer names.",
       );}
-    checkCall(call.function, `${here}.function`, tools, tell);
+    checkCall(call.function, `${here}.function`, tools, addIssue);
   }
   return true;
 }
 
-function checkCall(call: unknown, at: string, tools: ReadonlySet<string> | null, tell: Tell): void {
+function checkCall(call: unknown, at: string, tools: ReadonlySet<string> | null, addIssue: AddIssue): void {
   if (!isObject(call) || typeof call.name !== "string") {
-    tell("tool_calls", at, "must be an object with a name", "Give it name and arguments.");
+    addIssue("tool_calls", at, "must be an object with a name", "Give it name and arguments.");
     return;
   }
   if (tools !== null && !tools.has(call.name)) {
-    tell(
+    addIssue(
       "tool_calls",
       `${at}.name`,
       `is ${shown(call.name)}, which the row does not declare`,
@@ -220,18 +225,18 @@ function checkCall(call: unknown, at: string, tools: ReadonlySet<string> | null,
   const args = call.arguments;
   const once = typeof args === "string" ? parsed(args) : undefined;
   const twice = typeof once === "string" ? parsed(once) : undefined;
-  if (countKeys(once, mostDepth) === Infinity || countKeys(twice, mostDepth) === Infinity) {
-    tell(
+  if (countKeys(once, maxDepth) === Infinity || countKeys(twice, maxDepth) === Infinity) {
+    addIssue(
       "too_deep",
       `${at}.arguments`,
-      `are nested more than ${mostDepth} levels deep`,
+      `are nested more than ${maxDepth} levels deep`,
       "Write deep structures as a text; the trainer's parser takes no more.",
     );
     return;
   }
   if (isObject(once)) return;
   if (isObject(twice)) {
-    tell(
+    addIssue(
       "double_encoded_arguments",
       `${at}.arguments`,
       "are encoded as JSON twice",
@@ -239,7 +244,7 @@ function checkCall(call: unknown, at: string, tools: ReadonlySet<string> | null,
     );
     return;
   }
-  tell(
+  addIssue(
     "tool_calls",
     `${at}.arguments`,
     `are ${shown(args)}`,

@@ -4,24 +4,24 @@
  */
 import { checkMeta } from "./brightrun.ts";
 import { Document, type DocumentState } from "./document.ts";
-import { checkHidden } from "./hidden.ts";
-import { countKeys, duplicateKey, hasDuplicateKey } from "./keys.ts";
+import { checkParsedValues } from "./parsed_values.ts";
+import { countKeys, duplicateKey, hasDuplicateKey } from "./duplicate_keys.ts";
 import { Lines, type LinesState } from "./lines.ts";
-import { notJson } from "./not_json.ts";
-import { recognise } from "./recognise.ts";
+import { explainJsonError } from "./json_error_hints.ts";
+import { detectFormat } from "./detect_format.ts";
 import {
   type DatasetReport,
   isObject,
-  mostDepth,
-  mostLineBytes,
+  maxDepth,
+  maxLineBytes,
   type Reads,
   shown,
   trainerReads,
 } from "./report.ts";
 import { checkRow, formats } from "./rows.ts";
-import { hashRow, RowSketch, type SketchState } from "./sketch.ts";
-import type { RowKind, RowSource, Sink } from "./source.ts";
-import { type Counts, Tally } from "./tally.ts";
+import { type FingerprintState, hashRow, RowFingerprints } from "./row_fingerprints.ts";
+import type { RowKind, RowSource, Sink } from "./row_source.ts";
+import { type Counts, ReportBuilder } from "./report_builder.ts";
 
 /** So many bytes decide what kind of file it is. */
 const headBytes = 4096;
@@ -30,7 +30,7 @@ const headBytes = 4096;
 export interface ValidatorState {
   source: { kind: "lines"; state: LinesState } | { kind: "document"; state: DocumentState } | null;
   counts: Counts;
-  sketch: SketchState;
+  sketch: FingerprintState;
   /** brightrun-lora-v4: its header was seen, and how many pairs it announces. */
   header: { pairs: number | null } | null;
 }
@@ -41,8 +41,8 @@ export class Validator implements Sink {
   #headLength = 0;
   #source: RowSource | null = null;
   #kind: "lines" | "document" = "lines";
-  #tally: Tally;
-  #sketch = new RowSketch();
+  #builder: ReportBuilder;
+  #fingerprints = new RowFingerprints();
   #header: ValidatorState["header"] = null;
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   readonly #strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -51,10 +51,10 @@ export class Validator implements Sink {
   constructor(options: { reads?: Reads; state?: ValidatorState | null } = {}) {
     this.#reads = options.reads ?? trainerReads;
     const { state } = options;
-    this.#tally = new Tally(state?.counts ?? null);
+    this.#builder = new ReportBuilder(state?.counts ?? null);
     if (!state) return;
     this.#header = state.header;
-    this.#sketch = RowSketch.from(state.sketch);
+    this.#fingerprints = RowFingerprints.from(state.sketch);
     if (state.source === null) return;
     this.#kind = state.source.kind;
     this.#source = state.source.kind === "lines"
@@ -69,22 +69,22 @@ export class Validator implements Sink {
 
   /** Nothing more needs to be read: the file is broken as a whole, or in too many rows. */
   get stopped(): boolean {
-    return this.#tally.counts.stopped !== null;
+    return this.#builder.counts.stopped !== null;
   }
 
   state(): ValidatorState {
     const state = this.#source?.state() ?? null;
     return {
       source: state === null ? null : { kind: this.#kind, state } as ValidatorState["source"],
-      counts: structuredClone(this.#tally.counts),
-      sketch: this.#sketch.state(),
+      counts: structuredClone(this.#builder.counts),
+      sketch: this.#fingerprints.state(),
       header: this.#header,
     };
   }
 
-  /** For comparing files by their rows; see {@link RowSketch.sample}. */
+  /** For comparing files by their rows; see {@link RowFingerprints.sample}. */
   sample(): { threshold: number; hashes: number[] } {
-    return this.#sketch.sample();
+    return this.#fingerprints.sample();
   }
 
   push(chunk: Uint8Array): void {
@@ -102,22 +102,22 @@ export class Validator implements Sink {
   end(): DatasetReport {
     if (this.#source === null && !this.stopped) this.#begin();
     if (!this.stopped) this.#source?.end();
-    if (!this.#tally.hasErrors) this.#whole();
-    return this.#tally.report(this.#sketch.duplicates());
+    if (!this.#builder.hasErrors) this.#whole();
+    return this.#builder.report(this.#fingerprints.duplicates());
   }
 
   /** What can be wrong with a file whose rows are all right. */
   #whole(): void {
-    const { counts, tell } = this.#tally;
+    const { counts, addIssue } = this.#builder;
     if (counts.rows === 0) {
-      this.#tally.tell(
+      this.#builder.addIssue(
         "no_rows",
         null,
         `has no rows (${this.offset} bytes)`,
         `Send one JSON object a line: ${formats}`,
       );
-    } else if (counts.learnable === 0) {
-      tell(
+    } else if (counts.trainable === 0) {
+      addIssue(
         "nothing_to_learn",
         null,
         "has no row to learn from",
@@ -126,7 +126,7 @@ export class Validator implements Sink {
     }
     const pairs = this.#header?.pairs ?? null;
     if (pairs !== null && pairs !== counts.rows) {
-      tell(
+      addIssue(
         "row_count",
         null,
         `announces ${pairs} pairs in its header and has ${counts.rows}`,
@@ -144,10 +144,10 @@ export class Validator implements Sink {
       at += piece.length;
     }
     this.#head = [];
-    const { kind, start, problem } = recognise(head);
+    const { kind, start, problem } = detectFormat(head);
     if (problem !== null) {
-      this.#tally.stop();
-      this.#tally.tell(problem.code, null, problem.what, problem.fix);
+      this.#builder.stop();
+      this.#builder.addIssue(problem.code, null, problem.what, problem.fix);
       return;
     }
     this.#kind = kind;
@@ -159,34 +159,34 @@ export class Validator implements Sink {
 
   row(bytes: Uint8Array, line: number, kind: RowKind, cut: boolean): void {
     if (this.stopped) return;
-    this.#tally.beginLine(line);
+    this.#builder.beginLine(line);
     const row = this.#parse(bytes, cut);
     const meta = kind === "meta" ? row?.value : isObject(row?.value) ? row.value._meta : undefined;
     if (meta !== undefined) this.#meta(meta, kind);
     else if (kind === "row") this.#count(bytes, line, row);
-    this.#tally.endLine();
+    this.#builder.endLine();
   }
 
   tooLong(line: number): void {
     if (this.stopped) return;
-    this.#tally.beginLine(line);
-    this.#tally.counts.rows += 1;
-    this.#tally.tell(
+    this.#builder.beginLine(line);
+    this.#builder.counts.rows += 1;
+    this.#builder.addIssue(
       "line_too_long",
       null,
-      `is longer than ${mostLineBytes / 2 ** 20} MiB`,
+      `is longer than ${maxLineBytes / 2 ** 20} MiB`,
       "One row is one conversation; is a line break missing?",
     );
-    this.#tally.endLine();
+    this.#builder.endLine();
   }
 
   broken(line: number, what: "truncated" | "not_json" | "too_deep"): void {
-    this.#tally.beginLine(line);
-    this.#tally.stop();
-    if (what === "truncated") this.#tally.tell("truncated", null, ...cutOff);
-    else if (what === "too_deep") this.#tally.tell("too_deep", null, ...nested);
-    else this.#tally.tell("not_json", null, "is not JSON here", "The file must be one JSON object.");
-    this.#tally.endLine();
+    this.#builder.beginLine(line);
+    this.#builder.stop();
+    if (what === "truncated") this.#builder.addIssue("truncated", null, ...cutOff);
+    else if (what === "too_deep") this.#builder.addIssue("too_deep", null, ...nested);
+    else this.#builder.addIssue("not_json", null, "is not JSON here", "The file must be one JSON object.");
+    this.#builder.endLine();
   }
 
   /** The row's text and value; null when it is none, which has been told. */
@@ -197,17 +197,17 @@ export class Validator implements Sink {
       text = this.#decoder.decode(bytes);
       if (text.includes("\ufffd")) text = this.#strict.decode(bytes);
     } catch {
-      this.#tally.tell("not_utf8", null, "is not UTF-8", "Save the file as UTF-8.");
+      this.#builder.addIssue("not_utf8", null, "is not UTF-8", "Save the file as UTF-8.");
       return null;
     }
     let value: unknown;
     try {
       value = JSON.parse(text);
     } catch (error) {
-      if (cut && !text.endsWith("}")) this.#tally.tell("truncated", null, ...cutOff);
+      if (cut && !text.endsWith("}")) this.#builder.addIssue("truncated", null, ...cutOff);
       else {
-        const { code, what, fix } = notJson(text, error);
-        this.#tally.tell(code, null, what, fix);
+        const { code, what, fix } = explainJsonError(text, error);
+        this.#builder.addIssue(code, null, what, fix);
       }
       return null;
     }
@@ -216,27 +216,27 @@ export class Validator implements Sink {
 
   #meta(meta: unknown, kind: RowKind): void {
     const field = kind === "meta" ? "training_file_metadata" : "_meta";
-    this.#header ??= { pairs: checkMeta(meta, field, this.#tally.tell) };
+    this.#header ??= { pairs: checkMeta(meta, field, this.#builder.addIssue) };
   }
 
   #count(bytes: Uint8Array, line: number, row: { text: string; value: unknown } | null): void {
-    this.#tally.counts.rows += 1;
+    this.#builder.counts.rows += 1;
     if (row === null) return;
-    const facts = checkRow(row.value, this.#reads, this.#tally.tell);
+    const facts = checkRow(row.value, this.#reads, this.#builder.addIssue);
     this.#checkKeys(row, facts?.keys ?? null);
-    checkHidden(row.text, row.value, this.#tally.hasTold("lone_surrogate"), this.#tally.tell);
+    checkParsedValues(row.text, row.value, this.#builder.hasIssue("lone_surrogate"), this.#builder.addIssue);
     if (facts === null) return;
-    this.#tally.add(bytes, row.text, facts);
-    this.#sketch.add(hashRow(bytes), line);
+    this.#builder.add(bytes, row.text, facts);
+    this.#fingerprints.add(hashRow(bytes), line);
   }
 
   /** `known`: how many keys the row has, if they were counted on the way. */
   #checkKeys({ text, value }: { text: string; value: unknown }, known: number | null): void {
-    const keys = known ?? countKeys(value, mostDepth);
+    const keys = known ?? countKeys(value, maxDepth);
     if (keys === Infinity) {
-      this.#tally.tell("too_deep", null, ...nested);
+      this.#builder.addIssue("too_deep", null, ...nested);
     } else if (hasDuplicateKey(text, keys)) {
-      this.#tally.tell(
+      this.#builder.addIssue(
         "duplicate_key",
         null,
         `has the key ${shown(duplicateKey(text))} twice in one object`,
@@ -251,7 +251,7 @@ const cutOff = [
   "The upload, or the program that wrote the file, seems to have been cut off; make the file again.",
 ] as const;
 const nested = [
-  `is nested more than ${mostDepth} levels deep`,
+  `is nested more than ${maxDepth} levels deep`,
   "Write deep structures as a text; the trainer's parser takes no more.",
 ] as const;
 

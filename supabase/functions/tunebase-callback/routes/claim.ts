@@ -1,9 +1,10 @@
 /** POST …/claim: a worker asks for the attempt before it spends GPU time; the answer brings fresh dataset URLs. */
+import { buckets } from "../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ArtifactFile, type ClaimReply, ClaimRequest } from "../../_shared/protocol.ts";
 import { signedUrl, signFiles } from "../../_shared/storage.ts";
-import { check } from "../../_shared/validation.ts";
+import { parseOrThrow } from "../../_shared/validation.ts";
 import type { CallbackContext } from "../context.ts";
 
 /** A worker downloads right after its claim; an hour leaves room for a slow line. */
@@ -26,7 +27,7 @@ const Claimed = z.discriminatedUnion("claimed", [
 
 export async function claim(c: CallbackContext): Promise<Response> {
   const { db, supabase, settings } = c.get("platform");
-  const request = check(ClaimRequest, c.get("body"));
+  const request = parseOrThrow(ClaimRequest, c.get("body"));
   const claimed = await rpc(db, "claim_attempt", {
     attempt_id: c.get("attemptId"),
     worker_id: request.worker_id,
@@ -35,9 +36,9 @@ export async function claim(c: CallbackContext): Promise<Response> {
     claim_id: c.req.header("webhook-id")?.slice(0, 200) ?? null,
   }, Claimed);
   if (!claimed.claimed) return c.json(claimed satisfies z.infer<typeof ClaimReply>);
-  const open = (object: string) => signedUrl(supabase, "tunebase-datasets", object, urlSeconds);
+  const open = (object: string) => signedUrl(supabase, buckets.datasets, object, urlSeconds);
   const artifacts = ({ prefix, files }: z.infer<typeof Artifacts>) =>
-    signFiles(supabase, "tunebase-adapters", prefix, files, urlSeconds);
+    signFiles(supabase, buckets.adapters, prefix, files, urlSeconds);
   const { resume, start_from } = claimed;
   const reply: z.infer<typeof ClaimReply> = {
     claimed: true,

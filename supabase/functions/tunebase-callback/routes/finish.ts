@@ -2,11 +2,11 @@
 import { trainerFaults } from "../../_shared/contracts/trainer_errors.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { FinishReply, FinishRequest } from "../../_shared/protocol.ts";
-import { check } from "../../_shared/validation.ts";
+import { parseOrThrow } from "../../_shared/validation.ts";
 import type { CallbackContext } from "../context.ts";
 
 export async function finish(c: CallbackContext): Promise<Response> {
-  const request = check(FinishRequest, c.get("body"));
+  const request = parseOrThrow(FinishRequest, c.get("body"));
   const fault = request.outcome === "failed" ? trainerFaults[request.error_code] : null;
   const { db } = c.get("platform");
   const args = { attempt_id: c.get("attemptId"), finish: request, fault };

@@ -1,12 +1,12 @@
 /** POST …/report: progress, metrics and log lines; the reply carries the order. */
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ReportReply, ReportRequest } from "../../_shared/protocol.ts";
-import { check } from "../../_shared/validation.ts";
+import { parseOrThrow } from "../../_shared/validation.ts";
 import type { CallbackContext } from "../context.ts";
 
 export async function report(c: CallbackContext): Promise<Response> {
   const { db, settings } = c.get("platform");
-  const request = check(ReportRequest, c.get("body"));
+  const request = parseOrThrow(ReportRequest, c.get("body"));
   const args = { attempt_id: c.get("attemptId"), report: request, lease_seconds: settings.leaseSeconds };
   return c.json(await rpc(db, "record_progress", args, ReportReply));
 }

@@ -2,28 +2,28 @@
  * POST /runpod/{attempt}/{token}: RunPod says that a run has ended. Unsigned, so it is only a hint: the scheduler
  * reads /status before it believes anything. Always 200 for the right token, or RunPod would send it again.
  */
-import { nudgeScheduler } from "../../_shared/addresses.ts";
+import { wakeScheduler } from "../../_shared/urls.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
-import { deriveSecret, sameSecret } from "../../_shared/secrets.ts";
+import { deriveSecret, timingSafeEqual } from "../../_shared/secrets.ts";
 import { clean } from "../../_shared/text.ts";
 import type { CallbackContext } from "../context.ts";
 import { uuid } from "../signature.ts";
 
 export async function runpodWebhook(c: CallbackContext): Promise<Response> {
-  const { db, settings, later } = c.get("platform");
+  const { db, settings, waitUntil } = c.get("platform");
   const { id = "", token = "" } = c.req.param();
   if (!uuid.test(id)) {
     throw new ApiError("invalid_request", [{ param: "id", message: "id: must be the UUID of an attempt." }]);
   }
   const expected = deriveSecret(settings.masterKey, `runpod-webhook/${id}`);
-  if (!await sameSecret(token, expected)) throw ApiError.of("invalid_signature");
+  if (!await timingSafeEqual(token, expected)) throw ApiError.of("invalid_signature");
   // The id is adopted: an unclear /run may have brought none. Nothing else in the body is believed.
   const body: unknown = await c.req.json().catch(() => null);
   const runpodId = body !== null && typeof body === "object" && "id" in body && typeof body.id === "string"
     ? clean(body.id.slice(0, 200))
     : null;
   await rpc(db, "schedule_reconcile", { attempt_id: id, runpod_job_id: runpodId });
-  later(nudgeScheduler(settings));
+  waitUntil(wakeScheduler(settings));
   return c.json({ received: true });
 }

@@ -1,10 +1,11 @@
 /** POST …/uploads: signed, resumable upload targets for an attempt's files. The worker holds no key to Storage. */
+import { buckets } from "../../_shared/contracts/buckets.ts";
 import type * as z from "zod";
 import { incomingObject } from "../../_shared/artifacts.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { type UploadsReply, UploadsRequest } from "../../_shared/protocol.ts";
 import { unavailable } from "../../_shared/storage.ts";
-import { check } from "../../_shared/validation.ts";
+import { parseOrThrow } from "../../_shared/validation.ts";
 import { type CallbackContext, Writer } from "../context.ts";
 
 /** Storage takes resumable uploads in chunks of exactly 6 MB. */
@@ -12,7 +13,7 @@ const chunkBytes = 6 * 2 ** 20;
 
 export async function uploads(c: CallbackContext): Promise<Response> {
   const { db, supabase, settings } = c.get("platform");
-  const { worker_id, fence, paths } = check(UploadsRequest, c.get("body"));
+  const { worker_id, fence, paths } = parseOrThrow(UploadsRequest, c.get("body"));
   const writer = await rpc(
     db,
     "get_worker_directive",
@@ -23,14 +24,14 @@ export async function uploads(c: CallbackContext): Promise<Response> {
   if (writer.order === "stop") return c.json(reply);
   reply.targets = await Promise.all(paths.map(async (path) => {
     const object = incomingObject(writer.prefix, fence, path);
-    const { data, error } = await supabase.storage.from("tunebase-adapters").createSignedUploadUrl(object, {
+    const { data, error } = await supabase.storage.from(buckets.adapters).createSignedUploadUrl(object, {
       upsert: true,
     });
     if (error !== null) throw unavailable(`signing an upload of ${object}`, error);
     return {
       path,
       endpoint: `${settings.supabaseUrl}/storage/v1/upload/resumable/sign`,
-      bucket: "tunebase-adapters",
+      bucket: buckets.adapters,
       object,
       token: data.token,
       content_type: path.endsWith(".json") ? "application/json" : "application/octet-stream",

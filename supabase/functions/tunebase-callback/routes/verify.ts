@@ -1,22 +1,22 @@
 /** POST …/verify: takes one uploaded file in. One file a call, as hashing costs CPU time. */
 import type * as z from "zod";
-import { takeIn } from "../../_shared/artifacts.ts";
+import { promoteUpload } from "../../_shared/artifacts.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { type VerifyReply, VerifyRequest } from "../../_shared/protocol.ts";
-import { check } from "../../_shared/validation.ts";
+import { parseOrThrow } from "../../_shared/validation.ts";
 import { type CallbackContext, Writer } from "../context.ts";
 
 type Reply = z.infer<typeof VerifyReply>;
 
 export async function verify(c: CallbackContext): Promise<Response> {
   const { db, supabase } = c.get("platform");
-  const { worker_id, fence, file } = check(VerifyRequest, c.get("body"));
+  const { worker_id, fence, file } = parseOrThrow(VerifyRequest, c.get("body"));
   const attempt_id = c.get("attemptId");
   const writer = await rpc(db, "get_worker_directive", { attempt_id, worker_id, fence }, Writer);
   if (writer.order === "stop") {
     return c.json({ order: "stop", verified: false, detail: null } satisfies Reply);
   }
-  const wrong = await takeIn(
+  const wrong = await promoteUpload(
     supabase,
     writer.prefix,
     fence,

@@ -6,11 +6,11 @@ import { rpc } from "../../_shared/database/rpc.ts";
 import { preferenceFormat } from "../../_shared/datasets/preference.ts";
 import { ApiError, type ErrorCode } from "../../_shared/errors.ts";
 import { TrainingHyperparameters, Wandb } from "../../_shared/protocol.ts";
-import { check, fields, jsonBody } from "../../_shared/validation.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
 import { countFiles, makeEstimate, warnOfSteps } from "./estimate/mod.ts";
 import { parseId, prefixes, publicId } from "../ids.ts";
-import { Hyperparameters, makePlan } from "./plan.ts";
+import { Hyperparameters, resolveTrainingConfig } from "./training_config.ts";
 import { EstimateInputs } from "../rows.ts";
 
 const fileId = z.string().refine(
@@ -18,18 +18,18 @@ const fileId = z.string().refine(
   `must be the id of an uploaded file (${prefixes.file}…). Upload one with POST /files.`,
 );
 
-export const JobBody = fields({
+export const JobBody = strictObject({
   model: z.string().min(1),
   training_file: fileId,
   validation_file: fileId.nullish(),
   method: z.discriminatedUnion("type", [
-    fields({
+    strictObject({
       type: z.literal("supervised"),
-      supervised: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
+      supervised: strictObject({ hyperparameters: Hyperparameters.optional() }).optional(),
     }),
-    fields({
+    strictObject({
       type: z.literal("dpo"),
-      dpo: fields({ hyperparameters: Hyperparameters.optional() }).optional(),
+      dpo: strictObject({ hyperparameters: Hyperparameters.optional() }).optional(),
     }),
   ], { error: ({ code }) => code === "invalid_union" ? 'must be "supervised" or "dpo"' : undefined })
     .optional(),
@@ -46,12 +46,15 @@ export const JobBody = fields({
     ).nullish(),
   spend_cap_usd: z.number().min(limits.minSpendCapUsd).max(limits.maxSpendCapUsd).nullish(),
   auto_start: z.boolean().nullish(),
-  integrations: z.array(fields({ type: z.literal("wandb"), wandb: Wandb })).max(1, "must be one at the most")
+  integrations: z.array(strictObject({ type: z.literal("wandb"), wandb: Wandb })).max(
+    1,
+    "must be one at the most",
+  )
     .nullish(),
 });
 export type JobBody = z.infer<typeof JobBody>;
 
-export const sampleJob = {
+export const exampleJob = {
   model: "SmolLM2-135M-Instruct",
   training_file: "file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f",
   suffix: "support",
@@ -70,15 +73,15 @@ export const jobErrors: ErrorCode[] = [
 ];
 
 /** What of OpenAI's body is known and not offered: told by name, before anything else is looked at. */
-const Unoffered = z.object({
+const Unsupported = z.object({
   method: z.object({ type: z.literal("reinforcement") }).optional().catch(undefined),
 });
 
 /** Reads, checks and plans the request's job. Refuses as creating it would. */
 export async function readJob(c: ApiContext) {
   const json = await jsonBody(c.req.raw);
-  refuseUnoffered(json);
-  const body = check(JobBody, json);
+  rejectUnsupported(json);
+  const body = parseOrThrow(JobBody, json);
   if (body.integrations?.length && !c.get("platform").settings.wandb) {
     throw new ApiError("unsupported", [{
       param: "integrations",
@@ -109,7 +112,7 @@ export async function readJob(c: ApiContext) {
   checkFormats(method, inputs);
   const seed = body.seed ?? hyperparameters.seed.leftOut;
   const { model, parent } = inputs;
-  const draft = makePlan(
+  const draft = resolveTrainingConfig(
     model,
     method,
     inMethod ?? body.hyperparameters ?? {},
@@ -124,7 +127,7 @@ export async function readJob(c: ApiContext) {
   const { shown, plan } = draft.settle(trained.expected);
   const estimate = makeEstimate(model, counted, plan);
   const { steps, rows } = estimate;
-  if (trained.low === trained.high) refuseWarmup(plan.warmup_steps, steps.total, `${where}.warmup_steps`);
+  if (trained.low === trained.high) rejectLongWarmup(plan.warmup_steps, steps.total, `${where}.warmup_steps`);
   const wandb = body.integrations?.[0]?.wandb ?? null;
   return {
     body,
@@ -169,7 +172,7 @@ function checkTemplate(
 }
 
 /** Where the number of steps is certain, a warm-up that takes all of them is a mistake. */
-function refuseWarmup(warmup: number | null, steps: number, param: string): void {
+function rejectLongWarmup(warmup: number | null, steps: number, param: string): void {
   if (warmup === null || warmup < steps) return;
   throw new ApiError("invalid_request", [{
     param,
@@ -202,8 +205,8 @@ function checkFormats(method: Method, { training, validation }: EstimateInputs):
 }
 const Formatted = z.looseObject({ format: z.string().nullish() });
 
-function refuseUnoffered(json: unknown): void {
-  const found = Unoffered.safeParse(json).data;
+function rejectUnsupported(json: unknown): void {
+  const found = Unsupported.safeParse(json).data;
   const type = found?.method?.type;
   if (type !== undefined) {
     throw new ApiError("unsupported", [{

@@ -14,14 +14,14 @@ import type { Scope } from "../../_shared/contracts/scopes.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
 import { describeError } from "../../_shared/log.ts";
-import { seal, sha256Hex, unseal } from "../../_shared/secrets.ts";
+import { decrypt, encrypt, sha256Hex } from "../../_shared/secrets.ts";
 import { BodyHash } from "./body_hash.ts";
 import type { ApiEnv } from "../context.ts";
 import { parseId } from "../ids.ts";
 
 /** Longer than a request may take: a form streams as long as the platform lets it. */
 const leaseSeconds = { whole: 60, streamed: 450 };
-const mostAnswerChars = 50_000;
+const maxAnswerChars = 50_000;
 
 const Reserved = z.discriminatedUnion("state", [
   z.object({ state: z.literal("new"), id: z.string() }),
@@ -68,7 +68,7 @@ export const idempotent = (scope: Scope | null): MiddlewareHandler<ApiEnv> =>
         throw ApiError.of("idempotency_key_reused");
       }
       const { status, type, body } = Answer.parse(
-        JSON.parse(await unseal(settings.masterKey, purpose, reserved.answer)),
+        JSON.parse(await decrypt(settings.masterKey, purpose, reserved.answer)),
       );
       return new Response(body, {
         status,
@@ -133,9 +133,9 @@ async function answerOf(
   const body = await answered.text();
   c.res = undefined;
   c.res = new Response(body, { status: answered.status, headers: answered.headers });
-  if (body.length > mostAnswerChars) return null;
+  if (body.length > maxAnswerChars) return null;
   const answer = JSON.stringify({ status: answered.status, type, body } satisfies z.infer<typeof Answer>);
-  return [requestHash, await seal(masterKey, purpose, answer)];
+  return [requestHash, await encrypt(masterKey, purpose, answer)];
 }
 
 async function hashWhole(c: Context<ApiEnv>, hash: BodyHash): Promise<string> {

@@ -11,7 +11,7 @@ import * as z from "zod";
 import type { Database } from "../../_shared/database/connect.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ApiError } from "../../_shared/errors.ts";
-import { addHeaders, addToLog } from "../../_shared/serving.ts";
+import { addHeaders, addToLog } from "../../_shared/http.ts";
 import type { ApiEnv, Caller } from "../context.ts";
 import { UnknownKeys } from "./unknown_keys.ts";
 
@@ -33,7 +33,7 @@ const Admitted = z.object({
 });
 
 const shareMs = 10_000;
-const mostCallers = 10_000;
+const maxCallers = 10_000;
 
 /** Refuses with 429 who has sent too much; who is not known is refused here already. */
 export function limitRate(db: Database): MiddlewareHandler<ApiEnv> {
@@ -74,7 +74,7 @@ export function limitRate(db: Database): MiddlewareHandler<ApiEnv> {
       // An empty bucket is not asked again before it holds a request.
       until: Date.now() + (answer.granted > 0 ? shareMs : (1 - answer.left) * 60_000 / answer.limit),
     };
-    if (shares.size >= mostCallers) shares.clear();
+    if (shares.size >= maxCallers) shares.clear();
     shares.set(name, share);
     return share;
   }

@@ -7,9 +7,9 @@ import { ApiError } from "../../_shared/errors.ts";
 
 const rememberMs = 5_000;
 const windowMs = 60_000;
-const mostOfAddress = 120;
-const mostTogether = 1_200;
-const mostRemembered = 10_000;
+const maxPerAddress = 120;
+const maxTotal = 1_200;
+const maxRemembered = 10_000;
 
 export class UnknownKeys {
   readonly #refused = new Map<string, number>();
@@ -25,14 +25,14 @@ export class UnknownKeys {
       this.#counts = new Map();
       this.#together = 0;
     }
-    if (this.#together < mostTogether && (this.#counts.get(address) ?? 0) < mostOfAddress) return;
+    if (this.#together < maxTotal && (this.#counts.get(address) ?? 0) < maxPerAddress) return;
     const seconds = Math.ceil((this.#windowEnds - now) / 1000);
     throw ApiError.of("too_many_unknown_keys", { seconds }, { headers: { "retry-after": String(seconds) } });
   }
 
   /** The database does not know the key. */
   refused(hash: string, address: string, now = Date.now()): void {
-    if (this.#refused.size >= mostRemembered) this.#refused.clear();
+    if (this.#refused.size >= maxRemembered) this.#refused.clear();
     this.#refused.set(hash, now + rememberMs);
     this.#together += 1;
     this.#counts.set(address, (this.#counts.get(address) ?? 0) + 1);

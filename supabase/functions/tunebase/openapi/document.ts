@@ -276,7 +276,7 @@ const detail = {
   purpose: "fine-tune-results",
   scope: "jobs:write",
   role: "viewer",
-  most: 20,
+  max: 20,
   status: "running",
   bytes: 1000,
   parts: 900,

@@ -25,7 +25,7 @@ export const resources: Resource[] = [
         import("./files/get.ts"),
         import("./files/content.ts"),
         import("./files/delete.ts"),
-        import("./files/direct.ts"),
+        import("./files/resumable.ts"),
       ),
   },
   {

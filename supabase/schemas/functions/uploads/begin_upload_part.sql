@@ -11,7 +11,7 @@ begin
   select count(*) into v_parts from tunebase_internal.upload_parts where upload_id = p_upload_id;
   -- 8 GiB in parts of 1 MiB. Without a limit, parts could fill Storage.
   if v_parts >= 8192 then
-    perform tunebase_internal.raise_api_error('too_many_parts', '{"most": 8192}');
+    perform tunebase_internal.raise_api_error('too_many_parts', '{"max": 8192}');
   end if;
   v_object := 'parts/' || v_upload.project_id || '/' || p_upload_id || '/' || p_part_id;
   insert into tunebase_internal.upload_parts (id, upload_id, object) values (p_part_id, p_upload_id, v_object);

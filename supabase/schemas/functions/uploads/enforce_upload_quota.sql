@@ -12,7 +12,7 @@ begin
   where project_id = new.project_id and status = 'pending' and expires_at > now();
   if v_used >= 100 then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
-      'what', 'pending uploads of a project', 'limit', 100, 'used', v_used, 'do', 'Complete or cancel one (POST /uploads/{id}/cancel).'
+      'what', 'pending uploads per project', 'limit', 100, 'used', v_used, 'fix', 'Complete or cancel one (POST /uploads/{id}/cancel).'
     ));
   end if;
   return new;

@@ -50,10 +50,10 @@ export function makeEstimate(
   const stepsPerEpoch = Math.ceil(Math.max(1, trained.expected) / plan.batch_size);
   const total = times(tokens, plan.num_epochs);
   // The first validation is never worse than the one before it: so many epochs are trained at the least.
-  const leastEpochs = plan.early_stopping_patience + 1;
+  const minEpochs = plan.early_stopping_patience + 1;
   const mayStopEarly = validation !== null && plan.early_stopping_patience > 0 &&
-    leastEpochs < plan.num_epochs;
-  if (mayStopEarly) total.low = Math.round(tokens.low * leastEpochs);
+    minEpochs < plan.num_epochs;
+  if (mayStopEarly) total.low = Math.round(tokens.low * minEpochs);
   const seconds = trainingSeconds(total, forwardOnly(tokens, validation, plan), model);
   const gpu = GpuConfig.parse(model.gpu_config);
   const perSecond = gpu.cost_per_gpu_hour * gpu.num_gpus / 3600;
@@ -79,7 +79,7 @@ export function makeEstimate(
       trainable_tokens_per_epoch: times(file.learned, trained.expected / Math.max(1, file.trained.expected)),
       validation,
       basis: tokensRestOn(file, counter) +
-        (mayStopEarly ? ` \`total.low\` is what early stopping leaves: ${leastEpochs} epochs.` : ""),
+        (mayStopEarly ? ` \`total.low\` is what early stopping leaves: ${minEpochs} epochs.` : ""),
     },
     rows: {
       total: file.rows,

@@ -2,6 +2,7 @@
  * A sample of a dataset's rows, counted: small files whole, large ones in slices spread evenly, so that an estimate
  * takes a fraction of a second whatever the file's size.
  */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import type { Supabase } from "../../../_shared/platform.ts";
 import * as z from "zod";
 import { signedUrl, unavailable } from "../../../_shared/storage.ts";
@@ -38,20 +39,20 @@ interface Line {
   text: string;
 }
 
-/** Reads, and counts for `mostMs` at the most. Throws `unavailable` when Storage does not answer. */
+/** Reads, and counts for `maxMs` at the most. Throws `unavailable` when Storage does not answer. */
 export async function takeSample(
   supabase: Supabase,
   object: string,
   bytes: number,
   counting: Counting,
-  mostMs: number,
+  maxMs: number,
 ): Promise<Sample> {
-  const url = await signedUrl(supabase, "tunebase-datasets", object, 300);
+  const url = await signedUrl(supabase, buckets.datasets, object, 300);
   if (bytes <= wholeBytes) {
     const all = lines(await range(url, 0, bytes), 0, bytes);
     // Every sixteenth row, and again: when time runs out, what was counted is spread over the file.
     const found = all.map((line, i) => ({ ...line, slice: i % slices })).sort((a, b) => a.slice - b.slice);
-    return count(found, true, 0, counting, mostMs);
+    return count(found, true, 0, counting, maxMs);
   }
   const step = (bytes - sliceBytes) / (slices - 1);
   const parts = await Promise.all(
@@ -63,7 +64,7 @@ export async function takeSample(
   const tooLong = parts.filter((part) => part.length === 0).length;
   // By their place and not slice by slice: when time runs out, about as many bytes of each were counted.
   const found = parts.flat().sort((a, b) => a.start - b.start);
-  return count(found, false, tooLong, counting, mostMs);
+  return count(found, false, tooLong, counting, maxMs);
 }
 
 async function range(url: string, from: number, length: number): Promise<Uint8Array> {
@@ -88,8 +89,8 @@ function lines(bytes: Uint8Array, skip: number, most: number, slice = 0): Line[]
   return found;
 }
 
-function count(found: Line[], whole: boolean, tooLong: number, counting: Counting, mostMs: number): Sample {
-  const until = performance.now() + mostMs;
+function count(found: Line[], whole: boolean, tooLong: number, counting: Counting, maxMs: number): Sample {
+  const until = performance.now() + maxMs;
   const rows: Sample["rows"] = [];
   let hides: Sample["hides"] = null;
   for (const { slice, bytes, text } of found) {

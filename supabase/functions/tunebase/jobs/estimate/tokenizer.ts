@@ -3,6 +3,7 @@
  * them. Pure JavaScript; on SmolLM2's files it counts what the trainer counts. Loaded only when it is needed: most
  * requests do without, and a function's start should not pay for it.
  */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import { Template } from "@huggingface/jinja";
 import { Tokenizer } from "@huggingface/tokenizers";
 import type { Supabase } from "../../../_shared/platform.ts";
@@ -10,7 +11,7 @@ import * as z from "zod";
 import { unavailable } from "../../../_shared/storage.ts";
 import { called, type Counter } from "./characters.ts";
 import type { Conversation, Turn } from "./conversation.ts";
-import { probe, type Shows } from "./shows.ts";
+import { probe, type Shows } from "./template_support.ts";
 
 /**
  * One tokenizer an isolate, by its folder: a project mostly trains one model, and a vocabulary of 50,000 takes 0.2 to
@@ -29,7 +30,7 @@ export async function loadCounter(supabase: Supabase, folder: string): Promise<C
   if (kept?.folder === folder) return kept.counting;
   const [json, config, template] = await Promise.all(
     ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"].map(async (name) => {
-      const { data, error } = await supabase.storage.from("tunebase-tokenizers").download(
+      const { data, error } = await supabase.storage.from(buckets.tokenizers).download(
         `${folder}/${name}`,
       );
       return error === null ? await data.text() : null;

@@ -3,7 +3,7 @@ import * as z from "zod";
 import { defaultScopes, scopes } from "../../../_shared/contracts/scopes.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { sha256Hex } from "../../../_shared/secrets.ts";
-import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor, pathId, publicId } from "../../ids.ts";
 import { paging } from "../../paging.ts";
@@ -19,16 +19,20 @@ const expiresAt = z.int().refine(
   (time) => time * 1000 > Date.now() && time < 4_102_444_800,
   "must be a time to come, in Unix seconds",
 ).nullish();
-export const Create = fields({
+export const Create = strictObject({
   name,
   scopes: scopeList.default(() => [...defaultScopes]),
   expires_at: expiresAt,
 });
-export const Update = fields({ name: name.optional(), scopes: scopeList.optional(), expires_at: expiresAt });
+export const Update = strictObject({
+  name: name.optional(),
+  scopes: scopeList.optional(),
+  expires_at: expiresAt,
+});
 const time = (unix: number | null | undefined) => unix ? new Date(unix * 1000).toISOString() : unix;
 
 async function createApiKey(c: ApiContext): Promise<Response> {
-  const body = check(Create, await jsonBody(c.req.raw));
+  const body = parseOrThrow(Create, await jsonBody(c.req.raw));
   const key = newKey();
   const row = await rpc(c.get("platform").db, "create_api_key", {
     caller: c.get("caller"),
@@ -62,7 +66,7 @@ async function getApiKey(c: ApiContext): Promise<Response> {
 
 async function updateApiKey(c: ApiContext): Promise<Response> {
   const id = keyId(c);
-  const { expires_at, ...body } = check(Update, await jsonBody(c.req.raw));
+  const { expires_at, ...body } = parseOrThrow(Update, await jsonBody(c.req.raw));
   const changes = { ...body, expires_at: time(expires_at) };
   const args = { caller: c.get("caller"), id, changes };
   return shown(c, await rpc(c.get("platform").db, "update_api_key", args, ApiKeyRow));

@@ -1,6 +1,6 @@
 /** POST /fine_tuning/estimates: the body of a job; what it would take. Nothing is created. */
 import type { ApiContext } from "../../context.ts";
-import { JobBody, jobErrors, readJob, sampleJob } from "../../jobs/job_request.ts";
+import { exampleJob, JobBody, jobErrors, readJob } from "../../jobs/job_request.ts";
 import { defineRoute } from "../define.ts";
 
 async function createEstimate(c: ApiContext): Promise<Response> {
@@ -23,7 +23,7 @@ export const routes = [
     summary: "Estimate a job's tokens, time, cost and memory without creating it",
     scope: "jobs:write",
     body: JobBody,
-    example: sampleJob,
+    example: exampleJob,
     response: "JobEstimate",
     errors: jobErrors,
     handler: createEstimate,

@@ -1,4 +1,5 @@
 /** GET /files/{id}/content: the bytes as they are stored, streamed; a result file's CSV. */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
@@ -16,10 +17,10 @@ async function getFileContent(c: ApiContext): Promise<Response> {
   }
   // A file of several parts has its object once they were joined; one that is not valid may have none.
   if (file.status !== "processed") {
-    const { data: there } = await supabase.storage.from("tunebase-datasets").exists(file.object);
+    const { data: there } = await supabase.storage.from(buckets.datasets).exists(file.object);
     if (!there) throw ApiError.of("file_not_ready", { status: file.status });
   }
-  const stored = await fetch(await signedUrl(supabase, "tunebase-datasets", file.object, 60));
+  const stored = await fetch(await signedUrl(supabase, buckets.datasets, file.object, 60));
   if (!stored.ok) {
     throw unavailable(`reading ${file.object}`, `${stored.status} ${await stored.text()}`);
   }

@@ -2,25 +2,26 @@
  * POST /files: a multipart form with `file` and `purpose`, in either order. A small file is validated row by row before it
  * is kept; a larger one is stored as it comes, and validated in the background.
  */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { Validator } from "../../../_shared/datasets/validator.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { hex } from "../../../_shared/secrets.ts";
 import { unavailable } from "../../../_shared/storage.ts";
-import { check, fields } from "../../../_shared/validation.ts";
+import { parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { uuid7 } from "../../ids.ts";
 import { type IncomingFile, receiveFile } from "../../incoming_file.ts";
-import type { join } from "../../join.ts";
+import type { join } from "../../concat_bytes.ts";
 import { formEnvelope, readForm } from "../../multipart.ts";
-import { expiresAfterForm, invalidFile, Purpose, refuseHalfExpiry } from "../../new_file.ts";
+import { expiresAfterForm, invalidFile, Purpose, rejectIncompleteExpiry } from "../../file_upload.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
 import { FileRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
-const Form = fields({ purpose: Purpose, ...expiresAfterForm });
+const Form = strictObject({ purpose: Purpose, ...expiresAfterForm });
 
 /** What is known of a new file before it is validated. */
 interface NewFile {
@@ -49,8 +50,8 @@ async function createFile(c: ApiContext): Promise<Response> {
           return object;
         }),
     );
-    refuseHalfExpiry(form.fields);
-    const { purpose, "expires_after[seconds]": expires_after } = check(Form, form.fields);
+    rejectIncompleteExpiry(form.fields);
+    const { purpose, "expires_after[seconds]": expires_after } = parseOrThrow(Form, form.fields);
     if (form.file === null) {
       throw new ApiError("invalid_request", [{
         param: "file",
@@ -62,14 +63,14 @@ async function createFile(c: ApiContext): Promise<Response> {
   } catch (error) {
     // Only what surely is no file: what else remains is removed after an hour.
     if (stored.length > 0 && error instanceof ApiError && error.entry.status < 500) {
-      await supabase.storage.from("tunebase-datasets").remove(stored);
+      await supabase.storage.from(buckets.datasets).remove(stored);
     }
     throw error;
   }
 }
 
 async function record(c: ApiContext, file: NewFile, incoming: IncomingFile): Promise<FileRow> {
-  const { db, settings, later } = c.get("platform");
+  const { db, settings, waitUntil } = c.get("platform");
   const caller = c.get("caller");
   if (incoming.kind === "stored") {
     const { object, size: bytes } = incoming;
@@ -79,7 +80,7 @@ async function record(c: ApiContext, file: NewFile, incoming: IncomingFile): Pro
       { caller, file: { ...file, object, bytes } },
       FileRow,
     );
-    later(nudgeScheduler(settings));
+    waitUntil(wakeScheduler(settings));
     return row;
   }
   const { bytes } = incoming;
@@ -108,7 +109,7 @@ async function store(
   object: string,
   data: ReturnType<typeof join> | ReadableStream<Uint8Array>,
 ): Promise<void> {
-  const bucket = c.get("platform").supabase.storage.from("tunebase-datasets");
+  const bucket = c.get("platform").supabase.storage.from(buckets.datasets);
   const { error } = await bucket.upload(object, data, { contentType: "application/jsonl", duplex: "half" });
   if (error !== null) throw unavailable(`storing ${object}`, error);
 }

@@ -1,15 +1,15 @@
 /** DELETE /files/{id}: refused while a job that has not ended needs it. The scheduler removes the bytes. */
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { pathId, publicId } from "../../ids.ts";
 import { defineRoute } from "../define.ts";
 
 async function deleteFile(c: ApiContext): Promise<Response> {
-  const { db, settings, later } = c.get("platform");
+  const { db, settings, waitUntil } = c.get("platform");
   const id = pathId("file", c.req.param("id"), "file_not_found");
   await rpc(db, "delete_file", { caller: c.get("caller"), id });
-  later(nudgeScheduler(settings));
+  waitUntil(wakeScheduler(settings));
   return c.json({ id: publicId("file", id), object: "file" as const, deleted: true });
 }
 

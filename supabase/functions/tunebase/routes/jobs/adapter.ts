@@ -2,6 +2,7 @@
  * GET /fine_tuning/jobs/{id}/adapter, and …/checkpoints/{id}/adapter: the files, as PEFT and vLLM read them from one
  * folder, each with a URL that opens it for a quarter of an hour and saves it under its own name.
  */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ArtifactFile, Manifest } from "../../../_shared/protocol.ts";
@@ -59,7 +60,7 @@ async function getCheckpointAdapter(c: ApiContext): Promise<Response> {
 
 async function named(c: ApiContext, prefix: string, files: ArtifactFile[]) {
   const expires_at = Math.floor(Date.now() / 1000) + urlSeconds;
-  const signed = await signFiles(c.get("platform").supabase, "tunebase-adapters", prefix, files, urlSeconds);
+  const signed = await signFiles(c.get("platform").supabase, buckets.adapters, prefix, files, urlSeconds);
   return signed.map(({ url, ...file }) => {
     const download = new URL(url);
     // Not part of what is signed: Storage answers with it as the attachment's name.

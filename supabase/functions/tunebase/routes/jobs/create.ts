@@ -1,14 +1,14 @@
 /** POST /fine_tuning/jobs: OpenAI's body; the trainer's own hyperparameters stand beside OpenAI's. */
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
-import { JobBody, jobErrors, readJob, sampleJob } from "../../jobs/job_request.ts";
+import { exampleJob, JobBody, jobErrors, readJob } from "../../jobs/job_request.ts";
 import { renderJob } from "../../serializers/fine_tuning.ts";
 import { JobRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
 async function createJob(c: ApiContext): Promise<Response> {
-  const { db, settings, later } = c.get("platform");
+  const { db, settings, waitUntil } = c.get("platform");
   const { body, files, model, parent, seed, shown, plan, estimate, warnings } = await readJob(c);
   const row = await rpc(db, "create_job", {
     caller: c.get("caller"),
@@ -29,7 +29,7 @@ async function createJob(c: ApiContext): Promise<Response> {
       created_by: "user_id" in c.get("caller") ? "user" : "api_key",
     },
   }, JobRow);
-  later(nudgeScheduler(settings));
+  waitUntil(wakeScheduler(settings));
   return c.json(renderJob(row));
 }
 
@@ -43,7 +43,7 @@ export const routes = [
       "Safe to retry: requests with the same Idempotency-Key, and the SDKs' own retries, create one job.",
     scope: "jobs:write",
     body: JobBody,
-    example: sampleJob,
+    example: exampleJob,
     response: "Job",
     idempotency: "in_sql",
     errors: [...jobErrors, "quota_exceeded", "spend_cap_exceeded"],

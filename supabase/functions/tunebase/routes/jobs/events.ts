@@ -6,9 +6,9 @@ import { streamSSE } from "hono/streaming";
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
-import { check } from "../../../_shared/validation.ts";
+import { parseOrThrow } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
-import type { News } from "../../event_hub.ts";
+import type { EventBatch } from "../../event_hub.ts";
 import { cursor, pathId } from "../../ids.ts";
 import { paging } from "../../paging.ts";
 import { renderEvent } from "../../serializers/fine_tuning.ts";
@@ -25,7 +25,7 @@ import { defineRoute } from "../define.ts";
 const streamMs = { least: 60_000, most: 70_000 };
 const aliveMs = 15_000;
 /** Of one caller in an isolate. Each holds memory for as long as it is open, and the platform's isolates have 256 MB. */
-const mostStreams = 20;
+const maxStreams = 20;
 const streams = new Map<string, number>();
 
 /** `message`: the log without its lines of figures. A stream has both. */
@@ -35,7 +35,7 @@ async function listEvents(c: ApiContext): Promise<Response> {
   if ((c.req.header("accept") ?? "").includes("text/event-stream")) return await streamEvents(c);
   const id = pathId("job", c.req.param("id"), "job_not_found");
   const { limit, after } = paging(c.req.query());
-  const { type } = check(Query, c.req.query());
+  const { type } = parseOrThrow(Query, c.req.query());
   const found = await rpc(c.get("platform").db, "list_events", {
     caller: c.get("caller"),
     job_id: id,
@@ -63,7 +63,7 @@ async function streamEvents(c: ApiContext): Promise<Response> {
   const hub = await c.get("hub")();
   c.header("cache-control", "no-store");
   return streamSSE(c, async (stream) => {
-    const waiting: News[] = [];
+    const waiting: EventBatch[] = [];
     let wake = Promise.withResolvers<void>();
     const stop = hub.watch(job.job_id, after, (news) => {
       waiting.push(news);
@@ -79,7 +79,7 @@ async function streamEvents(c: ApiContext): Promise<Response> {
         clearTimeout(timer);
         wake = Promise.withResolvers();
         if (waiting.length === 0) await stream.write(": alive\n\n");
-        for (const { events, done, isLeaving } of waiting.splice(0)) {
+        for (const { events, done, isShuttingDown } of waiting.splice(0)) {
           for (const event of events) {
             await stream.writeSSE({
               id: String(event.number),
@@ -87,7 +87,7 @@ async function streamEvents(c: ApiContext): Promise<Response> {
               data: JSON.stringify(renderEvent(event)),
             });
           }
-          if (isLeaving) return;
+          if (isShuttingDown) return;
           if (done) return await stream.writeSSE({ event: "done", data: "[DONE]" });
         }
       }
@@ -101,8 +101,8 @@ async function streamEvents(c: ApiContext): Promise<Response> {
 /** Counts one more stream of a caller, or refuses it; returns what counts it off. */
 function openStream(caller: string): () => void {
   const open = streams.get(caller) ?? 0;
-  if (open >= mostStreams) {
-    throw ApiError.of("too_many_streams", { most: mostStreams }, { headers: { "retry-after": "5" } });
+  if (open >= maxStreams) {
+    throw ApiError.of("too_many_streams", { max: maxStreams }, { headers: { "retry-after": "5" } });
   }
   streams.set(caller, open + 1);
   return () => {

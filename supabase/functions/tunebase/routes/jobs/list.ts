@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { jobStatuses } from "../../../_shared/contracts/statuses.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import { check } from "../../../_shared/validation.ts";
+import { parseOrThrow } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor } from "../../ids.ts";
 import { paging } from "../../paging.ts";
@@ -34,7 +34,7 @@ async function listJobs(c: ApiContext): Promise<Response> {
     after: cursor("job", after),
     limit,
     filter: {
-      ...check(Filter, query),
+      ...parseOrThrow(Filter, query),
       ...(metadata.length > 0 ? { metadata: Object.fromEntries(metadata) } : {}),
       // The SDKs' `metadata: null`: jobs that have none.
       ...(query.metadata === "" || query.metadata === "null" ? { without_metadata: true } : {}),

@@ -1,7 +1,7 @@
 /** GET /fine_tuning/jobs/{id}/metrics?points&from_step&to_step: what a chart of the whole run needs, downsampled in SQL. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import { check } from "../../../_shared/validation.ts";
+import { parseOrThrow } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { pathId } from "../../ids.ts";
 import { MetricRow } from "../../rows.ts";
@@ -18,7 +18,7 @@ const Chart = z.object({ last_event: z.int(), total: z.int(), points: z.array(Me
 
 async function getMetrics(c: ApiContext): Promise<Response> {
   const id = pathId("job", c.req.param("id"), "job_not_found");
-  const { points, from_step, to_step } = check(Query, c.req.query());
+  const { points, from_step, to_step } = parseOrThrow(Query, c.req.query());
   const { last_event, total, points: data } = await rpc(c.get("platform").db, "get_job_metrics", {
     caller: c.get("caller"),
     job_id: id,

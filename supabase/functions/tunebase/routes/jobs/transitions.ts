@@ -3,7 +3,7 @@
  * once, the GPU is told right after; a worker that is to pause saves a checkpoint first; resumed, it is queued again; a
  * job that was created with `auto_start: false` is started.
  */
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ErrorCode } from "../../../_shared/errors.ts";
 import type { ApiContext } from "../../context.ts";
@@ -14,10 +14,10 @@ import { defineRoute } from "../define.ts";
 
 const move = (name: "cancel_job" | "pause_job" | "resume_job" | "start_job") =>
   async function moveJob(c: ApiContext): Promise<Response> {
-    const { db, settings, later } = c.get("platform");
+    const { db, settings, waitUntil } = c.get("platform");
     const id = pathId("job", c.req.param("id"), "job_not_found");
     const row = await rpc(db, name, { caller: c.get("caller"), job_id: id }, JobRow);
-    later(nudgeScheduler(settings));
+    waitUntil(wakeScheduler(settings));
     return c.json(renderJob(row));
   };
 

@@ -5,7 +5,7 @@
 import * as z from "zod";
 import { roles } from "../../../_shared/contracts/statuses.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor, pathId, publicId } from "../../ids.ts";
 import { paging } from "../../paging.ts";
@@ -16,8 +16,8 @@ import { projectId } from "../projects/projects.ts";
 import { defineRoute } from "../define.ts";
 
 const role = z.enum(roles);
-export const Invite = fields({ email: z.email("must be an e-mail address").max(254), role });
-export const Update = fields({ role });
+export const Invite = strictObject({ email: z.email("must be an e-mail address").max(254), role });
+export const Update = strictObject({ role });
 
 async function listMembers(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
@@ -32,7 +32,7 @@ async function listMembers(c: ApiContext): Promise<Response> {
 
 async function inviteMember(c: ApiContext): Promise<Response> {
   const id = projectId(c);
-  const { email, role } = check(Invite, await jsonBody(c.req.raw));
+  const { email, role } = parseOrThrow(Invite, await jsonBody(c.req.raw));
   const args = { caller: c.get("caller"), project_id: id, email, role };
   const row = await rpc(c.get("platform").db, "invite_member", args, InvitationRow);
   return c.json(renderInvitation(row), 202);
@@ -40,7 +40,7 @@ async function inviteMember(c: ApiContext): Promise<Response> {
 
 async function updateMember(c: ApiContext): Promise<Response> {
   const [id, userId] = [projectId(c), pathId("user", c.req.param("user_id"), "member_not_found")];
-  const { role } = check(Update, await jsonBody(c.req.raw));
+  const { role } = parseOrThrow(Update, await jsonBody(c.req.raw));
   const args = { caller: c.get("caller"), project_id: id, user_id: userId, role };
   return c.json(renderMember(await rpc(c.get("platform").db, "update_member", args, MemberRow)));
 }

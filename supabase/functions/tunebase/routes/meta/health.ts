@@ -1,4 +1,5 @@
 /** GET /health: can the database and Storage be reached? For load balancers and people; needs no key. */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import { unavailable } from "../../../_shared/storage.ts";
 import type { ApiContext } from "../../context.ts";
 import { defineRoute } from "../define.ts";
@@ -7,7 +8,7 @@ async function health(c: ApiContext): Promise<Response> {
   const { db, supabase } = c.get("platform");
   const [database, storage] = await Promise.allSettled([
     db.value("select 1", []),
-    supabase.storage.getBucket("tunebase-adapters").then(({ error }) => {
+    supabase.storage.getBucket(buckets.adapters).then(({ error }) => {
       if (error !== null) throw unavailable("the bucket adapters", error);
     }),
   ]);

@@ -1,6 +1,6 @@
 /** GET /models, GET and DELETE /models/{id}: the base models on offer, and the project's own fine-tunes. One page. */
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { renderFineTune, renderModel } from "../../serializers/fine_tuning.ts";
@@ -31,9 +31,9 @@ async function getModel(c: ApiContext): Promise<Response> {
 
 /** Its files are removed by the scheduler. A base model is the operator's and stays. */
 async function deleteModel(c: ApiContext): Promise<Response> {
-  const { db, settings, later } = c.get("platform");
+  const { db, settings, waitUntil } = c.get("platform");
   await rpc(db, "delete_model", { caller: c.get("caller"), name: name(c) });
-  later(nudgeScheduler(settings));
+  waitUntil(wakeScheduler(settings));
   return c.json({ id: name(c), object: "model" as const, deleted: true });
 }
 

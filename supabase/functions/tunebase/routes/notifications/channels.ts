@@ -5,7 +5,7 @@ import { notificationEventTypes } from "../../../_shared/contracts/event_types.t
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import { channelAdapters } from "../../../_shared/notifications.ts";
-import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor, pathId, publicId, uuid7 } from "../../ids.ts";
 import { paging } from "../../paging.ts";
@@ -16,17 +16,17 @@ import { eventTypeList } from "../webhooks/endpoints.ts";
 import { defineRoute } from "../define.ts";
 
 const types = eventTypeList(notificationEventTypes);
-export const Create = fields({
+export const Create = strictObject({
   kind: z.enum(channelKinds),
   target: z.string().min(1).max(2048),
   event_types: types.default([...notificationEventTypes]),
 });
-export const Update = fields({ event_types: types.optional(), enabled: z.boolean().optional() });
+export const Update = strictObject({ event_types: types.optional(), enabled: z.boolean().optional() });
 
 /** POST /notification_channels `{kind, target, event_types?}`. A Slack URL is stored encrypted and never shown again. */
 async function createChannel(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
-  const { kind, target, event_types } = check(Create, await jsonBody(c.req.raw));
+  const { kind, target, event_types } = parseOrThrow(Create, await jsonBody(c.req.raw));
   await rpc(db, "authorize", { caller: c.get("caller"), scope: "webhooks:write" });
   const id = uuid7();
   const where = await channelAdapters[kind].resolveTarget(settings, id, target);
@@ -51,7 +51,7 @@ async function listChannels(c: ApiContext): Promise<Response> {
 /** POST /notification_channels/{id} `{event_types?, enabled?}` */
 async function updateChannel(c: ApiContext): Promise<Response> {
   const id = channelId(c);
-  const changes = check(Update, await jsonBody(c.req.raw));
+  const changes = parseOrThrow(Update, await jsonBody(c.req.raw));
   const args = { caller: c.get("caller"), id, changes };
   const row = await rpc(c.get("platform").db, "update_notification_channel", args, ChannelRow);
   c.set("version", row.version);
@@ -83,19 +83,19 @@ async function testChannel(c: ApiContext): Promise<Response> {
     text: "This is a test. Notifications about your fine-tuning jobs will arrive here.",
     job_id: null,
   };
-  const { answer } = await channelAdapters[row.kind].send(settings, row, message, crypto.randomUUID());
-  if (answer.status === null) {
+  const { result } = await channelAdapters[row.kind].send(settings, row, message, crypto.randomUUID());
+  if (result.status === null) {
     throw new ApiError("receiver_unreachable", [{
       param: null,
-      message: `The ${row.kind} service could not be reached: ${answer.error}.`,
+      message: `The ${row.kind} service could not be reached: ${result.error}.`,
     }]);
   }
   return c.json({
     object: "notification_channel.test" as const,
     notification_channel_id: publicId("notificationChannel", row.id),
-    status_code: answer.status,
-    success: answer.status >= 200 && answer.status < 300,
-    response: answer.body,
+    status_code: result.status,
+    success: result.status >= 200 && result.status < 300,
+    response: result.body,
   });
 }
 

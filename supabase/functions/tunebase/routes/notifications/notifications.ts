@@ -1,7 +1,7 @@
 /** /notifications: the list for people, and what they have read. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import { check } from "../../../_shared/validation.ts";
+import { parseOrThrow } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor, pathId } from "../../ids.ts";
 import { paging } from "../../paging.ts";
@@ -16,7 +16,7 @@ const Found = page(NotificationRow).extend({ unread: z.number() });
 /** GET /notifications?unread=true&after&limit, newest first; `unread_count` is of all of them. */
 async function listNotifications(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
-  const { unread } = check(Query, c.req.query());
+  const { unread } = parseOrThrow(Query, c.req.query());
   const found = await rpc(c.get("platform").db, "list_notifications", {
     caller: c.get("caller"),
     after: cursor("notification", after),

@@ -4,7 +4,7 @@
  */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor, pathId } from "../../ids.ts";
 import { paging } from "../../paging.ts";
@@ -14,10 +14,10 @@ import { page, ProjectRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
 const name = z.string().trim().min(1).max(100);
-export const Create = fields({ name });
-export const Update = fields({
+export const Create = strictObject({ name });
+export const Update = strictObject({
   name: name.optional(),
-  limits: fields({
+  limits: strictObject({
     running: z.int().min(0).max(1000).optional(),
     spent_usd: z.number().min(0.0001, "must be at least 0.0001; null is no cap").max(10_000_000).nullish()
       .describe(
@@ -29,7 +29,7 @@ export const Query = z.object({ include_archived: z.enum(["true", "false"]).defa
 
 async function listProjects(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
-  const { include_archived } = check(Query, c.req.query());
+  const { include_archived } = parseOrThrow(Query, c.req.query());
   const found = await rpc(c.get("platform").db, "list_projects", {
     caller: c.get("caller"),
     after: cursor("project", after),
@@ -40,7 +40,7 @@ async function listProjects(c: ApiContext): Promise<Response> {
 }
 
 async function createProject(c: ApiContext): Promise<Response> {
-  const { name } = check(Create, await jsonBody(c.req.raw));
+  const { name } = parseOrThrow(Create, await jsonBody(c.req.raw));
   const { db } = c.get("platform");
   return shown(c, await rpc(db, "create_project", { caller: c.get("caller"), name }, ProjectRow));
 }
@@ -52,7 +52,7 @@ async function getProject(c: ApiContext): Promise<Response> {
 
 async function updateProject(c: ApiContext): Promise<Response> {
   const id = projectId(c);
-  const body = check(Update, await jsonBody(c.req.raw));
+  const body = parseOrThrow(Update, await jsonBody(c.req.raw));
   const changes = {
     name: body.name,
     max_running: body.limits?.running,

@@ -2,6 +2,7 @@
  * POST /uploads/{id}/parts: a multipart form with the one field `data`, up to 64 MiB. Its bytes go on to Storage as they
  * come: a function has 256 MB, and `formData()` would hold the part, twice.
  */
+import { buckets } from "../../../_shared/contracts/buckets.ts";
 import type { Readable as NodeReadable } from "node:stream";
 import type { Busboy } from "busboy";
 import * as z from "zod";
@@ -15,7 +16,7 @@ import { defineRoute } from "../define.ts";
 
 const { Readable } = await import("node:stream"); // _shared/on_first_use.ts says why
 
-const mostBytes = 64 * 2 ** 20;
+const maxBytes = 64 * 2 ** 20;
 /** The form's own lines. */
 const envelope = 65_536;
 
@@ -25,11 +26,11 @@ async function addPart(c: ApiContext): Promise<Response> {
   const { db, supabase } = c.get("platform");
   const caller = c.get("caller");
   const uploadId = pathId("upload", c.req.param("id"), "upload_not_found");
-  if (Number(c.req.header("content-length") ?? 0) > mostBytes + envelope) throw tooLarge();
+  if (Number(c.req.header("content-length") ?? 0) > maxBytes + envelope) throw tooLarge();
   const partId = uuid7();
   const ids = { upload_id: uploadId, part_id: partId };
   const object = await rpc(db, "begin_upload_part", { caller, ...ids });
-  const bucket = supabase.storage.from("tunebase-datasets");
+  const bucket = supabase.storage.from(buckets.datasets);
   try {
     const bytes = await readData(c.req.raw, async (data) => {
       const { error } = await bucket.upload(object, data, {
@@ -46,7 +47,7 @@ async function addPart(c: ApiContext): Promise<Response> {
       upload_id: publicId("upload", uploadId),
     });
   } catch (error) {
-    // Only what surely is no part: the row that begin_part made leads the sweep to the rest.
+    // Only what surely is no part: the row that begin_part made leads the cleanUp to the rest.
     if (error instanceof ApiError && error.entry.status < 500) await bucket.remove([object]);
     throw error;
   }
@@ -71,7 +72,7 @@ async function readData(request: Request, store: Store): Promise<number> {
     // Loaded by who needs it: it would take a third of the time in which the function starts.
     form = new (await import("busboy")).Busboy({
       headers: { "content-type": type },
-      limits: { fileSize: mostBytes + 1 },
+      limits: { fileSize: maxBytes + 1 },
     });
   } catch (cause) {
     throw invalid(
@@ -134,7 +135,7 @@ function counted(
       try {
         const { done, value } = await chunks.next();
         if (done) return controller.close();
-        if (count(value.length) > mostBytes) throw tooLarge();
+        if (count(value.length) > maxBytes) throw tooLarge();
         controller.enqueue(new Uint8Array(value));
       } catch (error) {
         fail(error instanceof ApiError ? error : invalid("data", `data: did not come to its end: ${error}`));
@@ -152,7 +153,7 @@ function tooLarge(): ApiError {
   return new ApiError("too_large", [{
     param: "data",
     message: `data: is larger than ${
-      mostBytes / 2 ** 20
+      maxBytes / 2 ** 20
     } MiB, the most that a part may have. Send smaller parts.`,
   }]);
 }

@@ -3,55 +3,55 @@
  * hour. The file that comes of it is checked in the background.
  */
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
-import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { parseId, pathId, uuid7 } from "../../ids.ts";
-import { cleanName, ExpiresAfter, Purpose } from "../../new_file.ts";
+import { ExpiresAfter, Purpose, sanitizeFilename } from "../../file_upload.ts";
 import { renderUpload } from "../../serializers/fine_tuning.ts";
 import { UploadRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
-const livesSeconds = 3600;
+const lifetimeSeconds = 3600;
 
-export const Body = fields({
+export const Body = strictObject({
   bytes: z.int().min(1),
   filename: z.string().min(1).max(1024),
   mime_type: z.string().min(1).max(255),
   purpose: Purpose,
   expires_after: ExpiresAfter.nullish(),
 });
-export const Completion = fields({
+export const Completion = strictObject({
   part_ids: z.array(z.string()).min(1).max(8192),
   md5: z.string().regex(/^[0-9a-fA-F]{32}$/, "must be an MD5 in 32 hex digits").nullish(),
 });
 
 async function createUpload(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
-  const body = check(Body, await jsonBody(c.req.raw));
-  refuseTooLarge(body.bytes, settings.maxFileBytes);
+  const body = parseOrThrow(Body, await jsonBody(c.req.raw));
+  rejectTooLarge(body.bytes, settings.maxFileBytes);
   const row = await rpc(db, "create_upload", {
     caller: c.get("caller"),
     upload: {
       id: uuid7(),
       kind: "parts",
-      filename: cleanName(body.filename),
+      filename: sanitizeFilename(body.filename),
       purpose: body.purpose,
       bytes: body.bytes,
       mime_type: body.mime_type,
       file_expires_after: body.expires_after?.seconds ?? null,
-      lives_seconds: livesSeconds,
+      lives_seconds: lifetimeSeconds,
     },
   }, UploadRow);
   return c.json(renderUpload(row));
 }
 
 async function completeUpload(c: ApiContext): Promise<Response> {
-  const { db, settings, later } = c.get("platform");
+  const { db, settings, waitUntil } = c.get("platform");
   const id = pathId("upload", c.req.param("id"), "upload_not_found");
-  const { part_ids, md5 } = check(Completion, await jsonBody(c.req.raw));
+  const { part_ids, md5 } = parseOrThrow(Completion, await jsonBody(c.req.raw));
   const parts = part_ids.map((part) => parseId("part", part)).filter((part) => part !== null);
   if (parts.length < part_ids.length) {
     const { problems: [problem] } = ApiError.of("part_not_found");
@@ -64,19 +64,19 @@ async function completeUpload(c: ApiContext): Promise<Response> {
     md5: md5?.toLowerCase() ?? null,
     file_id: uuid7(),
   }, UploadRow);
-  later(nudgeScheduler(settings));
+  waitUntil(wakeScheduler(settings));
   return c.json(renderUpload(row));
 }
 
 async function cancelUpload(c: ApiContext): Promise<Response> {
-  const { db, settings, later } = c.get("platform");
+  const { db, settings, waitUntil } = c.get("platform");
   const id = pathId("upload", c.req.param("id"), "upload_not_found");
   const row = await rpc(db, "cancel_upload", { caller: c.get("caller"), id }, UploadRow);
-  later(nudgeScheduler(settings));
+  waitUntil(wakeScheduler(settings));
   return c.json(renderUpload(row));
 }
 
-export function refuseTooLarge(bytes: number, most: number): void {
+export function rejectTooLarge(bytes: number, most: number): void {
   if (bytes <= most) return;
   throw new ApiError("too_large", [{
     param: "bytes",

@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
-import { check } from "../../../_shared/validation.ts";
+import { parseOrThrow } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { defineRoute } from "../define.ts";
 
@@ -13,7 +13,7 @@ export const Query = z.object({
   time_zone: z.string().default("UTC"),
 });
 const dayMs = 86_400_000;
-const mostDays = 366;
+const maxDays = 366;
 
 const Day = z.object({
   date: z.string(),
@@ -28,14 +28,14 @@ const Day = z.object({
 type Day = z.infer<typeof Day>;
 
 async function getUsage(c: ApiContext): Promise<Response> {
-  const query = check(Query, c.req.query());
+  const query = parseOrThrow(Query, c.req.query());
   const to = query.to ?? today(query.time_zone);
   const from = query.from ?? new Date(Date.parse(to) - 29 * dayMs).toISOString().slice(0, 10);
   const days = (Date.parse(to) - Date.parse(from)) / dayMs + 1;
-  if (days < 1 || days > mostDays) {
+  if (days < 1 || days > maxDays) {
     throw new ApiError("invalid_request", [{
       param: "from",
-      message: `from = ${from}, to = ${to}: must be in order, and ${mostDays} days at the most.`,
+      message: `from = ${from}, to = ${to}: must be in order, and ${maxDays} days at the most.`,
     }]);
   }
   const args = { caller: c.get("caller"), from, to, time_zone: query.time_zone };

@@ -1,8 +1,8 @@
 /** /webhook_deliveries: what was sent, what came back, and sending it again. */
 import * as z from "zod";
-import { nudgeScheduler } from "../../../_shared/addresses.ts";
+import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import { eventTypes } from "../../../_shared/contracts/event_types.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor, type IdKind, parseId, pathId, prefixes, publicId } from "../../ids.ts";
@@ -14,13 +14,13 @@ import { endpointId } from "./endpoints.ts";
 import { defineRoute } from "../define.ts";
 
 /** The UUID of a public id in a query. */
-const idOf = (kind: IdKind) =>
+const queryId = (kind: IdKind) =>
   z.string().refine((id) => parseId(kind, id) !== null, `must be an id like ${prefixes[kind]}…`)
     .transform((id) => parseId(kind, id)).optional();
 export const Query = z.object({
-  webhook_endpoint_id: idOf("webhookEndpoint"),
-  notification_channel_id: idOf("notificationChannel"),
-  fine_tuning_job_id: idOf("job"),
+  webhook_endpoint_id: queryId("webhookEndpoint"),
+  notification_channel_id: queryId("notificationChannel"),
+  fine_tuning_job_id: queryId("job"),
   status: z.enum(["pending", "delivered", "dead"]).optional(),
   event_type: z.enum(eventTypes).optional(),
 });
@@ -28,7 +28,7 @@ export const Query = z.object({
 /** GET /webhook_deliveries?webhook_endpoint_id&notification_channel_id&fine_tuning_job_id&status&event_type&after&limit */
 async function listDeliveries(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
-  const query = check(Query, c.req.query());
+  const query = parseOrThrow(Query, c.req.query());
   const filter = {
     target_id: query.webhook_endpoint_id ?? query.notification_channel_id,
     job_id: query.fine_tuning_job_id,
@@ -52,26 +52,26 @@ async function getDelivery(c: ApiContext): Promise<Response> {
 
 /** POST /webhook_deliveries/{id}/replay: again, with the same `webhook-id`. */
 async function replayDelivery(c: ApiContext): Promise<Response> {
-  const { db, settings, later } = c.get("platform");
+  const { db, settings, waitUntil } = c.get("platform");
   const args = { caller: c.get("caller"), id: deliveryId(c) };
   const row = await rpc(db, "replay_webhook_delivery", args, DeliveryWithLog);
-  later(nudgeScheduler(settings));
+  waitUntil(wakeScheduler(settings));
   return c.json(withLog(row));
 }
 
-export const Since = fields({ since: z.int().min(0).max(4_102_444_800) });
+export const Since = strictObject({ since: z.int().min(0).max(4_102_444_800) });
 
 /** POST /webhook_endpoints/{id}/replay `{since}` (Unix seconds): all events since then that it did not take. */
 async function replayEndpoint(c: ApiContext): Promise<Response> {
-  const { db, settings, later } = c.get("platform");
+  const { db, settings, waitUntil } = c.get("platform");
   const id = endpointId(c);
-  const { since } = check(Since, await jsonBody(c.req.raw));
+  const { since } = parseOrThrow(Since, await jsonBody(c.req.raw));
   const replayed = await rpc(db, "replay_webhook_endpoint", {
     caller: c.get("caller"),
     id,
     since: new Date(since * 1000).toISOString(),
   });
-  later(nudgeScheduler(settings));
+  waitUntil(wakeScheduler(settings));
   return c.json({
     object: "webhook_endpoint.replay" as const,
     webhook_endpoint_id: publicId("webhookEndpoint", id),

@@ -1,10 +1,10 @@
 /** /webhook_endpoints in OpenAI's shapes: create, list, get, update, delete; `progress_seconds` and `enabled` are ours. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import { checkAddress, checkUrl, OutgoingError } from "../../../_shared/outgoing.ts";
+import { BlockedUrlError, checkAddress, checkUrl } from "../../../_shared/safe_fetch.ts";
 import type { Settings } from "../../../_shared/platform.ts";
 import { ApiError } from "../../../_shared/errors.ts";
-import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import { eventTypes } from "../../../_shared/contracts/event_types.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor, pathId, publicId } from "../../ids.ts";
@@ -25,8 +25,8 @@ const shape = {
   event_types: eventTypeList(eventTypes),
   progress_seconds: z.int().min(1).max(86_400).optional(),
 };
-export const Create = fields(shape);
-export const Update = fields({
+export const Create = strictObject(shape);
+export const Update = strictObject({
   name: shape.name.optional(),
   url: shape.url.optional(),
   event_types: shape.event_types.optional(),
@@ -36,7 +36,7 @@ export const Update = fields({
 
 async function createEndpoint(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
-  const body = check(Create, await jsonBody(c.req.raw));
+  const body = parseOrThrow(Create, await jsonBody(c.req.raw));
   await rpc(db, "authorize", { caller: c.get("caller"), scope: "webhooks:write" });
   const url = await allowedUrl(body.url, settings);
   const row = await rpc(db, "create_webhook_endpoint", {
@@ -68,7 +68,7 @@ async function getEndpoint(c: ApiContext): Promise<Response> {
 async function updateEndpoint(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const id = endpointId(c);
-  const body = check(Update, await jsonBody(c.req.raw) ?? {});
+  const body = parseOrThrow(Update, await jsonBody(c.req.raw) ?? {});
   if (body.url !== undefined) await endpointRow(c, "webhooks:write");
   const changes = body.url === undefined ? body : { ...body, url: await allowedUrl(body.url, settings) };
   const row = await rpc(
@@ -115,7 +115,7 @@ async function allowedUrl(text: string, settings: Settings): Promise<string> {
     await checkAddress(url, settings);
     return url.href;
   } catch (error) {
-    if (!(error instanceof OutgoingError)) throw error;
+    if (!(error instanceof BlockedUrlError)) throw error;
     throw new ApiError("invalid_request", [{
       param: "url",
       message: `url = ${JSON.stringify(text.slice(0, 200))}: ${error.message}`,

@@ -1,19 +1,19 @@
 /** POST /webhook_endpoints/{id}/rotate_secret: the next secret, shown once; the old one signs too for a day if asked. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { renderEndpoint } from "../../serializers/webhooks.ts";
 import { EndpointRow } from "../../rows.ts";
 import { endpointId } from "./endpoints.ts";
 import { defineRoute } from "../define.ts";
 
-export const Body = fields({ keep_old_secret_active_for_24_hours: z.boolean().default(false) });
+export const Body = strictObject({ keep_old_secret_active_for_24_hours: z.boolean().default(false) });
 
 async function rotateSecret(c: ApiContext): Promise<Response> {
   const { db, settings } = c.get("platform");
   const id = endpointId(c);
-  const body = check(Body, await jsonBody(c.req.raw) ?? {});
+  const body = parseOrThrow(Body, await jsonBody(c.req.raw) ?? {});
   const row = await rpc(db, "rotate_webhook_secret", {
     caller: c.get("caller"),
     id,

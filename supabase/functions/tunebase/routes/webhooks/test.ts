@@ -1,8 +1,8 @@
 /** POST /webhook_endpoints/{id}/test `{event_type}`: sends a sample event at once and says what came back. */
 import * as z from "zod";
 import { ApiError } from "../../../_shared/errors.ts";
-import { post } from "../../../_shared/outgoing.ts";
-import { check, fields, jsonBody } from "../../../_shared/validation.ts";
+import { post } from "../../../_shared/safe_fetch.ts";
+import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import { eventTypes } from "../../../_shared/contracts/event_types.ts";
 import { sampleEvent, signingSecrets, webhookHeaders } from "../../../_shared/webhooks.ts";
 import type { ApiContext } from "../../context.ts";
@@ -10,13 +10,13 @@ import { publicId, uuid7 } from "../../ids.ts";
 import { endpointRow } from "./endpoints.ts";
 import { defineRoute } from "../define.ts";
 
-export const Body = fields({
+export const Body = strictObject({
   event_type: z.enum(eventTypes, { error: `must be one of ${eventTypes.join(", ")}` }),
 });
 
 async function testEndpoint(c: ApiContext): Promise<Response> {
   const { settings } = c.get("platform");
-  const { event_type } = check(Body, await jsonBody(c.req.raw));
+  const { event_type } = parseOrThrow(Body, await jsonBody(c.req.raw));
   const row = await endpointRow(c, "webhooks:write");
   const id = publicId("webhookEvent", uuid7());
   const body = sampleEvent(event_type, id);

@@ -1,0 +1,51 @@
+/** Where rows come from: bytes in, one row's bytes out, and a place to go on from. */
+
+export type RowKind = "row" | "meta";
+
+export interface Sink {
+  /** `cut`: the file ended in the middle of it. The bytes hold only until the call returns. */
+  row(bytes: Uint8Array, line: number, kind: RowKind, cut: boolean): void;
+  tooLong(line: number): void;
+  /** The file as a whole is broken here; nothing more is read. */
+  broken(line: number, what: "truncated" | "not_json" | "too_deep"): void;
+}
+
+export interface RowSource {
+  push(chunk: Uint8Array): void;
+  end(): void;
+  /** The byte from which to go on: the beginning of what is not finished. */
+  readonly offset: number;
+  /** What to go on with there; JSON. */
+  state(): unknown;
+}
+
+/** Bytes that are held over from chunk to chunk. */
+export class ByteBuffer {
+  #pieces: Uint8Array[] = [];
+  length = 0;
+
+  /** Copies: the caller may use its buffer again. */
+  add(bytes: Uint8Array): void {
+    this.#pieces.push(bytes.slice());
+    this.length += bytes.length;
+  }
+
+  /** All of it, followed by `last`. Empty afterwards. */
+  take(last: Uint8Array): Uint8Array {
+    if (this.length === 0) return last;
+    const whole = new Uint8Array(this.length + last.length);
+    let at = 0;
+    for (const piece of this.#pieces) {
+      whole.set(piece, at);
+      at += piece.length;
+    }
+    whole.set(last, at);
+    this.clear();
+    return whole;
+  }
+
+  clear(): void {
+    this.#pieces = [];
+    this.length = 0;
+  }
+}
