@@ -1,6 +1,6 @@
 /**
  * `task test`: all checks and tests, in parallel; the last line is `N passed, N failed`. `task check` runs the checks
- * alone, `task test FILE…` some Deno tests alone. With `--slowest`, it also lists the ten slowest test files.
+ * alone, `task test FILE…` some Deno tests (files or folders) alone. With `--slowest`, it also lists the ten slowest test files.
  */
 import { installDashboard } from "../local/commands/dashboard.ts";
 import { cache, root } from "../local/state_dir.ts";
@@ -20,7 +20,13 @@ const deno = Deno.execPath();
 const frozen = Deno.env.get("CI") ? ["--frozen"] : [];
 const total: Result = { passed: 0, failed: 0 };
 const args = Deno.args.filter((argument) => argument !== "--slowest");
-const only = args[0] === "check" ? "check" : args.length > 0 ? "files" : "all";
+const paths: string[] = [];
+/** The other arguments go to `deno test`, such as `--filter TEXT`. */
+const testOptions: string[] = [];
+for (const argument of args) {
+  (/^[^-].*\.ts$|^tests\b/.test(argument) ? paths : testOptions).push(argument);
+}
+const only = args[0] === "check" ? "check" : paths.length > 0 ? "files" : "all";
 /** Seconds of each test file. */
 const durations = new Map<string, number>();
 
@@ -32,7 +38,12 @@ try {
   const env = { TUNEBASE_TEST_DB_URL: server.url, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
   const denoTest = async (file: string) => {
     const begin = performance.now();
-    const result = await run([deno, "test", "-A", ...frozen, "--no-check", file], root, denoCount, env);
+    const result = await run(
+      [deno, "test", "-A", ...frozen, "--no-check", ...testOptions, file],
+      root,
+      denoCount,
+      env,
+    );
     durations.set(file, (performance.now() - begin) / 1000);
     return result;
   };
@@ -51,7 +62,7 @@ try {
     add(name, sum, begin);
   };
   if (only === "files") {
-    await denoTests("deno test", await testFiles(args), 1);
+    await denoTests("deno test", await testFiles(paths), 1);
   } else {
     const checks = async () => {
       // All but the dashboard, whose types are those of a browser and of its own packages.
