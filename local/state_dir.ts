@@ -48,7 +48,7 @@ export async function namedPort(
   setting: string,
   log: (line: string) => void = () => {},
 ): Promise<number> {
-  let told = false;
+  let logged = false;
   for (const end = Date.now() + 65_000;;) {
     try {
       return freePort(port, setting);
@@ -56,8 +56,8 @@ export async function namedPort(
       const inUse = error instanceof Error && error.cause instanceof Deno.errors.AddrInUse;
       if (!inUse || Date.now() > end || await somebodyListens(port)) throw error;
     }
-    if (!told) log(`port ${port} is held by a connection that has ended; waiting up to a minute …`);
-    told = true;
+    if (!logged) log(`port ${port} is held by a connection that has ended; waiting up to a minute …`);
+    logged = true;
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
 }

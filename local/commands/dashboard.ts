@@ -44,16 +44,16 @@ async function npm(...args: string[]): Promise<void> {
 /** A hash of the build's inputs. */
 async function fingerprint(): Promise<string> {
   const hash = createHash("sha256");
-  const walk = async (directory: string): Promise<void> => {
+  const addFolder = async (directory: string): Promise<void> => {
     const entries = (await Array.fromAsync(Deno.readDir(directory))).sort((a, b) => a.name < b.name ? -1 : 1);
     for (const { name, isDirectory } of entries) {
       if (made.has(name)) continue;
       const path = join(directory, name);
-      if (isDirectory) await walk(path);
+      if (isDirectory) await addFolder(path);
       else hash.update(`${path.slice(root.length)}\0`).update(await Deno.readFile(path));
     }
   };
-  for (const name of inputs) await walk(join(root, name));
+  for (const name of inputs) await addFolder(join(root, name));
   return hash.digest("hex");
 }
 

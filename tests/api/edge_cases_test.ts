@@ -87,11 +87,11 @@ Deno.test("rejects a form with over 64 fields or a short boundary before parsing
     // A part's upload is looked for first.
     assert([400, 404].includes(refused.status), String(refused.status));
   }
-  const told = await assertRejects(
+  const rejection = await assertRejects(
     () => Promise.resolve().then(() => new BodyHash("multipart/form-data; boundary=a", [])),
     ApiError,
   );
-  assertStringIncludes(told.message, "its boundary has 1 characters; it must have 8 to 70");
+  assertStringIncludes(rejection.message, "its boundary has 1 characters; it must have 8 to 70");
 });
 
 Deno.test("SDK error messages contain the first five invalid rows and counts by kind", () => {
@@ -132,9 +132,9 @@ Deno.test("RunPod's error text appears in the job's events, shortened and redact
     update tunebase.attempts set reconcile_at = now(), lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   await tunebase.tick();
   const events = (await user.openai.fineTuning.jobs.listEvents(job.id)).data.map(({ message }) => message);
-  const said = events.find((message) => message.startsWith("The GPU service says: CUDA")) ?? "";
-  assertStringIncludes(said, "CUDA\ufffd error: at https://x.example/a?… whsec_… yyy");
-  assert(said.length < 540 && !/secret/.test(said), said);
+  const shown = events.find((message) => message.startsWith("The GPU service says: CUDA")) ?? "";
+  assertStringIncludes(shown, "CUDA\ufffd error: at https://x.example/a?… whsec_… yyy");
+  assert(shown.length < 540 && !/secret/.test(shown), shown);
 });
 
 Deno.test("parts may total the upload's size plus one repeated part", async () => {

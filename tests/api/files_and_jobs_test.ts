@@ -105,11 +105,11 @@ const brokenFiles: [string, string | Uint8Array<ArrayBuffer>, string][] = [
   ["mixes formats", `${row()}\n{"prompt":"a","completion":"b"}\n`, "line 2: is a prompt_completion row"],
   ["is too large", row("x".repeat(300_000)), "larger than"],
 ];
-for (const [what, text, said] of brokenFiles) {
+for (const [what, text, detail] of brokenFiles) {
   Deno.test(`a file that ${what} is rejected with a reason and not stored`, async () => {
     const before = [await count("tunebase.files"), await count("storage.objects")];
     const body = await problem(await upload(ada, text), what === "is too large" ? 413 : 400);
-    assertStringIncludes(body.detail, said);
+    assertStringIncludes(body.detail, detail);
     assertEquals(body.error.param, "file");
     assertEquals([await count("tunebase.files"), await count("storage.objects")], before);
   });
@@ -402,12 +402,12 @@ const badJobs: [string, unknown, number, string, string][] = [
   ],
   ["that is a list", [], 400, "", "must be of type object"],
 ];
-for (const [what, body, status, param, said] of badJobs) {
+for (const [what, body, status, param, detail] of badJobs) {
   Deno.test(`a job ${what} is rejected, and nothing is written`, async () => {
     const before = [await count("tunebase.jobs"), await count("tunebase_internal.idempotency_keys")];
     const found = await problem(await create(ada, body), status);
     assertEquals(found.error.param ?? "", param);
-    assertStringIncludes(found.detail, said);
+    assertStringIncludes(found.detail, detail);
     assertEquals([await count("tunebase.jobs"), await count("tunebase_internal.idempotency_keys")], before);
   });
 }

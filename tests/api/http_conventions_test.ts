@@ -200,9 +200,9 @@ Deno.test("rejects an oversized body with the limit, with or without Content-Len
   const streamed = new Blob([large]).stream();
   for (const body of [large, streamed]) {
     const response = await ada.fetch("/fine_tuning/jobs", { method: "POST", body });
-    const said = await response.json();
-    assertEquals([response.status, said.error.code], [413, "too_large"]);
-    assertStringIncludes(said.detail, "1048576 bytes");
+    const problem = await response.json();
+    assertEquals([response.status, problem.error.code], [413, "too_large"]);
+    assertStringIncludes(problem.detail, "1048576 bytes");
   }
   const least = await ada.fetch("/fine_tuning/jobs", { method: "POST", body: " ".repeat(2 ** 20) });
   assertEquals((await least.json()).error.code, "invalid_request", "as much as is allowed is read");

@@ -64,9 +64,11 @@ Deno.test("rejects a reused key with a different body, path or project; keys are
 
 Deno.test("concurrent requests with one key run once; the rest get 409 with Retry-After", async () => {
   const key = crypto.randomUUID();
-  const said = await Promise.all(Array.from({ length: 8 }, () => post("/projects", project("many"), key)));
+  const responses = await Promise.all(
+    Array.from({ length: 8 }, () => post("/projects", project("many"), key)),
+  );
   assertEquals(await projects("many"), 1);
-  for (const { status, body, headers } of said.filter(({ status }) => status !== 200)) {
+  for (const { status, body, headers } of responses.filter(({ status }) => status !== 200)) {
     assertEquals([status, body.error.code], [409, "idempotency_key_in_use"]);
     assertEquals([headers.get("x-should-retry"), headers.get("retry-after")], ["true", "1"]);
   }

@@ -64,7 +64,7 @@ Deno.test("a late duplicate claim changes neither the holder nor an ended attemp
   assertEquals((await worker.report()).order, "continue");
   assertEquals((await deliver(worker, ids.first)).fence, 1, "its own answer again, and no new fence");
   assertEquals((await worker.report()).order, "continue");
-  // The second was told to stop, and did; its claim comes once more when the lease is stale.
+  // The second stopped as ordered; its claim arrives again after the lease has expired.
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await deliver(second, ids.second)).reason, "held");
   assertEquals((await worker.report()).order, "continue");

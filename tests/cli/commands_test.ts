@@ -92,7 +92,7 @@ function commandsOf(command: Command, path = ""): Map<string, string[]> {
 
 Deno.test("usage errors exit with 2 and suggest the correct form", async () => {
   for (
-    const [args, said] of [
+    const [args, expected] of [
       [["jobs", "lst"], "Did you mean list?"],
       [["jobs", "list", "--limt", "3"], "Did you mean --limit?"],
       [["jobs", "create"], "missing required argument 'training-file'"],
@@ -104,7 +104,7 @@ Deno.test("usage errors exit with 2 and suggest the correct form", async () => {
   ) {
     const { out, err } = await run(2, args);
     assertEquals(out, "");
-    assertStringIncludes(err, said);
+    assertStringIncludes(err, expected);
     assert(!err.includes("    at "), err);
   }
   assertStringIncludes((await run(2, [])).err, "Usage: tunebase");

@@ -266,14 +266,14 @@ const callback: Record<string, Run> = {
     await arm();
     const { order } = await worker.report({
       metrics: [FakeWorker.metric(1), FakeWorker.metric(2)],
-      events: [{ level: "info", message: "said once" }],
+      events: [{ level: "info", message: "logged once" }],
       checkpoints: [{ step: 3, epoch: 0.5, training_loss: 1, validation_loss: null, files: [file] }],
     });
     await harness.completeRun(run, worker);
     const { job_id } = await harness.attemptOf(job);
     const counts = await harness.tunebase.sql`
       select (select count(*)::int from tunebase.metrics where job_id = ${job_id}) as metrics,
-        (select count(*)::int from tunebase.events where job_id = ${job_id} and message = 'said once') as lines,
+        (select count(*)::int from tunebase.events where job_id = ${job_id} and message = 'logged once') as lines,
         (select count(*)::int from tunebase.checkpoints where job_id = ${job_id}) as checkpoints`;
     return [order, { ...counts[0] }, await harness.runToEnd(job)];
   },

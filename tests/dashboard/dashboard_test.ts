@@ -119,7 +119,7 @@ Deno.test("the main flow from sign-in to the downloaded adapter needs no reload"
     files.push(file);
   }
   await worker.succeed(files);
-  await tunebase.tick(); // people are told
+  await tunebase.tick(); // creates notifications
 
   const link = page.getByRole("link", { name: "adapter_model.safetensors" });
   await link.waitFor();

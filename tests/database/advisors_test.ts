@@ -43,7 +43,7 @@ function answered({ name, level, metadata }: z.infer<typeof Advice>["results"][n
 
 async function advice(): Promise<string[]> {
   const remote = `--remote=${database.url("postgres")}?sslmode=disable`;
-  const said = await supabaseCli([
+  const output = await supabaseCli([
     "db",
     "advisors",
     remote,
@@ -51,7 +51,7 @@ async function advice(): Promise<string[]> {
     "--fail-on=none",
     "--output-format=json",
   ]);
-  return Advice.parse(JSON.parse(said)).results.filter((one) => !answered(one)).map(({ detail }) => detail);
+  return Advice.parse(JSON.parse(output)).results.filter((one) => !answered(one)).map(({ detail }) => detail);
 }
 
 Deno.test("Supabase's advisors report only accepted findings", async () => {
@@ -62,6 +62,6 @@ Deno.test("the advisors detect a table without row-level security and a mutable 
   await database.sql.unsafe(`
     create table public.open (id int);
     create function public.misled() returns int language sql security definer as 'select 1';`);
-  const said = (await advice()).join("\n");
-  assertEquals([said.includes("public.open"), said.includes("public.misled")], [true, true], said);
+  const output = (await advice()).join("\n");
+  assertEquals([output.includes("public.open"), output.includes("public.misled")], [true, true], output);
 });

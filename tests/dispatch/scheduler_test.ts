@@ -153,7 +153,7 @@ Deno.test("an ambiguous, unclaimed /run leads to another attempt at its deadline
     await sql`update tunebase.attempts set claim_deadline = now() - interval '1 second', reconcile_at = now() where id = ${attempt.id}`;
     await tunebase.tick();
     assertEquals((await latestAttempt(tunebase, job)).outcome, "expired");
-    // Should the run be there after all, its worker is told before it costs anything.
+    // If the run exists after all, its worker is rejected before it costs anything.
     assertEquals((await new FakeWorker(tunebase, attempt.id).claim()).reason, "ended");
   }
   const now = await jobNow(job);
@@ -310,10 +310,10 @@ Deno.test("a scheduler crash after cancelling a hung run does not mark the job c
   await sql`
     update tunebase.attempts set lease_until = now() - interval '1 hour', missed_heartbeats = ${maxMissedHeartbeats}
     where id = ${attempt.id}`;
-  const [{ told } = {}] = await sql`
-    select tunebase_internal.reconcile_attempt(${attempt.id}, '{"status": "IN_PROGRESS"}', null, ${maxMissedHeartbeats}) as told`;
-  assertEquals(told, { cancel: true });
-  assertEquals((await jobNow(job)).status, "running", "it ends when RunPod has been told");
+  const [{ directive } = {}] = await sql`
+    select tunebase_internal.reconcile_attempt(${attempt.id}, '{"status": "IN_PROGRESS"}', null, ${maxMissedHeartbeats}) as directive`;
+  assertEquals(directive, { cancel: true });
+  assertEquals((await jobNow(job)).status, "running", "it ends when RunPod has received it");
   runpod.status = says({ status: "CANCELLED" });
   await look(job);
   assertEquals((await jobNow(job)).error?.code, "worker_lost");

@@ -50,11 +50,11 @@ const account = await ensureAccount(stack);
 const openai = new OpenAI({ baseURL: account.baseUrl, apiKey: account.apiKey, maxRetries: 8 });
 const { sql } = stack;
 
-/** Asks until the answer is yes; a database or function that is down has not said no. Returns the seconds it took. */
+/** Polls until the condition holds, ignoring errors while a part is down. Returns the seconds it took. */
 async function until(what: string, ask: () => Promise<unknown>, seconds = 60): Promise<number> {
   const began = performance.now();
   const took = () => (performance.now() - began) / 1000;
-  let last: unknown = "it said no";
+  let last: unknown = "the condition is false";
   while (took() < seconds) {
     try {
       if (await ask()) return Math.round(took() * 100) / 100;

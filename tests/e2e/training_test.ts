@@ -112,7 +112,7 @@ Deno.test("a job trains a real model, and its adapter downloads and verifies", a
     .sql`select state, outcome, fence from tunebase.attempts order by created_at desc limit 1`;
   assertEquals({ ...attempt }, { state: "ended", outcome: "succeeded", fence: 1 });
   assertEquals(await exists(join(home, "work", "x")), false);
-  // It cleans up after it has said that it is done.
+  // It cleans up after it has reported success.
   const left = () => [...Deno.readDirSync(join(home, "work"))];
   for (let tries = 0; left().length > 0 && tries < 100; tries++) await pause(100);
   assertEquals(left(), [], "the worker has cleaned up");
@@ -228,8 +228,8 @@ Deno.test("a job resumes from its checkpoints after its training and worker are 
   await openai.fineTuning.jobs.resume(created.id);
   const job = await until(created.id, ended);
   assertEquals([job.status, job.error], ["succeeded", null]);
-  const said = (await messages(created.id)).join("\n");
-  assertStringIncludes(said, `The job is paused. When resumed, it continues from checkpoint step ${saved}.`);
+  const log = (await messages(created.id)).join("\n");
+  assertStringIncludes(log, `The job is paused. When resumed, it continues from checkpoint step ${saved}.`);
   const steps = await stack.sql`
     select m.step from tunebase.metrics m where replace(m.job_id::text, '-', '') = ${
     created.id.slice(6)

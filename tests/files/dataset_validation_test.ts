@@ -29,7 +29,7 @@ const call = (args: unknown, id = "c1", name = "weather") => ({
 });
 const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object" } } }];
 const toolRow = (...messages: unknown[]) => JSON.stringify({ messages, tools });
-const told = (report: DatasetReport) => [...report.errors, ...report.warnings];
+const allFindings = (report: DatasetReport) => [...report.errors, ...report.warnings];
 
 /** A file, the code, the line and a part of the sentence that it gets; `null`: none at all. */
 const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, string]][] = [
@@ -286,16 +286,16 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
   ],
 ];
 for (const [what, file, expected] of cases) {
-  Deno.test(`a file with ${what} is ${expected === null ? "valid" : `told: ${expected[0]}`}`, () => {
+  Deno.test(`a file with ${what} is ${expected === null ? "valid" : `reported as ${expected[0]}`}`, () => {
     const report = check(file);
     if (expected === null) {
-      assertEquals(told(report), []);
+      assertEquals(allFindings(report), []);
       assertEquals([report.problems, report.complete], [{}, true]);
       return;
     }
     const [code, line, part] = expected;
-    const found = told(report).find((finding) => finding.code === code);
-    assert(found, JSON.stringify(told(report)));
+    const found = allFindings(report).find((finding) => finding.code === code);
+    assert(found, JSON.stringify(allFindings(report)));
     assertEquals(found.line, line);
     assertStringIncludes(sentence(found), part);
     assert((report.problems[code] ?? 0) > 0);

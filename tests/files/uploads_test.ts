@@ -137,8 +137,8 @@ Deno.test("OpenAI's Python SDK can upload in parts", async () => {
     ],
   }).output();
   assert(success, new TextDecoder().decode(stderr));
-  const { file: id, ...said } = JSON.parse(new TextDecoder().decode(stdout));
-  assertEquals(said, {
+  const { file: id, ...rest } = JSON.parse(new TextDecoder().decode(stdout));
+  assertEquals(rest, {
     chunked: ["completed", "uploaded", true],
     part: ["upload.part", true],
     refused: "upload_size",
@@ -155,13 +155,17 @@ Deno.test("a file with a wrong MD5 or an invalid row ends in status error with t
   await settle();
   assertEquals((await file(changed)).status, "error");
   assertStringIncludes((await file(changed)).status_details, `MD5 is ${md5(bytes)}, and ${"0".repeat(32)}`);
-  const told = await file(broken);
-  assertEquals(told.status, "error");
+  const invalid = await file(broken);
+  assertEquals(invalid.status, "error");
   assertStringIncludes(
-    told.status_details,
+    invalid.status_details,
     "1 of its rows cannot be trained on. Line 2: messages must be a list",
   );
-  assertEquals([told.report.errors[0].line, told.report.rows, told.report.trainable_rows], [2, 3, 2]);
+  assertEquals([invalid.report.errors[0].line, invalid.report.rows, invalid.report.trainable_rows], [
+    2,
+    3,
+    2,
+  ]);
   const listed = (await user.openai.files.list({ limit: 1 })).data[0];
   assert(
     listed && !("errors" in (listed as unknown as { report: object }).report),

@@ -74,7 +74,7 @@ Deno.test("beta and the learning rate keep the requested values", async () => {
 
 const dpo = (values: object) => ({ method: { type: "dpo", dpo: { hyperparameters: values } } });
 for (
-  const [what, body, param, said] of [
+  const [what, body, param, expected] of [
     ["a beta of 0", dpo({ beta: 0 }), "method.dpo.hyperparameters.beta", "0"],
     ["a beta above 2", dpo({ beta: 2.5 }), "method.dpo.hyperparameters.beta", "2"],
     [
@@ -108,7 +108,7 @@ for (
     const refused = await post(user, { training_file: await upload(user, preferences), ...body });
     assertEquals(refused.status, 400, JSON.stringify(refused.body));
     assertEquals(refused.body.error.param, param);
-    assertStringIncludes(refused.body.detail, said);
+    assertStringIncludes(refused.body.detail, expected);
   });
 }
 
@@ -129,7 +129,7 @@ Deno.test("rejects a file with rows for the other method, naming the file, its f
   const create = (body: object) => () =>
     user.openai.fineTuning.jobs.create({ model, training_file: pairs, ...body });
   for (
-    const [ask, param, said] of [
+    const [ask, param, expected] of [
       [create({}), "training_file", `pairs.jsonl has preference rows, and method "supervised"`],
       [create({}), "training_file", 'Say method {"type": "dpo"}'],
       [
@@ -151,7 +151,7 @@ Deno.test("rejects a file with rows for the other method, naming the file, its f
   ) {
     const refused = await assertRejects(ask, OpenAI.BadRequestError);
     assertEquals([refused.code, refused.param], ["invalid_request", param]);
-    assertStringIncludes(refused.message, said);
+    assertStringIncludes(refused.message, expected);
   }
   const [count] =
     await sql`select count(*)::int as n from tunebase.jobs where project_id = ${user.projectId}`;

@@ -169,8 +169,8 @@ Deno.test("brightrun rows and trailing user turns match the trainer's counts", a
     current_user_input: "When?",
     target_response: n % 3 === 0 ? null : `On day ${n}.`,
   });
-  const said = (role: string, content: string) => ({ role, content });
-  const chat = { messages: [said("user", "a"), said("assistant", "b"), said("user", "and now?")] };
+  const turn = (role: string, content: string) => ({ role, content });
+  const chat = { messages: [turn("user", "a"), turn("assistant", "b"), turn("user", "and now?")] };
   for (
     const rows of [[
       { _meta: { version: "4.0.0", total_pairs: 20 } },

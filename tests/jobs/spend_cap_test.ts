@@ -43,7 +43,7 @@ Deno.test("a job warns once at 80 % of its cap and fails at 100 %, without help 
   const now = await jobNow(user, job);
   assertEquals([now.status, now.error?.code], ["failed", "spend_cap"]);
   assertStringIncludes(now.error?.message ?? "", "spend cap of 10.00 USD");
-  assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)), "RunPod is told");
+  assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)), "cancelled at RunPod");
   assertEquals((await worker.report()).order, "cancel", "and so is the worker");
 });
 

@@ -265,22 +265,22 @@ function output(worker: Worker, body: Reply): Reply {
 }
 
 /** The handler returns, or (null) its process dies. */
-function exit(env: Environment, worker: Worker, said: Reply | null): void {
+function exit(env: Environment, worker: Worker, result: Reply | null): void {
   worker.alive = false;
   worker.pending = null;
-  if (said === null) {
+  if (result === null) {
     env.crashes.workers++;
     // RunPod only notices that it lost the worker, or nothing for a long time.
     if (mix(worker.key, 5) % 3 === 0 && !env.faultsDisabled) return;
     return env.runpod.endRun(worker.run, "FAILED", null, "job timed out after 1 retries", worker);
   }
-  if (said.status === "cancelled") return env.runpod.endRun(worker.run, "CANCELLED", null, null, worker);
-  const failed = said.status === "failed";
+  if (result.status === "cancelled") return env.runpod.endRun(worker.run, "CANCELLED", null, null, worker);
+  const failed = result.status === "failed";
   env.runpod.endRun(
     worker.run,
     failed ? "FAILED" : "COMPLETED",
-    said,
-    failed ? String(said.error) : null,
+    result,
+    failed ? String(result.error) : null,
     worker,
   );
 }

@@ -38,7 +38,9 @@ async function install(): Promise<string> {
     }).output().catch(() => {
       throw new Error(want);
     });
-    if (!success) throw new Error(`${want}\napt-get said: ${new TextDecoder().decode(stderr).slice(-2000)}`);
+    if (!success) {
+      throw new Error(`${want}\napt-get printed: ${new TextDecoder().decode(stderr).slice(-2000)}`);
+    }
   }
   const found = await find();
   if (found === null) throw new Error(want);
