@@ -15,7 +15,7 @@ export interface paths {
     put?: never;
     /**
      * Upload a training file
-     * @description JSONL, plain or gzipped, up to 32 MiB. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct. Needs the scope `files:write`.
+     * @description JSONL, a JSON array, CSV or TSV, plain or gzipped, up to 32 MiB. Other formats are converted to chat or preference rows. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct. Needs the scope `files:write`.
      */
     post: operations["createFile"];
     delete?: never;
@@ -1436,6 +1436,26 @@ export interface components {
             field: string | null;
             what: string;
             fix: string;
+          }[];
+        } & {
+          [key: string]: unknown;
+        })
+        | null;
+      /**
+       * @description The format that the file was converted from; null: its rows are trained on as they are
+       * @example alpaca_csv
+       */
+      source_format: string | null;
+      /** @description What the conversion did; null where there was none */
+      conversion:
+        | ({
+          rows: number;
+          ignored_fields: string[];
+          /** @description The first three rows, as JSON that may be cut; left out in lists */
+          sample?: {
+            line: number;
+            before: string;
+            after: string;
           }[];
         } & {
           [key: string]: unknown;

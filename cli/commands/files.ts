@@ -14,6 +14,7 @@ import {
   parseDuration,
   parseInteger,
 } from "../command.ts";
+import { printConversion } from "../datasets/conversion_view.ts";
 import { validateFile } from "../datasets/local_validation.ts";
 import { printReport } from "../datasets/report_view.ts";
 import { CliError } from "../errors.ts";
@@ -21,6 +22,7 @@ import { formatBytes, formatTime, pluralize } from "../terminal/format.ts";
 import { print, printFields, printJson, printNote, printTable } from "../terminal/output.ts";
 import { TransferProgress } from "../terminal/transfer_progress.ts";
 import { type File, uploadFile } from "../transfers/upload.ts";
+import { addConvert } from "./convert.ts";
 
 export function addFiles(program: Command): void {
   const files = addGroup(program, "files", "Manage training files");
@@ -46,6 +48,7 @@ export function addFiles(program: Command): void {
     "files validate rows.jsonl.gz",
     "files validate - < rows.jsonl",
   );
+  addConvert(files);
   addCommand(files, "list", "List files, newest first")
     .option("--limit <n>", "maximum number of files", parseInteger(1), 20)
     .option("--after <id>", "show files older than this ID")
@@ -70,8 +73,12 @@ async function upload(
   }
 }
 
-const describeContent = ({ report, status }: File) =>
-  report ? `${pluralize(report.rows, "row")}, about ${pluralize(report.tokens.total, "token")}` : status;
+const describeContent = ({ report, status, source_format }: File) =>
+  report
+    ? `${pluralize(report.rows, "row")}, about ${pluralize(report.tokens.total, "token")}${
+      source_format === null ? "" : `, converted from ${source_format}`
+    }`
+    : status;
 
 async function validate(paths: string[], options: CommonOptions): Promise<void> {
   let invalid = 0;
@@ -136,6 +143,10 @@ async function get(id: string, options: CommonOptions & { output?: string }): Pr
     ["created", formatTime(file.created_at)],
     ["expires", file.expires_at === null ? null : formatTime(file.expires_at)],
   ]);
+  const { source_format, conversion } = file;
+  if (source_format !== null && conversion !== null) {
+    printConversion({ sample: [], ...conversion, source_format });
+  }
   if (file.report !== null) printReport(file.filename, file.report);
 }
 

@@ -64,5 +64,5 @@ function describeDuplicates({ duplicates }: Report): string | null {
   return `${duplicates.exact ? "" : "about "}${pluralize(duplicates.rows, "row")}${examples.join("")}`;
 }
 
-const describeIssue = (issue: Issue): string =>
+export const describeIssue = (issue: Issue): string =>
   `${issue.line === null ? "file:" : `line ${issue.line}:`} ${sentence(issue as Finding)}`;

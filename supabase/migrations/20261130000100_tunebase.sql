@@ -337,16 +337,26 @@ create table tunebase.files (
   -- What validation found: `DatasetReport` in _shared/datasets/report.ts.
   report jsonb not null default '{}',
   object text not null,
+  -- A file in another format is converted. `object`, `bytes` and `sha256` are then of its canonical rows, which are what is
+  -- trained on, and these of the file as it was uploaded: `alpaca_csv`, and `ConversionSummary` in
+  -- _shared/datasets/convert/conversion.ts.
+  source_format text,
+  conversion jsonb,
+  original_object text,
+  original_bytes bigint check (original_bytes > 0),
+  original_sha256 text check (original_sha256 ~ '^[0-9a-f]{64}$'),
   created_at timestamptz not null default now(),
   expires_at timestamptz,
   -- The row stays for the jobs that used the file; the bytes are deleted.
   deleted_at timestamptz,
-  check (status <> 'processed' or sha256 is not null)
+  check (status <> 'processed' or sha256 is not null),
+  check (num_nulls(source_format, conversion, original_object, original_bytes, original_sha256) in (0, 5))
 );
 create index files_project on tunebase.files (project_id, id desc) where deleted_at is null;
 create index files_expiring on tunebase.files (expires_at) where expires_at is not null and deleted_at is null;
 -- Equal files (same project, purpose and SHA-256) share one object, which is deleted with the last of them.
 create index files_object on tunebase.files (object) where deleted_at is null;
+create index files_original_object on tunebase.files (original_object) where original_object is not null and deleted_at is null;
 create index files_sha256 on tunebase.files (project_id, sha256) where deleted_at is null and status = 'processed';
 
 alter table tunebase.files enable row level security;
@@ -363,6 +373,9 @@ create table tunebase_internal.file_validations (
   -- Several parts are copied into one object by a resumable upload; its URL, once created.
   is_copied boolean not null,
   upload_url text,
+  -- Where the canonical rows of a file in another format are written, and how many bytes they have.
+  converted_object text,
+  converted_bytes bigint,
   -- The MD5 that the client expects.
   md5 text check (md5 ~ '^[0-9a-f]{32}$'),
   -- The validator's state: see tunebase-scheduler/file_validation/validate_files.ts.
@@ -1816,7 +1829,8 @@ as $$
 $$;
 
 -- schemas/functions/files/cancel_file_validation.sql
--- Trigger: deleting a file cancels its validation. The object that a copy may still complete is deleted an hour later.
+-- Trigger: deleting a file cancels its validation. The objects that a copy may still complete are deleted an
+-- hour later.
 create function tunebase_internal.cancel_file_validation() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -1830,6 +1844,8 @@ begin
     select 'tunebase-datasets', s ->> 'object', now() from jsonb_array_elements(v_check.sources) s
     union
     select 'tunebase-datasets', new.object, now() + interval '1 hour' where v_check.is_copied
+    union
+    select 'tunebase-datasets', v_check.converted_object, now() + interval '1 hour' where v_check.converted_object is not null
     on conflict do nothing;
   end if;
   return null;
@@ -1909,7 +1925,8 @@ $$;
 
 -- schemas/functions/files/create_file.sql
 -- Records a validated file whose bytes are in Storage. p_file: {id, filename, purpose, bytes, sha256, report, object,
--- rows: {threshold, hashes}, expires_after}. Safe to call twice.
+-- rows: {threshold, hashes}, expires_after}, and of a file that was converted source_format, conversion and
+-- original: {object, bytes, sha256}. Safe to call twice.
 create function tunebase_internal.create_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1918,15 +1935,18 @@ declare
   v_id uuid := (p_file ->> 'id')::uuid;
   v_file tunebase.files;
 begin
-  insert into tunebase.files (id, project_id, filename, purpose, bytes, sha256, status, report, object, expires_at)
+  insert into tunebase.files (id, project_id, filename, purpose, bytes, sha256, status, report, object, expires_at,
+    source_format, conversion, original_object, original_bytes, original_sha256)
   values (
     v_id, v_project_id, p_file ->> 'filename', p_file ->> 'purpose', (p_file ->> 'bytes')::bigint, p_file ->> 'sha256',
     'processed', p_file -> 'report', p_file ->> 'object',
-    now() + make_interval(secs => (p_file ->> 'expires_after')::integer)
+    now() + make_interval(secs => (p_file ->> 'expires_after')::integer),
+    p_file ->> 'source_format', nullif(p_file -> 'conversion', 'null'), p_file #>> '{original,object}',
+    (p_file #>> '{original,bytes}')::bigint, p_file #>> '{original,sha256}'
   )
   on conflict (id) do nothing;
   select * into strict v_file from tunebase.files where id = v_id and project_id = v_project_id;
-  delete from tunebase_internal.orphaned_objects where bucket = 'tunebase-datasets' and object = v_file.object;
+  delete from tunebase_internal.orphaned_objects where bucket = 'tunebase-datasets' and object in (v_file.object, v_file.original_object);
   perform tunebase_internal.store_row_hashes(v_id, p_file -> 'rows');
   return to_jsonb(v_file);
 end $$;
@@ -1966,9 +1986,10 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
   v_file tunebase.files;
 begin
-  -- All that share its object, in one order: two deletions that each lock their own file first would wait for each other.
+  -- All that share its objects, in one order: two deletions that each lock their own file first would wait for each other.
+  select * into v_file from tunebase.files where id = p_id and project_id = v_project_id;
   perform from tunebase.files
-  where object = (select object from tunebase.files where id = p_id and project_id = v_project_id) and deleted_at is null
+  where (object = v_file.object or original_object = v_file.original_object) and deleted_at is null
   order by id for update;
   select * into v_file from tunebase.files
   where id = p_id and project_id = v_project_id and deleted_at is null
@@ -1984,6 +2005,7 @@ begin
   end if;
   update tunebase.files set deleted_at = now() where id = p_id;
   perform tunebase_internal.release_object(v_file.object);
+  perform tunebase_internal.release_object(v_file.original_object);
 end $$;
 
 -- schemas/functions/files/delete_orphaned_objects.sql
@@ -2004,15 +2026,25 @@ begin
 end $$;
 
 -- schemas/functions/files/enforce_file_quota.sql
--- A file that shares its object with another takes no more room.
+-- An object that a file shares with another takes no more room.
 create function tunebase_internal.enforce_file_quota() returns trigger
 language plpgsql set search_path = ''
 as $$
+declare
+  v_bytes bigint := 0;
 begin
   if not exists (
     select from tunebase.files where object = new.object and project_id = new.project_id and deleted_at is null
   ) then
-    perform tunebase_internal.check_storage_quota(new.project_id, new.bytes);
+    v_bytes := new.bytes;
+  end if;
+  if new.original_object is not null and not exists (
+    select from tunebase.files where original_object = new.original_object and project_id = new.project_id and deleted_at is null
+  ) then
+    v_bytes := v_bytes + new.original_bytes;
+  end if;
+  if v_bytes > 0 then
+    perform tunebase_internal.check_storage_quota(new.project_id, v_bytes);
   end if;
   return new;
 end $$;
@@ -2047,6 +2079,7 @@ begin
   loop
     update tunebase.files set deleted_at = now() where id = v_file.id;
     perform tunebase_internal.release_object(v_file.object);
+    perform tunebase_internal.release_object(v_file.original_object);
     v_count := v_count + 1;
   end loop;
   return v_count;
@@ -2086,32 +2119,54 @@ as $$
   order by id limit 1 for share
 $$;
 
+-- schemas/functions/files/find_equal_original.sql
+-- The object of an equal original of a live file that was converted, which stays until this transaction ends; null when there
+-- is none.
+create function tunebase_internal.find_equal_original(p_project_id uuid, p_sha256 text, p_bytes bigint) returns text
+language sql set search_path = ''
+as $$
+  select original_object from tunebase.files
+  where project_id = p_project_id and original_sha256 = p_sha256 and original_bytes = p_bytes
+    and status = 'processed' and deleted_at is null
+  order by id limit 1 for share
+$$;
+
 -- schemas/functions/files/finish_file_validation.sql
--- Ends a check: {status, details, report, sha256, rows}. The jobs that waited for the file move on. Parts that were
--- copied are not needed any more, nor are the bytes of a file that is equal to another. The file's row is locked before
--- the check's and the jobs', as everywhere.
+-- Ends a check: {status, details, report, sha256, rows}, and of a file whose rows were converted {converted: {bytes, sha256,
+-- source_format, conversion}}. The jobs that waited for the file move on. Parts that were copied are not needed any more, nor
+-- are the bytes of a file that is equal to another. The file's row is locked before the check's and the jobs', as everywhere.
 create function tunebase_internal.finish_file_validation(p_file_id uuid, p_lease uuid, p_result jsonb) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_file tunebase.files;
   v_check tunebase_internal.file_validations;
+  v_converted jsonb := nullif(p_result -> 'converted', 'null');
+  v_sha256 text := coalesce(v_converted ->> 'sha256', p_result ->> 'sha256');
+  v_bytes bigint;
   v_equal text;
+  v_object text;
 begin
   select * into v_file from tunebase.files where id = p_file_id for no key update;
   delete from tunebase_internal.file_validations where file_id = p_file_id and lease = p_lease returning * into v_check;
   if not found then
     return false;
   end if;
+  v_bytes := coalesce((v_converted ->> 'bytes')::bigint, v_file.bytes);
   if p_result ->> 'status' = 'processed' then
-    v_equal := tunebase_internal.find_equal_object(
-      v_file.project_id, v_file.purpose, p_result ->> 'sha256', v_file.bytes, p_file_id
-    );
+    v_equal := tunebase_internal.find_equal_object(v_file.project_id, v_file.purpose, v_sha256, v_bytes, p_file_id);
   end if;
+  v_object := coalesce(v_equal, case when v_converted is null then v_file.object else v_check.converted_object end);
   update tunebase.files
   set status = p_result ->> 'status', status_details = p_result ->> 'details',
-    report = coalesce(p_result -> 'report', '{}'), sha256 = p_result ->> 'sha256', object = coalesce(v_equal, object)
+    report = coalesce(p_result -> 'report', '{}'), sha256 = v_sha256, bytes = v_bytes, object = v_object
   where id = p_file_id;
+  if v_converted is not null then
+    update tunebase.files
+    set source_format = v_converted ->> 'source_format', conversion = v_converted -> 'conversion',
+      original_object = v_file.object, original_bytes = v_file.bytes, original_sha256 = p_result ->> 'sha256'
+    where id = p_file_id;
+  end if;
   if p_result -> 'rows' is not null and p_result ->> 'status' = 'processed' then
     perform tunebase_internal.store_row_hashes(p_file_id, p_result -> 'rows');
   end if;
@@ -2120,8 +2175,10 @@ begin
     select s ->> 'object' as object from jsonb_array_elements(v_check.sources) s
     union
     select v_file.object where v_equal is not null
+    union
+    select v_check.converted_object where v_check.converted_object is not null
   ) s
-  where s.object <> coalesce(v_equal, v_file.object)
+  where s.object <> v_object and (v_converted is null or s.object <> v_file.object)
   on conflict do nothing;
   perform tunebase_internal.release_jobs_waiting_for_file(p_file_id);
   return true;
@@ -2153,8 +2210,8 @@ begin
 end $$;
 
 -- schemas/functions/files/list_files.sql
--- Newest first by default. The cursor is the last file's id, because ids sort by time. Row errors are left out: a page may
--- hold 10,000 files.
+-- Newest first by default. The cursor is the last file's id, because ids sort by time. Row errors and converted
+-- rows are left out: a page may hold 10,000 files.
 create function tunebase_internal.list_files(p_caller jsonb, p_purpose text, p_after uuid, p_ascending boolean, p_limit integer)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -2168,14 +2225,14 @@ begin
   end if;
   -- Two statements, because a case in `order by` could not use the index and stop at the limit.
   if p_ascending then
-    select jsonb_agg(to_jsonb(f) #- '{report,errors}' order by f.id) into v_rows from (
+    select jsonb_agg(to_jsonb(f) #- '{report,errors}' #- '{conversion,sample}' order by f.id) into v_rows from (
       select * from tunebase.files
       where project_id = v_project_id and deleted_at is null
         and (p_after is null or id > p_after) and (p_purpose is null or purpose = p_purpose)
       order by id limit p_limit + 1
     ) f;
   else
-    select jsonb_agg(to_jsonb(f) #- '{report,errors}' order by f.id desc) into v_rows from (
+    select jsonb_agg(to_jsonb(f) #- '{report,errors}' #- '{conversion,sample}' order by f.id desc) into v_rows from (
       select * from tunebase.files
       where project_id = v_project_id and deleted_at is null
         and (p_after is null or id < p_after) and (p_purpose is null or purpose = p_purpose)
@@ -2186,26 +2243,32 @@ begin
 end $$;
 
 -- schemas/functions/files/pending_bytes.sql
--- Bytes that a project's pending uploads may still bring, or have brought in parts.
+-- Bytes that a project's pending uploads may still bring, or have brought in parts, and those of rows that are being converted.
 create function tunebase_internal.pending_bytes(p_project_id uuid) returns bigint
 language sql stable set search_path = ''
 as $$
   select coalesce(sum(greatest(
     u.bytes, (select coalesce(sum(p.bytes), 0) from tunebase_internal.upload_parts p where p.upload_id = u.id)
-  )), 0)::bigint
+  )), 0)::bigint + (
+    select coalesce(sum(v.converted_bytes), 0)::bigint
+    from tunebase_internal.file_validations v join tunebase.files f on f.id = v.file_id
+    where f.project_id = p_project_id and v.converted_bytes is not null
+  )
   from tunebase_internal.uploads u
   where u.project_id = p_project_id and u.status = 'pending' and u.expires_at > now()
 $$;
 
 -- schemas/functions/files/release_object.sql
--- The object of a file that was deleted is garbage, unless another file has it. Locks those, in one order, so that of two
--- deletions the second sees the first.
+-- An object of a file that was deleted, null where it has none, is garbage, unless another file has it. Locks those, in one
+-- order, so that of two deletions the second sees the first.
 create function tunebase_internal.release_object(p_object text) returns void
 language plpgsql set search_path = ''
 as $$
 begin
-  perform from tunebase.files where object = p_object and deleted_at is null order by id for update;
-  if not exists (select from tunebase.files where object = p_object and deleted_at is null) then
+  perform from tunebase.files where p_object in (object, original_object) and deleted_at is null order by id for update;
+  if p_object is not null and not exists (
+    select from tunebase.files where p_object in (object, original_object) and deleted_at is null
+  ) then
     insert into tunebase_internal.orphaned_objects (bucket, object) values ('tunebase-datasets', p_object) on conflict do nothing;
   end if;
 end $$;
@@ -2248,20 +2311,53 @@ end $$;
 
 -- schemas/functions/files/share_file.sql
 -- Records a file whose bytes are in Storage already, as those of an equal one; null when there is none. p_file as in
--- create_file, without the object.
+-- create_file, without the objects. Of a file that was converted both its rows and its original must be there.
 create function tunebase_internal.share_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
   v_object text := tunebase_internal.find_equal_object(
-    tunebase_internal.authorize(p_caller, 'files:write'), p_file ->> 'purpose', p_file ->> 'sha256', (p_file ->> 'bytes')::bigint,
-    (p_file ->> 'id')::uuid
+    v_project_id, p_file ->> 'purpose', p_file ->> 'sha256', (p_file ->> 'bytes')::bigint, (p_file ->> 'id')::uuid
   );
+  v_original text;
 begin
+  if p_file #>> '{original,sha256}' is not null then
+    v_original := tunebase_internal.find_equal_original(
+      v_project_id, p_file #>> '{original,sha256}', (p_file #>> '{original,bytes}')::bigint
+    );
+    if v_original is null then
+      return null;
+    end if;
+    p_file := jsonb_set(p_file, '{original,object}', to_jsonb(v_original));
+  end if;
   if v_object is null then
     return null;
   end if;
   return tunebase_internal.create_file(p_caller, p_file || jsonb_build_object('object', v_object));
+end $$;
+
+-- schemas/functions/files/start_file_conversion.sql
+-- A valid file in another format is about to be written as canonical rows of p_bytes. Refused where its project has no room for
+-- them. Returns the name of their object, the same when called again; null if another worker holds the lease or the file is gone.
+create function tunebase_internal.start_file_conversion(p_file_id uuid, p_lease uuid, p_bytes bigint) returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid;
+  v_object text;
+begin
+  select project_id into v_project_id from tunebase.files where id = p_file_id for no key update;
+  select converted_object into v_object from tunebase_internal.file_validations
+  where file_id = p_file_id and lease = p_lease for update;
+  if not found then
+    return null;
+  elsif v_object is null then
+    perform tunebase_internal.check_storage_quota(v_project_id, p_bytes);
+    v_object := v_project_id || '/' || gen_random_uuid() || '.jsonl';
+    update tunebase_internal.file_validations set converted_object = v_object, converted_bytes = p_bytes where file_id = p_file_id;
+  end if;
+  return v_object;
 end $$;
 
 -- schemas/functions/files/store_row_hashes.sql
@@ -4094,7 +4190,9 @@ language sql stable set search_path = ''
 as $$
   select coalesce((
     select sum(o.bytes) from (
-      select distinct on (object) bytes from tunebase.files where project_id = p_project_id and deleted_at is null
+      select distinct on (s.object) s.bytes
+      from tunebase.files f cross join lateral (values (f.object, f.bytes), (f.original_object, f.original_bytes)) s (object, bytes)
+      where f.project_id = p_project_id and f.deleted_at is null and s.object is not null
     ) o
   ), 0)::bigint + coalesce((
     select sum(bytes) from tunebase.adapters where project_id = p_project_id and deleted_at is null
@@ -6624,5 +6722,6 @@ grant execute on function
   tunebase_internal.record_dispatch_rejected,
   tunebase_internal.record_dispatch_submitted,
   tunebase_internal.record_recovered_file,
-  tunebase_internal.retry_file_validation
+  tunebase_internal.retry_file_validation,
+  tunebase_internal.start_file_conversion
 to tunebase_scheduler;

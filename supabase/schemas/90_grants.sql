@@ -149,5 +149,6 @@ grant execute on function
   tunebase_internal.record_dispatch_rejected,
   tunebase_internal.record_dispatch_submitted,
   tunebase_internal.record_recovered_file,
-  tunebase_internal.retry_file_validation
+  tunebase_internal.retry_file_validation,
+  tunebase_internal.start_file_conversion
 to tunebase_scheduler;

@@ -167,7 +167,7 @@ const entries = async (folder: string) =>
 Deno.test("an adapter is downloaded and verified, and not downloaded again", async () => {
   const { code, out, err } = await run(["adapter", "download", job.id]);
   assertEquals(code, 0, err);
-  assertMatch(out, /ok +adapter-ftjob-\w+\/adapter_model\.safetensors {2}3\.0 MB {2}sha256 \w{64}/);
+  assertMatch(out, /downloaded +adapter-ftjob-\w+\/adapter_model\.safetensors {2}3\.0 MB {2}sha256 \w{64}/);
   assertEquals(await saved(`adapter-${job.id}`), weights);
   assertEquals(await Deno.readFile(join(home, `adapter-${job.id}`, "tokenizer/config.json")), config);
   proxy.requests.length = 0;
@@ -213,7 +213,7 @@ Deno.test("a file with a wrong hash is rejected and removed", async () => {
   const { code, err, out } = await run(["adapter", "download", job.id, "--dir", "wrong"]);
   assertEquals(code, 1);
   assertEquals(out, "");
-  assertMatch(err, /adapter_model\.safetensors is damaged and was removed: 3000000 bytes with SHA-256/);
+  assertMatch(err, /adapter_model\.safetensors is damaged and was removed: got 3000000 bytes with SHA-256/);
   assertEquals(await entries("wrong"), []);
 });
 
@@ -233,7 +233,7 @@ Deno.test("checkpoint files can be downloaded, and a job without an adapter is a
   const other = await createJob(user);
   const { code: refused, err } = await run(["adapter", "download", other.id]);
   assertEquals(refused, 1);
-  assertStringIncludes(err, "a job has an adapter once it has succeeded.");
+  assertStringIncludes(err, "The adapter is available once the job has succeeded.");
 });
 
 Deno.test("follow reconnects a broken stream without missing or repeating events", async () => {
@@ -267,5 +267,5 @@ Deno.test("doctor detects clock skew", async () => {
   proxy.fault = ({ path }) => path.endsWith("/health") ? { headers: { date } } : undefined;
   const { code, out } = await run(["doctor"]);
   assertEquals(code, 1, out);
-  assertMatch(out, /no {3}clock: \d+ s ahead of the server's\n +Set this machine's clock/);
+  assertMatch(out, /FAIL {2}clock: \d+ s ahead of the server's clock\n +Synchronize this machine's clock/);
 });

@@ -17,19 +17,22 @@ const uuid = (id: string) =>
 const sendPart = async (harness: CrashHarness, id: string, data: Uint8Array<ArrayBuffer>) =>
   (await harness.openai.uploads.parts.create(id, { data: new File([data], "part") })).id;
 
+/** The same rows as a table, which is converted. */
+const csv = `prompt,completion\n${"a,b\n".repeat(100)}`;
+
 /** An upload with two parts. */
-async function uploaded(harness: CrashHarness): Promise<{ id: string; part_ids: string[] }> {
-  const { id } = await harness.openai.uploads.create(params);
+async function uploaded(harness: CrashHarness, data = bytes): Promise<{ id: string; part_ids: string[] }> {
+  const { id } = await harness.openai.uploads.create({ ...params, bytes: data.length });
   const part_ids = [
-    await sendPart(harness, id, bytes.slice(0, 100)),
-    await sendPart(harness, id, bytes.slice(100)),
+    await sendPart(harness, id, data.slice(0, 100)),
+    await sendPart(harness, id, data.slice(100)),
   ];
   return { id, part_ids };
 }
 
 /** A file that waits for validation. */
-async function waiting(harness: CrashHarness): Promise<string> {
-  const { id, part_ids } = await uploaded(harness);
+async function waiting(harness: CrashHarness, data = bytes): Promise<string> {
+  const { id, part_ids } = await uploaded(harness, data);
   const { file } = await harness.openai.uploads.complete(id, { part_ids });
   return file?.id ?? "";
 }
@@ -63,7 +66,7 @@ async function clean(harness: CrashHarness): Promise<number> {
   }
   return await harness.count(
     `storage.objects o where bucket_id = 'tunebase-datasets' and (name like 'parts/%' or name like 'incoming/%')
-      and not exists (select from tunebase.files f where f.object = o.name)`,
+      and not exists (select from tunebase.files f where o.name in (f.object, f.original_object))`,
   );
 }
 
@@ -76,6 +79,14 @@ const expire = (harness: CrashHarness) =>
   harness.tunebase.sql`update tunebase_internal.uploads set expires_at = now() where status = 'pending'`;
 
 export const fileApi: Record<string, Run> = {
+  "a file in another format is created": async (harness, arm) => {
+    await arm();
+    const { id } = await harness.openai.files.create({
+      file: new File([csv], "rows.csv"),
+      purpose: "fine-tune",
+    });
+    return await settled(harness, id, csv);
+  },
   "a file too large to validate in its request is created": async (harness, arm) => {
     const content = row.repeat(Math.ceil(maxInRequestBytes / row.length) + 1);
     await arm();
@@ -138,6 +149,12 @@ export const fileScheduler: Record<string, Run> = {
     await arm();
     await harness.tick();
     return await settled(harness, id);
+  },
+  "parts in another format are joined, checked and converted": async (harness, arm) => {
+    const id = await waiting(harness, new TextEncoder().encode(csv));
+    await arm();
+    await harness.tick();
+    return await settled(harness, id, csv);
   },
   "a file cannot be read and is tried again": async (harness, arm) => {
     const { id, part_ids } = await uploaded(harness);

@@ -37,14 +37,19 @@ const broken: Record<string, string> = {
     select f.id from tunebase.files f
     where f.deleted_at is null and f.status = 'processed' and f.purpose = 'fine-tune'
       and not exists (select from storage.objects o where o.bucket_id = 'tunebase-datasets' and o.name = f.object)`,
+  "a file without its original": `
+    select f.id from tunebase.files f
+    where f.deleted_at is null and f.original_object is not null
+      and not exists (select from storage.objects o where o.bucket_id = 'tunebase-datasets' and o.name = f.original_object)`,
   "bytes that belong to no file and that nobody will remove": `
     select o.name from storage.objects o
     where o.bucket_id = 'tunebase-datasets'
-      and not exists (select from tunebase.files f where f.object = o.name and f.deleted_at is null)
+      and not exists (select from tunebase.files f where o.name in (f.object, f.original_object) and f.deleted_at is null)
       and not exists (select from tunebase_internal.upload_parts p where p.object = o.name)
       and not exists (select from tunebase_internal.uploads u where u.object = o.name and u.status = 'pending')
       and not exists (
-        select from tunebase_internal.file_validations c where c.sources @> jsonb_build_array(jsonb_build_object('object', o.name))
+        select from tunebase_internal.file_validations c
+        where c.sources @> jsonb_build_array(jsonb_build_object('object', o.name)) or c.converted_object = o.name
       )
       and not exists (select from tunebase_internal.orphaned_objects g where g.bucket = 'tunebase-datasets' and g.object = o.name)`,
 };

@@ -262,6 +262,27 @@ Deno.test("a file over 32 MiB uploads in chunks; a failed chunk is retried", asy
   }
 });
 
+Deno.test("a CSV file is uploaded, and its page shows rows before and after their conversion", async () => {
+  const user = await tunebase.user();
+  await using visitor = await visit({ user, path: "new" });
+  const { page } = visitor;
+  const csv = "id,prompt,completion\n1,What is up?,The sky\n2,c,d\n";
+  await page.getByLabel("Training data").setInputFiles({
+    name: "rows.csv",
+    mimeType: "text/csv",
+    buffer: bytes(csv),
+  });
+  await page.getByText(/2 rows, about/).waitFor();
+  const [file] = (await user.openai.files.list()).data;
+  await page.goto(`${tunebase.url}/dashboard/#/files/${file?.id}`);
+  await page.getByRole("heading", { name: "Conversion" }).waitFor();
+  await page.getByText("prompt completion csv").waitFor();
+  await page.getByText('{"id":"1","prompt":"What is up?","completion":"The sky"}').waitFor();
+  await page.getByText('{"role":"assistant","content":"The sky"}').waitFor();
+  await accessible(page, "file, converted");
+  visitor.clean();
+});
+
 Deno.test("a key is shown once, works, and can be revoked", async () => {
   const user = await tunebase.user();
   await using visitor = await visit({ user, path: "keys" });

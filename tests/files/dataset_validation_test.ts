@@ -85,8 +85,9 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
   ]],
   ["NUL bytes", `${row()}\n{"messages":\0[]}\n`, ["nul", 2, "holds NUL bytes"]],
   ["a line that is not JSON", `${row()}\n{"messages": [\n${row()}\n`, ["not_json", 2, "is not JSON"]],
-  ["a pretty-printed list", `[\n${row()},\n${row()}\n]`, ["not_json", 1, "one JSON list"]],
-  ["a list on one line", `[${row()}]`, ["not_object", 1, "must be a JSON object"]],
+  ["a pretty-printed array", `[\n${row()},\n${row()}\n]`, null],
+  ["an array on one line", `[${row()}]`, null],
+  ["an array of texts", `["a", "b"]`, ["not_object", 1, "must be a JSON object"]],
   ["a pretty-printed object", JSON.stringify(JSON.parse(row()), null, 2), [
     "not_json",
     1,
@@ -128,21 +129,21 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     "messages[0].content holds half of a character",
   ]],
   ["no known format", `{"text":"a"}`, ["unknown_format", 1, "has no known format"]],
-  ["ShareGPT's format", `{"conversations":[{"from":"human","value":"a"}]}`, [
-    "unknown_format",
+  ["ShareGPT's format and no answer", `{"conversations":[{"from":"human","value":"a"}]}`, [
+    "no_assistant",
     1,
-    "ShareGPT",
+    "has no assistant message",
   ]],
-  ["Alpaca's format", `{"instruction":"a","output":"b"}`, ["unknown_format", 1, "Alpaca"]],
+  ["Alpaca's format and no output", `{"instruction":"a"}`, ["source_field", 1, "output is missing"]],
   ["preferences without messages", `{"input":[],"preferred_output":[]}`, [
     "preference",
     1,
     "input must be an object with messages",
   ]],
   ["preferences as others write them", `{"prompt_":"a","chosen":"b","rejected":"c"}`, [
-    "unknown_format",
+    "unknown_field",
     1,
-    "preferred_output",
+    'Did you mean "prompt"?',
   ]],
   ["two formats", `${row()}\n{"prompt":"a","completion":"b"}`, [
     "mixed_formats",
@@ -330,11 +331,14 @@ const Case = z.object({
   indent: z.number().optional(),
   learned: z.array(z.string()).optional(),
   refused: z.string().optional(),
+  /** Where the server converts what the worker refuses, and finds something else. */
+  refused_at_upload: z.string().optional(),
 });
 const shared = z.array(Case).parse(
   JSON.parse(await Deno.readTextFile(new URL("../fixtures/dataset_rows.json", import.meta.url))),
 );
-for (const { what, lines, document, indent, learned, refused } of shared) {
+for (const { what, lines, document, indent, learned, refused_at_upload, ...one } of shared) {
+  const refused = refused_at_upload ?? one.refused;
   Deno.test(`matches the trainer: ${what}`, () => {
     const text = lines?.map((line) => typeof line === "string" ? line : JSON.stringify(line)).join("\n") ??
       JSON.stringify(document, null, indent);
@@ -588,7 +592,7 @@ Deno.test("duplicates beyond the stored rows are estimated and marked as such", 
 });
 
 Deno.test("a report details 100 errors, counts the others, and stops after 10,000 rows", () => {
-  const many = check("x\n".repeat(500));
+  const many = check("x\n".repeat(500) + row());
   assertEquals([many.errors.length, many.error_rows, many.problems.not_json, many.complete], [
     100,
     500,
@@ -598,6 +602,17 @@ Deno.test("a report details 100 errors, counts the others, and stops after 10,00
   assertEquals(many.errors.map(({ line }) => line), Array.from({ length: 100 }, (_, i) => i + 1));
   const stopped = check("x\n".repeat(maxBrokenRows * 2));
   assertEquals([stopped.rows, stopped.complete], [maxBrokenRows, false]);
+});
+
+Deno.test("a problem that every row has is reported once, for the file", () => {
+  const rows = Array.from({ length: 300 }, (_, i) => JSON.stringify({ id: i, ...JSON.parse(row(`${i}`)) }));
+  const { errors, problems, error_rows } = check(rows.join("\n"));
+  assertEquals(
+    errors.map(({ line, code, what }) => [line, code, what]),
+    [[null, "unknown_field", 'has unknown fields: "id", in each of 300 rows']],
+  );
+  assertEquals([problems.unknown_field, error_rows], [300, 300]);
+  assertEquals(check([...rows, row()].join("\n")).errors.length, 100);
 });
 
 Deno.test("a report contains nothing that jsonb rejects", () => {

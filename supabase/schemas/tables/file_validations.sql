@@ -5,6 +5,9 @@ create table tunebase_internal.file_validations (
   -- Several parts are copied into one object by a resumable upload; its URL, once created.
   is_copied boolean not null,
   upload_url text,
+  -- Where the canonical rows of a file in another format are written, and how many bytes they have.
+  converted_object text,
+  converted_bytes bigint,
   -- The MD5 that the client expects.
   md5 text check (md5 ~ '^[0-9a-f]{32}$'),
   -- The validator's state: see tunebase-scheduler/file_validation/validate_files.ts.

@@ -12,16 +12,26 @@ create table tunebase.files (
   -- What validation found: `DatasetReport` in _shared/datasets/report.ts.
   report jsonb not null default '{}',
   object text not null,
+  -- A file in another format is converted. `object`, `bytes` and `sha256` are then of its canonical rows, which are what is
+  -- trained on, and these of the file as it was uploaded: `alpaca_csv`, and `ConversionSummary` in
+  -- _shared/datasets/convert/conversion.ts.
+  source_format text,
+  conversion jsonb,
+  original_object text,
+  original_bytes bigint check (original_bytes > 0),
+  original_sha256 text check (original_sha256 ~ '^[0-9a-f]{64}$'),
   created_at timestamptz not null default now(),
   expires_at timestamptz,
   -- The row stays for the jobs that used the file; the bytes are deleted.
   deleted_at timestamptz,
-  check (status <> 'processed' or sha256 is not null)
+  check (status <> 'processed' or sha256 is not null),
+  check (num_nulls(source_format, conversion, original_object, original_bytes, original_sha256) in (0, 5))
 );
 create index files_project on tunebase.files (project_id, id desc) where deleted_at is null;
 create index files_expiring on tunebase.files (expires_at) where expires_at is not null and deleted_at is null;
 -- Equal files (same project, purpose and SHA-256) share one object, which is deleted with the last of them.
 create index files_object on tunebase.files (object) where deleted_at is null;
+create index files_original_object on tunebase.files (original_object) where original_object is not null and deleted_at is null;
 create index files_sha256 on tunebase.files (project_id, sha256) where deleted_at is null and status = 'processed';
 
 alter table tunebase.files enable row level security;

@@ -11,6 +11,7 @@ import { ActionButton } from "../../ui/action_button.tsx";
 import { CopyButton, FieldList, Status, Time } from "../../ui/display.tsx";
 import { QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
+import { Conversion } from "./conversion.tsx";
 import { fileKey, useFile } from "./file_queries.ts";
 import { ReportView } from "./report_view.tsx";
 
@@ -53,6 +54,7 @@ export function FilePage({ id }: { id: string }) {
               )}
               {file.status_details && <p class="problem">{file.status_details}</p>}
             </section>
+            <Conversion file={file} />
             {file.report && <ReportView report={file.report} />}
           </>
         )}

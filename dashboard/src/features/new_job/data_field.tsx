@@ -127,7 +127,7 @@ function DropZone({ label, hint, onFile }: {
     >
       <input
         type="file"
-        accept=".jsonl,.json,.gz,application/jsonl"
+        accept=".jsonl,.json,.csv,.tsv,.gz,application/jsonl,text/csv"
         aria-describedby={`${id}-hint`}
         onChange={(event) => {
           handleFile(event.currentTarget.files?.[0]);

@@ -282,6 +282,11 @@ export const functions = {
   },
   schedule_reconcile: { args: { attempt_id: "uuid", runpod_job_id: "text" }, optional: {}, result: "void" },
   share_file: { args: { caller: "jsonb", file: "jsonb" }, optional: {}, result: "jsonb" },
+  start_file_conversion: {
+    args: { file_id: "uuid", lease: "uuid", bytes: "bigint" },
+    optional: {},
+    result: "text",
+  },
   start_job: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   store_token_sample: {
     args: { file_id: "uuid", counter: "text", sample: "jsonb" },

@@ -126,16 +126,21 @@ export const events = () =>
 export const files = () =>
   z.object({
     bytes: number,
+    conversion: valueOrNull,
     created_at: text,
     deleted_at: textOrNull,
     expires_at: textOrNull,
     filename: text,
     id: text,
     object: text,
+    original_bytes: numberOrNull,
+    original_object: textOrNull,
+    original_sha256: textOrNull,
     project_id: text,
     purpose: text,
     report: value,
     sha256: textOrNull,
+    source_format: textOrNull,
     status: text,
     status_details: textOrNull,
   });

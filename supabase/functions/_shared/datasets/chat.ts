@@ -1,4 +1,5 @@
 /** The messages of a chat row: roles, contents, weights, names; what belongs to tools is checked in tools.ts. */
+import { didYouMean } from "./convert/near_miss.ts";
 import { type AddIssue, addLoneSurrogate, isObject, jsonText, shown } from "./report.ts";
 import { checkToolMessage, ToolCallTracker } from "./tools.ts";
 
@@ -63,7 +64,9 @@ export function checkConversation(
         "unknown_field",
         `messages[${i}]`,
         `has unknown fields: ${shown(unknown)}`,
-        "Known are role, content, name, weight, tool_calls and tool_call_id; leave the others out.",
+        `Known are role, content, name, weight, tool_calls and tool_call_id; leave the others out.${
+          didYouMean(unknown, [...fields, ...toolFields])
+        }`,
       );
     }
     if (!tool) answers.turn(addIssue);
@@ -133,7 +136,15 @@ function checkRole(role: unknown, i: number, addIssue: AddIssue): role is string
     : role === undefined
     ? "It must be system, user, assistant or tool."
     : "It must be system, user or assistant (or tool, in a row with tools).";
-  addIssue("role", `messages[${i}].role`, role === undefined ? "is missing" : `is ${shown(role)}`, fix);
+  const meant = typeof role === "string" && role !== "developer"
+    ? didYouMean(role, ["system", "user", "assistant", "tool"])
+    : "";
+  addIssue(
+    "role",
+    `messages[${i}].role`,
+    role === undefined ? "is missing" : `is ${shown(role)}`,
+    fix + meant,
+  );
   return false;
 }
 

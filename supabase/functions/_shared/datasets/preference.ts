@@ -1,5 +1,6 @@
 /** A preference row, as OpenAI's: one conversation and two answers to it, of which one is better. */
 import { checkConversation } from "./chat.ts";
+import { didYouMean } from "./convert/near_miss.ts";
 import { type AddIssue, isObject, jsonText, type RowFacts, shown } from "./report.ts";
 import { checkRowTools } from "./tools.ts";
 
@@ -105,7 +106,7 @@ function unknownFields(
     "unknown_field",
     field,
     `has unknown fields: ${unknown.slice(0, 5).map(shown).join(", ")}`,
-    `Known are ${[...known].join(", ")}; leave the others out.`,
+    `Known are ${[...known].join(", ")}; leave the others out.${didYouMean(unknown[0] ?? "", known)}`,
   );
 }
 

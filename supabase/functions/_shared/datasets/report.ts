@@ -61,6 +61,9 @@ export const problemLevels = {
   tool_calls: "error",
   tool_answer: "error",
   double_encoded_arguments: "warning",
+  // Other tools' formats: a column or field of theirs, and how a CSV file is written.
+  source_field: "error",
+  csv: "error",
   // Prompt and completion, and brightrun-lora-v4.
   text: "error",
   history: "error",

@@ -84,8 +84,18 @@ export class ReportBuilder {
     return this.#reported.has(code);
   }
 
+  /** Whether the line that was begun has an error. */
+  get lineHasErrors(): boolean {
+    return [...this.#reported.keys()].some(isError);
+  }
+
   beginLine(line: number): void {
     this.#line = line;
+  }
+
+  /** Issues from here on concern the file as a whole. */
+  beginFile(): void {
+    this.#line = null;
   }
 
   endLine(): void {
@@ -134,6 +144,34 @@ export class ReportBuilder {
     return this.counts.errors.length > 0;
   }
 
+  /**
+   * A problem that every row has is the file's: it is reported once; only for equal errors, because a sentence about one row must
+   * not describe another.
+   */
+  #wholeFile(): Finding[] {
+    const { errors, problems, rows } = this.counts;
+    const reported = new Set<ProblemCode>();
+    return errors.flatMap((finding) => {
+      const { code, line } = finding;
+      if (line === null || rows < 2 || problems[code] !== rows) return [finding];
+      const same = errors.filter((other) => other.code === code);
+      if (
+        same.some(({ field, what, fix }) =>
+          field !== finding.field || what !== finding.what || fix !== finding.fix
+        )
+      ) {
+        return [finding];
+      }
+      if (reported.has(code)) return [];
+      reported.add(code);
+      return [{
+        ...finding,
+        line: null,
+        what: `${finding.what}, in each of ${rows.toLocaleString("en-US")} rows`,
+      }];
+    });
+  }
+
   report(duplicates: DatasetReport["duplicates"]): DatasetReport {
     const { counts } = this;
     return {
@@ -155,7 +193,7 @@ export class ReportBuilder {
       problems: counts.problems,
       error_rows: counts.errorRows,
       complete: counts.stopped === null,
-      errors: counts.errors,
+      errors: this.#wholeFile(),
       warnings: counts.warnings,
     };
   }

@@ -1,11 +1,24 @@
 /** Where rows come from: bytes in, one row's bytes out, and a place to go on from. */
 
+import type { ProblemCode } from "./report.ts";
+
+/** Why something cannot be read: a row, or the file. */
+export interface Rejection {
+  code: ProblemCode;
+  what: string;
+  fix: string;
+}
+
 export type RowKind = "row" | "meta";
 
 export interface Sink {
   /** `cut`: the file ended in the middle of it. The bytes hold only until the call returns. */
   row(bytes: Uint8Array, line: number, kind: RowKind, cut: boolean): void;
+  /** A row of a table: its columns' texts. */
+  record(value: Record<string, string>, line: number): void;
   tooLong(line: number): void;
+  /** A row that is none (`line`: null for the file as a whole). `stop`: nothing more is read. */
+  reject(line: number | null, refusal: Rejection, stop: boolean): void;
   /** The file as a whole is broken here; nothing more is read. */
   broken(line: number, what: "truncated" | "not_json" | "too_deep"): void;
 }

@@ -1,7 +1,9 @@
 /** One row of any format: which it is, and its check. */
 import { checkBrightrunRow } from "./brightrun.ts";
 import { checkConversation } from "./chat.ts";
-import { checkPreferenceRow, preferenceFormat } from "./preference.ts";
+import { unknownFormat } from "./convert/detect.ts";
+import { didYouMean } from "./convert/near_miss.ts";
+import { checkPreferenceRow } from "./preference.ts";
 import { checkRowTools } from "./tools.ts";
 import { type AddIssue, addLoneSurrogate, isObject, type Reads, type RowFacts, shown } from "./report.ts";
 
@@ -10,6 +12,7 @@ export const formats =
   '{"prompt": "…", "completion": "…"}';
 
 const toolFields = new Set(["tools", "functions", "function_call", "parallel_tool_calls", "tool_choice"]);
+const chatFields = ["messages", "metadata", "tools", "parallel_tool_calls"];
 const promptFields = new Set(["prompt", "completion"]);
 
 /** Checks a row; null when nothing can be counted of it, which has been told. */
@@ -22,7 +25,7 @@ export function checkRow(row: unknown, reads: Reads, addIssue: AddIssue): RowFac
   if ("prompt" in row || "completion" in row) return checkPromptRow(row, addIssue);
   if ("target_response" in row || "current_user_input" in row) return checkBrightrunRow(row, reads, addIssue);
   if ("preferred_output" in row || "non_preferred_output" in row) return checkPreferenceRow(row, addIssue);
-  unknownFormat(row, addIssue);
+  tellUnknownFormat(row, addIssue);
   return null;
 }
 
@@ -44,7 +47,9 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, addIssue: AddI
       "unknown_field",
       null,
       `has unknown fields: ${unknown.slice(0, 5).map(shown).join(", ")}`,
-      "Known are messages, tools, parallel_tool_calls and metadata; leave the others out.",
+      `Known are messages, tools, parallel_tool_calls and metadata; leave the others out.${
+        didYouMean(unknown[0] ?? "", chatFields)
+      }`,
     );
   }
   const tools = others.length > 0 ? checkRowTools(row, addIssue) : null;
@@ -87,7 +92,7 @@ function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFa
         "unknown_field",
         null,
         `has unknown fields: ${shown(key)}`,
-        "Known are prompt and completion.",
+        `Known are prompt and completion.${didYouMean(key, promptFields)}`,
       );
       break;
     }
@@ -97,17 +102,14 @@ function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFa
   return { format: "prompt_completion", assistant: 1, trainable: 1, chars, trainableChars, keys: null };
 }
 
-/** Rows of other tools' formats get told how to become ours. */
-function unknownFormat(row: Record<string, unknown>, addIssue: AddIssue): void {
-  const known = `Each line must be ${formats}`;
-  const fix = "conversations" in row
-    ? 'ShareGPT\'s "conversations" with from and value: write "messages" with role (user, assistant) and content.'
-    : "instruction" in row
-    ? 'Alpaca\'s "instruction", "input" and "output": write them as "prompt" and "completion".'
-    : "chosen" in row
-    ? `Preferences with "chosen" and "rejected": write them as ${preferenceFormat}`
-    : "custom_id" in row
-    ? "This is a batch request; write its messages with the answer that should be learned."
-    : known;
-  addIssue("unknown_format", null, "has no known format", fix);
+/** Files in other tools' formats are converted; what is left is misspelled, or of no format that is known. */
+function tellUnknownFormat(row: Record<string, unknown>, addIssue: AddIssue): void {
+  const { code, what, fix } = "custom_id" in row
+    ? {
+      code: "unknown_format" as const,
+      what: "has no known format",
+      fix: "This is a batch request; write its messages with the answer that should be learned.",
+    }
+    : unknownFormat(Object.keys(row), "fields");
+  addIssue(code, null, what, fix);
 }

@@ -3,6 +3,15 @@
  * stop anywhere and go on elsewhere. The whole of it is a function of the bytes, however they are cut.
  */
 import { checkMeta } from "./brightrun.ts";
+import {
+  Conversion,
+  type ConversionState,
+  type ConversionSummary,
+  type JsonRow,
+} from "./convert/conversion.ts";
+import { CsvRecords, type CsvState } from "./convert/csv.ts";
+import { detectContainer, knownColumns } from "./convert/detect.ts";
+import { JsonArray, type JsonArrayState } from "./convert/json_array.ts";
 import { Document, type DocumentState } from "./document.ts";
 import { checkParsedValues } from "./parsed_values.ts";
 import { countKeys, duplicateKey, hasDuplicateKey } from "./duplicate_keys.ts";
@@ -20,7 +29,7 @@ import {
 } from "./report.ts";
 import { checkRow, formats } from "./rows.ts";
 import { type FingerprintState, hashRow, RowFingerprints } from "./row_fingerprints.ts";
-import type { RowKind, RowSource, Sink } from "./row_source.ts";
+import type { Rejection, RowKind, RowSource, Sink } from "./row_source.ts";
 import { type Counts, ReportBuilder } from "./report_builder.ts";
 
 /** So many bytes decide what kind of file it is. */
@@ -28,28 +37,46 @@ const headBytes = 4096;
 
 /** Where a check is: JSON. It goes on from {@link Validator.offset}. */
 export interface ValidatorState {
-  source: { kind: "lines"; state: LinesState } | { kind: "document"; state: DocumentState } | null;
+  source: SourceState | null;
+  /** null in a brightrun document, whose rows are read as they are. */
+  conversion: ConversionState | null;
   counts: Counts;
   sketch: FingerprintState;
   /** brightrun-lora-v4: its header was seen, and how many pairs it announces. */
   header: { pairs: number | null } | null;
 }
 
+type SourceState =
+  | { kind: "lines"; state: LinesState }
+  | { kind: "document"; state: DocumentState }
+  | { kind: "json_array"; state: JsonArrayState }
+  | { kind: "csv"; state: CsvState };
+
+/** Takes the canonical rows of a file that is converted, one after the other: a line of JSON, with its line break. */
+export type RowOutput = (line: Uint8Array) => void;
+
 export class Validator implements Sink {
   #reads: Reads;
   #head: Uint8Array[] = [];
   #headLength = 0;
   #source: RowSource | null = null;
-  #kind: "lines" | "document" = "lines";
+  #kind: SourceState["kind"] = "lines";
+  #conversion: Conversion | null = null;
+  readonly #output: RowOutput;
   #builder: ReportBuilder;
   #fingerprints = new RowFingerprints();
   #header: ValidatorState["header"] = null;
   readonly #decoder = new TextDecoder("utf-8", { ignoreBOM: true });
   readonly #strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+  readonly #encoder = new TextEncoder();
 
-  /** `reads`: what the trainer reads, for tests. `state`: goes on where another left off. */
-  constructor(options: { reads?: Reads; state?: ValidatorState | null } = {}) {
+  /**
+   * `reads`: what the trainer reads, for tests. `state`: goes on where another left off. `output`: takes the rows that a
+   * file in another format is converted to; see {@link conversion}.
+   */
+  constructor(options: { reads?: Reads; state?: ValidatorState | null; output?: RowOutput } = {}) {
     this.#reads = options.reads ?? trainerReads;
+    this.#output = options.output ?? (() => {});
     const { state } = options;
     this.#builder = new ReportBuilder(state?.counts ?? null);
     if (!state) return;
@@ -57,9 +84,26 @@ export class Validator implements Sink {
     this.#fingerprints = RowFingerprints.from(state.sketch);
     if (state.source === null) return;
     this.#kind = state.source.kind;
-    this.#source = state.source.kind === "lines"
-      ? new Lines(this, state.source.state)
-      : new Document(this, state.source.state);
+    this.#source = this.#open(state.source);
+    if (state.conversion !== null) this.#conversion = new Conversion(state.conversion);
+  }
+
+  #open(source: SourceState): RowSource {
+    switch (source.kind) {
+      case "lines":
+        return new Lines(this, source.state);
+      case "document":
+        return new Document(this, source.state);
+      case "json_array":
+        return new JsonArray(this, source.state);
+      case "csv":
+        return new CsvRecords(this, source.state, knownColumns);
+    }
+  }
+
+  /** How the file was converted; null where its bytes are canonical rows as they are. */
+  get conversion(): ConversionSummary | null {
+    return this.#conversion?.summary() ?? null;
   }
 
   /** The byte from which a check with {@link state} goes on. */
@@ -76,6 +120,7 @@ export class Validator implements Sink {
     const state = this.#source?.state() ?? null;
     return {
       source: state === null ? null : { kind: this.#kind, state } as ValidatorState["source"],
+      conversion: this.#conversion?.state() ?? null,
       counts: structuredClone(this.#builder.counts),
       sketch: this.#fingerprints.state(),
       header: this.#header,
@@ -150,11 +195,33 @@ export class Validator implements Sink {
       this.#builder.addIssue(problem.code, null, problem.what, problem.fix);
       return;
     }
-    this.#kind = kind;
-    this.#source = kind === "document"
-      ? new Document(this, Document.start(start))
-      : new Lines(this, { offset: start, lines: 0, skipping: false });
+    const source = kind === "document"
+      ? { kind, state: Document.start(start) } as const
+      : this.#rows(new TextDecoder().decode(head.subarray(start)), start);
+    this.#kind = source.kind;
+    this.#source = this.#open(source);
     this.#source.push(head.subarray(start));
+  }
+
+  /** Where the rows of a file that begins so are, one by one. */
+  #rows(head: string, start: number): SourceState {
+    const { container, delimiter } = detectContainer(head);
+    this.#conversion = new Conversion(Conversion.start(container));
+    if (delimiter !== null) return { kind: "csv", state: CsvRecords.start(start, delimiter) };
+    return container === "json"
+      ? { kind: "json_array", state: JsonArray.start(start) }
+      : { kind: "lines", state: { offset: start, lines: 0, skipping: false } };
+  }
+
+  reject(line: number | null, { code, what, fix }: Rejection, stop: boolean): void {
+    if (this.stopped) return;
+    if (line !== null) {
+      this.#builder.beginLine(line);
+      this.#builder.counts.rows += 1;
+    }
+    if (stop) this.#builder.stop();
+    this.#builder.addIssue(code, null, what, fix);
+    this.#builder.endLine();
   }
 
   row(bytes: Uint8Array, line: number, kind: RowKind, cut: boolean): void {
@@ -167,16 +234,18 @@ export class Validator implements Sink {
     this.#builder.endLine();
   }
 
+  record(value: Record<string, string>, line: number): void {
+    if (this.stopped) return;
+    this.#builder.beginLine(line);
+    this.#count(new Uint8Array(), line, { text: JSON.stringify(value), value });
+    this.#builder.endLine();
+  }
+
   tooLong(line: number): void {
     if (this.stopped) return;
     this.#builder.beginLine(line);
     this.#builder.counts.rows += 1;
-    this.#builder.addIssue(
-      "line_too_long",
-      null,
-      `is longer than ${maxLineBytes / 2 ** 20} MiB`,
-      "One row is one conversation; is a line break missing?",
-    );
+    this.#builder.addIssue("line_too_long", null, ...tooLong);
     this.#builder.endLine();
   }
 
@@ -190,7 +259,7 @@ export class Validator implements Sink {
   }
 
   /** The row's text and value; null when it is none, which has been told. */
-  #parse(bytes: Uint8Array, cut: boolean): { text: string; value: unknown } | null {
+  #parse(bytes: Uint8Array, cut: boolean): JsonRow | null {
     let text: string;
     try {
       // The strict decoder is half as fast: it is asked only where a replacement character came out.
@@ -219,9 +288,16 @@ export class Validator implements Sink {
     this.#header ??= { pairs: checkMeta(meta, field, this.#builder.addIssue) };
   }
 
-  #count(bytes: Uint8Array, line: number, row: { text: string; value: unknown } | null): void {
+  #count(bytes: Uint8Array, line: number, row: JsonRow | null): void {
     this.#builder.counts.rows += 1;
     if (row === null) return;
+    const problem = this.#conversion?.begin(row.value) ?? null;
+    if (problem !== null) return this.#rejectFile(problem);
+    if (this.#conversion?.isNeeded) this.#convert(this.#conversion, row, line);
+    else this.#check(bytes, row, line);
+  }
+
+  #check(bytes: Uint8Array, row: JsonRow, line: number): void {
     const facts = checkRow(row.value, this.#reads, this.#builder.addIssue);
     this.#checkKeys(row, facts?.keys ?? null);
     checkParsedValues(row.text, row.value, this.#builder.hasIssue("lone_surrogate"), this.#builder.addIssue);
@@ -230,8 +306,31 @@ export class Validator implements Sink {
     this.#fingerprints.add(hashRow(bytes), line);
   }
 
+  /** A row in another format: what it is converted to is checked, as nothing else is trained on. */
+  #convert(conversion: Conversion, source: JsonRow, line: number): void {
+    if (!conversion.isTable) {
+      this.#checkKeys(source, null);
+      checkParsedValues(source.text, source.value, false, this.#builder.addIssue);
+      if (this.#builder.lineHasErrors) return;
+    }
+    const row = conversion.convert(source, line, this.#builder.addIssue);
+    if (row === null) return;
+    const canonical = this.#encoder.encode(`${row.text}\n`);
+    const bytes = canonical.subarray(0, -1);
+    if (bytes.length > maxLineBytes) this.#builder.addIssue("line_too_long", null, ...tooLong);
+    else this.#check(bytes, row, line);
+    if (!this.#builder.lineHasErrors) this.#output(canonical);
+  }
+
+  /** The row that is being read shows that no other can be read either. */
+  #rejectFile({ code, what, fix }: Rejection): void {
+    this.#builder.stop();
+    this.#builder.beginFile();
+    this.#builder.addIssue(code, null, what, fix);
+  }
+
   /** `known`: how many keys the row has, if they were counted on the way. */
-  #checkKeys({ text, value }: { text: string; value: unknown }, known: number | null): void {
+  #checkKeys({ text, value }: JsonRow, known: number | null): void {
     const keys = known ?? countKeys(value, maxDepth);
     if (keys === Infinity) {
       this.#builder.addIssue("too_deep", null, ...nested);
@@ -246,6 +345,10 @@ export class Validator implements Sink {
   }
 }
 
+const tooLong = [
+  `is longer than ${maxLineBytes / 2 ** 20} MiB`,
+  "One row is one conversation; is a line break missing?",
+] as const;
 const cutOff = [
   "ends in the middle of a row",
   "The upload, or the program that wrote the file, seems to have been cut off; make the file again.",

@@ -39,6 +39,11 @@ export class ResumableHash {
     this.done += fresh.length;
   }
 
+  /** How many bytes were hashed. */
+  get bytes(): number {
+    return this.done;
+  }
+
   get state(): HashState {
     return {
       bytes: this.done,

@@ -16,6 +16,9 @@ import { signedUrl, unavailable } from "../../_shared/storage.ts";
 import { CpuBudget } from "../cpu_budget.ts";
 import { ResumableHash } from "./resumable_hash.ts";
 import { MultipartConcatenation } from "./concatenate_parts.ts";
+import { beginWriting, ConvertedRows, hashRows, writeRows, Writing } from "./write_rows.ts";
+
+const HashState = z.object({ bytes: z.int(), sha256: z.string(), md5: z.string().nullable() });
 
 const Validation = z.object({
   file_id: z.string(),
@@ -26,11 +29,18 @@ const Validation = z.object({
   is_copied: z.boolean(),
   upload_url: z.string().nullable(),
   md5: z.string().nullable(),
-  state: z.object({
-    /** Written only by this module, and opaque to everything but the validator. */
-    validator: z.custom<ValidatorState>((value) => typeof value === "object" && value !== null),
-    hashes: z.object({ bytes: z.int(), sha256: z.string(), md5: z.string().nullable() }),
-  }).nullable(),
+  state: z.union([
+    /** Validation is complete, and the converted rows are being written. */
+    z.object({ writing: Writing }),
+    z.object({
+      writing: z.undefined().optional(),
+      /** Written only by this module, and opaque to everything but the validator. */
+      validator: z.custom<ValidatorState>((value) => typeof value === "object" && value !== null),
+      hashes: HashState,
+      /** Of the converted rows. */
+      row_hashes: HashState,
+    }),
+  ]).nullable(),
 });
 type Validation = z.infer<typeof Validation>;
 
@@ -52,7 +62,7 @@ export async function validateFiles(platform: Platform, budget = new CpuBudget()
       await validateFile(platform, validation, budget);
     } catch (error) {
       logError(`validation of file ${validation.file_id}`, error);
-      if (error instanceof ApiError && error.code === "too_large") {
+      if (error instanceof ApiError && (error.code === "too_large" || error.code === "quota_exceeded")) {
         await rpc(platform.db, "finish_file_validation", {
           file_id: validation.file_id,
           lease: validation.lease,
@@ -72,13 +82,16 @@ export async function validateFiles(platform: Platform, budget = new CpuBudget()
 }
 
 /** Continues one validation until it is complete or the budget is used up. */
-async function validateFile(
-  { db, supabase, settings }: Platform,
-  validation: Validation,
-  budget: CpuBudget,
-): Promise<void> {
-  const validator = new Validator({ state: validation.state?.validator ?? null });
-  const hashes = await ResumableHash.start(validation.state?.hashes ?? null, validation.md5 !== null);
+async function validateFile(platform: Platform, validation: Validation, budget: CpuBudget): Promise<void> {
+  const { state } = validation;
+  if (state?.writing !== undefined) {
+    return await writeConvertedRows(platform, validation, state.writing, budget);
+  }
+  const { db, supabase, settings } = platform;
+  const rows = new ConvertedRows();
+  const validator = new Validator({ state: state?.validator ?? null, output: rows.output });
+  const hashes = await ResumableHash.start(state?.hashes ?? null, validation.md5 !== null);
+  const rowHashes = await ResumableHash.start(state?.row_hashes ?? null, false);
   const storage = `${settings.supabaseUrl}/storage/v1`;
   const copy = validation.is_copied
     ? await MultipartConcatenation.open(
@@ -93,7 +106,7 @@ async function validateFile(
     rpc(db, "checkpoint_file_validation", {
       file_id: validation.file_id,
       lease: validation.lease,
-      state: { validator: validator.state(), hashes: hashes.state },
+      state: { validator: validator.state(), hashes: hashes.state, row_hashes: rowHashes.state },
       upload_url: copy?.url ?? validation.upload_url,
       lease_seconds: seconds,
     });
@@ -110,6 +123,7 @@ async function validateFile(
     // The validator needs every byte from its offset on: it has not saved the start of an unfinished row.
     if (at + chunk.length > unchecked) validator.push(chunk.subarray(Math.max(0, unchecked - at)));
     hashes.update(chunk, at);
+    hashRows(rows, rowHashes);
     budget.spend(performance.now() - started);
     await copy?.write(chunk, at);
     at += chunk.length;
@@ -129,18 +143,72 @@ async function validateFile(
   }
   const complete = at === validation.bytes;
   const { sha256, md5 } = hashes.digest();
+  const report = validator.end();
+  hashRows(rows, rowHashes);
+  const result = {
+    ...verdict(
+      report,
+      complete && validation.md5 !== null && md5 !== validation.md5
+        ? { actual: md5, expected: validation.md5 }
+        : null,
+    ),
+    sha256: complete ? sha256 : null,
+    rows: validator.sample(),
+  };
+  const summary = validator.conversion;
+  if (result.status === "error" || summary === null) {
+    await rpc(db, "finish_file_validation", {
+      file_id: validation.file_id,
+      lease: validation.lease,
+      result,
+    });
+    return;
+  }
+  const writing = await beginWriting(platform, validation, {
+    bytes: rowHashes.bytes,
+    sha256: rowHashes.digest().sha256,
+    result,
+    summary,
+  });
+  if (writing !== null) await writeConvertedRows(platform, validation, writing, budget);
+}
+
+/** Writes the converted rows of a valid file, and then completes the validation. */
+async function writeConvertedRows(
+  platform: Platform,
+  validation: Validation,
+  writing: Writing,
+  budget: CpuBudget,
+): Promise<void> {
+  const { db, supabase, settings } = platform;
+  const { file_id, lease } = validation;
+  const save = (state: Writing, seconds: number) =>
+    rpc(db, "checkpoint_file_validation", {
+      file_id,
+      lease,
+      state: { writing: state },
+      upload_url: validation.upload_url,
+      lease_seconds: seconds,
+    });
+  if (budget.isOver) {
+    await save(writing, 0);
+    return;
+  }
+  const isComplete = await writeRows(platform, writing, {
+    bytes: validation.bytes,
+    sliceBytes: settings.validationChunkBytes,
+    leaseSeconds,
+    read: (begin) => read(supabase, validation.sources, begin, settings.validationChunkBytes),
+    save,
+  }, budget);
+  if (!isComplete) return;
+  const { source_format, ...conversion } = writing.summary;
   await rpc(db, "finish_file_validation", {
-    file_id: validation.file_id,
-    lease: validation.lease,
+    file_id,
+    lease,
     result: {
-      ...verdict(
-        validator.end(),
-        complete && validation.md5 !== null && md5 !== validation.md5
-          ? { actual: md5, expected: validation.md5 }
-          : null,
-      ),
-      sha256: complete ? sha256 : null,
-      rows: validator.sample(),
+      ...writing.result,
+      converted: { bytes: writing.bytes, sha256: writing.sha256, source_format, conversion },
     },
   });
 }

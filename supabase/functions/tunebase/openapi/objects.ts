@@ -54,6 +54,15 @@ export const listOf = (item: z.ZodType) =>
 const Range = z.object({ low: z.number(), expected: z.number(), high: z.number() })
   .describe("95 of 100 lie between low and high");
 
+const Conversion = z.object({
+  rows: count,
+  ignored_fields: z.array(z.string()),
+  sample: z.array(z.object({ line: z.int().min(1), before: z.string(), after: z.string() })).optional()
+    .describe(
+      "The first three rows, as JSON that may be cut; left out in lists",
+    ),
+}).loose();
+
 export const File = z.object({
   id: id("file-"),
   object: z.literal("file"),
@@ -66,6 +75,10 @@ export const File = z.object({
   status_details: z.string().nullable(),
   sha256: z.string().nullable(),
   report: stored(DatasetReport.nullable()).describe("What the check found; null until it is done"),
+  source_format: z.string().nullable().meta({ examples: ["alpaca_csv"] }).describe(
+    "The format that the file was converted from; null: its rows are trained on as they are",
+  ),
+  conversion: stored(Conversion.nullable()).describe("What the conversion did; null where there was none"),
 }).meta({ id: "File" });
 export type File = z.infer<typeof File>;
 

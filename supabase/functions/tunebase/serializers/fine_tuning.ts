@@ -19,17 +19,20 @@ export function renderFile(row: FileRow): objects.File {
   return {
     id: publicId("file", row.id),
     object: "file" as const,
-    bytes: row.bytes,
+    // Of a file that was converted, what was uploaded: it is what /content answers.
+    bytes: row.original_bytes ?? row.bytes,
     created_at: seconds(row.created_at),
     expires_at: seconds(row.expires_at),
     filename: row.filename,
     purpose: row.purpose,
     status: row.status,
     status_details: row.status_details,
-    sha256: row.sha256,
+    sha256: row.original_sha256 ?? row.sha256,
     // A result file is not checked.
     // Until it has been checked it holds an empty one.
     report: row.purpose === "fine-tune" && Object.keys(row.report ?? {}).length > 0 ? row.report : null,
+    source_format: row.source_format,
+    conversion: row.conversion,
   };
 }
 

@@ -1,4 +1,5 @@
--- Trigger: deleting a file cancels its validation. The object that a copy may still complete is deleted an hour later.
+-- Trigger: deleting a file cancels its validation. The objects that a copy may still complete are deleted an
+-- hour later.
 create function tunebase_internal.cancel_file_validation() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -12,6 +13,8 @@ begin
     select 'tunebase-datasets', s ->> 'object', now() from jsonb_array_elements(v_check.sources) s
     union
     select 'tunebase-datasets', new.object, now() + interval '1 hour' where v_check.is_copied
+    union
+    select 'tunebase-datasets', v_check.converted_object, now() + interval '1 hour' where v_check.converted_object is not null
     on conflict do nothing;
   end if;
   return null;

@@ -6,9 +6,10 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
   v_file tunebase.files;
 begin
-  -- All that share its object, in one order: two deletions that each lock their own file first would wait for each other.
+  -- All that share its objects, in one order: two deletions that each lock their own file first would wait for each other.
+  select * into v_file from tunebase.files where id = p_id and project_id = v_project_id;
   perform from tunebase.files
-  where object = (select object from tunebase.files where id = p_id and project_id = v_project_id) and deleted_at is null
+  where (object = v_file.object or original_object = v_file.original_object) and deleted_at is null
   order by id for update;
   select * into v_file from tunebase.files
   where id = p_id and project_id = v_project_id and deleted_at is null
@@ -24,4 +25,5 @@ begin
   end if;
   update tunebase.files set deleted_at = now() where id = p_id;
   perform tunebase_internal.release_object(v_file.object);
+  perform tunebase_internal.release_object(v_file.original_object);
 end $$;

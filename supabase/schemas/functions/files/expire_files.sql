@@ -27,6 +27,7 @@ begin
   loop
     update tunebase.files set deleted_at = now() where id = v_file.id;
     perform tunebase_internal.release_object(v_file.object);
+    perform tunebase_internal.release_object(v_file.original_object);
     v_count := v_count + 1;
   end loop;
   return v_count;

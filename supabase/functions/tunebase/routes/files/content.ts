@@ -1,4 +1,4 @@
-/** GET /files/{id}/content: the bytes as they are stored, streamed; a result file's CSV. */
+/** GET /files/{id}/content: the bytes as they were uploaded, streamed; a result file's CSV. */
 import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -15,19 +15,20 @@ async function getFileContent(c: ApiContext): Promise<Response> {
     const csv = await rpc(db, "get_result_content", { caller: c.get("caller"), file_id: file.id });
     return c.body(csv, 200, { "content-type": "text/csv; charset=utf-8" });
   }
+  const object = file.original_object ?? file.object;
   // A file of several parts has its object once they were joined; one that is not valid may have none.
   if (file.status !== "processed") {
-    const { data: there } = await supabase.storage.from(buckets.datasets).exists(file.object);
+    const { data: there } = await supabase.storage.from(buckets.datasets).exists(object);
     if (!there) throw ApiError.of("file_not_ready", { status: file.status });
   }
-  const stored = await fetch(await signedUrl(supabase, buckets.datasets, file.object, 60));
+  const stored = await fetch(await signedUrl(supabase, buckets.datasets, object, 60));
   if (!stored.ok) {
-    throw unavailable(`reading ${file.object}`, `${stored.status} ${await stored.text()}`);
+    throw unavailable(`reading ${object}`, `${stored.status} ${await stored.text()}`);
   }
   return new Response(stored.body, {
     headers: {
       "content-type": "application/octet-stream",
-      "content-length": String(file.bytes),
+      "content-length": String(file.original_bytes ?? file.bytes),
       "content-disposition": `attachment; filename*=UTF-8''${encodeURIComponent(file.filename)}`,
     },
   });

@@ -6,12 +6,11 @@ import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import { Validator } from "../../../_shared/datasets/validator.ts";
 import { ApiError } from "../../../_shared/errors.ts";
-import { hex } from "../../../_shared/secrets.ts";
 import { unavailable } from "../../../_shared/storage.ts";
 import { parseOrThrow, strictObject } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
+import { checkWhole, sha256 } from "../../converted_file.ts";
 import { uuid7 } from "../../ids.ts";
 import { type IncomingFile, receiveFile } from "../../incoming_file.ts";
 import type { join } from "../../concat_bytes.ts";
@@ -70,33 +69,63 @@ async function createFile(c: ApiContext): Promise<Response> {
 }
 
 async function record(c: ApiContext, file: NewFile, incoming: IncomingFile): Promise<FileRow> {
-  const { db, settings, waitUntil } = c.get("platform");
+  const { db } = c.get("platform");
   const caller = c.get("caller");
-  if (incoming.kind === "stored") {
-    const { object, size: bytes } = incoming;
-    const row = await rpc(
-      db,
-      "create_unvalidated_file",
-      { caller, file: { ...file, object, bytes } },
-      FileRow,
-    );
-    waitUntil(wakeScheduler(settings));
-    return row;
-  }
+  if (incoming.kind === "stored") return await recordUnvalidated(c, file, incoming.object, incoming.size);
   const { bytes } = incoming;
-  const validator = new Validator();
-  validator.push(bytes);
-  const report = validator.end();
+  const { report, rows, converted, tooLarge } = checkWhole(bytes);
   if (report.errors.length > 0) throw invalidFile(report);
-  const sha256 = hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
-  const validated = { ...file, bytes: bytes.length, sha256, report, rows: validator.sample() };
+  if (tooLarge) {
+    const object = await reserve(c, file.id, bytes.length);
+    await store(c, object, bytes);
+    return await recordUnvalidated(c, file, object, bytes.length);
+  }
+  const canonical = converted?.bytes ?? bytes;
+  const { source_format = null, ...conversion } = converted?.summary ?? {};
+  const original = converted === null ? null : { bytes: bytes.length, sha256: await sha256(bytes) };
+  const validated = {
+    ...file,
+    bytes: canonical.length,
+    sha256: await sha256(canonical),
+    report,
+    rows,
+    source_format,
+    conversion: source_format === null ? null : conversion,
+    original,
+  };
   // An equal file of the project has its bytes in Storage already: both use one object.
   const shared = await rpc(db, "share_file", { caller, file: validated }, FileRow.nullable());
   if (shared !== null) return shared;
-  const object = await reserve(c, file.id, bytes.length);
-  await store(c, object, bytes);
   // Should this die before the file is recorded, its bytes are removed after an hour.
-  return await rpc(db, "create_file", { caller, file: { ...validated, object } }, FileRow);
+  const object = await reserve(c, file.id, canonical.length + (original?.bytes ?? 0));
+  await store(c, object, canonical);
+  if (original === null) {
+    return await rpc(db, "create_file", { caller, file: { ...validated, object } }, FileRow);
+  }
+  const kept = await reserve(c, uuid7(), original.bytes);
+  await store(c, kept, bytes);
+  return await rpc(db, "create_file", {
+    caller,
+    file: { ...validated, object, original: { ...original, object: kept } },
+  }, FileRow);
+}
+
+/** A file whose bytes are in Storage, and which the scheduler validates. */
+async function recordUnvalidated(
+  c: ApiContext,
+  file: NewFile,
+  object: string,
+  bytes: number,
+): Promise<FileRow> {
+  const { db, settings, waitUntil } = c.get("platform");
+  const row = await rpc(
+    db,
+    "create_unvalidated_file",
+    { caller: c.get("caller"), file: { ...file, object, bytes } },
+    FileRow,
+  );
+  waitUntil(wakeScheduler(settings));
+  return row;
 }
 
 /** The name of the object that a file's bytes may be stored in. Refused where its project has no room for them. */
@@ -121,7 +150,7 @@ export const routes = [
     id: "createFile",
     summary: "Upload a training file",
     description:
-      "JSONL, plain or gzipped, up to 32 MiB. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct.",
+      "JSONL, a JSON array, CSV or TSV, plain or gzipped, up to 32 MiB. Other formats are converted to chat or preference rows. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct.",
     scope: "files:write",
     form: () => Form.extend({ file: z.file() }),
     response: "File",

@@ -1,0 +1,140 @@
+/**
+ * Writes the canonical rows of a large file that came in another format. Its check has counted their bytes, which a
+ * resumable upload must know before it begins; so the file is read a second time, and its rows go to Storage as they come.
+ */
+import * as z from "zod";
+import type { ConversionSummary } from "../../_shared/datasets/convert/conversion.ts";
+import { rpc } from "../../_shared/database/rpc.ts";
+import { ByteBuffer } from "../../_shared/datasets/row_source.ts";
+import { Validator, type ValidatorState } from "../../_shared/datasets/validator.ts";
+import { isShuttingDown } from "../../_shared/isolate.ts";
+import type { Platform } from "../../_shared/platform.ts";
+import { unavailable } from "../../_shared/storage.ts";
+import type { CpuBudget } from "../cpu_budget.ts";
+import { type ResumableHash } from "./resumable_hash.ts";
+import { MultipartConcatenation } from "./concatenate_parts.ts";
+
+/** Where the writing is: JSON. Storage has at least the first `at` bytes of the rows, after which `validator` goes on. */
+export const Writing = z.object({
+  object: z.string(),
+  bytes: z.int(),
+  sha256: z.string(),
+  /** What `finish_file_validation` takes of the check. */
+  result: z.looseObject({}),
+  summary: z.custom<ConversionSummary>((value) => typeof value === "object" && value !== null),
+  upload_url: z.string().nullable(),
+  at: z.int(),
+  validator: z.custom<ValidatorState>((value) => typeof value === "object").nullable(),
+});
+export type Writing = z.infer<typeof Writing>;
+
+type Place = Pick<Writing, "at" | "validator">;
+
+/** How far apart the places are that are kept while their bytes are on their way to Storage. */
+const placeBytes = 2 ** 20;
+
+/** The lines that a validator gives out, until they are taken. */
+export class ConvertedRows {
+  #lines: Uint8Array[] = [];
+  readonly output = (line: Uint8Array): void => void this.#lines.push(line);
+
+  /** null: there are none. */
+  take(): Uint8Array | null {
+    if (this.#lines.length === 0) return null;
+    const held = new ByteBuffer();
+    for (const line of this.#lines) held.add(line);
+    this.#lines = [];
+    return held.take(new Uint8Array());
+  }
+}
+
+/** Adds what has come to the hash of the rows. */
+export function hashRows(rows: ConvertedRows, hashes: ResumableHash): void {
+  const bytes = rows.take();
+  if (bytes !== null) hashes.update(bytes, hashes.bytes);
+}
+
+interface Task {
+  bytes: number;
+  sliceBytes: number;
+  read(begin: number): AsyncGenerator<Uint8Array>;
+  /** Keeps the place; false where another has taken the file over. `seconds`: how long it stays ours. */
+  save(writing: Writing, seconds: number): Promise<boolean>;
+  leaseSeconds: number;
+}
+
+/** Goes on writing; true once all rows are in Storage. */
+export async function writeRows(
+  { supabase, settings }: Platform,
+  writing: Writing,
+  task: Task,
+  budget: CpuBudget,
+): Promise<boolean> {
+  const storage = `${settings.supabaseUrl}/storage/v1`;
+  const copy = await MultipartConcatenation.open(
+    supabase,
+    storage,
+    writing.object,
+    writing.bytes,
+    writing.upload_url,
+  );
+  // An upload that Storage has forgotten begins again.
+  let kept: Place = copy.offset < writing.at ? { at: 0, validator: null } : writing;
+  const save = (seconds: number) =>
+    task.save({ ...writing, at: kept.at, validator: kept.validator, upload_url: copy.url }, seconds);
+  // At once, so that a crash does not leave an upload behind that nobody knows.
+  if (copy.url !== writing.upload_url && !await save(task.leaseSeconds)) return false;
+
+  const rows = new ConvertedRows();
+  const validator = new Validator({ state: kept.validator, output: rows.output });
+  let at = kept.at;
+  let read = validator.offset;
+  let savedAt = kept.at;
+  let slice = 0;
+  const places: Place[] = [];
+  const write = async () => {
+    const bytes = rows.take();
+    if (bytes === null) return;
+    await copy.write(bytes, at);
+    at += bytes.length;
+  };
+  for await (const chunk of task.read(read)) {
+    const started = performance.now();
+    validator.push(chunk);
+    budget.spend(performance.now() - started);
+    await write();
+    read += chunk.length;
+    slice += chunk.length;
+    if (at >= (places.at(-1) ?? kept).at + placeBytes) places.push({ at, validator: validator.state() });
+    // Storage takes bytes in steps of 6 MB: only a place that it has come past can be gone on from.
+    for (let [first] = places; first !== undefined && first.at <= copy.offset; [first] = places) {
+      kept = first;
+      places.shift();
+    }
+    const over = budget.isOver || isShuttingDown();
+    if (kept.at === savedAt || slice < task.sliceBytes && !over) continue;
+    if (!await save(over ? 0 : task.leaseSeconds) || over) return false;
+    savedAt = kept.at;
+    slice = 0;
+  }
+  if (read !== task.bytes) {
+    throw unavailable(`reading ${writing.object}`, `${read} bytes came of ${task.bytes}`);
+  }
+  validator.end();
+  await write();
+  if (at !== writing.bytes || copy.offset !== at) {
+    throw unavailable(`writing ${writing.object}`, `${at} bytes came, of ${writing.bytes}`);
+  }
+  return true;
+}
+
+/** Begins writing a file whose check has found nothing wrong; null where another has taken it over. */
+export async function beginWriting(
+  { db }: Platform,
+  check: { file_id: string; lease: string },
+  found: Pick<Writing, "bytes" | "sha256" | "result" | "summary">,
+): Promise<Writing | null> {
+  const { file_id, lease } = check;
+  const object = await rpc(db, "start_file_conversion", { file_id, lease, bytes: found.bytes });
+  return object === null ? null : { ...found, object, upload_url: null, at: 0, validator: null };
+}
