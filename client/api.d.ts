@@ -9,13 +9,13 @@ export interface paths {
     };
     /**
      * List files
-     * @description Needs the scope `files:read`.
+     * @description Requires the scope `files:read`.
      */
     get: operations["listFiles"];
     put?: never;
     /**
      * Upload a training file
-     * @description JSONL, a JSON array, CSV or TSV, plain or gzipped, up to 32 MiB. Other formats are converted to chat or preference rows. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct. Needs the scope `files:write`.
+     * @description JSONL, a JSON array, CSV or TSV, plain or gzipped, up to 32 MiB. Other formats are converted to chat or preference rows. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct. Requires the scope `files:write`.
      */
     post: operations["createFile"];
     delete?: never;
@@ -33,14 +33,14 @@ export interface paths {
     };
     /**
      * Get a file and its validation report
-     * @description Needs the scope `files:read`.
+     * @description Requires the scope `files:read`.
      */
     get: operations["getFile"];
     put?: never;
     post?: never;
     /**
      * Delete a file
-     * @description Needs the scope `files:write`.
+     * @description Requires the scope `files:write`.
      */
     delete: operations["deleteFile"];
     options?: never;
@@ -57,7 +57,7 @@ export interface paths {
     };
     /**
      * Download a file
-     * @description Needs the scope `files:read`.
+     * @description Requires the scope `files:read`.
      */
     get: operations["getFileContent"];
     put?: never;
@@ -79,7 +79,7 @@ export interface paths {
     put?: never;
     /**
      * Create a resumable upload directly to Storage
-     * @description For files up to 5 GiB. Send the bytes to `target` with a TUS client, then complete the upload. Needs the scope `files:write`.
+     * @description For files up to 5 GiB. Send the bytes to `target` with a TUS client, then complete the upload. Requires the scope `files:write`.
      */
     post: operations["createDirectUpload"];
     delete?: never;
@@ -97,7 +97,7 @@ export interface paths {
     };
     /**
      * Get a direct upload with a fresh token
-     * @description Tokens expire after two hours, uploads after a day. Needs the scope `files:write`.
+     * @description Tokens expire after two hours, uploads after a day. Requires the scope `files:write`.
      */
     get: operations["getDirectUpload"];
     put?: never;
@@ -119,7 +119,7 @@ export interface paths {
     put?: never;
     /**
      * Complete a direct upload and create its file
-     * @description The file is validated in the background. Needs the scope `files:write`.
+     * @description The file is validated in the background. Requires the scope `files:write`.
      */
     post: operations["completeDirectUpload"];
     delete?: never;
@@ -139,7 +139,7 @@ export interface paths {
     put?: never;
     /**
      * Create a multipart upload
-     * @description Needs the scope `files:write`.
+     * @description Requires the scope `files:write`.
      */
     post: operations["createUpload"];
     delete?: never;
@@ -159,7 +159,7 @@ export interface paths {
     put?: never;
     /**
      * Complete an upload and create its file
-     * @description Needs the scope `files:write`.
+     * @description Requires the scope `files:write`.
      */
     post: operations["completeUpload"];
     delete?: never;
@@ -179,7 +179,7 @@ export interface paths {
     put?: never;
     /**
      * Cancel an upload
-     * @description Needs the scope `files:write`.
+     * @description Requires the scope `files:write`.
      */
     post: operations["cancelUpload"];
     delete?: never;
@@ -199,7 +199,7 @@ export interface paths {
     put?: never;
     /**
      * Add a part, up to 64 MiB
-     * @description Needs the scope `files:write`.
+     * @description Requires the scope `files:write`.
      */
     post: operations["addUploadPart"];
     delete?: never;
@@ -219,7 +219,7 @@ export interface paths {
     put?: never;
     /**
      * Estimate a job's tokens, time, cost and memory without creating it
-     * @description Needs the scope `jobs:write`.
+     * @description Requires the scope `jobs:write`.
      */
     post: operations["createEstimate"];
     delete?: never;
@@ -237,13 +237,13 @@ export interface paths {
     };
     /**
      * List jobs, newest first
-     * @description Filter by metadata with `metadata[key]=value`. Needs the scope `jobs:read`.
+     * @description Filter by metadata with `metadata[key]=value`. Requires the scope `jobs:read`.
      */
     get: operations["listJobs"];
     put?: never;
     /**
      * Create a job
-     * @description Safe to retry: requests with the same Idempotency-Key, and the SDKs' own retries, create one job. Needs the scope `jobs:write`.
+     * @description Safe to retry: requests with the same Idempotency-Key, and the SDKs' own retries, create one job. Requires the scope `jobs:write`.
      */
     post: operations["createJob"];
     delete?: never;
@@ -261,7 +261,7 @@ export interface paths {
     };
     /**
      * Get a job
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["getJob"];
     put?: never;
@@ -283,7 +283,7 @@ export interface paths {
     put?: never;
     /**
      * Cancel a job
-     * @description Takes effect immediately; the GPU worker is stopped right after. Needs the scope `jobs:write`.
+     * @description Takes effect immediately; the GPU worker is stopped right after. Requires the scope `jobs:write`.
      */
     post: operations["cancelJob"];
     delete?: never;
@@ -303,7 +303,7 @@ export interface paths {
     put?: never;
     /**
      * Pause a job
-     * @description A running job saves a checkpoint first. Needs the scope `jobs:write`.
+     * @description A running job saves a checkpoint first. Requires the scope `jobs:write`.
      */
     post: operations["pauseJob"];
     delete?: never;
@@ -323,7 +323,7 @@ export interface paths {
     put?: never;
     /**
      * Resume a paused job from its latest checkpoint
-     * @description Needs the scope `jobs:write`.
+     * @description Requires the scope `jobs:write`.
      */
     post: operations["resumeJob"];
     delete?: never;
@@ -343,7 +343,7 @@ export interface paths {
     put?: never;
     /**
      * Start a job created with `auto_start: false`
-     * @description Needs the scope `jobs:write`.
+     * @description Requires the scope `jobs:write`.
      */
     post: operations["startJob"];
     delete?: never;
@@ -361,7 +361,7 @@ export interface paths {
     };
     /**
      * List a job's events
-     * @description Log messages and metrics. With `Accept: text/event-stream`, streams them live, resumes after `Last-Event-ID`, and ends with `done`. Needs the scope `jobs:read`.
+     * @description Log messages and metrics. With `Accept: text/event-stream`, streams them live, resumes after `Last-Event-ID`, and ends with `done`. Requires the scope `jobs:read`.
      */
     get: operations["listJobEvents"];
     put?: never;
@@ -381,7 +381,7 @@ export interface paths {
     };
     /**
      * Get a job's metrics for charting
-     * @description Covers the whole run, downsampled to `points`; spikes and endpoints are preserved. Needs the scope `jobs:read`.
+     * @description Covers the whole run, downsampled to `points`; spikes and endpoints are preserved. Requires the scope `jobs:read`.
      */
     get: operations["getJobMetrics"];
     put?: never;
@@ -401,7 +401,7 @@ export interface paths {
     };
     /**
      * List a job's latest checkpoints
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["listJobCheckpoints"];
     put?: never;
@@ -421,7 +421,7 @@ export interface paths {
     };
     /**
      * Get a checkpoint's manifest and download links
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["getCheckpointAdapter"];
     put?: never;
@@ -441,7 +441,7 @@ export interface paths {
     };
     /**
      * Get the adapter's manifest and download links
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["getAdapter"];
     put?: never;
@@ -461,7 +461,7 @@ export interface paths {
     };
     /**
      * List base models and your fine-tuned models
-     * @description Needs the scope `models:read`.
+     * @description Requires the scope `models:read`.
      */
     get: operations["listModels"];
     put?: never;
@@ -481,14 +481,14 @@ export interface paths {
     };
     /**
      * Get a model
-     * @description Needs the scope `models:read`.
+     * @description Requires the scope `models:read`.
      */
     get: operations["getModel"];
     put?: never;
     post?: never;
     /**
      * Delete a fine-tuned model and its files
-     * @description Needs the scope `jobs:write`.
+     * @description Requires the scope `jobs:write`.
      */
     delete: operations["deleteModel"];
     options?: never;
@@ -505,7 +505,7 @@ export interface paths {
     };
     /**
      * Get the current caller and its permissions
-     * @description Needs no scope.
+     * @description Requires no scope.
      */
     get: operations["getMe"];
     put?: never;
@@ -525,7 +525,7 @@ export interface paths {
     };
     /**
      * Get jobs, tokens, GPU time and cost per day
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["getUsage"];
     put?: never;
@@ -545,13 +545,13 @@ export interface paths {
     };
     /**
      * List your projects
-     * @description Needs no scope.
+     * @description Requires no scope.
      */
     get: operations["listProjects"];
     put?: never;
     /**
      * Create a project
-     * @description Needs a user's access token.
+     * @description Requires a user's access token.
      */
     post: operations["createProject"];
     delete?: never;
@@ -569,13 +569,13 @@ export interface paths {
     };
     /**
      * Get a project and its usage
-     * @description Needs the scope `project:read`.
+     * @description Requires the scope `project:read`.
      */
     get: operations["getProject"];
     put?: never;
     /**
      * Update a project's name and limits
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["updateProject"];
     delete?: never;
@@ -595,7 +595,7 @@ export interface paths {
     put?: never;
     /**
      * Archive a project
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["archiveProject"];
     delete?: never;
@@ -615,7 +615,7 @@ export interface paths {
     put?: never;
     /**
      * Restore an archived project
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["restoreProject"];
     delete?: never;
@@ -633,13 +633,13 @@ export interface paths {
     };
     /**
      * List a project's members
-     * @description Needs the scope `project:read`.
+     * @description Requires the scope `project:read`.
      */
     get: operations["listMembers"];
     put?: never;
     /**
      * Invite someone by email address
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["inviteMember"];
     delete?: never;
@@ -659,12 +659,12 @@ export interface paths {
     put?: never;
     /**
      * Change a member's role
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["updateMember"];
     /**
      * Remove a member, or leave the project
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     delete: operations["removeMember"];
     options?: never;
@@ -681,7 +681,7 @@ export interface paths {
     };
     /**
      * List a project's pending invitations
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     get: operations["listInvitations"];
     put?: never;
@@ -704,7 +704,7 @@ export interface paths {
     post?: never;
     /**
      * Revoke an invitation
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     delete: operations["deleteInvitation"];
     options?: never;
@@ -721,7 +721,7 @@ export interface paths {
     };
     /**
      * List your invitations
-     * @description Needs a user's access token.
+     * @description Requires a user's access token.
      */
     get: operations["listMyInvitations"];
     put?: never;
@@ -743,7 +743,7 @@ export interface paths {
     put?: never;
     /**
      * Accept an invitation
-     * @description Needs a user's access token.
+     * @description Requires a user's access token.
      */
     post: operations["acceptInvitation"];
     delete?: never;
@@ -763,7 +763,7 @@ export interface paths {
     put?: never;
     /**
      * Decline an invitation
-     * @description Needs a user's access token.
+     * @description Requires a user's access token.
      */
     post: operations["declineInvitation"];
     delete?: never;
@@ -781,13 +781,13 @@ export interface paths {
     };
     /**
      * List a project's API keys
-     * @description Needs the scope `project:read`.
+     * @description Requires the scope `project:read`.
      */
     get: operations["listApiKeys"];
     put?: never;
     /**
      * Create an API key
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["createApiKey"];
     delete?: never;
@@ -805,18 +805,18 @@ export interface paths {
     };
     /**
      * Get an API key
-     * @description Needs the scope `project:read`.
+     * @description Requires the scope `project:read`.
      */
     get: operations["getApiKey"];
     put?: never;
     /**
      * Rename an API key, reduce its scopes, or set its expiry
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     post: operations["updateApiKey"];
     /**
      * Revoke an API key
-     * @description Needs the scope `project:admin`.
+     * @description Requires the scope `project:admin`.
      */
     delete: operations["revokeApiKey"];
     options?: never;
@@ -833,7 +833,7 @@ export interface paths {
     };
     /**
      * List event types
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["listWebhookEventTypes"];
     put?: never;
@@ -853,13 +853,13 @@ export interface paths {
     };
     /**
      * List webhook endpoints
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["listWebhookEndpoints"];
     put?: never;
     /**
      * Create a webhook endpoint
-     * @description The response contains the signing secret, which is shown only here and on rotation. Needs the scope `webhooks:write`.
+     * @description The response contains the signing secret, which is shown only here and on rotation. Requires the scope `webhooks:write`.
      */
     post: operations["createWebhookEndpoint"];
     delete?: never;
@@ -877,18 +877,18 @@ export interface paths {
     };
     /**
      * Get a webhook endpoint
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["getWebhookEndpoint"];
     put?: never;
     /**
      * Update a webhook endpoint
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["updateWebhookEndpoint"];
     /**
      * Delete a webhook endpoint
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     delete: operations["deleteWebhookEndpoint"];
     options?: never;
@@ -907,7 +907,7 @@ export interface paths {
     put?: never;
     /**
      * Rotate the signing secret
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["rotateWebhookSecret"];
     delete?: never;
@@ -927,7 +927,7 @@ export interface paths {
     put?: never;
     /**
      * Send a sample event
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["testWebhookEndpoint"];
     delete?: never;
@@ -947,7 +947,7 @@ export interface paths {
     put?: never;
     /**
      * Replay an endpoint's failed deliveries since a given time
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["replayWebhookEndpoint"];
     delete?: never;
@@ -965,7 +965,7 @@ export interface paths {
     };
     /**
      * List webhook deliveries
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["listWebhookDeliveries"];
     put?: never;
@@ -985,7 +985,7 @@ export interface paths {
     };
     /**
      * Get a delivery and its attempts
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["getWebhookDelivery"];
     put?: never;
@@ -1007,7 +1007,7 @@ export interface paths {
     put?: never;
     /**
      * Replay a delivery
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["replayWebhookDelivery"];
     delete?: never;
@@ -1027,7 +1027,7 @@ export interface paths {
     put?: never;
     /**
      * Accept an event and discard it
-     * @description A target for endpoints used only for their delivery log, such as those of `tunebase webhooks listen`. Needs no credentials.
+     * @description A target for endpoints used only for their delivery log, such as those of `tunebase webhooks listen`. Requires no authentication.
      */
     post: operations["discardEvent"];
     delete?: never;
@@ -1045,7 +1045,7 @@ export interface paths {
     };
     /**
      * List notifications
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     get: operations["listNotifications"];
     put?: never;
@@ -1067,7 +1067,7 @@ export interface paths {
     put?: never;
     /**
      * Mark all notifications as read
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     post: operations["readAllNotifications"];
     delete?: never;
@@ -1087,7 +1087,7 @@ export interface paths {
     put?: never;
     /**
      * Mark a notification as read
-     * @description Needs the scope `jobs:read`.
+     * @description Requires the scope `jobs:read`.
      */
     post: operations["readNotification"];
     delete?: never;
@@ -1105,13 +1105,13 @@ export interface paths {
     };
     /**
      * List notification channels
-     * @description Needs the scope `webhooks:read`.
+     * @description Requires the scope `webhooks:read`.
      */
     get: operations["listNotificationChannels"];
     put?: never;
     /**
      * Create an email or Slack notification channel
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["createNotificationChannel"];
     delete?: never;
@@ -1131,12 +1131,12 @@ export interface paths {
     put?: never;
     /**
      * Update a notification channel
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["updateNotificationChannel"];
     /**
      * Delete a notification channel
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     delete: operations["deleteNotificationChannel"];
     options?: never;
@@ -1155,7 +1155,7 @@ export interface paths {
     put?: never;
     /**
      * Send a test notification
-     * @description Needs the scope `webhooks:write`.
+     * @description Requires the scope `webhooks:write`.
      */
     post: operations["testNotificationChannel"];
     delete?: never;
@@ -1173,7 +1173,7 @@ export interface paths {
     };
     /**
      * Check service health
-     * @description Needs no credentials.
+     * @description Requires no authentication.
      */
     get: operations["getHealth"];
     put?: never;
@@ -1193,7 +1193,7 @@ export interface paths {
     };
     /**
      * Get this OpenAPI document
-     * @description Needs no credentials.
+     * @description Requires no authentication.
      */
     get: operations["getOpenApi"];
     put?: never;
@@ -1213,7 +1213,7 @@ export interface paths {
     };
     /**
      * Read this document as a web page
-     * @description Needs no credentials.
+     * @description Requires no authentication.
      */
     get: operations["getDocs"];
     put?: never;
@@ -1239,12 +1239,12 @@ export interface components {
       /** @constant */
       format: "peft-lora";
       base_model: string;
-      /** @description Where the base comes from: a hub id */
+      /** @description The source of the base model: a Hub id */
       base_source: string;
       base_revision: string | null;
       total_bytes: number;
       files: components["schemas"]["DownloadFile"][];
-      /** @description What it was made with: hyperparameters, data's hash, versions, each file's sha256 */
+      /** @description How the adapter was trained: hyperparameters, dataset hash, library versions, and the SHA-256 of each file */
       manifest: {
         [key: string]: unknown;
       };
@@ -1290,9 +1290,9 @@ export interface components {
       /** @description Unix seconds */
       created: number;
       owned_by: string;
-      /** @description Tokens of a row */
+      /** @description The maximum length of a row in tokens */
       max_length: number;
-      /** @description What "auto" and what is left out become */
+      /** @description The values of "auto" and of omitted hyperparameters */
       defaults: {
         [key: string]: unknown;
       };
@@ -1340,11 +1340,11 @@ export interface components {
       /** @enum {string} */
       status: "pending" | "completed" | "cancelled" | "expired";
       file: components["schemas"]["File"] | null;
-      /** @description Where to send the bytes; null once it is no longer pending */
+      /** @description Where to upload the file; null once the upload is no longer pending */
       target: {
         /**
          * Format: uri
-         * @description TUS 1.0; send `x-signature: {token}` with every request
+         * @description A TUS 1.0 endpoint. Send `x-signature: {token}` with every request
          */
         endpoint: string;
         bucket: string;
@@ -1360,7 +1360,7 @@ export interface components {
       sha256: string;
       /**
        * Format: uri
-       * @description Opens the file until `expires_at`
+       * @description A download URL that is valid until `expires_at`
        */
       url: string;
       /** @description Unix seconds */
@@ -1379,13 +1379,13 @@ export interface components {
       /** @enum {string} */
       purpose: "fine-tune" | "fine-tune-results";
       /**
-       * @description `uploaded`: it is being checked
+       * @description `uploaded`: validation is in progress
        * @enum {string}
        */
       status: "uploaded" | "processed" | "error";
       status_details: string | null;
       sha256: string | null;
-      /** @description What the check found; null until it is done */
+      /** @description The validation report; null until validation is complete */
       report:
         | ({
           format: ("chat" | "prompt_completion" | "brightrun-lora-v4" | "preference") | null;
@@ -1420,9 +1420,9 @@ export interface components {
           };
           error_rows: number;
           complete: boolean;
-          /** @description Left out in lists */
+          /** @description Omitted in lists */
           errors?: {
-            /** @description null: the file as a whole */
+            /** @description null: the whole file */
             line: number | null;
             code: string;
             field: string | null;
@@ -1430,7 +1430,7 @@ export interface components {
             fix: string;
           }[];
           warnings: {
-            /** @description null: the file as a whole */
+            /** @description null: the whole file */
             line: number | null;
             code: string;
             field: string | null;
@@ -1442,11 +1442,11 @@ export interface components {
         })
         | null;
       /**
-       * @description The format that the file was converted from; null: its rows are trained on as they are
+       * @description The format that the file was converted from; null: not converted
        * @example alpaca_csv
        */
       source_format: string | null;
-      /** @description What the conversion did; null where there was none */
+      /** @description A summary of the conversion; null: not converted */
       conversion:
         | ({
           rows: number;
@@ -1484,7 +1484,7 @@ export interface components {
       /** @description Unix seconds */
       created_at: number;
       started_at: number | null;
-      /** @description null until the job has succeeded, failed or was cancelled */
+      /** @description null until the job has succeeded, failed or been cancelled */
       finished_at: number | null;
       estimated_finish: number | null;
       /** @enum {string} */
@@ -1502,14 +1502,14 @@ export interface components {
           | "completed"
         )
         | null;
-      /** @description What was asked for: a base model, or an own fine-tune */
+      /** @description The requested model: a base model or one of your fine-tuned models */
       model: string;
       base_model: string;
       fine_tuned_model: string | null;
       /** @example file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
       training_file: string;
       validation_file: string | null;
-      /** @description What the job trains with; every "auto" is a number here */
+      /** @description The hyperparameters of the run, with "auto" resolved */
       hyperparameters: {
         [key: string]: number | string | boolean;
       };
@@ -1517,7 +1517,7 @@ export interface components {
         /** @constant */
         type: "supervised";
         supervised: {
-          /** @description What the job trains with; every "auto" is a number here */
+          /** @description The hyperparameters of the run, with "auto" resolved */
           hyperparameters: {
             [key: string]: number | string | boolean;
           };
@@ -1526,7 +1526,7 @@ export interface components {
         /** @constant */
         type: "dpo";
         dpo: {
-          /** @description What the job trains with; every "auto" is a number here */
+          /** @description The hyperparameters of the run, with "auto" resolved */
           hyperparameters: {
             [key: string]: number | string | boolean;
           };
@@ -1562,17 +1562,17 @@ export interface components {
       /** @description US dollars */
       cost_usd: number;
       spend_cap_usd: number | null;
-      /** @description Set aside for it until it ends */
+      /** @description Reserved from the project's spend cap until the job finishes */
       reserved_usd: number | null;
       pause_requested: boolean;
-      /** @description Why it waits */
+      /** @description Why the job is waiting */
       status_reason: string | null;
       queue: {
         position: number;
         position_in_project: number;
       } | null;
       auto_start: boolean;
-      /** @description As of POST /fine_tuning/estimates; scored once it has succeeded */
+      /** @description The estimate of POST /fine_tuning/estimates; with its accuracy once the job has succeeded */
       estimate: {
         [key: string]: unknown;
       } | null;
@@ -1615,15 +1615,15 @@ export interface components {
       data: {
         [key: string]: unknown;
       } | null;
-      /** @description Counts a job's events without gaps; the `id` of the event stream */
+      /** @description The event's number within the job, without gaps; the `id` in event streams */
       number: number;
     };
     FineTuningJobMetrics: {
       /** @constant */
       object: "fine_tuning.job.metrics";
-      /** @description The number of an event up to which `data` has everything: follow those after it */
+      /** @description `data` includes everything up to the event with this number. Stream the events after it */
       last_event: number;
-      /** @description Steps that were logged, of which `data` shows the shape */
+      /** @description The number of logged steps, before downsampling */
       total: number;
       data: components["schemas"]["MetricsPoint"][];
     };
@@ -1647,9 +1647,9 @@ export interface components {
       project: components["schemas"]["Project"] | null;
       role: ("owner" | "developer" | "viewer") | null;
       scopes: string[];
-      /** @description Whether POST /projects is open to you: where the operator has opened sign-up, and for owners of a project */
+      /** @description Whether you can create projects: if sign-up is open, or if you already own a project */
       can_create_project: boolean;
-      /** @description What to do while you are in no project */
+      /** @description How to get a project, if you have none */
       hint: string | null;
       invitations: components["schemas"]["ProjectInvitation"][];
     };
@@ -1688,7 +1688,7 @@ export interface components {
       last_used_at: number | null;
       expires_at: number | null;
       revoked_at: number | null;
-      /** @description Shown here and never again */
+      /** @description The API key. It is only shown once */
       key: string;
     };
     Notification: {
@@ -1698,7 +1698,7 @@ export interface components {
       object: "notification";
       /** @description Unix seconds */
       created_at: number;
-      /** @description Yours */
+      /** @description When you read it */
       read_at: number | null;
       type: string;
       /** @enum {string} */
@@ -1749,12 +1749,12 @@ export interface components {
         param: string | null;
         message: string;
         value?: unknown;
-        /** @description Of the file, from 1 */
+        /** @description The line of the file, starting at 1 */
         line?: number;
       }[];
-      /** @description How many problems there are, where `errors` has only the first */
+      /** @description The total number of problems, if `errors` lists only the first ones */
       problem_count?: number;
-      /** @description What OpenAI's SDKs read */
+      /** @description Read by OpenAI's SDKs */
       error: {
         message: string;
         /** @enum {string} */
@@ -1781,17 +1781,17 @@ export interface components {
       /** @description Unix seconds */
       created_at: number;
       archived_at: number | null;
-      /** @description Yours; null for an API key */
+      /** @description Your role; null for API keys */
       role: ("owner" | "developer" | "viewer") | null;
       limits: {
         running: number;
         jobs: number | null;
         storage_bytes: number | null;
-        /** @description USD in a calendar month (UTC). null: no cap, which an owner or the operator has set */
+        /** @description USD per calendar month (UTC). null: no cap, as set by an owner or the operator */
         spent_usd: number | null;
         requests_per_minute: number;
       };
-      /** @description Of the limits, this month; where one project is asked for */
+      /** @description Usage of the limits, this month. Not included in lists */
       use?: {
         running: number;
         jobs: number;
@@ -1970,12 +1970,12 @@ export interface components {
       url: string;
       event_types: string[];
       signing_secret_hint: string;
-      /** @description Shown when it is made and when it is rotated, and never again */
+      /** @description Only included when the endpoint is created or its secret is rotated */
       signing_secret?: string;
       enabled: boolean;
       disabled_reason: string | null;
       disabled_at: number | null;
-      /** @description Progress is told at most once in so many seconds */
+      /** @description The minimum number of seconds between two progress events */
       progress_seconds: number;
       old_secret_active_until: number | null;
     };
@@ -1996,7 +1996,7 @@ export interface components {
       event_type: string;
       status_code: number;
       /**
-       * @description It answered; `status_code` says how
+       * @description The endpoint responded; see `status_code`
        * @constant
        */
       success: true;
@@ -2609,13 +2609,13 @@ export interface components {
     };
   };
   parameters: {
-    /** @description The same request with the same key within a day has the same answer, and happens once. */
+    /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
     IdempotencyKey: string;
-    /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+    /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
     IfMatch: string;
-    /** @description An ETag: answered with 304 if nothing has changed. */
+    /** @description An ETag. If the resource has not changed, the response is 304. */
     IfNoneMatch: string;
-    /** @description A user's project, if it is not the first (`proj_…`). */
+    /** @description For users: the project (`proj_…`), if it is not their first. */
     Project: string;
   };
   requestBodies: never;
@@ -2633,9 +2633,9 @@ export interface operations {
         order?: "asc" | "desc";
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -2643,7 +2643,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2659,7 +2659,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -2679,9 +2679,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -2701,7 +2701,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2728,9 +2728,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -2740,7 +2740,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2749,7 +2749,7 @@ export interface operations {
           "application/json": components["schemas"]["File"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -2769,7 +2769,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
       };
       path: {
@@ -2779,7 +2779,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2802,9 +2802,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -2824,7 +2824,7 @@ export interface operations {
           "text/csv": string;
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -2845,9 +2845,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -2876,7 +2876,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2903,9 +2903,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -2915,7 +2915,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2924,7 +2924,7 @@ export interface operations {
           "application/json": components["schemas"]["DirectUpload"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -2944,9 +2944,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -2956,7 +2956,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -2986,9 +2986,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -3019,7 +3019,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3046,9 +3046,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3072,7 +3072,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3102,9 +3102,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3114,7 +3114,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3141,9 +3141,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3160,7 +3160,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3187,9 +3187,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -3324,7 +3324,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3340,19 +3340,19 @@ export interface operations {
             tokens: {
               /** @enum {string} */
               method: "counted" | "sampled" | "by_size";
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               per_epoch: {
                 low: number;
                 expected: number;
                 high: number;
               };
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               total: {
                 low: number;
                 expected: number;
                 high: number;
               };
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               trainable_tokens_per_epoch: {
                 low: number;
                 expected: number;
@@ -3366,25 +3366,25 @@ export interface operations {
               basis: string;
             };
             rows: {
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               total: {
                 low: number;
                 expected: number;
                 high: number;
               };
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               trained: {
                 low: number;
                 expected: number;
                 high: number;
               };
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               truncated: {
                 low: number;
                 expected: number;
                 high: number;
               };
-              /** @description 95 of 100 lie between low and high */
+              /** @description A 95% interval */
               skipped: {
                 low: number;
                 expected: number;
@@ -3450,9 +3450,9 @@ export interface operations {
         created_before?: number;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -3460,7 +3460,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3476,7 +3476,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -3496,9 +3496,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -3633,7 +3633,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3663,9 +3663,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -3675,7 +3675,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3684,7 +3684,7 @@ export interface operations {
           "application/json": components["schemas"]["FineTuningJob"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -3704,9 +3704,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3716,7 +3716,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3746,9 +3746,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3758,7 +3758,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3788,9 +3788,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3800,7 +3800,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3830,9 +3830,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -3842,7 +3842,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3876,9 +3876,9 @@ export interface operations {
         type?: "message" | "metrics";
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -3912,7 +3912,7 @@ export interface operations {
         };
         content?: never;
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -3936,9 +3936,9 @@ export interface operations {
         to_step?: number;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -3948,7 +3948,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -3957,7 +3957,7 @@ export interface operations {
           "application/json": components["schemas"]["FineTuningJobMetrics"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -3980,9 +3980,9 @@ export interface operations {
         after?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -3992,7 +3992,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4008,7 +4008,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4028,9 +4028,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4041,7 +4041,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4050,7 +4050,7 @@ export interface operations {
           "application/json": components["schemas"]["CheckpointAdapter"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4070,9 +4070,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4082,7 +4082,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4091,7 +4091,7 @@ export interface operations {
           "application/json": components["schemas"]["Adapter"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4112,9 +4112,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4122,7 +4122,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4138,7 +4138,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4158,9 +4158,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4170,7 +4170,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4179,7 +4179,7 @@ export interface operations {
           "application/json": components["schemas"]["BaseModel"] | components["schemas"]["FineTunedModel"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4199,7 +4199,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
       };
       path: {
@@ -4209,7 +4209,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4233,9 +4233,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4243,7 +4243,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4252,7 +4252,7 @@ export interface operations {
           "application/json": components["schemas"]["Me"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4276,9 +4276,9 @@ export interface operations {
         time_zone?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4286,7 +4286,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4295,7 +4295,7 @@ export interface operations {
           "application/json": components["schemas"]["Usage"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4319,9 +4319,9 @@ export interface operations {
         include_archived?: "true" | "false";
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4329,7 +4329,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4345,7 +4345,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4365,9 +4365,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -4386,7 +4386,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4411,9 +4411,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4423,7 +4423,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4432,7 +4432,7 @@ export interface operations {
           "application/json": components["schemas"]["Project"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4452,11 +4452,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -4478,14 +4478,14 @@ export interface operations {
           name?: string;
           limits?: {
             running?: number;
-            /** @description Left out: unchanged. null: no cap. The operator may have set the highest that an owner may choose */
+            /** @description Omitted: unchanged. null: no cap. The operator can limit what owners may set */
             spent_usd?: number | null;
           };
         };
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4513,11 +4513,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -4527,7 +4527,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4552,11 +4552,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -4566,7 +4566,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4597,9 +4597,9 @@ export interface operations {
         after?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4609,7 +4609,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4625,7 +4625,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4645,9 +4645,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -4702,9 +4702,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -4727,7 +4727,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4755,7 +4755,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
       };
       path: {
@@ -4766,7 +4766,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4789,9 +4789,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -4801,7 +4801,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4817,7 +4817,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4837,7 +4837,7 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
       };
       path: {
@@ -4848,7 +4848,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4870,9 +4870,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -4880,7 +4880,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4896,7 +4896,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -4916,9 +4916,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -4928,7 +4928,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4952,9 +4952,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -4964,7 +4964,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -4991,9 +4991,9 @@ export interface operations {
         after?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -5001,7 +5001,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5017,7 +5017,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5037,9 +5037,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -5076,7 +5076,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5103,9 +5103,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -5115,7 +5115,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5124,7 +5124,7 @@ export interface operations {
           "application/json": components["schemas"]["ApiKey"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5144,11 +5144,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -5182,7 +5182,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5210,9 +5210,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -5222,7 +5222,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5245,9 +5245,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -5255,7 +5255,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5280,7 +5280,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5303,9 +5303,9 @@ export interface operations {
         after?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -5313,7 +5313,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5329,7 +5329,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5349,9 +5349,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -5361,7 +5361,7 @@ export interface operations {
       content: {
         /**
          * @example {
-         *       "name": "Ours",
+         *       "name": "Production",
          *       "url": "https://example.com/hook",
          *       "event_types": [
          *         "fine_tuning.job.succeeded"
@@ -5389,7 +5389,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5416,9 +5416,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -5428,7 +5428,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5437,7 +5437,7 @@ export interface operations {
           "application/json": components["schemas"]["WebhookEndpoint"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5457,11 +5457,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -5498,7 +5498,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5523,9 +5523,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -5535,7 +5535,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5558,11 +5558,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -5584,7 +5584,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5609,9 +5609,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -5643,7 +5643,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5667,9 +5667,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -5690,7 +5690,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5735,9 +5735,9 @@ export interface operations {
           | "webhook_endpoint.disabled";
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -5745,7 +5745,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5761,7 +5761,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5781,9 +5781,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path: {
@@ -5793,7 +5793,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5802,7 +5802,7 @@ export interface operations {
           "application/json": components["schemas"]["WebhookDeliveryWithLog"];
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5822,9 +5822,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -5834,7 +5834,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5884,9 +5884,9 @@ export interface operations {
         unread?: "true" | "false";
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -5894,7 +5894,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5911,7 +5911,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -5931,9 +5931,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -5941,7 +5941,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -5965,9 +5965,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -5977,7 +5977,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -6004,9 +6004,9 @@ export interface operations {
         after?: string;
       };
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description An ETag: answered with 304 if nothing has changed. */
+        /** @description An ETag. If the resource has not changed, the response is 304. */
         "If-None-Match"?: components["parameters"]["IfNoneMatch"];
       };
       path?: never;
@@ -6014,7 +6014,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -6030,7 +6030,7 @@ export interface operations {
           };
         };
       };
-      /** @description Not changed */
+      /** @description Not modified */
       304: {
         headers: {
           [name: string]: unknown;
@@ -6050,9 +6050,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path?: never;
@@ -6083,7 +6083,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -6110,11 +6110,11 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -6144,7 +6144,7 @@ export interface operations {
       };
     };
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -6169,9 +6169,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The ETag of what is changed: refused with 412 if it is another by now. */
+        /** @description The ETag of the version to change. If the resource has changed since, the response is 412. */
         "If-Match"?: components["parameters"]["IfMatch"];
       };
       path: {
@@ -6181,7 +6181,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;
@@ -6204,9 +6204,9 @@ export interface operations {
     parameters: {
       query?: never;
       header?: {
-        /** @description A user's project, if it is not the first (`proj_…`). */
+        /** @description For users: the project (`proj_…`), if it is not their first. */
         "OpenAI-Project"?: components["parameters"]["Project"];
-        /** @description The same request with the same key within a day has the same answer, and happens once. */
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
         "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
       };
       path: {
@@ -6216,7 +6216,7 @@ export interface operations {
     };
     requestBody?: never;
     responses: {
-      /** @description Done */
+      /** @description OK */
       200: {
         headers: {
           [name: string]: unknown;

@@ -22,7 +22,7 @@ begin
   -- The timer.
   if to_regclass('cron.job') is not null then
     execute $cron$
-      select cron.unschedule(jobname) from cron.job where jobname in ('tunebase-tick', 'tunebase-spend')
+      select cron.unschedule(jobname) from cron.job where jobname in ('tunebase-tick', 'tunebase-spend', 'tunebase-prune')
     $cron$;
   end if;
   if to_regclass('vault.secrets') is not null then

@@ -13,7 +13,7 @@ import { allRoutes } from "../../supabase/functions/tunebase/routes/index.ts";
 import { scopeLabels, scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
 
 const routes = await allRoutes();
-const callers: Partial<Record<Route["scope"], string>> = { none: "public", any: "any", person: "a user" };
+const callers: Partial<Record<Route["scope"], string>> = { none: "public", any: "any", user: "a user" };
 
 const tables: Record<string, () => string> = {
   "api hyperparameters": () =>

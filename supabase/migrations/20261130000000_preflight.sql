@@ -31,8 +31,8 @@ begin
   end if;
   -- cron.schedule() would replace a job of that name.
   if to_regclass('cron.job') is not null then
-    execute 'select string_agg(jobname, '', '' order by jobname) from cron.job where jobname in ($1, $2)'
-    into v_found using 'tunebase-tick', 'tunebase-spend';
+    execute 'select string_agg(jobname, '', '' order by jobname) from cron.job where jobname in ($1, $2, $3)'
+    into v_found using 'tunebase-tick', 'tunebase-spend', 'tunebase-prune';
     if v_found is not null then
       raise exception 'Cron job % already exists.', v_found
         using hint = 'Rename it, or remove an earlier installation first: docs/deploy.md, "Remove it".';

@@ -29,7 +29,7 @@ end $$;
 -- Built into Postgres from version 18.
 --
 -- The body is SQL-standard (`return`), so its names are resolved at creation, it needs no search_path, and Postgres inlines
--- it. With a search_path of its own, each call was planned again: with is_terminal that took 8 % of a report's time.
+-- it. With a separate search_path, every call was planned again: for is_terminal that took 8% of a report's time.
 create function tunebase_internal.uuid7() returns uuid
 language sql volatile
 return encode(
@@ -84,9 +84,8 @@ language sql immutable
 return array['email', 'slack'];
 
 -- schemas/functions/support/member_project_ids.sql
--- The projects of the user whose token the request carries: what row-level security checks. None for an anonymous user, as
--- in the API. Security definer, because the
--- policy on project_members would otherwise call itself.
+-- The projects of the authenticated user, for row-level security. None for anonymous users, as in the API. Security definer,
+-- because the policy on project_members would otherwise call itself.
 create function tunebase_internal.member_project_ids() returns setof uuid
 language sql stable security definer set search_path = ''
 as $$
@@ -122,7 +121,7 @@ alter table tunebase_internal.settings enable row level security;
 comment on table tunebase_internal.settings is 'The operator''s settings: one row.';
 
 -- schemas/tables/projects.sql
--- Projects, their members and API keys, and who a caller is.
+-- A project is a tenant: every row that a user can see belongs to one.
 create table tunebase.projects (
   id uuid primary key default tunebase_internal.uuid7(),
   name text not null check (char_length(name) between 1 and 100),
@@ -130,19 +129,19 @@ create table tunebase.projects (
   slug text not null unique check (slug ~ '^[a-z0-9][a-z0-9-]{0,38}$'),
   -- How many attempts of this project may be alive at once.
   max_running integer not null default 4 check (max_running between 0 and 1000),
-  -- What may be spent in a calendar month (UTC), and the month in which a warning at 80 % was sent. Never null by accident:
-  -- null means no cap, and somebody wrote it. New projects get the operator's default (tunebase_internal.settings).
+  -- The spend cap per calendar month (UTC), and the month of the last warning at 80%. null means no cap, which is always an
+  -- explicit choice: new projects get the operator's default (tunebase_internal.settings).
   spend_cap_usd numeric(12, 4) default 50 check (spend_cap_usd > 0),
   budget_warned_month date,
-  -- Quotas, the operator's to set: jobs that have not ended, bytes of datasets and adapters (null: no limit), and
-  -- requests a minute of each key and user.
+  -- Quotas, set by the operator: unfinished jobs, bytes of datasets and adapters (null: no limit), and requests per minute of
+  -- each API key and user.
   max_jobs integer default 1000 check (max_jobs >= 0),
   max_storage_bytes bigint default 107374182400 check (max_storage_bytes >= 0),
   requests_per_minute integer not null default 6000 check (requests_per_minute between 1 and 1000000),
-  -- Counts its updates, for If-Match.
+  -- Counts updates, for If-Match.
   version integer not null default 1,
   created_at timestamptz not null default now(),
-  -- Put away: it can be read, and nothing new begins in it.
+  -- Archived projects are read-only.
   archived_at timestamptz
 );
 
@@ -167,7 +166,7 @@ using (project_id in (select tunebase_internal.member_project_ids()));
 comment on table tunebase.project_members is 'Who belongs to a project, in which role.';
 
 -- schemas/tables/invitations.sql
--- Who was asked to join a project. A member only once they accept: nobody learns from it whether an address is known here.
+-- Invitations to join a project. An invitation does not reveal whether its address has an account.
 create table tunebase_internal.invitations (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,
@@ -213,7 +212,7 @@ create table tunebase_internal.api_key_hashes (
 
 alter table tunebase_internal.api_key_hashes enable row level security;
 
-comment on table tunebase_internal.api_key_hashes is 'SHA-256 of each API key, apart from the row that members may read.';
+comment on table tunebase_internal.api_key_hashes is 'SHA-256 of each API key, separate from the row that members can read.';
 
 -- schemas/tables/rate_buckets.sql
 create unlogged table tunebase_internal.rate_buckets (
@@ -227,12 +226,12 @@ alter table tunebase_internal.rate_buckets enable row level security;
 comment on table tunebase_internal.rate_buckets is 'One token bucket per API key or user. Unlogged: a crash refills the buckets.';
 
 -- schemas/tables/idempotency_keys.sql
--- POST requests of the last day, so that a request that is sent again is not carried out again. Two kinds of rows:
+-- POST requests of the last day, so that a repeated request is not executed again. There are two kinds of rows:
 --
--- A request that creates what must not be created twice (a job costs money) is recorded with it, in one transaction
--- (record_created_resource); with an Idempotency-Key or without.
--- Any other request with an Idempotency-Key is reserved while it runs (locked_until) and then kept with its answer. The
--- answer is encrypted with the key itself, because it can hold a secret that is shown once; the key is kept as a hash.
+-- A request that must not happen twice (a job costs money) is recorded in the transaction that creates its resource
+-- (record_created_resource), with or without an Idempotency-Key.
+-- Any other request with an Idempotency-Key is reserved while it runs (locked_until), and then stored with its response. The
+-- response is encrypted with the key itself, because it can contain a secret that is shown once; the key is stored as a hash.
 create table tunebase_internal.idempotency_keys (
   id uuid primary key default tunebase_internal.uuid7(),
   -- The hash of an API key, or a user's id.
@@ -241,12 +240,12 @@ create table tunebase_internal.idempotency_keys (
   key_hash text check (key_hash ~ '^[0-9a-f]{64}$'),
   -- null while a form streams in, because its body is hashed as it is read.
   request_hash text check (request_hash ~ '^[0-9a-f]{64}$'),
-  -- A reservation without an answer at that time belongs to a dead isolate.
+  -- After this time, a reservation without a response belongs to a dead isolate.
   locked_until timestamptz,
   answer text,
   -- What the request created.
   resource_id uuid,
-  -- A retry created it, and the request that it repeats may still arrive.
+  -- Created by a retry: the original request may still arrive.
   created_by_retry boolean not null default false,
   created_at timestamptz not null default now(),
   check ((locked_until is null) = (resource_id is not null)),
@@ -255,7 +254,7 @@ create table tunebase_internal.idempotency_keys (
 create unique index idempotency_keys_key on tunebase_internal.idempotency_keys (subject, key_hash) where key_hash is not null;
 create index idempotency_keys_request on tunebase_internal.idempotency_keys (subject, request_hash, created_at desc)
 where key_hash is null;
-create index idempotency_keys_overtaken on tunebase_internal.idempotency_keys (subject, request_hash) where created_by_retry;
+create index idempotency_keys_created_by_retry on tunebase_internal.idempotency_keys (subject, request_hash) where created_by_retry;
 create index idempotency_keys_created on tunebase_internal.idempotency_keys (created_at);
 
 alter table tunebase_internal.idempotency_keys enable row level security;
@@ -387,11 +386,11 @@ create table tunebase_internal.file_validations (
   -- Failures since it last made progress.
   failures integer not null default 0
 );
-create index file_checks_next on tunebase_internal.file_validations (next_at);
+create index file_validations_next on tunebase_internal.file_validations (next_at);
 
 alter table tunebase_internal.file_validations enable row level security;
 
-comment on table tunebase_internal.file_validations is 'Validations that are not finished, with their place in the file.';
+comment on table tunebase_internal.file_validations is 'Unfinished validations, with their position in the file.';
 
 -- schemas/tables/file_row_hashes.sql
 create table tunebase_internal.file_row_hashes (
@@ -474,7 +473,7 @@ create table tunebase_internal.orphaned_objects (
   next_at timestamptz not null default now(),
   primary key (bucket, object)
 );
-create index garbage_next on tunebase_internal.orphaned_objects (next_at);
+create index orphaned_objects_next on tunebase_internal.orphaned_objects (next_at);
 
 alter table tunebase_internal.orphaned_objects enable row level security;
 
@@ -526,12 +525,12 @@ create table tunebase.jobs (
   -- The number of its newest event. Numbers have no gaps, because taking one locks this row.
   last_event integer not null default 0,
 
-  -- false: once its files are valid, the job is `paused` until somebody starts it, which sets this to true. Not
-  -- `validating_files`: nothing is pending that must be checked, and the official SDKs can start it with `resume`.
+  -- false: once its files are valid, the job is `paused` until it is started, which sets this to true. It is not
+  -- `validating_files`, because validation is complete and the official SDKs can start it with `resume`.
   auto_start boolean not null default true,
   -- When to dispatch a queued job next; infinity while it has a live attempt.
   due_at timestamptz,
-  -- Why it waits, according to RunPod.
+  -- Why it is waiting, according to RunPod.
   status_reason text,
   queued_at timestamptz,
   started_at timestamptz,
@@ -541,7 +540,7 @@ create table tunebase.jobs (
   failed_attempts integer not null default 0,
   max_attempts integer not null default 3 check (max_attempts between 1 and 20),
   spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
-  -- When the job passed 80 % of its cap and the owner was warned.
+  -- When a budget warning (80% of a cap) was sent.
   budget_warned_at timestamptz,
   cost_usd numeric(12, 6) not null default 0,
   -- Its expected cost, reserved from the project's cap while it is open.
@@ -605,7 +604,7 @@ create table tunebase.attempts (
   outcome text check (outcome in (
     'not_started', 'refused', 'succeeded', 'failed', 'preempted', 'paused', 'cancelled', 'lost', 'expired'
   )),
-  -- Where it was sent. Kept here because settings may change while it runs.
+  -- Copied from the model, whose settings can change while the attempt runs.
   endpoint_id text not null,
   runpod_job_id text,
   gpu_config jsonb not null,
@@ -613,23 +612,23 @@ create table tunebase.attempts (
   ttl_seconds integer not null,
   -- No worker may claim it after this time.
   claim_deadline timestamptz not null,
-  -- When the scheduler examines it next, whatever happens.
+  -- When the scheduler reconciles it next.
   reconcile_at timestamptz,
-  -- Its holder. The fencing token grows with every worker that takes over.
+  -- Its holder. Every worker that takes over increments the fencing token.
   fence integer not null default 0,
   worker_id text,
   -- The webhook-ids of answered claims, the holder's last. A repeated claim changes nothing.
   claim_request_ids text[] not null default '{}',
   lease_until timestamptz,
   last_sequence integer not null default 0,
-  -- Late or repeated callbacks, which changed nothing.
+  -- The number of late or repeated callbacks, which changed nothing.
   rejected_callbacks integer not null default 0,
-  -- Cancelled, paused before it started, or over a cap: the scheduler cancels it at RunPod until it has ended.
+  -- Cancelled, paused before it started, or over a cap: the scheduler cancels it at RunPod and repeats that until it has ended.
   cancel_requested boolean not null default false,
   cancel_requested_at timestamptz,
   cancel_sent_at timestamptz,
-  -- Consecutive checks at which RunPod said it runs and no report had come. Checks, not time: an outage of ours
-  -- must not end healthy runs.
+  -- Consecutive checks at which RunPod reported it as running but no heartbeat had arrived. Checks instead of time, so that
+  -- an outage of ours does not end healthy runs.
   missed_heartbeats integer not null default 0,
   cost_usd numeric(12, 6) not null default 0,
   created_at timestamptz not null default now(),
@@ -648,7 +647,7 @@ create table tunebase.attempts (
 );
 -- At most one attempt per job has not ended.
 create unique index attempts_alive on tunebase.attempts (job_id) where state <> 'ended';
-create index attempts_look_at on tunebase.attempts (reconcile_at) where state <> 'ended';
+create index attempts_reconcile_at on tunebase.attempts (reconcile_at) where state <> 'ended';
 create index attempts_alive_where on tunebase.attempts (project_id, endpoint_id) where state <> 'ended';
 -- For a project's monthly spend.
 create index attempts_project on tunebase.attempts (project_id, started_at);
@@ -657,7 +656,7 @@ alter table tunebase.attempts enable row level security;
 create policy members_read on tunebase.attempts for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
-comment on table tunebase.attempts is 'One paid run of a job on a GPU.';
+comment on table tunebase.attempts is 'One run of a job on a GPU.';
 
 -- schemas/tables/verified_files.sql
 create table tunebase_internal.verified_files (
@@ -841,8 +840,8 @@ alter table tunebase_internal.channel_secrets enable row level security;
 comment on table tunebase_internal.channel_secrets is 'Slack webhook URLs, encrypted with a key derived from the master key.';
 
 -- schemas/tables/email_counts.sql
--- How many e-mails went to an address in an hour: it protects the address and the operator's domain. By address and not by
--- channel, because a channel can be deleted and created again.
+-- Emails per address and hour, to protect the address and the operator's domain. By address instead of by channel, because a
+-- channel can be deleted and created again.
 create table tunebase_internal.email_counts (
   address text not null,
   hour timestamptz not null,
@@ -853,7 +852,7 @@ create table tunebase_internal.email_counts (
 
 alter table tunebase_internal.email_counts enable row level security;
 
-comment on table tunebase_internal.email_counts is 'How many e-mails went to an address in an hour.';
+comment on table tunebase_internal.email_counts is 'The number of emails per address and hour.';
 
 -- schemas/tables/failing_subscribers.sql
 create table tunebase_internal.failing_subscribers (
@@ -864,7 +863,7 @@ create table tunebase_internal.failing_subscribers (
 
 alter table tunebase_internal.failing_subscribers enable row level security;
 
-comment on table tunebase_internal.failing_subscribers is 'Receivers (endpoints and channels) that are failing now.';
+comment on table tunebase_internal.failing_subscribers is 'Receivers (endpoints and channels) that are currently failing.';
 
 -- schemas/tables/outbox.sql
 create table tunebase_internal.outbox (
@@ -929,7 +928,7 @@ create table tunebase.webhook_deliveries (
   -- Grows with every claim, so that a late result is recognized.
   lease integer not null default 0,
   leased_until timestamptz,
-  -- Result of the last try.
+  -- The result of the last attempt.
   response_status integer,
   error text,
   duration_ms integer,
@@ -983,7 +982,7 @@ alter table tunebase.webhook_attempts enable row level security;
 create policy members_read on tunebase.webhook_attempts for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
-comment on table tunebase.webhook_attempts is 'The delivery log: one row per try.';
+comment on table tunebase.webhook_attempts is 'The delivery log: one row per attempt.';
 
 -- schemas/tables/notifications.sql
 create table tunebase.notifications (
@@ -1035,10 +1034,10 @@ create table tunebase_internal.alerts (
 
 alter table tunebase_internal.alerts enable row level security;
 
-comment on table tunebase_internal.alerts is 'What the operator must look at, deduplicated by kind and subject.';
+comment on table tunebase_internal.alerts is 'Alerts for the operator, deduplicated by kind and subject.';
 
 -- schemas/functions/api_keys/create_api_key.sql
--- Stores a key that the API has just made for an owner. p_key: {name, scopes, expires_at, hint}.
+-- Stores an API key that the API has generated. p_key: {name, scopes, expires_at, hint}.
 create function tunebase_internal.create_api_key(p_caller jsonb, p_key jsonb, p_hash text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1066,8 +1065,7 @@ begin
 end $$;
 
 -- schemas/functions/api_keys/insert_api_key.sql
--- Stores a key by its SHA-256; whoever made the key shows it once. p_key: {name, scopes, expires_at, hint, created_by}.
--- Refuses with quota_exceeded at 100 keys that are not revoked.
+-- Stores an API key's SHA-256. p_key: {name, scopes, expires_at, hint, created_by}. Raises quota_exceeded at 100 active keys.
 create function tunebase_internal.insert_api_key(p_project_id uuid, p_key jsonb, p_hash bytea) returns tunebase.api_keys
 language plpgsql set search_path = ''
 as $$
@@ -1093,7 +1091,7 @@ begin
 end $$;
 
 -- schemas/functions/api_keys/list_api_keys.sql
--- The project's keys, newest first, with those that were revoked.
+-- The project's API keys, newest first, including revoked ones.
 create function tunebase_internal.list_api_keys(p_caller jsonb, p_after uuid, p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1113,7 +1111,7 @@ begin
 end $$;
 
 -- schemas/functions/api_keys/revoke_api_key.sql
--- From now on the key opens nothing; its row stays, for whoever looks for what it did. Again, it changes nothing.
+-- Revokes an API key. Its row stays as a record. Idempotent.
 create function tunebase_internal.revoke_api_key(p_caller jsonb, p_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -1131,7 +1129,7 @@ begin
 end $$;
 
 -- schemas/functions/api_keys/update_api_key.sql
--- p_changes: any of {name, scopes, expires_at}; what is absent stays, and an expiry of null is none.
+-- p_changes: any of {name, scopes, expires_at}; absent fields keep their value, and a null expires_at removes the expiry.
 create function tunebase_internal.update_api_key(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1157,15 +1155,15 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/add_checkpoint.sql
--- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the files of the
--- others are deleted. A checkpoint is progress: it resets failed_attempts.
+-- Records a checkpoint whose files are all verified. Keeps the three newest of a job and deletes the files of older ones. A
+-- checkpoint is progress, so it resets failed_attempts.
 create function tunebase_internal.add_checkpoint(p_attempt tunebase.attempts, p_checkpoint jsonb) returns void
 language plpgsql set search_path = ''
 as $$
 begin
   if tunebase_internal.unverified_files(p_attempt.id, p_checkpoint -> 'files') is not null then
     perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format(
-      'The checkpoint of step %s is incomplete in Storage and was not kept.', p_checkpoint ->> 'step'
+      'Checkpoint step %s was discarded because its files are incomplete in Storage.', p_checkpoint ->> 'step'
     ));
     return;
   end if;
@@ -1180,7 +1178,7 @@ begin
   end if;
   update tunebase.jobs set failed_attempts = 0 where id = p_attempt.job_id;
   perform tunebase_internal.add_event(
-    p_attempt.job_id, 'info', format('Checkpoint of step %s saved.', p_checkpoint ->> 'step')
+    p_attempt.job_id, 'info', format('Saved checkpoint step %s.', p_checkpoint ->> 'step')
   );
   with old as (
     delete from tunebase.checkpoints where id in (
@@ -1195,10 +1193,10 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/claim_attempt.sql
--- The first worker gets the attempt. A second worker is rejected while the first one's lease is fresh; when it is stale, it
--- takes over with the next fencing token. The same worker gets the same token again if its answer was lost. The holder
--- resumes from the job's newest checkpoint. p_claim_id is the call's webhook-id: a proxy or a retry can deliver one call
--- twice, and the late one must neither take the attempt from its holder nor give it to a worker that is gone.
+-- The first worker gets the attempt. Another worker is rejected until the lease expires, and then takes over with the next
+-- fencing token. The same worker gets the same token again if the response was lost. The holder resumes from the job's
+-- newest checkpoint. p_claim_id is the call's webhook-id: a proxy or a retry can deliver a call twice, and a late copy must
+-- neither take the attempt from its holder nor give it to a worker that is gone.
 create function tunebase_internal.claim_attempt(
   p_attempt_id uuid, p_worker_id text, p_runpod_job_id text, p_lease_seconds integer, p_claim_id text default null
 ) returns jsonb
@@ -1212,19 +1210,19 @@ begin
   if v_attempt.id is null or v_attempt.state = 'ended' then
     return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt has ended');
   end if;
-  -- A repeated claim gets its answer again only while it is the holder's.
+  -- A repeated claim is answered again only if it is the holder's.
   if v_repeated and (
     v_attempt.state <> 'running' or v_attempt.worker_id <> p_worker_id
     or p_claim_id <> v_attempt.claim_request_ids[cardinality(v_attempt.claim_request_ids)]
   ) then
-    return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'this claim was answered before');
+    return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'this claim was already answered');
   end if;
   select * into strict v_job from tunebase.jobs where id = v_attempt.job_id;
   if v_attempt.state = 'running' and v_attempt.worker_id <> p_worker_id and v_attempt.lease_until > now() then
     update tunebase.attempts set claim_request_ids = p_claim_id || claim_request_ids where id = p_attempt_id and p_claim_id is not null;
     return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'another worker holds the attempt');
   end if;
-  -- A cancelled attempt ends here, unpaid, and so does one whose job is to pause. Not on a repeated claim: its worker may be
+  -- An attempt with a cancel or pause request ends here, before it uses GPU time. Not on a repeated claim: its worker may be
   -- training, and gets the directive in its next reply.
   if v_repeated then
     null;
@@ -1239,7 +1237,7 @@ begin
   update tunebase.attempts
   set state = 'running', worker_id = p_worker_id,
     claim_request_ids = case when v_repeated or p_claim_id is null then claim_request_ids else claim_request_ids || p_claim_id end,
-    -- The same worker again, before it has reported anything: its claim's answer was lost.
+    -- The same worker, before its first report: the response to its claim was lost.
     fence = case
       when v_repeated or (state = 'running' and worker_id = p_worker_id and last_sequence = 0) then fence else fence + 1
     end,
@@ -1294,7 +1292,7 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/finish_attempt.sql
--- The worker's final callback. p_fault is the class of its error_code. A repeated call gets the same answer.
+-- The worker's final callback. p_fault is the class of its error_code. A repeated call returns the same result.
 create function tunebase_internal.finish_attempt(p_attempt_id uuid, p_finish jsonb, p_fault text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1331,7 +1329,7 @@ begin
       if v_order = 'cancel' then
         perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
       else
-        -- Not requested here: RunPod cancelled it, by its time limit or its console. /status says which.
+        -- Cancelled by RunPod's time limit or console. Reconcile it: /status says which.
         update tunebase.attempts set lease_until = now(), reconcile_at = now() where id = p_attempt_id;
       end if;
   end case;
@@ -1339,7 +1337,7 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/get_worker_directive.sql
--- What a worker may write: its directive, and the prefix of its attempt.
+-- A worker's directive, and the prefix of its attempt's files.
 create function tunebase_internal.get_worker_directive(p_attempt_id uuid, p_worker_id text, p_fence integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1354,8 +1352,8 @@ begin
 end $$;
 
 -- schemas/functions/callbacks/invalidate_verified_file.sql
--- A verified file turned out to be wrong: it is no longer verified, and the caller may remove it. Returns false when the
--- attempt has ended or the fencing token is stale: then the file is not the caller's to touch.
+-- Unmarks a verified file that turned out to be invalid, so that the caller can delete it. Returns false if the attempt has
+-- ended or the fencing token is stale: then the caller must not touch the file.
 create function tunebase_internal.invalidate_verified_file(p_attempt_id uuid, p_fence integer, p_path text) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
@@ -1373,8 +1371,8 @@ end $$;
 -- Records a report: extends the lease, raises progress (it never falls), adds metrics and log lines. A report with a stale
 -- fencing token, of an ended attempt, or with an old sequence only increments a counter.
 --
--- Writes each row once: each further update of a row that this transaction has written checks the row's foreign keys again.
--- With three updates of the job and two of the attempt, a report took twice the time.
+-- Writes each row once: updating a row that this transaction has written checks the row's foreign keys again. With three
+-- updates of the job and two of the attempt, a report took twice as long.
 create function tunebase_internal.record_progress(p_attempt_id uuid, p_report jsonb, p_lease_seconds integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1421,7 +1419,7 @@ begin
       )
       order by x.step
     ) r
-    -- A later attempt trains a step again and replaces its metrics; a repeat by the same attempt does not.
+    -- A later attempt that repeats a step replaces its metrics; the same attempt does not.
     on conflict (job_id, step) do update
     set attempt = excluded.attempt, epoch = excluded.epoch, training_loss = excluded.training_loss,
       validation_loss = excluded.validation_loss, learning_rate = excluded.learning_rate,
@@ -1482,7 +1480,7 @@ end $$;
 
 -- schemas/functions/callbacks/worker_directive.sql
 -- The directive for the holder of an attempt; `stop` for any other worker. Call it with the attempt locked. plpgsql, because
--- it keeps its plan: as language sql it took 0.2 ms.
+-- it caches its plan: as language sql it took 0.2 ms.
 create function tunebase_internal.worker_directive(p_attempt tunebase.attempts, p_worker_id text, p_fence integer) returns text
 language plpgsql stable set search_path = ''
 as $$
@@ -1503,14 +1501,13 @@ begin
 end $$;
 
 -- schemas/functions/dispatch/claim_dispatch.sql
--- Claims up to p_limit jobs and creates their attempts before any call leaves, so that a crash in between is known.
--- Jobs that are due, within the limits of their project and of their model's endpoint; the project with the fewest live
--- attempts first, so that 10,000 jobs of one project do not hold up one job of another. A job that its caps do not pay for
--- is failed or put off (settle_unaffordable), and an attempt's execution timeout is no longer than its share of the money.
--- Returns {claimed: [...], wait_seconds}; wait_seconds says when an endpoint's rate allows the next call, null when the rate
--- holds back none.
+-- Claims up to p_limit due jobs and creates their attempts before any call to RunPod, so that a crash in between is detected.
+-- Respects the limits of projects and endpoints. Projects with the fewest live attempts come first, so that 10,000 jobs of
+-- one project do not block a job of another. Jobs that their caps do not cover are failed or postponed
+-- (settle_unaffordable), and an attempt's execution timeout is limited to its share of the budget. Returns
+-- {claimed: [...], wait_seconds}; wait_seconds: when an endpoint's rate limit allows the next call; null if it blocks none.
 --
--- One claim at a time (the advisory lock), because limits are counted. In batches, because the counting costs the most.
+-- One claim at a time (advisory lock), because limits are counted. In batches, because counting is the expensive part.
 create function tunebase_internal.claim_dispatch(p_default_endpoint text, p_lease_seconds integer, p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -1530,13 +1527,13 @@ begin
   insert into tunebase_internal.runpod_endpoints (endpoint_id)
   select distinct coalesce(endpoint_id, p_default_endpoint) from tunebase.base_models
   on conflict do nothing;
-  -- The bucket fills with time, up to one second's calls.
+  -- Refill the token bucket, up to one second's calls.
   update tunebase_internal.runpod_endpoints
   set calls_left = least(greatest(run_per_second, 1), calls_left + extract(epoch from now() - counted_at) * run_per_second),
     counted_at = now()
   where counted_at < now();
 
-  -- Every (project, model) with a job in the queue, hopping over the index: the cost is that of the lines, not of the jobs.
+  -- Every (project, model) with a queued job, by a loose index scan: the cost depends on these lines, not on the jobs.
   with recursive lines as (
     (
       select project_id, base_model from tunebase.jobs
@@ -1552,7 +1549,7 @@ begin
       order by project_id, base_model limit 1
     ) n
   ), alive as materialized (
-    -- What is alive is counted once, from the index alone.
+    -- Counted once, with an index-only scan.
     select project_id, endpoint_id, count(*) as attempts
     from tunebase.attempts where state <> 'ended' group by project_id, endpoint_id
   ), of_project as (
@@ -1589,7 +1586,7 @@ begin
   into v_chosen, v_wait
   from allowed a;
 
-  -- A client may have cancelled or paused a job meanwhile; a row that it holds is left for the next claim.
+  -- A client may have cancelled or paused a job. Locked rows are left to the next claim.
   select array_agg(x.id order by array_position(v_chosen, x.id)) into v_chosen from (
     select id from tunebase.jobs
     where id = any (v_chosen) and status = 'queued' and due_at <= now()
@@ -1629,14 +1626,14 @@ begin
   from made join taken t on t.id = made.job_id;
   return jsonb_build_object(
     'claimed', coalesce(v_claimed, '[]'),
-    -- All were failed or put off: ask again at once, because others may be due behind them.
+    -- All were failed or postponed: claim again at once, because others may be due.
     'wait_seconds', coalesce(v_wait, case when v_claimed is null and cardinality(v_chosen) > 0 then 0 end)
   );
 end $$;
 
 -- schemas/functions/dispatch/record_dispatch_ambiguous.sql
--- /run may have started a paid run, so it is never submitted again. A worker's claim or RunPod's webhook resolves it; its
--- deadline ends it.
+-- /run may have started a billed run, so it is never submitted again. A worker's claim or RunPod's webhook resolves it,
+-- otherwise it ends at its deadline.
 create function tunebase_internal.record_dispatch_ambiguous(p_attempt_id uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -1667,7 +1664,7 @@ end $$;
 
 -- schemas/functions/dispatch/record_dispatch_rejected.sql
 -- /run certainly did not start a run: the job is due again later, and this does not count as a failed attempt. A job that
--- has waited longer than its queue timeout fails with no_capacity. p_blocked (a 429): nobody calls this endpoint earlier.
+-- has waited longer than its queue timeout fails with no_capacity. p_blocked (a 429): no calls to this endpoint until then.
 create function tunebase_internal.record_dispatch_rejected(
   p_attempt_id uuid, p_reason text, p_retry_seconds double precision, p_blocked boolean
 ) returns void
@@ -1676,7 +1673,7 @@ as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
   v_job tunebase.jobs;
-  v_patience interval := make_interval(secs => v_attempt.ttl_seconds - v_attempt.execution_timeout_seconds);
+  v_queue_timeout interval := make_interval(secs => v_attempt.ttl_seconds - v_attempt.execution_timeout_seconds);
 begin
   if v_attempt.state is distinct from 'submitting' then
     return;
@@ -1693,10 +1690,10 @@ begin
   end if;
   if exists (
     select from tunebase.attempts
-    where job_id = v_job.id and outcome = 'not_started' and created_at between v_job.queued_at and now() - v_patience
+    where job_id = v_job.id and outcome = 'not_started' and created_at between v_job.queued_at and now() - v_queue_timeout
   ) then
     perform tunebase_internal.fail_job(
-      v_job.id, 'no_capacity', format('The GPU service has not accepted the job for %s (%s).', v_patience, p_reason),
+      v_job.id, 'no_capacity', format('The GPU service has not accepted the job for %s (%s).', v_queue_timeout, p_reason),
       'Create the job again later.'
     );
     return;
@@ -1852,8 +1849,8 @@ begin
 end $$;
 
 -- schemas/functions/files/check_storage_quota.sql
--- Raises quota_exceeded if p_bytes more would exceed the project's storage quota, in which pending uploads count. Locks the
--- project's row, so that two uploads cannot use the same room. Call it before bytes are stored wherever their number is known.
+-- Raises quota_exceeded if p_bytes more would exceed the project's storage quota, including pending uploads. Locks the
+-- project, so that two uploads cannot use the same quota. Call it before storing bytes, if their number is known.
 create function tunebase_internal.check_storage_quota(p_project_id uuid, p_bytes bigint) returns void
 language plpgsql set search_path = ''
 as $$
@@ -1875,8 +1872,8 @@ begin
 end $$;
 
 -- schemas/functions/files/checkpoint_file_validation.sql
--- Saves how far a validation has come; p_lease_seconds 0 releases it for the next worker. Returns false if another worker
--- holds the lease or the file is gone.
+-- Saves a validation's progress; p_lease_seconds 0 releases it for the next worker. Returns false if another worker holds the
+-- lease or the file is gone.
 create function tunebase_internal.checkpoint_file_validation(
   p_file_id uuid, p_lease uuid, p_state jsonb, p_upload_url text, p_lease_seconds integer
 ) returns boolean
@@ -1986,7 +1983,7 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
   v_file tunebase.files;
 begin
-  -- All that share its objects, in one order: two deletions that each lock their own file first would wait for each other.
+  -- Locks all files that share its objects in a fixed order: otherwise two concurrent deletions could deadlock.
   select * into v_file from tunebase.files where id = p_id and project_id = v_project_id;
   perform from tunebase.files
   where (object = v_file.object or original_object = v_file.original_object) and deleted_at is null
@@ -2026,7 +2023,7 @@ begin
 end $$;
 
 -- schemas/functions/files/enforce_file_quota.sql
--- An object that a file shares with another takes no more room.
+-- Enforces the storage quota. An object that a file shares with another uses no additional storage.
 create function tunebase_internal.enforce_file_quota() returns trigger
 language plpgsql set search_path = ''
 as $$
@@ -2050,7 +2047,7 @@ begin
 end $$;
 
 -- schemas/functions/files/expire_files.sql
--- Ends what is past its time: uploads that were not completed, files with an `expires_after` that no open job needs.
+-- Expires uploads that were not completed, and files with `expires_after` that no unfinished job uses.
 create function tunebase_internal.expire_files() returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -2067,7 +2064,7 @@ begin
     perform tunebase_internal.discard_upload(v_upload);
     v_count := v_count + 1;
   end loop;
-  -- Long enough for a complete that is sent again.
+  -- Kept long enough for a repeated completion.
   delete from tunebase_internal.uploads where status <> 'pending' and expires_at < now() - interval '2 days';
   for v_file in
     select * from tunebase.files f
@@ -2086,7 +2083,7 @@ begin
 end $$;
 
 -- schemas/functions/files/file_overlap.sql
--- How many distinct rows two files share: {rows, exact}, or null when one of them has no hashes. Files of more than 16,384
+-- How many distinct rows two files share: {rows, exact}, or null if one of them has no hashes. Files with more than 16,384
 -- distinct rows are compared by samples: both keep their lowest hashes, so shared rows are sampled in both.
 create function tunebase_internal.file_overlap(p_file_id uuid, p_other_id uuid) returns jsonb
 language sql stable set search_path = ''
@@ -2108,7 +2105,7 @@ as $$
 $$;
 
 -- schemas/functions/files/find_equal_object.sql
--- The object of a live file that is equal to p_file, which stays until this transaction ends; null when there is none.
+-- The object of an equal file that is not deleted, locked until this transaction ends; null if there is none.
 create function tunebase_internal.find_equal_object(p_project_id uuid, p_purpose text, p_sha256 text, p_bytes bigint, p_but uuid)
 returns text
 language sql set search_path = ''
@@ -2132,9 +2129,9 @@ as $$
 $$;
 
 -- schemas/functions/files/finish_file_validation.sql
--- Ends a check: {status, details, report, sha256, rows}, and of a file whose rows were converted {converted: {bytes, sha256,
--- source_format, conversion}}. The jobs that waited for the file move on. Parts that were copied are not needed any more, nor
--- are the bytes of a file that is equal to another. The file's row is locked before the check's and the jobs', as everywhere.
+-- Finishes a validation: {status, details, report, sha256, rows}, and for a converted file {converted: {bytes, sha256,
+-- source_format, conversion}}. Releases jobs that wait for the file. Orphans copied parts, and the objects of a file that
+-- equals another. Locks the file before the validation and the jobs, as everywhere.
 create function tunebase_internal.finish_file_validation(p_file_id uuid, p_lease uuid, p_result jsonb) returns boolean
 language plpgsql security definer set search_path = ''
 as $$
@@ -2243,7 +2240,7 @@ begin
 end $$;
 
 -- schemas/functions/files/pending_bytes.sql
--- Bytes that a project's pending uploads may still bring, or have brought in parts, and those of rows that are being converted.
+-- The declared bytes of a project's pending uploads, and of rows that are being converted.
 create function tunebase_internal.pending_bytes(p_project_id uuid) returns bigint
 language sql stable set search_path = ''
 as $$
@@ -2259,8 +2256,8 @@ as $$
 $$;
 
 -- schemas/functions/files/release_object.sql
--- An object of a file that was deleted, null where it has none, is garbage, unless another file has it. Locks those, in one
--- order, so that of two deletions the second sees the first.
+-- Orphans an object (or null) of a deleted file, unless another file shares it. Locks those files in a fixed order, so that
+-- the second of two concurrent deletions sees the first.
 create function tunebase_internal.release_object(p_object text) returns void
 language plpgsql set search_path = ''
 as $$
@@ -2274,9 +2271,8 @@ begin
 end $$;
 
 -- schemas/functions/files/reserve_file_object.sql
--- Call before a file's bytes are stored; p_bytes is how many it has at least. Refused where the project has no room for
--- them. If the request dies before the file is recorded, the object is deleted after an hour, longer than any request lives.
--- Returns the object's name.
+-- Call before storing a file's bytes; p_bytes is a lower bound of their number. Raises quota_exceeded. If the request dies
+-- before the file is recorded, the object is deleted after an hour, longer than any request runs. Returns the object's name.
 create function tunebase_internal.reserve_file_object(p_caller jsonb, p_id uuid, p_bytes bigint) returns text
 language plpgsql security definer set search_path = ''
 as $$
@@ -2290,7 +2286,7 @@ begin
 end $$;
 
 -- schemas/functions/files/retry_file_validation.sql
--- Storage or the database did not answer: the validation is retried with backoff, twelve times.
+-- Retries a validation that failed because of Storage or the database, with backoff, up to twelve times.
 create function tunebase_internal.retry_file_validation(p_file_id uuid, p_lease uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -2310,8 +2306,8 @@ begin
 end $$;
 
 -- schemas/functions/files/share_file.sql
--- Records a file whose bytes are in Storage already, as those of an equal one; null when there is none. p_file as in
--- create_file, without the objects. Of a file that was converted both its rows and its original must be there.
+-- Records a file that shares the objects of an equal one; returns null if there is none. p_file: as in create_file, without
+-- the objects. For a converted file, both its rows and its original must be shared.
 create function tunebase_internal.share_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -2424,8 +2420,8 @@ begin
 end $$;
 
 -- schemas/functions/jobs/create_job.sql
--- Creates a job with its first events, queued or waiting (waiting_status). A repeated request gets the job that it created
--- before. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
+-- Creates a job with its first events, queued or waiting (waiting_status). A repeated request returns the job that it
+-- created before. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
 -- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model, warnings}; warnings become events.
 create function tunebase_internal.create_job(p_caller jsonb, p_job jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -2455,8 +2451,8 @@ begin
     || array(select jsonb_array_elements_text(coalesce(p_job -> 'warnings', '[]')))
     || tunebase_internal.waiting_message(v_status);
 
-  -- One write, with the number of its last event: each further update of a row that this transaction has written checks
-  -- the row's foreign keys again.
+  -- One write, including the number of the last event: updating a row that this transaction has written checks the row's
+  -- foreign keys again.
   insert into tunebase.jobs (
     id, project_id, status, base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
     metadata, created_by, due_at, queued_at, total_epochs, spend_cap_usd, reserved_usd, estimate, auto_start,
@@ -3035,7 +3031,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/wait_reason.sql
--- Why a job waits, in words that end a sentence; null when it does not.
+-- Why a job is waiting, as the end of a sentence; null if it is not waiting.
 create function tunebase_internal.wait_reason(p_job tunebase.jobs) returns text
 language plpgsql stable set search_path = ''
 as $$
@@ -3088,8 +3084,8 @@ begin
 end $$;
 
 -- schemas/functions/members/answer_invitation.sql
--- Accepts or declines; either way the invitation is gone. Returns it. Only a user who has confirmed the address may answer,
--- and one who accepts ownership must have room for another project.
+-- Accepts or declines an invitation, deletes it and returns it. Only a user who has confirmed the address can answer, and a
+-- user who accepts ownership must not already own the maximum of projects.
 create function tunebase_internal.answer_invitation(p_caller jsonb, p_id uuid, p_accept boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3128,8 +3124,8 @@ begin
 end $$;
 
 -- schemas/functions/members/invite_member.sql
--- Asks somebody to join. The answer is the same whether or not the address is known here. Again: the new role, and
--- fourteen days from now.
+-- Invites a user by email address. The result does not reveal whether the address has an account. Inviting an address again
+-- updates the role and extends the invitation.
 create function tunebase_internal.invite_member(p_caller jsonb, p_project_id uuid, p_email text, p_role text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3139,7 +3135,7 @@ declare
 begin
   perform tunebase_internal.authorize_project(p_caller, p_project_id, 'project:admin');
   perform from tunebase.projects where id = p_project_id for no key update;
-  -- An owner sees who is a member anyway.
+  -- Owners can see the members anyway.
   if exists (
     select from tunebase.project_members m join auth.users u on u.id = m.user_id
     where m.project_id = p_project_id and lower(u.email) = lower(p_email)
@@ -3173,7 +3169,7 @@ begin
 end $$;
 
 -- schemas/functions/members/list_members.sql
--- Who belongs to a project. Owners invite, change roles and remove; everybody may leave, but for the last owner.
+-- Lists a project's members.
 create function tunebase_internal.list_members(p_caller jsonb, p_project_id uuid, p_after uuid, p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3198,7 +3194,7 @@ begin
 end $$;
 
 -- schemas/functions/members/list_user_invitations.sql
--- The invitations of whoever has proved to own the address they were sent to.
+-- The invitations to a user's confirmed email address.
 create function tunebase_internal.list_user_invitations(p_caller jsonb) returns jsonb
 language sql stable security definer set search_path = ''
 as $$
@@ -3210,15 +3206,15 @@ as $$
 $$;
 
 -- schemas/functions/members/lock_member.sql
--- Locks a project's members and checks that one of them is there; refuses with member_not_found, or with last_owner when
--- this change would leave the project without one.
+-- Locks a project's members and checks one of them. Raises member_not_found, or last_owner if the change would leave the
+-- project without an owner.
 create function tunebase_internal.lock_member(p_project_id uuid, p_user_id uuid, p_new_role text) returns void
 language plpgsql set search_path = ''
 as $$
 declare
   v_role text;
 begin
-  -- The project's row stands for its members: two owners who leave at once wait for each other here.
+  -- Locks the project instead of its members, so that two owners cannot both leave at once.
   perform from tunebase.projects where id = p_project_id for no key update;
   select role into v_role from tunebase.project_members where project_id = p_project_id and user_id = p_user_id;
   if not found then
@@ -3233,7 +3229,8 @@ begin
 end $$;
 
 -- schemas/functions/members/remove_member.sql
--- Removes a member, or oneself. Keys that they made stay: those belong to the project. E-mail to their address stops.
+-- Removes a member, who can be the caller. Their API keys stay, because keys belong to the project. Disables email channels
+-- with their address.
 create function tunebase_internal.remove_member(p_caller jsonb, p_project_id uuid, p_user_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -3251,13 +3248,13 @@ begin
       and lower(c.target) = (select lower(u.email) from auth.users u where u.id = p_user_id)
     order by c.id
   loop
-    perform tunebase_internal.disable_subscriber(v_channel_id, 'its address belongs to no member of the project', false);
+    perform tunebase_internal.disable_subscriber(v_channel_id, 'its address no longer belongs to a project member', false);
   end loop;
   delete from tunebase.project_members where project_id = p_project_id and user_id = p_user_id;
 end $$;
 
 -- schemas/functions/members/update_member.sql
--- Changes a member's role. Refuses with last_owner, or with quota_exceeded when the new owner has no room for a project.
+-- Changes a member's role. Raises last_owner, or quota_exceeded if the new owner already owns the maximum of projects.
 create function tunebase_internal.update_member(p_caller jsonb, p_project_id uuid, p_user_id uuid, p_role text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3379,8 +3376,8 @@ begin
 end $$;
 
 -- schemas/functions/notifications/broadcast_job_change.sql
--- Realtime hints for browsers, where the platform has Realtime, on a private topic per job. A hint says only where to read
--- on: clients read again by event number, so a lost hint does no harm.
+-- Sends Realtime hints to browsers, if the platform has Realtime, on a private topic per job. Clients fetch events by number,
+-- so a lost hint does no harm.
 create function tunebase_internal.broadcast_job_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -3407,7 +3404,8 @@ begin
 end $$;
 
 -- schemas/functions/notifications/count_email.sql
--- Counts one e-mail to an address, if this hour has room for it: 60 in all, 5 of them tests. false: do not send it.
+-- Counts one email to an address. Returns false, and the email must not be sent, above the hourly limit: 60, at most 5 of
+-- them tests.
 create function tunebase_internal.count_email(p_address text, p_is_test boolean) returns boolean
 language plpgsql set search_path = ''
 as $$
@@ -3432,20 +3430,20 @@ $$;
 
 -- schemas/functions/notifications/create_notification_channel.sql
 -- p_channel: {id, kind, target, event_types, encrypted_url}; the API chooses the id, because encrypted_url is bound to it. A
--- repeated request gets the channel that it created before. E-mail goes only to members who have confirmed the address;
--- others are refused with email_not_member.
+-- repeated request returns the channel that it created before. Raises email_not_member unless an email address is a
+-- member's confirmed one.
 create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
   v_id uuid := (p_channel ->> 'id')::uuid;
-  v_made uuid := tunebase_internal.find_created_resource(p_caller);
+  v_existing_id uuid := tunebase_internal.find_created_resource(p_caller);
 begin
-  if exists (select from tunebase.notification_channels where id = v_made and project_id = v_project_id) then
-    return tunebase_internal.notification_channel_json(v_project_id, v_made);
+  if exists (select from tunebase.notification_channels where id = v_existing_id and project_id = v_project_id) then
+    return tunebase_internal.notification_channel_json(v_project_id, v_existing_id);
   end if;
-  -- One at a time in a project, so that the limit holds.
+  -- One at a time per project, to enforce the limit.
   perform pg_advisory_xact_lock(hashtextextended('tunebase channels ' || v_project_id, 0));
   if p_channel ->> 'kind' = 'email' and not tunebase_internal.is_member_email(v_project_id, p_channel ->> 'target') then
     perform tunebase_internal.raise_api_error('email_not_member', jsonb_build_object(
@@ -3509,8 +3507,8 @@ exception when others then
 end $$;
 
 -- schemas/functions/notifications/enqueue_job_events.sql
--- Writes the outbox rows of a new or changed job. None of it may fail the change: what cannot be written is logged, and
--- fan_out_events writes it later.
+-- Writes the outbox rows of a new or changed job. It must never fail the change: failures are logged, and fan_out_events
+-- writes the events later.
 create function tunebase_internal.enqueue_job_events() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -3574,7 +3572,7 @@ create function tunebase_internal.fan_out_event(p_event tunebase_internal.outbox
 language plpgsql set search_path = ''
 as $$
 declare
-  v_said jsonb := tunebase_internal.render_notification(p_event.type, p_event.data);
+  v_notification jsonb := tunebase_internal.render_notification(p_event.type, p_event.data);
   v_id text := 'evt_' || replace(p_event.id::text, '-', '');
 begin
   insert into tunebase.webhook_deliveries (
@@ -3596,28 +3594,28 @@ begin
     ))
   on conflict (event_id, endpoint_id) do nothing;
 
-  if v_said is not null then
+  if v_notification is not null then
     insert into tunebase.notifications (project_id, event_id, type, level, title, text, job_id, created_at)
     values (
-      p_event.project_id, p_event.id, p_event.type, v_said ->> 'level', v_said ->> 'title', v_said ->> 'text',
+      p_event.project_id, p_event.id, p_event.type, v_notification ->> 'level', v_notification ->> 'title', v_notification ->> 'text',
       p_event.job_id, p_event.created_at
     )
     on conflict (event_id) do nothing;
-    -- E-mail over the hour's limit of its address is not sent; the list of notifications and the delivery log have it.
+    -- Emails above their address's hourly limit are not sent, but are in the notifications and the delivery log.
     insert into tunebase.webhook_deliveries (
       project_id, event_id, event_type, event_created_at, job_id, channel, channel_id, body, status, next_at, reason
     )
     select p_event.project_id, p_event.id, p_event.type, p_event.created_at, p_event.job_id, c.kind, c.id,
-      (v_said || jsonb_build_object('id', v_id, 'type', p_event.type, 'job_id', p_event.job_id))::text,
+      (v_notification || jsonb_build_object('id', v_id, 'type', p_event.type, 'job_id', p_event.job_id))::text,
       case when c.counted then 'pending' else 'dead' end, case when c.counted then now() end,
-      case when not c.counted then 'At most 60 e-mails an hour go to one address.' end
+      case when not c.counted then 'This address has reached its limit of 60 emails per hour.' end
     from (
       select id, kind, kind <> 'email' or tunebase_internal.count_email(target, false) as counted
       from tunebase.notification_channels
       where project_id = p_event.project_id and enabled and p_event.type = any (event_types)
         and created_at <= p_event.created_at
         and (kind <> 'email' or tunebase_internal.is_member_email(project_id, target))
-        -- Counted once, however often the event is fanned out.
+        -- Counted once, even if the event is fanned out again.
         and not exists (
           select from tunebase.webhook_deliveries d where d.event_id = p_event.id and d.channel_id = notification_channels.id
         )
@@ -3648,7 +3646,7 @@ begin
       from tunebase.jobs j where j.id = v_failure.job_id;
       update tunebase_internal.trigger_failures set repaired_at = now() where id = v_failure.id;
     exception when others then
-      raise warning 'tunebase: % of job % is still owed: %', v_failure.type, v_failure.job_id, sqlerrm;
+      raise warning 'tunebase: event % of job % could not be written: %', v_failure.type, v_failure.job_id, sqlerrm;
     end;
   end loop;
 
@@ -3669,8 +3667,8 @@ begin
 end $$;
 
 -- schemas/functions/notifications/is_member_email.sql
--- Whether an address is the confirmed e-mail address of a member of the project. Mail goes to no other address: nobody can
--- have the operator's domain write to a stranger.
+-- Whether an address is the confirmed email address of a project member. Email goes to no other address, so that the
+-- operator's domain cannot be used to send email to strangers.
 create function tunebase_internal.is_member_email(p_project_id uuid, p_address text) returns boolean
 language sql stable set search_path = ''
 as $$
@@ -3681,8 +3679,8 @@ as $$
 $$;
 
 -- schemas/functions/notifications/job_event_data.sql
--- The `data` of a job's event: OpenAI's `{id}`, and what spares a receiver the next request. plpgsql, because it keeps its
--- plan; a language sql function is planned again at every call.
+-- The `data` of a job's event: OpenAI's `{id}`, and what saves receivers another request. plpgsql, because it caches its
+-- plan; a language sql function is planned at every call.
 create function tunebase_internal.job_event_data(j tunebase.jobs) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
@@ -3726,7 +3724,7 @@ begin
 end $$;
 
 -- schemas/functions/notifications/list_notifications.sql
--- Newest first, each with the caller's read_at, and the number of unread ones in the project.
+-- Newest first, each with the caller's read_at, and the caller's number of unread ones.
 create function tunebase_internal.list_notifications(p_caller jsonb, p_after uuid, p_limit integer, p_unread boolean)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -3781,12 +3779,12 @@ begin
   raise warning 'tunebase: trigger % failed: %', p_trigger, p_error;
   insert into tunebase_internal.trigger_failures (trigger, job_id, type, error) values (p_trigger, p_job_id, p_type, p_error);
 exception when others then
-  raise warning 'tunebase: and could not be logged: %', sqlerrm;
+  raise warning 'tunebase: the failure could not be logged: %', sqlerrm;
 end $$;
 
 -- schemas/functions/notifications/mark_notifications_read.sql
--- Marks one notification as read, or all (p_id null), for the caller only. Returns how many are left unread. Idempotent.
--- Read access is enough: the mark is the caller's own.
+-- Marks one notification (or all, if p_id is null) as read, for the caller only. Returns the number of unread ones.
+-- Idempotent. Read access is enough, because only the caller is affected.
 create function tunebase_internal.mark_notifications_read(p_caller jsonb, p_id uuid) returns bigint
 language plpgsql security definer set search_path = ''
 as $$
@@ -3856,14 +3854,14 @@ begin
 end $$;
 
 -- schemas/functions/notifications/render_notification.sql
--- An event for people: {level, title, text}, or null for events that are not shown to people.
+-- Renders an event as a notification, {level, title, text}; null if its type has none.
 create function tunebase_internal.render_notification(p_type text, p_data jsonb) returns jsonb
 language sql stable set search_path = ''
 as $$
   select case p_type
     when 'fine_tuning.job.succeeded' then jsonb_build_object(
       'level', 'info', 'title', format('Fine-tuning of %s succeeded', p_data ->> 'model'),
-      'text', format('Job %s is done. The new model is %s.', p_data ->> 'id', p_data ->> 'fine_tuned_model')
+      'text', format('Job %s has finished. The new model is %s.', p_data ->> 'id', p_data ->> 'fine_tuned_model')
     )
     when 'fine_tuning.job.failed' then jsonb_build_object(
       'level', 'error', 'title', format('Fine-tuning of %s failed', p_data ->> 'model'),
@@ -3874,29 +3872,28 @@ as $$
     )
     when 'fine_tuning.job.cancelled' then jsonb_build_object(
       'level', 'warn', 'title', format('Fine-tuning of %s was cancelled', p_data ->> 'model'),
-      'text', format('Job %s was cancelled at %s %%.', p_data ->> 'id', round((p_data ->> 'progress')::numeric))
+      'text', format('Job %s was cancelled at %s%%.', p_data ->> 'id', round((p_data ->> 'progress')::numeric))
     )
     when 'fine_tuning.job.paused' then jsonb_build_object(
       'level', 'warn', 'title', format('Fine-tuning of %s is paused', p_data ->> 'model'),
-      'text', format('Job %s is paused at %s %%. Resume it when you like.',
+      'text', format('Job %s is paused at %s%%. Resume it at any time.',
         p_data ->> 'id', round((p_data ->> 'progress')::numeric))
     )
     when 'fine_tuning.job.budget_warning' then jsonb_build_object(
-      'level', 'warn', 'title', format('Fine-tuning of %s has used 80 %% of its budget', p_data ->> 'model'),
-      'text', format('Job %s has cost %s USD of its cap of %s USD. It is stopped when it passes the cap.',
+      'level', 'warn', 'title', format('Fine-tuning of %s has used 80%% of its budget', p_data ->> 'model'),
+      'text', format('Job %s has cost %s USD of its spend cap of %s USD. It will be stopped at the cap.',
         p_data ->> 'id', round((p_data ->> 'cost_usd')::numeric, 2), round((p_data ->> 'spend_cap_usd')::numeric, 2))
     )
     when 'webhook_endpoint.disabled' then jsonb_build_object(
       'level', 'error', 'title', format('%s was disabled', p_data ->> 'name'),
-      'text', format('%s gets no more events: %s. Repair it, enable it again, and replay what it missed.',
+      'text', format('%s no longer receives events: %s. Fix the receiver, enable it again, and replay the missed events.',
         p_data ->> 'id', p_data ->> 'reason')
     )
   end
 $$;
 
 -- schemas/functions/notifications/require_email.sql
--- Counts one e-mail that a caller asks for. Refuses with email_not_member, or with email_limit_reached when the address has
--- had its mails of this hour.
+-- Counts an email that a caller requests. Raises email_not_member or email_limit_reached.
 create function tunebase_internal.require_email(p_project_id uuid, p_address text, p_is_test boolean) returns void
 language plpgsql set search_path = ''
 as $$
@@ -3911,8 +3908,7 @@ begin
 end $$;
 
 -- schemas/functions/notifications/test_notification_channel.sql
--- Where to send a test message: {kind, target, encrypted_url}. Refuses with email_not_member, or with email_limit_reached
--- when the address has had its mails of this hour.
+-- Returns a channel for a test message: {kind, target, encrypted_url}. Raises email_not_member or email_limit_reached.
 create function tunebase_internal.test_notification_channel(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3929,7 +3925,7 @@ begin
 end $$;
 
 -- schemas/functions/notifications/update_notification_channel.sql
--- p_changes: any of {event_types, enabled}. The target is fixed: another address is another channel.
+-- p_changes: any of {event_types, enabled}. The target cannot be changed.
 create function tunebase_internal.update_notification_channel(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3954,7 +3950,7 @@ begin
 end $$;
 
 -- schemas/functions/projects/archive_project.sql
--- Puts a project away, or takes it back. Refused while a job of it has not ended.
+-- Archives or restores a project. Raises project_busy if it has unfinished jobs.
 create function tunebase_internal.archive_project(p_caller jsonb, p_id uuid, p_archived boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -3963,7 +3959,7 @@ declare
   v_open integer;
 begin
   perform tunebase_internal.authorize_project(p_caller, p_id, 'project:admin');
-  -- A job that is being created holds a share of this lock (its foreign key), and is counted after it.
+  -- Waits for concurrent creates, whose foreign key takes a share lock, and then counts their jobs.
   select version into v_version from tunebase.projects where id = p_id for update;
   perform tunebase_internal.require_version(p_caller, v_version);
   if p_archived then
@@ -3979,7 +3975,7 @@ begin
 end $$;
 
 -- schemas/functions/projects/can_create_project.sql
--- Whether sign-up lets this user create projects: everybody where it is open, else those who own one already.
+-- Whether this user can create projects: if sign-up is open, or if they already own one.
 create function tunebase_internal.can_create_project(p_user_id uuid) returns boolean
 language sql stable set search_path = ''
 as $$
@@ -3989,7 +3985,7 @@ as $$
 $$;
 
 -- schemas/functions/projects/create_project.sql
--- A new project with the caller as its owner. Refuses with signup_closed or quota_exceeded.
+-- Creates a project with the caller as its owner. Raises signup_closed or quota_exceeded.
 create function tunebase_internal.create_project(p_caller jsonb, p_name text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4019,9 +4015,9 @@ begin
 end $$;
 
 -- schemas/functions/projects/get_usage_by_day.sql
--- A row for each day from p_from to p_to, both included, as days are in p_time_zone: jobs by the day they were created and
--- the day they ended, trained tokens with a job's end, GPU time and cost with the day on which an attempt began (as the
--- month's spend cap counts them). Refuses a zone that is not known.
+-- One row per day from p_from through p_to in p_time_zone: jobs by the day they were created and the day they finished,
+-- trained tokens by the day the job finished, GPU time and cost by the day the attempt started (like the monthly spend cap).
+-- Raises invalid_time_zone.
 create function tunebase_internal.get_usage_by_day(p_caller jsonb, p_from date, p_to date, p_time_zone text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4041,7 +4037,7 @@ begin
       select (created_at at time zone p_time_zone)::date as day, count(*) as jobs
       from tunebase.jobs
       where project_id = v_project_id
-        -- A job's id is made some milliseconds after the transaction's time that its row shows.
+        -- A job's id is generated some milliseconds after its created_at, the transaction's start.
         and id >= tunebase_internal.uuid7_lower_bound(v_begin) and id < tunebase_internal.uuid7_lower_bound(v_end + interval '1 minute')
         and created_at >= v_begin and created_at < v_end
       group by 1
@@ -4076,7 +4072,7 @@ begin
 end $$;
 
 -- schemas/functions/projects/insert_project.sql
--- A new project with this user as its owner and with the operator's default cap.
+-- Creates a project with this user as its owner and the operator's default cap.
 create function tunebase_internal.insert_project(p_user_id uuid, p_name text) returns tunebase.projects
 language plpgsql set search_path = ''
 as $$
@@ -4087,7 +4083,7 @@ begin
   insert into tunebase.projects (id, name, slug, spend_cap_usd)
   values (
     v_id, p_name,
-    -- The random end of the id: unique, and it says nothing about the user.
+    -- The random end of the id: unique, and reveals nothing about the user.
     'p-' || right(replace(v_id::text, '-', ''), 10),
     (select default_spend_cap_usd from tunebase_internal.settings)
   )
@@ -4131,7 +4127,7 @@ as $$
 $$;
 
 -- schemas/functions/projects/project_spend.sql
--- What a project has spent this month (UTC), and what its jobs that have not ended may still cost.
+-- A project's spending this month (UTC), plus what its unfinished jobs may still cost.
 create function tunebase_internal.project_spend(p_project_id uuid) returns numeric
 language sql stable set search_path = ''
 as $$
@@ -4145,8 +4141,8 @@ as $$
 $$;
 
 -- schemas/functions/projects/project_usage.sql
--- What a project uses of its limits: {running, jobs, storage_bytes, spent_usd}; the money is this month's (UTC), with what
--- is set aside.
+-- A project's usage of its limits: {running, jobs, storage_bytes, spent_usd}. The spending is this month's (UTC), including
+-- reservations.
 create function tunebase_internal.project_usage(p_project_id uuid) returns jsonb
 language sql stable set search_path = ''
 as $$
@@ -4162,8 +4158,8 @@ as $$
 $$;
 
 -- schemas/functions/projects/require_project_room.sql
--- Refuses with quota_exceeded when this user owns as many projects as a person may. Every way to become an owner calls it,
--- and archived projects count, so that no order of archive, create, restore and invite passes the limit.
+-- Raises quota_exceeded if this user owns the maximum number of projects. Every way to become an owner calls it, and archived
+-- projects count, so that no combination of archive, create, restore and invite exceeds the limit.
 create function tunebase_internal.require_project_room(p_user_id uuid) returns void
 language plpgsql set search_path = ''
 as $$
@@ -4171,7 +4167,7 @@ declare
   v_limit integer;
   v_owned integer;
 begin
-  -- One at a time for each user, so that the count is true.
+  -- One at a time per user, so that the count is exact.
   perform pg_advisory_xact_lock(hashtextextended('tunebase projects ' || p_user_id, 0));
   select max_projects_per_owner into strict v_limit from tunebase_internal.settings;
   select count(*) into v_owned from tunebase.project_members where user_id = p_user_id and role = 'owner';
@@ -4184,7 +4180,7 @@ begin
 end $$;
 
 -- schemas/functions/projects/stored_bytes.sql
--- Bytes that a project's datasets and adapters take. Equal files share one object, which counts once.
+-- The bytes of a project's datasets and adapters. An object that equal files share counts once.
 create function tunebase_internal.stored_bytes(p_project_id uuid) returns bigint
 language sql stable set search_path = ''
 as $$
@@ -4200,8 +4196,8 @@ as $$
 $$;
 
 -- schemas/functions/projects/update_project.sql
--- p_changes: any of {name, max_running, spend_cap_usd}. A missing key changes nothing; a cap of null, written out, is no
--- cap. Refuses with spend_cap_too_high when an owner asks for more than the operator allows.
+-- p_changes: any of {name, max_running, spend_cap_usd}; absent fields keep their value, and an explicit null removes the cap.
+-- Raises spend_cap_too_high if the cap exceeds the operator's limit.
 create function tunebase_internal.update_project(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4216,7 +4212,7 @@ begin
   perform tunebase_internal.require_version(p_caller, v_version);
   if p_changes ? 'spend_cap_usd' then
     select max_spend_cap_usd into strict v_max from tunebase_internal.settings;
-    -- What the operator has given the project may be more, and stays when a client sends it back unchanged.
+    -- The operator may have set a higher cap, which a client can send back unchanged.
     if (v_cap is null or v_cap > v_max) and v_max is not null and v_cap is distinct from v_old_cap then
       perform tunebase_internal.raise_api_error('spend_cap_too_high', jsonb_build_object(
         'param', 'limits.spent_usd', 'value', v_cap, 'max', v_max
@@ -4228,7 +4224,7 @@ begin
     name = coalesce(p_changes ->> 'name', name),
     max_running = coalesce((p_changes ->> 'max_running')::integer, max_running),
     spend_cap_usd = case when p_changes ? 'spend_cap_usd' then v_cap else spend_cap_usd end,
-    -- A new cap gets a new warning.
+    -- Warn again for a new cap.
     budget_warned_month = case when p_changes ? 'spend_cap_usd' then null else budget_warned_month end
   where id = p_id;
   return tunebase_internal.get_project(p_caller, p_id);
@@ -4244,18 +4240,18 @@ as $$
     where state <> 'ended' and reconcile_at <= now()
     order by reconcile_at limit p_limit
     for no key update skip locked
-  ), looked as (
+  ), claimed as (
     update tunebase.attempts a set reconcile_at = now() + interval '30 seconds'
     from due where a.id = due.id
     returning a.*
   )
   select coalesce(jsonb_agg(jsonb_build_object(
-    'id', l.id, 'endpoint_id', l.endpoint_id, 'runpod_job_id', l.runpod_job_id,
-    'prefix', tunebase_internal.artifact_prefix(l.id), 'fence', l.fence,
-    'waiting_seconds', case when l.state <> 'running' then extract(epoch from now() - l.created_at) end,
-    'cancel', l.cancel_requested and (l.cancel_sent_at is null or l.cancel_sent_at < now() - interval '30 seconds')
+    'id', c.id, 'endpoint_id', c.endpoint_id, 'runpod_job_id', c.runpod_job_id,
+    'prefix', tunebase_internal.artifact_prefix(c.id), 'fence', c.fence,
+    'waiting_seconds', case when c.state <> 'running' then extract(epoch from now() - c.created_at) end,
+    'cancel', c.cancel_requested and (c.cancel_sent_at is null or c.cancel_sent_at < now() - interval '30 seconds')
   )), '[]')
-  from looked l
+  from claimed c
 $$;
 
 -- schemas/functions/reconcile/give_up_attempt.sql
@@ -4270,8 +4266,8 @@ begin
       'The GPU worker has sent no heartbeat for too long.', 'This is not a problem with your data. Create the job again.'
     );
   elsif p_attempt.runpod_job_id is null then
-    -- Its sender may have died before it sent anything. Should a worker still come, it is rejected unpaid, so another
-    -- attempt may go.
+    -- The dispatcher may have died before the call. If a worker still claims it, that worker is rejected before it uses GPU
+    -- time, so a new attempt is safe.
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'expired', 'infrastructure', 'no_capacity',
       'The GPU service never confirmed that it accepted the run.', 'Create the job again later.'
@@ -4291,9 +4287,9 @@ begin
 end $$;
 
 -- schemas/functions/reconcile/reconcile_attempt.sql
--- Acts on what RunPod says of an attempt. p_found: {status, error, output, manifest, status_reason}; status is RunPod's own,
--- or GONE (404), UNREACHABLE, or NONE (no id to ask for); manifest is that of files found in Storage. p_fault is the class of
--- output.error_code. Returns {cancel: true} when the caller is to cancel the run at RunPod and to call again with
+-- Acts on an attempt's status at RunPod. p_found: {status, error, output, manifest, status_reason}; status is RunPod's own,
+-- GONE (404), UNREACHABLE, or NONE (the run's id is unknown); manifest lists files recovered from Storage. p_fault is the
+-- class of output.error_code. Returns {cancel: true} if the caller must cancel the run at RunPod and then call again with
 -- cancel_tried in p_found.
 create function tunebase_internal.reconcile_attempt(
   p_attempt_id uuid, p_found jsonb, p_fault text, p_max_missed_heartbeats integer
@@ -4304,7 +4300,7 @@ declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
   v_status text := p_found ->> 'status';
   v_output jsonb := case when jsonb_typeof(p_found -> 'output') = 'object' then p_found -> 'output' else '{}' end;
-  -- Cancelled by an earlier call because it had expired or hung; that caller died before it ended the attempt.
+  -- An earlier call cancelled it because it had expired or hung, and died before it ended the attempt.
   v_gave_up boolean := v_status = 'CANCELLED' and v_attempt.cancel_sent_at is not null;
   v_next_check timestamptz;
   v_expired boolean;
@@ -4313,7 +4309,7 @@ begin
   if v_attempt.id is null or v_attempt.state = 'ended' then
     return '{}';
   end if;
-  -- RunPod's answer to /run did not arrive, or its sender died.
+  -- RunPod's response to /run did not arrive, or the dispatcher died.
   if v_attempt.state = 'submitting' and v_attempt.lease_until <= now() then
     update tunebase.attempts set state = 'submission_unknown', reconcile_at = claim_deadline where id = p_attempt_id
     returning * into v_attempt;
@@ -4332,7 +4328,7 @@ begin
   end if;
 
   if v_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE') and not v_gave_up then
-    -- The finish callback was lost, the files were not. Nested, because `and` may evaluate both sides.
+    -- The finish callback was lost, but not the files. Nested, because `and` may evaluate both sides.
     if jsonb_typeof(p_found #> '{manifest,files}') = 'array' then
       if tunebase_internal.complete_attempt(p_attempt_id, p_found -> 'manifest') is null then
         return '{}';
@@ -4349,8 +4345,8 @@ begin
     perform tunebase_internal.record_runpod_status(v_attempt, v_status, p_found ->> 'status_reason');
     return '{}';
   end if;
-  -- Cancel at RunPod first: nobody checks an ended attempt again, and RunPod would bill the run until its ttl. Record the
-  -- intent before the call, so that RunPod's CANCELLED is not taken for somebody else's cancel.
+  -- Cancel at RunPod first: ended attempts are never checked again, and RunPod would bill the run until its ttl. Record the
+  -- intent before the call, so that RunPod's CANCELLED is attributed to it.
   if v_attempt.runpod_job_id is not null and not v_gave_up and not p_found ? 'cancel_tried' then
     update tunebase.attempts set cancel_sent_at = now() where id = p_attempt_id;
     return jsonb_build_object('cancel', true);
@@ -4360,30 +4356,30 @@ begin
 end $$;
 
 -- schemas/functions/reconcile/reconcile_cancelled_attempt.sql
--- Reconciles an attempt that is being cancelled: it has ended, or RunPod is asked again.
+-- Reconciles an attempt that is being cancelled: ends it if the run has terminated, otherwise schedules another cancel.
 create function tunebase_internal.reconcile_cancelled_attempt(p_attempt tunebase.attempts, p_status text) returns void
 language plpgsql set search_path = ''
 as $$
 declare
-  v_over boolean := p_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE');
-  -- Without an id RunPod cannot be asked, but no worker may claim it after the deadline. With one, RunPod deletes it at its ttl.
+  v_terminated boolean := p_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE');
+  -- Without an id, RunPod cannot be asked, but no worker can claim it after the deadline. With one, RunPod deletes it at its ttl.
   v_deadline timestamptz := case
     when p_attempt.runpod_job_id is null then p_attempt.claim_deadline
     else coalesce(p_attempt.submitted_at, p_attempt.created_at) + make_interval(secs => p_attempt.ttl_seconds)
   end;
 begin
-  -- A worker that still reports gets the directive in its reply, and reports when it has stopped.
-  if p_attempt.state = 'running' and p_attempt.lease_until > now() and not v_over then
+  -- A worker that still reports gets the directive in its next reply, and reports when it has stopped.
+  if p_attempt.state = 'running' and p_attempt.lease_until > now() and not v_terminated then
     update tunebase.attempts set reconcile_at = now() + interval '3 seconds' where id = p_attempt.id;
-  elsif v_over or v_deadline < now() then
+  elsif v_terminated or v_deadline < now() then
     perform tunebase_internal.end_attempt(p_attempt.id, 'cancelled', p_message => case
-      when not v_over then 'The GPU service never confirmed the cancel.'
+      when not v_terminated then 'The GPU service never confirmed the cancellation.'
     end);
   else
     if p_attempt.cancel_requested_at < now() - interval '5 minutes' and p_status = 'IN_PROGRESS' then
       perform tunebase_internal.raise_alert(
         'cancel_ignored_by_runpod', p_attempt.id::text,
-        format('RunPod still runs %s at %s, which was cancelled. It may be billed.', p_attempt.runpod_job_id, p_attempt.endpoint_id)
+        format('Run %s on endpoint %s was cancelled but is still running, and may be billed.', p_attempt.runpod_job_id, p_attempt.endpoint_id)
       );
     end if;
     update tunebase.attempts set reconcile_at = now() + interval '5 seconds' where id = p_attempt.id;
@@ -4391,18 +4387,18 @@ begin
 end $$;
 
 -- schemas/functions/reconcile/reconcile_terminated_run.sql
--- Ends an attempt whose run is over at RunPod and whose files are not all in Storage.
+-- Ends an attempt whose run has terminated at RunPod and whose files are not all in Storage.
 create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text)
 returns void
 language plpgsql set search_path = ''
 as $$
 declare
   v_status text := p_found ->> 'status';
-  v_said text := tunebase_internal.runpod_text(p_found ->> 'error');
+  v_error text := tunebase_internal.runpod_text(p_found ->> 'error');
 begin
-  -- Before the job's own event: what the GPU service says is often all there is to go by.
-  if v_said is not null and not p_output ? 'error_code' then
-    perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format('The GPU service says: %s', v_said));
+  -- Before the job's own event. RunPod's text is often the only clue.
+  if v_error is not null and not p_output ? 'error_code' then
+    perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format('The GPU service reports: %s', v_error));
   end if;
   if p_output ? 'error_code' then
     perform tunebase_internal.end_attempt(
@@ -4413,28 +4409,28 @@ begin
     perform tunebase_internal.end_attempt(p_attempt.id, 'paused');
   elsif p_output ->> 'status' = 'preempted' then
     perform tunebase_internal.end_attempt(
-      p_attempt.id, 'preempted', 'infrastructure', 'preempted', 'The GPU was taken away.', 'Create the job again.'
+      p_attempt.id, 'preempted', 'infrastructure', 'preempted', 'The GPU worker was preempted.', 'Create the job again.'
     );
   elsif v_status = 'CANCELLED' then
     perform tunebase_internal.end_attempt(
-      p_attempt.id, 'cancelled', p_message => 'The run was cancelled at the GPU service, not through this API.'
+      p_attempt.id, 'cancelled', p_message => 'The run was cancelled directly at the GPU service.'
     );
   elsif v_status = 'TIMED_OUT' and p_attempt.started_at is null then
-    -- It timed out in the queue, or a worker died before it could claim: no time of the user's was used.
+    -- It timed out in the queue, or the worker died before claiming it. The user was not billed.
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'expired', 'infrastructure', 'no_capacity',
-      'The GPU service ended the run before a worker took it up.', 'Create the job again later.'
+      'The GPU service ended the run before a worker started it.', 'Create the job again later.'
     );
   elsif v_status = 'TIMED_OUT' or p_found ->> 'error' ilike '%executionTimeout exceeded%' then
-    -- claim_dispatch shortens the limit to what the caps can pay for.
+    -- claim_dispatch shortens the limit to what the caps allow.
     if p_attempt.execution_timeout_seconds < (
       select m.execution_timeout_seconds from tunebase.jobs j join tunebase.base_models m on m.id = j.base_model
       where j.id = p_attempt.job_id
     ) then
       perform tunebase_internal.end_attempt(
         p_attempt.id, 'failed', 'user', 'spend_cap',
-        format('The run was stopped after %s seconds, the time that the spend caps paid for.', p_attempt.execution_timeout_seconds),
-        'Its newest checkpoint is kept. Create the job again with a higher spend_cap_usd, or ask an owner to raise the project''s cap.'
+        format('The run was stopped after %s seconds, the maximum that its spend caps allow.', p_attempt.execution_timeout_seconds),
+        'The newest checkpoint is kept. Create the job again with a higher spend_cap_usd, or ask an owner to raise the project''s cap.'
       );
     else
       perform tunebase_internal.end_attempt(
@@ -4472,7 +4468,7 @@ as $$
 $$;
 
 -- schemas/functions/reconcile/record_runpod_status.sql
--- Records what RunPod says of an attempt that waits or runs, and when to check it again.
+-- Records the RunPod status of a waiting or running attempt, and when to check it again.
 create function tunebase_internal.record_runpod_status(p_attempt tunebase.attempts, p_status text, p_reason text) returns void
 language plpgsql set search_path = ''
 as $$
@@ -4486,7 +4482,7 @@ begin
   end if;
   if p_status not in ('IN_QUEUE', 'IN_PROGRESS', 'NONE', 'UNREACHABLE') then
     perform tunebase_internal.raise_alert(
-      'unknown_status', p_attempt.endpoint_id, format('RunPod says %s of %s.', p_status, p_attempt.runpod_job_id)
+      'unknown_status', p_attempt.endpoint_id, format('RunPod returned the unknown status %s for run %s.', p_status, p_attempt.runpod_job_id)
     );
   end if;
   if p_reason is not null then
@@ -4506,8 +4502,8 @@ begin
 end $$;
 
 -- schemas/functions/reconcile/runpod_text.sql
--- RunPod's own text of an error, as an event shows it: one line of 500 characters, without the secrets that a traceback
--- can hold (signed URLs, an attempt's secret).
+-- RunPod's error text for an event: one line of at most 500 characters, without secrets that a traceback can contain (signed
+-- URLs, the attempt's secret).
 create function tunebase_internal.runpod_text(p_error text) returns text
 language sql immutable set search_path = ''
 as $$
@@ -4521,7 +4517,7 @@ as $$
 $$;
 
 -- schemas/functions/reconcile/schedule_reconcile.sql
--- RunPod's webhook is a hint to check the attempt now. It came with the attempt's own token, so its id is the attempt's.
+-- Reconciles an attempt now, after RunPod's webhook. The webhook's URL has the attempt's token, so its run id can be trusted.
 create function tunebase_internal.schedule_reconcile(p_attempt_id uuid, p_runpod_job_id text) returns void
 language sql security definer set search_path = ''
 as $$
@@ -4533,19 +4529,19 @@ as $$
 $$;
 
 -- schemas/functions/reconcile/too_early_to_reconcile.sql
--- When to check an attempt again, if it is too early to act on what RunPod says of it now; otherwise null.
+-- When to check an attempt again, if it is too early to act on its RunPod status; otherwise null.
 create function tunebase_internal.too_early_to_reconcile(p_attempt tunebase.attempts, p_status text, p_output jsonb)
 returns timestamptz
 language plpgsql stable set search_path = ''
 as $$
 begin
   return case
-    -- A worker with a fresh lease is training, or its finish is on its way; a dispatcher with one is submitting.
+    -- With a fresh lease, a worker is training or its finish callback is on its way, or a dispatcher is submitting.
     when p_attempt.state in ('submitting', 'running') and p_attempt.lease_until > now() then p_attempt.lease_until
-    -- RunPod does not know a run yet that it has just accepted.
+    -- RunPod may not find a run that it has just accepted.
     when p_status = 'GONE' and p_attempt.submitted_at > now() - interval '1 minute' then now() + interval '10 seconds'
-    -- RunPod ran one id twice: the second worker was refused and has ended, perhaps not the first. It gets one more lease
-    -- to send a heartbeat.
+    -- RunPod started a run twice: the second worker was rejected and has ended, the first may be running. It gets one more
+    -- lease to send a heartbeat.
     when p_output ->> 'status' = 'refused' and p_attempt.state = 'running'
       and p_attempt.lease_until + (p_attempt.lease_until - coalesce(p_attempt.last_report_at, p_attempt.started_at)) > now()
     then now() + interval '5 seconds'
@@ -4553,7 +4549,7 @@ begin
 end $$;
 
 -- schemas/functions/requests/complete_idempotency_key.sql
--- Keeps the answer; without one, the key is free again.
+-- Stores a request's response. Without one, releases the key.
 create function tunebase_internal.complete_idempotency_key(p_id uuid, p_request_hash text, p_answer text) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -4566,12 +4562,12 @@ begin
 end $$;
 
 -- schemas/functions/requests/find_created_resource.sql
--- What an equal earlier request created, or null. The caller's `request` is {key_hash, hash, is_retry}: one with the same
--- key; without a key, one of the last ten minutes if this request says that it is a retry (the SDKs count their retries).
--- Raises idempotency_key_reused.
+-- The resource that an equal earlier request created, or null. The caller's `request` is {key_hash, hash, is_retry}. Equal
+-- means the same key or, without a key, the same hash within ten minutes if this request is a retry (the SDKs count their
+-- retries). Raises idempotency_key_reused.
 --
--- The lock lasts until the transaction ends: a retry waits for the first request and then finds what it recorded. First
--- requests without a key share it, because each of them creates something of its own.
+-- The lock is held until the transaction ends, so that a retry waits for the first request and finds what it recorded. First
+-- requests without a key share the lock, because each of them creates a separate resource.
 create function tunebase_internal.find_created_resource(p_caller jsonb) returns uuid
 language plpgsql set search_path = ''
 as $$
@@ -4630,7 +4626,7 @@ begin
 end $$;
 
 -- schemas/functions/requests/record_created_resource.sql
--- Ties what a request created to the request, in the creating transaction, for find_created_resource.
+-- Records which resource a request created, in the same transaction, for find_created_resource.
 create function tunebase_internal.record_created_resource(p_caller jsonb, p_id uuid) returns void
 language plpgsql set search_path = ''
 as $$
@@ -4647,7 +4643,7 @@ begin
   )
   on conflict do nothing;
   if not found then
-    -- Another kind of request, reserved with the same key meanwhile.
+    -- Another kind of request has reserved the same key.
     perform tunebase_internal.raise_api_error('idempotency_key_reused');
   end if;
 end $$;
@@ -4697,7 +4693,7 @@ begin
     end if;
   end if;
   delete from tunebase_internal.idempotency_keys where id = v_request.id;
-  -- A new id: should the holder of the old one still live, it completes nothing.
+  -- A new id, so that the old holder, if it is still running, cannot complete the key.
   insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, locked_until)
   values (v_subject, p_key_hash, p_request_hash, v_until)
   returning * into v_request;
@@ -4705,8 +4701,8 @@ begin
 end $$;
 
 -- schemas/functions/requests/take_rate_limit_tokens.sql
--- Takes up to p_want requests out of a caller's bucket, which holds a minute's worth and fills as time goes. The API asks
--- for several at once and spends them one by one. Returns {granted, left, limit, project_id}; refuses who is not known.
+-- Takes up to p_want tokens from a caller's bucket, which holds one minute's requests and refills continuously. The API takes
+-- several at once and uses them one by one. Returns {granted, left, limit, project_id}. Raises an error for unknown callers.
 create function tunebase_internal.take_rate_limit_tokens(p_caller jsonb, p_want integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -4722,7 +4718,7 @@ begin
   insert into tunebase_internal.rate_buckets as b (subject, tokens, counted_at)
   values (coalesce((v_who.api_key).id, (p_caller ->> 'user_id')::uuid), v_limit, now())
   on conflict (subject) do update
-  -- The clock and not now(): a transaction that waited for the row began before the other's.
+  -- clock_timestamp() instead of now(): a transaction that waited for the row started before the other one's update.
   set tokens = least(
       v_limit, b.tokens + greatest(0, extract(epoch from clock_timestamp() - b.counted_at)) * v_limit / 60
     ), counted_at = greatest(b.counted_at, clock_timestamp())
@@ -4738,16 +4734,16 @@ begin
 end $$;
 
 -- schemas/functions/spend/dispatch_budgets.sql
--- How long each of these queued jobs may run for the money that is left, at its GPU's price. Jobs on a free GPU and jobs
--- without any cap are not in the answer. The caller holds claim_dispatch's lock.
+-- How long each of these queued jobs may run within the remaining budgets, at its GPU's price. Leaves out jobs on a free GPU
+-- and jobs without any cap. Call it with claim_dispatch's lock held.
 --
--- Every attempt that is alive is committed to its execution timeout, at which RunPod ends it: what is spent, what is
--- committed and what is handed out here never exceed the project's cap together, even while no watchdog runs. From what is
--- left, a job gets what it asked for with a cap of its own; with an estimate, what was set aside for it and as much again,
--- or half an hour of its GPU; else an equal share with the jobs that could start beside it and, while the project may run
--- more, with one that comes later. Five minutes it gets even of what others have set aside, or jobs that hold each other's
--- money would wait forever. verdict: run; wait, while live attempts hold the money; or fail, when the cap leaves less than
--- half a minute of the GPU, which loads no model.
+-- RunPod ends every live attempt at its execution timeout, so the cost until then is committed: spent, committed and newly
+-- granted amounts together never exceed the project's cap, even without the watchdog. The rest of the budget is granted
+-- like this: a job with a cap of its own gets up to that cap; a job with an estimate gets its reservation and as much again,
+-- or half an hour of its GPU; any other job gets an equal share with the jobs that could start now and, while the project
+-- may run more, one later job. Every job gets at least five minutes, even from others' reservations, or jobs could wait for
+-- each other's reservations forever. verdict: run; wait, while live attempts hold the budget; or fail, if the cap leaves
+-- less than half a minute of GPU time, which is too little to load a model.
 create function tunebase_internal.dispatch_budgets(p_job_ids uuid[])
 returns table (job_id uuid, verdict text, max_seconds integer, message text)
 language plpgsql stable set search_path = ''
@@ -4773,7 +4769,7 @@ begin
   ), money as (
     select p.*, a.spent, a.committed, a.alive,
       (
-        -- What other jobs that have not ended have set aside, except those whose attempt is committed already.
+        -- Reservations of other unfinished jobs, except those with a live attempt, which is committed.
         select coalesce(sum(greatest(j.reserved_usd - j.cost_usd, 0)), 0) from tunebase.jobs j
         where j.project_id = p.project_id and tunebase_internal.is_open(j.status)
           and j.reserved_usd > 0 and j.id <> all (p_job_ids)
@@ -4816,7 +4812,7 @@ begin
       from money m
     ) m using (project_id)
   ), shared as (
-    -- The order matters only where the money does not cover all of this.
+    -- The order matters only if the budget does not cover all shares.
     select w.*, case when pool is null then job_left else least(
       job_left, share,
       greatest(pool - coalesce(sum(share) over (
@@ -4825,31 +4821,31 @@ begin
     ) end as usd
     from wanted w
   ), decided as (
-    select s.*, least(floor(usd * 3600 / usd_per_hour), 604800)::integer as seconds, usd_per_hour / 120 as least_usd
+    select s.*, least(floor(usd * 3600 / usd_per_hour), 604800)::integer as seconds, usd_per_hour / 120 as min_usd
     from shared s
   )
   select id,
     case
       when seconds >= 30 then 'run'
-      when job_left < least_usd or project_cap - spent < least_usd then 'fail'
+      when job_left < min_usd or project_cap - spent < min_usd then 'fail'
       else 'wait'
     end,
     seconds,
     case
       when seconds >= 30 then null
-      when job_left < least_usd then format('The job has %s USD left of its spend cap of %s USD, too little for its GPU.',
+      when job_left < min_usd then format('The job has %s USD left of its spend cap of %s USD, which is too little to run on its GPU.',
         round(greatest(job_left, 0), 2), round(job_cap, 2))
-      when project_cap - spent < least_usd then format(
-        'The project has %s USD left of its spend cap of %s USD this month, too little for the job''s GPU.',
+      when project_cap - spent < min_usd then format(
+        'The project has %s USD left of this month''s spend cap of %s USD, which is too little to run on the job''s GPU.',
         round(greatest(project_cap - spent, 0), 2), round(project_cap, 2))
-      else format('other jobs may still spend the %s USD that are left of the project''s spend cap',
+      else format('running jobs may still use the remaining %s USD of the project''s spend cap',
         round(project_cap - spent, 2))
     end
   from decided;
 end $$;
 
 -- schemas/functions/spend/enforce_job_cap.sql
--- Warns one job of its cap at 80 %, and fails it at 100 %. Call it with the job locked.
+-- Warns at 80% of a job's cap and fails the job at 100%. Call it with the job locked.
 create function tunebase_internal.enforce_job_cap(p_job tunebase.jobs) returns boolean
 language plpgsql set search_path = ''
 as $$
@@ -4857,8 +4853,8 @@ begin
   if p_job.cost_usd >= p_job.spend_cap_usd then
     perform tunebase_internal.fail_job(
       p_job.id, 'spend_cap',
-      format('The job has cost %s USD, which is its spend cap of %s USD.', round(p_job.cost_usd, 2), round(p_job.spend_cap_usd, 2)),
-      'Its newest checkpoint is kept. Create the job again with a higher spend_cap_usd.'
+      format('The job has cost %s USD and reached its spend cap of %s USD.', round(p_job.cost_usd, 2), round(p_job.spend_cap_usd, 2)),
+      'The newest checkpoint is kept. Create the job again with a higher spend_cap_usd.'
     );
     perform tunebase_internal.request_attempt_cancellation(p_job.id);
     return true;
@@ -4866,14 +4862,14 @@ begin
   if p_job.cost_usd >= 0.8 * p_job.spend_cap_usd and p_job.budget_warned_at is null then
     update tunebase.jobs set budget_warned_at = now() where id = p_job.id;
     perform tunebase_internal.add_event(p_job.id, 'warn', format(
-      'The job has cost %s USD, 80 %% of its spend cap of %s USD.', round(p_job.cost_usd, 2), round(p_job.spend_cap_usd, 2)
+      'The job has cost %s USD, 80%% of its spend cap of %s USD.', round(p_job.cost_usd, 2), round(p_job.spend_cap_usd, 2)
     ));
   end if;
   return false;
 end $$;
 
 -- schemas/functions/spend/enforce_project_cap.sql
--- Fails every queued and running job of a project that has reached its cap for the month; warns the running ones at 80 %.
+-- At a project's monthly cap, fails its queued and running jobs. At 80%, warns the running ones.
 create function tunebase_internal.enforce_project_cap(p_project tunebase.projects) returns integer
 language plpgsql set search_path = ''
 as $$
@@ -4898,16 +4894,16 @@ begin
     if v_spent >= p_project.spend_cap_usd then
       perform tunebase_internal.fail_job(
         v_job_id, 'spend_cap',
-        format('The project has spent %s USD this month, which is its spend cap of %s USD.',
+        format('The project has spent %s USD this month and reached its spend cap of %s USD.',
           round(v_spent, 2), round(p_project.spend_cap_usd, 2)),
-        'The newest checkpoint is kept. The project''s owner can raise the cap; then create the job again.'
+        'The newest checkpoint is kept. Ask a project owner to raise the cap, then create the job again.'
       );
       perform tunebase_internal.request_attempt_cancellation(v_job_id);
       v_failed := v_failed + 1;
     else
       update tunebase.jobs set budget_warned_at = now() where id = v_job_id;
       perform tunebase_internal.add_event(v_job_id, 'warn', format(
-        'The project has spent %s USD this month, 80 %% of its spend cap of %s USD.',
+        'The project has spent %s USD this month, 80%% of its spend cap of %s USD.',
         round(v_spent, 2), round(p_project.spend_cap_usd, 2)
       ));
     end if;
@@ -4918,8 +4914,8 @@ begin
 end $$;
 
 -- schemas/functions/spend/enforce_spend.sql
--- The watchdog: settles what running jobs cost and enforces the caps. Returns how many jobs it failed. claim_dispatch has
--- given each attempt an execution timeout within its caps already; this holds when prices or caps change meanwhile.
+-- The watchdog: updates the cost of running jobs and enforces the caps. Returns how many jobs it failed. claim_dispatch
+-- already limits each attempt's execution timeout to its caps; the watchdog also covers prices and caps that change.
 create function tunebase_internal.enforce_spend() returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -4929,12 +4925,12 @@ declare
   v_id uuid;
   v_failed integer := 0;
 begin
-  -- Each job's row is locked before anything else of it, as every other transition does.
+  -- Locks the job first, like every transition.
   for v_id in
     select j.id from tunebase.jobs j
     join tunebase.projects p on p.id = j.project_id
     where j.status = 'running' and (j.spend_cap_usd is not null or p.spend_cap_usd is not null)
-      -- On a free GPU nothing changes.
+      -- A free GPU costs nothing.
       and exists (
         select from tunebase.attempts a
         where a.job_id = j.id and a.state = 'running' and (a.gpu_config ->> 'cost_per_gpu_hour')::numeric > 0
@@ -4953,7 +4949,7 @@ begin
     select p.* from tunebase.projects p
     where p.spend_cap_usd is not null
       and exists (select from tunebase.jobs j where j.project_id = p.id and j.status in ('queued', 'running'))
-      -- Most projects are far from their cap.
+      -- Skips the many projects that are far from their cap.
       and 0.8 * p.spend_cap_usd <= (
         select sum(cost_usd) from tunebase.attempts a
         where a.project_id = p.id and a.started_at >= date_trunc('month', now() at time zone 'utc') at time zone 'utc'
@@ -4965,9 +4961,8 @@ begin
 end $$;
 
 -- schemas/functions/spend/settle_unaffordable.sql
--- For jobs that claim_dispatch has chosen and locked: fails those whose cap is spent, puts off those whose money other jobs
--- hold, and says in a job's events when a cap limits the attempt. Returns those that may run, with max_seconds, null where
--- no cap limits them.
+-- For jobs that claim_dispatch has chosen and locked: fails those without budget, postpones those whose budget other jobs
+-- hold, and logs when a cap limits an attempt. Returns the jobs that may run, with max_seconds (null: no cap).
 create function tunebase_internal.settle_unaffordable(p_job_ids uuid[])
 returns table (job_id uuid, max_seconds integer)
 language plpgsql set search_path = ''
@@ -4985,14 +4980,14 @@ begin
     if v_budget.verdict = 'fail' then
       perform tunebase_internal.fail_job(
         v_budget.id, 'spend_cap', v_budget.message,
-        'Raise the cap, or wait for the next month if it is the project''s; then create the job again.'
+        'Raise the cap (or wait until next month, if it is the project''s), then create the job again.'
       );
     elsif v_budget.verdict = 'wait' then
       update tunebase.jobs set due_at = now() + interval '30 seconds', status_reason = v_budget.message where id = v_budget.id;
     else
       if v_budget.max_seconds < v_budget.model_seconds then
         perform tunebase_internal.add_event(v_budget.id, 'info', format(
-          'This attempt may run for %s minutes: more than that its spend caps do not pay for.', floor(v_budget.max_seconds / 60.0)
+          'This attempt is limited to %s minutes by its spend caps.', floor(v_budget.max_seconds / 60.0)
         ));
       end if;
       job_id := v_budget.id;
@@ -5020,7 +5015,7 @@ as $$
 $$;
 
 -- schemas/functions/support/prune_cron_runs.sql
--- pg_cron keeps a row of every run of every job, for ever: 11,500 a day of ours. A day of them is enough to look at.
+-- Deletes our pg_cron runs that are older than a day. pg_cron logs every run forever: 11,500 per day for our jobs.
 create function tunebase_internal.prune_cron_runs() returns bigint
 language plpgsql security definer set search_path = ''
 as $$
@@ -5030,7 +5025,7 @@ begin
   if to_regclass('cron.job_run_details') is null then
     return 0;
   end if;
-  -- The host app's runs are its own.
+  -- Leaves the host app's runs alone.
   execute $sql$
     delete from cron.job_run_details
     where jobid in (select jobid from cron.job where jobname like 'tunebase-%') and end_time < now() - interval '1 day'
@@ -5058,8 +5053,8 @@ begin
 end $$;
 
 -- schemas/functions/support/require_version.sql
--- Raises precondition_failed if the request's If-Match names other versions of the row than this one. Call it with the row
--- locked, so that of two edits of one version the second is refused. Whoever changes the row sets `version = version + 1`.
+-- Raises precondition_failed if the request's If-Match does not include this version. Call it with the row locked, so that
+-- only one of two concurrent edits succeeds. Every change of the row must set `version = version + 1`.
 create function tunebase_internal.require_version(p_caller jsonb, p_version integer) returns void
 language plpgsql immutable set search_path = ''
 as $$
@@ -5070,7 +5065,7 @@ begin
 end $$;
 
 -- schemas/functions/support/uuid7_lower_bound.sql
--- The lowest UUIDv7 of a given time: a range of time becomes a range of the primary key and needs no index of its own.
+-- The lowest UUIDv7 of a given time. With it, a time range is a primary key range and needs no additional index.
 create function tunebase_internal.uuid7_lower_bound(p_time timestamptz) returns uuid
 language sql immutable set search_path = ''
 as $$
@@ -5111,8 +5106,8 @@ begin
 end $$;
 
 -- schemas/functions/tenancy/add_owner.sql
--- For the operator, who runs it as the database's owner: gives a user a project of their own. Called again for a user who
--- owns an active project, it changes nothing. Returns the project's id.
+-- For the operator, who runs it as the database's owner: creates a project for a user, unless they already own an active one.
+-- Returns the project's id.
 create function tunebase_internal.add_owner(p_email text, p_name text default null) returns uuid
 language plpgsql set search_path = ''
 as $$
@@ -5134,8 +5129,8 @@ begin
 end $$;
 
 -- schemas/functions/tenancy/authorize.sql
--- The project that a caller may use with this scope. Refuses with invalid_api_key, project_not_found,
--- insufficient_scope, insufficient_role or project_archived.
+-- Authorizes the caller for a scope and returns the project. Raises invalid_api_key, project_not_found, insufficient_scope,
+-- insufficient_role or project_archived.
 create function tunebase_internal.authorize(p_caller jsonb, p_scope text) returns uuid
 language plpgsql security definer set search_path = ''
 as $$
@@ -5156,7 +5151,7 @@ begin
 end $$;
 
 -- schemas/functions/tenancy/authorize_project.sql
--- The project of a path, if the caller may use it with this scope: a key its own, a user any they are a member of.
+-- Authorizes the caller for the project in a path: an API key for its own project, a user for any project they belong to.
 create function tunebase_internal.authorize_project(p_caller jsonb, p_project_id uuid, p_scope text) returns uuid
 language plpgsql security definer set search_path = ''
 as $$
@@ -5182,8 +5177,8 @@ as $$
 $$;
 
 -- schemas/functions/tenancy/find_user.sql
--- The user with this confirmed e-mail address, for the operator. Confirmed, because anybody can sign up with an address that
--- is not theirs, with a password of their choice, and wait until its owner confirms it.
+-- The user with this confirmed email address, for the operator. Confirmed, because anyone can sign up with somebody else's
+-- address and their own password, and wait for the owner of the address to confirm it.
 create function tunebase_internal.find_user(p_email text) returns uuid
 language plpgsql stable set search_path = ''
 as $$
@@ -5194,17 +5189,17 @@ begin
   select array_agg(id), array_agg(id) filter (where email_confirmed_at is not null) into v_ids, v_confirmed
   from auth.users where lower(email) = lower(btrim(p_email));
   if v_ids is null then
-    raise exception 'No user has the e-mail address %. They must sign up first.', p_email;
+    raise exception 'No user has the email address %. They must sign up first.', p_email;
   elsif v_confirmed is null then
-    raise exception 'The user with the e-mail address % has not confirmed it yet.', p_email;
+    raise exception 'The user with the email address % has not confirmed it yet.', p_email;
   elsif cardinality(v_confirmed) > 1 then
-    raise exception '% users have the e-mail address %.', cardinality(v_confirmed), p_email;
+    raise exception '% users have the email address %.', cardinality(v_confirmed), p_email;
   end if;
   return v_confirmed[1];
 end $$;
 
 -- schemas/functions/tenancy/get_caller.sql
--- Who calls, the project they mean, what they may do there, and whether they may create projects.
+-- The caller, their project and permissions, and whether they can create projects.
 create function tunebase_internal.get_caller(p_caller jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -5236,7 +5231,7 @@ begin
 end $$;
 
 -- schemas/functions/tenancy/get_user_id.sql
--- Whose read marks a caller has: a user's own; an API key's are those of the user who made it.
+-- The user whose read marks a caller uses: the user itself, or the creator of an API key.
 create function tunebase_internal.get_user_id(p_caller jsonb) returns uuid
 language sql stable set search_path = ''
 as $$
@@ -5251,10 +5246,9 @@ as $$
 $$;
 
 -- schemas/functions/tenancy/identify.sql
--- Who calls, and which project they mean. A caller is {key_hash: hex} or {user_id, project_id?}: the edge function has
--- proved the key's possession or the token's signature. A user who names none means their oldest that is not archived;
--- project_id is null when they are in none. Refuses with invalid_api_key, invalid_token (the user was deleted at Auth; a
--- token outlives its user), project_without_members or project_not_found.
+-- Identifies the caller and their project. A caller is {key_hash: hex} or {user_id, project_id?}; the edge function has
+-- authenticated it. The default project of a user is their oldest active one; project_id is null if they have none. Raises
+-- invalid_api_key, invalid_token (tokens outlive deleted users), project_without_members or project_not_found.
 create function tunebase_internal.identify(
   p_caller jsonb, out project_id uuid, out archived boolean, out role text, out api_key tunebase.api_keys
 )
@@ -5276,13 +5270,13 @@ begin
     if not found then
       perform tunebase_internal.raise_api_error('invalid_api_key');
     elsif not v_found.has_members then
-      -- Nobody is left who could see what the key does, or revoke it.
+      -- Without members, nobody could see what the key does, or revoke it.
       perform tunebase_internal.raise_api_error('project_without_members');
     end if;
     api_key := v_found.api_key;
     project_id := api_key.project_id;
     archived := v_found.archived;
-    -- Once a minute is often enough to see that a key is used; a write per request is not.
+    -- At most once per minute, to avoid a write per request.
     if api_key.last_used_at is null or api_key.last_used_at < now() - interval '1 minute' then
       update tunebase.api_keys set last_used_at = now() where id = api_key.id;
     end if;
@@ -5297,7 +5291,7 @@ begin
   order by p.archived_at is not null, m.created_at, m.project_id
   limit 1;
   if project_id is null then
-    -- A membership goes with its user, so only who has none may be gone.
+    -- Deleting a user deletes their memberships, so only a user without any can be gone.
     perform tunebase_internal.require_existing_user((p_caller ->> 'user_id')::uuid);
     if p_caller ->> 'project_id' is not null then
       perform tunebase_internal.raise_api_error('project_not_found');
@@ -5317,8 +5311,7 @@ begin
 end $$;
 
 -- schemas/functions/tenancy/require_user_id.sql
--- The user who calls. An API key belongs to no user: refused with user_token_required. So is who was deleted at Auth, with
--- invalid_token.
+-- The calling user. Raises user_token_required for an API key, and invalid_token if the user was deleted.
 create function tunebase_internal.require_user_id(p_caller jsonb) returns uuid
 language plpgsql stable set search_path = ''
 as $$
@@ -5331,7 +5324,7 @@ begin
 end $$;
 
 -- schemas/functions/tenancy/role_allows.sql
--- What a role may do: a viewer reads, a developer does everything but manage the project, an owner that too.
+-- Which scopes a role implies: viewers can read, developers can do everything except manage the project, owners everything.
 create function tunebase_internal.role_allows(p_role text, p_scope text) returns boolean
 language sql immutable
 return case p_role
@@ -5416,7 +5409,7 @@ begin
 end $$;
 
 -- schemas/functions/uploads/cancel_upload.sql
--- Ends an upload that is not wanted, a direct one too: pending uploads take room.
+-- Cancels an upload, including direct ones: pending uploads count against the storage quota.
 create function tunebase_internal.cancel_upload(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -5498,8 +5491,8 @@ begin
 end $$;
 
 -- schemas/functions/uploads/complete_upload_part.sql
--- A part is in Storage. Refuses when the upload has ended meanwhile, or when its parts have more bytes than it announced.
--- One part more is let through: a client whose answer got lost sends its part again and completes with one of the two.
+-- Records that a part is in Storage. Raises upload_not_pending, or upload_size if the parts exceed the declared size by more
+-- than one part: a client that did not receive the response sends its part again and completes with one of the two.
 create function tunebase_internal.complete_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid, p_bytes bigint)
 returns jsonb
 language plpgsql security definer set search_path = ''
@@ -5562,7 +5555,7 @@ begin
 end $$;
 
 -- schemas/functions/uploads/discard_upload.sql
--- The bytes of an upload that comes to nothing.
+-- Orphans the objects of an upload that was cancelled or has expired.
 create function tunebase_internal.discard_upload(p_upload tunebase_internal.uploads) returns void
 language sql set search_path = ''
 as $$
@@ -5570,9 +5563,9 @@ as $$
   insert into tunebase_internal.orphaned_objects (bucket, object, next_at)
   select 'tunebase-datasets', o.object, o.next_at
   from (values
-    -- When its token opens nothing any more: it could write there again.
+    -- After its token has expired, because the token could write the object again.
     (p_upload.object, now() + interval '25 hours'),
-    -- Moved there by a completion that did not come to its end, or is about to be.
+    -- The target of an interrupted or concurrent completion.
     (p_upload.project_id || '/' || p_upload.id || '.jsonl', now() + interval '1 hour')
   ) o (object, next_at)
   where p_upload.kind = 'direct'
@@ -5580,7 +5573,7 @@ as $$
 $$;
 
 -- schemas/functions/uploads/discard_upload_parts.sql
--- Orphans the parts of an upload: now, or in an hour where a part may still be on its way to Storage.
+-- Orphans the parts of an upload: now, or in an hour if a part may still be on its way to Storage.
 create function tunebase_internal.discard_upload_parts(p_upload_id uuid, p_keep uuid[]) returns void
 language sql set search_path = ''
 as $$
@@ -5593,15 +5586,15 @@ as $$
 $$;
 
 -- schemas/functions/uploads/enforce_upload_quota.sql
--- An upload that has no room for its file is refused before its bytes come, and so are more pending ones than anybody
--- needs: what a client sends to Storage itself is only measured once it says that it is complete.
+-- Rejects an upload before its bytes arrive if its file would exceed the storage quota, or if there are too many pending
+-- uploads: the size of a direct upload is only known once the client completes it.
 create function tunebase_internal.enforce_upload_quota() returns trigger
 language plpgsql set search_path = ''
 as $$
 declare
   v_used integer;
 begin
-  -- Locks the project, so that the count is true.
+  -- Locks the project, so that the count is exact.
   perform tunebase_internal.check_storage_quota(new.project_id, new.bytes);
   select count(*) into v_used from tunebase_internal.uploads
   where project_id = new.project_id and status = 'pending' and expires_at > now();
@@ -5649,7 +5642,7 @@ $$;
 -- schemas/functions/webhooks/claim_deliveries.sql
 -- Leases up to p_limit due deliveries, the oldest of each receiver first. A receiver gets at most p_per_target at once,
 -- minus those in flight to it (p_busy: {target: count}), and 4 while it is failing: a slow receiver cannot take every slot.
--- The try is counted here, so that a delivery that kills its scheduler ends, too.
+-- The attempt is counted here, so that a delivery that crashes its scheduler is not retried forever.
 create function tunebase_internal.claim_deliveries(
   p_limit integer, p_per_target integer, p_busy jsonb, p_lease_seconds integer
 ) returns jsonb
@@ -5660,7 +5653,7 @@ declare
 begin
   update tunebase.webhook_deliveries
   set status = 'dead', next_at = null, leased_until = null,
-    reason = 'The result of its last try was never recorded.'
+    reason = 'The result of its last attempt was never recorded.'
   where id in (
     select id from tunebase.webhook_deliveries
     where status = 'pending' and tries >= 10 and next_at <= now()
@@ -5717,7 +5710,7 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/create_webhook_endpoint.sql
--- p_endpoint: {name, url, event_types, progress_seconds}. A repeated request gets the endpoint that it created before.
+-- p_endpoint: {name, url, event_types, progress_seconds}. A repeated request returns the endpoint that it created before.
 create function tunebase_internal.create_webhook_endpoint(p_caller jsonb, p_endpoint jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -5728,7 +5721,7 @@ begin
   if exists (select from tunebase.webhook_endpoints where id = v_id and project_id = v_project_id) then
     return tunebase_internal.webhook_endpoint_json(v_project_id, v_id);
   end if;
-  -- One at a time in a project, so that the limit holds.
+  -- One at a time per project, to enforce the limit.
   perform pg_advisory_xact_lock(hashtextextended('tunebase endpoints ' || v_project_id, 0));
   if (select count(*) from tunebase.webhook_endpoints where project_id = v_project_id) >= 50 then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
@@ -5928,7 +5921,7 @@ begin
       reason = case
         when r.ok then null
         when status = 'dead' then reason
-        when v_delay is null then format('None of its %s tries succeeded; at the last, %s.', tries, v_last)
+        when v_delay is null then format('All %s attempts failed. The last one: %s.', tries, v_last)
       end,
       next_at = case
         when not r.ok and status = 'pending' and v_delay is not null
@@ -5948,7 +5941,7 @@ begin
 
   foreach v_target in array array(select distinct unnest(v_failed) order by 1) loop
     if v_target = any (v_gone) then
-      perform tunebase_internal.disable_subscriber(v_target, 'it answered 410 Gone');
+      perform tunebase_internal.disable_subscriber(v_target, 'it responded with 410 Gone');
       continue;
     end if;
     insert into tunebase_internal.failing_subscribers as f (target_id, failing_since, last_failed_at)
@@ -5959,7 +5952,7 @@ begin
       last_failed_at = now()
     returning failing_since into v_since;
     if v_since <= now() - interval '5 days' then
-      perform tunebase_internal.disable_subscriber(v_target, 'nothing but failures for 5 days');
+      perform tunebase_internal.disable_subscriber(v_target, 'it has failed for 5 days');
     end if;
   end loop;
 end $$;
@@ -6017,8 +6010,8 @@ begin
 end $$;
 
 -- schemas/functions/webhooks/rotate_webhook_secret.sql
--- The next version signs from now on; with p_keep_old, the one before signs too for 24 hours. A repeated request changes
--- nothing: another rotation would end the secret that the receiver still uses.
+-- Rotates the signing secret to the next version; with p_keep_old, the old one also signs for 24 hours. A repeated request
+-- changes nothing, because another rotation would end the secret that the receiver still uses.
 create function tunebase_internal.rotate_webhook_secret(p_caller jsonb, p_id uuid, p_keep_old boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -6067,7 +6060,7 @@ begin
     where id = p_id;
   end if;
   if not v_enabled then
-    perform tunebase_internal.disable_subscriber(p_id, 'a member switched it off', false);
+    perform tunebase_internal.disable_subscriber(p_id, 'a member disabled it', false);
   end if;
   return tunebase_internal.webhook_endpoint_json(v_old.project_id, p_id);
 end $$;
@@ -6446,7 +6439,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/set_job_paused.sql
--- A job waits until somebody resumes it. Its training continues from the newest checkpoint.
+-- Pauses a job. When resumed, it continues from the newest checkpoint.
 create function tunebase_internal.set_job_paused(p_job_id uuid) returns void
 language plpgsql set search_path = ''
 as $$
@@ -6463,7 +6456,7 @@ begin
 end $$;
 
 -- schemas/functions/jobs/transitions/unpause_job.sql
--- Takes a job out of `paused`, with a fresh set of attempts. From now on it starts by itself.
+-- Queues a paused job again and resets its failed attempts. From now on it starts automatically.
 create function tunebase_internal.unpause_job(p_job_id uuid, p_message text) returns void
 language plpgsql set search_path = ''
 as $$
@@ -6520,7 +6513,8 @@ return case p_status
 end;
 
 -- schemas/functions/jobs/transitions/waiting_status.sql
--- Where a job waits for a GPU: `validating_files` while a file of it is not validated, `paused` when it starts by hand.
+-- A waiting job's status: `validating_files` until its files are validated, then `queued`, or `paused` if it is started
+-- manually.
 create function tunebase_internal.waiting_status(p_unvalidated boolean, p_auto_start boolean) returns text
 language sql immutable
 return case when p_unvalidated then 'validating_files' when p_auto_start then 'queued' else 'paused' end;
@@ -6571,10 +6565,10 @@ create trigger tunebase_enforce_quota before insert on tunebase_internal.uploads
 for each row execute function tunebase_internal.enforce_upload_quota();
 
 -- schemas/90_grants.sql
--- Who may do what, at the end: what no line here grants, nobody has.
+-- All privileges. Must run last: what is not granted here is revoked.
 
--- Postgres lets everybody execute a new function, and the host app's default privileges may give anything to any role.
--- They cannot be switched off for a schema (`alter default privileges in schema` only adds), so revoke what they gave.
+-- Postgres lets everyone execute a new function, and the host app's default privileges can grant anything to any role. They
+-- cannot be disabled for a schema (`alter default privileges in schema` only adds), so revoke what they granted.
 do $$
 declare
   v_statement text;
@@ -6601,7 +6595,7 @@ end $$;
 
 grant usage on schema tunebase to authenticated;
 grant usage on schema tunebase_internal to tunebase_api, tunebase_callback, tunebase_scheduler;
--- Row-level security on tunebase's tables stands on it.
+-- Row-level security depends on it.
 grant execute on function tunebase_internal.member_project_ids() to authenticated;
 grant select on all tables in schema tunebase to authenticated;
 

@@ -1,7 +1,7 @@
--- Who may do what, at the end: what no line here grants, nobody has.
+-- All privileges. Must run last: what is not granted here is revoked.
 
--- Postgres lets everybody execute a new function, and the host app's default privileges may give anything to any role.
--- They cannot be switched off for a schema (`alter default privileges in schema` only adds), so revoke what they gave.
+-- Postgres lets everyone execute a new function, and the host app's default privileges can grant anything to any role. They
+-- cannot be disabled for a schema (`alter default privileges in schema` only adds), so revoke what they granted.
 do $$
 declare
   v_statement text;
@@ -28,7 +28,7 @@ end $$;
 
 grant usage on schema tunebase to authenticated;
 grant usage on schema tunebase_internal to tunebase_api, tunebase_callback, tunebase_scheduler;
--- Row-level security on tunebase's tables stands on it.
+-- Row-level security depends on it.
 grant execute on function tunebase_internal.member_project_ids() to authenticated;
 grant select on all tables in schema tunebase to authenticated;
 

@@ -57,7 +57,7 @@ Deno.test("multi-member gzip is read completely, and its size limit covers all m
   assertEquals([made.filename, made.bytes], ["two.jsonl", rows.length * 2]);
   const bomb = await packed(" ".repeat(20 * 2 ** 20));
   const refused = await problem(await upload(user, { file: new File([bomb, bomb], "bomb.gz") }), 413);
-  assertStringIncludes(refused.error.message, "unpacks to more than 32 MiB");
+  assertStringIncludes(refused.error.message, "decompresses to more than 32 MiB");
   const broken = new File([members[0] ?? "", new Uint8Array([0x1f, 0x8b, 8, 0, 1])], "broken.gz");
   assertEquals((await problem(await upload(user, { file: broken }), 400)).error.code, "invalid_file");
 });
@@ -91,7 +91,7 @@ Deno.test("rejects a form with over 64 fields or a short boundary before parsing
     () => Promise.resolve().then(() => new BodyHash("multipart/form-data; boundary=a", [])),
     ApiError,
   );
-  assertStringIncludes(rejection.message, "its boundary has 1 characters; it must have 8 to 70");
+  assertStringIncludes(rejection.message, "the boundary has 1 characters; it must have 8 to 70");
 });
 
 Deno.test("SDK error messages contain the first five invalid rows and counts by kind", () => {
@@ -99,7 +99,7 @@ Deno.test("SDK error messages contain the first five invalid rows and counts by 
   const { message } = invalidFile(validate(new TextEncoder().encode(wrong)));
   assertStringIncludes(
     message,
-    "6 of 8 rows cannot be trained on (not_json: 3, unknown_format: 1, messages: 2",
+    "6 of 8 rows are invalid (not_json: 3, unknown_format: 1, messages: 2",
   );
   for (const line of [1, 2, 3, 4]) assertStringIncludes(message, `Line ${line}: `);
 });
@@ -132,7 +132,7 @@ Deno.test("RunPod's error text appears in the job's events, shortened and redact
     update tunebase.attempts set reconcile_at = now(), lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   await tunebase.tick();
   const events = (await user.openai.fineTuning.jobs.listEvents(job.id)).data.map(({ message }) => message);
-  const shown = events.find((message) => message.startsWith("The GPU service says: CUDA")) ?? "";
+  const shown = events.find((message) => message.startsWith("The GPU service reports: CUDA")) ?? "";
   assertStringIncludes(shown, "CUDA\ufffd error: at https://x.example/a?… whsec_… yyy");
   assert(shown.length < 540 && !/secret/.test(shown), shown);
 });
@@ -360,11 +360,11 @@ Deno.test("a one-step plan warns in the estimate and in the job's events", async
   const file = (await (await upload(user, { file: rowsFile() })).json()).id;
   const body = { model, training_file: file, hyperparameters: { n_epochs: 1 } };
   const { warnings } = await (await post(user, "/fine_tuning/estimates", body)).json();
-  assertStringIncludes(warnings[0], "The plan has one step for 2 rows (n_epochs 1, batch_size 8)");
+  assertStringIncludes(warnings[0], "The run has only one step for 2 rows (n_epochs 1, batch_size 8)");
   const job = await (await post(user, "/fine_tuning/jobs", body)).json();
   const events = (await user.openai.fineTuning.jobs.listEvents(job.id)).data;
   assert(
-    events.some(({ level, message }) => level === "warn" && message.startsWith("The plan has one step")),
+    events.some(({ level, message }) => level === "warn" && message.startsWith("The run has only one step")),
   );
   const more = { ...body, hyperparameters: { n_epochs: 4 } };
   assertEquals((await (await post(user, "/fine_tuning/estimates", more)).json()).warnings, []);
@@ -375,7 +375,7 @@ Deno.test("a warm-up that covers every step warns, or is rejected if the step co
   const body = { model, training_file: file, hyperparameters: { n_epochs: 3, warmup_steps: 3 } };
   const refused = await problem(await post(user, "/fine_tuning/jobs", body), 400);
   assertEquals(refused.error.param, "hyperparameters.warmup_steps");
-  assertStringIncludes(refused.error.message, "must be below 3, all the steps of this plan");
+  assertStringIncludes(refused.error.message, "must be less than 3, the total number of steps");
   const fewer = { ...body, hyperparameters: { n_epochs: 3, warmup_steps: 2 } };
   assertEquals((await post(user, "/fine_tuning/estimates", fewer)).status, 200);
 });
@@ -407,7 +407,7 @@ Deno.test("rejects tool-call rows for a model whose template cannot render them"
       assertEquals([refused.error.param, refused.errors.length], ["model", 1]);
       assertStringIncludes(
         refused.error.message,
-        "its chat template does not show tool calls, which rows of training_file",
+        "its chat template does not support tool calls, which training_file",
       );
     }
     const { warnings } =

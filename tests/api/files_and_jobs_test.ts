@@ -87,15 +87,15 @@ const brokenFiles: [string, string | Uint8Array<ArrayBuffer>, string][] = [
     new Uint8Array([...new TextEncoder().encode(rows), 0x22, 0xff, 0xfe]),
     "line 3: is not UTF-8",
   ],
-  ["has a line that is not JSON", `${row()}\n{"messages": [\n${row()}\n`, "line 2: is not JSON"],
+  ["has a line that is not JSON", `${row()}\n{"messages": [\n${row()}\n`, "line 2: is not valid JSON"],
   ["has a line that is no object", `[1]\n`, "line 1: must be a JSON object"],
-  ["has no known format", `{"text": "hello"}\n`, "line 1: has no known format"],
+  ["has an unknown format", `{"text": "hello"}\n`, "line 1: has an unknown format"],
   ["has no assistant", `{"messages":[{"role":"user","content":"x"}]}\n`, "line 1: has no assistant message"],
   ["has an unknown role", `{"messages":[{"role":"robot","content":"x"}]}\n`, 'messages[0].role is "robot"'],
   [
     "has an empty message",
     `{"messages":[{"role":"user","content":" "}]}\n`,
-    "messages[0].content must be a text",
+    "messages[0].content must be a non-empty string",
   ],
   [
     "answers no call",
@@ -138,7 +138,7 @@ Deno.test("a report lists 20 invalid lines, five of them in the message, and cou
   );
   assertEquals(body.problem_count, 30);
   const { message } = body.error;
-  assertStringIncludes(message, "30 of 30 rows cannot be trained on (not_json: 30). Line 1: is not JSON");
+  assertStringIncludes(message, "30 of 30 rows are invalid (not_json: 30). Line 1: is not valid JSON");
   assertStringIncludes(message, "Line 5: ");
   assert(!message.includes("Line 6: "));
   assert(message.endsWith("And 25 more."), message);
@@ -279,7 +279,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
 
 const hyper = (values: unknown) => ({ model, training_file: file, hyperparameters: values });
 const badJobs: [string, unknown, number, string, string][] = [
-  ["that is not JSON", "{model:", 400, "", "not JSON"],
+  ["that is not JSON", "{model:", 400, "", "not valid JSON"],
   ["without a model", { training_file: file }, 400, "model", "is required"],
   ["with a model of the wrong type", { model: 5, training_file: file }, 400, "model", "model = 5"],
   [
@@ -287,14 +287,14 @@ const badJobs: [string, unknown, number, string, string][] = [
     { model, training_file: file, modle: 1 },
     400,
     "modle",
-    "known are model, training_file",
+    "Allowed fields: model, training_file",
   ],
   [
     "with a model that is not offered",
     { model: "gpt-4", training_file: file },
     404,
     "model",
-    `Offered: ${model}`,
+    `Available: ${model}`,
   ],
   ["with a file id of the wrong form", { model, training_file: "x" }, 400, "training_file", '"x"'],
   [
@@ -302,7 +302,7 @@ const badJobs: [string, unknown, number, string, string][] = [
     { model, training_file: `file-${"0".repeat(32)}` },
     404,
     "training_file",
-    "does not exist",
+    "no such file",
   ],
   [
     "with too many epochs",
@@ -331,9 +331,9 @@ const badJobs: [string, unknown, number, string, string][] = [
     hyper({ learning_rate: 1e-4, learning_rate_multiplier: 1 }),
     400,
     "hyperparameters.learning_rate_multiplier",
-    "two ways",
+    "cannot be combined",
   ],
-  ["with an unknown hyperparameter", hyper({ lr: 1 }), 400, "hyperparameters.lr", "known are n_epochs"],
+  ["with an unknown hyperparameter", hyper({ lr: 1 }), 400, "hyperparameters.lr", "Allowed fields: n_epochs"],
   ["with an export that is not made", hyper({ export: ["onnx"] }), 400, "hyperparameters.export.0", "gguf"],
   ["with a rank of the wrong type", hyper({ lora_rank: "16" }), 400, "hyperparameters.lora_rank", '"16"'],
   [
@@ -355,14 +355,14 @@ const badJobs: [string, unknown, number, string, string][] = [
     { ...hyper({ validation_split: 0.2 }), validation_file: file },
     400,
     "hyperparameters.validation_split",
-    "= 0.2: there is a validation_file",
+    "= 0.2: cannot be combined with validation_file",
   ],
   [
     "with both ways of the warm-up",
     hyper({ warmup_steps: 5, warmup_ratio: 0.1 }),
     400,
     "hyperparameters.warmup_ratio",
-    "two ways",
+    "cannot be combined",
   ],
   [
     "with a clipping that is none",
@@ -390,7 +390,7 @@ const badJobs: [string, unknown, number, string, string][] = [
     { model, training_file: file, method: { type: "reinforcement" } },
     400,
     "method.type",
-    'not offered yet; "supervised" and "dpo" are',
+    'is not supported. Use "supervised" or "dpo".',
   ],
   ["with a bad suffix", { model, training_file: file, suffix: "a b" }, 400, "suffix", '"a b"'],
   [
@@ -467,7 +467,7 @@ Deno.test("a cancelled job stays cancelled; a second cancel is a 409 that SDKs d
   const error = await assertRejects(() => ada.openai.fineTuning.jobs.cancel(job.id));
   assert(error instanceof OpenAI.ConflictError);
   assertEquals(error.code, "job_already_finished");
-  assertStringIncludes(error.message, "cancelled already");
+  assertStringIncludes(error.message, "already cancelled");
 });
 
 Deno.test("a file in use by a job cannot be deleted until the job ends", async () => {

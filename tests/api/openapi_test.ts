@@ -24,9 +24,9 @@ Deno.test("routes have unique method and path, and unique names", () => {
 });
 
 Deno.test("a resource has exactly the routes under its path", async () => {
-  for (const { under, load } of resources) {
-    const segments = (await load()).map(({ path }) => path.split("/")[1] ?? "");
-    assertEquals(new Set(segments), new Set(under));
+  for (const { segments, load } of resources) {
+    const loaded = (await load()).map(({ path }) => path.split("/")[1] ?? "");
+    assertEquals(new Set(loaded), new Set(segments));
   }
 });
 
@@ -74,7 +74,7 @@ Deno.test("an operation requires exactly its declared scope", async () => {
   );
   const wrong: string[] = [];
   for (const { method, path, scope, body, form, example } of routes) {
-    if (scope === "none" || scope === "any" || scope === "person") continue;
+    if (scope === "none" || scope === "any" || scope === "user") continue;
     const id = "0".repeat(31) + "1";
     const send = async (key: string) => {
       const response = await fetch(`${tunebase.url}/functions/v1/tunebase${path.replace(/\{\w+\}/g, id)}`, {

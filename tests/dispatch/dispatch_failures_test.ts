@@ -131,10 +131,10 @@ const reasons: [string, unknown, string][] = [
   [
     "busy workers",
     { jobs: { inQueue: 7 }, workers: { running: 2 } },
-    "the workers are busy; 7 runs wait",
+    "all workers are busy (7 runs in the queue)",
   ],
-  ["throttled workers", { jobs: {}, workers: { throttled: 3 } }, "GPUs of this kind are scarce just now"],
-  ["a crash loop", { jobs: {}, workers: { unhealthy: 1 } }, "the workers crash when they start"],
+  ["throttled workers", { jobs: {}, workers: { throttled: 3 } }, "this GPU type is scarce at the moment"],
+  ["a crash loop", { jobs: {}, workers: { unhealthy: 1 } }, "the workers crash on startup"],
 ];
 for (const [what, health, reason] of reasons) {
   Deno.test(`a job that waits long explains why: ${what}`, async () => {
@@ -233,7 +233,7 @@ Deno.test("a cancellation that RunPod ignores is resent and raises an alert whil
   assertEquals(cancels(), 2);
   const [alert] =
     await sql`select message from tunebase_internal.alerts where kind = 'cancel_ignored_by_runpod' and subject = ${attempt.id}`;
-  assertStringIncludes(alert?.message, "It may be billed.");
+  assertStringIncludes(alert?.message, "may be billed.");
   assertEquals((await jobNow(job)).status, "cancelled", "the job was cancelled at once");
   runpod.status = says({}, 404);
   await look();

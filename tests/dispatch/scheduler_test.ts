@@ -251,7 +251,7 @@ Deno.test("a run that times out at the limit its spend cap paid for fails as spe
   const { error } = await jobNow(job);
   assertEquals([error?.code, error?.message], [
     "spend_cap",
-    "The run was stopped after 90 seconds, the time that the spend caps paid for.",
+    "The run was stopped after 90 seconds, the maximum that its spend caps allow.",
   ]);
 });
 

@@ -90,10 +90,10 @@ Deno.test("a tick that reaches its reconcile limit wakes the next", async () => 
     where id in (select id from tunebase.attempts where state = 'submitted' limit ${
     maxReconciledPerTick + 5
   }::integer)`;
-  const looked: number[] = [];
+  const reconciled: number[] = [];
   const nudges = tunebase.nudges;
-  looked.push((await tunebase.tick()).looked);
+  reconciled.push((await tunebase.tick()).reconciled);
   assertEquals(tunebase.nudges, nudges + 1);
-  looked.push((await tunebase.tick()).looked);
-  assertEquals([looked, tunebase.nudges], [[maxReconciledPerTick, 5], nudges + 1]);
+  reconciled.push((await tunebase.tick()).reconciled);
+  assertEquals([reconciled, tunebase.nudges], [[maxReconciledPerTick, 5], nudges + 1]);
 });

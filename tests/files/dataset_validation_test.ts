@@ -65,7 +65,7 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
   ],
 
   ["nothing", "", ["no_rows", null, "has no rows"]],
-  ["only blank lines", "\n \n", ["no_rows", null, "Send one JSON object a line"]],
+  ["only blank lines", "\n \n", ["no_rows", null, "Send one JSON object per line"]],
   ["UTF-16 with its mark", new Uint8Array([0xff, 0xfe, ...[...row()].flatMap((c) => [c.charCodeAt(0), 0])]), [
     "utf16",
     null,
@@ -76,26 +76,26 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     null,
     "UTF-16",
   ]],
-  ["a zip archive", new Uint8Array([0x50, 0x4b, 3, 4, 0, 0]), ["not_text", null, "zip archive"]],
+  ["a zip archive", new Uint8Array([0x50, 0x4b, 3, 4, 0, 0]), ["not_text", null, "ZIP archive"]],
   ["Parquet", "PAR1....", ["not_text", null, "to_json"]],
   ["bytes that are not UTF-8", new Uint8Array([...bytes(row() + "\n"), 0x22, 0xff, 0x22]), [
     "not_utf8",
     2,
     "is not UTF-8",
   ]],
-  ["NUL bytes", `${row()}\n{"messages":\0[]}\n`, ["nul", 2, "holds NUL bytes"]],
-  ["a line that is not JSON", `${row()}\n{"messages": [\n${row()}\n`, ["not_json", 2, "is not JSON"]],
+  ["NUL bytes", `${row()}\n{"messages":\0[]}\n`, ["nul", 2, "contains NUL bytes"]],
+  ["a line that is not JSON", `${row()}\n{"messages": [\n${row()}\n`, ["not_json", 2, "is not valid JSON"]],
   ["a pretty-printed array", `[\n${row()},\n${row()}\n]`, null],
   ["an array on one line", `[${row()}]`, null],
   ["an array of texts", `["a", "b"]`, ["not_object", 1, "must be a JSON object"]],
   ["a pretty-printed object", JSON.stringify(JSON.parse(row()), null, 2), [
     "not_json",
     1,
-    "go over several lines",
+    "span several lines",
   ]],
   ["Python's own notation", `{'messages': []}`, ["not_json", 1, "double quotes"]],
   ["NaN", `{"messages":[{"role":"assistant","content":"a","weight":NaN}]}`, ["not_json", 1, "NaN"]],
-  ["two objects on a line", `${row()}${row()}\n`, ["not_json", 1, "Several objects"]],
+  ["two objects on a line", `${row()}${row()}\n`, ["not_json", 1, "several objects"]],
   ["a byte order mark in the middle", `${row()}\n\ufeff${row()}\n`, ["not_json", 2, "byte order mark"]],
   ["a last line that is cut off", `${row()}\n${row().slice(0, -9)}`, [
     "truncated",
@@ -111,24 +111,24 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
   ["a key twice", `{"messages":[{"role":"user","role":"assistant","content":"a"}]}`, [
     "duplicate_key",
     1,
-    '"role" twice',
+    'duplicate key "role"',
   ]],
   ["a key twice, once escaped", `{"messages":[{"role":"assistant","content":"a","c\\u006fntent":"b"}]}`, [
     "duplicate_key",
     1,
-    '"content" twice',
+    'duplicate key "content"',
   ]],
   [
     "a key twice, with blanks and colons to mislead",
     `{"messages" :[{"role":"assistant","content":":a","content":"b"}]}`,
-    ["duplicate_key", 1, '"content" twice'],
+    ["duplicate_key", 1, 'duplicate key "content"'],
   ],
   ["half of a character", `{"messages":[{"role":"assistant","content":"\\ud83d"}]}`, [
     "lone_surrogate",
     1,
-    "messages[0].content holds half of a character",
+    "messages[0].content contains a lone surrogate",
   ]],
-  ["no known format", `{"text":"a"}`, ["unknown_format", 1, "has no known format"]],
+  ["no known format", `{"text":"a"}`, ["unknown_format", 1, "has an unknown format"]],
   ["ShareGPT's format and no answer", `{"conversations":[{"from":"human","value":"a"}]}`, [
     "no_assistant",
     1,
@@ -160,7 +160,7 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     1,
     'messages[0] has unknown fields: "colour"',
   ]],
-  ["messages that are no list", `{"messages":"a"}`, ["messages", 1, "must be a list"]],
+  ["messages that are no list", `{"messages":"a"}`, ["messages", 1, "must be a non-empty array"]],
   ["a message that is no object", chat("a", answer), ["messages", 1, "messages[0] must be an object"]],
   ["a wrong role", chat({ role: "robot", content: "a" }, answer), [
     "role",
@@ -170,13 +170,13 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
   ["the role developer", chat({ role: "developer", content: "a" }, user, answer), [
     "role",
     1,
-    'write "system"',
+    'Use "system"',
   ]],
   ["a message without a role", chat({ content: "a" }, answer), ["role", 1, "messages[0].role is missing"]],
   ["an empty content", chat({ role: "user", content: " " }, answer), [
     "content",
     1,
-    "messages[0].content must be a text",
+    "messages[0].content must be a non-empty string",
   ]],
   ["an image", chat({ role: "user", content: [{ type: "image_url", image_url: {} }] }, answer), [
     "content",
@@ -184,14 +184,18 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     "Only text",
   ]],
   ["a weight of a half", chat(user, { ...answer, weight: 0.5 }), ["weight", 1, "messages[1].weight is 0.5"]],
-  ["a weight on a user's message", chat({ ...user, weight: 1 }, answer), ["weight", 1, "on an assistant's"]],
+  ["a weight on a user's message", chat({ ...user, weight: 1 }, answer), [
+    "weight",
+    1,
+    "only on assistant messages",
+  ]],
   ["no assistant message", chat(user), ["no_assistant", 1, "has no assistant message"]],
-  ["no row to learn from", chat(user, { ...answer, weight: 0 }), [
+  ["no trainable rows", chat(user, { ...answer, weight: 0 }), [
     "nothing_to_learn",
     null,
-    "no row to learn from",
+    "no trainable rows",
   ]],
-  ["a row without a user turn", `${row()}\n${chat(answer)}`, ["no_user", 2, "no user turn"]],
+  ["a row without a user turn", `${row()}\n${chat(answer)}`, ["no_user", 2, "no user message"]],
   ["a role twice in a row", chat(user, user, answer), [
     "consecutive_roles",
     1,
@@ -200,9 +204,9 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
   ["a user's turn at the end", chat(user, answer, user), [
     "trailing_user_turn",
     1,
-    "end with a user's turn",
+    "ends with a user message",
   ]],
-  ["an empty prompt", `{"prompt":"","completion":"b"}`, ["text", 1, "prompt must be a text"]],
+  ["an empty prompt", `{"prompt":"","completion":"b"}`, ["text", 1, "prompt must be a non-empty string"]],
 
   [
     "tools and calls",
@@ -248,32 +252,32 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
   ["arguments encoded twice", toolRow(user, call(JSON.stringify('{"a":1}'))), [
     "double_encoded_arguments",
     1,
-    "encoded as JSON twice",
+    "JSON-encoded twice",
   ]],
   ["arguments that are no JSON", toolRow(user, call("{a:1}")), [
     "tool_calls",
     1,
-    "messages[1].tool_calls[0].function.arguments are",
+    "messages[1].tool_calls[0].function.arguments is",
   ]],
   ["arguments that are an object", toolRow(user, call({ a: 1 })), [
     "tool_calls",
     1,
-    "JSON text of an object",
+    "JSON-encoded object",
   ]],
   ["a call of what is not declared", toolRow(user, call("{}", "c1", "other")), [
     "tool_calls",
     1,
-    "does not declare",
+    "is not declared",
   ]],
   ["a call without an answer", toolRow(user, call("{}"), user, answer), [
     "tool_answer",
     1,
-    'have no answer: "c1"',
+    'has calls without a response: "c1"',
   ]],
   ["an answer to no call", toolRow(user, { role: "tool", tool_call_id: "x", content: "1" }, answer), [
     "tool_answer",
     1,
-    "no call before",
+    "no earlier call",
   ]],
   [
     "a tool without a name",
@@ -425,10 +429,10 @@ Deno.test("rejects tool rows and brightrun files where the trainer cannot read t
   const tool = validate(bytes(toolRow(user, call("{}"))), nothing);
   assertStringIncludes(
     tool.errors.map(sentence).join(),
-    "tool calls cannot be trained on yet. Leave these rows out.",
+    "tool calls are not supported. Remove these rows.",
   );
   const bright = validate(bytes(brightrun), nothing);
-  assertStringIncludes(bright.errors.map(sentence).join(), "cannot be trained on yet");
+  assertStringIncludes(bright.errors.map(sentence).join(), "is not supported");
 });
 
 const preference = (question: string, better: string, worse: string) =>

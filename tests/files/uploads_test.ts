@@ -154,12 +154,12 @@ Deno.test("a file with a wrong MD5 or an invalid row ends in status error with t
   const broken = (await upload(user, text.encode(`${row("a")}\n{"messages": 5}\n${row("b")}`), [40])).fileId;
   await settle();
   assertEquals((await file(changed)).status, "error");
-  assertStringIncludes((await file(changed)).status_details, `MD5 is ${md5(bytes)}, and ${"0".repeat(32)}`);
+  assertStringIncludes((await file(changed)).status_details, `MD5 is ${md5(bytes)}, but ${"0".repeat(32)}`);
   const invalid = await file(broken);
   assertEquals(invalid.status, "error");
   assertStringIncludes(
     invalid.status_details,
-    "1 of its rows cannot be trained on. Line 2: messages must be a list",
+    "1 row is invalid. Line 2: messages must be a non-empty array",
   );
   assertEquals([invalid.report.errors[0].line, invalid.report.rows, invalid.report.trainable_rows], [
     2,
@@ -424,7 +424,7 @@ Deno.test("validation that is killed repeatedly gives the same report", async ()
   assert(kills >= 3, `killed only ${kills} times`);
   const { report, status, status_details } = await file(id);
   assertEquals(status, "error");
-  assertStringIncludes(status_details, "Line 20001: is not JSON");
+  assertStringIncludes(status_details, "Line 20001: is not valid JSON");
   assertEquals(report, JSON.parse(JSON.stringify(validate(bytes))));
   const [{ sha256: hash } = {}] = await sql`select sha256 from tunebase.files where id = ${uuid(id)}::uuid`;
   assertEquals(hash, sha256(bytes));
@@ -484,7 +484,7 @@ Deno.test("a job with an invalid file fails with the reason, even if paused", as
   for (const one of [job, paused]) {
     const { status, error } = await user.openai.fineTuning.jobs.retrieve(one);
     assertEquals([status, error?.code, error?.param], ["failed", "invalid_file", "training_file"]);
-    assertStringIncludes(error?.message ?? "", "The training file is not valid: 1 of its rows");
+    assertStringIncludes(error?.message ?? "", "The training file is not valid: 1 row is invalid");
   }
 });
 
@@ -570,10 +570,10 @@ Deno.test("a small gzip file is decompressed up to a limit", async () => {
   assertEquals([made.filename, made.bytes], ["rows.jsonl", bytes.length]);
   assertEquals(await content(made.id), bytes);
   const cut = await assertRejects(() => create(packed.subarray(0, -20)), OpenAI.BadRequestError);
-  assertStringIncludes(String(cut), "damaged or was cut off");
+  assertStringIncludes(String(cut), "damaged or truncated");
   const bomb = await gzip(new Uint8Array(40 * 2 ** 20));
-  assertStringIncludes(String(await assertRejects(() => create(bomb))), "unpacks to more than 32 MiB");
+  assertStringIncludes(String(await assertRejects(() => create(bomb))), "decompresses to more than 32 MiB");
   const id = await waiting(packed);
   await settle();
-  assertStringIncludes((await file(id)).status_details, "is compressed with gzip. Unpack it");
+  assertStringIncludes((await file(id)).status_details, "is compressed with gzip. Decompress it");
 });

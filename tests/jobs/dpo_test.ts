@@ -81,13 +81,13 @@ for (
       "an unknown hyperparameter",
       dpo({ gamma: 1 }),
       "method.dpo.hyperparameters.gamma",
-      "known are n_epochs",
+      "Allowed fields: n_epochs",
     ],
     [
       "the other method's member",
       { method: { type: "dpo", supervised: {} } },
       "method.supervised",
-      "known are type, dpo",
+      "Allowed fields: type, dpo",
     ],
     [
       "a method that there is not",
@@ -99,7 +99,7 @@ for (
       "hyperparameters in both places",
       { ...dpo({ n_epochs: 1 }), hyperparameters: { n_epochs: 1 } },
       "hyperparameters",
-      "stand in method.dpo already",
+      "at the top level or in method.dpo, not both",
     ],
   ] as const
 ) {
@@ -119,7 +119,7 @@ Deno.test("a supervised job rejects beta", async () => {
     hyperparameters: { beta: 0.1 },
   });
   assertEquals([status, body.error.param], [400, "hyperparameters.beta"]);
-  assertStringIncludes(body.detail, 'belongs to method "dpo"');
+  assertStringIncludes(body.detail, 'is only available for method "dpo"');
 });
 
 Deno.test("rejects a file with rows for the other method, naming the file, its format and the fix", async () => {
@@ -130,12 +130,12 @@ Deno.test("rejects a file with rows for the other method, naming the file, its f
     user.openai.fineTuning.jobs.create({ model, training_file: pairs, ...body });
   for (
     const [ask, param, expected] of [
-      [create({}), "training_file", `pairs.jsonl has preference rows, and method "supervised"`],
-      [create({}), "training_file", 'Say method {"type": "dpo"}'],
+      [create({}), "training_file", `pairs.jsonl has preference rows, but method "supervised"`],
+      [create({}), "training_file", 'Set method to {"type": "dpo"}'],
       [
         create({ training_file: chat, method: { type: "dpo" } }),
         "training_file",
-        'chat.jsonl has chat rows, and method "dpo" learns from preferences. Give it rows such as {"input"',
+        'chat.jsonl has chat rows, but method "dpo" requires preference rows, such as {"input"',
       ],
       [
         create({ validation_file: chat, method: { type: "dpo" } }),

@@ -83,7 +83,7 @@ Deno.test("with the model's tokenizer, an estimate matches the trainer's counts,
     assert(short.truncated > 0 && short.truncated < 252);
     assertEquals(cut.rows.truncated.expected, short.truncated);
     assertEquals(cut.tokens.per_epoch.expected, short.tokens);
-    assertStringIncludes(cut.warnings.join(), `${short.truncated} rows are longer than max_length = 95`);
+    assertStringIncludes(cut.warnings.join(), `${short.truncated} rows exceed max_length (95 tokens)`);
   });
 });
 
@@ -119,7 +119,7 @@ Deno.test("a preference estimate matches the trainer's counts for both answers a
       });
       const expected = 120 + (3 + 1 / 3) * tokens.per_epoch.expected / 10;
       assertEquals(time.seconds?.expected, Math.round(expected));
-      assertStringIncludes(time.basis, "every answer goes through the model once before");
+      assertStringIncludes(time.basis, "one forward pass over all answers");
     });
   });
 });
@@ -221,7 +221,7 @@ Deno.test("a large file is sampled, and the estimated range contains the true co
     assert(low <= truth.tokens && truth.tokens <= high, `${truth.tokens} in ${low}–${high}`);
     assert(Math.abs(expected / truth.tokens - 1) < 0.1, `${expected} for ${truth.tokens}`);
     assert(low < expected && expected < high);
-    assertStringIncludes(tokens.basis, "the sum may be off by");
+    assertStringIncludes(tokens.basis, "The total is accurate to");
   });
   await Deno.remove(path);
 });
@@ -233,12 +233,12 @@ Deno.test("without a tokenizer, the token estimate is marked as such and contain
     () => estimate(user, { training_file }),
   );
   assertEquals(tokens.method, "sampled");
-  assertStringIncludes(tokens.basis, "registered no tokenizer");
-  // The count of SmolLM2's tokenizer.
+  assertStringIncludes(tokens.basis, "no tokenizer is registered");
+  // SmolLM2's own count.
   assert(tokens.per_epoch.low < 13_997 && 13_997 < tokens.per_epoch.high, JSON.stringify(tokens));
   assertEquals([time.seconds, cost.usd, memory.required_gb, memory.fits], [null, null, null, null]);
-  assertStringIncludes(time.basis, "Not known");
-  assertStringIncludes(memory.basis, "Not known");
+  assertStringIncludes(time.basis, "Unavailable");
+  assertStringIncludes(memory.basis, "Unavailable");
 });
 
 Deno.test("time, cost and memory are ranges based on the model's settings", async () => {
@@ -263,13 +263,13 @@ Deno.test("time, cost and memory are ranges based on the model's settings", asyn
     await withModel({ gpu_config: sql.json({ ...gpu, gpu_memory_gb: 6 }) }, async () => {
       const tight = await estimate(user, asked);
       assertEquals(tight.memory.fits, false);
-      assertStringIncludes(tight.warnings.join(), "It may not fit");
+      assertStringIncludes(tight.warnings.join(), "may not fit in GPU memory");
     });
     // About 8 GB in total, of which 3.3 are the quantized base.
     await withModel({ gpu_config: sql.json({ ...gpu, gpu_memory_gb: 7.5 }) }, async () => {
       const { memory } = await estimate(user, asked);
       assertEquals(memory.fits, true, JSON.stringify(memory));
-      assertStringIncludes(memory.basis, "they share it");
+      assertStringIncludes(memory.basis, "is sharded across");
     });
     // Validation passes through the model too, once per epoch.
     const more = await estimate(user, { ...asked, validation_file: training_file });

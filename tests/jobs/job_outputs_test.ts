@@ -184,7 +184,7 @@ Deno.test("unsupported OpenAI features return a clear error", async () => {
   for (const [ask, param] of calls) {
     const refused = await assertRejects(ask, OpenAI.BadRequestError);
     assertEquals([refused.code, refused.param ?? null], ["unsupported", param]);
-    assertStringIncludes(refused.message, param === "integrations" ? "Leave them out" : "not offered yet");
+    assertStringIncludes(refused.message, param === "integrations" ? "Remove it" : "not supported");
   }
 });
 

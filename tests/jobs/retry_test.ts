@@ -89,7 +89,10 @@ Deno.test("a checkpoint with missing files is skipped and logged", async () => {
   await worker.report({
     checkpoints: [{ step: 6, epoch: 1, training_loss: 1, validation_loss: null, files: [ghost] }],
   });
-  assertStringIncludes((await messages(job)).join(), "The checkpoint of step 6 is incomplete in Storage");
+  assertStringIncludes(
+    (await messages(job)).join(),
+    "Checkpoint step 6 was discarded because its files are incomplete in Storage",
+  );
   await worker.preempted();
   const { claim } = await claimNext(job, "worker-2");
   assertEquals((claim.resume as { step: number }).step, 2);
@@ -113,7 +116,7 @@ Deno.test("a checkpoint reported twice is stored and logged once", async () => {
   const { worker } = await claimNext(job);
   await worker.checkpoint(2);
   await worker.checkpoint(2);
-  assertEquals((await messages(job)).filter((line) => line === "Checkpoint of step 2 saved.").length, 1);
+  assertEquals((await messages(job)).filter((line) => line === "Saved checkpoint step 2.").length, 1);
 });
 
 Deno.test("a worker that takes over after an expired lease resumes from the checkpoint", async () => {

@@ -159,7 +159,7 @@ Deno.test("concurrent attempts share the project's budget and cannot exceed its 
   assertEquals(waits.status, "queued", "nothing is spent yet: it waits, and is not failed");
   assertStringIncludes(
     String(Reflect.get(waits, "status_reason")),
-    "other jobs may still spend the 40.00 USD",
+    "running jobs may still use the remaining 40.00 USD",
   );
 
   // One ends after two minutes; its other eight are available to the next.
@@ -187,7 +187,7 @@ Deno.test("a job without an estimate leaves budget for others unless it has its 
   const events: string[] = [];
   for await (const { message } of user.openai.fineTuning.jobs.listEvents(first.job.id)) events.push(message);
   assert(
-    events.includes("This attempt may run for 25 minutes: more than that its spend caps do not pay for."),
+    events.includes("This attempt is limited to 25 minutes by its spend caps."),
   );
 });
 

@@ -43,7 +43,7 @@ export interface Tunebase {
   /** Creates a user with a project and key. */
   user(email?: string): Promise<TestUser>;
   /** Runs one scheduler tick; returns its response. */
-  tick(): Promise<{ dispatched: number; looked: number; validated: number }>;
+  tick(): Promise<{ dispatched: number; reconciled: number; validated: number }>;
   close(): Promise<void>;
 }
 

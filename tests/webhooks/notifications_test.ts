@@ -213,7 +213,7 @@ Deno.test("email goes only to confirmed addresses of members", async () => {
   const [channel] = (await (await user.fetch("/notification_channels")).json()).data;
   assertEquals([channel.enabled, channel.disabled_reason], [
     false,
-    "its address belongs to no member of the project",
+    "its address no longer belongs to a project member",
   ]);
 });
 
@@ -247,7 +247,7 @@ Deno.test("one address gets at most 5 test emails and 60 emails per hour across 
   const states = log.data.map((
     { status, reason }: { status: string; reason: string | null },
   ) => [status, reason]);
-  assertEquals(states.sort(), [["dead", "At most 60 e-mails an hour go to one address."], [
+  assertEquals(states.sort(), [["dead", "This address has reached its limit of 60 emails per hour."], [
     "delivered",
     null,
   ]]);

@@ -77,7 +77,7 @@ Deno.test("a 410 disables the endpoint, ends its pending deliveries and notifies
   await cancelledJob(user);
   await settle();
   const now = await (await user.fetch(`/webhook_endpoints/${endpoint.id}`)).json();
-  assertEquals([now.enabled, now.disabled_reason], [false, "it answered 410 Gone"]);
+  assertEquals([now.enabled, now.disabled_reason], [false, "it responded with 410 Gone"]);
   assertEquals((await deliveryOf(endpoint)).status, "dead");
   await settle();
   const told = await (await user.fetch("/notifications")).json();

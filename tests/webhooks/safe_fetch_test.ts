@@ -89,16 +89,16 @@ for (
     ["ftp://example.com/", "https://"],
     ["file:///etc/passwd", "https://"],
     ["javascript:alert(1)", "https://"],
-    ["https://user:password@example.com/", "user or password"],
-    ["https://user@example.com/", "user or password"],
+    ["https://user:password@example.com/", "user name or password"],
+    ["https://user@example.com/", "user name or password"],
     ["https://example.com:22/", "port 22"],
     ["https://example.com:5432/", "port 5432"],
     ["https://example.com:80/", "port 80"],
     ["https://example.com/#x", "fragment"],
-    ["example.com", "whole URL"],
-    ["", "whole URL"],
-    ["https://", "whole URL"],
-    ["https://1.2.3.4.5.6.7.8.9:99999/", "whole URL"],
+    ["example.com", "absolute URL"],
+    ["", "absolute URL"],
+    ["https://", "absolute URL"],
+    ["https://1.2.3.4.5.6.7.8.9:99999/", "absolute URL"],
   ] as const
 ) {
   Deno.test(`rejects ${url || "an empty URL"} with "${why}"`, () => {
@@ -217,7 +217,7 @@ Deno.test("a timeout is reported as such", async () => {
   receiver.answer = () => late.promise;
   const answer = await send("/slow", 200);
   late.resolve(new Response("late"));
-  assertEquals([answer.status, answer.error], [null, "no answer within 0.2 s"]);
+  assertEquals([answer.status, answer.error], [null, "no response within 0.2 s"]);
   assert(answer.durationMs >= 190 && answer.durationMs < 3000, `${answer.durationMs} ms`);
 });
 
@@ -323,5 +323,5 @@ Deno.test("TLS responses are read with any framing, and non-HTTP is an error", a
 
 Deno.test("a TLS timeout is reported as such", async () => {
   const { sent } = await pinned(null, "hooks.example.com", 300);
-  assertEquals([sent.status, sent.error], [null, "no answer within 0.3 s"]);
+  assertEquals([sent.status, sent.error], [null, "no response within 0.3 s"]);
 });

@@ -1,12 +1,12 @@
 /**
- * The protocol between Tunebase and its trainer, written once.
+ * The protocol between Tunebase and its trainer, declared once.
  *
- * `deno task types` writes these schemas as JSON Schema to `trainer/protocol.schema.json`; both sides' tests read
- * the same example messages, `tests/fixtures/protocol_messages.json`.
+ * `deno task types` writes these schemas as JSON Schema to `trainer/protocol.schema.json`. The tests of both sides read the
+ * same example messages, `tests/fixtures/protocol_messages.json`.
  *
- * Every callback is `POST {callback_url}/{claim|report|uploads|verify|finish}`, JSON, signed as Standard Webhooks
- * says (`webhook-id`, `webhook-timestamp`, `webhook-signature`) with the attempt's `callback_secret`. A retry sends
- * the same body with the same `webhook-id`; every one of these calls is safe to repeat.
+ * Every callback is `POST {callback_url}/{claim|report|uploads|verify|finish}` with a JSON body, signed according to
+ * Standard Webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`) with the attempt's `callback_secret`. A retry
+ * sends the same body with the same `webhook-id`. All of these calls are safe to repeat.
  */
 import * as z from "zod";
 import { trainingMethods } from "./contracts/hyperparameters.ts";
@@ -15,38 +15,38 @@ import { reportedMetricShape, trainerShape } from "./contracts/schemas.ts";
 import { logLevels, stages } from "./contracts/statuses.ts";
 import { trainerErrorCodes } from "./contracts/trainer_errors.ts";
 
-/** Where in a run the trainer is. */
+/** The stage of a run. */
 export const Stage = z.enum(stages);
 
-/** What a reply tells the worker: go on, or how to end. `stop`: this worker no longer holds the attempt. */
+/** The worker's directive: continue, or how to end. `stop`: this worker no longer holds the attempt. */
 export const Order = z.enum(["continue", "cancel", "pause", "stop"]);
 export type Order = z.infer<typeof Order>;
 
-/** What went wrong with an attempt. */
+/** Why an attempt failed. */
 export const TrainerErrorCode = z.enum(trainerErrorCodes);
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const finite = z.number();
 const count = z.int().min(0);
-/** What a column of type integer holds. */
+/** The maximum of a Postgres integer. */
 const maxInteger = 2 ** 31 - 1;
 const step = z.int().min(1).max(maxInteger);
 const stepCount = z.int().min(0).max(maxInteger);
 const fence = z.int().min(1).max(maxInteger);
-/** A column of type real holds it with six digits. */
+/** Fits a Postgres real, which has six digits. */
 const epochs = z.number().min(0).max(1e6);
 const workerId = z.string().min(1).max(200);
-/** A relative path of plain names: it becomes part of an object's name in Storage. */
+/** A relative path without special characters: it becomes part of a Storage object's name. */
 const artifactPath = z.string().max(200).regex(
   /^[A-Za-z0-9_-][A-Za-z0-9._-]*(\/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$/,
 );
 
 /**
- * A run of Weights & Biases that shows what the job does; the worker has the key. A project's name and tags as W&B takes
- * them. What is sent: the hyperparameters and each logged step, nothing of the data.
+ * Logging to Weights & Biases, with the worker's key. The limits are W&B's. Only hyperparameters and logged steps are sent,
+ * never training data.
  */
 export const Wandb = z.strictObject({
-  project: z.string().min(1).max(128).regex(/^[^/\\#?%:]+$/, "must be without / \\ # ? % :"),
+  project: z.string().min(1).max(128).regex(/^[^/\\#?%:]+$/, "must not contain / \\ # ? % :"),
   entity: z.string().min(1).max(64).nullable().default(null),
   name: z.string().min(1).max(128).nullable().default(null),
   tags: z.array(z.string().min(1).max(64)).max(50).default([]),
@@ -54,7 +54,7 @@ export const Wandb = z.strictObject({
 
 /**
  * `base_model`: a hub id, `package:<PyPI name>`, or a directory; `base_revision` pins a hub id. `contracts/hyperparameters.ts`
- * declares the rest. `warmup_steps` goes before `warmup_ratio`; `beta` belongs to method `dpo`, where null is 0.1.
+ * declares the others. `warmup_steps` takes precedence over `warmup_ratio`. `beta` applies to method `dpo`; null means 0.1.
  */
 export const TrainingHyperparameters = z.strictObject({
   base_model: z.string().min(1).max(300),
@@ -74,9 +74,9 @@ export const GpuConfig = z.strictObject({
 });
 
 /**
- * `input` of RunPod's /run. `dataset_url` names the object; the URL that opens it comes with the claim, because one
- * signed here could expire in the queue and would be echoed in RunPod's webhook. Without `callback_url` (called
- * directly through RunPod) `dataset_url` must open by itself.
+ * `input` of RunPod's /run. `dataset_url` only names the object. The claim returns a signed URL, because a URL signed here
+ * could expire in the queue and would be echoed in RunPod's webhook. Without `callback_url` (called directly through
+ * RunPod), `dataset_url` must be downloadable as it is.
  */
 export const RunInput = z.strictObject({
   job_id: z.uuid(),
@@ -85,14 +85,14 @@ export const RunInput = z.strictObject({
   validation_url: z.url().nullable().default(null),
   hyperparameters: TrainingHyperparameters,
   gpu_config: GpuConfig,
-  /** RunPod ends the run so long after its start; the trainer saves a checkpoint before. null: it has no limit. */
+  /** RunPod ends the run after this time; the trainer saves a checkpoint before. null: no limit. */
   execution_timeout_seconds: z.int().min(1).nullable().default(null),
   callback_url: z.url().nullable().default(null),
   callback_secret: z.string().startsWith("whsec_").nullable().default(null),
 });
 export type RunInput = z.infer<typeof RunInput>;
 
-/** The first call of a worker: asks for the attempt, before it spends GPU time. */
+/** A worker's first call: claims the attempt before it uses GPU time. */
 export const ClaimRequest = z.strictObject({
   worker_id: workerId,
   runpod_job_id: z.string().max(200).nullable(),
@@ -101,42 +101,42 @@ export const ClaimRequest = z.strictObject({
 export const ArtifactFile = z.strictObject({ path: artifactPath, bytes: z.int().min(1), sha256 });
 export type ArtifactFile = z.infer<typeof ArtifactFile>;
 
-/** A file that can be fetched: `url` opens it for an hour. */
+/** A file to download: `url` is valid for an hour. */
 const FetchedFile = z.strictObject({ ...ArtifactFile.shape, url: z.url() });
 
-/** The checkpoint to go on from: what the trainer itself saved after `step`, by an earlier attempt or holder. */
+/** The checkpoint to resume from, saved after `step` by an earlier attempt or holder. */
 export const Resume = z.strictObject({
   step,
   files: z.array(FetchedFile).min(1).max(limits.filesPerArtifact),
 });
 
-/** An earlier fine-tune of the same base, whose adapter training begins with. A `resume` goes before it. */
+/** An earlier fine-tune of the same base model, from whose adapter training starts. `resume` takes precedence. */
 export const StartFrom = z.strictObject({ files: z.array(FetchedFile).min(1).max(limits.filesPerArtifact) });
 
-/** `claimed: false`: another worker holds the attempt, or it has ended; stop, unpaid. */
+/** `claimed: false`: another worker holds the attempt, or it has ended. Stop before using GPU time. */
 export const ClaimReply = z.discriminatedUnion("claimed", [
   z.strictObject({
     claimed: z.literal(true),
     fence,
-    /** The lease's length; a report extends it. */
+    /** The length of the lease, which each report extends. */
     lease_seconds: z.int().min(1),
-    /** Report at least this often, even when nothing is new. */
+    /** Report at least this often, even if nothing has changed. */
     report_seconds: z.int().min(1),
     dataset_url: z.url(),
     dataset_sha256: sha256,
     validation_url: z.url().nullable(),
     validation_sha256: sha256.nullable(),
-    /** null: begin at the beginning. */
+    /** null: start from scratch. */
     resume: Resume.nullable(),
-    /** null: begin with a fresh adapter. */
+    /** null: start with a new adapter. */
     start_from: StartFrom.nullable().default(null),
-    /** Save a checkpoint about this often. */
+    /** How often to save a checkpoint, approximately. */
     checkpoint_seconds: z.int().min(1),
   }),
   z.strictObject({ claimed: z.literal(false), reason: z.enum(["held", "ended"]), detail: z.string() }),
 ]);
 
-/** One logged optimizer step. Units are in the names: tokens a second, percent, GiB; null until known. */
+/** One logged optimizer step. null: unknown. `contracts/metrics.ts` has the units. */
 export const Metric = z.strictObject(reportedMetricShape);
 export type Metric = z.infer<typeof Metric>;
 
@@ -147,8 +147,8 @@ export const LogEvent = z.strictObject({
 });
 
 /**
- * A checkpoint whose files have been uploaded and verified, below `checkpoints/{step}/`: the adapter as it was after
- * `step`, and what training needs to go on from there exactly.
+ * A checkpoint whose files are uploaded and verified, below `checkpoints/{step}/`: the adapter after `step`, and the state
+ * that exact resumption needs.
  */
 export const CheckpointReport = z.strictObject({
   step,
@@ -159,8 +159,8 @@ export const CheckpointReport = z.strictObject({
 });
 
 /**
- * What happened since the last report. `sequence` counts 1, 2, 3 … within a fence: a report whose sequence was seen
- * changes nothing. `seconds_left` is the trainer's own estimate.
+ * What has happened since the last report. `sequence` counts 1, 2, 3 … per fencing token; a report with an old sequence
+ * changes nothing. `seconds_left` is the trainer's estimate.
  */
 export const ReportRequest = z.strictObject({
   worker_id: workerId,
@@ -173,19 +173,19 @@ export const ReportRequest = z.strictObject({
   current_step: stepCount,
   total_steps: stepCount.nullable(),
   trained_tokens: count,
-  /** At most a thousand years: what a timestamp can be added. */
+  /** At most a thousand years, so that the sum with now() is a valid timestamp. */
   seconds_left: finite.min(0).max(3.2e10).nullable(),
   metrics: z.array(Metric).max(limits.metricsPerReport),
   events: z.array(LogEvent).max(limits.eventsPerReport),
   checkpoints: z.array(CheckpointReport).max(limits.checkpointsPerReport).default([]),
 });
 export type ReportRequest = z.infer<typeof ReportRequest>;
-/** `lease_until`: until when (Unix seconds) the attempt is this worker's; null when it is not. */
+/** `lease_until`: when this worker's lease expires (Unix seconds); null if it has none. */
 export const ReportReply = z.strictObject({ order: Order, lease_until: z.int().nullable() });
 
 /**
- * Asks where files may be uploaded. A worker asks for the adapter's early, and again each hour: should it not reach
- * Tunebase at the end, it uploads all the same, `manifest.json` (a Manifest) last, and reconciliation finds it.
+ * Requests upload targets. A worker requests those of the adapter early and renews them every hour. If it cannot reach
+ * Tunebase at the end, it still uploads the files, `manifest.json` (a Manifest) last, and reconciliation recovers them.
  */
 export const UploadsRequest = z.strictObject({
   worker_id: workerId,
@@ -210,7 +210,7 @@ export const UploadsReply = z.strictObject({
   })),
 });
 
-/** After a file's upload: Tunebase moves it out of the upload's reach, reads it back and compares. One file a call. */
+/** Verifies an uploaded file: Tunebase moves it out of the upload token's reach, reads it back and compares. One per call. */
 export const VerifyRequest = z.strictObject({
   worker_id: workerId,
   fence,
@@ -222,7 +222,7 @@ export const VerifyReply = z.strictObject({
   detail: z.string().nullable(),
 });
 
-/** What an adapter is: enough to load it, and to say on what and how it was trained. */
+/** Describes an adapter: what is needed to load it, and how it was trained. */
 export const Manifest = z.strictObject({
   format: z.literal("peft-lora"),
   base_model: z.string(),
@@ -232,23 +232,23 @@ export const Manifest = z.strictObject({
   steps: z.int().min(1),
   first_loss: finite.nullable(),
   last_loss: finite.nullable(),
-  /** Of the validations the one with the lowest loss: after which step. The adapter is that step's. null: none was made. */
+  /** The step with the lowest validation loss, whose weights the adapter has. null: there was no validation. */
   best_step: z.int().min(1).nullable().default(null),
   best_validation_loss: finite.nullable().default(null),
   hyperparameters: TrainingHyperparameters,
   trainable_parameters: z.int().min(1),
   dataset_sha256: sha256,
-  /** Trained on, and held out or in the validation file. */
+  /** Training rows; and validation rows, held out or from the validation file. */
   rows: z.int().min(1),
   validation_rows: count.default(0),
   versions: z.record(z.string(), z.string()),
-  /** Of the chat template that the rows were rendered with: serving needs the same. */
+  /** The chat template that rendered the rows. Serving must use the same one. */
   chat_template_sha256: sha256.nullable().default(null),
 });
 export type Manifest = z.infer<typeof Manifest>;
 
 const ended = { worker_id: workerId, fence };
-/** The last call of a worker. `succeeded` needs every file of the manifest to be verified. */
+/** A worker's final call. `succeeded` requires that every file in the manifest is verified. */
 export const FinishRequest = z.discriminatedUnion("outcome", [
   z.strictObject({ ...ended, outcome: z.literal("succeeded"), manifest: Manifest }),
   z.strictObject({
@@ -259,17 +259,17 @@ export const FinishRequest = z.discriminatedUnion("outcome", [
     hint: z.string().max(2000),
   }),
   z.strictObject({ ...ended, outcome: z.literal("cancelled") }),
-  /** By order; what was trained is in the newest checkpoint. */
+  /** Paused by directive. The newest checkpoint has the progress. */
   z.strictObject({ ...ended, outcome: z.literal("paused") }),
-  /** The platform takes the worker away, or its time is nearly over; another goes on from the newest checkpoint. */
+  /** The platform is about to end the worker, or its time limit is near. Another resumes from the newest checkpoint. */
   z.strictObject({ ...ended, outcome: z.literal("preempted"), reason: z.string().min(1).max(500) }),
 ]);
 export type FinishRequest = z.infer<typeof FinishRequest>;
 
-/** `accepted: false`: the attempt had ended already, or files are not verified (`detail` says which). */
+/** `accepted: false`: the attempt has already ended, or files are not verified (listed in `detail`). */
 export const FinishReply = z.strictObject({ accepted: z.boolean(), detail: z.string().nullable() });
 
-/** What the handler returns to RunPod. With `error` RunPod reports the job as FAILED. */
+/** What the handler returns to RunPod. If it has `error`, RunPod reports the job as FAILED. */
 export const HandlerOutput = z.union([
   z.strictObject({
     status: z.literal("completed"),
@@ -294,7 +294,7 @@ export const HandlerOutput = z.union([
   }),
 ]);
 
-/** What polling RunPod's /status shows while the handler works. */
+/** What RunPod's /status shows while the handler is running. */
 export const HandlerProgress = z.strictObject({
   status: z.literal("running"),
   progress: finite.min(0).max(100),
@@ -304,7 +304,7 @@ export const HandlerProgress = z.strictObject({
   metrics: Metric.nullable(),
 });
 
-/** The messages by name, as they appear in the generated JSON Schema and the example messages. */
+/** The messages by their names in the JSON Schema and the example messages. */
 export const messages = {
   RunInput,
   ClaimRequest,

@@ -1,4 +1,4 @@
-/** Checks that a callback comes from whoever holds the attempt's secret (Standard Webhooks, HMAC-SHA256). */
+/** Verifies that a callback is signed with the attempt's secret (Standard Webhooks, HMAC-SHA256). */
 import type { MiddlewareHandler } from "hono";
 import { Webhook, WebhookVerificationError } from "standardwebhooks";
 import { ApiError } from "../_shared/errors.ts";
@@ -6,12 +6,12 @@ import { callbackSecret } from "../_shared/secrets.ts";
 import { cleanJson } from "../_shared/text.ts";
 import type { CallbackEnv } from "./context.ts";
 
-/** The form of an attempt's id. */
+/** An attempt's id. */
 export const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /**
- * Sets `attemptId` and `body`, or refuses with 401. The secret is derived from the attempt's id, so that a forged
- * id has a secret that nobody knows, and nothing is read from the database for a forged call.
+ * Sets `attemptId` and `body`, or responds with 401. The secret is derived from the attempt's id, so forged calls are
+ * rejected without reading the database.
  */
 export const verifySignature: MiddlewareHandler<CallbackEnv> = async function verifySignature(c, next) {
   const id = c.req.param("id") ?? "";
@@ -19,14 +19,14 @@ export const verifySignature: MiddlewareHandler<CallbackEnv> = async function ve
   const text = await c.req.text();
   const webhook = new Webhook(callbackSecret(c.get("platform").settings.masterKey, id));
   try {
-    // Cleaned, not refused: a NUL in one line of its log must not cost a training its report.
+    // Sanitized, not rejected: a NUL in one log line must not block a report.
     c.set("body", cleanJson(webhook.verify(text, c.req.header())));
   } catch (error) {
     if (error instanceof WebhookVerificationError) throw ApiError.of("invalid_signature");
     if (error instanceof SyntaxError) {
       throw new ApiError("invalid_json", [{
         param: null,
-        message: `The body is not JSON: ${error.message}`,
+        message: `The body is not valid JSON: ${error.message}`,
       }]);
     }
     throw error;

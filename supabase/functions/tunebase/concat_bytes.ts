@@ -1,5 +1,5 @@
-/** One array of many chunks. Its type is inferred: Deno 2.1's Uint8Array takes no parameter, and later ones need it. */
-export function join(chunks: Uint8Array[]) {
+/** Concatenates chunks. The return type is inferred, because Uint8Array is generic only in Deno versions after 2.1. */
+export function concatBytes(chunks: Uint8Array[]) {
   const joined = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
   let at = 0;
   for (const chunk of chunks) {

@@ -1,12 +1,11 @@
-/** What every route of the API can reach. */
+/** The Hono context of API routes. */
 import type { Context } from "hono";
 import type { Platform } from "../_shared/platform.ts";
 import type { EventHub } from "./event_hub.ts";
 
 /**
- * Who calls, as SQL takes it: an API key by its hash, or a user (with the project that they named). The credentials'
- * possession has been proved; what they may do is for SQL to say. `if_match` holds the versions that If-Match names; `request`
- * identifies this request, for SQL that must not carry it out twice.
+ * The caller, as passed to SQL: an API key's hash, or a user (with the requested project). The caller is authenticated;
+ * SQL authorizes. `if_match`: the versions in If-Match. `request` identifies the request, for idempotency in SQL.
  */
 export type Caller = ({ key_hash: string } | { user_id: string; project_id: string | null }) & {
   if_match?: string;
@@ -14,7 +13,7 @@ export type Caller = ({ key_hash: string } | { user_id: string; project_id: stri
 };
 
 export interface ApiEnv {
-  /** `version` is set by routes that show something which If-Match guards. */
+  /** `version`: set by routes whose resource supports If-Match. */
   Variables: { platform: Platform; hub: () => Promise<EventHub>; caller: Caller; version: number };
 }
 export type ApiContext = Context<ApiEnv>;

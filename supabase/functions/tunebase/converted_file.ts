@@ -3,7 +3,7 @@ import type { ConversionSummary } from "../_shared/datasets/convert/conversion.t
 import type { DatasetReport } from "../_shared/datasets/report.ts";
 import { Validator } from "../_shared/datasets/validator.ts";
 import { hex } from "../_shared/secrets.ts";
-import { join } from "./concat_bytes.ts";
+import { concatBytes } from "./concat_bytes.ts";
 
 /**
  * The most that a file of 4 MiB may become in its request: "a,b" as a chat row is twenty times as long, and what is held is
@@ -15,7 +15,7 @@ export interface CheckedFile {
   report: DatasetReport;
   rows: { threshold: number; hashes: number[] };
   /** null: the bytes are trained on as they are. */
-  converted: { bytes: ReturnType<typeof join>; summary: ConversionSummary } | null;
+  converted: { bytes: ReturnType<typeof concatBytes>; summary: ConversionSummary } | null;
   /** The rows would be more than {@link mostConverted}: they are left to the background. */
   tooLarge: boolean;
 }
@@ -37,11 +37,11 @@ export function checkWhole(bytes: Uint8Array): CheckedFile {
   return {
     report,
     rows: validator.sample(),
-    converted: summary === null || tooLarge ? null : { bytes: join(chunks), summary },
+    converted: summary === null || tooLarge ? null : { bytes: concatBytes(chunks), summary },
     tooLarge,
   };
 }
 
-export async function sha256(bytes: ReturnType<typeof join>): Promise<string> {
+export async function sha256(bytes: ReturnType<typeof concatBytes>): Promise<string> {
   return hex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
 }

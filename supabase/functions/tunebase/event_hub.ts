@@ -1,6 +1,6 @@
 /**
- * Follows many jobs' events for many streams with one database call a beat: a stream costs memory, not a connection.
- * LISTEN would need a connection that the pooler does not give, and NOTIFY takes a global lock at each commit.
+ * Polls new events for all streams of an isolate with one database call: a stream costs memory, not a connection. LISTEN
+ * would need a connection that the pooler does not offer, and NOTIFY takes a global lock at each commit.
  */
 import * as z from "zod";
 import type { Database } from "../_shared/database/connect.ts";
@@ -9,8 +9,8 @@ import { logError } from "../_shared/log.ts";
 import { isShuttingDown } from "../_shared/isolate.ts";
 import { EventRow } from "./rows.ts";
 
-/** How often the database is asked while somebody listens. An event is told within about this time. */
-const beatMs = 400;
+/** The polling interval, and so the approximate delay of an event. */
+const pollMs = 400;
 
 const Watched = z.array(z.object({
   job_id: z.string(),
@@ -21,59 +21,59 @@ const Watched = z.array(z.object({
 
 export interface EventBatch {
   events: EventRow[];
-  /** The job has ended and these are its last events. */
+  /** The job has finished and these are its last events. */
   done: boolean;
-  /** The isolate is about to end: the stream closes, and its client comes back to another. */
+  /** The isolate is about to end: close the stream, so that the client reconnects to another isolate. */
   isShuttingDown: boolean;
 }
 interface Watcher {
   jobId: string;
-  /** The number of the last event that it has. */
+  /** The number of the last event that the watcher has received. */
   after: number;
-  tell: (news: EventBatch) => void;
+  onEvents: (batch: EventBatch) => void;
 }
 
-/** One hub an app. It asks only while somebody watches. */
+/** One per app. Polls only while there are watchers. */
 export class EventHub {
   readonly #watchers = new Set<Watcher>();
-  #beating = false;
+  #isPolling = false;
 
   constructor(private readonly db: Database) {}
 
-  /** Tells of every event after number `after`, in order, once. Returns what ends it. */
-  watch(jobId: string, after: number, tell: (news: EventBatch) => void): () => void {
-    const watcher = { jobId, after, tell };
+  /** Calls `onEvents` for every event after number `after`, once and in order. Returns a function that unsubscribes. */
+  watch(jobId: string, after: number, onEvents: (batch: EventBatch) => void): () => void {
+    const watcher = { jobId, after, onEvents };
     this.#watchers.add(watcher);
-    if (!this.#beating) void this.#beat();
+    if (!this.#isPolling) void this.#poll();
     return () => void this.#watchers.delete(watcher);
   }
 
-  async #beat(): Promise<void> {
-    this.#beating = true;
+  async #poll(): Promise<void> {
+    this.#isPolling = true;
     while (this.#watchers.size > 0) {
       try {
-        await this.#ask();
+        await this.#fetch();
       } catch (error) {
-        logError("events", error); // the next beat asks again
+        logError("polling events", error); // retried at the next poll
       }
-      if (isShuttingDown()) this.#leave();
-      await new Promise((resolve) => setTimeout(resolve, beatMs));
+      if (isShuttingDown()) this.#closeAll();
+      await new Promise((resolve) => setTimeout(resolve, pollMs));
     }
-    this.#beating = false;
+    this.#isPolling = false;
   }
 
-  #leave(): void {
-    for (const { tell } of this.#watchers) tell({ events: [], done: false, isShuttingDown: true });
+  #closeAll(): void {
+    for (const { onEvents } of this.#watchers) onEvents({ events: [], done: false, isShuttingDown: true });
     this.#watchers.clear();
   }
 
-  async #ask(): Promise<void> {
-    // Many watch one job: it is asked for once, from the place of whoever has least.
-    const least = new Map<string, number>();
+  async #fetch(): Promise<void> {
+    // Each job once, from the earliest position of its watchers.
+    const earliest = new Map<string, number>();
     for (const { jobId, after } of this.#watchers) {
-      least.set(jobId, Math.min(after, least.get(jobId) ?? after));
+      earliest.set(jobId, Math.min(after, earliest.get(jobId) ?? after));
     }
-    const watched = Array.from(least, ([job_id, after]) => ({ job_id, after }));
+    const watched = Array.from(earliest, ([job_id, after]) => ({ job_id, after }));
     const found = await rpc(this.db, "list_new_events", { watched }, Watched);
     for (const { job_id, events, final, last_event } of found) {
       for (const watcher of this.#watchers) {
@@ -81,7 +81,7 @@ export class EventHub {
         const fresh = events.filter(({ number }) => number > watcher.after);
         watcher.after = fresh.at(-1)?.number ?? watcher.after;
         const done = final && watcher.after >= last_event;
-        if (fresh.length > 0 || done) watcher.tell({ events: fresh, done, isShuttingDown: false });
+        if (fresh.length > 0 || done) watcher.onEvents({ events: fresh, done, isShuttingDown: false });
         if (done) this.#watchers.delete(watcher);
       }
     }

@@ -1,51 +1,48 @@
-/** What the ways of uploading a file share: its name, purpose and expiry, and what is said of a file that is not valid. */
+/** What all ways of uploading a file share: its name, purpose and expiry, and the error for an invalid file. */
 import * as z from "zod";
 import { type DatasetReport, problemLevels, sentence } from "../_shared/datasets/report.ts";
 import { ApiError, maxProblems, type Problem } from "../_shared/errors.ts";
 import { strictObject } from "../_shared/validation.ts";
 
 export const Purpose = z.literal("fine-tune", {
-  error: 'must be "fine-tune", the purpose of files to train on',
+  error: 'must be "fine-tune"',
 });
 
-/** OpenAI's: an hour to thirty days. */
+/** As in OpenAI's API: one hour to thirty days. */
 const expirySeconds = z.coerce.number().int().min(3600).max(2_592_000);
 export const ExpiresAfter = strictObject({
   anchor: z.literal("created_at", { error: 'must be "created_at"' }),
   seconds: expirySeconds,
 });
 
-/** The same in a form: `expires_after[anchor]`, `expires_after[seconds]`. */
+/** The same as form fields. */
 export const expiresAfterForm = {
   "expires_after[anchor]": z.literal("created_at", { error: 'must be "created_at"' }).optional(),
   "expires_after[seconds]": expirySeconds.optional(),
 };
 
-/** Half an expiry would be none: a file that was to expire would stay. */
+/** With only one of the two fields, the file would silently never expire. */
 export function rejectIncompleteExpiry(form: Record<string, unknown>): void {
   const names = ["expires_after[anchor]", "expires_after[seconds]"] as const;
   for (const [has, lacks] of [names, [names[1], names[0]]] as const) {
     if (!(has in form) || lacks in form) continue;
     throw new ApiError("invalid_request", [{
       param: lacks,
-      message: `${lacks}: is required beside ${has}. Send both, or neither for a file that does not expire.`,
+      message: `${lacks}: is required with ${has}. Send both, or neither if the file should not expire.`,
     }]);
   }
 }
 
-/** A name to show; it never becomes a path. Cut between characters, at 255 of Postgres's. */
+/** A display name, never a path. Truncated to 255 Postgres characters. */
 export function sanitizeFilename(name: string): string {
   const last = name.split(/[/\\]/).at(-1) ?? "";
   return Array.from(last).slice(-255).join("") || "data.jsonl";
 }
 
-/** How many of a file's errors stand in the one sentence that the SDKs show. */
+/** How many of a file's errors `error.message` lists. */
 const maxInMessage = 5;
 
-/**
- * A report's errors as one refusal. The SDKs show `error.message` alone, so it has the first five rows' errors and how
- * many there are of each kind.
- */
+/** The ApiError for an invalid file. The SDKs show only `error.message`, so it lists the first errors and counts all kinds. */
 export function invalidFile(report: DatasetReport): ApiError {
   const problems: Problem[] = report.errors.map((finding) => ({
     param: "file",
@@ -59,7 +56,7 @@ export function invalidFile(report: DatasetReport): ApiError {
   if (problems.length === 1 && count === 1) return new ApiError("invalid_file", problems);
   const rows = `${report.error_rows}${report.complete ? "" : " or more"} of ${report.rows} rows`;
   const summary = [
-    `file: ${rows} cannot be trained on (${kinds.map(([code, rows]) => `${code}: ${rows}`).join(", ")}).`,
+    `file: ${rows} are invalid (${kinds.map(([code, rows]) => `${code}: ${rows}`).join(", ")}).`,
     ...report.errors.slice(0, maxInMessage).map((finding) =>
       `${finding.line === null ? "" : `Line ${finding.line}: `}${sentence(finding)}`
     ),

@@ -1,4 +1,4 @@
-/** Public ids: a prefix and the row's UUID in hex, so that they can be turned back and still sort by time. */
+/** Public ids: a prefix and the row's UUID in hex. They are reversible and sort by time. */
 import { ApiError, type ErrorCode } from "../_shared/errors.ts";
 
 export const prefixes = {
@@ -20,12 +20,12 @@ export const prefixes = {
 } as const;
 export type IdKind = keyof typeof prefixes;
 
-/** `ftjob-0192…` of a UUID. */
+/** `ftjob-0192…` for a UUID. */
 export function publicId(kind: IdKind, uuid: string): string {
   return prefixes[kind] + uuid.replaceAll("-", "");
 }
 
-/** The UUID in a public id, or null when it is none of this kind. Plain UUIDs are taken too. */
+/** The UUID in a public id, or null if the id is invalid or of another kind. Accepts plain UUIDs too. */
 export function parseId(kind: IdKind, id: string): string | null {
   const prefix = prefixes[kind];
   const digits = (id.startsWith(prefix) ? id.slice(prefix.length) : id).replaceAll("-", "").toLowerCase();
@@ -33,21 +33,21 @@ export function parseId(kind: IdKind, id: string): string | null {
   return digits.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-/** The UUID in a public id of a path; an id of the wrong form names nothing: 404. */
+/** The UUID in a path's id. Throws a 404 (`code`) if the id is malformed. */
 export function pathId(kind: IdKind, id: string | undefined, code: ErrorCode): string {
   const uuid = parseId(kind, id ?? "");
   if (uuid === null) throw ApiError.of(code);
   return uuid;
 }
 
-/** The UUID of a list's cursor, or null when there is none. */
+/** The UUID in a list's cursor, or null if there is none. */
 export function cursor(kind: IdKind, after: string | undefined): string | null {
   if (after === undefined || after === "") return null;
   const uuid = parseId(kind, after);
   if (uuid === null) {
     throw new ApiError("cursor_not_found", [{
       param: "after",
-      message: `after = ${JSON.stringify(after)}: must be the id of an item of this list (${
+      message: `after = ${JSON.stringify(after)}: must be the id of an item in this list (${
         prefixes[kind]
       }…).`,
     }]);
@@ -55,14 +55,14 @@ export function cursor(kind: IdKind, after: string | undefined): string | null {
   return uuid;
 }
 
-/** The project that a user names in a header. */
+/** The project in a user's `openai-project` header. */
 export function parseProjectId(id: string): string {
   const uuid = parseId("project", id);
   if (uuid === null) throw ApiError.of("project_not_found");
   return uuid;
 }
 
-/** A UUID of version 7 (RFC 9562): sorts by time. Edge functions have none of their own. */
+/** A UUIDv7 (RFC 9562), which sorts by time. The runtime has no built-in. */
 export function uuid7(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   new DataView(bytes.buffer).setBigUint64(

@@ -1,73 +1,77 @@
 /**
- * A file that comes in a request: text, unpacked where it was packed. A small one is held whole and validated in the
- * request; a larger one goes on to Storage as it comes and is validated by the scheduler.
+ * A file uploaded in a request, decompressed if necessary. A small file is buffered and validated in the request. A larger
+ * one is streamed to Storage and validated by the scheduler.
  */
 import { gunzip, isGzip } from "./gunzip.ts";
-import { join } from "./concat_bytes.ts";
+import { concatBytes } from "./concat_bytes.ts";
 import type { FilePart } from "./multipart.ts";
 import { sanitizeFilename } from "./file_upload.ts";
 
 /**
- * The most that is validated in the request. An isolate serves many requests with 256 MB and 2 s of CPU for all of them:
- * validating took about 30 ms of CPU a MiB, and what is held is held about four times while it is stored.
+ * The largest file to validate in the request. All requests of an isolate share 256 MB and 2 s of CPU: validation took about
+ * 30 ms of CPU per MiB, and storing a buffered file takes about four times its size in memory.
  */
 export const maxInRequestBytes = 4 * 2 ** 20;
 
 export type IncomingFile =
   & { filename: string }
-  & ({ kind: "whole"; bytes: ReturnType<typeof join> } | { kind: "stored"; object: string; size: number });
+  & ({ kind: "whole"; bytes: ReturnType<typeof concatBytes> } | {
+    kind: "stored";
+    object: string;
+    size: number;
+  });
 
-/** Stores a stream and returns its object's name. `atLeast`: a number of bytes that it surely has. */
-export type Store = (data: ReadableStream<Uint8Array>, atLeast: number) => Promise<string>;
+/** Stores a stream and returns its object's name. `minSize`: a lower bound of its size. */
+export type Store = (data: ReadableStream<Uint8Array>, minSize: number) => Promise<string>;
 
-/** `most`: how many bytes it may have once unpacked. `announced`: how many its part surely has, as it was sent. */
+/** `max`: the maximum size after decompression. `declared`: a lower bound of the part's size, from content-length. */
 export async function receiveFile(
   part: FilePart,
-  most: number,
-  announced: number,
+  max: number,
+  declared: number,
   store: Store,
 ): Promise<IncomingFile> {
   const { head, all } = await peek(part.bytes);
-  const packed = isGzip(head);
+  const isCompressed = isGzip(head);
   let filename = sanitizeFilename(part.name);
-  // The trainer reads text: what is kept, and what its size and hash are of, is the text.
-  if (packed) filename = filename.replace(/\.gz$/i, "") || filename;
-  const chunks = packed ? gunzip(all, most) : all;
-  const held: Uint8Array[] = [];
+  // The trainer reads text, so the decompressed file is what is stored, measured and hashed.
+  if (isCompressed) filename = filename.replace(/\.gz$/i, "") || filename;
+  const chunks = isCompressed ? gunzip(all, max) : all;
+  const buffered: Uint8Array[] = [];
   let size = 0;
   while (size <= maxInRequestBytes) {
     const { done, value } = await chunks.next();
-    if (done) return { filename, kind: "whole", bytes: join(held) };
-    held.push(value);
+    if (done) return { filename, kind: "whole", bytes: concatBytes(buffered) };
+    buffered.push(value);
     size += value.length;
   }
-  const rest = new Rest(held, chunks);
+  const stream = new CountedStream(buffered, chunks);
   try {
-    const object = await store(rest.stream, packed ? size : Math.max(size, announced));
-    return { filename, kind: "stored", object, size: rest.size };
+    const object = await store(stream.data, isCompressed ? size : Math.max(size, declared));
+    return { filename, kind: "stored", object, size: stream.size };
   } catch (error) {
-    // Storage's client says only that the request failed.
-    throw rest.broken ?? error;
+    // Storage's client reports only that the request failed.
+    throw stream.error ?? error;
   }
 }
 
-/** The chunks that are held, each let go as it is taken, and then those that are still to come. */
-class Rest {
+/** A stream of the buffered chunks, each released once read, and the remaining ones. Counts its bytes. */
+export class CountedStream {
   size = 0;
-  /** Why the bytes broke off. */
-  broken: unknown = null;
-  readonly stream: ReadableStream<Uint8Array>;
+  /** Why the stream failed. */
+  error: unknown = null;
+  readonly data: ReadableStream<Uint8Array>;
 
-  constructor(held: Uint8Array[], chunks: AsyncGenerator<Uint8Array>) {
-    this.stream = new ReadableStream({
+  constructor(buffered: Uint8Array[], chunks: AsyncGenerator<Uint8Array>) {
+    this.data = new ReadableStream({
       pull: async (controller) => {
         try {
-          const { done, value } = held.length > 0 ? { value: held.shift() } : await chunks.next();
+          const { done, value } = buffered.length > 0 ? { value: buffered.shift() } : await chunks.next();
           if (done || value === undefined) return controller.close();
           this.size += value.length;
           controller.enqueue(new Uint8Array(value));
         } catch (error) {
-          this.broken = error;
+          this.error = error;
           throw error;
         }
       },
@@ -76,7 +80,7 @@ class Rest {
   }
 }
 
-/** The first two bytes, and then all of them. */
+/** Returns the first two or more bytes, and an iterator over all of them. */
 async function peek(bytes: AsyncIterable<Uint8Array>) {
   const chunks = bytes[Symbol.asyncIterator]();
   const first: Uint8Array[] = [];
@@ -87,7 +91,7 @@ async function peek(bytes: AsyncIterable<Uint8Array>) {
     first.push(value);
     size += value.length;
   }
-  const head = join(first);
+  const head = concatBytes(first);
   async function* all(): AsyncGenerator<Uint8Array> {
     try {
       yield head;

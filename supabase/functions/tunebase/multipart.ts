@@ -1,127 +1,136 @@
-/** Multipart forms, read within bounds and as they come. */
+/** Streaming multipart forms with limits. */
 import type { Readable } from "node:stream";
 import type { BusboyInstance } from "busboy";
 import { ApiError } from "../_shared/errors.ts";
 import { rejectUnstorableText } from "../_shared/text.ts";
 
-/** The form's own lines come on top of the file. */
+/** How much the form may add to the size of its file. */
 export const formEnvelope = 65_536;
-/** Parsing 500,000 fields took 7.7 s and answered with 75 MB; no form here has ten. */
+/** Parsing 500,000 fields took 7.7 s and produced a response of 75 MB. No form has more than ten. */
 const maxFields = 64;
-/** No field of a form here has more than a few words. */
+/** All fields are short. */
 const maxFieldBytes = 65_536;
 /**
- * A boundary of one character stands everywhere in a file, and each place costs a step: 9.3 s for 32 MB. RFC 2046 allows 70;
- * what clients write has 16 and more.
+ * A boundary of one character matches everywhere in a file, which took 9.3 s for 32 MB. RFC 2046 allows 70 characters;
+ * clients use at least 16.
  */
 const minBoundaryLength = 8;
 
-/** The boundary in a content type; null when it is no multipart form. Refuses a boundary that is short or too long. */
+/** The boundary in a content type; null if it is not a multipart form. Throws if its length is out of range. */
 export function formBoundary(contentType: string): string | null {
   if (!/^multipart\/form-data\b/i.test(contentType)) return null;
   const match = /\bboundary=(?:"([^"]+)"|([^;\s]+))/i.exec(contentType);
   const boundary = match?.[1] ?? match?.[2] ?? "";
   if (boundary.length >= minBoundaryLength && boundary.length <= 70) return boundary;
-  throw invalid(
+  throw invalidForm(
     "content-type",
-    `content-type: its boundary has ${boundary.length} characters; it must have ${minBoundaryLength} to 70. Let your HTTP ` +
-      "client make it.",
+    `content-type: the boundary has ${boundary.length} characters; it must have ${minBoundaryLength} to 70. ` +
+      "Let your HTTP client generate it.",
   );
 }
 
-/** Counts the boundaries of a form as its bytes pass; refuses when there are more than a form of 64 fields has. */
+/** Counts a form's boundaries. Throws if there are more than the maximum number of fields allows. */
 export class BoundaryCount {
   #count = 0;
   add(): void {
-    // One before each field, and one at the end.
+    // One before each field, and a final one.
     if (++this.#count > maxFields + 1) throw tooManyFields();
   }
 }
 
-/** The part `file` of a form: its name as it was sent, and its bytes as they come. */
+/** The file of a form: its name as sent, and its bytes as a stream. */
 export interface FilePart {
   name: string;
   bytes: AsyncIterable<Uint8Array>;
 }
 
-/** A form's other fields, and what became of its file; null when it has none. */
+/** A form's other fields, and what `receive` returned for its file; null if it has none. */
 export interface FormWithFile<T> {
   fields: Record<string, unknown>;
   file: T | null;
 }
 
+/** How to read a form: the name of its file part, the file's maximum size, and the error for larger ones. */
+export interface FormOptions {
+  part: string;
+  max: number;
+  tooLarge: () => ApiError;
+}
+
 /**
- * Reads a form as it comes, and no more than `most` bytes of its file, whether or not a length was announced. The part
- * `file` goes to `receive`, which must read it to its end or reject: `formData()` would hold the body whole, several
- * times. Settles only once `receive` has.
+ * Streams a form, whether or not it has a content-length. The file part goes to `receive`, which must read it to the end or
+ * reject: `formData()` would hold the whole body in memory, several times. Settles only after `receive` has settled.
+ * Rejects forms that exceed `max` and {@link formEnvelope} together.
  */
 export async function readForm<T>(
   request: Request,
-  most: number,
+  { part: partName, max, tooLarge }: FormOptions,
   receive: (file: FilePart) => Promise<T>,
 ): Promise<FormWithFile<T>> {
-  const form = await openForm(request.headers.get("content-type") ?? "");
-  if (Number(request.headers.get("content-length") ?? 0) > most + formEnvelope) throw tooLarge(most);
+  const form = await openForm(request.headers.get("content-type") ?? "", partName);
+  const limit = max + formEnvelope;
+  if (Number(request.headers.get("content-length") ?? 0) > limit) throw tooLarge();
   const fields: [name: string, value: unknown][] = [];
   const files: { part: Readable; received: Promise<T> }[] = [];
   const end = Promise.withResolvers<void>();
   form.on("field", (name, value, _, truncated) => {
     if (!isName(name)) return end.reject(badName(name));
-    if (truncated) end.reject(invalid(name, `${name}: is longer than ${maxFieldBytes} bytes.`));
+    if (truncated) end.reject(invalidForm(name, `${name}: is longer than ${maxFieldBytes} bytes.`));
     fields.push([name, value]);
   });
   form.on("file", (name, part, filename) => {
-    part.on("error", () => {}); // whoever reads it is told, and so is the form
+    part.on("error", () => {}); // its reader and the form get the error too
     if (!isName(name) || !isName(filename)) {
       part.resume();
       return end.reject(badName(isName(name) ? filename : name));
     }
-    if (name === "file" && files.length === 0) {
+    if (name === partName && files.length === 0) {
       const received = receive({ name: filename, bytes: whole(part) });
       received.catch(end.reject);
       files.push({ part, received });
       return;
     }
     part.resume();
-    if (name === "file") end.reject(invalid(name, "file: is there more than once. Send one file a request."));
-    else fields.push([name, {}]);
+    if (name === partName) {
+      end.reject(invalidForm(name, `${name}: must not be repeated. Send one per request.`));
+    } else fields.push([name, {}]);
   });
   form.on("partsLimit", () => end.reject(tooManyFields()));
   form.on("error", (cause) => end.reject(notAForm(cause)));
   form.on("finish", end.resolve);
   const body = request.body?.getReader();
   try {
-    await Promise.all([end.promise, pump(body, form, most, end.promise)]);
+    await Promise.all([end.promise, pump(body, form, { limit, tooLarge }, end.promise)]);
     const file = await files[0]?.received ?? null;
     const read = Object.fromEntries(fields);
     rejectUnstorableText(read);
     return { fields: read, file };
   } catch (error) {
-    await body?.cancel(error).catch(() => {}); // it broke off by itself
+    await body?.cancel(error).catch(() => {}); // it has already failed
     for (const { part, received } of files) {
       part.destroy(error instanceof Error ? error : undefined);
-      await received.catch(() => {}); // its error is this one, or follows from it
+      await received.catch(() => {}); // the same error, or a consequence of it
     }
     throw error;
   }
 }
 
-async function openForm(type: string): Promise<BusboyInstance> {
+async function openForm(type: string, partName: string): Promise<BusboyInstance> {
   if (formBoundary(type) === null) {
-    throw invalid(
+    throw invalidForm(
       null,
-      `content-type = ${JSON.stringify(type)}: must be multipart/form-data with the parts file and purpose.`,
+      `content-type = ${JSON.stringify(type)}: must be multipart/form-data with the part ${partName}.`,
     );
   }
-  // Loaded on first use: it would take a third of the time in which the function starts.
+  // Loaded lazily: it would take a third of the function's boot time.
   const { Busboy } = await import("busboy");
   try {
     return new Busboy({
       headers: { "content-type": type },
-      // `sanitizeFilename` takes the last part; what is only dots stays as it was sent.
+      // `sanitizeFilename` handles paths.
       preservePath: true,
       limits: { parts: maxFields, fieldSize: maxFieldBytes },
-      // As browsers and `formData()` have it: what has a file name is a file.
+      // Like browsers and `formData()`: a part with a file name is a file.
       isPartAFile: (_field, _type, filename) => filename !== undefined,
     });
   } catch (cause) {
@@ -129,26 +138,28 @@ async function openForm(type: string): Promise<BusboyInstance> {
   }
 }
 
-/** Writes the body to the form as fast as the form takes it. Stops when the form has failed. */
+/** Pipes the body to the form, with backpressure. Stops if the form fails. */
 async function pump(
   body: ReadableStreamDefaultReader<Uint8Array> | undefined,
   form: BusboyInstance,
-  most: number,
+  { limit, tooLarge }: { limit: number; tooLarge: () => ApiError },
   end: Promise<void>,
 ): Promise<void> {
   let size = 0;
   for (;;) {
-    const { done, value } = await body?.read() ?? { done: true };
+    const { done, value } = await body?.read().catch((cause) => {
+      throw notAForm(cause);
+    }) ?? { done: true };
     if (done || value === undefined) break;
     size += value.length;
-    if (size > most + formEnvelope) throw tooLarge(most);
+    if (size > limit) throw tooLarge();
     if (form.write(value)) continue;
     await Promise.race([new Promise<void>((resolve) => form.once("drain", resolve)), end]);
   }
   form.end();
 }
 
-/** A part's bytes; says so when they break off. */
+/** A part's bytes. Throws an ApiError if the form breaks off. */
 async function* whole(part: Readable): AsyncGenerator<Uint8Array> {
   try {
     yield* part;
@@ -157,36 +168,31 @@ async function* whole(part: Readable): AsyncGenerator<Uint8Array> {
   }
 }
 
-/** A part may have no name, whatever the types say. */
+/** Despite its type, a part's name can be undefined. */
 const isName = (name: string | undefined) => name !== undefined && !name.includes("\0");
 
 function badName(name: string | undefined): ApiError {
-  return invalid(
+  return invalidForm(
     null,
     name === undefined
-      ? "A part of the form has no name. Name each part in its content-disposition."
+      ? "A part of the form has no name. Set it in content-disposition."
       : `A part of the form has the name ${
         JSON.stringify(name)
-      }: a NUL character cannot be stored. Leave it out.`,
+      }: NUL characters cannot be stored. Remove it.`,
   );
 }
 
 function notAForm(cause: unknown): ApiError {
-  return invalid(null, `The body is not a multipart form: ${cause instanceof Error ? cause.message : cause}`);
+  return invalidForm(
+    null,
+    `The body is not a valid multipart form: ${cause instanceof Error ? cause.message : cause}`,
+  );
 }
 
 function tooManyFields(): ApiError {
-  return invalid(null, `The form has more than ${maxFields} fields, the most that a form may have.`);
+  return invalidForm(null, `The form has more than ${maxFields} fields, which is the maximum.`);
 }
 
-function tooLarge(most: number): ApiError {
-  return new ApiError("too_large", [{
-    param: "file",
-    message: `file: is larger than ${most / 2 ** 20} MiB, the most that POST /files takes. Larger files go ` +
-      "through /uploads (the SDKs' uploads.create, upload_file_chunked) or /files/direct.",
-  }]);
-}
-
-function invalid(param: string | null, message: string): ApiError {
+export function invalidForm(param: string | null, message: string): ApiError {
   return new ApiError("invalid_multipart", [{ param, message }]);
 }

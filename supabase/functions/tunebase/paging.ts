@@ -1,15 +1,14 @@
-/** `limit` and `after` of a list. */
+/** List pagination: `limit` and `after`. */
 import * as z from "zod";
 import { parseOrThrow } from "../_shared/validation.ts";
 
-/** The schema of both. */
-export const limits = (most: number) =>
-  z.object({ limit: z.coerce.number().int().min(1).max(most).default(20), after: z.string().optional() });
+export const pagingSchema = (max: number) =>
+  z.object({ limit: z.coerce.number().int().min(1).max(max).default(20), after: z.string().optional() });
 
-/** Reads them from a query; `limit` is 20 unless told, `most` at the most. */
+/** Parses both from a query. `max`: the maximum page size. */
 export function paging(
   query: Record<string, string>,
-  most = 100,
+  max = 100,
 ): { limit: number; after?: string | undefined } {
-  return parseOrThrow(limits(most), query);
+  return parseOrThrow(pagingSchema(max), query);
 }

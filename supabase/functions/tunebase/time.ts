@@ -1,6 +1,6 @@
-/** The API's times: Unix seconds, as OpenAI's are. */
+/** Timestamps in the API are Unix seconds, as in OpenAI's. */
 
-/** A time of the database (ISO 8601) in Unix seconds; null stays null. */
+/** Converts a database timestamp (ISO 8601) to Unix seconds. */
 export function seconds(time: string): number;
 export function seconds(time: string | null): number | null;
 export function seconds(time: string | null): number | null {

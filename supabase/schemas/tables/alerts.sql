@@ -10,4 +10,4 @@ create table tunebase_internal.alerts (
 
 alter table tunebase_internal.alerts enable row level security;
 
-comment on table tunebase_internal.alerts is 'What the operator must look at, deduplicated by kind and subject.';
+comment on table tunebase_internal.alerts is 'Alerts for the operator, deduplicated by kind and subject.';

@@ -5,4 +5,4 @@ create table tunebase_internal.api_key_hashes (
 
 alter table tunebase_internal.api_key_hashes enable row level security;
 
-comment on table tunebase_internal.api_key_hashes is 'SHA-256 of each API key, apart from the row that members may read.';
+comment on table tunebase_internal.api_key_hashes is 'SHA-256 of each API key, separate from the row that members can read.';

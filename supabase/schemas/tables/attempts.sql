@@ -7,7 +7,7 @@ create table tunebase.attempts (
   outcome text check (outcome in (
     'not_started', 'refused', 'succeeded', 'failed', 'preempted', 'paused', 'cancelled', 'lost', 'expired'
   )),
-  -- Where it was sent. Kept here because settings may change while it runs.
+  -- Copied from the model, whose settings can change while the attempt runs.
   endpoint_id text not null,
   runpod_job_id text,
   gpu_config jsonb not null,
@@ -15,23 +15,23 @@ create table tunebase.attempts (
   ttl_seconds integer not null,
   -- No worker may claim it after this time.
   claim_deadline timestamptz not null,
-  -- When the scheduler examines it next, whatever happens.
+  -- When the scheduler reconciles it next.
   reconcile_at timestamptz,
-  -- Its holder. The fencing token grows with every worker that takes over.
+  -- Its holder. Every worker that takes over increments the fencing token.
   fence integer not null default 0,
   worker_id text,
   -- The webhook-ids of answered claims, the holder's last. A repeated claim changes nothing.
   claim_request_ids text[] not null default '{}',
   lease_until timestamptz,
   last_sequence integer not null default 0,
-  -- Late or repeated callbacks, which changed nothing.
+  -- The number of late or repeated callbacks, which changed nothing.
   rejected_callbacks integer not null default 0,
-  -- Cancelled, paused before it started, or over a cap: the scheduler cancels it at RunPod until it has ended.
+  -- Cancelled, paused before it started, or over a cap: the scheduler cancels it at RunPod and repeats that until it has ended.
   cancel_requested boolean not null default false,
   cancel_requested_at timestamptz,
   cancel_sent_at timestamptz,
-  -- Consecutive checks at which RunPod said it runs and no report had come. Checks, not time: an outage of ours
-  -- must not end healthy runs.
+  -- Consecutive checks at which RunPod reported it as running but no heartbeat had arrived. Checks instead of time, so that
+  -- an outage of ours does not end healthy runs.
   missed_heartbeats integer not null default 0,
   cost_usd numeric(12, 6) not null default 0,
   created_at timestamptz not null default now(),
@@ -50,7 +50,7 @@ create table tunebase.attempts (
 );
 -- At most one attempt per job has not ended.
 create unique index attempts_alive on tunebase.attempts (job_id) where state <> 'ended';
-create index attempts_look_at on tunebase.attempts (reconcile_at) where state <> 'ended';
+create index attempts_reconcile_at on tunebase.attempts (reconcile_at) where state <> 'ended';
 create index attempts_alive_where on tunebase.attempts (project_id, endpoint_id) where state <> 'ended';
 -- For a project's monthly spend.
 create index attempts_project on tunebase.attempts (project_id, started_at);
@@ -59,4 +59,4 @@ alter table tunebase.attempts enable row level security;
 create policy members_read on tunebase.attempts for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
-comment on table tunebase.attempts is 'One paid run of a job on a GPU.';
+comment on table tunebase.attempts is 'One run of a job on a GPU.';

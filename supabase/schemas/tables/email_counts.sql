@@ -1,5 +1,5 @@
--- How many e-mails went to an address in an hour: it protects the address and the operator's domain. By address and not by
--- channel, because a channel can be deleted and created again.
+-- Emails per address and hour, to protect the address and the operator's domain. By address instead of by channel, because a
+-- channel can be deleted and created again.
 create table tunebase_internal.email_counts (
   address text not null,
   hour timestamptz not null,
@@ -10,4 +10,4 @@ create table tunebase_internal.email_counts (
 
 alter table tunebase_internal.email_counts enable row level security;
 
-comment on table tunebase_internal.email_counts is 'How many e-mails went to an address in an hour.';
+comment on table tunebase_internal.email_counts is 'The number of emails per address and hour.';

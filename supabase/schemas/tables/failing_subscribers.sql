@@ -6,4 +6,4 @@ create table tunebase_internal.failing_subscribers (
 
 alter table tunebase_internal.failing_subscribers enable row level security;
 
-comment on table tunebase_internal.failing_subscribers is 'Receivers (endpoints and channels) that are failing now.';
+comment on table tunebase_internal.failing_subscribers is 'Receivers (endpoints and channels) that are currently failing.';

@@ -19,8 +19,8 @@ create table tunebase_internal.file_validations (
   -- Failures since it last made progress.
   failures integer not null default 0
 );
-create index file_checks_next on tunebase_internal.file_validations (next_at);
+create index file_validations_next on tunebase_internal.file_validations (next_at);
 
 alter table tunebase_internal.file_validations enable row level security;
 
-comment on table tunebase_internal.file_validations is 'Validations that are not finished, with their place in the file.';
+comment on table tunebase_internal.file_validations is 'Unfinished validations, with their position in the file.';

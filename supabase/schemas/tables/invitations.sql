@@ -1,4 +1,4 @@
--- Who was asked to join a project. A member only once they accept: nobody learns from it whether an address is known here.
+-- Invitations to join a project. An invitation does not reveal whether its address has an account.
 create table tunebase_internal.invitations (
   id uuid primary key default tunebase_internal.uuid7(),
   project_id uuid not null references tunebase.projects on delete cascade,

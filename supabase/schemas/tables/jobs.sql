@@ -43,12 +43,12 @@ create table tunebase.jobs (
   -- The number of its newest event. Numbers have no gaps, because taking one locks this row.
   last_event integer not null default 0,
 
-  -- false: once its files are valid, the job is `paused` until somebody starts it, which sets this to true. Not
-  -- `validating_files`: nothing is pending that must be checked, and the official SDKs can start it with `resume`.
+  -- false: once its files are valid, the job is `paused` until it is started, which sets this to true. It is not
+  -- `validating_files`, because validation is complete and the official SDKs can start it with `resume`.
   auto_start boolean not null default true,
   -- When to dispatch a queued job next; infinity while it has a live attempt.
   due_at timestamptz,
-  -- Why it waits, according to RunPod.
+  -- Why it is waiting, according to RunPod.
   status_reason text,
   queued_at timestamptz,
   started_at timestamptz,
@@ -58,7 +58,7 @@ create table tunebase.jobs (
   failed_attempts integer not null default 0,
   max_attempts integer not null default 3 check (max_attempts between 1 and 20),
   spend_cap_usd numeric(12, 4) check (spend_cap_usd > 0),
-  -- When the job passed 80 % of its cap and the owner was warned.
+  -- When a budget warning (80% of a cap) was sent.
   budget_warned_at timestamptz,
   cost_usd numeric(12, 6) not null default 0,
   -- Its expected cost, reserved from the project's cap while it is open.

@@ -4,7 +4,7 @@ create table tunebase_internal.orphaned_objects (
   next_at timestamptz not null default now(),
   primary key (bucket, object)
 );
-create index garbage_next on tunebase_internal.orphaned_objects (next_at);
+create index orphaned_objects_next on tunebase_internal.orphaned_objects (next_at);
 
 alter table tunebase_internal.orphaned_objects enable row level security;
 

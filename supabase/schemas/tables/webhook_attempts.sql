@@ -20,4 +20,4 @@ alter table tunebase.webhook_attempts enable row level security;
 create policy members_read on tunebase.webhook_attempts for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
-comment on table tunebase.webhook_attempts is 'The delivery log: one row per try.';
+comment on table tunebase.webhook_attempts is 'The delivery log: one row per attempt.';

@@ -21,7 +21,7 @@ create table tunebase.webhook_deliveries (
   -- Grows with every claim, so that a late result is recognized.
   lease integer not null default 0,
   leased_until timestamptz,
-  -- Result of the last try.
+  -- The result of the last attempt.
   response_status integer,
   error text,
   duration_ms integer,

@@ -1,6 +1,6 @@
 /**
- * The events that leave Tunebase, by webhook and as notifications; `tunebase_internal.event_types()` lists the same.
- * `notifies`: people get it too, in the dashboard and through their channels. `sample`: the job's status in a test event.
+ * The event types of webhooks and notifications; `tunebase_internal.event_types()` has the same list. `notifies`: also sent
+ * as a notification, in the dashboard and through channels. `sample`: the job's status in a test event.
  */
 const declared = {
   "fine_tuning.job.succeeded": { notifies: true, sample: "succeeded" },
@@ -17,9 +17,9 @@ const declared = {
 export type EventType = keyof typeof declared;
 
 const isEventType = (name: string): name is EventType => name in declared;
-/** OpenAI's three first, then ours. */
+/** OpenAI's three come first. */
 export const eventTypes: EventType[] = Object.keys(declared).filter(isEventType);
-/** Those that people get, in the dashboard and through their channels. */
+/** Event types that are sent as notifications. */
 export const notificationEventTypes: EventType[] = eventTypes.filter((type) => declared[type].notifies);
-/** The status of the job in a test event of this type; null where the event is not about a job. */
+/** The job's status in a test event of this type; null if the event has no job. */
 export const sampleStatus = (type: EventType): string | null => declared[type].sample;

@@ -1,30 +1,30 @@
 /**
- * How much of a GPU's memory a run takes: the base in NF4 with double quantization, LoRA with AdamW, gradient
- * checkpointing. One model, used twice: the API applies it to the few figures that an operator gives of a model, the worker
- * to the model itself before it loads it (`trainer/tunebase_trainer/gpu_memory.py`). The constants there are generated from
- * here, and both compute the cases of `trainer/tests/contract_cases.json`.
+ * GPU memory use of a run: base model in NF4 with double quantization, LoRA with AdamW, gradient checkpointing. The API
+ * applies this formula to the model's configured dimensions, and the worker to the model itself before loading it
+ * (`trainer/tunebase_trainer/gpu_memory.py`). Its constants are generated from this file, and the tests of both compute the
+ * cases in `trainer/tests/contract_cases.json`.
  */
 const gib = 2 ** 30;
 export const gpuMemory = {
-  /** Bytes per parameter: half a byte, a scale of one byte for 64, and of four bytes for 64 × 256 (4.127 bits). */
+  /** Per parameter: half a byte, one byte of scale per 64, and four bytes per 64 × 256 (4.127 bits in total). */
   nf4Bytes: 0.5 + 1 / 64 + 4 / (64 * 256),
-  /** Bytes per trainable parameter: itself, its gradient and AdamW's two moments, in fp32. */
+  /** Per trainable parameter: the weight, its gradient and AdamW's two moments, in fp32. */
   trainableBytes: 16,
-  /** Bytes per parameter of what is not quantized: bf16. */
+  /** Per parameter that is not quantized: bf16. */
   plainBytes: 2,
-  /** What CUDA, its libraries and their kernels take before the first tensor; about. */
+  /** The CUDA context, libraries and kernels, approximately. */
   contextBytes: 0.6 * gib,
 } as const;
 
-/** What of a model and its adapter takes memory, as counts of parameters and of values. */
+/** Counts of a model's and adapter's parameters and activations. */
 export interface MemoryCounts {
-  /** Parameters in NF4, and those that stay in bf16. */
+  /** Parameters in NF4 and in bf16. */
   quantized: number;
   plain: number;
   layers: number;
   hidden: number;
   trainable: number;
-  /** Parameters that are in bf16 only while their layer computes. */
+  /** Parameters dequantized to bf16 while their layer computes. */
   dequantized: number;
   /** Values per token that the matrices of one layer read. */
   reads: number;
@@ -39,7 +39,7 @@ export interface Memory {
   perToken: number;
 }
 
-/** With checkpointing each layer's input is kept for every token, and what the matrices of one layer read. */
+/** Checkpointing keeps every layer's input for each token, and the inputs of one layer's matrices. */
 export function memoryOf(counts: MemoryCounts): Memory {
   const { nf4Bytes, plainBytes, trainableBytes } = gpuMemory;
   const packed = nf4Bytes * counts.quantized;
@@ -53,12 +53,12 @@ export function memoryOf(counts: MemoryCounts): Memory {
   };
 }
 
-/** Each GPU's, where they share the base: its part of every layer, and one layer whole. */
+/** Memory per GPU if the base model is sharded: a shard of every layer, and one full layer. */
 export function sharedMemory(memory: Memory, gpus: number): Memory {
   const { base, packed, layers } = memory;
   return { ...memory, base: base - packed + packed / gpus + packed / layers };
 }
 
-/** Bytes of one GPU with so many tokens in the model at once. */
+/** Bytes per GPU for this many tokens in one forward pass. */
 export const neededBytes = ({ base, adapter, layer, perToken }: Memory, tokens: number): number =>
   gpuMemory.contextBytes + base + adapter + layer + perToken * tokens;

@@ -1,17 +1,17 @@
 /**
- * The figures of one logged optimizer step. From here come the protocol's message, the OpenAPI object, the trainer's model
- * and columns, and the charts; `tests/database/contracts_test.ts` compares the columns of `tunebase.metrics` and its functions.
+ * The metrics of a logged optimizer step, declared once: the source of the protocol's message, the OpenAPI object, the
+ * trainer's model and columns, and the charts. `tests/database/contracts_test.ts` compares them with `tunebase.metrics`.
  */
 export interface MetricField {
   unit: "step" | "epochs" | "nats per token" | "plain number" | "tokens per second" | "percent" | "GiB";
-  /** false: every step has it. */
+  /** false: present in every step. */
   nullable: boolean;
   min?: number;
   max?: number;
   integer?: boolean;
-  /** Its name in the result file, where it is in there; OpenAI's where OpenAI has one. */
+  /** Its column in the result file; OpenAI's name where OpenAI has one. */
   csv?: string;
-  /** The chart that shows it and its name there; `rare`: few points, far apart. */
+  /** Its chart and label; `rare`: few points, far apart. */
   chart?: { title: string; label: string; rare?: boolean };
 }
 
@@ -67,10 +67,10 @@ export type MetricName = keyof typeof metrics;
 
 const isMetric = (name: string): name is MetricName => name in metrics;
 export const metricNames: MetricName[] = Object.keys(metrics).filter(isMetric);
-/** Read through this: the literal types of `metrics` lack what some fields leave out. */
+/** A declaration with all optional properties, which the literal types of `metrics` lack. */
 export const metricField = (name: MetricName): MetricField => metrics[name];
 
-/** OpenAI's columns first; the trainer counts no accuracies, so those stay empty. */
+/** OpenAI's columns come first. The trainer does not compute accuracies, so those are empty. */
 export const csvColumns = [
   "step",
   "train_loss",
@@ -86,7 +86,7 @@ export interface Chart {
   fromZero: boolean;
   series: { name: MetricName; label: string; rare: boolean }[];
 }
-/** The charts in the order of their first metric. A loss alone begins where its curve does. */
+/** The charts, in order of their first metric. Only loss charts do not start at zero. */
 export const charts: Chart[] = metricNames.reduce<Chart[]>((made, name) => {
   const chart = metricField(name).chart;
   if (chart === undefined) return made;

@@ -1,4 +1,4 @@
-/** The declarations as zod schemas: for the API's requests, the trainer's protocol and the JSON Schema made of it. */
+/** Hyperparameters and metrics as zod schemas, for the API, the trainer's protocol and its JSON Schema. */
 import * as z from "zod";
 import {
   type ApiField,
@@ -45,12 +45,12 @@ function apiSchema(name: Name): z.ZodType {
   return nullable(of, schema).optional();
 }
 
-// Both casts: TypeScript cannot follow a loop over names. The types are made of the very declarations that are looped over.
-/** Of the trainer's input: by its own names, and with what it takes for what is left out. */
+// The casts below: TypeScript cannot type a loop over names. Their types are derived from the same declarations.
+/** The trainer's input, with its own names and defaults. */
 export const trainerShape = Object.fromEntries(
   trainerNames.map((name) => [name, trainerSchema(name)]),
 ) as unknown as { [N in TrainerName]: z.ZodType<Value<N>> };
-/** Of the API's `hyperparameters`: by OpenAI's names; each may be left out. */
+/** The API's `hyperparameters`, with OpenAI's names. All are optional. */
 export const apiShape = Object.fromEntries(
   apiFields.map((name) => [apiName(name), apiSchema(name)]),
 ) as unknown as { [N in ApiField as ApiNameOf<N>]: z.ZodOptional<z.ZodType<Asked<N>>> };
@@ -64,11 +64,11 @@ function metricSchema(name: MetricName): z.ZodType {
 }
 type MetricValue<M extends MetricName> = typeof metrics[M]["nullable"] extends true ? number | null : number;
 type MetricShape = { [M in MetricName]: z.ZodType<MetricValue<M>> };
-/** Of one logged step. */
+/** A logged step. */
 export const metricShape = Object.fromEntries(
   metricNames.map((name) => [name, metricSchema(name)]),
 ) as unknown as MetricShape;
-/** As a worker reports it. Left out is null: a worker of an older image knows nothing of a new metric. */
+/** A step as a worker reports it. A missing metric is null, because an older worker image does not know newer metrics. */
 export const reportedMetricShape = Object.fromEntries(
   metricNames.map((name) => [
     name,

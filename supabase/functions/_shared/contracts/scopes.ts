@@ -1,4 +1,4 @@
-/** What an API key may do, and how the dashboard says it; `tunebase_internal.scopes()` lists the same. */
+/** The scopes of API keys, with the dashboard's labels; `tunebase_internal.scopes()` has the same list. */
 export const scopeLabels = {
   "files:read": "read files",
   "files:write": "upload and delete files",
@@ -13,7 +13,7 @@ export const scopeLabels = {
 export type Scope = keyof typeof scopeLabels;
 
 const isScope = (name: string): name is Scope => name in scopeLabels;
-/** Every scope there is. */
+/** All scopes. */
 export const scopes: Scope[] = Object.keys(scopeLabels).filter(isScope);
-/** What a new key gets unless its maker says otherwise: everything but managing the project. */
+/** The default scopes of a new key: everything except the project's own. */
 export const defaultScopes: Scope[] = scopes.filter((scope) => !scope.startsWith("project:"));

@@ -1,4 +1,4 @@
-/** What can go wrong with an attempt, and whose fault it is: a user's fault is not retried. */
+/** The trainer's error codes, and who caused the error: only infrastructure errors are retried. */
 export const trainerFaults = {
   invalid_input: "user",
   dataset_unreachable: "infrastructure",

@@ -1,10 +1,10 @@
 /**
- * `brightrun-lora-v4`: JSONL with a header line `{"_meta": …}`, or one JSON document (`document.ts` takes its rows out).
- * In real files the history's last entry repeats the current input, and pairs without a target stand among the others.
+ * `brightrun-lora-v4`: JSONL with a header line `{"_meta": …}`, or one JSON document (`document.ts` extracts its rows). In
+ * real files, the history's last entry repeats the current input, and some pairs have no target.
  */
 import { type AddIssue, addLoneSurrogate, isObject, type Reads, type RowFacts, shown } from "./report.ts";
 
-/** The header: how many pairs it announces, and its version. */
+/** Checks the header's version. Returns the number of pairs that it declares. */
 export function checkMeta(meta: unknown, field: string, addIssue: AddIssue): number | null {
   if (!isObject(meta)) {
     addIssue("wrong_version", field, "must be an object", "Export the file again.");
@@ -16,7 +16,7 @@ export function checkMeta(meta: unknown, field: string, addIssue: AddIssue): num
       "wrong_version",
       `${field}.version`,
       `is ${shown(version)}`,
-      "Only version 4 is read; export it as version 4.",
+      "Only version 4 is supported; export the file as version 4.",
     );
   }
   return typeof total_pairs === "number" ? total_pairs : null;
@@ -27,8 +27,8 @@ export function checkBrightrunRow(row: Record<string, unknown>, reads: Reads, ad
     addIssue(
       "unsupported",
       null,
-      "is a brightrun-lora-v4 row, which cannot be trained on yet",
-      'Write it as {"messages": […]}: the system prompt, the history, the input, and the target as the answer.',
+      "is a brightrun-lora-v4 row, which is not supported",
+      'Convert it to {"messages": […]}: the system prompt, the history, the input, and the target as the answer.',
     );
   }
   const { system_prompt, conversation_history, current_user_input, target_response } = row;
@@ -39,7 +39,7 @@ export function checkBrightrunRow(row: Record<string, unknown>, reads: Reads, ad
       return value.length;
     }
     if (needed || value !== null && value !== undefined) {
-      addIssue("text", field, `is ${shown(value)}`, "It must be a text that is not empty.");
+      addIssue("text", field, `is ${shown(value)}`, "It must be a non-empty string.");
     }
     return 0;
   };
@@ -66,14 +66,14 @@ function checkHistory(
   addIssue: AddIssue,
 ): number {
   if (!Array.isArray(history)) {
-    addIssue("history", "conversation_history", "must be a list", "Give each turn a role and content.");
+    addIssue("history", "conversation_history", "must be an array", "Give each turn a role and content.");
     return 0;
   }
   let chars = 0;
   for (const [i, turn] of history.entries()) {
     const at = `conversation_history[${i}]`;
     if (!isObject(turn) || turn.role !== "user" && turn.role !== "assistant") {
-      addIssue("history", at, "must have the role user or assistant", "Give each turn a role and content.");
+      addIssue("history", at, "must have role user or assistant", "Give each turn a role and content.");
       continue;
     }
     chars += text(turn.content, `${at}.content`, true);
@@ -83,8 +83,8 @@ function checkHistory(
     addIssue(
       "duplicate_turn",
       "conversation_history",
-      "end with the current input",
-      "Nothing to do: the copy is dropped.",
+      "ends with the current input",
+      "No action needed: the copy is dropped.",
     );
     chars -= input.length;
   }

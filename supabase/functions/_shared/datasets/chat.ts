@@ -1,4 +1,4 @@
-/** The messages of a chat row: roles, contents, weights, names; what belongs to tools is checked in tools.ts. */
+/** Validates the messages of a chat row: roles, content, weights and names. tools.ts validates tool calls. */
 import { didYouMean } from "./convert/near_miss.ts";
 import { type AddIssue, addLoneSurrogate, isObject, jsonText, shown } from "./report.ts";
 import { checkToolMessage, ToolCallTracker } from "./tools.ts";
@@ -13,13 +13,13 @@ export interface ConversationFacts {
 
 const fields = new Set(["role", "content", "name", "weight"]);
 const toolFields = new Set(["tool_calls", "tool_call_id", "function_call"]);
-/** What chat completions' answers carry beside; nothing is in them to train on. */
-const answerFields = new Set(["refusal", "audio", "annotations"]);
+/** Fields of chat completion responses. They are ignored if they are empty. */
+const responseFields = new Set(["refusal", "audio", "annotations"]);
 
-/** Chat completions' parts, and those of the Responses API, which are the same text. */
+/** Text part types of Chat Completions and of the Responses API. */
 const textTypes = new Set(["text", "input_text", "output_text"]);
 
-/** Checks `messages`. `tools` are the names that the row declares, null when it declares none. */
+/** Checks `messages`. `tools`: the function names that the row declares; null if it declares none. */
 export function checkConversation(
   messages: unknown,
   tools: ReadonlySet<string> | null,
@@ -30,8 +30,8 @@ export function checkConversation(
     addIssue(
       "messages",
       "messages",
-      "must be a list that is not empty",
-      "Give at least one assistant message.",
+      "must be a non-empty array",
+      "Add at least one assistant message.",
     );
     return facts;
   }
@@ -56,7 +56,7 @@ export function checkConversation(
       if (fields.has(key)) continue;
       if (toolFields.has(key)) {
         if (value !== null) tool = true;
-      } else if (value !== null && !(answerFields.has(key) && isEmptyList(value))) unknown ??= key;
+      } else if (value !== null && !(responseFields.has(key) && isEmptyList(value))) unknown ??= key;
     }
     if (!checkRole(role, i, addIssue)) continue;
     if (unknown !== null) {
@@ -64,7 +64,7 @@ export function checkConversation(
         "unknown_field",
         `messages[${i}]`,
         `has unknown fields: ${shown(unknown)}`,
-        `Known are role, content, name, weight, tool_calls and tool_call_id; leave the others out.${
+        `Remove them. Allowed fields: role, content, name, weight, tool_calls, tool_call_id.${
           didYouMean(unknown, [...fields, ...toolFields])
         }`,
       );
@@ -92,34 +92,39 @@ export function checkConversation(
     addIssue(
       "no_assistant",
       null,
-      "has no assistant message to learn from",
-      "Add one, or leave the row out.",
+      "has no assistant message",
+      "Add one, or remove the row.",
     );
   } else if (facts.trainable === 0) {
     addIssue(
       "no_labels",
       null,
-      "has no assistant message to learn from: the weight of each is 0",
-      "Give one the weight 1, or leave the row out; it is skipped.",
+      "has no trainable message: every assistant message has weight 0",
+      "The row is skipped. Set a weight to 1, or remove the row.",
     );
   }
   if (users === 0) {
-    addIssue("no_user", "messages", "have no user turn", "Is a question missing? It is trained on as it is.");
+    addIssue(
+      "no_user",
+      "messages",
+      "has no user message",
+      "The row is used as is. Check that no question is missing.",
+    );
   }
   if (repeated >= 0) {
     addIssue(
       "consecutive_roles",
       `messages[${repeated}].role`,
-      "is the same as of the message before",
-      "Some models' templates want user and assistant in turn; join the two messages if training says so.",
+      "is the same as in the previous message",
+      "Some chat templates require user and assistant to alternate. If training reports that, merge the two messages.",
     );
   }
   if (facts.trainable > 0 && before === "user") {
     addIssue(
       "trailing_user_turn",
       "messages",
-      "end with a user's turn",
-      "What follows the last answer is not learned from; leave it out.",
+      "ends with a user message",
+      "Messages after the last answer are not trained on; remove them.",
     );
   }
   return facts;
@@ -131,11 +136,7 @@ function checkRole(role: unknown, i: number, addIssue: AddIssue): role is string
   ) {
     return true;
   }
-  const fix = role === "developer"
-    ? 'It must be system, user or assistant; write "system".'
-    : role === undefined
-    ? "It must be system, user, assistant or tool."
-    : "It must be system, user or assistant (or tool, in a row with tools).";
+  const fix = role === "developer" ? 'Use "system" instead.' : "It must be system, user, assistant or tool.";
   const meant = typeof role === "string" && role !== "developer"
     ? didYouMean(role, ["system", "user", "assistant", "tool"])
     : "";
@@ -148,7 +149,7 @@ function checkRole(role: unknown, i: number, addIssue: AddIssue): role is string
   return false;
 }
 
-/** The length of a content's text. It must not be empty, unless calls stand in its place or a tool said nothing. */
+/** The length of a message's text. It can be empty only if the message has tool calls or is a tool's response. */
 function contentLength(content: unknown, i: number, mayBeEmpty: boolean, addIssue: AddIssue): number {
   const field = `messages[${i}].content`;
   if (typeof content === "string") {
@@ -171,7 +172,7 @@ function contentLength(content: unknown, i: number, mayBeEmpty: boolean, addIssu
         "content",
         `${field}[${j}]`,
         `is of type ${shown(part.type)}`,
-        "Only text can be trained on; leave these rows out.",
+        "Only text is supported; remove these rows.",
       );
     } else empty(`${field}[${j}]`, addIssue);
   }
@@ -187,8 +188,8 @@ function empty(field: string, addIssue: AddIssue): void {
   addIssue(
     "content",
     field,
-    "must be a text that is not empty, or a list of text parts",
-    "Fill it, or leave the message out.",
+    "must be a non-empty string or an array of text parts",
+    "Add text, or remove the message.",
   );
 }
 
@@ -198,7 +199,7 @@ function checkName(name: unknown, i: number, addIssue: AddIssue): void {
       "name",
       `messages[${i}].name`,
       `is ${shown(name)}`,
-      "It must be a text that is not empty; or leave it out.",
+      "It must be a non-empty string, or omitted.",
     );
   }
 }
@@ -209,12 +210,12 @@ function checkWeight(weight: unknown, role: string, i: number, addIssue: AddIssu
       "weight",
       `messages[${i}].weight`,
       `is ${shown(weight)}`,
-      "It must be 0 or 1, on an assistant's message.",
+      "It must be 0 or 1, and only on assistant messages.",
     );
   }
 }
 
-/** About how much text the calls of a message are. */
+/** The approximate length of a message's tool calls. */
 function calledChars(message: Record<string, unknown>): number {
   const { tool_calls, function_call } = message;
   return (tool_calls ? jsonText(tool_calls).length : 0) +

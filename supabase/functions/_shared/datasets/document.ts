@@ -1,6 +1,6 @@
 /**
- * One brightrun-lora-v4 JSON document: takes `conversations[].training_pairs[]` out of it, row by row, and its metadata,
- * and passes over the rest. What is passed over is checked for its brackets and strings only.
+ * Reads a brightrun-lora-v4 JSON document: extracts the rows in `conversations[].training_pairs[]` and the metadata, and
+ * skips the rest. In the skipped parts, only brackets and strings are checked.
  */
 import { maxDepth, maxLineBytes } from "./report.ts";
 import { ByteBuffer, type RowKind, type RowSource, type Sink } from "./row_source.ts";
@@ -8,20 +8,20 @@ import { ByteBuffer, type RowKind, type RowSource, type Sink } from "./row_sourc
 export interface DocumentState {
   offset: number;
   lines: number;
-  /** The brackets that are open. */
+  /** The open brackets. */
   open: string;
-  /** The newest key of the root and of a conversation. */
+  /** The latest key of the root and of a conversation. */
   rootKey: string;
   conversationKey: string;
   inString: boolean;
   escaped: boolean;
-  /** A string that is being read and may be a key; null when it is none, or too long for one of ours. */
+  /** A string being read that may be a key; null if it is not one, or too long to match. */
   text: string | null;
-  /** A row that is too long is being passed over, down to this many open brackets. */
+  /** Skipping a row that is too long, until this many brackets are open. */
   skipTo: number | null;
 }
 
-interface Taking {
+interface Extraction {
   kind: RowKind;
   line: number;
   open: string;
@@ -32,8 +32,8 @@ interface Taking {
 export class Document implements RowSource {
   #state: DocumentState;
   #buffered = new ByteBuffer();
-  /** What is being taken out; the state stays as it was where it began. */
-  #taking: Taking | null = null;
+  /** The object being extracted. Meanwhile, the state stays as it was at the object's start. */
+  #extraction: Extraction | null = null;
   #lines: number;
   #failed = false;
 
@@ -66,19 +66,19 @@ export class Document implements RowSource {
 
   push(chunk: Uint8Array): void {
     for (let at = 0; at < chunk.length && !this.#failed;) {
-      at = this.#taking === null ? this.#pass(chunk, at) : this.#take(chunk, at, this.#taking);
+      at = this.#extraction === null ? this.#skip(chunk, at) : this.#extract(chunk, at, this.#extraction);
     }
   }
 
   end(): void {
     if (this.#failed) return;
-    if (this.#taking !== null || this.#state.inString || this.#state.open !== "") {
+    if (this.#extraction !== null || this.#state.inString || this.#state.open !== "") {
       this.sink.broken(this.#lines + 1, "truncated");
     }
   }
 
-  /** Passes over bytes until something is to be taken out, or the chunk ends; returns where. */
-  #pass(chunk: Uint8Array, from: number): number {
+  /** Skips to the next object to extract, or to the end of the chunk. Returns the index. */
+  #skip(chunk: Uint8Array, from: number): number {
     const state = this.#state;
     let at = from;
     for (; at < chunk.length; at++) {
@@ -95,9 +95,9 @@ export class Document implements RowSource {
         if (state.open === "{") state.rootKey = state.text;
         else state.conversationKey = state.text;
       } else if (byte === 123 || byte === 91) {
-        const kind = state.skipTo === null && byte === 123 ? this.#wanted() : null;
+        const kind = state.skipTo === null && byte === 123 ? this.#kindHere() : null;
         if (kind !== null) {
-          this.#taking = { kind, line: this.#lines + 1, open: "", inString: false, escaped: false };
+          this.#extraction = { kind, line: this.#lines + 1, open: "", inString: false, escaped: false };
           break;
         }
         state.open += byte === 123 ? "{" : "[";
@@ -113,7 +113,7 @@ export class Document implements RowSource {
     return at;
   }
 
-  /** One byte of a string that is passed over. */
+  /** Skips one byte of a string. */
   #inString(byte: number): void {
     const state = this.#state;
     if (state.escaped) state.escaped = false;
@@ -124,58 +124,58 @@ export class Document implements RowSource {
     }
   }
 
-  /** What an object that begins here is: a row, the metadata, or nothing of ours. */
-  #wanted(): RowKind | null {
+  /** What an object that starts here is: a row, the metadata, or null. */
+  #kindHere(): RowKind | null {
     const { open, rootKey, conversationKey } = this.#state;
     if (open === "{[{[" && rootKey === "conversations" && conversationKey === "training_pairs") return "row";
     return open === "{" && rootKey === "training_file_metadata" ? "meta" : null;
   }
 
-  /** Takes bytes up to the end of the object that is being taken out, or of the chunk; returns where. */
-  #take(chunk: Uint8Array, from: number, taking: Taking): number {
-    const most = Math.min(chunk.length, from + maxLineBytes - this.#buffered.length + 1);
+  /** Reads to the end of the object being extracted, or of the chunk. Returns the index. */
+  #extract(chunk: Uint8Array, from: number, extraction: Extraction): number {
+    const end = Math.min(chunk.length, from + maxLineBytes - this.#buffered.length + 1);
     let at = from;
-    for (; at < most; at++) {
+    for (; at < end; at++) {
       const byte = chunk[at];
       if (byte === 10) this.#lines += 1;
-      if (taking.inString) {
-        if (taking.escaped) taking.escaped = false;
-        else if (byte === 92) taking.escaped = true;
-        else if (byte === 34) taking.inString = false;
-      } else if (byte === 34) taking.inString = true;
+      if (extraction.inString) {
+        if (extraction.escaped) extraction.escaped = false;
+        else if (byte === 92) extraction.escaped = true;
+        else if (byte === 34) extraction.inString = false;
+      } else if (byte === 34) extraction.inString = true;
       else if (byte === 123 || byte === 91) {
-        taking.open += byte === 123 ? "{" : "[";
-        if (taking.open.length > maxDepth) return this.#fail("too_deep", at);
+        extraction.open += byte === 123 ? "{" : "[";
+        if (extraction.open.length > maxDepth) return this.#fail("too_deep", at);
       } else if (byte === 125 || byte === 93) {
-        taking.open = taking.open.slice(0, -1);
-        if (taking.open === "") {
+        extraction.open = extraction.open.slice(0, -1);
+        if (extraction.open === "") {
           const row = this.#buffered.take(chunk.subarray(from, at + 1));
-          this.#taking = null;
+          this.#extraction = null;
           this.#state.offset += row.length;
           this.#state.lines = this.#lines;
-          this.sink.row(row, taking.line, taking.kind, false);
+          this.sink.row(row, extraction.line, extraction.kind, false);
           return at + 1;
         }
       }
     }
     this.#buffered.add(chunk.subarray(from, at));
-    if (this.#buffered.length > maxLineBytes) this.#passOver(taking);
+    if (this.#buffered.length > maxLineBytes) this.#skipRest(extraction);
     return at;
   }
 
-  /** What is being taken out is too long: from here on it is passed over. */
-  #passOver(taking: Taking): void {
+  /** The object being extracted is too long: skips the rest of it. */
+  #skipRest(extraction: Extraction): void {
     const state = this.#state;
-    this.sink.tooLong(taking.line);
+    this.sink.tooLong(extraction.line);
     state.offset += this.#buffered.length;
     state.lines = this.#lines;
     state.skipTo = state.open.length;
-    state.open += taking.open;
-    state.inString = taking.inString;
-    state.escaped = taking.escaped;
+    state.open += extraction.open;
+    state.inString = extraction.inString;
+    state.escaped = extraction.escaped;
     state.text = null;
     this.#buffered.clear();
-    this.#taking = null;
+    this.#extraction = null;
   }
 
   #fail(what: "not_json" | "too_deep", at: number): number {

@@ -1,10 +1,9 @@
 /**
- * Keys that stand twice in one object. JSON.parse keeps the last and says nothing. Counting is cheap: the text's keys (a
- * string followed by a colon), hopping from quote to quote, against those of the parsed value. Only when they differ is
- * the text read again for which it is.
+ * Duplicate keys in JSON objects, of which JSON.parse silently keeps the last. It is cheap to compare the number of keys in
+ * the text (strings followed by a colon) with those of the parsed value; only if they differ is the key searched for.
  */
 
-/** How many keys a value has in all its objects; Infinity when it is nested deeper than `depth`. */
+/** The number of keys in all of a value's objects; Infinity if it is nested deeper than `depth`. */
 export function countKeys(value: unknown, depth: number): number {
   if (value === null || typeof value !== "object") return 0;
   if (depth === 0) return Infinity;
@@ -15,10 +14,10 @@ export function countKeys(value: unknown, depth: number): number {
   return count;
 }
 
-/** Does some object of this text, which holds `keys` keys once parsed, have a key twice? The text must be valid JSON. */
+/** Whether an object in valid JSON has a duplicate key. `keys`: the number of keys in the parsed value. */
 export function hasDuplicateKey(text: string, keys: number): boolean {
-  // Mostly a colon follows a key's quote at once, so two native searches do. A string that begins with a colon, or a
-  // blank between the two, needs the exact count.
+  // Fast path: usually a colon directly follows the key's closing quote. Strings that start with a colon, and whitespace
+  // before a colon, need the exact count.
   let quick = 0;
   for (let at = text.indexOf('":'); at >= 0; at = text.indexOf('":', at + 2)) {
     if (!escaped(text, at)) quick += 1;
@@ -26,7 +25,7 @@ export function hasDuplicateKey(text: string, keys: number): boolean {
   return (quick !== keys || /"[ \t\r\n]/.test(text)) && countTextKeys(text) !== keys;
 }
 
-/** How many keys a JSON text has. The text must be valid JSON. */
+/** The number of keys in valid JSON. */
 function countTextKeys(text: string): number {
   let count = 0;
   for (let open = text.indexOf('"'); open >= 0;) {
@@ -37,7 +36,7 @@ function countTextKeys(text: string): number {
   return count;
 }
 
-/** The first key that stands twice in one object, or null. The text must be valid JSON. */
+/** The first duplicate key in valid JSON, or null. */
 export function duplicateKey(text: string): string | null {
   const objects: (Set<string> | null)[] = [];
   for (let i = 0; i < text.length; i++) {
@@ -59,7 +58,7 @@ export function duplicateKey(text: string): string | null {
   return null;
 }
 
-/** The index of the quote that ends the string that begins at `open`. */
+/** The index of the closing quote of the string that starts at `open`. */
 function endOfString(text: string, open: number): number {
   for (let quote = text.indexOf('"', open + 1); quote >= 0; quote = text.indexOf('"', quote + 1)) {
     if (!escaped(text, quote)) return quote;
@@ -67,7 +66,7 @@ function endOfString(text: string, open: number): number {
   return text.length;
 }
 
-/** Does an odd number of backslashes stand before it? */
+/** Whether an odd number of backslashes precedes the quote. */
 function escaped(text: string, quote: number): boolean {
   let before = quote - 1;
   while (text.charCodeAt(before) === 92) before -= 1;

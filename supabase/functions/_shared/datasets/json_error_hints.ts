@@ -1,4 +1,4 @@
-/** Why a line is not JSON, as far as it can be told, and what to do. */
+/** Explains why a line is not valid JSON, and how to fix it. */
 import type { ProblemCode } from "./report.ts";
 
 export function explainJsonError(
@@ -8,37 +8,37 @@ export function explainJsonError(
   if (text.includes("\0")) {
     return {
       code: "nul",
-      what: "holds NUL bytes",
-      fix: "The file was damaged, or is UTF-16 in part; write it again as UTF-8.",
+      what: "contains NUL bytes",
+      fix: "The file is damaged or partly UTF-16. Write it again as UTF-8.",
     };
   }
-  const said = error instanceof Error
+  const reason = error instanceof Error
     ? error.message.replace(/, ".*/s, "").replace(/, \.\.\..*/s, "")
     : String(error);
   return {
     code: "not_json",
-    what: `is not JSON (${said.slice(0, 120).toWellFormed()})`,
-    fix: `Each line must hold one JSON object.${hint(text)}`,
+    what: `is not valid JSON (${reason.slice(0, 120).toWellFormed()})`,
+    fix: `Each line must be one JSON object.${hint(text)}`,
   };
 }
 
 function hint(text: string): string {
   if (text.startsWith("\ufeff")) {
-    return " A byte order mark stands before it: were files joined? Leave it out.";
+    return " The line starts with a byte order mark, possibly because files were concatenated. Remove it.";
   }
   if (text === "[" || text === "]") {
-    return " The file seems to be one JSON list: write each item on a line of its own.";
+    return " The file seems to be a JSON array: write each item on its own line.";
   }
   if (text === "{" || text === "}" || /^"[^"]*"\s*:/.test(text)) {
-    return " The object seems to go over several lines: write it on one (json.dumps without indent).";
+    return " The object seems to span several lines: write it on one line (json.dumps without indent).";
   }
-  if (/^\{\s*'/.test(text)) return " Texts stand in double quotes: write rows with json.dumps.";
+  if (/^\{\s*'/.test(text)) return " JSON strings need double quotes: write rows with json.dumps.";
   if (/\}\s*,?\s*\{\s*"(messages|prompt)"/.test(text)) {
-    return " Several objects stand on this line: put each on its own.";
+    return " There are several objects on this line: put each one on its own line.";
   }
   if (/\b(NaN|Infinity|None|True|False|undefined)\b/.test(text)) {
     return " NaN, Infinity, None, True, False and undefined are not JSON; write null, true or false.";
   }
-  if (text.endsWith(",")) return " Leave out the comma at the line's end.";
+  if (text.endsWith(",")) return " Remove the comma at the end of the line.";
   return "";
 }

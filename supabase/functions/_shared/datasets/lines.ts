@@ -1,4 +1,4 @@
-/** JSONL: one row a line. Blank lines are skipped, a line that is too long is passed over without being held. */
+/** JSONL: one row per line. Skips blank lines, and lines that are too long without buffering them. */
 import { maxLineBytes } from "./report.ts";
 import { ByteBuffer, type RowSource, type Sink } from "./row_source.ts";
 
@@ -65,7 +65,7 @@ export class Lines implements RowSource {
     this.sink.row(trimEnd(line), this.#state.lines + 1, "row", true);
   }
 
-  /** The index of the next byte that is not blank. A loop over bytes: a file may be a million empty lines. */
+  /** The index of the next non-blank byte. Loops over bytes, because a file can have a million empty lines. */
   #skipBlank(chunk: Uint8Array, start: number): number {
     let at = start;
     for (; at < chunk.length; at++) {
@@ -77,7 +77,7 @@ export class Lines implements RowSource {
   }
 }
 
-/** Without the carriage return of a line that ends as on Windows, and blanks. */
+/** Trims trailing blanks and the carriage return of Windows line endings. */
 function trimEnd(line: Uint8Array): Uint8Array {
   let end = line.length;
   while (end > 0 && (line[end - 1] === 13 || line[end - 1] === 32 || line[end - 1] === 9)) end -= 1;

@@ -1,18 +1,23 @@
 /**
- * What JSON.parse takes and a training cannot: half of a character in any text or key, and a number that only Infinity can
- * hold (`1e999`). Looked for in the whole row, and in the JSON texts that calls have as arguments, but only where the row's
- * text can hold one: a walk over every row would cost as much as its parsing.
+ * Values that JSON.parse accepts but training does not: lone surrogates in strings and keys, and numbers that overflow to
+ * Infinity (`1e999`). Searches the row and the JSON arguments of tool calls, but only if the row's text can contain such
+ * a value, because walking a row costs as much as parsing it.
  */
 import { type AddIssue, addLoneSurrogate, maxDepth } from "./report.ts";
 
-/** An escape of a surrogate; in arguments, which are JSON within JSON, behind more backslashes. */
+/** An escaped surrogate. In arguments, which are JSON within JSON, more backslashes precede it. */
 const surrogate = /\\u[dD][89a-fA-F]/;
-/** An exponent of three digits, or more digits than a double has. The lookbehind keeps long runs of digits linear. */
+/** A three-digit exponent, or more digits than a double can hold. The lookbehind keeps long runs of digits linear. */
 const hugeNumber = /[0-9.][eE]\+?[0-9]{3}|(?<![0-9])[0-9]{309}/;
 
-/** Tells the first of each kind, with its field. `text` is the row's own, `row` what it parses to. */
-export function checkParsedValues(text: string, row: unknown, knownHalf: boolean, addIssue: AddIssue): void {
-  const half = !knownHalf && text.includes("\\u") && surrogate.test(text);
+/** Reports the first value of each kind. `text`: the row's JSON; `row`: its parsed value. */
+export function checkParsedValues(
+  text: string,
+  row: unknown,
+  hasSurrogateIssue: boolean,
+  addIssue: AddIssue,
+): void {
+  const half = !hasSurrogateIssue && text.includes("\\u") && surrogate.test(text);
   const huge = hugeNumber.test(text);
   if (half || huge) new Walk(half, huge, addIssue).visit(row, "", maxDepth * 2);
 }
@@ -29,8 +34,8 @@ class Walk {
         this.addIssue(
           "not_json",
           shownField(field),
-          "holds a number that is too large to be read (over 1.8e308)",
-          "Write it as a text, or a smaller number.",
+          "contains a number that is too large (over 1.8e308)",
+          "Use a string or a smaller number.",
         );
       }
     } else if (Array.isArray(value)) {
@@ -50,19 +55,19 @@ class Walk {
       addLoneSurrogate(shownField(field), this.addIssue);
     } else if (levels > 0 && field.endsWith(".arguments")) {
       const inside = parsed(text);
-      // Encoded twice, as some programs do.
+      // Some programs encode arguments twice.
       this.visit(typeof inside === "string" ? parsed(inside) : inside, field, levels - 1);
     }
   }
 }
 
-/** Keys are the file's own: the report must be short, and storable. */
+/** Keys come from the file: truncates them and removes what cannot be stored. */
 const shownField = (field: string) => field.slice(0, 200).replaceAll("\0", "\ufffd").toWellFormed();
 
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    return null; // no JSON: the check of calls tells it
+    return null; // not JSON: reported by the tool call check
   }
 }

@@ -1,10 +1,10 @@
-/** A preference row, as OpenAI's: one conversation and two answers to it, of which one is better. */
+/** Preference rows in OpenAI's format: a conversation with a preferred and a non-preferred answer. */
 import { checkConversation } from "./chat.ts";
 import { didYouMean } from "./convert/near_miss.ts";
 import { type AddIssue, isObject, jsonText, type RowFacts, shown } from "./report.ts";
 import { checkRowTools } from "./tools.ts";
 
-/** How a preference row is written, for messages. */
+/** An example of the format, for error messages. */
 export const preferenceFormat = '{"input": {"messages": [{"role": "user", "content": "…"}]}, ' +
   '"preferred_output": [{"role": "assistant", "content": "…"}], ' +
   '"non_preferred_output": [{"role": "assistant", "content": "…"}]}';
@@ -12,14 +12,14 @@ export const preferenceFormat = '{"input": {"messages": [{"role": "user", "conte
 const outputs = ["preferred_output", "non_preferred_output"] as const;
 const rowFields = new Set<string>(["input", ...outputs]);
 const inputFields = new Set(["messages", "tools", "parallel_tool_calls"]);
-const write = `Write ${preferenceFormat}`;
+const useFormat = `Use the format ${preferenceFormat}`;
 
-/** Checks a row; null when nothing can be counted of it, which has been told. */
+/** Checks a row. Returns null, and adds an issue, if it is too malformed to count. */
 export function checkPreferenceRow(row: Record<string, unknown>, addIssue: AddIssue): RowFacts | null {
   unknownFields(row, rowFields, null, addIssue);
   const { input } = row;
   if (!isObject(input)) {
-    addIssue("preference", "input", "must be an object with messages", write);
+    addIssue("preference", "input", "must be an object with messages", useFormat);
     return null;
   }
   unknownFields(input, inputFields, "input", addIssue);
@@ -28,8 +28,8 @@ export function checkPreferenceRow(row: Record<string, unknown>, addIssue: AddIs
     addIssue(
       "messages",
       "input.messages",
-      "must be a list that is not empty",
-      "Give at least one user message.",
+      "must be a non-empty array",
+      "Add at least one user message.",
     );
     return null;
   }
@@ -38,10 +38,10 @@ export function checkPreferenceRow(row: Record<string, unknown>, addIssue: AddIs
   let assistant = 0;
   let answerChars = 0;
   for (const name of outputs) {
-    const answer = theAnswer(row[name], name, addIssue);
+    const answer = parseAnswer(row[name], name, addIssue);
     if (answer === null) continue;
     const last = `messages[${messages.length}]`;
-    // What both sides share is told once.
+    // Issues of the shared messages are added only once.
     const addSideIssue: AddIssue = (code, field, what, fix) => {
       if (field?.startsWith(last)) addIssue(code, `${name}[0]${field.slice(last.length)}`, what, fix);
       else if (name === outputs[0]) addIssue(code, field === null ? null : `input.${field}`, what, fix);
@@ -58,8 +58,8 @@ export function checkPreferenceRow(row: Record<string, unknown>, addIssue: AddIs
     addIssue(
       "same_answers",
       null,
-      "has the same answer as preferred_output and non_preferred_output",
-      "Nothing can be learned from it; it is skipped.",
+      "has the same text in preferred_output and non_preferred_output",
+      "The row is skipped. Fix or remove it.",
     );
   }
   return {
@@ -73,10 +73,10 @@ export function checkPreferenceRow(row: Record<string, unknown>, addIssue: AddIs
   };
 }
 
-function theAnswer(given: unknown, name: string, addIssue: AddIssue): Record<string, unknown> | null {
+function parseAnswer(given: unknown, name: string, addIssue: AddIssue): Record<string, unknown> | null {
   const answer: unknown = Array.isArray(given) && given.length === 1 ? given[0] : null;
   if (!isObject(answer)) {
-    addIssue("preference", name, "must be a list of one assistant message", write);
+    addIssue("preference", name, "must be an array with one assistant message", useFormat);
     return null;
   }
   if (answer.role !== "assistant") {
@@ -89,7 +89,7 @@ function theAnswer(given: unknown, name: string, addIssue: AddIssue): Record<str
     return null;
   }
   if (answer.weight !== undefined && answer.weight !== null) {
-    addIssue("weight", `${name}[0].weight`, "has no place in a preference row", "Leave it out.");
+    addIssue("weight", `${name}[0].weight`, "is not allowed in preference rows", "Remove it.");
   }
   return answer;
 }
@@ -106,7 +106,7 @@ function unknownFields(
     "unknown_field",
     field,
     `has unknown fields: ${unknown.slice(0, 5).map(shown).join(", ")}`,
-    `Known are ${[...known].join(", ")}; leave the others out.${didYouMean(unknown[0] ?? "", known)}`,
+    `Remove them. Allowed fields: ${[...known].join(", ")}.${didYouMean(unknown[0] ?? "", known)}`,
   );
 }
 

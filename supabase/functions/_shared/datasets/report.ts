@@ -1,28 +1,25 @@
-/**
- * What a check of a training file finds. Nothing here needs Deno: the command line can check a file before it is
- * uploaded with the same code.
- */
+/** The validation report of a training file. Does not use Deno, so that the CLI can validate files before uploading. */
 
 export type DatasetFormat = "chat" | "prompt_completion" | "brightrun-lora-v4" | "preference";
 
 /**
- * What the trainer can read (`trainer/tunebase_trainer/dataset_rows.py`). Everything below is checked in full either way;
- * a part that is false is refused with a sentence.
+ * The optional formats that the trainer can read (`trainer/tunebase_trainer/dataset_rows.py`). Rows in a format that is
+ * false are validated and rejected as unsupported.
  */
 export const trainerReads = { tool_calls: true, brightrun: true };
 export type Reads = typeof trainerReads;
 
-/** A row longer than this is no row: 4 MiB are about a million tokens. */
+/** The maximum length of a row: 4 MiB are about a million tokens. */
 export const maxLineBytes = 4 * 2 ** 20;
-/** So many errors and warnings are told with their lines; the totals count them all. */
+/** How many errors and warnings a report lists; its totals count all of them. */
 export const maxErrors = 100;
 export const maxWarnings = 20;
-/** After so many broken rows the rest of the file is not read: it is another kind of file, and reading costs. */
+/** After this many invalid rows, the rest of the file is not read. */
 export const maxBrokenRows = 10_000;
-/** Deeper nesting than this is refused: Python's parser stops at its recursion limit. */
+/** The maximum nesting. Python's JSON parser fails at its recursion limit. */
 export const maxDepth = 100;
 
-/** Every kind of problem. An error keeps the file from being trained on; a warning is told. */
+/** All kinds of problems. A file with an error cannot be used for training. */
 export const problemLevels = {
   // The file.
   no_rows: "error",
@@ -74,7 +71,7 @@ export const problemLevels = {
 } as const satisfies Record<string, "error" | "warning">;
 export type ProblemCode = keyof typeof problemLevels;
 
-/** One thing that is wrong with a row: where, what, and what to do. A sentence: `{field} {what}. {fix}`. */
+/** A problem with a row or the file. Reads as a sentence: `{field} {what}. {fix}`. */
 export interface Finding {
   /** From 1; null for the file as a whole. */
   line: number | null;
@@ -84,61 +81,61 @@ export interface Finding {
   fix: string;
 }
 
-/** The finding as a sentence. */
+/** A finding as a sentence. */
 export function sentence({ field, what, fix }: Finding): string {
   return `${field === null ? "" : `${field} `}${what}. ${fix}`;
 }
 
-/** How a row's check tells what it finds. */
+/** Adds a problem of the current row to the report. */
 export type AddIssue = (code: ProblemCode, field: string | null, what: string, fix: string) => void;
 
-/** What is counted of one row. Lengths are in characters of its texts. */
+/** The counts of one row. Lengths are in characters of text. */
 export interface RowFacts {
   format: DatasetFormat;
   assistant: number;
   trainable: number;
   chars: number;
   trainableChars: number;
-  /** Of the longer one, where a row is more than one conversation. */
+  /** The longest conversation, if the row has more than one. */
   longestChars?: number;
-  /** How many keys the row has in all its objects, where its check saw them all; null where it did not. */
+  /** The number of keys in all of the row's objects; null if they were not counted. */
   keys: number | null;
 }
 
 export interface DatasetReport {
   format: DatasetFormat | null;
-  /** Lines that hold a row, broken ones too. */
+  /** Rows, including invalid ones. */
   rows: number;
   assistant_messages: number;
   trainable_rows: number;
   rows_without_labels: number;
-  /** Copies of rows, byte for byte. `exact` up to 16,384 different rows; past that an estimate from a sample of them. */
+  /** Byte-identical copies of rows. Exact up to 16,384 distinct rows; estimated from a sample beyond that. */
   duplicates: { rows: number; exact: boolean; examples: { line: number; first_line: number }[] };
   tokens: {
-    /** How they were counted. */
+    /** How tokens were counted. */
     method: string;
     total: number;
     learned: number;
-    /** Rows by their tokens, a preference row by its longer side; a bucket holds rows up to `up_to`, the last (null) all longer ones. */
+    /** Rows by token count (a preference row by its longer side). The last bucket (null) has all longer rows. */
     histogram: { up_to: number | null; rows: number }[];
   };
   longest_row: { line: number; bytes: number; tokens: number } | null;
-  /** How many rows have each problem. */
+  /** The number of rows with each problem. */
   problems: Partial<Record<ProblemCode, number>>;
   error_rows: number;
-  /** false: there were so many broken rows that the rest was not read. */
+  /** false: there were too many invalid rows, and the rest was not read. */
   complete: boolean;
   errors: Finding[];
   warnings: Finding[];
 }
 
-/** A value of the file as a message shows it: short, and of characters that JSON and Postgres can hold. */
+/** A value for a message: truncated, and with only characters that Postgres can store. */
 export function shown(value: unknown): string {
   const text = jsonText(value);
   return (text.length > 60 ? `${text.slice(0, 57)}…` : text).toWellFormed();
 }
 
-/** The value as JSON, or an ellipsis where it is nested too deep for that; which is told by itself. */
+/** A value as JSON, or an ellipsis if it is nested too deeply, which is reported separately. */
 export function jsonText(value: unknown): string {
   try {
     return JSON.stringify(value) ?? String(value);
@@ -156,7 +153,7 @@ export function addLoneSurrogate(field: string, addIssue: AddIssue): void {
   addIssue(
     "lone_surrogate",
     field,
-    "holds half of a character (a lone surrogate such as \\ud83d)",
-    "Cut texts between characters when you make the file, and write it as UTF-8.",
+    "contains a lone surrogate (such as \\ud83d, half of a character)",
+    "Split text only between characters, and write the file as UTF-8.",
   );
 }

@@ -1,4 +1,4 @@
-/** What is counted and told of a file's rows. Its state is JSON. */
+/** Builds the report of a file. Its state (`counts`) is JSON. */
 import {
   type AddIssue,
   type DatasetFormat,
@@ -13,12 +13,12 @@ import {
 } from "./report.ts";
 
 /**
- * Bytes of text that make about one token. English prose has 4 to 5 with today's vocabularies, code and other scripts
- * fewer: an estimate until the base model's own tokenizer counts.
+ * The approximate bytes of text per token. With current vocabularies, English prose has 4 to 5, code and other scripts
+ * fewer. The base model's tokenizer gives exact counts.
  */
 export const bytesPerToken = 4;
 const buckets = [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768, 65_536, 131_072];
-/** A row of a hundred broken messages is told by its first. */
+/** How many problems of one kind to list per row: a row can have a hundred invalid messages. */
 const maxIssuesPerRow = 5;
 
 export interface Counts {
@@ -41,11 +41,11 @@ export interface Counts {
 export class ReportBuilder {
   readonly counts: Counts;
   #line: number | null = null;
-  /** What was told of the line, and how often. */
+  /** The current line's problems and how often each occurred. */
   #reported = new Map<ProblemCode, number>();
 
   constructor(counts: Counts | null) {
-    // A copy: it is written to in place.
+    // A copy, because it is modified in place.
     this.counts = counts === null
       ? {
         format: null,
@@ -66,7 +66,7 @@ export class ReportBuilder {
       : structuredClone(counts);
   }
 
-  /** Tells a problem of the line that was begun, or of the file. A property: it is handed on. */
+  /** Adds a problem of the current line, or of the file. A property, because it is passed as a function. */
   readonly addIssue: AddIssue = (code, field, what, fix) => {
     const { counts } = this;
     const times = this.#reported.get(code) ?? 0;
@@ -79,7 +79,7 @@ export class ReportBuilder {
     }
   };
 
-  /** Whether the line that was begun has this problem. */
+  /** Whether the current line has this problem. */
   hasIssue(code: ProblemCode): boolean {
     return this.#reported.has(code);
   }
@@ -106,12 +106,12 @@ export class ReportBuilder {
     if (this.counts.errorRows >= maxBrokenRows) this.counts.stopped ??= "too_many";
   }
 
-  /** The file is broken as a whole. */
+  /** The file as a whole is invalid. */
   stop(): void {
     this.counts.stopped = "broken";
   }
 
-  /** Counts a row that was read. */
+  /** Counts a parsed row. */
   add(bytes: Uint8Array, text: string, facts: RowFacts): void {
     const { counts } = this;
     if (counts.format === null) counts.format = facts.format;
@@ -119,18 +119,18 @@ export class ReportBuilder {
       this.addIssue(
         "mixed_formats",
         null,
-        `is a ${facts.format} row, and the rows before are ${counts.format}`,
-        "Use one format in a file.",
+        `is a ${facts.format} row, but the previous rows are ${counts.format}`,
+        "Use only one format per file.",
       );
     }
     counts.assistant += facts.assistant;
     if (facts.trainable > 0) counts.trainable += 1;
     else counts.withoutLabels += 1;
-    // How many bytes a character has, as in the whole row.
+    // Bytes per character, from the whole row.
     const share = bytes.length / text.length / bytesPerToken;
     counts.tokens += Math.ceil(facts.chars * share);
     counts.trainableTokens += Math.ceil(facts.trainableChars * share);
-    // What max_length cuts.
+    // What max_length truncates.
     const tokens = Math.ceil((facts.longestChars ?? facts.chars) * share);
     let bucket = 0;
     while (bucket < buckets.length && tokens > (buckets[bucket] ?? 0)) bucket += 1;
@@ -182,7 +182,7 @@ export class ReportBuilder {
       rows_without_labels: counts.withoutLabels,
       duplicates,
       tokens: {
-        method: `about ${bytesPerToken} bytes of text a token`,
+        method: `about ${bytesPerToken} bytes of text per token`,
         total: counts.tokens,
         learned: counts.trainableTokens,
         histogram: counts.histogram.map((rows, i) => ({ up_to: buckets[i] ?? null, rows })).filter((

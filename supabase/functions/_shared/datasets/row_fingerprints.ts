@@ -1,13 +1,12 @@
 /**
- * Which rows of a file are copies, in bounded room. Keeps the hashes of all different rows while they are few; when they
- * pass the limit, only those below a threshold that halves (Wegman's adaptive sampling): a sample of the different
- * rows in which every copy of a sampled row is seen, and by which two files can be compared. A Bloom filter was the
- * alternative: it calls rows copies that are none, and cannot be compared with another's.
+ * Finds duplicate rows in bounded memory. Keeps the hashes of all distinct rows up to a limit, then only those below a
+ * threshold that is halved as needed (Wegman's adaptive sampling). The sample sees every copy of a sampled row, and two
+ * files' samples can be compared. A Bloom filter has false positives and cannot be compared.
  */
 
-const room = 16_384;
-/** Hashes are whole numbers below this: what a double holds exactly. */
-const all = 2 ** 53;
+const maxHashes = 16_384;
+/** Hashes are integers below this, which doubles represent exactly. */
+const hashRange = 2 ** 53;
 const maxExamples = 20;
 
 export interface FingerprintState {
@@ -21,7 +20,7 @@ export interface FingerprintState {
 }
 
 export class RowFingerprints {
-  #threshold = all;
+  #threshold = hashRange;
   #lines = new Map<number, number>();
   #copies = new Map<number, number>();
   #examples: { line: number; first_line: number }[] = [];
@@ -57,7 +56,7 @@ export class RowFingerprints {
       return;
     }
     this.#lines.set(hash, line);
-    while (this.#lines.size > room) {
+    while (this.#lines.size > maxHashes) {
       this.#threshold /= 2;
       for (const kept of this.#lines.keys()) {
         if (kept >= this.#threshold) {
@@ -72,8 +71,8 @@ export class RowFingerprints {
   duplicates(): { rows: number; exact: boolean; examples: { line: number; first_line: number }[] } {
     const seen = [...this.#copies.values()].reduce((sum, copies) => sum + copies, 0);
     return {
-      rows: Math.round(seen * all / this.#threshold),
-      exact: this.#threshold === all,
+      rows: Math.round(seen * hashRange / this.#threshold),
+      exact: this.#threshold === hashRange,
       examples: this.#examples,
     };
   }

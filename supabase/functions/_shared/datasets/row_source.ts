@@ -1,4 +1,4 @@
-/** Where rows come from: bytes in, one row's bytes out, and a place to go on from. */
+/** Splits a stream of bytes into rows, and can resume from an offset. */
 
 import type { ProblemCode } from "./report.ts";
 
@@ -12,38 +12,38 @@ export interface Rejection {
 export type RowKind = "row" | "meta";
 
 export interface Sink {
-  /** `cut`: the file ended in the middle of it. The bytes hold only until the call returns. */
+  /** `cut`: the file ended within the row. `bytes` is valid only during the call. */
   row(bytes: Uint8Array, line: number, kind: RowKind, cut: boolean): void;
   /** A row of a table: its columns' texts. */
   record(value: Record<string, string>, line: number): void;
   tooLong(line: number): void;
-  /** A row that is none (`line`: null for the file as a whole). `stop`: nothing more is read. */
-  reject(line: number | null, refusal: Rejection, stop: boolean): void;
-  /** The file as a whole is broken here; nothing more is read. */
+  /** Rejects a row (`line`: null for the whole file). `stop`: nothing more is read. */
+  reject(line: number | null, rejection: Rejection, stop: boolean): void;
+  /** The file is invalid from here on; nothing more is read. */
   broken(line: number, what: "truncated" | "not_json" | "too_deep"): void;
 }
 
 export interface RowSource {
   push(chunk: Uint8Array): void;
   end(): void;
-  /** The byte from which to go on: the beginning of what is not finished. */
+  /** Where to resume: the start of the first incomplete row. */
   readonly offset: number;
-  /** What to go on with there; JSON. */
+  /** The state to resume with. JSON. */
   state(): unknown;
 }
 
-/** Bytes that are held over from chunk to chunk. */
+/** Bytes of an incomplete row, buffered across chunks. */
 export class ByteBuffer {
   #pieces: Uint8Array[] = [];
   length = 0;
 
-  /** Copies: the caller may use its buffer again. */
+  /** Copies the bytes, because the caller may reuse its buffer. */
   add(bytes: Uint8Array): void {
     this.#pieces.push(bytes.slice());
     this.length += bytes.length;
   }
 
-  /** All of it, followed by `last`. Empty afterwards. */
+  /** Returns the buffered bytes followed by `last`, and clears the buffer. */
   take(last: Uint8Array): Uint8Array {
     if (this.length === 0) return last;
     const whole = new Uint8Array(this.length + last.length);

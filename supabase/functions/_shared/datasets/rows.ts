@@ -1,4 +1,4 @@
-/** One row of any format: which it is, and its check. */
+/** Checks a row of any format. */
 import { checkBrightrunRow } from "./brightrun.ts";
 import { checkConversation } from "./chat.ts";
 import { unknownFormat } from "./convert/detect.ts";
@@ -15,7 +15,7 @@ const toolFields = new Set(["tools", "functions", "function_call", "parallel_too
 const chatFields = ["messages", "metadata", "tools", "parallel_tool_calls"];
 const promptFields = new Set(["prompt", "completion"]);
 
-/** Checks a row; null when nothing can be counted of it, which has been told. */
+/** Checks a row. Returns null, and adds an issue, if it is too malformed to count. */
 export function checkRow(row: unknown, reads: Reads, addIssue: AddIssue): RowFacts | null {
   if (!isObject(row)) {
     addIssue("not_object", null, "must be a JSON object", `Each line must be ${formats}`);
@@ -25,7 +25,7 @@ export function checkRow(row: unknown, reads: Reads, addIssue: AddIssue): RowFac
   if ("prompt" in row || "completion" in row) return checkPromptRow(row, addIssue);
   if ("target_response" in row || "current_user_input" in row) return checkBrightrunRow(row, reads, addIssue);
   if ("preferred_output" in row || "non_preferred_output" in row) return checkPreferenceRow(row, addIssue);
-  tellUnknownFormat(row, addIssue);
+  addUnknownFormat(row, addIssue);
   return null;
 }
 
@@ -35,8 +35,8 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, addIssue: AddI
     addIssue(
       "unsupported",
       null,
-      `has ${about}; tool calls cannot be trained on yet`,
-      "Leave these rows out.",
+      `has ${about}; tool calls are not supported`,
+      "Remove these rows.",
     );
     return null;
   }
@@ -47,7 +47,7 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, addIssue: AddI
       "unknown_field",
       null,
       `has unknown fields: ${unknown.slice(0, 5).map(shown).join(", ")}`,
-      `Known are messages, tools, parallel_tool_calls and metadata; leave the others out.${
+      `Remove them. Allowed fields: messages, tools, parallel_tool_calls, metadata.${
         didYouMean(unknown[0] ?? "", chatFields)
       }`,
     );
@@ -64,7 +64,7 @@ function checkChatRow(row: Record<string, unknown>, reads: Reads, addIssue: AddI
   };
 }
 
-/** What of a row is about tools, as a message names it. Null is as good as not there: programs write it for what is unused. */
+/** What in a row concerns tools, for the message. Ignores null, which programs write for unused fields. */
 function toolsIn(row: Record<string, unknown>): string | null {
   for (const key in row) if (toolFields.has(key) && row[key] !== null) return key;
   const { messages } = row;
@@ -83,7 +83,7 @@ function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFa
   const { prompt, completion } = row;
   for (const [key, value] of [["prompt", prompt], ["completion", completion]] as const) {
     if (typeof value !== "string" || value === "") {
-      addIssue("text", key, "must be a text that is not empty", "Give both prompt and completion.");
+      addIssue("text", key, "must be a non-empty string", "A row needs both prompt and completion.");
     } else if (!value.isWellFormed()) addLoneSurrogate(key, addIssue);
   }
   for (const key in row) {
@@ -92,7 +92,7 @@ function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFa
         "unknown_field",
         null,
         `has unknown fields: ${shown(key)}`,
-        `Known are prompt and completion.${didYouMean(key, promptFields)}`,
+        `Remove them. Allowed fields: prompt, completion.${didYouMean(key, promptFields)}`,
       );
       break;
     }
@@ -102,13 +102,13 @@ function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFa
   return { format: "prompt_completion", assistant: 1, trainable: 1, chars, trainableChars, keys: null };
 }
 
-/** Files in other tools' formats are converted; what is left is misspelled, or of no format that is known. */
-function tellUnknownFormat(row: Record<string, unknown>, addIssue: AddIssue): void {
+/** Files in other tools' formats are converted, so the remaining rows are misspelled or of an unknown format. */
+function addUnknownFormat(row: Record<string, unknown>, addIssue: AddIssue): void {
   const { code, what, fix } = "custom_id" in row
     ? {
       code: "unknown_format" as const,
-      what: "has no known format",
-      fix: "This is a batch request; write its messages with the answer that should be learned.",
+      what: "has an unknown format",
+      fix: "This is a batch request. Use its messages, and add the answer to train on.",
     }
     : unknownFormat(Object.keys(row), "fields");
   addIssue(code, null, what, fix);

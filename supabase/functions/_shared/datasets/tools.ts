@@ -1,13 +1,13 @@
 /**
- * What rows say about tools: `tools` and `tool_calls`, and the older `functions` and `function_call`. `arguments` is a
- * JSON text of an object; some programs encode it twice, which is read and told.
+ * Validates tools: `tools` and `tool_calls`, and the older `functions` and `function_call`. `arguments` is a JSON-encoded
+ * object; some programs encode it twice, which is accepted with a warning.
  */
 import { countKeys } from "./duplicate_keys.ts";
 import { type AddIssue, isObject, jsonText, maxDepth, shown } from "./report.ts";
 
 const nameForm = /^[a-zA-Z0-9_.-]{1,64}$/;
 
-/** The row's own fields about tools; the names that it declares, and about how much text they are. */
+/** Checks a row's tool declarations. Returns the declared names and the declarations' approximate length. */
 export function checkRowTools(
   row: Record<string, unknown>,
   addIssue: AddIssue,
@@ -18,7 +18,7 @@ export function checkRowTools(
   for (const [field, list] of [["tools", tools], ["functions", functions]] as const) {
     if (list === undefined || list === null) continue;
     if (!Array.isArray(list)) {
-      addIssue("tools", field, "must be a list", "Declare each function that the conversation may call.");
+      addIssue("tools", field, "must be an array", "Declare each function that the conversation can call.");
       continue;
     }
     for (const [i, item] of list.entries()) {
@@ -58,32 +58,32 @@ function declare(made: unknown, at: string, names: Set<string>, addIssue: AddIss
       "tools",
       `${at}.name`,
       `is ${shown(name)}`,
-      "It must be 1 to 64 of the characters a–z A–Z 0–9 _ - .",
+      "It must have 1 to 64 characters from a–z A–Z 0–9 _ - .",
     );
   } else if (names.has(name)) {
     addIssue(
       "tools",
       `${at}.name`,
-      `is ${shown(name)}, which is declared already`,
+      `is ${shown(name)}, which is already declared`,
       "Declare each function once.",
     );
   } else names.add(name);
   if (description !== undefined && description !== null && typeof description !== "string") {
-    addIssue("tools", `${at}.description`, `is ${shown(description)}`, "It must be a text.");
+    addIssue("tools", `${at}.description`, `is ${shown(description)}`, "It must be a string.");
   }
   if (parameters !== undefined && parameters !== null && !isObject(parameters)) {
-    addIssue("tools", `${at}.parameters`, `is ${shown(parameters)}`, "It must be an object, a JSON Schema.");
+    addIssue("tools", `${at}.parameters`, `is ${shown(parameters)}`, "It must be an object (a JSON Schema).");
   }
 }
 
 /**
- * Which calls wait for their answers: each is answered by a tool message before the next turn. At a row's end calls may
- * be open: the call itself is what is learned then.
+ * Matches tool calls with their responses: every call needs a tool message before the next turn. Calls at the end of a row
+ * can be unanswered; then the call itself is trained on.
  */
 export class ToolCallTracker {
   #asked = new Map<string, number>();
   #open = new Set<string>();
-  /** The message whose calls are open. */
+  /** The message with the open calls. */
   #at = 0;
   #reported = false;
 
@@ -93,8 +93,8 @@ export class ToolCallTracker {
       addIssue(
         "tool_calls",
         `messages[${i}].tool_calls`,
-        `use the id ${shown(id)} twice`,
-        "Give each call an id of its own.",
+        `uses the id ${shown(id)} twice`,
+        "Give each call a unique id.",
       );
     }
     this.#asked.set(id, i);
@@ -106,27 +106,27 @@ export class ToolCallTracker {
       addIssue(
         "tool_answer",
         `messages[${i}].tool_call_id`,
-        `is ${shown(id)}, and no call before has that id`,
-        "It must be the id of one of tool_calls of an assistant message before it.",
+        `is ${shown(id)}, but no earlier call has this id`,
+        "It must be the id of a tool call in an earlier assistant message.",
       );
     }
     this.#open.delete(id);
   }
 
-  /** A turn that is no answer begins: nothing may be open any more. */
+  /** Starts a turn that is not a tool response: all calls must be answered. */
   turn(addIssue: AddIssue): void {
     if (this.#open.size === 0 || this.#reported) return;
     this.#reported = true;
     addIssue(
       "tool_answer",
       `messages[${this.#at}].tool_calls`,
-      `have no answer: ${[...this.#open].slice(0, 3).map(shown).join(", ")}`,
-      "Follow them with a tool message for each id, or leave the row out.",
+      `has calls without a response: ${[...this.#open].slice(0, 3).map(shown).join(", ")}`,
+      "Add a tool message for each id, or remove the row.",
     );
   }
 }
 
-/** The fields about tools of one message; true when it calls something, so that it needs no content. */
+/** Checks a message's tool fields. Returns whether it has calls, so that it needs no content. */
 export function checkToolMessage(
   message: Record<string, unknown>,
   i: number,
@@ -142,7 +142,7 @@ export function checkToolMessage(
         "tool_answer",
         `${at}.tool_call_id`,
         `is ${shown(tool_call_id)}`,
-        "It must be the id of the call that it answers.",
+        "It must be the id of the call that it responds to.",
       );}
   } else {
     answers.turn(addIssue);
@@ -150,8 +150,8 @@ export function checkToolMessage(
       addIssue(
         "tool_answer",
         `${at}.tool_call_id`,
-        "stands on a message of another role",
-        'Give the message the role "tool".',
+        "is only allowed on tool messages",
+        'Set the role to "tool", or remove it.',
       );
     }
   }
@@ -160,7 +160,7 @@ export function checkToolMessage(
       "tool_answer",
       `${at}.name`,
       `is ${shown(message.name)}`,
-      "It must be the name of the function that answers.",
+      "It must be the name of the function that was called.",
     );
   }
   const calls = tool_calls !== undefined && tool_calls !== null ||
@@ -170,8 +170,8 @@ export function checkToolMessage(
     addIssue(
       "tool_calls",
       at,
-      "calls a function and is not an assistant's",
-      "Only assistant messages may call.",
+      "has a function call but is not an assistant message",
+      "Only assistant messages can call functions.",
     );
     return true;
   }
@@ -183,15 +183,15 @@ export function checkToolMessage(
     addIssue(
       "tool_calls",
       `${at}.tool_calls`,
-      "must be a list that is not empty",
-      "Leave it out where nothing is called.",
+      "must be a non-empty array",
+      "Remove it if there are no calls.",
     );
     return true;
   }
   for (const [j, call] of tool_calls.entries()) {
     const here = `${at}.tool_calls[${j}]`;
     if (!isObject(call)) {
-      addIssue("tool_calls", here, "must be an object", "Give it an id, the type function, and function.");
+      addIssue("tool_calls", here, "must be an object", 'Give it an id, the type "function", and function.');
       continue;
     }
     if (call.type !== undefined && call.type !== "function") {
@@ -202,7 +202,7 @@ export function checkToolMessage(
         "tool_calls",
         `${here}.id`,
         `is ${shown(call.id)}`,
-        "It must be a text that the tool's answer names.",
+        "It must be a non-empty string, which the tool message repeats.",
       );}
     checkCall(call.function, `${here}.function`, tools, addIssue);
   }
@@ -211,14 +211,14 @@ export function checkToolMessage(
 
 function checkCall(call: unknown, at: string, tools: ReadonlySet<string> | null, addIssue: AddIssue): void {
   if (!isObject(call) || typeof call.name !== "string") {
-    addIssue("tool_calls", at, "must be an object with a name", "Give it name and arguments.");
+    addIssue("tool_calls", at, "must be an object with a name", "Give it a name and arguments.");
     return;
   }
   if (tools !== null && !tools.has(call.name)) {
     addIssue(
       "tool_calls",
       `${at}.name`,
-      `is ${shown(call.name)}, which the row does not declare`,
+      `is ${shown(call.name)}, which is not declared`,
       "Declare it in tools.",
     );
   }
@@ -229,8 +229,8 @@ function checkCall(call: unknown, at: string, tools: ReadonlySet<string> | null,
     addIssue(
       "too_deep",
       `${at}.arguments`,
-      `are nested more than ${maxDepth} levels deep`,
-      "Write deep structures as a text; the trainer's parser takes no more.",
+      `is nested more than ${maxDepth} levels deep`,
+      "Encode deep structures as strings; the trainer's parser has this limit.",
     );
     return;
   }
@@ -239,16 +239,16 @@ function checkCall(call: unknown, at: string, tools: ReadonlySet<string> | null,
     addIssue(
       "double_encoded_arguments",
       `${at}.arguments`,
-      "are encoded as JSON twice",
-      "They are decoded twice; encode them once.",
+      "is JSON-encoded twice",
+      "It is decoded twice. Encode it only once.",
     );
     return;
   }
   addIssue(
     "tool_calls",
     `${at}.arguments`,
-    `are ${shown(args)}`,
-    'They must be the JSON text of an object, such as "{\\"city\\": \\"Oslo\\"}".',
+    `is ${shown(args)}`,
+    'It must be a JSON-encoded object, such as "{\\"city\\": \\"Oslo\\"}".',
   );
 }
 
@@ -256,6 +256,6 @@ function parsed(text: string): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    return undefined; // no JSON: the caller tells it
+    return undefined; // not JSON: the caller reports it
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Checks a training file as its bytes come, in bounded memory. Its state is JSON and belongs to a byte offset: a check can
- * stop anywhere and go on elsewhere. The whole of it is a function of the bytes, however they are cut.
+ * Validates a training file as a stream, in bounded memory. Its state is JSON and belongs to a byte offset, so a validation
+ * can stop anywhere and resume elsewhere. The result depends only on the bytes, not on how they are chunked.
  */
 import { checkMeta } from "./brightrun.ts";
 import {
@@ -32,17 +32,17 @@ import { type FingerprintState, hashRow, RowFingerprints } from "./row_fingerpri
 import type { Rejection, RowKind, RowSource, Sink } from "./row_source.ts";
 import { type Counts, ReportBuilder } from "./report_builder.ts";
 
-/** So many bytes decide what kind of file it is. */
+/** How many bytes to read before detecting the kind of file. */
 const headBytes = 4096;
 
-/** Where a check is: JSON. It goes on from {@link Validator.offset}. */
+/** A validator's state. JSON. Resume from {@link Validator.offset}. */
 export interface ValidatorState {
   source: SourceState | null;
   /** null in a brightrun document, whose rows are read as they are. */
   conversion: ConversionState | null;
   counts: Counts;
   sketch: FingerprintState;
-  /** brightrun-lora-v4: its header was seen, and how many pairs it announces. */
+  /** brightrun-lora-v4: the header, and the number of pairs that it declares. */
   header: { pairs: number | null } | null;
 }
 
@@ -71,8 +71,8 @@ export class Validator implements Sink {
   readonly #encoder = new TextEncoder();
 
   /**
-   * `reads`: what the trainer reads, for tests. `state`: goes on where another left off. `output`: takes the rows that a
-   * file in another format is converted to; see {@link conversion}.
+   * `reads`: what the trainer can read (for tests). `state`: resumes another validation. `output`: receives the converted
+   * rows of a file in another format; see {@link conversion}.
    */
   constructor(options: { reads?: Reads; state?: ValidatorState | null; output?: RowOutput } = {}) {
     this.#reads = options.reads ?? trainerReads;
@@ -106,12 +106,12 @@ export class Validator implements Sink {
     return this.#conversion?.summary() ?? null;
   }
 
-  /** The byte from which a check with {@link state} goes on. */
+  /** Where to resume with {@link state}. */
   get offset(): number {
     return this.#source?.offset ?? 0;
   }
 
-  /** Nothing more needs to be read: the file is broken as a whole, or in too many rows. */
+  /** Whether to stop reading: the file as a whole, or too many of its rows, are invalid. */
   get stopped(): boolean {
     return this.#builder.counts.stopped !== null;
   }
@@ -127,7 +127,7 @@ export class Validator implements Sink {
     };
   }
 
-  /** For comparing files by their rows; see {@link RowFingerprints.sample}. */
+  /** See {@link RowFingerprints.sample}. */
   sample(): { threshold: number; hashes: number[] } {
     return this.#fingerprints.sample();
   }
@@ -140,33 +140,33 @@ export class Validator implements Sink {
     }
     this.#head.push(chunk.slice());
     this.#headLength += chunk.length;
-    if (this.#headLength >= headBytes) this.#begin();
+    if (this.#headLength >= headBytes) this.#start();
   }
 
-  /** The report of all that was pushed. */
+  /** The report on all pushed bytes. */
   end(): DatasetReport {
-    if (this.#source === null && !this.stopped) this.#begin();
+    if (this.#source === null && !this.stopped) this.#start();
     if (!this.stopped) this.#source?.end();
-    if (!this.#builder.hasErrors) this.#whole();
+    if (!this.#builder.hasErrors) this.#checkFile();
     return this.#builder.report(this.#fingerprints.duplicates());
   }
 
-  /** What can be wrong with a file whose rows are all right. */
-  #whole(): void {
+  /** Checks the file as a whole, if all of its rows are valid. */
+  #checkFile(): void {
     const { counts, addIssue } = this.#builder;
     if (counts.rows === 0) {
       this.#builder.addIssue(
         "no_rows",
         null,
         `has no rows (${this.offset} bytes)`,
-        `Send one JSON object a line: ${formats}`,
+        `Send one JSON object per line: ${formats}`,
       );
     } else if (counts.trainable === 0) {
       addIssue(
         "nothing_to_learn",
         null,
-        "has no row to learn from",
-        "Give at least one assistant message a weight other than 0 (or one row a target_response).",
+        "has no trainable rows",
+        "At least one assistant message needs a weight other than 0 (or one row a target_response).",
       );
     }
     const pairs = this.#header?.pairs ?? null;
@@ -174,14 +174,14 @@ export class Validator implements Sink {
       addIssue(
         "row_count",
         null,
-        `announces ${pairs} pairs in its header and has ${counts.rows}`,
-        "Was it cut off, or edited? It is trained on as it is.",
+        `declares ${pairs} pairs in its header but has ${counts.rows}`,
+        "It is used as is. Check that it was not truncated.",
       );
     }
   }
 
-  /** Enough is here to say what kind of file it is. */
-  #begin(): void {
+  /** Detects the kind of file and starts reading rows. */
+  #start(): void {
     const head = new Uint8Array(this.#headLength);
     let at = 0;
     for (const piece of this.#head) {
@@ -254,15 +254,20 @@ export class Validator implements Sink {
     this.#builder.stop();
     if (what === "truncated") this.#builder.addIssue("truncated", null, ...cutOff);
     else if (what === "too_deep") this.#builder.addIssue("too_deep", null, ...nested);
-    else this.#builder.addIssue("not_json", null, "is not JSON here", "The file must be one JSON object.");
+    else {this.#builder.addIssue(
+        "not_json",
+        null,
+        "is not valid JSON at this line",
+        "The file must be one JSON object.",
+      );}
     this.#builder.endLine();
   }
 
-  /** The row's text and value; null when it is none, which has been told. */
+  /** The row's text and value; null if it is not valid JSON, which is reported. */
   #parse(bytes: Uint8Array, cut: boolean): JsonRow | null {
     let text: string;
     try {
-      // The strict decoder is half as fast: it is asked only where a replacement character came out.
+      // The strict decoder is half as fast, so it is used only if the first result has a replacement character.
       text = this.#decoder.decode(bytes);
       if (text.includes("\ufffd")) text = this.#strict.decode(bytes);
     } catch {
@@ -306,7 +311,7 @@ export class Validator implements Sink {
     this.#fingerprints.add(hashRow(bytes), line);
   }
 
-  /** A row in another format: what it is converted to is checked, as nothing else is trained on. */
+  /** Converts a row in another format and checks the result, which is what is trained on. */
   #convert(conversion: Conversion, source: JsonRow, line: number): void {
     if (!conversion.isTable) {
       this.#checkKeys(source, null);
@@ -322,14 +327,14 @@ export class Validator implements Sink {
     if (!this.#builder.lineHasErrors) this.#output(canonical);
   }
 
-  /** The row that is being read shows that no other can be read either. */
+  /** Rejects the whole file, because the current row shows that no other row is readable either. */
   #rejectFile({ code, what, fix }: Rejection): void {
     this.#builder.stop();
     this.#builder.beginFile();
     this.#builder.addIssue(code, null, what, fix);
   }
 
-  /** `known`: how many keys the row has, if they were counted on the way. */
+  /** `known`: the row's number of keys, if already counted. */
   #checkKeys({ text, value }: JsonRow, known: number | null): void {
     const keys = known ?? countKeys(value, maxDepth);
     if (keys === Infinity) {
@@ -338,8 +343,8 @@ export class Validator implements Sink {
       this.#builder.addIssue(
         "duplicate_key",
         null,
-        `has the key ${shown(duplicateKey(text))} twice in one object`,
-        "Programs differ in which they take; keep one.",
+        `has the duplicate key ${shown(duplicateKey(text))}`,
+        "Parsers disagree on which value wins; keep only one.",
       );
     }
   }
@@ -347,18 +352,18 @@ export class Validator implements Sink {
 
 const tooLong = [
   `is longer than ${maxLineBytes / 2 ** 20} MiB`,
-  "One row is one conversation; is a line break missing?",
+  "Each row is one conversation. Check for a missing line break.",
 ] as const;
 const cutOff = [
   "ends in the middle of a row",
-  "The upload, or the program that wrote the file, seems to have been cut off; make the file again.",
+  "The file seems to be truncated. Create and upload it again.",
 ] as const;
 const nested = [
   `is nested more than ${maxDepth} levels deep`,
-  "Write deep structures as a text; the trainer's parser takes no more.",
+  "Encode deep structures as strings; the trainer's parser has this limit.",
 ] as const;
 
-/** Checks bytes that are all here. */
+/** Validates a complete file. */
 export function validate(bytes: Uint8Array, reads: Reads = trainerReads): DatasetReport {
   const validator = new Validator({ reads });
   validator.push(bytes);

@@ -1,4 +1,4 @@
-/** POST …/claim: a worker asks for the attempt before it spends GPU time; the answer brings fresh dataset URLs. */
+/** POST …/claim: a worker claims the attempt before it uses GPU time. The response has fresh dataset URLs. */
 import { buckets } from "../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { rpc } from "../../_shared/database/rpc.ts";
@@ -7,7 +7,7 @@ import { signedUrl, signFiles } from "../../_shared/storage.ts";
 import { parseOrThrow } from "../../_shared/validation.ts";
 import type { CallbackContext } from "../context.ts";
 
-/** A worker downloads right after its claim; an hour leaves room for a slow line. */
+/** Workers download right after claiming; an hour is enough for slow connections. */
 const urlSeconds = 3600;
 
 const Artifacts = z.object({ prefix: z.string(), files: z.array(ArtifactFile) });
@@ -36,7 +36,7 @@ export async function claim(c: CallbackContext): Promise<Response> {
     claim_id: c.req.header("webhook-id")?.slice(0, 200) ?? null,
   }, Claimed);
   if (!claimed.claimed) return c.json(claimed satisfies z.infer<typeof ClaimReply>);
-  const open = (object: string) => signedUrl(supabase, buckets.datasets, object, urlSeconds);
+  const signed = (object: string) => signedUrl(supabase, buckets.datasets, object, urlSeconds);
   const artifacts = ({ prefix, files }: z.infer<typeof Artifacts>) =>
     signFiles(supabase, buckets.adapters, prefix, files, urlSeconds);
   const { resume, start_from } = claimed;
@@ -45,9 +45,9 @@ export async function claim(c: CallbackContext): Promise<Response> {
     fence: claimed.fence,
     lease_seconds: settings.leaseSeconds,
     report_seconds: Math.max(1, Math.floor(settings.leaseSeconds / 4)),
-    dataset_url: await open(claimed.training_object),
+    dataset_url: await signed(claimed.training_object),
     dataset_sha256: claimed.training_sha256,
-    validation_url: claimed.validation_object === null ? null : await open(claimed.validation_object),
+    validation_url: claimed.validation_object === null ? null : await signed(claimed.validation_object),
     validation_sha256: claimed.validation_sha256,
     checkpoint_seconds: settings.checkpointSeconds,
     resume: resume === null ? null : { step: resume.step, files: await artifacts(resume) },

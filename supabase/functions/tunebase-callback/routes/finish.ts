@@ -1,4 +1,4 @@
-/** POST …/finish: the worker's last word. `succeeded` needs every file of the manifest to be verified. */
+/** POST …/finish: the worker's final call. `succeeded` requires that every file in the manifest is verified. */
 import { trainerFaults } from "../../_shared/contracts/trainer_errors.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { FinishReply, FinishRequest } from "../../_shared/protocol.ts";

@@ -1,4 +1,4 @@
-/** POST …/report: progress, metrics and log lines; the reply carries the order. */
+/** POST …/report: progress, metrics and log lines. The reply has the worker's directive. */
 import { rpc } from "../../_shared/database/rpc.ts";
 import { ReportReply, ReportRequest } from "../../_shared/protocol.ts";
 import { parseOrThrow } from "../../_shared/validation.ts";

@@ -1,6 +1,6 @@
 /**
- * POST /runpod/{attempt}/{token}: RunPod says that a run has ended. Unsigned, so it is only a hint: the scheduler
- * reads /status before it believes anything. Always 200 for the right token, or RunPod would send it again.
+ * POST /runpod/{attempt}/{token}: RunPod reports that a run has ended. The webhook is unsigned, so it is only a hint to
+ * reconcile the attempt, which reads /status. Responds with 200 to every valid token, or RunPod would send it again.
  */
 import { wakeScheduler } from "../../_shared/urls.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
@@ -18,7 +18,7 @@ export async function runpodWebhook(c: CallbackContext): Promise<Response> {
   }
   const expected = deriveSecret(settings.masterKey, `runpod-webhook/${id}`);
   if (!await timingSafeEqual(token, expected)) throw ApiError.of("invalid_signature");
-  // The id is adopted: an unclear /run may have brought none. Nothing else in the body is believed.
+  // An ambiguous /run may not have returned the run's id, so it is stored. Nothing else in the body is trusted.
   const body: unknown = await c.req.json().catch(() => null);
   const runpodId = body !== null && typeof body === "object" && "id" in body && typeof body.id === "string"
     ? clean(body.id.slice(0, 200))

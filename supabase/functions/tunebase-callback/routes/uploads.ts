@@ -1,4 +1,4 @@
-/** POST …/uploads: signed, resumable upload targets for an attempt's files. The worker holds no key to Storage. */
+/** POST …/uploads: signed, resumable upload targets for an attempt's files. Workers have no Storage key. */
 import { buckets } from "../../_shared/contracts/buckets.ts";
 import type * as z from "zod";
 import { incomingObject } from "../../_shared/artifacts.ts";
@@ -8,7 +8,7 @@ import { unavailable } from "../../_shared/storage.ts";
 import { parseOrThrow } from "../../_shared/validation.ts";
 import { type CallbackContext, Writer } from "../context.ts";
 
-/** Storage takes resumable uploads in chunks of exactly 6 MB. */
+/** Storage requires chunks of exactly 6 MiB. */
 const chunkBytes = 6 * 2 ** 20;
 
 export async function uploads(c: CallbackContext): Promise<Response> {

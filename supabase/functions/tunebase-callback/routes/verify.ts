@@ -1,4 +1,4 @@
-/** POST …/verify: takes one uploaded file in. One file a call, as hashing costs CPU time. */
+/** POST …/verify: verifies an uploaded file. One file per call, because hashing uses CPU time. */
 import type * as z from "zod";
 import { promoteUpload } from "../../_shared/artifacts.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
@@ -16,15 +16,15 @@ export async function verify(c: CallbackContext): Promise<Response> {
   if (writer.order === "stop") {
     return c.json({ order: "stop", verified: false, detail: null } satisfies Reply);
   }
-  const wrong = await promoteUpload(
+  const mismatch = await promoteUpload(
     supabase,
     writer.prefix,
     fence,
     file,
     () => rpc(db, "invalidate_verified_file", { attempt_id, fence, path: file.path }),
   );
-  if (wrong !== null) {
-    return c.json({ order: writer.order, verified: false, detail: wrong } satisfies Reply);
+  if (mismatch !== null) {
+    return c.json({ order: writer.order, verified: false, detail: mismatch } satisfies Reply);
   }
   const { order } = await rpc(
     db,

@@ -1,4 +1,4 @@
-/** The body of a job to be, with what follows from it: its plan and its estimate. For creating and for estimating. */
+/** Validates the body of a job and derives its training configuration and estimate, to create or estimate the job. */
 import * as z from "zod";
 import { hyperparameters, type Method } from "../../_shared/contracts/hyperparameters.ts";
 import { limits } from "../../_shared/contracts/limits.ts";
@@ -8,7 +8,7 @@ import { ApiError, type ErrorCode } from "../../_shared/errors.ts";
 import { TrainingHyperparameters, Wandb } from "../../_shared/protocol.ts";
 import { jsonBody, parseOrThrow, strictObject } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";
-import { countFiles, makeEstimate, warnOfSteps } from "./estimate/mod.ts";
+import { countFiles, makeEstimate, stepWarnings } from "./estimate/mod.ts";
 import { parseId, prefixes, publicId } from "../ids.ts";
 import { Hyperparameters, resolveTrainingConfig } from "./training_config.ts";
 import { EstimateInputs } from "../rows.ts";
@@ -36,7 +36,7 @@ export const JobBody = strictObject({
   hyperparameters: Hyperparameters.optional(),
   suffix: z.string().regex(
     new RegExp(`^[A-Za-z0-9._-]{1,${limits.suffixLength}}$`),
-    `must be 1 to ${limits.suffixLength} of the characters A–Z a–z 0–9 . _ -`,
+    `must have 1 to ${limits.suffixLength} characters from A–Z a–z 0–9 . _ -`,
   ).nullish(),
   seed: z.int().min(hyperparameters.seed.min).max(hyperparameters.seed.max).nullish(),
   metadata: z.record(z.string().max(limits.metadataKeyLength), z.string().max(limits.metadataValueLength))
@@ -48,7 +48,7 @@ export const JobBody = strictObject({
   auto_start: z.boolean().nullish(),
   integrations: z.array(strictObject({ type: z.literal("wandb"), wandb: Wandb })).max(
     1,
-    "must be one at the most",
+    "must have at most one item",
   )
     .nullish(),
 });
@@ -61,7 +61,7 @@ export const exampleJob = {
   method: { type: "supervised", supervised: { hyperparameters: { n_epochs: 3, batch_size: "auto" } } },
   metadata: { team: "support" },
 };
-/** What `readJob` refuses, beside a body that is not valid. */
+/** Error codes of `readJob`, in addition to `invalid_request`. */
 export const jobErrors: ErrorCode[] = [
   "model_not_found",
   "file_not_found",
@@ -72,12 +72,12 @@ export const jobErrors: ErrorCode[] = [
   "project_archived",
 ];
 
-/** What of OpenAI's body is known and not offered: told by name, before anything else is looked at. */
+/** Parts of OpenAI's body that are not supported. Checked first, so that they get a specific error. */
 const Unsupported = z.object({
   method: z.object({ type: z.literal("reinforcement") }).optional().catch(undefined),
 });
 
-/** Reads, checks and plans the request's job. Refuses as creating it would. */
+/** Reads and validates a job request. Throws the same errors as creating the job. */
 export async function readJob(c: ApiContext) {
   const json = await jsonBody(c.req.raw);
   rejectUnsupported(json);
@@ -86,8 +86,8 @@ export async function readJob(c: ApiContext) {
     throw new ApiError("unsupported", [{
       param: "integrations",
       message:
-        "integrations: this server sends nothing to Weights & Biases. Leave them out, or ask its operator to set " +
-        "TUNEBASE_WANDB. GET …/metrics has every step, and result_files a CSV.",
+        "integrations: Weights & Biases is not enabled on this server. Remove it, or ask the operator to set " +
+        "TUNEBASE_WANDB. Metrics are also available from GET …/metrics and as a CSV in result_files.",
     }]);
   }
   const method = body.method?.type ?? "supervised";
@@ -95,7 +95,7 @@ export async function readJob(c: ApiContext) {
   if (inMethod !== undefined && body.hyperparameters !== undefined) {
     throw new ApiError("invalid_request", [{
       param: "hyperparameters",
-      message: `hyperparameters: stand in method.${method} already. Say them in one place.`,
+      message: `hyperparameters: set them either at the top level or in method.${method}, not both.`,
     }]);
   }
   const where = inMethod === undefined ? "hyperparameters" : `method.${method}.hyperparameters`;
@@ -112,7 +112,7 @@ export async function readJob(c: ApiContext) {
   checkFormats(method, inputs);
   const seed = body.seed ?? hyperparameters.seed.leftOut;
   const { model, parent } = inputs;
-  const draft = resolveTrainingConfig(
+  const config = resolveTrainingConfig(
     model,
     method,
     inMethod ?? body.hyperparameters ?? {},
@@ -121,10 +121,10 @@ export async function readJob(c: ApiContext) {
     parent === null ? null : TrainingHyperparameters.parse(parent.hyperparameters),
     files.validation !== null,
   );
-  const counted = await countFiles(c.get("platform"), inputs, draft.max_length);
+  const counted = await countFiles(c.get("platform"), inputs, config.max_length);
   checkTemplate(body.model, files, counted);
   const { trained } = counted.training.file;
-  const { shown, plan } = draft.settle(trained.expected);
+  const { publicHyperparameters, plan } = config.finalize(trained.expected);
   const estimate = makeEstimate(model, counted, plan);
   const { steps, rows } = estimate;
   if (trained.low === trained.high) rejectLongWarmup(plan.warmup_steps, steps.total, `${where}.warmup_steps`);
@@ -135,15 +135,15 @@ export async function readJob(c: ApiContext) {
     model,
     parent: parent?.name ?? null,
     seed,
-    shown,
+    publicHyperparameters,
     plan: { ...plan, wandb },
     estimate,
-    /** What the job's log says from the start. */
-    warnings: warnOfSteps(steps.total, rows.trained.expected, plan),
+    /** Logged when the job is created. */
+    warnings: stepWarnings(steps.total, rows.trained.expected, plan),
   };
 }
 
-/** Calls that the template does not show cannot be learned: the training would end on the GPU, and be paid for. */
+/** Tool calls that the chat template does not render cannot be trained on: the job would fail on the GPU, at a cost. */
 function checkTemplate(
   model: string,
   files: { training: string | null; validation: string | null },
@@ -155,35 +155,33 @@ function checkTemplate(
       counted.validation,
     ]] as const
   ) {
-    if (file?.hides !== "calls") continue;
+    if (file?.unrendered !== "calls") continue;
     const id = param === "training_file" ? files.training : files.validation;
     throw new ApiError("invalid_request", [{
       param: "model",
       message:
-        `model = ${
-          JSON.stringify(model)
-        }: its chat template does not show tool calls, which rows of ${param} = ` +
+        `model = ${JSON.stringify(model)}: its chat template does not support tool calls, which ${param} = ` +
         `${
           publicId("file", id ?? "")
-        } have. Choose a base model that was made for tools, or leave these rows out.`,
+        } contains. Choose a base model that supports tools, or remove these rows.`,
       value: model,
     }]);
   }
 }
 
-/** Where the number of steps is certain, a warm-up that takes all of them is a mistake. */
+/** Rejects a warm-up that takes all steps, if the number of steps is certain. */
 function rejectLongWarmup(warmup: number | null, steps: number, param: string): void {
   if (warmup === null || warmup < steps) return;
   throw new ApiError("invalid_request", [{
     param,
     message:
-      `${param} = ${warmup}: must be below ${steps}, all the steps of this plan, or the learning rate never gets to ` +
-      "its height. Use fewer, or leave it out.",
+      `${param} = ${warmup}: must be less than ${steps}, the total number of steps, or the learning rate never reaches ` +
+      "its maximum. Use fewer warm-up steps, or omit it.",
     value: warmup,
   }]);
 }
 
-/** Each method trains on rows of its own kind. Files still being validated are checked later (fail_job_with_file). */
+/** Checks that the files suit the training method. Files that are not validated yet are checked later (fail_job_with_file). */
 function checkFormats(method: Method, { training, validation }: EstimateInputs): void {
   const problems = [["training_file", training], ["validation_file", validation]] as const;
   const found = problems.flatMap(([param, file]) => {
@@ -194,10 +192,10 @@ function checkFormats(method: Method, { training, validation }: EstimateInputs):
       message:
         `${param} = ${
           publicId("file", file.id)
-        }: ${file.filename} has ${format} rows, and method "${method}" ` +
+        }: ${file.filename} has ${format} rows, but method "${method}" ` +
         (method === "dpo"
-          ? `learns from preferences. Give it rows such as ${preferenceFormat}, or leave the method out.`
-          : 'learns from one answer a row. Say method {"type": "dpo"}, or give it chat rows.'),
+          ? `requires preference rows, such as ${preferenceFormat}. Use such rows, or omit the method.`
+          : 'requires rows with one answer. Set method to {"type": "dpo"}, or use chat rows.'),
       value: publicId("file", file.id),
     }];
   });
@@ -211,7 +209,7 @@ function rejectUnsupported(json: unknown): void {
   if (type !== undefined) {
     throw new ApiError("unsupported", [{
       param: "method.type",
-      message: `method.type = ${JSON.stringify(type)}: is not offered yet; "supervised" and "dpo" are.`,
+      message: `method.type = ${JSON.stringify(type)}: is not supported. Use "supervised" or "dpo".`,
       value: type,
     }]);
   }

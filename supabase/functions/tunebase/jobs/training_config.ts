@@ -1,4 +1,4 @@
-/** From what a client asks for to what the trainer is told: "auto" resolved, one name for one thing. */
+/** Resolves a job's requested hyperparameters to the trainer's: "auto", defaults, and the names of both APIs. */
 import * as z from "zod";
 import {
   type ApiField,
@@ -16,51 +16,47 @@ import { TrainingHyperparameters } from "../../_shared/protocol.ts";
 import { parseOrThrow, strictObject } from "../../_shared/validation.ts";
 import type { BaseModelRow } from "../rows.ts";
 
-/** OpenAI's (each "auto" or a number), and the trainer's own. What is left out is "auto". */
+/** OpenAI's hyperparameters (each "auto" or a number) and additional ones. Omitted means "auto". */
 export const Hyperparameters = strictObject(apiShape);
 type Hyperparameters = z.infer<typeof Hyperparameters>;
 
-/** The paper's for dialogue, and what TRL has. */
+/** The DPO paper's value for dialogue, and TRL's default. */
 const defaultBeta = 0.1;
 /**
- * Of the supervised learning rate, for dpo: its loss has a gradient from the first step whatever the model knows already,
- * and rates that teach an answer in a few epochs make both answers unlikely there.
+ * DPO's learning rate, relative to the supervised one. DPO's loss has a full gradient from the first step, and at the
+ * supervised rate both answers become unlikely.
  */
-const dpoShare = 0.1;
-/** Plain LoRA scales by alpha / rank, which weakens an adapter of a high rank; rsLoRA by alpha / √rank. */
-const rsloraFrom = 64;
-/** The adapter's output is scaled by this much unless an alpha is given. */
-const scale = 2;
-/** Below so many rows a split would leave too few to learn from, and too few to judge by. */
-const splitFrom = 50;
+const dpoRateFactor = 0.1;
+/** The rank from which rsLoRA is the default. LoRA's scale, alpha / rank, weakens high ranks; rsLoRA's is alpha / √rank. */
+const minRsloraRank = 64;
+/** The adapter's scale, unless alpha is given. */
+const defaultScale = 2;
+/** Below this number of rows, a validation split would leave too few rows for both. */
+const minSplitRows = 50;
 
-/** A tenth; of 1,000 rows and more a twentieth, which is enough to judge by. */
-const automaticSplit = (rows: number) => rows < splitFrom ? 0 : rows < 1000 ? 0.1 : 0.05;
+const automaticSplit = (rows: number) => rows < minSplitRows ? 0 : rows < 1000 ? 0.1 : 0.05;
 
-/** A plan that wants the number of rows to be whole. */
+/** A configuration that is complete except for the number of rows. */
 interface Draft {
   max_length: number;
-  /** `rows`: those with something to learn from. */
-  settle(rows: number): { shown: Shown; plan: TrainingHyperparameters };
+  /** `rows`: the number of trainable rows. */
+  finalize(rows: number): { publicHyperparameters: PublicHyperparameters; plan: TrainingHyperparameters };
 }
-/** The hyperparameters as the job shows them. */
-type Shown = Record<string, number | string | boolean | string[]>;
+/** The hyperparameters that the API shows. */
+type PublicHyperparameters = Record<string, number | string | boolean | string[]>;
 
-/** What a plan is made of; `own` are the operator's defaults for the model, and go before ours. */
 interface Request {
   model: BaseModelRow;
   method: Method;
   asked: Hyperparameters;
+  /** The operator's defaults for the model, which take precedence over ours. */
   own: Partial<TrainingHyperparameters>;
-  /** Those of the fine-tune that is trained on from: its adapter's shape stays, and so does the base it was made on. */
+  /** The configuration of the fine-tuned model to continue from. Its adapter's shape and base model are kept. */
   parent: TrainingHyperparameters | null;
   hasValidationFile: boolean;
 }
 
-/**
- * The trainer's plan, and the hyperparameters as the job shows them. A multiplier multiplies the base model's own
- * learning rate. `where` is the path of the hyperparameters in the body, for the errors' `param`.
- */
+/** Resolves a request. `where`: the path of the hyperparameters in the body, for the errors' `param`. */
 export function resolveTrainingConfig(
   model: BaseModelRow,
   method: Method,
@@ -75,7 +71,7 @@ export function resolveTrainingConfig(
   const rate = learningRate(request);
   const max_length = asked.max_length ??
     Math.min(own.max_length ?? hyperparameters.max_length.fallback, model.max_length);
-  const problems = problemsOf(request, rate, max_length).map(({ name, message, value }): Problem => ({
+  const problems = findConflicts(request, rate, max_length).map(({ name, message, value }): Problem => ({
     param: `${where}.${name}`,
     message: `${where}.${name} = ${value}: ${message}`,
     value,
@@ -98,17 +94,17 @@ export function resolveTrainingConfig(
   };
   return {
     max_length,
-    settle(rows) {
+    finalize(rows) {
       const validation_split = split === "auto" ? automaticSplit(rows) : split;
-      const settled = TrainingHyperparameters.parse({ ...plan, validation_split });
-      return { shown: shownOf(settled, rate), plan: settled };
+      const final = TrainingHyperparameters.parse({ ...plan, validation_split });
+      return { publicHyperparameters: toPublic(final, rate), plan: final };
     },
   };
 }
 
 const given = <V>(value: V | "auto" | undefined): V | undefined => value === "auto" ? undefined : value;
 
-/** Those that are what was asked for, else the operator's, else the declared default; the others follow from several. */
+/** Hyperparameters that do not depend on others: as requested, else the operator's default, else ours. */
 function plainSettings({ asked, own }: Request): Record<string, unknown> {
   const byApiName: Record<string, unknown> = asked;
   const defaults: Record<string, unknown> = own;
@@ -120,20 +116,20 @@ function plainSettings({ asked, own }: Request): Record<string, unknown> {
 
 interface Rate {
   value: number;
-  /** What a multiplier of 1 means. */
+  /** The rate for a multiplier of 1. */
   base: number;
   multiplier: number;
 }
 function learningRate(request: Request): Rate {
   const { asked, method, own } = request;
-  const [least] = range("learning_rate");
-  const usual = own.learning_rate ?? hyperparameters.learning_rate.fallback;
-  const base = method === "dpo" ? Math.max(least, usual * dpoShare) : usual;
+  const [min] = range("learning_rate");
+  const supervised = own.learning_rate ?? hyperparameters.learning_rate.fallback;
+  const base = method === "dpo" ? Math.max(min, supervised * dpoRateFactor) : supervised;
   const multiplier = given(asked.learning_rate_multiplier) ?? 1;
   return { value: asked.learning_rate ?? base * multiplier, base, multiplier };
 }
 
-/** Rank, alpha, targets and scale: the parent's, or what was asked for, or what goes with each other. */
+/** Rank, alpha, targets and rsLoRA: the parent's, as requested, or derived from each other. */
 function adapterShape(request: Request) {
   const { asked, own, parent } = request;
   if (parent !== null) {
@@ -142,15 +138,15 @@ function adapterShape(request: Request) {
   }
   const lora_rank = asked.lora_rank ?? (own.lora_rank ?? hyperparameters.lora_rank.fallback);
   const lora_targets = asked.lora_targets ?? (own.lora_targets ?? hyperparameters.lora_targets.fallback);
-  // The operator's alpha goes with the operator's rank.
+  // The operator's alpha applies only to the operator's rank.
   const alpha = given(asked.lora_alpha) ??
     (lora_rank === (own.lora_rank ?? hyperparameters.lora_rank.fallback) ? own.lora_alpha : undefined);
-  // Who gives an alpha means the plain scale by which it was chosen.
+  // An explicit alpha was chosen for LoRA's plain scale.
   const use_rslora = given(asked.use_rslora) ?? own.use_rslora ??
-    (lora_rank >= rsloraFrom && alpha === undefined && lora_targets !== "experts");
-  const [least] = range("lora_alpha");
+    (lora_rank >= minRsloraRank && alpha === undefined && lora_targets !== "experts");
+  const [min] = range("lora_alpha");
   const lora_alpha = alpha ??
-    Math.max(least, Math.round(scale * (use_rslora ? Math.sqrt(lora_rank) : lora_rank)));
+    Math.max(min, Math.round(defaultScale * (use_rslora ? Math.sqrt(lora_rank) : lora_rank)));
   return { lora_rank, lora_alpha, lora_targets, use_rslora };
 }
 
@@ -160,18 +156,17 @@ interface Conflict {
   value: unknown;
 }
 type ApiFieldName = keyof Hyperparameters;
-const twoWays = "They are two ways of saying one thing; send one of them.";
-/** What of a request does not go together. */
-function problemsOf(request: Request, rate: Rate, maxLength: number): Conflict[] {
+/** Settings of a request that contradict each other. */
+function findConflicts(request: Request, rate: Rate, maxLength: number): Conflict[] {
   const { model, method, asked, parent, hasValidationFile } = request;
   const found: Conflict[] = [];
-  const refuse = (name: ApiFieldName, message: string, value: unknown = asked[name]) =>
+  const conflict = (name: ApiFieldName, message: string, value: unknown = asked[name]) =>
     found.push({ name, message, value });
   for (const name of apiFields) {
     const only = field(name).method;
     const key = apiNameOf(name);
     if (only !== undefined && only !== method && asked[key] !== undefined && asked[key] !== null) {
-      refuse(key, `belongs to method "${only}". Leave it out.`);
+      conflict(key, `is only available for method "${only}". Remove it.`);
     }
   }
   for (
@@ -179,31 +174,35 @@ function problemsOf(request: Request, rate: Rate, maxLength: number): Conflict[]
   ) {
     const value = parent?.[name];
     if (given(asked[name]) === undefined || asked[name] === value) continue;
-    refuse(name, `must be ${value}, as in the fine-tune that is trained on from. Leave it out.`);
+    conflict(name, `must be ${value}, as in the fine-tuned model to continue from. Remove it.`);
   }
   if (asked.learning_rate !== undefined && asked.learning_rate_multiplier !== undefined) {
-    refuse("learning_rate_multiplier", `learning_rate is set too. ${twoWays}`);
+    conflict("learning_rate_multiplier", "cannot be combined with learning_rate. Set only one of them.");
   }
   if (typeof asked.warmup_steps === "number" && asked.warmup_ratio !== undefined) {
-    refuse("warmup_ratio", `warmup_steps is set too. ${twoWays}`);
+    conflict("warmup_ratio", "cannot be combined with warmup_steps. Set only one of them.");
   }
   if (hasValidationFile && typeof asked.validation_split === "number" && asked.validation_split > 0) {
-    refuse("validation_split", "there is a validation_file. Leave one of them out.");
+    conflict("validation_split", "cannot be combined with validation_file. Set only one of them.");
   }
-  const [least, most] = range("learning_rate");
-  if (rate.value < least || rate.value > most) {
-    refuse(
+  const [min, max] = range("learning_rate");
+  if (rate.value < min || rate.value > max) {
+    conflict(
       "learning_rate_multiplier",
-      `gives a learning rate of ${rate.value}; it must be from ${least} to ${most}, so use a multiplier from ` +
-        `${least / rate.base} to ${most / rate.base}.`,
+      `results in a learning rate of ${rate.value}, which must be from ${min} to ${max}. Use a multiplier from ` +
+        `${min / rate.base} to ${max / rate.base}.`,
       rate.multiplier,
     );
   }
   if (maxLength > model.max_length) {
-    refuse("max_length", `must be at most ${model.max_length}, what ${model.id} can read.`, maxLength);
+    conflict(
+      "max_length",
+      `must be at most ${model.max_length}, the context length of ${model.id}.`,
+      maxLength,
+    );
   }
   if (asked.use_rslora === true && asked.lora_targets === "experts") {
-    refuse("use_rslora", "experts have a rank and a scale of their own. Leave it out.");
+    conflict("use_rslora", 'is not available for lora_targets "experts". Remove it.');
   }
   return found;
 }
@@ -214,20 +213,20 @@ function apiNameOf(name: ApiField): ApiFieldName {
   return key;
 }
 
-/** By OpenAI's names; without what the run does not use. */
-function shownOf(plan: TrainingHyperparameters, rate: Rate): Shown {
-  const shown: Shown = {};
+/** The hyperparameters that the run uses, by their API names. */
+function toPublic(plan: TrainingHyperparameters, rate: Rate): PublicHyperparameters {
+  const result: PublicHyperparameters = {};
   for (const name of apiFields) {
     const value = name === "learning_rate_multiplier" ? rate.value / rate.base : plan[name];
     const unused = value === null || (Array.isArray(value) && value.length === 0) ||
       (name === "lora_targets" && value === "all-linear") ||
       (name === "warmup_ratio" && plan.warmup_steps !== null);
-    if (!unused) shown[apiName(name)] = value;
+    if (!unused) result[apiName(name)] = value;
   }
-  return shown;
+  return result;
 }
 
-/** Those that the operator has set; the schema's own defaults are not meant. */
+/** The defaults that the operator has set, without those that the schema fills in. */
 function operatorsDefaults(model: BaseModelRow): Partial<TrainingHyperparameters> {
   const set = z.record(z.string(), z.unknown()).parse(model.defaults);
   const checked = parseOrThrow(TrainingHyperparameters.partial(), set);

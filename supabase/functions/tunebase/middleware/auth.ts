@@ -1,6 +1,6 @@
 /**
- * Who calls: a Tunebase API key (`tb_…`), or a Supabase user's access token. A bad credential is refused and never
- * taken for a weaker one.
+ * Authentication: a Tunebase API key (`tb_…`) or a Supabase user's access token. An invalid credential is rejected, never
+ * treated as another kind.
  */
 import type { MiddlewareHandler } from "hono";
 import { errors, jwtVerify, type JWTVerifyGetKey } from "jose";
@@ -11,7 +11,10 @@ import type { ApiEnv, Caller } from "../context.ts";
 import { parseProjectId } from "../ids.ts";
 import { keySet } from "./jwks.ts";
 
-/** Sets `caller`, or refuses with 401 (503 when Auth's keys cannot be had). A user names another project than their first in `openai-project`. */
+/**
+ * Sets `caller`, or responds with 401 (503 if Auth's keys cannot be fetched). Users can select a project other than their
+ * first with the header `openai-project`.
+ */
 export function authenticate(settings: Settings): MiddlewareHandler<ApiEnv> {
   const keys = keySet(settings);
   return async function authenticateCaller(c, next) {
@@ -45,17 +48,17 @@ async function user(
       ? await jwtVerify(token, new TextEncoder().encode(legacy), { ...rules, algorithms: ["HS256"] })
       : await jwtVerify(token, keys, { ...rules, algorithms: ["ES256"] });
     if (payload.role !== "authenticated" || payload.sub === undefined) {
-      throw refused(`Its role is ${JSON.stringify(payload.role)}; it must be a signed-in user's.`);
+      throw invalid(`Its role is ${JSON.stringify(payload.role)}; it must be a signed-in user's.`);
     }
     if (payload.is_anonymous === true) {
-      throw refused("Anonymous users have no access. Sign in with an e-mail address or another identity.");
+      throw invalid("Anonymous users have no access. Sign in with an email address or another identity.");
     }
     return { user_id: payload.sub, project_id: project ? parseProjectId(project) : null };
   } catch (error) {
-    if (error instanceof errors.JWTExpired) throw refused("It has expired. Refresh it, or sign in again.");
+    if (error instanceof errors.JWTExpired) throw invalid("It has expired. Refresh it or sign in again.");
     if (error instanceof errors.JOSEError) {
-      throw refused(
-        "It must be a Supabase user's access token (ES256) of this project, or a Tunebase key (tb_…).",
+      throw invalid(
+        "It must be an access token (ES256) of a user of this Supabase project, or a Tunebase API key (tb_…).",
       );
     }
     throw error;
@@ -67,10 +70,13 @@ function headerAlgorithm(token: string): unknown {
     const [header = ""] = token.split(".");
     return JSON.parse(atob(header.replaceAll("-", "+").replaceAll("_", "/"))).alg;
   } catch {
-    return undefined; // no JWT at all: jwtVerify says so
+    return undefined; // not a JWT: jwtVerify will throw
   }
 }
 
-function refused(why: string): ApiError {
-  return new ApiError("invalid_token", [{ param: null, message: `The access token is not valid. ${why}` }]);
+function invalid(reason: string): ApiError {
+  return new ApiError("invalid_token", [{
+    param: null,
+    message: `The access token is not valid. ${reason}`,
+  }]);
 }

@@ -1,29 +1,29 @@
-/** What makes two requests the same: the SHA-256 of path and body. A form counts without its random boundary. */
+/** Identifies equal requests: the SHA-256 of path and body. Ignores the random boundary of a form. */
 import type { Buffer as Bytes } from "node:buffer";
 import { BoundaryCount, formBoundary } from "../multipart.ts";
 
-const { Buffer } = await import("node:buffer"); // _shared/on_first_use.ts says why
+const { Buffer } = await import("node:buffer"); // see _shared/lazy.ts
 const { createHash } = await import("node:crypto");
 
 export class BodyHash {
   readonly isForm: boolean;
   readonly #hash = createHash("sha256");
   readonly #boundary: Bytes;
-  /** The end of what came, too short to say that no boundary begins in it. */
+  /** The last bytes received, which can be the start of a boundary. */
   #rest: Bytes = Buffer.alloc(0);
   #digest: string | null = null;
 
   readonly #count = new BoundaryCount();
 
-  /** `more` counts beside the body. Refuses a form whose boundary is too short. */
-  constructor(contentType: string, more: string[]) {
+  /** `prefix` is hashed before the body. Throws if a form's boundary is too short. */
+  constructor(contentType: string, prefix: string[]) {
     const boundary = formBoundary(contentType);
     this.isForm = boundary !== null;
     this.#boundary = Buffer.from(`--${boundary ?? ""}`);
-    this.#hash.update(JSON.stringify(more));
+    this.#hash.update(JSON.stringify(prefix));
   }
 
-  /** Takes the next bytes, in constant memory. Refuses a form with more fields than a form may have. */
+  /** Hashes the next bytes, in constant memory. Throws if a form has too many fields. */
   update(chunk: Uint8Array): void {
     if (!this.isForm) return void this.#hash.update(chunk);
     const data = Buffer.concat([this.#rest, chunk]);
@@ -38,7 +38,7 @@ export class BodyHash {
     this.#rest = data.subarray(keep);
   }
 
-  /** The hash in hex; after it nothing more is taken. */
+  /** The hash in hex. Do not call `update` afterwards. */
   digest(): string {
     this.#digest ??= this.#hash.update(this.#rest).digest("hex");
     return this.#digest;

@@ -1,18 +1,18 @@
-/** How large a body may be: 1 MiB. A form with a file is counted by its route as it reads, which says so itself. */
+/** Limits request bodies to 1 MiB. Routes that accept files limit their forms themselves. */
 import type { MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { ApiError } from "../../_shared/errors.ts";
 import type { ApiEnv } from "../context.ts";
 
-const most = 2 ** 20;
+const maxSize = 2 ** 20;
 
-/** Refuses a larger body with 413, whether or not its length was announced. */
+/** Rejects larger bodies with 413, with or without a content-length header. */
 export const limitBody: MiddlewareHandler<ApiEnv> = bodyLimit({
-  maxSize: most,
+  maxSize,
   onError: (c) => {
     throw new ApiError("too_large", [{
       param: null,
-      message: `The body is larger than ${most} bytes, the most that ${c.req.method} ${c.req.path} takes.`,
+      message: `The body is larger than ${maxSize} bytes, the maximum for ${c.req.method} ${c.req.path}.`,
     }]);
   },
 });

@@ -1,12 +1,12 @@
 /**
- * `Idempotency-Key` on any POST: the same key and request within a day get the first one's answer, another request with
- * that key 409. One table, `tunebase_internal.idempotency_keys`, in two ways.
+ * `Idempotency-Key` on any POST: repeating a request with the same key within a day returns the first response; a different
+ * request with the same key gets 409. The table `tunebase_internal.idempotency_keys` has two kinds of entries.
  *
- * What must not happen twice is recorded by the route's SQL, in the transaction that creates it: a crash at any point
- * leaves both or neither. These routes also recognize an SDK's retry without a key, by a hash of the request.
+ * Requests that must not happen twice are recorded by the route's SQL, in the transaction that creates the resource, so a
+ * crash leaves both or neither. These routes also recognize an SDK's retry without a key, by a hash of the request.
  *
- * For any other route, a key is reserved before it runs and stored with the answer if it succeeded. An isolate that dies
- * between the route's commit and that leaves a reservation that expires; the request then runs again.
+ * For all other routes, the key is reserved before the request runs, and the response is stored if it succeeded. If an
+ * isolate dies in between, the reservation expires and the request runs again.
  */
 import type { Context, MiddlewareHandler } from "hono";
 import * as z from "zod";
@@ -19,43 +19,43 @@ import { BodyHash } from "./body_hash.ts";
 import type { ApiEnv } from "../context.ts";
 import { parseId } from "../ids.ts";
 
-/** Longer than a request may take: a form streams as long as the platform lets it. */
-const leaseSeconds = { whole: 60, streamed: 450 };
-const maxAnswerChars = 50_000;
+/** Longer than a request can take; a form can stream until the platform's time limit. */
+const leaseSeconds = { buffered: 60, streamed: 450 };
+const maxResponseChars = 50_000;
 
 const Reserved = z.discriminatedUnion("state", [
   z.object({ state: z.literal("new"), id: z.string() }),
   z.object({ state: z.literal("running") }),
   z.object({ state: z.literal("done"), request_hash: z.string(), answer: z.string() }),
 ]);
-const Answer = z.object({ status: z.number(), type: z.string(), body: z.string() });
+const StoredResponse = z.object({ status: z.number(), type: z.string(), body: z.string() });
 
-/** For a POST whose SQL records the request with what it creates (`find_created_resource`). */
+/** For a POST whose SQL records the request (`find_created_resource`). */
 export const recorded: MiddlewareHandler<ApiEnv> = async function recorded(c, next) {
   const key = keyOf(c);
   const request = {
     key_hash: key === undefined ? null : await sha256Hex(key),
-    hash: await hashWhole(c, hashOf(c)),
+    hash: await hashBody(c, hashOf(c)),
     is_retry: Number(c.req.header("x-stainless-retry-count") ?? 0) >= 1,
   };
   c.set("caller", { ...c.get("caller"), request });
   await next();
 };
 
-/** For any other POST, that needs `scope`: an answer is given again only to who could still get it by asking again. */
+/** For any other POST. `scope`: required to replay a stored response. */
 export const idempotent = (scope: Scope | null): MiddlewareHandler<ApiEnv> =>
   async function idempotent(c, next) {
     const key = keyOf(c);
     if (key === undefined) return await next();
     const { db, settings, log } = c.get("platform");
     const hash = hashOf(c);
-    // A form's boundary is random and its file large: it is hashed as the route reads it. Anything else is small.
-    const requestHash = hash.isForm ? null : await hashWhole(c, hash);
+    // Forms can be large, so they are hashed while the route reads them.
+    const requestHash = hash.isForm ? null : await hashBody(c, hash);
     const reserved = await rpc(db, "reserve_idempotency_key", {
       caller: callerAt(c),
       key_hash: await sha256Hex(key),
       request_hash: requestHash,
-      lease_seconds: hash.isForm ? leaseSeconds.streamed : leaseSeconds.whole,
+      lease_seconds: hash.isForm ? leaseSeconds.streamed : leaseSeconds.buffered,
       scope,
     }, Reserved);
     if (reserved.state === "running") {
@@ -67,7 +67,7 @@ export const idempotent = (scope: Scope | null): MiddlewareHandler<ApiEnv> =>
       if ((requestHash ?? hash.digest()) !== reserved.request_hash) {
         throw ApiError.of("idempotency_key_reused");
       }
-      const { status, type, body } = Answer.parse(
+      const { status, type, body } = StoredResponse.parse(
         JSON.parse(await decrypt(settings.masterKey, purpose, reserved.answer)),
       );
       return new Response(body, {
@@ -76,19 +76,19 @@ export const idempotent = (scope: Scope | null): MiddlewareHandler<ApiEnv> =>
       });
     }
 
-    let kept: [hash: string, answer: string] | null = null;
+    let result: [hash: string, response: string] | null = null;
     try {
-      if (hash.isForm) hashAsItStreams(c, hash);
+      if (hash.isForm) hashStream(c, hash);
       await next();
-      kept = await answerOf(c, requestHash ?? hash.digest(), settings.masterKey, purpose);
+      result = await storableResponse(c, requestHash ?? hash.digest(), settings.masterKey, purpose);
     } finally {
-      // Without an answer the key is free again: what failed may be put right and sent anew.
+      // A failed request releases the key, so that it can be corrected and retried.
       await rpc(db, "complete_idempotency_key", {
         id: reserved.id,
-        request_hash: kept?.[0] ?? null,
-        answer: kept?.[1] ?? null,
+        request_hash: result?.[0] ?? null,
+        answer: result?.[1] ?? null,
       }).catch((error) =>
-        log({ level: "error", msg: "an idempotency key stays reserved", error: describeError(error) })
+        log({ level: "error", msg: "an idempotency key could not be released", error: describeError(error) })
       );
     }
   };
@@ -98,13 +98,13 @@ function keyOf(c: Context<ApiEnv>): string | undefined {
   if (key !== undefined && (key.length < 1 || key.length > 255)) {
     throw new ApiError("invalid_request", [{
       param: "idempotency-key",
-      message: `idempotency-key: has ${key.length} characters; it must have 1 to 255.`,
+      message: `idempotency-key: has ${key.length} characters; it must have 1 to 255 characters.`,
     }]);
   }
   return key;
 }
 
-/** What makes two requests the same; the body is still to be added. */
+/** A hash of everything that identifies the request except its body. */
 function hashOf(c: Context<ApiEnv>): BodyHash {
   return new BodyHash(c.req.header("content-type") ?? "", [
     c.req.path,
@@ -113,7 +113,7 @@ function hashOf(c: Context<ApiEnv>): BodyHash {
   ]);
 }
 
-/** The caller, with the project that the path names where it names one. */
+/** The caller, with the project in the path, if there is one. */
 function callerAt(c: Context<ApiEnv>) {
   const caller = c.get("caller");
   const named = /^\/tunebase\/projects\/([^/]+)/.exec(c.req.path)?.[1];
@@ -121,7 +121,7 @@ function callerAt(c: Context<ApiEnv>) {
   return "user_id" in caller && project_id !== null ? { ...caller, project_id } : caller;
 }
 
-async function answerOf(
+async function storableResponse(
   c: Context<ApiEnv>,
   requestHash: string,
   masterKey: string,
@@ -129,23 +129,23 @@ async function answerOf(
 ): Promise<[string, string] | null> {
   const type = c.res.headers.get("content-type") ?? "";
   if (!c.res.ok || !type.startsWith("application/json")) return null;
-  const answered = c.res;
-  const body = await answered.text();
+  const response = c.res;
+  const body = await response.text();
   c.res = undefined;
-  c.res = new Response(body, { status: answered.status, headers: answered.headers });
-  if (body.length > maxAnswerChars) return null;
-  const answer = JSON.stringify({ status: answered.status, type, body } satisfies z.infer<typeof Answer>);
-  return [requestHash, await encrypt(masterKey, purpose, answer)];
+  c.res = new Response(body, { status: response.status, headers: response.headers });
+  if (body.length > maxResponseChars) return null;
+  const stored: z.infer<typeof StoredResponse> = { status: response.status, type, body };
+  return [requestHash, await encrypt(masterKey, purpose, JSON.stringify(stored))];
 }
 
-async function hashWhole(c: Context<ApiEnv>, hash: BodyHash): Promise<string> {
+async function hashBody(c: Context<ApiEnv>, hash: BodyHash): Promise<string> {
   const body = await c.req.raw.arrayBuffer();
   hash.update(new Uint8Array(body));
   c.req.raw = new Request(c.req.raw, { body });
   return hash.digest();
 }
 
-function hashAsItStreams(c: Context<ApiEnv>, hash: BodyHash): void {
+function hashStream(c: Context<ApiEnv>, hash: BodyHash): void {
   const body = c.req.raw.body?.pipeThrough(
     new TransformStream({
       transform(chunk: Uint8Array, out) {
@@ -154,6 +154,6 @@ function hashAsItStreams(c: Context<ApiEnv>, hash: BodyHash): void {
       },
     }),
   );
-  // A body that streams needs `duplex`, which Deno's types do not have.
+  // A streaming body requires `duplex`, which Deno's types lack.
   c.req.raw = new Request(c.req.raw, { body, duplex: "half" } as RequestInit);
 }

@@ -1,6 +1,6 @@
 /**
- * What a route stands behind, in this order: who calls, how often, with which text in the address, how much they send, on
- * which condition, and whether they have sent it before. Its declaration says which of these it needs.
+ * The middleware of API routes, in this order: authentication, rate limit, URL text, body size, ETags, idempotency. A
+ * route's declaration determines which of them it needs.
  */
 import type { MiddlewareHandler } from "hono";
 import { every } from "hono/combine";
@@ -9,26 +9,27 @@ import type { ApiEnv } from "../context.ts";
 import type { Route } from "../routes/define.ts";
 import { authenticate } from "./auth.ts";
 import { limitBody } from "./body_limit.ts";
-import { conditional } from "./etag.ts";
+import { etag } from "./etag.ts";
 import { idempotent, recorded } from "./idempotency.ts";
 import { limitRate } from "./rate_limit.ts";
 import { rejectUnstorableUrl } from "./url_text.ts";
 
-type Guarded = Pick<Route, "method" | "scope" | "form" | "ifMatch" | "idempotency">;
+type Requirements = Pick<Route, "method" | "scope" | "form" | "ifMatch" | "idempotency">;
 
-const everybody: MiddlewareHandler<ApiEnv> = (_, next) => next();
+const noMiddleware: MiddlewareHandler<ApiEnv> = (_, next) => next();
 
-/** One guard an app: it remembers what callers may still send. */
-export function guard(platform: Platform): (route: Guarded) => MiddlewareHandler<ApiEnv> {
-  const who = [authenticate(platform.settings), limitRate(platform.db), rejectUnstorableUrl];
+/** Call once per app: it holds the state of the rate limiter. */
+export function apiMiddleware(platform: Platform): (route: Requirements) => MiddlewareHandler<ApiEnv> {
+  const always = [authenticate(platform.settings), limitRate(platform.db), rejectUnstorableUrl];
   return ({ method, scope, form, ifMatch, idempotency }) =>
-    scope === "none" ? everybody : every(
-      ...who,
+    scope === "none" ? noMiddleware : every(
+      ...always,
       ...(form === undefined ? [limitBody] : []),
-      conditional(ifMatch ?? false),
-      ...(method !== "POST" ? [] : idempotency === "in_sql"
+      etag(ifMatch ?? false),
+      ...(method !== "POST"
+        ? []
+        : idempotency === "in_sql"
         ? [recorded]
-        // Being somebody is enough to make a project or to answer an invitation.
-        : [idempotent(scope === "any" || scope === "person" ? null : scope)]),
+        : [idempotent(scope === "any" || scope === "user" ? null : scope)]),
     ) as MiddlewareHandler<ApiEnv>;
 }

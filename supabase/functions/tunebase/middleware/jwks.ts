@@ -1,30 +1,27 @@
 /**
- * The public keys of Supabase Auth. The platform may give them as a static set (SUPABASE_JWKS), which is old once a key is
- * rotated: an unknown key id is looked up at the project's JWKS URL. That Auth does not answer is no fault of the token:
- * 503, which clients try again, and never "invalid token", which signs people out.
+ * Supabase Auth's public keys. The platform can provide them as a static set (SUPABASE_JWKS), which becomes stale when a key
+ * is rotated, so unknown key ids are looked up at the project's JWKS URL. If Auth does not respond, the token may still be
+ * valid: respond with 503, which clients retry, and not with "invalid token", which signs users out.
  */
-import {
-  createLocalJWKSet,
-  createRemoteJWKSet,
-  errors,
-  type JSONWebKeySet,
-  type JWTVerifyGetKey,
-} from "jose";
+import { createLocalJWKSet, createRemoteJWKSet, errors, type JWTVerifyGetKey } from "jose";
+import * as z from "zod";
 import { ApiError } from "../../_shared/errors.ts";
 import type { Settings } from "../../_shared/platform.ts";
 
-/** Between two fetches for unknown key ids, which anybody can make up. */
+/** The minimum time between two fetches for unknown key ids, which anyone can make up. */
 const cooldownMs = 30_000;
-/** After a fetch that failed. */
+/** The minimum time before retrying a failed fetch. */
 const failureMs = 2_000;
+
+const KeySet = z.object({ keys: z.array(z.looseObject({ kty: z.string() })) });
 
 export function keySet({ jwks, supabaseUrl }: Pick<Settings, "jwks" | "supabaseUrl">): JWTVerifyGetKey {
   const fetched = fetchedKeys(new URL(`${supabaseUrl}/auth/v1/.well-known/jwks.json`));
   if (jwks === null) return fetched;
-  const given = createLocalJWKSet(JSON.parse(jwks) as JSONWebKeySet);
+  const provided = createLocalJWKSet(KeySet.parse(JSON.parse(jwks)));
   return async (header, token) => {
     try {
-      return await given(header, token);
+      return await provided(header, token);
     } catch (error) {
       if (error instanceof errors.JWKSNoMatchingKey) return await fetched(header, token);
       throw error;
@@ -33,7 +30,7 @@ export function keySet({ jwks, supabaseUrl }: Pick<Settings, "jwks" | "supabaseU
 }
 
 function fetchedKeys(url: URL): JWTVerifyGetKey {
-  // It remembers the keys, fetches at most once a cooldown for an unknown id, and joins fetches that come at once.
+  // Caches keys, fetches at most once per cooldown for unknown ids, and merges concurrent fetches.
   const keys = createRemoteJWKSet(url, { cooldownDuration: cooldownMs, timeoutDuration: 5000 });
   let failedUntil = 0;
   let failure: unknown;
@@ -50,7 +47,7 @@ function fetchedKeys(url: URL): JWTVerifyGetKey {
   };
 }
 
-/** Errors of the choice among keys that are here; all else means that they could not be had. */
+/** Errors about the token's key. All others mean that the keys could not be fetched. */
 const isAboutTheToken = (error: unknown) =>
   error instanceof errors.JWKSNoMatchingKey || error instanceof errors.JWKSMultipleMatchingKeys ||
   error instanceof errors.JOSENotSupported;
@@ -59,6 +56,6 @@ function unavailable(cause: unknown): ApiError {
   return new ApiError("unavailable", [{
     param: null,
     message:
-      "The keys that access tokens are checked with could not be read from Supabase Auth. Send the request again; it is safe.",
+      "Supabase Auth's public keys, which verify access tokens, could not be fetched. It is safe to retry.",
   }], { cause });
 }

@@ -1,10 +1,10 @@
 /**
- * How many requests a key or user may send: a token bucket in Postgres, which every isolate draws on. An isolate takes
- * some requests at a time, twice as many each time it comes back within ten seconds, so that a busy caller costs one
- * round trip in hundreds. The limit itself is exact; what an isolate took and did not spend is lost, so that a caller
- * who is spread over many isolates may meet it up to a twentieth early in each.
+ * Rate limits per API key or user: a token bucket in Postgres, shared by all isolates. An isolate takes several tokens at a
+ * time, twice as many whenever it returns within ten seconds, so a busy caller costs one round trip per hundreds of
+ * requests. The limit is never exceeded. Tokens that an isolate takes but does not use are lost, so a caller who is spread
+ * over many isolates can reach it up to a twentieth early in each.
  *
- * Headers as in draft-ietf-httpapi-ratelimit-headers-10; a 429 has `retry-after`, which the SDKs obey.
+ * Headers as in draft-ietf-httpapi-ratelimit-headers-10. A 429 has `retry-after`, which the SDKs honor.
  */
 import type { MiddlewareHandler } from "hono";
 import * as z from "zod";
@@ -16,10 +16,10 @@ import type { ApiEnv, Caller } from "../context.ts";
 import { UnknownKeys } from "./unknown_keys.ts";
 
 interface Share {
-  /** Requests that this isolate may still let through. */
+  /** Tokens left in this isolate. */
   left: number;
   granted: number;
-  /** What the bucket held after them, and holds when it is full. */
+  /** Tokens left in the bucket, and its capacity. */
   inBucket: number;
   limit: number;
   projectId: string | null;
@@ -35,23 +35,23 @@ const Admitted = z.object({
 const shareMs = 10_000;
 const maxCallers = 10_000;
 
-/** Refuses with 429 who has sent too much; who is not known is refused here already. */
+/** Responds with 429 above the limit. Unknown callers are rejected here too. */
 export function limitRate(db: Database): MiddlewareHandler<ApiEnv> {
   const shares = new Map<string, Share>();
-  const asking = new Map<string, Promise<Share>>();
+  const pending = new Map<string, Promise<Share>>();
   const unknown = new UnknownKeys();
 
-  /** Asks the database, unless the key is one that it has just refused. */
-  async function askOf(
+  /** Takes a share from the database, unless it has just rejected this key. */
+  async function takeShareOnce(
     name: string,
     caller: Caller,
     before: Share | undefined,
     address: string,
   ): Promise<Share> {
-    if (!("key_hash" in caller)) return await ask(name, caller, before);
+    if (!("key_hash" in caller)) return await takeShare(name, caller, before);
     if (before === undefined) unknown.check(caller.key_hash, address);
     try {
-      return await ask(name, caller, before);
+      return await takeShare(name, caller, before);
     } catch (error) {
       if (error instanceof ApiError && error.code === "invalid_api_key") {
         shares.delete(name);
@@ -61,26 +61,26 @@ export function limitRate(db: Database): MiddlewareHandler<ApiEnv> {
     }
   }
 
-  async function ask(name: string, caller: Caller, before: Share | undefined): Promise<Share> {
+  async function takeShare(name: string, caller: Caller, before: Share | undefined): Promise<Share> {
     const fresh = before !== undefined && Date.now() < before.until;
     const want = fresh ? Math.min(before.granted * 2, Math.max(1, Math.floor(before.limit / 20))) : 1;
-    const answer = await rpc(db, "take_rate_limit_tokens", { caller, want: Math.max(1, want) }, Admitted);
+    const taken = await rpc(db, "take_rate_limit_tokens", { caller, want: Math.max(1, want) }, Admitted);
     const share = {
-      left: answer.granted,
-      granted: answer.granted,
-      inBucket: answer.left,
-      limit: answer.limit,
-      projectId: answer.project_id,
-      // An empty bucket is not asked again before it holds a request.
-      until: Date.now() + (answer.granted > 0 ? shareMs : (1 - answer.left) * 60_000 / answer.limit),
+      left: taken.granted,
+      granted: taken.granted,
+      inBucket: taken.left,
+      limit: taken.limit,
+      projectId: taken.project_id,
+      // An empty bucket is not queried again before it has a token.
+      until: Date.now() + (taken.granted > 0 ? shareMs : (1 - taken.left) * 60_000 / taken.limit),
     };
     if (shares.size >= maxCallers) shares.clear();
     shares.set(name, share);
     return share;
   }
 
-  /** The share that one request was taken from. Many that come at once wait for one question. */
-  async function take(caller: Caller, address: string): Promise<Share> {
+  /** Takes one token and returns its share. Concurrent requests wait for one query. */
+  async function takeToken(caller: Caller, address: string): Promise<Share> {
     const name = JSON.stringify(caller);
     for (;;) {
       const share = shares.get(name);
@@ -91,16 +91,16 @@ export function limitRate(db: Database): MiddlewareHandler<ApiEnv> {
         }
         if (share.granted === 0) return share;
       }
-      const question = asking.get(name) ??
-        askOf(name, caller, share, address).finally(() => asking.delete(name));
-      asking.set(name, question);
-      await question;
+      const query = pending.get(name) ??
+        takeShareOnce(name, caller, share, address).finally(() => pending.delete(name));
+      pending.set(name, query);
+      await query;
     }
   }
 
-  return async function countRequest(c, next) {
+  return async function limitRequests(c, next) {
     const address = c.req.header("x-forwarded-for")?.split(",")[0]?.trim() ?? "";
-    const share = await take(c.get("caller"), address);
+    const share = await takeToken(c.get("caller"), address);
     addToLog(c, { project_id: share.projectId, caller: "user_id" in c.get("caller") ? "user" : "api_key" });
     const headers = rateHeaders(share);
     if (share.granted === 0) {
@@ -114,7 +114,7 @@ export function limitRate(db: Database): MiddlewareHandler<ApiEnv> {
   };
 }
 
-/** `r` requests are left, and in `t` seconds without any the bucket is full. */
+/** `r`: remaining requests; `t`: seconds until the bucket is full. */
 function rateHeaders({ inBucket, left, limit }: Share): Record<string, string> {
   const remaining = Math.max(0, Math.floor(inBucket + left));
   const seconds = Math.ceil((limit - remaining) * 60 / limit);

@@ -1,7 +1,7 @@
 /**
- * What API keys that do not exist may cost. Each would be a call of the database before its caller is known, so before any
- * limit of a project holds: a key that was refused is remembered for a few seconds, and an address, and all of them
- * together, may only ask about so many new ones a minute. In memory, for each isolate: the bound is on one database.
+ * Limits database calls for invalid API keys, which happen before any project's rate limit applies. A rejected key is
+ * remembered for a few seconds, and each address and all addresses together can try only a limited number of new keys per
+ * minute. In memory, per isolate.
  */
 import { ApiError } from "../../_shared/errors.ts";
 
@@ -17,7 +17,7 @@ export class UnknownKeys {
   #together = 0;
   #windowEnds = 0;
 
-  /** Before a key is asked about that nothing is known of. Refuses with invalid_api_key, or 429. */
+  /** Call before looking up a key. Throws invalid_api_key for a rejected key, and 429 above the limit. */
   check(hash: string, address: string, now = Date.now()): void {
     if ((this.#refused.get(hash) ?? 0) > now) throw ApiError.of("invalid_api_key");
     if (now >= this.#windowEnds) {
@@ -30,7 +30,7 @@ export class UnknownKeys {
     throw ApiError.of("too_many_unknown_keys", { seconds }, { headers: { "retry-after": String(seconds) } });
   }
 
-  /** The database does not know the key. */
+  /** Call after the database has rejected a key. */
   refused(hash: string, address: string, now = Date.now()): void {
     if (this.#refused.size >= maxRemembered) this.#refused.clear();
     this.#refused.set(hash, now + rememberMs);

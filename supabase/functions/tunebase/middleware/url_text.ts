@@ -1,11 +1,11 @@
-/** Refuses a path or query with what Postgres cannot store; `jsonBody` and `readForm` do the same for bodies. */
+/** Rejects paths and queries that Postgres cannot store. `jsonBody` and `readForm` do the same for bodies. */
 import type { MiddlewareHandler } from "hono";
 import { rejectUnstorableText } from "../../_shared/text.ts";
 import type { ApiEnv } from "../context.ts";
 
-/** Headers need no check: HTTP has no way to write NUL in one, and their characters are single bytes. */
+/** Headers need no check: they cannot contain NUL, and their characters are single bytes. */
 export const rejectUnstorableUrl: MiddlewareHandler<ApiEnv> = async function rejectUnstorableUrl(c, next) {
-  // Percent-encoding is the only way in.
+  // Only percent-encoding can produce such text.
   if (c.req.url.includes("%")) {
     rejectUnstorableText(decoded(c.req.path), "path");
     rejectUnstorableText(c.req.query());
@@ -17,6 +17,6 @@ function decoded(path: string): string {
   try {
     return decodeURIComponent(path);
   } catch {
-    return path; // no UTF-8: the router takes it as it is, and so do we
+    return path; // not UTF-8: the router uses it as is
   }
 }

@@ -1,10 +1,10 @@
-/** What a check of a training file finds, for the OpenAPI document; the code's own type is `DatasetReport`. */
+/** The schema of `DatasetReport` for the OpenAPI document. */
 import * as z from "zod";
 import type { DatasetReport as Report } from "../../_shared/datasets/report.ts";
 
 const count = z.int().min(0);
 const Finding = z.object({
-  line: z.int().min(1).nullable().describe("null: the file as a whole"),
+  line: z.int().min(1).nullable().describe("null: the whole file"),
   code: z.string(),
   field: z.string().nullable(),
   what: z.string(),
@@ -32,13 +32,13 @@ const Known = z.object({
   problems: z.partialRecord(z.string(), count),
   error_rows: count,
   complete: z.boolean(),
-  errors: z.array(Finding).optional().describe("Left out in lists"),
+  errors: z.array(Finding).optional().describe("Omitted in lists"),
   warnings: z.array(Finding),
 });
 
-/** Fails to compile when the document says something else than the code. */
+/** Fails to compile if the schema does not match the type. */
 type Agrees = Report extends z.infer<typeof Known> ? typeof Known : never;
 const agreed: Agrees = Known;
 
-/** Loose: what an earlier version stored stays as it was. */
+/** Loose, because reports stored by earlier versions can differ. */
 export const DatasetReport = agreed.loose();

@@ -1,8 +1,8 @@
-/** The OpenAPI 3.1 document, made of the routes and their schemas. Written to `openapi.json` by `task types`. */
+/** Generates the OpenAPI 3.1 document from the routes and their schemas. `task types` writes it to `openapi.json`. */
 import * as z from "zod";
 import { ApiError, type ErrorCode, errorCodes } from "../../_shared/errors.ts";
-import { limits } from "../paging.ts";
-import type { Answer, Route, Shape } from "../routes/define.ts";
+import { pagingSchema } from "../paging.ts";
+import type { ResponseSpec, Route, Shape } from "../routes/define.ts";
 import { allRoutes } from "../routes/index.ts";
 import * as objects from "./objects.ts";
 
@@ -10,40 +10,40 @@ type Json = Record<string, unknown>;
 
 const routes = await allRoutes();
 
-/** Schemas with a name, gathered while the routes are described. */
+/** Named schemas, collected while the routes are described. */
 class Components {
   readonly schemas: Record<string, Json> = {};
   readonly responses: Record<string, Json> = {};
   readonly examples: Record<string, Json> = {};
 
-  /** A schema as JSON Schema; what has an `id` is kept by that name. `input`: as a client sends it. */
+  /** Converts a schema to JSON Schema. Schemas with an `id` become components. `input`: as clients send it. */
   of(schema: z.ZodType, io: "input" | "output"): Json {
     const { $schema: _, $defs, ...shape } = z.toJSONSchema(schema, {
       io,
       target: "draft-2020-12",
       override({ zodSchema, jsonSchema }) {
-        // A file's bytes are its part's or its body's, and no text.
+        // zod describes a file as a string with a content encoding.
         if (zodSchema._zod.def.type === "file") {
           for (const key of Object.keys(jsonSchema)) delete jsonSchema[key];
           jsonSchema.type = "string";
           jsonSchema.format = "binary";
         }
-        if (io === "output") objects.open(jsonSchema);
+        if (io === "output") objects.loosen(jsonSchema);
       },
     });
     for (const [name, definition] of Object.entries($defs ?? {})) {
       const { id: _, ...rest } = definition;
-      this.schemas[name] = moved(rest);
+      this.schemas[name] = withComponentRefs(rest);
     }
     const { id, ...rest } = shape;
-    if (typeof id !== "string") return moved(rest);
-    this.schemas[id] = moved(rest);
+    if (typeof id !== "string") return withComponentRefs(rest);
+    this.schemas[id] = withComponentRefs(rest);
     return { $ref: `#/components/schemas/${id}` };
   }
 }
 
-/** `#/$defs/X` as `#/components/schemas/X`, everywhere. */
-function moved(schema: object): Json {
+/** Replaces `#/$defs/X` with `#/components/schemas/X`. */
+function withComponentRefs(schema: object): Json {
   return JSON.parse(JSON.stringify(schema).replaceAll('"#/$defs/', '"#/components/schemas/'));
 }
 
@@ -67,12 +67,12 @@ const withBody: ErrorCode[] = [
   "idempotency_key_in_use",
 ];
 
-/** Every code that a route can answer with. */
+/** All error codes that a route can return. */
 export function errorsOf(route: Route): ErrorCode[] {
   const { scope, form, paging, ifMatch, method, errors = [] } = route;
   const all: ErrorCode[] = [...always];
   if (scope !== "none") all.push(...withCredentials);
-  if (scope === "person") all.push("user_token_required");
+  if (scope === "user") all.push("user_token_required");
   else if (scope !== "none" && scope !== "any") all.push("insufficient_scope", "insufficient_role");
   if (method === "POST" && scope !== "none") all.push(...withBody);
   if (form !== undefined) all.splice(all.indexOf("invalid_json"), 1);
@@ -92,27 +92,37 @@ const headers = {
   IdempotencyKey: parameter(
     "Idempotency-Key",
     "header",
-    "The same request with the same key within a day has the same answer, and happens once.",
+    "Makes retries safe: repeating a request with the same key within a day returns the first response.",
     { type: "string", minLength: 1, maxLength: 255 },
   ),
   IfMatch: parameter(
     "If-Match",
     "header",
-    "The ETag of what is changed: refused with 412 if it is another by now.",
+    "The ETag of the version to change. If the resource has changed since, the response is 412.",
     {
       type: "string",
     },
   ),
-  IfNoneMatch: parameter("If-None-Match", "header", "An ETag: answered with 304 if nothing has changed.", {
-    type: "string",
-  }),
-  Project: parameter("OpenAI-Project", "header", "A user's project, if it is not the first (`proj_…`).", {
-    type: "string",
-  }),
+  IfNoneMatch: parameter(
+    "If-None-Match",
+    "header",
+    "An ETag. If the resource has not changed, the response is 304.",
+    {
+      type: "string",
+    },
+  ),
+  Project: parameter(
+    "OpenAI-Project",
+    "header",
+    "For users: the project (`proj_…`), if it is not their first.",
+    {
+      type: "string",
+    },
+  ),
 };
 const header = (name: keyof typeof headers) => ({ $ref: `#/components/parameters/${name}` });
 
-/** The whole document, for this version of the project. The route that serves it fills in `servers`. */
+/** The document for a version of the project. The route that serves it sets `servers`. */
 export function openApi(version: string): Json {
   const components = new Components();
   const paths: Record<string, Json> = {};
@@ -124,10 +134,10 @@ export function openApi(version: string): Json {
     info: {
       title: "Tunebase",
       version,
-      summary: "Fine-tuning of open models, in OpenAI's shapes",
+      summary: "An OpenAI-compatible fine-tuning API for open models",
       description:
-        "The official OpenAI SDKs work unchanged with this base URL. Times are Unix seconds. Lists have `limit` and " +
-        "`after`. Errors are problem+json (RFC 9457) with the member `error` that the SDKs read.",
+        "Use the official OpenAI SDKs with this base URL. Timestamps are Unix seconds. Lists are paginated with `limit` and " +
+        "`after`. Errors are problem+json (RFC 9457) with the additional member `error` that the SDKs read.",
       license: { name: "Apache-2.0", identifier: "Apache-2.0" },
     },
     servers: [{ url: "/functions/v1/tunebase" }],
@@ -150,7 +160,7 @@ export function openApi(version: string): Json {
   };
 }
 
-/** The schema that a route names. */
+/** Resolves a shape to its schema. */
 function schemaOf(shape: Shape): z.ZodType {
   if (typeof shape === "function") return shape();
   const [, name = "", list] = /^(\w+)(\[\])?$/.exec(shape) ?? [];
@@ -159,16 +169,16 @@ function schemaOf(shape: Shape): z.ZodType {
   return list === undefined ? found : objects.listOf(found);
 }
 
-/** What a route answers, by status. */
-function answersOf({ response }: Route): Record<number, Answer> {
+/** A route's responses by status. */
+function responsesOf({ response }: Route): Record<number, ResponseSpec> {
   return typeof response === "object"
     ? response
-    : { 200: { description: "Done", content: { "application/json": response } } };
+    : { 200: { description: "OK", content: { "application/json": response } } };
 }
 
-/** What a list takes in its query is the same for all; what a route takes besides, it declares. */
+/** A route's query parameters, including those of pagination. */
 export function queryOf({ paging, query }: Route): z.ZodObject | undefined {
-  return paging === undefined ? query : limits(paging).extend(query?.shape ?? {});
+  return paging === undefined ? query : pagingSchema(paging).extend(query?.shape ?? {});
 }
 
 function describe(route: Route, tag: string, components: Components): Json {
@@ -189,7 +199,7 @@ function describe(route: Route, tag: string, components: Components): Json {
     if (method === "GET") parameters.push(header("IfNoneMatch"));
   }
   if (ifMatch) parameters.push(header("IfMatch"));
-  const notChanged = method === "GET" && scope !== "none" ? { 304: { description: "Not changed" } } : {};
+  const notChanged = method === "GET" && scope !== "none" ? { 304: { description: "Not modified" } } : {};
   return {
     operationId: id,
     tags: [tag],
@@ -200,7 +210,7 @@ function describe(route: Route, tag: string, components: Components): Json {
     ...requestBody(route, components),
     responses: {
       ...Object.fromEntries(
-        Object.entries(answersOf(route)).map(([status, { description, content }]) => [status, {
+        Object.entries(responsesOf(route)).map(([status, { description, content }]) => [status, {
           description,
           ...(content === undefined ? {} : {
             content: Object.fromEntries(
@@ -212,7 +222,7 @@ function describe(route: Route, tag: string, components: Components): Json {
         }]),
       ),
       ...notChanged,
-      ...refusals(errorsOf(route), components),
+      ...errorResponses(errorsOf(route), components),
     },
   };
 }
@@ -231,21 +241,21 @@ function requestBody({ body, example, form }: Route, components: Components): Js
 }
 
 function describedScope(scope: Route["scope"], description: string | undefined): Json {
-  const needs = scope === "none"
-    ? "Needs no credentials."
+  const requirement = scope === "none"
+    ? "Requires no authentication."
     : scope === "any"
-    ? "Needs no scope."
-    : scope === "person"
-    ? "Needs a user's access token."
-    : `Needs the scope \`${scope}\`.`;
-  return { description: description === undefined ? needs : `${description} ${needs}` };
+    ? "Requires no scope."
+    : scope === "user"
+    ? "Requires a user's access token."
+    : `Requires the scope \`${scope}\`.`;
+  return { description: description === undefined ? requirement : `${description} ${requirement}` };
 }
 
 const sorted = (named: Record<string, Json>) =>
   Object.fromEntries(Object.entries(named).sort(([a], [b]) => a < b ? -1 : 1));
 
-/** Errors by their status, each with an example of its body. The same ones are described once. */
-function refusals(codes: ErrorCode[], components: Components): Json {
+/** Error responses by status, with examples. Routes with the same errors share one component. */
+function errorResponses(codes: ErrorCode[], components: Components): Json {
   const schema = components.of(objects.Problem, "output");
   for (const code of codes) components.examples[code] ??= { value: exampleOf(code) };
   const byStatus = Map.groupBy(codes, (code) => errorCodes[code].status);
@@ -268,11 +278,11 @@ function refusals(codes: ErrorCode[], components: Components): Json {
   );
 }
 
-/** What the sentences of the registry are filled with in examples. */
+/** Fills in the messages of the examples. */
 const detail = {
   model: "a-model",
   offered: ["SmolLM2-135M-Instruct"],
-  what: "webhook endpoints",
+  what: "webhook endpoints per project",
   purpose: "fine-tune-results",
   scope: "jobs:write",
   role: "viewer",
@@ -284,7 +294,7 @@ const detail = {
   email: "ada@example.com",
   limit: 10,
   used: 10,
-  do: "Delete one that is not needed.",
+  fix: "Delete one and try again.",
   spent: 9.5,
   reserved: 2,
   cap: 10,

@@ -1,6 +1,6 @@
 /**
- * The objects that the API answers with, as zod schemas: the render functions are typed by them, and the OpenAPI document
- * is made of them. Nothing here runs in a function: they import its types alone.
+ * Schemas of the API's response objects. The serializers use their types and the OpenAPI document is generated from them.
+ * Functions import only the types.
  */
 import * as z from "zod";
 import { channelKinds, deliveryChannels } from "../../_shared/contracts/channels.ts";
@@ -19,29 +19,28 @@ import {
 } from "../../_shared/contracts/statuses.ts";
 import { DatasetReport } from "./dataset_report.ts";
 
-/** One of these words. The database's constraints hold it; its generated types say only that it is a text. */
+/** An enum of which the generated database types know only that it is a string. A check constraint enforces the values. */
 const word = (...words: string[]) => z.string().meta({ enum: words });
 const time = z.int().describe("Unix seconds");
 const id = (prefix: string) => z.string().meta({ examples: [`${prefix}0192f5c8a1b27c3d8e4f5a6b7c8d9e0f`] });
-/** An answer's schema: it may gain fields without being another API; and without the bounds of JavaScript's numbers. */
-export function open(schema: z.core.JSONSchema.BaseSchema): void {
+/** Allows additional properties, so that adding a field does not break clients, and drops JavaScript's integer bounds. */
+export function loosen(schema: z.core.JSONSchema.BaseSchema): void {
   if (schema.additionalProperties === false) delete schema.additionalProperties;
   if (schema.maximum === Number.MAX_SAFE_INTEGER) delete schema.maximum;
   if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum;
 }
 
-/** What the database keeps as JSON: checked when it was written, and of no type when it is read. */
+/** A JSON column: validated when it is written, untyped when it is read. */
 const stored = (schema: z.ZodType) => {
   const { $schema: _, ...shape } = z.toJSONSchema(schema, {
     io: "output",
-    override: ({ jsonSchema }) => open(jsonSchema),
+    override: ({ jsonSchema }) => loosen(jsonSchema),
   });
   return z.unknown().meta(shape);
 };
 const count = z.int().min(0);
 const usd = z.number().describe("US dollars");
 
-/** A list of these. */
 export const listOf = (item: z.ZodType) =>
   z.object({
     object: z.literal("list"),
@@ -52,7 +51,7 @@ export const listOf = (item: z.ZodType) =>
   });
 
 const Range = z.object({ low: z.number(), expected: z.number(), high: z.number() })
-  .describe("95 of 100 lie between low and high");
+  .describe("A 95% interval");
 
 const Conversion = z.object({
   rows: count,
@@ -71,14 +70,16 @@ export const File = z.object({
   expires_at: time.nullable(),
   filename: z.string(),
   purpose: word(...filePurposes),
-  status: word(...fileStatuses).describe("`uploaded`: it is being checked"),
+  status: word(...fileStatuses).describe("`uploaded`: validation is in progress"),
   status_details: z.string().nullable(),
   sha256: z.string().nullable(),
-  report: stored(DatasetReport.nullable()).describe("What the check found; null until it is done"),
-  source_format: z.string().nullable().meta({ examples: ["alpaca_csv"] }).describe(
-    "The format that the file was converted from; null: its rows are trained on as they are",
+  report: stored(DatasetReport.nullable()).describe(
+    "The validation report; null until validation is complete",
   ),
-  conversion: stored(Conversion.nullable()).describe("What the conversion did; null where there was none"),
+  source_format: z.string().nullable().meta({ examples: ["alpaca_csv"] }).describe(
+    "The format that the file was converted from; null: not converted",
+  ),
+  conversion: stored(Conversion.nullable()).describe("A summary of the conversion; null: not converted"),
 }).meta({ id: "File" });
 export type File = z.infer<typeof File>;
 
@@ -97,13 +98,13 @@ export type Upload = z.infer<typeof Upload>;
 
 export const DirectUpload = Upload.extend({
   target: z.object({
-    endpoint: z.url().describe("TUS 1.0; send `x-signature: {token}` with every request"),
+    endpoint: z.url().describe("A TUS 1.0 endpoint. Send `x-signature: {token}` with every request"),
     bucket: z.string(),
     object: z.string(),
     token: z.string(),
     content_type: z.string(),
     chunk_bytes: count,
-  }).nullable().describe("Where to send the bytes; null once it is no longer pending"),
+  }).nullable().describe("Where to upload the file; null once the upload is no longer pending"),
 }).meta({ id: "DirectUpload" });
 
 export const UploadPart = z.object({
@@ -135,7 +136,7 @@ export const Estimate = z.object({
   warnings: z.array(z.string()),
 }).meta({ id: "Estimate" });
 
-/** What POST /fine_tuning/estimates answers. */
+/** The response of POST /fine_tuning/estimates. */
 export const JobEstimate = z.object({
   object: z.literal("fine_tuning.estimate"),
   model: z.string(),
@@ -144,18 +145,18 @@ export const JobEstimate = z.object({
 });
 
 const Hyperparameters = z.record(z.string(), z.union([z.number(), z.string(), z.boolean()]))
-  .describe('What the job trains with; every "auto" is a number here');
+  .describe('The hyperparameters of the run, with "auto" resolved');
 
 export const Job = z.object({
   id: id("ftjob-"),
   object: z.literal("fine_tuning.job"),
   created_at: time,
   started_at: time.nullable(),
-  finished_at: time.nullable().describe("null until the job has succeeded, failed or was cancelled"),
+  finished_at: time.nullable().describe("null until the job has succeeded, failed or been cancelled"),
   estimated_finish: time.nullable(),
   status: word(...jobStatuses),
   stage: word(...stages).nullable(),
-  model: z.string().describe("What was asked for: a base model, or an own fine-tune"),
+  model: z.string().describe("The requested model: a base model or one of your fine-tuned models"),
   base_model: z.string(),
   fine_tuned_model: z.string().nullable(),
   training_file: id("file-"),
@@ -192,13 +193,13 @@ export const Job = z.object({
   training_loss: z.number().nullable(),
   cost_usd: usd,
   spend_cap_usd: usd.nullable(),
-  reserved_usd: usd.nullable().describe("Set aside for it until it ends"),
+  reserved_usd: usd.nullable().describe("Reserved from the project's spend cap until the job finishes"),
   pause_requested: z.boolean(),
-  status_reason: z.string().nullable().describe("Why it waits"),
+  status_reason: z.string().nullable().describe("Why the job is waiting"),
   queue: z.object({ position: count, position_in_project: count }).nullable(),
   auto_start: z.boolean(),
   estimate: stored(z.looseObject({}).nullable()).describe(
-    "As of POST /fine_tuning/estimates; scored once it has succeeded",
+    "The estimate of POST /fine_tuning/estimates; with its accuracy once the job has succeeded",
   ),
   error: z.object({
     code: z.string(),
@@ -217,7 +218,9 @@ export const Event = z.object({
   message: z.string(),
   type: word(...jobEventTypes),
   data: stored(z.looseObject({}).nullable()),
-  number: z.int().min(1).describe("Counts a job's events without gaps; the `id` of the event stream"),
+  number: z.int().min(1).describe(
+    "The event's number within the job, without gaps; the `id` in event streams",
+  ),
 }).meta({ id: "FineTuningJobEvent" });
 export type Event = z.infer<typeof Event>;
 
@@ -226,9 +229,9 @@ export const Point = z.object(metricShape).meta({ id: "MetricsPoint" });
 export const Metrics = z.object({
   object: z.literal("fine_tuning.job.metrics"),
   last_event: count.describe(
-    "The number of an event up to which `data` has everything: follow those after it",
+    "`data` includes everything up to the event with this number. Stream the events after it",
   ),
-  total: count.describe("Steps that were logged, of which `data` shows the shape"),
+  total: count.describe("The number of logged steps, before downsampling"),
   data: z.array(Point),
 }).meta({ id: "FineTuningJobMetrics" });
 
@@ -247,7 +250,7 @@ const DownloadFile = z.object({
   path: z.string(),
   bytes: count,
   sha256: z.string(),
-  url: z.url().describe("Opens the file until `expires_at`"),
+  url: z.url().describe("A download URL that is valid until `expires_at`"),
   expires_at: time,
 }).meta({ id: "DownloadFile" });
 
@@ -258,12 +261,12 @@ export const Adapter = z.object({
   created_at: time,
   format: z.literal("peft-lora"),
   base_model: z.string(),
-  base_source: z.string().describe("Where the base comes from: a hub id"),
+  base_source: z.string().describe("The source of the base model: a Hub id"),
   base_revision: z.string().nullable(),
   total_bytes: count,
   files: z.array(DownloadFile),
   manifest: z.looseObject({}).describe(
-    "What it was made with: hyperparameters, data's hash, versions, each file's sha256",
+    "How the adapter was trained: hyperparameters, dataset hash, library versions, and the SHA-256 of each file",
   ),
 }).meta({ id: "Adapter" });
 
@@ -283,8 +286,8 @@ export const BaseModel = z.object({
   object: z.literal("model"),
   created: time,
   owned_by: z.string(),
-  max_length: z.int().describe("Tokens of a row"),
-  defaults: stored(z.looseObject({})).describe('What "auto" and what is left out become'),
+  max_length: z.int().describe("The maximum length of a row in tokens"),
+  defaults: stored(z.looseObject({})).describe('The values of "auto" and of omitted hyperparameters'),
   gpu: stored(z.object({
     gpu_type: z.string(),
     num_gpus: z.int(),
@@ -313,7 +316,7 @@ const limits = {
   jobs: z.int().nullable(),
   storage_bytes: z.int().nullable(),
   spent_usd: usd.nullable().describe(
-    "USD in a calendar month (UTC). null: no cap, which an owner or the operator has set",
+    "USD per calendar month (UTC). null: no cap, as set by an owner or the operator",
   ),
 };
 export const Project = z.object({
@@ -324,10 +327,10 @@ export const Project = z.object({
   status: z.enum(projectStatuses),
   created_at: time,
   archived_at: time.nullable(),
-  role: word(...roles).nullable().describe("Yours; null for an API key"),
+  role: word(...roles).nullable().describe("Your role; null for API keys"),
   limits: z.object({ ...limits, requests_per_minute: z.int() }),
   use: z.object({ running: count, jobs: count, storage_bytes: count, spent_usd: usd }).optional()
-    .describe("Of the limits, this month; where one project is asked for"),
+    .describe("Usage of the limits, this month. Not included in lists"),
 }).meta({ id: "Project" });
 export type Project = z.infer<typeof Project>;
 
@@ -367,7 +370,7 @@ export const ApiKey = z.object({
   revoked_at: time.nullable(),
 }).meta({ id: "ApiKey" });
 export type ApiKey = z.infer<typeof ApiKey>;
-export const NewApiKey = ApiKey.extend({ key: z.string().describe("Shown here and never again") })
+export const NewApiKey = ApiKey.extend({ key: z.string().describe("The API key. It is only shown once") })
   .meta({ id: "NewApiKey" });
 
 export const Me = z.object({
@@ -378,9 +381,9 @@ export const Me = z.object({
   role: word(...roles).nullable(),
   scopes: z.array(z.string()),
   can_create_project: z.boolean().describe(
-    "Whether POST /projects is open to you: where the operator has opened sign-up, and for owners of a project",
+    "Whether you can create projects: if sign-up is open, or if you already own a project",
   ),
-  hint: z.string().nullable().describe("What to do while you are in no project"),
+  hint: z.string().nullable().describe("How to get a project, if you have none"),
   invitations: z.array(Invitation),
 }).meta({ id: "Me" });
 
@@ -412,12 +415,12 @@ export const WebhookEndpoint = z.object({
   event_types: z.array(z.string()),
   signing_secret_hint: z.string(),
   signing_secret: z.string().optional().describe(
-    "Shown when it is made and when it is rotated, and never again",
+    "Only included when the endpoint is created or its secret is rotated",
   ),
   enabled: z.boolean(),
   disabled_reason: z.string().nullable(),
   disabled_at: time.nullable(),
-  progress_seconds: z.int().describe("Progress is told at most once in so many seconds"),
+  progress_seconds: z.int().describe("The minimum number of seconds between two progress events"),
   old_secret_active_until: time.nullable(),
 }).meta({ id: "WebhookEndpoint" });
 export type WebhookEndpoint = z.infer<typeof WebhookEndpoint>;
@@ -427,7 +430,7 @@ export const EndpointTest = z.object({
   webhook_endpoint_id: id("whe_"),
   event_type: z.string(),
   status_code: z.int(),
-  success: z.literal(true).describe("It answered; `status_code` says how"),
+  success: z.literal(true).describe("The endpoint responded; see `status_code`"),
 }).meta({ id: "WebhookEndpointTest" });
 
 export const EndpointReplay = z.object({
@@ -480,7 +483,7 @@ export const Notification = z.object({
   id: id("ntf_"),
   object: z.literal("notification"),
   created_at: time,
-  read_at: time.nullable().describe("Yours"),
+  read_at: time.nullable().describe("When you read it"),
   type: z.string(),
   level: word(...logLevels),
   title: z.string(),
@@ -522,7 +525,7 @@ export const Health = z.object({
   storage: z.enum(["ok", "unreachable"]),
 }).meta({ id: "Health" });
 
-/** What a DELETE answers. */
+/** The response of a DELETE. */
 export const Deleted = z.object({ id: z.string(), object: z.string(), deleted: z.literal(true) })
   .meta({ id: "Deleted" });
 
@@ -536,10 +539,10 @@ export const Problem = z.object({
     param: z.string().nullable(),
     message: z.string(),
     value: z.unknown().optional(),
-    line: z.int().optional().describe("Of the file, from 1"),
+    line: z.int().optional().describe("The line of the file, starting at 1"),
   })).optional(),
   problem_count: z.int().optional().describe(
-    "How many problems there are, where `errors` has only the first",
+    "The total number of problems, if `errors` lists only the first ones",
   ),
   error: z.object({
     message: z.string(),
@@ -553,5 +556,5 @@ export const Problem = z.object({
     ),
     param: z.string().nullable(),
     code: z.string(),
-  }).describe("What OpenAI's SDKs read"),
+  }).describe("Read by OpenAI's SDKs"),
 }).meta({ id: "Problem" });

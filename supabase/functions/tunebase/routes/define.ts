@@ -1,9 +1,9 @@
 /**
- * A route, declared once. The app registers it with the middleware that it needs, the OpenAPI document and the table of
- * `docs/api.md` are made of it.
+ * Route declarations. The app registers a route with the middleware that it needs, and the OpenAPI document and the table in
+ * `docs/api.md` are generated from it.
  *
- * Our own and small, because a function loads it before its first answer: `@hono/zod-openapi` took 47 to 98 ms to import
- * where hono and zod together took 29 to 70 (four runs on a busy machine), and it wants each answer's schema at run time.
+ * Not `@hono/zod-openapi`, because it slows down booting: importing it took 47 to 98 ms, hono and zod together 29 to 70
+ * (four runs on a busy machine), and it needs all response schemas at run time.
  */
 import type * as z from "zod";
 import type { Scope } from "../../_shared/contracts/scopes.ts";
@@ -15,12 +15,12 @@ type Objects = typeof objects;
 export type ObjectName = { [N in keyof Objects]: Objects[N] extends z.ZodType ? N : never }[keyof Objects];
 
 /**
- * What is answered: an object of `openapi/objects.ts` by its name, `[]` for a list of them, or a schema. By name or as a
- * function, so that only who makes the document builds these schemas.
+ * A response body: the name of a schema in `openapi/objects.ts`, with `[]` for a list, or a schema. Names and functions, so
+ * that only generating the document builds these schemas.
  */
 export type Shape = ObjectName | `${ObjectName}[]` | (() => z.ZodType);
 
-export interface Answer {
+export interface ResponseSpec {
   description: string;
   /** By content type. */
   content?: Record<string, Shape>;
@@ -30,30 +30,30 @@ export interface Route {
   method: "GET" | "POST" | "DELETE";
   /** With `{parameters}`. */
   path: `/${string}`;
-  /** Its parameter may hold slashes, as the ids of models do. */
+  /** The path parameter can contain slashes, as model ids do. */
   slashes?: boolean;
-  /** The operation's name in generated clients. */
+  /** The operation id. */
   id: string;
   summary: string;
   description?: string;
-  /** What the credentials must be allowed; "any": every caller; "person": a user; "none": no credentials at all. */
-  scope: Scope | "any" | "person" | "none";
-  /** A list with `limit` and `after`: how many items a page may have. */
+  /** The required scope. "any": any authenticated caller; "user": users only; "none": no authentication. */
+  scope: Scope | "any" | "user" | "none";
+  /** For lists with `limit` and `after`: the maximum page size. */
   paging?: number;
   query?: z.ZodObject;
   /** The schema of a JSON body. */
   body?: z.ZodType;
-  /** A body that works as it is. */
+  /** A valid body. */
   example?: unknown;
-  /** The fields of a multipart form. Its handler limits what it reads itself. */
+  /** The fields of a multipart form. The handler limits its size. */
   form?: () => z.ZodObject;
-  /** With status 200 as JSON, unless told by status. */
-  response: Shape | Record<number, Answer>;
-  /** Beside those that every route of its kind can meet. */
+  /** The JSON body of status 200, or the responses by status. */
+  response: Shape | Record<number, ResponseSpec>;
+  /** Error codes, in addition to those of all routes of its kind. */
   errors?: ErrorCode[];
-  /** Changes with If-Match. */
+  /** Supports If-Match. */
   ifMatch?: boolean;
-  /** "in_sql": its own SQL function records the request, in the transaction that does the work. */
+  /** "in_sql": its SQL function records the request in the same transaction. */
   idempotency?: "in_sql";
   handler: (c: ApiContext) => Response | Promise<Response>;
 }

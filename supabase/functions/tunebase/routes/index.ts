@@ -1,14 +1,14 @@
-/** Every route, in the order in which the documentation shows them. */
+/** All routes, in the order of the documentation. */
 import type { Route } from "./define.ts";
 
 interface Resource {
-  /** In the OpenAPI document. */
+  /** Its tag in the OpenAPI document. */
   tag: string;
-  /** The first parts of its paths: who asks for one of them loads the resource. */
-  under: string[];
+  /** The first segments of its paths. The first request to one of them loads the resource's routes. */
+  segments: string[];
   load: () => Promise<Route[]>;
-  /** What of OpenAI's is refused there, whatever the method is. */
-  refuse?: () => Promise<{ path: string; handler: () => Response }[]>;
+  /** OpenAI routes that are not supported, for any method. */
+  loadUnsupported?: () => Promise<{ path: string; handler: () => Response }[]>;
 }
 
 const all = async (...modules: Promise<{ routes: Route[] }>[]) =>
@@ -17,7 +17,7 @@ const all = async (...modules: Promise<{ routes: Route[] }>[]) =>
 export const resources: Resource[] = [
   {
     tag: "Files",
-    under: ["files"],
+    segments: ["files"],
     load: () =>
       all(
         import("./files/create.ts"),
@@ -30,12 +30,12 @@ export const resources: Resource[] = [
   },
   {
     tag: "Files",
-    under: ["uploads"],
+    segments: ["uploads"],
     load: () => all(import("./uploads/upload.ts"), import("./uploads/part.ts")),
   },
   {
     tag: "Fine-tuning",
-    under: ["fine_tuning"],
+    segments: ["fine_tuning"],
     load: () =>
       all(
         import("./estimates/create.ts"),
@@ -48,14 +48,14 @@ export const resources: Resource[] = [
         import("./jobs/checkpoints.ts"),
         import("./jobs/adapter.ts"),
       ),
-    refuse: async () => (await import("./meta/unsupported.ts")).unsupported,
+    loadUnsupported: async () => (await import("./meta/unsupported.ts")).unsupported,
   },
-  { tag: "Models", under: ["models"], load: () => all(import("./models/models.ts")) },
-  { tag: "Projects and keys", under: ["me"], load: () => all(import("./me/me.ts")) },
-  { tag: "Projects and keys", under: ["usage"], load: () => all(import("./usage/usage.ts")) },
+  { tag: "Models", segments: ["models"], load: () => all(import("./models/models.ts")) },
+  { tag: "Projects and keys", segments: ["me"], load: () => all(import("./me/me.ts")) },
+  { tag: "Projects and keys", segments: ["usage"], load: () => all(import("./usage/usage.ts")) },
   {
     tag: "Projects and keys",
-    under: ["projects", "invitations"],
+    segments: ["projects", "invitations"],
     load: () =>
       all(
         import("./projects/projects.ts"),
@@ -63,10 +63,10 @@ export const resources: Resource[] = [
         import("./invitations/invitations.ts"),
       ),
   },
-  { tag: "Projects and keys", under: ["api_keys"], load: () => all(import("./api_keys/api_keys.ts")) },
+  { tag: "Projects and keys", segments: ["api_keys"], load: () => all(import("./api_keys/api_keys.ts")) },
   {
     tag: "Webhooks",
-    under: ["webhook_event_types", "webhook_endpoints", "webhook_deliveries"],
+    segments: ["webhook_event_types", "webhook_endpoints", "webhook_deliveries"],
     load: () =>
       all(
         import("./webhooks/endpoints.ts"),
@@ -78,15 +78,15 @@ export const resources: Resource[] = [
   },
   {
     tag: "Notifications",
-    under: ["notifications", "notification_channels"],
+    segments: ["notifications", "notification_channels"],
     load: () => all(import("./notifications/notifications.ts"), import("./notifications/channels.ts")),
   },
-  { tag: "Service", under: ["health"], load: () => all(import("./meta/health.ts")) },
-  { tag: "Service", under: ["openapi.json"], load: () => all(import("./meta/openapi.ts")) },
-  { tag: "Service", under: ["docs"], load: () => all(import("./meta/docs.ts")) },
+  { tag: "Service", segments: ["health"], load: () => all(import("./meta/health.ts")) },
+  { tag: "Service", segments: ["openapi.json"], load: () => all(import("./meta/openapi.ts")) },
+  { tag: "Service", segments: ["docs"], load: () => all(import("./meta/docs.ts")) },
 ];
 
-/** All of them with their tags: for the OpenAPI document, the documentation and the tests. */
+/** All routes with their tags, for the OpenAPI document, the documentation and the tests. */
 export async function allRoutes(): Promise<(Route & { tag: string })[]> {
   const loaded = await Promise.all(
     resources.map(async ({ tag, load }) => (await load()).map((route) => ({ ...route, tag }))),

@@ -1,4 +1,4 @@
-/** Rows of the database as the objects of OpenAI's API; what ours have beyond it stands beside. */
+/** Serializes database rows as OpenAI's objects, with additional fields. */
 import * as z from "zod";
 import { Wandb } from "../../_shared/protocol.ts";
 import { publicId } from "../ids.ts";
@@ -14,7 +14,6 @@ import type {
 } from "../rows.ts";
 import { seconds } from "../time.ts";
 
-/** A file object. */
 export function renderFile(row: FileRow): objects.File {
   return {
     id: publicId("file", row.id),
@@ -28,15 +27,13 @@ export function renderFile(row: FileRow): objects.File {
     status: row.status,
     status_details: row.status_details,
     sha256: row.original_sha256 ?? row.sha256,
-    // A result file is not checked.
-    // Until it has been checked it holds an empty one.
+    // Result files have no report, and until a file is validated its report is empty.
     report: row.purpose === "fine-tune" && Object.keys(row.report ?? {}).length > 0 ? row.report : null,
     source_format: row.source_format,
     conversion: row.conversion,
   };
 }
 
-/** An upload object. */
 export function renderUpload(row: UploadRow): objects.Upload {
   return {
     id: publicId("upload", row.id),
@@ -51,7 +48,7 @@ export function renderUpload(row: UploadRow): objects.Upload {
   };
 }
 
-/** A fine_tuning.job object. Its progress, cost and hints are ours. */
+/** A fine_tuning.job object. Progress, cost and hints are our additions. */
 export function renderJob(row: JobRow): objects.Job {
   return {
     id: publicId("job", row.id),
@@ -138,7 +135,7 @@ const CheckpointMetrics = z.object({
   validation_loss: z.number().optional(),
 });
 
-/** A model object, with what a person needs to choose one. */
+/** A model object, with what users need to choose one. */
 export function renderModel(row: BaseModelRow): objects.BaseModel {
   return {
     id: row.id,
@@ -153,7 +150,7 @@ export function renderModel(row: BaseModelRow): objects.BaseModel {
   };
 }
 
-/** A model object of a project's own. */
+/** The model object of a fine-tuned model. */
 export function renderFineTune(row: FineTuneRow): objects.FineTunedModel {
   return {
     id: row.name,

@@ -1,7 +1,7 @@
-/** Lists as OpenAI has them. */
+/** OpenAI's list objects. */
 import type { Page } from "../rows.ts";
 
-/** A page of SQL as a list object. */
+/** Serializes a page as a list object. */
 export function renderList<Row, Item extends { id: string }>(
   page: Page<Row>,
   render: (row: Row) => Item,

@@ -1,10 +1,10 @@
-/** Projects, members, keys and usage as the API shows them: in the manner of OpenAI's administration objects. */
+/** Serializes projects, members, invitations and API keys, similar to OpenAI's administration objects. */
 import { publicId } from "../ids.ts";
 import type * as objects from "../openapi/objects.ts";
 import type { ApiKeyRow, InvitationRow, MemberRow, ProjectRow } from "../rows.ts";
 import { seconds } from "../time.ts";
 
-/** A project. Money is USD of this calendar month (UTC); `limits` and `use` have the same names. */
+/** A project. `limits` and `use` have the same keys; amounts are USD in the current calendar month (UTC). */
 export function renderProject(row: ProjectRow): objects.Project {
   return {
     id: publicId("project", row.id),
@@ -49,7 +49,7 @@ export function renderInvitation(row: InvitationRow): objects.Invitation {
   };
 }
 
-/** An API key without the key itself, which is in the answer to its create and nowhere else. */
+/** An API key without the key itself, which only the response to its creation has. */
 export function renderApiKey(row: ApiKeyRow): objects.ApiKey {
   return {
     id: publicId("apiKey", row.id),

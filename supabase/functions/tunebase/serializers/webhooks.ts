@@ -1,14 +1,11 @@
-/** Rows of endpoints, deliveries and notifications as objects of the API. */
+/** Serializes webhook endpoints, deliveries, notifications and notification channels. */
 import { webhookSecret } from "../../_shared/secrets.ts";
 import { publicId } from "../ids.ts";
 import type * as objects from "../openapi/objects.ts";
 import type { AttemptRow, ChannelRow, DeliveryRow, EndpointRow, NotificationRow } from "../rows.ts";
 import { seconds } from "../time.ts";
 
-/**
- * A webhook_endpoint object of OpenAI's API; `enabled` and what follows is ours. Only whoever made or rotated the
- * secret is shown it, once: `withSecret`.
- */
+/** OpenAI's webhook_endpoint object; `enabled` and the fields after it are additions. `withSecret`: include the secret. */
 export async function renderEndpoint(
   row: EndpointRow,
   masterKey: string,
@@ -33,7 +30,7 @@ export async function renderEndpoint(
   };
 }
 
-/** A webhook_delivery object; see {@link renderAttempt} for its log. */
+/** A webhook_delivery object. {@link renderAttempt} renders its log. */
 export function renderDelivery(row: DeliveryRow): objects.Delivery {
   return {
     id: publicId("webhookDelivery", row.id),
@@ -57,7 +54,7 @@ export function renderDelivery(row: DeliveryRow): objects.Delivery {
   };
 }
 
-/** One try of a delivery: the request without its signature, and the first 4 KiB of the answer. */
+/** A delivery attempt: the request without its signature, and the first 4 KiB of the response. */
 export function renderAttempt(row: AttemptRow, body: string): objects.DeliveryTry {
   return {
     created_at: seconds(row.created_at),
@@ -68,7 +65,7 @@ export function renderAttempt(row: AttemptRow, body: string): objects.DeliveryTr
   };
 }
 
-/** A notification object; `read_at` is the caller's own. */
+/** A notification object. `read_at` is the caller's. */
 export function renderNotification(row: NotificationRow): objects.Notification {
   return {
     id: publicId("notification", row.id),
@@ -83,7 +80,7 @@ export function renderNotification(row: NotificationRow): objects.Notification {
   };
 }
 
-/** A notification_channel object. Slack's URL never comes back, only its hint. */
+/** A notification_channel object. A Slack URL is never returned, only its hint. */
 export function renderChannel(row: ChannelRow): objects.Channel {
   return {
     id: publicId("notificationChannel", row.id),

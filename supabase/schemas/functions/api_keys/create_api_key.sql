@@ -1,4 +1,4 @@
--- Stores a key that the API has just made for an owner. p_key: {name, scopes, expires_at, hint}.
+-- Stores an API key that the API has generated. p_key: {name, scopes, expires_at, hint}.
 create function tunebase_internal.create_api_key(p_caller jsonb, p_key jsonb, p_hash text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

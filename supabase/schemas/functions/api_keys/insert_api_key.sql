@@ -1,5 +1,4 @@
--- Stores a key by its SHA-256; whoever made the key shows it once. p_key: {name, scopes, expires_at, hint, created_by}.
--- Refuses with quota_exceeded at 100 keys that are not revoked.
+-- Stores an API key's SHA-256. p_key: {name, scopes, expires_at, hint, created_by}. Raises quota_exceeded at 100 active keys.
 create function tunebase_internal.insert_api_key(p_project_id uuid, p_key jsonb, p_hash bytea) returns tunebase.api_keys
 language plpgsql set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- The project's keys, newest first, with those that were revoked.
+-- The project's API keys, newest first, including revoked ones.
 create function tunebase_internal.list_api_keys(p_caller jsonb, p_after uuid, p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

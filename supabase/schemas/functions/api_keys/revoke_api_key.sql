@@ -1,4 +1,4 @@
--- From now on the key opens nothing; its row stays, for whoever looks for what it did. Again, it changes nothing.
+-- Revokes an API key. Its row stays as a record. Idempotent.
 create function tunebase_internal.revoke_api_key(p_caller jsonb, p_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$

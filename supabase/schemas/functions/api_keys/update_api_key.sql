@@ -1,4 +1,4 @@
--- p_changes: any of {name, scopes, expires_at}; what is absent stays, and an expiry of null is none.
+-- p_changes: any of {name, scopes, expires_at}; absent fields keep their value, and a null expires_at removes the expiry.
 create function tunebase_internal.update_api_key(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

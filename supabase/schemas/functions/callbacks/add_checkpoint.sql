@@ -1,12 +1,12 @@
--- Keeps a checkpoint whose files have all been read back from Storage. The three newest of a job stay; the files of the
--- others are deleted. A checkpoint is progress: it resets failed_attempts.
+-- Records a checkpoint whose files are all verified. Keeps the three newest of a job and deletes the files of older ones. A
+-- checkpoint is progress, so it resets failed_attempts.
 create function tunebase_internal.add_checkpoint(p_attempt tunebase.attempts, p_checkpoint jsonb) returns void
 language plpgsql set search_path = ''
 as $$
 begin
   if tunebase_internal.unverified_files(p_attempt.id, p_checkpoint -> 'files') is not null then
     perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format(
-      'The checkpoint of step %s is incomplete in Storage and was not kept.', p_checkpoint ->> 'step'
+      'Checkpoint step %s was discarded because its files are incomplete in Storage.', p_checkpoint ->> 'step'
     ));
     return;
   end if;
@@ -21,7 +21,7 @@ begin
   end if;
   update tunebase.jobs set failed_attempts = 0 where id = p_attempt.job_id;
   perform tunebase_internal.add_event(
-    p_attempt.job_id, 'info', format('Checkpoint of step %s saved.', p_checkpoint ->> 'step')
+    p_attempt.job_id, 'info', format('Saved checkpoint step %s.', p_checkpoint ->> 'step')
   );
   with old as (
     delete from tunebase.checkpoints where id in (

@@ -1,7 +1,7 @@
--- The first worker gets the attempt. A second worker is rejected while the first one's lease is fresh; when it is stale, it
--- takes over with the next fencing token. The same worker gets the same token again if its answer was lost. The holder
--- resumes from the job's newest checkpoint. p_claim_id is the call's webhook-id: a proxy or a retry can deliver one call
--- twice, and the late one must neither take the attempt from its holder nor give it to a worker that is gone.
+-- The first worker gets the attempt. Another worker is rejected until the lease expires, and then takes over with the next
+-- fencing token. The same worker gets the same token again if the response was lost. The holder resumes from the job's
+-- newest checkpoint. p_claim_id is the call's webhook-id: a proxy or a retry can deliver a call twice, and a late copy must
+-- neither take the attempt from its holder nor give it to a worker that is gone.
 create function tunebase_internal.claim_attempt(
   p_attempt_id uuid, p_worker_id text, p_runpod_job_id text, p_lease_seconds integer, p_claim_id text default null
 ) returns jsonb
@@ -15,19 +15,19 @@ begin
   if v_attempt.id is null or v_attempt.state = 'ended' then
     return jsonb_build_object('claimed', false, 'reason', 'ended', 'detail', 'the attempt has ended');
   end if;
-  -- A repeated claim gets its answer again only while it is the holder's.
+  -- A repeated claim is answered again only if it is the holder's.
   if v_repeated and (
     v_attempt.state <> 'running' or v_attempt.worker_id <> p_worker_id
     or p_claim_id <> v_attempt.claim_request_ids[cardinality(v_attempt.claim_request_ids)]
   ) then
-    return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'this claim was answered before');
+    return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'this claim was already answered');
   end if;
   select * into strict v_job from tunebase.jobs where id = v_attempt.job_id;
   if v_attempt.state = 'running' and v_attempt.worker_id <> p_worker_id and v_attempt.lease_until > now() then
     update tunebase.attempts set claim_request_ids = p_claim_id || claim_request_ids where id = p_attempt_id and p_claim_id is not null;
     return jsonb_build_object('claimed', false, 'reason', 'held', 'detail', 'another worker holds the attempt');
   end if;
-  -- A cancelled attempt ends here, unpaid, and so does one whose job is to pause. Not on a repeated claim: its worker may be
+  -- An attempt with a cancel or pause request ends here, before it uses GPU time. Not on a repeated claim: its worker may be
   -- training, and gets the directive in its next reply.
   if v_repeated then
     null;
@@ -42,7 +42,7 @@ begin
   update tunebase.attempts
   set state = 'running', worker_id = p_worker_id,
     claim_request_ids = case when v_repeated or p_claim_id is null then claim_request_ids else claim_request_ids || p_claim_id end,
-    -- The same worker again, before it has reported anything: its claim's answer was lost.
+    -- The same worker, before its first report: the response to its claim was lost.
     fence = case
       when v_repeated or (state = 'running' and worker_id = p_worker_id and last_sequence = 0) then fence else fence + 1
     end,

@@ -1,4 +1,4 @@
--- The worker's final callback. p_fault is the class of its error_code. A repeated call gets the same answer.
+-- The worker's final callback. p_fault is the class of its error_code. A repeated call returns the same result.
 create function tunebase_internal.finish_attempt(p_attempt_id uuid, p_finish jsonb, p_fault text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -35,7 +35,7 @@ begin
       if v_order = 'cancel' then
         perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
       else
-        -- Not requested here: RunPod cancelled it, by its time limit or its console. /status says which.
+        -- Cancelled by RunPod's time limit or console. Reconcile it: /status says which.
         update tunebase.attempts set lease_until = now(), reconcile_at = now() where id = p_attempt_id;
       end if;
   end case;

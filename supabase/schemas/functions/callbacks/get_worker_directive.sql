@@ -1,4 +1,4 @@
--- What a worker may write: its directive, and the prefix of its attempt.
+-- A worker's directive, and the prefix of its attempt's files.
 create function tunebase_internal.get_worker_directive(p_attempt_id uuid, p_worker_id text, p_fence integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

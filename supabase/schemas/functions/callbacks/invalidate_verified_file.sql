@@ -1,5 +1,5 @@
--- A verified file turned out to be wrong: it is no longer verified, and the caller may remove it. Returns false when the
--- attempt has ended or the fencing token is stale: then the file is not the caller's to touch.
+-- Unmarks a verified file that turned out to be invalid, so that the caller can delete it. Returns false if the attempt has
+-- ended or the fencing token is stale: then the caller must not touch the file.
 create function tunebase_internal.invalidate_verified_file(p_attempt_id uuid, p_fence integer, p_path text) returns boolean
 language plpgsql security definer set search_path = ''
 as $$

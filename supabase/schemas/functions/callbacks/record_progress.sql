@@ -1,8 +1,8 @@
 -- Records a report: extends the lease, raises progress (it never falls), adds metrics and log lines. A report with a stale
 -- fencing token, of an ended attempt, or with an old sequence only increments a counter.
 --
--- Writes each row once: each further update of a row that this transaction has written checks the row's foreign keys again.
--- With three updates of the job and two of the attempt, a report took twice the time.
+-- Writes each row once: updating a row that this transaction has written checks the row's foreign keys again. With three
+-- updates of the job and two of the attempt, a report took twice as long.
 create function tunebase_internal.record_progress(p_attempt_id uuid, p_report jsonb, p_lease_seconds integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -49,7 +49,7 @@ begin
       )
       order by x.step
     ) r
-    -- A later attempt trains a step again and replaces its metrics; a repeat by the same attempt does not.
+    -- A later attempt that repeats a step replaces its metrics; the same attempt does not.
     on conflict (job_id, step) do update
     set attempt = excluded.attempt, epoch = excluded.epoch, training_loss = excluded.training_loss,
       validation_loss = excluded.validation_loss, learning_rate = excluded.learning_rate,

@@ -1,5 +1,5 @@
 -- The directive for the holder of an attempt; `stop` for any other worker. Call it with the attempt locked. plpgsql, because
--- it keeps its plan: as language sql it took 0.2 ms.
+-- it caches its plan: as language sql it took 0.2 ms.
 create function tunebase_internal.worker_directive(p_attempt tunebase.attempts, p_worker_id text, p_fence integer) returns text
 language plpgsql stable set search_path = ''
 as $$

@@ -1,11 +1,10 @@
--- Claims up to p_limit jobs and creates their attempts before any call leaves, so that a crash in between is known.
--- Jobs that are due, within the limits of their project and of their model's endpoint; the project with the fewest live
--- attempts first, so that 10,000 jobs of one project do not hold up one job of another. A job that its caps do not pay for
--- is failed or put off (settle_unaffordable), and an attempt's execution timeout is no longer than its share of the money.
--- Returns {claimed: [...], wait_seconds}; wait_seconds says when an endpoint's rate allows the next call, null when the rate
--- holds back none.
+-- Claims up to p_limit due jobs and creates their attempts before any call to RunPod, so that a crash in between is detected.
+-- Respects the limits of projects and endpoints. Projects with the fewest live attempts come first, so that 10,000 jobs of
+-- one project do not block a job of another. Jobs that their caps do not cover are failed or postponed
+-- (settle_unaffordable), and an attempt's execution timeout is limited to its share of the budget. Returns
+-- {claimed: [...], wait_seconds}; wait_seconds: when an endpoint's rate limit allows the next call; null if it blocks none.
 --
--- One claim at a time (the advisory lock), because limits are counted. In batches, because the counting costs the most.
+-- One claim at a time (advisory lock), because limits are counted. In batches, because counting is the expensive part.
 create function tunebase_internal.claim_dispatch(p_default_endpoint text, p_lease_seconds integer, p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -25,13 +24,13 @@ begin
   insert into tunebase_internal.runpod_endpoints (endpoint_id)
   select distinct coalesce(endpoint_id, p_default_endpoint) from tunebase.base_models
   on conflict do nothing;
-  -- The bucket fills with time, up to one second's calls.
+  -- Refill the token bucket, up to one second's calls.
   update tunebase_internal.runpod_endpoints
   set calls_left = least(greatest(run_per_second, 1), calls_left + extract(epoch from now() - counted_at) * run_per_second),
     counted_at = now()
   where counted_at < now();
 
-  -- Every (project, model) with a job in the queue, hopping over the index: the cost is that of the lines, not of the jobs.
+  -- Every (project, model) with a queued job, by a loose index scan: the cost depends on these lines, not on the jobs.
   with recursive lines as (
     (
       select project_id, base_model from tunebase.jobs
@@ -47,7 +46,7 @@ begin
       order by project_id, base_model limit 1
     ) n
   ), alive as materialized (
-    -- What is alive is counted once, from the index alone.
+    -- Counted once, with an index-only scan.
     select project_id, endpoint_id, count(*) as attempts
     from tunebase.attempts where state <> 'ended' group by project_id, endpoint_id
   ), of_project as (
@@ -84,7 +83,7 @@ begin
   into v_chosen, v_wait
   from allowed a;
 
-  -- A client may have cancelled or paused a job meanwhile; a row that it holds is left for the next claim.
+  -- A client may have cancelled or paused a job. Locked rows are left to the next claim.
   select array_agg(x.id order by array_position(v_chosen, x.id)) into v_chosen from (
     select id from tunebase.jobs
     where id = any (v_chosen) and status = 'queued' and due_at <= now()
@@ -124,7 +123,7 @@ begin
   from made join taken t on t.id = made.job_id;
   return jsonb_build_object(
     'claimed', coalesce(v_claimed, '[]'),
-    -- All were failed or put off: ask again at once, because others may be due behind them.
+    -- All were failed or postponed: claim again at once, because others may be due.
     'wait_seconds', coalesce(v_wait, case when v_claimed is null and cardinality(v_chosen) > 0 then 0 end)
   );
 end $$;

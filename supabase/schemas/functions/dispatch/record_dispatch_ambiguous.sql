@@ -1,5 +1,5 @@
--- /run may have started a paid run, so it is never submitted again. A worker's claim or RunPod's webhook resolves it; its
--- deadline ends it.
+-- /run may have started a billed run, so it is never submitted again. A worker's claim or RunPod's webhook resolves it,
+-- otherwise it ends at its deadline.
 create function tunebase_internal.record_dispatch_ambiguous(p_attempt_id uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
 -- /run certainly did not start a run: the job is due again later, and this does not count as a failed attempt. A job that
--- has waited longer than its queue timeout fails with no_capacity. p_blocked (a 429): nobody calls this endpoint earlier.
+-- has waited longer than its queue timeout fails with no_capacity. p_blocked (a 429): no calls to this endpoint until then.
 create function tunebase_internal.record_dispatch_rejected(
   p_attempt_id uuid, p_reason text, p_retry_seconds double precision, p_blocked boolean
 ) returns void
@@ -8,7 +8,7 @@ as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
   v_job tunebase.jobs;
-  v_patience interval := make_interval(secs => v_attempt.ttl_seconds - v_attempt.execution_timeout_seconds);
+  v_queue_timeout interval := make_interval(secs => v_attempt.ttl_seconds - v_attempt.execution_timeout_seconds);
 begin
   if v_attempt.state is distinct from 'submitting' then
     return;
@@ -25,10 +25,10 @@ begin
   end if;
   if exists (
     select from tunebase.attempts
-    where job_id = v_job.id and outcome = 'not_started' and created_at between v_job.queued_at and now() - v_patience
+    where job_id = v_job.id and outcome = 'not_started' and created_at between v_job.queued_at and now() - v_queue_timeout
   ) then
     perform tunebase_internal.fail_job(
-      v_job.id, 'no_capacity', format('The GPU service has not accepted the job for %s (%s).', v_patience, p_reason),
+      v_job.id, 'no_capacity', format('The GPU service has not accepted the job for %s (%s).', v_queue_timeout, p_reason),
       'Create the job again later.'
     );
     return;

@@ -1,5 +1,5 @@
--- Raises quota_exceeded if p_bytes more would exceed the project's storage quota, in which pending uploads count. Locks the
--- project's row, so that two uploads cannot use the same room. Call it before bytes are stored wherever their number is known.
+-- Raises quota_exceeded if p_bytes more would exceed the project's storage quota, including pending uploads. Locks the
+-- project, so that two uploads cannot use the same quota. Call it before storing bytes, if their number is known.
 create function tunebase_internal.check_storage_quota(p_project_id uuid, p_bytes bigint) returns void
 language plpgsql set search_path = ''
 as $$

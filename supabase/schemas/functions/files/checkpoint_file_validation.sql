@@ -1,5 +1,5 @@
--- Saves how far a validation has come; p_lease_seconds 0 releases it for the next worker. Returns false if another worker
--- holds the lease or the file is gone.
+-- Saves a validation's progress; p_lease_seconds 0 releases it for the next worker. Returns false if another worker holds the
+-- lease or the file is gone.
 create function tunebase_internal.checkpoint_file_validation(
   p_file_id uuid, p_lease uuid, p_state jsonb, p_upload_url text, p_lease_seconds integer
 ) returns boolean

@@ -6,7 +6,7 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
   v_file tunebase.files;
 begin
-  -- All that share its objects, in one order: two deletions that each lock their own file first would wait for each other.
+  -- Locks all files that share its objects in a fixed order: otherwise two concurrent deletions could deadlock.
   select * into v_file from tunebase.files where id = p_id and project_id = v_project_id;
   perform from tunebase.files
   where (object = v_file.object or original_object = v_file.original_object) and deleted_at is null

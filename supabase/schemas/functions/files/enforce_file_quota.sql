@@ -1,4 +1,4 @@
--- An object that a file shares with another takes no more room.
+-- Enforces the storage quota. An object that a file shares with another uses no additional storage.
 create function tunebase_internal.enforce_file_quota() returns trigger
 language plpgsql set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Ends what is past its time: uploads that were not completed, files with an `expires_after` that no open job needs.
+-- Expires uploads that were not completed, and files with `expires_after` that no unfinished job uses.
 create function tunebase_internal.expire_files() returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -15,7 +15,7 @@ begin
     perform tunebase_internal.discard_upload(v_upload);
     v_count := v_count + 1;
   end loop;
-  -- Long enough for a complete that is sent again.
+  -- Kept long enough for a repeated completion.
   delete from tunebase_internal.uploads where status <> 'pending' and expires_at < now() - interval '2 days';
   for v_file in
     select * from tunebase.files f

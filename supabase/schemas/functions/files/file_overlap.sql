@@ -1,4 +1,4 @@
--- How many distinct rows two files share: {rows, exact}, or null when one of them has no hashes. Files of more than 16,384
+-- How many distinct rows two files share: {rows, exact}, or null if one of them has no hashes. Files with more than 16,384
 -- distinct rows are compared by samples: both keep their lowest hashes, so shared rows are sampled in both.
 create function tunebase_internal.file_overlap(p_file_id uuid, p_other_id uuid) returns jsonb
 language sql stable set search_path = ''

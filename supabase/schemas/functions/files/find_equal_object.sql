@@ -1,4 +1,4 @@
--- The object of a live file that is equal to p_file, which stays until this transaction ends; null when there is none.
+-- The object of an equal file that is not deleted, locked until this transaction ends; null if there is none.
 create function tunebase_internal.find_equal_object(p_project_id uuid, p_purpose text, p_sha256 text, p_bytes bigint, p_but uuid)
 returns text
 language sql set search_path = ''

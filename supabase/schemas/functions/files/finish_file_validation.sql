@@ -1,6 +1,6 @@
--- Ends a check: {status, details, report, sha256, rows}, and of a file whose rows were converted {converted: {bytes, sha256,
--- source_format, conversion}}. The jobs that waited for the file move on. Parts that were copied are not needed any more, nor
--- are the bytes of a file that is equal to another. The file's row is locked before the check's and the jobs', as everywhere.
+-- Finishes a validation: {status, details, report, sha256, rows}, and for a converted file {converted: {bytes, sha256,
+-- source_format, conversion}}. Releases jobs that wait for the file. Orphans copied parts, and the objects of a file that
+-- equals another. Locks the file before the validation and the jobs, as everywhere.
 create function tunebase_internal.finish_file_validation(p_file_id uuid, p_lease uuid, p_result jsonb) returns boolean
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Bytes that a project's pending uploads may still bring, or have brought in parts, and those of rows that are being converted.
+-- The declared bytes of a project's pending uploads, and of rows that are being converted.
 create function tunebase_internal.pending_bytes(p_project_id uuid) returns bigint
 language sql stable set search_path = ''
 as $$

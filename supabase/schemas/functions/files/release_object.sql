@@ -1,5 +1,5 @@
--- An object of a file that was deleted, null where it has none, is garbage, unless another file has it. Locks those, in one
--- order, so that of two deletions the second sees the first.
+-- Orphans an object (or null) of a deleted file, unless another file shares it. Locks those files in a fixed order, so that
+-- the second of two concurrent deletions sees the first.
 create function tunebase_internal.release_object(p_object text) returns void
 language plpgsql set search_path = ''
 as $$

@@ -1,6 +1,5 @@
--- Call before a file's bytes are stored; p_bytes is how many it has at least. Refused where the project has no room for
--- them. If the request dies before the file is recorded, the object is deleted after an hour, longer than any request lives.
--- Returns the object's name.
+-- Call before storing a file's bytes; p_bytes is a lower bound of their number. Raises quota_exceeded. If the request dies
+-- before the file is recorded, the object is deleted after an hour, longer than any request runs. Returns the object's name.
 create function tunebase_internal.reserve_file_object(p_caller jsonb, p_id uuid, p_bytes bigint) returns text
 language plpgsql security definer set search_path = ''
 as $$

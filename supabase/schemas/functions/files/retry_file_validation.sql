@@ -1,4 +1,4 @@
--- Storage or the database did not answer: the validation is retried with backoff, twelve times.
+-- Retries a validation that failed because of Storage or the database, with backoff, up to twelve times.
 create function tunebase_internal.retry_file_validation(p_file_id uuid, p_lease uuid, p_reason text) returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Records a file whose bytes are in Storage already, as those of an equal one; null when there is none. p_file as in
--- create_file, without the objects. Of a file that was converted both its rows and its original must be there.
+-- Records a file that shares the objects of an equal one; returns null if there is none. p_file: as in create_file, without
+-- the objects. For a converted file, both its rows and its original must be shared.
 create function tunebase_internal.share_file(p_caller jsonb, p_file jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

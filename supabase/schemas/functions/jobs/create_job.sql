@@ -1,5 +1,5 @@
--- Creates a job with its first events, queued or waiting (waiting_status). A repeated request gets the job that it created
--- before. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
+-- Creates a job with its first events, queued or waiting (waiting_status). A repeated request returns the job that it
+-- created before. p_job: {base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
 -- metadata, created_by, spend_cap_usd, estimate, auto_start, parent_model, warnings}; warnings become events.
 create function tunebase_internal.create_job(p_caller jsonb, p_job jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -29,8 +29,8 @@ begin
     || array(select jsonb_array_elements_text(coalesce(p_job -> 'warnings', '[]')))
     || tunebase_internal.waiting_message(v_status);
 
-  -- One write, with the number of its last event: each further update of a row that this transaction has written checks
-  -- the row's foreign keys again.
+  -- One write, including the number of the last event: updating a row that this transaction has written checks the row's
+  -- foreign keys again.
   insert into tunebase.jobs (
     id, project_id, status, base_model, training_file, validation_file, hyperparameters, plan, suffix, seed,
     metadata, created_by, due_at, queued_at, total_epochs, spend_cap_usd, reserved_usd, estimate, auto_start,

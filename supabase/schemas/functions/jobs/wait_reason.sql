@@ -1,4 +1,4 @@
--- Why a job waits, in words that end a sentence; null when it does not.
+-- Why a job is waiting, as the end of a sentence; null if it is not waiting.
 create function tunebase_internal.wait_reason(p_job tunebase.jobs) returns text
 language plpgsql stable set search_path = ''
 as $$

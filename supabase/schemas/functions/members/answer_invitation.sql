@@ -1,5 +1,5 @@
--- Accepts or declines; either way the invitation is gone. Returns it. Only a user who has confirmed the address may answer,
--- and one who accepts ownership must have room for another project.
+-- Accepts or declines an invitation, deletes it and returns it. Only a user who has confirmed the address can answer, and a
+-- user who accepts ownership must not already own the maximum of projects.
 create function tunebase_internal.answer_invitation(p_caller jsonb, p_id uuid, p_accept boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

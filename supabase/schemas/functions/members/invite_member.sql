@@ -1,5 +1,5 @@
--- Asks somebody to join. The answer is the same whether or not the address is known here. Again: the new role, and
--- fourteen days from now.
+-- Invites a user by email address. The result does not reveal whether the address has an account. Inviting an address again
+-- updates the role and extends the invitation.
 create function tunebase_internal.invite_member(p_caller jsonb, p_project_id uuid, p_email text, p_role text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -9,7 +9,7 @@ declare
 begin
   perform tunebase_internal.authorize_project(p_caller, p_project_id, 'project:admin');
   perform from tunebase.projects where id = p_project_id for no key update;
-  -- An owner sees who is a member anyway.
+  -- Owners can see the members anyway.
   if exists (
     select from tunebase.project_members m join auth.users u on u.id = m.user_id
     where m.project_id = p_project_id and lower(u.email) = lower(p_email)

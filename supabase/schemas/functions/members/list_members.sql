@@ -1,4 +1,4 @@
--- Who belongs to a project. Owners invite, change roles and remove; everybody may leave, but for the last owner.
+-- Lists a project's members.
 create function tunebase_internal.list_members(p_caller jsonb, p_project_id uuid, p_after uuid, p_limit integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

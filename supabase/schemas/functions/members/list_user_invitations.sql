@@ -1,4 +1,4 @@
--- The invitations of whoever has proved to own the address they were sent to.
+-- The invitations to a user's confirmed email address.
 create function tunebase_internal.list_user_invitations(p_caller jsonb) returns jsonb
 language sql stable security definer set search_path = ''
 as $$

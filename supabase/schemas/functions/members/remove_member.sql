@@ -1,4 +1,5 @@
--- Removes a member, or oneself. Keys that they made stay: those belong to the project. E-mail to their address stops.
+-- Removes a member, who can be the caller. Their API keys stay, because keys belong to the project. Disables email channels
+-- with their address.
 create function tunebase_internal.remove_member(p_caller jsonb, p_project_id uuid, p_user_id uuid) returns void
 language plpgsql security definer set search_path = ''
 as $$
@@ -16,7 +17,7 @@ begin
       and lower(c.target) = (select lower(u.email) from auth.users u where u.id = p_user_id)
     order by c.id
   loop
-    perform tunebase_internal.disable_subscriber(v_channel_id, 'its address belongs to no member of the project', false);
+    perform tunebase_internal.disable_subscriber(v_channel_id, 'its address no longer belongs to a project member', false);
   end loop;
   delete from tunebase.project_members where project_id = p_project_id and user_id = p_user_id;
 end $$;

@@ -1,4 +1,4 @@
--- Changes a member's role. Refuses with last_owner, or with quota_exceeded when the new owner has no room for a project.
+-- Changes a member's role. Raises last_owner, or quota_exceeded if the new owner already owns the maximum of projects.
 create function tunebase_internal.update_member(p_caller jsonb, p_project_id uuid, p_user_id uuid, p_role text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Realtime hints for browsers, where the platform has Realtime, on a private topic per job. A hint says only where to read
--- on: clients read again by event number, so a lost hint does no harm.
+-- Sends Realtime hints to browsers, if the platform has Realtime, on a private topic per job. Clients fetch events by number,
+-- so a lost hint does no harm.
 create function tunebase_internal.broadcast_job_change() returns trigger
 language plpgsql security definer set search_path = ''
 as $$

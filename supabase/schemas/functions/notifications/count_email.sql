@@ -1,4 +1,5 @@
--- Counts one e-mail to an address, if this hour has room for it: 60 in all, 5 of them tests. false: do not send it.
+-- Counts one email to an address. Returns false, and the email must not be sent, above the hourly limit: 60, at most 5 of
+-- them tests.
 create function tunebase_internal.count_email(p_address text, p_is_test boolean) returns boolean
 language plpgsql set search_path = ''
 as $$

@@ -1,18 +1,18 @@
 -- p_channel: {id, kind, target, event_types, encrypted_url}; the API chooses the id, because encrypted_url is bound to it. A
--- repeated request gets the channel that it created before. E-mail goes only to members who have confirmed the address;
--- others are refused with email_not_member.
+-- repeated request returns the channel that it created before. Raises email_not_member unless an email address is a
+-- member's confirmed one.
 create function tunebase_internal.create_notification_channel(p_caller jsonb, p_channel jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'webhooks:write');
   v_id uuid := (p_channel ->> 'id')::uuid;
-  v_made uuid := tunebase_internal.find_created_resource(p_caller);
+  v_existing_id uuid := tunebase_internal.find_created_resource(p_caller);
 begin
-  if exists (select from tunebase.notification_channels where id = v_made and project_id = v_project_id) then
-    return tunebase_internal.notification_channel_json(v_project_id, v_made);
+  if exists (select from tunebase.notification_channels where id = v_existing_id and project_id = v_project_id) then
+    return tunebase_internal.notification_channel_json(v_project_id, v_existing_id);
   end if;
-  -- One at a time in a project, so that the limit holds.
+  -- One at a time per project, to enforce the limit.
   perform pg_advisory_xact_lock(hashtextextended('tunebase channels ' || v_project_id, 0));
   if p_channel ->> 'kind' = 'email' and not tunebase_internal.is_member_email(v_project_id, p_channel ->> 'target') then
     perform tunebase_internal.raise_api_error('email_not_member', jsonb_build_object(

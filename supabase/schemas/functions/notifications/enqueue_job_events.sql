@@ -1,5 +1,5 @@
--- Writes the outbox rows of a new or changed job. None of it may fail the change: what cannot be written is logged, and
--- fan_out_events writes it later.
+-- Writes the outbox rows of a new or changed job. It must never fail the change: failures are logged, and fan_out_events
+-- writes the events later.
 create function tunebase_internal.enqueue_job_events() returns trigger
 language plpgsql security definer set search_path = ''
 as $$

@@ -3,7 +3,7 @@ create function tunebase_internal.fan_out_event(p_event tunebase_internal.outbox
 language plpgsql set search_path = ''
 as $$
 declare
-  v_said jsonb := tunebase_internal.render_notification(p_event.type, p_event.data);
+  v_notification jsonb := tunebase_internal.render_notification(p_event.type, p_event.data);
   v_id text := 'evt_' || replace(p_event.id::text, '-', '');
 begin
   insert into tunebase.webhook_deliveries (
@@ -25,28 +25,28 @@ begin
     ))
   on conflict (event_id, endpoint_id) do nothing;
 
-  if v_said is not null then
+  if v_notification is not null then
     insert into tunebase.notifications (project_id, event_id, type, level, title, text, job_id, created_at)
     values (
-      p_event.project_id, p_event.id, p_event.type, v_said ->> 'level', v_said ->> 'title', v_said ->> 'text',
+      p_event.project_id, p_event.id, p_event.type, v_notification ->> 'level', v_notification ->> 'title', v_notification ->> 'text',
       p_event.job_id, p_event.created_at
     )
     on conflict (event_id) do nothing;
-    -- E-mail over the hour's limit of its address is not sent; the list of notifications and the delivery log have it.
+    -- Emails above their address's hourly limit are not sent, but are in the notifications and the delivery log.
     insert into tunebase.webhook_deliveries (
       project_id, event_id, event_type, event_created_at, job_id, channel, channel_id, body, status, next_at, reason
     )
     select p_event.project_id, p_event.id, p_event.type, p_event.created_at, p_event.job_id, c.kind, c.id,
-      (v_said || jsonb_build_object('id', v_id, 'type', p_event.type, 'job_id', p_event.job_id))::text,
+      (v_notification || jsonb_build_object('id', v_id, 'type', p_event.type, 'job_id', p_event.job_id))::text,
       case when c.counted then 'pending' else 'dead' end, case when c.counted then now() end,
-      case when not c.counted then 'At most 60 e-mails an hour go to one address.' end
+      case when not c.counted then 'This address has reached its limit of 60 emails per hour.' end
     from (
       select id, kind, kind <> 'email' or tunebase_internal.count_email(target, false) as counted
       from tunebase.notification_channels
       where project_id = p_event.project_id and enabled and p_event.type = any (event_types)
         and created_at <= p_event.created_at
         and (kind <> 'email' or tunebase_internal.is_member_email(project_id, target))
-        -- Counted once, however often the event is fanned out.
+        -- Counted once, even if the event is fanned out again.
         and not exists (
           select from tunebase.webhook_deliveries d where d.event_id = p_event.id and d.channel_id = notification_channels.id
         )

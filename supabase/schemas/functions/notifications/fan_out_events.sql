@@ -17,7 +17,7 @@ begin
       from tunebase.jobs j where j.id = v_failure.job_id;
       update tunebase_internal.trigger_failures set repaired_at = now() where id = v_failure.id;
     exception when others then
-      raise warning 'tunebase: % of job % is still owed: %', v_failure.type, v_failure.job_id, sqlerrm;
+      raise warning 'tunebase: event % of job % could not be written: %', v_failure.type, v_failure.job_id, sqlerrm;
     end;
   end loop;
 

@@ -1,5 +1,5 @@
--- Whether an address is the confirmed e-mail address of a member of the project. Mail goes to no other address: nobody can
--- have the operator's domain write to a stranger.
+-- Whether an address is the confirmed email address of a project member. Email goes to no other address, so that the
+-- operator's domain cannot be used to send email to strangers.
 create function tunebase_internal.is_member_email(p_project_id uuid, p_address text) returns boolean
 language sql stable set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- The `data` of a job's event: OpenAI's `{id}`, and what spares a receiver the next request. plpgsql, because it keeps its
--- plan; a language sql function is planned again at every call.
+-- The `data` of a job's event: OpenAI's `{id}`, and what saves receivers another request. plpgsql, because it caches its
+-- plan; a language sql function is planned at every call.
 create function tunebase_internal.job_event_data(j tunebase.jobs) returns jsonb
 language plpgsql stable set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Newest first, each with the caller's read_at, and the number of unread ones in the project.
+-- Newest first, each with the caller's read_at, and the caller's number of unread ones.
 create function tunebase_internal.list_notifications(p_caller jsonb, p_after uuid, p_limit integer, p_unread boolean)
 returns jsonb
 language plpgsql security definer set search_path = ''

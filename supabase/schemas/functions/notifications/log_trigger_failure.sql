@@ -6,5 +6,5 @@ begin
   raise warning 'tunebase: trigger % failed: %', p_trigger, p_error;
   insert into tunebase_internal.trigger_failures (trigger, job_id, type, error) values (p_trigger, p_job_id, p_type, p_error);
 exception when others then
-  raise warning 'tunebase: and could not be logged: %', sqlerrm;
+  raise warning 'tunebase: the failure could not be logged: %', sqlerrm;
 end $$;

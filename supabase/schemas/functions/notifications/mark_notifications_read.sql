@@ -1,5 +1,5 @@
--- Marks one notification as read, or all (p_id null), for the caller only. Returns how many are left unread. Idempotent.
--- Read access is enough: the mark is the caller's own.
+-- Marks one notification (or all, if p_id is null) as read, for the caller only. Returns the number of unread ones.
+-- Idempotent. Read access is enough, because only the caller is affected.
 create function tunebase_internal.mark_notifications_read(p_caller jsonb, p_id uuid) returns bigint
 language plpgsql security definer set search_path = ''
 as $$

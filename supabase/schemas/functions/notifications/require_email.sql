@@ -1,5 +1,4 @@
--- Counts one e-mail that a caller asks for. Refuses with email_not_member, or with email_limit_reached when the address has
--- had its mails of this hour.
+-- Counts an email that a caller requests. Raises email_not_member or email_limit_reached.
 create function tunebase_internal.require_email(p_project_id uuid, p_address text, p_is_test boolean) returns void
 language plpgsql set search_path = ''
 as $$

@@ -1,5 +1,4 @@
--- Where to send a test message: {kind, target, encrypted_url}. Refuses with email_not_member, or with email_limit_reached
--- when the address has had its mails of this hour.
+-- Returns a channel for a test message: {kind, target, encrypted_url}. Raises email_not_member or email_limit_reached.
 create function tunebase_internal.test_notification_channel(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- p_changes: any of {event_types, enabled}. The target is fixed: another address is another channel.
+-- p_changes: any of {event_types, enabled}. The target cannot be changed.
 create function tunebase_internal.update_notification_channel(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

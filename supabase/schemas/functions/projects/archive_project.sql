@@ -1,4 +1,4 @@
--- Puts a project away, or takes it back. Refused while a job of it has not ended.
+-- Archives or restores a project. Raises project_busy if it has unfinished jobs.
 create function tunebase_internal.archive_project(p_caller jsonb, p_id uuid, p_archived boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -7,7 +7,7 @@ declare
   v_open integer;
 begin
   perform tunebase_internal.authorize_project(p_caller, p_id, 'project:admin');
-  -- A job that is being created holds a share of this lock (its foreign key), and is counted after it.
+  -- Waits for concurrent creates, whose foreign key takes a share lock, and then counts their jobs.
   select version into v_version from tunebase.projects where id = p_id for update;
   perform tunebase_internal.require_version(p_caller, v_version);
   if p_archived then

@@ -1,4 +1,4 @@
--- Whether sign-up lets this user create projects: everybody where it is open, else those who own one already.
+-- Whether this user can create projects: if sign-up is open, or if they already own one.
 create function tunebase_internal.can_create_project(p_user_id uuid) returns boolean
 language sql stable set search_path = ''
 as $$

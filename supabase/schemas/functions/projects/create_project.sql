@@ -1,4 +1,4 @@
--- A new project with the caller as its owner. Refuses with signup_closed or quota_exceeded.
+-- Creates a project with the caller as its owner. Raises signup_closed or quota_exceeded.
 create function tunebase_internal.create_project(p_caller jsonb, p_name text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,6 +1,6 @@
--- A row for each day from p_from to p_to, both included, as days are in p_time_zone: jobs by the day they were created and
--- the day they ended, trained tokens with a job's end, GPU time and cost with the day on which an attempt began (as the
--- month's spend cap counts them). Refuses a zone that is not known.
+-- One row per day from p_from through p_to in p_time_zone: jobs by the day they were created and the day they finished,
+-- trained tokens by the day the job finished, GPU time and cost by the day the attempt started (like the monthly spend cap).
+-- Raises invalid_time_zone.
 create function tunebase_internal.get_usage_by_day(p_caller jsonb, p_from date, p_to date, p_time_zone text) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -20,7 +20,7 @@ begin
       select (created_at at time zone p_time_zone)::date as day, count(*) as jobs
       from tunebase.jobs
       where project_id = v_project_id
-        -- A job's id is made some milliseconds after the transaction's time that its row shows.
+        -- A job's id is generated some milliseconds after its created_at, the transaction's start.
         and id >= tunebase_internal.uuid7_lower_bound(v_begin) and id < tunebase_internal.uuid7_lower_bound(v_end + interval '1 minute')
         and created_at >= v_begin and created_at < v_end
       group by 1

@@ -1,4 +1,4 @@
--- What a project has spent this month (UTC), and what its jobs that have not ended may still cost.
+-- A project's spending this month (UTC), plus what its unfinished jobs may still cost.
 create function tunebase_internal.project_spend(p_project_id uuid) returns numeric
 language sql stable set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- What a project uses of its limits: {running, jobs, storage_bytes, spent_usd}; the money is this month's (UTC), with what
--- is set aside.
+-- A project's usage of its limits: {running, jobs, storage_bytes, spent_usd}. The spending is this month's (UTC), including
+-- reservations.
 create function tunebase_internal.project_usage(p_project_id uuid) returns jsonb
 language sql stable set search_path = ''
 as $$

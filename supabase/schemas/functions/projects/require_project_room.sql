@@ -1,5 +1,5 @@
--- Refuses with quota_exceeded when this user owns as many projects as a person may. Every way to become an owner calls it,
--- and archived projects count, so that no order of archive, create, restore and invite passes the limit.
+-- Raises quota_exceeded if this user owns the maximum number of projects. Every way to become an owner calls it, and archived
+-- projects count, so that no combination of archive, create, restore and invite exceeds the limit.
 create function tunebase_internal.require_project_room(p_user_id uuid) returns void
 language plpgsql set search_path = ''
 as $$
@@ -7,7 +7,7 @@ declare
   v_limit integer;
   v_owned integer;
 begin
-  -- One at a time for each user, so that the count is true.
+  -- One at a time per user, so that the count is exact.
   perform pg_advisory_xact_lock(hashtextextended('tunebase projects ' || p_user_id, 0));
   select max_projects_per_owner into strict v_limit from tunebase_internal.settings;
   select count(*) into v_owned from tunebase.project_members where user_id = p_user_id and role = 'owner';

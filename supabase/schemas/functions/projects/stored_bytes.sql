@@ -1,4 +1,4 @@
--- Bytes that a project's datasets and adapters take. Equal files share one object, which counts once.
+-- The bytes of a project's datasets and adapters. An object that equal files share counts once.
 create function tunebase_internal.stored_bytes(p_project_id uuid) returns bigint
 language sql stable set search_path = ''
 as $$

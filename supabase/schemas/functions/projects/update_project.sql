@@ -1,5 +1,5 @@
--- p_changes: any of {name, max_running, spend_cap_usd}. A missing key changes nothing; a cap of null, written out, is no
--- cap. Refuses with spend_cap_too_high when an owner asks for more than the operator allows.
+-- p_changes: any of {name, max_running, spend_cap_usd}; absent fields keep their value, and an explicit null removes the cap.
+-- Raises spend_cap_too_high if the cap exceeds the operator's limit.
 create function tunebase_internal.update_project(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -14,7 +14,7 @@ begin
   perform tunebase_internal.require_version(p_caller, v_version);
   if p_changes ? 'spend_cap_usd' then
     select max_spend_cap_usd into strict v_max from tunebase_internal.settings;
-    -- What the operator has given the project may be more, and stays when a client sends it back unchanged.
+    -- The operator may have set a higher cap, which a client can send back unchanged.
     if (v_cap is null or v_cap > v_max) and v_max is not null and v_cap is distinct from v_old_cap then
       perform tunebase_internal.raise_api_error('spend_cap_too_high', jsonb_build_object(
         'param', 'limits.spent_usd', 'value', v_cap, 'max', v_max
@@ -26,7 +26,7 @@ begin
     name = coalesce(p_changes ->> 'name', name),
     max_running = coalesce((p_changes ->> 'max_running')::integer, max_running),
     spend_cap_usd = case when p_changes ? 'spend_cap_usd' then v_cap else spend_cap_usd end,
-    -- A new cap gets a new warning.
+    -- Warn again for a new cap.
     budget_warned_month = case when p_changes ? 'spend_cap_usd' then null else budget_warned_month end
   where id = p_id;
   return tunebase_internal.get_project(p_caller, p_id);

@@ -7,16 +7,16 @@ as $$
     where state <> 'ended' and reconcile_at <= now()
     order by reconcile_at limit p_limit
     for no key update skip locked
-  ), looked as (
+  ), claimed as (
     update tunebase.attempts a set reconcile_at = now() + interval '30 seconds'
     from due where a.id = due.id
     returning a.*
   )
   select coalesce(jsonb_agg(jsonb_build_object(
-    'id', l.id, 'endpoint_id', l.endpoint_id, 'runpod_job_id', l.runpod_job_id,
-    'prefix', tunebase_internal.artifact_prefix(l.id), 'fence', l.fence,
-    'waiting_seconds', case when l.state <> 'running' then extract(epoch from now() - l.created_at) end,
-    'cancel', l.cancel_requested and (l.cancel_sent_at is null or l.cancel_sent_at < now() - interval '30 seconds')
+    'id', c.id, 'endpoint_id', c.endpoint_id, 'runpod_job_id', c.runpod_job_id,
+    'prefix', tunebase_internal.artifact_prefix(c.id), 'fence', c.fence,
+    'waiting_seconds', case when c.state <> 'running' then extract(epoch from now() - c.created_at) end,
+    'cancel', c.cancel_requested and (c.cancel_sent_at is null or c.cancel_sent_at < now() - interval '30 seconds')
   )), '[]')
-  from looked l
+  from claimed c
 $$;

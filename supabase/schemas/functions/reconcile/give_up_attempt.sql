@@ -9,8 +9,8 @@ begin
       'The GPU worker has sent no heartbeat for too long.', 'This is not a problem with your data. Create the job again.'
     );
   elsif p_attempt.runpod_job_id is null then
-    -- Its sender may have died before it sent anything. Should a worker still come, it is rejected unpaid, so another
-    -- attempt may go.
+    -- The dispatcher may have died before the call. If a worker still claims it, that worker is rejected before it uses GPU
+    -- time, so a new attempt is safe.
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'expired', 'infrastructure', 'no_capacity',
       'The GPU service never confirmed that it accepted the run.', 'Create the job again later.'

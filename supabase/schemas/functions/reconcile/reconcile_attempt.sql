@@ -1,6 +1,6 @@
--- Acts on what RunPod says of an attempt. p_found: {status, error, output, manifest, status_reason}; status is RunPod's own,
--- or GONE (404), UNREACHABLE, or NONE (no id to ask for); manifest is that of files found in Storage. p_fault is the class of
--- output.error_code. Returns {cancel: true} when the caller is to cancel the run at RunPod and to call again with
+-- Acts on an attempt's status at RunPod. p_found: {status, error, output, manifest, status_reason}; status is RunPod's own,
+-- GONE (404), UNREACHABLE, or NONE (the run's id is unknown); manifest lists files recovered from Storage. p_fault is the
+-- class of output.error_code. Returns {cancel: true} if the caller must cancel the run at RunPod and then call again with
 -- cancel_tried in p_found.
 create function tunebase_internal.reconcile_attempt(
   p_attempt_id uuid, p_found jsonb, p_fault text, p_max_missed_heartbeats integer
@@ -11,7 +11,7 @@ declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
   v_status text := p_found ->> 'status';
   v_output jsonb := case when jsonb_typeof(p_found -> 'output') = 'object' then p_found -> 'output' else '{}' end;
-  -- Cancelled by an earlier call because it had expired or hung; that caller died before it ended the attempt.
+  -- An earlier call cancelled it because it had expired or hung, and died before it ended the attempt.
   v_gave_up boolean := v_status = 'CANCELLED' and v_attempt.cancel_sent_at is not null;
   v_next_check timestamptz;
   v_expired boolean;
@@ -20,7 +20,7 @@ begin
   if v_attempt.id is null or v_attempt.state = 'ended' then
     return '{}';
   end if;
-  -- RunPod's answer to /run did not arrive, or its sender died.
+  -- RunPod's response to /run did not arrive, or the dispatcher died.
   if v_attempt.state = 'submitting' and v_attempt.lease_until <= now() then
     update tunebase.attempts set state = 'submission_unknown', reconcile_at = claim_deadline where id = p_attempt_id
     returning * into v_attempt;
@@ -39,7 +39,7 @@ begin
   end if;
 
   if v_status in ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT', 'GONE') and not v_gave_up then
-    -- The finish callback was lost, the files were not. Nested, because `and` may evaluate both sides.
+    -- The finish callback was lost, but not the files. Nested, because `and` may evaluate both sides.
     if jsonb_typeof(p_found #> '{manifest,files}') = 'array' then
       if tunebase_internal.complete_attempt(p_attempt_id, p_found -> 'manifest') is null then
         return '{}';
@@ -56,8 +56,8 @@ begin
     perform tunebase_internal.record_runpod_status(v_attempt, v_status, p_found ->> 'status_reason');
     return '{}';
   end if;
-  -- Cancel at RunPod first: nobody checks an ended attempt again, and RunPod would bill the run until its ttl. Record the
-  -- intent before the call, so that RunPod's CANCELLED is not taken for somebody else's cancel.
+  -- Cancel at RunPod first: ended attempts are never checked again, and RunPod would bill the run until its ttl. Record the
+  -- intent before the call, so that RunPod's CANCELLED is attributed to it.
   if v_attempt.runpod_job_id is not null and not v_gave_up and not p_found ? 'cancel_tried' then
     update tunebase.attempts set cancel_sent_at = now() where id = p_attempt_id;
     return jsonb_build_object('cancel', true);

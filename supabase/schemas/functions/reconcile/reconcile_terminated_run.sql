@@ -1,15 +1,15 @@
--- Ends an attempt whose run is over at RunPod and whose files are not all in Storage.
+-- Ends an attempt whose run has terminated at RunPod and whose files are not all in Storage.
 create function tunebase_internal.reconcile_terminated_run(p_attempt tunebase.attempts, p_found jsonb, p_output jsonb, p_fault text)
 returns void
 language plpgsql set search_path = ''
 as $$
 declare
   v_status text := p_found ->> 'status';
-  v_said text := tunebase_internal.runpod_text(p_found ->> 'error');
+  v_error text := tunebase_internal.runpod_text(p_found ->> 'error');
 begin
-  -- Before the job's own event: what the GPU service says is often all there is to go by.
-  if v_said is not null and not p_output ? 'error_code' then
-    perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format('The GPU service says: %s', v_said));
+  -- Before the job's own event. RunPod's text is often the only clue.
+  if v_error is not null and not p_output ? 'error_code' then
+    perform tunebase_internal.add_event(p_attempt.job_id, 'warn', format('The GPU service reports: %s', v_error));
   end if;
   if p_output ? 'error_code' then
     perform tunebase_internal.end_attempt(
@@ -20,28 +20,28 @@ begin
     perform tunebase_internal.end_attempt(p_attempt.id, 'paused');
   elsif p_output ->> 'status' = 'preempted' then
     perform tunebase_internal.end_attempt(
-      p_attempt.id, 'preempted', 'infrastructure', 'preempted', 'The GPU was taken away.', 'Create the job again.'
+      p_attempt.id, 'preempted', 'infrastructure', 'preempted', 'The GPU worker was preempted.', 'Create the job again.'
     );
   elsif v_status = 'CANCELLED' then
     perform tunebase_internal.end_attempt(
-      p_attempt.id, 'cancelled', p_message => 'The run was cancelled at the GPU service, not through this API.'
+      p_attempt.id, 'cancelled', p_message => 'The run was cancelled directly at the GPU service.'
     );
   elsif v_status = 'TIMED_OUT' and p_attempt.started_at is null then
-    -- It timed out in the queue, or a worker died before it could claim: no time of the user's was used.
+    -- It timed out in the queue, or the worker died before claiming it. The user was not billed.
     perform tunebase_internal.end_attempt(
       p_attempt.id, 'expired', 'infrastructure', 'no_capacity',
-      'The GPU service ended the run before a worker took it up.', 'Create the job again later.'
+      'The GPU service ended the run before a worker started it.', 'Create the job again later.'
     );
   elsif v_status = 'TIMED_OUT' or p_found ->> 'error' ilike '%executionTimeout exceeded%' then
-    -- claim_dispatch shortens the limit to what the caps can pay for.
+    -- claim_dispatch shortens the limit to what the caps allow.
     if p_attempt.execution_timeout_seconds < (
       select m.execution_timeout_seconds from tunebase.jobs j join tunebase.base_models m on m.id = j.base_model
       where j.id = p_attempt.job_id
     ) then
       perform tunebase_internal.end_attempt(
         p_attempt.id, 'failed', 'user', 'spend_cap',
-        format('The run was stopped after %s seconds, the time that the spend caps paid for.', p_attempt.execution_timeout_seconds),
-        'Its newest checkpoint is kept. Create the job again with a higher spend_cap_usd, or ask an owner to raise the project''s cap.'
+        format('The run was stopped after %s seconds, the maximum that its spend caps allow.', p_attempt.execution_timeout_seconds),
+        'The newest checkpoint is kept. Create the job again with a higher spend_cap_usd, or ask an owner to raise the project''s cap.'
       );
     else
       perform tunebase_internal.end_attempt(

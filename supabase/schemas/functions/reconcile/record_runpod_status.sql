@@ -1,4 +1,4 @@
--- Records what RunPod says of an attempt that waits or runs, and when to check it again.
+-- Records the RunPod status of a waiting or running attempt, and when to check it again.
 create function tunebase_internal.record_runpod_status(p_attempt tunebase.attempts, p_status text, p_reason text) returns void
 language plpgsql set search_path = ''
 as $$
@@ -12,7 +12,7 @@ begin
   end if;
   if p_status not in ('IN_QUEUE', 'IN_PROGRESS', 'NONE', 'UNREACHABLE') then
     perform tunebase_internal.raise_alert(
-      'unknown_status', p_attempt.endpoint_id, format('RunPod says %s of %s.', p_status, p_attempt.runpod_job_id)
+      'unknown_status', p_attempt.endpoint_id, format('RunPod returned the unknown status %s for run %s.', p_status, p_attempt.runpod_job_id)
     );
   end if;
   if p_reason is not null then

@@ -1,5 +1,5 @@
--- RunPod's own text of an error, as an event shows it: one line of 500 characters, without the secrets that a traceback
--- can hold (signed URLs, an attempt's secret).
+-- RunPod's error text for an event: one line of at most 500 characters, without secrets that a traceback can contain (signed
+-- URLs, the attempt's secret).
 create function tunebase_internal.runpod_text(p_error text) returns text
 language sql immutable set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- RunPod's webhook is a hint to check the attempt now. It came with the attempt's own token, so its id is the attempt's.
+-- Reconciles an attempt now, after RunPod's webhook. The webhook's URL has the attempt's token, so its run id can be trusted.
 create function tunebase_internal.schedule_reconcile(p_attempt_id uuid, p_runpod_job_id text) returns void
 language sql security definer set search_path = ''
 as $$

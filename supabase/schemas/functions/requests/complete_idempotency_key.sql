@@ -1,4 +1,4 @@
--- Keeps the answer; without one, the key is free again.
+-- Stores a request's response. Without one, releases the key.
 create function tunebase_internal.complete_idempotency_key(p_id uuid, p_request_hash text, p_answer text) returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,9 +1,9 @@
--- What an equal earlier request created, or null. The caller's `request` is {key_hash, hash, is_retry}: one with the same
--- key; without a key, one of the last ten minutes if this request says that it is a retry (the SDKs count their retries).
--- Raises idempotency_key_reused.
+-- The resource that an equal earlier request created, or null. The caller's `request` is {key_hash, hash, is_retry}. Equal
+-- means the same key or, without a key, the same hash within ten minutes if this request is a retry (the SDKs count their
+-- retries). Raises idempotency_key_reused.
 --
--- The lock lasts until the transaction ends: a retry waits for the first request and then finds what it recorded. First
--- requests without a key share it, because each of them creates something of its own.
+-- The lock is held until the transaction ends, so that a retry waits for the first request and finds what it recorded. First
+-- requests without a key share the lock, because each of them creates a separate resource.
 create function tunebase_internal.find_created_resource(p_caller jsonb) returns uuid
 language plpgsql set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- Ties what a request created to the request, in the creating transaction, for find_created_resource.
+-- Records which resource a request created, in the same transaction, for find_created_resource.
 create function tunebase_internal.record_created_resource(p_caller jsonb, p_id uuid) returns void
 language plpgsql set search_path = ''
 as $$
@@ -15,7 +15,7 @@ begin
   )
   on conflict do nothing;
   if not found then
-    -- Another kind of request, reserved with the same key meanwhile.
+    -- Another kind of request has reserved the same key.
     perform tunebase_internal.raise_api_error('idempotency_key_reused');
   end if;
 end $$;

@@ -42,7 +42,7 @@ begin
     end if;
   end if;
   delete from tunebase_internal.idempotency_keys where id = v_request.id;
-  -- A new id: should the holder of the old one still live, it completes nothing.
+  -- A new id, so that the old holder, if it is still running, cannot complete the key.
   insert into tunebase_internal.idempotency_keys (subject, key_hash, request_hash, locked_until)
   values (v_subject, p_key_hash, p_request_hash, v_until)
   returning * into v_request;

@@ -1,5 +1,5 @@
--- Takes up to p_want requests out of a caller's bucket, which holds a minute's worth and fills as time goes. The API asks
--- for several at once and spends them one by one. Returns {granted, left, limit, project_id}; refuses who is not known.
+-- Takes up to p_want tokens from a caller's bucket, which holds one minute's requests and refills continuously. The API takes
+-- several at once and uses them one by one. Returns {granted, left, limit, project_id}. Raises an error for unknown callers.
 create function tunebase_internal.take_rate_limit_tokens(p_caller jsonb, p_want integer) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -15,7 +15,7 @@ begin
   insert into tunebase_internal.rate_buckets as b (subject, tokens, counted_at)
   values (coalesce((v_who.api_key).id, (p_caller ->> 'user_id')::uuid), v_limit, now())
   on conflict (subject) do update
-  -- The clock and not now(): a transaction that waited for the row began before the other's.
+  -- clock_timestamp() instead of now(): a transaction that waited for the row started before the other one's update.
   set tokens = least(
       v_limit, b.tokens + greatest(0, extract(epoch from clock_timestamp() - b.counted_at)) * v_limit / 60
     ), counted_at = greatest(b.counted_at, clock_timestamp())

@@ -1,13 +1,13 @@
--- How long each of these queued jobs may run for the money that is left, at its GPU's price. Jobs on a free GPU and jobs
--- without any cap are not in the answer. The caller holds claim_dispatch's lock.
+-- How long each of these queued jobs may run within the remaining budgets, at its GPU's price. Leaves out jobs on a free GPU
+-- and jobs without any cap. Call it with claim_dispatch's lock held.
 --
--- Every attempt that is alive is committed to its execution timeout, at which RunPod ends it: what is spent, what is
--- committed and what is handed out here never exceed the project's cap together, even while no watchdog runs. From what is
--- left, a job gets what it asked for with a cap of its own; with an estimate, what was set aside for it and as much again,
--- or half an hour of its GPU; else an equal share with the jobs that could start beside it and, while the project may run
--- more, with one that comes later. Five minutes it gets even of what others have set aside, or jobs that hold each other's
--- money would wait forever. verdict: run; wait, while live attempts hold the money; or fail, when the cap leaves less than
--- half a minute of the GPU, which loads no model.
+-- RunPod ends every live attempt at its execution timeout, so the cost until then is committed: spent, committed and newly
+-- granted amounts together never exceed the project's cap, even without the watchdog. The rest of the budget is granted
+-- like this: a job with a cap of its own gets up to that cap; a job with an estimate gets its reservation and as much again,
+-- or half an hour of its GPU; any other job gets an equal share with the jobs that could start now and, while the project
+-- may run more, one later job. Every job gets at least five minutes, even from others' reservations, or jobs could wait for
+-- each other's reservations forever. verdict: run; wait, while live attempts hold the budget; or fail, if the cap leaves
+-- less than half a minute of GPU time, which is too little to load a model.
 create function tunebase_internal.dispatch_budgets(p_job_ids uuid[])
 returns table (job_id uuid, verdict text, max_seconds integer, message text)
 language plpgsql stable set search_path = ''
@@ -33,7 +33,7 @@ begin
   ), money as (
     select p.*, a.spent, a.committed, a.alive,
       (
-        -- What other jobs that have not ended have set aside, except those whose attempt is committed already.
+        -- Reservations of other unfinished jobs, except those with a live attempt, which is committed.
         select coalesce(sum(greatest(j.reserved_usd - j.cost_usd, 0)), 0) from tunebase.jobs j
         where j.project_id = p.project_id and tunebase_internal.is_open(j.status)
           and j.reserved_usd > 0 and j.id <> all (p_job_ids)
@@ -76,7 +76,7 @@ begin
       from money m
     ) m using (project_id)
   ), shared as (
-    -- The order matters only where the money does not cover all of this.
+    -- The order matters only if the budget does not cover all shares.
     select w.*, case when pool is null then job_left else least(
       job_left, share,
       greatest(pool - coalesce(sum(share) over (
@@ -85,24 +85,24 @@ begin
     ) end as usd
     from wanted w
   ), decided as (
-    select s.*, least(floor(usd * 3600 / usd_per_hour), 604800)::integer as seconds, usd_per_hour / 120 as least_usd
+    select s.*, least(floor(usd * 3600 / usd_per_hour), 604800)::integer as seconds, usd_per_hour / 120 as min_usd
     from shared s
   )
   select id,
     case
       when seconds >= 30 then 'run'
-      when job_left < least_usd or project_cap - spent < least_usd then 'fail'
+      when job_left < min_usd or project_cap - spent < min_usd then 'fail'
       else 'wait'
     end,
     seconds,
     case
       when seconds >= 30 then null
-      when job_left < least_usd then format('The job has %s USD left of its spend cap of %s USD, too little for its GPU.',
+      when job_left < min_usd then format('The job has %s USD left of its spend cap of %s USD, which is too little to run on its GPU.',
         round(greatest(job_left, 0), 2), round(job_cap, 2))
-      when project_cap - spent < least_usd then format(
-        'The project has %s USD left of its spend cap of %s USD this month, too little for the job''s GPU.',
+      when project_cap - spent < min_usd then format(
+        'The project has %s USD left of this month''s spend cap of %s USD, which is too little to run on the job''s GPU.',
         round(greatest(project_cap - spent, 0), 2), round(project_cap, 2))
-      else format('other jobs may still spend the %s USD that are left of the project''s spend cap',
+      else format('running jobs may still use the remaining %s USD of the project''s spend cap',
         round(project_cap - spent, 2))
     end
   from decided;

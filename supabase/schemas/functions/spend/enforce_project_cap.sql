@@ -1,4 +1,4 @@
--- Fails every queued and running job of a project that has reached its cap for the month; warns the running ones at 80 %.
+-- At a project's monthly cap, fails its queued and running jobs. At 80%, warns the running ones.
 create function tunebase_internal.enforce_project_cap(p_project tunebase.projects) returns integer
 language plpgsql set search_path = ''
 as $$
@@ -23,16 +23,16 @@ begin
     if v_spent >= p_project.spend_cap_usd then
       perform tunebase_internal.fail_job(
         v_job_id, 'spend_cap',
-        format('The project has spent %s USD this month, which is its spend cap of %s USD.',
+        format('The project has spent %s USD this month and reached its spend cap of %s USD.',
           round(v_spent, 2), round(p_project.spend_cap_usd, 2)),
-        'The newest checkpoint is kept. The project''s owner can raise the cap; then create the job again.'
+        'The newest checkpoint is kept. Ask a project owner to raise the cap, then create the job again.'
       );
       perform tunebase_internal.request_attempt_cancellation(v_job_id);
       v_failed := v_failed + 1;
     else
       update tunebase.jobs set budget_warned_at = now() where id = v_job_id;
       perform tunebase_internal.add_event(v_job_id, 'warn', format(
-        'The project has spent %s USD this month, 80 %% of its spend cap of %s USD.',
+        'The project has spent %s USD this month, 80%% of its spend cap of %s USD.',
         round(v_spent, 2), round(p_project.spend_cap_usd, 2)
       ));
     end if;

@@ -1,5 +1,5 @@
--- The watchdog: settles what running jobs cost and enforces the caps. Returns how many jobs it failed. claim_dispatch has
--- given each attempt an execution timeout within its caps already; this holds when prices or caps change meanwhile.
+-- The watchdog: updates the cost of running jobs and enforces the caps. Returns how many jobs it failed. claim_dispatch
+-- already limits each attempt's execution timeout to its caps; the watchdog also covers prices and caps that change.
 create function tunebase_internal.enforce_spend() returns integer
 language plpgsql security definer set search_path = ''
 as $$
@@ -9,12 +9,12 @@ declare
   v_id uuid;
   v_failed integer := 0;
 begin
-  -- Each job's row is locked before anything else of it, as every other transition does.
+  -- Locks the job first, like every transition.
   for v_id in
     select j.id from tunebase.jobs j
     join tunebase.projects p on p.id = j.project_id
     where j.status = 'running' and (j.spend_cap_usd is not null or p.spend_cap_usd is not null)
-      -- On a free GPU nothing changes.
+      -- A free GPU costs nothing.
       and exists (
         select from tunebase.attempts a
         where a.job_id = j.id and a.state = 'running' and (a.gpu_config ->> 'cost_per_gpu_hour')::numeric > 0
@@ -33,7 +33,7 @@ begin
     select p.* from tunebase.projects p
     where p.spend_cap_usd is not null
       and exists (select from tunebase.jobs j where j.project_id = p.id and j.status in ('queued', 'running'))
-      -- Most projects are far from their cap.
+      -- Skips the many projects that are far from their cap.
       and 0.8 * p.spend_cap_usd <= (
         select sum(cost_usd) from tunebase.attempts a
         where a.project_id = p.id and a.started_at >= date_trunc('month', now() at time zone 'utc') at time zone 'utc'

@@ -1,6 +1,5 @@
--- For jobs that claim_dispatch has chosen and locked: fails those whose cap is spent, puts off those whose money other jobs
--- hold, and says in a job's events when a cap limits the attempt. Returns those that may run, with max_seconds, null where
--- no cap limits them.
+-- For jobs that claim_dispatch has chosen and locked: fails those without budget, postpones those whose budget other jobs
+-- hold, and logs when a cap limits an attempt. Returns the jobs that may run, with max_seconds (null: no cap).
 create function tunebase_internal.settle_unaffordable(p_job_ids uuid[])
 returns table (job_id uuid, max_seconds integer)
 language plpgsql set search_path = ''
@@ -18,14 +17,14 @@ begin
     if v_budget.verdict = 'fail' then
       perform tunebase_internal.fail_job(
         v_budget.id, 'spend_cap', v_budget.message,
-        'Raise the cap, or wait for the next month if it is the project''s; then create the job again.'
+        'Raise the cap (or wait until next month, if it is the project''s), then create the job again.'
       );
     elsif v_budget.verdict = 'wait' then
       update tunebase.jobs set due_at = now() + interval '30 seconds', status_reason = v_budget.message where id = v_budget.id;
     else
       if v_budget.max_seconds < v_budget.model_seconds then
         perform tunebase_internal.add_event(v_budget.id, 'info', format(
-          'This attempt may run for %s minutes: more than that its spend caps do not pay for.', floor(v_budget.max_seconds / 60.0)
+          'This attempt is limited to %s minutes by its spend caps.', floor(v_budget.max_seconds / 60.0)
         ));
       end if;
       job_id := v_budget.id;

@@ -1,6 +1,5 @@
--- The projects of the user whose token the request carries: what row-level security checks. None for an anonymous user, as
--- in the API. Security definer, because the
--- policy on project_members would otherwise call itself.
+-- The projects of the authenticated user, for row-level security. None for anonymous users, as in the API. Security definer,
+-- because the policy on project_members would otherwise call itself.
 create function tunebase_internal.member_project_ids() returns setof uuid
 language sql stable security definer set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- Raises precondition_failed if the request's If-Match names other versions of the row than this one. Call it with the row
--- locked, so that of two edits of one version the second is refused. Whoever changes the row sets `version = version + 1`.
+-- Raises precondition_failed if the request's If-Match does not include this version. Call it with the row locked, so that
+-- only one of two concurrent edits succeeds. Every change of the row must set `version = version + 1`.
 create function tunebase_internal.require_version(p_caller jsonb, p_version integer) returns void
 language plpgsql immutable set search_path = ''
 as $$

@@ -1,4 +1,4 @@
--- The lowest UUIDv7 of a given time: a range of time becomes a range of the primary key and needs no index of its own.
+-- The lowest UUIDv7 of a given time. With it, a time range is a primary key range and needs no additional index.
 create function tunebase_internal.uuid7_lower_bound(p_time timestamptz) returns uuid
 language sql immutable set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- For the operator, who runs it as the database's owner: gives a user a project of their own. Called again for a user who
--- owns an active project, it changes nothing. Returns the project's id.
+-- For the operator, who runs it as the database's owner: creates a project for a user, unless they already own an active one.
+-- Returns the project's id.
 create function tunebase_internal.add_owner(p_email text, p_name text default null) returns uuid
 language plpgsql set search_path = ''
 as $$

@@ -1,5 +1,5 @@
--- The project that a caller may use with this scope. Refuses with invalid_api_key, project_not_found,
--- insufficient_scope, insufficient_role or project_archived.
+-- Authorizes the caller for a scope and returns the project. Raises invalid_api_key, project_not_found, insufficient_scope,
+-- insufficient_role or project_archived.
 create function tunebase_internal.authorize(p_caller jsonb, p_scope text) returns uuid
 language plpgsql security definer set search_path = ''
 as $$

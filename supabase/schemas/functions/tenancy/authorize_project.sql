@@ -1,4 +1,4 @@
--- The project of a path, if the caller may use it with this scope: a key its own, a user any they are a member of.
+-- Authorizes the caller for the project in a path: an API key for its own project, a user for any project they belong to.
 create function tunebase_internal.authorize_project(p_caller jsonb, p_project_id uuid, p_scope text) returns uuid
 language plpgsql security definer set search_path = ''
 as $$

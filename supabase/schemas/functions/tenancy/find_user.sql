@@ -1,5 +1,5 @@
--- The user with this confirmed e-mail address, for the operator. Confirmed, because anybody can sign up with an address that
--- is not theirs, with a password of their choice, and wait until its owner confirms it.
+-- The user with this confirmed email address, for the operator. Confirmed, because anyone can sign up with somebody else's
+-- address and their own password, and wait for the owner of the address to confirm it.
 create function tunebase_internal.find_user(p_email text) returns uuid
 language plpgsql stable set search_path = ''
 as $$
@@ -10,11 +10,11 @@ begin
   select array_agg(id), array_agg(id) filter (where email_confirmed_at is not null) into v_ids, v_confirmed
   from auth.users where lower(email) = lower(btrim(p_email));
   if v_ids is null then
-    raise exception 'No user has the e-mail address %. They must sign up first.', p_email;
+    raise exception 'No user has the email address %. They must sign up first.', p_email;
   elsif v_confirmed is null then
-    raise exception 'The user with the e-mail address % has not confirmed it yet.', p_email;
+    raise exception 'The user with the email address % has not confirmed it yet.', p_email;
   elsif cardinality(v_confirmed) > 1 then
-    raise exception '% users have the e-mail address %.', cardinality(v_confirmed), p_email;
+    raise exception '% users have the email address %.', cardinality(v_confirmed), p_email;
   end if;
   return v_confirmed[1];
 end $$;

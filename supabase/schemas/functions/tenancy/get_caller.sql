@@ -1,4 +1,4 @@
--- Who calls, the project they mean, what they may do there, and whether they may create projects.
+-- The caller, their project and permissions, and whether they can create projects.
 create function tunebase_internal.get_caller(p_caller jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

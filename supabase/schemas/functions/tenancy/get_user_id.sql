@@ -1,4 +1,4 @@
--- Whose read marks a caller has: a user's own; an API key's are those of the user who made it.
+-- The user whose read marks a caller uses: the user itself, or the creator of an API key.
 create function tunebase_internal.get_user_id(p_caller jsonb) returns uuid
 language sql stable set search_path = ''
 as $$

@@ -1,7 +1,6 @@
--- Who calls, and which project they mean. A caller is {key_hash: hex} or {user_id, project_id?}: the edge function has
--- proved the key's possession or the token's signature. A user who names none means their oldest that is not archived;
--- project_id is null when they are in none. Refuses with invalid_api_key, invalid_token (the user was deleted at Auth; a
--- token outlives its user), project_without_members or project_not_found.
+-- Identifies the caller and their project. A caller is {key_hash: hex} or {user_id, project_id?}; the edge function has
+-- authenticated it. The default project of a user is their oldest active one; project_id is null if they have none. Raises
+-- invalid_api_key, invalid_token (tokens outlive deleted users), project_without_members or project_not_found.
 create function tunebase_internal.identify(
   p_caller jsonb, out project_id uuid, out archived boolean, out role text, out api_key tunebase.api_keys
 )
@@ -23,13 +22,13 @@ begin
     if not found then
       perform tunebase_internal.raise_api_error('invalid_api_key');
     elsif not v_found.has_members then
-      -- Nobody is left who could see what the key does, or revoke it.
+      -- Without members, nobody could see what the key does, or revoke it.
       perform tunebase_internal.raise_api_error('project_without_members');
     end if;
     api_key := v_found.api_key;
     project_id := api_key.project_id;
     archived := v_found.archived;
-    -- Once a minute is often enough to see that a key is used; a write per request is not.
+    -- At most once per minute, to avoid a write per request.
     if api_key.last_used_at is null or api_key.last_used_at < now() - interval '1 minute' then
       update tunebase.api_keys set last_used_at = now() where id = api_key.id;
     end if;
@@ -44,7 +43,7 @@ begin
   order by p.archived_at is not null, m.created_at, m.project_id
   limit 1;
   if project_id is null then
-    -- A membership goes with its user, so only who has none may be gone.
+    -- Deleting a user deletes their memberships, so only a user without any can be gone.
     perform tunebase_internal.require_existing_user((p_caller ->> 'user_id')::uuid);
     if p_caller ->> 'project_id' is not null then
       perform tunebase_internal.raise_api_error('project_not_found');

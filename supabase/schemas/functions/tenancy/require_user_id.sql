@@ -1,5 +1,4 @@
--- The user who calls. An API key belongs to no user: refused with user_token_required. So is who was deleted at Auth, with
--- invalid_token.
+-- The calling user. Raises user_token_required for an API key, and invalid_token if the user was deleted.
 create function tunebase_internal.require_user_id(p_caller jsonb) returns uuid
 language plpgsql stable set search_path = ''
 as $$

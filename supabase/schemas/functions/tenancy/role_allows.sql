@@ -1,4 +1,4 @@
--- What a role may do: a viewer reads, a developer does everything but manage the project, an owner that too.
+-- Which scopes a role implies: viewers can read, developers can do everything except manage the project, owners everything.
 create function tunebase_internal.role_allows(p_role text, p_scope text) returns boolean
 language sql immutable
 return case p_role

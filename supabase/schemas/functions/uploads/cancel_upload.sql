@@ -1,4 +1,4 @@
--- Ends an upload that is not wanted, a direct one too: pending uploads take room.
+-- Cancels an upload, including direct ones: pending uploads count against the storage quota.
 create function tunebase_internal.cancel_upload(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

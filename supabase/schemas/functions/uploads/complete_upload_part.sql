@@ -1,5 +1,5 @@
--- A part is in Storage. Refuses when the upload has ended meanwhile, or when its parts have more bytes than it announced.
--- One part more is let through: a client whose answer got lost sends its part again and completes with one of the two.
+-- Records that a part is in Storage. Raises upload_not_pending, or upload_size if the parts exceed the declared size by more
+-- than one part: a client that did not receive the response sends its part again and completes with one of the two.
 create function tunebase_internal.complete_upload_part(p_caller jsonb, p_upload_id uuid, p_part_id uuid, p_bytes bigint)
 returns jsonb
 language plpgsql security definer set search_path = ''

@@ -1,4 +1,4 @@
--- Orphans the parts of an upload: now, or in an hour where a part may still be on its way to Storage.
+-- Orphans the parts of an upload: now, or in an hour if a part may still be on its way to Storage.
 create function tunebase_internal.discard_upload_parts(p_upload_id uuid, p_keep uuid[]) returns void
 language sql set search_path = ''
 as $$

@@ -1,6 +1,6 @@
 -- Leases up to p_limit due deliveries, the oldest of each receiver first. A receiver gets at most p_per_target at once,
 -- minus those in flight to it (p_busy: {target: count}), and 4 while it is failing: a slow receiver cannot take every slot.
--- The try is counted here, so that a delivery that kills its scheduler ends, too.
+-- The attempt is counted here, so that a delivery that crashes its scheduler is not retried forever.
 create function tunebase_internal.claim_deliveries(
   p_limit integer, p_per_target integer, p_busy jsonb, p_lease_seconds integer
 ) returns jsonb
@@ -11,7 +11,7 @@ declare
 begin
   update tunebase.webhook_deliveries
   set status = 'dead', next_at = null, leased_until = null,
-    reason = 'The result of its last try was never recorded.'
+    reason = 'The result of its last attempt was never recorded.'
   where id in (
     select id from tunebase.webhook_deliveries
     where status = 'pending' and tries >= 10 and next_at <= now()

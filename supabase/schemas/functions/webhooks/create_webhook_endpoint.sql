@@ -1,4 +1,4 @@
--- p_endpoint: {name, url, event_types, progress_seconds}. A repeated request gets the endpoint that it created before.
+-- p_endpoint: {name, url, event_types, progress_seconds}. A repeated request returns the endpoint that it created before.
 create function tunebase_internal.create_webhook_endpoint(p_caller jsonb, p_endpoint jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -9,7 +9,7 @@ begin
   if exists (select from tunebase.webhook_endpoints where id = v_id and project_id = v_project_id) then
     return tunebase_internal.webhook_endpoint_json(v_project_id, v_id);
   end if;
-  -- One at a time in a project, so that the limit holds.
+  -- One at a time per project, to enforce the limit.
   perform pg_advisory_xact_lock(hashtextextended('tunebase endpoints ' || v_project_id, 0));
   if (select count(*) from tunebase.webhook_endpoints where project_id = v_project_id) >= 50 then
     perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(

@@ -44,7 +44,7 @@ begin
       reason = case
         when r.ok then null
         when status = 'dead' then reason
-        when v_delay is null then format('None of its %s tries succeeded; at the last, %s.', tries, v_last)
+        when v_delay is null then format('All %s attempts failed. The last one: %s.', tries, v_last)
       end,
       next_at = case
         when not r.ok and status = 'pending' and v_delay is not null
@@ -64,7 +64,7 @@ begin
 
   foreach v_target in array array(select distinct unnest(v_failed) order by 1) loop
     if v_target = any (v_gone) then
-      perform tunebase_internal.disable_subscriber(v_target, 'it answered 410 Gone');
+      perform tunebase_internal.disable_subscriber(v_target, 'it responded with 410 Gone');
       continue;
     end if;
     insert into tunebase_internal.failing_subscribers as f (target_id, failing_since, last_failed_at)
@@ -75,7 +75,7 @@ begin
       last_failed_at = now()
     returning failing_since into v_since;
     if v_since <= now() - interval '5 days' then
-      perform tunebase_internal.disable_subscriber(v_target, 'nothing but failures for 5 days');
+      perform tunebase_internal.disable_subscriber(v_target, 'it has failed for 5 days');
     end if;
   end loop;
 end $$;

@@ -1,5 +1,5 @@
--- The next version signs from now on; with p_keep_old, the one before signs too for 24 hours. A repeated request changes
--- nothing: another rotation would end the secret that the receiver still uses.
+-- Rotates the signing secret to the next version; with p_keep_old, the old one also signs for 24 hours. A repeated request
+-- changes nothing, because another rotation would end the secret that the receiver still uses.
 create function tunebase_internal.rotate_webhook_secret(p_caller jsonb, p_id uuid, p_keep_old boolean) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$

@@ -27,7 +27,7 @@ begin
     where id = p_id;
   end if;
   if not v_enabled then
-    perform tunebase_internal.disable_subscriber(p_id, 'a member switched it off', false);
+    perform tunebase_internal.disable_subscriber(p_id, 'a member disabled it', false);
   end if;
   return tunebase_internal.webhook_endpoint_json(v_old.project_id, p_id);
 end $$;

@@ -158,7 +158,7 @@ export class Conversion {
           "unknown_field",
           null,
           `has the unknown field ${JSON.stringify(field.slice(0, 60))}`,
-          `Known are ${fields.join(", ")}.${didYouMean(field, fields)}`,
+          `Allowed fields: ${fields.join(", ")}.${didYouMean(field, fields)}`,
         );
         good = false;
       } else if (ignored.length < mostIgnored && !ignored.includes(field.slice(0, 60))) {

@@ -65,9 +65,9 @@ export function unknownFormat(fields: string[], called: "fields" | "columns"): R
   );
   return {
     code: "unknown_format",
-    what: `has no known format: its ${called} are ${names}${fields.length > 8 ? ", …" : ""}`,
+    what: `has an unknown format: its ${called} are ${names}${fields.length > 8 ? ", …" : ""}`,
     fix:
-      `Known are messages; prompt and completion; instruction and output; conversations; prompt, chosen and ` +
+      `Supported formats: messages; prompt and completion; instruction and output; conversations; prompt, chosen and ` +
       `rejected; input, preferred_output and non_preferred_output.${meant}`,
   };
 }

@@ -1,7 +1,7 @@
-/** One line of a dataset as the conversation that the trainer makes of it; for counting, so it refuses nothing. */
+/** Parses a row into conversations, like the trainer, but leniently: only to count tokens. */
 import * as z from "zod";
 
-/** A call as templates take it: its arguments are an object. */
+/** A tool call as templates expect it, with arguments as an object. */
 const Call = z.looseObject({
   function: z.looseObject({
     name: z.string(),
@@ -9,15 +9,14 @@ const Call = z.looseObject({
   }),
 });
 
-/** A turn; `learned` ones are what the training is for. */
 export interface Turn {
   role: string;
   content: string;
-  learned: boolean;
+  trainable: boolean;
   tool_calls?: z.infer<typeof Call>[];
 }
 
-/** Up to the last turn that is learned: what follows it is not trained on. */
+/** A conversation up to its last trainable turn. */
 export interface Conversation {
   turns: Turn[];
   tools: unknown[];
@@ -41,13 +40,13 @@ const Chat = z.looseObject({
   functions: z.array(z.unknown()).nullish(),
 });
 const Pair = z.looseObject({ prompt: z.string(), completion: z.string() });
-/** Two answers to one conversation. */
+
 const Preference = z.looseObject({
   input: Chat.omit({ functions: true }),
   preferred_output: Chat.shape.messages.length(1),
   non_preferred_output: Chat.shape.messages.length(1),
 });
-/** `brightrun-lora-v4`: the history's last entry may repeat the user's turn. */
+/** `brightrun-lora-v4`. The history's last entry can repeat the user's turn. */
 const Brightrun = z.looseObject({
   system_prompt: z.string().nullish(),
   conversation_history: z.array(z.looseObject({ role: z.string(), content: z.string() })).nullish(),
@@ -55,22 +54,19 @@ const Brightrun = z.looseObject({
   target_response: z.string().nullish().transform((text) => text ?? null),
 });
 
-/**
- * What a line holds: one conversation, of a preference row two, none when it is no row of a format that is known. A row may
- * have nothing to learn from.
- */
+/** The conversations in a row: two for a preference row, otherwise one; none if the format is unknown. */
 export function conversations(line: string): Conversation[] {
   let row: unknown;
   try {
     row = JSON.parse(line);
   } catch {
-    return []; // the check of the file says it; a count leaves it out
+    return []; // reported by the file's validation
   }
   const sides = preferences(row);
   if (sides !== null) return sides;
   const one = parsed(row);
   if (one === null) return [];
-  const end = one.turns.findLastIndex(({ learned }) => learned) + 1;
+  const end = one.turns.findLastIndex(({ trainable }) => trainable) + 1;
   return [end === 0 ? one : { ...one, turns: one.turns.slice(0, end) }];
 }
 
@@ -81,8 +77,8 @@ function preferences(row: unknown): Conversation[] | null {
   const differ = JSON.stringify(data.preferred_output) !== JSON.stringify(data.non_preferred_output);
   return [data.preferred_output, data.non_preferred_output].map((answer) => ({
     turns: [
-      ...chatTurns(messages).map((turn) => ({ ...turn, learned: false })),
-      ...chatTurns(answer).map((turn) => ({ ...turn, learned: differ })),
+      ...chatTurns(messages).map((turn) => ({ ...turn, trainable: false })),
+      ...chatTurns(answer).map((turn) => ({ ...turn, trainable: differ })),
     ],
     tools: tools ?? [],
   }));
@@ -95,7 +91,7 @@ function chatTurns(messages: z.infer<typeof Chat>["messages"]): Turn[] {
     return {
       role: role === "function" ? "tool" : role,
       content: content ?? "",
-      learned: role === "assistant" && weight !== 0,
+      trainable: role === "assistant" && weight !== 0,
       ...(calls.length > 0 && { tool_calls: calls }),
     };
   });
@@ -125,12 +121,12 @@ function parsed(row: unknown): Conversation | null {
   if (last?.role === "user" && last.content === current_user_input) history.pop();
   const turns = [
     ...(system_prompt ? [turn("system", system_prompt)] : []),
-    // What was said before is read, and only the last answer learned.
-    ...history.map(({ role, content }) => ({ role, content, learned: false })),
+    // Only the last answer is trained on.
+    ...history.map(({ role, content }) => ({ role, content, trainable: false })),
     turn("user", current_user_input),
     ...(target_response === null ? [] : [turn("assistant", target_response)]),
   ];
   return { turns, tools: [] };
 }
 
-const turn = (role: string, content: string): Turn => ({ role, content, learned: role === "assistant" });
+const turn = (role: string, content: string): Turn => ({ role, content, trainable: role === "assistant" });

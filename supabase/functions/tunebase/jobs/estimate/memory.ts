@@ -1,6 +1,6 @@
 /**
- * How much of a GPU's memory a run takes, from what config.json says of the model: `contracts/gpu_memory.ts` on reckoned
- * counts, with what that model leaves out (logits, the allocator's losses) on top.
+ * Estimates GPU memory from the model's dimensions in config.json: applies `contracts/gpu_memory.ts` and adds what it leaves
+ * out (logits, allocator overhead).
  */
 import { limits } from "../../../_shared/contracts/limits.ts";
 import { memoryOf, neededBytes, sharedMemory } from "../../../_shared/contracts/gpu_memory.ts";
@@ -14,23 +14,23 @@ export interface Shape {
 }
 export interface MemoryEstimate {
   required_gb: Range | null;
-  /** Of one GPU. Each holds the whole model, or its part where none has room for it. */
+  /** Per GPU. Each holds the whole model, or a shard if the model does not fit. */
   available_gb: number | null;
   fits: boolean | null;
   basis: string;
 }
 
-/** Of a layer's linear modules: what seven of them take and give (four of attention, three of a 4-fold MLP), in hidden sizes. */
+/** Inputs plus outputs of a layer's seven linear modules (four of attention, three of a 4× MLP), in hidden sizes. */
 const adaptedSizes = 23;
-/** Of a layer's insides per token, in hidden sizes: about. */
-const insides = 34;
+/** A layer's activations per token, in hidden sizes, approximately. */
+const layerActivations = 34;
 const gib = 2 ** 30;
-/** What the allocator loses, and the kernels' workspaces; about. */
-const lostBytes = 0.9 * gib;
+/** Allocator fragmentation and kernel workspaces, approximately. */
+const overheadBytes = 0.9 * gib;
 
 /**
- * `longest` is the longest row in tokens after cutting; `low` is a micro-batch of one row, which the trainer falls back
- * to, `expected` the one it begins with.
+ * `longest`: the longest row in tokens, after truncation. `low` is for a micro-batch of one row, to which the trainer falls
+ * back; `expected` is for the one that it starts with.
  */
 export function estimateMemory(
   shape: Shape,
@@ -45,8 +45,7 @@ export function estimateMemory(
       required_gb: null,
       available_gb: available,
       fits: null,
-      basis:
-        "Not known: the operator has not told this model's parameters, hidden_size, layers and vocab_size.",
+      basis: "Unavailable: parameters, hidden_size, layers and vocab_size are not configured for this model.",
     };
   }
   const embeddings = Math.min(2 * vocab * hidden, parameters);
@@ -58,32 +57,35 @@ export function estimateMemory(
     hidden,
     trainable: plan.lora_rank * layers * adaptedSizes * hidden,
     dequantized: quantized / layers,
-    reads: insides * hidden,
+    reads: layerActivations * hidden,
   });
-  // The logits of a fourth of the tokens: in bf16, in fp32 and their gradient.
-  const around = (tokens: number) => lostBytes + tokens / 4 * vocab * 10;
+  // Logits of a quarter of the tokens, in bf16, in fp32, and their gradient.
+  const outside = (tokens: number) => overheadBytes + tokens / 4 * vocab * 10;
   const rows = Math.max(
     1,
     Math.min(plan.batch_size, Math.floor(limits.microBatchTokens / Math.max(1, longest))),
   );
-  const whole = (tokens: number) => (neededBytes(memory, tokens) + around(tokens)) / gib;
-  const part = sharedMemory(memory, gpu.num_gpus);
-  const shared = (tokens: number) => (neededBytes(part, tokens) + around(tokens)) / gib;
-  const share = available !== null && gpu.num_gpus > 1 && whole(longest) > available;
-  const total = share ? shared : whole;
-  const needed = {
+  const whole = (tokens: number) => (neededBytes(memory, tokens) + outside(tokens)) / gib;
+  const shard = sharedMemory(memory, gpu.num_gpus);
+  const sharded = (tokens: number) => (neededBytes(shard, tokens) + outside(tokens)) / gib;
+  const isSharded = available !== null && gpu.num_gpus > 1 && whole(longest) > available;
+  const total = isSharded ? sharded : whole;
+  const required = {
     low: round(total(longest)),
     expected: round(total(longest * rows) * 1.1),
     high: round(total(longest * rows) * 1.4),
   };
   return {
-    required_gb: needed,
+    required_gb: required,
     available_gb: available,
-    fits: available === null ? null : needed.low <= available,
-    basis: "Reckoned, not measured: the base in NF4, LoRA with Adam in fp32, checkpointed activations of " +
-      `${rows} rows of ${longest} tokens at once; \`low\` is one row at once, to which the trainer falls back.` +
-      (share ? ` None of the ${gpu.num_gpus} GPUs has room for the base: they share it.` : "") +
-      (available === null ? " The model is trained on the CPU here." : ""),
+    fits: available === null ? null : required.low <= available,
+    basis:
+      "Calculated, not measured: the base model in NF4, LoRA with Adam in fp32, and checkpointed activations for " +
+      `${rows} ${
+        rows === 1 ? "row" : "rows"
+      } of ${longest} tokens. \`low\` is for one row, to which the trainer falls back.` +
+      (isSharded ? ` The base model does not fit on one GPU and is sharded across ${gpu.num_gpus}.` : "") +
+      (available === null ? " This model is trained on the CPU." : ""),
   };
 }
 

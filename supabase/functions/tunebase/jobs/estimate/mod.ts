@@ -1,4 +1,4 @@
-/** What a job is expected to take: tokens, rows, steps, time, cost and memory, each with what it rests on. */
+/** Estimates a job's tokens, rows, steps, time, cost and memory, each with its basis. */
 import { logError } from "../../../_shared/log.ts";
 import * as z from "zod";
 import { heldOut } from "../../../_shared/contracts/held_out.ts";
@@ -11,33 +11,33 @@ import { estimateMemory } from "./memory.ts";
 import { Sample, takeSample } from "./sample.ts";
 import { estimateFile, type FileEstimate, type Range } from "./statistics.ts";
 
-/** From a worker's claim to its first step: the dataset, the model into memory. Paid for. */
+/** From a worker's claim to its first step: downloading the dataset and loading the model. Billed. */
 const startSeconds: Range = { low: 30, expected: 120, high: 300 };
-/** How far a run's speed lies from the one that the operator gave. */
-const speedDoubt = { slow: 0.7, fast: 1.25 };
-/** What goes forward only, as validation does, is a third of the work, a token. */
-const forwardShare = 1 / 3;
+/** How much a run's speed can differ from the configured one. */
+const speedRange = { slow: 0.7, fast: 1.25 };
+/** The cost per token of a forward pass (as in validation), relative to a training step. */
+const forwardCost = 1 / 3;
 
 export type Estimate = ReturnType<typeof makeEstimate>;
 type Counted = Awaited<ReturnType<typeof countFiles>>;
 
-/** What the job's files hold. Never fails for want of a sample: it rests on the file's size then, and says so. */
+/** Estimates the job's files. Never fails: without a sample, the estimate is based on the file's size. */
 export async function countFiles(platform: Platform, inputs: EstimateInputs, maxLength: number) {
   return {
-    training: await estimated(platform, inputs.model, inputs.training, maxLength),
+    training: await countFile(platform, inputs.model, inputs.training, maxLength),
     validation: inputs.validation === null
       ? null
-      : await estimated(platform, inputs.model, inputs.validation, maxLength),
+      : await countFile(platform, inputs.model, inputs.validation, maxLength),
   };
 }
 
-/** Makes the estimate of a job. */
+/** Estimates a job. */
 export function makeEstimate(
   model: BaseModelRow,
-  { training: { file, counter, hides }, validation: validationFile }: Counted,
+  { training: { file, counter, unrendered }, validation: validationFile }: Counted,
   plan: TrainingHyperparameters,
 ) {
-  // Of a preference row both answers go through the model, each behind its prompt.
+  // Both answers of a preference row go through the model, each with the prompt.
   const sides = plan.method === "dpo" ? 2 : 1;
   const longest = Math.min(
     sides * plan.max_length,
@@ -49,7 +49,7 @@ export function makeEstimate(
   const validation = validationFile?.file.tokens ?? heldTokens;
   const stepsPerEpoch = Math.ceil(Math.max(1, trained.expected) / plan.batch_size);
   const total = times(tokens, plan.num_epochs);
-  // The first validation is never worse than the one before it: so many epochs are trained at the least.
+  // The first validation always improves, so at least this many epochs are trained.
   const minEpochs = plan.early_stopping_patience + 1;
   const mayStopEarly = validation !== null && plan.early_stopping_patience > 0 &&
     minEpochs < plan.num_epochs;
@@ -58,16 +58,19 @@ export function makeEstimate(
   const gpu = GpuConfig.parse(model.gpu_config);
   const perSecond = gpu.cost_per_gpu_hour * gpu.num_gpus / 3600;
   const steps = { per_epoch: stepsPerEpoch, total: stepsPerEpoch * plan.num_epochs };
-  const warnings = [...warnOfSteps(steps.total, trained.expected, plan), ...warn(file, plan.max_length)];
-  if (hides === "tools") {
+  const warnings = [
+    ...stepWarnings(steps.total, trained.expected, plan),
+    ...rowWarnings(file, plan.max_length),
+  ];
+  if (unrendered === "tools") {
     warnings.push(
-      "Rows declare tools, and this model's chat template does not show them: it learns the answers without them.",
+      "Rows declare tools, but this model's chat template does not render them. The answers are trained without them.",
     );
   }
   const memory = estimateMemory(model, gpu, plan, longest);
   if (memory.fits === false) {
     warnings.push(
-      `It may not fit: about ${memory.required_gb?.low} GB are needed at the least, and a GPU has ` +
+      `The run may not fit in GPU memory: it needs at least about ${memory.required_gb?.low} GB, and a GPU has ` +
         `${memory.available_gb} GB. Use a smaller max_length.`,
     );
   }
@@ -78,8 +81,8 @@ export function makeEstimate(
       total,
       trainable_tokens_per_epoch: times(file.learned, trained.expected / Math.max(1, file.trained.expected)),
       validation,
-      basis: tokensRestOn(file, counter) +
-        (mayStopEarly ? ` \`total.low\` is what early stopping leaves: ${minEpochs} epochs.` : ""),
+      basis: tokenBasis(file, counter) +
+        (mayStopEarly ? ` \`total.low\` assumes early stopping after ${minEpochs} epochs.` : ""),
     },
     rows: {
       total: file.rows,
@@ -92,17 +95,20 @@ export function makeEstimate(
     time: {
       seconds,
       basis: seconds === null
-        ? "Not known: the operator has not told how many tokens a second this model trains (tokens_per_second)."
-        : `${model.tokens_per_second} tokens a second, as the operator gave for ${gpu.num_gpus} × ${gpu.gpu_type}, ` +
-          `and about ${startSeconds.expected} s until the first step` +
-          (sides === 2 ? ", where every answer goes through the model once before" : "") +
-          ". The wait for a GPU comes on top and costs nothing.",
+        ? "Unavailable: no throughput (tokens_per_second) is configured for this model."
+        : `${model.tokens_per_second} tokens per second, as configured for ${gpu.num_gpus} × ${gpu.gpu_type}, ` +
+          `plus about ${startSeconds.expected} s until the first step` +
+          (sides === 2 ? " and one forward pass over all answers" : "") +
+          ". Time in the queue is not included and not billed.",
     },
     cost: {
       usd: seconds === null ? null : times(seconds, perSecond, money),
       basis: seconds === null
-        ? "Not known, as the time is not."
-        : `The time, at ${gpu.cost_per_gpu_hour} USD an hour for each of ${gpu.num_gpus} GPUs. \`high\` is set aside.`,
+        ? "Unavailable, because the time is."
+        : `The time at ${gpu.cost_per_gpu_hour} USD per GPU hour, for ${gpu.num_gpus} ${
+          gpu.num_gpus === 1 ? "GPU" : "GPUs"
+        }. ` +
+          "`high` is reserved from the project's spend cap.",
     },
     memory,
     warnings,
@@ -110,29 +116,34 @@ export function makeEstimate(
 }
 
 /**
- * What the trainer makes of a split: it takes rows from every part of the file sorted by length, so that what they hold
- * is their share but for the length of two rows at the most.
+ * Splits the counts like the trainer, which holds out rows evenly from the file sorted by length. So their tokens are
+ * proportional, to within the length of two rows.
  */
 function split(file: FileEstimate, share: number, longest: number) {
   const held = each(file.trained, (rows) => heldOut(rows, share));
   const trained = each(file.trained, (rows) => rows - heldOut(rows, share));
   if (share === 0) return { trained, held, tokens: file.tokens, heldTokens: null };
-  const part = held.expected / Math.max(1, file.trained.expected);
-  const around = ({ low, expected, high }: Range, factor: number) => ({
+  const fraction = held.expected / Math.max(1, file.trained.expected);
+  const scale = ({ low, expected, high }: Range, factor: number) => ({
     low: Math.max(0, Math.floor(low * factor - 2 * longest)),
     expected: Math.round(expected * factor),
     high: Math.ceil(high * factor + 2 * longest),
   });
-  return { trained, held, tokens: around(file.tokens, 1 - part), heldTokens: around(file.tokens, part) };
+  return {
+    trained,
+    held,
+    tokens: scale(file.tokens, 1 - fraction),
+    heldTokens: scale(file.tokens, fraction),
+  };
 }
 
-/** A file by its remembered sample, else by a new one, which is remembered. */
-async function estimated(
+/** Estimates a file from its stored sample, or from a new one, which is then stored. */
+async function countFile(
   { db, supabase, settings }: Platform,
   model: BaseModelRow,
   counted: CountedFile,
   maxLength: number,
-): Promise<{ file: FileEstimate; counter: "tokenizer" | "characters"; hides: Sample["hides"] }> {
+): Promise<{ file: FileEstimate; counter: "tokenizer" | "characters"; unrendered: Sample["unrendered"] }> {
   const counter = model.tokenizer === null ? "characters" : "tokenizer";
   const report = Report.parse(counted.report);
   const size = {
@@ -143,11 +154,11 @@ async function estimated(
   };
   if (counted.sample !== null) {
     const sample = Sample.parse(counted.sample);
-    return { file: estimateFile(size, sample, counter, maxLength), counter, hides: sample.hides };
+    return { file: estimateFile(size, sample, counter, maxLength), counter, unrendered: sample.unrendered };
   }
   try {
     const counting = model.tokenizer === null
-      ? { count: countCharacters, shows: null }
+      ? { count: countCharacters, support: null }
       : await (await import("./tokenizer.ts")).loadCounter(supabase, model.tokenizer);
     const sample = await takeSample(
       supabase,
@@ -156,7 +167,7 @@ async function estimated(
       counting,
       settings.tokenCountBudgetMs,
     );
-    // Not one that time ran out for: it may come further the next time.
+    // Do not store an empty sample: the next one may have more time.
     if (sample.rows.length > 0) {
       await rpc(db, "store_token_sample", {
         file_id: counted.id,
@@ -164,22 +175,22 @@ async function estimated(
         sample,
       });
     }
-    return { file: estimateFile(size, sample, counter, maxLength), counter, hides: sample.hides };
+    return { file: estimateFile(size, sample, counter, maxLength), counter, unrendered: sample.unrendered };
   } catch (error) {
-    // A job is not held up by its estimate. It is tried again for the next one.
-    logError(`counting the tokens of file ${counted.id}`, error);
-    return { file: estimateFile(size, null, counter, maxLength), counter, hides: null };
+    // An estimate must not block a job.
+    logError(`counting tokens of file ${counted.id}`, error);
+    return { file: estimateFile(size, null, counter, maxLength), counter, unrendered: null };
   }
 }
 
-/** What a file's check tells that an estimate needs. */
+/** The parts of a validation report that an estimate uses. */
 const Report = z.looseObject({
   rows: z.int().optional(),
   rows_without_labels: z.int().optional(),
   tokens: z.looseObject({ total: z.number(), learned: z.number() }).optional(),
 });
 
-/** The tokens of each epoch's validation, and of what the answers' likelihoods before a dpo training take. */
+/** Tokens of forward passes: validation after each epoch and, for DPO, the reference likelihoods before training. */
 function forwardOnly(tokens: Range, validation: Range | null, plan: TrainingHyperparameters): Range {
   const none = { low: 0, expected: 0, high: 0 };
   const validated = times(validation ?? none, plan.num_epochs + (plan.method === "dpo" ? 1 : 0));
@@ -195,70 +206,75 @@ function trainingSeconds(
   if (speed === null) return null;
   const of = (which: keyof Range, speed: number) =>
     Math.round(
-      startSeconds[which] + (total[which] + forward[which] * forwardShare) / speed,
+      startSeconds[which] + (total[which] + forward[which] * forwardCost) / speed,
     );
   return {
-    low: of("low", speed * speedDoubt.fast),
+    low: of("low", speed * speedRange.fast),
     expected: of("expected", speed),
-    high: of("high", speed * speedDoubt.slow),
+    high: of("high", speed * speedRange.slow),
   };
 }
 
-function tokensRestOn(file: FileEstimate, counter: "tokenizer" | "characters"): string {
+function tokenBasis(file: FileEstimate, counter: "tokenizer" | "characters"): string {
   if (file.method === "by_size") {
-    return "The file's check or its size alone, at 2.5 to 7 bytes a token: its rows could not be counted one by one.";
+    return "Based on the file's validation report or its size (2.5 to 7 bytes per token): its rows could not be counted.";
   }
   if (file.method === "counted") {
-    return "Every row was counted by the base model's own tokenizer and template.";
+    return "All rows were counted with the base model's tokenizer and chat template.";
   }
   const { low, expected, high } = file.tokens;
-  const off = expected === 0 ? 0 : Math.round(Math.max(high - expected, expected - low) / expected * 100);
+  const error = expected === 0 ? 0 : Math.round(Math.max(high - expected, expected - low) / expected * 100);
   return counter === "tokenizer"
-    ? `${file.sampled} rows, spread over the file, were counted by the base model's own tokenizer; the sum may be ` +
-      `off by ${off} % (95 %).`
-    : `${file.sampled} rows were counted by their characters (about four bytes a token), as the operator has ` +
-      `registered no tokenizer for this model; the sum may be off by ${off} %.`;
+    ? `${file.sampled} rows, spread over the file, were counted with the base model's tokenizer. The total is accurate to ` +
+      `±${error}% (95% confidence).`
+    : `${file.sampled} rows were counted by their characters (about four bytes per token), because no tokenizer is ` +
+      `registered for this model. The total is accurate to ±${error}%.`;
 }
 
-/** A plan that learns next to nothing, by its steps. */
-export function warnOfSteps(steps: number, rows: number, plan: TrainingHyperparameters): string[] {
+/** Warns if the run has too few steps. */
+export function stepWarnings(steps: number, rows: number, plan: TrainingHyperparameters): string[] {
   const warnings: string[] = [];
   if (steps <= 1) {
     warnings.push(
-      `The plan has one step for ${rows} rows (n_epochs ${plan.num_epochs}, batch_size ${plan.batch_size}), which teaches ` +
-        "next to nothing. Use more epochs, or a smaller batch_size.",
+      `The run has only one step for ${
+        count(rows, "row")
+      } (n_epochs ${plan.num_epochs}, batch_size ${plan.batch_size}), ` +
+        "which is too few to learn much. Use more epochs or a smaller batch_size.",
     );
   }
   if (plan.warmup_steps !== null && plan.warmup_steps >= steps) {
     warnings.push(
-      `warmup_steps = ${plan.warmup_steps} takes all of the about ${steps} steps: the learning rate never gets to ` +
+      `warmup_steps = ${plan.warmup_steps} covers all of the about ${steps} steps, so the learning rate never reaches ` +
         `${plan.learning_rate}. Use fewer.`,
     );
   }
   return warnings;
 }
 
-function warn(file: FileEstimate, maxLength: number): string[] {
+function rowWarnings(file: FileEstimate, maxLength: number): string[] {
   const warnings: string[] = [];
-  const about = file.method === "counted" ? "" : "about ";
+  const about = file.method === "counted" ? "" : "About ";
   if (file.truncated.expected > 0) {
     warnings.push(
-      `${about}${file.truncated.expected} rows are longer than max_length = ${maxLength} tokens: their oldest part is cut.`,
+      `${about}${
+        count(file.truncated.expected, "row")
+      } exceed max_length (${maxLength} tokens) and will be truncated from the start.`,
     );
   }
   if (file.skipped.expected > 0) {
     warnings.push(
-      `${about}${file.skipped.expected} rows have nothing to learn from and are left out.`,
+      `${about}${count(file.skipped.expected, "row")} without trainable tokens will be skipped.`,
     );
   }
   if (file.too_long > 0) {
     warnings.push(
-      `${file.too_long} of the places that were looked at hold rows of over 48 KiB; they were not counted.`,
+      `${count(file.too_long, "sampled position")} had rows of over 48 KiB, which were not counted.`,
     );
   }
   return warnings;
 }
 
+const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 const money = (usd: number) => Math.round(usd * 1e4) / 1e4;
 const each = ({ low, expected, high }: Range, of: (value: number) => number): Range => ({
   low: of(low),

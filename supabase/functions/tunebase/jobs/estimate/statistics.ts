@@ -1,39 +1,39 @@
-/** From a sample of rows to the whole file, each figure with its range. */
+/** Extrapolates from a sample of rows to the whole file, with ranges. */
 import type { Sample } from "./sample.ts";
 
-/** A figure that is not sure: 95 of 100 lie between `low` and `high`. */
+/** An estimate with a 95% interval. */
 export interface Range {
   low: number;
   expected: number;
   high: number;
 }
 
-/** What a file holds, by its sample. */
+/** The estimated contents of a file. */
 export interface FileEstimate {
   method: "counted" | "sampled" | "by_size";
   rows: Range;
-  /** Rows with something to learn from. */
+  /** Trainable rows. */
   trained: Range;
-  /** Trained rows that are longer than max_length and lose their oldest part. */
+  /** Trainable rows that exceed max_length and are truncated from the start. */
   truncated: Range;
-  /** Rows with nothing to learn from, which are left out. */
+  /** Rows without trainable tokens, which are skipped. */
   skipped: Range;
-  /** Of the trained rows, after cutting; in one epoch. */
+  /** Tokens of the trainable rows per epoch, after truncation. */
   tokens: Range;
   learned: Range;
   sampled: number;
   too_long: number;
 }
 
-/** How far a count by characters may be off; see `countCharacters`. A tokenizer's is exact. */
-const doubts = { characters: { low: 0.65, high: 1.6 }, tokenizer: { low: 1, high: 1 } };
-/** Student's t for 16 slices and 95 %. */
+/** The uncertainty of counting by characters; see `countCharacters`. A tokenizer's count is exact. */
+const uncertainty = { characters: { low: 0.65, high: 1.6 }, tokenizer: { low: 1, high: 1 } };
+/** Student's t for 16 slices and 95%. */
 const t = 2.13;
-/** Bytes of a JSON line a token, where no row could be read (measured: 5.1 and 5.4 on two English sets). */
+/** Bytes of JSON per token, if no row could be read (measured: 5.1 and 5.4 on two English datasets). */
 const bytesPerToken = { low: 7, expected: 5, high: 2.5 };
 
-/** What the file's own check counted, over every row; null where it has not been checked yet, or did not say. */
-export interface Checked {
+/** The file's size and what its validation counted; null if it is not validated yet. */
+export interface FileFacts {
   bytes: number;
   rows: number | null;
   skipped: number | null;
@@ -41,18 +41,18 @@ export interface Checked {
   tokens: { total: number; learned: number } | null;
 }
 
-/** From a sample to the file; without one, from its check and its size. */
+/** Estimates a file from a sample or, without one, from its validation report and size. */
 export function estimateFile(
-  file: Checked,
+  file: FileFacts,
   sample: Sample | null,
-  counter: keyof typeof doubts,
+  counter: keyof typeof uncertainty,
   maxLength: number,
 ): FileEstimate {
   if (sample === null || sample.rows.length === 0) return bySize(file);
-  const doubt = doubts[counter];
+  const doubt = uncertainty[counter];
   type Row = Sample["rows"][number];
   const learns = ([, , , learned]: Row) => learned > 0;
-  // Both sides of a preference row lose what the longer one has too much.
+  // Both sides of a preference row are truncated by the excess of the longer one.
   const over = ([, , tokens, , longest = tokens]: Row, scale: number) =>
     Math.max(0, longest * scale - maxLength);
   const sides = (row: Row) => row.length > 4 ? 2 : 1;
@@ -69,13 +69,13 @@ export function estimateFile(
   };
   const bytes: Whole = { of: ([, bytes]) => bytes, total: file.bytes };
   const rows = file.rows !== null
-    ? sure(file.rows)
+    ? exactly(file.rows)
     : sample.whole
-    ? sure(sample.rows.length)
+    ? exactly(sample.rows.length)
     : rounded(extrapolate(sample, () => 1, bytes));
   const all: Whole = { of: () => 1, total: rows.expected };
   const without = file.skipped !== null
-    ? sure(file.skipped)
+    ? exactly(file.skipped)
     : within(rounded(total((row) => learns(row) ? 0 : 1, all)), rows.high);
   return {
     method: sample.whole && counter === "tokenizer" ? "counted" : "sampled",
@@ -107,8 +107,8 @@ interface Whole {
 }
 
 /**
- * The ratio estimator of cluster sampling (Cochran, Sampling Techniques, chapter 6): the sum over the file is its size
- * times the ratio in the sample; the slices' scatter around that ratio gives the error.
+ * The ratio estimator of cluster sampling (Cochran, Sampling Techniques, chapter 6): the total is the file's size times the
+ * sample's ratio, and the slices' variance around that ratio gives the error.
  */
 function extrapolate(sample: Sample, value: (row: Sample["rows"][number]) => number, whole: Whole): Range {
   const clusters = new Map<number, { value: number; size: number }>();
@@ -122,21 +122,21 @@ function extrapolate(sample: Sample, value: (row: Sample["rows"][number]) => num
   const size = found.reduce((sum, cluster) => sum + cluster.size, 0);
   const ratio = found.reduce((sum, cluster) => sum + cluster.value, 0) / size;
   const expected = ratio * whole.total;
-  if (sample.whole) return sure(expected);
+  if (sample.whole) return exactly(expected);
   const n = found.length;
   const squares = found.reduce((sum, cluster) => sum + (cluster.value - ratio * cluster.size) ** 2, 0);
   const share = Math.min(1, size / whole.total);
-  // One slice alone says nothing of its error: half as much again, and half.
+  // A single slice gives no error estimate: assume ±50%.
   const error = n > 1
     ? t * whole.total * Math.sqrt((1 - share) * n / (n - 1) * squares) / size
     : expected / 2;
-  // What was not seen in n rows is in at most 3 of n (95 %).
+  // The rule of three: what does not occur in n rows occurs in at most 3 / n of all rows (95%).
   const unseen = ratio === 0 ? 3 / sample.rows.length * whole.total : 0;
   return { low: Math.max(0, expected - error), expected, high: expected + Math.max(error, unseen) };
 }
 
-function bySize(file: Checked): FileEstimate {
-  const { low, high } = doubts.characters;
+function bySize(file: FileFacts): FileEstimate {
+  const { low, high } = uncertainty.characters;
   const tokens = file.tokens === null
     ? {
       low: file.bytes / bytesPerToken.low,
@@ -144,10 +144,10 @@ function bySize(file: Checked): FileEstimate {
       high: file.bytes / bytesPerToken.high,
     }
     : { low: file.tokens.total * low, expected: file.tokens.total, high: file.tokens.total * high };
-  // A row of 300 to 30,000 bytes, where nothing is known.
+  // Rows of 300 to 30,000 bytes, if nothing else is known.
   const rows = file.rows === null
     ? rounded({ low: file.bytes / 30_000, expected: file.bytes / 2000, high: file.bytes / 300 })
-    : sure(file.rows);
+    : exactly(file.rows);
   const without = file.skipped ?? 0;
   const trained = (rows: number) => Math.max(1, rows - without);
   return {
@@ -155,7 +155,7 @@ function bySize(file: Checked): FileEstimate {
     rows,
     trained: { low: trained(rows.low), expected: trained(rows.expected), high: trained(rows.high) },
     truncated: { low: 0, expected: 0, high: rows.high },
-    skipped: sure(without),
+    skipped: exactly(without),
     tokens: rounded(tokens),
     learned: rounded({
       low: (file.tokens?.learned ?? 0) * low,
@@ -167,10 +167,10 @@ function bySize(file: Checked): FileEstimate {
   };
 }
 
-const sure = (value: number): Range => ({ low: value, expected: value, high: value });
+const exactly = (value: number): Range => ({ low: value, expected: value, high: value });
 const rounded = ({ low, expected, high }: Range): Range => ({
   low: Math.floor(low),
   expected: Math.round(expected),
   high: Math.ceil(high),
 });
-const within = (range: Range, most: number): Range => ({ ...range, high: Math.min(range.high, most) });
+const within = (range: Range, max: number): Range => ({ ...range, high: Math.min(range.high, max) });

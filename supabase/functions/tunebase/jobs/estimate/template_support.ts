@@ -1,19 +1,17 @@
-/** Whether a chat template shows what rows say about tools; the trainer asks the same of it (`rendering.py`). */
+/** Detects whether a chat template renders tools, like the trainer (`rendering.py`). */
 import type { Template } from "@huggingface/jinja";
 
-/** What of tools a template shows. */
-export interface Shows {
-  /** The functions that a row declares. */
+/** Whether a template renders tool declarations and tool calls. */
+export interface TemplateSupport {
   tools: boolean;
-  /** The calls of an assistant's turn. */
   calls: boolean;
 }
 
 const canary = "canary_function";
 
-/** Renders a canary. A template that raises on one does not show it. */
-export function probe(chat: Template, special: Record<string, string>): Shows {
-  const shown = (more: Record<string, unknown>) => {
+/** Renders a canary. A template that throws does not support it. */
+export function probe(chat: Template, special: Record<string, string>): TemplateSupport {
+  const renders = (more: Record<string, unknown>) => {
     try {
       return chat.render({ ...more, ...special }).includes(canary);
     } catch {
@@ -23,7 +21,7 @@ export function probe(chat: Template, special: Record<string, string>): Shows {
   const user = { role: "user", content: "x" };
   const tool = { name: canary, description: "x", parameters: { type: "object", properties: {} } };
   const call = (args: unknown, id: string) =>
-    shown({
+    renders({
       messages: [user, {
         role: "assistant",
         content: "",
@@ -32,12 +30,12 @@ export function probe(chat: Template, special: Record<string, string>): Shows {
       add_generation_prompt: false,
     });
   return {
-    tools: shown({
+    tools: renders({
       messages: [user],
       tools: [{ type: "function", function: tool }],
       add_generation_prompt: true,
     }),
-    // Arguments as an object, or as text; Mistral's want ids of nine characters.
+    // Arguments as an object or a string. Mistral's templates require ids of nine characters.
     calls: [{ a: 1 }, '{"a": 1}'].some((args) => ["call_1", "abcdefghi"].some((id) => call(args, id))),
   };
 }

@@ -1,4 +1,4 @@
-/** GET, POST /api_keys; GET, POST, DELETE /api_keys/{id}. The key itself is in the answer that makes it, and never again. */
+/** GET, POST /api_keys; GET, POST, DELETE /api_keys/{id}. Only the response to POST /api_keys contains the key itself. */
 import * as z from "zod";
 import { defaultScopes, scopes } from "../../../_shared/contracts/scopes.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -14,10 +14,10 @@ import { defineRoute } from "../define.ts";
 
 const name = z.string().trim().min(1).max(100);
 const scopeList = z.array(z.enum(scopes)).min(1).transform((list) => [...new Set(list)]);
-/** Unix seconds, as every time of this API. */
+
 const expiresAt = z.int().refine(
   (time) => time * 1000 > Date.now() && time < 4_102_444_800,
-  "must be a time to come, in Unix seconds",
+  "must be in the future, in Unix seconds",
 ).nullish();
 export const Create = strictObject({
   name,

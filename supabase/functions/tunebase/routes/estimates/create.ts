@@ -1,16 +1,16 @@
-/** POST /fine_tuning/estimates: the body of a job; what it would take. Nothing is created. */
+/** POST /fine_tuning/estimates: takes the body of a job and estimates its tokens, time, cost and memory. */
 import type { ApiContext } from "../../context.ts";
 import { exampleJob, JobBody, jobErrors, readJob } from "../../jobs/job_request.ts";
 import { defineRoute } from "../define.ts";
 
 async function createEstimate(c: ApiContext): Promise<Response> {
-  const { body, shown, estimate } = await readJob(c);
+  const { body, publicHyperparameters, estimate } = await readJob(c);
   return c.json({
     object: "fine_tuning.estimate" as const,
     model: body.model,
     training_file: body.training_file,
     validation_file: body.validation_file ?? null,
-    hyperparameters: shown,
+    hyperparameters: publicHyperparameters,
     ...estimate,
   });
 }

@@ -1,4 +1,4 @@
-/** GET /files/{id}/content: the bytes as they were uploaded, streamed; a result file's CSV. */
+/** GET /files/{id}/content: streams the uploaded bytes, or the CSV of a result file. */
 import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -16,10 +16,10 @@ async function getFileContent(c: ApiContext): Promise<Response> {
     return c.body(csv, 200, { "content-type": "text/csv; charset=utf-8" });
   }
   const object = file.original_object ?? file.object;
-  // A file of several parts has its object once they were joined; one that is not valid may have none.
+  // A file uploaded in parts has an object only once validation has concatenated them.
   if (file.status !== "processed") {
-    const { data: there } = await supabase.storage.from(buckets.datasets).exists(object);
-    if (!there) throw ApiError.of("file_not_ready", { status: file.status });
+    const { data: exists } = await supabase.storage.from(buckets.datasets).exists(object);
+    if (!exists) throw ApiError.of("file_not_ready", { status: file.status });
   }
   const stored = await fetch(await signedUrl(supabase, buckets.datasets, object, 60));
   if (!stored.ok) {

@@ -1,6 +1,6 @@
 /**
- * POST /files: a multipart form with `file` and `purpose`, in either order. A small file is validated row by row before it
- * is kept; a larger one is stored as it comes, and validated in the background.
+ * POST /files: a multipart form with `file` and `purpose`, in either order. Small files are validated before they are
+ * stored. Larger ones are streamed to Storage and validated in the background.
  */
 import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
@@ -13,7 +13,7 @@ import type { ApiContext } from "../../context.ts";
 import { checkWhole, sha256 } from "../../converted_file.ts";
 import { uuid7 } from "../../ids.ts";
 import { type IncomingFile, receiveFile } from "../../incoming_file.ts";
-import type { join } from "../../concat_bytes.ts";
+import type { concatBytes } from "../../concat_bytes.ts";
 import { formEnvelope, readForm } from "../../multipart.ts";
 import { expiresAfterForm, invalidFile, Purpose, rejectIncompleteExpiry } from "../../file_upload.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
@@ -22,7 +22,7 @@ import { defineRoute } from "../define.ts";
 
 const Form = strictObject({ purpose: Purpose, ...expiresAfterForm });
 
-/** What is known of a new file before it is validated. */
+/** A new file before validation. */
 interface NewFile {
   id: string;
   filename: string;
@@ -32,18 +32,18 @@ interface NewFile {
 
 async function createFile(c: ApiContext): Promise<Response> {
   const { db, supabase, settings } = c.get("platform");
-  // Who may not write must not make us read and check 32 MB first.
+  // Reject unauthorized callers before reading the body.
   await rpc(db, "authorize", { caller: c.get("caller"), scope: "files:write" });
   const id = uuid7();
-  const announced = Number(c.req.header("content-length") ?? 0) - formEnvelope;
+  const declared = Number(c.req.header("content-length") ?? 0) - formEnvelope;
   const stored: string[] = [];
   try {
     const form = await readForm(
       c.req.raw,
-      settings.maxUploadBytes,
+      { part: "file", max: settings.maxUploadBytes, tooLarge: () => tooLarge(settings.maxUploadBytes) },
       (part) =>
-        receiveFile(part, settings.maxUploadBytes, announced, async (data, atLeast) => {
-          const object = await reserve(c, id, atLeast);
+        receiveFile(part, settings.maxUploadBytes, declared, async (data, minSize) => {
+          const object = await reserve(c, id, minSize);
           stored.push(object);
           await store(c, object, data);
           return object;
@@ -54,18 +54,27 @@ async function createFile(c: ApiContext): Promise<Response> {
     if (form.file === null) {
       throw new ApiError("invalid_request", [{
         param: "file",
-        message: "file: is required, as a part with a file name. With curl: -F file=@data.jsonl",
+        message: "file: is required, as a form part with a file name. With curl: -F file=@data.jsonl",
       }]);
     }
     const file = { id, filename: form.file.filename, purpose, expires_after: expires_after ?? null };
     return c.json(renderFile(await record(c, file, form.file)));
   } catch (error) {
-    // Only what surely is no file: what else remains is removed after an hour.
+    // After a server error the file may exist. Its object, if unused, is deleted after an hour.
     if (stored.length > 0 && error instanceof ApiError && error.entry.status < 500) {
       await supabase.storage.from(buckets.datasets).remove(stored);
     }
     throw error;
   }
+}
+
+function tooLarge(max: number): ApiError {
+  return new ApiError("too_large", [{
+    param: "file",
+    message:
+      `file: is larger than ${max / 2 ** 20} MiB, the maximum for POST /files. Upload larger files through ` +
+      "/uploads (the SDKs' uploads.create, upload_file_chunked) or /files/direct.",
+  }]);
 }
 
 async function record(c: ApiContext, file: NewFile, incoming: IncomingFile): Promise<FileRow> {
@@ -93,24 +102,24 @@ async function record(c: ApiContext, file: NewFile, incoming: IncomingFile): Pro
     conversion: source_format === null ? null : conversion,
     original,
   };
-  // An equal file of the project has its bytes in Storage already: both use one object.
+  // Equal files of a project share their objects.
   const shared = await rpc(db, "share_file", { caller, file: validated }, FileRow.nullable());
   if (shared !== null) return shared;
-  // Should this die before the file is recorded, its bytes are removed after an hour.
+  // If the isolate dies before the file is recorded, its objects are deleted after an hour.
   const object = await reserve(c, file.id, canonical.length + (original?.bytes ?? 0));
   await store(c, object, canonical);
   if (original === null) {
     return await rpc(db, "create_file", { caller, file: { ...validated, object } }, FileRow);
   }
-  const kept = await reserve(c, uuid7(), original.bytes);
-  await store(c, kept, bytes);
+  const originalObject = await reserve(c, uuid7(), original.bytes);
+  await store(c, originalObject, bytes);
   return await rpc(db, "create_file", {
     caller,
-    file: { ...validated, object, original: { ...original, object: kept } },
+    file: { ...validated, object, original: { ...original, object: originalObject } },
   }, FileRow);
 }
 
-/** A file whose bytes are in Storage, and which the scheduler validates. */
+/** Records a stored file that the scheduler is to validate. */
 async function recordUnvalidated(
   c: ApiContext,
   file: NewFile,
@@ -128,7 +137,7 @@ async function recordUnvalidated(
   return row;
 }
 
-/** The name of the object that a file's bytes may be stored in. Refused where its project has no room for them. */
+/** Reserves an object for a file and returns its name. Throws if it would exceed the project's storage quota. */
 function reserve(c: ApiContext, id: string, bytes: number): Promise<string> {
   return rpc(c.get("platform").db, "reserve_file_object", { caller: c.get("caller"), id, bytes });
 }
@@ -136,7 +145,7 @@ function reserve(c: ApiContext, id: string, bytes: number): Promise<string> {
 async function store(
   c: ApiContext,
   object: string,
-  data: ReturnType<typeof join> | ReadableStream<Uint8Array>,
+  data: ReturnType<typeof concatBytes> | ReadableStream<Uint8Array>,
 ): Promise<void> {
   const bucket = c.get("platform").supabase.storage.from(buckets.datasets);
   const { error } = await bucket.upload(object, data, { contentType: "application/jsonl", duplex: "half" });

@@ -1,4 +1,4 @@
-/** DELETE /files/{id}: refused while a job that has not ended needs it. The scheduler removes the bytes. */
+/** DELETE /files/{id}: fails while an unfinished job uses the file. The scheduler deletes its object. */
 import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";

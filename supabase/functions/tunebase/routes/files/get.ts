@@ -10,7 +10,7 @@ async function getFile(c: ApiContext): Promise<Response> {
   return c.json(renderFile(await fileRow(c)));
 }
 
-/** The row of the path's file, if it is the caller's; else 404. */
+/** The row of the file in the path. Throws a 404 if the caller has no such file. */
 export function fileRow(c: ApiContext): Promise<FileRow> {
   const id = pathId("file", c.req.param("id"), "file_not_found");
   return rpc(c.get("platform").db, "get_file", { caller: c.get("caller"), id }, FileRow);

@@ -1,4 +1,4 @@
-/** GET /files?purpose&order&after&limit. The SDKs ask for up to 10,000 a page. */
+/** GET /files?purpose&order&after&limit. The SDKs request pages of up to 10,000. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { parseOrThrow } from "../../../_shared/validation.ts";

@@ -1,6 +1,7 @@
 /**
- * POST /files/direct: a signed, resumable (TUS) upload straight to Storage, for large files; GET /files/direct/{id} signs it
- * anew, as a signature lives two hours; POST /files/direct/{id}/complete makes the file, which is checked in the background.
+ * POST /files/direct: creates a signed, resumable (TUS) upload directly to Storage, for large files. GET /files/direct/{id}
+ * signs it again, because a signature expires after two hours. POST /files/direct/{id}/complete creates the file, which is
+ * validated in the background.
  */
 import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
@@ -17,11 +18,11 @@ import { UploadRow } from "../../rows.ts";
 import { rejectTooLarge } from "../uploads/upload.ts";
 import { defineRoute } from "../define.ts";
 
-/** As long as Storage keeps a resumable upload. */
+/** How long Storage keeps a resumable upload. */
 const lifetimeSeconds = 86_400;
-/** Storage takes resumable uploads in chunks of exactly 6 MB. */
+/** Storage requires chunks of exactly 6 MiB. */
 const chunkBytes = 6 * 2 ** 20;
-/** Storage moves an object by copying it, which S3 does up to 5 GiB. */
+/** Storage moves an object by copying it, and S3 copies at most 5 GiB. */
 const maxBytes = 5 * 2 ** 30;
 
 export const Body = strictObject({
@@ -48,11 +49,11 @@ async function createResumableUpload(c: ApiContext): Promise<Response> {
       lives_seconds: lifetimeSeconds,
     },
   }, UploadRow);
-  return await answer(c, row);
+  return await respond(c, row);
 }
 
 async function getResumableUpload(c: ApiContext): Promise<Response> {
-  return await answer(c, await resumableUpload(c));
+  return await respond(c, await resumableUpload(c));
 }
 
 async function completeResumableUpload(c: ApiContext): Promise<Response> {
@@ -62,14 +63,14 @@ async function completeResumableUpload(c: ApiContext): Promise<Response> {
   const incoming = upload.object ?? "";
   const object = `${upload.project_id}/${upload.id}.jsonl`;
   const bucket = supabase.storage.from(buckets.datasets);
-  // Moved already by a call that did not come to its end?
+  // An earlier call may have moved it and then failed.
   const { data: moved } = await bucket.exists(object);
   if (!moved) {
     const { data: arrived } = await bucket.exists(incoming);
     if (!arrived) {
       throw new ApiError("upload_missing", [{
         param: null,
-        message: "Storage has no complete object of this upload. Send all of its bytes to `target` first.",
+        message: "This upload is not complete in Storage. Upload all bytes to `target` first.",
       }]);
     }
     const { error } = await bucket.move(incoming, object);
@@ -78,10 +79,9 @@ async function completeResumableUpload(c: ApiContext): Promise<Response> {
   const { data: info, error } = await bucket.info(object);
   if (error !== null) throw unavailable(`reading the size of ${object}`, error);
   if (info.size !== upload.bytes) {
-    // Out of the way, so that it can be uploaded again.
+    // Removed, so that it can be uploaded again.
     await bucket.remove([object]);
-    const { problems: [problem] } = ApiError.of("upload_size", { bytes: upload.bytes, parts: info.size });
-    throw new ApiError("upload_size", [{ message: problem?.message ?? "", param: "bytes" }]);
+    throw ApiError.of("upload_size", { bytes: upload.bytes, parts: info.size, param: "bytes" });
   }
   const args = { caller: c.get("caller"), id: upload.id, object };
   const done = await rpc(db, "complete_direct_upload", args, UploadRow);
@@ -94,8 +94,8 @@ function resumableUpload(c: ApiContext): Promise<UploadRow> {
   return rpc(c.get("platform").db, "get_direct_upload", { caller: c.get("caller"), id }, UploadRow);
 }
 
-/** The upload, and the place to send its bytes to while it is pending. */
-async function answer(c: ApiContext, row: UploadRow): Promise<Response> {
+/** The upload and, while it is pending, its target. */
+async function respond(c: ApiContext, row: UploadRow): Promise<Response> {
   const { supabase, settings } = c.get("platform");
   if (row.status !== "pending" || row.object === null) return c.json({ ...renderUpload(row), target: null });
   const { data, error } = await supabase.storage.from(buckets.datasets).createSignedUploadUrl(row.object, {
@@ -134,7 +134,7 @@ export const routes = [
     body: Body,
     example: { filename: "rows.jsonl", bytes: 1_073_741_824, purpose: "fine-tune" },
     response: "DirectUpload",
-    errors: ["quota_exceeded", "quota_exceeded", "project_archived"],
+    errors: ["quota_exceeded", "project_archived"],
     handler: createResumableUpload,
   }),
   defineRoute({

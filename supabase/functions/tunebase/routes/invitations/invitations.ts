@@ -1,6 +1,6 @@
 /**
  * GET /projects/{id}/invitations and DELETE …/{invitation_id} for owners; GET /invitations, POST /invitations/{id}/accept
- * and /decline for whoever owns the address.
+ * and /decline for the invited user.
  */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -67,7 +67,7 @@ export const routes = [
     path: "/invitations",
     id: "listMyInvitations",
     summary: "List your invitations",
-    scope: "person",
+    scope: "user",
     response: "Invitation[]",
     handler: listMyInvitations,
   }),
@@ -76,7 +76,7 @@ export const routes = [
     path: "/invitations/{id}/accept",
     id: "acceptInvitation",
     summary: "Accept an invitation",
-    scope: "person",
+    scope: "user",
     response: "AnsweredInvitation",
     errors: ["invitation_not_found", "project_archived", "quota_exceeded"],
     handler: acceptInvitation,
@@ -86,7 +86,7 @@ export const routes = [
     path: "/invitations/{id}/decline",
     id: "declineInvitation",
     summary: "Decline an invitation",
-    scope: "person",
+    scope: "user",
     response: "AnsweredInvitation",
     errors: ["invitation_not_found"],
     handler: declineInvitation,

@@ -1,6 +1,6 @@
 /**
- * GET /fine_tuning/jobs/{id}/adapter, and …/checkpoints/{id}/adapter: the files, as PEFT and vLLM read them from one
- * folder, each with a URL that opens it for a quarter of an hour and saves it under its own name.
+ * GET /fine_tuning/jobs/{id}/adapter and …/checkpoints/{id}/adapter: the files of an adapter, laid out for PEFT and vLLM,
+ * each with a download URL.
  */
 import { buckets } from "../../../_shared/contracts/buckets.ts";
 import * as z from "zod";
@@ -13,7 +13,7 @@ import { renderCheckpoint } from "../../serializers/fine_tuning.ts";
 import { AdapterRow, CheckpointRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
-/** A download that has begun goes on. */
+/** A download continues after its URL has expired. */
 const urlSeconds = 900;
 
 async function getAdapter(c: ApiContext): Promise<Response> {
@@ -31,7 +31,7 @@ async function getAdapter(c: ApiContext): Promise<Response> {
     base_source: manifest.base_model,
     base_revision: manifest.base_revision,
     total_bytes: row.bytes,
-    files: await named(c, row.prefix, manifest.files),
+    files: await withDownloadUrls(c, row.prefix, manifest.files),
     manifest,
   });
 }
@@ -43,7 +43,7 @@ async function getCheckpointAdapter(c: ApiContext): Promise<Response> {
     job_id: id,
     checkpoint_id: pathId("checkpoint", c.req.param("checkpoint"), "checkpoint_not_found"),
   }, CheckpointRow.extend({ prefix: z.string() }));
-  const files = await named(c, row.prefix, z.array(ArtifactFile).parse(row.files));
+  const files = await withDownloadUrls(c, row.prefix, z.array(ArtifactFile).parse(row.files));
   const below = `checkpoints/${row.step}/`;
   const { id: checkpoint_id, fine_tuned_model_checkpoint, step_number } = renderCheckpoint(row);
   return c.json({
@@ -58,13 +58,13 @@ async function getCheckpointAdapter(c: ApiContext): Promise<Response> {
   });
 }
 
-async function named(c: ApiContext, prefix: string, files: ArtifactFile[]) {
+async function withDownloadUrls(c: ApiContext, prefix: string, files: ArtifactFile[]) {
   const expires_at = Math.floor(Date.now() / 1000) + urlSeconds;
   const signed = await signFiles(c.get("platform").supabase, buckets.adapters, prefix, files, urlSeconds);
   return signed.map(({ url, ...file }) => {
     const download = new URL(url);
-    // Not part of what is signed: Storage answers with it as the attachment's name.
-    // Two files may have one name in two folders, as merged/tokenizer.json has.
+    // The file name of the attachment, not part of the signature. Includes the folder, because merged/tokenizer.json and
+    // tokenizer.json would have the same name.
     download.searchParams.set("download", file.path.replace(/^checkpoints\/\d+\//, "").replaceAll("/", "-"));
     return { ...file, url: download.href, expires_at };
   });

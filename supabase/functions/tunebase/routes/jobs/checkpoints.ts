@@ -1,4 +1,4 @@
-/** GET /fine_tuning/jobs/{id}/checkpoints?after&limit, newest first: the three newest of a job are kept. */
+/** GET /fine_tuning/jobs/{id}/checkpoints?after&limit, newest first. Only a job's three newest are kept. */
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { cursor, pathId } from "../../ids.ts";

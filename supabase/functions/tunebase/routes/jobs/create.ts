@@ -1,4 +1,4 @@
-/** POST /fine_tuning/jobs: OpenAI's body; the trainer's own hyperparameters stand beside OpenAI's. */
+/** POST /fine_tuning/jobs: OpenAI's body, with additional hyperparameters. */
 import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
@@ -9,7 +9,9 @@ import { defineRoute } from "../define.ts";
 
 async function createJob(c: ApiContext): Promise<Response> {
   const { db, settings, waitUntil } = c.get("platform");
-  const { body, files, model, parent, seed, shown, plan, estimate, warnings } = await readJob(c);
+  const { body, files, model, parent, seed, publicHyperparameters, plan, estimate, warnings } = await readJob(
+    c,
+  );
   const row = await rpc(db, "create_job", {
     caller: c.get("caller"),
     job: {
@@ -17,7 +19,7 @@ async function createJob(c: ApiContext): Promise<Response> {
       parent_model: parent,
       training_file: files.training,
       validation_file: files.validation,
-      hyperparameters: shown,
+      hyperparameters: publicHyperparameters,
       plan,
       suffix: body.suffix ?? null,
       seed,

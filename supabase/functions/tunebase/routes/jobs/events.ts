@@ -1,6 +1,6 @@
 /**
- * GET /fine_tuning/jobs/{id}/events?type&after&limit, newest first; or, with `Accept: text/event-stream`, as they come: each
- * with its number as `id`, so that a client that comes back with `Last-Event-ID` misses none and gets none twice.
+ * GET /fine_tuning/jobs/{id}/events?type&after&limit, newest first. With `Accept: text/event-stream`, a live stream whose
+ * `id` is the event's number, so that a client that reconnects with `Last-Event-ID` receives every event exactly once.
  */
 import { streamSSE } from "hono/streaming";
 import * as z from "zod";
@@ -17,18 +17,18 @@ import { EventRow, page } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
 /**
- * How long a stream lasts; then its client comes back. An isolate takes no new request once half of its wall clock is over
- * (75 s of 150 s on the free plan), so a stream that is shorter than that half ends by itself before the isolate is
- * killed, and an isolate that retires for its CPU does not long spend more on its streams. Spread, so that a thousand
- * streams do not come back all at once.
+ * The duration of a stream, after which the client reconnects. An isolate accepts no new requests after half of its
+ * wall-clock limit (75 s of 150 s on the free plan), so a shorter stream ends before the isolate is killed, and an isolate
+ * that has retired because of its CPU time does not serve streams for long. Random, so that a thousand clients do not
+ * reconnect at once.
  */
-const streamMs = { least: 60_000, most: 70_000 };
-const aliveMs = 15_000;
-/** Of one caller in an isolate. Each holds memory for as long as it is open, and the platform's isolates have 256 MB. */
+const streamMs = { min: 60_000, max: 70_000 };
+const keepAliveMs = 15_000;
+/** Per caller and isolate. Each stream uses memory while it is open, and isolates have 256 MB. */
 const maxStreams = 20;
 const streams = new Map<string, number>();
 
-/** `message`: the log without its lines of figures. A stream has both. */
+/** `message`: the log without metrics. Streams contain both. */
 export const Query = z.object({ type: z.enum(["message", "metrics"]).optional() });
 
 async function listEvents(c: ApiContext): Promise<Response> {
@@ -57,29 +57,29 @@ async function streamEvents(c: ApiContext): Promise<Response> {
     { caller: c.get("caller"), job_id: id },
     Opened,
   );
-  // To an EventSource this means: do not come back.
+  // 204 keeps an EventSource from reconnecting.
   if (job.final && after >= job.last_event) return c.body(null, 204);
   const close = openStream(JSON.stringify(c.get("caller")));
   const hub = await c.get("hub")();
   c.header("cache-control", "no-store");
   return streamSSE(c, async (stream) => {
-    const waiting: EventBatch[] = [];
+    const batches: EventBatch[] = [];
     let wake = Promise.withResolvers<void>();
-    const stop = hub.watch(job.job_id, after, (news) => {
-      waiting.push(news);
+    const stop = hub.watch(job.job_id, after, (batch) => {
+      batches.push(batch);
       wake.resolve();
     });
     stream.onAbort(() => wake.resolve());
-    const until = Date.now() + streamMs.least + Math.random() * (streamMs.most - streamMs.least);
+    const until = Date.now() + streamMs.min + Math.random() * (streamMs.max - streamMs.min);
     try {
       await stream.write("retry: 1000\n\n");
       while (!stream.aborted && Date.now() < until) {
-        const timer = setTimeout(() => wake.resolve(), Math.min(aliveMs, until - Date.now()));
+        const timer = setTimeout(() => wake.resolve(), Math.min(keepAliveMs, until - Date.now()));
         await wake.promise;
         clearTimeout(timer);
         wake = Promise.withResolvers();
-        if (waiting.length === 0) await stream.write(": alive\n\n");
-        for (const { events, done, isShuttingDown } of waiting.splice(0)) {
+        if (batches.length === 0) await stream.write(": alive\n\n");
+        for (const { events, done, isShuttingDown } of batches.splice(0)) {
           for (const event of events) {
             await stream.writeSSE({
               id: String(event.number),
@@ -98,7 +98,7 @@ async function streamEvents(c: ApiContext): Promise<Response> {
   });
 }
 
-/** Counts one more stream of a caller, or refuses it; returns what counts it off. */
+/** Counts a caller's streams. Throws above the limit. Returns a function to call when the stream closes. */
 function openStream(caller: string): () => void {
   const open = streams.get(caller) ?? 0;
   if (open >= maxStreams) {
@@ -112,7 +112,7 @@ function openStream(caller: string): () => void {
   };
 }
 
-/** The number of the last event that the client has; 0 when it has none. */
+/** The number of the last event that the client has received, or 0. */
 function lastEventId(c: ApiContext): number {
   const text = c.req.header("last-event-id") ?? c.req.query("last_event_id") ?? "0";
   const number = Number(text);
@@ -121,7 +121,7 @@ function lastEventId(c: ApiContext): number {
       param: "last-event-id",
       message: `last-event-id = ${
         JSON.stringify(text)
-      }: must be the id of an event of this stream, a number.`,
+      }: must be the id (a number) of an event in this stream.`,
     }]);
   }
   return number;

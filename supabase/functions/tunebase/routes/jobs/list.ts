@@ -1,4 +1,4 @@
-/** GET /fine_tuning/jobs?after&limit&metadata[k]=v, newest first; and by status, model and time of creation. */
+/** GET /fine_tuning/jobs?after&limit&metadata[k]=v, newest first, filtered by metadata, status, model and creation time. */
 import * as z from "zod";
 import { jobStatuses } from "../../../_shared/contracts/statuses.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -11,14 +11,14 @@ import { renderList } from "../../serializers/list.ts";
 import { JobRow, page } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
-const time = z.coerce.number("must be a time in Unix seconds").min(0).max(4_102_444_800);
+const time = z.coerce.number("must be a timestamp in Unix seconds").min(0).max(4_102_444_800);
 export const Filter = z.object({
   status: z.enum(jobStatuses).optional(),
   /** A base model. */
   model: z.string().optional(),
-  /** From this second on. */
+  /** Inclusive. */
   created_after: time.optional(),
-  /** Until this second, and not at it. */
+  /** Exclusive. */
   created_before: time.optional(),
 });
 
@@ -36,7 +36,7 @@ async function listJobs(c: ApiContext): Promise<Response> {
     filter: {
       ...parseOrThrow(Filter, query),
       ...(metadata.length > 0 ? { metadata: Object.fromEntries(metadata) } : {}),
-      // The SDKs' `metadata: null`: jobs that have none.
+      // The SDKs' `metadata: null`: jobs without metadata.
       ...(query.metadata === "" || query.metadata === "null" ? { without_metadata: true } : {}),
     },
   }, page(JobRow));

@@ -1,4 +1,4 @@
-/** GET /fine_tuning/jobs/{id}/metrics?points&from_step&to_step: what a chart of the whole run needs, downsampled in SQL. */
+/** GET /fine_tuning/jobs/{id}/metrics?points&from_step&to_step: the metrics of a run for charts, downsampled in SQL. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { parseOrThrow } from "../../../_shared/validation.ts";

@@ -1,8 +1,4 @@
-/**
- * POST /fine_tuning/jobs/{id}/cancel, /pause, /resume, /start: what a client does to a job that exists. Cancelled at
- * once, the GPU is told right after; a worker that is to pause saves a checkpoint first; resumed, it is queued again; a
- * job that was created with `auto_start: false` is started.
- */
+/** POST /fine_tuning/jobs/{id}/cancel, /pause, /resume and /start. */
 import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ErrorCode } from "../../../_shared/errors.ts";
@@ -12,8 +8,8 @@ import { renderJob } from "../../serializers/fine_tuning.ts";
 import { JobRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
-const move = (name: "cancel_job" | "pause_job" | "resume_job" | "start_job") =>
-  async function moveJob(c: ApiContext): Promise<Response> {
+const jobAction = (name: "cancel_job" | "pause_job" | "resume_job" | "start_job") =>
+  async function handleJobAction(c: ApiContext): Promise<Response> {
     const { db, settings, waitUntil } = c.get("platform");
     const id = pathId("job", c.req.param("id"), "job_not_found");
     const row = await rpc(db, name, { caller: c.get("caller"), job_id: id }, JobRow);
@@ -41,7 +37,7 @@ const transition = (
       "job_already_finished",
       ...errors,
     ],
-    handler: move(`${name}_job`),
+    handler: jobAction(`${name}_job`),
   });
 
 export const routes = [

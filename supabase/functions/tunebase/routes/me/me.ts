@@ -1,4 +1,4 @@
-/** GET /me: who calls, in which project, and what they may do there. Needs no scope. */
+/** GET /me: the caller, their project and their permissions. Requires no scope. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
@@ -33,13 +33,13 @@ async function getMe(c: ApiContext): Promise<Response> {
   });
 }
 
-/** What to do for a user who is in no project. */
+/** How a user without a project can get one. */
 function hint(me: Me): string | null {
   if (me.project !== null) return null;
   if (me.invitations.length > 0) {
-    return "You are invited to a project. Accept with POST /invitations/{id}/accept.";
+    return "You have been invited to a project. Accept with POST /invitations/{id}/accept.";
   }
-  if (me.can_create_project) return "You are in no project yet. Create one with POST /projects.";
+  if (me.can_create_project) return "You do not have a project yet. Create one with POST /projects.";
   return ApiError.of("signup_closed").message;
 }
 

@@ -1,6 +1,6 @@
 /**
- * GET, POST /projects/{id}/members; POST, DELETE /projects/{id}/members/{user_id}. Adding somebody by e-mail makes an
- * invitation, whether or not the address is known here: who has an account is nobody else's business.
+ * GET, POST /projects/{id}/members; POST, DELETE /projects/{id}/members/{user_id}. Adding a member by email address always
+ * creates an invitation, so that the response does not reveal whether the address has an account.
  */
 import * as z from "zod";
 import { roles } from "../../../_shared/contracts/statuses.ts";
@@ -16,7 +16,7 @@ import { projectId } from "../projects/projects.ts";
 import { defineRoute } from "../define.ts";
 
 const role = z.enum(roles);
-export const Invite = strictObject({ email: z.email("must be an e-mail address").max(254), role });
+export const Invite = strictObject({ email: z.email("must be an email address").max(254), role });
 export const Update = strictObject({ role });
 
 async function listMembers(c: ApiContext): Promise<Response> {

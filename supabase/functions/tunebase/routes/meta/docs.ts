@@ -1,7 +1,4 @@
-/**
- * GET /docs: `openapi.json` for people. One page without scripts. Where the platform shows HTML as text (every
- * *.supabase.co address), the same as plain text.
- */
+/** GET /docs: the API reference as one HTML page without scripts. On *.supabase.co, which blocks HTML, as plain text. */
 import * as z from "zod";
 import type { ApiContext } from "../../context.ts";
 import { loadDocument } from "./openapi.ts";
@@ -44,7 +41,7 @@ interface Operation {
   security?: unknown[];
 }
 
-/** What a page is made of, whichever way it is shown. `code` keeps its lines. */
+/** A block of the page, rendered as HTML or plain text. */
 type Block = { as: "h1" | "h2" | "h3" | "p" | "code"; text: string } | { as: "list"; items: string[] };
 
 async function getDocs(c: ApiContext): Promise<Response> {
@@ -70,7 +67,7 @@ function page(document: Document, base: string): Block[] {
   return [
     { as: "h1", text: `${info.title} API` },
     { as: "p", text: info.description },
-    { as: "p", text: `Base URL: ${base} · machine-readable: ${base}/openapi.json` },
+    { as: "p", text: `Base URL: ${base} · OpenAPI document: ${base}/openapi.json` },
     ...tags.flatMap(({ name }): Block[] => [
       { as: "h2", text: name },
       ...all.filter(({ operation }) => operation.tags.includes(name)).flatMap((one) =>
@@ -115,7 +112,7 @@ function describe(
     },
     ...list("Parameters", parameters.map((one) => line(one.name, one.schema, one.in === "path"))),
     ...list("Body", fields(document, body?.schema)),
-    ...list("Answer", shown === undefined ? [answer?.description ?? ""] : fields(document, shown.schema)),
+    ...list("Response", shown === undefined ? [answer?.description ?? ""] : fields(document, shown.schema)),
     ...(codes.length === 0 ? [] : [{ as: "p" as const, text: `Errors: ${codes.join(", ")}` }]),
   ];
 }
@@ -131,7 +128,7 @@ function line(name: string, schema: Schema, required: boolean): string {
   const { default: fallback, description } = schema;
   return [
     `${name}: ${typeOf(schema)}`,
-    ...(required ? [] : [fallback === undefined ? "optional" : `${JSON.stringify(fallback)} if left out`]),
+    ...(required ? [] : [fallback === undefined ? "optional" : `default: ${JSON.stringify(fallback)}`]),
     ...(description === undefined ? [] : [description]),
   ].join(" · ");
 }
@@ -141,7 +138,7 @@ function typeOf(schema: Schema): string {
   if (schema.const !== undefined) return JSON.stringify(schema.const);
   if (schema.enum !== undefined) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
   if (schema.anyOf !== undefined) return schema.anyOf.map(typeOf).join(" | ");
-  if (schema.items !== undefined) return `list of ${typeOf(schema.items)}`;
+  if (schema.items !== undefined) return `array of ${typeOf(schema.items)}`;
   const type = Array.isArray(schema.type) ? schema.type.join(" | ") : schema.type ?? "any";
   const { minimum, maximum } = schema;
   if (minimum !== undefined && maximum !== undefined) return `${type} ${minimum}…${maximum}`;

@@ -1,4 +1,4 @@
-/** GET /health: can the database and Storage be reached? For load balancers and people; needs no key. */
+/** GET /health: whether the database and Storage are reachable. */
 import { buckets } from "../../../_shared/contracts/buckets.ts";
 import { unavailable } from "../../../_shared/storage.ts";
 import type { ApiContext } from "../../context.ts";
@@ -9,7 +9,7 @@ async function health(c: ApiContext): Promise<Response> {
   const [database, storage] = await Promise.allSettled([
     db.value("select 1", []),
     supabase.storage.getBucket(buckets.adapters).then(({ error }) => {
-      if (error !== null) throw unavailable("the bucket adapters", error);
+      if (error !== null) throw unavailable("reading the adapters bucket", error);
     }),
   ]);
   const parts = { database: database.status === "fulfilled", storage: storage.status === "fulfilled" };

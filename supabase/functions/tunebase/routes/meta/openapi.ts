@@ -1,9 +1,9 @@
-/** GET /openapi.json: the API's description, made of the schemas that check its requests (`openapi/`). */
+/** GET /openapi.json: the OpenAPI document, generated from the schemas that validate requests (`openapi/`). */
 import * as z from "zod";
 import type { ApiContext } from "../../context.ts";
 import { defineRoute } from "../define.ts";
 
-/** The document; loaded when somebody asks for it. */
+/** Loads the document on first use. */
 export const loadDocument = async () =>
   (await import("../../openapi.json", { with: { type: "json" } })).default;
 

@@ -1,21 +1,21 @@
-/** What OpenAI's SDKs can ask for and is not offered: a clear sentence, and not a 404 that looks like a wrong address. */
+/** OpenAI routes that are not supported: a clear error instead of a 404 that looks like a wrong base URL. */
 import { ApiError } from "../../../_shared/errors.ts";
 
-const refuse = (what: string, instead: string) =>
-  function notOffered(): Response {
+const notSupported = (what: string, instead: string) =>
+  function rejectRequest(): Response {
     throw ApiError.of("unsupported", { what, instead });
   };
 
-const checkpointPermissions = refuse(
+const checkpointPermissions = notSupported(
   "Sharing checkpoints between projects (checkpoints.permissions)",
   "Download one with GET /fine_tuning/jobs/{id}/checkpoints/{checkpoint}/adapter.",
 );
-const graders = refuse(
-  "Running graders (alpha.graders), as reinforcement fine-tuning",
-  'Jobs are trained with method "supervised" or "dpo".',
+const graders = notSupported(
+  "Running graders (alpha.graders)",
+  'The training methods are "supervised" and "dpo".',
 );
 
-/** Whatever the method is. No part of the OpenAPI document. */
+/** For any method. Not in the OpenAPI document. */
 export const unsupported = [
   { path: "/fine_tuning/checkpoints/*", handler: checkpointPermissions },
   { path: "/fine_tuning/alpha/graders/*", handler: graders },

@@ -1,4 +1,4 @@
-/** GET /models, GET and DELETE /models/{id}: the base models on offer, and the project's own fine-tunes. One page. */
+/** GET /models, GET and DELETE /models/{id}: base models and the project's fine-tuned models. Lists are not paginated. */
 import * as z from "zod";
 import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -29,7 +29,7 @@ async function getModel(c: ApiContext): Promise<Response> {
   return c.json("own" in found ? renderFineTune(found.own) : renderModel(found.offered));
 }
 
-/** Its files are removed by the scheduler. A base model is the operator's and stays. */
+/** Only fine-tuned models can be deleted. The scheduler deletes their files. */
 async function deleteModel(c: ApiContext): Promise<Response> {
   const { db, settings, waitUntil } = c.get("platform");
   await rpc(db, "delete_model", { caller: c.get("caller"), name: name(c) });
@@ -37,7 +37,7 @@ async function deleteModel(c: ApiContext): Promise<Response> {
   return c.json({ id: name(c), object: "model" as const, deleted: true });
 }
 
-/** Ids hold colons and slashes; the SDKs escape them, and people do not. */
+/** Ids contain colons and slashes, which clients may or may not escape. */
 const name = (c: ApiContext) => c.req.param("id") ?? "";
 
 export const routes = [

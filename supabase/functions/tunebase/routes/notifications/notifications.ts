@@ -1,4 +1,4 @@
-/** /notifications: the list for people, and what they have read. */
+/** /notifications: in-app notifications and their read state. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { parseOrThrow } from "../../../_shared/validation.ts";
@@ -13,7 +13,7 @@ import { defineRoute } from "../define.ts";
 export const Query = z.object({ unread: z.enum(["true", "false"]).default("false") });
 const Found = page(NotificationRow).extend({ unread: z.number() });
 
-/** GET /notifications?unread=true&after&limit, newest first; `unread_count` is of all of them. */
+/** GET /notifications?unread=true&after&limit, newest first. `unread_count` is the total. */
 async function listNotifications(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
   const { unread } = parseOrThrow(Query, c.req.query());

@@ -1,6 +1,6 @@
 /**
- * GET, POST /projects; GET, POST /projects/{id}; POST /projects/{id}/archive, /restore. A project is put away and not
- * deleted: what it spent and trained stays on record.
+ * GET, POST /projects; GET, POST /projects/{id}; POST /projects/{id}/archive, /restore. Projects are archived instead of
+ * deleted, to keep a record of their jobs and spending.
  */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -19,9 +19,9 @@ export const Update = strictObject({
   name: name.optional(),
   limits: strictObject({
     running: z.int().min(0).max(1000).optional(),
-    spent_usd: z.number().min(0.0001, "must be at least 0.0001; null is no cap").max(10_000_000).nullish()
+    spent_usd: z.number().min(0.0001, "must be at least 0.0001, or null for no cap").max(10_000_000).nullish()
       .describe(
-        "Left out: unchanged. null: no cap. The operator may have set the highest that an owner may choose",
+        "Omitted: unchanged. null: no cap. The operator can limit what owners may set",
       ),
   }).optional(),
 });
@@ -70,7 +70,7 @@ const archive = (archived: boolean) =>
 const archiveProject = archive(true);
 const restoreProject = archive(false);
 
-/** The UUID of the path's project. */
+/** The UUID of the project in the path. */
 export function projectId(c: ApiContext): string {
   return pathId("project", c.req.param("id"), "project_not_found");
 }
@@ -98,7 +98,7 @@ export const routes = [
     path: "/projects",
     id: "createProject",
     summary: "Create a project",
-    scope: "person",
+    scope: "user",
     body: Create,
     example: { name: "Support" },
     response: "Project",

@@ -1,6 +1,6 @@
 /**
- * OpenAI's uploads: POST /uploads, /uploads/{id}/complete, /uploads/{id}/cancel (parts: upload_part.ts). An upload lives one
- * hour. The file that comes of it is checked in the background.
+ * OpenAI's uploads: POST /uploads, /uploads/{id}/complete, /uploads/{id}/cancel; part.ts adds parts. Uploads expire after an
+ * hour. The resulting file is validated in the background.
  */
 import * as z from "zod";
 import { wakeScheduler } from "../../../_shared/urls.ts";
@@ -25,7 +25,7 @@ export const Body = strictObject({
 });
 export const Completion = strictObject({
   part_ids: z.array(z.string()).min(1).max(8192),
-  md5: z.string().regex(/^[0-9a-fA-F]{32}$/, "must be an MD5 in 32 hex digits").nullish(),
+  md5: z.string().regex(/^[0-9a-fA-F]{32}$/, "must be an MD5 of 32 hex digits").nullish(),
 });
 
 async function createUpload(c: ApiContext): Promise<Response> {
@@ -54,8 +54,7 @@ async function completeUpload(c: ApiContext): Promise<Response> {
   const { part_ids, md5 } = parseOrThrow(Completion, await jsonBody(c.req.raw));
   const parts = part_ids.map((part) => parseId("part", part)).filter((part) => part !== null);
   if (parts.length < part_ids.length) {
-    const { problems: [problem] } = ApiError.of("part_not_found");
-    throw new ApiError("part_not_found", [{ message: problem?.message ?? "", param: "part_ids" }]);
+    throw ApiError.of("part_not_found", { param: "part_ids" });
   }
   const row = await rpc(db, "complete_upload", {
     caller: c.get("caller"),
@@ -76,12 +75,12 @@ async function cancelUpload(c: ApiContext): Promise<Response> {
   return c.json(renderUpload(row));
 }
 
-export function rejectTooLarge(bytes: number, most: number): void {
-  if (bytes <= most) return;
+export function rejectTooLarge(bytes: number, max: number): void {
+  if (bytes <= max) return;
   throw new ApiError("too_large", [{
     param: "bytes",
     value: bytes,
-    message: `bytes = ${bytes}: is more than ${most}, the most that this server takes. Train on fewer rows.`,
+    message: `bytes = ${bytes}: must be at most ${max}, this server's limit. Train on fewer rows.`,
   }]);
 }
 
@@ -100,7 +99,7 @@ export const routes = [
       mime_type: "application/jsonl",
     },
     response: "Upload",
-    errors: ["quota_exceeded", "quota_exceeded", "project_archived"],
+    errors: ["quota_exceeded", "project_archived"],
     handler: createUpload,
   }),
   defineRoute({

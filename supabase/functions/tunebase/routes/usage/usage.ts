@@ -1,4 +1,4 @@
-/** GET /usage?from&to&time_zone: a row a day, `from` and `to` included. The last thirty days unless told. */
+/** GET /usage?from&to&time_zone: one row per day, from `from` through `to`. By default, the last thirty days. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
@@ -6,7 +6,7 @@ import { parseOrThrow } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { defineRoute } from "../define.ts";
 
-const date = z.iso.date("must be a day, as in 2026-11-24");
+const date = z.iso.date("must be a date such as 2026-11-24");
 export const Query = z.object({
   from: date.optional(),
   to: date.optional(),
@@ -35,7 +35,8 @@ async function getUsage(c: ApiContext): Promise<Response> {
   if (days < 1 || days > maxDays) {
     throw new ApiError("invalid_request", [{
       param: "from",
-      message: `from = ${from}, to = ${to}: must be in order, and ${maxDays} days at the most.`,
+      message:
+        `from = ${from}, to = ${to}: from must not be after to, and the range must have at most ${maxDays} days.`,
     }]);
   }
   const args = { caller: c.get("caller"), from, to, time_zone: query.time_zone };
@@ -59,10 +60,10 @@ async function getUsage(c: ApiContext): Promise<Response> {
   });
 }
 
-/** Sums of decimals without binary crumbs. */
+/** Removes floating-point noise from sums. */
 const round = (value: number, digits: number) => Number(value.toFixed(digits));
 
-/** The day that it is there now. */
+/** Today's date in a time zone. */
 function today(timeZone: string): string {
   try {
     return new Intl.DateTimeFormat("sv-SE", { timeZone, dateStyle: "short" }).format(new Date());

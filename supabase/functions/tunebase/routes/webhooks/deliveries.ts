@@ -1,4 +1,4 @@
-/** /webhook_deliveries: what was sent, what came back, and sending it again. */
+/** /webhook_deliveries: the delivery log, and replays. */
 import * as z from "zod";
 import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
@@ -13,9 +13,9 @@ import { DeliveryRow, DeliveryWithLog, page } from "../../rows.ts";
 import { endpointId } from "./endpoints.ts";
 import { defineRoute } from "../define.ts";
 
-/** The UUID of a public id in a query. */
+/** A public id in a query, parsed to its UUID. */
 const queryId = (kind: IdKind) =>
-  z.string().refine((id) => parseId(kind, id) !== null, `must be an id like ${prefixes[kind]}…`)
+  z.string().refine((id) => parseId(kind, id) !== null, `must be an id such as ${prefixes[kind]}…`)
     .transform((id) => parseId(kind, id)).optional();
 export const Query = z.object({
   webhook_endpoint_id: queryId("webhookEndpoint"),
@@ -44,13 +44,13 @@ async function listDeliveries(c: ApiContext): Promise<Response> {
   return c.json(renderList(found, renderDelivery));
 }
 
-/** GET /webhook_deliveries/{id}: with each try. */
+/** GET /webhook_deliveries/{id}: with all attempts. */
 async function getDelivery(c: ApiContext): Promise<Response> {
   const args = { caller: c.get("caller"), id: deliveryId(c) };
   return c.json(withLog(await rpc(c.get("platform").db, "get_webhook_delivery", args, DeliveryWithLog)));
 }
 
-/** POST /webhook_deliveries/{id}/replay: again, with the same `webhook-id`. */
+/** POST /webhook_deliveries/{id}/replay: sends it again with the same `webhook-id`. */
 async function replayDelivery(c: ApiContext): Promise<Response> {
   const { db, settings, waitUntil } = c.get("platform");
   const args = { caller: c.get("caller"), id: deliveryId(c) };
@@ -61,7 +61,7 @@ async function replayDelivery(c: ApiContext): Promise<Response> {
 
 export const Since = strictObject({ since: z.int().min(0).max(4_102_444_800) });
 
-/** POST /webhook_endpoints/{id}/replay `{since}` (Unix seconds): all events since then that it did not take. */
+/** POST /webhook_endpoints/{id}/replay `{since}` (Unix seconds): replays all failed deliveries since then. */
 async function replayEndpoint(c: ApiContext): Promise<Response> {
   const { db, settings, waitUntil } = c.get("platform");
   const id = endpointId(c);

@@ -1,7 +1,6 @@
 /**
- * POST /webhook_endpoints/discard: takes an event and keeps nothing. An endpoint that sends here exists for the log of its
- * deliveries: `tunebase webhooks listen` reads it on a machine that no server can reach. Needs no key, as receivers have
- * none.
+ * POST /webhook_endpoints/discard: accepts an event and discards it. `tunebase webhooks listen` creates an endpoint with
+ * this URL and reads its delivery log, for machines that webhooks cannot reach. Requires no API key, like any receiver.
  */
 import type { ApiContext } from "../../context.ts";
 import { defineRoute } from "../define.ts";

@@ -1,4 +1,4 @@
-/** /webhook_endpoints in OpenAI's shapes: create, list, get, update, delete; `progress_seconds` and `enabled` are ours. */
+/** /webhook_endpoints: compatible with OpenAI's; `progress_seconds` and `enabled` are additions. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { BlockedUrlError, checkAddress, checkUrl } from "../../../_shared/safe_fetch.ts";
@@ -14,7 +14,7 @@ import { renderEndpoint } from "../../serializers/webhooks.ts";
 import { EndpointRow, page } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
-/** Types of events, without repeats. */
+/** A non-empty list of event types, deduplicated. */
 export const eventTypeList = (known: readonly string[]) =>
   z.array(z.enum(known, { error: `must be one of ${known.join(", ")}` })).min(1)
     .transform((types) => [...new Set(types)]);
@@ -97,18 +97,18 @@ async function listEventTypes(c: ApiContext): Promise<Response> {
   return c.json({ object: "list" as const, data: eventTypes });
 }
 
-/** The UUID of the path's endpoint. */
+/** The UUID of the endpoint in the path. */
 export function endpointId(c: ApiContext): string {
   return pathId("webhookEndpoint", c.req.param("id"), "webhook_endpoint_not_found");
 }
 
-/** The row of the path's endpoint, if it is the caller's; else 404. */
+/** The row of the endpoint in the path. Throws a 404 if the caller has no such endpoint. */
 export function endpointRow(c: ApiContext, scope: "webhooks:read" | "webhooks:write"): Promise<EndpointRow> {
   const args = { caller: c.get("caller"), id: endpointId(c), scope };
   return rpc(c.get("platform").db, "get_webhook_endpoint", args, EndpointRow);
 }
 
-/** The address in its normal form, if events may be sent there. Resolves its name: for authorised callers only. */
+/** Checks and normalizes an endpoint's URL. Resolves its host, so authorize the caller first. */
 async function allowedUrl(text: string, settings: Settings): Promise<string> {
   try {
     const url = checkUrl(text, settings);
@@ -141,7 +141,11 @@ export const routes = [
     description: "The response contains the signing secret, which is shown only here and on rotation.",
     scope: "webhooks:write",
     body: Create,
-    example: { name: "Ours", url: "https://example.com/hook", event_types: ["fine_tuning.job.succeeded"] },
+    example: {
+      name: "Production",
+      url: "https://example.com/hook",
+      event_types: ["fine_tuning.job.succeeded"],
+    },
     response: "WebhookEndpoint",
     errors: ["quota_exceeded", "project_archived"],
     idempotency: "in_sql",

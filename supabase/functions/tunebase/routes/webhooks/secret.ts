@@ -1,4 +1,4 @@
-/** POST /webhook_endpoints/{id}/rotate_secret: the next secret, shown once; the old one signs too for a day if asked. */
+/** POST /webhook_endpoints/{id}/rotate_secret: rotates the signing secret, optionally keeping the old one for a day. */
 import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { jsonBody, parseOrThrow, strictObject } from "../../../_shared/validation.ts";

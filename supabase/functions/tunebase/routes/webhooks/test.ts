@@ -1,4 +1,4 @@
-/** POST /webhook_endpoints/{id}/test `{event_type}`: sends a sample event at once and says what came back. */
+/** POST /webhook_endpoints/{id}/test `{event_type}`: sends a sample event and returns the response's status. */
 import * as z from "zod";
 import { ApiError } from "../../../_shared/errors.ts";
 import { post } from "../../../_shared/safe_fetch.ts";
@@ -23,23 +23,23 @@ async function testEndpoint(c: ApiContext): Promise<Response> {
   const old = row.old_secret_until !== null && Date.parse(row.old_secret_until) > Date.now();
   const secrets = await signingSecrets(settings.masterKey, row.id, row.secret_version, old);
   const { open, signature } = webhookHeaders(secrets, id, body);
-  const answer = await post(
+  const result = await post(
     row.url,
     { headers: { ...open, "webhook-signature": signature }, body },
     settings,
   );
-  if (answer.status === null) {
+  if (result.status === null) {
     throw new ApiError("receiver_unreachable", [{
       param: "url",
-      message: `${row.url} could not be reached: ${answer.error}.`,
+      message: `${row.url} could not be reached: ${result.error}.`,
     }]);
   }
   return c.json({
     object: "webhook_endpoint.test" as const,
     webhook_endpoint_id: publicId("webhookEndpoint", row.id),
     event_type,
-    status_code: answer.status,
-    // OpenAI's meaning: the request was answered; status_code says how.
+    status_code: result.status,
+    // As in OpenAI's API: the endpoint responded, with any status.
     success: true as const,
   });
 }

@@ -1,4 +1,4 @@
--- A job waits until somebody resumes it. Its training continues from the newest checkpoint.
+-- Pauses a job. When resumed, it continues from the newest checkpoint.
 create function tunebase_internal.set_job_paused(p_job_id uuid) returns void
 language plpgsql set search_path = ''
 as $$

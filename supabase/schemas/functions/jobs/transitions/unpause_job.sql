@@ -1,4 +1,4 @@
--- Takes a job out of `paused`, with a fresh set of attempts. From now on it starts by itself.
+-- Queues a paused job again and resets its failed attempts. From now on it starts automatically.
 create function tunebase_internal.unpause_job(p_job_id uuid, p_message text) returns void
 language plpgsql set search_path = ''
 as $$
