@@ -92,6 +92,7 @@ try {
     const { page } = visitor;
     const shoot = (name: string) => page.screenshot({ path: join(images, `${name}-${colorScheme}.png`) });
     await page.getByText("triage-v2").waitFor();
+    await page.getByRole("link", { name: "New fine-tune" }).waitFor();
     await shoot("jobs");
     await visitor.go(`jobs/${job.id}`);
     await page.locator('[data-connection="live"]').waitFor();
