@@ -80,12 +80,14 @@ const expire = (lane: Lane) =>
 
 export const fileApi: Record<string, Run> = {
   "a file in another format is created": async (lane, doom) => {
+    // An equal file's objects would be shared.
+    const fresh = `${csv}${crypto.randomUUID()},b\n`;
     await doom();
     const { id } = await lane.openai.files.create({
-      file: new File([csv], "rows.csv"),
+      file: new File([fresh], "rows.csv"),
       purpose: "fine-tune",
     });
-    return await settled(lane, id, csv);
+    return await settled(lane, id, fresh);
   },
   "a file too large to validate in its request is created": async (lane, doom) => {
     const content = row.repeat(Math.ceil(maxInRequestBytes / row.length) + 1);
