@@ -9,6 +9,7 @@ import { Validator } from "../supabase/functions/_shared/datasets/validator.ts";
 import { addCommand, type Command, type Common, examples } from "./command.ts";
 import { isGzip, printReport, text } from "./dataset.ts";
 import { CliError } from "./errors.ts";
+import { isParquet, parquetRows } from "./parquet.ts";
 import { count, note, paint, print, printFacts, printJson, Transfer } from "./output.ts";
 
 export function addConvert(files: Command): void {
@@ -16,7 +17,7 @@ export function addConvert(files: Command): void {
     addCommand(
       files,
       "convert <path>",
-      "Convert CSV, JSON, ShareGPT, Alpaca and other files to canonical JSONL; no login needed",
+      "Convert CSV, Parquet, JSON, ShareGPT, Alpaca and other files to canonical JSONL; no login needed",
     )
       .option(
         "--to <path>",
@@ -84,16 +85,26 @@ async function convertRows(
   write: (lines: Uint8Array) => Promise<unknown>,
 ): Promise<Conversion> {
   const rows: Uint8Array[] = [];
-  const validator = new Validator({ output: (line) => void rows.push(line) });
+  const table = await isParquet(path) ? "parquet" : undefined;
+  const validator = new Validator({ output: (line) => void rows.push(line), ...(table ? { table } : {}) });
   const reading = new Transfer(path, (await stat(path)).size);
-  let read = 0;
-  await text(path, createReadStream(path, { highWaterMark: 1 << 20 }), await isGzip(path), (bytes) => {
-    reading.at(read += bytes);
-  }, async (chunk) => {
-    validator.push(chunk);
-    await flush();
-    return !validator.stopped;
-  });
+  if (table !== undefined) {
+    let line = 0;
+    for await (const row of parquetRows(path)) {
+      validator.record(row, line += 1);
+      await flush();
+      if (validator.stopped) break;
+    }
+  } else {
+    let read = 0;
+    await text(path, createReadStream(path, { highWaterMark: 1 << 20 }), await isGzip(path), (bytes) => {
+      reading.at(read += bytes);
+    }, async (chunk) => {
+      validator.push(chunk);
+      await flush();
+      return !validator.stopped;
+    });
+  }
   const report = validator.end();
   await flush();
   reading.end();

@@ -14,8 +14,8 @@ export type RowKind = "row" | "meta";
 export interface Sink {
   /** `cut`: the file ended in the middle of it. The bytes hold only until the call returns. */
   row(bytes: Uint8Array, line: number, kind: RowKind, cut: boolean): void;
-  /** A row of a table: its columns' texts. */
-  record(value: Record<string, string>, line: number): void;
+  /** A row of a table: the values of its columns. */
+  record(value: Record<string, unknown>, line: number): void;
   tooLong(line: number): void;
   /** A row that is none (`line`: null for the file as a whole). `stop`: nothing more is read. */
   reject(line: number | null, refusal: Rejection, stop: boolean): void;

@@ -71,12 +71,15 @@ export class Validator implements Sink {
   readonly #encoder = new TextEncoder();
 
   /**
-   * `reads`: what the trainer reads, for tests. `state`: goes on where another left off. `output`: takes the rows that a
+   * `reads`: what the trainer reads, for tests. `table`: the file is read elsewhere, and its rows come through {@link record}. `state`: goes on where another left off. `output`: takes the rows that a
    * file in another format is converted to; see {@link conversion}.
    */
-  constructor(options: { reads?: Reads; state?: ValidatorState | null; output?: RowOutput } = {}) {
+  constructor(
+    options: { reads?: Reads; state?: ValidatorState | null; output?: RowOutput; table?: "parquet" } = {},
+  ) {
     this.#reads = options.reads ?? trainerReads;
     this.#output = options.output ?? (() => {});
+    if (options.table !== undefined) this.#conversion = new Conversion(Conversion.start(options.table));
     const { state } = options;
     this.#builder = new ReportBuilder(state?.counts ?? null);
     if (!state) return;
@@ -145,7 +148,7 @@ export class Validator implements Sink {
 
   /** The report of all that was pushed. */
   end(): DatasetReport {
-    if (this.#source === null && !this.stopped) this.#begin();
+    if (this.#source === null && this.#conversion === null && !this.stopped) this.#begin();
     if (!this.stopped) this.#source?.end();
     if (!this.#builder.hasErrors) this.#whole();
     return this.#builder.report(this.#fingerprints.duplicates());
@@ -234,7 +237,7 @@ export class Validator implements Sink {
     this.#builder.endLine();
   }
 
-  record(value: Record<string, string>, line: number): void {
+  record(value: Record<string, unknown>, line: number): void {
     if (this.stopped) return;
     this.#builder.beginLine(line);
     this.#count(new Uint8Array(), line, { text: JSON.stringify(value), value });
