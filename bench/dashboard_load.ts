@@ -49,7 +49,7 @@ export async function pageBytes(log: (line: string) => void): Promise<Measured[]
   };
   const first = await weigh(["index.html"], new Set());
   const html = gzipSync(await Deno.readFile(join(dashboardFiles, "index.html"))).length;
-  const job = await weigh(["src/pages/job.tsx"], first.names);
+  const job = await weigh(["src/features/jobs/job_page.tsx"], first.names);
   log(`a job's page loads another ${(job.bytes / 1000).toFixed(1)} kB, charts and all`);
   const bytes = first.bytes + html;
   return [{

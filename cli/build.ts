@@ -1,8 +1,8 @@
-/** `task cli`: bundles the command line into one file that Node 20+ runs, `cli/npm/tunebase.js`. */
+/** `task cli`: bundles the CLI into one file for Node 20+, `cli/npm/tunebase.js`. */
 import { root } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
 
-/** Writes the bundle; returns its size in bytes. */
+/** Writes the bundle and returns its size in bytes. */
 export async function buildCli(output: string): Promise<number> {
   const { success, stderr } = await new Deno.Command(Deno.execPath(), {
     args: ["bundle", "--quiet", "--platform", "deno", "--minify", "-o", output, "cli/main.ts"],
@@ -10,9 +10,9 @@ export async function buildCli(output: string): Promise<number> {
     stdin: "null",
   }).output();
   if (!success) {
-    throw new Error(`The bundle could not be made:\n${new TextDecoder().decode(stderr)}`);
+    throw new Error(`Failed to bundle the CLI:\n${new TextDecoder().decode(stderr)}`);
   }
-  // The source's first line runs it under Deno.
+  // The source's shebang is for Deno.
   const code = (await Deno.readTextFile(output)).replace(/^#!.*\n/, "");
   await Deno.writeTextFile(output, `#!/usr/bin/env node\n${code}`);
   await Deno.chmod(output, 0o755);

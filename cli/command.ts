@@ -1,62 +1,65 @@
-/** How every command is made: with `--json`, and errors that end in one place. */
+/** Helpers for declaring commands, and parsers for option values. */
 import { Argument, Command, InvalidArgumentError, Option } from "commander";
 
 export { Argument, Command, InvalidArgumentError, Option };
 
-/** What every command knows. */
-export interface Common {
+/** Options of every command. */
+export interface CommonOptions {
   json?: boolean;
 }
 
-/** A command below another one: `addCommand(jobs, "get <job>", "Show a job")`. */
+/** Adds a command with `--json`: `addCommand(jobs, "get <job>", "Show a job")`. */
 export function addCommand(parent: Command, usage: string, description: string): Command {
   return parent.command(usage).description(description)
-    .option("--json", "print the API's objects and nothing else on stdout");
+    .option("--json", "print only the API's JSON on stdout");
 }
 
-/** A group of commands. */
+/** Adds a group of commands. */
 export function addGroup(parent: Command, name: string, description: string): Command {
   return parent.command(name).description(description);
 }
 
-/** Examples below a command's help. */
-export function examples(command: Command, ...lines: string[]): Command {
+/** Adds examples to a command's help. */
+export function addExamples(command: Command, ...lines: string[]): Command {
   return command.addHelpText(
     "after",
     `\nExamples:\n${lines.map((line) => `  $ tunebase ${line}`).join("\n")}`,
   );
 }
 
-/** A whole number of at least `least`. */
-export const whole = (least = 0) => (text: string): number => {
+/** Parses an integer of at least `min`. */
+export const parseInteger = (min = 0) => (text: string): number => {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < least) {
-    throw new InvalidArgumentError(`It must be a whole number of at least ${least}.`);
+  if (!Number.isInteger(value) || value < min) {
+    throw new InvalidArgumentError(`It must be a whole number of at least ${min}.`);
   }
   return value;
 };
 
-/** A number above nothing. */
-export function positive(text: string): number {
+/** Parses a number greater than 0. */
+export function parsePositive(text: string): number {
   const value = Number(text);
   if (!Number.isFinite(value) || value <= 0) {
-    throw new InvalidArgumentError("It must be a number above 0.");
+    throw new InvalidArgumentError("It must be a number greater than 0.");
   }
   return value;
 }
 
-/** "30", "45m", "12h", "7d" as seconds. */
-export function seconds(text: string): number {
+/** Parses "30", "45m", "12h" or "7d" into seconds. */
+export function parseDuration(text: string): number {
   const [, number, unit = "s"] = /^(\d+)([smhd])?$/.exec(text) ?? [];
   if (number === undefined) {
-    throw new InvalidArgumentError("It must look like 3600, 45m, 12h or 7d.");
+    throw new InvalidArgumentError("It must be a duration such as 3600, 45m, 12h or 7d.");
   }
   return Number(number) * ({ s: 1, m: 60, h: 3600, d: 86_400 }[unit] ?? 1);
 }
 
-/** `name=value`, given any number of times. */
-export function pair(text: string, before: Record<string, string> = {}): Record<string, string> {
+/** Parses `name=value`. Repeated options accumulate. */
+export function parsePair(text: string, previous: Record<string, string> = {}): Record<string, string> {
   const at = text.indexOf("=");
-  if (at < 1) throw new InvalidArgumentError("It must look like name=value.");
-  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+  if (at < 1) throw new InvalidArgumentError("It must have the form name=value.");
+  return { ...previous, [text.slice(0, at)]: text.slice(at + 1) };
 }
+
+/** Splits "a, b,c" into its items. */
+export const parseList = (text: string): string[] => text.split(",").map((item) => item.trim());

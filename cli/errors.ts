@@ -1,61 +1,62 @@
-/** What ends the program other than well, each with its exit code and what to do. */
-import { RefusedError } from "../client/mod.ts";
+/** Errors that end the program, and how they are printed: what happened, then what to do. */
+import { ApiError } from "../client/mod.ts";
 
-/** The exit codes; `docs/cli.md` lists them. */
-export const exits = { ok: 0, failed: 1, usage: 2, detached: 130 } as const;
+/** The exit codes, as documented in `docs/cli.md`. */
+export const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
-/** An expected end: a sentence, and what to do. */
+/** An expected failure. The message is shown as it is, without a stack trace. */
 export class CliError extends Error {
-  constructor(message: string, readonly exit: number = exits.failed, options: ErrorOptions = {}) {
+  constructor(message: string, readonly exitCode: number = exitCodes.failed, options: ErrorOptions = {}) {
     super(message, options);
     this.name = "CliError";
   }
 }
 
-/** A request that came to no answer. */
+/** A request that got no response. */
 export class UnreachableError extends CliError {
   constructor(readonly origin: string, reason: string, cause?: unknown) {
     super(
-      `Could not reach ${origin}: ${reason}.\nIs the base URL right, and the server up? \`tunebase doctor\` looks closer.`,
-      exits.failed,
+      `Could not reach ${origin}: ${reason}.\nCheck the base URL and that the server is up. ` +
+        "Run `tunebase doctor` to diagnose the problem.",
+      exitCodes.failed,
       { cause },
     );
   }
 }
 
-const mostProblems = 20;
+const maxListedProblems = 20;
 
-/** The error as it is printed: the API's sentences where there are any. */
-export function explain(error: unknown): string {
+/** The error as text for the terminal. */
+export function formatError(error: unknown): string {
   if (error instanceof CliError) return error.message;
-  if (error instanceof RefusedError) return refusal(error);
-  if (isSystemError(error)) return systemError(error);
+  if (error instanceof ApiError) return formatApiError(error);
+  if (isSystemError(error)) return formatSystemError(error);
   return error instanceof Error ? error.message : String(error);
 }
 
-function refusal({ problem, code, status, message }: RefusedError): string {
+function formatApiError({ problem, code, status, message }: ApiError): string {
   const problems = problem.errors ?? [];
   const lines = problems.length > 1
     ? [
-      ...problems.slice(0, mostProblems).map((one) => one.message),
-      ...(problems.length > mostProblems ? [`… and ${problems.length - mostProblems} more`] : []),
+      ...problems.slice(0, maxListedProblems).map((one) => one.message),
+      ...(problems.length > maxListedProblems ? [`… and ${problems.length - maxListedProblems} more`] : []),
     ]
     : [message];
-  const advice = advices[code];
-  if (advice !== undefined) lines.push(advice);
-  if (status >= 500) lines.push(`The request's id is ${problem.request_id}.`);
+  const hint = hints[code];
+  if (hint !== undefined) lines.push(hint);
+  if (status >= 500) lines.push(`Request ID: ${problem.request_id}`);
   return lines.join("\n");
 }
 
-/** What a person at a terminal can do beside what the API says. */
-const advices: { [code: string]: string } = {
+/** What a CLI user can do, in addition to the API's own advice. */
+const hints: { [code: string]: string } = {
   missing_api_key: "Run `tunebase login`, or set TUNEBASE_API_KEY.",
   invalid_api_key: "Run `tunebase login` with another key, or set TUNEBASE_API_KEY.",
-  insufficient_scope: "`tunebase whoami` lists what the key may do.",
-  job_not_found: "`tunebase jobs list` lists them.",
-  file_not_found: "`tunebase files list` lists them.",
-  model_not_found: "`tunebase models list` lists them.",
-  api_key_not_found: "`tunebase keys list` lists them.",
+  insufficient_scope: "Run `tunebase whoami` to see the key's scopes.",
+  job_not_found: "Run `tunebase jobs list` to see your jobs.",
+  file_not_found: "Run `tunebase files list` to see your files.",
+  model_not_found: "Run `tunebase models list` to see the available models.",
+  api_key_not_found: "Run `tunebase keys list` to see the project's keys.",
 };
 
 function isSystemError(error: unknown): error is Error & { code: string; path?: string } {
@@ -63,16 +64,16 @@ function isSystemError(error: unknown): error is Error & { code: string; path?: 
     typeof error.code === "string";
 }
 
-function systemError(error: Error & { code: string; path?: string }): string {
-  const where = error.path ?? "the file";
+function formatSystemError(error: Error & { code: string; path?: string }): string {
+  const path = error.path ?? "The file";
   switch (error.code) {
     case "ENOENT":
-      return `${where} does not exist.`;
+      return `${path} does not exist.`;
     case "EACCES":
     case "EPERM":
-      return `${where} cannot be opened: permission denied.`;
+      return `Cannot open ${error.path ?? "the file"}: permission denied.`;
     case "EISDIR":
-      return `${where} is a folder; name a file.`;
+      return `${path} is a directory, not a file.`;
     case "ENOSPC":
       return "The disk is full.";
     default:
@@ -80,23 +81,17 @@ function systemError(error: Error & { code: string; path?: string }): string {
   }
 }
 
-/** Why a fetch came to nothing, in words: Node hides it in the cause, Deno in the message. */
-export function networkReason(error: unknown): string {
+/** Why a fetch failed, in plain words. Node hides the reason in `cause`, Deno in the message. */
+export function networkErrorReason(error: unknown): string {
   const causes: string[] = [];
-  for (let one: unknown = error; one instanceof Error; one = one.cause) {
-    causes.push(`${"code" in one ? one.code : ""} ${one.message}`);
+  for (let current: unknown = error; current instanceof Error; current = current.cause) {
+    causes.push(`${"code" in current ? current.code : ""} ${current.message}`);
   }
   const text = causes.join(" ");
   if (/ECONNREFUSED|refused/i.test(text)) return "the connection was refused";
-  if (/ENOTFOUND|EAI_AGAIN|dns|lookup/i.test(text)) {
-    return "its name is not known";
-  }
-  if (/certificate|TLS|SSL/i.test(text)) {
-    return "its certificate is not accepted";
-  }
-  if (/ETIMEDOUT|timed? ?out/i.test(text)) return "it did not answer in time";
-  if (/ECONNRESET|reset|closed|terminated/i.test(text)) {
-    return "the connection broke";
-  }
-  return causes.at(-1)?.trim() || "the network failed";
+  if (/ENOTFOUND|EAI_AGAIN|dns|lookup/i.test(text)) return "the host name could not be resolved";
+  if (/certificate|TLS|SSL/i.test(text)) return "the TLS certificate was rejected";
+  if (/ETIMEDOUT|timed? ?out/i.test(text)) return "the request timed out";
+  if (/ECONNRESET|reset|closed|terminated/i.test(text)) return "the connection was interrupted";
+  return causes.at(-1)?.trim() || "a network error occurred";
 }

@@ -1,15 +1,15 @@
 #!/usr/bin/env -S deno run -A
 /**
- * `tunebase`: the command line. `task cli` bundles it into one file for Node 20+; `deno run -A cli/main.ts` runs it as it
- * is. One file a group of commands; what they print and how they end is said in `docs/cli.md`.
+ * The entry point of the `tunebase` CLI. `task cli` bundles it into one file for Node 20+; `deno run -A cli/main.ts` runs
+ * the source. `docs/cli.md` documents the output and the exit codes.
  */
 import process from "node:process";
 import { CommanderError } from "commander";
+import { CliError, exitCodes, formatError } from "./errors.ts";
 import { createProgram } from "./program.ts";
-import { CliError, exits, explain } from "./errors.ts";
-import { paintErr } from "./output.ts";
+import { stderrColors } from "./terminal/output.ts";
 
-// A reader that has seen enough (`| head`) is no error.
+// `tunebase … | head` closes the pipe early; that is not an error.
 process.stdout.on("error", (error: Error & { code?: string }) => {
   if (error.code === "EPIPE") process.exit(0);
   throw error;
@@ -18,19 +18,19 @@ process.stdout.on("error", (error: Error & { code?: string }) => {
 try {
   await createProgram().parseAsync(process.argv);
 } catch (error) {
-  process.exitCode = end(error);
+  process.exitCode = reportError(error);
 }
 
-/** Says what went wrong; returns the exit code. */
-function end(error: unknown): number {
-  // Commander has printed its sentence, or the help that was asked for.
+/** Prints the error and returns the exit code. */
+function reportError(error: unknown): number {
+  // Commander has already printed its message or the requested help.
   if (error instanceof CommanderError) {
-    return error.exitCode === 0 ? exits.ok : exits.usage;
+    return error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
   }
-  const text = explain(error);
-  if (text !== "") process.stderr.write(`${paintErr.red("error:")} ${text}\n`);
+  const text = formatError(error);
+  if (text !== "") process.stderr.write(`${stderrColors.red("error:")} ${text}\n`);
   if (process.env.TUNEBASE_DEBUG && error instanceof Error) {
     process.stderr.write(`${error.stack}\n`);
   }
-  return error instanceof CliError ? error.exit : exits.failed;
+  return error instanceof CliError ? error.exitCode : exitCodes.failed;
 }

@@ -1,34 +1,34 @@
 /**
- * `task operator`: what an operator needs to run Tunebase on a hosted Supabase project. It prints secrets and SQL
- * statements for the project's SQL editor; it connects to nothing and changes nothing.
+ * `task operator`: prints the secrets and SQL statements that an operator needs for a hosted Supabase project. It
+ * connects to nothing and changes nothing.
  */
 import { deriveSecret, sha256Hex } from "../supabase/functions/_shared/secrets.ts";
 
-export const help = `Prints what an operator needs: secrets, and SQL to run in the project's SQL editor.
+export const help = `Prints secrets, and SQL to run in the Supabase project's SQL editor.
 
-  npx -y deno@2.9.6 task operator master-key               a new TUNEBASE_MASTER_KEY
-  npx -y deno@2.9.6 task operator scheduler-secret         the timer's credential (reads TUNEBASE_MASTER_KEY)
-  npx -y deno@2.9.6 task operator owner EMAIL [--name N]   gives a user a project of their own
-  npx -y deno@2.9.6 task operator api-key EMAIL            a new API key, and the SQL that stores its hash
-  npx -y deno@2.9.6 task operator signup invite|open       who may create projects: owners only, or every user
-  npx -y deno@2.9.6 task operator spend-cap USD|none       the monthly cap of new projects
-    --max                                                  the highest cap that an owner may set instead
-    --project proj_…                                       the cap of this project instead`;
+  npx -y deno@2.9.6 task operator master-key               generates a TUNEBASE_MASTER_KEY
+  npx -y deno@2.9.6 task operator scheduler-secret         derives the scheduler's secret from TUNEBASE_MASTER_KEY
+  npx -y deno@2.9.6 task operator owner EMAIL [--name N]   creates a project for a user
+  npx -y deno@2.9.6 task operator api-key EMAIL            generates an API key, and the SQL that stores its hash
+  npx -y deno@2.9.6 task operator signup invite|open       sets who can create projects: owners only, or every user
+  npx -y deno@2.9.6 task operator spend-cap USD|none       sets the monthly spend cap of new projects
+    --max                                                  sets the highest cap that an owner can choose instead
+    --project proj_…                                       sets the cap of this project instead`;
 
-/** A mistake in the command line; the message says what to write. */
+/** An invalid command line. */
 export class UsageError extends Error {}
 
-/** What the command prints. Throws UsageError. */
+/** Returns what the command prints. Throws a UsageError. */
 export async function operator(args: string[], masterKey: string | undefined): Promise<string> {
   const [command, ...rest] = args;
   switch (command) {
     case "--help":
       return help;
     case "master-key":
-      noMore(rest);
+      rejectExtra(rest);
       return randomBase64();
     case "scheduler-secret":
-      noMore(rest);
+      rejectExtra(rest);
       if (!masterKey) throw new UsageError("TUNEBASE_MASTER_KEY is not set.");
       return deriveSecret(masterKey, "scheduler");
     case "owner":
@@ -40,26 +40,26 @@ export async function operator(args: string[], masterKey: string | undefined): P
     case "spend-cap":
       return spendCap(rest);
     default:
-      throw new UsageError(command === undefined ? "Name what to print." : `Unknown command: ${command}.`);
+      throw new UsageError(command === undefined ? "Missing command." : `Unknown command: ${command}.`);
   }
 }
 
 function owner([email, ...rest]: string[]): string {
   const name = option(rest, "--name");
-  noMore(rest);
+  rejectExtra(rest);
   return `select tunebase_internal.add_owner(${literal(address(email))}${
     name === undefined ? "" : `, ${literal(name)}`
   });`;
 }
 
 async function apiKey([email, ...rest]: string[]): Promise<string> {
-  noMore(rest);
+  rejectExtra(rest);
   const user = literal(address(email));
   const key = `tb_${randomBase64().replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")}`;
   const hint = `${key.slice(0, 6)}…${key.slice(-4)}`;
   return `${key}
 
-Shown only here. Run this in the project's SQL editor:
+Copy the key now: it is not shown again. Run this in the project's SQL editor:
 
 select tunebase_internal.store_owner_api_key(
   ${user}, decode('${await sha256Hex(key)}', 'hex'), '${hint}'
@@ -67,11 +67,11 @@ select tunebase_internal.store_owner_api_key(
 }
 
 function signup([mode, ...rest]: string[]): string {
-  noMore(rest);
+  rejectExtra(rest);
   if (mode === "invite") return "update tunebase_internal.settings set signup = 'invite';";
-  if (mode !== "open") throw new UsageError("signup: write invite or open.");
-  return `-- Every user of the host app may create projects and spend your money, up to the cap of each project.
--- Owners may set their cap no higher than the default unless you have set --max.
+  if (mode !== "open") throw new UsageError("signup must be invite or open.");
+  return `-- Every user of the host app can create projects and spend your money, up to each project's cap.
+-- Unless you set --max, owners cannot raise their cap above the default.
 update tunebase_internal.settings
 set signup = 'open', default_spend_cap_usd = coalesce(default_spend_cap_usd, 50),
   max_spend_cap_usd = coalesce(max_spend_cap_usd, default_spend_cap_usd, 50);`;
@@ -80,9 +80,9 @@ set signup = 'open', default_spend_cap_usd = coalesce(default_spend_cap_usd, 50)
 function spendCap([amount, ...rest]: string[]): string {
   const isMax = flag(rest, "--max");
   const project = option(rest, "--project");
-  noMore(rest);
+  rejectExtra(rest);
   if (isMax && project !== undefined) {
-    throw new UsageError("spend-cap: --max and --project exclude each other.");
+    throw new UsageError("spend-cap: --max and --project cannot be combined.");
   }
   const usd = money(amount);
   if (project === undefined) {
@@ -90,7 +90,7 @@ function spendCap([amount, ...rest]: string[]): string {
   }
   const id = /^proj_([0-9a-f]{32})$/.exec(project)?.[1];
   if (id === undefined) {
-    throw new UsageError("--project: write the project's id, proj_ and 32 hexadecimal digits.");
+    throw new UsageError("--project must be a project ID: proj_ followed by 32 hexadecimal digits.");
   }
   return `update tunebase.projects set spend_cap_usd = ${usd}, budget_warned_month = null where id = '${id}';`;
 }
@@ -98,23 +98,23 @@ function spendCap([amount, ...rest]: string[]): string {
 function money(text: string | undefined): string {
   if (text === "none") return "null";
   if (text !== undefined && /^\d{1,7}(\.\d{1,4})?$/.test(text) && Number(text) > 0) return text;
-  throw new UsageError("spend-cap: write an amount in USD, such as 50 or 12.5, or none for no cap.");
+  throw new UsageError("spend-cap must be an amount in USD, such as 50 or 12.5, or none for no cap.");
 }
 
 function address(email: string | undefined): string {
   if (email === undefined || !/^[^\s@]+@[^\s@]+$/.test(email)) {
-    throw new UsageError("Name the user by the e-mail address they signed up with.");
+    throw new UsageError("Give the email address that the user signed up with.");
   }
   return email;
 }
 
-/** An SQL literal. Standard strings, where a backslash is itself. */
+/** An SQL string literal. Relies on standard_conforming_strings, where a backslash has no special meaning. */
 function literal(text: string): string {
-  if (text.includes("\0")) throw new UsageError("A text must not contain NUL.");
+  if (text.includes("\0")) throw new UsageError("Text cannot contain NUL characters.");
   return `'${text.replaceAll("'", "''")}'`;
 }
 
-/** Takes `name VALUE` out of `args`. */
+/** Removes `name VALUE` from `args` and returns the value. */
 function option(args: string[], name: string): string | undefined {
   const at = args.indexOf(name);
   if (at < 0) return undefined;
@@ -129,8 +129,8 @@ function flag(args: string[], name: string): boolean {
   return at >= 0;
 }
 
-function noMore(args: string[]): void {
-  if (args.length > 0) throw new UsageError(`Unexpected: ${args.join(" ")}.`);
+function rejectExtra(args: string[]): void {
+  if (args.length > 0) throw new UsageError(`Unexpected arguments: ${args.join(" ")}.`);
 }
 
 const randomBase64 = () => btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))));

@@ -1,29 +1,31 @@
-/** The program: every group of commands, and what they share. */
+/** Builds the command tree. */
 import { Command } from "commander";
-import { addAccount } from "./account.ts";
-import { addAdapter } from "./adapter.ts";
-import { addCompletion } from "./completion.ts";
-import { addDoctor } from "./doctor.ts";
-import { addEstimate } from "./estimate.ts";
-import { addFiles } from "./files.ts";
-import { addJobs } from "./jobs.ts";
-import { addKeys } from "./keys.ts";
-import { addModels } from "./models.ts";
+import { addCommand } from "./command.ts";
+import { addAccount } from "./commands/account.ts";
+import { addAdapter } from "./commands/adapter.ts";
+import { addCompletion } from "./commands/completion.ts";
+import { addDoctor } from "./commands/doctor.ts";
+import { addEstimate } from "./commands/estimate.ts";
+import { addFiles } from "./commands/files.ts";
+import { addJobs } from "./commands/jobs/index.ts";
+import { addKeys } from "./commands/keys.ts";
+import { addModels } from "./commands/models.ts";
+import { addWebhooks } from "./commands/webhooks.ts";
+import { print, printJson } from "./terminal/output.ts";
 import { version } from "./version.ts";
-import { addWebhooks } from "./webhooks.ts";
 
-/** A fresh program; `parseAsync` runs it. */
+/** A new program; call `parseAsync` to run it. */
 export function createProgram(): Command {
   const program = new Command("tunebase")
     .description("Fine-tune open models on your own Supabase project and RunPod account.")
-    .version(version)
+    .version(version, "-V, --version", "print the version")
     .exitOverride()
-    .showHelpAfterError("(--help says more)")
+    .showHelpAfterError("(run with --help for usage)")
     .addHelpText(
       "after",
       `
-Settings: \`tunebase login\`, or TUNEBASE_BASE_URL and TUNEBASE_API_KEY in the environment.
-Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted (a job that was followed goes on).`,
+Configuration: run \`tunebase login\`, or set TUNEBASE_BASE_URL and TUNEBASE_API_KEY.
+Exit codes: 0 success, 1 failure, 2 invalid usage, 130 interrupted (a followed job keeps running).`,
     );
   addAccount(program);
   addFiles(program);
@@ -35,5 +37,7 @@ Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 130 interrupted (a job t
   addWebhooks(program);
   addDoctor(program);
   addCompletion(program);
+  addCommand(program, "version", "Print the version")
+    .action(({ json }: { json?: boolean }) => json ? printJson({ version }) : print(version));
   return program;
 }

@@ -1,4 +1,4 @@
-/** The program's version, from the package that it is published as. */
+/** The CLI's version, from the package it is published as. */
 import manifest from "./npm/package.json" with { type: "json" };
 
 export const version: string = manifest.version;

@@ -1,27 +1,27 @@
 /**
- * The API's typed client: openapi-fetch over the types of `api.d.ts`, which `task types` makes of the OpenAPI document.
- * The command line and the dashboard use it. Nothing here needs Deno.
+ * The typed API client that the CLI and the dashboard share: openapi-fetch with the types of `api.d.ts`, which
+ * `task types` generates from the OpenAPI document. It runs in Deno, Node and browsers.
  */
 import createClient, { type Client } from "openapi-fetch";
 import type { components, paths } from "./api.d.ts";
 
-/** The objects of the API by their names: `Schemas["FineTuningJob"]`. */
+/** The API's objects by name: `Schemas["FineTuningJob"]`. */
 export type Schemas = components["schemas"];
 export type Api = Client<paths>;
 
-/** What the API refuses with. */
-export class RefusedError extends Error {
+/** An error response of the API. */
+export class ApiError extends Error {
   readonly code: string;
   readonly status: number;
   constructor(readonly problem: Schemas["Problem"]) {
     super(problem.detail);
-    this.name = "RefusedError";
+    this.name = "ApiError";
     this.code = problem.error.code;
     this.status = problem.status;
   }
 }
 
-/** `token`: an API key or an access token, asked for at each request. `fetch` is the platform's unless told. */
+/** `token` returns an API key or an access token, for each request. `fetch` replaces the platform's fetch. */
 export function connect(options: {
   baseUrl: string;
   token: () => string | null | Promise<string | null>;
@@ -44,12 +44,14 @@ export function connect(options: {
   return api;
 }
 
-/** The answer's body; throws a RefusedError where there is none. */
-export function unwrap<T>(answer: { data?: T; error?: unknown; response: Response }): T {
-  if (answer.response.ok && answer.data !== undefined) return answer.data;
-  const { error, response } = answer;
-  if (isProblem(error)) throw new RefusedError(error);
-  throw new Error(`The server answered ${response.status} ${response.statusText}, and not as this API does.`);
+/** The response's body. Throws an ApiError for an error response. */
+export function unwrap<T>(result: { data?: T; error?: unknown; response: Response }): T {
+  const { data, error, response } = result;
+  if (response.ok && data !== undefined) return data;
+  if (isProblem(error)) throw new ApiError(error);
+  throw new Error(
+    `The server responded with ${response.status} ${response.statusText}, but not in the format of this API.`,
+  );
 }
 
 function isProblem(value: unknown): value is Schemas["Problem"] {

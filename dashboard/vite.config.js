@@ -1,16 +1,42 @@
-/** Builds the dashboard to `dist/`: files that work at any address, under any path. */
+/** Builds the dashboard to `dist/`: static files that work on any host, under any path. */
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vite";
 
-/** Where `npm run dev` finds the API: a stack of `task dev`. */
+/** The API for `npm run dev`: a stack of `task dev`. */
 const stack = process.env.TUNEBASE_URL ?? "http://127.0.0.1:54321";
+
+/** Redoc shows a logo from its CDN; an empty image keeps the page free of requests to other origins. */
+const removeRemoteLogo = {
+  name: "remove-remote-logo",
+  generateBundle(_options, bundle) {
+    for (const file of Object.values(bundle)) {
+      if (file.type !== "asset" || !file.fileName.includes("redoc")) continue;
+      const code = typeof file.source === "string" ? file.source : new TextDecoder().decode(file.source);
+      file.source = code.replaceAll(
+        "https://cdn.redoc.ly/redoc/logo-mini.svg",
+        "data:image/gif;base64,R0lGODlhAQABAAAAACw=",
+      );
+    }
+  },
+};
 
 export default defineConfig({
   base: "./",
-  // client/mod.ts lies outside of this folder, and so outside of its node_modules.
-  resolve: { alias: { "openapi-fetch": fileURLToPath(import.meta.resolve("openapi-fetch")) } },
-  build: { target: "es2022", modulePreload: { polyfill: false }, assetsInlineLimit: 0, manifest: true },
+  plugins: [removeRemoteLogo],
+  // client/mod.ts is outside this folder, so it does not find the packages in node_modules.
+  resolve: {
+    alias: {
+      "openapi-fetch": fileURLToPath(import.meta.resolve("openapi-fetch")),
+    },
+  },
+  build: {
+    target: "es2022",
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    manifest: true,
+    rolldownOptions: { input: ["index.html", "docs/index.html"] },
+  },
   server: {
     proxy: Object.fromEntries(
       ["/functions", "/auth", "/storage", "/config.json"].map((path) => [path, {

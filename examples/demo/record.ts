@@ -1,8 +1,8 @@
-/** What a demo has to show: `.tunebase/demo.json` and the summary on the screen. */
+/** The demo's results: `.tunebase/demo.json`, and the summary in the terminal. */
 import { dirname } from "node:path";
 import type { Evaluation } from "./evaluate.ts";
 
-export interface Record {
+export interface DemoRecord {
   job_id: string | null;
   status: string | null;
   seconds: {
@@ -25,8 +25,7 @@ export interface Record {
   versions: { [name: string]: string };
 }
 
-/** Nothing known yet. */
-export function emptyRecord(): Record {
+export function emptyRecord(): DemoRecord {
   return {
     job_id: null,
     status: null,
@@ -38,29 +37,29 @@ export function emptyRecord(): Record {
   };
 }
 
-/** Succeeded, and better than the base in both measures: more exact answers (or all of them), and a lower loss. */
-export function tunedIsBetter({ status, heldout }: Record): boolean {
+/** Whether the job succeeded and beats the base model in both measures: more exact answers (or all) and a lower loss. */
+export function isTunedBetter({ status, heldout }: DemoRecord): boolean {
   if (status !== "succeeded" || heldout === null) return false;
   const { rows, base_exact, tuned_exact, base_loss, tuned_loss } = heldout;
   return (tuned_exact > base_exact || (tuned_exact === rows && base_exact === rows)) &&
     tuned_loss < base_loss;
 }
 
-/** Writes it, whatever is known. */
-export async function writeRecord(path: string, record: Record): Promise<void> {
+/** Writes the record, complete or not. */
+export async function writeRecord(path: string, record: DemoRecord): Promise<void> {
   await Deno.mkdir(dirname(path), { recursive: true });
   await Deno.writeTextFile(path, JSON.stringify(record, null, 2) + "\n");
 }
 
-/** Three answers side by side, and the figures. */
+/** Prints sample answers side by side, and the metrics. */
 export function printSummary(
-  record: Record,
+  record: DemoRecord,
   samples: Evaluation["samples"],
   line: (text: string) => void,
 ): void {
   for (const { prompt, expected, base, tuned } of samples) {
     line(
-      `\n  asked     ${clip(prompt)}\n  expected  ${clip(expected)}\n  base      ${clip(base)}\n  tuned     ${
+      `\n  prompt    ${clip(prompt)}\n  expected  ${clip(expected)}\n  base      ${clip(base)}\n  tuned     ${
         clip(tuned)
       }`,
     );
@@ -83,7 +82,11 @@ export function printSummary(
   } bytes
   seconds    install ${seconds.install}, stack ${seconds.stack}, model ${seconds.model}, job ${seconds.train}, total ${seconds.total}
 
-  ${tunedIsBetter(record) ? "The tuned model beats its base." : "The tuned model does NOT beat its base."}`);
+  ${
+    isTunedBetter(record)
+      ? "The fine-tuned model beats the base model."
+      : "The fine-tuned model does NOT beat the base model."
+  }`);
 }
 
 const clip = (text: string) => {

@@ -1,10 +1,10 @@
 /**
- * A fine-tune from file to adapter with OpenAI's SDK for Node, unmodified.
+ * A fine-tune from a training file to the adapter, with OpenAI's unmodified SDK for Node.
  *
  *     npm install openai
  *     OPENAI_BASE_URL=http://127.0.0.1:54321/functions/v1/tunebase OPENAI_API_KEY=tb_… node finetune.mjs rows.jsonl
  *
- * What OpenAI's API lacks is asked for with `client.get` and `client.post`.
+ * Endpoints that OpenAI's API does not have are called with `client.get` and `client.post`.
  */
 import { createReadStream } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
@@ -51,4 +51,4 @@ for (const { path, url } of adapter.files) {
   await mkdir(dirname(target), { recursive: true });
   await writeFile(target, response.body);
 }
-console.log(`${job.fine_tuned_model} is in ${job.id}/`);
+console.log(`${job.fine_tuned_model} was saved to ${job.id}/`);

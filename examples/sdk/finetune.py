@@ -1,9 +1,9 @@
-"""A fine-tune from file to adapter with OpenAI's Python SDK, unmodified.
+"""A fine-tune from a training file to the adapter, with OpenAI's unmodified Python SDK.
 
     pip install openai
     OPENAI_BASE_URL=http://127.0.0.1:54321/functions/v1/tunebase OPENAI_API_KEY=tb_… python finetune.py rows.jsonl
 
-What OpenAI's API lacks is asked for with `client.get` and `client.post`.
+Endpoints that OpenAI's API does not have are called with `client.get` and `client.post`.
 """
 
 import sys
@@ -50,4 +50,4 @@ for item in adapter["files"]:
     target = folder / item["path"]
     target.parent.mkdir(parents=True, exist_ok=True)
     urlretrieve(item["url"], target)
-print(f"{job.fine_tuned_model} is in {folder}/")
+print(f"{job.fine_tuned_model} was saved to {folder}/")

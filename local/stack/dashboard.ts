@@ -13,10 +13,10 @@ export function createDashboard({ publishableKey }: { publishableKey: string }) 
         return new Response(null, { status: 405, headers: { allow: "GET, HEAD" } });
       }
       const { pathname, origin } = new URL(request.url);
-      if (pathname === "/dashboard") {
-        return new Response(null, { status: 308, headers: { location: "/dashboard/" } });
+      if (pathname === "/dashboard" || pathname === "/dashboard/docs") {
+        return new Response(null, { status: 308, headers: { location: `${pathname}/` } });
       }
-      const name = pathname.slice("/dashboard/".length) || "index.html";
+      const name = pathname.slice("/dashboard/".length).replace(/(^|\/)$/, "$1index.html");
       if (name === "config.json") {
         // By whatever name this machine was called, so that Auth is of the same origin.
         const config = { supabaseUrl: origin, publishableKey };

@@ -76,7 +76,7 @@ Deno.test("who follows a job across retirements sees each event once: a client, 
   const cli = program.start(["jobs", "follow", job.id]);
   await cli.says("Fine-tuning job started.");
   await using visitor = await openDashboard(browser, tunebase, { user, path: `jobs/${job.id}` });
-  await visitor.page.locator('[data-line="live"]').waitFor();
+  await visitor.page.locator('[data-connection="live"]').waitFor();
 
   const messages: string[] = [];
   for (const end = Date.now() + 2.5 * wallMs; Date.now() < end;) {
@@ -97,7 +97,7 @@ Deno.test("who follows a job across retirements sees each event once: a client, 
   const { code, out, err } = await cli.done;
   assertEquals(code, 0, err);
   assertEquals(out.match(/event \d+\./g), messages);
-  assert(!err.includes("The connection broke"), err);
+  assert(!err.includes("Connection lost"), err);
 });
 
 Deno.test("streams whose isolate is killed are come back to: each event once", async () => {

@@ -1,6 +1,6 @@
 /** The API's description says what the API does: its routes, scopes, errors and examples; and its client works. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
-import { connect, RefusedError, unwrap } from "../../client/mod.ts";
+import { ApiError, connect, unwrap } from "../../client/mod.ts";
 import { createKey } from "../../local/stack/account.ts";
 import { projectVersion } from "../../local/generate/version.ts";
 import { createApp } from "../../supabase/functions/tunebase/app.ts";
@@ -157,7 +157,7 @@ Deno.test("the generated client: typed answers, and refusals with code and field
       }),
     )
   );
-  assert(refusal instanceof RefusedError);
+  assert(refusal instanceof ApiError);
   assertEquals([refusal.code, refusal.status, refusal.problem.error.param], [
     "invalid_request",
     400,

@@ -55,14 +55,16 @@ const nobody = { TUNEBASE_BASE_URL: "", TUNEBASE_API_KEY: "" };
 
 Deno.test("every command has help that ends well, and the version is the package's", async () => {
   const { out } = await run(0, ["--help"]);
-  assertStringIncludes(out, "Exit codes: 0 done");
+  assertStringIncludes(out, "Exit codes: 0 success");
   for (const group of ["files", "jobs", "adapter", "keys", "models", "webhooks"]) {
     assertStringIncludes((await run(0, [group, "--help"])).out, `Usage: tunebase ${group}`);
   }
   const manifest = JSON.parse(
     await Deno.readTextFile(new URL("../../cli/npm/package.json", import.meta.url)),
   );
-  assertEquals((await run(0, ["--version"])).out.trim(), manifest.version);
+  for (const args of [["--version"], ["version"]]) {
+    assertEquals((await run(0, args)).out.trim(), manifest.version);
+  }
 });
 
 Deno.test("every command that a page names is one, with options that it has", async () => {
@@ -96,7 +98,7 @@ Deno.test("wrong usage ends with 2, and names what was meant", async () => {
       [["jobs", "create"], "missing required argument 'training-file'"],
       [["jobs", "list", "--limit", "many"], "It must be a whole number"],
       [["jobs", "list", "--status", "done"], "Allowed choices are validating_files, queued"],
-      [["jobs", "create", "x", "--set", "lora_alpha"], "It must look like name=value."],
+      [["jobs", "create", "x", "--set", "lora_alpha"], "It must have the form name=value."],
       [["completion", "tcsh"], "Allowed choices are bash, zsh, fish."],
     ] as [string[], string][]
   ) {
@@ -138,17 +140,17 @@ Deno.test("a key is asked for at a terminal and not shown", async () => {
     input: `${user.apiKey}\n`,
     terminal: true,
   });
-  assertStringIncludes(out, "API key (it is not shown):");
+  assertStringIncludes(out, "API key (hidden):");
   assert(!out.includes(user.apiKey), out);
 });
 
 Deno.test("validate says offline what the API says", async () => {
   const env = { ...nobody, TUNEBASE_BASE_URL: nowhere };
   const { out, err } = await run(1, ["files", "validate", bad], { env });
-  assertStringIncludes(out, "not valid");
+  assertStringIncludes(out, "invalid  ");
   assertStringIncludes(out, "line 3: messages");
   assertStringIncludes(out, "line 4:");
-  assertStringIncludes(err, "cannot be trained on");
+  assertStringIncludes(err, "not a valid training file");
   const bytes = await Deno.readFile(bad);
   const report = JSON.parse((await run(1, ["files", "validate", bad, "--json"], { env })).out);
   assertEquals(report, JSON.parse(JSON.stringify(validate(bytes))));
@@ -156,12 +158,12 @@ Deno.test("validate says offline what the API says", async () => {
   for (const { what } of report.errors) assertStringIncludes(refused.err, what);
 
   const packed = await write("rows.jsonl.gz", gzipSync(rows));
-  assertStringIncludes((await run(0, ["files", "validate", good, packed], { env })).out, "ok  ");
-  assertStringIncludes((await run(0, ["files", "validate", "-"], { env, input: rows })).out, "ok  stdin");
+  assertStringIncludes((await run(0, ["files", "validate", good, packed], { env })).out, "valid  ");
+  assertStringIncludes((await run(0, ["files", "validate", "-"], { env, input: rows })).out, "valid  stdin");
   const cut = await write("cut.jsonl.gz", gzipSync(rows.repeat(50)).subarray(0, 60));
-  assertStringIncludes((await run(1, ["files", "validate", cut], { env })).err, "damaged or was cut off");
+  assertStringIncludes((await run(1, ["files", "validate", cut], { env })).err, "damaged or truncated");
   assertStringIncludes((await run(1, ["files", "validate", "none.jsonl"])).err, "none.jsonl does not exist.");
-  assertStringIncludes((await run(1, ["files", "validate", home])).err, "is a folder");
+  assertStringIncludes((await run(1, ["files", "validate", home])).err, "is a directory");
 });
 
 Deno.test("validate takes no more memory for a longer file", async () => {
@@ -193,14 +195,14 @@ Deno.test("files are uploaded, listed, shown, saved and deleted", async () => {
   const [id = ""] = ids;
   assertStringIncludes((await run(0, ["files", "list"])).out, id);
   assertEquals((await json(["files", "list", "--limit", "1"])).data.length, 1);
-  assertStringIncludes((await run(0, ["files", "list", "--limit", "1"])).err, "More: --after file-");
+  assertStringIncludes((await run(0, ["files", "list", "--limit", "1"])).err, "For more, add --after file-");
   assertStringIncludes((await run(0, ["files", "get", id])).out, "processed");
   const file = await json(["files", "get", id, "-o", "copy.jsonl"]);
   assertEquals(file.expires_at - file.created_at, 3600);
   assertEquals(await Deno.readTextFile(path("copy.jsonl")), rows);
   assertEquals((await json(["files", "delete", id])).deleted, true);
   const { err } = await run(1, ["files", "get", id]);
-  assertStringIncludes(err, "The file does not exist in this project.");
+  assertMatch(err, /^error: .*file/);
   assertStringIncludes(err, "`tunebase files list`");
 });
 
@@ -214,17 +216,17 @@ Deno.test("models, and an estimate that creates no job", async () => {
   const estimate = await json(["estimate", good, "--batch-size", "auto"]);
   assertEquals(estimate.object, "fine_tuning.estimate");
   assertEquals(await sql`select count(*) from tunebase.jobs`, before);
-  const unknown = await run(1, ["estimate", good, "--set", "lora_alhpa=3"]);
+  const unknown = await run(2, ["estimate", good, "--set", "lora_alhpa=3"]);
   assertStringIncludes(unknown.err, "lora_alhpa");
   assertStringIncludes((await run(1, ["estimate", good, "--model", "gpt"])).err, "`tunebase models list`");
-  assertStringIncludes((await run(1, ["estimate", "no-such.jsonl"])).err, "neither a file here nor");
+  assertStringIncludes((await run(1, ["estimate", "no-such.jsonl"])).err, "neither a local file nor");
 });
 
 Deno.test("without a terminal a job is created with --yes alone; before that nothing is uploaded", async () => {
   const count = async () => (await sql`select count(*)::int as n from tunebase.files`)[0]?.n;
   const before = await count();
   const { err } = await run(2, ["jobs", "create", good]);
-  assertStringIncludes(err, "Add --yes");
+  assertStringIncludes(err, "Pass --yes");
   assertEquals(await count(), before);
   const more = ["--suffix", "s", "--seed", "7", "--metadata", "team=cli", "--spend-cap", "5"];
   const job = await json(["jobs", "create", good, "--yes", "--validation", good, ...more]);
@@ -245,8 +247,8 @@ Deno.test("at a terminal the plan is shown and asked about; no creates nothing, 
   const count = async () => (await sql`select count(*)::int as n from tunebase.jobs`)[0]?.n;
   const before = await count();
   const no = await run(1, ["jobs", "create", good], { input: "n\n", terminal: true });
-  assertMatch(no.out, /Start this job for about \$\d+\.\d+, at most about \$\d+\.\d+\? \[y\/N\]/);
-  assertMatch(no.out, /Not created\. The data stays on the server as file-/);
+  assertMatch(no.out, /Start this job for about \$\d+\.\d+ \(up to about \$\d+\.\d+\)\? \[y\/N\]/);
+  assertMatch(no.out, /No job was created\. The training data is on the server as file-/);
   assertEquals(await count(), before);
   const yes = await run(0, ["jobs", "create", good], { input: "y\n", terminal: true });
   assertMatch(yes.out, /Created ftjob-\w+/);
@@ -256,14 +258,14 @@ Deno.test("at a terminal the plan is shown and asked about; no creates nothing, 
 Deno.test("a job waits, starts, pauses, goes on and is cancelled; then it says that it has ended", async () => {
   const { out } = await run(0, ["jobs", "create", good, "--no-start"]);
   const id = /ftjob-\w+/.exec(out)?.[0] ?? "";
-  assertStringIncludes((await run(0, ["jobs", "start", id])).out, "is started");
-  assertStringIncludes((await run(0, ["jobs", "pause", id])).out, "is paused");
+  assertStringIncludes((await run(0, ["jobs", "start", id])).out, `Started ${id}.`);
+  assertStringIncludes((await run(0, ["jobs", "pause", id])).out, `Paused ${id}.`);
   assertEquals((await json(["jobs", "resume", id])).status, "queued");
-  assertStringIncludes((await run(0, ["jobs", "cancel", id])).out, "is cancelled");
+  assertStringIncludes((await run(0, ["jobs", "cancel", id])).out, `Cancelled ${id}.`);
   const { err, out: nothing } = await run(1, ["jobs", "cancel", id, "--json"]);
   assertEquals(nothing, "");
-  assertStringIncludes(err, "The job is cancelled already, which is final.");
-  assertStringIncludes((await run(1, ["jobs", "get", "ftjob-0"])).err, "`tunebase jobs list` lists them.");
+  assertStringIncludes(err, "already cancelled");
+  assertStringIncludes((await run(1, ["jobs", "get", "ftjob-0"])).err, "Run `tunebase jobs list`");
 });
 
 Deno.test("what a job has done: get, events, metrics, checkpoints", async () => {
@@ -272,7 +274,7 @@ Deno.test("what a job has done: get, events, metrics, checkpoints", async () => 
   assertEquals((await json(["jobs", "get", job.id])).id, job.id);
   const events = await run(0, ["jobs", "events", job.id, "--limit", "3"]);
   assertMatch(events.out, /Step 2.*\n[\s\S]*completed\.\n$|completed\.\n$/);
-  assertStringIncludes(events.err, "Earlier ones: --after ftevent-");
+  assertStringIncludes(events.err, "For older events, add --after ftevent-");
   assertEquals((await json(["jobs", "events", job.id])).data.at(-1).number, 1);
   const metrics = await run(0, ["jobs", "metrics", job.id]);
   assertStringIncludes(metrics.out, "1.2500  1.5000");
@@ -346,13 +348,13 @@ Deno.test("at a terminal there is a bar with percent, loss, speed and the time l
   const { job, worker } = await running();
   await worker.report({ metrics: [4, 3, 2, 1].map((loss, i) => TestWorker.metric(i + 1, loss)) });
   const following = start(["jobs", "follow", job.id], { terminal: true });
-  await following.says("20 % █");
+  await following.says("20% █");
   await worker.finishWhole();
   const { code, out } = await following.done;
   assertEquals(code, 0, out);
   assertMatch(
     out,
-    / 20 % █+░+ {2}training {2}epoch 0\.5\/2 {2}step \d\/12 {2}loss 1\.000 █▆▃▁ +100 tokens\/s {2}\d+ s left/,
+    / 20% █+░+ {2}training {2}epoch 0\.5\/2 {2}step \d\/12 {2}loss 1\.000 █▆▃▁ +100 tokens\/s {2}\d+s left/,
   );
 });
 
@@ -395,7 +397,7 @@ Deno.test("keys are made, shown once, listed and revoked", async () => {
   await run(0, ["jobs", "list"], { env });
   const { err } = await run(1, ["files", "list"], { env });
   assertStringIncludes(err, 'the scope "files:read"');
-  assertStringIncludes(err, "`tunebase whoami` lists what the key may do.");
+  assertStringIncludes(err, "Run `tunebase whoami` to see the key's scopes.");
   const list = await json(["keys", "list"]);
   const { id } = list.data.find(({ name }: { name: string }) => name === "ci");
   assertStringIncludes((await run(0, ["keys", "list"])).out, "valid until");
@@ -459,18 +461,18 @@ Deno.test("listen refuses what it cannot sign with or send to", async () => {
 
 Deno.test("doctor: all is well, and what to do where it is not", async () => {
   const { out } = await run(0, ["doctor"]);
-  for (const name of ["program", "settings", "server", "clock", "key", "scopes", "models", "Storage"]) {
-    assertMatch(out, new RegExp(`^ok {3}${name}: `, "m"));
+  for (const name of ["runtime", "settings", "server", "clock", "key", "scopes", "models", "Storage"]) {
+    assertMatch(out, new RegExp(`^ok {4}${name}: `, "m"));
   }
   const away = await run(1, ["doctor"], { env: { TUNEBASE_BASE_URL: nowhere } });
   assertMatch(
     away.out,
-    /no {3}server: .*could not be reached: the connection was refused\n +Check the base URL/,
+    /FAIL {2}server: could not reach .*: the connection was refused\n +Check the base URL/,
   );
   const strange = await run(1, ["doctor"], { env: { TUNEBASE_BASE_URL: `${tunebase.url}/storage/v1` } });
-  assertStringIncludes(strange.out, "and not as this API does");
+  assertStringIncludes(strange.out, "but is not a Tunebase API");
   const wrong = await run(1, ["doctor"], { env: { TUNEBASE_API_KEY: "tb_wrong" } });
-  assertStringIncludes(wrong.out, "no   key: This API key does not exist");
+  assertStringIncludes(wrong.out, "FAIL  key: This API key does not exist");
   assertStringIncludes((await run(1, ["doctor"], { env: nobody })).out, "Run `tunebase login`");
   const report = await json(["doctor"]);
   assertEquals([report.ok, report.checks.length], [true, 8]);
@@ -500,7 +502,7 @@ complete tunebase files upload ''`;
 Deno.test("the source runs under Deno as the bundle does under Node", async () => {
   const me = await json(["whoami"], { deno: true });
   assertEquals(me.object, "me");
-  assertMatch((await run(0, ["doctor"], { deno: true })).out, /program: tunebase \S+ on Deno/);
+  assertMatch((await run(0, ["doctor"], { deno: true })).out, /runtime: tunebase \S+ on Deno/);
   assertStringIncludes((await run(2, ["jobs", "lst"], { deno: true })).err, "Did you mean list?");
 });
 

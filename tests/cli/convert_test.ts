@@ -67,7 +67,7 @@ Deno.test("the source is never overwritten", async () => {
   const file = await write("rows.csv", csv);
   const { code, err } = await program.run(["files", "convert", file, "--to", file]);
   assertEquals(code, 1);
-  assertStringIncludes(err, "would be overwritten");
+  assertStringIncludes(err, "would overwrite the input");
   assertEquals(await read("rows.csv"), csv);
 });
 

@@ -7,7 +7,9 @@ import type { Page } from "playwright-core";
 export async function accessible(page: Page, what: string): Promise<void> {
   // Through the debugger, which the page's content security policy does not hold back.
   await page.evaluate(axe.source);
-  const found = await page.evaluate("axe.run(document, { resultTypes: ['violations'] })") as axe.AxeResults;
+  const found = await page.evaluate(
+    "axe.run(document, { resultTypes: ['violations'] })",
+  ) as axe.AxeResults;
   const serious = found.violations.filter(({ impact }) => impact === "serious" || impact === "critical");
   assertEquals(
     serious.flatMap(({ id, nodes }) =>

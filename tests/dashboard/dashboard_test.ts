@@ -44,16 +44,16 @@ Deno.test("from signing in to the adapter on disk, without a reload", async () =
   await using visitor = await visit();
   const { page } = visitor;
   await page.goto(`${tunebase.url}/dashboard/`);
-  await page.getByLabel("E-mail", { exact: true }).fill("ada@example.com");
+  await page.getByLabel("Email", { exact: true }).fill("ada@example.com");
   await page.getByLabel("Password", { exact: false }).last().fill("wrong horse");
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByText("Invalid login credentials").waitFor();
   await page.getByLabel("Password", { exact: false }).last().fill("correct horse");
   await page.getByRole("button", { name: "Sign in" }).click();
-  await page.getByText("There is no job yet.").waitFor();
+  await page.getByText("No jobs yet").waitFor();
   await page.evaluate("globalThis.sameDocument = true");
 
-  await page.getByRole("link", { name: "Make the first fine-tune" }).click();
+  await page.getByRole("link", { name: "Create your first fine-tune" }).click();
   const drop = page.getByLabel("Training data");
   await drop.setInputFiles({ name: "rows.jsonl", mimeType: "application/jsonl", buffer: bytes(broken) });
   const wrong = page.getByRole("row").filter({ hasText: "messages[0].role" });
@@ -63,7 +63,7 @@ Deno.test("from signing in to the adapter on disk, without a reload", async () =
   await drop.setInputFiles({ name: "rows.jsonl", mimeType: "application/jsonl", buffer: bytes(rows) });
   await page.getByText(/2 rows, about/).waitFor();
 
-  const takes = page.getByRole("region", { name: "What it will take" });
+  const takes = page.getByRole("region", { name: "Estimate" });
   await takes.getByText("Tokens").waitFor();
   await page.getByLabel("Epochs").fill("4");
   await takes.getByText("4", { exact: true }).waitFor(); // steps
@@ -73,14 +73,14 @@ Deno.test("from signing in to the adapter on disk, without a reload", async () =
   await page.getByLabel("Batch size").fill("");
   await page.getByPlaceholder("auto: 8").waitFor();
   await page.getByLabel("Name").fill("support");
-  await page.getByLabel("Spend at most").fill("5");
-  await page.getByRole("button", { name: "Start" }).click();
+  await page.getByLabel("Spend cap").fill("5");
+  await page.getByRole("button", { name: "Start job" }).click();
 
   await page.getByRole("heading", { name: "support" }).waitFor();
   const [job] = (await user.openai.fineTuning.jobs.list()).data;
   assert(job !== undefined);
   await page.getByText(/It is next|waits/).first().waitFor();
-  await page.locator('[data-line="live"]').waitFor();
+  await page.locator('[data-connection="live"]').waitFor();
   const worker = await claimed(job);
   await worker.report({ stage: "loading_model", progress: 4, current_step: 0 });
   await page.locator('[aria-current="step"]', { hasText: "loading model" }).waitFor();
@@ -94,9 +94,9 @@ Deno.test("from signing in to the adapter on disk, without a reload", async () =
   await page.getByText("warn: two rows were cut").waitFor();
   await page.getByRole("img", { name: /^Loss\. training: 2 at step 1, 0\.25 at step 8/ }).waitFor();
   await page.getByRole("img", { name: /^GPU memory, GiB\./ }).waitFor();
-  await page.getByText(/of \$5\.00 at most/).waitFor();
+  await page.getByText(/of \$5\.00 spend cap/).waitFor();
   await worker.checkpoint(8);
-  await page.getByRole("button", { name: "files of step 8" }).waitFor();
+  await page.getByRole("button", { name: "of step 8" }).waitFor();
   const contents = {
     "adapter_model.safetensors": "weights",
     "samples.json": JSON.stringify({
@@ -143,20 +143,20 @@ Deno.test("a magic link signs in once; one that was used says so", async () => {
   const { page } = visitor;
   await page.goto(`${tunebase.url}/dashboard/`);
   await accessible(page, "sign in");
-  await page.getByLabel("E-mail link").check();
-  await page.getByLabel("E-mail", { exact: true }).fill("link@example.com");
-  await page.getByRole("button", { name: "Send me a link" }).click();
-  await page.getByText("a link is on its way").waitFor();
+  await page.getByLabel("Magic link").check();
+  await page.getByLabel("Email", { exact: true }).fill("link@example.com");
+  await page.getByRole("button", { name: "Send magic link" }).click();
+  await page.getByText("sent a sign-in link").waitFor();
   const link = tunebase.mails.findLast(({ to }) => to === "link@example.com")?.link ?? "";
   await page.goto(link);
-  await page.getByText("There is no job yet.").waitFor();
+  await page.getByText("No jobs yet").waitFor();
   assert(!page.url().includes("token"), "the tokens stay out of the address");
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByRole("button", { name: "Sign in" }).waitFor();
   await page.goto(link);
   await page.getByText("Email link is invalid or has expired").waitFor();
   await page.goto(await signInLink(tunebase, "link@example.com")); // as the demo opens it
-  await page.getByText("There is no job yet.").waitFor();
+  await page.getByText("No jobs yet").waitFor();
 });
 
 Deno.test("what comes while the browser is offline is there when it is back, each line once", async () => {
@@ -166,11 +166,11 @@ Deno.test("what comes while the browser is offline is there when it is back, eac
   await worker.report({ metrics: metrics(1, 2), events: [{ level: "info", message: "line one" }] });
   await using visitor = await visit({ user, path: `jobs/${job.id}` });
   const { page, context } = visitor;
-  await page.locator('[data-line="live"]').waitFor();
+  await page.locator('[data-connection="live"]').waitFor();
   await page.getByText("line one").waitFor();
   await context.setOffline(true);
-  await page.getByText("You are offline.").waitFor();
-  await page.locator('[data-line="offline"]').waitFor();
+  await page.getByText("You're offline.").waitFor();
+  await page.locator('[data-connection="offline"]').waitFor();
   await worker.report({ metrics: metrics(3, 4), events: [{ level: "info", message: "line two" }] });
   await context.setOffline(false);
   await page.getByText("line two").waitFor();
@@ -187,16 +187,16 @@ Deno.test("a job is paused, resumed and cancelled from its page", async () => {
   await using visitor = await visit({ user, path: `jobs/${job.id}` });
   const { page } = visitor;
   await page.getByRole("button", { name: "Pause" }).click();
-  await page.getByText("pausing after a checkpoint").waitFor();
+  await page.getByText("pausing after the next checkpoint").waitFor();
   await worker.checkpoint(2);
   await worker.paused();
   await page.getByRole("button", { name: "Resume" }).click();
   await page.getByText("queued").first().waitFor();
   await page.getByRole("button", { name: "Cancel" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "No, leave it" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Keep job" }).click();
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job.id)).status, "queued");
   await page.getByRole("button", { name: "Cancel" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Cancel job" }).click();
   await page.getByText("cancelled").first().waitFor();
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job.id)).status, "cancelled");
   visitor.clean();
@@ -213,12 +213,12 @@ Deno.test("a job that ran out of memory says why, and is tried again with half t
   await page.getByText("it was out_of_memory.").first().waitFor();
   await page.getByText("What to do: Do this.").waitFor();
   assertStringIncludes(
-    await page.getByLabel("The last lines of its log").innerText(),
+    await page.getByLabel("Last log lines").innerText(),
     "CUDA out of memory",
   );
   await accessible(page, "job, failed");
-  await page.getByRole("link", { name: "Retry with batch_size 4" }).click();
-  await page.getByRole("button", { name: "Start" }).click();
+  await page.getByRole("link", { name: "Retry with batch size 4" }).click();
+  await page.getByRole("button", { name: "Start job" }).click();
   await page.getByRole("heading", { name: "SmolLM2-135M-Instruct" }).waitFor();
   const [again] = (await user.openai.fineTuning.jobs.list()).data;
   assertEquals(again?.hyperparameters.batch_size, 4);
@@ -246,7 +246,7 @@ Deno.test("a file over 32 MiB goes up in pieces; one that breaks off is sent aga
   await Deno.writeTextFile(place, `${text}\n`.repeat(34));
   try {
     await page.getByLabel("Training data").setInputFiles(place);
-    await page.getByText("is being checked").waitFor();
+    await page.getByText("is being validated").waitFor();
     const checking = await (await user.fetch("/files")).json();
     assertEquals(checking.data[0].report, null, "as the API's document says");
     // A tick validates as much as its CPU budget allows.
@@ -288,18 +288,18 @@ Deno.test("a key is shown once, works, and is revoked", async () => {
   await using visitor = await visit({ user, path: "keys" });
   const { page } = visitor;
   await page.getByLabel("Name").fill("ci");
-  await page.getByRole("button", { name: "Make the key" }).click();
+  await page.getByRole("button", { name: "Create key" }).click();
   const key = await page.locator(".secret code").innerText();
   const call = () => user.fetch("/models", { headers: { authorization: `Bearer ${key}` } });
   const first = await call();
   await first.body?.cancel();
   assertEquals(first.status, 200);
   await accessible(page, "a new key");
-  await page.getByRole("button", { name: "I have it" }).click();
+  await page.getByRole("button", { name: "Done" }).click();
   await page.reload();
   const row = page.getByRole("row").filter({ has: page.getByRole("rowheader", { name: "ci", exact: true }) });
   await row.getByRole("button", { name: "Revoke" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Revoke" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Revoke key" }).click();
   await row.getByText("revoked").waitFor();
   assert(!(await page.content()).includes(key));
   const second = await call();
@@ -314,21 +314,21 @@ Deno.test("an endpoint is made, its deliveries are seen and sent again", async (
   try {
     await using visitor = await visit({ user, path: "webhooks" });
     const { page } = visitor;
-    await page.getByText("No system is told").waitFor();
+    await page.getByText("No webhook endpoints yet").waitFor();
     await page.getByLabel("Name").fill("production");
     await page.getByLabel("URL").fill(`${receiver.url}/hook`);
-    await page.getByRole("button", { name: "Make the endpoint" }).click();
+    await page.getByRole("button", { name: "Add endpoint" }).click();
     assert((await page.locator(".secret code").innerText()).startsWith("whsec_"));
     await trainedJob(tunebase, user);
     await tunebase.tick();
     await page.getByRole("link", { name: "production" }).click();
     const row = page.getByRole("row").filter({ hasText: "fine_tuning.job.succeeded" });
     await row.getByText("delivered").waitFor();
-    await row.getByRole("button", { name: "Show" }).click();
-    await page.getByLabel("Body").waitFor();
+    await row.getByRole("button", { name: "Details" }).click();
+    await page.getByLabel("Request body").waitFor();
     await accessible(page, "an endpoint");
     const before = receiver.received.length;
-    await row.getByRole("button", { name: "Send again" }).click();
+    await row.getByRole("button", { name: "Resend" }).click();
     await row.getByText("pending").waitFor();
     await tunebase.tick();
     assertEquals(receiver.received.length, before + 1);
@@ -344,20 +344,20 @@ Deno.test("somebody is invited to a project, accepts, and works in it as a viewe
   {
     await using visitor = await visit({ user: owner, path: "project" });
     const { page } = visitor;
-    await page.getByLabel("E-mail").fill("guest@example.com");
+    await page.getByLabel("Email").fill("guest@example.com");
     await page.getByLabel("Role", { exact: true }).selectOption("viewer");
-    await page.getByRole("button", { name: "Invite", exact: true }).click();
+    await page.getByRole("button", { name: "Send invitation" }).click();
     await page.getByRole("row").filter({ hasText: "guest@example.com" }).waitFor();
     await accessible(page, "project");
   }
   await using visitor = await visit({ user: guest });
   const { page } = visitor;
-  await page.getByRole("button", { name: "Look at it" }).click();
+  await page.getByRole("button", { name: "View invitation" }).click();
   await page.getByRole("button", { name: "Accept" }).click();
   // Not the guest's own project, of which the page tells until it is loaded anew.
   await page.locator("dl div").filter({ hasText: "Your role" }).getByText("viewer").waitFor();
   await page.getByRole("link", { name: "Jobs", exact: true }).click();
-  await page.getByText("There is no job yet.").waitFor();
+  await page.getByText("No jobs yet").waitFor();
   assertEquals(await page.getByRole("link", { name: /fine-tune/i }).count(), 0, "a viewer starts nothing");
 });
 
@@ -406,11 +406,25 @@ Deno.test("what fails says so and is tried again; what is not there is told in t
   assertStringIncludes(await page.getByRole("alert").first().innerText(), "job_not_found");
   await page.route("**/tunebase/usage*", (route) => route.abort());
   await visitor.go("usage", false);
-  await page.getByText("The server cannot be reached.").waitFor();
+  await page.getByText("Could not reach the server.").waitFor();
   await accessible(page, "an error");
   await page.unroute("**/tunebase/usage*");
   await page.getByRole("button", { name: "Try again" }).click();
-  await page.getByText("Nothing was used in these days.").waitFor();
+  await page.getByText("No usage in this period").waitFor();
+});
+
+Deno.test("the API reference shows every operation, and search finds one", async () => {
+  await using visitor = await visit();
+  const { page } = visitor;
+  await page.goto(`${tunebase.url}/dashboard/docs`);
+  const { paths } = await (await fetch(`${tunebase.url}/functions/v1/tunebase/openapi.json`)).json();
+  await page.getByRole("heading", { name: "Tunebase", exact: false }).first().waitFor();
+  const operations = Object.values(paths).flatMap((path) => Object.keys(path as object));
+  const shown = await page.locator('[role="menuitem"] [type]').count();
+  assert(shown >= operations.length, `${shown} of ${operations.length} operations`);
+  await page.getByRole("textbox").first().fill("pause");
+  await page.getByRole("search").getByText("Pause", { exact: false }).first().waitFor();
+  visitor.clean();
 });
 
 Deno.test("the dashboard's packages that Deno's code uses too are of the same versions", async () => {
@@ -430,7 +444,7 @@ Deno.test("by keyboard alone: past the navigation, to a new fine-tune", async ()
   assertEquals(await focused(), "Jobs", "the page's heading has the focus");
   await page.evaluate("document.querySelector('.brand').focus()");
   await page.keyboard.press("Shift+Tab");
-  assertEquals(await focused(), "To the page");
+  assertEquals(await focused(), "Skip to content");
   await page.keyboard.press("Enter");
   assertEquals(await focused(), "Jobs");
   await page.keyboard.press("Tab");
@@ -478,16 +492,16 @@ Deno.test("a user in no project is told what to do, and can make a project only 
   {
     await using visitor = await visit({ user });
     const { page } = visitor;
-    await page.getByRole("heading", { name: "You are in no project" }).waitFor();
+    await page.getByRole("heading", { name: "No project yet" }).waitFor();
     await page.getByText("task operator owner stranger@example.com").waitFor();
-    assertEquals(await page.getByRole("button", { name: "Make it" }).count(), 0);
+    assertEquals(await page.getByRole("button", { name: "Create project" }).count(), 0);
     await accessible(page, "no project");
   }
   await tunebase.sql`update tunebase_internal.settings set signup = 'open', max_spend_cap_usd = 50`;
   await using visitor = await visit({ user });
   const { page } = visitor;
   await page.getByLabel("Name", { exact: true }).fill("Mine");
-  await page.getByRole("button", { name: "Make it" }).click();
-  await page.getByText("There is no job yet.").waitFor();
+  await page.getByRole("button", { name: "Create project" }).click();
+  await page.getByText("No jobs yet").waitFor();
   await tunebase.sql`update tunebase_internal.settings set signup = 'invite', max_spend_cap_usd = null`;
 });

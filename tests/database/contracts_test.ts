@@ -1,6 +1,6 @@
 /** What the contracts declare, the database holds: compared with its catalog. And the dashboard keeps what a job was made with. */
 import { assertEquals } from "#assert";
-import { bodyOf, readForm, retryQuery } from "../../dashboard/src/pages/new/form.ts";
+import { buildJobRequest, readForm, retryQuery } from "../../dashboard/src/features/new_job/form.ts";
 import { connect, unwrap } from "../../client/mod.ts";
 import { channelKinds } from "../../supabase/functions/_shared/contracts/channels.ts";
 import { eventTypes } from "../../supabase/functions/_shared/contracts/event_types.ts";
@@ -164,7 +164,7 @@ Deno.test("a job that is run again from the dashboard has every setting of the f
     assertEquals<unknown>(first.hyperparameters[name], value, name);
   }
   const form = readForm(new URLSearchParams(retryQuery(first, null)));
-  const body = bodyOf(form, "chat");
+  const body = buildJobRequest(form, "chat");
   if (body === null) throw new Error("the form is not filled in");
   const second = unwrap(await api.POST("/fine_tuning/jobs", { body }));
   const settings = ({ hyperparameters, method, seed, suffix, metadata, integrations }: typeof first) => ({

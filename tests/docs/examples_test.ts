@@ -74,7 +74,7 @@ for (const [name, command] of Object.entries(examples)) {
     const user = await tunebase.user();
     const { folder, text } = await run(user, [...command, rows]);
     const [job] = (await user.openai.fineTuning.jobs.list()).data;
-    assertStringIncludes(text, `${job?.fine_tuned_model} is in ${job?.id}/`);
+    assertStringIncludes(text, `${job?.fine_tuned_model} was saved to ${job?.id}/`);
     await assertAdapter(join(folder, job?.id ?? ""));
   });
 }

@@ -1,7 +1,7 @@
 /** Direct preference optimisation, from the API to what the trainer is told. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
-import { bodyOf, readForm } from "../../dashboard/src/pages/new/form.ts";
+import { buildJobRequest, readForm } from "../../dashboard/src/features/new_job/form.ts";
 import { RunInput } from "../../supabase/functions/_shared/protocol.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 import { attemptOf, rows, TestWorker } from "../support/fake_worker.ts";
@@ -191,11 +191,11 @@ Deno.test("the dashboard's form makes of a file of preferences a dpo job, and sa
     ...readForm(new URLSearchParams({ training_file: "file-1", model, beta: "0.2", n_epochs: "2" })),
     seed: "7",
   };
-  assertEquals(bodyOf(form, "preference")?.method, {
+  assertEquals(buildJobRequest(form, "preference")?.method, {
     type: "dpo",
     dpo: { hyperparameters: { beta: 0.2, n_epochs: 2 } },
   });
-  assertEquals(bodyOf(form, "chat")?.method, {
+  assertEquals(buildJobRequest(form, "chat")?.method, {
     type: "supervised",
     supervised: { hyperparameters: { n_epochs: 2 } },
   });

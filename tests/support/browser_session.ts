@@ -40,7 +40,10 @@ export async function openDashboard(
   const trouble: string[] = [];
   page.on("pageerror", (error) => trouble.push(String(error)));
   page.on("console", (message) => {
-    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) {
+    if (
+      message.type() === "error" &&
+      !message.text().startsWith("Failed to load resource")
+    ) {
       trouble.push(message.text());
     }
   });
@@ -61,7 +64,9 @@ export async function openDashboard(
   if (user !== undefined) {
     const { data } = await user.supabase.auth.getSession();
     const session = JSON.stringify(data.session);
-    await context.addInitScript(`localStorage.setItem("tunebase-session", ${JSON.stringify(session)})`);
+    await context.addInitScript(
+      `localStorage.setItem("tunebase-session", ${JSON.stringify(session)})`,
+    );
     await visitor.go(path, options.script === undefined);
   }
   return visitor;

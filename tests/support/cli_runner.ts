@@ -133,7 +133,7 @@ while True:
         break
     os.write(1, data)
     # Once it asks: what is typed before that is shown.
-    if typed and (b"[y/N]" in data or b"shown): " in data):
+    if typed and (b"[y/N]" in data or b"hidden): " in data):
         os.write(fd, typed)
         typed = b""
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

@@ -1,44 +1,44 @@
 /**
- * Every hyperparameter, declared once. From here come the API's and the protocol's schemas (`schemas.ts`), the trainer's
- * model (`trainer/tunebase_trainer/contract.py`), the dashboard's form and "Run again", the command line's options, and the
- * tables in `docs/api.md` and `trainer/README.md`. Light: the dashboard loads it, so it imports nothing.
+ * The single declaration of every hyperparameter. The API's and the protocol's schemas (`schemas.ts`), the trainer's model
+ * (`trainer/tunebase_trainer/contract.py`), the dashboard's form, the CLI's options, and the tables in `docs/api.md` and
+ * `trainer/README.md` all come from here. It imports nothing, because the dashboard loads it.
  */
 
-/** What is trained from: one answer per row, or the better of two. */
+/** Supervised fine-tuning on one answer per row, or DPO on a preferred and a rejected one. */
 export const trainingMethods = ["supervised", "dpo"] as const;
 export type Method = (typeof trainingMethods)[number];
 
 interface Common {
-  /** Its name in the API where that is OpenAI's; else both have one name. */
+  /** The name in the API where it differs, to match OpenAI's. */
   api?: string;
-  /** The API takes the word "auto" for it too. */
+  /** The API accepts "auto". */
   auto?: true;
-  /** Where it exists: `trainer` is set by a field of its own in the API, `api` is resolved to another one. */
+  /** Exists on one side only: the API sets `trainer` through another field, and resolves `api` to another hyperparameter. */
   only?: "trainer" | "api";
-  /** The one method that has it. */
+  /** Only this method uses it. */
   method?: Method;
-  /** What the API writes when it is left out and the model has no default of its own; absent: `plan.ts` derives it. */
+  /** The API's default when the model has none. Without it, the API derives the value from the request. */
   fallback?: number | string | null;
-  /** What the trainer takes when it is left out; absent: the trainer requires it. */
+  /** The trainer's default. Without one, the trainer requires a value. */
   leftOut?: number | string | boolean | null | readonly string[];
-  /** Older callers' names, which the trainer still takes. */
+  /** Names of older callers, which the trainer still accepts. */
   aliases?: readonly string[];
   label: string;
-  /** Below the form's field. */
+  /** Shown below the form's field. */
   help: string;
-  /** Part of the form; absent: under "More settings". */
+  /** Shown in the main form instead of under "Advanced settings". */
   main?: true;
-  /** Its option on the command line; what has none is given with `--set`. */
+  /** The CLI option. Hyperparameters without one use `--set`. */
   cli?: { flag: string; value: string; help: string };
-  /** The tables' columns, where they say more than the range and the fallback. */
+  /** Columns of the documentation tables, where they say more than the range and the default. */
   docs?: { allowed?: string; unset?: string };
 }
 interface NumberField extends Common {
   kind: "number" | "integer";
   min: number;
-  /** Absent: as large as a number may be. */
+  /** Without it, there is no maximum. */
   max?: number;
-  /** `min` itself is refused. */
+  /** The minimum is exclusive. */
   above?: true;
   nullable?: true;
   unit?: string;
@@ -50,7 +50,7 @@ interface ChoiceField extends Common {
 interface SwitchField extends Common {
   kind: "switch";
 }
-/** Any of the values, each once. */
+/** Any subset of the values. */
 interface ListField extends Common {
   kind: "list";
   values: readonly string[];
@@ -70,7 +70,7 @@ export const hyperparameters = {
     label: "Epochs",
     help: "Number of passes over the dataset.",
     main: true,
-    cli: { flag: "--epochs", value: "n", help: "passes over the dataset, or auto" },
+    cli: { flag: "--epochs", value: "n", help: "number of passes over the dataset, or auto" },
   },
   batch_size: {
     kind: "integer",
@@ -80,9 +80,9 @@ export const hyperparameters = {
     auto: true,
     fallback: 8,
     label: "Batch size",
-    help: "Rows per step. A smaller batch needs less memory and makes more steps.",
+    help: "Rows per optimizer step. Smaller batches need less memory but take more steps.",
     main: true,
-    cli: { flag: "--batch-size", value: "n", help: "rows per step, or auto" },
+    cli: { flag: "--batch-size", value: "n", help: "rows per optimizer step, or auto" },
   },
   learning_rate_multiplier: {
     kind: "number",
@@ -91,7 +91,7 @@ export const hyperparameters = {
     only: "api",
     auto: true,
     label: "Learning rate multiplier",
-    help: "Multiplies the model's own learning rate.",
+    help: "Scales the model's default learning rate.",
     docs: { unset: "1; multiplies the model default" },
   },
   learning_rate: {
@@ -100,9 +100,9 @@ export const hyperparameters = {
     max: 1e-3,
     fallback: 2e-4,
     label: "Learning rate",
-    help: "Size of a step. If it is too high, the loss jumps.",
+    help: "Step size of the optimizer. If it is too high, the loss spikes or diverges.",
     main: true,
-    cli: { flag: "--learning-rate", value: "rate", help: "such as 0.0002" },
+    cli: { flag: "--learning-rate", value: "rate", help: "optimizer step size, such as 2e-4" },
     docs: { unset: "model default, else 2e-4; set this or the multiplier" },
   },
   lora_rank: {
@@ -112,7 +112,7 @@ export const hyperparameters = {
     fallback: 16,
     aliases: ["rank"],
     label: "LoRA rank",
-    help: "Capacity of the adapter.",
+    help: "Capacity of the adapter. Higher ranks learn more and need more memory.",
     cli: { flag: "--lora-rank", value: "n", help: "capacity of the adapter" },
   },
   lora_alpha: {
@@ -122,7 +122,7 @@ export const hyperparameters = {
     auto: true,
     aliases: ["alpha"],
     label: "LoRA alpha",
-    help: "Weight of the adapter; twice the rank is usual.",
+    help: "Scaling of the adapter. Typically twice the rank.",
     docs: { unset: "twice the rank; with rsLoRA, twice its square root" },
   },
   lora_dropout: {
@@ -141,7 +141,7 @@ export const hyperparameters = {
     fallback: "all-linear",
     leftOut: "all-linear",
     label: "LoRA targets",
-    help: "Which layers get an adapter.",
+    help: "Which layers the adapter trains.",
     docs: { unset: '`"all-linear"`; modules per architecture: `trainer/README.md`' },
   },
   use_rslora: {
@@ -149,7 +149,7 @@ export const hyperparameters = {
     auto: true,
     leftOut: false,
     label: "rsLoRA",
-    help: "Scales by the rank's square root, which suits ranks of 64 and more.",
+    help: "Scales by the square root of the rank. Recommended for ranks of 64 and above.",
     docs: { unset: "true from rank 64, unless you set `lora_alpha`" },
   },
   warmup_ratio: {
@@ -159,8 +159,8 @@ export const hyperparameters = {
     unit: "of all steps",
     fallback: 0.05,
     leftOut: 0.05,
-    label: "Warm-up ratio",
-    help: "Share of all steps until the full learning rate.",
+    label: "Warmup ratio",
+    help: "Share of all steps over which the learning rate ramps up.",
     docs: { unset: "0.05" },
   },
   warmup_steps: {
@@ -169,8 +169,8 @@ export const hyperparameters = {
     nullable: true,
     fallback: null,
     leftOut: null,
-    label: "Warm-up steps",
-    help: "Steps until the full learning rate; instead of the ratio.",
+    label: "Warmup steps",
+    help: "Steps over which the learning rate ramps up. Overrides the ratio.",
     docs: { unset: "none; set this or `warmup_ratio`" },
   },
   lr_schedule: {
@@ -179,7 +179,7 @@ export const hyperparameters = {
     fallback: "linear",
     leftOut: "linear",
     label: "Learning rate schedule",
-    help: "How the rate falls to 0 after the warm-up.",
+    help: "How the learning rate decays to 0 after warmup.",
     docs: { unset: '`"linear"`; both decay to 0 at the last step' },
   },
   weight_decay: {
@@ -189,7 +189,7 @@ export const hyperparameters = {
     fallback: 0,
     leftOut: 0,
     label: "Weight decay",
-    help: "Pulls the weights towards 0.",
+    help: "Regularization that pulls weights toward 0.",
     docs: { unset: "0" },
   },
   max_grad_norm: {
@@ -198,8 +198,8 @@ export const hyperparameters = {
     max: 10,
     fallback: 1,
     leftOut: 1,
-    label: "Maximum gradient norm",
-    help: "Larger gradients are clipped; 0 turns clipping off.",
+    label: "Max gradient norm",
+    help: "Larger gradients are clipped. 0 disables clipping.",
     docs: { allowed: "0 to 10; 0 disables clipping", unset: "1" },
   },
   validation_split: {
@@ -210,7 +210,7 @@ export const hyperparameters = {
     auto: true,
     leftOut: 0,
     label: "Validation split",
-    help: "Share of the rows held out to validate with; without a validation file.",
+    help: "Share of rows held out for validation when there is no validation file.",
     docs: { unset: "0.1; 0.05 from 1,000 rows; 0 below 50 rows or with a `validation_file`" },
   },
   early_stopping_patience: {
@@ -220,7 +220,7 @@ export const hyperparameters = {
     fallback: 3,
     leftOut: 0,
     label: "Early stopping patience",
-    help: "Epochs without a lower validation loss before training ends; 0: never.",
+    help: "Training stops after this many epochs without a lower validation loss. 0 disables it.",
     docs: { allowed: "0 to 20 epochs; 0 disables it", unset: "3" },
   },
   max_length: {
@@ -230,9 +230,9 @@ export const hyperparameters = {
     unit: "tokens",
     fallback: 2048,
     leftOut: 2048,
-    label: "Maximum row length, in tokens",
+    label: "Max row length (tokens)",
     help: "Longer rows are truncated from the start.",
-    cli: { flag: "--max-length", value: "tokens", help: "truncate longer rows" },
+    cli: { flag: "--max-length", value: "tokens", help: "truncate rows longer than this" },
     docs: { unset: "2048, or the model's limit if lower" },
   },
   beta: {
@@ -255,17 +255,17 @@ export const hyperparameters = {
     only: "trainer",
     leftOut: 42,
     label: "Seed",
-    help: "The same seed shuffles the same way.",
+    help: "The same seed gives the same shuffling and initialization.",
   },
   export: {
     kind: "list",
     values: ["merged", "gguf"],
     leftOut: [],
-    label: "The whole model too, with the adapter in it",
-    help: "What to make beside the adapter.",
+    label: "Export formats",
+    help: "Formats to export in addition to the adapter.",
     valueLabels: {
-      merged: "merged: the weights in bf16, for transformers and vLLM",
-      gguf: "GGUF in Q8_0, for llama.cpp: of a Llama, a Qwen 2 or a Qwen 3",
+      merged: "Merged model (bf16), for transformers and vLLM",
+      gguf: "GGUF (Q8_0), for llama.cpp; Llama, Qwen 2 and Qwen 3 only",
     },
     docs: { unset: "`[]`, the adapter only" },
   },
@@ -273,13 +273,13 @@ export const hyperparameters = {
 
 type Declared = typeof hyperparameters;
 export type Name = keyof Declared;
-/** Names of those that the trainer has, and of those that the API takes as hyperparameters. */
+/** The trainer's hyperparameters, and those that the API accepts. */
 export type TrainerName = { [N in Name]: Declared[N] extends { only: "api" } ? never : N }[Name];
 export type ApiField = { [N in Name]: Declared[N] extends { only: "trainer" } ? never : N }[Name];
 export type ApiNameOf<N extends Name> = Declared[N] extends { api: infer A extends string } ? A : N;
 export type ApiName = ApiNameOf<ApiField>;
 
-/** The value's type; null is extra. */
+/** The value's type without null. */
 type Plain<F> = F extends { kind: "number" | "integer" } ? number
   : F extends { kind: "switch" } ? boolean
   : F extends { kind: "choice"; values: readonly (infer V)[] } ? V
@@ -288,25 +288,25 @@ type Plain<F> = F extends { kind: "number" | "integer" } ? number
 export type Value<N extends Name> =
   | Plain<Declared[N]>
   | (Declared[N] extends { nullable: true } ? null : never);
-/** What the API takes for it. */
+/** The type that the API accepts. */
 export type Asked<N extends Name> =
   | Value<N>
   | (Declared[N] extends { auto: true } ? "auto" : never);
 
 const isName = (name: string): name is Name => name in hyperparameters;
-/** Read through this: the literal types of `hyperparameters` lack what some fields leave out. */
+/** A declaration with its optional fields, which the literal types of `hyperparameters` lack. */
 export const field = (name: Name): HyperparameterField => hyperparameters[name];
 export const names: Name[] = Object.keys(hyperparameters).filter(isName);
 export const trainerNames: TrainerName[] = names.filter((name): name is TrainerName =>
   field(name).only !== "api"
 );
 export const apiFields: ApiField[] = names.filter((name): name is ApiField => field(name).only !== "trainer");
-/** Its name in the API. */
+/** The name in the API. */
 export const apiName = (name: Name): string => field(name).api ?? name;
 
-/** The lowest and the highest value. */
+/** The minimum and the maximum. */
 export function range(name: Name): readonly [number, number] {
   const of = field(name);
   if (of.kind === "number" || of.kind === "integer") return [of.min, of.max ?? Number.MAX_VALUE];
-  throw new Error(`${name} is a ${of.kind}: it has no range`);
+  throw new Error(`${name} is a ${of.kind} and has no range`);
 }

@@ -71,15 +71,17 @@ export class Validator implements Sink {
   readonly #encoder = new TextEncoder();
 
   /**
-   * `reads`: what the trainer reads, for tests. `table`: the file is read elsewhere, and its rows come through {@link record}. `state`: goes on where another left off. `output`: takes the rows that a
-   * file in another format is converted to; see {@link conversion}.
+   * `reads`: what the trainer reads, for tests. `state`: continues where another validator stopped. `output`: takes the
+   * rows that a file in another format is converted to; see {@link conversion}. `table`: the caller parses the file and
+   * passes its rows to {@link record}.
    */
   constructor(
-    options: { reads?: Reads; state?: ValidatorState | null; output?: RowOutput; table?: "parquet" } = {},
+    options: { reads?: Reads; state?: ValidatorState | null; output?: RowOutput; table?: "parquet" | null } =
+      {},
   ) {
     this.#reads = options.reads ?? trainerReads;
     this.#output = options.output ?? (() => {});
-    if (options.table !== undefined) this.#conversion = new Conversion(Conversion.start(options.table));
+    if (options.table) this.#conversion = new Conversion(Conversion.start(options.table));
     const { state } = options;
     this.#builder = new ReportBuilder(state?.counts ?? null);
     if (!state) return;

@@ -1,0 +1,26 @@
+/** `jobs cancel`, `pause`, `resume` and `start`. */
+import { unwrap } from "../../../client/mod.ts";
+import { openSession } from "../../api/session.ts";
+import type { CommonOptions } from "../../command.ts";
+import { print, printJson } from "../../terminal/output.ts";
+
+const actionMessages = {
+  cancel: "Cancelled",
+  pause: "Pausing",
+  resume: "Resumed",
+  start: "Started",
+} as const;
+
+export type JobAction = keyof typeof actionMessages;
+
+export const runJobAction =
+  (action: JobAction) => async (id: string, options: CommonOptions): Promise<void> => {
+    const { api } = await openSession();
+    const job = unwrap(await api.POST(`/fine_tuning/jobs/{id}/${action}`, { params: { path: { id } } }));
+    if (options.json) return printJson(job);
+    if (action === "pause" && job.status !== "paused") {
+      print(`${actionMessages.pause} ${job.id} after its next checkpoint.`);
+    } else {
+      print(`${action === "pause" ? "Paused" : actionMessages[action]} ${job.id}.`);
+    }
+  };

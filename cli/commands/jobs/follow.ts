@@ -1,0 +1,18 @@
+/** `jobs follow`, and the `--follow` of `jobs create`. */
+import process from "node:process";
+import { openSession, type Session } from "../../api/session.ts";
+import type { CommonOptions } from "../../command.ts";
+import { followJob } from "../../jobs/job_follower.ts";
+
+export async function follow(id: string, options: CommonOptions): Promise<void> {
+  await followWithExitCode(await openSession(), id, options);
+}
+
+/** Follows a job; its result becomes the exit code. */
+export async function followWithExitCode(
+  session: Session,
+  id: string,
+  options: CommonOptions,
+): Promise<void> {
+  process.exitCode = await followJob(session, id, Boolean(options.json));
+}

@@ -1,0 +1,68 @@
+/** A dataset report for people. */
+import {
+  type DatasetReport,
+  type Finding,
+  sentence,
+} from "../../supabase/functions/_shared/datasets/report.ts";
+import { formatBytes, formatCount, pluralize } from "../terminal/format.ts";
+import { print, printFields, stdoutColors } from "../terminal/output.ts";
+
+/** What the API's report and the local one have in common. */
+type Report = Omit<DatasetReport, "errors" | "warnings" | "problems"> & {
+  problems: { [code: string]: number | undefined };
+  errors?: Issue[];
+  warnings: Issue[];
+};
+type Issue = Omit<Finding, "code"> & { code: string };
+
+const maxListedDuplicates = 3;
+
+export function printReport(name: string, report: Report): void {
+  const errors = report.errors ?? [];
+  const isValid = errors.length === 0 && report.error_rows === 0;
+  print(`${isValid ? stdoutColors.green("valid") : stdoutColors.red("invalid")}  ${name}`);
+  printFields([
+    ["format", report.format],
+    ["rows", describeRows(report)],
+    ["duplicates", describeDuplicates(report)],
+    [
+      "tokens",
+      `about ${formatCount(report.tokens.total)}, ${formatCount(report.tokens.learned)} of them trainable`,
+    ],
+    [
+      "longest row",
+      report.longest_row === null
+        ? null
+        : `line ${report.longest_row.line}: ${formatBytes(report.longest_row.bytes)}, about ${
+          pluralize(report.longest_row.tokens, "token")
+        }`,
+    ],
+  ]);
+  for (const issue of errors) print(`${stdoutColors.red("error")}    ${describeIssue(issue)}`);
+  for (const issue of report.warnings) print(`${stdoutColors.yellow("warning")}  ${describeIssue(issue)}`);
+  const unlisted = Object.values(report.problems).reduce<number>((sum, rows) => sum + (rows ?? 0), 0) -
+    errors.length - report.warnings.length;
+  if (unlisted > 0) {
+    const byKind = Object.entries(report.problems).map(([code, rows]) => `${code} ${formatCount(rows ?? 0)}`);
+    print(`… and ${formatCount(unlisted)} more. By kind: ${byKind.join(", ")}.`);
+  }
+  if (!report.complete) print("Too many invalid rows: validation stopped before the end of the file.");
+}
+
+function describeRows({ rows, error_rows, rows_without_labels }: Report): string {
+  return [
+    formatCount(rows),
+    error_rows > 0 ? `${formatCount(error_rows)} invalid` : null,
+    rows_without_labels > 0 ? `${formatCount(rows_without_labels)} without trainable tokens` : null,
+  ].filter((part) => part !== null).join(", ");
+}
+
+function describeDuplicates({ duplicates }: Report): string | null {
+  if (duplicates.rows === 0) return null;
+  const examples = duplicates.examples.slice(0, maxListedDuplicates)
+    .map(({ line, first_line }) => `, line ${line} repeats line ${first_line}`);
+  return `${duplicates.exact ? "" : "about "}${pluralize(duplicates.rows, "row")}${examples.join("")}`;
+}
+
+export const describeIssue = (issue: Issue): string =>
+  `${issue.line === null ? "file:" : `line ${issue.line}:`} ${sentence(issue as Finding)}`;

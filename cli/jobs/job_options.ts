@@ -1,0 +1,133 @@
+/** The options that describe a job, and the request body they make. */
+import { access } from "node:fs/promises";
+import { ApiError, type Schemas, unwrap } from "../../client/mod.ts";
+import { limits } from "../../supabase/functions/_shared/contracts/limits.ts";
+import type { Session } from "../api/session.ts";
+import type { BodyOf } from "../api/types.ts";
+import {
+  type Command,
+  type CommonOptions,
+  InvalidArgumentError,
+  parseInteger,
+  parsePair,
+  parsePositive,
+} from "../command.ts";
+import { CliError, exitCodes } from "../errors.ts";
+import { uploadFile } from "../transfers/upload.ts";
+import { addHyperparameterOptions, readHyperparameters } from "./hyperparameter_options.ts";
+
+export interface JobOptions extends CommonOptions {
+  model?: string;
+  validation?: string;
+  set?: Record<string, string>;
+  suffix?: string;
+  seed?: number;
+  metadata?: Record<string, string>;
+  spendCap?: number;
+  start?: boolean;
+}
+
+export type JobRequest = BodyOf<"createJob">;
+type Hyperparameters = NonNullable<JobRequest["hyperparameters"]>;
+
+/** Adds the options that `estimate` and `jobs create` share. */
+export function addJobOptions(command: Command): Command {
+  command
+    .option("-m, --model <model>", "base model to fine-tune (default: the only one available)")
+    .option("--validation <file>", "validation data: a path or a file ID");
+  addHyperparameterOptions(command);
+  return command
+    .option(
+      "--set <name=value>",
+      "set another hyperparameter, such as lora_alpha=32; can be repeated",
+      parsePair,
+    )
+    .option("--suffix <text>", "suffix of the fine-tuned model's name", parseSuffix)
+    .option("--seed <n>", "random seed for shuffling and adapter initialization", parseInteger())
+    .option("--metadata <key=value>", "metadata to find the job by; can be repeated", parsePair)
+    .option("--spend-cap <usd>", "stop the job when it reaches this cost", parsePositive);
+}
+
+function parseSuffix(text: string): string {
+  if (!new RegExp(`^[A-Za-z0-9._-]{1,${limits.suffixLength}}$`).test(text)) {
+    throw new InvalidArgumentError(
+      `It must be 1 to ${limits.suffixLength} of the characters A–Z a–z 0–9 . _ -`,
+    );
+  }
+  return text;
+}
+
+/** The request body. Uploads the files given by path, after every argument has been checked. */
+export async function buildJobRequest(
+  session: Session,
+  trainingFile: string,
+  options: JobOptions,
+): Promise<JobRequest> {
+  const hyperparameters = readHyperparameters({ ...options }, options.set) as Hyperparameters;
+  const named = [trainingFile, ...(options.validation === undefined ? [] : [options.validation])];
+  await Promise.all(named.filter((name) => !isFileId(name)).map(requireLocalFile));
+  const model = options.model === undefined
+    ? await findOnlyModel(session)
+    : await requireModel(session, options.model);
+  const training = await resolveFile(session, trainingFile, options);
+  const validation = options.validation === undefined
+    ? null
+    : await resolveFile(session, options.validation, options);
+  return {
+    model,
+    training_file: training.id,
+    ...(validation === null ? {} : { validation_file: validation.id }),
+    // Preference rows are always trained with DPO.
+    ...(training.report?.format === "preference" ? { method: { type: "dpo" as const } } : {}),
+    ...(Object.keys(hyperparameters).length === 0 ? {} : { hyperparameters }),
+    ...(options.suffix === undefined ? {} : { suffix: options.suffix }),
+    ...(options.seed === undefined ? {} : { seed: options.seed }),
+    ...(options.metadata === undefined ? {} : { metadata: options.metadata }),
+    ...(options.spendCap === undefined ? {} : { spend_cap_usd: options.spendCap }),
+    ...(options.start === false ? { auto_start: false } : {}),
+  };
+}
+
+async function findOnlyModel({ api }: Session): Promise<string> {
+  const models = unwrap(await api.GET("/models")).data.filter((model) => "gpu" in model).map(({ id }) => id);
+  const [only, ...others] = models;
+  if (only === undefined) {
+    throw new CliError("No base models are available. Ask the server's operator to add one.");
+  }
+  if (others.length > 0) {
+    throw new CliError(`Choose a model with --model. Available: ${models.join(", ")}.`, exitCodes.usage);
+  }
+  return only;
+}
+
+/** Throws the API's error when the model does not exist. */
+async function requireModel({ api }: Session, id: string): Promise<string> {
+  try {
+    unwrap(await api.GET("/models/{id}", { params: { path: { id } } }));
+  } catch (error) {
+    // A key may create jobs without `models:read`; the API then checks the model later.
+    if (!(error instanceof ApiError && error.code === "insufficient_scope")) throw error;
+  }
+  return id;
+}
+
+const isFileId = (text: string) => /^file-[0-9a-f]{32}$/.test(text);
+
+async function requireLocalFile(path: string): Promise<void> {
+  try {
+    await access(path);
+  } catch (cause) {
+    throw new CliError(
+      `${path} is neither a local file nor a file ID. Run \`tunebase files list\` to see the uploaded files.`,
+      exitCodes.failed,
+      { cause },
+    );
+  }
+}
+
+/** The uploaded file with this ID, or the upload of a local file. */
+async function resolveFile(session: Session, named: string, options: JobOptions): Promise<Schemas["File"]> {
+  return isFileId(named)
+    ? unwrap(await session.api.GET("/files/{id}", { params: { path: { id: named } } }))
+    : await uploadFile(session, named, { quiet: options.json });
+}

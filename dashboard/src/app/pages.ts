@@ -1,0 +1,62 @@
+/** The pages, by the first part of the route. All but the first page load on demand. */
+import type { FunctionComponent } from "preact";
+import { JobsPage } from "../features/jobs/jobs_page.tsx";
+import { type PageProps, parseRoute } from "../lib/router.ts";
+
+export type PageComponent = FunctionComponent<PageProps>;
+
+interface PageEntry {
+  load: () => Promise<PageComponent>;
+  /** The navigation label; without one, the page is not in the navigation. */
+  label?: string;
+}
+
+export const pages: Record<string, PageEntry> = {
+  jobs: { label: "Jobs", load: () => Promise.resolve(JobsPage) },
+  new: {
+    load: async () => (await import("../features/new_job/new_job_page.tsx")).NewJobPage,
+  },
+  job: {
+    load: async () => (await import("../features/jobs/job_page.tsx")).JobPage,
+  },
+  files: {
+    label: "Files",
+    load: async () => (await import("../features/files/files_page.tsx")).FilesPage,
+  },
+  models: {
+    label: "Models",
+    load: async () => (await import("../features/models/models_page.tsx")).ModelsPage,
+  },
+  usage: {
+    label: "Usage",
+    load: async () => (await import("../features/usage/usage_page.tsx")).UsagePage,
+  },
+  keys: {
+    label: "API keys",
+    load: async () => (await import("../features/keys/keys_page.tsx")).KeysPage,
+  },
+  webhooks: {
+    label: "Webhooks",
+    load: async () => (await import("../features/webhooks/webhooks_page.tsx")).WebhooksPage,
+  },
+  project: {
+    label: "Project",
+    load: async () => (await import("../features/project/project_page.tsx")).ProjectPage,
+  },
+  notifications: {
+    load: async () =>
+      (await import("../features/notifications/notifications_page.tsx"))
+        .NotificationsPage,
+  },
+};
+
+/** The page that a route's path names: `/jobs/ID` is the page of a job. */
+export function pageName([name = "jobs", id]: string[]): string {
+  return name === "jobs" && id !== undefined ? "job" : name;
+}
+
+/** Starts loading the current page while the configuration and the session are read. */
+export function preloadPage(): void {
+  // PageOutlet loads the page again and reports errors.
+  void pages[pageName(parseRoute(location.hash).path)]?.load().catch(() => {});
+}

@@ -1,0 +1,90 @@
+/** A file's validation report: statistics, errors and warnings. */
+import { formatCount, humanize, pluralize } from "../../lib/format.ts";
+import type { DatasetReport } from "../../lib/types.ts";
+import { FieldList } from "../../ui/display.tsx";
+import { IssueTable } from "../../ui/issue_table.tsx";
+
+export function ReportView({ report }: { report: DatasetReport }) {
+  const {
+    rows,
+    trainable_rows,
+    assistant_messages,
+    duplicates,
+    tokens,
+    longest_row,
+    errors = [],
+    warnings,
+  } = report;
+  return (
+    <>
+      <section aria-labelledby="contents">
+        <h2 id="contents">Contents</h2>
+        <FieldList
+          fields={[
+            [
+              "Format",
+              report.format === null ? "unknown" : humanize(report.format),
+            ],
+            ["Rows", formatCount(rows)],
+            ["Trainable rows", formatCount(trainable_rows)],
+            ["Assistant messages", formatCount(assistant_messages)],
+            ["Tokens", `${formatCount(tokens.total)} (${tokens.method})`],
+            [
+              "Duplicate rows",
+              `${duplicates.exact ? "" : "about "}${formatCount(duplicates.rows)}`,
+            ],
+            [
+              "Longest row",
+              longest_row === null
+                ? "–"
+                : `${pluralize(longest_row.tokens, "token")}, line ${longest_row.line}`,
+            ],
+          ]}
+        />
+        {tokens.histogram.length > 0 && <TokenHistogram histogram={tokens.histogram} />}
+      </section>
+      {errors.length > 0 && (
+        <section aria-labelledby="errors">
+          <h2 id="errors">Errors</h2>
+          <IssueTable label="Errors" issues={errors} />
+        </section>
+      )}
+      {warnings.length > 0 && (
+        <section aria-labelledby="warnings">
+          <h2 id="warnings">Warnings</h2>
+          <IssueTable label="Warnings" issues={warnings} />
+        </section>
+      )}
+    </>
+  );
+}
+
+function TokenHistogram(
+  { histogram }: { histogram: DatasetReport["tokens"]["histogram"] },
+) {
+  const max = Math.max(1, ...histogram.map(({ rows }) => rows));
+  return (
+    <>
+      <h3>Rows by length</h3>
+      <dl class="bars">
+        {histogram.map(({ up_to, rows }) => {
+          const label = up_to === null ? "longer" : `up to ${pluralize(up_to, "token")}`;
+          return (
+            <div key={up_to}>
+              <dt>{label}</dt>
+              <dd style={{ margin: 0 }}>
+                <meter
+                  min={0}
+                  max={max}
+                  value={rows}
+                  aria-label={`rows, ${label}`}
+                />
+              </dd>
+              <dd class="number" style={{ margin: 0 }}>{formatCount(rows)}</dd>
+            </div>
+          );
+        })}
+      </dl>
+    </>
+  );
+}

@@ -1,0 +1,174 @@
+/** The project's jobs, filtered by status and model. */
+import { unwrap } from "../../../../client/mod.ts";
+import { jobStatuses } from "../../../../supabase/functions/_shared/contracts/statuses.ts";
+import { formatDuration, formatNumber, formatUsd, humanize } from "../../lib/format.ts";
+import { useModels, usePaginated, usePermission } from "../../lib/queries.ts";
+import { href, navigate, type PageProps } from "../../lib/router.ts";
+import { getServices } from "../../lib/services.ts";
+import type { Job } from "../../lib/types.ts";
+import { Status, Time } from "../../ui/display.tsx";
+import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
+import { Page } from "../../ui/page.tsx";
+import { LoadMore, Table } from "../../ui/table.tsx";
+import { isActive } from "./job_queries.ts";
+
+const pollIntervalMs = 5000;
+
+export function JobsPage({ route }: PageProps) {
+  const status = jobStatuses.find((each) => each === route.query.get("status"));
+  const model = route.query.get("model") ?? undefined;
+  const canCreate = usePermission("jobs:write");
+  const jobs = usePaginated(
+    ["jobs", { status, model }],
+    async (after) =>
+      unwrap(
+        await getServices().api.GET("/fine_tuning/jobs", {
+          params: {
+            query: {
+              limit: 20,
+              ...(after ? { after } : {}),
+              ...(status ? { status } : {}),
+              ...(model ? { model } : {}),
+            },
+          },
+        }),
+      ),
+    { refetchInterval: pollIntervalMs },
+  );
+  const { data: models } = useModels();
+  const filter = (change: Record<string, string>) =>
+    navigate(["jobs"], {
+      status: status ?? null,
+      model: model ?? null,
+      ...change,
+    }, { replace: true });
+  const isFiltered = status !== undefined || model !== undefined;
+  return (
+    <Page
+      title="Jobs"
+      actions={canCreate && <a class="button primary" href={href(["new"])}>New fine-tune</a>}
+    >
+      <form
+        class="filters"
+        role="search"
+        onSubmit={(event) => event.preventDefault()}
+      >
+        <label>
+          Status{" "}
+          <select
+            value={status ?? ""}
+            onChange={(event) => filter({ status: event.currentTarget.value })}
+          >
+            <option value="">All</option>
+            {jobStatuses.map((each) => <option key={each} value={each}>{humanize(each)}</option>)}
+          </select>
+        </label>
+        <label>
+          Model{" "}
+          <select
+            value={model ?? ""}
+            onChange={(event) => filter({ model: event.currentTarget.value })}
+          >
+            <option value="">All</option>
+            {models?.base.map(({ id }) => <option key={id} value={id}>{id}</option>)}
+          </select>
+        </label>
+      </form>
+      <QueryBoundary query={jobs} what="jobs">
+        {(list) =>
+          list.length === 0 ? isFiltered ? <NoMatches /> : <NoJobs canCreate={canCreate} /> : (
+            <>
+              <Table
+                label="Jobs"
+                columns={[
+                  "Job",
+                  "Status",
+                  "Progress",
+                  "Loss",
+                  "Cost",
+                  "Created",
+                ]}
+              >
+                {list.map((job) => <JobRow key={job.id} job={job} />)}
+              </Table>
+              <LoadMore query={jobs} />
+            </>
+          )}
+      </QueryBoundary>
+    </Page>
+  );
+}
+
+const NoJobs = ({ canCreate }: { canCreate: boolean }) => (
+  <EmptyState title="No jobs yet">
+    <p>
+      A fine-tuning job trains a base model on your examples and produces an adapter. You see the estimated
+      cost before you start it.
+    </p>
+    {canCreate
+      ? (
+        <a class="button primary" href={href(["new"])}>
+          Create your first fine-tune
+        </a>
+      )
+      : (
+        <p>
+          Your role is view-only. Ask a project owner for the developer role to create jobs.
+        </p>
+      )}
+  </EmptyState>
+);
+
+const NoMatches = () => (
+  <EmptyState title="No jobs match these filters">
+    <a href={href(["jobs"])}>Clear filters</a>
+  </EmptyState>
+);
+
+function JobRow({ job }: { job: Job }) {
+  return (
+    <tr>
+      <th scope="row">
+        <a href={href(["jobs", job.id])}>{job.suffix ?? job.base_model}</a>
+        <div class="quiet small">
+          {job.suffix === null ? job.id.slice(0, 18) + "…" : job.base_model}
+        </div>
+      </th>
+      <td>
+        <Status value={job.status} />
+      </td>
+      <td>
+        <JobRowProgress job={job} />
+      </td>
+      <td class="number">
+        {job.training_loss === null ? "–" : formatNumber(job.training_loss)}
+      </td>
+      <td class="number">{formatUsd(job.cost_usd)}</td>
+      <td>
+        <Time at={job.created_at} />
+      </td>
+    </tr>
+  );
+}
+
+function JobRowProgress({ job }: { job: Job }) {
+  if (job.status === "failed") {
+    return <span class="small">{job.error?.code}</span>;
+  }
+  if (!isActive(job) && job.status !== "paused") {
+    return <span class="quiet">–</span>;
+  }
+  const timeLeft = job.status === "running" && job.estimated_finish !== null
+    ? `, ${formatDuration(job.estimated_finish - Date.now() / 1000)} left`
+    : "";
+  return (
+    <>
+      <progress
+        max={100}
+        value={job.progress}
+        aria-label={`Progress of ${job.suffix ?? job.id}`}
+      />
+      <div class="quiet small">{Math.floor(job.progress)}%{timeLeft}</div>
+    </>
+  );
+}

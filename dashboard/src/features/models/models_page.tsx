@@ -1,0 +1,162 @@
+/** Base models, and the project's fine-tuned models. */
+import { unwrap } from "../../../../client/mod.ts";
+import { formatBytes, formatCompact, formatUsd } from "../../lib/format.ts";
+import { useApiMutation, useModels, usePermission } from "../../lib/queries.ts";
+import { href } from "../../lib/router.ts";
+import { getServices } from "../../lib/services.ts";
+import type { BaseModel, FineTunedModel } from "../../lib/types.ts";
+import { ActionButton } from "../../ui/action_button.tsx";
+import { Time } from "../../ui/display.tsx";
+import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
+import { Page } from "../../ui/page.tsx";
+import { Table } from "../../ui/table.tsx";
+
+export function ModelsPage() {
+  const models = useModels();
+  const canEdit = usePermission("jobs:write");
+  return (
+    <Page title="Models">
+      <QueryBoundary query={models} what="models">
+        {({ base, fineTuned }) => (
+          <>
+            <h2>Base models</h2>
+            {base.length === 0
+              ? (
+                <EmptyState title="No base models available">
+                  <p>Ask the operator of this installation to add one.</p>
+                </EmptyState>
+              )
+              : (
+                <Table
+                  label="Base models"
+                  columns={[
+                    "Model",
+                    "Parameters",
+                    "Max length",
+                    "GPU",
+                    "Price",
+                    "",
+                  ]}
+                >
+                  {base.map((model) => (
+                    <BaseModelRow
+                      key={model.id}
+                      model={model}
+                      canEdit={canEdit}
+                    />
+                  ))}
+                </Table>
+              )}
+            <h2>Fine-tuned models</h2>
+            {fineTuned.length === 0
+              ? (
+                <EmptyState title="No fine-tuned models yet">
+                  <p>
+                    When a fine-tuning job succeeds, its model appears here.
+                  </p>
+                  {canEdit && (
+                    <a class="button primary" href={href(["new"])}>
+                      Create a fine-tune
+                    </a>
+                  )}
+                </EmptyState>
+              )
+              : (
+                <Table
+                  label="Fine-tuned models"
+                  columns={["Model", "Base model", "Size", "Created", ""]}
+                >
+                  {fineTuned.map((model) => (
+                    <FineTunedModelRow
+                      key={model.id}
+                      model={model}
+                      canEdit={canEdit}
+                    />
+                  ))}
+                </Table>
+              )}
+          </>
+        )}
+      </QueryBoundary>
+    </Page>
+  );
+}
+
+function BaseModelRow(
+  { model, canEdit }: { model: BaseModel; canEdit: boolean },
+) {
+  const { id, owned_by, parameters, max_length, gpu } = model;
+  return (
+    <tr>
+      <th scope="row">
+        {id}
+        <div class="quiet small">{owned_by}</div>
+      </th>
+      <td class="number">
+        {parameters === null ? "–" : formatCompact(parameters)}
+      </td>
+      <td class="number">{formatCompact(max_length)} tokens</td>
+      <td>
+        {gpu.num_gpus} × {gpu.gpu_type}
+        {gpu.gpu_memory_gb > 0 && <div class="quiet small">{gpu.gpu_memory_gb} GB each</div>}
+      </td>
+      <td class="number">
+        {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)} per hour
+      </td>
+      <td>
+        {canEdit && (
+          <a href={href(["new"], { model: id })} aria-label={`Fine-tune ${id}`}>
+            Fine-tune
+          </a>
+        )}
+      </td>
+    </tr>
+  );
+}
+
+function FineTunedModelRow(
+  { model, canEdit }: { model: FineTunedModel; canEdit: boolean },
+) {
+  const remove = useApiMutation(
+    async () =>
+      unwrap(
+        await getServices().api.DELETE("/models/{id}", {
+          params: { path: { id: model.id } },
+        }),
+      ),
+    [["models"]],
+  );
+  return (
+    <tr>
+      <th scope="row">
+        <a href={href(["jobs", model.job_id])}>{model.id}</a>
+      </th>
+      <td>{model.base_model}</td>
+      <td class="number">{formatBytes(model.bytes)}</td>
+      <td>
+        <Time at={model.created} />
+      </td>
+      <td>
+        {canEdit && (
+          <div class="actions">
+            <a
+              href={href(["new"], { model: model.id })}
+              aria-label={`Continue training ${model.id}`}
+            >
+              Continue training
+            </a>
+            <ActionButton
+              mutation={remove}
+              label="Delete"
+              danger
+              confirmation={{
+                text: `Delete ${model.id} with its files and checkpoints? This cannot be undone.`,
+                confirm: "Delete model",
+              }}
+            />
+          </div>
+        )}
+      </td>
+    </tr>
+  );
+}

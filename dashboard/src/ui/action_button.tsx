@@ -1,0 +1,71 @@
+/** Buttons that run a mutation, with its progress, its error and an optional confirmation. */
+import type { ComponentChildren } from "preact";
+import { useId, useRef } from "preact/hooks";
+import { ErrorMessage } from "./feedback.tsx";
+
+export interface MutationState {
+  isPending: boolean;
+  error: Error | null;
+  mutate: () => void;
+}
+
+/** A dialog that asks before the action runs. */
+export interface Confirmation {
+  /** What happens, and whether it can be undone. */
+  text: ComponentChildren;
+  /** The confirming button names the action: "Delete file". */
+  confirm: string;
+  /** The other button; default: "Cancel". */
+  dismiss?: string;
+}
+
+export function ActionButton(
+  { mutation, label, confirmation, danger, primary }: {
+    mutation: MutationState;
+    label: string;
+    confirmation?: Confirmation;
+    danger?: boolean;
+    primary?: boolean;
+  },
+) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const id = useId();
+  const variant = danger ? "danger" : primary ? "primary" : "";
+  return (
+    <>
+      <button
+        type="button"
+        class={variant}
+        disabled={mutation.isPending}
+        onClick={() => confirmation ? dialog.current?.showModal() : mutation.mutate()}
+      >
+        {mutation.isPending ? `${label} …` : label}
+      </button>
+      {confirmation && (
+        <dialog ref={dialog} aria-labelledby={id}>
+          <p id={id}>{confirmation.text}</p>
+          <div class="actions">
+            <button
+              type="button"
+              autofocus
+              onClick={() => dialog.current?.close()}
+            >
+              {confirmation.dismiss ?? "Cancel"}
+            </button>
+            <button
+              type="button"
+              class={variant}
+              onClick={() => {
+                dialog.current?.close();
+                mutation.mutate();
+              }}
+            >
+              {confirmation.confirm}
+            </button>
+          </div>
+        </dialog>
+      )}
+      {mutation.error && <ErrorMessage error={mutation.error} />}
+    </>
+  );
+}
