@@ -1,9 +1,9 @@
-/** Attempts that a worker holds, and the reports that it would send: both sides of a bench send the same. */
+/** Claimed attempts and their progress reports, the same for both sides of a bench. */
 import type * as z from "zod";
 import { ReportRequest } from "../supabase/functions/_shared/protocol.ts";
 import { callbackSecret } from "../supabase/functions/_shared/secrets.ts";
-import { TestWorker } from "../tests/support/fake_worker.ts";
-import { createJob, type Stand, until } from "./harness.ts";
+import { FakeWorker } from "../tests/support/fake_worker.ts";
+import { type BenchStack, createJob, until } from "./harness.ts";
 
 export interface Held {
   id: string;
@@ -13,18 +13,18 @@ export interface Held {
   key: Uint8Array;
 }
 
-/** Creates jobs through the API, has them dispatched, and claims each as a worker would. */
-export async function holdAttempts(stand: Stand, count: number): Promise<Held[]> {
-  const { stack, runpod } = stand;
+/** Creates jobs through the API, dispatches them, and claims each as a worker would. */
+export async function holdAttempts(bench: BenchStack, count: number): Promise<Held[]> {
+  const { stack, runpod } = bench;
   const before = runpod.runs.length;
-  for (let made = 0; made < count; made++) await createJob(stand);
+  for (let made = 0; made < count; made++) await createJob(bench);
   await stack.cron.tick();
   await until("the dispatch of every job", 60, () => runpod.runs.length >= before + count);
   return await Promise.all(
     runpod.runs.slice(before).map(async ({ body }) => {
       const { input } = body as { input: { callback_url: string } };
       const id = input.callback_url.split("/").at(-1) ?? "";
-      const worker = new TestWorker(stack, id);
+      const worker = new FakeWorker(stack, id);
       const claim = await worker.claim();
       if (claim.claimed !== true) throw new Error(`not claimed: ${JSON.stringify(claim)}`);
       const secret = callbackSecret(stack.keys.masterKey, id).replace("whsec_", "");
@@ -68,6 +68,6 @@ export function report({ workerId, fence }: Held, n: number): z.input<typeof Rep
   };
 }
 
-/** The same as the callback function hands it to SQL: checked and complete. */
+/** The same report as the callback function passes it to SQL, after validation. */
 export const checkedReport = (held: Held, n: number): string =>
   JSON.stringify(ReportRequest.parse(report(held, n)));

@@ -1,12 +1,12 @@
 /**
- * What each function weighs, bundled and minified; and how long it takes from a process's start to its first answer,
- * against a function of Hono and nothing else, bundled and started in the same way.
+ * The bundled and minified size of each function, and the time from process start to its first response, compared with a
+ * bare Hono function bundled and started in the same way.
  */
 import { root } from "../local/state_dir.ts";
 import { freePort } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
-import { type Measured, median, type Size } from "./results.ts";
-import { type Stand, startStand } from "./harness.ts";
+import { median, type RawMeasurement, type Size } from "./results.ts";
+import { type BenchStack, startBenchStack } from "./harness.ts";
 
 const functions = ["tunebase", "tunebase-callback", "tunebase-scheduler"] as const;
 const mostBytes = 1_000_000;
@@ -53,7 +53,7 @@ async function runBundler(args: string[]): Promise<void> {
   if (!success) throw new Error(`deno bundle ${args.join(" ")} failed:\n${new TextDecoder().decode(stderr)}`);
 }
 
-export async function bundleSize(log: (line: string) => void): Promise<Measured[]> {
+export async function bundleSize(log: (line: string) => void): Promise<RawMeasurement[]> {
   const folder = await Deno.makeTempDir({ prefix: "tunebase bundle " });
   try {
     const sizes: [string, number][] = [];
@@ -78,11 +78,11 @@ export async function bundleSize(log: (line: string) => void): Promise<Measured[
   }
 }
 
-export async function boot(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function boot(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { starts } = sizes[size];
-  const stand = await startStand({ cronSeconds: 3600 });
-  // Below the project: a bundle finds what it leaves unbundled (Node's own modules) by its configuration.
-  const folder = join(stand.stack.home, "bundles");
+  const bench = await startBenchStack({ cronSeconds: 3600 });
+  // Inside the project: a bundle resolves unbundled modules (Node's own) by its configuration.
+  const folder = join(bench.stack.home, "bundles");
   await Deno.mkdir(folder, { recursive: true });
   try {
     const empty = join(folder, "empty.ts");
@@ -97,10 +97,10 @@ export async function boot(log: (line: string) => void, size: Size): Promise<Mea
       bundled[name] = await bundleForBoot(entry, join(folder, name));
     }
     const times: Record<string, number[]> = {};
-    // In turns; the first of each fills the caches of disk and compiler.
+    // Alternating; the first start of each warms the disk and compiler caches.
     for (let turn = 0; turn <= starts; turn++) {
       for (const [name, script] of Object.entries(bundled)) {
-        const ms = await firstAnswer(stand, script, name);
+        const ms = await firstAnswer(bench, script, name);
         if (turn > 0) (times[name] ??= []).push(ms);
       }
     }
@@ -117,12 +117,16 @@ export async function boot(log: (line: string) => void, size: Size): Promise<Mea
       };
     });
   } finally {
-    await stand.close();
+    await bench.close();
   }
 }
 
-/** Starts a process and asks until it answers; returns the milliseconds. */
-async function firstAnswer({ stack: { functionEnv } }: Stand, script: string, name: string): Promise<number> {
+/** Starts a process and polls until it answers; returns the milliseconds. */
+async function firstAnswer(
+  { stack: { functionEnv } }: BenchStack,
+  script: string,
+  name: string,
+): Promise<number> {
   const port = freePort(0, "");
   const begin = performance.now();
   const child = new Deno.Command(Deno.execPath(), {

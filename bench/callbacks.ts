@@ -1,32 +1,32 @@
 /**
- * Verified durable callbacks a second, against pgbench calling the same SQL function. What is between the two is what the
- * function adds: HTTP, signature, checks, the driver.
+ * Verified durable callbacks per second, compared with pgbench calling the same SQL function. The difference is the cost of
+ * the function: HTTP, signature, validation, the driver.
  */
 import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
 import { holdAttempts } from "./attempts.ts";
-import { type Measured, median, type Size } from "./results.ts";
+import { median, type RawMeasurement, type Size } from "./results.ts";
 import { sendReports } from "./load.ts";
 import { findPgbench, pgbenchReports } from "./pgbench.ts";
-import { startStand } from "./harness.ts";
+import { startBenchStack } from "./harness.ts";
 
-/** The function's own pool (`_shared/database.ts`). pgbench has as many. */
+/** Size of the function's connection pool (`_shared/database/connect.ts`), also used for pgbench. */
 export const connections = 4;
 export const sizes = {
-  // `workers`: attempts of each side. More than connections, so that a connection finds the next call waiting.
+  // `workers`: attempts of each side. More than connections, so that the next call is always waiting.
   full: { workers: 16, warmupSeconds: 2, roundSeconds: 3, rounds: 6 },
   short: { workers: 4, warmupSeconds: 0.1, roundSeconds: 1, rounds: 1 },
 };
 
-export async function callbacks(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function callbacks(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { workers, warmupSeconds, roundSeconds, rounds } = sizes[size];
   const program = await findPgbench(log);
-  const stand = await startStand({ cronSeconds: 3600 });
+  const bench = await startBenchStack({ cronSeconds: 3600 });
   try {
-    const { functionEnv, home } = stand.stack;
-    const held = await holdAttempts(stand, 2 * workers);
+    const { functionEnv, home } = bench.stack;
+    const held = await holdAttempts(bench, 2 * workers);
     const sending = held.slice(0, workers).map((held) => ({ held, sequence: 0 }));
-    // Straight to the function's process: the gateway before it is the platform's, not ours.
+    // Directly to the function's process: the gateway belongs to the platform.
     const edge = await startFunction("tunebase-callback", functionEnv, join(home, "logs/bench-callback.log"));
     try {
       const peer = {
@@ -62,6 +62,6 @@ export async function callbacks(log: (line: string) => void, size: Size): Promis
       await edge.stop();
     }
   } finally {
-    await stand.close();
+    await bench.close();
   }
 }

@@ -1,20 +1,20 @@
 /**
- * A callback is one call of SQL, against the same work in a transaction of five statements (`multi_statement_baseline.ts`).
- * Between a function and its database there is a network: here a line that holds every packet up for about 2 ms each way,
- * as between an edge function and a database of its region. Without the line it is measured too, and told.
+ * A callback as one SQL call, compared with a transaction of five statements (`multi_statement_baseline.ts`). A proxy
+ * simulates the network between an edge function and a database in its region, with about 2 ms each way. The result
+ * without the proxy is logged too.
  */
 import postgres from "postgres";
 import { type EdgeFunction, startFunction } from "../local/emulators/functions/mod.ts";
 import { root } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
-import { startSlowLine } from "../tests/support/latency_proxy.ts";
+import { startLatencyProxy } from "../tests/support/latency_proxy.ts";
 import { holdAttempts } from "./attempts.ts";
 import { sizes as callbackSizes } from "./callbacks.ts";
-import { type Measured, median, type Size } from "./results.ts";
+import { median, type RawMeasurement, type Size } from "./results.ts";
 import { sendReports, type Worker } from "./load.ts";
-import { type Stand, startStand } from "./harness.ts";
+import { type BenchStack, startBenchStack } from "./harness.ts";
 
-/** Deno's timers are 1.2 ms late: this makes 2 ms and a bit. What it made is measured. */
+/** Deno's timers fire 1.2 ms late, so this gives just over 2 ms. The bench measures the actual delay. */
 const timerMs = 1;
 const sizes = {
   full: { roundSeconds: 2.5, near: 2, far: 4 },
@@ -30,35 +30,35 @@ interface Side {
 export async function callbacksVsMultiStatement(
   log: (line: string) => void,
   size: Size,
-): Promise<Measured[]> {
+): Promise<RawMeasurement[]> {
   const { roundSeconds, ...rounds } = sizes[size];
   const { workers } = callbackSizes[size];
-  const stand = await startStand({ cronSeconds: 3600 });
-  const lines = [1, 2].map(() => startSlowLine(Number(new URL(stand.stack.dbUrl).port), timerMs));
+  const bench = await startBenchStack({ cronSeconds: 3600 });
+  const lines = [1, 2].map(() => startLatencyProxy(Number(new URL(bench.stack.dbUrl).port), timerMs));
   const sides: Side[] = [];
   try {
-    const held = (await holdAttempts(stand, 2 * workers)).map((held) => ({ held, sequence: 0 }));
+    const held = (await holdAttempts(bench, 2 * workers)).map((held) => ({ held, sequence: 0 }));
     const start = async (peer: boolean, port?: number) => {
-      const edge = await startSide(stand, peer, port);
+      const edge = await startSide(bench, peer, port);
       const side = { edge, workers: peer ? held.slice(workers) : held.slice(0, workers), rates: [] };
       sides.push(side);
       return side;
     };
     const far: [Side, Side] = [await start(false, lines[0]?.port), await start(true, lines[1]?.port)];
-    const away = await roundTrip(stand.stack.dbUrl, lines[0]?.port ?? 0);
+    const away = await roundTrip(bench.stack.dbUrl, lines[0]?.port ?? 0);
 
     if (rounds.near > 0) {
       const near: [Side, Side] = [await start(false), await start(true)];
       await measure(near, rounds.near, roundSeconds);
-      log(`beside the database: ${describe(near)}`);
+      log(`without latency: ${describe(near)}`);
     }
-    const [before, sent] = [lines.map(({ trips }) => trips), far.map(sequences)];
+    const [before, sent] = [lines.map(({ roundTrips }) => roundTrips), far.map(sequences)];
     await measure(far, rounds.far, roundSeconds);
     log(`${away.toFixed(1)} ms away: ${describe(far)}`);
     const trips = far.map((side, i) =>
-      ((lines[i]?.trips ?? 0) - (before[i] ?? 0)) / (sequences(side) - (sent[i] ?? 0))
+      ((lines[i]?.roundTrips ?? 0) - (before[i] ?? 0)) / (sequences(side) - (sent[i] ?? 0))
     );
-    log(`round trips a callback: ${trips.map((each) => each.toFixed(2)).join(" and ")}`);
+    log(`round trips per callback: ${trips.map((each) => each.toFixed(2)).join(" and ")}`);
     return [{
       value: median(far[0].rates),
       unit: `callbacks/s with the database ${away.toFixed(1)} ms away`,
@@ -71,12 +71,12 @@ export async function callbacksVsMultiStatement(
   } finally {
     for (const { edge } of sides) await edge.stop();
     for (const line of lines) await line.stop();
-    await stand.close();
+    await bench.close();
   }
 }
 
-/** The callback function, or its peer, with the database at its own port or at a line's. */
-async function startSide({ stack }: Stand, peer: boolean, port?: number): Promise<EdgeFunction> {
+/** The callback function or the baseline, with the database directly or behind a proxy. */
+async function startSide({ stack }: BenchStack, peer: boolean, port?: number): Promise<EdgeFunction> {
   // The peer writes to tables, which the function's own role may not.
   const url = new URL(peer ? stack.dbUrl : stack.functionEnv.TUNEBASE_CALLBACK_DB_URL ?? "");
   if (port !== undefined) url.port = String(port);
@@ -88,7 +88,7 @@ async function startSide({ stack }: Stand, peer: boolean, port?: number): Promis
   );
 }
 
-/** How long the database is away, in milliseconds there and back. */
+/** Round-trip time to the database in milliseconds. */
 async function roundTrip(dbUrl: string, port: number): Promise<number> {
   const url = new URL(dbUrl);
   url.port = String(port);
@@ -103,7 +103,7 @@ async function roundTrip(dbUrl: string, port: number): Promise<number> {
   return median(times);
 }
 
-/** Rounds of the one and the other, after one that counts for nothing. */
+/** Alternating rounds of both sides, after one warm-up round. */
 async function measure(sides: [Side, Side], rounds: number, seconds: number): Promise<void> {
   for (let round = -1; round < rounds; round++) {
     for (const { edge, workers, rates } of sides) {

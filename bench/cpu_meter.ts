@@ -1,6 +1,6 @@
-/** How much CPU the process of a function has used: the kernel's scheduler counts it in nanoseconds. */
+/** CPU time of a function's process, which the kernel's scheduler counts in nanoseconds. */
 
-/** Of all its threads so far, in milliseconds. */
+/** CPU time of all threads so far, in milliseconds. */
 export function cpuMs(pid: number): number {
   let ns = 0;
   for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
@@ -12,8 +12,8 @@ export function cpuMs(pid: number): number {
 }
 
 /**
- * What each of up to `times` calls used, in milliseconds, and what it left to the background for `settleMs`. A call that
- * returns false had nothing to do: it does not count, and is the last.
+ * CPU milliseconds of each of up to `times` calls, including background work during `settleMs`. A call that returns false
+ * had nothing to do: it does not count and ends the measurement.
  */
 export async function meter(
   pid: number,

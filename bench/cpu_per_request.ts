@@ -1,12 +1,12 @@
 /**
- * The CPU that each route and each tick uses, against the 2 s after which the platform kills an isolate with everything it
- * was doing. Of the function's whole process, warm: the platform meters the isolate's thread alone.
+ * CPU time of each route and tick, compared with the 2 s after which the platform kills an isolate. Measures the whole warm
+ * process, while the platform meters only the isolate's thread.
  */
 import { copyJobs } from "../tests/support/job_copies.ts";
-import { TestWorker } from "../tests/support/fake_worker.ts";
+import { FakeWorker } from "../tests/support/fake_worker.ts";
 import { meter } from "./cpu_meter.ts";
-import { CpuStand, type Part } from "./cpu_harness.ts";
-import { type Measured, percentile, type Size } from "./results.ts";
+import { CpuHarness, type Part } from "./cpu_harness.ts";
+import { percentile, type RawMeasurement, type Size } from "./results.ts";
 import { makeFile } from "./validation.ts";
 
 const hardLimitMs = 2000;
@@ -14,15 +14,15 @@ const mostPerRequestMs = 500;
 const mostPerTickMs = 1000;
 const model = "SmolLM2-135M-Instruct";
 
-/** What was measured: milliseconds of CPU of each call. */
+/** CPU milliseconds of each call. */
 interface Sample {
   name: string;
   goalMs: number;
   ms: number[];
 }
 interface Run {
-  stand: CpuStand;
-  /** How often a light call is made, and a heavy one. */
+  harness: CpuHarness;
+  /** Number of light and heavy calls. */
   light: number;
   heavy: number;
   megabytes: number;
@@ -33,9 +33,9 @@ interface Run {
 export async function cpuPerRequest(
   log: (line: string) => void,
   size: Size,
-): Promise<Measured[]> {
+): Promise<RawMeasurement[]> {
   const run: Run = {
-    stand: await CpuStand.start(),
+    harness: await CpuHarness.start(),
     light: size === "short" ? 3 : 200,
     heavy: size === "short" ? 1 : 10,
     megabytes: size === "short" ? 2 : 31,
@@ -48,11 +48,11 @@ export async function cpuPerRequest(
     await measureTicks(run);
     return run.samples.map((sample) => report(sample, log));
   } finally {
-    await run.stand.close();
+    await run.harness.close();
   }
 }
 
-function report({ name, goalMs, ms }: Sample, log: (line: string) => void): Measured {
+function report({ name, goalMs, ms }: Sample, log: (line: string) => void): RawMeasurement {
   const [p50, p99] = [percentile(ms, 0.5), percentile(ms, 0.99)];
   log(`${name.padEnd(44)} p50 ${p50.toFixed(1).padStart(7)}  p99 ${p99.toFixed(1).padStart(7)} ms of CPU`);
   return {
@@ -64,16 +64,16 @@ function report({ name, goalMs, ms }: Sample, log: (line: string) => void): Meas
   };
 }
 
-/** Measures one kind of call. The first is not counted: it compiles what the others run. */
+/** Measures one kind of call. The first does not count: it compiles the code. */
 async function sample(
-  { stand, samples }: Run,
+  { harness, samples }: Run,
   part: Part,
   name: string,
   times: number,
   call: (n: number) => Promise<unknown>,
 ): Promise<void> {
   await call(-1);
-  const ms = await meter(stand.pid(part), times, async (n) => {
+  const ms = await meter(harness.pid(part), times, async (n) => {
     await call(n);
     return true;
   });
@@ -87,66 +87,70 @@ function upload(bytes: Uint8Array<ArrayBuffer>): RequestInit {
   return { method: "POST", body: form };
 }
 
-/** Returns the ids of the jobs that it made. */
+/** Returns the ids of the jobs it created. */
 async function measureApi(run: Run): Promise<string[]> {
-  const { stand, light, heavy, megabytes } = run;
+  const { harness, light, heavy, megabytes } = run;
   const post = (body: unknown): RequestInit => ({ method: "POST", body: JSON.stringify(body) });
   const id = (text: string) => String(JSON.parse(text).id);
   const api = (name: string, times: number, call: (n: number) => Promise<unknown>) =>
     sample(run, "tunebase", name, times, call);
 
   const small = makeFile(20_000);
-  await api("POST /files, 20 kB", light, () => stand.api("/files", upload(small)));
+  await api("POST /files, 20 kB", light, () => harness.api("/files", upload(small)));
   const large = makeFile(megabytes * 2 ** 20);
-  await api(`POST /files, ${megabytes} MiB`, heavy, () => stand.api("/files", upload(large)));
+  await api(`POST /files, ${megabytes} MiB`, heavy, () => harness.api("/files", upload(large)));
   await api(
     "POST /fine_tuning/jobs, a file not counted yet",
     heavy,
     async (n) => {
-      const file = id(await stand.api("/files", upload(makeFile(4 * 2 ** 20, n + 2))));
-      await stand.api("/fine_tuning/jobs", post({ model, training_file: file }));
+      const file = id(await harness.api("/files", upload(makeFile(4 * 2 ** 20, n + 2))));
+      await harness.api("/fine_tuning/jobs", post({ model, training_file: file }));
     },
   );
   const jobs: string[] = [];
-  const body = { model, training_file: stand.stand.fileId };
+  const body = { model, training_file: harness.bench.fileId };
   await api("POST /fine_tuning/jobs", light, async () => {
-    jobs.push(id(await stand.api("/fine_tuning/jobs", post(body))));
+    jobs.push(id(await harness.api("/fine_tuning/jobs", post(body))));
   });
-  await api("POST /fine_tuning/estimates", light, () => stand.api("/fine_tuning/estimates", post(body)));
+  await api("POST /fine_tuning/estimates", light, () => harness.api("/fine_tuning/estimates", post(body)));
   const [job = ""] = jobs;
   const paths = ["", "/events?limit=100", "/metrics?points=200", "/checkpoints"];
   for (const path of paths) {
-    await api(`GET /fine_tuning/jobs/{id}${path}`, light, () => stand.api(`/fine_tuning/jobs/${job}${path}`));
+    await api(
+      `GET /fine_tuning/jobs/{id}${path}`,
+      light,
+      () => harness.api(`/fine_tuning/jobs/${job}${path}`),
+    );
   }
   for (
     const path of ["/fine_tuning/jobs?limit=100", "/files?limit=100", "/models", "/usage", "/openapi.json"]
   ) {
-    await api(`GET ${path}`, light, () => stand.api(path));
+    await api(`GET ${path}`, light, () => harness.api(path));
   }
   await api(
     "POST /fine_tuning/jobs/{id}/cancel",
     light,
-    () => stand.api(`/fine_tuning/jobs/${jobs.pop()}/cancel`, { method: "POST" }),
+    () => harness.api(`/fine_tuning/jobs/${jobs.pop()}/cancel`, { method: "POST" }),
   );
   return jobs;
 }
 
 async function measureCallbacks(run: Run, jobs: string[]): Promise<void> {
-  const { stand, light } = run;
-  const { stack } = stand.stand;
-  // One for each call, and one more: what is measured first is not counted.
+  const { harness, light } = run;
+  const { stack } = harness.bench;
+  // One for each call, plus the first, which does not count.
   const needed = light + 1;
   while (jobs.length < needed) {
-    const body = JSON.stringify({ model, training_file: stand.stand.fileId });
-    jobs.push(JSON.parse(await stand.api("/fine_tuning/jobs", { method: "POST", body })).id);
+    const body = JSON.stringify({ model, training_file: harness.bench.fileId });
+    jobs.push(JSON.parse(await harness.api("/fine_tuning/jobs", { method: "POST", body })).id);
   }
   await stack
     .sql`update tunebase_internal.runpod_endpoints set run_per_second = 100000, max_running = null, calls_left = 100000`;
-  while ((await stand.tick()).dispatched !== 0);
+  while ((await harness.tick()).dispatched !== 0);
   const attempts = await stack.sql<{ id: string }[]>`
     select id from tunebase.attempts where state = 'submitted' order by id limit ${needed}`;
-  const workers = attempts.map(({ id }) => new TestWorker({ url: stand.url, keys: stack.keys }, id));
-  const worker = (n: number): TestWorker => {
+  const workers = attempts.map(({ id }) => new FakeWorker({ url: harness.url, keys: stack.keys }, id));
+  const worker = (n: number): FakeWorker => {
     const found = workers[n + 1];
     if (found === undefined) throw new Error(`there is no attempt ${n + 1}`);
     return found;
@@ -157,29 +161,29 @@ async function measureCallbacks(run: Run, jobs: string[]): Promise<void> {
   await callback(
     "POST …/report, 10 metrics",
     (n) =>
-      worker(n).report({ metrics: Array.from({ length: 10 }, (_, step) => TestWorker.metric(step + 1)) }),
+      worker(n).report({ metrics: Array.from({ length: 10 }, (_, step) => FakeWorker.metric(step + 1)) }),
   );
   const bytes = new TextEncoder().encode("weights");
-  const file = TestWorker.file("adapter_model.safetensors", bytes);
+  const file = FakeWorker.file("adapter_model.safetensors", bytes);
   await callback("POST …/uploads", (n) => worker(n).upload(file.path, bytes));
   await callback("POST …/verify", (n) => worker(n).verify(file));
   await callback("POST …/finish", (n) => worker(n).succeed([file]));
 }
 
-/** What a tick's answer counts. */
+/** The counts in a tick's response. */
 type Count = "dispatched" | "reconciled" | "sent" | "validated";
 
 async function measureTicks(run: Run): Promise<void> {
-  const { stand, light, heavy, backlog, megabytes, samples } = run;
-  const { sql } = stand.stand.stack;
-  while (Object.values(await stand.tick()).some((count) => count > 0));
-  await sample(run, "tunebase-scheduler", "a tick with nothing due", light, () => stand.tick());
+  const { harness, light, heavy, backlog, megabytes, samples } = run;
+  const { sql } = harness.bench.stack;
+  while (Object.values(await harness.tick()).some((count) => count > 0));
+  await sample(run, "tunebase-scheduler", "a tick with nothing due", light, () => harness.tick());
 
-  /** Ticks while they have something of this kind to do. */
+  /** Measures ticks while they have work of this kind. */
   const ticks = async (name: string, count: Count, settleMs = 10, prepare = () => Promise.resolve()) => {
-    const ms = await meter(stand.pid("tunebase-scheduler"), heavy, async () => {
+    const ms = await meter(harness.pid("tunebase-scheduler"), heavy, async () => {
       await prepare();
-      return (await stand.tick())[count] !== 0;
+      return (await harness.tick())[count] !== 0;
     }, settleMs);
     samples.push({ name, goalMs: mostPerTickMs, ms });
   };
@@ -188,8 +192,8 @@ async function measureTicks(run: Run): Promise<void> {
       select id from tunebase.attempts where state <> 'ended' order by random() limit 20)`;
   });
 
-  const body = JSON.stringify({ model, training_file: stand.stand.fileId });
-  await stand.api("/fine_tuning/jobs", { method: "POST", body });
+  const body = JSON.stringify({ model, training_file: harness.bench.fileId });
+  await harness.api("/fine_tuning/jobs", { method: "POST", body });
   const projects = await sql<{ id: string }[]>`select id from tunebase.projects`;
   await copyJobs(sql, backlog, projects.map(({ id }) => id));
   await ticks(`a tick of ${backlog} jobs due`, "dispatched");
@@ -200,23 +204,23 @@ async function measureTicks(run: Run): Promise<void> {
   );
   try {
     const url = `http://127.0.0.1:${receiver.addr.port}/`;
-    await stand.stand.openai.webhooks.create({
+    await harness.bench.openai.webhooks.create({
       name: "bench",
       url,
       event_types: ["fine_tuning.job.cancelled"],
     });
-    await queueDeliveries(stand, 2 * backlog);
-    // A tick answers after a second at the latest; its deliveries go on.
+    await queueDeliveries(harness, 2 * backlog);
+    // A tick answers within a second; its deliveries continue.
     await ticks(`a tick of ${2 * backlog} deliveries due`, "sent", 1500);
   } finally {
     await receiver.shutdown();
   }
-  await uploadPart(stand, makeFile(2 * megabytes * 2 ** 20, 7));
+  await uploadPart(harness, makeFile(2 * megabytes * 2 ** 20, 7));
   await ticks(`a tick of checking a file of ${2 * megabytes} MiB`, "validated");
 }
 
-async function queueDeliveries({ stand }: CpuStand, count: number): Promise<void> {
-  await stand.stack.sql`
+async function queueDeliveries({ bench }: CpuHarness, count: number): Promise<void> {
+  await bench.stack.sql`
     insert into tunebase.webhook_deliveries (
       project_id, event_id, event_type, event_created_at, channel, endpoint_id, body
     )
@@ -225,10 +229,10 @@ async function queueDeliveries({ stand }: CpuStand, count: number): Promise<void
     cross join lateral (select case when n > 0 then tunebase_internal.uuid7() end as event_id) x`;
 }
 
-/** A file that is checked by ticks: it was uploaded in parts. */
-async function uploadPart(stand: CpuStand, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
+/** A file that ticks validate: uploaded in parts. */
+async function uploadPart(harness: CpuHarness, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
   const post = async (path: string, body: unknown) =>
-    JSON.parse(await stand.api(path, { method: "POST", body: JSON.stringify(body) }));
+    JSON.parse(await harness.api(path, { method: "POST", body: JSON.stringify(body) }));
   const { id } = await post("/uploads", {
     bytes: bytes.length,
     filename: "rows.jsonl",
@@ -237,6 +241,6 @@ async function uploadPart(stand: CpuStand, bytes: Uint8Array<ArrayBuffer>): Prom
   });
   const form = new FormData();
   form.set("data", new Blob([bytes]));
-  const part = JSON.parse(await stand.api(`/uploads/${id}/parts`, { method: "POST", body: form }));
+  const part = JSON.parse(await harness.api(`/uploads/${id}/parts`, { method: "POST", body: form }));
   await post(`/uploads/${id}/complete`, { part_ids: [part.id] });
 }

@@ -1,13 +1,13 @@
 /**
- * POST /fine_tuning/jobs a second, against pgbench calling the same two SQL functions; and whether some take much longer
- * than others. The API's process alone is measured: where it would nudge the scheduler, a server answers that does nothing.
+ * POST /fine_tuning/jobs per second, compared with pgbench calling the same two SQL functions, and the spread of its
+ * latency. Measures only the API's process: a server that does nothing receives its scheduler wake-ups.
  */
 import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
-import { type Measured, median, percentile, type Size } from "./results.ts";
+import { median, percentile, type RawMeasurement, type Size } from "./results.ts";
 import { Answers, writeAll } from "./load.ts";
 import { findPgbench, runPgbench } from "./pgbench.ts";
-import { createJob, type Stand, startStand } from "./harness.ts";
+import { type BenchStack, createJob, startBenchStack } from "./harness.ts";
 
 const connections = 4;
 const clients = 8;
@@ -17,18 +17,18 @@ const sizes = {
 };
 const model = "SmolLM2-135M-Instruct";
 
-export async function createJobs(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function createJobs(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { warmupSeconds, roundSeconds, rounds } = sizes[size];
   const program = await findPgbench(log);
-  const stand = await startStand({ cronSeconds: 3600 });
+  const bench = await startBenchStack({ cronSeconds: 3600 });
   const sink = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
     () => Response.json({}, { status: 202 }),
   );
   try {
-    // The first counts the file's tokens, which are remembered.
-    await createJob(stand);
-    const { functionEnv, home } = stand.stack;
+    // The first create counts the file's tokens, which are cached.
+    await createJob(bench);
+    const { functionEnv, home } = bench.stack;
     const edge = await startFunction(
       "tunebase",
       { ...functionEnv, SUPABASE_URL: `http://127.0.0.1:${sink.addr.port}` },
@@ -39,10 +39,10 @@ export async function createJobs(log: (line: string) => void, size: Size): Promi
         program,
         url: functionEnv.TUNEBASE_API_DB_URL ?? "",
         connections,
-        script: await script(stand),
+        script: await script(bench),
         seconds: roundSeconds,
       };
-      const request = post(stand, edge.port);
+      const request = post(bench, edge.port);
       await send(edge.port, request, warmupSeconds);
       const pairs: { ours: number; theirs: number; ms: number[] }[] = [];
       for (let round = 1; round <= rounds; round++) {
@@ -75,11 +75,11 @@ export async function createJobs(log: (line: string) => void, size: Size): Promi
     }
   } finally {
     await sink.shutdown();
-    await stand.close();
+    await bench.close();
   }
 }
 
-function post({ openai, fileId }: Stand, port: number): Uint8Array {
+function post({ openai, fileId }: BenchStack, port: number): Uint8Array {
   const body = JSON.stringify({ model, training_file: fileId });
   return new TextEncoder().encode(
     `POST /tunebase/fine_tuning/jobs HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\nauthorization: Bearer ${openai.apiKey}\r\n` +
@@ -87,7 +87,7 @@ function post({ openai, fileId }: Stand, port: number): Uint8Array {
   );
 }
 
-/** Each client sends one after the other for `seconds`; returns how many milliseconds each request took. */
+/** Each client sends requests sequentially for `seconds`; returns the milliseconds of each. */
 async function send(port: number, request: Uint8Array, seconds: number): Promise<number[]> {
   const end = performance.now() + seconds * 1000;
   const times = await Promise.all(Array.from({ length: clients }, async () => {
@@ -107,8 +107,8 @@ async function send(port: number, request: Uint8Array, seconds: number): Promise
   return times.flat();
 }
 
-/** What the API calls for one job, with the arguments of a job that it made. */
-async function script({ stack: { sql } }: Stand): Promise<string> {
+/** The SQL calls of the API for one job, with the arguments of an existing job. */
+async function script({ stack: { sql } }: BenchStack): Promise<string> {
   const [row] = await sql<{ text: string }[]>`
     select format(
       'select tunebase_internal.get_estimate_inputs(%L, %L, %L, null);' || e'\\n' || 'select tunebase_internal.create_job(%L, %L);' || e'\\n',

@@ -1,6 +1,6 @@
 /**
- * The dashboard: how many bytes come before anything can be seen; and how long a job's page takes to be there, with a
- * hundred thousand logged steps in the database, in a real Chromium with nothing cached.
+ * The dashboard: the bytes of the first load, and the time until a job's page with 100,000 logged steps is complete, in a
+ * real Chromium without cache.
  */
 import { createClient } from "@supabase/supabase-js";
 import { gzipSync } from "node:zlib";
@@ -10,22 +10,22 @@ import { join } from "../local/paths.ts";
 import { startChromium } from "../tests/support/chromium.ts";
 import { openDashboard } from "../tests/support/browser_session.ts";
 import { holdAttempts } from "./attempts.ts";
-import { type Measured, median, type Size } from "./results.ts";
-import { startStand } from "./harness.ts";
+import { median, type RawMeasurement, type Size } from "./results.ts";
+import { startBenchStack } from "./harness.ts";
 
 const mostBytes = 200_000;
 const mostMs = 1000;
 const sizes = { full: { steps: 100_000, visits: 15 }, short: { steps: 1000, visits: 1 } };
 
-/** What Vite says of a file that it made. */
+/** A file in Vite's manifest. */
 interface Made {
   file: string;
   css?: string[];
   imports?: string[];
 }
 
-/** index.html, and what it loads before the first page is drawn; gzip as servers do it (level 6). */
-export async function pageBytes(log: (line: string) => void): Promise<Measured[]> {
+/** index.html and the files it loads before the first render; gzip level 6, as servers use. */
+export async function pageBytes(log: (line: string) => void): Promise<RawMeasurement[]> {
   await buildDashboard(log);
   const manifest: Record<string, Made> = JSON.parse(
     await Deno.readTextFile(join(dashboardFiles, ".vite/manifest.json")),
@@ -61,14 +61,14 @@ export async function pageBytes(log: (line: string) => void): Promise<Measured[]
   }];
 }
 
-export async function pageReady(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function pageReady(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { steps, visits } = sizes[size];
   await buildDashboard(log);
-  const stand = await startStand({ cronSeconds: 3600 });
+  const bench = await startBenchStack({ cronSeconds: 3600 });
   const browser = await startChromium();
   try {
-    const { stack } = stand;
-    const [held] = await holdAttempts(stand, 1);
+    const { stack } = bench;
+    const [held] = await holdAttempts(bench, 1);
     if (held === undefined) throw new Error("no attempt is held");
     const [job] = await stack.sql`select j.* from tunebase.jobs j join tunebase.attempts a on a.job_id = j.id
       where a.id = ${held.id}`;
@@ -88,7 +88,7 @@ export async function pageReady(log: (line: string) => void, size: Size): Promis
     await stack.sql`analyze`;
 
     const { account } = stack.keys;
-    if (account === undefined) throw new Error("the stand has no account");
+    if (account === undefined) throw new Error("the bench stack has no account");
     const supabase = createClient(stack.url, stack.keys.publishableKey, {
       auth: { persistSession: false, autoRefreshToken: false },
     });
@@ -108,7 +108,7 @@ export async function pageReady(log: (line: string) => void, size: Size): Promis
       await using visitor = await openDashboard(browser, stack, { user: { supabase }, path, script: watch });
       await visitor.page.locator("html[data-ready]").waitFor();
       const ms = Number(await visitor.page.locator("html").getAttribute("data-ready"));
-      if (n >= 0) times.push(ms); // the first two find cold functions
+      if (n >= 0) times.push(ms); // the first two hit cold functions
     }
     log(`${visits} visits: ${Math.min(...times).toFixed(0)} to ${Math.max(...times).toFixed(0)} ms`);
     const value = median(times);
@@ -121,11 +121,11 @@ export async function pageReady(log: (line: string) => void, size: Size): Promis
     }];
   } finally {
     await browser.close();
-    await stand.close();
+    await bench.close();
   }
 }
 
-/** In the page: when the charts are there, two frames have been drawn and a task has run, the time since the start. */
+/** Runs in the page: the time until the charts exist, two frames are drawn and a task has run. */
 const watch = `
   new MutationObserver((_, observer) => {
     if (document.querySelector("[data-points] canvas") === null) return;

@@ -1,20 +1,20 @@
 /**
- * 1,000 webhook deliveries that are due at once, to one receiver that takes 200 ms for each. What limits is how many are
- * in flight to one receiver at a time: one after the other they would take 200 s.
+ * 1,000 webhook deliveries due at once, to one receiver that takes 200 ms for each. The limit is the number in flight per
+ * receiver: sequentially they would take 200 s.
  */
 import { Webhook } from "standardwebhooks";
-import type { Measured, Size } from "./results.ts";
-import { type Stand, startStand, until } from "./harness.ts";
+import type { RawMeasurement, Size } from "./results.ts";
+import { type BenchStack, startBenchStack, until } from "./harness.ts";
 
 const sizes = { full: { deliveries: 1000 }, short: { deliveries: 20 } };
 const answerMs = 200;
 const limitSeconds = 10;
 const type = "fine_tuning.job.cancelled";
 
-export async function deliveriesInTime(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function deliveriesInTime(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { deliveries } = sizes[size];
-  const stand = await startStand({ cronSeconds: 3600 });
-  // By `webhook-id`: one that comes twice counts once.
+  const bench = await startBenchStack({ cronSeconds: 3600 });
+  // By `webhook-id`: duplicates count once.
   const answered = new Map<string, number>();
   let secret = "";
   let most = 0;
@@ -29,20 +29,20 @@ export async function deliveriesInTime(log: (line: string) => void, size: Size):
     return new Response("ok");
   });
   try {
-    const endpoint = await stand.openai.webhooks.create({
+    const endpoint = await bench.openai.webhooks.create({
       name: "bench",
       url: `http://127.0.0.1:${receiver.addr.port}/`,
       event_types: [type],
     });
     secret = endpoint.signing_secret;
-    await queue(stand, deliveries);
+    await queue(bench, deliveries);
     const begin = performance.now();
-    // The timer's tick, as it finds them due; it returns before they are all sent.
-    await stand.stack.cron.tick();
+    // A timer tick that finds them due; it returns before all are sent.
+    await bench.stack.cron.tick();
     await until("the last delivery", 6 * limitSeconds, () => answered.size === deliveries);
     const seconds = (Math.max(...answered.values()) - begin) / 1000;
-    log(`${most} at once at the most`);
-    await recorded(stand, deliveries);
+    log(`${most} at once at most`);
+    await recorded(bench, deliveries);
     return [{
       value: seconds,
       unit: `s for ${deliveries} deliveries to a receiver that takes ${answerMs} ms`,
@@ -51,13 +51,13 @@ export async function deliveriesInTime(log: (line: string) => void, size: Size):
       goal: 1,
     }];
   } finally {
-    await stand.close();
+    await bench.close();
     await receiver.shutdown();
   }
 }
 
-/** As `fan_out` would leave them. */
-async function queue({ stack: { sql } }: Stand, deliveries: number): Promise<void> {
+/** Inserts deliveries as `fan_out` does. */
+async function queue({ stack: { sql } }: BenchStack, deliveries: number): Promise<void> {
   await sql`
     insert into tunebase.webhook_deliveries (
       project_id, event_id, event_type, event_created_at, channel, endpoint_id, body
@@ -70,8 +70,8 @@ async function queue({ stack: { sql } }: Stand, deliveries: number): Promise<voi
     cross join lateral (select case when n > 0 then tunebase_internal.uuid7() end as event_id) x`;
 }
 
-/** Waits until each is delivered in the database too, after one try. */
-async function recorded({ stack: { sql } }: Stand, deliveries: number): Promise<void> {
+/** Waits until the database has each as delivered after one attempt. */
+async function recorded({ stack: { sql } }: BenchStack, deliveries: number): Promise<void> {
   for (let tries = 0;; tries++) {
     const [row] = await sql<{ done: number }[]>`
       select count(*)::integer as done from tunebase.webhook_deliveries where status = 'delivered' and tries = 1`;

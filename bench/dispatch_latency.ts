@@ -1,28 +1,28 @@
 /**
- * From the answer to POST /fine_tuning/jobs until RunPod has the run, on an idle machine: the API's nudge, the scheduler's
- * claim, and the call. The timer has no part in it. Every part is a process of its own, behind the local gateway; RunPod's
- * stand-in and the client share this one, and so a clock.
+ * From the response of POST /fine_tuning/jobs until RunPod receives the run, on an idle machine: the API's wake-up, the
+ * scheduler's claim, and the call, without the timer. Each function is its own process behind the local gateway; the
+ * RunPod emulator and the client share this process and its clock.
  */
-import { type Measured, percentile, type Size } from "./results.ts";
-import { createJob, startStand, until } from "./harness.ts";
+import { percentile, type RawMeasurement, type Size } from "./results.ts";
+import { createJob, startBenchStack, until } from "./harness.ts";
 
 const sizes = { full: { jobs: 300, warmups: 20 }, short: { jobs: 3, warmups: 1 } };
 
-export async function dispatchLatency(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function dispatchLatency(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { jobs, warmups } = sizes[size];
-  const stand = await startStand({ cronSeconds: 3600 });
-  const { runpod } = stand;
+  const bench = await startBenchStack({ cronSeconds: 3600 });
+  const { runpod } = bench;
   try {
     const times: number[] = [];
     for (let n = -warmups; n < jobs; n++) {
       const before = runpod.runs.length;
-      await createJob(stand);
+      await createJob(bench);
       const accepted = performance.now();
       await until("the dispatch of a job", 10, () => runpod.runs.length > before);
       const arrived = runpod.runs.at(-1)?.at ?? NaN;
-      // The first few find cold functions. A run that came before its job's answer took no time at all.
+      // The first few hit cold functions. A run that arrives before its job's response counts as 0.
       if (n >= 0) times.push(Math.max(0, arrived - accepted));
-      await new Promise((resolve) => setTimeout(resolve, 15)); // idle again: the scheduler's tick has ended
+      await new Promise((resolve) => setTimeout(resolve, 15)); // until the scheduler's tick has ended
     }
     log(
       `${jobs} jobs, one after the other: ${
@@ -40,6 +40,6 @@ export async function dispatchLatency(log: (line: string) => void, size: Size): 
       };
     });
   } finally {
-    await stand.close();
+    await bench.close();
   }
 }

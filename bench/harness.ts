@@ -1,4 +1,4 @@
-/** What every bench stands on: a fresh stack of its own, with a RunPod that takes every run and starts no worker. */
+/** The environment of a bench: a new stack, with a RunPod that accepts every run and starts no worker. */
 import OpenAI from "openai";
 import { ensureAccount } from "../local/stack/account.ts";
 import { cache } from "../local/state_dir.ts";
@@ -8,69 +8,69 @@ import { join, removeIfThere } from "../local/paths.ts";
 import { postgresDirectory } from "../local/stack/postgres.ts";
 import { endLeftovers } from "../local/stack/processes.ts";
 import { type Stack, startStack } from "../local/stack/mod.ts";
-import { ScriptedRunpod } from "../tests/support/fake_runpod.ts";
+import { FakeRunpod } from "../tests/support/fake_runpod.ts";
 import { rows } from "../tests/support/fake_worker.ts";
 
 const home = join(cache, "bench");
 
-export interface Stand {
+export interface BenchStack {
   stack: Stack;
-  runpod: ScriptedRunpod;
-  /** The official SDK, with the key of a user whose project may run as much as it likes. */
+  runpod: FakeRunpod;
+  /** The official SDK, with the key of a user whose project has no limits. */
   openai: OpenAI;
-  /** A training file of that project. */
+  /** A training file in that project. */
   fileId: string;
   close(): Promise<void>;
 }
 
-export interface StandOptions {
+export interface BenchStackOptions {
   /** The timer's interval. */
   cronSeconds: number;
-  /** What the functions run under. None unless given: a bench measures what the functions do, not their replacement. */
+  /** The functions' limits. None by default: a bench measures the functions, not isolate restarts. */
   limits?: IsolateLimits | null;
 }
 
-/** The stand of the benches that drive the scheduler themselves, when they share one. */
-let shared: { stand: Stand | null } | null = null;
+/** The stack shared by benches that drive the scheduler themselves. */
+let shared: { bench: BenchStack | null } | null = null;
 
 /**
- * From now on the benches whose timer rests use one stand, each after the other: starting one costs six seconds of CPU,
- * more than a bench's short form.
+ * From now on, benches without a timer share one stack sequentially: starting one costs six seconds of CPU, more than a
+ * bench's short form.
  */
-export function shareStand(): void {
-  shared = { stand: null };
+export function shareBenchStack(): void {
+  shared = { bench: null };
 }
 
-export async function closeSharedStand(): Promise<void> {
-  await shared?.stand?.close();
-  if (shared !== null) shared.stand = null;
+export async function closeSharedBenchStack(): Promise<void> {
+  await shared?.bench?.close();
+  if (shared !== null) shared.bench = null;
 }
 
-/** Starts it with an empty database, PostgreSQL with its defaults (fsync is on). */
-export async function startStand(options: StandOptions): Promise<Stand> {
-  if (shared === null) return await startOwnStand(options);
+/** Starts it with an empty database and PostgreSQL's defaults (fsync is on). */
+export async function startBenchStack(options: BenchStackOptions): Promise<BenchStack> {
+  if (shared === null) return await startOwnBenchStack(options);
   if (options.cronSeconds < 3600) {
-    await closeSharedStand(); // they have one home
-    return await startOwnStand(options);
+    await closeSharedBenchStack(); // they share a state directory
+    return await startOwnBenchStack(options);
   }
-  shared.stand ??= await startOwnStand(options);
-  const { stand } = shared;
+  shared.bench ??= await startOwnBenchStack(options);
+  const { bench } = shared;
   return {
-    ...stand,
-    // What a bench leaves in the queue is not sent while the next one runs.
+    ...bench,
+    // Jobs that a bench leaves in the queue must not be dispatched during the next one.
     close: async () => {
-      await stand.stack.sql`update tunebase.jobs set due_at = 'infinity' where status = 'queued'`;
+      await bench.stack.sql`update tunebase.jobs set due_at = 'infinity' where status = 'queued'`;
     },
   };
 }
 
-async function startOwnStand({ cronSeconds, limits = null }: StandOptions): Promise<Stand> {
+async function startOwnBenchStack({ cronSeconds, limits = null }: BenchStackOptions): Promise<BenchStack> {
   await endLeftovers(home);
   await removeIfThere(home);
   const postgres = await postgresDirectory(home);
   await removeIfThere(join(postgres, "data"));
   await Deno.mkdir(home, { recursive: true, mode: 0o700 });
-  const runpod = new ScriptedRunpod((await loadKeys(home)).runpodKey);
+  const runpod = new FakeRunpod((await loadKeys(home)).runpodKey);
   const trouble: string[] = [];
   const stack = await startStack({
     home,
@@ -94,7 +94,7 @@ async function startOwnStand({ cronSeconds, limits = null }: StandOptions): Prom
       fileId: file.id,
       close: async () => {
         await stack.stop();
-        await removeIfThere(postgres); // the home stays until the next: its logs say what went wrong
+        await removeIfThere(postgres); // keeps the state directory until the next run, for its logs
       },
     };
   } catch (error) {
@@ -104,10 +104,10 @@ async function startOwnStand({ cronSeconds, limits = null }: StandOptions): Prom
 }
 
 /** Creates a job through the API. */
-export const createJob = ({ openai, fileId }: Stand): Promise<{ id: string }> =>
+export const createJob = ({ openai, fileId }: BenchStack): Promise<{ id: string }> =>
   openai.fineTuning.jobs.create({ model: "SmolLM2-135M-Instruct", training_file: fileId });
 
-/** Waits until `done`, looking every few milliseconds; throws after `seconds`. */
+/** Polls until `done`, every few milliseconds; throws after `seconds`. */
 export async function until(what: string, seconds: number, done: () => boolean): Promise<void> {
   for (const end = performance.now() + seconds * 1000; !done();) {
     if (performance.now() > end) throw new Error(`${what} did not come to pass within ${seconds} s`);

@@ -1,7 +1,6 @@
 /**
- * Workers that send as fast as they are answered, over HTTP/1.1 connections that are kept. What they cost is taken from
- * the cores that are measured, and real workers are elsewhere: hence bare sockets (fetch took eight times the CPU), and
- * calls that are signed before a round begins.
+ * Workers that send as fast as they get responses, over keep-alive HTTP/1.1 connections. They share the measured cores,
+ * unlike real workers; hence bare sockets (fetch used eight times the CPU), and calls signed before a round begins.
  */
 import { createHmac } from "node:crypto";
 import { type Held, report } from "./attempts.ts";
@@ -9,19 +8,19 @@ import { type Held, report } from "./attempts.ts";
 const text = new TextDecoder();
 const bytes = new TextEncoder();
 
-/** An attempt's worker, kept over rounds. */
+/** An attempt's worker, reused across rounds. */
 export interface Worker {
   held: Held;
   /** The sequence of its last call. */
   sequence: number;
 }
 
-/** Calls a second that are signed beforehand for all workers together; past them a worker signs as it goes. */
+/** Calls per second to sign in advance, for all workers together; beyond that, a worker signs each call. */
 const mostPerSecond = 2500;
 
 /**
- * Reports for `seconds`, one call at a time from each worker. Returns the callbacks a second, each answered 200 with
- * the order to go on: verified, and committed. Anything else throws.
+ * Reports for `seconds`, one call at a time per worker. Returns the callbacks per second, each answered 200 with the order
+ * to continue: verified and committed. Anything else throws.
  */
 export async function sendReports(
   port: number,
@@ -54,12 +53,12 @@ export async function sendReports(
   return counts.reduce((sum, count) => sum + count, 0) / ((performance.now() - begin) / 1000);
 }
 
-/** Writes all of it. */
+/** Writes all bytes. */
 export async function writeAll(connection: Deno.Conn, data: Uint8Array): Promise<void> {
   for (let sent = 0; sent < data.length;) sent += await connection.write(data.subarray(sent));
 }
 
-/** The bytes of one call, signed as Standard Webhooks says. */
+/** The bytes of one call, signed according to Standard Webhooks. */
 function signedReport(path: string, held: Held, sequence: number): Uint8Array {
   const body = JSON.stringify(report(held, sequence));
   const id = crypto.randomUUID();
@@ -72,7 +71,7 @@ function signedReport(path: string, held: Held, sequence: number): Uint8Array {
   );
 }
 
-/** Reads answers that carry a content-length, as every JSON answer of the functions does. */
+/** Reads responses with a Content-Length, as all JSON responses of the functions have. */
 export class Answers {
   #buffer = new Uint8Array(65_536);
   #filled = 0;
@@ -86,7 +85,7 @@ export class Answers {
       const length = Number(/content-length: (\d+)/i.exec(seen.slice(0, split))?.[1] ?? NaN);
       if (split >= 0 && Number.isNaN(length)) throw new Error(`an answer without content-length:\n${seen}`);
       if (split >= 0 && seen.length >= split + 4 + length) {
-        this.#filled = 0; // one call at a time: nothing of a next answer is here
+        this.#filled = 0; // one call at a time: no bytes of the next response
         return { status: Number(seen.slice(9, 12)), body: seen.slice(split + 4) };
       }
       const read = await this.connection.read(this.#buffer.subarray(this.#filled));

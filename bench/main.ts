@@ -1,4 +1,4 @@
-/** `task bench`: how fast, as ratios taken in one run. `docs/performance.md` says what each figure is. */
+/** `task bench`: performance as ratios measured in one run. `docs/performance.md` explains each measurement. */
 import { install } from "../local/commands/install.ts";
 import { boot, bundleSize } from "./bundle.ts";
 import { callbacks } from "./callbacks.ts";
@@ -7,13 +7,13 @@ import { cpuPerRequest } from "./cpu_per_request.ts";
 import { createJobs } from "./create_jobs.ts";
 import { deliveriesInTime } from "./deliveries.ts";
 import { dispatchLatency } from "./dispatch_latency.ts";
-import { type Bench, judge, keep, line } from "./results.ts";
+import { type Bench, evaluate, line, save } from "./results.ts";
 import { describeMachine } from "./machine.ts";
 import { pageBytes, pageReady } from "./dashboard_load.ts";
 import { queueDrain } from "./queue_drain.ts";
 import { readsAtScale } from "./reads_at_scale.ts";
 import { sse } from "./sse.ts";
-import { closeSharedStand, shareStand } from "./harness.ts";
+import { closeSharedBenchStack, shareBenchStack } from "./harness.ts";
 import { tenancy } from "./tenancy.ts";
 import { validation } from "./validation.ts";
 
@@ -36,14 +36,14 @@ const benches: Record<string, Bench> = {
 };
 
 const help =
-  `Measures speed, and writes .tunebase/bench.json. Wants the machine to itself; reads_at_scale fills a database first.
+  `Measures performance and writes .tunebase/bench.json. Needs an idle machine; reads_at_scale fills a database first.
 
   npx -y deno@2.9.6 task bench [--short] [NAME…]
 
-Names: ${Object.keys(benches).join(", ")}; all unless some are named.
-The exit status is 1 when a figure misses its goal.
+Names: ${Object.keys(benches).join(", ")}; all by default.
+The exit status is 1 if a measurement misses its goal.
 
-  --short  Only shows that each bench runs and returns its figures, in seconds: nothing is judged, nothing is written.`;
+  --short  Only shows that each bench runs and returns its measurements, in seconds: nothing is evaluated, nothing is written.`;
 
 const short = Deno.args.includes("--short");
 const named = Deno.args.filter((arg) => arg !== "--short");
@@ -57,31 +57,33 @@ const log = (text: string) => console.log(`  ${text}`);
 await install(log);
 const machine = await describeMachine();
 console.log(machine);
-if (short) shareStand();
+if (short) shareBenchStack();
 let missed = 0;
 for (const [name, bench] of Object.entries(benches)) {
   if (named.length > 0 && !named.includes(name)) continue;
   const begin = performance.now();
   try {
     const measured = await bench(log, short ? "short" : "full");
-    if (measured.length === 0) throw new Error("it returned no figure");
-    const figures = measured.map((one) => judge(name, machine, one));
+    if (measured.length === 0) throw new Error("it returned no measurement");
+    const measurements = measured.map((one) => evaluate(name, machine, one));
     if (short) {
-      const broken = figures.find(({ value, ratio }) => !Number.isFinite(value) || !Number.isFinite(ratio));
-      if (broken !== undefined) throw new Error(`a figure is not a number: ${JSON.stringify(broken)}`);
+      const broken = measurements.find(({ value, ratio }) =>
+        !Number.isFinite(value) || !Number.isFinite(ratio)
+      );
+      if (broken !== undefined) throw new Error(`a measurement is not a number: ${JSON.stringify(broken)}`);
       const seconds = ((performance.now() - begin) / 1000).toFixed(1);
-      console.log(`ran    ${name}: ${figures.length} figures (${seconds} s)`);
+      console.log(`ran    ${name}: ${measurements.length} measurements (${seconds} s)`);
       continue;
     }
-    await keep(name, figures);
-    for (const figure of figures) console.log(line(figure));
-    missed += figures.filter(({ ok }) => !ok).length;
+    await save(name, measurements);
+    for (const measurement of measurements) console.log(line(measurement));
+    missed += measurements.filter(({ ok }) => !ok).length;
   } catch (error) {
-    // The others are worth having all the same.
+    // Continue with the other benches.
     console.error(`BROKEN ${name}:`, error);
     missed += 1;
   }
 }
-await closeSharedStand();
+await closeSharedBenchStack();
 if (missed > 0) console.log(`${missed} missed`);
 Deno.exit(missed === 0 ? 0 : 1);

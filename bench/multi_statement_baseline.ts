@@ -1,8 +1,8 @@
 /**
- * The peer of the bench `callbacks_vs_multi_statement`, and no part of Tunebase: the callback function's report with its SQL in
- * TypeScript, as one usually writes it. The signature and the checks are the real ones. One transaction of five
- * statements, the fewest that do what `tunebase_internal.record_progress` does for metrics alone; it handles no log lines and no
- * checkpoints. Its statements are prepared, so that each is one round trip; begin and commit are one each.
+ * The baseline of the bench `callbacks_vs_multi_statement`, not part of Tunebase: the callback's report with its SQL in
+ * TypeScript, as usually written. Signature and validation are the real ones. One transaction of five statements, the
+ * fewest that do what `tunebase_internal.record_progress` does for metrics; it handles no log lines or checkpoints. Its
+ * statements are prepared, so each is one round trip; so are begin and commit.
  */
 import { Hono } from "hono";
 import postgres from "postgres";

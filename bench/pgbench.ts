@@ -4,13 +4,13 @@ import { checkedReport, type Held } from "./attempts.ts";
 
 const installed = "/usr/lib/postgresql";
 
-/** Where pgbench is; as root it is installed if it is missing. Throws an Error that says how to get it. */
+/** The path of pgbench; installs it as root if missing. Throws an Error that says how to install it. */
 export async function findPgbench(log: (line: string) => void): Promise<string> {
   const found = await look();
   if (found !== null) return found;
   if (Deno.uid() === 0 && await exists("/usr/bin/apt-get")) {
     log("pgbench is not there; installing Debian's package postgresql …");
-    // Debian has it in the server's package and no smaller one; its own cluster is not made.
+    // On Debian only the server package contains it; this creates no cluster.
     await Deno.mkdir("/etc/postgresql-common", { recursive: true });
     if (!await exists("/etc/postgresql-common/createcluster.conf")) {
       await Deno.writeTextFile("/etc/postgresql-common/createcluster.conf", "create_main_cluster = false\n");
@@ -42,14 +42,14 @@ async function look(): Promise<string | null> {
 
 export interface Pgbench {
   program: string;
-  /** The database's address, with the role that the callback function has. */
+  /** The database URL with the callback function's role. */
   url: string;
   connections: number;
   attempts: Held[];
   leaseSeconds: number;
 }
 
-/** Runs a script for `seconds` over as many connections. Returns its runs a second, connecting not counted. */
+/** Runs a script for `seconds` over `connections`. Returns runs per second, excluding connecting. */
 export async function runPgbench(
   options: {
     program: string;
@@ -90,9 +90,9 @@ export async function runPgbench(
 }
 
 /**
- * Calls `tunebase_internal.record_progress` for `seconds`, over as many connections, each with attempts of its own. `first` is the first
- * sequence. Returns the calls a second. The arguments are literals in the text of the query: pgbench puts no variable
- * into the middle of a bound parameter.
+ * Calls `tunebase_internal.record_progress` for `seconds` over several connections, each with its own attempts. `first` is
+ * the first sequence. Returns calls per second. The arguments are literals in the query text: pgbench cannot substitute
+ * variables within a bound parameter.
  */
 export function pgbenchReports(options: Pgbench, first: number, seconds: number): Promise<number> {
   const { program, url, connections, attempts, leaseSeconds } = options;
@@ -100,7 +100,7 @@ export function pgbenchReports(options: Pgbench, first: number, seconds: number)
   return runPgbench({ program, url, connections, script, seconds, defines: [`n=${first - 1}`] });
 }
 
-/** Client c takes the attempts c, c + connections, … in turn; n grows with each call, and so does each's sequence. */
+/** Client c cycles through the attempts c, c + connections, …; n and each attempt's sequence grow with each call. */
 function pgbenchScript(connections: number, attempts: Held[], leaseSeconds: number): string {
   const each = Math.floor(attempts.length / connections);
   const placeholder = 1_234_567;

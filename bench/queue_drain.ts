@@ -1,36 +1,38 @@
 /**
- * 10,000 queued jobs of several projects go out at the rate that is set for their endpoint, and the last as quickly as the
- * first, under the platform's limits: nothing is lost, and no attempt is left of which nobody knows whether it was sent.
- * The timer drives it, at the embedded stack's interval, and each tick that has spent its budget wakes the next.
+ * 10,000 queued jobs of several projects are dispatched at their endpoint's rate limit, the last as fast as the first, under
+ * the platform's limits: no job is lost, and no attempt stays ambiguous. The timer runs at the embedded stack's interval,
+ * and each tick that has spent its budget wakes the next.
  */
 import { platformLimits } from "../local/emulators/functions/limits.ts";
 import { join } from "../local/paths.ts";
 import { copyJobs } from "../tests/support/job_copies.ts";
-import { type Measured, median, type Size } from "./results.ts";
-import { createJob, type Stand, startStand, until } from "./harness.ts";
+import { median, type RawMeasurement, type Size } from "./results.ts";
+import { type BenchStack, createJob, startBenchStack, until } from "./harness.ts";
 
 const mostJobs = 10_000;
 const shortJobs = 400;
 const projects = 20;
-/** What `tunebase_internal.runpod_endpoints` has by default, and RunPod takes: 1,000 in ten seconds. */
+/** The default of `tunebase_internal.runpod_endpoints` and RunPod's limit: 1,000 per ten seconds. */
 const runPerSecond = 100;
 
-export async function queueDrain(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function queueDrain(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const jobs = size === "short" ? shortJobs : mostJobs;
-  const stand = await startStand({ cronSeconds: 2, limits: platformLimits });
-  const { runpod } = stand;
+  const bench = await startBenchStack({ cronSeconds: 2, limits: platformLimits });
+  const { runpod } = bench;
   try {
-    await createJob(stand);
+    await createJob(bench);
     await until("the dispatch of the first job", 10, () => runpod.runs.length === 1);
-    const before = runpod.asked.length; // the timer may send the first before the last row is in
-    await fill(stand, jobs);
+    const before = runpod.requests.length; // the timer may dispatch the first before the last row is inserted
+    await fill(bench, jobs);
     const begin = performance.now();
     const limit = 1.3 * jobs / runPerSecond + (size === "short" ? 30 : 0);
     let out = 0;
     for (let seen = before; out < jobs && (performance.now() - begin) / 1000 < limit;) {
       await new Promise((resolve) => setTimeout(resolve, 100));
-      // Counted as they come: 10,000 bodies need not be gone through each time.
-      for (; seen < runpod.asked.length; seen++) out += Number(runpod.asked[seen]?.path.endsWith("/run"));
+      // Counted on arrival, instead of scanning 10,000 bodies each time.
+      for (; seen < runpod.requests.length; seen++) {
+        out += Number(runpod.requests[seen]?.path.endsWith("/run"));
+      }
     }
     const arrivals = runpod.runs.slice(1).map(({ at }) => at);
     const seconds = ((arrivals.at(-1) ?? NaN) - (arrivals[0] ?? NaN)) / 1000;
@@ -40,10 +42,10 @@ export async function queueDrain(log: (line: string) => void, size: Size): Promi
         (((arrivals[0] ?? NaN) - begin) / 1000).toFixed(1)
       } s after they were queued`,
     );
-    const [first, last] = await latencies(stand);
-    const left = await leftovers(stand, jobs);
+    const [first, last] = await latencies(bench);
+    const left = await leftovers(bench, jobs);
     log(
-      `${left.lost} lost, ${left.twice} sent twice, ${left.ambiguous} ambiguous; ${await isolates(stand)}`,
+      `${left.lost} lost, ${left.twice} sent twice, ${left.ambiguous} ambiguous; ${await isolates(bench)}`,
     );
     return [{
       value: left.lost + left.twice + left.ambiguous,
@@ -65,12 +67,12 @@ export async function queueDrain(log: (line: string) => void, size: Size): Promi
       goal: 1 / 1.3,
     }];
   } finally {
-    await stand.close();
+    await bench.close();
   }
 }
 
-/** Queues them in bulk: copies of the one job there is, in projects of their own. */
-async function fill({ stack: { sql } }: Stand, jobs: number): Promise<void> {
+/** Queues copies of the existing job in bulk, in several projects. */
+async function fill({ stack: { sql } }: BenchStack, jobs: number): Promise<void> {
   const made = await sql<{ id: string }[]>`
     insert into tunebase.projects (name, slug, max_running)
     select 'Bench', 'bench-' || n, 1000 from generate_series(1, ${projects}::integer) n
@@ -80,8 +82,8 @@ async function fill({ stack: { sql } }: Stand, jobs: number): Promise<void> {
   await sql`analyze`; // as autovacuum does within a minute
 }
 
-/** What a kill in the middle of a submission, or a lost job, would leave behind. Waits for what is being recorded. */
-async function leftovers({ stack: { sql }, runpod }: Stand, jobs: number): Promise<Leftovers> {
+/** Counts the traces of killed submissions and lost jobs, after pending results are recorded. */
+async function leftovers({ stack: { sql }, runpod }: BenchStack, jobs: number): Promise<Leftovers> {
   for (let tries = 0;; tries++) {
     const [row] = await sql<{ ambiguous: number; queued: number }[]>`
       select
@@ -98,7 +100,7 @@ async function leftovers({ stack: { sql }, runpod }: Stand, jobs: number): Promi
   }
 }
 interface Leftovers {
-  /** Attempts of which nobody knows whether they were sent. */
+  /** Attempts that may or may not have been sent. */
   ambiguous: number;
   /** Jobs that were never sent. */
   lost: number;
@@ -106,8 +108,8 @@ interface Leftovers {
   twice: number;
 }
 
-/** How many isolates of the scheduler retired, and how many were killed at a limit: each is a line of its log. */
-async function isolates({ stack: { home } }: Stand): Promise<string> {
+/** How many scheduler isolates retired and were killed, from its log. */
+async function isolates({ stack: { home } }: BenchStack): Promise<string> {
   const log = await Deno.readTextFile(join(home, "logs/tunebase-scheduler.log"));
   const count = (what: RegExp) => log.match(what)?.length ?? 0;
   return `${count(/^tunebase-scheduler retired after/gm)} isolates retired, ${
@@ -116,10 +118,9 @@ async function isolates({ stack: { home } }: Stand): Promise<string> {
 }
 
 /**
- * The median from a claim's beginning to the moment that its /run was answered, in milliseconds: of the first tenth and
- * of the last.
+ * The median milliseconds from claim to the /run response, of the first and of the last tenth of jobs.
  */
-async function latencies({ stack: { sql } }: Stand): Promise<[number, number]> {
+async function latencies({ stack: { sql } }: BenchStack): Promise<[number, number]> {
   const rows = await sql<{ ms: number }[]>`
     select extract(epoch from submitted_at - created_at)::float8 * 1000 as ms
     from tunebase.attempts where submitted_at is not null order by created_at offset 1`;

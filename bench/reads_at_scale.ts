@@ -1,24 +1,24 @@
 /**
- * What clients read and what the scheduler claims, in a database of 1,000,000 jobs and 20,000,000 metrics and in one of
- * 1,000 and 20,000, call by call in turns: growth must not be felt. And that nothing of it reads a whole table.
+ * Client reads and scheduler claims with 1,000,000 jobs and 20,000,000 metrics, compared with 1,000 and 20,000, in
+ * alternating calls: latency must not grow with the data. Also checks that no call scans a whole table.
  */
 import * as z from "zod";
 import { connect, type Database } from "../supabase/functions/_shared/database/connect.ts";
 import { rpc } from "../supabase/functions/_shared/database/rpc.ts";
 import { type TestDatabase, testDatabase } from "../tests/support/database.ts";
-import { startTestServer } from "../tests/support/postgres_server.ts";
-import { type Measured, percentile, type Size } from "./results.ts";
+import { startTestPostgres } from "../tests/support/postgres_server.ts";
+import { percentile, type RawMeasurement, type Size } from "./results.ts";
 
 interface Sizes {
-  /** The two databases. The jobs of a project are more than a page of each kind of list in both. */
+  /** The two databases. In both, a project has more jobs than one page of any list. */
   small: { jobs: number; projects: number };
   large: { jobs: number; projects: number };
   queued: number;
   metricsPerJob: number;
-  /** The metrics of the one job with a long run, whose chart is asked for. */
+  /** Metrics of the one long job, for its chart. */
   longRun: number;
   rounds: number;
-  /** Of calls that take long, or that use up what they find. */
+  /** For slow calls and those that consume their rows. */
   fewRounds: Record<string, number>;
 }
 const sizes: Record<Size, Sizes> = {
@@ -28,7 +28,7 @@ const sizes: Record<Size, Sizes> = {
     queued: 300,
     metricsPerJob: 20,
     longRun: 100_000,
-    // A p99 of 500 calls is its five slowest: in two runs that changed more than what is measured.
+    // The p99 of 500 calls is its five slowest, which varied more between runs than the effect measured.
     rounds: 3000,
     fewRounds: { metrics: 60, claim: 500 },
   },
@@ -54,9 +54,9 @@ interface Side {
   longJob: string;
 }
 
-export async function readsAtScale(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function readsAtScale(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { small, large, rounds, fewRounds } = sizes[size];
-  const server = await startTestServer("bench-reads");
+  const server = await startTestPostgres("bench-reads");
   Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
   const sides: Side[] = [];
   try {
@@ -93,7 +93,7 @@ export async function readsAtScale(log: (line: string) => void, size: Size): Pro
           z.unknown(),
         ),
     };
-    const found: Measured[] = [];
+    const found: RawMeasurement[] = [];
     for (const [name, run] of Object.entries(calls)) {
       const times: [number[], number[]] = [[], []];
       const turns = fewRounds[name] ?? rounds;
@@ -107,7 +107,7 @@ export async function readsAtScale(log: (line: string) => void, size: Size): Pro
           times[place]?.push(performance.now() - begin);
         }
       }
-      // A small table is read as a whole, rightly.
+      // Scanning a small table is fine.
       const read = size === "full" ? await wholeReads(many, before) : [];
       if (read.length > 0) throw new Error(`${name} reads whole tables: ${read.join(", ")}`);
       const [small99, large99] = [percentile(times[0], 0.99), percentile(times[1], 0.99)];
@@ -135,9 +135,9 @@ export async function readsAtScale(log: (line: string) => void, size: Size): Pro
   }
 }
 
-/** Rows that were read by going through whole tables, by table; of those that grow. */
+/** Rows read by sequential scans, per growing table. */
 async function wholeReads({ database: { sql }, api, scheduler }: Side, before?: string[]): Promise<string[]> {
-  // Statistics are told at the end of a session's transaction, at most once a second.
+  // Postgres reports statistics after a session's transaction, at most once per second.
   for (const session of [api, scheduler]) await session.value("select pg_stat_force_next_flush()", []);
   await sql`select pg_stat_force_next_flush()`;
   await new Promise((resolve) => setTimeout(resolve, 1100));
@@ -148,20 +148,20 @@ async function wholeReads({ database: { sql }, api, scheduler }: Side, before?: 
   return before === undefined ? now : now.filter((line) => !before.includes(line));
 }
 
-/** A database of `jobs` of many projects, nearly all ended; the first project's key and some of its jobs. */
+/** Creates a database of `jobs` in many projects, nearly all ended; returns the first project's key and some jobs. */
 async function fill({ jobs: count, projects }: Sizes["large"], sizes: Sizes): Promise<Side> {
   const { queued, metricsPerJob, longRun } = sizes;
   const database = await testDatabase();
   const { sql } = database;
   const hash = "ab".repeat(32);
-  // As a superuser's load would: triggers and foreign keys are not what is measured.
+  // Skips triggers and foreign keys, which are not measured.
   await sql.begin(async (load) => {
     await load`set local session_replication_role = replica`;
     await load`set local synchronous_commit = off`;
     await load`
       insert into tunebase.projects (id, name, slug, max_running)
       select tunebase_internal.uuid7(), 'Bench', 'bench-' || n, 1000 from generate_series(1, ${projects}::integer) n`;
-    // A project's keys do nothing once it has no members.
+    // Keys of a project without members are rejected.
     await load`
       with owner as (insert into auth.users (id, email) values (gen_random_uuid(), 'bench@example.com') returning id)
       insert into tunebase.project_members (project_id, user_id, role)
@@ -190,7 +190,7 @@ async function fill({ jobs: count, projects }: Sizes["large"], sizes: Sizes): Pr
     await load`
       insert into tunebase_internal.job_metadata (project_id, pair, job_id)
       select project_id, unnest(tunebase_internal.metadata_pairs(metadata)), id from tunebase.jobs`;
-    // A queue, so that there is something to claim: as long on both sides, and of as many projects.
+    // A queue to claim from, of the same length and number of projects on both sides.
     await load`
       update tunebase.jobs set status = 'queued', due_at = now(), finished_at = null, started_at = null,
         error_code = null, fine_tuned_model = null
@@ -224,7 +224,7 @@ async function fill({ jobs: count, projects }: Sizes["large"], sizes: Sizes): Pr
       select j.id, j.project_id, 1, step, step / 1000.0, 2 + sin(step), 0.0001, 1, 1000
       from tunebase.jobs j, generate_series(1, ${longRun}::integer) step where j.id = ${longJob}`;
   });
-  await sql.unsafe("vacuum analyze"); // as autovacuum does in time
+  await sql.unsafe("vacuum analyze"); // as autovacuum does eventually
   await sql.unsafe("checkpoint");
   const jobs = await sql<{ id: string }[]>`
     select j.id from tunebase.jobs j join tunebase.projects p on p.id = j.project_id

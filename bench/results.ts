@@ -1,14 +1,14 @@
-/** What a bench finds, how it is judged, printed and kept in `.tunebase/bench.json`. */
+/** Measurements: evaluated, printed and saved in `.tunebase/bench.json`. */
 import { cache } from "../local/state_dir.ts";
 import { exists, join } from "../local/paths.ts";
 
-/** One figure. `ratio` is made so that more is better, whatever `unit` is: it is ok at `goal` or above. */
-export interface Figure {
-  /** The bench's name; several figures may share it. */
+/** One measurement. A higher `ratio` is always better, whatever `unit` is: ok at `goal` or above. */
+export interface Measurement {
+  /** The bench's name; a bench can have several measurements. */
   name: string;
   value: number;
   unit: string;
-  /** What it is measured against in the same run: a peer with its own figure, or a limit. */
+  /** The comparison within the same run: a baseline with its value, or a limit. */
   against: string;
   ratio: number;
   goal: number;
@@ -16,19 +16,19 @@ export interface Figure {
   machine: string;
 }
 
-/** A figure before it is judged. */
-export type Measured = Omit<Figure, "name" | "ok" | "machine">;
+/** A measurement before evaluation. */
+export type RawMeasurement = Omit<Measurement, "name" | "ok" | "machine">;
 
 /**
- * "full" measures. "short" only shows that the bench still runs and returns its figures, in a few seconds; its values
- * mean nothing and are not judged.
+ * "full" measures. "short" only checks, in a few seconds, that the bench runs and returns measurements; its values are
+ * meaningless and not evaluated.
  */
 export type Size = "full" | "short";
 
-export type Bench = (log: (line: string) => void, size: Size) => Promise<Measured[]>;
+export type Bench = (log: (line: string) => void, size: Size) => Promise<RawMeasurement[]>;
 
-/** Rounds to what a measurement is worth. */
-export function judge(name: string, machine: string, measured: Measured): Figure {
+/** Rounds to meaningful digits. */
+export function evaluate(name: string, machine: string, measured: RawMeasurement): Measurement {
   const { value, ratio } = measured;
   return { ...measured, name, value: round(value), ratio: round(ratio), ok: ratio >= measured.goal, machine };
 }
@@ -36,7 +36,7 @@ export function judge(name: string, machine: string, measured: Measured): Figure
 const round = (value: number) => Number(value.toPrecision(4));
 
 /** `ok      callbacks  1234 callbacks/s, against …: 0.81 (goal 0.7)` */
-export function line({ ok, name, value, unit, against, ratio, goal }: Figure): string {
+export function line({ ok, name, value, unit, against, ratio, goal }: Measurement): string {
   return `${ok ? "ok    " : "MISSED"} ${
     name.padEnd(21)
   } ${value} ${unit}, against ${against}: ratio ${ratio}, goal ${goal}`;
@@ -44,10 +44,10 @@ export function line({ ok, name, value, unit, against, ratio, goal }: Figure): s
 
 const file = join(cache, "bench.json");
 
-/** Puts a bench's figures in the place of its earlier ones; the other benches' stay. */
-export async function keep(name: string, figures: Figure[]): Promise<void> {
-  const before: Figure[] = await exists(file) ? JSON.parse(await Deno.readTextFile(file)) : [];
-  const rows = [...before.filter((row) => row.name !== name), ...figures];
+/** Replaces a bench's earlier measurements; keeps those of other benches. */
+export async function save(name: string, measurements: Measurement[]): Promise<void> {
+  const before: Measurement[] = await exists(file) ? JSON.parse(await Deno.readTextFile(file)) : [];
+  const rows = [...before.filter((row) => row.name !== name), ...measurements];
   await Deno.writeTextFile(file, JSON.stringify(rows, null, 2) + "\n");
 }
 

@@ -1,13 +1,13 @@
 /**
- * 1,000 event streams of 100 jobs through one process of the API: how long after a worker's report its line arrives in
- * every stream, and how many connections to the database that takes.
+ * 1,000 event streams of 100 jobs through one process of the API: the delay from a worker's report to its event in every
+ * stream, and the number of database connections.
  */
 import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
-import { TestWorker } from "../tests/support/fake_worker.ts";
+import { FakeWorker } from "../tests/support/fake_worker.ts";
 import { holdAttempts } from "./attempts.ts";
-import { type Measured, percentile, type Size } from "./results.ts";
-import { type Stand, startStand, until } from "./harness.ts";
+import { percentile, type RawMeasurement, type Size } from "./results.ts";
+import { type BenchStack, startBenchStack, until } from "./harness.ts";
 
 const sizes = {
   // The pool closes what nobody uses after 20 s: `idleSeconds` is longer. With the opening and the wait before, shorter
@@ -19,25 +19,25 @@ const reportsPerSecond = 10;
 const limitMs = 1000;
 const mostConnections = 2;
 
-export async function sse(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function sse(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { jobs, streams, idleSeconds, seconds } = sizes[size];
-  const stand = await startStand({ cronSeconds: 3600 });
+  const bench = await startBenchStack({ cronSeconds: 3600 });
   try {
-    const held = await holdAttempts(stand, jobs);
-    const ids = await jobIds(stand);
+    const held = await holdAttempts(bench, jobs);
+    const ids = await jobIds(bench);
     const workers = held.map(({ id, workerId, fence }) => {
-      const worker = new TestWorker(stand.stack, id, workerId);
+      const worker = new FakeWorker(bench.stack, id, workerId);
       worker.fence = fence;
       return worker;
     });
-    const { functionEnv, home } = stand.stack;
-    const [{ now: before } = { now: new Date() }] = await stand.stack.sql<{ now: Date }[]>`select now()`;
+    const { functionEnv, home } = bench.stack;
+    const [{ now: before } = { now: new Date() }] = await bench.stack.sql<{ now: Date }[]>`select now()`;
     const edge = await startFunction("tunebase", functionEnv, join(home, "logs/bench-api.log"));
     const listeners: Listener[] = [];
     try {
       for (let n = 0; n < streams; n++) {
         const job = ids.get(held[n % jobs]?.id ?? "") ?? "";
-        listeners.push(await Listener.open(edge.port, job, stand.openai.apiKey ?? ""));
+        listeners.push(await Listener.open(edge.port, job, bench.openai.apiKey ?? ""));
       }
       await until("every stream to be open", 30, () => listeners.every(({ isOpen }) => isOpen));
       await new Promise((resolve) => setTimeout(resolve, idleSeconds * 1000));
@@ -48,7 +48,7 @@ export async function sse(log: (line: string) => void, size: Size): Promise<Meas
         const worker = workers[sent % jobs];
         await worker?.report({ events: [{ level: "info", message: `bench ${performance.now()}` }] });
         sent += 1;
-        connections = Math.max(connections, await open(stand, before));
+        connections = Math.max(connections, await open(bench, before));
         await new Promise((resolve) =>
           setTimeout(resolve, Math.max(0, begin + sent * 1000 / reportsPerSecond - performance.now()))
         );
@@ -85,25 +85,25 @@ export async function sse(log: (line: string) => void, size: Size): Promise<Meas
       await edge.stop();
     }
   } finally {
-    await stand.close();
+    await bench.close();
   }
 }
 
-/** Attempts' ids to their jobs' public ids. */
-async function jobIds({ stack: { sql } }: Stand): Promise<Map<string, string>> {
+/** Maps attempt ids to public job ids. */
+async function jobIds({ stack: { sql } }: BenchStack): Promise<Map<string, string>> {
   const rows = await sql<{ id: string; job_id: string }[]>`select id, job_id from tunebase.attempts`;
   return new Map(rows.map(({ id, job_id }) => [id, `ftjob-${job_id.replaceAll("-", "")}`]));
 }
 
-/** The API's connections that were opened after `before`: this process's, and not the stack's own. */
-async function open({ stack: { sql } }: Stand, before: Date): Promise<number> {
+/** API connections opened after `before`: those of this process, not the stack's. */
+async function open({ stack: { sql } }: BenchStack, before: Date): Promise<number> {
   const [row] = await sql<{ count: number }[]>`
     select count(*)::integer as count from pg_stat_activity
     where usename = 'tunebase_api' and backend_start > ${before}`;
   return row?.count ?? NaN;
 }
 
-/** One stream over a bare socket: a thousand fetches would take the cores that are measured. */
+/** One stream over a bare socket: a thousand fetches would use up the measured cores. */
 class Listener {
   isOpen = false;
   readonly ms: number[] = [];

@@ -1,11 +1,11 @@
 /**
- * Whether the time of an answer tells that something exists which is another project's: the same routes with its id, and
- * with one that nobody has, in turns. Both are 404 with the same words (`tests/tenancy/isolation_test.ts`).
+ * Whether response times reveal that a resource exists in another project: the same routes with its id and with an unknown
+ * id, alternating. Both are a 404 with the same body (`tests/tenancy/isolation_test.ts`).
  */
-import { furnished } from "../tests/support/fixtures.ts";
-import { startTestServer } from "../tests/support/postgres_server.ts";
+import { createOneOfEverything } from "../tests/support/fixtures.ts";
+import { startTestPostgres } from "../tests/support/postgres_server.ts";
 import { startTunebase } from "../tests/support/test_server.ts";
-import { type Measured, median, type Size } from "./results.ts";
+import { median, type RawMeasurement, type Size } from "./results.ts";
 
 const sizes = { full: { turns: 400, warmups: 20 }, short: { turns: 4, warmups: 1 } };
 const paths = (job: string, file: string) => [
@@ -15,23 +15,23 @@ const paths = (job: string, file: string) => [
   `/files/${file}`,
 ];
 
-export async function tenancy(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export async function tenancy(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { turns, warmups } = sizes[size];
-  const server = await startTestServer("bench-tenancy");
+  const server = await startTestPostgres("bench-tenancy");
   Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
   try {
     const tunebase = await startTunebase();
     try {
       const [ada, bob] = [await tunebase.user(), await tunebase.user()];
       await tunebase.sql`update tunebase.projects set requests_per_minute = 1000000`;
-      const { jobs = "", files = "" } = await furnished(tunebase, bob);
+      const { jobs = "", files = "" } = await createOneOfEverything(tunebase, bob);
       const kinds = [
         paths(jobs, files),
         paths(`ftjob-${"0123456789abcdef".repeat(2)}`, `file-${"0123456789abcdef".repeat(2)}`),
       ];
       const times: [number[], number[]] = [[], []];
       for (let turn = 0; turn < turns; turn++) {
-        // Who is first has the colder caches.
+        // The first call has colder caches.
         for (const kind of turn % 2 === 0 ? [0, 1] : [1, 0]) {
           for (const path of kinds[kind] ?? []) {
             const begin = performance.now();

@@ -1,9 +1,9 @@
 /**
- * How fast a training file is checked, in MB of its bytes a second, against decoding it, splitting it into lines and
- * JSON.parse of each; and whether memory stays where it is while a file goes through that is many times as large.
+ * Validation throughput of a training file in MB per second, compared with decoding it, splitting it into lines and
+ * JSON.parse of each; and whether memory stays constant for a much larger file.
  */
 import { Validator } from "../supabase/functions/_shared/datasets/validator.ts";
-import { type Measured, median, type Size } from "./results.ts";
+import { median, type RawMeasurement, type Size } from "./results.ts";
 
 const sizes = {
   full: { megabytes: 32, rounds: 7, largeMegabytes: 512 },
@@ -12,7 +12,7 @@ const sizes = {
 const mostGrowthMb = 32;
 const chunkBytes = 65_536;
 
-/** Conversations of a few turns and some hundred words, none like another; another `seed` makes another file. */
+/** Distinct conversations of a few turns and some hundred words; each `seed` gives a different file. */
 export function makeFile(bytes: number, seed = 42): Uint8Array<ArrayBuffer> {
   const words = "the order arrived late and I would like to know how a refund works when half of it was used"
     .split(" ");
@@ -37,7 +37,7 @@ export function makeFile(bytes: number, seed = 42): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(lines.join("\n") + "\n");
 }
 
-export function validation(log: (line: string) => void, size: Size): Promise<Measured[]> {
+export function validation(log: (line: string) => void, size: Size): Promise<RawMeasurement[]> {
   const { megabytes, rounds, largeMegabytes } = sizes[size];
   const file = makeFile(megabytes * 2 ** 20);
   const mb = file.length / 1e6;
@@ -73,7 +73,7 @@ export function validation(log: (line: string) => void, size: Size): Promise<Mea
     } MB/s`,
   );
 
-  // The same bytes over and over: what a check keeps of a row would pile up all the same.
+  // Repeating the same bytes would still accumulate anything that validation keeps per row.
   const validator = new Validator();
   let least = Infinity;
   let most = 0;

@@ -1,8 +1,8 @@
-/** Paths, by Node's own library: Deno's is not on npm. */
+/** Path helpers over Node's library: Deno's is not on npm. */
 import { isAbsolute, join as joinParts } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** Joins; an absolute part begins anew, as `cd` would. */
+/** Joins paths; an absolute part replaces what precedes it, as with `cd`. */
 export function join(first: string, ...parts: string[]): string {
   return parts.reduce((path, part) => isAbsolute(part) ? part : joinParts(path, part), first);
 }
@@ -10,7 +10,7 @@ export function join(first: string, ...parts: string[]): string {
 /** A file URL as a path. */
 export const fromFileUrl = (url: URL): string => fileURLToPath(url);
 
-/** Is there something at this path? */
+/** Whether the path exists. */
 export async function exists(path: string): Promise<boolean> {
   try {
     await Deno.lstat(path);
@@ -21,13 +21,13 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** Writes a file whole or not at all, readable by its owner alone. */
+/** Writes a file atomically, readable only by its owner. */
 export async function writePrivate(path: string, text: string): Promise<void> {
   await Deno.writeTextFile(`${path}.new`, text, { mode: 0o600 });
   await Deno.rename(`${path}.new`, path);
 }
 
-/** Removes a file or folder, if it is there. */
+/** Removes a file or folder if it exists. */
 export async function removeIfThere(path: string): Promise<void> {
   await Deno.remove(path, { recursive: true }).catch((error) => {
     if (!(error instanceof Deno.errors.NotFound)) throw error;

@@ -1,12 +1,12 @@
-/** Where the embedded stack lives, and its settings: each from the environment, with a default. */
+/** The directories and ports of the embedded stack, from the environment or by default. */
 import { fromFileUrl, join } from "./paths.ts";
 
 /** The checkout's root. */
 export const root = fromFileUrl(new URL("../", import.meta.url));
-/** What is installed and converted once, shared by every stack of this checkout. */
+/** Installed tools and converted models, shared by every stack of this checkout. */
 export const cache = join(root, ".tunebase");
 
-/** A stack's own folder: data, keys, logs. `TUNEBASE_HOME`, else `.tunebase`. */
+/** A stack's state directory: data, keys, logs. `TUNEBASE_HOME`, or `.tunebase`. */
 export function homeDirectory(): string {
   const named = Deno.env.get("TUNEBASE_HOME");
   return named ? join(Deno.cwd(), named) : cache;
@@ -23,7 +23,7 @@ export function portSetting(name: "TUNEBASE_PORT" | "TUNEBASE_DB_PORT", fallback
   return port;
 }
 
-/** Takes the port if it is free (0: any), or throws an Error that names the setting to change. */
+/** Returns the port if it is free (0: any free port); otherwise throws an Error that names the setting to change. */
 export function freePort(port: number, setting: string): number {
   try {
     const listener = Deno.listen({ hostname: "127.0.0.1", port });
@@ -40,15 +40,15 @@ export function freePort(port: number, setting: string): number {
 }
 
 /**
- * The same for a port that has a name, which may be held by a connection that went out from it, and on Linux for a minute
- * after that: nobody listens there, and it is waited for.
+ * The same for a fixed port. An outgoing connection may hold it, on Linux for a minute longer than it lasts; with no
+ * listener there, this waits for it.
  */
 export async function namedPort(
   port: number,
   setting: string,
   log: (line: string) => void = () => {},
 ): Promise<number> {
-  let told = false;
+  let logged = false;
   for (const end = Date.now() + 65_000;;) {
     try {
       return freePort(port, setting);
@@ -56,8 +56,8 @@ export async function namedPort(
       const inUse = error instanceof Error && error.cause instanceof Deno.errors.AddrInUse;
       if (!inUse || Date.now() > end || await somebodyListens(port)) throw error;
     }
-    if (!told) log(`port ${port} is held by a connection that has ended; waiting up to a minute …`);
-    told = true;
+    if (!logged) log(`port ${port} is held by a connection that has ended; waiting up to a minute …`);
+    logged = true;
     await new Promise((resolve) => setTimeout(resolve, 500));
   }
 }

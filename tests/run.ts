@@ -1,12 +1,13 @@
 /**
- * `task test`: everything that must hold. Checks and tests run beside each other; the last line is
- * `N passed, N failed`. `task check` runs the checks alone; `task test FILE…` some Deno tests alone.
+ * `task test`: all checks and tests, in parallel; the last line is `N passed, N failed`. `task check` runs the checks
+ * alone, `task test FILE…` some Deno tests (files or folders) alone. With `--slowest`, it also lists the ten slowest test files.
  */
 import { installDashboard } from "../local/commands/dashboard.ts";
 import { cache, root } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
 import { generated } from "../local/commands/types.ts";
-import { startTestServer } from "./support/postgres_server.ts";
+import { startTestPostgres } from "./support/postgres_server.ts";
+import { inParallel, longestFirst, recordDurations, slowest } from "./support/schedule.ts";
 
 interface Result {
   passed: number;
@@ -18,24 +19,50 @@ const bin = (name: string) => join(trainer, ".venv/bin", name);
 const deno = Deno.execPath();
 const frozen = Deno.env.get("CI") ? ["--frozen"] : [];
 const total: Result = { passed: 0, failed: 0 };
-const only = Deno.args[0] === "check" ? "check" : Deno.args.length > 0 ? "files" : "all";
+const args = Deno.args.filter((argument) => argument !== "--slowest");
+const paths: string[] = [];
+/** The other arguments go to `deno test`, such as `--filter TEXT`. */
+const testOptions: string[] = [];
+for (const argument of args) {
+  (/^[^-].*\.ts$|^tests\b/.test(argument) ? paths : testOptions).push(argument);
+}
+const only = args[0] === "check" ? "check" : paths.length > 0 ? "files" : "all";
+/** Seconds of each test file. */
+const durations = new Map<string, number>();
 
-/** Those that take the most CPU time: as much as the checks and all others together, beside which they run. */
-const heavyTests = [
-  "crash_test.ts",
-  "fuzz_test.ts",
-  "dashboard_test.ts",
-  "commands_test.ts",
-  "transfers_test.ts",
-];
+/** Deno tests wait as often as they compute: one process more than cores. */
+const workers = Math.min(navigator.hardwareConcurrency, 5) + 1;
 
-const server = await startTestServer("test");
+const server = await startTestPostgres("test");
 try {
   const env = { TUNEBASE_TEST_DB_URL: server.url, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
-  const denoTest = (name: string, files: string[]) =>
-    step(name, [deno, "test", "-A", ...frozen, "--no-check", ...files], root, denoCount, env);
+  const denoTest = async (file: string) => {
+    const begin = performance.now();
+    const result = await run(
+      [deno, "test", "-A", ...frozen, "--no-check", ...testOptions, file],
+      root,
+      denoCount,
+      env,
+    );
+    durations.set(file, (performance.now() - begin) / 1000);
+    return result;
+  };
+  /** Runs test files in `workers` processes at a time, each file in its own; shows those that fail. */
+  const denoTests = async (name: string, files: string[], workers: number, first?: () => Promise<void>) => {
+    const begin = performance.now();
+    const sum: Result = { passed: 0, failed: 0 };
+    const tests = (await longestFirst(files)).map((file) => async () => {
+      const started = performance.now();
+      const { output, ...result } = await denoTest(file);
+      sum.passed += result.passed;
+      sum.failed += result.failed;
+      if (result.failed > 0) report(file, result, started, output);
+    });
+    await inParallel(first === undefined ? tests : [first, ...tests], workers);
+    add(name, sum, begin);
+  };
   if (only === "files") {
-    await denoTest("deno test", Deno.args);
+    await denoTests("deno test", await testFiles(paths), 1);
   } else {
     const checks = async () => {
       // All but the dashboard, whose types are those of a browser and of its own packages.
@@ -77,17 +104,13 @@ try {
     };
     if (only === "check") await Promise.all([checks(), pythonChecks()]);
     else {
-      // Three lanes for two cores: the Deno tests wait as often as they compute.
-      const unit = (await testFiles("tests")).filter((file) => !file.includes("/tests/e2e/"));
-      const heavy = unit.filter((file) => heavyTests.some((name) => file.endsWith(`/${name}`)));
-      const light = unit.filter((file) => !heavy.includes(file));
+      const all = await testFiles(["tests"]);
+      const endToEnd = all.filter((file) => file.startsWith("tests/e2e/"));
       await Promise.all([
-        denoTest("deno test, the heavy ones", heavy),
-        (async () => {
+        denoTests("deno test", all.filter((file) => !endToEnd.includes(file)), workers, async () => {
           await checks();
           await pythonChecks();
-          await denoTest("deno test", light);
-        })(),
+        }),
         step(
           "pytest",
           // Two at once, each on one core.
@@ -96,25 +119,34 @@ try {
           pytestCount,
           {
             TUNEBASE_MODEL_CACHE: join(cache, "models"),
-            // Alone it is as fast with one thread. Beside the Deno tests two wait for each other at every small matrix,
-            // for the one that has no core: tests of a second took 30.
+            // More threads are no faster alone. With the Deno tests running, they wait for each other at every small
+            // matrix: one-second tests took 30.
             OMP_NUM_THREADS: "1",
           },
         ),
       ]);
-      // Real training wants both cores, and its leases no busy machine.
-      await denoTest("end to end, with real training", await testFiles("tests/e2e"));
+      // Real training uses all cores, and its leases expire on a busy machine.
+      await denoTests("end to end, with real training", endToEnd, 1);
+      await recordDurations(durations);
     }
   }
 } finally {
   await server.stop();
 }
+if (Deno.args.includes("--slowest")) console.log(`\n${slowest(durations)}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed`);
 Deno.exit(total.failed === 0 ? 0 : 1);
 
 /** Runs one step, shows its output if it failed, and counts. */
-async function step(
-  name: string,
+async function step(...[name, ...how]: [name: string, ...Parameters<typeof run>]): Promise<void> {
+  const begin = performance.now();
+  const { output, ...result } = await run(...how);
+  add(name, result, begin);
+  if (result.failed > 0) console.log(output.slice(-20_000));
+}
+
+/** Runs a command, if there is one, and counts its result; each step counts as one test unless `count` says otherwise. */
+async function run(
   command: string[] | null,
   cwd = root,
   count: (output: string, ok: boolean) => Result | Promise<Result> = (_, ok) => ({
@@ -122,8 +154,7 @@ async function step(
     failed: +!ok,
   }),
   env: Record<string, string> = {},
-): Promise<void> {
-  const begin = performance.now();
+): Promise<Result & { output: string }> {
   let output = "";
   let ok = true;
   if (command !== null) {
@@ -134,16 +165,22 @@ async function step(
     ok = done.success;
   }
   const result = await count(output, ok);
-  if (!ok && result.failed === 0) result.failed = 1;
+  return { passed: result.passed, failed: !ok && result.failed === 0 ? 1 : result.failed, output };
+}
+
+/** Adds to the total and prints the line of a step. */
+function add(name: string, result: Result, begin: number): void {
   total.passed += result.passed;
   total.failed += result.failed;
+  report(name, result, begin);
+}
+
+function report(name: string, { passed, failed }: Result, begin: number, output?: string): void {
   const seconds = ((performance.now() - begin) / 1000).toFixed(1);
   console.log(
-    `${
-      result.failed === 0 ? "ok    " : "FAILED"
-    } ${name}: ${result.passed} passed, ${result.failed} failed (${seconds} s)`,
+    `${failed === 0 ? "ok    " : "FAILED"} ${name}: ${passed} passed, ${failed} failed (${seconds} s)`,
   );
-  if (result.failed > 0) console.log(output.slice(-20_000));
+  if (output !== undefined) console.log(output.slice(-20_000));
 }
 
 function denoCount(output: string): Result {
@@ -177,12 +214,17 @@ async function typed(): Promise<string[]> {
   return folders.sort();
 }
 
-/** The test files below a folder, sorted by path. */
-async function testFiles(folder: string): Promise<string[]> {
+/** The test files among these files and folders, relative to the root and sorted by path. */
+async function testFiles(paths: string[]): Promise<string[]> {
   const found: string[] = [];
-  for await (const { name, isFile, isDirectory } of Deno.readDir(join(root, folder))) {
-    if (isDirectory) found.push(...await testFiles(`${folder}/${name}`));
-    else if (isFile && name.endsWith("_test.ts")) found.push(join(root, folder, name));
+  for (const path of paths) {
+    if (path.endsWith(".ts")) found.push(path);
+    else {
+      for await (const { name, isDirectory } of Deno.readDir(join(root, path))) {
+        const inside = `${path.replace(/\/$/, "")}/${name}`;
+        if (isDirectory || name.endsWith("_test.ts")) found.push(...await testFiles([inside]));
+      }
+    }
   }
   return found.sort();
 }

@@ -42,7 +42,11 @@ async function download(
   if (options.json) return printJson(adapter);
   adapter.files.forEach((file, i) => {
     const { path = file.path, result = "unchanged" } = files[i] ?? {};
-    print(`${result}  ${relative("", path)}  ${formatBytes(file.bytes)}  sha256 ${file.sha256}`);
+    print(
+      `${result.padEnd("downloaded".length)}  ${relative("", path)}  ${
+        formatBytes(file.bytes)
+      }  sha256 ${file.sha256}`,
+    );
   });
   printNote(`All files match the manifest. Base model: ${adapter.base_model}`);
 }

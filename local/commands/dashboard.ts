@@ -5,8 +5,8 @@ import { exists, join, removeIfThere } from "../paths.ts";
 import { dashboardFiles } from "../stack/dashboard.ts";
 
 const source = join(root, "dashboard");
-/** What a build is made of. */
-const ingredients = ["dashboard", "client", "supabase/functions/_shared"];
+/** The inputs of a build. */
+const inputs = ["dashboard", "client", "supabase/functions/_shared"];
 const made = new Set(["node_modules", "dist", "dist.new"]);
 
 /** Installs its npm packages as package-lock.json says, if that has changed. */
@@ -19,14 +19,14 @@ export async function installDashboard(log: (line: string) => void): Promise<voi
   await Deno.writeTextFile(stamp, lock);
 }
 
-/** Builds it, if what it is made of has changed since. Throws an Error with npm's own words. */
+/** Builds it if its inputs have changed. Throws an Error with npm's message. */
 export async function buildDashboard(log: (line: string) => void): Promise<void> {
   const stamp = join(dashboardFiles, ".built");
   const wanted = await fingerprint();
   if (await exists(stamp) && await Deno.readTextFile(stamp) === wanted) return;
   await installDashboard(log);
   const begin = performance.now();
-  // Beside the old one, which is served until the new one is whole.
+  // In a new folder: the old build is served until the new one is complete.
   await npm("run", "build", "--", "--outDir", "dist.new", "--emptyOutDir", "--logLevel", "warn");
   await Deno.writeTextFile(`${dashboardFiles}.new/.built`, wanted);
   await removeIfThere(dashboardFiles);
@@ -41,19 +41,19 @@ async function npm(...args: string[]): Promise<void> {
   if (!success) throw new Error(`npm ${args[0]} failed:\n${text.decode(stdout)}${text.decode(stderr)}`);
 }
 
-/** Changes when what it is built of does. */
+/** A hash of the build's inputs. */
 async function fingerprint(): Promise<string> {
   const hash = createHash("sha256");
-  const walk = async (directory: string): Promise<void> => {
+  const addFolder = async (directory: string): Promise<void> => {
     const entries = (await Array.fromAsync(Deno.readDir(directory))).sort((a, b) => a.name < b.name ? -1 : 1);
     for (const { name, isDirectory } of entries) {
       if (made.has(name)) continue;
       const path = join(directory, name);
-      if (isDirectory) await walk(path);
+      if (isDirectory) await addFolder(path);
       else hash.update(`${path.slice(root.length)}\0`).update(await Deno.readFile(path));
     }
   };
-  for (const name of ingredients) await walk(join(root, name));
+  for (const name of inputs) await addFolder(join(root, name));
   return hash.digest("hex");
 }
 

@@ -1,12 +1,11 @@
-/** `task dev`: keeps the embedded stack up and says how to use it. Ctrl-C ends everything; the data stays. */
+/** `task dev`: runs the embedded stack and prints how to use it. Ctrl-C stops everything; the data is kept. */
 import { type Account, ensureAccount } from "../stack/account.ts";
 import { buildDashboard } from "./dashboard.ts";
 import { homeDirectory, root } from "../state_dir.ts";
 import { install } from "./install.ts";
 import { startStack } from "../stack/mod.ts";
 
-const help =
-  `Keeps the embedded stack up: PostgreSQL, the functions, and stand-ins for Auth, Storage and RunPod.
+const help = `Runs the embedded stack: PostgreSQL, the functions, and emulators of Auth, Storage and RunPod.
 
   npx -y deno@2.9.6 task dev
 
@@ -33,7 +32,7 @@ try {
   }
   const account = await ensureAccount(stack);
   console.log(nextSteps(stack.url, account));
-  // In the background: nothing else waits for it, and its page says so until it is there.
+  // In the background: until it is built, its page says so.
   buildDashboard(log).catch((error) => log(`the dashboard could not be built: ${error.message}`));
   await stopped.promise;
   console.log("\nstopping …");

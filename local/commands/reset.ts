@@ -1,4 +1,4 @@
-/** `task reset`: removes the embedded stack's data and keys; what was installed and converted is kept. */
+/** `task reset`: removes the embedded stack's data and keys; installed tools and converted models are kept. */
 import { homeDirectory } from "../state_dir.ts";
 import { join, removeIfThere } from "../paths.ts";
 import { postgresDirectory } from "../stack/postgres.ts";

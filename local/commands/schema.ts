@@ -1,6 +1,6 @@
 /**
- * `task schema NAME`: writes the migration that brings a database with today's migrations to what supabase/schemas/ says.
- * The diff is the Supabase CLI's own (pg-delta); read it before you commit it.
+ * `task schema NAME`: writes the migration from the current migrations to supabase/schemas/. The diff comes from the
+ * Supabase CLI (pg-delta); review it before you commit it.
  */
 import postgres from "postgres";
 import { cache, root } from "../state_dir.ts";
@@ -15,7 +15,7 @@ const help = `Writes a migration from what changed in supabase/schemas/.
   npx -y deno@2.9.6 task schema NAME         supabase/migrations/<time>_NAME.sql, or nothing if they agree
   npx -y deno@2.9.6 task schema --baseline   rewrites the baseline; only before the first release`;
 
-/** Two databases on one server: \`migrations\` and \`schemas\`. Returns the statements that lead from one to the other. */
+/** Two databases on one server: \`migrations\` and \`schemas\`. Returns the statements that migrate one to the other. */
 export async function schemaDiff(server: string): Promise<string> {
   const admin = postgres(server, { max: 1, onnotice: () => {} });
   const url = (name: string) => {

@@ -1,5 +1,5 @@
 /**
- * Writes what is generated: what SQL's functions take and its tables hold, the trainer's copy of the protocol as JSON Schema
+ * `task types`: writes the generated files: the signatures of SQL functions and the rows of tables, the trainer's copy of the protocol as JSON Schema
  * and of the contracts in Python, the tables of the documentation, the OpenAPI document and the types of its client, and
  * the version of what is published. Needs no running stack: it makes a database of its own.
  */
@@ -51,7 +51,7 @@ function formatted(text: string, extension = "ts"): Promise<string> {
   );
 }
 
-/** As `ruff format` of the trainer's environment has it. */
+/** Formatted by the trainer's ruff. */
 function formattedPython(text: string): Promise<string> {
   const trainer = join(root, "trainer");
   return filtered(
@@ -61,7 +61,7 @@ function formattedPython(text: string): Promise<string> {
   );
 }
 
-/** What `program` makes of `text`. */
+/** The output of `program` for `text`. */
 async function filtered(program: string, args: string[], text: string): Promise<string> {
   const child = new Deno.Command(program, { args, stdin: "piped", stdout: "piped", stderr: "piped" }).spawn();
   const writer = child.stdin.getWriter();
@@ -72,7 +72,7 @@ async function filtered(program: string, args: string[], text: string): Promise<
   return new TextDecoder().decode(stdout);
 }
 
-/** What follows from the contracts alone, without a database. */
+/** The files generated from the contracts, without a database. */
 export async function generatedFromContracts(): Promise<{ path: string; text: string }[]> {
   const version = await projectVersion();
   const document = JSON.stringify(openApi(version));
@@ -94,7 +94,7 @@ export async function generatedFromContracts(): Promise<{ path: string; text: st
   ];
 }
 
-/** The generated files and what they should hold. */
+/** The generated files with their expected content. */
 export async function generated(url: string): Promise<{ path: string; text: string }[]> {
   const database = "supabase/functions/_shared/database";
   return [

@@ -1,6 +1,6 @@
 /**
- * The timer in the place of pg_cron and pg_net: calls the scheduler every few seconds. Differs: a tick that takes long
- * is waited for, where pg_cron would start another beside it.
+ * Emulates the timer of pg_cron and pg_net: calls the scheduler every few seconds. Differs: waits for a slow tick, where
+ * pg_cron would start another in parallel.
  */
 import { pause } from "../stack/processes.ts";
 

@@ -1,13 +1,13 @@
 /**
- * The typed boundary to SQL, from the catalog: the signatures of the functions that ours may call, and zod schemas of the
- * tables' rows. `task types` writes them; `task check` fails when they are stale.
+ * The typed boundary to SQL, from the catalog: signatures of the SQL functions that edge functions can call, and zod
+ * schemas of the tables' rows. `task types` writes them; `task check` fails when they are stale.
  */
 import postgres from "postgres";
 
-/** Where the functions are, and the tables. */
+/** The schemas of the functions and the tables. */
 const functionSchema = "tunebase_internal";
 const tableSchema = "tunebase";
-/** Who calls: the login of each edge function. */
+/** The database role of each edge function. */
 const roles = ["tunebase_api", "tunebase_callback", "tunebase_scheduler"];
 
 const header = (what: string) =>
@@ -23,8 +23,7 @@ interface Signature {
 }
 
 /**
- * The functions that a role of ours may execute: their arguments without the prefix `p_`, those with a default apart,
- * and their results.
+ * The functions that our roles can execute: arguments without the prefix `p_`, optional ones separately, and results.
  */
 export async function databaseFunctions(url: string): Promise<string> {
   const signatures = await query<Signature>(
@@ -71,7 +70,7 @@ interface Column {
   nullable: boolean;
 }
 
-/** A row of each table, as `to_jsonb` writes it. Functions, so that only the tables that are used cost a function's start. */
+/** A row of each table, as `to_jsonb` writes it. Functions, so that only used tables add to an edge function's startup time. */
 export async function databaseRows(url: string): Promise<string> {
   const columns = await query<Column>(
     url,
@@ -95,8 +94,8 @@ export async function databaseRows(url: string): Promise<string> {
 }
 
 /**
- * The generated file's own constants: columns of one type share one schema. One for each column made the start of the API
- * tens of milliseconds longer.
+ * Constants of the generated file: columns of one type share one schema. A schema for each column slowed the API's startup
+ * by tens of milliseconds.
  */
 const leaves: Record<string, string> = {
   text: "z.string()",
@@ -106,7 +105,7 @@ const leaves: Record<string, string> = {
   value: "json()",
 };
 
-/** The constants that the tables use, and those that these are made of. */
+/** The constants that the tables use, including those they depend on. */
 function constants(tables: string): string {
   return Object.entries(leaves).map(([name, made]) => {
     const orNull = tables.includes(`: ${name}OrNull,`) ? `const ${name}OrNull = ${name}.nullable();\n` : "";

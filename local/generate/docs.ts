@@ -1,4 +1,4 @@
-/** The tables of the documentation that say what the contracts say, between markers in pages that people write. */
+/** Documentation tables generated from the contracts, between markers in hand-written pages. */
 import {
   apiFields,
   apiName,
@@ -44,7 +44,7 @@ const tables: Record<string, () => string> = {
   scopes: () => table(["scope", "permission"], scopes.map((scope) => [`\`${scope}\``, scopeLabels[scope]])),
 };
 
-/** `page` with each table between `<!-- generated: NAME -->` and `<!-- end -->` as the contracts have it now. */
+/** `page` with each table between `<!-- generated: NAME -->` and `<!-- end -->` regenerated from the contracts. */
 export function withTables(page: string): string {
   return page.replace(/(<!-- generated: (.+?) -->\n)[^]*?(<!-- end -->)/g, (_, start, name, end) => {
     const made = tables[name];

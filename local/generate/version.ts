@@ -1,4 +1,4 @@
-/** The project's version: `version` in deno.json. Everything published repeats it, written here by `task types`. */
+/** The project's version: `version` in deno.json. `task types` writes it to everything published. */
 import { root } from "../state_dir.ts";
 import { join } from "../paths.ts";
 

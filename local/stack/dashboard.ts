@@ -18,18 +18,18 @@ export function createDashboard({ publishableKey }: { publishableKey: string }) 
       }
       const name = pathname.slice("/dashboard/".length).replace(/(^|\/)$/, "$1index.html");
       if (name === "config.json") {
-        // By whatever name this machine was called, so that Auth is of the same origin.
+        // The host name of the request, so that Auth has the same origin.
         const config = { supabaseUrl: origin, publishableKey };
         return Response.json(config, { headers: { "cache-control": "no-cache" } });
       }
-      // Names that a build makes; nothing that leads out of it.
+      // Only names that a build produces; no path traversal.
       if (!/^[\w-]+(\/[\w-]+)*(\.[\w-]+)+$/.test(name)) return new Response("Not found", { status: 404 });
       try {
         const bytes = await Deno.readFile(join(dashboardFiles, name));
         return new Response(request.method === "HEAD" ? null : bytes, {
           headers: {
             "content-type": types[name.split(".").at(-1) ?? ""] ?? "application/octet-stream",
-            // The names of assets hold a hash of what is in them.
+            // Asset names contain a content hash.
             "cache-control": name.startsWith("assets/") ? "public, max-age=31536000, immutable" : "no-cache",
             "x-content-type-options": "nosniff",
           },
@@ -52,6 +52,6 @@ const types: Record<string, string> = {
 function notBuilt(): Response {
   const text = `<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="2">
 <title>Tunebase</title><p>The dashboard is not built yet. <code>task dev</code> builds it in the background; by hand:
-<code>npx -y deno@2.9.6 task dashboard</code>. This page looks again every two seconds.`;
+<code>npx -y deno@2.9.6 task dashboard</code>. This page reloads every two seconds.`;
   return new Response(text, { status: 503, headers: { "content-type": "text/html; charset=utf-8" } });
 }

@@ -1,4 +1,4 @@
-/** The functions' environment: what the platform sets, and the secrets that an operator would. */
+/** The functions' environment: the platform's variables and the operator's secrets. */
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import type { Keys } from "./keys.ts";
 
@@ -26,10 +26,10 @@ export function callbackEnvironment(url: string, dbUrl: string, keys: Keys): Rec
   };
 }
 
-/** What the timer authorises itself with. */
+/** The timer's credential. */
 export const deriveSchedulerSecret = (keys: Keys): string => deriveSecret(keys.masterKey, "scheduler");
 
-/** What Deno itself needs in a child: its cache. */
+/** The variables that a Deno child process needs for its cache. */
 export function denoEnvironment(): Record<string, string> {
   const names = ["PATH", "HOME", "DENO_DIR", "XDG_CACHE_HOME", "TMPDIR"];
   return Object.fromEntries(names.flatMap((name) => {

@@ -1,6 +1,6 @@
 /**
- * One port with Supabase's paths, in the place of its gateway: functions are proxied to their processes, Auth, Storage
- * and RunPod are handled here. Differs: plain http on this machine only.
+ * Emulates Supabase's gateway on one port: requests for functions are proxied to their processes; Auth, Storage and
+ * RunPod are handled in this process. Differs: plain HTTP on this machine only.
  */
 
 type Handler = (request: Request) => Response | Promise<Response>;
@@ -13,7 +13,7 @@ export interface Gateway {
 /** Sends a request to a function; `path` begins with the function's name. Never rejects. */
 type Forward = (request: Request, path: string) => Promise<Response>;
 
-/** Routes by the path's beginning. `functions` gives what runs a function of that name. */
+/** Routes by path prefix. `functions` returns the runner of a function. */
 export function startGateway(
   port: number,
   routes: { prefix: string; handle: Handler }[],
@@ -22,12 +22,12 @@ export function startGateway(
   const ending = new AbortController();
   const { signal } = ending;
   const server = Deno.serve({ hostname: "127.0.0.1", port, signal, onListen: () => {} }, async (request) => {
-    // No fetch sends these on.
+    // fetch cannot forward these.
     if (["TRACE", "CONNECT"].includes(request.method)) {
       return new Response(null, { status: 405, headers: { allow: "GET, HEAD, POST, DELETE, OPTIONS" } });
     }
     const url = new URL(request.url);
-    // Whole segments: `tunebase` is the beginning of `tunebase-scheduler`, too.
+    // Whole segments: `tunebase` is also a prefix of `tunebase-scheduler`.
     const route = routes.find(({ prefix }) => `${url.pathname}/`.startsWith(`${prefix}/`));
     if (route !== undefined) return await route.handle(request);
     const match = /^\/functions\/v1\/([^/]+)(\/.*)?$/.exec(url.pathname);
@@ -50,7 +50,7 @@ export function startGateway(
   return {
     port: server.addr.port,
     stop: async () => {
-      // Not `shutdown`, which waits for what is open: an event stream, or a request whose client was killed in its middle.
+      // Not `shutdown`, which waits for open requests: event streams, or requests of killed clients.
       ending.abort();
       await server.finished;
     },

@@ -1,4 +1,4 @@
-/** The secrets of an embedded stack, made once. They stand for what a Supabase project and a RunPod account come with. */
+/** The secrets of an embedded stack, created once: the equivalents of a Supabase project's and a RunPod account's keys. */
 import { exportJWK, generateKeyPair, type JWK } from "jose";
 import * as z from "zod";
 import { exists, join, writePrivate } from "../paths.ts";
@@ -18,7 +18,7 @@ const Keys = z.object({
   }),
   privateJwk: z.record(z.string(), z.unknown()),
   publicJwk: z.record(z.string(), z.unknown()),
-  /** The account that `demo` and `dev` use, once it is made. */
+  /** The account that `demo` and `dev` use, once it exists. */
   account: z.object({ email: z.string(), password: z.string(), apiKey: z.string() }).optional(),
 });
 export type Keys = z.infer<typeof Keys>;
@@ -28,7 +28,7 @@ const random = (bytes: number) =>
 /** Random letters for keys and passwords: base64url, `bytes` of randomness. */
 export const randomText = (bytes: number) => random(bytes).replaceAll("+", "-").replaceAll("/", "_");
 
-/** Reads `keys.json` of a stack's home, or makes it (mode 600). */
+/** Reads a stack's `keys.json`, or creates it (mode 600). */
 export async function loadKeys(home: string): Promise<Keys> {
   const path = join(home, "keys.json");
   if (await exists(path)) return Keys.parse(JSON.parse(await Deno.readTextFile(path)));

@@ -39,7 +39,7 @@ export async function supabaseCli(args: string[]): Promise<string> {
   return text.decode(stdout);
 }
 
-/** `supabase db push`: applies what is new in supabase/migrations. */
+/** `supabase db push`: applies new migrations. */
 export async function migrate(url: string): Promise<void> {
   await supabaseCli(["db", "push", `--remote=${url}?sslmode=disable`, "--yes"]);
 }

@@ -1,4 +1,4 @@
-/** The embedded stack: real Postgres, the real functions, the real trainer; stand-ins for what is hosted. */
+/** The embedded stack: real Postgres, functions and trainer; emulators of the hosted services. */
 import postgres from "postgres";
 import { callbackEnvironment, denoEnvironment, deriveSchedulerSecret } from "./environment.ts";
 import { createAuth } from "../emulators/auth/mod.ts";
@@ -20,7 +20,7 @@ import { registerTokenizer } from "./tokenizer.ts";
 
 export interface Stack {
   home: string;
-  /** The gateway's address, in the place of `https://<project>.supabase.co`. */
+  /** The gateway's address, instead of `https://<project>.supabase.co`. */
   url: string;
   /** The superuser's address of the database. */
   dbUrl: string;
@@ -31,9 +31,9 @@ export interface Stack {
   workers(): number[];
   /** The environment that the functions were started with. */
   functionEnv: Record<string, string>;
-  /** What RunPod has been sent. */
+  /** The runs that RunPod accepted. */
   runs(): Run[];
-  /** The process ids of a function, or of Postgres (its server and the server's children). Killed, each comes again. */
+  /** The process ids of a function, or of Postgres (its server and the server's children). Each restarts when killed. */
   pids(part: "tunebase" | "tunebase-callback" | "tunebase-scheduler" | "postgres"): Promise<number[]>;
   stop(): Promise<void>;
 }
@@ -43,17 +43,17 @@ export interface StackOptions {
   log: (line: string) => void;
   port?: number;
   dbPort?: number;
-  /** More environment for the functions, such as TUNEBASE_LEASE_SECONDS. */
+  /** Additional environment variables of the functions, such as TUNEBASE_LEASE_SECONDS. */
   functionEnv?: Record<string, string>;
-  /** More environment for the worker. */
+  /** Additional environment variables of the worker. */
   workerEnv?: Record<string, string>;
   worker?: Partial<RunpodOptions["worker"]>;
-  /** Another RunPod under `/runpod/v2`, with the key of `loadKeys(home)`; no worker is started then. */
+  /** Replaces the RunPod under `/runpod/v2`, with the key of `loadKeys(home)`; starts no worker. */
   runpod?: { fetch(request: Request): Response | Promise<Response> };
-  /** So many workers at once; 1. */
+  /** Maximum number of concurrent workers; 1 by default. */
   maxWorkers?: number;
   cronSeconds?: number;
-  /** What the functions run under; the platform's limits unless TUNEBASE_FUNCTION_LIMITS says otherwise. */
+  /** The functions' limits; by default the platform's, or as TUNEBASE_FUNCTION_LIMITS says. */
   limits?: IsolateLimits | null;
 }
 
@@ -77,7 +77,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     await forgetStack(home);
   };
   try {
-    // Before the database, which takes longer: a port in use is told at once.
+    // Before the database, which takes longer, to report a port in use immediately.
     const port = await namedPort(options.port ?? portSetting("TUNEBASE_PORT", 54321), "TUNEBASE_PORT", log);
     const url = `http://127.0.0.1:${port}`;
     const keys = await loadKeys(home);
@@ -210,5 +210,5 @@ async function prepare(url: string, keys: Keys): Promise<void> {
   }
 }
 
-/** Has everything that a stack runs on been installed? */
+/** Whether all tools of a stack are installed. */
 export const installed = (): Promise<boolean> => exists(join(cache, "installed.json"));

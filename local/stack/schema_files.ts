@@ -1,4 +1,4 @@
-/** `supabase/schemas/`: what the database is, one object per file, in the order that config.toml names. */
+/** `supabase/schemas/`: the database, one object per file, in config.toml's order. */
 import postgres from "postgres";
 import { parse } from "smol-toml";
 import * as z from "zod";
@@ -7,7 +7,7 @@ import { join } from "../paths.ts";
 
 const Config = z.object({ db: z.object({ migrations: z.object({ schema_paths: z.array(z.string()) }) }) });
 
-/** The schema files in load order. A pattern names what no earlier line has named, sorted by path. */
+/** The schema files in load order. A pattern excludes files that an earlier line names; matches are sorted by path. */
 export async function schemaFiles(): Promise<string[]> {
   const folder = join(root, "supabase");
   const { db } = Config.parse(parse(await Deno.readTextFile(join(folder, "config.toml"))));
@@ -52,8 +52,8 @@ async function sqlFiles(folder: string): Promise<string[]> {
 export const baselineFile = join(root, "supabase/migrations/20261130000100_tunebase.sql");
 
 /**
- * The first migration of our own objects: the schema files in load order, so that it reads as they do. Written by
- * `task schema --baseline` until the first release; from then on every change is a migration of its own.
+ * The baseline migration: the schema files in load order. `task schema --baseline` writes it until the first release;
+ * after that, every change is a separate migration.
  */
 export async function baselineMigration(): Promise<string> {
   const head = "-- Generated from supabase/schemas/ by `deno task schema --baseline`.\n" +

@@ -1,5 +1,5 @@
--- What a Supabase project's database has before the first migration: its roles, and the grants on `public`. Stands for
--- the platform's own set-up as far as the migrations and the stand-ins need it. Safe to run again.
+-- What a Supabase project's database has before the first migration: its roles, and the grants on `public`, as far
+-- as the migrations and the emulators need them. Safe to run again.
 do $$
 declare
   v_role text;

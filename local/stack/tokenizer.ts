@@ -1,4 +1,4 @@
-/** Registers the demo model's tokenizer, as an operator would, once the worker has made the model's files. */
+/** Registers the demo model's tokenizer, as an operator would, once the worker has converted the model. */
 import { buckets } from "../../supabase/functions/_shared/contracts/buckets.ts";
 import { createClient } from "@supabase/supabase-js";
 import type postgres from "postgres";
@@ -9,7 +9,7 @@ import { exists, join } from "../paths.ts";
 const folder = "smollm2/1";
 const files = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
-/** Uploads what the bucket `tunebase-tokenizers` lacks, and names it at the model. Before the first training it does nothing. */
+/** Uploads the tokenizer to the bucket `tunebase-tokenizers` and sets it on the model. Does nothing before the first training. */
 export async function registerTokenizer(
   stack: { url: string; keys: Keys; sql: postgres.Sql },
 ): Promise<void> {

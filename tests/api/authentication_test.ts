@@ -33,20 +33,20 @@ async function refused(response: Response, code = "invalid_token"): Promise<void
   assertEquals([response.status, body.error.code], [401, code]);
 }
 
-Deno.test("a user's access token opens their own project", async () => {
+Deno.test("an access token grants access to its user's project", async () => {
   const response = await get(user.accessToken);
   assertEquals(response.status, 200);
   assertEquals((await response.json()).data, []);
   assertEquals((await get(await token())).status, 200);
 });
 
-Deno.test("a token that is forged with the right key id and the wrong key is refused", async () => {
+Deno.test("rejects a token signed with the wrong key under a known key id", async () => {
   const { privateKey } = await generateKeyPair("ES256", { extractable: true });
   await exportJWK(privateKey);
   await refused(await get(await token({}, { key: privateKey })));
 });
 
-Deno.test("a token that has expired, never expires, or is another issuer's, audience's or role's is refused", async () => {
+Deno.test("rejects a token with a wrong expiry, issuer, audience or role", async () => {
   await refused(await get(await token({}, { expires: -10 })));
   await refused(await get(await token({}, { expires: null })));
   await refused(await get(await token({}, { issuer: "https://elsewhere.example/auth/v1" })));
@@ -55,7 +55,7 @@ Deno.test("a token that has expired, never expires, or is another issuer's, audi
   await refused(await get(await token({ role: "service_role" })));
 });
 
-Deno.test("an anonymous user is refused, even one who was made a member", async () => {
+Deno.test("rejects an anonymous user, even a member", async () => {
   const response = await get(await token({ is_anonymous: true }));
   assertStringIncludes((await response.clone().json()).detail, "Anonymous users have no access");
   await refused(response);
@@ -86,7 +86,7 @@ async function forge(header: Record<string, unknown>, secret?: Uint8Array<ArrayB
 }
 const text = (value: string) => new TextEncoder().encode(value);
 
-Deno.test("an HS256 token is refused where no legacy secret is set, even signed with the public key", async () => {
+Deno.test("rejects HS256 tokens without a legacy secret, even when signed with the public key", async () => {
   const jwk = JSON.stringify(tunebase.keys.publicJwk);
   const publicKey = await importJWK(tunebase.keys.publicJwk, "ES256", { extractable: true });
   if (publicKey instanceof Uint8Array) throw new Error("a key pair's half");
@@ -99,7 +99,7 @@ Deno.test("an HS256 token is refused where no legacy secret is set, even signed 
   }
 });
 
-Deno.test("a token without a signature, with another algorithm, or with a key of its own is refused", async () => {
+Deno.test("rejects tokens without a signature, with another algorithm, or with an embedded key", async () => {
   for (const alg of ["none", "None", "NONE", "", "HS256", "HS512", "ES256", "RS256"]) {
     await refused(await get(await forge({ alg, kid })));
   }
@@ -113,13 +113,13 @@ Deno.test("a token without a signature, with another algorithm, or with a key of
   await refused(await get(await own({})));
 });
 
-Deno.test("a token signed with the right key and a key id that is not known is refused", async () => {
+Deno.test("rejects a token with an unknown key id", async () => {
   const key = await importJWK(tunebase.keys.privateJwk, "ES256");
   const signed = await new SignJWT(claims()).setProtectedHeader({ alg: "ES256", kid: "another" }).sign(key);
   await refused(await get(signed));
 });
 
-Deno.test("a token that is changed, cut off, not yet valid or without a user is refused", async () => {
+Deno.test("rejects a token that is modified, truncated, not yet valid or without a user", async () => {
   const good = await token();
   const [header = "", , signature = ""] = good.split(".");
   await refused(await get(`${header}.${encode({ ...claims(), sub: other.id })}.${signature}`));
@@ -134,7 +134,7 @@ Deno.test("a token that is changed, cut off, not yet valid or without a user is 
   await refused(await get(noUser));
 });
 
-Deno.test("Supabase's own keys are no credentials here, in any place", async () => {
+Deno.test("Supabase's own API keys are not accepted as credentials", async () => {
   await refused(await get(tunebase.keys.secretKey));
   await refused(await get(tunebase.keys.publishableKey));
   const url = `${tunebase.url}/functions/v1/tunebase/fine_tuning/jobs`;
@@ -149,7 +149,7 @@ Deno.test("Supabase's own keys are no credentials here, in any place", async () 
   ) await refused(await fetch(request), "missing_api_key");
 });
 
-Deno.test("where a legacy secret is set, HS256 is taken with it alone, and checked as strictly", async () => {
+Deno.test("with a legacy secret, HS256 tokens must be signed with it and pass the same checks", async () => {
   const secret = "an old project's secret, of some length";
   const old = await startTunebase({ TUNEBASE_LEGACY_JWT_SECRET: secret });
   try {
@@ -180,7 +180,7 @@ Deno.test("where a legacy secret is set, HS256 is taken with it alone, and check
   }
 });
 
-Deno.test("a revoked key is refused, whatever it was allowed, and so is one with a letter changed", async () => {
+Deno.test("rejects a revoked or altered key", async () => {
   const someone = await tunebase.user();
   const call = (key: string) =>
     fetch(`${tunebase.url}/functions/v1/tunebase/me`, { headers: { authorization: `Bearer ${key}` } });
@@ -196,7 +196,7 @@ Deno.test("a revoked key is refused, whatever it was allowed, and so is one with
   await refused(await call(someone.apiKey), "invalid_api_key");
 });
 
-Deno.test("a user names another project by header, and must be a member of it", async () => {
+Deno.test("a user can select a project by header and must be a member of it", async () => {
   const header = (id: string) => ({ "openai-project": `proj_${id.replaceAll("-", "")}` });
   const mine = await get(user.accessToken, header(user.projectId));
   await mine.body?.cancel();
@@ -205,7 +205,7 @@ Deno.test("a user names another project by header, and must be a member of it", 
   assertEquals([theirs.status, (await theirs.json()).error.code], [404, "project_not_found"]);
 });
 
-Deno.test("a viewer may read and not write", async () => {
+Deno.test("a viewer can read but not write", async () => {
   await tunebase.sql`
     insert into tunebase.project_members (project_id, user_id, role) values (${other.projectId}, ${user.id}, 'viewer')`;
   const headers = { "openai-project": `proj_${other.projectId.replaceAll("-", "")}` };

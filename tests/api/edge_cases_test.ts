@@ -1,4 +1,4 @@
-/** Faults that a review found in the API and in what looks after runs, each as a whole kind. */
+/** Edge cases of the API and the scheduler that a review found, each covered as a class. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { BodyHash } from "../../supabase/functions/tunebase/middleware/body_hash.ts";
 import { invalidFile } from "../../supabase/functions/tunebase/file_upload.ts";
@@ -8,7 +8,7 @@ import { rpc } from "../../supabase/functions/_shared/database/rpc.ts";
 import { validate } from "../../supabase/functions/_shared/datasets/validator.ts";
 import { ApiError } from "../../supabase/functions/_shared/errors.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
-import { attemptOf, createJob, rows, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt, rows } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -32,7 +32,7 @@ const upload = (of: TestUser, fields: Record<string, string | File>) =>
   of.fetch("/files", { method: "POST", body: form({ purpose: "fine-tune", ...fields }) });
 const rowsFile = (text = rows, name = "rows.jsonl") => new File([text], name);
 
-Deno.test("half an expiry in a form is a 400 that names the missing half", async () => {
+Deno.test("a form with half an expiry is a 400 that names the missing field", async () => {
   for (
     const [has, value, lacks] of [
       ["expires_after[anchor]", "created_at", "expires_after[seconds]"],
@@ -51,7 +51,7 @@ const packed = async (text: string) =>
     await new Response(new Blob([text]).stream().pipeThrough(new CompressionStream("gzip"))).arrayBuffer(),
   );
 
-Deno.test("gzip of several members is read whole, and its limit holds over all of them", async () => {
+Deno.test("multi-member gzip is read completely, and its size limit covers all members", async () => {
   const members = [await packed(rows), await packed(rows.replaceAll("hi", "ho"))];
   const made = await (await upload(user, { file: new File(members, "two.jsonl.gz") })).json();
   assertEquals([made.filename, made.bytes], ["two.jsonl", rows.length * 2]);
@@ -62,7 +62,7 @@ Deno.test("gzip of several members is read whole, and its limit holds over all o
   assertEquals((await problem(await upload(user, { file: broken }), 400)).error.code, "invalid_file");
 });
 
-Deno.test("a body of thousands of unknown keys is answered with 20 problems and their number", async () => {
+Deno.test("a body with thousands of unknown keys reports 20 of them and the count", async () => {
   const body = Object.fromEntries(Array.from({ length: 50_000 }, (_, i) => [`key_${i}`, 1]));
   const response = await post(user, "/fine_tuning/jobs", body);
   const text = await response.text();
@@ -74,7 +74,7 @@ Deno.test("a body of thousands of unknown keys is answered with 20 problems and 
   assert(JSON.stringify(long).length < 5_000);
 });
 
-Deno.test("a form of more than 64 fields, or with a short boundary, is refused before it is parsed", async () => {
+Deno.test("rejects a form with over 64 fields or a short boundary before parsing", async () => {
   const many = form({ purpose: "fine-tune", file: rowsFile() });
   for (let i = 0; i < 70; i++) many.append(`f${i}`, "x");
   for (const headers of [new Headers(), new Headers({ "idempotency-key": "many-fields" })]) {
@@ -87,14 +87,14 @@ Deno.test("a form of more than 64 fields, or with a short boundary, is refused b
     // A part's upload is looked for first.
     assert([400, 404].includes(refused.status), String(refused.status));
   }
-  const told = await assertRejects(
+  const rejection = await assertRejects(
     () => Promise.resolve().then(() => new BodyHash("multipart/form-data; boundary=a", [])),
     ApiError,
   );
-  assertStringIncludes(told.message, "its boundary has 1 characters; it must have 8 to 70");
+  assertStringIncludes(rejection.message, "its boundary has 1 characters; it must have 8 to 70");
 });
 
-Deno.test("an SDK's error message has the first five broken rows and the number of each kind", () => {
+Deno.test("SDK error messages contain the first five invalid rows and counts by kind", () => {
   const wrong = ["x", "{}", '{"messages":[]}', "y", "z", '{"messages":[]}', rows.trim()].join("\n");
   const { message } = invalidFile(validate(new TextEncoder().encode(wrong)));
   assertStringIncludes(
@@ -104,11 +104,11 @@ Deno.test("an SDK's error message has the first five broken rows and the number 
   for (const line of [1, 2, 3, 4]) assertStringIncludes(message, `Line ${line}: `);
 });
 
-Deno.test("a run that timed out before any worker claimed it is queued again: no capacity, and not the user's fault", async () => {
+Deno.test("a run that timed out unclaimed is requeued as a capacity problem", async () => {
   runpod.status = () => Response.json({ id: "run", status: "TIMED_OUT" });
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   await sql`update tunebase.attempts set reconcile_at = now() where id = ${attempt.id}`;
   await tunebase.tick();
   const [ended] = await sql`select outcome, error_code from tunebase.attempts where id = ${attempt.id}`;
@@ -116,11 +116,11 @@ Deno.test("a run that timed out before any worker claimed it is queued again: no
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job.id)).status, "queued");
 });
 
-Deno.test("what RunPod says of an error is in the job's events, short and without secrets", async () => {
+Deno.test("RunPod's error text appears in the job's events, shortened and redacted", async () => {
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
-  const worker = new TestWorker(tunebase, attempt.id);
+  const attempt = await latestAttempt(tunebase, job);
+  const worker = new FakeWorker(tunebase, attempt.id);
   await worker.claim();
   runpod.status = () =>
     Response.json({
@@ -132,12 +132,12 @@ Deno.test("what RunPod says of an error is in the job's events, short and withou
     update tunebase.attempts set reconcile_at = now(), lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   await tunebase.tick();
   const events = (await user.openai.fineTuning.jobs.listEvents(job.id)).data.map(({ message }) => message);
-  const said = events.find((message) => message.startsWith("The GPU service says: CUDA")) ?? "";
-  assertStringIncludes(said, "CUDA\ufffd error: at https://x.example/a?… whsec_… yyy");
-  assert(said.length < 540 && !/secret/.test(said), said);
+  const shown = events.find((message) => message.startsWith("The GPU service says: CUDA")) ?? "";
+  assertStringIncludes(shown, "CUDA\ufffd error: at https://x.example/a?… whsec_… yyy");
+  assert(shown.length < 540 && !/secret/.test(shown), shown);
 });
 
-Deno.test("parts may hold an upload's bytes and one part that was sent twice, and no more", async () => {
+Deno.test("parts may total the upload's size plus one repeated part", async () => {
   const begun = await user.openai.uploads.create({
     bytes: 10,
     filename: "p.jsonl",
@@ -157,7 +157,7 @@ Deno.test("parts may hold an upload's bytes and one part that was sent twice, an
   assertEquals(bytes, 20);
 });
 
-Deno.test("pending uploads take their room, are capped in number, and give it back when they are cancelled", async () => {
+Deno.test("pending uploads count toward storage and a cap until they are cancelled", async () => {
   const own = await tunebase.user();
   await sql`update tunebase.projects set max_storage_bytes = 100 where id = ${own.projectId}`;
   const direct = { filename: "d.jsonl", bytes: 60, purpose: "fine-tune" };
@@ -178,7 +178,7 @@ Deno.test("pending uploads take their room, are capped in number, and give it ba
   assertStringIncludes(capped.error.message, "100 pending uploads per project");
 });
 
-Deno.test("a direct upload of another size than announced makes no file", async () => {
+Deno.test("a direct upload with a wrong size creates no file", async () => {
   const begun = await (await post(user, "/files/direct", { filename: "d", bytes: 10, purpose: "fine-tune" }))
     .json();
   await tunebase.platform.supabase.storage.from("tunebase-datasets").upload(begun.target.object, rows);
@@ -186,7 +186,7 @@ Deno.test("a direct upload of another size than announced makes no file", async 
   assertEquals([refused.error.code, refused.error.param], ["upload_size", "bytes"]);
 });
 
-Deno.test("an object past Storage's own limit is a 413 that says whose limit it is", async () => {
+Deno.test("an object over Storage's limit is a 413 that names the limit", async () => {
   await sql`update storage.buckets set file_size_limit = 20 where id = 'tunebase-datasets'`;
   try {
     const refused = await problem(await upload(user, { file: rowsFile(`${rows}${rows}`) }), 413);
@@ -196,7 +196,7 @@ Deno.test("an object past Storage's own limit is a 413 that says whose limit it 
   }
 });
 
-Deno.test("equal files have ids of their own and share one object, which goes with the last of them", async () => {
+Deno.test("identical files share one object, which is deleted with the last of them", async () => {
   const own = await tunebase.user();
   const text = rows.replaceAll("hi", "equal");
   const ids = [];
@@ -245,7 +245,7 @@ Deno.test("equal files have ids of their own and share one object, which goes wi
   );
 });
 
-Deno.test("of two equal files that are deleted at once, the object goes once", async () => {
+Deno.test("deleting two identical files at once removes their object once", async () => {
   const own = await tunebase.user();
   const text = rows.replaceAll("hi", "at once");
   for (let round = 0; round < 5; round++) {
@@ -264,7 +264,7 @@ Deno.test("of two equal files that are deleted at once, the object goes once", a
   }
 });
 
-Deno.test("an idempotent answer is not given to a key that was revoked, or lost the scope", async () => {
+Deno.test("an idempotent replay is denied to a revoked key or one without the scope", async () => {
   const hook = { name: "hook", url: `${tunebase.url}/nowhere`, event_types: ["fine_tuning.job.succeeded"] };
   // Recorded by the route's own SQL, and by the guard.
   for (const [path, body] of [["/webhook_endpoints", hook], ["/api_keys", { name: "another" }]] as const) {
@@ -281,7 +281,7 @@ Deno.test("an idempotent answer is not given to a key that was revoked, or lost 
   }
 });
 
-Deno.test("a user who was deleted at Auth is refused, and so are the keys of a project without members", async () => {
+Deno.test("rejects users deleted in Auth and keys of projects without members", async () => {
   const gone = await tunebase.user();
   await sql`delete from auth.users where id = ${gone.id}`;
   const token = { authorization: `Bearer ${gone.accessToken}` };
@@ -299,7 +299,7 @@ Deno.test("a user who was deleted at Auth is refused, and so are the keys of a p
   assertEquals(refused.error.code, "project_without_members");
 });
 
-Deno.test("a database that is down is a retryable 503, not a 500", async () => {
+Deno.test("an unavailable database is a retryable 503", async () => {
   const none = connect("postgres://nobody@127.0.0.1:1/nowhere");
   const error = await assertRejects(() => rpc(none, "expire_files", {}), ApiError);
   assertEquals(
@@ -309,7 +309,7 @@ Deno.test("a database that is down is a retryable 503, not a 500", async () => {
   await none.close();
 });
 
-Deno.test("a caller may have 20 event streams open, and is told so at the next", async () => {
+Deno.test("a caller can have 20 open event streams; the next is rejected", async () => {
   const own = await tunebase.user();
   const job = await createJob(own);
   const open = () =>
@@ -322,7 +322,7 @@ Deno.test("a caller may have 20 event streams open, and is told so at the next",
   await Promise.all(streams.map((stream) => stream.body?.cancel()));
 });
 
-Deno.test("a key that is not known costs one call of the database for some seconds, and an address some a minute", () => {
+Deno.test("unknown keys are cached for seconds, and lookups per address are limited", () => {
   const keys = new UnknownKeys();
   const code = (key: string, address: string, now: number) => {
     try {
@@ -341,7 +341,7 @@ Deno.test("a key that is not known costs one call of the database for some secon
   assertEquals([code("new", "c", 9_000), code("new", "c", 61_000)], ["too_many_unknown_keys", null]);
 });
 
-Deno.test("runs of our cron jobs older than a day are forgotten, and the host app's are not touched", async () => {
+Deno.test("cron history older than a day is pruned for our jobs only", async () => {
   await sql.unsafe(`
     create schema cron;
     create table cron.job (jobid bigint, jobname text);
@@ -356,7 +356,7 @@ Deno.test("runs of our cron jobs older than a day are forgotten, and the host ap
 
 const model = "SmolLM2-135M-Instruct";
 
-Deno.test("a plan of one step is warned about in the estimate and in the job's events", async () => {
+Deno.test("a one-step plan warns in the estimate and in the job's events", async () => {
   const file = (await (await upload(user, { file: rowsFile() })).json()).id;
   const body = { model, training_file: file, hyperparameters: { n_epochs: 1 } };
   const { warnings } = await (await post(user, "/fine_tuning/estimates", body)).json();
@@ -370,7 +370,7 @@ Deno.test("a plan of one step is warned about in the estimate and in the job's e
   assertEquals((await (await post(user, "/fine_tuning/estimates", more)).json()).warnings, []);
 });
 
-Deno.test("a warm-up that takes every step is warned about, and refused where the steps are certain", async () => {
+Deno.test("a warm-up that covers every step warns, or is rejected if the step count is exact", async () => {
   const file = (await (await upload(user, { file: rowsFile() })).json()).id;
   const body = { model, training_file: file, hyperparameters: { n_epochs: 3, warmup_steps: 3 } };
   const refused = await problem(await post(user, "/fine_tuning/jobs", body), 400);
@@ -380,7 +380,7 @@ Deno.test("a warm-up that takes every step is warned about, and refused where th
   assertEquals((await post(user, "/fine_tuning/estimates", fewer)).status, 200);
 });
 
-Deno.test("a model whose template does not show calls is refused for rows that have some, in one sentence", async () => {
+Deno.test("rejects tool-call rows for a model whose template cannot render them", async () => {
   for (const name of ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]) {
     await tunebase.platform.supabase.storage.from("tunebase-tokenizers").upload(
       `plain/${name}`,
@@ -418,7 +418,7 @@ Deno.test("a model whose template does not show calls is refused for rows that h
   }
 });
 
-Deno.test("the functions are written in types that Deno 2.1 has, as the hosted runtime follows it", async () => {
+Deno.test("the functions use only types that exist in Deno 2.1, like the hosted runtime", async () => {
   const folder = new URL("../../supabase/functions/", import.meta.url);
   const found: string[] = [];
   const look = async (at: URL): Promise<void> => {

@@ -45,7 +45,7 @@ async function problem(response: Response, status: number) {
 }
 const model = "SmolLM2-135M-Instruct";
 
-Deno.test("the official SDK uploads, reads, lists and deletes a file", async () => {
+Deno.test("the official SDK can upload, read, list and delete a file", async () => {
   const file = await ada.openai.files.create({
     file: new File([rows], 'dä "ta".jsonl'),
     purpose: "fine-tune",
@@ -66,7 +66,7 @@ Deno.test("the official SDK uploads, reads, lists and deletes a file", async () 
   assertEquals([report.format, report.rows, report.assistant_messages], ["chat", 2, 2]);
 });
 
-Deno.test("files are listed page by page in both directions", async () => {
+Deno.test("file lists can be paged in both directions", async () => {
   const user = await tunebase.user();
   const ids = [await fileId(user), await fileId(user), await fileId(user)];
   const newest: string[] = [];
@@ -105,17 +105,17 @@ const brokenFiles: [string, string | Uint8Array<ArrayBuffer>, string][] = [
   ["mixes formats", `${row()}\n{"prompt":"a","completion":"b"}\n`, "line 2: is a prompt_completion row"],
   ["is too large", row("x".repeat(300_000)), "larger than"],
 ];
-for (const [what, text, said] of brokenFiles) {
-  Deno.test(`a file that ${what} is refused with the reason and not kept`, async () => {
+for (const [what, text, detail] of brokenFiles) {
+  Deno.test(`a file that ${what} is rejected with a reason and not stored`, async () => {
     const before = [await count("tunebase.files"), await count("storage.objects")];
     const body = await problem(await upload(ada, text), what === "is too large" ? 413 : 400);
-    assertStringIncludes(body.detail, said);
+    assertStringIncludes(body.detail, detail);
     assertEquals(body.error.param, "file");
     assertEquals([await count("tunebase.files"), await count("storage.objects")], before);
   });
 }
 
-Deno.test("the bytes of a file that was never recorded are removed after an hour, those of one that was stay", async () => {
+Deno.test("objects without a file row are removed after an hour; recorded files stay", async () => {
   const kept = await ada.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
   const caller = tunebase.sql.json({ user_id: ada.id, project_id: ada.projectId });
   const [{ object } = {}] = await tunebase.sql`
@@ -130,21 +130,28 @@ Deno.test("the bytes of a file that was never recorded are removed after an hour
   assertEquals(await (await ada.fetch(`/files/${kept.id}/content`)).text(), rows);
 });
 
-Deno.test("the first 20 broken lines are named, five of them in the message, and all are counted by kind", async () => {
-  const body = await problem(await upload(ada, "x\n".repeat(30)), 400);
+Deno.test("a report lists 20 invalid lines, five of them in the message, and counts all by kind", async () => {
+  const body = await problem(await upload(ada, `${"x\n".repeat(30)}${rows}`), 400);
   assertEquals(
     body.errors.map(({ line }: { line: number }) => line),
     Array.from({ length: 20 }, (_, i) => i + 1),
   );
   assertEquals(body.problem_count, 30);
   const { message } = body.error;
-  assertStringIncludes(message, "30 of 30 rows cannot be trained on (not_json: 30). Line 1: is not JSON");
+  assertStringIncludes(message, "30 of 32 rows cannot be trained on (not_json: 30). Line 1: is not JSON");
   assertStringIncludes(message, "Line 5: ");
   assert(!message.includes("Line 6: "));
   assert(message.endsWith("And 25 more."), message);
 });
 
-Deno.test("a form with the wrong purpose, an unknown field or no file is refused", async () => {
+Deno.test("an error of every row is reported once, for the file", async () => {
+  const body = await problem(await upload(ada, "x\n".repeat(30)), 400);
+  assertEquals(body.errors.map(({ line }: { line?: number }) => line), [undefined]);
+  assertStringIncludes(body.error.message, "file: is not JSON");
+  assertStringIncludes(body.error.message, "in each of 30 rows.");
+});
+
+Deno.test("rejects a form with a wrong purpose, an unknown field or no file", async () => {
   const purpose = await problem(await upload(ada, rows, "assistants"), 400);
   assertEquals(purpose.error.param, "purpose");
   assertStringIncludes(purpose.detail, '"assistants"');
@@ -156,7 +163,7 @@ Deno.test("a form with the wrong purpose, an unknown field or no file is refused
   await problem(await ada.fetch("/files", { method: "POST", body: "{}" }), 400);
 });
 
-Deno.test("the official SDK creates a job, which is queued with its events and one nudge", async () => {
+Deno.test("the official SDK can create a job, which is queued with its events and one scheduler wake-up", async () => {
   const nudges = tunebase.nudges;
   const job = await ada.openai.fineTuning.jobs.create({
     model,
@@ -190,7 +197,7 @@ Deno.test("the official SDK creates a job, which is queued with its events and o
   assertEquals((await ada.openai.fineTuning.jobs.list({ metadata: { team: "other" } })).data, []);
 });
 
-Deno.test("events are read page by page, newest first", async () => {
+Deno.test("events are paged, newest first", async () => {
   const job = await ada.openai.fineTuning.jobs.create({ model, training_file: await fileId(ada) });
   await ada.openai.fineTuning.jobs.cancel(job.id);
   const seen: string[] = [];
@@ -203,7 +210,7 @@ Deno.test("events are read page by page, newest first", async () => {
 
 const file = await fileId(ada);
 
-Deno.test('"auto" is written out, and every hyperparameter reaches the trainer as it was said', async () => {
+Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unchanged', async () => {
   const planOf = async (hyperparameters: object, body: object = {}) => {
     const response = await ada.fetch("/fine_tuning/jobs", {
       method: "POST",
@@ -351,7 +358,7 @@ const badJobs: [string, unknown, number, string, string][] = [
     "= 0.6",
   ],
   [
-    "with a split beside a validation file",
+    "with both a split and a validation file",
     { ...hyper({ validation_split: 0.2 }), validation_file: file },
     400,
     "hyperparameters.validation_split",
@@ -402,17 +409,17 @@ const badJobs: [string, unknown, number, string, string][] = [
   ],
   ["that is a list", [], 400, "", "must be of type object"],
 ];
-for (const [what, body, status, param, said] of badJobs) {
-  Deno.test(`a job ${what} is refused, and nothing is written`, async () => {
+for (const [what, body, status, param, detail] of badJobs) {
+  Deno.test(`a job ${what} is rejected, and nothing is written`, async () => {
     const before = [await count("tunebase.jobs"), await count("tunebase_internal.idempotency_keys")];
     const found = await problem(await create(ada, body), status);
     assertEquals(found.error.param ?? "", param);
-    assertStringIncludes(found.detail, said);
+    assertStringIncludes(found.detail, detail);
     assertEquals([await count("tunebase.jobs"), await count("tunebase_internal.idempotency_keys")], before);
   });
 }
 
-Deno.test("a job that asks for merged weights and GGUF shows it, and tells the trainer", async () => {
+Deno.test("export options are returned with the job and sent to the trainer", async () => {
   const made = await (await create(ada, hyper({ export: ["merged", "gguf"] }))).json();
   assertEquals(made.hyperparameters.export, ["merged", "gguf"]);
   const [job] = await sql`select plan from tunebase.jobs order by id desc limit 1`;
@@ -421,13 +428,13 @@ Deno.test("a job that asks for merged weights and GGUF shows it, and tells the t
   assertEquals(plain.hyperparameters.export, undefined);
 });
 
-Deno.test("several wrong fields are told at once", async () => {
+Deno.test("reports all invalid fields at once", async () => {
   const body = await problem(await create(ada, hyper({ n_epochs: 0, lora_rank: 1, nope: 1 })), 400);
   assertEquals(body.errors.length, 3);
   assertStringIncludes(body.detail, "(and 2 more)");
 });
 
-Deno.test("the same idempotency key makes one job; with another body it is refused", async () => {
+Deno.test("one idempotency key creates one job; a different body is rejected", async () => {
   const key = { "idempotency-key": crypto.randomUUID() };
   const answers = await Promise.all(
     [1, 2, 3, 4].map(async () => await (await create(ada, hyper({}), key)).json()),
@@ -437,7 +444,7 @@ Deno.test("the same idempotency key makes one job; with another body it is refus
   assertEquals(body.error.code, "idempotency_key_reused");
 });
 
-Deno.test("the SDK's own retry of a create makes no second job, and a create of its own does", async () => {
+Deno.test("an SDK retry of a create returns the first job; a separate create makes a new one", async () => {
   const body = { model, training_file: await fileId(ada) };
   const [first, again, another] = [
     await (await create(ada, body, { "x-stainless-retry-count": "0" })).json(),
@@ -448,7 +455,7 @@ Deno.test("the SDK's own retry of a create makes no second job, and a create of 
   assert(another.id !== first.id);
 });
 
-Deno.test("a create that its own retry has overtaken makes no second job when it arrives, and the next one does", async () => {
+Deno.test("a create that arrives after its own retry makes no second job; the next create does", async () => {
   const body = { model, training_file: await fileId(ada) };
   const [retry, late, another] = [
     await (await create(ada, body, { "x-stainless-retry-count": "1" })).json(),
@@ -459,7 +466,7 @@ Deno.test("a create that its own retry has overtaken makes no second job when it
   assert(another.id !== retry.id);
 });
 
-Deno.test("a cancelled job stays cancelled, and a second cancel says so without being retried", async () => {
+Deno.test("a cancelled job stays cancelled; a second cancel is a 409 that SDKs do not retry", async () => {
   const job = await ada.openai.fineTuning.jobs.create({ model, training_file: await fileId(ada) });
   const cancelled = await ada.openai.fineTuning.jobs.cancel(job.id);
   assertEquals(cancelled.status, "cancelled");
@@ -470,7 +477,7 @@ Deno.test("a cancelled job stays cancelled, and a second cancel says so without 
   assertStringIncludes(error.message, "cancelled already");
 });
 
-Deno.test("a file that a job needs cannot be deleted, and can when the job has ended", async () => {
+Deno.test("a file in use by a job cannot be deleted until the job ends", async () => {
   const training_file = await fileId(ada);
   const job = await ada.openai.fineTuning.jobs.create({ model, training_file });
   await problem(await ada.fetch(`/files/${training_file}`, { method: "DELETE" }), 409);
@@ -478,7 +485,7 @@ Deno.test("a file that a job needs cannot be deleted, and can when the job has e
   assertEquals((await ada.openai.files.delete(training_file)).deleted, true);
 });
 
-Deno.test("a job without an adapter says why", async () => {
+Deno.test("a job without an adapter explains why", async () => {
   const job = await ada.openai.fineTuning.jobs.create({ model, training_file: await fileId(ada) });
   assertStringIncludes(
     (await problem(await ada.fetch(`/fine_tuning/jobs/${job.id}/adapter`), 409)).detail,
@@ -486,7 +493,7 @@ Deno.test("a job without an adapter says why", async () => {
   );
 });
 
-Deno.test("what belongs to another project is not there", async () => {
+Deno.test("resources of another project return 404", async () => {
   const training_file = await fileId(ada);
   const job = await ada.openai.fineTuning.jobs.create({ model, training_file });
   for (const path of ["", "/events", "/adapter"]) {
@@ -500,7 +507,7 @@ Deno.test("what belongs to another project is not there", async () => {
   assertEquals((await bob.openai.fineTuning.jobs.list()).data, []);
 });
 
-Deno.test("a missing, wrong, revoked or expired key is 401, and a narrow one 403", async () => {
+Deno.test("a missing, wrong, revoked or expired key is a 401; missing scopes are a 403", async () => {
   const get = (authorization: string) =>
     fetch(`${tunebase.url}/functions/v1/tunebase/files`, { headers: { authorization } });
   assertEquals((await problem(await get(""), 401)).error.code, "missing_api_key");
@@ -516,13 +523,13 @@ Deno.test("a missing, wrong, revoked or expired key is 401, and a narrow one 403
   await problem(await carol.fetch("/fine_tuning/jobs"), 401);
 });
 
-Deno.test("models are listed and read by id", async () => {
+Deno.test("models can be listed and retrieved by id", async () => {
   assertEquals((await ada.openai.models.list()).data.map(({ id }) => id), [model]);
   assertEquals((await ada.openai.models.retrieve(model)).owned_by, "HuggingFaceTB");
   await problem(await ada.fetch("/models/a%2Fb"), 404);
 });
 
-Deno.test("health needs no key, an unknown route is a clear 404, and browsers are allowed", async () => {
+Deno.test("/health needs no key, unknown routes are a 404, and CORS allows browsers", async () => {
   const health = await fetch(`${tunebase.url}/functions/v1/tunebase/health`);
   assertEquals(await health.json(), { status: "ok", database: "ok", storage: "ok" });
   assertStringIncludes((await problem(await ada.fetch("/nothing"), 404)).detail, "GET /tunebase/nothing");

@@ -1,4 +1,4 @@
-/** What every answer has: a request id, its headers, a log line; what is not there, too large, or for browsers. */
+/** Every response: request id, headers, log line; unknown routes, oversized bodies, CORS. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import type { Database } from "../../supabase/functions/_shared/database/connect.ts";
 import { createApp } from "../../supabase/functions/tunebase/app.ts";
@@ -14,7 +14,7 @@ const job = await createJob(ada);
 /** The log line of the request with this id. */
 const lineOf = (id: string) => tunebase.logs.filter(({ request_id }) => request_id === id);
 
-Deno.test("a client's request id comes back and is logged, and one that is no id is replaced", async () => {
+Deno.test("a client's request id is returned and logged; an invalid one is replaced", async () => {
   const mine = await ada.fetch("/models", { headers: { "x-request-id": "trace-1.a:b_C" } });
   await mine.body?.cancel();
   assertEquals(mine.headers.get("x-request-id"), "trace-1.a:b_C");
@@ -27,7 +27,7 @@ Deno.test("a client's request id comes back and is logged, and one that is no id
   }
 });
 
-Deno.test("each request is one line of JSON with route, status and time, and no path, query or body", async () => {
+Deno.test("each request logs one JSON line with route, status and duration, without path, query or body", async () => {
   const response = await ada.fetch(`/fine_tuning/jobs/${job.id}?token=s3cret`, {
     headers: { "x-request-id": "line-1" },
   });
@@ -51,7 +51,7 @@ Deno.test("each request is one line of JSON with route, status and time, and no 
   assertEquals([lineOf("line-2")[0]?.route, lineOf("line-2")[0]?.code], [null, "route_not_found"]);
 });
 
-Deno.test("what breaks here is logged with its reason and answered without it", async () => {
+Deno.test("internal errors are logged with their cause and returned without it", async () => {
   const platform = {
     ...tunebase.platform,
     db: answering(() => Promise.resolve('{"granted": "s3cret"}')),
@@ -73,7 +73,7 @@ Deno.test("what breaks here is logged with its reason and answered without it", 
   assert(!JSON.stringify(lines).includes("s3cret"));
 });
 
-Deno.test("a database that does not answer is 503, with the reason in the log alone", async () => {
+Deno.test("an unresponsive database is a 503, with the cause only in the log", async () => {
   const lines: unknown[] = [];
   const platform = {
     ...tunebase.platform,
@@ -96,7 +96,7 @@ function answering(value: Database["value"]): Database {
 const gets = (await allRoutes()).filter(({ method }) => method === "GET")
   .map(({ path }) => path.replace(/\{(\w+)\}/g, ":$1"));
 for (const path of new Set(gets)) {
-  Deno.test(`HEAD ${path} answers as GET does, without the body`, async () => {
+  Deno.test(`HEAD ${path} returns GET's headers without a body`, async () => {
     const file = await ada.openai.files.create({ file: new File([rows], "r.jsonl"), purpose: "fine-tune" });
     const ids: Record<string, string> = {
       files: file.id,
@@ -118,7 +118,7 @@ for (const path of new Set(gets)) {
   });
 }
 
-Deno.test("HEAD of a stream of events ends at once", async () => {
+Deno.test("HEAD of an event stream ends immediately", async () => {
   const head = await ada.fetch(`/fine_tuning/jobs/${job.id}/events`, {
     method: "HEAD",
     headers: { accept: "text/event-stream" },
@@ -130,7 +130,7 @@ Deno.test("HEAD of a stream of events ends at once", async () => {
   ]);
 });
 
-Deno.test("a path that has no such method says which it has", async () => {
+Deno.test("an unsupported method lists the allowed ones", async () => {
   for (
     const [method, path, allow] of [
       ["PUT", "/files", "POST, GET, HEAD, OPTIONS"],
@@ -160,7 +160,7 @@ Deno.test("a path that has no such method says which it has", async () => {
   }
 });
 
-Deno.test("a browser may send and read every header that the SDKs and this API use", async () => {
+Deno.test("CORS allows every header that the SDKs and this API use", async () => {
   const preflight = await fetch(`${base}/fine_tuning/jobs`, {
     method: "OPTIONS",
     headers: {
@@ -195,20 +195,20 @@ Deno.test("a browser may send and read every header that the SDKs and this API u
   }
 });
 
-Deno.test("a body that is too large is refused with the limit, announced or not", async () => {
+Deno.test("rejects an oversized body with the limit, with or without Content-Length", async () => {
   const large = "x".repeat(2 ** 20 + 1);
   const streamed = new Blob([large]).stream();
   for (const body of [large, streamed]) {
     const response = await ada.fetch("/fine_tuning/jobs", { method: "POST", body });
-    const said = await response.json();
-    assertEquals([response.status, said.error.code], [413, "too_large"]);
-    assertStringIncludes(said.detail, "1048576 bytes");
+    const problem = await response.json();
+    assertEquals([response.status, problem.error.code], [413, "too_large"]);
+    assertStringIncludes(problem.detail, "1048576 bytes");
   }
   const least = await ada.fetch("/fine_tuning/jobs", { method: "POST", body: " ".repeat(2 ** 20) });
   assertEquals((await least.json()).error.code, "invalid_request", "as much as is allowed is read");
 });
 
-Deno.test("jobs and files are not sent again to whoever has them", async () => {
+Deno.test("unchanged jobs and files are a 304", async () => {
   const file = await ada.openai.files.create({ file: new File([rows], "r.jsonl"), purpose: "fine-tune" });
   for (const path of [`/files/${file.id}`, `/fine_tuning/jobs/${job.id}`, "/fine_tuning/jobs", "/models"]) {
     const first = await ada.fetch(path);

@@ -1,4 +1,4 @@
-/** A POST with an Idempotency-Key is carried out once, whatever is sent how often, and its answer is kept for a day. */
+/** A POST with an Idempotency-Key runs once, and its response is stored for a day. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { BodyHash } from "../../supabase/functions/tunebase/middleware/body_hash.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
@@ -36,7 +36,7 @@ function form(text = rows, name = "rows.jsonl"): FormData {
   return made;
 }
 
-Deno.test("the same key and body get the first answer, and what it made is made once", async () => {
+Deno.test("the same key and body return the first response, and the resource is created once", async () => {
   const key = crypto.randomUUID();
   const first = await post("/projects", project("once"), key);
   const again = await post("/projects", project("once"), key);
@@ -45,7 +45,7 @@ Deno.test("the same key and body get the first answer, and what it made is made 
   assertEquals(await projects("once"), 1);
 });
 
-Deno.test("another body, path or project with the same key is refused, and another caller's key is another", async () => {
+Deno.test("rejects a reused key with a different body, path or project; keys are scoped to the caller", async () => {
   const key = crypto.randomUUID();
   await post("/projects", project("a"), key);
   for (
@@ -62,18 +62,20 @@ Deno.test("another body, path or project with the same key is refused, and anoth
   assertEquals((await post("/projects", project("a"), key, bob)).replayed, null);
 });
 
-Deno.test("of many at once one is carried out, and the others are told to come back", async () => {
+Deno.test("concurrent requests with one key run once; the rest get 409 with Retry-After", async () => {
   const key = crypto.randomUUID();
-  const said = await Promise.all(Array.from({ length: 8 }, () => post("/projects", project("many"), key)));
+  const responses = await Promise.all(
+    Array.from({ length: 8 }, () => post("/projects", project("many"), key)),
+  );
   assertEquals(await projects("many"), 1);
-  for (const { status, body, headers } of said.filter(({ status }) => status !== 200)) {
+  for (const { status, body, headers } of responses.filter(({ status }) => status !== 200)) {
     assertEquals([status, body.error.code], [409, "idempotency_key_in_use"]);
     assertEquals([headers.get("x-should-retry"), headers.get("retry-after")], ["true", "1"]);
   }
   assertEquals((await post("/projects", project("many"), key)).replayed, "true");
 });
 
-Deno.test("a file is uploaded once, though a form's boundary is another each time", async () => {
+Deno.test("a file is created once although the form boundary differs each time", async () => {
   const key = crypto.randomUUID();
   const first = await post("/files", form(), key, ada, false);
   const again = await post("/files", form(), key, ada, false);
@@ -84,7 +86,7 @@ Deno.test("a file is uploaded once, though a form's boundary is another each tim
   assertEquals(named.status, 409, "a file's name is part of what was asked for");
 });
 
-Deno.test("an upload and its parts are made once, though a part streams by", async () => {
+Deno.test("an upload and its streamed parts are created once", async () => {
   const create = JSON.stringify({
     bytes: rows.length,
     filename: "r.jsonl",
@@ -106,7 +108,7 @@ Deno.test("an upload and its parts are made once, though a part streams by", asy
   assertEquals((await part("another")).body.error.code, "idempotency_key_reused");
 });
 
-Deno.test("a form's hash does not depend on its boundary or on how it is cut up", () => {
+Deno.test("a form's hash does not depend on its boundary or chunking", () => {
   const body = (boundary: string, text: string) =>
     new TextEncoder().encode(
       `--${boundary}\r\ncontent-disposition: form-data; name="file"\r\n\r\n${text}\r\n--${boundary}--\r\n`,
@@ -127,7 +129,7 @@ Deno.test("a form's hash does not depend on its boundary or on how it is cut up"
   assert(hash("----formdata-1", text, 7, "/uploads") !== one);
 });
 
-Deno.test("what was refused may be put right and sent again with its key", async () => {
+Deno.test("a rejected request can be corrected and sent again with its key", async () => {
   const key = crypto.randomUUID();
   assertEquals((await post("/projects", project(""), key)).status, 400);
   assertEquals((await post("/projects", project("right"), key)).status, 200);
@@ -135,7 +137,7 @@ Deno.test("what was refused may be put right and sent again with its key", async
   assertEquals((await post("/files", form(), "k2", ada, false)).status, 200);
 });
 
-Deno.test("whoever died while carrying it out holds the key for a minute and no longer", async () => {
+Deno.test("a crashed request holds its key for at most a minute", async () => {
   const key = crypto.randomUUID();
   await post("/projects", project("crash"), key);
   // As it is when the isolate died before it kept the answer.
@@ -149,7 +151,7 @@ Deno.test("whoever died while carrying it out holds the key for a minute and no 
   assertEquals((await post("/projects", project("crash"), key)).body.id, late.body.id);
 });
 
-Deno.test("a secret that is shown once is shown again to its key, and lies nowhere in clear", async () => {
+Deno.test("a secret shown once is replayed for its key and never stored in plaintext", async () => {
   const key = crypto.randomUUID();
   const made = await post("/api_keys", project("secret"), key);
   assertEquals((await post("/api_keys", project("secret"), key)).body.key, made.body.key);
@@ -163,7 +165,7 @@ Deno.test("a secret that is shown once is shown again to its key, and lies nowhe
   assertEquals(count, 1);
 });
 
-Deno.test("a key is forgotten after a day, for jobs too", async () => {
+Deno.test("a key expires after a day, for jobs too", async () => {
   const key = crypto.randomUUID();
   const first = await post("/projects", project("daily"), key);
   await sql`update tunebase_internal.idempotency_keys set created_at = now() - interval '25 hours'`;
@@ -199,7 +201,7 @@ const jobBody = async () => {
   });
 };
 
-Deno.test("retries that arrive at once find the first request's job, and first requests each create one", async () => {
+Deno.test("concurrent retries find the first request's job; separate first requests each create one", async () => {
   const body = await jobBody();
   const first = await createJob(body, 0);
   const retries = await Promise.all([1, 2, 1, 2].map((retry) => createJob(body, retry)));
@@ -207,7 +209,7 @@ Deno.test("retries that arrive at once find the first request's job, and first r
   assertEquals(new Set(await Promise.all([0, 0, 0].map((none) => createJob(body, none)))).size, 3);
 });
 
-Deno.test("a retry waits for the first request's transaction, and finds its job", async () => {
+Deno.test("a retry waits for the first request's transaction and returns its job", async () => {
   const body = await jobBody();
   const job = await createJob(body, 0);
   const [row] = await sql<{ subject: string; hash: string; resource_id: string }[]>`
@@ -228,7 +230,7 @@ Deno.test("a retry waits for the first request's transaction, and finds its job"
   assertEquals(await retry.id, job);
 });
 
-Deno.test("a webhook endpoint and a rotation with a key happen once, though the version has moved on", async () => {
+Deno.test("creating and rotating a webhook endpoint with a key happen once, even after its version changed", async () => {
   const endpoint = JSON.stringify({
     name: "x",
     url: "http://127.0.0.1:9/hook",
@@ -261,7 +263,7 @@ Deno.test("a webhook endpoint and a rotation with a key happen once, though the 
   assertEquals([other.status, other.body.error.code], [409, "idempotency_key_reused"]);
 });
 
-Deno.test("a key that is too long is refused", async () => {
+Deno.test("rejects an over-long idempotency key", async () => {
   const refused = await post("/projects", project("x"), "k".repeat(256));
   assertEquals([refused.status, refused.body.error.param], [400, "idempotency-key"]);
   assertStringIncludes(refused.body.detail, "256");

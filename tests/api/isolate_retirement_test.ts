@@ -1,20 +1,20 @@
-/** Following a job while the API's isolates come and go: real processes under limits that are met every few seconds. */
+/** Following a job across isolate retirements: real processes with limits that they reach every few seconds. */
 import { assert, assertEquals } from "#assert";
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import { buildDashboard } from "../../local/commands/dashboard.ts";
 import { platformLimits } from "../../local/emulators/functions/limits.ts";
 import { startChromium } from "../support/chromium.ts";
 import { openDashboard } from "../support/browser_session.ts";
-import { bundledProgram } from "../support/cli_runner.ts";
+import { bundledCli } from "../support/cli_runner.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
-import { attemptOf, createJob, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 /** An isolate retires after 7 s and is killed after 14; a stream lasts a minute where its isolate lets it. */
 const wallMs = 14_000;
 await buildDashboard((line) => console.log(line));
 const tunebase = await startTunebase({}, { apiLimits: { ...platformLimits, hardCpuMs: 60_000, wallMs } });
 const user = await tunebase.user();
-const program = await bundledProgram({
+const program = await bundledCli({
   TUNEBASE_BASE_URL: `${tunebase.url}/functions/v1/tunebase`,
   TUNEBASE_API_KEY: user.apiKey,
 });
@@ -28,7 +28,7 @@ Deno.test.afterAll(async () => {
 async function running() {
   const job = await createJob(user);
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();
   return { job, worker };
 }
@@ -70,7 +70,7 @@ async function follow(client: TestUser, job: { id: string }): Promise<Seen> {
 
 const oneTo = (count: number) => Array.from({ length: count }, (_, n) => n + 1);
 
-Deno.test("who follows a job across retirements sees each event once: a client, the CLI, the dashboard", async () => {
+Deno.test("an SSE client, the CLI and the dashboard see each event once across isolate retirements", async () => {
   const { job, worker } = await running();
   const client = follow(user, job);
   const cli = program.start(["jobs", "follow", job.id]);
@@ -88,7 +88,7 @@ Deno.test("who follows a job across retirements sees each event once: a client, 
   for (const message of messages) {
     assertEquals(await visitor.page.getByText(message, { exact: true }).count(), 1, message);
   }
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const { ids, connections, broken } = await client;
   assertEquals(ids, oneTo(ids.length));
   assert(ids.length > messages.length, `${ids.length} events`);
@@ -100,7 +100,7 @@ Deno.test("who follows a job across retirements sees each event once: a client, 
   assert(!err.includes("Connection lost"), err);
 });
 
-Deno.test("streams whose isolate is killed are come back to: each event once", async () => {
+Deno.test("clients reconnect streams of a killed isolate and see each event once", async () => {
   const { job, worker } = await running();
   const client = follow(user, job);
   for (let n = 0; n < 20; n++) {
@@ -109,7 +109,7 @@ Deno.test("streams whose isolate is killed are come back to: each event once", a
     if (n % 8 !== 4) continue;
     for (const pid of tunebase.apiPids()) Deno.kill(pid, "SIGKILL");
   }
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const { ids, broken } = await client;
   assertEquals(ids, oneTo(ids.length));
   assert(ids.length > 20 && broken > 0, `${ids.length} events, ${broken} broken streams`);

@@ -1,4 +1,4 @@
-/** The keys of Supabase Auth: that they cannot be had is no fault of the token, and a static set grows old. */
+/** Supabase Auth's JWKS: an unavailable JWKS is a retryable error, and a static key set is refreshed. */
 import { assertEquals, assertRejects } from "#assert";
 import { createLocalJWKSet, errors, exportJWK, generateKeyPair, jwtVerify, SignJWT } from "jose";
 import { keySet } from "../../supabase/functions/tunebase/middleware/jwks.ts";
@@ -31,7 +31,7 @@ const token = (key: typeof old) =>
     .setSubject("00000000-0000-7000-8000-000000000000").setExpirationTime("1h").sign(key.privateKey);
 const jwks = JSON.stringify({ keys: [old.jwk] });
 
-Deno.test("an unknown key id refreshes a static set, and made-up ids cost one fetch", async () => {
+Deno.test("an unknown key id refreshes a static JWKS; made-up ids cost one fetch", async () => {
   fetches = 0;
   const keys = keySet({ jwks, supabaseUrl });
   const verify = async (key: typeof old) => await jwtVerify(await token(key), keys);
@@ -47,7 +47,7 @@ const problems = {
   "a page": () => new Response("<html>", { headers: { "content-type": "text/html" } }),
 };
 for (const [what, bad] of Object.entries(problems)) {
-  Deno.test(`keys that cannot be had (${what}) are a 503 that may be sent again, asked for once in a while`, async () => {
+  Deno.test(`an unavailable JWKS (${what}) is a retryable 503 and is refetched at intervals`, async () => {
     answer = bad;
     fetches = 0;
     const env = { SUPABASE_URL: supabaseUrl, TUNEBASE_MASTER_KEY: "x" };
@@ -71,7 +71,7 @@ for (const [what, bad] of Object.entries(problems)) {
   });
 }
 
-Deno.test("while Auth is down, tokens of a key that is known are still taken", async () => {
+Deno.test("tokens with a cached key are accepted while Auth is down", async () => {
   answer = problems["503"];
   const keys = keySet({ jwks, supabaseUrl });
   await assertRejects(async () => await jwtVerify(await token(rotated), keys), ApiError);

@@ -1,8 +1,8 @@
-/** A whole job, and whatever goes wrong beside it, leaves no secret, no data and no signed URL in any log. */
+/** A complete job with failures leaves no secret, data or signed URL in any log. */
 import { assert, assertEquals } from "#assert";
 import { callbackSecret, deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, TestWorker } from "../support/fake_worker.ts";
+import { FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 const lines: string[] = [];
 for (const name of ["log", "info", "warn", "error", "debug"] as const) {
@@ -15,7 +15,7 @@ const { sql, keys } = tunebase;
 const ada = await tunebase.user();
 const base = `${tunebase.url}/functions/v1/tunebase`;
 
-Deno.test("no log holds a key, a token, a secret, a row of the data or a signed URL", async () => {
+Deno.test("logs contain no key, token, secret, dataset row or signed URL", async () => {
   const marker = "Zanzibar-4711-Quokka";
   const row = JSON.stringify({
     messages: [{ role: "user", content: marker }, { role: "assistant", content: "ok" }],
@@ -51,19 +51,19 @@ Deno.test("no log holds a key, a token, a secret, a row of the data or a signed 
   const job = await made.json();
   assertEquals(made.status, 200);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   secrets["the attempt's callback secret"] = callbackSecret(keys.masterKey, attempt.id);
   secrets["the token of RunPod's webhook"] = deriveSecret(
     keys.masterKey,
     `runpod-webhook/${attempt.id}`,
   );
-  const worker = new TestWorker(tunebase, attempt.id);
+  const worker = new FakeWorker(tunebase, attempt.id);
   const claim = await worker.claim();
   const dataset = /"dataset_url":"([^"]+)"/.exec(JSON.stringify(claim))?.[1] ?? "";
   assert(dataset.includes("token="), "the worker was given a signed URL");
   secrets["the dataset's signed token"] = dataset.split("token=")[1] ?? "";
   await worker.checkpoint(3, { events: [{ level: "info", message: `read ${marker}` }] });
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const adapter = await (await ada.fetch(`/fine_tuning/jobs/${job.id}/adapter`)).json();
   secrets["the adapter's signed token"] = new URL(adapter.files[0].url).searchParams.get("token") ?? "";
   await (await ada.fetch(`/files/${file.id}/content`)).body?.cancel();

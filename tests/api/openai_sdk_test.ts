@@ -1,4 +1,4 @@
-/** OpenAI's SDKs, npm's and PyPI's, unmodified: everything that they can ask of this API, and each error as its class. */
+/** OpenAI's unmodified SDKs, npm's and PyPI's: every supported call, and each error with its class. */
 import { assert, assertEquals, assertRejects } from "#assert";
 import OpenAI from "openai";
 import { fromFileUrl } from "../../local/paths.ts";
@@ -24,7 +24,7 @@ Deno.test("npm's SDK: files", async () => {
   assertEquals(await openai.files.delete(file.id), { id: file.id, object: "file", deleted: true });
 });
 
-Deno.test("npm's SDK: a job's life, its lists, events and checkpoints", async () => {
+Deno.test("npm's SDK: job lifecycle, lists, events and checkpoints", async () => {
   const user = await tunebase.user();
   const { jobs } = user.openai.fineTuning;
   const done = await trainedJob(tunebase, user);
@@ -76,7 +76,7 @@ Deno.test("npm's SDK: models", async () => {
   assertEquals((await user.openai.models.delete(name)).deleted, true);
 });
 
-Deno.test("npm's SDK: every error comes as its class, with code, message, param and request id", async () => {
+Deno.test("npm's SDK: each error has its class, code, message, param and request id", async () => {
   const user = await tunebase.user();
   const { openai } = user;
   const job = await createJob(user);

@@ -1,4 +1,4 @@
-/** The API's description says what the API does: its routes, scopes, errors and examples; and its client works. */
+/** The OpenAPI document matches the API: routes, scopes, errors and examples; and its generated client works. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { ApiError, connect, unwrap } from "../../client/mod.ts";
 import { createKey } from "../../local/stack/account.ts";
@@ -17,20 +17,20 @@ const routes = await allRoutes();
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 
-Deno.test("no two routes have one method and path, or one name", () => {
+Deno.test("routes have unique method and path, and unique names", () => {
   const addresses = routes.map(({ method, path }) => `${method} ${path.replace(/\{\w+\}/g, "{}")}`);
   assertEquals(new Set(addresses).size, addresses.length);
   assertEquals(new Set(routes.map(({ id }) => id)).size, routes.length);
 });
 
-Deno.test("a resource has all routes below its parts of the path, and no others", async () => {
+Deno.test("a resource has exactly the routes under its path", async () => {
   for (const { under, load } of resources) {
     const segments = (await load()).map(({ path }) => path.split("/")[1] ?? "");
     assertEquals(new Set(segments), new Set(under));
   }
 });
 
-Deno.test("a route without credentials is refused, unless it is declared to need none", async () => {
+Deno.test("routes require credentials unless declared public", async () => {
   const app = createApp(tunebase.platform);
   const open: string[] = [];
   for (const { method, path, id } of routes) {
@@ -42,20 +42,20 @@ Deno.test("a route without credentials is refused, unless it is declared to need
   assertEquals(open, routes.filter(({ scope }) => scope === "none").map(({ id }) => id));
 });
 
-Deno.test("every error that a client can meet is described somewhere", () => {
+Deno.test("every client-facing error is documented", () => {
   const described = new Set<string>(routes.flatMap(errorsOf));
   // Met where nothing is described, and by the trainer alone.
   const elsewhere = ["route_not_found", "method_not_allowed", "invalid_signature"];
   assertEquals(Object.keys(errorCodes).filter((code) => !described.has(code)).sort(), elsewhere.sort());
 });
 
-Deno.test("every example of a body is a valid body", () => {
+Deno.test("every example body is valid", () => {
   for (const { body, example } of routes) {
     if (body !== undefined) parseOrThrow(body, example ?? {});
   }
 });
 
-Deno.test("the scope that an operation names is the one that it needs, and the only one", async () => {
+Deno.test("an operation requires exactly its declared scope", async () => {
   const user = await tunebase.user();
   const keyWith = async (...granted: string[]) => {
     const key = await createKey(tunebase, user.id, "k");
@@ -107,7 +107,7 @@ function formWith(name: string, value: string): FormData {
   return made;
 }
 
-Deno.test("GET /openapi.json is the document, with this server's address; GET /docs shows it", async () => {
+Deno.test("GET /openapi.json returns the document with this server's URL; GET /docs renders it", async () => {
   const base = `${tunebase.url}/functions/v1/tunebase`;
   const document = await (await fetch(`${base}/openapi.json`)).json();
   assertEquals(document.servers, [{ url: base }]);
@@ -123,14 +123,14 @@ Deno.test("GET /openapi.json is the document, with this server's address; GET /d
   }
 });
 
-Deno.test("what a check of a file found is as the document says", async () => {
+Deno.test("file validation reports match the document", async () => {
   const user = await tunebase.user();
   const file = await user.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" });
   const shown = await (await user.fetch(`/files/${file.id}`)).json();
   assertEquals(DatasetReport.parse(shown.report), shown.report);
 });
 
-Deno.test("where the platform shows HTML as text, GET /docs is text", async () => {
+Deno.test("GET /docs is plain text where the platform does not serve HTML", async () => {
   const hosted = { ...tunebase.platform.settings, supabaseUrl: "https://abc.supabase.co" };
   const app = createApp({ ...tunebase.platform, settings: hosted });
   const docs = await app.request("/tunebase/docs");
@@ -138,7 +138,7 @@ Deno.test("where the platform shows HTML as text, GET /docs is text", async () =
   assertStringIncludes(await docs.text(), "### POST /fine_tuning/jobs\n");
 });
 
-Deno.test("the generated client: typed answers, and refusals with code and field", async () => {
+Deno.test("the generated client has typed responses, and errors with code and field", async () => {
   const user = await tunebase.user();
   const job = await createJob(user);
   const api = connect({ baseUrl: `${tunebase.url}/functions/v1/tunebase`, token: () => user.apiKey });

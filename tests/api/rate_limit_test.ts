@@ -1,4 +1,4 @@
-/** How many requests a key or user may send, whatever number of isolates it meets. */
+/** Rate limits per key and user, shared by all isolates. */
 import { assert, assertEquals } from "#assert";
 import OpenAI from "openai";
 import { createApp } from "../../supabase/functions/tunebase/app.ts";
@@ -36,7 +36,7 @@ const statuses = async (user: TestUser, times: number) => {
   return found;
 };
 
-Deno.test("each answer says how many requests are left, and a 429 when to come back", async () => {
+Deno.test("responses carry the remaining requests, and a 429 carries Retry-After", async () => {
   const user = await limited(10);
   const first = await user.fetch("/models");
   await first.body?.cancel();
@@ -58,7 +58,7 @@ Deno.test("each answer says how many requests are left, and a 429 when to come b
   ]);
 });
 
-Deno.test("one caller's limit is not another's: a key's, another key's of its project, a user's", async () => {
+Deno.test("rate limits are per caller: each key and each user", async () => {
   const user = await limited(2);
   assertEquals(await statuses(user, 3), [200, 200, 429]);
   const asUser = await user.fetch("/models", { headers: { authorization: `Bearer ${user.accessToken}` } });
@@ -67,7 +67,7 @@ Deno.test("one caller's limit is not another's: a key's, another key's of its pr
   assertEquals(await statuses(await tunebase.user(), 3), [200, 200, 200]);
 });
 
-Deno.test("the official SDK waits as it is told and goes on", async () => {
+Deno.test("the official SDK waits for Retry-After and continues", async () => {
   const user = await limited(60);
   const openai = new OpenAI({
     baseURL: `${tunebase.url}/functions/v1/tunebase`,
@@ -80,7 +80,7 @@ Deno.test("the official SDK waits as it is told and goes on", async () => {
   assert(Date.now() - begin >= 900, "it waited for the second that retry-after named");
 });
 
-Deno.test("many isolates together let no more through than the limit", async () => {
+Deno.test("many isolates together enforce one limit", async () => {
   const user = await limited(100);
   const apps = Array.from({ length: 5 }, () => isolate(shared.db));
   const found = await Promise.all(
@@ -92,7 +92,7 @@ Deno.test("many isolates together let no more through than the limit", async () 
   assert(found.every((status) => status === 200 || status === 429));
 });
 
-Deno.test("a busy caller costs one question to the database in many requests", async () => {
+Deno.test("a busy caller causes one database call per many requests", async () => {
   const user = await tunebase.user();
   const questions: string[] = [];
   const app = isolate({
@@ -108,7 +108,7 @@ Deno.test("a busy caller costs one question to the database in many requests", a
   assert(questions.length <= 15, `${questions.length} questions for 1,000 requests`);
 });
 
-Deno.test("who is not known is refused before anything else", async () => {
+Deno.test("unauthenticated requests are rejected first", async () => {
   const response = await fetch(`${tunebase.url}/functions/v1/tunebase/projects`, {
     method: "POST",
     body: "{",

@@ -1,9 +1,9 @@
-/** NUL and half characters: refused where a client sends them, cleaned where a worker or RunPod does. Never a 500. */
+/** NUL and lone surrogates: rejected in client requests, sanitized in worker and RunPod messages, never a 500. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { sanitizeFilename } from "../../supabase/functions/tunebase/file_upload.ts";
 import { webhookUrl } from "../../supabase/functions/_shared/urls.ts";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, rows, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt, rows } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -23,7 +23,7 @@ const post = (path: string, body: string, headers: Record<string, string> = {}) 
 
 // As JSON writes them: an escape in the text.
 for (const [what, bad] of [["NUL", "\\u0000"], ["a lone surrogate", "\\ud83d"]] as const) {
-  Deno.test(`${what} in a JSON body is a 400 that names the field, on whatever route`, async () => {
+  Deno.test(`${what} in a JSON body is a 400 that names the field on every route`, async () => {
     const job = (more: string) => `{"model":"SmolLM2-135M-Instruct","training_file":"${file.id}",${more}}`;
     await refused(await post("/fine_tuning/jobs", job(`"metadata":{"k":"a${bad}"}`)), "metadata.k");
     await refused(await post("/fine_tuning/jobs", job(`"metadata":{"k${bad}":"a"}`)), "metadata.k\ufffd");
@@ -80,36 +80,36 @@ Deno.test("NUL in a form's field, field name or file name is a 400 that names it
   }
 });
 
-Deno.test("a long file name is cut between characters", async () => {
+Deno.test("a long file name is truncated between characters", async () => {
   const name = `a${"😀".repeat(130)}.jsonl`;
   const made = await user.openai.files.create({ file: new File([rows], name), purpose: "fine-tune" });
   assertEquals(made.filename, name);
   assertEquals(sanitizeFilename("😀".repeat(300)), "😀".repeat(255));
 });
 
-Deno.test("a worker's report with NUL and half a character is kept, cleaned, and answered once", async () => {
+Deno.test("a worker report with NUL and a lone surrogate is sanitized and accepted once", async () => {
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
-  const worker = new TestWorker(tunebase, attempt.id);
+  const attempt = await latestAttempt(tunebase, job);
+  const worker = new FakeWorker(tunebase, attempt.id);
   await worker.claim();
   await worker.report({ events: [{ level: "info", message: "before\0after \ud83d" }] });
   const events = await sql`select message from tunebase.events where job_id = ${attempt.job_id}`;
   assert(events.some(({ message }) => message === "before\ufffdafter \ufffd"), JSON.stringify(events));
 });
 
-Deno.test("a report with a step, epoch or time that no column holds is a 400, and so is a webhook of no attempt", async () => {
+Deno.test("a report with an out-of-range number is a 400, and so is a webhook without an attempt", async () => {
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
-  const worker = new TestWorker(tunebase, attempt.id);
+  const attempt = await latestAttempt(tunebase, job);
+  const worker = new FakeWorker(tunebase, attempt.id);
   await worker.claim();
   for (
     const [what, param] of [
       [{ current_step: 2 ** 31 }, "current_step"],
       [{ seconds_left: 1e300 }, "seconds_left"],
       [{ current_epoch: 1e300 }, "current_epoch"],
-      [{ metrics: [TestWorker.metric(2 ** 31, 1)] }, "metrics.0.step"],
+      [{ metrics: [FakeWorker.metric(2 ** 31, 1)] }, "metrics.0.step"],
     ] as const
   ) {
     const error = await assertRejects(() => worker.report(what));

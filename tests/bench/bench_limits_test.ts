@@ -1,18 +1,18 @@
-/** The benches that know a short form run: what they measure in it says nothing, but they find what they look for. */
+/** Benches in their short form: the values are meaningless, but every expected measurement exists. */
 import { assert, assertEquals } from "#assert";
 import { cpuPerRequest } from "../../bench/cpu_per_request.ts";
-import type { Measured } from "../../bench/results.ts";
+import type { RawMeasurement } from "../../bench/results.ts";
 import { queueDrain } from "../../bench/queue_drain.ts";
 
-/** What a bench printed stands in the failure. */
-async function run(bench: (log: (line: string) => void, size: "short") => Promise<Measured[]>) {
+/** A failure shows what the bench printed. */
+async function run(bench: (log: (line: string) => void, size: "short") => Promise<RawMeasurement[]>) {
   const lines: string[] = [];
-  const figures = await bench((line) => lines.push(line), "short");
-  return { figures, said: lines.join("\n") };
+  const measurements = await bench((line) => lines.push(line), "short");
+  return { measurements, printed: lines.join("\n") };
 }
 
-Deno.test("cpu_per_request measures routes, callbacks and ticks, each with its p50 and p99", async () => {
-  const { figures, said } = await run(cpuPerRequest);
+Deno.test("cpu_per_request measures routes, callbacks and ticks, each with p50 and p99", async () => {
+  const { measurements, printed } = await run(cpuPerRequest);
   const kinds = [
     "POST /fine_tuning/jobs",
     "POST …/report",
@@ -21,13 +21,13 @@ Deno.test("cpu_per_request measures routes, callbacks and ticks, each with its p
     "deliveries due",
   ];
   for (const kind of [...kinds, "a tick of checking a file"]) {
-    const found = figures.find(({ unit }) => unit.includes(kind));
-    assert(found !== undefined && found.value > 0, `${kind}\n${said}`);
+    const found = measurements.find(({ unit }) => unit.includes(kind));
+    assert(found !== undefined && found.value > 0, `${kind}\n${printed}`);
   }
-  assertEquals(said.split("\n").length, figures.length);
+  assertEquals(printed.split("\n").length, measurements.length);
 });
 
-Deno.test("a queue drains under the platform's limits: nothing lost, sent twice or left ambiguous", async () => {
-  const { figures: [left], said } = await run(queueDrain);
-  assertEquals([left?.value, left?.ratio], [0, 1], said);
+Deno.test("queue_drain completes under platform limits without lost, duplicate or ambiguous jobs", async () => {
+  const { measurements: [left], printed } = await run(queueDrain);
+  assertEquals([left?.value, left?.ratio], [0, 1], printed);
 });

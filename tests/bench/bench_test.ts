@@ -1,9 +1,9 @@
-/** Each bench runs and returns its figures, in its short form: `task bench --short`. How fast it is, no test asks. */
+/** Each bench runs in its short form, `task bench --short`, and returns measurements. No test checks performance. */
 import { assertEquals } from "#assert";
 import { root } from "../../local/state_dir.ts";
 
-/** tests/bench/bench_limits_test.ts runs these, and looks at what they find. */
-const left = new Set(["cpu_per_request", "queue_drain"]);
+/** tests/bench/bench_limits_test.ts runs these and checks their measurements. */
+const checkedElsewhere = new Set(["cpu_per_request", "queue_drain"]);
 
 async function bench(args: string[]): Promise<{ code: number; output: string }> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
@@ -16,10 +16,11 @@ async function bench(args: string[]): Promise<{ code: number; output: string }> 
   return { code, output: text.decode(stdout) + text.decode(stderr) };
 }
 
-Deno.test("every bench runs in its short form and returns its figures", async () => {
+Deno.test("every bench runs with --short and returns its measurements", async () => {
   const help = (await bench(["--help"])).output;
-  const names = /^Names: (.*); all/m.exec(help)?.[1]?.split(", ").filter((name) => !left.has(name)) ?? [];
+  const names =
+    /^Names: (.*); all/m.exec(help)?.[1]?.split(", ").filter((name) => !checkedElsewhere.has(name)) ?? [];
   const { code, output } = await bench(["--short", ...names]);
-  const ran = [...output.matchAll(/^ran {4}(\w+): [1-9]\d* figures/gm)].map(([, name]) => name);
+  const ran = [...output.matchAll(/^ran {4}(\w+): [1-9]\d* measurements/gm)].map(([, name]) => name);
   assertEquals([code, ran.toSorted()], [0, names.toSorted()], output);
 });

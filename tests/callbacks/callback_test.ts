@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, rows, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt, rows } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -15,8 +15,8 @@ await sql`update tunebase.base_models set gpu_config = gpu_config || '{"cost_per
 async function dispatched() {
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
-  return { job, attempt, worker: new TestWorker(tunebase, attempt.id) };
+  const attempt = await latestAttempt(tunebase, job);
+  return { job, attempt, worker: new FakeWorker(tunebase, attempt.id) };
 }
 /** … and claimed. */
 async function claimed() {
@@ -32,7 +32,7 @@ const messages = async (job: { id: string }) => {
   return found;
 };
 
-Deno.test("the first worker gets the attempt with a fence, a lease and a URL that opens the dataset", async () => {
+Deno.test("the first claim receives a fence, a lease and a working dataset URL", async () => {
   const { job, worker } = await dispatched();
   const claim = await worker.claim();
   assertEquals([claim.claimed, claim.fence, claim.lease_seconds], [true, 1, 60]);
@@ -40,9 +40,9 @@ Deno.test("the first worker gets the attempt with a fence, a lease and a URL tha
   assertEquals((await jobNow(job)).status, "running");
 });
 
-Deno.test("a second worker is refused while the first's lease is fresh, and takes over when it is stale", async () => {
+Deno.test("a second worker is rejected during the first's lease and takes over after it expires", async () => {
   const { attempt, worker } = await claimed();
-  const second = new TestWorker(tunebase, attempt.id, "worker-2");
+  const second = new FakeWorker(tunebase, attempt.id, "worker-2");
   assertEquals((await second.claim()).reason, "held");
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await second.claim()).fence, 2);
@@ -53,26 +53,26 @@ Deno.test("a second worker is refused while the first's lease is fresh, and take
   assert(left > 50 && left <= 60, `the lease is ${left} s`);
 });
 
-Deno.test("a claim that is delivered again, late, takes the attempt neither from its holder nor for who has gone", async () => {
+Deno.test("a late duplicate claim changes neither the holder nor an ended attempt", async () => {
   const { attempt, worker } = await dispatched();
-  const deliver = async (by: TestWorker, id: Parameters<TestWorker["send"]>[3]) =>
+  const deliver = async (by: FakeWorker, id: Parameters<FakeWorker["send"]>[3]) =>
     await (await by.send("claim", { worker_id: by.id, runpod_job_id: "run-x" }, undefined, id)).json();
-  const ids = { first: crypto.randomUUID(), second: crypto.randomUUID(), anew: crypto.randomUUID() };
+  const ids = { first: crypto.randomUUID(), second: crypto.randomUUID(), restarted: crypto.randomUUID() };
   worker.fence = (await deliver(worker, ids.first)).fence;
-  const second = new TestWorker(tunebase, attempt.id, "worker-2");
+  const second = new FakeWorker(tunebase, attempt.id, "worker-2");
   assertEquals((await deliver(second, ids.second)).reason, "held");
   assertEquals((await worker.report()).order, "continue");
   assertEquals((await deliver(worker, ids.first)).fence, 1, "its own answer again, and no new fence");
   assertEquals((await worker.report()).order, "continue");
-  // The second was told to stop, and did; its claim comes once more when the lease is stale.
+  // The second stopped as ordered; its claim arrives again after the lease has expired.
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await deliver(second, ids.second)).reason, "held");
   assertEquals((await worker.report()).order, "continue");
-  assertEquals((await deliver(worker, ids.anew)).fence, 2, "its handler was started anew");
+  assertEquals((await deliver(worker, ids.restarted)).fence, 2, "its handler restarted");
   assertEquals((await deliver(worker, ids.first)).reason, "held");
 });
 
-Deno.test("a claim that is delivered again does not end the attempt of the worker that is ordered to pause", async () => {
+Deno.test("a duplicate claim does not end an attempt that was ordered to pause", async () => {
   const { job, attempt, worker } = await dispatched();
   const id = crypto.randomUUID();
   const deliver = async () =>
@@ -82,32 +82,32 @@ Deno.test("a claim that is delivered again does not end the attempt of the worke
   assertEquals((await worker.report()).order, "continue");
   await user.openai.fineTuning.jobs.pause(job.id);
   assertEquals((await deliver()).fence, 1);
-  assertEquals((await attemptOf(tunebase, job)).state, "running");
+  assertEquals((await latestAttempt(tunebase, job)).state, "running");
   assertEquals((await worker.checkpoint(4)).order, "pause");
   assertEquals((await worker.paused()).accepted, true);
   assertEquals([(await jobNow(job)).status, attempt.number], ["paused", 1]);
 });
 
-Deno.test("many workers that claim at once: one gets it", async () => {
+Deno.test("only one of many concurrent claims succeeds", async () => {
   const { attempt } = await dispatched();
   const claims = await Promise.all(
-    Array.from({ length: 8 }, (_, i) => new TestWorker(tunebase, attempt.id, `worker-${i}`).claim()),
+    Array.from({ length: 8 }, (_, i) => new FakeWorker(tunebase, attempt.id, `worker-${i}`).claim()),
   );
   assertEquals(claims.filter(({ claimed }) => claimed).length, 1);
 });
 
-Deno.test("the same worker whose answer was lost gets the same fence again", async () => {
+Deno.test("a worker that retries a claim gets the same fence", async () => {
   const { worker } = await claimed();
   assertEquals((await worker.claim()).fence, 1);
 });
 
-Deno.test("reports bring metrics, log lines and progress, in events without gaps", async () => {
+Deno.test("reports store metrics, log lines and progress as gapless events", async () => {
   const { job, worker } = await claimed();
   await worker.report({
-    metrics: [TestWorker.metric(1, 3), TestWorker.metric(2, 2)],
+    metrics: [FakeWorker.metric(1, 3), FakeWorker.metric(2, 2)],
     events: [{ level: "warn", message: "cut" }],
   });
-  await worker.report({ progress: 50, metrics: [TestWorker.metric(3, 1.5)] });
+  await worker.report({ progress: 50, metrics: [FakeWorker.metric(3, 1.5)] });
   const now = await jobNow(job);
   assertEquals(Reflect.get(now, "progress"), 50);
   assertEquals(Reflect.get(now, "training_loss"), 1.5);
@@ -122,7 +122,7 @@ Deno.test("reports bring metrics, log lines and progress, in events without gaps
   assertStringIncludes((await messages(job)).join(), "Step 2/12: training loss=2");
 });
 
-Deno.test("progress and tokens never fall, and progress is below 100 until the files are verified", async () => {
+Deno.test("progress and tokens never decrease, and progress stays below 100 until files are verified", async () => {
   const { job, worker } = await claimed();
   await worker.report({ progress: 100, trained_tokens: 900 });
   await worker.report({ progress: 5, trained_tokens: 10 });
@@ -130,9 +130,9 @@ Deno.test("progress and tokens never fall, and progress is below 100 until the f
   assertEquals([Reflect.get(now, "progress"), now.trained_tokens], [99, 900]);
 });
 
-Deno.test("a report that is sent twice changes nothing the second time", async () => {
+Deno.test("a duplicate report changes nothing", async () => {
   const { job, worker } = await claimed();
-  await worker.report({ metrics: [TestWorker.metric(1)], events: [{ level: "info", message: "once" }] });
+  await worker.report({ metrics: [FakeWorker.metric(1)], events: [{ level: "info", message: "once" }] });
   worker.sequence = 0;
   const again = await worker.report({ progress: 90, events: [{ level: "info", message: "once" }] });
   assertEquals(again.order, "continue");
@@ -140,16 +140,16 @@ Deno.test("a report that is sent twice changes nothing the second time", async (
   assertEquals(Reflect.get(await jobNow(job), "progress"), 20);
 });
 
-Deno.test("the same step in two reports of one attempt is one metric row", async () => {
+Deno.test("a step reported twice by one attempt is one metric row", async () => {
   const { worker } = await claimed();
-  await worker.report({ metrics: [TestWorker.metric(1, 5)] });
-  await worker.report({ metrics: [TestWorker.metric(1, 4)] });
+  await worker.report({ metrics: [FakeWorker.metric(1, 5)] });
+  await worker.report({ metrics: [FakeWorker.metric(1, 4)] });
   const found =
     await sql`select training_loss from tunebase.metrics m join tunebase.attempts a using (job_id) where a.id = ${worker.attemptId}`;
   assertEquals(found.map(({ training_loss }) => training_loss), [5]);
 });
 
-Deno.test("a forged, unsigned or foreign callback is 401 and changes nothing", async () => {
+Deno.test("a forged, unsigned or foreign callback is a 401 and changes nothing", async () => {
   const { job, attempt, worker } = await dispatched();
   const other = await dispatched();
   const body = { worker_id: "evil", runpod_job_id: null };
@@ -168,19 +168,19 @@ Deno.test("a forged, unsigned or foreign callback is 401 and changes nothing", a
   assertEquals((await jobNow(job)).status, "queued");
 });
 
-Deno.test("a callback that breaks the protocol is a 400 that names the field", async () => {
+Deno.test("a callback that violates the protocol is a 400 that names the field", async () => {
   const { worker } = await claimed();
   const error = await assertRejects(() => worker.report({ progress: 200, surprise: 1 }));
   assertStringIncludes(String(error), "progress = 200: must be at most 100");
   assertStringIncludes(String(error), "surprise");
 });
 
-Deno.test("a job succeeds when its files lie in Storage with the size and hash of the manifest", async () => {
+Deno.test("a job succeeds once its files match the manifest's sizes and hashes", async () => {
   const { job, worker } = await claimed();
   const [config, weights] = [bytes('{"r":16}'), crypto.getRandomValues(new Uint8Array(20_000))];
   const files = [
-    TestWorker.file("adapter_config.json", config),
-    TestWorker.file("adapter_model.safetensors", weights),
+    FakeWorker.file("adapter_config.json", config),
+    FakeWorker.file("adapter_model.safetensors", weights),
   ];
   await worker.upload("adapter_config.json", config);
   await worker.upload("adapter_model.safetensors", weights);
@@ -200,53 +200,53 @@ Deno.test("a job succeeds when its files lie in Storage with the size and hash o
   assertEquals(downloaded.map((file: Uint8Array) => file.length), [config.length, weights.length]);
 });
 
-Deno.test("a job does not succeed while a file is missing, and says which", async () => {
+Deno.test("a job with a missing file does not succeed, and the reply names the file", async () => {
   const { job, worker } = await claimed();
   const config = bytes("{}");
   await worker.upload("adapter_config.json", config);
-  await worker.verify(TestWorker.file("adapter_config.json", config));
+  await worker.verify(FakeWorker.file("adapter_config.json", config));
   const finish = await worker.succeed([
-    TestWorker.file("adapter_config.json", config),
-    TestWorker.file("adapter_model.safetensors", bytes("x")),
+    FakeWorker.file("adapter_config.json", config),
+    FakeWorker.file("adapter_model.safetensors", bytes("x")),
   ]);
   assertEquals(finish, { accepted: false, detail: "not verified in Storage: adapter_model.safetensors" });
   assertEquals((await jobNow(job)).status, "running");
 });
 
-Deno.test("a file of another size or hash is not verified, and can be uploaded again", async () => {
+Deno.test("a file with a wrong size or hash is not verified and can be uploaded again", async () => {
   const { worker } = await claimed();
   await worker.upload("a.json", bytes("wrong"));
-  assertEquals((await worker.verify(TestWorker.file("a.json", bytes("right")))).verified, false);
+  assertEquals((await worker.verify(FakeWorker.file("a.json", bytes("right")))).verified, false);
   await worker.upload("a.json", bytes("longer"));
-  const answer = await worker.verify(TestWorker.file("a.json", bytes("right")));
+  const answer = await worker.verify(FakeWorker.file("a.json", bytes("right")));
   assertStringIncludes(String(answer.detail), "has 6 bytes in Storage, not 5");
   await worker.upload("a.json", bytes("right"));
-  assertEquals((await worker.verify(TestWorker.file("a.json", bytes("right")))).verified, true);
+  assertEquals((await worker.verify(FakeWorker.file("a.json", bytes("right")))).verified, true);
   assertEquals(
-    (await worker.verify(TestWorker.file("a.json", bytes("right")))).verified,
+    (await worker.verify(FakeWorker.file("a.json", bytes("right")))).verified,
     true,
     "asked again",
   );
 });
 
-Deno.test("an upload's token cannot write over a file that was verified", async () => {
+Deno.test("an upload token cannot overwrite a verified file", async () => {
   const { attempt, worker } = await claimed();
   await worker.upload("a.json", bytes("right"));
-  await worker.verify(TestWorker.file("a.json", bytes("right")));
+  await worker.verify(FakeWorker.file("a.json", bytes("right")));
   await worker.upload("a.json", bytes("other"));
   const path = `${attempt.project_id}/${attempt.job_id}/${attempt.number}/a.json`;
   const { data } = await tunebase.platform.supabase.storage.from("tunebase-adapters").download(path);
   assertEquals(await data?.text(), "right");
 });
 
-Deno.test("a file name that points elsewhere is refused", async () => {
+Deno.test("rejects a file name with path traversal", async () => {
   const { worker } = await claimed();
   for (const path of ["../a", "/a", "a/../b", ".hidden"]) {
-    await assertRejects(() => worker.verify({ ...TestWorker.file("a", bytes("x")), path }));
+    await assertRejects(() => worker.verify({ ...FakeWorker.file("a", bytes("x")), path }));
   }
 });
 
-Deno.test("a failure ends the job with its code, message and hint", async () => {
+Deno.test("a failure ends the job with a code, message and hint", async () => {
   const { job, worker } = await claimed();
   assertEquals((await worker.fail("non_finite_loss")).accepted, true);
   const now = await jobNow(job);
@@ -266,7 +266,7 @@ Deno.test("a failure ends the job with its code, message and hint", async () => 
   );
 });
 
-Deno.test("infrastructure's failure is tried again while tries are left, the user's is not", async () => {
+Deno.test("infrastructure failures are retried up to the limit; user errors are not", async () => {
   for (const [code, status] of [["upload_failed", "queued"], ["invalid_dataset", "failed"]] as const) {
     const { job, attempt, worker } = await claimed();
     await sql`update tunebase.jobs set max_attempts = 2 where id = ${attempt.job_id}`;
@@ -275,22 +275,22 @@ Deno.test("infrastructure's failure is tried again while tries are left, the use
     if (status === "failed") continue;
     await sql`update tunebase.jobs set due_at = now() where id = ${attempt.job_id}`;
     await tunebase.tick();
-    const next = await attemptOf(tunebase, job);
+    const next = await latestAttempt(tunebase, job);
     assertEquals([next.number, next.state], [2, "submitted"]);
-    const again = new TestWorker(tunebase, next.id);
+    const again = new FakeWorker(tunebase, next.id);
     await again.claim();
     await again.fail(code);
     assertEquals((await jobNow(job)).status, "failed");
   }
 });
 
-Deno.test("a cancelled job orders its worker to end, and stays cancelled whatever the worker says", async () => {
+Deno.test("a cancelled job tells its worker to cancel and stays cancelled whatever the worker reports", async () => {
   const { job, attempt, worker } = await claimed();
   await user.openai.fineTuning.jobs.cancel(job.id);
   assertEquals((await worker.report({ progress: 70 })).order, "cancel");
   assertEquals(Reflect.get(await jobNow(job), "progress"), 0);
   assertEquals((await worker.cancelled()).accepted, true);
-  assertEquals((await attemptOf(tunebase, job)).outcome, "cancelled");
+  assertEquals((await latestAttempt(tunebase, job)).outcome, "cancelled");
   assertEquals((await worker.fail("internal_error")).accepted, false);
   assertEquals((await jobNow(job)).status, "cancelled");
   assertEquals((await worker.report()).order, "stop");
@@ -299,25 +299,25 @@ Deno.test("a cancelled job orders its worker to end, and stays cancelled whateve
   assertEquals(rejected_callbacks, 2);
 });
 
-Deno.test("a worker that finishes after the cancel leaves the job cancelled", async () => {
+Deno.test("a finish after the cancellation leaves the job cancelled", async () => {
   const { job, worker } = await claimed();
   await worker.upload("a.json", bytes("right"));
-  await worker.verify(TestWorker.file("a.json", bytes("right")));
+  await worker.verify(FakeWorker.file("a.json", bytes("right")));
   await user.openai.fineTuning.jobs.cancel(job.id);
-  await worker.succeed([TestWorker.file("a.json", bytes("right"))]);
+  await worker.succeed([FakeWorker.file("a.json", bytes("right"))]);
   const now = await jobNow(job);
   assertEquals([now.status, now.fine_tuned_model], ["cancelled", null]);
 });
 
-Deno.test("a worker that comes after the cancel is refused unpaid", async () => {
+Deno.test("a claim after the cancellation is rejected at no cost", async () => {
   const { job, worker } = await dispatched();
   await user.openai.fineTuning.jobs.cancel(job.id);
   assertEquals((await worker.claim()).reason, "ended");
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   assertEquals([attempt.outcome, Number(attempt.cost_usd)], ["cancelled", 0]);
 });
 
-Deno.test("cost counts from the claim to the end and not while queued", async () => {
+Deno.test("cost accrues from claim to finish, not while queued", async () => {
   const { job, attempt, worker } = await dispatched();
   await sql`update tunebase.attempts set created_at = now() - interval '1 hour' where id = ${attempt.id}`;
   assertEquals(Reflect.get(await jobNow(job), "cost_usd"), 0);
@@ -329,7 +329,7 @@ Deno.test("cost counts from the claim to the end and not while queued", async ()
   assert(Math.abs(cost - 0.12) < 0.005, `cost ${cost}`);
 });
 
-Deno.test("RunPod's webhook needs the attempt's token, and only makes the scheduler look", async () => {
+Deno.test("RunPod's webhook needs the attempt's token and only schedules a reconcile", async () => {
   const { job, attempt } = await dispatched();
   const webhook = String(Reflect.get(tunebase.runpod.runs.at(-1)?.body ?? {}, "webhook"));
   const forged = await fetch(webhook.replace(/.$/, (end) => end === "A" ? "B" : "A"), {

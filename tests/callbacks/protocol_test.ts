@@ -9,7 +9,7 @@ const examples = z.array(
 const schemas: Record<string, z.ZodType> = messages;
 
 for (const [name, schema] of Object.entries(schemas)) {
-  Deno.test(`the example messages of ${name} are taken or refused as they say`, () => {
+  Deno.test(`the example messages of ${name} are accepted or rejected as declared`, () => {
     const mine = examples.filter(({ message }) => message === name);
     assert(mine.some(({ valid }) => valid) && mine.some(({ valid }) => !valid), "one of each");
     for (const { valid, why, value } of mine) assertEquals(schema.safeParse(value).success, valid, why);

@@ -1,4 +1,4 @@
-/** The command line, as a user runs it: the bundle under Node, against a whole Tunebase. */
+/** The CLI as users run it: the bundle under Node, against a complete test server. */
 import { gzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "#assert";
 import type { Command } from "commander";
@@ -7,9 +7,9 @@ import { createProgram } from "../../cli/program.ts";
 import { freePort, root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { validate } from "../../supabase/functions/_shared/datasets/validator.ts";
-import { bundledProgram, type Options, type Ran } from "../support/cli_runner.ts";
+import { bundledCli, type CliResult, type Options } from "../support/cli_runner.ts";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, rows, TestWorker, trainedJob } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt, rows, trainedJob } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 const { sql } = tunebase;
@@ -17,7 +17,7 @@ const user = await tunebase.user("ada@example.com");
 await sql`update tunebase.projects set max_running = 1000`;
 await sql`update tunebase.api_keys set scopes = tunebase_internal.scopes() where project_id = ${user.projectId}`;
 const baseUrl = `${tunebase.url}/functions/v1/tunebase`;
-const program = await bundledProgram({ TUNEBASE_BASE_URL: baseUrl, TUNEBASE_API_KEY: user.apiKey });
+const program = await bundledCli({ TUNEBASE_BASE_URL: baseUrl, TUNEBASE_API_KEY: user.apiKey });
 Deno.test.afterAll(async () => {
   await program.close();
   await tunebase.close();
@@ -32,7 +32,7 @@ const good = await write("rows.jsonl", rows);
 const bad = await write("bad.jsonl", `${rows}{"messages": []}\nnot json\n`);
 
 /** Runs it, and expects this exit code. */
-async function run(code: number, args: string[], options: Options = {}): Promise<Ran> {
+async function run(code: number, args: string[], options: Options = {}): Promise<CliResult> {
   const ran = await program.run(args, options);
   assertEquals(ran.code, code, JSON.stringify({ args, ...ran }));
   return ran;
@@ -45,7 +45,7 @@ async function json(args: string[], options: Options = {}) {
 async function running() {
   const job = await createJob(user);
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();
   return { job, worker };
 }
@@ -53,7 +53,7 @@ async function running() {
 const nowhere = `http://127.0.0.1:${freePort(0, "")}`;
 const nobody = { TUNEBASE_BASE_URL: "", TUNEBASE_API_KEY: "" };
 
-Deno.test("every command has help that ends well, and the version is the package's", async () => {
+Deno.test("every command has --help, and --version matches the package", async () => {
   const { out } = await run(0, ["--help"]);
   assertStringIncludes(out, "Exit codes: 0 success");
   for (const group of ["files", "jobs", "adapter", "keys", "models", "webhooks"]) {
@@ -67,7 +67,7 @@ Deno.test("every command has help that ends well, and the version is the package
   }
 });
 
-Deno.test("every command that a page names is one, with options that it has", async () => {
+Deno.test("every command and option in the documentation exists", async () => {
   const known = commandsOf(createProgram());
   const wrong: string[] = [];
   for (const page of ["README.md", "docs/cli.md", "docs/webhooks.md"]) {
@@ -90,9 +90,9 @@ function commandsOf(command: Command, path = ""): Map<string, string[]> {
   return new Map(command.commands.flatMap((one) => [...commandsOf(one, `${path} ${one.name()}`.trim())]));
 }
 
-Deno.test("wrong usage ends with 2, and names what was meant", async () => {
+Deno.test("usage errors exit with 2 and suggest the correct form", async () => {
   for (
-    const [args, said] of [
+    const [args, expected] of [
       [["jobs", "lst"], "Did you mean list?"],
       [["jobs", "list", "--limt", "3"], "Did you mean --limit?"],
       [["jobs", "create"], "missing required argument 'training-file'"],
@@ -104,13 +104,13 @@ Deno.test("wrong usage ends with 2, and names what was meant", async () => {
   ) {
     const { out, err } = await run(2, args);
     assertEquals(out, "");
-    assertStringIncludes(err, said);
+    assertStringIncludes(err, expected);
     assert(!err.includes("    at "), err);
   }
   assertStringIncludes((await run(2, [])).err, "Usage: tunebase");
 });
 
-Deno.test("login stores a checked key for its owner alone; logout forgets it; whoami shows it", async () => {
+Deno.test("login stores a verified key with owner-only permissions, logout removes it, whoami shows it", async () => {
   const env = { ...nobody, XDG_CONFIG_HOME: path("config") };
   const stored = path("config/tunebase/config.json");
   assertStringIncludes((await run(1, ["whoami"], { env })).err, "Run `tunebase login`");
@@ -133,7 +133,7 @@ Deno.test("login stores a checked key for its owner alone; logout forgets it; wh
   await run(1, ["whoami"], { env });
 });
 
-Deno.test("a key is asked for at a terminal and not shown", async () => {
+Deno.test("login prompts for the key in a terminal without echoing it", async () => {
   const env = { ...nobody, XDG_CONFIG_HOME: path("asked") };
   const { out } = await run(0, ["login", "--base-url", tunebase.url], {
     env,
@@ -144,7 +144,7 @@ Deno.test("a key is asked for at a terminal and not shown", async () => {
   assert(!out.includes(user.apiKey), out);
 });
 
-Deno.test("validate says offline what the API says", async () => {
+Deno.test("validate gives the API's report offline", async () => {
   const env = { ...nobody, TUNEBASE_BASE_URL: nowhere };
   const { out, err } = await run(1, ["files", "validate", bad], { env });
   assertStringIncludes(out, "invalid  ");
@@ -166,7 +166,7 @@ Deno.test("validate says offline what the API says", async () => {
   assertStringIncludes((await run(1, ["files", "validate", home])).err, "is a directory");
 });
 
-Deno.test("validate takes no more memory for a longer file", async () => {
+Deno.test("validate uses constant memory", async () => {
   // Not resourceUsage().maxRSS: a child's begins with its parent's.
   const hook = await write(
     "peak.cjs",
@@ -188,7 +188,7 @@ Deno.test("validate takes no more memory for a longer file", async () => {
   assert(long - short < 64, `${short} MB, ${long} MB`);
 });
 
-Deno.test("files are uploaded, listed, shown, saved and deleted", async () => {
+Deno.test("files can be uploaded, listed, shown, downloaded and deleted", async () => {
   const { out } = await run(0, ["files", "upload", good, path("rows.jsonl.gz"), "--expires-after", "1h"]);
   const ids = out.match(/file-\w+/g) ?? [];
   assertEquals(ids.length, 2);
@@ -206,7 +206,7 @@ Deno.test("files are uploaded, listed, shown, saved and deleted", async () => {
   assertStringIncludes(err, "`tunebase files list`");
 });
 
-Deno.test("models, and an estimate that creates no job", async () => {
+Deno.test("models lists models, and estimate creates no job", async () => {
   assertStringIncludes((await run(0, ["models", "list"])).out, "SmolLM2-135M-Instruct");
   assertEquals((await json(["models", "list"])).object, "list");
   const before = await sql`select count(*) from tunebase.jobs`;
@@ -222,7 +222,7 @@ Deno.test("models, and an estimate that creates no job", async () => {
   assertStringIncludes((await run(1, ["estimate", "no-such.jsonl"])).err, "neither a local file nor");
 });
 
-Deno.test("without a terminal a job is created with --yes alone; before that nothing is uploaded", async () => {
+Deno.test("without a terminal, jobs create requires --yes before it uploads anything", async () => {
   const count = async () => (await sql`select count(*)::int as n from tunebase.files`)[0]?.n;
   const before = await count();
   const { err } = await run(2, ["jobs", "create", good]);
@@ -242,7 +242,7 @@ Deno.test("without a terminal a job is created with --yes alone; before that not
   assertStringIncludes((await run(0, ["jobs", "list", "--model", job.model])).out, job.id);
 });
 
-Deno.test("at a terminal the plan is shown and asked about; no creates nothing, yes one job", async () => {
+Deno.test("in a terminal, jobs create shows the plan and asks for confirmation", async () => {
   await sql`update tunebase.base_models set tokens_per_second = 100, gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.5}'`;
   const count = async () => (await sql`select count(*)::int as n from tunebase.jobs`)[0]?.n;
   const before = await count();
@@ -255,7 +255,7 @@ Deno.test("at a terminal the plan is shown and asked about; no creates nothing, 
   assertEquals(await count(), before + 1);
 });
 
-Deno.test("a job waits, starts, pauses, goes on and is cancelled; then it says that it has ended", async () => {
+Deno.test("a job can be created on hold, started, paused, resumed and cancelled once", async () => {
   const { out } = await run(0, ["jobs", "create", good, "--no-start"]);
   const id = /ftjob-\w+/.exec(out)?.[0] ?? "";
   assertStringIncludes((await run(0, ["jobs", "start", id])).out, `Started ${id}.`);
@@ -268,7 +268,7 @@ Deno.test("a job waits, starts, pauses, goes on and is cancelled; then it says t
   assertStringIncludes((await run(1, ["jobs", "get", "ftjob-0"])).err, "Run `tunebase jobs list`");
 });
 
-Deno.test("what a job has done: get, events, metrics, checkpoints", async () => {
+Deno.test("jobs get, events, metrics and checkpoints show a job", async () => {
   const job = await trainedJob(tunebase, user);
   assertStringIncludes((await run(0, ["jobs", "get", job.id])).out, job.fine_tuned_model ?? "?");
   assertEquals((await json(["jobs", "get", job.id])).id, job.id);
@@ -285,16 +285,16 @@ Deno.test("what a job has done: get, events, metrics, checkpoints", async () => 
   assertStringIncludes(models.out, job.fine_tuned_model ?? "?");
 });
 
-Deno.test("following ends with the job: 0 when it succeeded, plain lines without a terminal", async () => {
+Deno.test("follow exits with 0 when the job succeeds and prints plain lines without a terminal", async () => {
   const { job, worker } = await running();
   const following = start(["jobs", "follow", job.id]);
   await following.says("Fine-tuning job started.");
   await worker.report({
-    metrics: [TestWorker.metric(1, 3), TestWorker.metric(2, 2)],
+    metrics: [FakeWorker.metric(1, 3), FakeWorker.metric(2, 2)],
     events: [{ level: "warn", message: "a word of warning" }],
   });
   await following.says("warn: a word of warning");
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const { code, out, err } = await following.done;
   assertEquals(code, 0, err);
   assertMatch(out, /Succeeded: ft:SmolLM2.* loss 3\.000 → 2\.000/);
@@ -308,7 +308,7 @@ Deno.test("following ends with the job: 0 when it succeeded, plain lines without
   assertStringIncludes((await run(0, ["jobs", "follow", job.id])).out, "Succeeded: ft:");
 });
 
-Deno.test("following a job that fails ends with 1, its reason and what to do on stderr", async () => {
+Deno.test("follow exits with 1 when the job fails, with the reason and hint on stderr", async () => {
   const { job, worker } = await running();
   const following = start(["jobs", "follow", job.id]);
   await following.says("Fine-tuning job started.");
@@ -318,11 +318,11 @@ Deno.test("following a job that fails ends with 1, its reason and what to do on 
   assertMatch(err, /The job failed: [\s\S]*Do this\./);
 });
 
-Deno.test("following with --json prints an event a line, and the job last", async () => {
+Deno.test("follow --json prints one event per line and the job last", async () => {
   const { job, worker } = await running();
   const following = start(["jobs", "follow", job.id, "--json"]);
   await following.says("Fine-tuning job started.");
-  await worker.report({ metrics: [TestWorker.metric(1, 3)] });
+  await worker.report({ metrics: [FakeWorker.metric(1, 3)] });
   await following.says('"type":"metrics"');
   await user.openai.fineTuning.jobs.cancel(job.id);
   const { code, out } = await following.done;
@@ -333,7 +333,7 @@ Deno.test("following with --json prints an event a line, and the job last", asyn
   assertEquals(new Set(objects.slice(0, -1).map(({ object }) => object)), new Set(["fine_tuning.job.event"]));
 });
 
-Deno.test("Ctrl-C detaches: 130, the job goes on, and how to come back is said", async () => {
+Deno.test("Ctrl-C detaches with 130, leaves the job running and prints how to reattach", async () => {
   const { job } = await running();
   const following = start(["jobs", "follow", job.id]);
   await following.says("Fine-tuning job started.");
@@ -344,12 +344,12 @@ Deno.test("Ctrl-C detaches: 130, the job goes on, and how to come back is said",
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job.id)).status, "running");
 });
 
-Deno.test("at a terminal there is a bar with percent, loss, speed and the time left", async () => {
+Deno.test("a terminal shows a progress bar with percent, loss, speed and time left", async () => {
   const { job, worker } = await running();
-  await worker.report({ metrics: [4, 3, 2, 1].map((loss, i) => TestWorker.metric(i + 1, loss)) });
+  await worker.report({ metrics: [4, 3, 2, 1].map((loss, i) => FakeWorker.metric(i + 1, loss)) });
   const following = start(["jobs", "follow", job.id], { terminal: true });
   await following.says("20% █");
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const { code, out } = await following.done;
   assertEquals(code, 0, out);
   assertMatch(
@@ -358,7 +358,7 @@ Deno.test("at a terminal there is a bar with percent, loss, speed and the time l
   );
 });
 
-Deno.test("a file of preferences makes a job of method dpo, as a path and by its id", async () => {
+Deno.test("a preference file creates a DPO job, by path and by id", async () => {
   const answer = (content: string) => [{ role: "assistant", content }];
   const row = JSON.stringify({
     input: { messages: [{ role: "user", content: "hi" }] },
@@ -373,7 +373,7 @@ Deno.test("a file of preferences makes a job of method dpo, as a path and by its
   assertEquals((await json(["jobs", "create", good, "--yes", "--seed", "9"])).method.type, "supervised");
 });
 
-Deno.test("jobs create --follow follows what it has created", async () => {
+Deno.test("jobs create --follow follows the new job", async () => {
   const creating = start(["jobs", "create", good, "--yes", "--follow"]);
   await creating.says("Created ftjob-");
   await sql`select 1`;
@@ -381,15 +381,15 @@ Deno.test("jobs create --follow follows what it has created", async () => {
   assert(newest !== undefined);
   await creating.says("queued for a GPU");
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, newest)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, newest)).id);
   await worker.claim();
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const { code, out } = await creating.done;
   assertEquals(code, 0);
   assertStringIncludes(out, "Succeeded:");
 });
 
-Deno.test("keys are made, shown once, listed and revoked", async () => {
+Deno.test("keys can be created, shown once, listed and revoked", async () => {
   const { out } = await run(0, ["keys", "create", "ci", "--scopes", "jobs:read", "--expires-in", "30d"]);
   assertMatch(out, /^tb_[\w-]{43}\n/);
   const key = out.split("\n")[0] ?? "";
@@ -408,7 +408,7 @@ Deno.test("keys are made, shown once, listed and revoked", async () => {
   );
 });
 
-Deno.test("listen forwards each event with a signature that holds, and removes its endpoint", async () => {
+Deno.test("listen forwards each event with a valid signature and removes its endpoint", async () => {
   const got: { id: string; type: string }[] = [];
   let secret = "";
   const receiver = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen: () => {} }, async (request) => {
@@ -425,7 +425,7 @@ Deno.test("listen forwards each event with a signature that holds, and removes i
     const url = `http://127.0.0.1:${receiver.addr.port}/hook`;
     const listening = start(["webhooks", "listen", "--forward", url, "--interval", "0.2"]);
     await listening.says("Signing secret: whsec_");
-    secret = /whsec_\S+/.exec(listening.soFar())?.[0] ?? "";
+    secret = /whsec_\S+/.exec(listening.output())?.[0] ?? "";
     const job = await createJob(user);
     await user.openai.fineTuning.jobs.cancel(job.id);
     await tunebase.tick();
@@ -445,12 +445,12 @@ Deno.test("listen forwards each event with a signature that holds, and removes i
   }
 });
 
-Deno.test("POST /webhook_endpoints/discard takes an event without a key, and its delivery counts as delivered", async () => {
+Deno.test("POST /webhook_endpoints/discard accepts events without a key and counts as delivered", async () => {
   const response = await fetch(`${baseUrl}/webhook_endpoints/discard`, { method: "POST", body: "{}" });
   assertEquals(response.status, 204);
 });
 
-Deno.test("listen refuses what it cannot sign with or send to", async () => {
+Deno.test("listen rejects an invalid secret or URL", async () => {
   assertStringIncludes((await run(2, ["webhooks", "listen", "--secret", "whsec_!"])).err, "base64");
   assertStringIncludes((await run(2, ["webhooks", "listen", "--forward", "here"])).err, "http://");
   assertStringIncludes(
@@ -459,7 +459,7 @@ Deno.test("listen refuses what it cannot sign with or send to", async () => {
   );
 });
 
-Deno.test("doctor: all is well, and what to do where it is not", async () => {
+Deno.test("doctor reports success, or what to fix", async () => {
   const { out } = await run(0, ["doctor"]);
   for (const name of ["runtime", "settings", "server", "clock", "key", "scopes", "models", "Storage"]) {
     assertMatch(out, new RegExp(`^ok {4}${name}: `, "m"));
@@ -478,13 +478,13 @@ Deno.test("doctor: all is well, and what to do where it is not", async () => {
   assertEquals([report.ok, report.checks.length], [true, 8]);
 });
 
-Deno.test("a server that is not there is said in words", async () => {
+Deno.test("an unreachable server produces a readable error", async () => {
   const { err } = await run(1, ["jobs", "list"], { env: { TUNEBASE_BASE_URL: nowhere } });
   assertStringIncludes(err, `Could not reach ${nowhere}: the connection was refused.`);
   assertStringIncludes((await run(2, ["whoami"], { env: { TUNEBASE_BASE_URL: "ftp://x" } })).err, "https://");
 });
 
-Deno.test("completion knows commands and options in bash, and leaves files to the shell", async () => {
+Deno.test("bash completion covers commands and options, and leaves files to the shell", async () => {
   for (const shell of ["bash", "zsh", "fish"]) {
     assertStringIncludes((await run(0, ["completion", shell])).out, "checkpoints");
   }
@@ -499,14 +499,14 @@ complete tunebase files upload ''`;
   assertEquals(new TextDecoder().decode(done.stdout), "follow\n--lora-rank\ncreate\n\n");
 });
 
-Deno.test("the source runs under Deno as the bundle does under Node", async () => {
+Deno.test("the source under Deno behaves like the bundle under Node", async () => {
   const me = await json(["whoami"], { deno: true });
   assertEquals(me.object, "me");
   assertMatch((await run(0, ["doctor"], { deno: true })).out, /runtime: tunebase \S+ on Deno/);
   assertStringIncludes((await run(2, ["jobs", "lst"], { deno: true })).err, "Did you mean list?");
 });
 
-Deno.test("a reader that has seen enough is no error", async () => {
+Deno.test("a closed stdout pipe is not an error", async () => {
   const command = `node '${path("tunebase.mjs")}' jobs list --json | head -c 1`;
   const env = { TUNEBASE_BASE_URL: baseUrl, TUNEBASE_API_KEY: user.apiKey };
   const { stderr } = await new Deno.Command("bash", { args: ["-c", command], env }).output();

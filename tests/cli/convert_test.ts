@@ -3,9 +3,9 @@ import { assertEquals, assertStringIncludes } from "#assert";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { join } from "../../local/paths.ts";
-import { bundledProgram } from "../support/cli_runner.ts";
+import { bundledCli } from "../support/cli_runner.ts";
 
-const program = await bundledProgram({});
+const program = await bundledCli({});
 Deno.test.afterAll(() => program.close());
 const path = (name: string) => join(program.home, name);
 const write = async (name: string, content: string | Uint8Array) => {

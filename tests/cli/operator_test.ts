@@ -1,4 +1,4 @@
-/** `task operator`: every command that the documentation shows, and what its SQL does. */
+/** `task operator`: every documented command and the effect of its SQL. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { help, operator, UsageError } from "../../cli/operator.ts";
 import { startTunebase } from "../support/test_server.ts";
@@ -15,7 +15,7 @@ const run = async (...args: string[]) => {
 };
 const settings = async () => (await sql`select * from tunebase_internal.settings`)[0];
 
-Deno.test("an owner is named, and gets a key that works", async () => {
+Deno.test("an owner can be added and gets a working key", async () => {
   const email = "o'neil@example.com";
   const { data } = await tunebase.user().then(({ supabase }) =>
     supabase.auth.signUp({ email, password: "correct horse" })
@@ -38,7 +38,7 @@ Deno.test("an owner is named, and gets a key that works", async () => {
   assertEquals(row?.role, "owner");
 });
 
-Deno.test("sign-up is opened and closed, and opening it puts a limit on caps", async () => {
+Deno.test("sign-up can be opened and closed, and opening it limits caps", async () => {
   await run("spend-cap", "none");
   await run("signup", "open");
   const open = await settings();
@@ -54,7 +54,7 @@ Deno.test("sign-up is opened and closed, and opening it puts a limit on caps", a
   assertEquals((await settings())?.signup, "invite");
 });
 
-Deno.test("caps are set for new projects, as the highest, and for one project", async () => {
+Deno.test("spend caps can be set as default, as maximum, and per project", async () => {
   await run("spend-cap", "12.5");
   await run("spend-cap", "200", "--max");
   const now = await settings();
@@ -72,7 +72,7 @@ Deno.test("caps are set for new projects, as the highest, and for one project", 
   assertEquals(await cap(), null);
 });
 
-Deno.test("a wrong command says what to write", async () => {
+Deno.test("an invalid command prints the correct usage", async () => {
   for (
     const args of [
       [],
@@ -101,7 +101,7 @@ Deno.test("a wrong command says what to write", async () => {
   }
 });
 
-Deno.test("the documentation names the commands that there are", async () => {
+Deno.test("the documentation lists the existing commands", async () => {
   const docs = await Deno.readTextFile(new URL("../../docs/deploy.md", import.meta.url));
   const shown = [...docs.matchAll(/task operator ([a-z-]+)/g)].map(([, command]) => command ?? "");
   for (const command of ["master-key", "scheduler-secret", "owner", "api-key", "signup", "spend-cap"]) {

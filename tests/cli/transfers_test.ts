@@ -1,35 +1,35 @@
-/** The command line on networks that break: uploads and downloads go on where they were, streams come back. */
+/** The CLI on unreliable networks: uploads and downloads resume, and streams reconnect. */
 import { createHash } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "#assert";
 import { join } from "../../local/paths.ts";
-import { startMeddler } from "../support/faulty_proxy.ts";
-import { bundledProgram, type Running } from "../support/cli_runner.ts";
+import { startFaultyProxy } from "../support/faulty_proxy.ts";
+import { bundledCli, type CliProcess } from "../support/cli_runner.ts";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
-// Everything goes through the meddler, Storage too: addresses that the server gives out name it.
-const meddler = await startMeddler();
+// Everything goes through the faulty proxy, Storage too: addresses that the server gives out name it.
+const proxy = await startFaultyProxy();
 const smallBytes = 65_536;
 const tunebase = await startTunebase({
-  SUPABASE_URL: meddler.url,
+  SUPABASE_URL: proxy.url,
   TUNEBASE_MAX_UPLOAD_BYTES: String(smallBytes),
 });
-meddler.target = tunebase.url;
+proxy.target = tunebase.url;
 const user = await tunebase.user();
-const program = await bundledProgram({
-  TUNEBASE_BASE_URL: `${meddler.url}/functions/v1/tunebase`,
+const program = await bundledCli({
+  TUNEBASE_BASE_URL: `${proxy.url}/functions/v1/tunebase`,
   TUNEBASE_API_KEY: user.apiKey,
 });
 Deno.test.afterAll(async () => {
   await program.close();
-  await meddler.close();
+  await proxy.close();
   await tunebase.close();
 });
 const { home, run, start } = program;
 Deno.test.beforeEach(() => {
-  meddler.meddle = null;
-  meddler.seen.length = 0;
+  proxy.fault = null;
+  proxy.requests.length = 0;
 });
 
 const row = (question: string) =>
@@ -40,7 +40,7 @@ const rowsOf = (bytes: number) =>
 const chunkBytes = 6 * 2 ** 20;
 
 /** Lets the scheduler work until the program has ended. */
-async function ticking({ done }: Running) {
+async function ticking({ done }: CliProcess) {
   let ended = false;
   const end = done.finally(() => ended = true);
   while (!ended) {
@@ -51,19 +51,19 @@ async function ticking({ done }: Running) {
 }
 
 const patches = () =>
-  meddler.seen.filter(({ method, path }) => method === "PATCH" && path.includes("/upload/resumable"))
+  proxy.requests.filter(({ method, path }) => method === "PATCH" && path.includes("/upload/resumable"))
     .map(({ headers }) => Number(headers.get("upload-offset")));
 
-Deno.test("a file over the server's limit goes to Storage; one that is stopped goes on with the next call", async () => {
+Deno.test("a large file goes to Storage, and an interrupted upload resumes with the next call", async () => {
   const text = rowsOf(chunkBytes * 1.5);
   await Deno.writeTextFile(join(home, "large.jsonl"), text);
   // The second chunk is held up until the first call has been stopped.
   const held = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
-  meddler.meddle = ({ method, headers }) => {
+  proxy.fault = ({ method, headers }) => {
     if (method !== "PATCH" || headers.get("upload-offset") === "0") return;
     held.resolve();
-    return { hold: release.promise };
+    return { holdUntil: release.promise };
   };
   const first = start(["files", "upload", "large.jsonl"]);
   await Promise.race([
@@ -74,9 +74,9 @@ Deno.test("a file over the server's limit goes to Storage; one that is stopped g
   const stopped = await first.done;
   assertEquals(stopped.code, 130, JSON.stringify(stopped));
   assertStringIncludes(stopped.err, "Run the same command again to resume the upload.");
-  meddler.meddle = null;
+  proxy.fault = null;
   release.resolve();
-  meddler.seen.length = 0;
+  proxy.requests.length = 0;
 
   const { code, out, err } = await ticking(start(["files", "upload", "large.jsonl", "--json"]));
   assertEquals(code, 0, err);
@@ -87,12 +87,12 @@ Deno.test("a file over the server's limit goes to Storage; one that is stopped g
   assertEquals(file.sha256, createHash("sha256").update(text).digest("hex"));
 });
 
-Deno.test("a chunk that breaks is sent again within one call", async () => {
+Deno.test("a failed chunk is retried within one call", async () => {
   await Deno.writeTextFile(join(home, "broken.jsonl"), rowsOf(chunkBytes * 1.5));
   let breaks = 0;
-  meddler.meddle = ({ method, headers }) =>
+  proxy.fault = ({ method, headers }) =>
     method === "PATCH" && headers.get("upload-offset") !== "0" && breaks++ === 0
-      ? { answer: 503 }
+      ? { status: 503 }
       : undefined;
   const { code, out, err } = await ticking(start(["files", "upload", "broken.jsonl"]));
   assertEquals(code, 0, err);
@@ -100,7 +100,7 @@ Deno.test("a chunk that breaks is sent again within one call", async () => {
   assertEquals(patches(), [0, chunkBytes, chunkBytes]);
 });
 
-Deno.test("a large gzip file is unpacked on its way", async () => {
+Deno.test("a large gzip file is decompressed while it uploads", async () => {
   const text = rowsOf(smallBytes * 4);
   await Deno.writeFile(join(home, "packed.jsonl.gz"), gzipSync(text));
   const { code, out, err } = await ticking(start(["files", "upload", "packed.jsonl.gz", "--json"]));
@@ -109,23 +109,23 @@ Deno.test("a large gzip file is unpacked on its way", async () => {
   assertEquals([file.filename, file.bytes], ["packed.jsonl", text.length]);
 });
 
-Deno.test("a large file with broken rows is told here, and not a byte of it is sent", async () => {
+Deno.test("a large file with invalid rows is reported locally and not uploaded", async () => {
   await Deno.writeTextFile(join(home, "wrong.jsonl"), `${rowsOf(smallBytes * 4)}\n{"messages": 3}`);
   const { code, out, err } = await run(["files", "upload", "wrong.jsonl"]);
   assertEquals(code, 1);
   assertMatch(out, /line \d+: messages/);
   assertStringIncludes(err, "wrong.jsonl was not uploaded");
-  assertEquals(meddler.seen.filter(({ path }) => path.includes("/files/direct")), []);
+  assertEquals(proxy.requests.filter(({ path }) => path.includes("/files/direct")), []);
 });
 
-Deno.test("a request that breaks is sent again, and makes one job", async () => {
+Deno.test("a failed request is retried and creates one job", async () => {
   const file = (await createJob(user)).training_file;
   const creates: (string | null)[] = [];
-  meddler.meddle = ({ method, path, headers }) => {
+  proxy.fault = ({ method, path, headers }) => {
     if (method !== "POST" || !path.endsWith("/fine_tuning/jobs")) return;
     creates.push(headers.get("idempotency-key"));
     // It has happened, and the answer is lost.
-    return creates.length > 1 ? undefined : { cutAfter: 0 };
+    return creates.length > 1 ? undefined : { truncateAfter: 0 };
   };
   const before = await tunebase.sql`select 1 from tunebase.jobs`;
   const { code, err } = await run(["jobs", "create", file, "--yes", "--json"]);
@@ -142,12 +142,12 @@ const config = new TextEncoder().encode('{"r": 16}');
 async function trained() {
   const job = await createJob(user);
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();
   await worker.checkpoint(2);
   const files = [
-    TestWorker.file("adapter_model.safetensors", weights),
-    TestWorker.file("tokenizer/config.json", config),
+    FakeWorker.file("adapter_model.safetensors", weights),
+    FakeWorker.file("tokenizer/config.json", config),
   ];
   for (const [i, file] of files.entries()) {
     await worker.upload(file.path, i === 0 ? weights : config);
@@ -159,18 +159,18 @@ async function trained() {
 const job = await trained();
 const isWeights = ({ method, path }: { method: string; path: string }) =>
   method === "GET" && path.startsWith("/storage/") && path.includes("safetensors");
-const ranges = () => meddler.seen.filter(isWeights).map(({ headers }) => headers.get("range"));
+const ranges = () => proxy.requests.filter(isWeights).map(({ headers }) => headers.get("range"));
 const saved = (folder: string) => Deno.readFile(join(home, folder, "adapter_model.safetensors"));
 const entries = async (folder: string) =>
   (await Array.fromAsync(Deno.readDir(join(home, folder)))).map(({ name }) => name).sort();
 
-Deno.test("an adapter is downloaded, checked, and left alone when it is there", async () => {
+Deno.test("an adapter is downloaded and verified, and not downloaded again", async () => {
   const { code, out, err } = await run(["adapter", "download", job.id]);
   assertEquals(code, 0, err);
-  assertMatch(out, /ok +adapter-ftjob-\w+\/adapter_model\.safetensors {2}3\.0 MB {2}sha256 \w{64}/);
+  assertMatch(out, /downloaded +adapter-ftjob-\w+\/adapter_model\.safetensors {2}3\.0 MB {2}sha256 \w{64}/);
   assertEquals(await saved(`adapter-${job.id}`), weights);
   assertEquals(await Deno.readFile(join(home, `adapter-${job.id}`, "tokenizer/config.json")), config);
-  meddler.seen.length = 0;
+  proxy.requests.length = 0;
   const again = await run(["adapter", "download", job.id]);
   assertStringIncludes(again.out, "unchanged  ");
   assertEquals(ranges(), []);
@@ -178,9 +178,9 @@ Deno.test("an adapter is downloaded, checked, and left alone when it is there", 
   assertEquals(JSON.parse(json.out).object, "fine_tuning.job.adapter");
 });
 
-Deno.test("a download that breaks goes on by range, in the same call", async () => {
+Deno.test("an interrupted download resumes by range in the same call", async () => {
   let breaks = 0;
-  meddler.meddle = (request) => isWeights(request) && breaks++ < 2 ? { cutAfter: 1_000_000 } : undefined;
+  proxy.fault = (request) => isWeights(request) && breaks++ < 2 ? { truncateAfter: 1_000_000 } : undefined;
   const { code, err } = await run(["adapter", "download", job.id, "--dir", "broken"]);
   assertEquals(code, 0, err);
   assertEquals(await saved("broken"), weights);
@@ -190,7 +190,7 @@ Deno.test("a download that breaks goes on by range, in the same call", async () 
   assert(at(second) > 0 && at(third) > at(second), JSON.stringify(ranges()));
 });
 
-Deno.test("a download that was killed goes on in the next call", async () => {
+Deno.test("a killed download resumes with the next call", async () => {
   await Deno.mkdir(join(home, "killed"));
   await Deno.writeFile(join(home, "killed/adapter_model.safetensors.part"), weights.subarray(0, 1_234_567));
   const { code, err } = await run(["adapter", "download", job.id, "--dir", "killed"]);
@@ -200,24 +200,24 @@ Deno.test("a download that was killed goes on in the next call", async () => {
   assertEquals(await entries("killed"), ["adapter_model.safetensors", "tokenizer"]);
 });
 
-Deno.test("a link that has expired is asked for anew", async () => {
+Deno.test("an expired download link is renewed", async () => {
   let refused = 0;
-  meddler.meddle = (request) => isWeights(request) && refused++ === 0 ? { answer: 400 } : undefined;
+  proxy.fault = (request) => isWeights(request) && refused++ === 0 ? { status: 400 } : undefined;
   const { code, err } = await run(["adapter", "download", job.id, "--dir", "expired"]);
   assertEquals(code, 0, err);
-  assertEquals(meddler.seen.filter(({ path }) => path.endsWith("/adapter")).length, 2);
+  assertEquals(proxy.requests.filter(({ path }) => path.endsWith("/adapter")).length, 2);
 });
 
-Deno.test("a file with another hash than the manifest's is refused and does not stay", async () => {
-  meddler.meddle = (request) => isWeights(request) ? { flip: true } : undefined;
+Deno.test("a file with a wrong hash is rejected and removed", async () => {
+  proxy.fault = (request) => isWeights(request) ? { corrupt: true } : undefined;
   const { code, err, out } = await run(["adapter", "download", job.id, "--dir", "wrong"]);
   assertEquals(code, 1);
   assertEquals(out, "");
-  assertMatch(err, /adapter_model\.safetensors is damaged and was removed: 3000000 bytes with SHA-256/);
+  assertMatch(err, /adapter_model\.safetensors is damaged and was removed: got 3000000 bytes with SHA-256/);
   assertEquals(await entries("wrong"), []);
 });
 
-Deno.test("a checkpoint's files, and a job without an adapter", async () => {
+Deno.test("checkpoint files can be downloaded, and a job without an adapter is an error", async () => {
   const { data: [checkpoint] } = await user.openai.fineTuning.jobs.checkpoints.list(job.id);
   const { code, out } = await run([
     "adapter",
@@ -233,20 +233,20 @@ Deno.test("a checkpoint's files, and a job without an adapter", async () => {
   const other = await createJob(user);
   const { code: refused, err } = await run(["adapter", "download", other.id]);
   assertEquals(refused, 1);
-  assertStringIncludes(err, "a job has an adapter once it has succeeded.");
+  assertStringIncludes(err, "The adapter is available once the job has succeeded.");
 });
 
-Deno.test("a stream that breaks is come back to: no event is missed, none told twice", async () => {
+Deno.test("follow reconnects a broken stream without missing or repeating events", async () => {
   const watched = await createJob(user);
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, watched)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, watched)).id);
   await worker.claim();
   const streams: (string | null)[] = [];
-  meddler.meddle = ({ headers }) => {
+  proxy.fault = ({ headers }) => {
     if (headers.get("accept") !== "text/event-stream") return;
     streams.push(headers.get("last-event-id"));
     // The first one breaks after its first event.
-    return streams.length > 1 ? undefined : { cutAfter: 120 };
+    return streams.length > 1 ? undefined : { truncateAfter: 120 };
   };
   const following = start(["jobs", "follow", watched.id]);
   await following.says("Fine-tuning job started.");
@@ -254,7 +254,7 @@ Deno.test("a stream that breaks is come back to: no event is missed, none told t
     await worker.report({ events: [{ level: "info", message: `event ${message}` }] });
   }
   await following.says("event three");
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const { code, out, err } = await following.done;
   assertEquals(code, 0, err);
   assertEquals(out.match(/event \w+/g), ["event one", "event two", "event three"]);
@@ -262,10 +262,10 @@ Deno.test("a stream that breaks is come back to: no event is missed, none told t
   assert(streams.length >= 2, JSON.stringify(streams));
 });
 
-Deno.test("doctor sees a clock that is wrong", async () => {
+Deno.test("doctor detects clock skew", async () => {
   const date = new Date(Date.now() - 600_000).toUTCString();
-  meddler.meddle = ({ path }) => path.endsWith("/health") ? { headers: { date } } : undefined;
+  proxy.fault = ({ path }) => path.endsWith("/health") ? { headers: { date } } : undefined;
   const { code, out } = await run(["doctor"]);
   assertEquals(code, 1, out);
-  assertMatch(out, /no {3}clock: \d+ s ahead of the server's\n +Set this machine's clock/);
+  assertMatch(out, /FAIL {2}clock: \d+ s ahead of the server's clock\n +Synchronize this machine's clock/);
 });

@@ -1,10 +1,10 @@
 /**
- * Every place where a function can die: between two effects on the world outside it, by what it is doing. The effects
- * in the order in which they begin; `crash_test.ts` compares them with what really happens, and dies at each.
+ * The effects of each scenario (SQL calls, Storage and RunPod requests), in the order in which they begin. A function can
+ * crash between any two of them; `crash_test.ts` compares the list with the recorded effects and crashes at each.
  */
 
-/** What every tick and request asks of the database, due or not: listed where it is what the scenario is about. */
-export const everyTick = new Set([
+/** Queries that every tick or request makes. A scenario lists them only if it is about them. */
+export const pollingEffects = new Set([
   "sql take_rate_limit_tokens",
   "sql enforce_spend",
   "sql claim_dispatch",
@@ -18,11 +18,15 @@ export const everyTick = new Set([
   "sql claim_file_validation",
 ]);
 
-/** Asked again until nothing is due; how often depends on the clock. */
-export const repeated = new Set(["sql claim_dispatch", "sql claim_deliveries", "sql claim_file_validation"]);
+/** Repeated until nothing is due; how often depends on timing. */
+export const repeatedEffects = new Set([
+  "sql claim_dispatch",
+  "sql claim_deliveries",
+  "sql claim_file_validation",
+]);
 
-/** These leave the world as it was: dying after one is dying after what came before it, and is not tried again. */
-export const reads = new Set([
+/** Effects that change nothing: a crash after one equals a crash after the previous effect, so it is not tried. */
+export const readEffects = new Set([
   "sql authorize",
   "sql get_estimate_inputs",
   "sql get_direct_upload",
@@ -37,12 +41,12 @@ export const reads = new Set([
 ]);
 
 /**
- * These only bring the timer's next call forward: dying after one is dying after what came before it, with the answer
- * lost. Tried once for each function.
+ * Effects that only wake the scheduler early: a crash after one equals a crash after the previous effect with the answer
+ * lost. Tried once per function.
  */
-export const wakes = new Set(["nudge"]);
+export const wakeEffects = new Set(["nudge"]);
 
-export const places: Record<string, string[]> = {
+export const crashPoints: Record<string, string[]> = {
   "a file is created": [
     "sql authorize",
     "sql share_file",
@@ -277,7 +281,7 @@ export const places: Record<string, string[]> = {
   "a project is changed": ["sql update_project"],
   "a project is archived": ["sql archive_project"],
   "a member is invited": ["sql invite_member"],
-  "an invitation is taken back": ["sql delete_invitation"],
+  "an invitation is revoked": ["sql delete_invitation"],
   "an invitation is accepted": ["sql answer_invitation"],
   "a member's role is changed": ["sql update_member"],
   "a member is removed": ["sql remove_member"],
@@ -332,8 +336,8 @@ export const places: Record<string, string[]> = {
   "a worker finishes: paused": ["sql finish_attempt"],
 };
 
-/** SQL functions that only read: there is nothing to be undone or done twice. */
-export const readers = new Set([
+/** SQL functions that only read. */
+export const readOnlyFunctions = new Set([
   "authorize",
   "get_caller",
   "list_models",
@@ -360,7 +364,7 @@ export const readers = new Set([
   "list_api_keys",
   "get_api_key",
   "get_usage_by_day",
-  // Takes requests out of a bucket that refills.
+  // Takes tokens from a bucket that refills.
   "take_rate_limit_tokens",
   "list_webhook_endpoints",
   "list_webhook_deliveries",
@@ -368,6 +372,6 @@ export const readers = new Set([
   "list_notifications",
   "list_notification_channels",
   "test_notification_channel",
-  // Undoes claim_dispatch before anything was sent: dying before it is dying after claim_dispatch, which is listed.
+  // Undoes claim_dispatch before anything was sent: a crash before it equals a crash after claim_dispatch, which is listed.
   "release_dispatch",
 ]);

@@ -1,102 +1,108 @@
 /**
- * Dying between any two effects. For each scenario the effects are recorded once and compared with the list in
- * `crash_points.ts`; then it is run again and again, and the function kills itself after the first effect, after the
- * second … (reads apart, which leave the world as it was). Its client, the worker or the timer goes on as the real ones
- * do, and all must end as it would have. Before the first effect nothing has happened, whatever was asked, and a nudge
- * changes nothing that a client sees: each function dies there in one scenario.
+ * Crashes between any two effects. A first run of each scenario records its effects and compares them with
+ * `crash_points.ts`. The scenario then runs once per crash point: the function kills itself after that effect, and the
+ * client, the worker and the timer react as the real ones do. The result must equal that of the undisturbed run. Effects
+ * that only read are skipped. A crash before the first effect, and one after a wake-up, are tried once per function.
  */
 import { assert, assertEquals } from "#assert";
 import { assertInvariants, assertSentOnce } from "./invariants.ts";
-import { Lane } from "./harness.ts";
-import { everyTick, places, readers, reads, repeated, wakes } from "./crash_points.ts";
-import { Spares } from "./crashing_process.ts";
+import { CrashHarness } from "./harness.ts";
+import {
+  crashPoints,
+  pollingEffects,
+  readEffects,
+  readOnlyFunctions,
+  repeatedEffects,
+  wakeEffects,
+} from "./crash_points.ts";
+import { WarmProcesses } from "./crashing_process.ts";
 import type { Scenario } from "./scenario.ts";
 import { scenarios } from "./scenarios.ts";
-import type { FunctionName, Place } from "./serve.ts";
+import type { CrashPoint, FunctionName } from "./serve.ts";
 import { cache } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { pause } from "../../local/stack/processes.ts";
 
-/** So many places are tried at once, each in a database of its own. */
-const lanes = await Promise.all(Array.from({ length: 3 }, () => Lane.start()));
-const spares = new Spares(lanes.length);
+/** Crash points are tried in parallel, each harness with its own database. */
+const harnesses = await Promise.all(Array.from({ length: 3 }, () => CrashHarness.start()));
+const warmProcesses = new WarmProcesses(harnesses.length);
 Deno.test.afterAll(async () => {
-  await Promise.all([...lanes.map((lane) => lane.close()), spares.close()]);
+  await Promise.all([...harnesses.map((harness) => harness.close()), warmProcesses.close()]);
 });
 
 const inList = "tests/crash/crash_points.ts";
 
-/**
- * Runs a scenario, in the lane of this number, whose function dies at `die`, or lives. Returns what came of it, and the
- * effects.
- */
+/** Runs a scenario in a harness; the function crashes at `crashAt`, or not at all (null). Returns the result and the effects. */
 async function run(
   number: number,
   { of, run }: Scenario,
-  die: Place | null,
+  crashAt: CrashPoint | null,
 ): Promise<{ result: unknown; effects: string[] }> {
-  const doomed = spares.take(of);
-  const lane = lanes[number];
-  assert(lane !== undefined);
+  const process = warmProcesses.acquire(of);
+  const harness = harnesses[number];
+  assert(harness !== undefined);
   try {
-    const result = await run(lane, () => lane.arm(of, doomed, die));
-    if (die === null) {
-      await doomed.stop();
-      spares.giveBack(doomed);
+    const result = await run(harness, () => harness.arm(of, process, crashAt));
+    if (crashAt === null) {
+      await process.stop();
+      warmProcesses.release(process);
     } else {
-      const status = await Promise.race([doomed.ended, pause(20_000)]);
-      assertEquals(status?.signal, "SIGKILL", "the place was never reached");
+      const status = await Promise.race([process.ended, pause(20_000)]);
+      assertEquals(status?.signal, "SIGKILL", "the crash point was never reached");
     }
-    await assertInvariants(lane.tunebase.sql);
-    await assertSentOnce(lane.tunebase.sql, lane.runs);
-    return { result, effects: doomed.effects };
+    await assertInvariants(harness.tunebase.sql);
+    await assertSentOnce(harness.tunebase.sql, harness.runs);
+    return { result, effects: process.effects };
   } catch (error) {
-    // What went wrong here is not to be found again by the next.
-    doomed.kill();
-    lanes[number] = await Lane.start();
-    await lane.close();
+    // The next scenario starts with a clean harness.
+    process.kill();
+    harnesses[number] = await CrashHarness.start();
+    await harness.close();
     throw error;
   }
 }
 
-/** What a scenario did, without what every tick asks in vain. */
+/** The effects of a scenario without the polling queries that it does not list. */
 function relevant(effects: string[], listed: string[]): string[] {
   return effects.filter((effect, i) =>
-    (!everyTick.has(effect) || listed.includes(effect)) &&
-    !(repeated.has(effect) && effects.indexOf(effect) < i)
+    (!pollingEffects.has(effect) || listed.includes(effect)) &&
+    !(repeatedEffects.has(effect) && effects.indexOf(effect) < i)
   );
 }
 
 /** The first scenario of this function with this effect, or with any. */
 function firstWith(of: FunctionName, effect?: string): string | undefined {
   for (const [name, scenario] of scenarios) {
-    if (scenario.of === of && (effect === undefined || places[name]?.includes(effect))) return name;
+    if (scenario.of === of && (effect === undefined || crashPoints[name]?.includes(effect))) return name;
   }
 }
 
-/** After each effect that changes something; what is the same in all scenarios of a function, in its first. */
-function placesOf(name: string): Place[] {
-  const effects = places[name] ?? [];
+/** The crash points of a scenario: after each effect with a consequence. Those shared by all scenarios of a function are tried in its first. */
+function crashPointsOf(name: string): CrashPoint[] {
+  const effects = crashPoints[name] ?? [];
   const of = scenarios.get(name)?.of;
   assert(of !== undefined, `there is no scenario “${name}”`);
-  const all = effects.map((effect, i): Place => ({
+  const all = effects.map((effect, i): CrashPoint => ({
     when: "after",
     effect,
     nth: effects.slice(0, i + 1).filter((other) => other === effect).length,
   }));
   return [
-    ...(firstWith(of) === name ? all.slice(0, 1) : []).map((place): Place => ({ ...place, when: "before" })),
+    ...(firstWith(of) === name ? all.slice(0, 1) : []).map((point): CrashPoint => ({
+      ...point,
+      when: "before",
+    })),
     ...all.filter(({ effect }) =>
-      !reads.has(effect) && (!wakes.has(effect) || firstWith(of, effect) === name)
+      !readEffects.has(effect) && (!wakeEffects.has(effect) || firstWith(of, effect) === name)
     ),
   ];
 }
 
-let died = 0;
+let crashes = 0;
 const began = performance.now();
 for (const [name, scenario] of scenarios) {
-  Deno.test(`dying anywhere while ${name} changes nothing in the end`, async () => {
-    const listed = places[name] ?? [];
+  Deno.test(`a crash at any point while ${name} does not change the outcome`, async () => {
+    const listed = crashPoints[name] ?? [];
     const { result: expected, effects } = await run(0, scenario, null);
     assertEquals(
       relevant(effects, listed),
@@ -104,18 +110,18 @@ for (const [name, scenario] of scenarios) {
       `“${name}” does ${JSON.stringify(relevant(effects, listed))}, and ${inList} says ${
         JSON.stringify(listed)
       }. ` +
-        "Put there what is new, and think of what happens when the function dies after it.",
+        "Add new effects there, and consider what happens if the function crashes after them.",
     );
-    const left = placesOf(name);
+    const left = crashPointsOf(name);
     const failures: string[] = [];
-    await Promise.all(lanes.map(async (_, number) => {
-      for (let place = left.shift(); place !== undefined; place = left.shift()) {
-        died += 1;
+    await Promise.all(harnesses.map(async (_, number) => {
+      for (let point = left.shift(); point !== undefined; point = left.shift()) {
+        crashes += 1;
         try {
-          const { result } = await run(number, scenario, place);
+          const { result } = await run(number, scenario, point);
           assertEquals(result, expected);
         } catch (error) {
-          failures.push(`dying ${place.when} ${place.effect} (${place.nth}): ${error}`);
+          failures.push(`crash ${point.when} ${point.effect} (${point.nth}): ${error}`);
         }
       }
     }));
@@ -123,31 +129,31 @@ for (const [name, scenario] of scenarios) {
   });
 }
 
-Deno.test("every SQL function that an edge function may call is among the places, or only reads", async () => {
-  const [lane] = lanes;
-  assert(lane !== undefined);
-  const rows = await lane.tunebase.sql<{ name: string }[]>`
+Deno.test("every SQL function that an edge function can call has a crash point or only reads", async () => {
+  const [harness] = harnesses;
+  assert(harness !== undefined);
+  const rows = await harness.tunebase.sql<{ name: string }[]>`
     select distinct p.proname as name
     from pg_proc p, unnest(array['tunebase_api', 'tunebase_callback', 'tunebase_scheduler']) role
     where p.pronamespace = 'tunebase_internal'::regnamespace and has_function_privilege(role, p.oid, 'execute')`;
   assert(rows.length > 80, `found ${rows.length} functions`);
-  const listed = new Set(Object.values(places).flat());
+  const listed = new Set(Object.values(crashPoints).flat());
   for (const { name } of rows) {
     assert(
-      readers.has(name) || listed.has(`sql ${name}`),
+      readOnlyFunctions.has(name) || listed.has(`sql ${name}`),
       `tunebase_internal.${name} is in no scenario of tests/crash/scenarios.ts. Add one that calls it, and its effects to ` +
-        `${inList}; or, if it only reads, name it in \`readers\` there.`,
+        `${inList}; or, if it only reads, name it in \`readOnlyFunctions\` there.`,
     );
   }
 });
 
-Deno.test("every place of the list was died at", async () => {
-  assertEquals(Object.keys(places).sort(), [...scenarios.keys()].sort());
-  const listed = Object.keys(places).reduce((sum, name) => sum + placesOf(name).length, 0);
-  assertEquals(died, listed);
+Deno.test("every listed crash point was reached", async () => {
+  assertEquals(Object.keys(crashPoints).sort(), [...scenarios.keys()].sort());
+  const listed = Object.keys(crashPoints).reduce((sum, name) => sum + crashPointsOf(name).length, 0);
+  assertEquals(crashes, listed);
   const seconds = Math.round((performance.now() - began) / 100) / 10;
   await Deno.writeTextFile(
     join(cache, "crash.json"),
-    JSON.stringify({ scenarios: scenarios.size, places: died, seconds }) + "\n",
+    JSON.stringify({ scenarios: scenarios.size, crash_points: crashes, seconds }) + "\n",
   );
 });

@@ -1,11 +1,11 @@
-/** Processes of `serve.ts`, kept warm: starting one takes longer than what it does before it dies. */
+/** Processes of `serve.ts`, kept warm: starting one takes longer than the scenario's request. */
 import { fromFileUrl, join } from "../../local/paths.ts";
 import { root } from "../../local/state_dir.ts";
 import { signal } from "../../local/stack/processes.ts";
-import type { FunctionName, Order } from "./serve.ts";
+import type { FunctionName, Instructions } from "./serve.ts";
 
-/** One process. It takes an order and serves until it dies; or it is told to stop, and can take another order. */
-export class Doomed {
+/** One process. It receives instructions and serves until it crashes; or it is stopped, and can get new instructions. */
+export class CrashingProcess {
   /** The names of the effects, in the order in which they began. */
   effects: string[] = [];
   readonly ended: Promise<Deno.CommandStatus>;
@@ -37,34 +37,34 @@ export class Doomed {
       this.#stopped.reject(new Error(`the process ended with ${status.code}`));
       return status;
     });
-    this.#expect();
+    this.#reset();
   }
 
-  /** Gives it its order; returns the port on which it serves. */
-  async serve(order: Order): Promise<number> {
+  /** Sends the instructions; returns the port on which it serves. */
+  async serve(instructions: Instructions): Promise<number> {
     this.effects = [];
-    this.#expect();
-    await this.#say(JSON.stringify(order));
+    this.#reset();
+    await this.#send(JSON.stringify(instructions));
     return await this.#port.promise;
   }
 
-  /** Lets it serve no more, when its background work is done. */
+  /** Stops serving once background work is done. */
   async stop(): Promise<void> {
-    await this.#say("end");
+    await this.#send("end");
     await this.#stopped.promise;
   }
 
-  #expect(): void {
+  #reset(): void {
     this.#port = Promise.withResolvers();
     this.#stopped = Promise.withResolvers();
-    for (const { promise } of [this.#port, this.#stopped]) promise.catch(() => {}); // nobody may ask
+    for (const { promise } of [this.#port, this.#stopped]) promise.catch(() => {}); // possibly unobserved
   }
 
   kill(): void {
     signal(this.#child.pid, "SIGKILL");
   }
 
-  #say(line: string): Promise<void> {
+  #send(line: string): Promise<void> {
     return this.#stdin.write(new TextEncoder().encode(`${line}\n`));
   }
 
@@ -75,33 +75,33 @@ export class Doomed {
       const lines = text.split("\n");
       text = lines.pop() ?? "";
       for (const line of lines) {
-        const told: { port?: number; effect?: string; ended?: boolean } = JSON.parse(line);
-        if (told.port !== undefined) this.#port.resolve(told.port);
-        if (told.ended === true) this.#stopped.resolve();
-        if (told.effect !== undefined) this.effects.push(told.effect);
+        const message: { port?: number; effect?: string; ended?: boolean } = JSON.parse(line);
+        if (message.port !== undefined) this.#port.resolve(message.port);
+        if (message.ended === true) this.#stopped.resolve();
+        if (message.effect !== undefined) this.effects.push(message.effect);
       }
     }
   }
 }
 
-/** A few of one function that wait; taking one starts the next. */
-export class Spares {
-  #waiting: Doomed[] = [];
+/** A pool of warm processes of one function; acquiring one starts the next. */
+export class WarmProcesses {
+  #waiting: CrashingProcess[] = [];
 
   constructor(private readonly count: number) {}
 
-  take(name: FunctionName): Doomed {
+  acquire(name: FunctionName): CrashingProcess {
     const others = this.#waiting.filter((one) => one.name !== name);
     for (const one of others) one.kill();
     this.#waiting = this.#waiting.filter((one) => one.name === name);
-    const first = this.#waiting.shift() ?? new Doomed(name);
-    while (this.#waiting.length < this.count) this.#waiting.push(new Doomed(name));
+    const first = this.#waiting.shift() ?? new CrashingProcess(name);
+    while (this.#waiting.length < this.count) this.#waiting.push(new CrashingProcess(name));
     return first;
   }
 
-  /** One that was taken and has stopped. */
-  giveBack(doomed: Doomed): void {
-    this.#waiting.unshift(doomed);
+  /** Returns a process that was acquired and has stopped. */
+  release(process: CrashingProcess): void {
+    this.#waiting.unshift(process);
   }
 
   async close(): Promise<void> {

@@ -1,11 +1,11 @@
-/** The names of what a function does to the world outside it. */
+/** Names of a function's effects. */
 
 /** `sql claim_dispatch` of `select tunebase_internal.claim_dispatch(…)`. */
 export function sqlName(query: string): string {
   return `sql ${/tunebase_internal\.(\w+)\(/.exec(query)?.[1] ?? query.trim().slice(0, 40)}`;
 }
 
-/** `runpod run`, `storage move`, `nudge` …; `outgoing POST` to whoever subscribes. */
+/** `runpod run`, `storage move`, `nudge` …; `outgoing POST` to subscribers. */
 export function fetchName(input: RequestInfo | URL, init?: RequestInit): string {
   const method = init?.method ?? (input instanceof Request ? input.method : "GET");
   const { pathname } = new URL(input instanceof Request ? input.url : input);

@@ -1,7 +1,7 @@
-/** What concerns files that do not come in one request: uploads in parts, direct uploads, and their checks. */
+/** Scenarios of files that arrive in several requests: multipart and direct uploads, and their validation. */
 import { assert, assertEquals } from "#assert";
 import { maxInRequestBytes } from "../../supabase/functions/tunebase/incoming_file.ts";
-import type { Lane } from "./harness.ts";
+import type { CrashHarness } from "./harness.ts";
 import { done, type Run } from "./scenario.ts";
 
 const row = '{"prompt": "a", "completion": "b"}\n';
@@ -14,176 +14,178 @@ const params = {
 };
 const uuid = (id: string) =>
   id.replace(/^[a-z]+[-_]/, "").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
-const sendPart = async (lane: Lane, id: string, data: Uint8Array<ArrayBuffer>) =>
-  (await lane.openai.uploads.parts.create(id, { data: new File([data], "part") })).id;
+const sendPart = async (harness: CrashHarness, id: string, data: Uint8Array<ArrayBuffer>) =>
+  (await harness.openai.uploads.parts.create(id, { data: new File([data], "part") })).id;
 
 /** The same rows as a table, which is converted. */
 const csv = `prompt,completion\n${"a,b\n".repeat(100)}`;
 
-/** An upload whose bytes have come in two parts. */
-async function uploaded(lane: Lane, data = bytes): Promise<{ id: string; part_ids: string[] }> {
-  const { id } = await lane.openai.uploads.create({ ...params, bytes: data.length });
+/** An upload with two parts. */
+async function uploaded(harness: CrashHarness, data = bytes): Promise<{ id: string; part_ids: string[] }> {
+  const { id } = await harness.openai.uploads.create({ ...params, bytes: data.length });
   const part_ids = [
-    await sendPart(lane, id, data.slice(0, 100)),
-    await sendPart(lane, id, data.slice(100)),
+    await sendPart(harness, id, data.slice(0, 100)),
+    await sendPart(harness, id, data.slice(100)),
   ];
   return { id, part_ids };
 }
 
-/** A file that waits for its check. */
-async function waiting(lane: Lane, data = bytes): Promise<string> {
-  const { id, part_ids } = await uploaded(lane, data);
-  const { file } = await lane.openai.uploads.complete(id, { part_ids });
+/** A file that waits for validation. */
+async function waiting(harness: CrashHarness, data = bytes): Promise<string> {
+  const { id, part_ids } = await uploaded(harness, data);
+  const { file } = await harness.openai.uploads.complete(id, { part_ids });
   return file?.id ?? "";
 }
 
 type Direct = { id: string; target: { object: string; token: string } };
-const direct = (lane: Lane): Promise<Direct> =>
-  lane.openai.post("/files/direct", {
+const direct = (harness: CrashHarness): Promise<Direct> =>
+  harness.openai.post("/files/direct", {
     body: { filename: "a.jsonl", bytes: bytes.length, purpose: "fine-tune" },
   });
 
-/** Lets the timer come and time pass until the file is checked; returns what it is then, and that its bytes are whole. */
-async function settled(lane: Lane, id: string, content = row.repeat(20)): Promise<unknown> {
+/** Runs the timer and the clock until the file is validated; returns its status, and whether its bytes are intact. */
+async function settled(harness: CrashHarness, id: string, content = row.repeat(20)): Promise<unknown> {
   // A tick validates as much as its CPU budget allows: two copies of a large file take several.
   for (let round = 0; round < 20; round++) {
-    const { status } = await lane.openai.files.retrieve(id);
+    const { status } = await harness.openai.files.retrieve(id);
     if (status !== "uploaded") {
       const whole = status === "processed" &&
-        await (await lane.openai.files.content(id)).text() === content;
-      return [status, whole, await clean(lane)];
+        await (await harness.openai.files.content(id)).text() === content;
+      return [status, whole, await clean(harness)];
     }
-    await later(lane);
+    await later(harness);
   }
   throw new Error("the file is never checked");
 }
 
-/** Lets every lease and everything that waits to be removed come to its time; returns how many parts are left over. */
-async function clean(lane: Lane): Promise<number> {
+/** Lets leases expire and cleanups run; returns the number of parts left. */
+async function clean(harness: CrashHarness): Promise<number> {
   for (let round = 0; round < 2; round++) {
-    await lane.elapse(4000);
-    await later(lane);
+    await harness.advanceTime(4000);
+    await later(harness);
   }
-  return await lane.count(
+  return await harness.count(
     `storage.objects o where bucket_id = 'tunebase-datasets' and (name like 'parts/%' or name like 'incoming/%')
       and not exists (select from tunebase.files f where o.name in (f.object, f.original_object))`,
   );
 }
 
-async function later(lane: Lane): Promise<void> {
-  await lane.tunebase.sql`update tunebase_internal.file_validations set next_at = now()`;
-  await lane.tick();
+async function later(harness: CrashHarness): Promise<void> {
+  await harness.tunebase.sql`update tunebase_internal.file_validations set next_at = now()`;
+  await harness.tick();
 }
 
-const expire = (lane: Lane) =>
-  lane.tunebase.sql`update tunebase_internal.uploads set expires_at = now() where status = 'pending'`;
+const expire = (harness: CrashHarness) =>
+  harness.tunebase.sql`update tunebase_internal.uploads set expires_at = now() where status = 'pending'`;
 
 export const fileApi: Record<string, Run> = {
-  "a file in another format is created": async (lane, doom) => {
+  "a file in another format is created": async (harness, arm) => {
     // An equal file's objects would be shared.
     const fresh = `${csv}${crypto.randomUUID()},b\n`;
-    await doom();
-    const { id } = await lane.openai.files.create({
+    await arm();
+    const { id } = await harness.openai.files.create({
       file: new File([fresh], "rows.csv"),
       purpose: "fine-tune",
     });
-    return await settled(lane, id, fresh);
+    return await settled(harness, id, fresh);
   },
-  "a file too large to validate in its request is created": async (lane, doom) => {
+  "a file too large to validate in its request is created": async (harness, arm) => {
     const content = row.repeat(Math.ceil(maxInRequestBytes / row.length) + 1);
-    await doom();
-    const { id } = await lane.openai.files.create({
+    await arm();
+    const { id } = await harness.openai.files.create({
       file: new File([content], "large.jsonl"),
       purpose: "fine-tune",
     });
-    return await settled(lane, id, content);
+    return await settled(harness, id, content);
   },
-  "an upload is begun": async (lane, doom) => {
-    await doom();
-    const { status } = await lane.openai.uploads.create(params);
-    await expire(lane);
-    return [status, await clean(lane)];
+  "an upload is begun": async (harness, arm) => {
+    await arm();
+    const { status } = await harness.openai.uploads.create(params);
+    await expire(harness);
+    return [status, await clean(harness)];
   },
-  "a part is added": async (lane, doom) => {
-    const { id } = await lane.openai.uploads.create(params);
-    await doom();
-    const { file } = await lane.openai.uploads.complete(id, { part_ids: [await sendPart(lane, id, bytes)] });
-    return await settled(lane, file?.id ?? "");
+  "a part is added": async (harness, arm) => {
+    const { id } = await harness.openai.uploads.create(params);
+    await arm();
+    const { file } = await harness.openai.uploads.complete(id, {
+      part_ids: [await sendPart(harness, id, bytes)],
+    });
+    return await settled(harness, file?.id ?? "");
   },
-  "an upload is completed": async (lane, doom) => {
-    const { id, part_ids } = await uploaded(lane);
-    const before = await lane.count("tunebase.files");
-    await doom();
-    const { file } = await lane.openai.uploads.complete(id, { part_ids });
-    assertEquals(await lane.count("tunebase.files"), before + 1, "one file");
-    return await settled(lane, file?.id ?? "");
+  "an upload is completed": async (harness, arm) => {
+    const { id, part_ids } = await uploaded(harness);
+    const before = await harness.count("tunebase.files");
+    await arm();
+    const { file } = await harness.openai.uploads.complete(id, { part_ids });
+    assertEquals(await harness.count("tunebase.files"), before + 1, "one file");
+    return await settled(harness, file?.id ?? "");
   },
-  "an upload is cancelled": async (lane, doom) => {
-    const { id } = await uploaded(lane);
-    await doom();
-    const { status } = await lane.openai.uploads.cancel(id);
-    return [status, await clean(lane)];
+  "an upload is cancelled": async (harness, arm) => {
+    const { id } = await uploaded(harness);
+    await arm();
+    const { status } = await harness.openai.uploads.cancel(id);
+    return [status, await clean(harness)];
   },
-  "a direct upload is begun": async (lane, doom) => {
-    await doom();
-    const { target } = await direct(lane);
-    await expire(lane);
-    return [typeof target.token, await clean(lane)];
+  "a direct upload is begun": async (harness, arm) => {
+    await arm();
+    const { target } = await direct(harness);
+    await expire(harness);
+    return [typeof target.token, await clean(harness)];
   },
-  "a direct upload is completed": async (lane, doom) => {
-    const { id, target } = await direct(lane);
-    await lane.tunebase.platform.supabase.storage.from("tunebase-datasets").upload(target.object, bytes, {
+  "a direct upload is completed": async (harness, arm) => {
+    const { id, target } = await direct(harness);
+    await harness.tunebase.platform.supabase.storage.from("tunebase-datasets").upload(target.object, bytes, {
       upsert: true,
     });
-    await doom();
-    const file = await lane.openai.post<{ id: string }>(`/files/direct/${id}/complete`);
-    // What its token could still write is looked for a day later.
-    await lane.elapse(100_000);
-    return await settled(lane, file.id);
+    await arm();
+    const file = await harness.openai.post<{ id: string }>(`/files/direct/${id}/complete`);
+    // Objects that its token can still write are cleaned up a day later.
+    await harness.advanceTime(100_000);
+    return await settled(harness, file.id);
   },
 };
 
 export const fileScheduler: Record<string, Run> = {
-  "parts are joined and checked": async (lane, doom) => {
-    const id = await waiting(lane);
-    await doom();
-    await lane.tick();
-    return await settled(lane, id);
+  "parts are joined and checked": async (harness, arm) => {
+    const id = await waiting(harness);
+    await arm();
+    await harness.tick();
+    return await settled(harness, id);
   },
-  "parts in another format are joined, checked and converted": async (lane, doom) => {
-    const id = await waiting(lane, new TextEncoder().encode(csv));
-    await doom();
-    await lane.tick();
-    return await settled(lane, id, csv);
+  "parts in another format are joined, checked and converted": async (harness, arm) => {
+    const id = await waiting(harness, new TextEncoder().encode(csv));
+    await arm();
+    await harness.tick();
+    return await settled(harness, id, csv);
   },
-  "a file cannot be read and is tried again": async (lane, doom) => {
-    const { id, part_ids } = await uploaded(lane);
-    const bucket = lane.tunebase.platform.supabase.storage.from("tunebase-datasets");
-    const object = `parts/${await projectOf(lane, id)}/${uuid(id)}/${uuid(part_ids[0] ?? "")}`;
+  "a file cannot be read and is tried again": async (harness, arm) => {
+    const { id, part_ids } = await uploaded(harness);
+    const bucket = harness.tunebase.platform.supabase.storage.from("tunebase-datasets");
+    const object = `parts/${await projectOf(harness, id)}/${uuid(id)}/${uuid(part_ids[0] ?? "")}`;
     const { data } = await bucket.download(object);
     assert(data !== null);
-    const { file } = await lane.openai.uploads.complete(id, { part_ids });
+    const { file } = await harness.openai.uploads.complete(id, { part_ids });
     await bucket.remove([object]);
-    await doom();
-    await lane.tick();
+    await arm();
+    await harness.tick();
     const { error } = await bucket.upload(object, await data.arrayBuffer(), {
       contentType: "application/octet-stream",
     });
     assertEquals(error, null);
-    return await settled(lane, file?.id ?? "");
+    return await settled(harness, file?.id ?? "");
   },
-  "an upload is past its time": async (lane, doom) => {
-    const { id } = await uploaded(lane);
-    await expire(lane);
-    await doom();
-    await lane.tick();
-    await done(lane.openai.uploads.cancel(id), 409);
-    return await clean(lane);
+  "an upload is past its time": async (harness, arm) => {
+    const { id } = await uploaded(harness);
+    await expire(harness);
+    await arm();
+    await harness.tick();
+    await done(harness.openai.uploads.cancel(id), 409);
+    return await clean(harness);
   },
 };
 
-async function projectOf(lane: Lane, id: string): Promise<string> {
-  const [row] = await lane.tunebase.sql`select project_id from tunebase_internal.uploads where id = ${
+async function projectOf(harness: CrashHarness, id: string): Promise<string> {
+  const [row] = await harness.tunebase.sql`select project_id from tunebase_internal.uploads where id = ${
     uuid(id)
   }::uuid`;
   return String(row?.project_id);

@@ -1,30 +1,29 @@
 /**
- * A Tunebase of its own (database, Storage, RunPod) in which one place after the other is tried. Its functions are
- * reached through a front that hands the next request of one function to a process that will die, and every other to
- * instances that live, as the platform starts a new one.
+ * A Tunebase with its own database, Storage and RunPod, in which one crash point after another is tried. A front proxy
+ * sends the next request of the armed function to a process that will crash, and all others to healthy instances.
  */
 import OpenAI from "openai";
 import { callbackEnvironment } from "../../local/stack/environment.ts";
 import { freePort } from "../../local/state_dir.ts";
 import { Queue, type Run, shown } from "../../local/emulators/runpod/queue.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
-import { Receiver } from "../support/webhook_receiver.ts";
+import { WebhookReceiver } from "../support/webhook_receiver.ts";
 import { startTunebase, type Tunebase } from "../support/test_server.ts";
 import {
   type Answer,
-  attemptOf,
   createJob,
+  FakeWorker,
   freshRows,
+  latestAttempt,
   manifest,
-  TestWorker,
 } from "../support/fake_worker.ts";
-import type { Doomed } from "./crashing_process.ts";
-import type { FunctionName, Order } from "./serve.ts";
+import type { CrashingProcess } from "./crashing_process.ts";
+import type { FunctionName, Instructions } from "./serve.ts";
 
 type Job = { id: string };
 
-/** A worker whose callbacks are tried again as the real one's are: the same body and webhook-id until it is answered. */
-class LastingWorker extends TestWorker {
+/** A worker that retries callbacks as the real one does: the same body and webhook-id until it gets an answer. */
+class RetryingWorker extends FakeWorker {
   override async call(name: string, body: Answer): Promise<Answer> {
     const id = crypto.randomUUID();
     for (let tries = 1;; tries++) {
@@ -38,11 +37,11 @@ class LastingWorker extends TestWorker {
   }
 }
 
-export class Lane {
+export class CrashHarness {
   readonly queue = new Queue();
-  /** Somebody's server, to which webhooks go. */
-  readonly receiver = new Receiver();
-  /** Every run that RunPod took. */
+  /** A customer's server, which receives webhooks. */
+  readonly receiver = new WebhookReceiver();
+  /** Every run that RunPod accepted. */
   readonly runs: Run[] = [];
   /** The official SDK with its own retries. */
   readonly openai: OpenAI;
@@ -59,7 +58,7 @@ export class Lane {
     this.openai = new OpenAI({ baseURL: `${url}/functions/v1/tunebase`, apiKey: user.apiKey, maxRetries: 2 });
   }
 
-  static async start(): Promise<Lane> {
+  static async start(): Promise<CrashHarness> {
     const tunebase = await startTunebase();
     const user = await tunebase.user();
     await tunebase.sql`update tunebase.projects set max_running = 1000`;
@@ -67,15 +66,22 @@ export class Lane {
     const port = freePort(0, "");
     const front = Deno.serve(
       { hostname: "127.0.0.1", port, onListen: () => {} },
-      (request) => lane.#route(request),
+      (request) => harness.#route(request),
     );
     const secret = deriveSecret(tunebase.keys.masterKey, "scheduler");
     const [row] = await tunebase.sql<{ name: string }[]>`select current_database() as name`;
     const address = new URL(Deno.env.get("TUNEBASE_TEST_DB_URL") ?? "");
     address.pathname = `/${row?.name}`;
-    const lane: Lane = new Lane(tunebase, `http://127.0.0.1:${port}`, user, front, secret, address.href);
-    lane.runpodWorks();
-    return lane;
+    const harness: CrashHarness = new CrashHarness(
+      tunebase,
+      `http://127.0.0.1:${port}`,
+      user,
+      front,
+      secret,
+      address.href,
+    );
+    harness.useReliableRunpod();
+    return harness;
   }
 
   async close(): Promise<void> {
@@ -84,10 +90,10 @@ export class Lane {
     await this.tunebase.close();
   }
 
-  /** The next request to this function goes to that process. */
-  async arm(name: FunctionName, doomed: Doomed, die: Order["die"]): Promise<void> {
+  /** Sends the next request for this function to that process. */
+  async arm(name: FunctionName, process: CrashingProcess, crashAt: Instructions["crashAt"]): Promise<void> {
     const env = callbackEnvironment(this.tunebase.url, this.dbUrl, this.tunebase.keys);
-    this.#armed = { name, port: await doomed.serve({ env, die }) };
+    this.#armed = { name, port: await process.serve({ env, crashAt }) };
   }
 
   async #route(request: Request): Promise<Response> {
@@ -104,7 +110,7 @@ export class Lane {
       const answer = await fetch(`http://127.0.0.1:${armed.port}${path}${url.search}`, init);
       return new Response(await answer.arrayBuffer(), answer);
     } catch (error) {
-      // As the platform's gateway does; the header only saves the test the SDK's half second.
+      // As the platform's gateway answers; the header only shortens the SDK's half-second retry delay.
       return Response.json({ code: "WORKER_ERROR", message: String(error) }, {
         status: 503,
         headers: { "retry-after-ms": "10" },
@@ -112,15 +118,15 @@ export class Lane {
     }
   }
 
-  // --- the clients
+  // --- clients
 
-  /** A job through the API. */
-  job(): Promise<OpenAI.FineTuning.FineTuningJob> {
+  /** Creates a job through the API. */
+  createJob(): Promise<OpenAI.FineTuning.FineTuningJob> {
     return createJob({ ...this.user, openai: this.openai }, {}, freshRows());
   }
 
-  /** An endpoint for webhooks of jobs that succeeded, at a path of its own. */
-  endpoint(): Promise<OpenAI.Webhooks.WebhookEndpoint> {
+  /** Creates an endpoint for webhooks of succeeded jobs, at its own path. */
+  createEndpoint(): Promise<OpenAI.Webhooks.WebhookEndpoint> {
     return this.openai.webhooks.create(this.endpointParams());
   }
 
@@ -129,23 +135,23 @@ export class Lane {
     return { name: "hooks", url, event_types: ["fine_tuning.job.succeeded"] };
   }
 
-  /** A file through the API. */
-  file(): Promise<OpenAI.FileObject> {
+  /** Creates a file through the API. */
+  createFile(): Promise<OpenAI.FileObject> {
     return this.openai.files.create({ file: new File([freshRows()], "rows.jsonl"), purpose: "fine-tune" });
   }
 
-  async status(job: Job): Promise<{ status: string; code: string | null }> {
+  async statusOf(job: Job): Promise<{ status: string; code: string | null }> {
     const now = await this.openai.fineTuning.jobs.retrieve(job.id);
     return { status: now.status, code: now.error?.code ?? null };
   }
 
-  /** The rows of a table (of this file's own choosing). */
+  /** Counts rows; `table` is SQL from these files. */
   async count(table: string): Promise<number> {
     const [row] = await this.tunebase.sql.unsafe<{ count: number }[]>(`select count(*)::int from ${table}`);
     return row?.count ?? 0;
   }
 
-  /** One call of the timer. It does not try again: the next one comes anyway. */
+  /** One call of the timer. It is not retried: the next one comes anyway. */
   async tick(): Promise<void> {
     const response = await fetch(`${this.url}/functions/v1/tunebase-scheduler/tick`, {
       method: "POST",
@@ -155,8 +161,8 @@ export class Lane {
     if (response.status !== 200 && response.status !== 503) throw new Error(`tick: ${response.status}`);
   }
 
-  /** RunPod's webhook: it must get 200, else it comes two times more. */
-  async webhook(run: Run): Promise<void> {
+  /** RunPod's webhook, retried twice unless it gets a 200. */
+  async sendRunpodWebhook(run: Run): Promise<void> {
     for (let tries = 0; tries < 3; tries++) {
       const response = await fetch((run.webhook ?? "").replace(this.tunebase.url, this.url), {
         method: "POST",
@@ -167,8 +173,8 @@ export class Lane {
     }
   }
 
-  /** Instead of the clock moving on, everything that waits for a time moves back. */
-  async elapse(seconds: number): Promise<void> {
+  /** Advances time by moving stored times back. */
+  async advanceTime(seconds: number): Promise<void> {
     const by = `${seconds} seconds`;
     await this.tunebase.sql`
       update tunebase.attempts
@@ -194,12 +200,12 @@ export class Lane {
 
   // --- RunPod
 
-  /** RunPod as it should be: takes every run, and knows how each goes. */
-  runpodWorks(): void {
+  /** A RunPod that accepts every run and reports its true status. */
+  useReliableRunpod(): void {
     const { runpod } = this.tunebase;
-    const asked = () => this.queue.get(runpod.asked.at(-1)?.path.split("/").at(-1) ?? "");
+    const asked = () => this.queue.get(runpod.requests.at(-1)?.path.split("/").at(-1) ?? "");
     runpod.run = () => {
-      const body = runpod.asked.at(-1)?.body as { input: unknown; webhook: string };
+      const body = runpod.requests.at(-1)?.body as { input: unknown; webhook: string };
       const run = this.queue.add(body.input, body.webhook, { executionTimeout: 1e9, ttl: 1e9 });
       this.runs.push(run);
       return Response.json({ id: run.id, status: run.status });
@@ -215,32 +221,32 @@ export class Lane {
     };
   }
 
-  /** The newest run of a job; undefined when RunPod has none. */
+  /** The newest run of a job; undefined if RunPod has none. */
   runOf(job: Job): Run | undefined {
     return this.runs.findLast(({ input }) =>
       String(Reflect.get(Object(input), "job_id")).replaceAll("-", "") === job.id.slice(6)
     );
   }
 
-  /** A job of which a run waits at RunPod. */
-  async sent(): Promise<{ job: Job; run: Run }> {
-    const job = await this.job();
+  /** A job whose run is queued at RunPod. */
+  async dispatchedJob(): Promise<{ job: Job; run: Run }> {
+    const job = await this.createJob();
     await this.tick();
     const run = this.runOf(job);
-    if (run === undefined) throw new Error("the job was not sent");
+    if (run === undefined) throw new Error("the job was not dispatched");
     return { job, run };
   }
 
-  /** … that a worker has taken; it has not called yet. */
-  async taken(): Promise<{ job: Job; run: Run; worker: TestWorker }> {
-    const { job } = await this.sent();
-    return this.take(job);
+  /** A job whose worker has started but has not called yet. */
+  async startedJob(): Promise<{ job: Job; run: Run; worker: FakeWorker }> {
+    const { job } = await this.dispatchedJob();
+    return this.startWorker(job);
   }
 
-  /** A worker takes the newest run of a job. */
-  take(job: Job): { job: Job; run: Run; worker: TestWorker } {
+  /** Starts a worker for the newest run of a job. */
+  startWorker(job: Job): { job: Job; run: Run; worker: FakeWorker } {
     const run = this.runOf(job);
-    if (run === undefined) throw new Error("the job was not sent");
+    if (run === undefined) throw new Error("the job was not dispatched");
     return { job, run, worker: this.#worker(run) };
   }
 
@@ -248,62 +254,59 @@ export class Lane {
     return this.tunebase.runpod.cancels.some(({ path }) => path.endsWith(id));
   }
 
-  /** … and claimed. */
-  async running(): Promise<{ job: Job; run: Run; worker: TestWorker }> {
-    const all = await this.taken();
+  /** A job whose worker has claimed the attempt. */
+  async runningJob(): Promise<{ job: Job; run: Run; worker: FakeWorker }> {
+    const all = await this.startedJob();
     await all.worker.claim();
     return all;
   }
 
-  #worker(run: Run): TestWorker {
+  #worker(run: Run): FakeWorker {
     const id = `worker-${crypto.randomUUID()}`;
     Object.assign(run, { status: "IN_PROGRESS", worker: id, startedAt: Date.now() });
     const attempt = /\/attempts\/([^/]+)$/.exec(String(Reflect.get(Object(run.input), "callback_url")))?.[1];
-    return new LastingWorker({ ...this.tunebase, url: this.url }, attempt ?? "", id);
+    return new RetryingWorker({ ...this.tunebase, url: this.url }, attempt ?? "", id);
   }
 
-  attempt(job: Job) {
-    return attemptOf(this.tunebase, job);
+  attemptOf(job: Job) {
+    return latestAttempt(this.tunebase, job);
   }
 
-  // --- how it goes on
+  // --- progress
 
-  /**
-   * Lets the world go on until the job is final: RunPod's workers take what waits and train it, the timer comes, time
-   * passes. Returns how the job ended.
-   */
-  async settle(job: Job): Promise<{ status: string; code: string | null }> {
+  /** Runs workers, the timer and the clock until the job ends. Returns how it ended. */
+  async runToEnd(job: Job): Promise<{ status: string; code: string | null }> {
     for (let round = 0; round < 12; round++) {
       for (const run of this.queue.waiting) {
         const worker = this.#worker(run);
-        if ((await worker.claim()).claimed === true) await this.work(run, worker);
+        if ((await worker.claim()).claimed === true) await this.completeRun(run, worker);
         else this.queue.post(run.worker ?? "", run.id, { output: { status: "refused" } });
       }
       const now = await this.openai.fineTuning.jobs.retrieve(job.id);
       if (now.finished_at !== null) {
-        await this.elapse(61);
+        await this.advanceTime(61);
         await this.tick();
         return { status: now.status, code: now.error?.code ?? null };
       }
-      await this.elapse(61);
+      await this.advanceTime(61);
       await this.tick();
     }
     const rows = await this.tunebase
       .sql`select state, outcome, error_message, reconcile_at from tunebase.attempts a
       where replace(job_id::text, '-', '') = ${job.id.slice(6)} order by number`;
-    throw new Error(`the job does not end: ${JSON.stringify(rows)}`);
+    throw new Error(`the job did not end: ${JSON.stringify(rows)}`);
   }
 
-  /** A worker that has claimed a run trains it to its end. */
-  async work(run: Run, worker: TestWorker): Promise<void> {
-    await worker.finishWhole();
+  /** Completes a claimed run. */
+  async completeRun(run: Run, worker: FakeWorker): Promise<void> {
+    await worker.finishWithAdapter();
     this.queue.post(run.worker ?? "", run.id, { output: { status: "completed" } });
   }
 
-  /** A whole adapter in Storage, which nobody has verified, and its manifest. */
-  async uploaded(worker: TestWorker): Promise<Answer> {
+  /** Uploads an adapter without verifying it; returns its manifest. */
+  async uploadAdapter(worker: FakeWorker): Promise<Answer> {
     const bytes = new TextEncoder().encode("weights");
-    const file = TestWorker.file("adapter_model.safetensors", bytes);
+    const file = FakeWorker.file("adapter_model.safetensors", bytes);
     await worker.upload(file.path, bytes);
     return manifest([file]);
   }

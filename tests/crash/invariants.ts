@@ -1,9 +1,9 @@
-/** What must hold after every step, whoever died (`docs/states.md`): each query finds the rows that break it. */
+/** Invariants that hold after any crash (`docs/states.md`): each query finds the rows that violate one. */
 import { assertEquals } from "#assert";
 import type postgres from "postgres";
 
 const broken: Record<string, string> = {
-  "a job or attempt that nobody will look at again": `
+  "a job or attempt that no timer will reach": `
     select j.id, j.status from tunebase.jobs j
     where j.finished_at is null and j.status <> 'paused'
       and not (j.status = 'queued' and j.due_at < 'infinity')
@@ -54,14 +54,14 @@ const broken: Record<string, string> = {
       and not exists (select from tunebase_internal.orphaned_objects g where g.bucket = 'tunebase-datasets' and g.object = o.name)`,
 };
 
-/** Fails with the rows of the first thing that does not hold. */
+/** Fails with the rows of the first violated invariant. */
 export async function assertInvariants(sql: postgres.Sql): Promise<void> {
   for (const [what, query] of Object.entries(broken)) {
     assertEquals([...await sql.unsafe(query)], [], what);
   }
 }
 
-/** Fails if a (job, attempt) was sent to RunPod twice, or one was sent that has no row. */
+/** Fails if a (job, attempt) was sent to RunPod twice or has no row. */
 export async function assertSentOnce(sql: postgres.Sql, runs: { input: unknown }[]): Promise<void> {
   const sent = runs.map(({ input }) =>
     `${Reflect.get(Object(input), "job_id")} ${Reflect.get(Object(input), "attempt")}`

@@ -1,21 +1,21 @@
-/** What a scenario is. */
+/** The shape of a crash scenario. */
 import { assert } from "#assert";
 import OpenAI from "openai";
-import type { Lane } from "./harness.ts";
+import type { CrashHarness } from "./harness.ts";
 import type { FunctionName } from "./serve.ts";
 
 /**
- * `doom` comes right before the request in which the function may die; what comes after is the world going on. Returns
- * what must be the same in the end, whether it died or not.
+ * Calls `arm` right before the request in which the function may crash, then continues as the real clients do. Returns a
+ * result that must not depend on the crash.
  */
-export type Run = (lane: Lane, doom: () => Promise<void>) => Promise<unknown>;
+export type Run = (harness: CrashHarness, arm: () => Promise<void>) => Promise<unknown>;
 
 export interface Scenario {
   of: FunctionName;
   run: Run;
 }
 
-/** A client's own retry may find that its first call was done. */
+/** Accepts the errors (`statuses`) of a retry whose first call had already succeeded. */
 export async function done(call: PromiseLike<unknown>, ...statuses: number[]): Promise<void> {
   try {
     await call;

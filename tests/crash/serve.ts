@@ -1,16 +1,15 @@
 /**
- * One function's real app in a process of its own, which kills itself (SIGKILL) at the place that it is told. Only for
- * tests: the functions know nothing of it. What an app does to the world goes through `platform.db` and `fetch`; both
- * are wrapped here, each call gets a name and is counted.
+ * One function's real app in its own process, which kills itself (SIGKILL) at a given crash point. Only for tests: the
+ * functions contain no hooks for it. All effects of an app go through `platform.db` and `fetch`; both are wrapped here to
+ * name and count each call.
  *
- * The argument names the function. It is imported before an order comes, so that a few of these can wait warm. In: a JSON
- * line, the Order; "end" when it shall serve no more, and the next order may come. Out: JSON lines, {port}, {effect} and
- * {ended}.
+ * The argument names the function, which is imported before instructions arrive, so that processes can wait warm. Input: a
+ * JSON line with the Instructions, or "end" to stop serving. Output: JSON lines with {port}, {effect} and {ended}.
  */
 import { type Platform, platform } from "../../supabase/functions/_shared/platform.ts";
 import { fetchName, sqlName } from "./effects.ts";
 
-/** Imported by need: a process of one function starts in half the CPU time of one that loads all three. */
+/** Imported on demand: loading one function takes half the CPU time of loading all three. */
 const functions = {
   tunebase: {
     load: () => import("../../supabase/functions/tunebase/app.ts"),
@@ -28,30 +27,30 @@ const functions = {
 export type FunctionName = keyof typeof functions;
 type Create = Awaited<ReturnType<(typeof functions)[FunctionName]["load"]>>["createApp"];
 
-/** Where to die: at the `nth` effect of this name, before it begins or after it has happened. */
-export interface Place {
+/** Where to crash: before or after the `nth` effect of this name. */
+export interface CrashPoint {
   when: "before" | "after";
   effect: string;
   nth: number;
 }
 
-export interface Order {
+export interface Instructions {
   env: Record<string, string>;
-  /** null: live, and tell the effects. */
-  die: Place | null;
+  /** null: do not crash, only emit the effects. */
+  crashAt: CrashPoint | null;
 }
 
-const tell = (line: unknown) => Deno.stdout.writeSync(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
+const emit = (line: unknown) => Deno.stdout.writeSync(new TextEncoder().encode(`${JSON.stringify(line)}\n`));
 
-/** Runs an effect under its name; dies before or after it if this is the place. */
-function effects(die: Place | null) {
+/** Runs a named effect; crashes before or after it if this is the crash point. */
+function effects(crashAt: CrashPoint | null) {
   const counts = new Map<string, number>();
   return async function effect<T>(name: string, run: () => PromiseLike<T>): Promise<T> {
     const nth = (counts.get(name) ?? 0) + 1;
     counts.set(name, nth);
-    const here = die !== null && die.effect === name && die.nth === nth;
-    tell({ effect: name });
-    if (here && die.when === "before") Deno.kill(Deno.pid, "SIGKILL");
+    const here = crashAt !== null && crashAt.effect === name && crashAt.nth === nth;
+    emit({ effect: name });
+    if (here && crashAt.when === "before") Deno.kill(Deno.pid, "SIGKILL");
     try {
       return await run();
     } finally {
@@ -62,9 +61,9 @@ function effects(die: Place | null) {
 
 const realFetch = globalThis.fetch;
 
-function serve(create: Create, database: string, order: Order): { end(): Promise<void> } {
-  const effect = effects(order.die);
-  const made: Platform = platform(database, { get: (name) => order.env[name] });
+function serve(create: Create, database: string, instructions: Instructions): { end(): Promise<void> } {
+  const effect = effects(instructions.crashAt);
+  const made: Platform = platform(database, { get: (name) => instructions.env[name] });
   made.log = () => undefined;
   const { db } = made;
   made.db = {
@@ -77,7 +76,7 @@ function serve(create: Create, database: string, order: Order): { end(): Promise
 
   const app = create(made);
   const server = Deno.serve(
-    { hostname: "127.0.0.1", port: 0, onListen: ({ port }) => tell({ port }) },
+    { hostname: "127.0.0.1", port: 0, onListen: ({ port }) => emit({ port }) },
     (request) => app.fetch(request),
   );
   return {
@@ -101,7 +100,7 @@ if (import.meta.main) {
     for (const line of lines) {
       if (line === "end") {
         await served?.end();
-        tell({ ended: true });
+        emit({ ended: true });
       } else served = serve(createApp, database, JSON.parse(line));
     }
   }

@@ -1,4 +1,4 @@
-/** The dashboard in a real Chromium, over the real API and database; the tests' worker plays the trainer. */
+/** The dashboard in a real Chromium, over the real API and database, with a fake worker. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
@@ -7,11 +7,11 @@ import { buildDashboard } from "../../local/commands/dashboard.ts";
 import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { accessible } from "./axe.ts";
-import { openDashboard, type Visitor } from "../support/browser_session.ts";
+import { type BrowserSession, openDashboard } from "../support/browser_session.ts";
 import { startChromium } from "../support/chromium.ts";
-import { Receiver } from "../support/webhook_receiver.ts";
+import { WebhookReceiver } from "../support/webhook_receiver.ts";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, rows, TestWorker, trainedJob } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt, rows, trainedJob } from "../support/fake_worker.ts";
 
 await buildDashboard((line) => console.log(line));
 const tunebase = await startTunebase();
@@ -24,9 +24,9 @@ const visit = (options: Parameters<typeof openDashboard>[2] = {}) =>
   openDashboard(browser, tunebase, options);
 
 /** A job of this user that a worker has claimed. */
-async function claimed(job: { id: string }): Promise<TestWorker> {
+async function claimed(job: { id: string }): Promise<FakeWorker> {
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();
   return worker;
 }
@@ -34,12 +34,12 @@ async function claimed(job: { id: string }): Promise<TestWorker> {
 const broken = `${rows.split("\n")[0]}\n{"messages": [{"role": "robot", "content": "hi"}]}\n`;
 const metrics = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, n) => ({
-    ...TestWorker.metric(from + n, 2 / (from + n)),
+    ...FakeWorker.metric(from + n, 2 / (from + n)),
     gpu_utilization: 90,
     gpu_memory_gb: 12.5,
   }));
 
-Deno.test("from signing in to the adapter on disk, without a reload", async () => {
+Deno.test("the main flow from sign-in to the downloaded adapter needs no reload", async () => {
   const user = await tunebase.user("ada@example.com");
   await using visitor = await visit();
   const { page } = visitor;
@@ -113,13 +113,13 @@ Deno.test("from signing in to the adapter on disk, without a reload", async () =
   const files = [];
   for (const [path, text] of Object.entries(contents)) {
     const bytes = new TextEncoder().encode(text);
-    const file = TestWorker.file(path, bytes);
+    const file = FakeWorker.file(path, bytes);
     await worker.upload(path, bytes);
     await worker.verify(file);
     files.push(file);
   }
   await worker.succeed(files);
-  await tunebase.tick(); // people are told
+  await tunebase.tick(); // creates notifications
 
   const link = page.getByRole("link", { name: "adapter_model.safetensors" });
   await link.waitFor();
@@ -132,12 +132,12 @@ Deno.test("from signing in to the adapter on disk, without a reload", async () =
   const sample = page.getByRole("listitem").filter({ hasText: "Hello?" });
   assertEquals(await sample.getByRole("definition").allInnerTexts(), ["ok", "Hello! How …", "ok."]);
   await page.getByRole("link", { name: /Notifications 1/ }).waitFor();
-  assert(await page.evaluate("globalThis.sameDocument"), "the page was loaded anew");
+  assert(await page.evaluate("globalThis.sameDocument"), "the page was reloaded");
   await accessible(page, "job, succeeded");
   visitor.clean();
 });
 
-Deno.test("a magic link signs in once; one that was used says so", async () => {
+Deno.test("a magic link signs in once; a used one shows an error", async () => {
   await tunebase.user("link@example.com");
   await using visitor = await visit();
   const { page } = visitor;
@@ -159,7 +159,7 @@ Deno.test("a magic link signs in once; one that was used says so", async () => {
   await page.getByText("No jobs yet").waitFor();
 });
 
-Deno.test("what comes while the browser is offline is there when it is back, each line once", async () => {
+Deno.test("events missed while offline appear once after reconnecting", async () => {
   const user = await tunebase.user();
   const job = await createJob(user);
   const worker = await claimed(job);
@@ -179,7 +179,7 @@ Deno.test("what comes while the browser is offline is there when it is back, eac
   assertEquals(await page.getByText("line two", { exact: true }).count(), 1);
 });
 
-Deno.test("a job is paused, resumed and cancelled from its page", async () => {
+Deno.test("a job can be paused, resumed and cancelled on its page", async () => {
   const user = await tunebase.user();
   const job = await createJob(user);
   const worker = await claimed(job);
@@ -202,7 +202,7 @@ Deno.test("a job is paused, resumed and cancelled from its page", async () => {
   visitor.clean();
 });
 
-Deno.test("a job that ran out of memory says why, and is tried again with half the batch", async () => {
+Deno.test("an out-of-memory job explains itself and can be rerun with half the batch size", async () => {
   const user = await tunebase.user();
   const job = await createJob(user);
   const worker = await claimed(job);
@@ -226,7 +226,7 @@ Deno.test("a job that ran out of memory says why, and is tried again with half t
   visitor.clean();
 });
 
-Deno.test("a file over 32 MiB goes up in pieces; one that breaks off is sent again", async () => {
+Deno.test("a file over 32 MiB uploads in chunks; a failed chunk is retried", async () => {
   const user = await tunebase.user();
   await using visitor = await visit({ user, path: "new" });
   const { page } = visitor;
@@ -283,7 +283,7 @@ Deno.test("a CSV file is uploaded, and its page shows rows before and after thei
   visitor.clean();
 });
 
-Deno.test("a key is shown once, works, and is revoked", async () => {
+Deno.test("a key is shown once, works, and can be revoked", async () => {
   const user = await tunebase.user();
   await using visitor = await visit({ user, path: "keys" });
   const { page } = visitor;
@@ -308,9 +308,9 @@ Deno.test("a key is shown once, works, and is revoked", async () => {
   visitor.clean();
 });
 
-Deno.test("an endpoint is made, its deliveries are seen and sent again", async () => {
+Deno.test("an endpoint can be created, and its deliveries viewed and resent", async () => {
   const user = await tunebase.user();
-  const receiver = new Receiver();
+  const receiver = new WebhookReceiver();
   try {
     await using visitor = await visit({ user, path: "webhooks" });
     const { page } = visitor;
@@ -338,7 +338,7 @@ Deno.test("an endpoint is made, its deliveries are seen and sent again", async (
   }
 });
 
-Deno.test("somebody is invited to a project, accepts, and works in it as a viewer", async () => {
+Deno.test("an invited user can accept and use the project as a viewer", async () => {
   const owner = await tunebase.user("owner@example.com");
   const guest = await tunebase.user("guest@example.com");
   {
@@ -354,7 +354,7 @@ Deno.test("somebody is invited to a project, accepts, and works in it as a viewe
   const { page } = visitor;
   await page.getByRole("button", { name: "View invitation" }).click();
   await page.getByRole("button", { name: "Accept" }).click();
-  // Not the guest's own project, of which the page tells until it is loaded anew.
+  // Not the guest's own project, which the page shows until it is reloaded.
   await page.locator("dl div").filter({ hasText: "Your role" }).getByText("viewer").waitFor();
   await page.getByRole("link", { name: "Jobs", exact: true }).click();
   await page.getByText("No jobs yet").waitFor();
@@ -376,7 +376,7 @@ const pages = [
   "nowhere",
 ];
 
-Deno.test("every page, empty and full, light and dark, stands up to axe and fits a narrow screen", async () => {
+Deno.test("every page passes axe, empty and full, light and dark, and fits a narrow screen", async () => {
   const empty = await tunebase.user();
   const full = await tunebase.user();
   const job = await trainedJob(tunebase, full);
@@ -397,9 +397,9 @@ Deno.test("every page, empty and full, light and dark, stands up to axe and fits
   }
 });
 
-Deno.test("what fails says so and is tried again; what is not there is told in the API's words", async () => {
+Deno.test("failed requests show an error and can be retried; missing resources show the API's message", async () => {
   const user = await tunebase.user();
-  await using visitor: Visitor = await visit({ user });
+  await using visitor: BrowserSession = await visit({ user });
   const { page } = visitor;
   await visitor.go("jobs/ftjob-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f");
   await page.getByRole("alert").first().waitFor();
@@ -427,7 +427,7 @@ Deno.test("the API reference shows every operation, and search finds one", async
   visitor.clean();
 });
 
-Deno.test("the dashboard's packages that Deno's code uses too are of the same versions", async () => {
+Deno.test("packages shared with the Deno code have the same versions", async () => {
   const read = async (path: string) => JSON.parse(await Deno.readTextFile(join(root, path)));
   const { imports } = await read("import_map.json");
   const { dependencies } = await read("dashboard/package.json");
@@ -436,7 +436,7 @@ Deno.test("the dashboard's packages that Deno's code uses too are of the same ve
   for (const name of shared) assertEquals(imports[name], `npm:${name}@${dependencies[name]}`);
 });
 
-Deno.test("by keyboard alone: past the navigation, to a new fine-tune", async () => {
+Deno.test("a new fine-tune can be created by keyboard alone", async () => {
   const user = await tunebase.user();
   await using visitor = await visit({ user });
   const { page } = visitor;
@@ -454,7 +454,7 @@ Deno.test("by keyboard alone: past the navigation, to a new fine-tune", async ()
   assertEquals(await focused(), "New fine-tune");
 });
 
-Deno.test("100,000 steps are one smooth curve; a part of it comes in detail", async () => {
+Deno.test("100,000 steps render as one curve with zoom", async () => {
   const user = await tunebase.user();
   const job = await trainedJob(tunebase, user);
   await tunebase.sql`
@@ -486,7 +486,7 @@ Deno.test("100,000 steps are one smooth curve; a part of it comes in detail", as
 const bytes = (text: string) => Buffer.from(text);
 const uuid = (id: string) => id.replace("ftjob-", "").replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
 
-Deno.test("a user in no project is told what to do, and can make a project only where sign-up is open", async () => {
+Deno.test("a user without a project sees what to do, and can create one only with open sign-up", async () => {
   const user = await tunebase.user("stranger@example.com");
   await tunebase.sql`delete from tunebase.projects where id = ${user.projectId}`;
   {

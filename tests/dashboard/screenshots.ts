@@ -3,16 +3,16 @@ import { buildDashboard } from "../../local/commands/dashboard.ts";
 import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { startChromium } from "../support/chromium.ts";
-import { startTestServer } from "../support/postgres_server.ts";
+import { startTestPostgres } from "../support/postgres_server.ts";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, TestWorker } from "../support/fake_worker.ts";
+import { FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 import { openDashboard } from "../support/browser_session.ts";
 
 const steps = 640;
 const images = join(root, "docs/images");
 
 await buildDashboard((line) => console.log(line));
-const server = await startTestServer("screenshots");
+const server = await startTestPostgres("screenshots");
 Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
 const tunebase = await startTunebase();
 const browser = await startChromium();
@@ -44,22 +44,14 @@ try {
   };
   const claim = async (job: { id: string }) => {
     await tunebase.tick();
-    const worker = new TestWorker(
-      tunebase,
-      (await attemptOf(tunebase, job)).id,
-    );
+    const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
     await worker.claim();
     return worker;
   };
   const done = await make("triage-v1", 2);
   const first = await claim(done);
-  await first.report({
-    metrics: run(1, 64, 64),
-    current_step: 64,
-    total_steps: 64,
-    progress: 99,
-  });
-  await first.finishWhole();
+  await first.report({ metrics: run(1, 64, 64), current_step: 64, total_steps: 64, progress: 99 });
+  await first.finishWithAdapter();
   const failed = await make("long-answers", 3);
   await (await claim(failed)).fail("out_of_memory");
   const job = await make("triage-v2", 20);
@@ -161,7 +153,7 @@ function run(from: number, to: number, total: number) {
     const noise = Math.sin(step * 12.9898) * 43758.5453 % 1;
     const loss = 0.12 + 2.3 * Math.exp(-step / (total / 9)) + 0.08 * noise;
     return {
-      ...TestWorker.metric(step, Math.max(0.02, loss)),
+      ...FakeWorker.metric(step, Math.max(0.02, loss)),
       epoch: step / 32,
       validation_loss: step % 32 === 0 ? 0.2 + 2.2 * Math.exp(-step / (total / 9)) : null,
       learning_rate: 5e-4 * Math.min(1, step / 20) *

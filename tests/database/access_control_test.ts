@@ -79,7 +79,7 @@ async function as<T>(
 }
 
 for (const table of tables) {
-  Deno.test(`a member reads their own rows of ${table} and nobody else's, without the API`, async () => {
+  Deno.test(`a member can read only their own project's rows of ${table} through the database`, async () => {
     const column = table === "projects" ? "id" : "project_id";
     const seen = await as(
       "authenticated",
@@ -105,7 +105,7 @@ for (const table of tables) {
   });
 }
 
-Deno.test("a member sees what they have read themselves, and marks it only through the API", async () => {
+Deno.test("read marks are visible only to their member and change only through the API", async () => {
   const seen = await as(
     "authenticated",
     ada?.id ?? "",
@@ -118,7 +118,7 @@ Deno.test("a member sees what they have read themselves, and marks it only throu
   await assertRejects(() => as("anon", null, (t) => t`select 1 from tunebase.notification_reads`));
 });
 
-Deno.test("claims of an earlier transaction give nothing to the next", async () => {
+Deno.test("JWT claims do not leak into the next transaction", async () => {
   await as("authenticated", bob?.id ?? "", (t) => t`select 1`);
   const seen = await sql.begin(async (t) => {
     await t`select set_config('role', 'authenticated', true)`;
@@ -127,7 +127,7 @@ Deno.test("claims of an earlier transaction give nothing to the next", async () 
   assertEquals(seen.length, 0);
 });
 
-Deno.test("a viewer reads the project's rows and writes none, and nothing from the moment they are removed", async () => {
+Deno.test("a viewer can read and not write, and loses access on removal", async () => {
   const [viewer] = await sql`insert into auth.users (email) values ('viewer@example.com') returning id`;
   await sql`insert into tunebase.project_members (project_id, user_id, role) values (${ada?.project}, ${viewer?.id}, 'viewer')`;
   const jobs = () =>
@@ -143,7 +143,7 @@ Deno.test("a viewer reads the project's rows and writes none, and nothing from t
   assertEquals(await jobs(), []);
 });
 
-Deno.test("claims without a user, or with one that is no id, open nothing", async () => {
+Deno.test("claims without a valid user id grant no access", async () => {
   for (const claims of ["{}", '{"sub":null}', '{"role":"service_role"}', ""]) {
     const seen = await sql.begin(async (t) => {
       await t`select set_config('request.jwt.claims', ${claims}, true), set_config('role', 'authenticated', true)`;
@@ -154,7 +154,7 @@ Deno.test("claims without a user, or with one that is no id, open nothing", asyn
   await assertRejects(() => as("authenticated", "' or true --", (t) => t`select 1 from tunebase.jobs`));
 });
 
-Deno.test("an anonymous user reads nothing, even as a member", async () => {
+Deno.test("an anonymous user can read nothing, even as a member", async () => {
   const seen = (is_anonymous: boolean) =>
     sql.begin(async (t) => {
       const claims = JSON.stringify({ sub: ada?.id, role: "authenticated", is_anonymous });
@@ -165,7 +165,7 @@ Deno.test("an anonymous user reads nothing, even as a member", async () => {
   assertEquals([await seen(true), await seen(false)], [0, 2]);
 });
 
-Deno.test("a user of the host app who is in no project does not even see which models there are", async () => {
+Deno.test("a host app user without a project cannot even list models", async () => {
   const seen = (user: string) => as("authenticated", user, (t) => t`select id from tunebase.base_models`);
   assertEquals((await seen(crypto.randomUUID())).length, 0);
   assertEquals((await seen(ada?.id ?? "")).length, 1);
@@ -173,7 +173,7 @@ Deno.test("a user of the host app who is in no project does not even see which m
 
 const strangers = ["anon", "authenticated", "tunebase_api", "tunebase_callback", "tunebase_scheduler"];
 
-Deno.test("no role that a caller can have may write any table, and only a signed-in user may read those of tunebase", async () => {
+Deno.test("client roles cannot write any table, and only authenticated can read those of tunebase", async () => {
   const rights = await sql<{ role: string; table: string; schema: string; rights: string[] }[]>`
     select r.role, n.nspname as schema, c.relname as table, array_agg(p.privilege) as rights
     from pg_class c
@@ -194,7 +194,7 @@ Deno.test("no role that a caller can have may write any table, and only a signed
   }
 });
 
-Deno.test("every policy lets a signed-in user read, and only rows of their projects", async () => {
+Deno.test("every policy allows authenticated to read rows of their own projects only", async () => {
   const policies = await sql`
     select tablename, cmd, roles::text[] as roles, qual, with_check from pg_policies where schemaname in ('tunebase', 'tunebase_internal')`;
   assert(policies.length >= tables.length);
@@ -208,7 +208,7 @@ Deno.test("every policy lets a signed-in user read, and only rows of their proje
   }
 });
 
-Deno.test("every table of tunebase that has a project shows rows by it", async () => {
+Deno.test("every tunebase table with a project_id filters by it", async () => {
   const found = await sql`
     select c.table_name from information_schema.columns c
     where c.table_schema = 'tunebase' and c.column_name = 'project_id'
@@ -218,7 +218,7 @@ Deno.test("every table of tunebase that has a project shows rows by it", async (
   assertEquals([...found], []);
 });
 
-Deno.test("users and strangers call one function of ours, and that tells a user their own projects", async () => {
+Deno.test("client roles can call only member_project_ids", async () => {
   const reachable = await sql`
     select distinct n.nspname || '.' || p.proname as name, r.role
     from pg_proc p join pg_namespace n on n.oid = p.pronamespace
@@ -234,7 +234,7 @@ Deno.test("users and strangers call one function of ours, and that tells a user 
     (t) => t`select array_agg(id) as mine from tunebase.projects`,
   );
   assertEquals(row?.mine, [ada?.project]);
-  // The policies may call it; nobody else reaches the schema.
+  // Only the policies can call it; no client role can use the schema.
   await assertRejects(() =>
     as("authenticated", ada?.id ?? "", (t) => t`select tunebase_internal.member_project_ids()`)
   );
@@ -259,7 +259,7 @@ async function namesIn(folder: string): Promise<Set<string>> {
   return found;
 }
 
-Deno.test("each function's role may call what its own code calls, and nothing else", async () => {
+Deno.test("each edge function's role can execute exactly the SQL functions its code calls", async () => {
   const shared = await namesIn("_shared");
   for (
     const [role, folder] of [
@@ -288,7 +288,7 @@ Deno.test("each function's role may call what its own code calls, and nothing el
   ], []);
 });
 
-Deno.test("every function has an empty search_path, and every table row-level security", async () => {
+Deno.test("every function has an empty search_path, and every table has row-level security", async () => {
   const open = await sql`
     select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
     where n.nspname in ('tunebase', 'tunebase_internal') and not coalesce('search_path=""' = any (p.proconfig), false)
@@ -301,7 +301,7 @@ Deno.test("every function has an empty search_path, and every table row-level se
   assertEquals([...bare], []);
 });
 
-Deno.test("every foreign key has an index to find its rows by", async () => {
+Deno.test("every foreign key has an index", async () => {
   const missing = await sql`
     select c.conrelid::regclass::text as "table", c.conname as name from pg_constraint c
     join pg_namespace n on n.oid = c.connamespace

@@ -1,4 +1,4 @@
-/** What Supabase's own advisors say of the schema: nothing that is not meant. */
+/** Supabase's own advisors on the schema: only accepted findings. */
 import { assertEquals } from "#assert";
 import * as z from "zod";
 import { supabaseCli } from "../../local/stack/migrate.ts";
@@ -43,7 +43,7 @@ function answered({ name, level, metadata }: z.infer<typeof Advice>["results"][n
 
 async function advice(): Promise<string[]> {
   const remote = `--remote=${database.url("postgres")}?sslmode=disable`;
-  const said = await supabaseCli([
+  const output = await supabaseCli([
     "db",
     "advisors",
     remote,
@@ -51,17 +51,17 @@ async function advice(): Promise<string[]> {
     "--fail-on=none",
     "--output-format=json",
   ]);
-  return Advice.parse(JSON.parse(said)).results.filter((one) => !answered(one)).map(({ detail }) => detail);
+  return Advice.parse(JSON.parse(output)).results.filter((one) => !answered(one)).map(({ detail }) => detail);
 }
 
-Deno.test("the advisors have nothing to say that is not answered", async () => {
+Deno.test("Supabase's advisors report only accepted findings", async () => {
   assertEquals(await advice(), []);
 });
 
-Deno.test("the advisors would tell of a table without row-level security and of a function that can be misled", async () => {
+Deno.test("the advisors detect a table without row-level security and a mutable search_path", async () => {
   await database.sql.unsafe(`
     create table public.open (id int);
     create function public.misled() returns int language sql security definer as 'select 1';`);
-  const said = (await advice()).join("\n");
-  assertEquals([said.includes("public.open"), said.includes("public.misled")], [true, true], said);
+  const output = (await advice()).join("\n");
+  assertEquals([output.includes("public.open"), output.includes("public.misled")], [true, true], output);
 });

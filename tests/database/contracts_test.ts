@@ -1,4 +1,4 @@
-/** What the contracts declare, the database holds: compared with its catalog. And the dashboard keeps what a job was made with. */
+/** The database catalog matches the contracts, and the dashboard keeps a job's settings. */
 import { assertEquals } from "#assert";
 import { buildJobRequest, readForm, retryQuery } from "../../dashboard/src/features/new_job/form.ts";
 import { connect, unwrap } from "../../client/mod.ts";
@@ -48,12 +48,12 @@ const lists: [table: string, column: string, words: readonly string[]][] = [
   ["webhook_deliveries", "status", statuses.deliveryStatuses],
 ];
 for (const [table, column, words] of lists) {
-  Deno.test(`the words that ${table}.${column} may hold are the declared ones`, async () => {
+  Deno.test(`${table}.${column} allows exactly the declared values`, async () => {
     assertEquals(wordsOf(await checksOf(table, column)), [...words]);
   });
 }
 
-Deno.test("the lists of event types, scopes and channel kinds in SQL are the declared ones", async () => {
+Deno.test("event types, scopes and channel kinds in SQL match the contracts", async () => {
   const [row] = await sql.unsafe<{ event_types: string[]; scopes: string[]; channel_kinds: string[] }[]>(
     `select ${schemas.functions}.event_types() as event_types, ${schemas.functions}.scopes() as scopes,
        ${schemas.functions}.channel_kinds() as channel_kinds`,
@@ -61,7 +61,7 @@ Deno.test("the lists of event types, scopes and channel kinds in SQL are the dec
   assertEquals(row, { event_types: [...eventTypes], scopes: [...scopes], channel_kinds: channelKinds });
 });
 
-Deno.test("a base model may take rows as long as the hyperparameter allows", async () => {
+Deno.test("base_models.max_length allows the hyperparameter's maximum", async () => {
   const [min, max] = range("max_length");
   assertEquals(
     await checksOf("base_models", "max_length"),
@@ -69,7 +69,7 @@ Deno.test("a base model may take rows as long as the hyperparameter allows", asy
   );
 });
 
-Deno.test("a metric is a column of its table, and may be null where the contract says so", async () => {
+Deno.test("each metric has a column with the declared nullability", async () => {
   const columns = await sql<{ name: string; nullable: boolean }[]>`
     select attname as name, not attnotnull as nullable from pg_attribute
     where attrelid = ${`${schemas.tables}.metrics`}::regclass and attnum > 0 and not attisdropped
@@ -82,7 +82,7 @@ Deno.test("a metric is a column of its table, and may be null where the contract
 });
 
 for (const name of ["record_progress", "get_job_metrics"]) {
-  Deno.test(`every metric goes through ${name}()`, async () => {
+  Deno.test(`${name}() handles every metric`, async () => {
     const [row] = await sql<{ source: string }[]>`
       select prosrc as source from pg_proc
       where proname = ${name} and pronamespace = ${schemas.functions}::regnamespace`;
@@ -97,7 +97,7 @@ Deno.test("the result file has the declared columns", async () => {
   assertEquals(row?.csv, `${csvColumns.join(",")}\n`);
 });
 
-/** Values beside the defaults that go together; what is not named here has the largest that its declaration allows. */
+/** Consistent values other than the defaults; unlisted fields get the largest value that their declaration allows. */
 const asked = {
   n_epochs: 4,
   batch_size: 2,
@@ -137,7 +137,7 @@ function largestOfTheRest(): Record<string, unknown> {
   }));
 }
 
-Deno.test("a job that is run again from the dashboard has every setting of the first", async () => {
+Deno.test("rerunning a job from the dashboard keeps every setting", async () => {
   const hyperparameters = { ...largestOfTheRest(), ...asked };
   const user = await tunebase.user();
   const api = connect({ baseUrl: `${tunebase.url}/functions/v1/tunebase`, token: () => user.apiKey });

@@ -1,6 +1,6 @@
 /**
- * A good guest: Tunebase is installed into a database that has an app already, and removed again. The app's catalog and
- * rows are the same before, with it, and after. On a server of its own, because roles belong to the server.
+ * Installing Tunebase into a database with an existing app, and removing it: the app's catalog and rows stay the same.
+ * Runs on its own server, because roles belong to the server.
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import postgres from "postgres";
@@ -12,7 +12,7 @@ import { postgresDirectory, startPostgres } from "../../local/stack/postgres.ts"
 const home = join(cache, "guest");
 await Deno.mkdir(home, { recursive: true });
 await removeIfThere(await postgresDirectory(home));
-const server = await startPostgres({ home, port: 0, password: "guest" });
+const server = await startPostgres({ home, port: 0, password: "guest", parameters: { fsync: "off" } });
 const app = await Deno.makeTempDir({ prefix: "tunebase host app " });
 Deno.test.afterAll(async () => {
   await admin.end();
@@ -27,7 +27,7 @@ const ours = (await Array.fromAsync(Deno.readDir(join(root, "supabase/migrations
 /** The host app's own first migration. */
 const appMigration = "20240101000000_app.sql";
 
-// The app's repository: a Supabase project with one migration, into which ours are copied.
+// The app's repository: a Supabase project with one migration, to which ours are added.
 await Deno.mkdir(join(app, "supabase/migrations"), { recursive: true });
 await Deno.writeTextFile(join(app, "supabase/config.toml"), 'project_id = "app"\n');
 await Deno.writeTextFile(
@@ -40,13 +40,13 @@ const push = (url: string, folder: string, ...more: string[]) =>
 
 const admin = postgres(server.url, { max: 1, onnotice: () => {} });
 const address = (name: string) => Object.assign(new URL(server.url), { pathname: `/${name}` }).href;
-// The project with the app in it, applied by its own migration; each test has a copy.
+// The project's database with the app's migration; each test has a copy.
 await admin.unsafe("create database app");
 await prepareDatabase(address("app"));
 await push(address("app"), app);
 
 let copies = 0;
-/** Runs with a copy of the app's database; nothing of it stays. */
+/** Runs with a copy of the app's database, and removes it. */
 async function withApp(run: (sql: postgres.Sql, url: string) => Promise<void>): Promise<void> {
   const name = `app_${++copies}`;
   await admin.unsafe(`create database ${name} template app`);
@@ -61,7 +61,7 @@ async function withApp(run: (sql: postgres.Sql, url: string) => Promise<void>): 
   }
 }
 
-/** Everything that an install must not change: as one list of lines, so that a difference names the object. */
+/** Everything that an install must not change, as a list of lines, so that a difference names the object. */
 async function snapshot(sql: postgres.Sql): Promise<string[]> {
   const rows = await sql<{ line: string }[]>`
     with schemas as (
@@ -167,7 +167,7 @@ async function installInto(url: string): Promise<void> {
   }
 }
 
-Deno.test("an app in the same database is the same before Tunebase, beside it, and after it was removed", () =>
+Deno.test("a host app is unchanged by installing and removing Tunebase", () =>
   withApp(async (sql, url) => {
     const before = await snapshot(sql);
     assert(before.length > 150, `${before.length} lines`);
@@ -191,7 +191,7 @@ Deno.test("an app in the same database is the same before Tunebase, beside it, a
     await sql`select tunebase_internal.add_owner('ada@app.example')`;
     await sql`insert into storage.objects (bucket_id, name, metadata, version)
     values ('tunebase-datasets', 'a', '{}', gen_random_uuid())`;
-    console.log(`beside the app: ${(await remains(sql)).join(", ")}`);
+    console.log(`installed: ${(await remains(sql)).join(", ")}`);
 
     const uninstall = async () => await sql.unsafe(await read("supabase/uninstall.sql"));
     const refused = await assertRejects(uninstall, postgres.PostgresError);
@@ -207,7 +207,7 @@ Deno.test("an app in the same database is the same before Tunebase, beside it, a
     assertEquals(await remains(sql), added, "it can be installed again");
   }));
 
-Deno.test("uninstall.sql deletes the history of every migration there is", async () => {
+Deno.test("uninstall.sql deletes the history of every migration", async () => {
   const text = await read("supabase/uninstall.sql");
   assertEquals(
     [...text.matchAll(/'(\d{14})'/g)].map(([, version]) => version),
@@ -215,7 +215,7 @@ Deno.test("uninstall.sql deletes the history of every migration there is", async
   );
 });
 
-Deno.test("a push from our repository into a project with its own migrations is refused and changes nothing", () =>
+Deno.test("db push into a project with its own migrations is rejected and changes nothing", () =>
   withApp(async (sql, url) => {
     const before = await snapshot(sql);
     const error = await assertRejects(() => push(url, root));
@@ -246,7 +246,7 @@ const collisions: [string, string, string][] = [
   ],
 ];
 for (const [what, statement, message] of collisions) {
-  Deno.test(`finding 1: ${what} stops the push before anything changes, and nothing is readable by anon`, () =>
+  Deno.test(`finding 1: ${what} stops the push before anything changes, and anon can read nothing`, () =>
     withApp(async (sql, url) => {
       await sql.unsafe(statement);
       const [before, there] = [await snapshot(sql), await remains(sql)];
@@ -256,7 +256,7 @@ for (const [what, statement, message] of collisions) {
     }));
 }
 
-Deno.test("finding 1: between two migrations too, the app's roles may use nothing of ours, whatever its default privileges are", () =>
+Deno.test("finding 1: host app roles have no access between migrations either, whatever the default privileges", () =>
   withApp(async (sql) => {
     const open = () =>
       sql`
@@ -287,7 +287,7 @@ Deno.test("finding 1: between two migrations too, the app's roles may use nothin
     }
   }));
 
-Deno.test("finding 2: our buckets are closed to every user, whatever the app's policies on Storage say", () =>
+Deno.test("finding 2: our buckets are closed to every user despite permissive Storage policies", () =>
   withApp(async (sql, url) => {
     await installInto(url);
     const version = crypto.randomUUID();
@@ -327,7 +327,7 @@ Deno.test("finding 2: our buckets are closed to every user, whatever the app's p
     await sql`delete from storage.objects where bucket_id = 'tunebase-datasets'`;
   }));
 
-Deno.test("finding 3: an app's users have nothing of ours, before and after one of them is named an owner", () =>
+Deno.test("finding 3: host app users have no access, before and after one becomes an owner", () =>
   withApp(async (sql, url) => {
     await installInto(url);
     await sql.unsafe(await read("supabase/seed.sql"));

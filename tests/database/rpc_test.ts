@@ -1,4 +1,4 @@
-/** The functions' way to SQL: what goes through it stays a value, goes once, and what comes back is what was declared. */
+/** How functions call SQL: values stay values, each call is one round trip, and results match their declaration. */
 import { assert, assertEquals, assertRejects } from "#assert";
 import * as z from "zod";
 import { connect } from "../../supabase/functions/_shared/database/connect.ts";
@@ -7,7 +7,7 @@ import { invoke, rpc, type Signature } from "../../supabase/functions/_shared/da
 import { ApiError } from "../../supabase/functions/_shared/errors.ts";
 import { describeError } from "../../supabase/functions/_shared/log.ts";
 import { testDatabase } from "../support/database.ts";
-import { startSlowLine } from "../support/latency_proxy.ts";
+import { startLatencyProxy } from "../support/latency_proxy.ts";
 
 const database = await testDatabase();
 Deno.test.afterAll(() => database.close());
@@ -50,7 +50,7 @@ const texts = [
   "{1,2}",
 ];
 
-Deno.test("every value arrives as it was sent", async () => {
+Deno.test("every value arrives unchanged", async () => {
   const db = connect(url);
   const ids = [crypto.randomUUID(), crypto.randomUUID()];
   for (const text of texts) {
@@ -67,7 +67,7 @@ Deno.test("every value arrives as it was sent", async () => {
   await db.close();
 });
 
-Deno.test("an argument that is left out has its default in SQL", async () => {
+Deno.test("an omitted argument uses its SQL default", async () => {
   const db = connect(url);
   const args = { text: "", number: 1, true: true, json: {} };
   assertEquals(await invoke(db, "echo", echo, args), ["", 1, true, {}, []]);
@@ -78,14 +78,14 @@ Deno.test("a call is one round trip", async () => {
   const { db, line } = far(0);
   const args = { text: "x", number: 1, true: true, json: {} };
   await invoke(db, "echo", echo, args);
-  const before = line.trips;
+  const before = line.roundTrips;
   for (let n = 0; n < 10; n++) await invoke(db, "echo", echo, { ...args, number: n });
-  assertEquals(line.trips - before, 10);
+  assertEquals(line.roundTrips - before, 10);
   await db.close();
   await line.stop();
 });
 
-Deno.test("calls share four connections, and do not wait for each other's answers on the way", async () => {
+Deno.test("calls are pipelined over four connections", async () => {
   const { db, line } = far(25);
   const call = (n: number) => invoke(db, "echo", echo, { text: "x", number: n, true: true, json: {} });
   await Promise.all([0, 1, 2, 3].map(call));
@@ -101,14 +101,14 @@ Deno.test("calls share four connections, and do not wait for each other's answer
   await line.stop();
 });
 
-Deno.test("SQL's refusal is the API's error of that code", async () => {
+Deno.test("an SQL error code maps to the API error of that code", async () => {
   const db = connect(url);
   const error = await assertRejects(() => invoke(db, "fail", fail, { how: "code" }), ApiError);
   assertEquals(error.code, "job_not_found");
   await db.close();
 });
 
-Deno.test("another error says where it happened, and nothing of the values", async () => {
+Deno.test("an unexpected error names the statement and omits the values", async () => {
   const db = connect(url);
   const error = await assertRejects(() => invoke(db, "fail", fail, { how: "s3cret" }), DatabaseError);
   assertEquals(
@@ -124,7 +124,7 @@ Deno.test("another error says where it happened, and nothing of the values", asy
   await db.close();
 });
 
-Deno.test("a result that is not what was declared is an error, not a surprise later", async () => {
+Deno.test("a result that does not match its declaration is an error", async () => {
   const db = connect(url);
   const args = { text: "s3cret", number: 1, true: true, json: {} };
   const error = await assertRejects(() => invoke(db, "echo", { ...echo, result: "boolean" }, args), Error);
@@ -141,7 +141,7 @@ Deno.test("a result that is not what was declared is an error, not a surprise la
   await db.close();
 });
 
-Deno.test("a database that is not there is database_unavailable", async () => {
+Deno.test("an unreachable database is database_unavailable", async () => {
   const nowhere = new URL(url);
   nowhere.port = "1";
   const db = connect(nowhere.href);
@@ -152,7 +152,7 @@ Deno.test("a database that is not there is database_unavailable", async () => {
   await db.close();
 });
 
-Deno.test("what is under way when the database's connections are cut is database_unavailable, and the next call connects", async () => {
+Deno.test("calls in flight when connections are cut fail with database_unavailable, and the next call reconnects", async () => {
   const db = connect(url);
   const running = Array.from(
     { length: 9 },
@@ -165,7 +165,7 @@ Deno.test("what is under way when the database's connections are cut is database
   await db.close();
 });
 
-Deno.test("an idle connection that is cut ends nothing, and the next call connects", async () => {
+Deno.test("a cut idle connection causes no error, and the next call reconnects", async () => {
   const db = connect(url);
   await invoke(db, "sleep", sleep, { seconds: 0 });
   for (const pid of await backends()) await sql`select pg_terminate_backend(${pid})`;
@@ -175,7 +175,7 @@ Deno.test("an idle connection that is cut ends nothing, and the next call connec
   await db.close();
 });
 
-Deno.test("a server without room is database_unavailable", async () => {
+Deno.test("a server without free connections is database_unavailable", async () => {
   const db = connect(url);
   const error = await assertRejects(() => invoke(db, "fail", fail, { how: "full" }), ApiError);
   assertEquals(error.code, "database_unavailable");
@@ -185,7 +185,7 @@ Deno.test("a server without room is database_unavailable", async () => {
 /** The database through a line of `ms` milliseconds each way. */
 function far(ms: number) {
   const address = new URL(url);
-  const line = startSlowLine(Number(address.port), ms);
+  const line = startLatencyProxy(Number(address.port), ms);
   address.port = String(line.port);
   return { line, db: connect(address.href) };
 }

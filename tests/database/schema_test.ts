@@ -1,4 +1,4 @@
-/** The schema files and the migrations make the same database, and a job's status is decided in functions alone. */
+/** Schema files and migrations produce the same database, and only functions set a job's status. */
 import { assert, assertEquals } from "#assert";
 import postgres from "postgres";
 import { prepareDatabase } from "../../local/stack/migrate.ts";
@@ -82,7 +82,7 @@ async function withSchemas(run: (sql: postgres.Sql) => Promise<void>): Promise<v
   }
 }
 
-Deno.test("the schema files and the migrations make the same catalog, function bodies and privileges included", async () => {
+Deno.test("schema files and migrations produce the same catalog, function bodies and privileges included", async () => {
   const fromMigrations = await catalog(migrated.sql);
   assert(fromMigrations.size > 900, `the comparison sees ${fromMigrations.size} objects`);
   await withSchemas(async (sql) => {
@@ -99,11 +99,11 @@ Deno.test("the schema files and the migrations make the same catalog, function b
   });
 });
 
-Deno.test("the baseline migration is what the schema files are", async () => {
+Deno.test("the baseline migration matches the schema files", async () => {
   assertEquals(await Deno.readTextFile(baselineFile), await baselineMigration());
 });
 
-Deno.test("at most five triggers are on jobs, and none of them decides a status", async () => {
+Deno.test("jobs has at most five triggers, none of which sets a status", async () => {
   const triggers = await migrated.sql<{ name: string; before: boolean; body: string }[]>`
     select t.tgname as name, (t.tgtype & 2) <> 0 as before, p.prosrc as body
     from pg_trigger t join pg_proc p on p.oid = t.tgfoid
@@ -116,14 +116,14 @@ Deno.test("at most five triggers are on jobs, and none of them decides a status"
   }
 });
 
-Deno.test("no function passes anything to another through a setting", async () => {
+Deno.test("no function passes values to another through a setting", async () => {
   const found = await migrated.sql<{ name: string }[]>`
     select proname as name from pg_proc
     where pronamespace = 'tunebase_internal'::regnamespace and prosrc ~ 'set_config'`;
   assertEquals(found.map(({ name }) => name), []);
 });
 
-Deno.test("is_open and is_terminal divide the statuses between them, and an index serves queries for open jobs", async () => {
+Deno.test("is_open and is_terminal partition the statuses, and an index serves open jobs", async () => {
   const statuses = ["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"];
   const [row] = await migrated.sql`
     select array(select s from unnest(${statuses}::text[]) s where tunebase_internal.is_open(s)) as open,
@@ -137,7 +137,7 @@ Deno.test("is_open and is_terminal divide the statuses between them, and an inde
   });
 });
 
-Deno.test("no function decides alone which statuses are open or terminal", async () => {
+Deno.test("statuses are classified only by is_open and is_terminal", async () => {
   const lists = await migrated.sql<{ name: string }[]>`
     select proname as name from pg_proc
     where pronamespace = 'tunebase_internal'::regnamespace

@@ -1,10 +1,10 @@
-/** What a forwarder to RunPod must survive, and the order in which it sends: beyond dispatch/scheduler_test.ts. */
+/** Dispatch failures at RunPod, and dispatch order; the normal cases are in scheduler_test.ts. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { freePort } from "../../local/state_dir.ts";
 import { Runpod } from "../../supabase/functions/tunebase-scheduler/runpod.ts";
 import { RunInput } from "../../supabase/functions/_shared/protocol.ts";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, manifest, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt, manifest } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -21,9 +21,9 @@ const bytes = (text: string) => new TextEncoder().encode(text);
 async function silent() {
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   await sql`update tunebase.jobs set max_attempts = 1 where id = ${attempt.job_id}`;
-  const worker = new TestWorker(tunebase, attempt.id);
+  const worker = new FakeWorker(tunebase, attempt.id);
   await worker.claim();
   const look = async () => {
     await sql`
@@ -41,7 +41,7 @@ const clear = async () => {
   await sql`update tunebase_internal.runpod_endpoints set max_running = null, run_per_second = 100, blocked_until = null`;
 };
 
-Deno.test("one project's many jobs do not starve another's one", async () => {
+Deno.test("a project with many jobs does not starve another project", async () => {
   await clear();
   const [many, one] = [await tunebase.user(), await tunebase.user()];
   await sql`update tunebase.projects set max_running = 1000`;
@@ -53,7 +53,7 @@ Deno.test("one project's many jobs do not starve another's one", async () => {
   assert(place >= 0 && place < 16, `it was sent as number ${place} of 31, not last`);
 });
 
-Deno.test("an endpoint's limit of running jobs holds for all projects together", async () => {
+Deno.test("an endpoint's concurrency limit applies across projects", async () => {
   await clear();
   await createJob(user);
   await tunebase.tick();
@@ -66,7 +66,7 @@ Deno.test("an endpoint's limit of running jobs holds for all projects together",
   assertEquals((await sql`select 1 from tunebase.attempts where state <> 'ended'`).length, 3);
 });
 
-Deno.test("no more calls leave than the endpoint's rate allows, and the dispatcher is told when the next may", async () => {
+Deno.test("dispatch respects the endpoint's rate limit and returns when the next call is allowed", async () => {
   await clear();
   for (let i = 0; i < 5; i++) await createJob(user);
   const claimed = await sql.begin(async (sql) => {
@@ -87,7 +87,7 @@ Deno.test("no more calls leave than the endpoint's rate allows, and the dispatch
   );
 });
 
-Deno.test("a job that RunPod has not taken for as long as it may wait fails with no_capacity", async () => {
+Deno.test("a job that RunPod rejects until its queue timeout fails with no_capacity", async () => {
   await clear();
   runpod.run = () => new Response("slow down", { status: 429, headers: { "retry-after": "5" } });
   const job = await createJob(user);
@@ -103,27 +103,27 @@ Deno.test("a job that RunPod has not taken for as long as it may wait fails with
   await tunebase.tick();
   const now = await jobNow(job);
   assertEquals([now.status, now.error?.code], ["failed", "no_capacity"]);
-  runpod.run = () => Response.json({ id: `run-${runpod.asked.length}`, status: "IN_QUEUE" });
+  runpod.run = () => Response.json({ id: `run-${runpod.requests.length}`, status: "IN_QUEUE" });
 });
 
-Deno.test("RunPod's webhook brings the id of a run whose /run gave none, and it is then looked after", async () => {
+Deno.test("RunPod's webhook supplies the id of a run whose /run response had none", async () => {
   await clear();
   runpod.run = () => new Response("", { status: 504 });
   const job = await createJob(user);
   await tunebase.tick();
-  runpod.run = () => Response.json({ id: `run-${runpod.asked.length}`, status: "IN_QUEUE" });
-  assertEquals((await attemptOf(tunebase, job)).state, "submission_unknown");
+  runpod.run = () => Response.json({ id: `run-${runpod.requests.length}`, status: "IN_QUEUE" });
+  assertEquals((await latestAttempt(tunebase, job)).state, "submission_unknown");
   const webhook = String(Reflect.get(Object(runpod.runs.at(-1)?.body), "webhook"));
   const response = await fetch(webhook, {
     method: "POST",
     body: JSON.stringify({ id: "run-from-webhook", status: "FAILED", error: "boot" }),
   });
   await response.body?.cancel();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   assertEquals([attempt.state, attempt.runpod_job_id], ["submitted", "run-from-webhook"]);
   runpod.status = says({ status: "IN_QUEUE" });
   await tunebase.tick();
-  assert(runpod.asked.some(({ path }) => path.endsWith("/status/run-from-webhook")));
+  assert(runpod.requests.some(({ path }) => path.endsWith("/status/run-from-webhook")));
 });
 
 const reasons: [string, unknown, string][] = [
@@ -137,7 +137,7 @@ const reasons: [string, unknown, string][] = [
   ["a crash loop", { jobs: {}, workers: { unhealthy: 1 } }, "the workers crash when they start"],
 ];
 for (const [what, health, reason] of reasons) {
-  Deno.test(`a job that waits long says why: ${what}`, async () => {
+  Deno.test(`a job that waits long explains why: ${what}`, async () => {
     await clear();
     runpod.health = says(health);
     runpod.status = says({ status: "IN_QUEUE" });
@@ -158,11 +158,11 @@ for (const [what, health, reason] of reasons) {
   });
 }
 
-Deno.test("a worker that could not reach us at the end left its manifest in Storage: the job succeeds by it", async () => {
+Deno.test("a manifest in Storage completes a job whose worker could not report", async () => {
   await clear();
   const { job, worker, look } = await silent();
   const weights = bytes("weights that arrived");
-  const file = TestWorker.file("adapter_model.safetensors", weights);
+  const file = FakeWorker.file("adapter_model.safetensors", weights);
   await worker.upload(file.path, weights);
   await worker.upload("manifest.json", bytes(JSON.stringify(manifest([file]))));
   runpod.status = says({}, 404);
@@ -173,10 +173,10 @@ Deno.test("a worker that could not reach us at the end left its manifest in Stor
   assertEquals(await (await fetch(adapter.files[0].url)).text(), "weights that arrived");
 });
 
-Deno.test("a manifest in Storage whose file is damaged makes no success", async () => {
+Deno.test("a manifest in Storage with a damaged file does not complete the job", async () => {
   await clear();
   const { job, worker, look } = await silent();
-  const file = TestWorker.file("adapter_model.safetensors", bytes("what was meant"));
+  const file = FakeWorker.file("adapter_model.safetensors", bytes("what was meant"));
   await worker.upload(file.path, bytes("what arrived"));
   await worker.upload("manifest.json", bytes(JSON.stringify(manifest([file]))));
   runpod.status = says({ status: "COMPLETED", output: { status: "completed" } });
@@ -184,7 +184,7 @@ Deno.test("a manifest in Storage whose file is damaged makes no success", async 
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
 });
 
-Deno.test("one id run twice: the end of the refused second worker is not the end of the first", async () => {
+Deno.test("a run executed twice: the rejected second worker does not end the first", async () => {
   await clear();
   const { job, worker, attempt } = await silent();
   runpod.status = says({ status: "COMPLETED", output: { status: "refused", detail: "held" } });
@@ -204,7 +204,7 @@ Deno.test("one id run twice: the end of the refused second worker is not the end
   assertEquals((await jobNow(job)).error?.code, "worker_lost", "the first was gone too");
 });
 
-Deno.test("an outage of ours does not end a run that goes on well", async () => {
+Deno.test("an outage on our side does not end a healthy run", async () => {
   await clear();
   const { job, worker, attempt, look } = await silent();
   runpod.status = says({ status: "IN_PROGRESS" });
@@ -217,14 +217,14 @@ Deno.test("an outage of ours does not end a run that goes on well", async () => 
   assertEquals(missed_heartbeats, 0);
 });
 
-Deno.test("a cancel that RunPod does not honour is sent again, the operator is told, and cost counts on", async () => {
+Deno.test("a cancellation that RunPod ignores is resent and raises an alert while cost accrues", async () => {
   await clear();
   const { job, attempt, look } = await silent();
   runpod.status = says({ status: "IN_PROGRESS" });
   await user.openai.fineTuning.jobs.cancel(job.id);
   const cancels = () => runpod.cancels.filter(({ path }) => path.endsWith(attempt.runpod_job_id)).length;
   await look();
-  assertEquals([cancels(), (await attemptOf(tunebase, job)).state], [1, "running"]);
+  assertEquals([cancels(), (await latestAttempt(tunebase, job)).state], [1, "running"]);
   await sql`
     update tunebase.attempts
     set cancel_sent_at = now() - interval '31 seconds', cancel_requested_at = now() - interval '6 minutes'
@@ -237,10 +237,10 @@ Deno.test("a cancel that RunPod does not honour is sent again, the operator is t
   assertEquals((await jobNow(job)).status, "cancelled", "the job was cancelled at once");
   runpod.status = says({}, 404);
   await look();
-  assertEquals((await attemptOf(tunebase, job)).outcome, "cancelled");
+  assertEquals((await latestAttempt(tunebase, job)).outcome, "cancelled");
 });
 
-Deno.test("a cancel that fails at RunPod is sent again at the next look", async () => {
+Deno.test("a cancellation that fails at RunPod is resent at the next reconcile", async () => {
   await clear();
   const { job, attempt, look } = await silent();
   await user.openai.fineTuning.jobs.cancel(job.id);
@@ -252,11 +252,11 @@ Deno.test("a cancel that fails at RunPod is sent again at the next look", async 
   assertEquals(runpod.cancels.filter(({ path }) => path.endsWith(attempt.runpod_job_id)).length, 2);
 });
 
-Deno.test("a cancel that races the completion: the first that is recorded wins", async () => {
+Deno.test("when a cancellation races the completion, the first recorded wins", async () => {
   await clear();
   const { job, worker } = await silent();
   const [finished] = await Promise.all([
-    worker.finishWhole(),
+    worker.finishWithAdapter(),
     user.openai.fineTuning.jobs.cancel(job.id).catch(() => null),
   ]);
   const now = await jobNow(job);
@@ -265,17 +265,17 @@ Deno.test("a cancel that races the completion: the first that is recorded wins",
   assertEquals(now.fine_tuned_model !== null, now.status === "succeeded");
 });
 
-Deno.test("RunPod refused is told to the operator", async () => {
+Deno.test("a permanent rejection by RunPod raises an alert", async () => {
   await clear();
   runpod.run = () => new Response("balance too low", { status: 402 });
   await createJob(user);
   await tunebase.tick();
-  runpod.run = () => Response.json({ id: `run-${runpod.asked.length}`, status: "IN_QUEUE" });
+  runpod.run = () => Response.json({ id: `run-${runpod.requests.length}`, status: "IN_QUEUE" });
   const [alert] = await sql`select message from tunebase_internal.alerts where kind = 'run_refused'`;
   assertStringIncludes(alert?.message, "402 balance too low");
 });
 
-Deno.test("a connection that was refused surely started nothing; a body over 10 MB is never sent", async () => {
+Deno.test("a refused connection started nothing; a body over 10 MB is never sent", async () => {
   await clear();
   const job = await createJob(user);
   await tunebase.tick();

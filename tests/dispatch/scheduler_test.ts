@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, manifest, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt, manifest } from "../support/fake_worker.ts";
 import { RunInput } from "../../supabase/functions/_shared/protocol.ts";
 
 const tunebase = await startTunebase();
@@ -9,12 +9,12 @@ const { sql, runpod } = tunebase;
 const user = await tunebase.user();
 await sql`update tunebase.projects set max_running = 1000`;
 const jobNow = (job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
-const taken = () => Response.json({ id: `run-${runpod.asked.length}`, status: "IN_QUEUE" });
+const taken = () => Response.json({ id: `run-${runpod.requests.length}`, status: "IN_QUEUE" });
 const says = (body: unknown, status = 200) => () => Response.json(body, { status });
 
 /** Makes the attempt due for a look, with a lease that is over. */
 const look = async (job: { id: string }) => {
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   await sql`
     update tunebase.attempts set reconcile_at = now(), lease_until = now() - interval '1 second', submitted_at = now() - interval '2 minutes'
     where id = ${attempt.id}`;
@@ -24,15 +24,15 @@ async function running() {
   runpod.run = taken;
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   // What becomes of a try is looked at here; that there are more of them, in jobs/retry_test.ts.
   await sql`update tunebase.jobs set max_attempts = 1 where id = ${attempt.job_id}`;
-  const worker = new TestWorker(tunebase, attempt.id);
+  const worker = new FakeWorker(tunebase, attempt.id);
   await worker.claim();
   return { job, worker };
 }
 
-Deno.test("only the scheduler's own secret wakes it", async () => {
+Deno.test("only the scheduler's secret can trigger a tick", async () => {
   const job = await createJob(user);
   const url = `${tunebase.url}/functions/v1/tunebase-scheduler/tick`;
   for (const authorization of ["", "Bearer wrong", `Bearer ${user.apiKey}`]) {
@@ -47,7 +47,7 @@ Deno.test("only the scheduler's own secret wakes it", async () => {
   await user.openai.fineTuning.jobs.cancel(job.id);
 });
 
-Deno.test("a dispatch sends exactly the contract's input, with both limits and a webhook, and no signed URL", async () => {
+Deno.test("a dispatch sends exactly the contract's input, both limits and a webhook, and no signed URL", async () => {
   runpod.run = taken;
   const job = await createJob(user);
   const { dispatched } = await tunebase.tick();
@@ -57,7 +57,7 @@ Deno.test("a dispatch sends exactly the contract's input, with both limits and a
   const body = sent?.body as { input: unknown; webhook: string; policy: Record<string, number> };
   assertEquals(Object.keys(body).sort(), ["input", "policy", "webhook"]);
   const input = RunInput.parse(body.input);
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   assertEquals([input.job_id, input.attempt], [attempt.job_id, 1]);
   assertEquals(body.policy, { executionTimeout: 86_400_000, ttl: 90_000_000 });
   assertStringIncludes(body.webhook, `/functions/v1/tunebase-callback/runpod/${attempt.id}/`);
@@ -68,7 +68,7 @@ Deno.test("a dispatch sends exactly the contract's input, with both limits and a
   assertEquals([attempt.state, attempt.runpod_job_id !== null], ["submitted", true]);
 });
 
-Deno.test("two schedulers at once dispatch a job once", async () => {
+Deno.test("two concurrent schedulers dispatch a job once", async () => {
   runpod.run = taken;
   const before = runpod.runs.length;
   await createJob(user);
@@ -76,15 +76,15 @@ Deno.test("two schedulers at once dispatch a job once", async () => {
   assertEquals(runpod.runs.length, before + 1);
 });
 
-Deno.test("a project's limit holds back its jobs and not another's", async () => {
+Deno.test("a project's concurrency limit does not affect other projects", async () => {
   runpod.run = taken;
   const small = await tunebase.user();
   await sql`update tunebase.projects set max_running = 1 where id = ${small.projectId}`;
   const [first, second] = [await createJob(small), await createJob(small)];
   const other = await createJob(user);
   await tunebase.tick();
-  assertEquals((await attemptOf(tunebase, first)).state, "submitted");
-  assertEquals((await attemptOf(tunebase, other)).state, "submitted");
+  assertEquals((await latestAttempt(tunebase, first)).state, "submitted");
+  assertEquals((await latestAttempt(tunebase, other)).state, "submitted");
   assertEquals(
     (await sql`select 1 from tunebase.attempts where replace(job_id::text, '-', '') = ${second.id.slice(6)}`)
       .length,
@@ -93,11 +93,11 @@ Deno.test("a project's limit holds back its jobs and not another's", async () =>
   await sql`update tunebase.jobs set status = 'cancelled', finished_at = now() where project_id = ${small.projectId}`;
 });
 
-Deno.test("a 429 is tried again later, as long as RunPod says, and does not count as a try", async () => {
+Deno.test("a 429 is retried after RunPod's delay and does not count as an attempt", async () => {
   runpod.run = () => new Response("slow down", { status: 429, headers: { "retry-after": "100" } });
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   assertEquals(attempt.outcome, "not_started");
   const [row] =
     await sql`select status, failed_attempts, extract(epoch from due_at - now())::int as wait from tunebase.jobs where id = ${attempt.job_id}`;
@@ -107,17 +107,17 @@ Deno.test("a 429 is tried again later, as long as RunPod says, and does not coun
   await sql`update tunebase.jobs set due_at = now() where id = ${attempt.job_id}`;
   await tunebase.tick();
   assertEquals(
-    (await attemptOf(tunebase, job)).number,
+    (await latestAttempt(tunebase, job)).number,
     1,
     "nobody calls this endpoint before RunPod lets us",
   );
   await sql`update tunebase_internal.runpod_endpoints set blocked_until = now()`;
   await tunebase.tick();
-  assertEquals((await attemptOf(tunebase, job)).state, "submitted");
+  assertEquals((await latestAttempt(tunebase, job)).state, "submitted");
 });
 
 for (const status of [400, 401, 402, 403, 404]) {
-  Deno.test(`a ${status} on /run fails the job as configuration, without another try`, async () => {
+  Deno.test(`a ${status} from /run fails the job as configuration without a retry`, async () => {
     runpod.run = () => new Response("no", { status });
     const job = await createJob(user);
     await tunebase.tick();
@@ -127,54 +127,54 @@ for (const status of [400, 401, 402, 403, 404]) {
   });
 }
 
-Deno.test("an unclear /run is never sent again; the worker's claim settles it", async () => {
+Deno.test("an ambiguous /run is never resent; the worker's claim resolves it", async () => {
   runpod.run = () => new Response("bad gateway", { status: 502 });
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   assertEquals(attempt.state, "submission_unknown");
   const before = runpod.runs.length;
   runpod.run = taken;
   await tunebase.tick();
   assertEquals(runpod.runs.length, before);
-  await new TestWorker(tunebase, attempt.id).claim();
-  const after = await attemptOf(tunebase, job);
+  await new FakeWorker(tunebase, attempt.id).claim();
+  const after = await latestAttempt(tunebase, job);
   assertEquals([after.state, after.runpod_job_id], ["running", "run-x"]);
 });
 
-Deno.test("an unclear /run that nobody claims is followed by another attempt at its deadline, a few times", async () => {
+Deno.test("an ambiguous, unclaimed /run leads to another attempt at its deadline, a limited number of times", async () => {
   runpod.run = () => new Response("", { status: 500 });
   const job = await createJob(user);
   for (const number of [1, 2, 3]) {
     await sql`update tunebase.jobs set due_at = now() where status = 'queued' and due_at < 'infinity'`;
     await tunebase.tick();
-    const attempt = await attemptOf(tunebase, job);
+    const attempt = await latestAttempt(tunebase, job);
     assertEquals([attempt.number, attempt.state], [number, "submission_unknown"]);
     await sql`update tunebase.attempts set claim_deadline = now() - interval '1 second', reconcile_at = now() where id = ${attempt.id}`;
     await tunebase.tick();
-    assertEquals((await attemptOf(tunebase, job)).outcome, "expired");
-    // Should the run be there after all, its worker is told before it costs anything.
-    assertEquals((await new TestWorker(tunebase, attempt.id).claim()).reason, "ended");
+    assertEquals((await latestAttempt(tunebase, job)).outcome, "expired");
+    // If the run exists after all, its worker is rejected before it costs anything.
+    assertEquals((await new FakeWorker(tunebase, attempt.id).claim()).reason, "ended");
   }
   const now = await jobNow(job);
   assertEquals([now.status, now.error?.code], ["failed", "no_capacity"]);
 });
 
-Deno.test("a scheduler that died between claim and submit leaves an attempt that is looked at again", async () => {
+Deno.test("a scheduler crash between claim and submit leaves an attempt that is reconciled", async () => {
   const job = await createJob(user);
   await sql`select tunebase_internal.claim_dispatch('local', 60, 1)`;
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   assertEquals(attempt.state, "submitting");
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second', reconcile_at = now() where id = ${attempt.id}`;
   await tunebase.tick();
-  assertEquals((await attemptOf(tunebase, job)).state, "submission_unknown");
+  assertEquals((await latestAttempt(tunebase, job)).state, "submission_unknown");
 });
 
-Deno.test("queued past its deadline the job fails with no_capacity and is cancelled at RunPod", async () => {
+Deno.test("a job queued past its deadline fails with no_capacity and is cancelled at RunPod", async () => {
   runpod.run = taken;
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   runpod.status = says({ status: "IN_QUEUE" });
   await look(job);
   assertEquals((await jobNow(job)).status, "queued", "before its deadline it waits");
@@ -230,21 +230,21 @@ const ends: [string, unknown, number, string][] = [
   ["TIMED_OUT", { status: "TIMED_OUT", error: "executionTimeout exceeded" }, 200, "time_limit"],
 ];
 for (const [what, body, status, code] of ends) {
-  Deno.test(`a quiet run that RunPod says is ${what} fails as ${code}`, async () => {
+  Deno.test(`a silent run that RunPod reports as ${what} fails as ${code}`, async () => {
     const { job } = await running();
     runpod.status = says(body, status);
     await look(job);
     const now = await jobNow(job);
     assertEquals([now.status, now.error?.code], ["failed", code]);
     assert((now.error?.message ?? "").length > 3);
-    assertEquals((await attemptOf(tunebase, job)).state, "ended");
+    assertEquals((await latestAttempt(tunebase, job)).state, "ended");
   });
 }
 
 Deno.test("a run that times out at the limit its spend cap paid for fails as spend_cap, not as time_limit", async () => {
   const { job } = await running();
   await sql`update tunebase.attempts set execution_timeout_seconds = 90 where id = ${
-    (await attemptOf(tunebase, job)).id
+    (await latestAttempt(tunebase, job)).id
   }`;
   runpod.status = says({ status: "TIMED_OUT", error: "executionTimeout exceeded" });
   await look(job);
@@ -255,10 +255,10 @@ Deno.test("a run that times out at the limit its spend cap paid for fails as spe
   ]);
 });
 
-Deno.test("a run that RunPod completed and whose finish got lost succeeds by its verified files", async () => {
+Deno.test("a completed run whose finish was lost succeeds from its verified files", async () => {
   const { job, worker } = await running();
   const bytes = new TextEncoder().encode("weights");
-  const file = TestWorker.file("adapter_model.safetensors", bytes);
+  const file = FakeWorker.file("adapter_model.safetensors", bytes);
   await worker.upload(file.path, bytes);
   await worker.verify(file);
   runpod.status = says({ status: "COMPLETED", output: { status: "completed", manifest: manifest([file]) } });
@@ -266,17 +266,17 @@ Deno.test("a run that RunPod completed and whose finish got lost succeeds by its
   assertEquals((await jobNow(job)).status, "succeeded");
 });
 
-Deno.test("a run that still reports is left alone, whatever RunPod's queue says", async () => {
+Deno.test("a run that still reports continues, whatever RunPod's queue says", async () => {
   const { job } = await running();
   runpod.status = says({ status: "FAILED" });
   await sql`update tunebase.attempts set reconcile_at = now() where id = ${
-    (await attemptOf(tunebase, job)).id
+    (await latestAttempt(tunebase, job)).id
   }`;
   await tunebase.tick();
   assertEquals((await jobNow(job)).status, "running");
 });
 
-Deno.test("an unknown status, an unreachable RunPod and a young 404 change nothing yet", async () => {
+Deno.test("an unknown status, an unreachable RunPod and an early 404 change nothing", async () => {
   const { job } = await running();
   for (const answer of [says({ status: "PONDERING" }), says({ error: "x" }, 500)]) {
     runpod.status = answer;
@@ -284,15 +284,15 @@ Deno.test("an unknown status, an unreachable RunPod and a young 404 change nothi
     assertEquals((await jobNow(job)).status, "running");
   }
   runpod.status = says({}, 404);
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   await sql`update tunebase.attempts set submitted_at = now(), reconcile_at = now() where id = ${attempt.id}`;
   await tunebase.tick();
   assertEquals((await jobNow(job)).status, "running");
 });
 
-Deno.test("a run that hangs in progress without a word is given up and cancelled at RunPod", async () => {
+Deno.test("a silent run that hangs in progress is abandoned and cancelled at RunPod", async () => {
   const { job } = await running();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   runpod.status = says({ status: "IN_PROGRESS" });
   await sql`
     update tunebase.attempts
@@ -303,36 +303,36 @@ Deno.test("a run that hangs in progress without a word is given up and cancelled
   assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)));
 });
 
-Deno.test("a scheduler that died after it cancelled a run that hangs does not make a cancelled job of it", async () => {
+Deno.test("a scheduler crash after cancelling a hung run does not mark the job cancelled", async () => {
   const { job } = await running();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   const { maxMissedHeartbeats } = tunebase.platform.settings;
   await sql`
     update tunebase.attempts set lease_until = now() - interval '1 hour', missed_heartbeats = ${maxMissedHeartbeats}
     where id = ${attempt.id}`;
-  const [{ told } = {}] = await sql`
-    select tunebase_internal.reconcile_attempt(${attempt.id}, '{"status": "IN_PROGRESS"}', null, ${maxMissedHeartbeats}) as told`;
-  assertEquals(told, { cancel: true });
-  assertEquals((await jobNow(job)).status, "running", "it ends when RunPod has been told");
+  const [{ directive } = {}] = await sql`
+    select tunebase_internal.reconcile_attempt(${attempt.id}, '{"status": "IN_PROGRESS"}', null, ${maxMissedHeartbeats}) as directive`;
+  assertEquals(directive, { cancel: true });
+  assertEquals((await jobNow(job)).status, "running", "it ends when RunPod has received it");
   runpod.status = says({ status: "CANCELLED" });
   await look(job);
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
 });
 
-Deno.test("a cancel is sent to RunPod, and the attempt ends when RunPod confirms it", async () => {
+Deno.test("a cancellation is sent to RunPod, and the attempt ends on confirmation", async () => {
   runpod.run = taken;
   const job = await createJob(user);
   await tunebase.tick();
   await user.openai.fineTuning.jobs.cancel(job.id);
   runpod.status = says({ status: "CANCELLED" });
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)));
   assertEquals(attempt.outcome, "cancelled");
   assertEquals((await jobNow(job)).status, "cancelled");
 });
 
-Deno.test("a run that was cancelled at RunPod's console cancels the job", async () => {
+Deno.test("a run cancelled in RunPod's console cancels the job", async () => {
   const { job, worker } = await running();
   runpod.status = says({ status: "CANCELLED" });
   await worker.cancelled();
@@ -340,7 +340,7 @@ Deno.test("a run that was cancelled at RunPod's console cancels the job", async 
   assertEquals((await jobNow(job)).status, "cancelled");
 });
 
-Deno.test("every job that is not final has a next time at which someone looks at it", async () => {
+Deno.test("every unfinished job has a scheduled reconcile", async () => {
   const forgotten = await sql`
     select j.id, j.status from tunebase.jobs j
     where not tunebase_internal.is_terminal(j.status) and j.status <> 'paused'

@@ -1,4 +1,4 @@
-/** The database's own nudges, with stand-ins for pg_net's and Vault's objects: their names and signatures. */
+/** The database's scheduler wake-ups, with fakes of pg_net's and Vault's objects (same names and signatures). */
 import { assertEquals } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob } from "../support/fake_worker.ts";
@@ -9,11 +9,11 @@ const { sql } = tunebase;
 const user = await tunebase.user();
 const sent = () => sql<{ url: string; headers: unknown }[]>`select url, headers from net.sent`;
 
-Deno.test("without pg_net and Vault a job is created all the same", async () => {
+Deno.test("a job can be created without pg_net and Vault", async () => {
   assertEquals((await createJob(user)).status, "queued");
 });
 
-Deno.test("where pg_net and Vault are, a job that is due wakes the scheduler, once a transaction", async () => {
+Deno.test("with pg_net and Vault, a due job wakes the scheduler once per transaction", async () => {
   await sql.unsafe(`
     create schema vault;
     create table vault.decrypted_secrets (name text, decrypted_secret text);
@@ -38,7 +38,7 @@ Deno.test("where pg_net and Vault are, a job that is due wakes the scheduler, on
   assertEquals((await sent()).length, 2);
 });
 
-Deno.test("a nudge that fails does not touch the job", async () => {
+Deno.test("a failed wake-up does not affect the job", async () => {
   await sql`drop table net.sent`;
   assertEquals((await createJob(user)).status, "queued");
 });

@@ -1,4 +1,4 @@
-/** A tick of the scheduler bounds what it begins, wakes the next, and leaves nothing claimed that it does not send. */
+/** A scheduler tick limits its work, wakes the next one, and leaves no attempt claimed but unsent. */
 import { assert, assertEquals } from "#assert";
 import { CpuBudget, price, tickCpuMs } from "../../supabase/functions/tunebase-scheduler/cpu_budget.ts";
 import { dispatch } from "../../supabase/functions/tunebase-scheduler/dispatch/dispatch.ts";
@@ -7,7 +7,7 @@ import { Runpod } from "../../supabase/functions/tunebase-scheduler/runpod.ts";
 import { platform } from "../../supabase/functions/_shared/platform.ts";
 import { copyJobs } from "../support/job_copies.ts";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob } from "../support/fake_worker.ts";
+import { createJob, latestAttempt } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 const scheduler = platform("TUNEBASE_SCHEDULER_DB_URL", { get: (name) => tunebase.env[name] });
@@ -26,7 +26,7 @@ await sql`insert into tunebase_internal.runpod_endpoints (endpoint_id, max_runni
 const queued = async () =>
   (await sql`select 1 from tunebase.jobs where status = 'queued' and due_at < 'infinity'`).length;
 
-Deno.test("a budget counts what has begun, and ends by the clock too", () => {
+Deno.test("a tick budget counts started work and also ends by the clock", () => {
   const budget = new CpuBudget(10);
   assertEquals([budget.room(3), budget.isOver], [4, false]);
   budget.spend(12);
@@ -34,7 +34,7 @@ Deno.test("a budget counts what has begun, and ends by the clock too", () => {
   assertEquals(new CpuBudget(10, 0).isOver, true);
 });
 
-Deno.test("a tick sends what its budget allows and wakes the next; together they send each job once", async () => {
+Deno.test("a tick dispatches within its budget and wakes the next; each job is sent once", async () => {
   await createJob(user);
   await copyJobs(sql, 449, [user.projectId]);
   const most = Math.ceil(tickCpuMs / price.submission);
@@ -50,7 +50,7 @@ Deno.test("a tick sends what its budget allows and wakes the next; together they
   assertEquals([jobs.length, new Set(jobs).size], [450, 450]);
 });
 
-Deno.test("attempts that were claimed when the isolate is about to end are released at once, unsent", async () => {
+Deno.test("claimed attempts are released unsent when the isolate is about to end", async () => {
   const before = runpod.runs.length;
   const job = await createJob(user);
   let asked = 0;
@@ -59,7 +59,7 @@ Deno.test("attempts that were claimed when the isolate is about to end are relea
     await dispatch(scheduler, new Runpod(scheduler.settings), new CpuBudget(), () => asked++ > 0),
     0,
   );
-  const { state, outcome } = await attemptOf(tunebase, job);
+  const { state, outcome } = await latestAttempt(tunebase, job);
   assertEquals([state, outcome, runpod.runs.length], ["ended", "not_started", before]);
   const [row] = await sql`select status, due_at <= now() as due from tunebase.jobs
     where id = (select job_id from tunebase.attempts order by created_at desc limit 1)`;
@@ -68,22 +68,22 @@ Deno.test("attempts that were claimed when the isolate is about to end are relea
     (select job_id from tunebase.attempts order by created_at desc limit 1)`;
   assertEquals(events.length, 0, "nothing has happened to the job");
   await tunebase.tick();
-  assertEquals((await attemptOf(tunebase, job)).number, 2);
+  assertEquals((await latestAttempt(tunebase, job)).number, 2);
   assertEquals(runpod.runs.length, before + 1);
 });
 
-Deno.test("an attempt whose input cannot be made is released, and tried again later", async () => {
+Deno.test("an attempt whose input cannot be built is released and retried later", async () => {
   const before = runpod.runs.length;
   const job = await createJob(user);
   await sql`update tunebase.jobs set plan = '{}' where replace(id::text, '-', '') = ${job.id.slice(6)}`;
   await tunebase.tick();
-  const { state, outcome } = await attemptOf(tunebase, job);
+  const { state, outcome } = await latestAttempt(tunebase, job);
   assertEquals([state, outcome, runpod.runs.length], ["ended", "not_started", before]);
   assertEquals(await queued(), 1);
   await user.openai.fineTuning.jobs.cancel(job.id);
 });
 
-Deno.test("a tick that has looked at as many attempts as it may wakes the next", async () => {
+Deno.test("a tick that reaches its reconcile limit wakes the next", async () => {
   await sql`update tunebase.attempts set reconcile_at = now() + interval '1 hour' where state <> 'ended'`;
   await sql`
     update tunebase.attempts set reconcile_at = now() - interval '1 second'

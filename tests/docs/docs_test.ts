@@ -1,4 +1,4 @@
-/** What the pages say exists: their links, commands, settings and alerts. */
+/** The documentation refers to what exists: links, commands, settings and alerts. */
 import { assert, assertEquals } from "#assert";
 import { root } from "../../local/state_dir.ts";
 import { exists, join } from "../../local/paths.ts";
@@ -33,7 +33,7 @@ async function sources(folder: string, ending: string): Promise<string> {
   return found.join("\n");
 }
 
-Deno.test("every link to a file or a heading of the project leads somewhere", async () => {
+Deno.test("every link to a file or heading resolves", async () => {
   const broken: string[] = [];
   for (const [page, content] of text) {
     for (const [, target = ""] of content.matchAll(/\]\(([^)\s]+)\)/g)) {
@@ -55,7 +55,7 @@ const headings = (page: string) =>
     title.toLowerCase().replace(/[^\p{L}\p{N}\- ]/gu, "").replaceAll(" ", "-")
   );
 
-Deno.test("every file that a page names in the project's own folders is there", async () => {
+Deno.test("every file named in the documentation exists", async () => {
   const missing: string[] = [];
   for (const [page, content] of text) {
     const names = content.matchAll(
@@ -66,7 +66,7 @@ Deno.test("every file that a page names in the project's own folders is there", 
   assertEquals(missing, []);
 });
 
-Deno.test("every task that a page names is one, with the Deno that CI uses", async () => {
+Deno.test("every documented task exists, with the Deno version that CI uses", async () => {
   const { tasks } = JSON.parse(await Deno.readTextFile(join(root, "deno.json")));
   const ci = /deno@[\d.]+/.exec(await Deno.readTextFile(join(root, ".ci/run")))?.[0] ?? "";
   for (const [page, content] of text) {
@@ -77,7 +77,7 @@ Deno.test("every task that a page names is one, with the Deno that CI uses", asy
   }
 });
 
-Deno.test("every setting of the functions is explained where they are deployed", async () => {
+Deno.test("every setting of the functions is documented", async () => {
   const code = await sources("supabase/functions", ".ts");
   const names = [...code.matchAll(/"((?:TUNEBASE|RUNPOD|RESEND)_[A-Z_]+)"/g)].map(([, name = ""]) => name);
   const deploy = [...text].filter(([page]) => page.startsWith("docs/")).map(([, content]) => content).join(
@@ -87,7 +87,7 @@ Deno.test("every setting of the functions is explained where they are deployed",
   assertEquals([...new Set(names)].filter((name) => !deploy.includes(name)), []);
 });
 
-Deno.test("every alert is explained: what it means, where to look, what to do", async () => {
+Deno.test("every alert is documented", async () => {
   const sql = await sources("supabase/migrations", ".sql");
   const kinds = [...sql.matchAll(/tunebase_internal\.raise_alert\(\s*'(\w+)'/g)].map(([, kind = ""]) => kind);
   assert(kinds.length > 3);

@@ -1,9 +1,9 @@
-/** The README's script and those of examples/sdk, as they stand, against a server with a fake worker. */
+/** The scripts of the README and examples/sdk, unmodified, against a server with a fake worker. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
-import { attemptOf, TestWorker } from "../support/fake_worker.ts";
+import { FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -38,10 +38,10 @@ async function trainNextJob(user: TestUser, over: () => boolean): Promise<void> 
     const [job] = (await user.openai.fineTuning.jobs.list()).data;
     if (job?.status === "queued") {
       await tunebase.tick();
-      const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+      const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
       await worker.claim();
-      await worker.report({ metrics: [TestWorker.metric(1, 2.5), TestWorker.metric(2, 1.25)] });
-      await worker.finishWhole();
+      await worker.report({ metrics: [FakeWorker.metric(1, 2.5), FakeWorker.metric(2, 1.25)] });
+      await worker.finishWithAdapter();
       return;
     }
     await new Promise((resolve) => setTimeout(resolve, 50));

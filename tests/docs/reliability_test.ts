@@ -1,4 +1,4 @@
-/** `docs/reliability.md` names a test for each promise: each must be there. */
+/** `docs/reliability.md` names a test for each promise: each test exists. */
 import { assert } from "#assert";
 
 const docs = new URL("../../docs/", import.meta.url);
@@ -15,7 +15,7 @@ async function testsOf(file: URL): Promise<RegExp[]> {
   });
 }
 
-Deno.test("every test that docs/reliability.md names is there", async () => {
+Deno.test("every test named in docs/reliability.md exists", async () => {
   const text = await Deno.readTextFile(new URL("reliability.md", docs));
   const named = [...text.matchAll(/\[([^\]]+)\]\((\.\.\/[\w/]+(?:_test\.ts|\.py))\)/g)];
   assert(named.length > 80, `only ${named.length} tests are named`);

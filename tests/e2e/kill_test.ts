@@ -1,8 +1,7 @@
 /**
- * kill -9 of everything that can be killed, one after the other, while 30 jobs run: a worker with all its processes, the
- * scheduler, the callback, the API, Postgres with all its processes. Real function processes, real Postgres, RunPod's
- * real SDK with the real handler; only the training is `stub_trainer.py`. What each kill cost goes to
- * `.tunebase/kill.json`.
+ * kill -9 of each part in turn while 30 jobs run: a worker with all its processes, the scheduler, the callback, the API,
+ * and Postgres with all its processes. Real function processes, real Postgres, RunPod's real SDK with the real handler;
+ * only the training is `stub_trainer.py`. The effect of each kill is written to `.tunebase/kill.json`.
  */
 import { assert, assertEquals } from "#assert";
 import { createHash } from "node:crypto";
@@ -51,11 +50,11 @@ const account = await ensureAccount(stack);
 const openai = new OpenAI({ baseURL: account.baseUrl, apiKey: account.apiKey, maxRetries: 8 });
 const { sql } = stack;
 
-/** Asks until the answer is yes; a database or function that is down has not said no. Returns the seconds it took. */
+/** Polls until the condition holds, ignoring errors while a part is down. Returns the seconds it took. */
 async function until(what: string, ask: () => Promise<unknown>, seconds = 60): Promise<number> {
   const began = performance.now();
   const took = () => (performance.now() - began) / 1000;
-  let last: unknown = "it said no";
+  let last: unknown = "the condition is false";
   while (took() < seconds) {
     try {
       if (await ask()) return Math.round(took() * 100) / 100;
@@ -108,7 +107,7 @@ function chain(seed: number): string {
   return state;
 }
 
-Deno.test("kill -9 of a worker, of each function and of Postgres while 30 jobs run loses nothing and doubles nothing", async () => {
+Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses and duplicates nothing", async () => {
   const began = performance.now();
   await sql`update tunebase.projects set max_running = 1000`;
   await sql`update tunebase.base_models set queue_timeout_seconds = 60`;
@@ -216,7 +215,7 @@ Deno.test("kill -9 of a worker, of each function and of Postgres while 30 jobs r
   console.log(JSON.stringify(figures));
   assertEquals([figures.lost, figures.doubled, steps], [0, 0, jobs * 10 * epochs]);
   assertEquals(await count("status = 'succeeded'"), jobs);
-  assert(resumed >= 1, "the killed worker's job went on from its checkpoint");
+  assert(resumed >= 1, "the killed worker's job resumed from its checkpoint");
   await assertInvariants(sql);
   await assertSentOnce(sql, stack.runs());
   await Deno.writeTextFile(join(cache, "kill.json"), `${JSON.stringify(figures)}\n`);

@@ -1,4 +1,4 @@
-/** The main job on all its real parts, made small: a few steps of a real model. And what happens when parts die. */
+/** The main flow on real parts with a few steps of a real model, and its recovery from crashes. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { Adapter, downloadAdapter } from "../../examples/demo/adapter.ts";
@@ -72,7 +72,7 @@ async function trainer(): Promise<number | undefined> {
   }
 }
 
-Deno.test("a job trains for real and its adapter is downloaded, verified and whole", async () => {
+Deno.test("a job trains a real model, and its adapter downloads and verifies", async () => {
   const created = await create(24, {
     n_epochs: 2,
     batch_size: 8,
@@ -112,13 +112,13 @@ Deno.test("a job trains for real and its adapter is downloaded, verified and who
     .sql`select state, outcome, fence from tunebase.attempts order by created_at desc limit 1`;
   assertEquals({ ...attempt }, { state: "ended", outcome: "succeeded", fence: 1 });
   assertEquals(await exists(join(home, "work", "x")), false);
-  // It cleans up after it has said that it is done.
+  // It cleans up after it has reported success.
   const left = () => [...Deno.readDirSync(join(home, "work"))];
   for (let tries = 0; left().length > 0 && tries < 100; tries++) await pause(100);
   assertEquals(left(), [], "the worker has cleaned up");
 });
 
-Deno.test("training goes on from an own earlier fine-tune, and scores its estimate", async () => {
+Deno.test("training continues from an earlier fine-tune and scores its estimate", async () => {
   const [earlier] = (await openai.fineTuning.jobs.list({ limit: 1 })).data;
   const created = await create(24, { n_epochs: 1, batch_size: 8 }, earlier?.fine_tuned_model ?? "");
   const job = await until(created.id, ended);
@@ -134,7 +134,7 @@ Deno.test("training goes on from an own earlier fine-tune, and scores its estima
   assertEquals(score.tokens.within_range, true, JSON.stringify(score));
 });
 
-Deno.test("preferences are trained on for real, from an own earlier fine-tune, and the estimate is scored", async () => {
+Deno.test("DPO trains a real model from an earlier fine-tune and scores its estimate", async () => {
   const [earlier] = (await openai.fineTuning.jobs.list({ limit: 1 })).data;
   const answer = (content: string) => [{ role: "assistant", content }];
   const rows = Array.from({ length: 24 }, (_, i) =>
@@ -167,7 +167,7 @@ Deno.test("preferences are trained on for real, from an own earlier fine-tune, a
   assertEquals(score.tokens.within_range, true, JSON.stringify(score));
 });
 
-Deno.test("a cancel ends the training within seconds", async () => {
+Deno.test("cancelling stops the training within seconds", async () => {
   const created = await create(200, { n_epochs: 20, batch_size: 8 });
   await until(created.id, training);
   const pid = await trainer();
@@ -195,7 +195,7 @@ const messages = async (id: string) => {
   return found;
 };
 
-Deno.test("a job whose training and whose worker are killed, and which is paused and resumed, goes on from its checkpoints", async () => {
+Deno.test("a job resumes from its checkpoints after its training and worker are killed and it is paused", async () => {
   const created = await create(64, { n_epochs: 4, batch_size: 8, lora_rank: 8, lora_alpha: 16 });
 
   // The training process is killed, as the kernel does it when memory runs out.
@@ -228,8 +228,8 @@ Deno.test("a job whose training and whose worker are killed, and which is paused
   await openai.fineTuning.jobs.resume(created.id);
   const job = await until(created.id, ended);
   assertEquals([job.status, job.error], ["succeeded", null]);
-  const said = (await messages(created.id)).join("\n");
-  assertStringIncludes(said, `The job is paused. When resumed, it continues from checkpoint step ${saved}.`);
+  const log = (await messages(created.id)).join("\n");
+  assertStringIncludes(log, `The job is paused. When resumed, it continues from checkpoint step ${saved}.`);
   const steps = await stack.sql`
     select m.step from tunebase.metrics m where replace(m.job_id::text, '-', '') = ${
     created.id.slice(6)

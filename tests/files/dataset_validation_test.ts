@@ -1,4 +1,4 @@
-/** What a check of a training file says, however its bytes are cut. No server: the module is pure. */
+/** Validation reports of training files, for any chunking. Needs no server: the module is pure. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import * as z from "zod";
 import {
@@ -29,7 +29,7 @@ const call = (args: unknown, id = "c1", name = "weather") => ({
 });
 const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object" } } }];
 const toolRow = (...messages: unknown[]) => JSON.stringify({ messages, tools });
-const told = (report: DatasetReport) => [...report.errors, ...report.warnings];
+const allFindings = (report: DatasetReport) => [...report.errors, ...report.warnings];
 
 /** A file, the code, the line and a part of the sentence that it gets; `null`: none at all. */
 const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, string]][] = [
@@ -287,16 +287,16 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
   ],
 ];
 for (const [what, file, expected] of cases) {
-  Deno.test(`a file with ${what} is ${expected === null ? "valid" : `told: ${expected[0]}`}`, () => {
+  Deno.test(`a file with ${what} is ${expected === null ? "valid" : `reported as ${expected[0]}`}`, () => {
     const report = check(file);
     if (expected === null) {
-      assertEquals(told(report), []);
+      assertEquals(allFindings(report), []);
       assertEquals([report.problems, report.complete], [{}, true]);
       return;
     }
     const [code, line, part] = expected;
-    const found = told(report).find((finding) => finding.code === code);
-    assert(found, JSON.stringify(told(report)));
+    const found = allFindings(report).find((finding) => finding.code === code);
+    assert(found, JSON.stringify(allFindings(report)));
     assertEquals(found.line, line);
     assertStringIncludes(sentence(found), part);
     assert((report.problems[code] ?? 0) > 0);
@@ -339,7 +339,7 @@ const shared = z.array(Case).parse(
 );
 for (const { what, lines, document, indent, learned, refused_at_upload, ...one } of shared) {
   const refused = refused_at_upload ?? one.refused;
-  Deno.test(`as the trainer has it: ${what}`, () => {
+  Deno.test(`matches the trainer: ${what}`, () => {
     const text = lines?.map((line) => typeof line === "string" ? line : JSON.stringify(line)).join("\n") ??
       JSON.stringify(document, null, indent);
     const report = validate(bytes(text));
@@ -401,13 +401,13 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`${what} is refused at upload, and the field is named`, () => {
+  Deno.test(`rejects ${what} at upload and names the field`, () => {
     const report = check(JSON.stringify(row));
     assertEquals(report.errors.map((found) => [found.code, found.field]), [[code, field]]);
   });
 }
 
-Deno.test("a number in a row that only Infinity can hold is refused, and a long number in a text is not", () => {
+Deno.test("rejects a number that overflows to Infinity, but not long digits in text", () => {
   const row = (metadata: string) =>
     `{"messages":${JSON.stringify([user, answer])},"metadata":{"n":${metadata}}}`;
   for (const huge of ["-1e400", "1.5E+309", "9".repeat(320)]) {
@@ -421,7 +421,7 @@ Deno.test("a number in a row that only Infinity can hold is refused, and a long 
   }
 });
 
-Deno.test("rows with tools, and brightrun's, are refused in a sentence where the trainer does not read them", () => {
+Deno.test("rejects tool rows and brightrun files where the trainer cannot read them", () => {
   const tool = validate(bytes(toolRow(user, call("{}"))), nothing);
   assertStringIncludes(
     tool.errors.map(sentence).join(),
@@ -438,7 +438,7 @@ const preference = (question: string, better: string, worse: string) =>
     non_preferred_output: [{ role: "assistant", content: worse }],
   });
 
-Deno.test("preferences are counted with both answers, and by the longer one where max_length matters", () => {
+Deno.test("preference rows count both answers, and max_length applies to the longer one", () => {
   const text = [
     preference("q".repeat(40), "a".repeat(40), "b".repeat(400)),
     preference("q".repeat(40), "a".repeat(40), "b".repeat(400)),
@@ -458,7 +458,7 @@ Deno.test("preferences are counted with both answers, and by the longer one wher
   assertEquals([report.tokens.total, report.tokens.learned], [130 + 130 + 3, 110 + 110]);
 });
 
-Deno.test("what is wrong in a prompt of two answers is told once, by its place in the row", () => {
+Deno.test("a problem in a preference prompt is reported once, with its position in the row", () => {
   const row = {
     input: { messages: [{ role: "user", content: "" }, { role: "wizard", content: "a" }], tools: [{}] },
     preferred_output: [{ role: "assistant", content: "a", colour: 1 }],
@@ -504,7 +504,7 @@ const documents = {
   ),
 };
 
-Deno.test("brightrun-lora-v4 is counted without the rows that have no target, and its repeated turns are told", () => {
+Deno.test("brightrun-lora-v4 counts exclude rows without a target, and duplicate turns are reported", () => {
   const report = check(brightrun);
   assertEquals(
     [report.format, report.rows, report.trainable_rows, report.rows_without_labels, report.errors],
@@ -513,7 +513,7 @@ Deno.test("brightrun-lora-v4 is counted without the rows that have no target, an
   assertEquals(report.problems, { duplicate_turn: 3 });
 });
 for (const [how, text] of Object.entries(documents)) {
-  Deno.test(`brightrun-lora-v4 as one JSON document ${how} has the same report, however it is cut`, () => {
+  Deno.test(`a brightrun-lora-v4 JSON document ${how} has the same report for any chunking`, () => {
     const report = check(text);
     const { errors, rows, trainable_rows, tokens, problems, duplicates } = check(brightrun);
     assertEquals(
@@ -543,7 +543,7 @@ const brokenDocuments: [string, string, ProblemCode][] = [
   ["has no pair", '{"training_file_metadata":{},"conversations":[]}', "no_rows"],
 ];
 for (const [what, text, code] of brokenDocuments) {
-  Deno.test(`a brightrun document that ${what} is told: ${code}`, () => {
+  Deno.test(`a brightrun document that ${what} reports ${code}`, () => {
     const report = check(text);
     assert(report.problems[code], JSON.stringify(report.problems));
     if (text.length < 10_000) assertEquals(inPieces(bytes(text), 1, true), report);
@@ -551,7 +551,7 @@ for (const [what, text, code] of brokenDocuments) {
   });
 }
 
-Deno.test("rows, messages, tokens and the longest row are counted", () => {
+Deno.test("a report counts rows, messages, tokens and the longest row", () => {
   const long = chat({ role: "user", content: "u".repeat(400) }, {
     ...answer,
     content: "a".repeat(400),
@@ -569,11 +569,11 @@ Deno.test("rows, messages, tokens and the longest row are counted", () => {
   assertEquals(report.problems, { no_labels: 1, consecutive_roles: 1 });
 });
 
-Deno.test("texts of other scripts count by their bytes", () => {
+Deno.test("non-Latin text is counted by its bytes", () => {
   assertEquals(check(chat(user, { ...answer, content: "你".repeat(4000) })).tokens.total >= 2900, true);
 });
 
-Deno.test("copies are told with the line that they copy", () => {
+Deno.test("duplicates are reported with the line they repeat", () => {
   const report = check([row("a"), row("b"), row("a") + "  ", row("c"), row("a")].join("\r\n"));
   assertEquals(report.duplicates, {
     rows: 2,
@@ -582,7 +582,7 @@ Deno.test("copies are told with the line that they copy", () => {
   });
 });
 
-Deno.test("copies among more rows than are kept are estimated, and said to be", () => {
+Deno.test("duplicates beyond the stored rows are estimated and marked as such", () => {
   const lines: string[] = [];
   for (let i = 0; i < 60_000; i++) lines.push(row(`row ${i}`));
   for (let i = 0; i < 30_000; i++) lines.push(row(`row ${i}`));
@@ -591,7 +591,7 @@ Deno.test("copies among more rows than are kept are estimated, and said to be", 
   assert(Math.abs(duplicates.rows - 30_000) < 1500, `estimated ${duplicates.rows}`);
 });
 
-Deno.test("a hundred errors are told in full, the others are counted, and after ten thousand rows it stops", () => {
+Deno.test("a report details 100 errors, counts the others, and stops after 10,000 rows", () => {
   const many = check("x\n".repeat(500) + row());
   assertEquals([many.errors.length, many.error_rows, many.problems.not_json, many.complete], [
     100,
@@ -604,7 +604,7 @@ Deno.test("a hundred errors are told in full, the others are counted, and after 
   assertEquals([stopped.rows, stopped.complete], [maxBrokenRows, false]);
 });
 
-Deno.test("a problem that every row has is told once, of the file", () => {
+Deno.test("a problem that every row has is reported once, for the file", () => {
   const rows = Array.from({ length: 300 }, (_, i) => JSON.stringify({ id: i, ...JSON.parse(row(`${i}`)) }));
   const { errors, problems, error_rows } = check(rows.join("\n"));
   assertEquals(
@@ -615,7 +615,7 @@ Deno.test("a problem that every row has is told once, of the file", () => {
   assertEquals(check([...rows, row()].join("\n")).errors.length, 100);
 });
 
-Deno.test("a report holds nothing that Postgres' jsonb refuses", () => {
+Deno.test("a report contains nothing that jsonb rejects", () => {
   const nasty = JSON.stringify({
     "a\0b\ud800": 1,
     messages: [{ role: "\0\udfff".repeat(40), content: "\0" }],
@@ -624,7 +624,7 @@ Deno.test("a report holds nothing that Postgres' jsonb refuses", () => {
   assert(!/(^|[^\\])(\\\\)*\\u(0000|d[89a-f])/i.test(text), text);
 });
 
-Deno.test("docs/datasets.md explains every kind of problem", async () => {
+Deno.test("docs/datasets.md documents every problem code", async () => {
   const docs = await Deno.readTextFile(new URL("../../docs/datasets.md", import.meta.url));
   assertEquals(Object.keys(problemLevels).filter((code) => !docs.includes(`\`${code}\``)), []);
 });
@@ -637,7 +637,7 @@ function random(seed: number): () => number {
   };
 }
 
-Deno.test("whatever the bytes, there is a report, and the same one in pieces", () => {
+Deno.test("any bytes produce a report, independent of chunking", () => {
   const next = random(7);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)] as T;
   const seeds = [

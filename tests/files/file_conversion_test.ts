@@ -5,7 +5,7 @@ import { platform } from "../../supabase/functions/_shared/platform.ts";
 import { CpuBudget } from "../../supabase/functions/tunebase-scheduler/cpu_budget.ts";
 import { validateFiles } from "../../supabase/functions/tunebase-scheduler/file_validation/validate_files.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
-import { attemptOf, TestWorker } from "../support/fake_worker.ts";
+import { FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 const sliceBytes = 2 ** 20;
 const tunebase = await startTunebase({ TUNEBASE_VALIDATION_CHUNK_BYTES: String(sliceBytes) });
@@ -83,7 +83,7 @@ Deno.test("a CSV file is converted: the original is answered, and the rows are w
 
   const job = await user.openai.fineTuning.jobs.create({ model, training_file: file.id });
   await tunebase.tick();
-  const claimed = await new TestWorker(tunebase, (await attemptOf(tunebase, job)).id).claim();
+  const claimed = await new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id).claim();
   assertEquals(await (await fetch(String(claimed.dataset_url))).text(), canonical);
   assertEquals(claimed.dataset_sha256, sha256(canonical));
   await user.openai.fineTuning.jobs.cancel(job.id);

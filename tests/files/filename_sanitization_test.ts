@@ -1,4 +1,4 @@
-/** A file's name is something to show. It never says where anything lies, nor gets into a header raw. */
+/** File names are for display only: they never determine storage paths or appear unescaped in headers. */
 import { assert, assertEquals } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
 import { rows } from "../support/fake_worker.ts";
@@ -21,7 +21,7 @@ const names: [string, string | null][] = [
   ["Grüße 🦜.jsonl", "Grüße 🦜.jsonl"],
 ];
 for (const [name, shown] of names) {
-  Deno.test(`a file called ${JSON.stringify(name)} lies where its id says and is downloaded under a harmless name`, async () => {
+  Deno.test(`a file named ${JSON.stringify(name)} is stored by id and downloads under a safe name`, async () => {
     const form = new FormData();
     form.append("purpose", "fine-tune");
     form.append("file", new File([rows], name));
@@ -40,7 +40,7 @@ for (const [name, shown] of names) {
   });
 }
 
-Deno.test("nothing in Storage is named by a person", async () => {
+Deno.test("storage object names never contain user input", async () => {
   for (const { name } of await sql`select name from storage.objects`) {
     assert(/^[0-9a-f-]{36}\/[0-9a-f-]{36}\.jsonl$/.test(name), name);
   }

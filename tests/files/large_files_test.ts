@@ -1,4 +1,4 @@
-/** POST /files with more than it validates in the request: stored as it comes, validated by the scheduler. */
+/** POST /files beyond the size validated in the request: stored on arrival, validated by the scheduler. */
 import { assertEquals, assertStringIncludes } from "#assert";
 import { makeFile } from "../../bench/validation.ts";
 import { maxInRequestBytes } from "../../supabase/functions/tunebase/incoming_file.ts";
@@ -34,7 +34,7 @@ async function validated(id: string) {
   throw new Error("10 ticks did not validate it");
 }
 
-Deno.test("a large file is answered as uploaded, and is processed after a tick with the bytes that were sent", async () => {
+Deno.test("a large file is returned as uploaded and becomes processed after a tick, bytes unchanged", async () => {
   const file = await upload(user, large);
   assertEquals([file.status, file.bytes], ["uploaded", large.length]);
   assertEquals((await validated(file.id)).status, "processed");
@@ -43,7 +43,7 @@ Deno.test("a large file is answered as uploaded, and is processed after a tick w
   assertEquals(content, large);
 });
 
-Deno.test("a large file that is packed is stored unpacked, under its own name", async () => {
+Deno.test("a large compressed file is stored decompressed, under its own name", async () => {
   const packed = await gzip(makeFile(maxInRequestBytes + 2 ** 20, 7));
   const response = await send(user, [["purpose", "fine-tune"], ["file", packed]]);
   const file = await response.json();
@@ -51,7 +51,7 @@ Deno.test("a large file that is packed is stored unpacked, under its own name", 
   assertEquals((await validated(file.id)).status, "processed");
 });
 
-Deno.test("a large file that cannot be trained on becomes an error, with the row", async () => {
+Deno.test("a large invalid file ends in status error with the row", async () => {
   const broken = new Uint8Array([...new TextEncoder().encode("no row\n"), ...large]);
   const file = await upload(user, broken);
   assertEquals(file.status, "uploaded");
@@ -60,7 +60,7 @@ Deno.test("a large file that cannot be trained on becomes an error, with the row
   assertStringIncludes(done.status_details ?? "", "Line 1");
 });
 
-Deno.test("an equal large file shares one object once it is validated", async () => {
+Deno.test("identical large files share one object once validated", async () => {
   const bytes = makeFile(maxInRequestBytes + 2 ** 20, 9);
   const [one, two] = [await upload(user, bytes), await upload(user, bytes)];
   await validated(one.id);
@@ -71,7 +71,7 @@ Deno.test("an equal large file shares one object once it is validated", async ()
   assertEquals(kept.length, 1);
 });
 
-Deno.test("a large file whose form is wrong is refused, and none of its bytes stay", async () => {
+Deno.test("a large file with an invalid form is rejected and leaves no bytes behind", async () => {
   const file = new Blob([large]);
   const before = await objects();
   for (
@@ -89,7 +89,7 @@ Deno.test("a large file whose form is wrong is refused, and none of its bytes st
   }
 });
 
-Deno.test("a large file for which a project has no room is refused before its bytes are stored", async () => {
+Deno.test("a large file over the storage quota is rejected before it is stored", async () => {
   const full = await tunebase.user();
   await sql`update tunebase.projects set max_storage_bytes = 1000000 where id = ${full.projectId}`;
   const before = await objects();

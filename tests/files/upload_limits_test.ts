@@ -1,4 +1,4 @@
-/** POST /files by a function that runs under the platform's limits of CPU and memory. */
+/** POST /files in a function with the platform's CPU and memory limits. */
 import { assert, assertEquals } from "#assert";
 import { makeFile } from "../../bench/validation.ts";
 import { platformLimits } from "../../local/emulators/functions/limits.ts";
@@ -8,7 +8,7 @@ const tunebase = await startTunebase({}, { apiLimits: platformLimits });
 Deno.test.afterAll(() => tunebase.close());
 const user = await tunebase.user();
 
-Deno.test("31 MiB are uploaded to a function under the platform's limits, which is not killed, and validated by ticks", async () => {
+Deno.test("a 31 MiB upload stays within platform limits and is validated by ticks", async () => {
   const bytes = makeFile(31 * 2 ** 20);
   const before = tunebase.apiPids();
   const file = await user.openai.files.create({
@@ -24,7 +24,7 @@ Deno.test("31 MiB are uploaded to a function under the platform's limits, which 
   assertEquals((await user.openai.files.retrieve(file.id)).status, "processed");
 });
 
-Deno.test("several small files at once stay within the limits, each with its report in the answer", async () => {
+Deno.test("concurrent small files stay within the limits and return their reports", async () => {
   const before = tunebase.apiPids();
   const files = await Promise.all(Array.from({ length: 4 }, (_, n) =>
     user.openai.files.create({

@@ -1,4 +1,4 @@
-/** Large files: uploads in parts, direct uploads to Storage, and their check in slices. */
+/** Large files: multipart uploads, direct uploads to Storage, and their validation in chunks. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { createHash } from "node:crypto";
 import { Buffer } from "node:buffer";
@@ -72,7 +72,7 @@ const post = (path: string, body: unknown, by = user) =>
     headers: { "content-type": "application/json" },
   });
 
-Deno.test("an upload of several parts becomes one file, with the report and the hash of its bytes", async () => {
+Deno.test("a multipart upload becomes one file with the report and hash of its bytes", async () => {
   const bytes = rows(300);
   const { upload: done, fileId } = await upload(user, bytes, [1000, 70_001, 3], md5(bytes));
   assertEquals([done.object, done.status, done.bytes, done.filename], [
@@ -93,7 +93,7 @@ Deno.test("an upload of several parts becomes one file, with the report and the 
   assertEquals((await objects()).filter((name) => name.startsWith("parts/")), [], "the parts are removed");
 });
 
-Deno.test("the parts' order is what complete says, and parts that it leaves out are removed", async () => {
+Deno.test("complete determines the part order, and omitted parts are removed", async () => {
   const bytes = rows(50);
   const made = await user.openai.uploads.create({
     bytes: bytes.length,
@@ -119,7 +119,7 @@ Deno.test("the parts' order is what complete says, and parts that it leaves out 
   assertEquals((await objects()).filter((name) => name.startsWith("parts/")), []);
 });
 
-Deno.test("an upload of one part is that part's object: nothing is copied", async () => {
+Deno.test("a one-part upload reuses the part's object without copying", async () => {
   const bytes = rows(20);
   const { fileId } = await upload(user, bytes, []);
   assertEquals(await content(fileId), bytes);
@@ -127,7 +127,7 @@ Deno.test("an upload of one part is that part's object: nothing is copied", asyn
   assertEquals([(await file(fileId)).status, await content(fileId)], ["processed", bytes]);
 });
 
-Deno.test("Python's official SDK uploads in parts unchanged", async () => {
+Deno.test("OpenAI's Python SDK can upload in parts", async () => {
   const { success, stdout, stderr } = await new Deno.Command("trainer/.venv/bin/python", {
     args: [
       "tests/files/openai_uploads.py",
@@ -137,8 +137,8 @@ Deno.test("Python's official SDK uploads in parts unchanged", async () => {
     ],
   }).output();
   assert(success, new TextDecoder().decode(stderr));
-  const { file: id, ...said } = JSON.parse(new TextDecoder().decode(stdout));
-  assertEquals(said, {
+  const { file: id, ...rest } = JSON.parse(new TextDecoder().decode(stdout));
+  assertEquals(rest, {
     chunked: ["completed", "uploaded", true],
     part: ["upload.part", true],
     refused: "upload_size",
@@ -148,20 +148,24 @@ Deno.test("Python's official SDK uploads in parts unchanged", async () => {
   assertEquals((await file(id)).status, "processed");
 });
 
-Deno.test("a file with another MD5 than announced, or with a broken row, ends as an error that says why", async () => {
+Deno.test("a file with a wrong MD5 or an invalid row ends in status error with the reason", async () => {
   const bytes = rows(30);
   const changed = (await upload(user, bytes, [100], "0".repeat(32))).fileId;
   const broken = (await upload(user, text.encode(`${row("a")}\n{"messages": 5}\n${row("b")}`), [40])).fileId;
   await settle();
   assertEquals((await file(changed)).status, "error");
   assertStringIncludes((await file(changed)).status_details, `MD5 is ${md5(bytes)}, and ${"0".repeat(32)}`);
-  const told = await file(broken);
-  assertEquals(told.status, "error");
+  const invalid = await file(broken);
+  assertEquals(invalid.status, "error");
   assertStringIncludes(
-    told.status_details,
+    invalid.status_details,
     "1 of its rows cannot be trained on. Line 2: messages must be a list",
   );
-  assertEquals([told.report.errors[0].line, told.report.rows, told.report.trainable_rows], [2, 3, 2]);
+  assertEquals([invalid.report.errors[0].line, invalid.report.rows, invalid.report.trainable_rows], [
+    2,
+    3,
+    2,
+  ]);
   const listed = (await user.openai.files.list({ limit: 1 })).data[0];
   assert(
     listed && !("errors" in (listed as unknown as { report: object }).report),
@@ -188,7 +192,7 @@ const wrongUploads: [string, unknown, number, string][] = [
   ],
 ];
 for (const [what, body, status, param] of wrongUploads) {
-  Deno.test(`an upload ${what} is refused, naming ${param}`, async () => {
+  Deno.test(`rejects an upload ${what}, naming ${param}`, async () => {
     const response = await post("/uploads", body);
     assertEquals([response.status, (await response.json()).error.param], [status, param]);
   });
@@ -218,14 +222,14 @@ const wrongParts: [string, FormData, number, string][] = [
   ["of more than 64 MiB", formOf([["data", new Blob([new Uint8Array(64 * 2 ** 20 + 1)])]]), 413, "too_large"],
 ];
 for (const [what, form, status, expected] of wrongParts) {
-  Deno.test(`a part ${what} is refused, and nothing of it stays in Storage`, async () => {
+  Deno.test(`rejects a part ${what} and leaves nothing in Storage`, async () => {
     const before = await objects();
     assertEquals(await code(await sendPart(await begun(), form)), [status, expected]);
     assertEquals(await objects(), before);
   });
 }
 
-Deno.test("a body that is no form, or ends in its middle, is refused", async () => {
+Deno.test("rejects a body that is not a form or is truncated", async () => {
   const id = await begun();
   const send = (body: string, type: string) =>
     user.fetch(`/uploads/${id}/parts`, { method: "POST", body, headers: { "content-type": type } });
@@ -235,7 +239,7 @@ Deno.test("a body that is no form, or ends in its middle, is refused", async () 
   assertEquals(await code(await send(cut, "multipart/form-data; boundary=b")), [400, "invalid_multipart"]);
 });
 
-Deno.test("parts of another upload, unknown or doubled ones, and missing bytes are refused", async () => {
+Deno.test("rejects foreign, unknown or duplicate parts, and missing bytes", async () => {
   const [id, other] = [await begun(), await begun()];
   const part = (await (await sendPart(id, formOf([["data", data]]))).json()).id;
   const strange = (await (await sendPart(other, formOf([["data", data]]))).json()).id;
@@ -248,7 +252,7 @@ Deno.test("parts of another upload, unknown or doubled ones, and missing bytes a
   assertEquals(await complete([]), [400, "invalid_request"]);
 });
 
-Deno.test("another project's upload is not there", async () => {
+Deno.test("another project's upload returns 404", async () => {
   const bob = await tunebase.user();
   const id = await begun();
   const part = (await (await sendPart(id, formOf([["data", data]]))).json()).id;
@@ -261,7 +265,7 @@ Deno.test("another project's upload is not there", async () => {
   assertEquals(await code(await bob.fetch(`/files/direct/${id}`)), [404, "upload_not_found"]);
 });
 
-Deno.test("a cancelled upload takes no more, and its parts are removed", async () => {
+Deno.test("a cancelled upload accepts no parts, and its parts are removed", async () => {
   const id = await begun();
   await sendPart(id, formOf([["data", data]]));
   assertEquals((await user.openai.uploads.cancel(id)).status, "cancelled");
@@ -271,7 +275,7 @@ Deno.test("a cancelled upload takes no more, and its parts are removed", async (
   assertEquals((await objects()).filter((name) => name.includes(dashed(id))), []);
 });
 
-Deno.test("an upload ends after an hour; its parts, and those that were on their way, are removed", async () => {
+Deno.test("an upload expires after an hour, and its parts are removed, even late ones", async () => {
   const id = await begun();
   const part = (await (await sendPart(id, formOf([["data", data]]))).json()).id;
   // As a function leaves it that dies between Storage and the database.
@@ -292,7 +296,7 @@ Deno.test("an upload ends after an hour; its parts, and those that were on their
   assertEquals(await mine(), 0);
 });
 
-Deno.test("a file that expires is removed with its bytes, but not while a job needs it", async () => {
+Deno.test("an expired file is removed with its bytes, unless a job needs it", async () => {
   const form = formOf([["purpose", "fine-tune"], ["file", new File([row("a")], "a.jsonl")]]);
   form.append("expires_after[anchor]", "created_at");
   form.append("expires_after[seconds]", "3600");
@@ -325,7 +329,7 @@ function send(target: Record<string, string | number>, bytes: Uint8Array): Promi
   );
 }
 
-Deno.test("a direct upload goes straight to Storage, and its file is out of its token's reach", async () => {
+Deno.test("a direct upload goes to Storage, and its token cannot modify the file", async () => {
   const bytes = rows(400);
   const begin = await post("/files/direct", {
     filename: "big.jsonl",
@@ -352,7 +356,7 @@ Deno.test("a direct upload goes straight to Storage, and its file is out of its 
   assertEquals(await content(done.id), bytes);
 });
 
-Deno.test("a direct upload of another size than announced is refused and can be sent again", async () => {
+Deno.test("a direct upload with a wrong size is rejected and can be sent again", async () => {
   const bytes = rows(3);
   const made =
     await (await post("/files/direct", { filename: "a", bytes: bytes.length, purpose: "fine-tune" })).json();
@@ -373,7 +377,7 @@ async function waiting(bytes: Uint8Array): Promise<string> {
 }
 const uuid = (id: string) => id.replace(/^\w+-/, "");
 
-Deno.test("a check in slices, each by another call, has the report of a check at once", async () => {
+Deno.test("validation in chunks across calls gives the same report as in one pass", async () => {
   const bytes = text.encode(
     `${new TextDecoder().decode(rows(900))}\n${row("0 ü ")}\n${row("x".repeat(200_000))}\n`,
   );
@@ -388,7 +392,7 @@ Deno.test("a check in slices, each by another call, has the report of a check at
   assertEquals(report.duplicates.rows, 1);
 });
 
-Deno.test("whoever checks a file is killed again and again, and the report is that of an undisturbed check", async () => {
+Deno.test("validation that is killed repeatedly gives the same report", async () => {
   const bytes = text.encode(`${new TextDecoder().decode(rows(20_000, 300))}\nnot json\n`);
   // The copy takes three chunks of 6 MiB.
   assert(bytes.length > 12.6e6);
@@ -427,7 +431,7 @@ Deno.test("whoever checks a file is killed again and again, and the report is th
   assertEquals(md5(await content(id)), md5(bytes), "the copy is whole");
 });
 
-Deno.test("a file whose bytes are gone is tried again later, and in the end given up", async () => {
+Deno.test("validation of a file with missing bytes is retried and finally fails", async () => {
   const id = await waiting(rows(5));
   const [{ object } = {}] = await sql`select object from tunebase.files where id = ${uuid(id)}::uuid`;
   await tunebase.platform.supabase.storage.from("tunebase-datasets").remove([object]);
@@ -442,7 +446,7 @@ Deno.test("a file whose bytes are gone is tried again later, and in the end give
   assertStringIncludes((await file(id)).status_details, "could not be read from Storage");
 });
 
-Deno.test("a file that is deleted while it waits for its check leaves nothing behind", async () => {
+Deno.test("a file deleted while it waits for validation leaves nothing behind", async () => {
   const { fileId } = await upload(user, rows(30), [100]);
   assertEquals((await user.openai.files.delete(fileId)).deleted, true);
   await settle();
@@ -462,7 +466,7 @@ async function jobOf(training_file: string, more: object = {}) {
 const events = async (id: string) =>
   (await user.openai.fineTuning.jobs.listEvents(id)).data.map(({ message }) => message);
 
-Deno.test("a job whose file is being checked waits, and is queued when the file is valid", async () => {
+Deno.test("a job waits for its file's validation and is queued when it passes", async () => {
   const id = await waiting(rows(3));
   const job = await jobOf(id);
   assertEquals((await events(job))[0], "The job waits until its files are validated.");
@@ -472,7 +476,7 @@ Deno.test("a job whose file is being checked waits, and is queued when the file 
   assertEquals((await events(job))[0], "Files are valid; the job is queued for a GPU.");
 });
 
-Deno.test("a job whose file is not valid fails with the reason; a paused one too", async () => {
+Deno.test("a job with an invalid file fails with the reason, even if paused", async () => {
   const id = await waiting(text.encode("nonsense"));
   const [job, paused] = [await jobOf(id), await jobOf(id)];
   await user.openai.fineTuning.jobs.pause(paused);
@@ -484,7 +488,7 @@ Deno.test("a job whose file is not valid fails with the reason; a paused one too
   }
 });
 
-Deno.test("a job whose file turns out to have rows of the other method's kind fails by that", async () => {
+Deno.test("a job whose file has rows for the other method fails", async () => {
   const answer = (content: string) => [{ role: "assistant", content }];
   const row = JSON.stringify({
     input: { messages: [{ role: "user", content: "hi" }] },
@@ -511,7 +515,7 @@ Deno.test("a job whose file turns out to have rows of the other method's kind fa
   assertStringIncludes(found[1]?.error?.message ?? "", 'has chat rows, which method "dpo"');
 });
 
-Deno.test("a job that is paused and resumed while its file is checked still waits for it", async () => {
+Deno.test("a job paused and resumed during validation still waits for it", async () => {
   const job = await jobOf(await waiting(rows(3)));
   await user.openai.fineTuning.jobs.pause(job);
   assertEquals((await user.openai.fineTuning.jobs.resume(job)).status, "validating_files");
@@ -519,7 +523,7 @@ Deno.test("a job that is paused and resumed while its file is checked still wait
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status, "queued");
 });
 
-Deno.test("a job that is not to start by itself waits for its start once its files are valid", async () => {
+Deno.test("a job with auto_start false waits for start after validation", async () => {
   const job = await jobOf(await waiting(rows(3)), { auto_start: false });
   while (await validateFiles(scheduler) > 0);
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job)).status as string, "paused");
@@ -527,7 +531,7 @@ Deno.test("a job that is not to start by itself waits for its start once its fil
   assertEquals((await (await post(`/fine_tuning/jobs/${job}/start`, {})).json()).status, "queued");
 });
 
-Deno.test("rows that stand in both files of a job are told in its log", async () => {
+Deno.test("rows present in both files of a job are reported in its events", async () => {
   const upload = async (name: string, ...questions: string[]) => {
     const form = formOf([["purpose", "fine-tune"], [
       "file",
@@ -557,7 +561,7 @@ async function gzip(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuf
   );
 }
 
-Deno.test("a small file may be gzip: it is unpacked, and what it unpacks to is bounded", async () => {
+Deno.test("a small gzip file is decompressed up to a limit", async () => {
   const bytes = rows(50);
   const packed = await gzip(bytes);
   const create = (data: Uint8Array<ArrayBuffer>) =>

@@ -4,7 +4,7 @@
  */
 import { root } from "../../local/state_dir.ts";
 import { fromFileUrl, join } from "../../local/paths.ts";
-import { furnished } from "../support/fixtures.ts";
+import { createOneOfEverything } from "../support/fixtures.ts";
 import { startTunebase } from "../support/test_server.ts";
 
 /** The parameter of a path by its place: `/files/{id}` is a file's. */
@@ -13,7 +13,7 @@ function idOf(path: string, name: string, things: Record<string, string>): strin
   return things[before];
 }
 
-/** Runs it; `examples` an operation at the most. Returns what it printed, and whether nothing unexpected came up. */
+/** Runs it; `examples` an operation at most. Returns what it printed, and whether nothing unexpected came up. */
 export async function fuzz(
   options: { examples: number; seed: number; show?: boolean },
 ): Promise<{ ok: boolean; output: string }> {
@@ -21,7 +21,7 @@ export async function fuzz(
   const home = await Deno.makeTempDir({ prefix: "tunebase fuzz " });
   try {
     const user = await tunebase.user();
-    const things = await furnished(tunebase, user);
+    const things = await createOneOfEverything(tunebase, user);
     await tunebase.sql`update tunebase.projects set requests_per_minute = 1000000`;
     const document = await (await fetch(`${tunebase.url}/functions/v1/tunebase/openapi.json`)).json();
     const ids = Object.keys(document.paths).flatMap((path) => {

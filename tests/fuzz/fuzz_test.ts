@@ -1,8 +1,8 @@
-/** A short form of `task fuzz`: what the document allows is taken, what it does not is refused, and each answer is as it says. */
+/** A short `task fuzz`: valid requests succeed, invalid ones are rejected, and every response matches the document. */
 import { assert } from "#assert";
 import { fuzz } from "./fuzz.ts";
 
-Deno.test("Schemathesis finds no answer that is not as the document says", async () => {
+Deno.test("Schemathesis finds no response that violates the OpenAPI document", async () => {
   const seed = Math.floor(Math.random() * 2 ** 31);
   const { ok, output } = await fuzz({ examples: 1, seed });
   assert(

@@ -1,4 +1,4 @@
-"""What Schemathesis is told beside the document: which refusals of schema-valid requests are right."""
+"""Schemathesis hooks: which rejections of schema-valid requests are correct."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-/** `task fuzz`: Schemathesis over the API, for long. */
+/** `task fuzz`: a long Schemathesis run against the API. */
 import { parseArgs } from "node:util";
-import { startTestServer } from "../support/postgres_server.ts";
+import { startTestPostgres } from "../support/postgres_server.ts";
 import { fuzz } from "./fuzz.ts";
 
 const help = `Usage: deno task fuzz [--examples N] [--seed N] [--help]
 
-Sends to every operation of the API what its OpenAPI document allows and what it does not, and compares the answers.
+Sends valid and invalid requests to every operation of the API, and compares the responses with its OpenAPI document.
 
-  --examples N   requests an operation at the most, beside those that its schemas' limits call for (default 100)
-  --seed N       sends the same again (default: the clock)
+  --examples N   maximum requests per operation, in addition to those for schema boundaries (default 100)
+  --seed N       repeats a run (default: the clock)
 
-Exit status 1 when an answer was not as the document says.`;
+Exit status 1 if a response violates the document.`;
 
 const { values } = parseArgs({
   args: Deno.args,
@@ -29,7 +29,7 @@ if (!Number.isInteger(examples) || examples < 1 || !Number.isInteger(seed) || se
   Deno.exit(2);
 }
 console.log(`seed ${seed}, ${examples} examples`);
-const server = await startTestServer("fuzz");
+const server = await startTestPostgres("fuzz");
 Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
 try {
   const { ok } = await fuzz({ examples, seed, show: true });

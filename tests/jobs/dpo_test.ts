@@ -1,10 +1,10 @@
-/** Direct preference optimisation, from the API to what the trainer is told. */
+/** Direct preference optimization, from the API to the trainer. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { buildJobRequest, readForm } from "../../dashboard/src/features/new_job/form.ts";
 import { RunInput } from "../../supabase/functions/_shared/protocol.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
-import { attemptOf, rows, TestWorker } from "../support/fake_worker.ts";
+import { FakeWorker, latestAttempt, rows } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -28,7 +28,7 @@ const post = async (user: TestUser, body: object, headers: Record<string, string
   return { status: response.status, body: await response.json() };
 };
 
-Deno.test('a dpo job shows its method with "auto" written out, and its worker is told it', async () => {
+Deno.test('a DPO job returns its method with "auto" resolved, and its worker receives it', async () => {
   const user = await tunebase.user();
   const training_file = await upload(user, preferences);
   const job = await user.openai.fineTuning.jobs.create({
@@ -49,13 +49,13 @@ Deno.test('a dpo job shows its method with "auto" written out, and its worker is
   const { hyperparameters } = RunInput.parse(sent.input);
   assertEquals([hyperparameters.method, hyperparameters.beta], ["dpo", 0.1]);
   assertEquals(hyperparameters.learning_rate, 5e-5, "a tenth of the model's own for supervised training");
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job.id)).status, "succeeded");
 });
 
-Deno.test("beta and the learning rate are those that were asked for", async () => {
+Deno.test("beta and the learning rate keep the requested values", async () => {
   const user = await tunebase.user();
   const training_file = await upload(user, preferences);
   const asked = { beta: 2, learning_rate_multiplier: 0.5, lora_rank: 32 };
@@ -74,7 +74,7 @@ Deno.test("beta and the learning rate are those that were asked for", async () =
 
 const dpo = (values: object) => ({ method: { type: "dpo", dpo: { hyperparameters: values } } });
 for (
-  const [what, body, param, said] of [
+  const [what, body, param, expected] of [
     ["a beta of 0", dpo({ beta: 0 }), "method.dpo.hyperparameters.beta", "0"],
     ["a beta above 2", dpo({ beta: 2.5 }), "method.dpo.hyperparameters.beta", "2"],
     [
@@ -103,16 +103,16 @@ for (
     ],
   ] as const
 ) {
-  Deno.test(`a dpo job with ${what} is refused`, async () => {
+  Deno.test(`rejects a DPO job with ${what}`, async () => {
     const user = await tunebase.user();
     const refused = await post(user, { training_file: await upload(user, preferences), ...body });
     assertEquals(refused.status, 400, JSON.stringify(refused.body));
     assertEquals(refused.body.error.param, param);
-    assertStringIncludes(refused.body.detail, said);
+    assertStringIncludes(refused.body.detail, expected);
   });
 }
 
-Deno.test("a supervised job takes no beta", async () => {
+Deno.test("a supervised job rejects beta", async () => {
   const user = await tunebase.user();
   const { status, body } = await post(user, {
     training_file: await upload(user, rows),
@@ -122,14 +122,14 @@ Deno.test("a supervised job takes no beta", async () => {
   assertStringIncludes(body.detail, 'belongs to method "dpo"');
 });
 
-Deno.test("a file of the other method's rows is refused by its name, its format and what to do", async () => {
+Deno.test("rejects a file with rows for the other method, naming the file, its format and the fix", async () => {
   const user = await tunebase.user();
   const chat = await upload(user, rows, "chat.jsonl");
   const pairs = await upload(user, preferences, "pairs.jsonl");
   const create = (body: object) => () =>
     user.openai.fineTuning.jobs.create({ model, training_file: pairs, ...body });
   for (
-    const [ask, param, said] of [
+    const [ask, param, expected] of [
       [create({}), "training_file", `pairs.jsonl has preference rows, and method "supervised"`],
       [create({}), "training_file", 'Say method {"type": "dpo"}'],
       [
@@ -151,14 +151,14 @@ Deno.test("a file of the other method's rows is refused by its name, its format 
   ) {
     const refused = await assertRejects(ask, OpenAI.BadRequestError);
     assertEquals([refused.code, refused.param], ["invalid_request", param]);
-    assertStringIncludes(refused.message, said);
+    assertStringIncludes(refused.message, expected);
   }
   const [count] =
     await sql`select count(*)::int as n from tunebase.jobs where project_id = ${user.projectId}`;
   assertEquals(count?.n, 0);
 });
 
-Deno.test("an SDK's own retry finds its job, and one with another beta does not", async () => {
+Deno.test("an SDK retry finds its job; a different beta creates another", async () => {
   const user = await tunebase.user();
   const training_file = await upload(user, preferences);
   const again = { "x-stainless-retry-count": "1" };
@@ -167,16 +167,16 @@ Deno.test("an SDK's own retry finds its job, and one with another beta does not"
   assert((await post(user, { training_file, ...dpo({ beta: 0.2 }) }, again)).body.id !== first.body.id);
 });
 
-Deno.test("training on from an own fine-tune can change the method", async () => {
+Deno.test("continuing from a fine-tune can change the method", async () => {
   const user = await tunebase.user();
   const supervised = await user.openai.fineTuning.jobs.create({
     model,
     training_file: await upload(user, rows),
   });
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, supervised)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, supervised)).id);
   await worker.claim();
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const { fine_tuned_model } = await user.openai.fineTuning.jobs.retrieve(supervised.id);
   const { status, body } = await post(user, {
     model: fine_tuned_model,
@@ -186,7 +186,7 @@ Deno.test("training on from an own fine-tune can change the method", async () =>
   assertEquals([status, body.method.type, body.hyperparameters.lora_rank], [200, "dpo", 16]);
 });
 
-Deno.test("the dashboard's form makes of a file of preferences a dpo job, and says beta there alone", () => {
+Deno.test("the dashboard's form creates a DPO job from a preference file and sends beta only then", () => {
   const form = {
     ...readForm(new URLSearchParams({ training_file: "file-1", model, beta: "0.2", n_epochs: "2" })),
     seed: "7",

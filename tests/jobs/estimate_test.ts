@@ -1,10 +1,10 @@
-/** What a job is expected to take, before and after. */
+/** Estimates of jobs, before and after training. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { fromFileUrl } from "../../local/paths.ts";
 import type { Estimate } from "../../supabase/functions/tunebase/jobs/estimate/mod.ts";
 import { TrainerCounts } from "../support/trainer_counts.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
-import { attemptOf, rows as twoRows, TestWorker } from "../support/fake_worker.ts";
+import { FakeWorker, latestAttempt, rows as twoRows } from "../support/fake_worker.ts";
 
 // A machine that is busy with other tests must not cut the counting short.
 const tunebase = await startTunebase({ TUNEBASE_TOKEN_COUNT_BUDGET_MS: "60000" });
@@ -57,7 +57,7 @@ for (const name of ["tokenizer.json", "tokenizer_config.json", "chat_template.ji
 }
 const withTokenizer = <T>(run: () => Promise<T>) => withModel({ tokenizer: "small/1" }, run);
 
-Deno.test("with the model's tokenizer an estimate counts what the trainer counts, cut rows too", async () => {
+Deno.test("with the model's tokenizer, an estimate matches the trainer's counts, including truncated rows", async () => {
   const training_file = await upload(user, support);
   await withTokenizer(async () => {
     const path = here("../../examples/support-train.jsonl");
@@ -87,7 +87,7 @@ Deno.test("with the model's tokenizer an estimate counts what the trainer counts
   });
 });
 
-Deno.test("of preferences both answers are counted as the trainer counts them, and the pass before the first step", async () => {
+Deno.test("a preference estimate matches the trainer's counts for both answers and the reference pass", async () => {
   const path = await Deno.makeTempFile({ suffix: ".jsonl" });
   const lines = Array.from({ length: 60 }, (_, i) => ({
     input: { messages: [{ role: "user", content: `Question ${i}: ${"how very odd ".repeat(i % 9)}?` }] },
@@ -124,7 +124,7 @@ Deno.test("of preferences both answers are counted as the trainer counts them, a
   });
 });
 
-Deno.test("rows that are held out to validate with are no rows to train on: steps and tokens are the trainer's", async () => {
+Deno.test("held-out rows are excluded from steps and tokens as in the trainer", async () => {
   const training_file = await upload(user, support);
   await withTokenizer(async () => {
     for (const [asked, share, held] of [[undefined, 0.1, 25], [0.3, 0.3, 75]] as const) {
@@ -158,7 +158,7 @@ Deno.test("rows that are held out to validate with are no rows to train on: step
   });
 });
 
-Deno.test("of brightrun's rows and of a question at the end is counted what the trainer counts", async () => {
+Deno.test("brightrun rows and trailing user turns match the trainer's counts", async () => {
   const pair = (n: number) => ({
     system_prompt: "Be kind.",
     conversation_history: [
@@ -169,8 +169,8 @@ Deno.test("of brightrun's rows and of a question at the end is counted what the 
     current_user_input: "When?",
     target_response: n % 3 === 0 ? null : `On day ${n}.`,
   });
-  const said = (role: string, content: string) => ({ role, content });
-  const chat = { messages: [said("user", "a"), said("assistant", "b"), said("user", "and now?")] };
+  const turn = (role: string, content: string) => ({ role, content });
+  const chat = { messages: [turn("user", "a"), turn("assistant", "b"), turn("user", "and now?")] };
   for (
     const rows of [[
       { _meta: { version: "4.0.0", total_pairs: 20 } },
@@ -194,7 +194,7 @@ Deno.test("of brightrun's rows and of a question at the end is counted what the 
   }
 });
 
-Deno.test("of a large file a sample is read, and its range holds what there is", async () => {
+Deno.test("a large file is sampled, and the estimated range contains the true count", async () => {
   // 2 MiB whose second half has rows ten times as long as the first's.
   const line = (n: number) =>
     JSON.stringify({
@@ -226,7 +226,7 @@ Deno.test("of a large file a sample is read, and its range holds what there is",
   await Deno.remove(path);
 });
 
-Deno.test("without a tokenizer the tokens are an estimate that says so, and holds the truth", async () => {
+Deno.test("without a tokenizer, the token estimate is marked as such and contains the true count", async () => {
   const training_file = await upload(user, support);
   const { tokens, time, cost, memory } = await withModel(
     { parameters: null },
@@ -241,7 +241,7 @@ Deno.test("without a tokenizer the tokens are an estimate that says so, and hold
   assertStringIncludes(memory.basis, "Not known");
 });
 
-Deno.test("time, cost and memory are ranges that rest on the model's figures", async () => {
+Deno.test("time, cost and memory are ranges based on the model's settings", async () => {
   const training_file = await upload(user, support);
   const gpu = { gpu_type: "A100-80GB", num_gpus: 2, gpu_memory_gb: 80, cost_per_gpu_hour: 1.8 };
   // The shape of an 8 B model with a vocabulary of 128,256.
@@ -253,7 +253,7 @@ Deno.test("time, cost and memory are ranges that rest on the model's figures", a
     const seconds = 120 + tokens.total.expected / 100;
     assertEquals(time.seconds?.expected, Math.round(seconds));
     assert((time.seconds?.low ?? 0) < seconds && seconds < (time.seconds?.high ?? 0));
-    // Two GPUs at 1.80 USD an hour: a tenth of a cent a second.
+    // Two GPUs at 1.80 USD per hour: 0.1 cents per second.
     assertEquals(cost.usd?.expected, Math.round(Math.round(seconds) * 10) / 1e4);
     assert(
       (memory.required_gb?.low ?? 0) > 6 && (memory.required_gb?.expected ?? 0) < 40,
@@ -280,7 +280,7 @@ Deno.test("time, cost and memory are ranges that rest on the model's figures", a
   });
 });
 
-Deno.test("a file is counted once, and a Storage that cannot be read holds up no job", async () => {
+Deno.test("a file is counted once, and an unreadable Storage does not block a job", async () => {
   const training_file = await upload(user, support);
   await withTokenizer(async () => {
     await estimate(user, { training_file });
@@ -293,7 +293,7 @@ Deno.test("a file is counted once, and a Storage that cannot be read holds up no
   assert(lost.tokens.per_epoch.low < 13_997 && 13_997 < lost.tokens.per_epoch.high);
 });
 
-Deno.test("an estimate is refused as the job would be, and creates nothing", async () => {
+Deno.test("an estimate is rejected as its job would be and creates nothing", async () => {
   const count = async () => Number((await sql`select count(*) from tunebase.jobs`)[0]?.count);
   const before = await count();
   const training_file = await upload(user, twoRows);
@@ -316,7 +316,7 @@ Deno.test("an estimate is refused as the job would be, and creates nothing", asy
   assertEquals(await count(), before);
 });
 
-Deno.test("a job keeps its estimate, sets its highest cost aside, and scores it when it has succeeded", async () => {
+Deno.test("a job stores its estimate, reserves the highest cost, and scores the estimate on success", async () => {
   const gpu = { gpu_type: "A100-80GB", num_gpus: 1, gpu_memory_gb: 80, cost_per_gpu_hour: 36 };
   await withModel({ tokenizer: "small/1", tokens_per_second: 10, gpu_config: sql.json(gpu) }, async () => {
     const training_file = await upload(user, twoRows);
@@ -327,11 +327,11 @@ Deno.test("a job keeps its estimate, sets its highest cost aside, and scores it 
     assertEquals(Reflect.get(job, "reserved_usd"), kept.cost.usd?.high);
     assertEquals(kept.score, undefined);
     await tunebase.tick();
-    const attempt = await attemptOf(tunebase, job);
-    const worker = new TestWorker(tunebase, attempt.id);
+    const attempt = await latestAttempt(tunebase, job);
+    const worker = new FakeWorker(tunebase, attempt.id);
     await worker.claim();
     await sql`update tunebase.attempts set started_at = started_at - interval '100 seconds' where id = ${attempt.id}`;
-    await worker.finishWhole();
+    await worker.finishWithAdapter();
     const done = await user.openai.fineTuning.jobs.retrieve(job.id);
     const score = (Reflect.get(done, "estimate") as typeof kept).score as Record<
       string,

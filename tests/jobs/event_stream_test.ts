@@ -1,7 +1,7 @@
-/** Following a job: its events as they come, its metrics for a chart, its checkpoints. */
+/** Following a job: live events, metrics for its chart, and checkpoints. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -12,7 +12,7 @@ await sql`update tunebase.projects set max_running = 1000`;
 async function running() {
   const job = await createJob(user);
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();
   return { job, worker };
 }
@@ -48,19 +48,19 @@ async function stream(job: { id: string }, lastEventId?: string) {
 }
 const message = (event: Record<string, string>) => String(JSON.parse(event.data ?? "{}").message);
 
-Deno.test("a stream tells what was, and then what comes, each once and in order", async () => {
+Deno.test("a stream sends past events and then live ones, each once and in order", async () => {
   const { job, worker } = await running();
   const { response, next, close } = await stream(job);
   assertStringIncludes(response.headers.get("content-type") ?? "", "text/event-stream");
   const first = [await next(), await next(), await next()];
   assertEquals(first.map(({ id }) => id), ["1", "2", "3"]);
   assertEquals(first.map(message).at(-1), "Fine-tuning job started.");
-  await worker.report({ metrics: [TestWorker.metric(1, 3)], events: [{ level: "info", message: "hello" }] });
+  await worker.report({ metrics: [FakeWorker.metric(1, 3)], events: [{ level: "info", message: "hello" }] });
   assertEquals([message(await next()), (await next()).event], ["hello", "metrics"]);
   close();
 });
 
-Deno.test("a client that comes back with its last event's id misses none and gets none twice", async () => {
+Deno.test("reconnecting with Last-Event-ID misses and repeats no event", async () => {
   const { job, worker } = await running();
   const before = await stream(job);
   for (let i = 0; i < 3; i++) await before.next();
@@ -72,10 +72,10 @@ Deno.test("a client that comes back with its last event's id misses none and get
   after.close();
 });
 
-Deno.test("the stream of a job that ends says so and closes; coming back to it is a 204", async () => {
+Deno.test("the stream closes when the job ends; reconnecting is a 204", async () => {
   const { job, worker } = await running();
   const { next } = await stream(job, "3");
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const seen: string[] = [];
   for (;;) {
     const event = await next();
@@ -88,7 +88,7 @@ Deno.test("the stream of a job that ends says so and closes; coming back to it i
   assertEquals(again.response.status, 204);
 });
 
-Deno.test("many streams are fed by one call a beat", async () => {
+Deno.test("one poll feeds many streams", async () => {
   const { job, worker } = await running();
   const streams = await Promise.all(Array.from({ length: 20 }, () => stream(job, "3")));
   await worker.report({ events: [{ level: "info", message: "to all" }] });
@@ -99,7 +99,7 @@ Deno.test("many streams are fed by one call a beat", async () => {
   for (const { close } of streams) close();
 });
 
-Deno.test("a stream needs a job of one's own, and an id that is a number", async () => {
+Deno.test("a stream requires an own job and a numeric event id", async () => {
   const { job } = await running();
   const stranger = await tunebase.user();
   const accept = { accept: "text/event-stream" };
@@ -111,7 +111,7 @@ Deno.test("a stream needs a job of one's own, and an id that is a number", async
   assertEquals([wrong.status, (await wrong.json()).error.param], [400, "last-event-id"]);
 });
 
-Deno.test("the chart shows the whole run, with its spikes, in as many points as were asked for", async () => {
+Deno.test("the chart covers the whole run, spikes included, in the requested number of points", async () => {
   const { job, worker } = await running();
   const [{ job_id, project_id } = {}] =
     await sql`select job_id, project_id from tunebase.attempts where id = ${worker.attemptId}`;
@@ -133,7 +133,7 @@ Deno.test("the chart shows the whole run, with its spikes, in as many points as 
   assertEquals([part.total, part.data.length], [100, 100]);
 });
 
-Deno.test("a job without metrics has an empty chart; a wrong query is told", async () => {
+Deno.test("a job without metrics has an empty chart; an invalid query is a 400", async () => {
   const { job } = await running();
   const answer = await (await user.fetch(`/fine_tuning/jobs/${job.id}/metrics`)).json();
   const { number } = (await (await user.fetch(`/fine_tuning/jobs/${job.id}/events?limit=1`)).json()).data[0];
@@ -142,7 +142,7 @@ Deno.test("a job without metrics has an empty chart; a wrong query is told", asy
   assertEquals([wrong.status, (await wrong.json()).error.param], [400, "points"]);
 });
 
-Deno.test("the official SDK lists a job's checkpoints, page by page", async () => {
+Deno.test("the official SDK can page through a job's checkpoints", async () => {
   const { job, worker } = await running();
   for (const step of [2, 4, 6]) await worker.checkpoint(step);
   const found = [];
@@ -155,9 +155,9 @@ Deno.test("the official SDK lists a job's checkpoints, page by page", async () =
   await assertRejects(() => user.openai.fineTuning.jobs.checkpoints.list(job.id, { after: "ftckpt-x" }));
 });
 
-Deno.test("a job's log is listed without the lines of its steps", async () => {
+Deno.test("a job's events can be listed without step metrics", async () => {
   const { job, worker } = await running();
-  const metrics = Array.from({ length: 30 }, (_, n) => TestWorker.metric(n + 1));
+  const metrics = Array.from({ length: 30 }, (_, n) => FakeWorker.metric(n + 1));
   await worker.report({ events: [{ level: "warn", message: "early" }], metrics: metrics.slice(0, 15) });
   await worker.report({ events: [{ level: "info", message: "late" }], metrics: metrics.slice(15) });
   const read = async (query: string) =>

@@ -1,8 +1,8 @@
-/** What a finished job leaves: its result file, its model, its adapter and its checkpoints; and the lists of jobs. */
+/** Outputs of a finished job: result file, model, adapter and checkpoints; and the lists of jobs. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
-import { attemptOf, createJob, TestWorker, trainedJob } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt, trainedJob } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -20,7 +20,7 @@ async function succeeded(user: TestUser) {
   return { job, name: job.fine_tuned_model ?? "" };
 }
 
-Deno.test("a job that succeeds has a result file: a CSV of its steps in OpenAI's columns", async () => {
+Deno.test("a succeeded job has a result file: a CSV of its steps with OpenAI's columns", async () => {
   const user = await tunebase.user();
   const { job } = await succeeded(user);
   const [id = ""] = job.result_files;
@@ -50,7 +50,7 @@ Deno.test("a job that succeeds has a result file: a CSV of its steps in OpenAI's
   assertEquals(failed.result_files, []);
 });
 
-Deno.test("a fine-tune is listed beside the base models, read by its name, and seen by its project alone", async () => {
+Deno.test("a fine-tune is listed with the base models and visible only to its project", async () => {
   const [user, other] = [await tunebase.user(), await tunebase.user()];
   const { job, name } = await succeeded(user);
   assertEquals((await user.openai.models.list()).data.map(({ id }) => id), [base, name]);
@@ -66,7 +66,7 @@ Deno.test("a fine-tune is listed beside the base models, read by its name, and s
   await assertRejects(() => other.openai.models.delete(name), OpenAI.NotFoundError);
 });
 
-Deno.test("training goes on from a fine-tune of one's own: the worker gets its adapter, and its shape is kept", async () => {
+Deno.test("continuing from a fine-tune passes its adapter to the worker and keeps its LoRA shape", async () => {
   const [user, other] = [await tunebase.user(), await tunebase.user()];
   const { job: first, name } = await succeeded(user);
   const { training_file } = first;
@@ -87,18 +87,18 @@ Deno.test("training goes on from a fine-tune of one's own: the worker gets its a
   assertEquals(inUse.code, "model_in_use");
 
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   const { start_from } = await worker.claim();
   const [file] = (start_from as { files: { path: string; url: string; bytes: number }[] }).files;
   assertEquals((await (await fetch(file?.url ?? "")).arrayBuffer()).byteLength, file?.bytes);
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const done = await jobNow(user, job);
   assert(done.fine_tuned_model !== null && done.fine_tuned_model.startsWith(`ft:${base}:`));
   assertEquals((await user.openai.models.delete(name)).deleted, true);
   await assertRejects(() => create(user), OpenAI.NotFoundError);
 });
 
-Deno.test("a model whose name holds slashes is found escaped and plain", async () => {
+Deno.test("a model name with slashes works escaped and plain", async () => {
   await sql`insert into tunebase.base_models (id, source, owned_by, gpu_config, max_length)
     select 'Qwen/Tiny', source, owned_by, gpu_config, max_length from tunebase.base_models where id = ${base}`;
   const user = await tunebase.user();
@@ -107,7 +107,7 @@ Deno.test("a model whose name holds slashes is found escaped and plain", async (
   await sql`delete from tunebase.base_models where id = 'Qwen/Tiny'`;
 });
 
-Deno.test("a deleted fine-tune is gone with its files and its checkpoints; a base model cannot be deleted", async () => {
+Deno.test("deleting a fine-tune removes its files and checkpoints; a base model cannot be deleted", async () => {
   const user = await tunebase.user();
   const { job, name } = await succeeded(user);
   const kept = await succeeded(user);
@@ -129,7 +129,7 @@ Deno.test("a deleted fine-tune is gone with its files and its checkpoints; a bas
   assertEquals(refused.code, "model_not_own");
 });
 
-Deno.test("an adapter's and a checkpoint's files open by short URLs and are saved under their own names", async () => {
+Deno.test("adapter and checkpoint files download by short-lived URLs under their own names", async () => {
   const [user, other] = [await tunebase.user(), await tunebase.user()];
   const { job } = await succeeded(user);
   const [checkpoint] = (await user.openai.fineTuning.jobs.checkpoints.list(job.id)).data;
@@ -148,7 +148,7 @@ Deno.test("an adapter's and a checkpoint's files open by short URLs and are save
   assertEquals((await user.fetch(`${path}/checkpoints/ftckpt-${"0".repeat(32)}/adapter`)).status, 404);
 });
 
-Deno.test("what OpenAI has and is not offered says so", async () => {
+Deno.test("unsupported OpenAI features return a clear error", async () => {
   const user = await tunebase.user();
   const training_file = (await createJob(user)).training_file;
   const openai = user.openai.withOptions({ adminAPIKey: user.apiKey });
@@ -188,7 +188,7 @@ Deno.test("what OpenAI has and is not offered says so", async () => {
   }
 });
 
-Deno.test("jobs are listed by status, model, time and metadata, and pages hold while others are created", async () => {
+Deno.test("jobs can be filtered by status, model, time and metadata, and pages stay stable", async () => {
   const user = await tunebase.user();
   const jobs = await Promise.all([0, 1, 2, 3].map(() => createJob(user)));
   jobs.sort((a, b) => b.id.localeCompare(a.id));
@@ -234,7 +234,7 @@ Deno.test("jobs are listed by status, model, time and metadata, and pages hold w
   }
 });
 
-Deno.test("every filter reads an index in the list's order, among many jobs", async () => {
+Deno.test("every filter uses an index in list order", async () => {
   const user = await tunebase.user();
   const job = await createJob(user);
   const id = job.id.slice(6);

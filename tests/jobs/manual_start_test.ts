@@ -1,8 +1,8 @@
-/** Jobs that wait to be started, and what a waiting job says of its wait. */
+/** Jobs with auto_start false, and the queue position and reason of waiting jobs. */
 import { assert, assertEquals, assertRejects } from "#assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
-import { attemptOf, createJob, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -15,7 +15,7 @@ const start = async (user: TestUser, job: { id: string }) => {
   return { status: response.status, body: await response.json() };
 };
 
-Deno.test("a job with auto_start false is checked and priced, and waits until it is started", async () => {
+Deno.test("a job with auto_start false is validated and priced, and waits for start", async () => {
   const user = await tunebase.user();
   const job = await createJob(user, { auto_start: false });
   assertEquals(job.status as string, "paused");
@@ -32,7 +32,7 @@ Deno.test("a job with auto_start false is checked and priced, and waits until it
   assertEquals(tunebase.nudges, nudges + 1);
   assertEquals((await start(user, job)).body.status, "queued", "again, it changes nothing");
   assertEquals((await tunebase.tick()).dispatched, 1);
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();
   assertEquals((await start(user, job)).body.status, "running");
   const messages: string[] = [];
@@ -45,7 +45,7 @@ Deno.test("a job with auto_start false is checked and priced, and waits until it
   ]);
 });
 
-Deno.test("an SDK that knows no start resumes it, and it can be cancelled", async () => {
+Deno.test("SDKs without start can use resume, and the job can be cancelled", async () => {
   const user = await tunebase.user();
   const first = await createJob(user, { auto_start: false });
   assertEquals((await user.openai.fineTuning.jobs.resume(first.id)).status, "queued");
@@ -54,7 +54,7 @@ Deno.test("an SDK that knows no start resumes it, and it can be cancelled", asyn
   assertEquals((await start(user, second)).status, 409);
 });
 
-Deno.test("start is refused for a job that was paused later, and for another project's", async () => {
+Deno.test("start rejects a job paused after it ran, and jobs of other projects", async () => {
   const [user, other] = [await tunebase.user(), await tunebase.user()];
   const job = await createJob(user);
   await user.openai.fineTuning.jobs.pause(job.id);
@@ -63,7 +63,7 @@ Deno.test("start is refused for a job that was paused later, and for another pro
   assertEquals((await start(other, job)).status, 404);
 });
 
-Deno.test("what a job that waits may cost counts against the project's cap", async () => {
+Deno.test("the reservation of a waiting job counts toward the project's cap", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.base_models set tokens_per_second = 1000,
     gpu_config = gpu_config || '{"cost_per_gpu_hour": 60}'`;
@@ -75,7 +75,7 @@ Deno.test("what a job that waits may cost counts against the project's cap", asy
     gpu_config = gpu_config || '{"cost_per_gpu_hour": 0}'`;
 });
 
-Deno.test("a queued job shows its position, in its project and overall, and why it waits", async () => {
+Deno.test("a queued job shows its position in the project and overall, and why it waits", async () => {
   await sql`delete from tunebase.jobs`;
   const [user, other] = [await tunebase.user(), await tunebase.user()];
   await sql`update tunebase.projects set max_running = 1 where id = ${user.projectId}`;

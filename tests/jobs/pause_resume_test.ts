@@ -1,8 +1,8 @@
-/** Pausing and resuming, wherever a job is. */
+/** Pausing and resuming a job in any state. */
 import { assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -18,8 +18,8 @@ const says = (body: unknown) => () => Response.json(body);
 async function submitted() {
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
-  return { job, attempt, worker: new TestWorker(tunebase, attempt.id) };
+  const attempt = await latestAttempt(tunebase, job);
+  return { job, attempt, worker: new FakeWorker(tunebase, attempt.id) };
 }
 async function running() {
   const all = await submitted();
@@ -29,11 +29,11 @@ async function running() {
 /** The worker of the job's newest attempt, claimed. */
 async function nextWorker(job: { id: string }) {
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id, "worker-next");
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id, "worker-next");
   return { worker, claim: await worker.claim() };
 }
 
-Deno.test("a queued job pauses at once, is not dispatched, and goes on when it is resumed", async () => {
+Deno.test("a queued job pauses immediately, is not dispatched, and continues after resume", async () => {
   const job = await createJob(user);
   assertEquals(shown(await jobs.pause(job.id)), "paused");
   await tunebase.tick();
@@ -41,17 +41,17 @@ Deno.test("a queued job pauses at once, is not dispatched, and goes on when it i
   assertEquals(shown(await jobs.pause(job.id)), "paused", "asked again, it changes nothing");
   assertEquals((await jobs.resume(job.id)).status, "queued");
   await tunebase.tick();
-  assertEquals((await attemptOf(tunebase, job)).state, "submitted");
+  assertEquals((await latestAttempt(tunebase, job)).state, "submitted");
 });
 
-Deno.test("a running job is ordered to pause, saves a checkpoint, and another worker goes on from it", async () => {
+Deno.test("a running job pauses with a checkpoint, and another worker resumes from it", async () => {
   const { job, worker } = await running();
   await worker.checkpoint(5);
   assertEquals((await jobs.pause(job.id)).status, "running");
   assertEquals((await worker.checkpoint(9)).order, "pause");
   assertEquals((await worker.paused()).accepted, true);
   assertEquals(await status(job), "paused");
-  assertEquals((await attemptOf(tunebase, job)).outcome, "paused");
+  assertEquals((await latestAttempt(tunebase, job)).outcome, "paused");
 
   await jobs.resume(job.id);
   const { worker: next, claim } = await nextWorker(job);
@@ -60,48 +60,48 @@ Deno.test("a running job is ordered to pause, saves a checkpoint, and another wo
     "checkpoints/9/trainer_state.json",
   ]]);
   assertEquals(await (await fetch(resume.files[0]?.url ?? "")).text(), "state after step 9");
-  await next.finishWhole();
+  await next.finishWithAdapter();
   assertEquals(await status(job), "succeeded");
 });
 
-Deno.test("a job that was paused before a worker had it cancels the run, and no worker gets it", async () => {
+Deno.test("pausing an unclaimed job cancels its run, and no worker can claim it", async () => {
   const { job, attempt, worker } = await submitted();
   assertEquals(shown(await jobs.pause(job.id)), "paused");
   assertEquals((await worker.claim()).reason, "ended");
   runpod.status = says({ status: "CANCELLED" });
   await tunebase.tick();
-  assertEquals((await attemptOf(tunebase, job)).outcome, "cancelled");
+  assertEquals((await latestAttempt(tunebase, job)).outcome, "cancelled");
   assertEquals(await status(job), "paused");
-  assertEquals(Number((await attemptOf(tunebase, job)).cost_usd), 0);
+  assertEquals(Number((await latestAttempt(tunebase, job)).cost_usd), 0);
   await jobs.resume(job.id);
   const { claim } = await nextWorker(job);
   assertEquals(claim.claimed, true);
-  assertEquals((await attemptOf(tunebase, job)).number, attempt.number + 1);
+  assertEquals((await latestAttempt(tunebase, job)).number, attempt.number + 1);
 });
 
-Deno.test("resumed before the old run has ended, it waits for its end and then begins once", async () => {
+Deno.test("a job resumed before its old run ends waits for it and starts once", async () => {
   const { job, attempt } = await submitted();
   await jobs.pause(job.id);
   await jobs.resume(job.id);
   runpod.status = says({ status: "IN_QUEUE" });
   await tunebase.tick();
-  assertEquals((await attemptOf(tunebase, job)).number, attempt.number, "one attempt alive");
+  assertEquals((await latestAttempt(tunebase, job)).number, attempt.number, "one attempt alive");
   runpod.status = says({ status: "CANCELLED" });
   await sql`update tunebase.attempts set reconcile_at = now() where id = ${attempt.id}`;
   await tunebase.tick();
   assertEquals(await status(job), "queued", "the old run's cancel is not the job's");
   await tunebase.tick();
-  assertEquals((await attemptOf(tunebase, job)).number, attempt.number + 1);
+  assertEquals((await latestAttempt(tunebase, job)).number, attempt.number + 1);
 });
 
-Deno.test("a pause that is taken back lets the worker go on", async () => {
+Deno.test("withdrawing a pause request lets the worker continue", async () => {
   const { job, worker } = await running();
   await jobs.pause(job.id);
   assertEquals((await jobs.resume(job.id)).status, "running");
   assertEquals((await worker.report()).order, "continue");
 });
 
-Deno.test("a worker that had begun to pause when it was taken back is followed by the next at once", async () => {
+Deno.test("a worker that paused despite the withdrawal is replaced immediately", async () => {
   const { job, worker } = await running();
   await jobs.pause(job.id);
   await worker.checkpoint(3);
@@ -112,7 +112,7 @@ Deno.test("a worker that had begun to pause when it was taken back is followed b
   assertEquals((claim.resume as { step: number }).step, 3);
 });
 
-Deno.test("a worker that is lost while it should pause leaves the job paused, and nobody pays for another", async () => {
+Deno.test("losing a worker during a pause leaves the job paused without another run", async () => {
   const { job, attempt } = await running();
   await jobs.pause(job.id);
   runpod.status = says({ status: "FAILED", error: "job timed out after 1 retries" });
@@ -122,22 +122,22 @@ Deno.test("a worker that is lost while it should pause leaves the job paused, an
   await tunebase.tick();
   assertEquals(await status(job), "paused");
   await tunebase.tick();
-  assertEquals((await attemptOf(tunebase, job)).number, attempt.number);
+  assertEquals((await latestAttempt(tunebase, job)).number, attempt.number);
 });
 
-Deno.test("a second worker that takes over a job that should pause is refused, unpaid", async () => {
+Deno.test("a second worker cannot claim a pausing job", async () => {
   const { job, attempt } = await running();
   await jobs.pause(job.id);
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
-  const second = new TestWorker(tunebase, attempt.id, "worker-2");
+  const second = new FakeWorker(tunebase, attempt.id, "worker-2");
   assertEquals((await second.claim()).reason, "ended");
   assertEquals(await status(job), "paused");
 });
 
-Deno.test("a job that ends before it could pause has ended", async () => {
+Deno.test("a job that ends before it could pause stays ended", async () => {
   const { job, worker } = await running();
   await jobs.pause(job.id);
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const now = await jobs.retrieve(job.id);
   assertEquals([now.status, Reflect.get(now, "pause_requested")], ["succeeded", false]);
 });
@@ -148,7 +148,7 @@ Deno.test("a paused job can be cancelled", async () => {
   assertEquals((await jobs.cancel(job.id)).status, "cancelled");
 });
 
-Deno.test("what cannot be paused or resumed is a 409 that says which state it is in", async () => {
+Deno.test("an invalid pause or resume is a 409 that names the status", async () => {
   const job = await createJob(user);
   const queued = await assertRejects(() => jobs.resume(job.id), OpenAI.ConflictError);
   assertStringIncludes(queued.message, "The job is queued; only a paused job can be resumed.");
@@ -160,7 +160,7 @@ Deno.test("what cannot be paused or resumed is a 409 that says which state it is
   }
 });
 
-Deno.test("another project's job can neither be paused nor resumed", async () => {
+Deno.test("jobs of other projects cannot be paused or resumed", async () => {
   const job = await createJob(user);
   const stranger = await tunebase.user();
   await assertRejects(() => stranger.openai.fineTuning.jobs.pause(job.id), OpenAI.NotFoundError);

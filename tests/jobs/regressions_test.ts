@@ -1,10 +1,10 @@
 /**
- * What went wrong for people who ran systems like this one: what no other test here is named after. `docs/reliability.md`
- * says which test proves which report.
+ * Failures reported by users of similar systems that no other test covers. `docs/reliability.md` lists the test for each
+ * report.
  */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -13,17 +13,17 @@ const user = await tunebase.user();
 await sql`update tunebase.projects set max_running = 1000`;
 await sql`update tunebase.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6}'`;
 const jobNow = (job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
-const uuid = async (job: { id: string }) => String((await attemptOf(tunebase, job)).job_id);
+const uuid = async (job: { id: string }) => String((await latestAttempt(tunebase, job)).job_id);
 const bytes = (text: string) => new TextEncoder().encode(text);
-const taken = () => Response.json({ id: `run-${runpod.asked.length}`, status: "IN_QUEUE" });
+const taken = () => Response.json({ id: `run-${runpod.requests.length}`, status: "IN_QUEUE" });
 
 async function dispatched() {
   runpod.run = taken;
   const job = await createJob(user);
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
+  const attempt = await latestAttempt(tunebase, job);
   await sql`update tunebase.jobs set max_attempts = 1 where id = ${attempt.job_id}`;
-  return { job, attempt, worker: new TestWorker(tunebase, attempt.id) };
+  return { job, attempt, worker: new FakeWorker(tunebase, attempt.id) };
 }
 async function claimed() {
   const all = await dispatched();
@@ -41,7 +41,7 @@ async function late(id: string, status: unknown) {
   await tunebase.tick();
 }
 
-Deno.test("cost NaN: a base model is only taken with a GPU and a price that are what they should be", async () => {
+Deno.test("cost NaN: a base model needs a valid GPU and price", async () => {
   const [{ gpu_config } = {}] = await sql`select gpu_config from tunebase.base_models limit 1`;
   for (
     const wrong of [
@@ -58,31 +58,31 @@ Deno.test("cost NaN: a base model is only taken with a GPU and a price that are 
   }
 });
 
-Deno.test("loss 0.0000 for ten steps: what is not known yet is null", async () => {
+Deno.test("loss 0.0000 for ten steps: unknown metrics are null", async () => {
   const { job, worker } = await claimed();
   await worker.report({ stage: "loading_model", progress: 6, current_step: 0, metrics: [] });
   const now = await jobNow(job);
   for (const name of ["training_loss", "tokens_per_second"]) assertEquals(Reflect.get(now, name), null, name);
-  await worker.report({ metrics: [TestWorker.metric(1, 2.5)] });
+  await worker.report({ metrics: [FakeWorker.metric(1, 2.5)] });
   assertEquals(Reflect.get(await jobNow(job), "training_loss"), 2.5);
 });
 
-Deno.test("an example that took validating_files for finished: finished_at is null until a job is final", async () => {
+Deno.test("an example mistook validating_files for finished: finished_at is null until a job ends", async () => {
   const { job, worker } = await dispatched();
   assertEquals([(await jobNow(job)).status, (await jobNow(job)).finished_at], ["queued", null]);
   await worker.claim();
   assertEquals([(await jobNow(job)).status, (await jobNow(job)).finished_at], ["running", null]);
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const now = await jobNow(job);
   assertEquals(now.status, "succeeded");
   assert(Math.abs(Number(now.finished_at) - Date.now() / 1000) < 60, "Unix seconds");
 });
 
-Deno.test("files over 100 MB silently skipped: a file of many chunks arrives in pieces and is verified whole", async () => {
+Deno.test("files over 100 MB silently skipped: a file of many chunks is uploaded and verified as a whole", async () => {
   const { worker } = await claimed();
   const chunk = 6 * 2 ** 20;
   const weights = new Uint8Array(2 * chunk + 1_000_000).map((_, i) => i % 251);
-  const file = TestWorker.file("adapter_model.safetensors", weights);
+  const file = FakeWorker.file("adapter_model.safetensors", weights);
   const { targets } = await worker.call("uploads", {
     worker_id: worker.id,
     fence: worker.fence,
@@ -118,28 +118,28 @@ Deno.test("files over 100 MB silently skipped: a file of many chunks arrives in 
   assertEquals((await worker.succeed([file])).accepted, true);
 });
 
-Deno.test("weights that arrive empty: a file of no bytes is refused by name", async () => {
+Deno.test("empty weights: a file of zero bytes is rejected by name", async () => {
   const { job, worker } = await claimed();
-  const empty = TestWorker.file("adapter_model.safetensors", bytes(""));
+  const empty = FakeWorker.file("adapter_model.safetensors", bytes(""));
   for (const send of [() => worker.verify(empty), () => worker.succeed([empty]), () => worker.succeed([])]) {
     assertStringIncludes(String(await assertRejects(send)), ": 400 ");
   }
   assertEquals((await jobNow(job)).status, "running");
 });
 
-Deno.test("upload collided on retry: a later attempt writes beside an earlier one's files, not over them", async () => {
+Deno.test("upload collided on retry: each attempt writes under its own prefix", async () => {
   const { job, attempt, worker } = await claimed();
   await sql`update tunebase.jobs set max_attempts = 2 where id = ${attempt.job_id}`;
   const path = "adapter_config.json";
   await worker.upload(path, bytes("of the first"));
-  await worker.verify(TestWorker.file(path, bytes("of the first")));
+  await worker.verify(FakeWorker.file(path, bytes("of the first")));
   await worker.fail("disk_full");
   await sql`update tunebase.jobs set due_at = now() where id = ${attempt.job_id}`;
   await tunebase.tick();
-  const second = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id, "worker-2");
+  const second = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id, "worker-2");
   await second.claim();
   await second.upload(path, bytes("of the second"));
-  const file = TestWorker.file(path, bytes("of the second"));
+  const file = FakeWorker.file(path, bytes("of the second"));
   assertEquals((await second.verify(file)).verified, true);
   assertEquals((await second.succeed([file])).accepted, true);
   const bucket = tunebase.platform.supabase.storage.from("tunebase-adapters");
@@ -148,25 +148,25 @@ Deno.test("upload collided on retry: a later attempt writes beside an earlier on
   assertEquals([await at(1), await at(2)], ["of the first", "of the second"]);
 });
 
-Deno.test("endpoints re-read from current settings: a run is asked about and cancelled where it was sent", async () => {
+Deno.test("endpoint re-read from current settings: a run is queried and cancelled at its own endpoint", async () => {
   await sql`update tunebase.base_models set endpoint_id = 'first'`;
   const { job, attempt } = await dispatched();
   await sql`update tunebase.base_models set endpoint_id = 'second'`;
-  const before = runpod.asked.length;
+  const before = runpod.requests.length;
   await user.openai.fineTuning.jobs.cancel(job.id);
   await late(attempt.id, { status: "CANCELLED" });
   await sql`update tunebase.base_models set endpoint_id = null`;
-  const paths = runpod.asked.slice(before).map(({ path }) => path).filter((path) =>
+  const paths = runpod.requests.slice(before).map(({ path }) => path).filter((path) =>
     path.includes(attempt.runpod_job_id)
   );
   assertEquals(paths, [
     `/runpod/v2/first/cancel/${attempt.runpod_job_id}`,
     `/runpod/v2/first/status/${attempt.runpod_job_id}`,
   ]);
-  assertEquals((await attemptOf(tunebase, job)).outcome, "cancelled");
+  assertEquals((await latestAttempt(tunebase, job)).outcome, "cancelled");
 });
 
-Deno.test("charged for workers that never started: a job that no worker took costs nothing, however it ends", async () => {
+Deno.test("charged for workers that never started: an unclaimed job costs nothing", async () => {
   const expired = await dispatched();
   await sql`update tunebase.attempts set created_at = now() - interval '5 hours' where id = ${expired.attempt.id}`;
   await late(expired.attempt.id, { status: "IN_QUEUE" });
@@ -204,7 +204,7 @@ const failures: [string, (job: Awaited<ReturnType<typeof dispatched>>) => Promis
   }],
 ];
 for (const [what, fail] of failures) {
-  Deno.test(`failed with an empty log: when ${what}, the last line says why and what to do`, async () => {
+  Deno.test(`failed with an empty log: when ${what}, the last event has the reason and a hint`, async () => {
     const all = await dispatched();
     await fail(all);
     const { status, error } = await jobNow(all.job);

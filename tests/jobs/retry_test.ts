@@ -1,7 +1,7 @@
-/** What is tried again, from where, and how often. */
+/** What is retried, from which checkpoint, and how often. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
-import { attemptOf, createJob, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -20,12 +20,12 @@ const messages = async (job: { id: string }) => {
 async function claimNext(job: { id: string }, id = "worker-1") {
   await sql`update tunebase.jobs set due_at = now() where status = 'queued' and due_at < 'infinity'`;
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
-  const worker = new TestWorker(tunebase, attempt.id, id);
+  const attempt = await latestAttempt(tunebase, job);
+  const worker = new FakeWorker(tunebase, attempt.id, id);
   return { attempt, worker, claim: await worker.claim() };
 }
 
-Deno.test("a preempted job goes on from its newest checkpoint, with the reason in its log", async () => {
+Deno.test("a preempted job resumes from its newest checkpoint and logs the reason", async () => {
   const job = await createJob(user);
   const { worker } = await claimNext(job);
   await worker.checkpoint(4);
@@ -41,7 +41,7 @@ Deno.test("a preempted job goes on from its newest checkpoint, with the reason i
   assertEquals(attempt.number, 2);
 });
 
-Deno.test("a lost worker is followed by another attempt, and both attempts' costs make the job's", async () => {
+Deno.test("a lost worker causes another attempt, and the job's cost is the sum of both", async () => {
   const job = await createJob(user);
   const { attempt } = await claimNext(job);
   await sql`
@@ -53,7 +53,7 @@ Deno.test("a lost worker is followed by another attempt, and both attempts' cost
   await tunebase.tick();
   const { worker, attempt: second } = await claimNext(job, "worker-2");
   await sql`update tunebase.attempts set started_at = now() - interval '5 minutes' where id = ${second.id}`;
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   const now = await jobNow(job);
   assertEquals(now.status, "succeeded");
   const cost = Number(Reflect.get(now, "cost_usd"));
@@ -63,7 +63,7 @@ Deno.test("a lost worker is followed by another attempt, and both attempts' cost
   assertEquals(Number(sum), cost);
 });
 
-Deno.test("tries without progress are bounded; a new checkpoint begins the count anew", async () => {
+Deno.test("attempts without progress are limited; a new checkpoint resets the count", async () => {
   const job = await createJob(user);
   for (let round = 1; round <= 2; round++) {
     const { worker } = await claimNext(job, `a-${round}`);
@@ -81,11 +81,11 @@ Deno.test("tries without progress are bounded; a new checkpoint begins the count
   assertEquals([now.status, now.error?.code], ["failed", "preempted"]);
 });
 
-Deno.test("a checkpoint whose files are not all in Storage is not gone on from, and the log says so", async () => {
+Deno.test("a checkpoint with missing files is skipped and logged", async () => {
   const job = await createJob(user);
   const { worker } = await claimNext(job);
   await worker.checkpoint(2);
-  const ghost = TestWorker.file("checkpoints/6/optimizer.pt", new TextEncoder().encode("never sent"));
+  const ghost = FakeWorker.file("checkpoints/6/optimizer.pt", new TextEncoder().encode("never sent"));
   await worker.report({
     checkpoints: [{ step: 6, epoch: 1, training_loss: 1, validation_loss: null, files: [ghost] }],
   });
@@ -95,7 +95,7 @@ Deno.test("a checkpoint whose files are not all in Storage is not gone on from, 
   assertEquals((claim.resume as { step: number }).step, 2);
 });
 
-Deno.test("the three newest checkpoints are kept, and the older ones' files are removed from Storage", async () => {
+Deno.test("only the three newest checkpoints are kept in Storage", async () => {
   const job = await createJob(user);
   const { worker, attempt } = await claimNext(job);
   for (const step of [1, 2, 3, 4, 5]) await worker.checkpoint(step);
@@ -108,7 +108,7 @@ Deno.test("the three newest checkpoints are kept, and the older ones' files are 
   assertEquals(names.map(({ name }) => name.split("/").at(-2)), ["3", "4", "5"]);
 });
 
-Deno.test("the same checkpoint reported twice is one checkpoint and one line in the log", async () => {
+Deno.test("a checkpoint reported twice is stored and logged once", async () => {
   const job = await createJob(user);
   const { worker } = await claimNext(job);
   await worker.checkpoint(2);
@@ -116,17 +116,17 @@ Deno.test("the same checkpoint reported twice is one checkpoint and one line in 
   assertEquals((await messages(job)).filter((line) => line === "Checkpoint of step 2 saved.").length, 1);
 });
 
-Deno.test("a worker that takes over one run with a stale lease goes on from the checkpoint", async () => {
+Deno.test("a worker that takes over after an expired lease resumes from the checkpoint", async () => {
   const job = await createJob(user);
   const { worker, attempt } = await claimNext(job);
   await worker.checkpoint(7);
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
-  const second = new TestWorker(tunebase, attempt.id, "worker-2");
+  const second = new FakeWorker(tunebase, attempt.id, "worker-2");
   const claim = await second.claim();
   assertEquals([claim.fence, (claim.resume as { step: number }).step], [2, 7]);
 });
 
-Deno.test("all of a job's progress and tokens stay when it is tried again", async () => {
+Deno.test("a retry keeps the job's progress and tokens", async () => {
   const job = await createJob(user);
   const { worker } = await claimNext(job);
   await worker.report({ progress: 60, trained_tokens: 5000 });

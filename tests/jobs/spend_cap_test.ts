@@ -1,8 +1,8 @@
-/** A spend cap is a cap. */
+/** Spend caps are hard limits. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
-import { attemptOf, createJob, TestWorker } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -21,15 +21,15 @@ const warnings = async (user: TestUser, job: { id: string }) => {
 async function running(user: TestUser, cap?: number) {
   const job = await createJob(user, cap === undefined ? {} : { spend_cap_usd: cap });
   await tunebase.tick();
-  const attempt = await attemptOf(tunebase, job);
-  const worker = new TestWorker(tunebase, attempt.id);
+  const attempt = await latestAttempt(tunebase, job);
+  const worker = new FakeWorker(tunebase, attempt.id);
   await worker.claim();
   const minutes = (n: number) =>
     sql`update tunebase.attempts set started_at = started_at - ${n} * interval '1 minute' where id = ${attempt.id}`;
   return { job, attempt, worker, minutes };
 }
 
-Deno.test("a job warns once at 80 % of its cap, and is failed at 100 %, without its trainer's help", async () => {
+Deno.test("a job warns once at 80 % of its cap and fails at 100 %, without help from the trainer", async () => {
   const user = await tunebase.user();
   const { job, attempt, worker, minutes } = await running(user, 10);
   await minutes(8.5);
@@ -43,11 +43,11 @@ Deno.test("a job warns once at 80 % of its cap, and is failed at 100 %, without 
   const now = await jobNow(user, job);
   assertEquals([now.status, now.error?.code], ["failed", "spend_cap"]);
   assertStringIncludes(now.error?.message ?? "", "spend cap of 10.00 USD");
-  assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)), "RunPod is told");
+  assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)), "cancelled at RunPod");
   assertEquals((await worker.report()).order, "cancel", "and so is the worker");
 });
 
-Deno.test("the database alone enforces caps, as its own timer does", async () => {
+Deno.test("the database alone can enforce caps", async () => {
   const user = await tunebase.user();
   const { job, minutes } = await running(user, 1);
   await minutes(2);
@@ -55,7 +55,7 @@ Deno.test("the database alone enforces caps, as its own timer does", async () =>
   assertEquals((await jobNow(user, job)).error?.code, "spend_cap");
 });
 
-Deno.test("a project's cap fails what runs and what waits, and nobody else's jobs", async () => {
+Deno.test("a project's cap fails its running and queued jobs only", async () => {
   const [user, other] = [await tunebase.user(), await tunebase.user()];
   await sql`update tunebase.projects set spend_cap_usd = 20, max_running = 1 where id = ${user.projectId}`;
   const { job, minutes } = await running(user);
@@ -74,7 +74,7 @@ Deno.test("a project's cap fails what runs and what waits, and nobody else's job
   assertEquals((await jobNow(other, others.job)).status, "running");
 });
 
-Deno.test("what a job may cost is set aside, and a job that would pass the project's cap is refused", async () => {
+Deno.test("a job's maximum cost is reserved, and a job over the project's cap is rejected", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.base_models set tokens_per_second = 1000`;
   await sql`update tunebase.projects set spend_cap_usd = 12 where id = ${user.projectId}`;
@@ -92,7 +92,7 @@ Deno.test("what a job may cost is set aside, and a job that would pass the proje
   await sql`update tunebase.base_models set tokens_per_second = null`;
 });
 
-Deno.test("many creates at once cannot pass the cap together", async () => {
+Deno.test("concurrent creates cannot exceed the cap", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.base_models set tokens_per_second = 1000`;
   await sql`update tunebase.projects set spend_cap_usd = 16 where id = ${user.projectId}`;
@@ -101,7 +101,7 @@ Deno.test("many creates at once cannot pass the cap together", async () => {
   await sql`update tunebase.base_models set tokens_per_second = null`;
 });
 
-Deno.test("a lost worker of a job at its cap is not followed by another", async () => {
+Deno.test("a job at its cap is not retried after a lost worker", async () => {
   const user = await tunebase.user();
   const { job, worker, minutes } = await running(user, 3);
   await minutes(4);
@@ -109,7 +109,7 @@ Deno.test("a lost worker of a job at its cap is not followed by another", async 
   assertEquals((await jobNow(user, job)).error?.code, "spend_cap");
 });
 
-Deno.test("a cap that is no amount is refused", async () => {
+Deno.test("rejects an invalid cap", async () => {
   const user = await tunebase.user();
   for (const cap of [0, -1]) {
     await assertRejects(() => createJob(user, { spend_cap_usd: cap }), OpenAI.BadRequestError);
@@ -117,9 +117,10 @@ Deno.test("a cap that is no amount is refused", async () => {
 });
 
 /** The attempt's limit in minutes; a minute costs a dollar. */
-const limit = async (job: { id: string }) => (await attemptOf(tunebase, job)).execution_timeout_seconds / 60;
+const limit = async (job: { id: string }) =>
+  (await latestAttempt(tunebase, job)).execution_timeout_seconds / 60;
 
-Deno.test("an attempt may run only as long as its job's cap and its project's pay for", async () => {
+Deno.test("an attempt's time limit fits its job's and project's caps", async () => {
   const user = await tunebase.user();
   const [{ spend_cap_usd } = {}] =
     await sql`select spend_cap_usd from tunebase.projects where id = ${user.projectId}`;
@@ -144,7 +145,7 @@ Deno.test("an attempt may run only as long as its job's cap and its project's pa
   assertEquals(await limit((await running(free)).job), 1440, "no cap: the model's own limit, a day");
 });
 
-Deno.test("attempts at once share the project's money, and together they cannot pass its cap", async () => {
+Deno.test("concurrent attempts share the project's budget and cannot exceed its cap", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.projects set spend_cap_usd = 40 where id = ${user.projectId}`;
   const jobs = await Promise.all(Array.from({ length: 4 }, () => createJob(user)));
@@ -164,7 +165,7 @@ Deno.test("attempts at once share the project's money, and together they cannot 
   // One of them ends after two minutes: its other eight are there for the next.
   const [first] = jobs;
   assert(first !== undefined);
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, first)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, first)).id);
   await worker.claim();
   await sql`update tunebase.attempts set started_at = started_at - interval '2 minutes' where id = ${worker.attemptId}`;
   await user.openai.fineTuning.jobs.cancel(first.id);
@@ -176,7 +177,7 @@ Deno.test("attempts at once share the project's money, and together they cannot 
   assert(got > 7.9 && got <= 8, String(got));
 });
 
-Deno.test("a job that nothing is known of leaves money for one that comes later, and a cap of its own asks for more", async () => {
+Deno.test("a job without an estimate leaves budget for others unless it has its own cap", async () => {
   const user = await tunebase.user();
   const [first, second, third] = [await running(user), await running(user), await running(user, 12)];
   assertEquals(await limit(first.job), 25);
@@ -190,7 +191,7 @@ Deno.test("a job that nothing is known of leaves money for one that comes later,
   );
 });
 
-Deno.test("a job whose cap leaves too little for its GPU is failed with spend_cap and is not dispatched", async () => {
+Deno.test("a job whose cap is too small for its GPU fails with spend_cap and is not dispatched", async () => {
   const user = await tunebase.user();
   const job = await createJob(user, { spend_cap_usd: 0.4 });
   const before = runpod.runs.length;
@@ -212,7 +213,7 @@ Deno.test("a job whose cap leaves too little for its GPU is failed with spend_ca
   );
 });
 
-Deno.test("a job with an estimate gets what was set aside for it, and leaves money for jobs beside it", async () => {
+Deno.test("a job with an estimate uses its reservation and leaves budget for others", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.base_models set tokens_per_second = 1000`;
   await sql`update tunebase.projects set spend_cap_usd = 100 where id = ${user.projectId}`;
@@ -228,7 +229,7 @@ Deno.test("a job with an estimate gets what was set aside for it, and leaves mon
   }
 });
 
-Deno.test("jobs that have set all the money aside do not wait for each other forever", async () => {
+Deno.test("jobs that reserve the whole budget do not deadlock", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.projects set spend_cap_usd = 6, max_running = 1 where id = ${user.projectId}`;
   const jobs = [await createJob(user), await createJob(user)];

@@ -1,4 +1,4 @@
-/** A job that asks for a run of Weights & Biases, on a server whose workers have a key. */
+/** Jobs with a Weights & Biases run, on a server whose workers have a key. */
 import { assertEquals } from "#assert";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 import { rows } from "../support/fake_worker.ts";
@@ -10,7 +10,7 @@ const model = "SmolLM2-135M-Instruct";
 const upload = async (user: TestUser) =>
   (await user.openai.files.create({ file: new File([rows], "rows.jsonl"), purpose: "fine-tune" })).id;
 
-Deno.test("the run that is asked for is shown on the job and told to its worker, with an estimate alike", async () => {
+Deno.test("the requested W&B run is returned with the job and estimate, and sent to the worker", async () => {
   const user = await tunebase.user();
   const training_file = await upload(user);
   const wandb = { project: "support", entity: "team", name: "first", tags: ["a", "b c"] };
@@ -31,7 +31,7 @@ Deno.test("the run that is asked for is shown on the job and told to its worker,
   assertEquals(estimate.status, 200, await estimate.text());
 });
 
-Deno.test("only a project has to be named, and a job without has none", async () => {
+Deno.test("only the W&B project is required, and jobs without an integration have none", async () => {
   const user = await tunebase.user();
   const training_file = await upload(user);
   const some = await user.openai.fineTuning.jobs.create({
@@ -67,7 +67,7 @@ for (
     ["two", Array(2).fill({ type: "wandb", wandb: { project: "p" } }), "integrations"],
   ] as const
 ) {
-  Deno.test(`integrations with ${what} are refused by the field's name`, async () => {
+  Deno.test(`rejects integrations with ${what}, naming the field`, async () => {
     const user = await tunebase.user();
     const training_file = await upload(user);
     const refused = await user.fetch("/fine_tuning/jobs", {

@@ -1,4 +1,4 @@
-/** The runner of edge functions under the platform's limits, each set low enough to be met in a test. */
+/** The edge function runner under the platform's limits, each set low enough to reach in a test. */
 import { assert, assertEquals, assertNotEquals, assertRejects, assertStringIncludes } from "#assert";
 import { denoEnvironment } from "../../local/stack/environment.ts";
 import { type EdgeFunction, startFunction } from "../../local/emulators/functions/mod.ts";
@@ -43,7 +43,7 @@ async function until(what: string, done: () => boolean | Promise<boolean>): Prom
 }
 const isGone = (edge: EdgeFunction, pid: string) => () => !edge.pids().includes(Number(pid));
 
-Deno.test("an isolate at its soft CPU limit takes no new requests and finishes those that it has", async () => {
+Deno.test("an isolate at its soft CPU limit accepts no new requests and finishes its current ones", async () => {
   await using run = await started({ softCpuMs: 300 });
   const slow = run.text("wait?ms=2500");
   const first = await run.text("burn?ms=500");
@@ -53,14 +53,14 @@ Deno.test("an isolate at its soft CPU limit takes no new requests and finishes t
   await until("the end of the retired isolate", isGone(run.edge, first));
 });
 
-Deno.test("the next isolate is up before the soft limit is reached, so that no request waits for it", async () => {
+Deno.test("the next isolate starts before the soft limit is reached, so no request waits", async () => {
   await using run = await started({ softCpuMs: 1000 });
   const first = await run.text("burn?ms=600");
   await until("the next isolate", () => run.edge.pids().length === 2);
   assertEquals(await run.text("pid"), first, "below the limit the first isolate serves");
 });
 
-Deno.test("work given to EdgeRuntime.waitUntil keeps a retired isolate alive until it has ended", async () => {
+Deno.test("EdgeRuntime.waitUntil keeps a retired isolate alive until the work ends", async () => {
   await using run = await started({ softCpuMs: 200 });
   assertEquals(await run.text("later?ms=1500"), "object");
   const since = performance.now();
@@ -69,7 +69,7 @@ Deno.test("work given to EdgeRuntime.waitUntil keeps a retired isolate alive unt
   assert(performance.now() - since > 1000, `it ended after ${performance.now() - since} ms`);
 });
 
-Deno.test("an isolate at its hard CPU limit is killed with everything it was doing, streams included", async () => {
+Deno.test("an isolate at its hard CPU limit is killed, including its streams", async () => {
   await using run = await started({ softCpuMs: 300, hardCpuMs: 600 });
   const stream = await run.ask("stream");
   const waiting = run.ask("wait?ms=20000");
@@ -81,14 +81,14 @@ Deno.test("an isolate at its hard CPU limit is killed with everything it was doi
   await run.logs("test was killed: its limit of cpu was reached");
 });
 
-Deno.test("an isolate that holds more memory than it may is killed", async () => {
+Deno.test("an isolate over its memory limit is killed", async () => {
   await using run = await started({ memoryMb: 128 });
   assertEquals((await run.ask("grow?mb=64")).status, 200);
   assertEquals((await run.ask("grow?mb=320")).status, 546);
   await run.logs("its limit of memory was reached");
 });
 
-Deno.test("an isolate retires after half of its wall clock, and beforeunload comes before the end", async () => {
+Deno.test("an isolate retires after half its wall clock, and beforeunload fires before the end", async () => {
   await using run = await started({ wallMs: 6000 });
   const first = await run.text("pid");
   const stream = run.text("stream");
@@ -99,14 +99,14 @@ Deno.test("an isolate retires after half of its wall clock, and beforeunload com
   await run.logs("its limit of wall_clock was reached");
 });
 
-Deno.test("a request without a first byte in time is answered 504, and the isolate goes on", async () => {
+Deno.test("a request without a first byte in time is a 504, and the isolate continues", async () => {
   await using run = await started({ firstByteMs: 300 });
   const first = await run.text("pid");
   assertEquals((await run.ask("wait?ms=1000")).status, 504);
   assertEquals(await run.text("pid"), first);
 });
 
-Deno.test("a function that dies is started again, and a request waits for it", async () => {
+Deno.test("a crashed function restarts while a request waits for it", async () => {
   await using run = await started({});
   const first = await run.text("pid");
   Deno.kill(Number(first), "SIGKILL");
@@ -114,13 +114,13 @@ Deno.test("a function that dies is started again, and a request waits for it", a
   assertNotEquals(await run.text("pid"), first);
 });
 
-Deno.test("without limits an isolate serves as long as it lives", async () => {
+Deno.test("without limits an isolate serves indefinitely", async () => {
   await using run = await started(null);
   const first = await run.text("burn?ms=2500");
   assertEquals([await run.text("pid"), await run.text("later?ms=1")], [first, "undefined"]);
 });
 
-Deno.test("TUNEBASE_FUNCTION_LIMITS turns the limits off; they are on unless it does", () => {
+Deno.test("TUNEBASE_FUNCTION_LIMITS=off disables the limits, which are on by default", () => {
   assertEquals([limitsSetting(""), limitsSetting("on"), limitsSetting("off")], [
     platformLimits,
     platformLimits,

@@ -1,9 +1,9 @@
-/** The ports of the embedded stack: how they are taken, and let go of. */
+/** How the embedded stack takes and releases its ports. */
 import { assertEquals, assertRejects } from "#assert";
 import { startGateway } from "../../local/stack/gateway.ts";
 import { freePort, namedPort } from "../../local/state_dir.ts";
 
-Deno.test("a port that somebody listens at is refused at once, with the setting to change", async () => {
+Deno.test("a port in use is rejected immediately, naming the setting to change", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const { port } = listener.addr;
   const error = await assertRejects(() => namedPort(port, "TUNEBASE_PORT"), Error);
@@ -13,7 +13,7 @@ Deno.test("a port that somebody listens at is refused at once, with the setting 
   );
 });
 
-Deno.test("a port that a connection went out from is waited for", async () => {
+Deno.test("a port in use by an outgoing connection is waited for", async () => {
   using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   using client = await Deno.connect({ hostname: "127.0.0.1", port: listener.addr.port });
   const accepted = await listener.accept();
@@ -30,7 +30,7 @@ Deno.test("a port that a connection went out from is waited for", async () => {
   assertEquals(await waiting, port);
 });
 
-Deno.test("the gateway ends at once, with a stream that would never end by itself", async () => {
+Deno.test("the gateway stops immediately despite an endless stream", async () => {
   const handle = () => new Response(new ReadableStream({ start: (to) => to.enqueue(new Uint8Array(1)) }));
   const gateway = startGateway(0, [{ prefix: "/stream", handle }], () => undefined);
   const response = await fetch(`http://127.0.0.1:${gateway.port}/stream`);

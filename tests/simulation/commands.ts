@@ -1,153 +1,153 @@
-/** The steps of a walk. Each is a name and a number: what it does in a given world follows from the number alone. */
-import { canSendAgain, create, createAgain, move } from "./clients.ts";
-import { type Plan, smooth } from "./faults.ts";
+/** The commands of a run. Each is a kind and a seed; in a given state, the seed alone determines what it does. */
+import { canRetryCreate, createJob, jobAction, retryCreate } from "./clients.ts";
+import { type FaultPlan, noFaults } from "./faults.ts";
 import { callback, deliver } from "./messages.ts";
 import type { Job, Worker } from "./model.ts";
-import { planOf } from "./plan.ts";
+import { randomFaultPlan } from "./fault_plans.ts";
 import { mix, Random } from "./random.ts";
 import { isOver } from "./unreliable_runpod.ts";
 import { receive, startWorker, work } from "./workers.ts";
-import type { World } from "./environment.ts";
+import type { Environment } from "./environment.ts";
 
-export interface Step {
+export interface Command {
   kind: Kind;
   seed: number;
 }
 
-export const living = (world: World): Worker[] =>
-  world.runpod.runs.flatMap(({ workers }) => workers.filter(({ alive }) => alive));
-const startable = (world: World) =>
-  world.runpod.open.filter((run) => !run.workers.some(({ alive }) => alive));
-/** Who holds an attempt and has only its last word to say. */
-const finishing = (world: World) =>
-  living(world).filter((worker) =>
+export const aliveWorkers = (env: Environment): Worker[] =>
+  env.runpod.runs.flatMap(({ workers }) => workers.filter(({ alive }) => alive));
+const startable = (env: Environment) =>
+  env.runpod.open.filter((run) => !run.workers.some(({ alive }) => alive));
+/** Workers that hold an attempt and have only their finish call left. */
+const finishing = (env: Environment) =>
+  aliveWorkers(env).filter((worker) =>
     (worker.pending?.message.name ?? worker.queue[0]?.do) === "finish" &&
     worker.run.attempt.holder === worker && worker.run.attempt.outcome === null
   );
-const anyJob = (world: World, chance: Random): Job | undefined => {
-  // Often one whose worker is about to finish: first come, first served is decided there.
-  const finishing = living(world).filter(({ queue, pending }) =>
+const anyJob = (env: Environment, random: Random): Job | undefined => {
+  // Prefer jobs about to finish: that is where calls race.
+  const finishing = aliveWorkers(env).filter(({ queue, pending }) =>
     (pending?.message.name ?? queue[0]?.do) === "finish"
   );
-  if (chance.chance(0.3) && finishing.length > 0) return chance.choose(finishing)?.run.attempt.job;
-  // Mostly one that is new: what has ended long ago is tried now and then.
-  const jobs = [...world.jobs.values()];
-  return chance.choose(chance.chance(0.8) ? jobs.slice(-8) : jobs);
+  if (random.chance(0.3) && finishing.length > 0) return random.choose(finishing)?.run.attempt.job;
+  // Mostly recent jobs; occasionally one that ended long ago.
+  const jobs = [...env.jobs.values()];
+  return random.choose(random.chance(0.8) ? jobs.slice(-8) : jobs);
 };
 
 const kinds = {
-  /** How often, given what there is to do; then what it does. */
+  /** `weight`: how likely it is in the current state; `execute`: what it does. */
   create: {
-    weight: (world) => world.runpod.open.length > 10 ? 2 : 8,
-    take: (world, chance) => create(world, chance, planOf(chance, 3)),
+    weight: (env) => env.runpod.open.length > 10 ? 2 : 8,
+    execute: (env, random) => createJob(env, random, randomFaultPlan(random, 3)),
   },
-  "create again": {
-    weight: (world) => world.intents.some((intent) => canSendAgain(world, intent)) ? 3 : 0,
-    take: (world, chance) => createAgain(world, chance, planOf(chance, 3)),
+  "retry create": {
+    weight: (env) => env.intents.some((intent) => canRetryCreate(env, intent)) ? 3 : 0,
+    execute: (env, random) => retryCreate(env, random, randomFaultPlan(random, 3)),
   },
   cancel: {
     weight: hasJobs(2.5),
-    take: (world, chance) => move(world, "cancel", anyJob(world, chance), planOf(chance, 1)),
+    execute: (env, random) => jobAction(env, "cancel", anyJob(env, random), randomFaultPlan(random, 1)),
   },
   pause: {
     weight: hasJobs(4),
-    take: (world, chance) => move(world, "pause", anyJob(world, chance), planOf(chance, 1)),
+    execute: (env, random) => jobAction(env, "pause", anyJob(env, random), randomFaultPlan(random, 1)),
   },
   resume: {
     weight: hasJobs(5),
-    take: (world, chance) => move(world, "resume", anyJob(world, chance), planOf(chance, 1)),
+    execute: (env, random) => jobAction(env, "resume", anyJob(env, random), randomFaultPlan(random, 1)),
   },
-  tick: { weight: () => 16, take: (world, chance) => tick(world, planOf(chance, 12)) },
-  "schedulers at once": {
-    weight: (world) => world.runpod.open.length > 10 ? 0 : 3,
-    take: async (world, chance) => {
-      await create(world, chance, smooth);
-      await Promise.all([1, 2, 3].map(() => tick(world, smooth)));
+  tick: { weight: () => 16, execute: (env, random) => tick(env, randomFaultPlan(random, 12)) },
+  "concurrent schedulers": {
+    weight: (env) => env.runpod.open.length > 10 ? 0 : 3,
+    execute: async (env, random) => {
+      await createJob(env, random, noFaults);
+      await Promise.all([1, 2, 3].map(() => tick(env, noFaults)));
     },
   },
   "worker starts": {
-    weight: (world) => Math.min(14, 7 * startable(world).length),
-    take: async (world, chance) => {
-      const run = chance.choose(startable(world));
-      if (run !== undefined) await work(world, startWorker(world, run, chance), chance);
+    weight: (env) => Math.min(14, 7 * startable(env).length),
+    execute: async (env, random) => {
+      const run = random.choose(startable(env));
+      if (run !== undefined) await work(env, startWorker(env, run, random), random);
     },
   },
   "second worker starts": {
-    weight: (world) => living(world).length > 0 ? 1.5 : 0,
-    take: async (world, chance) => {
-      const run = chance.choose(world.runpod.open.filter(({ workers }) => workers.length > 0));
-      if (run !== undefined) await work(world, startWorker(world, run, chance), chance);
+    weight: (env) => aliveWorkers(env).length > 0 ? 1.5 : 0,
+    execute: async (env, random) => {
+      const run = random.choose(env.runpod.open.filter(({ workers }) => workers.length > 0));
+      if (run !== undefined) await work(env, startWorker(env, run, random), random);
     },
   },
   "worker works": {
-    weight: (world) => Math.min(45, 12 * living(world).length),
-    take: async (world, chance) => {
-      const worker = chance.choose(living(world));
-      if (worker !== undefined) await work(world, worker, chance);
+    weight: (env) => Math.min(45, 12 * aliveWorkers(env).length),
+    execute: async (env, random) => {
+      const worker = random.choose(aliveWorkers(env));
+      if (worker !== undefined) await work(env, worker, random);
     },
   },
-  "client moves what finishes": {
-    weight: (world) => Math.min(10, 10 * finishing(world).length),
-    take: async (world, chance) => {
-      const worker = chance.choose(finishing(world));
+  "client action on a finishing job": {
+    weight: (env) => Math.min(10, 10 * finishing(env).length),
+    execute: async (env, random) => {
+      const worker = random.choose(finishing(env));
       if (worker === undefined) return;
-      const what = chance.any(["cancel", "cancel", "cancel", "pause"] as const);
-      const together = chance.chance(0.3);
-      const moved = quietMove(world, what, worker.run.attempt.job);
+      const what = random.any(["cancel", "cancel", "cancel", "pause"] as const);
+      const together = random.chance(0.3);
+      const moved = concurrentAction(env, what, worker.run.attempt.job);
       if (!together) await moved;
-      await Promise.all([moved, work(world, worker, chance)]);
+      await Promise.all([moved, work(env, worker, random)]);
     },
   },
   "same worker claims again": {
-    weight: (world) => living(world).length > 0 ? 0.5 : 0,
-    take: (world, chance) => {
-      const worker = chance.choose(living(world));
+    weight: (env) => aliveWorkers(env).length > 0 ? 0.5 : 0,
+    execute: (env, random) => {
+      const worker = random.choose(aliveWorkers(env));
       if (worker === undefined || worker.pending !== null) return Promise.resolve();
-      // Its handler was started anew, in the same process.
+      // Its handler restarted in the same process.
       worker.queue = [{ do: "claim again" }];
-      return work(world, worker, chance);
+      return work(env, worker, random);
     },
   },
   "message arrives": {
-    weight: (world) => Math.min(12, 2 * world.messages.length),
-    take: async (world, chance) => {
-      const message = takeMessage(world, chance);
+    weight: (env) => Math.min(12, 2 * env.messages.length),
+    execute: async (env, random) => {
+      const message = takeMessage(env, random);
       if (message === undefined) return;
-      if (chance.chance(0.2)) world.messages.push({ ...message, key: mix(message.key, world.seed) });
-      await receive(world, message, await deliver(world, message, planOf(chance)));
+      if (random.chance(0.2)) env.messages.push({ ...message, key: mix(message.key, env.seed) });
+      await receive(env, message, await deliver(env, message, randomFaultPlan(random)));
     },
   },
-  "message is lost": {
-    weight: (world) => Math.min(4, 0.3 * world.messages.length),
-    take: (world, chance) => Promise.resolve(void takeMessage(world, chance)),
+  "message lost": {
+    weight: (env) => Math.min(4, 0.3 * env.messages.length),
+    execute: (env, random) => Promise.resolve(void takeMessage(env, random)),
   },
-  "parked request goes on": {
-    weight: (world) => Math.min(16, 3 * world.parked.length),
-    take: async (world, chance) => {
-      const one = chance.choose(world.parked);
+  "parked request resumes": {
+    weight: (env) => Math.min(16, 3 * env.parked.length),
+    execute: async (env, random) => {
+      const one = random.choose(env.parked);
       if (one === undefined) return;
-      world.parked.splice(world.parked.indexOf(one), 1);
-      const { flight } = one;
-      if (chance.chance(0.25)) {
-        flight.kill();
-        world.crashes.callers++;
-        return world.tell(`  ${flight.name} dies before ${flight.effects.at(-1)}`);
+      env.parked.splice(env.parked.indexOf(one), 1);
+      const { request } = one;
+      if (random.chance(0.25)) {
+        request.kill();
+        env.crashes.callers++;
+        return env.note(`  ${request.name} dies before ${request.effects.at(-1)}`);
       }
-      const plan = planOf(chance, 3);
-      const landing = await flight.goOn(plan);
-      world.tell(`  ${flight.name} goes on: ${landing} after ${flight.effects.join(", ")}`);
-      world.landed(flight, landing, plan);
-      if (landing !== "done") return;
-      // Whoever asked has given up waiting; the answer must be a sound one all the same. 503 ("again") where another
-      // call has moved the file on meanwhile.
-      await world.answer(flight, flight.name === "verify" ? [503] : [403, 409]);
+      const plan = randomFaultPlan(random, 3);
+      const outcome = await request.resume(plan);
+      env.note(`  ${request.name} resumes: ${outcome} after ${request.effects.join(", ")}`);
+      env.settled(request, outcome, plan);
+      if (outcome !== "done") return;
+      // The caller no longer waits, but the answer must still be valid. 503 (retry) when another call has moved the file
+      // in the meantime.
+      await env.answer(request, request.name === "verify" ? [503] : [403, 409]);
     },
   },
-  "time goes on": {
+  "time advances": {
     weight: () => 8,
-    take: async (world, chance) => {
+    execute: async (env, random) => {
       const seconds = Number(
-        chance.weighted({
+        random.weighted({
           2: 8,
           5: 8,
           16: 10,
@@ -161,146 +161,148 @@ const kinds = {
           90000: 0.1,
         }),
       );
-      world.tell(`  ${seconds} s`);
-      await world.jump(seconds);
+      env.note(`  ${seconds} s`);
+      await env.advanceTime(seconds);
     },
   },
-  "RunPod's mischief": {
-    weight: (world) => world.runpod.open.length > 0 ? 3 : 0,
-    take: (world, chance) => Promise.resolve(mischief(world, chance)),
+  "RunPod fault": {
+    weight: (env) => env.runpod.open.length > 0 ? 3 : 0,
+    execute: (env, random) => Promise.resolve(injectRunpodFault(env, random)),
   },
-  forgery: { weight: (world) => living(world).length > 0 ? 2 : 0, take: forge },
-  "everybody at once": { weight: (world) => living(world).length > 0 ? 4 : 0, take: rush },
+  forgery: { weight: (env) => aliveWorkers(env).length > 0 ? 2 : 0, execute: forgeCallback },
+  "concurrent calls": { weight: (env) => aliveWorkers(env).length > 0 ? 4 : 0, execute: concurrentCalls },
 } satisfies Record<string, {
-  weight: (world: World) => number;
-  take: (world: World, chance: Random) => Promise<void>;
+  weight: (env: Environment) => number;
+  execute: (env: Environment, random: Random) => Promise<void>;
 }>;
 export type Kind = keyof typeof kinds;
 export const kindNames = Object.keys(kinds) as Kind[];
 
 function hasJobs(weight: number) {
-  return (world: World) => world.jobs.size > 0 ? weight : 0;
+  return (env: Environment) => env.jobs.size > 0 ? weight : 0;
 }
 
-/** The next step of a random walk. */
-export function chooseStep(world: World, chance: Random): Step {
+/** The next command of a random run. */
+export function chooseCommand(env: Environment, random: Random): Command {
   const weights: Partial<Record<Kind, number>> = {};
-  for (const kind of kindNames) weights[kind] = kinds[kind].weight(world);
-  return { kind: chance.weighted(weights), seed: chance.bits() };
+  for (const kind of kindNames) weights[kind] = kinds[kind].weight(env);
+  return { kind: random.weighted(weights), seed: random.bits() };
 }
 
-/** Takes it; with nothing to do it on, it does nothing. */
-export async function takeStep(world: World, { kind, seed }: Step): Promise<void> {
-  world.seed = seed;
-  world.tell(kind);
-  await kinds[kind].take(world, new Random(seed));
+/** Executes a command; does nothing when nothing qualifies. */
+export async function execute(env: Environment, { kind, seed }: Command): Promise<void> {
+  env.seed = seed;
+  env.note(kind);
+  await kinds[kind].execute(env, new Random(seed));
 }
 
-async function tick(world: World, plan: Plan): Promise<void> {
-  const { landing, flight } = await world.tick(plan);
-  world.tell(`  ${landing}: ${flight.effects.join(", ")}`);
-  if (landing === "done") await world.answer(flight, []);
+async function tick(env: Environment, plan: FaultPlan): Promise<void> {
+  const { outcome, request } = await env.tick(plan);
+  env.note(`  ${outcome}: ${request.effects.join(", ")}`);
+  if (outcome === "done") await env.answer(request, []);
 }
 
-function takeMessage(world: World, chance: Random) {
-  const message = chance.choose(world.messages);
-  if (message !== undefined) world.messages.splice(world.messages.indexOf(message), 1);
+function takeMessage(env: Environment, random: Random) {
+  const message = random.choose(env.messages);
+  if (message !== undefined) env.messages.splice(env.messages.indexOf(message), 1);
   return message;
 }
 
-function mischief(world: World, chance: Random): void {
-  const run = chance.choose(world.runpod.open);
+function injectRunpodFault(env: Environment, random: Random): void {
+  const run = random.choose(env.runpod.open);
   if (run === undefined) return;
-  const what = chance.any([
+  const what = random.any([
     "worker lost",
-    "worker lost, given to another",
+    "worker lost, run requeued",
     "deleted",
-    "deleted, its worker goes on",
+    "deleted while its worker continues",
     "timed out",
-    "cancelled by hand",
+    "cancelled in the console",
     "frozen",
   ]);
-  world.tell(`  ${run.id}: ${what}`);
+  env.note(`  ${run.id}: ${what}`);
   switch (what) {
     case "worker lost":
-      return world.runpod.over(run, "FAILED", null, "job timed out after 1 retries");
-    case "worker lost, given to another":
-      world.runpod.kill(run);
+      return env.runpod.endRun(run, "FAILED", null, "job timed out after 1 retries");
+    case "worker lost, run requeued":
+      env.runpod.kill(run);
       run.status = "IN_QUEUE";
       return;
     case "deleted":
-      world.runpod.kill(run);
+      env.runpod.kill(run);
       run.gone = true;
       return;
-    case "deleted, its worker goes on":
+    case "deleted while its worker continues":
       run.gone = true;
       return;
     case "timed out":
-      return world.runpod.over(run, "TIMED_OUT", null, "executionTimeout exceeded");
-    case "cancelled by hand":
-      if (chance.chance(0.3)) world.runpod.over(run, "CANCELLED", null, null);
+      return env.runpod.endRun(run, "TIMED_OUT", null, "executionTimeout exceeded");
+    case "cancelled in the console":
+      if (random.chance(0.3)) env.runpod.endRun(run, "CANCELLED", null, null);
       return;
     case "frozen":
-      return world.runpod.kill(run); // and RunPod goes on saying IN_PROGRESS
+      return env.runpod.kill(run); // RunPod keeps reporting IN_PROGRESS
   }
 }
 
-/** Who does not hold the secret changes nothing. */
-async function forge(world: World, chance: Random): Promise<void> {
-  const worker = chance.choose(living(world));
+/** Callbacks without the secret must change nothing. */
+async function forgeCallback(env: Environment, random: Random): Promise<void> {
+  const worker = random.choose(aliveWorkers(env));
   if (worker === undefined) return;
-  const others = world.runpod.runs.filter((run) => run !== worker.run);
-  const secret = chance.choose(others)?.secret ?? `whsec_${btoa("nobody's secret")}`;
+  const others = env.runpod.runs.filter((run) => run !== worker.run);
+  const secret = random.choose(others)?.secret ?? `whsec_${btoa("nobody's secret")}`;
   const { run } = worker;
   const held = { worker_id: worker.id, fence: worker.fence };
-  const forged = chance.any([
-    callback(world, run.attempt, worker, "claim", { worker_id: "thief", runpod_job_id: null }, secret, true),
-    callback(world, run.attempt, worker, "finish", { ...held, outcome: "paused" }, secret, true),
-    callback(world, run.attempt, worker, "finish", { ...held, outcome: "paused" }, null, true),
+  const forged = random.any([
+    callback(env, run.attempt, worker, "claim", { worker_id: "thief", runpod_job_id: null }, secret, true),
+    callback(env, run.attempt, worker, "finish", { ...held, outcome: "paused" }, secret, true),
+    callback(env, run.attempt, worker, "finish", { ...held, outcome: "paused" }, null, true),
     {
-      ...callback(world, run.attempt, worker, "webhook", { id: run.id, status: "COMPLETED" }, null, true),
+      ...callback(env, run.attempt, worker, "webhook", { id: run.id, status: "COMPLETED" }, null, true),
       url: run.webhook.slice(0, -5) + "wrong",
     },
   ]);
-  await deliver(world, forged, smooth);
+  await deliver(env, forged, noFaults);
 }
 
-/** Truly at the same time, on several connections: schedulers, claims of one attempt, a client, a worker's next call. */
-async function rush(world: World, chance: Random): Promise<void> {
-  const worker = chance.choose(living(world));
+/** Concurrent calls on several connections: schedulers, claims of one attempt, a client, a worker's next call. */
+async function concurrentCalls(env: Environment, random: Random): Promise<void> {
+  const worker = random.choose(aliveWorkers(env));
   if (worker === undefined) return;
   const { run } = worker;
   if (run.gone || isOver(run)) return;
   const claims = [1, 2].map((n) => {
-    const rival = startWorker(world, run, chance);
-    // One of them does not live to read its answer; the other will ask again.
+    const rival = startWorker(env, run, random);
+    // One dies before it reads the answer; the other retries.
     rival.alive = n === 1;
-    return callback(world, run.attempt, rival, "claim", { worker_id: rival.id, runpod_job_id: run.id });
+    return callback(env, run.attempt, rival, "claim", { worker_id: rival.id, runpod_job_id: run.id });
   });
-  const ended = [...world.messages].filter(({ attempt, name }) =>
-    attempt === run.attempt && name === "finish"
-  );
-  const late = chance.choose(ended);
+  const ended = [...env.messages].filter(({ attempt, name }) => attempt === run.attempt && name === "finish");
+  const late = random.choose(ended);
   await Promise.all([
-    ...(chance.chance(0.5) ? [tick(world, smooth), tick(world, smooth)] : []),
-    ...claims.map((message) => deliver(world, message, smooth)),
-    ...(late === undefined ? [] : [deliver(world, late, smooth)]),
-    ...(chance.chance(0.3) ? [quietMove(world, chance.any(["pause", "resume"]), run.attempt.job)] : []),
-    ...(worker.pending === null && worker.queue.length > 0 ? [work(world, worker, chance)] : []),
+    ...(random.chance(0.5) ? [tick(env, noFaults), tick(env, noFaults)] : []),
+    ...claims.map((message) => deliver(env, message, noFaults)),
+    ...(late === undefined ? [] : [deliver(env, late, noFaults)]),
+    ...(random.chance(0.3) ? [concurrentAction(env, random.any(["pause", "resume"]), run.attempt.job)] : []),
+    ...(worker.pending === null && worker.queue.length > 0 ? [work(env, worker, random)] : []),
   ]);
 }
 
-/** A client's move whose answer depends on who was first. */
-async function quietMove(world: World, what: "cancel" | "pause" | "resume", job: Job): Promise<void> {
-  const { flight } = await world.send(
+/** A client action whose answer depends on the order of the calls. */
+async function concurrentAction(
+  env: Environment,
+  what: "cancel" | "pause" | "resume",
+  job: Job,
+): Promise<void> {
+  const { request } = await env.send(
     "tunebase",
     what,
     `/fine_tuning/jobs/ftjob-${job.id.replaceAll("-", "")}/${what}`,
     {
       method: "POST",
-      headers: { authorization: `Bearer ${world.projects[job.project]?.apiKey}` },
+      headers: { authorization: `Bearer ${env.projects[job.project]?.apiKey}` },
     },
-    smooth,
+    noFaults,
   );
-  await world.answer(flight, [409]);
+  await env.answer(request, [409]);
 }

@@ -1,6 +1,6 @@
 /**
- * Tunebase in this process for a walk: the real apps, a real Postgres, the Storage stand-in, and a RunPod that behaves
- * badly. No port: `fetch` is answered here. What goes wrong in it is noted in `problems`, each as "kind: what".
+ * Tunebase in this process: the real apps, a real Postgres, the Storage emulator and an unreliable RunPod. It opens no
+ * port: it replaces `fetch`. `problems` collects violations, each as "kind: description".
  */
 import { createHash } from "node:crypto";
 import postgres from "postgres";
@@ -16,13 +16,13 @@ import { createApp as createCallback } from "../../supabase/functions/tunebase-c
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { rolePassword, testDatabase } from "../support/database.ts";
 import { rows } from "../support/fake_worker.ts";
-import { currentFlight, Flight, type Landing, type Plan } from "./faults.ts";
+import { currentRequest, type FaultOutcome, type FaultPlan, SimulatedRequest } from "./faults.ts";
 import type { Attempt, Intent, Job, Message } from "./model.ts";
 import { observe } from "./model_updates.ts";
 import { mix } from "./random.ts";
-import { BadRunpod } from "./unreliable_runpod.ts";
+import { UnreliableRunpod } from "./unreliable_runpod.ts";
 
-export const url = "http://chaos.internal";
+export const url = "http://simulation.internal";
 export const leaseSeconds = 60;
 
 const apps = {
@@ -38,19 +38,19 @@ export interface Project {
   file: string;
 }
 
-/** A request that is parked, and what becomes of its answer. */
+/** A request that is paused before one of its effects. */
 export interface Parked {
   key: number;
-  flight: Flight;
-  /** Since when, by the walk's clock. */
+  request: SimulatedRequest;
+  /** When it was parked, by the simulated clock. */
   since: number;
 }
-/** The platform ends a request after this long, whatever it does. */
-const longestRequestMs = 400_000;
+/** The platform terminates a request after this time. */
+const maxRequestMs = 400_000;
 
-export class World {
+export class Environment {
   readonly problems: string[] = [];
-  readonly story: string[] = [];
+  readonly trace: string[] = [];
   readonly log: string[] = [];
   readonly projects: Project[] = [];
   readonly intents: Intent[] = [];
@@ -59,16 +59,16 @@ export class World {
   readonly messages: Message[] = [];
   readonly parked: Parked[] = [];
   readonly crashes = { callers: 0, connections: 0, workers: 0 };
-  readonly runpod: BadRunpod;
-  /** Nothing goes wrong any more. */
-  honest = false;
-  /** The seed of the step that is taken. */
+  readonly runpod: UnreliableRunpod;
+  /** From now on no faults are injected. */
+  faultsDisabled = false;
+  /** The seed of the current command. */
   seed = 0;
-  flights = 0;
-  /** How many jobs had ended at the last check. */
+  requestCount = 0;
+  /** How many jobs had ended at the last check, as SQL returns it. */
   finals = "0";
   #offset = 0;
-  #judgedAdapters = new Set<string>();
+  #checkedAdapters = new Set<string>();
 
   private constructor(
     readonly sql: postgres.Sql,
@@ -79,30 +79,30 @@ export class World {
     private readonly schedulerSecret: string,
     private readonly end: () => Promise<void>,
   ) {
-    this.runpod = new BadRunpod(this);
+    this.runpod = new UnreliableRunpod(this);
   }
 
-  /** Makes it: a database of its own, two projects, three models. Close it. */
-  static async start(): Promise<World> {
+  /** Starts it with a new database, two projects and three models. Close it afterwards. */
+  static async start(): Promise<Environment> {
     const database = await testDatabase();
     const { sql } = database;
-    // The server is not killed in a walk (the crash tests do that): nobody need wait for the disk.
+    // No server crashes here (the crash tests cover them), so commits need not wait for the disk.
     const first = postgres(database.url("postgres"), { max: 1, onnotice: () => {} });
     await first.unsafe(`alter database ${sql.options.database} set synchronous_commit = off`);
     await first.end();
     await sql.unsafe(await Deno.readTextFile(new URL("invariants.sql", import.meta.url)));
-    const home = await Deno.makeTempDir({ prefix: "tunebase chaos " });
+    const home = await Deno.makeTempDir({ prefix: "tunebase simulation " });
     const keys = await loadKeys(home);
     for (const role of ["tunebase_api", "tunebase_callback", "tunebase_scheduler"] as const) {
       keys.passwords[role] = rolePassword;
     }
-    const env: Record<string, string> = {
+    const settings: Record<string, string> = {
       ...callbackEnvironment(url, database.url("postgres"), keys),
       TUNEBASE_LEASE_SECONDS: String(leaseSeconds),
       TUNEBASE_MAX_MISSED_HEARTBEATS: "6",
     };
     const made = (name: string) => ({
-      ...platform(`TUNEBASE_${name}_DB_URL`, { get: (key) => env[key] }),
+      ...platform(`TUNEBASE_${name}_DB_URL`, { get: (key) => settings[key] }),
       log: () => undefined,
     });
     const platforms = {
@@ -119,7 +119,7 @@ export class World {
     const realFetch = globalThis.fetch;
     const real = { error: console.error, log: console.log };
     const realRandom = Math.random;
-    const world = new World(
+    const env = new Environment(
       sql,
       keys,
       platforms,
@@ -138,19 +138,19 @@ export class World {
       },
     );
     for (const one of Object.values(platforms)) {
-      one.db = world.#watched(one.db);
-      // Nudges are hints; the walk says when the scheduler runs.
+      one.db = env.#instrument(one.db);
+      // Wake-ups are hints; commands decide when the scheduler runs.
       one.waitUntil = (work) => void work.catch(() => {});
     }
-    globalThis.fetch = (input, init) => world.#fetch(new Request(input, init));
-    // Jitter too follows from the step.
-    Math.random = () => mix(world.seed) / 2 ** 32;
-    // The apps log what the walk does to them on purpose; a failure shows the last of it.
-    console.error = console.log = (...said: unknown[]) => {
-      world.log.push(said.map((one) => one instanceof Error ? one.message : String(one)).join(" "));
+    globalThis.fetch = (input, init) => env.#fetch(new Request(input, init));
+    // Jitter follows from the command's seed, too.
+    Math.random = () => mix(env.seed) / 2 ** 32;
+    // The apps log the injected faults; a failure shows the last lines.
+    console.error = console.log = (...values: unknown[]) => {
+      env.log.push(values.map((one) => one instanceof Error ? one.message : String(one)).join(" "));
     };
-    await world.#furnish();
-    return world;
+    await env.#seedData();
+    return env;
   }
 
   close(): Promise<void> {
@@ -161,74 +161,74 @@ export class World {
     return Date.now() + this.#offset;
   }
 
-  /** What a step did, for the story of a failure. */
-  tell(what: string): void {
-    this.story.push(what);
+  /** Adds a line to the trace that a failure prints. */
+  note(what: string): void {
+    this.trace.push(what);
   }
 
-  wrong(problem: string): void {
+  reportProblem(problem: string): void {
     this.problems.push(problem);
   }
 
-  /** Time goes on by so much. */
-  async jump(seconds: number): Promise<void> {
+  /** Advances the simulated clock. */
+  async advanceTime(seconds: number): Promise<void> {
     this.#offset += seconds * 1000;
-    await this.sql`select chaos.jump(make_interval(secs => ${seconds}))`;
-    this.runpod.age();
-    for (const one of this.parked.filter(({ since }) => this.now() > since + longestRequestMs)) {
+    await this.sql`select simulation.jump(make_interval(secs => ${seconds}))`;
+    this.runpod.expireRuns();
+    for (const one of this.parked.filter(({ since }) => this.now() > since + maxRequestMs)) {
       this.parked.splice(this.parked.indexOf(one), 1);
-      one.flight.kill();
+      one.request.kill();
       this.crashes.callers++;
     }
   }
 
-  /** Serves one request by a fresh app; `name` is what the story calls it. */
+  /** Serves one request with a fresh app; `name` identifies it in the trace. */
   async send(
     app: AppName,
     name: string,
     path: string,
     init: RequestInit,
-    plan: Plan,
+    plan: FaultPlan,
     message?: Message,
-  ): Promise<{ landing: Landing; flight: Flight }> {
-    const flight = new Flight(
-      this.seed + this.flights++,
+  ): Promise<{ outcome: FaultOutcome; request: SimulatedRequest }> {
+    const request = new SimulatedRequest(
+      this.seed + this.requestCount++,
       name,
       app === "tunebase-scheduler" || name === "uploads",
     );
-    flight.message = message ?? null;
+    request.message = message ?? null;
     const served = apps[app](this.platforms[app]);
-    const landing = await flight.begin(plan, () => served.fetch(new Request(`${url}/${app}${path}`, init)));
-    this.landed(flight, landing, plan);
-    return { landing, flight };
+    const outcome = await request.begin(plan, () => served.fetch(new Request(`${url}/${app}${path}`, init)));
+    this.settled(request, outcome, plan);
+    return { outcome, request };
   }
 
-  /** Counts, and keeps what is parked. */
-  landed(flight: Flight, landing: Landing, plan: Plan): void {
-    if (landing === "parked") this.parked.push({ key: flight.key, flight, since: this.now() });
-    if (landing === "dead") this.crashes.callers++;
-    if (flight.disturbed && plan.fault.startsWith("fail")) this.crashes.connections++;
+  /** Counts the outcome, and keeps the request if it is parked. */
+  settled(request: SimulatedRequest, outcome: FaultOutcome, plan: FaultPlan): void {
+    if (outcome === "parked") this.parked.push({ key: request.key, request, since: this.now() });
+    if (outcome === "killed") this.crashes.callers++;
+    if (request.faultInjected && plan.fault.startsWith("fail")) this.crashes.connections++;
   }
 
-  /** A body that came back without anything going wrong here; null when it was an error that was to be expected. */
-  async answer(flight: Flight, allowed: number[]): Promise<Record<string, unknown> | null> {
-    const response = flight.response;
+  /** The body of a 200; null for an expected error. Reports any other status as a problem. */
+  async answer(request: SimulatedRequest, allowed: number[]): Promise<Record<string, unknown> | null> {
+    const response = request.response;
     if (response === null) throw new Error("no response");
     const text = await response.text();
     if (response.status === 200) return JSON.parse(text);
     if (allowed.includes(response.status)) return null;
-    if (response.status >= 500 && flight.disturbed) return null;
-    this.wrong(`unexpected_answer: ${flight.name} was answered ${response.status} ${text}`);
+    if (response.status >= 500 && request.faultInjected) return null;
+    this.reportProblem(`unexpected_answer: ${request.name} was answered ${response.status} ${text}`);
     return null;
   }
 
-  tick(plan: Plan): Promise<{ landing: Landing; flight: Flight }> {
+  tick(plan: FaultPlan): Promise<{ outcome: FaultOutcome; request: SimulatedRequest }> {
     const headers = { authorization: `Bearer ${this.schedulerSecret}` };
     return this.send("tunebase-scheduler", "tick", "/tick", { method: "POST", headers }, plan);
   }
 
-  /** What lies in Storage: null, or its size and hash. */
-  async stored(bucket: string, name: string): Promise<{ bytes: number; sha256: string } | null> {
+  /** Size and hash of an object in Storage; null if it does not exist. */
+  async storedObject(bucket: string, name: string): Promise<{ bytes: number; sha256: string } | null> {
     const [row] = await this.sql`
       select version from storage.objects where bucket_id = ${bucket} and name = ${name}`;
     if (row === undefined) return null;
@@ -236,34 +236,34 @@ export class World {
     return { bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
   }
 
-  /** Succeeded means: every file is there. Of the jobs that are new, or of all. */
+  /** Checks that every file of each succeeded job exists: of jobs not yet checked, or of all. */
   async checkAdapters(all = false): Promise<void> {
     const adapters = await this.sql`
       select a.job_id, a.prefix, a.manifest -> 'files' as files, j.status
       from tunebase.adapters a join tunebase.jobs j on j.id = a.job_id`;
     for (const { job_id, prefix, files, status } of adapters) {
-      if (status !== "succeeded" || (this.#judgedAdapters.has(job_id) && !all)) continue;
-      this.#judgedAdapters.add(job_id);
+      if (status !== "succeeded" || (this.#checkedAdapters.has(job_id) && !all)) continue;
+      this.#checkedAdapters.add(job_id);
       for (const { path, bytes, sha256 } of files) {
-        const there = await this.stored("tunebase-adapters", `${prefix}/${path}`);
+        const there = await this.storedObject("tunebase-adapters", `${prefix}/${path}`);
         if (there?.bytes === bytes && there?.sha256 === sha256) continue;
-        this.wrong(
+        this.reportProblem(
           `wrong_terminal: job ${job_id} has succeeded; ${path} in Storage is ${
-            there === null ? "missing" : "another"
+            there === null ? "missing" : "different"
           }`,
         );
       }
     }
   }
 
-  /** A request to Storage that no function makes: a worker's upload. */
+  /** A worker's upload, sent to Storage directly. */
   async storagePut(path: string, body: string): Promise<void> {
     const response = await this.storage.fetch(new Request(`${url}${path}`, { method: "PUT", body }));
     const text = await response.text();
     if (!response.ok) throw new Error(`PUT ${path}: ${response.status} ${text}`);
   }
 
-  async #furnish(): Promise<void> {
+  async #seedData(): Promise<void> {
     const { sql } = this;
     const model = (id: string, endpoint: string | null) =>
       sql`insert into tunebase.base_models (id, source, owned_by, endpoint_id, gpu_config, max_length,
@@ -280,13 +280,13 @@ export class World {
       await sql`select tunebase_internal.add_owner(${email})`;
       const apiKey = await createKey({ sql }, user?.id, "chaos");
       const [member] = await sql`select project_id from tunebase.project_members where user_id = ${user?.id}`;
-      // A walk is quicker than any client.
+      // The simulation sends faster than any real client.
       await sql`update tunebase.projects set requests_per_minute = 1000000, max_jobs = null where id = ${member?.project_id}`;
       const form = new FormData();
       form.set("purpose", "fine-tune");
       form.set("file", new File([rows], "rows.jsonl"));
       const headers = { authorization: `Bearer ${apiKey}` };
-      const { flight } = await this.send("tunebase", "upload", "/files", {
+      const { request } = await this.send("tunebase", "upload", "/files", {
         method: "POST",
         headers,
         body: form,
@@ -294,7 +294,7 @@ export class World {
         fault: "none",
         at: 0,
       });
-      const file = await this.answer(flight, []);
+      const file = await this.answer(request, []);
       this.projects.push({ id: member?.project_id, apiKey, file: String(file?.id) });
     }
     await sql`update tunebase.projects set max_running = 6, spend_cap_usd = 2000 where id = ${
@@ -305,11 +305,11 @@ export class World {
     }`;
   }
 
-  /** Every statement of a function is an effect, and the model learns what came of it. */
-  #watched(db: Database): Database {
+  /** Makes every statement an effect, and updates the model with its result. */
+  #instrument(db: Database): Database {
     const value: Database["value"] = (text, parameters) => {
       const name = /tunebase_internal\.(\w+)\(/.exec(text)?.[1] ?? "statement";
-      const carryOut = async () => {
+      const perform = async () => {
         try {
           const result = await db.value(text, parameters);
           const given = text + JSON.stringify(parameters);
@@ -318,30 +318,30 @@ export class World {
             name,
             given,
             result?.startsWith("{") ? JSON.parse(result) : result,
-            currentFlight(),
+            currentRequest(),
           );
           return result;
         } catch (error) {
-          // A refusal is an answer. Two schedulers that enforce caps at once may deadlock; one is rolled back and comes again.
+          // API errors are valid answers. Two schedulers that enforce caps at once may deadlock; one rolls back and retries.
           const code = error !== null && typeof error === "object" && "code" in error ? error.code : null;
-          if (code !== "TB000") this.wrong(`unexpected_answer: ${name} failed: ${code} ${error}`);
+          if (code !== "TB000") this.reportProblem(`unexpected_answer: ${name} failed: ${code} ${error}`);
           throw error;
         }
       };
-      return currentFlight()?.effect(name, carryOut) ?? carryOut();
+      return currentRequest()?.effect(name, perform) ?? perform();
     };
     return { value, close: () => db.close() };
   }
 
   #fetch(request: Request): Promise<Response> {
     const path = new URL(request.url).pathname;
-    const carryOut = async () => {
+    const perform = async () => {
       if (path.startsWith("/storage/v1/")) return await this.storage.fetch(request);
       if (path.startsWith("/runpod/v2/")) return await this.runpod.fetch(request);
-      return Response.json({ ignored: true }); // a nudge
+      return Response.json({ ignored: true }); // a wake-up
     };
-    if (path.startsWith("/functions/v1/tunebase-scheduler")) return carryOut();
+    if (path.startsWith("/functions/v1/tunebase-scheduler")) return perform();
     const short = path.replace(/^\/(storage|runpod)\/v\d\//, "$1 ").replace(/[0-9a-f-]{32,}/g, "…");
-    return currentFlight()?.effect(`${request.method} ${short}`, carryOut) ?? carryOut();
+    return currentRequest()?.effect(`${request.method} ${short}`, perform) ?? perform();
   }
 }

@@ -1,109 +1,108 @@
 /**
- * Requests that a walk can stop between any two effects. An effect is a statement sent to Postgres or a fetch (RunPod,
- * Storage): the only ways in which a function changes the world. Before and after each of them the walk may
+ * Requests with fault injection between any two effects. An effect is a statement sent to Postgres or a fetch (RunPod,
+ * Storage): a function has no other way to change anything outside its process. At each effect, a fault plan can
  *
- * - let the caller die: from then on no promise of this request ever resolves, and nothing that it would have done
- *   happens; the next request is served by a fresh app. "before": the effect never left. "after": it was carried out,
- *   nobody read the answer. (A kill in the midst of a statement is rolled back by Postgres: the same as "before". The
- *   crash tests end real processes and connections.)
- * - let the effect fail for a caller that lives on: a connection cut before it was carried out, or after.
- * - park the request before the effect, and let it go on, or die, any number of steps later: so two requests are
- *   interleaved at every place where they can be.
+ * - kill the caller: no promise of this request resolves from then on, and a fresh app serves the next request.
+ *   "before": the effect was never sent. "after": it took place, but nobody read the answer. (Postgres rolls back a
+ *   statement whose caller dies during it, which equals "before". The crash tests kill real processes and connections.)
+ * - fail the effect while the caller lives: the connection breaks before or after the effect takes place.
+ * - park the request before the effect, to resume or kill it any number of commands later: this interleaves requests at
+ *   every possible point.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { Message } from "./model.ts";
 
 export type Fault = "none" | "die before" | "die after" | "fail before" | "fail after" | "park";
 
-/** What goes wrong, and at which of the effects to come (1: the next). */
-export interface Plan {
+/** The fault to inject, and at which upcoming effect (1: the next). */
+export interface FaultPlan {
   fault: Fault;
   at: number;
 }
-export const smooth: Plan = { fault: "none", at: 0 };
+export const noFaults: FaultPlan = { fault: "none", at: 0 };
 
-export type Landing = "done" | "dead" | "parked";
+export type FaultOutcome = "done" | "killed" | "parked";
 
-const current = new AsyncLocalStorage<Flight>();
-/** The request that is being served, if any. */
-export const currentFlight = (): Flight | undefined => current.getStore();
+const current = new AsyncLocalStorage<SimulatedRequest>();
+/** The request being served, if any. */
+export const currentRequest = (): SimulatedRequest | undefined => current.getStore();
 
 const turn = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-export class Flight {
-  /** The names of its effects, for the story that a failure tells. */
+export class SimulatedRequest {
+  /** The names of its effects, for the trace. */
   readonly effects: string[] = [];
-  /** Whether an effect failed by plan: then the answer may be an error. */
-  disturbed = false;
+  /** An injected fault made an effect fail, so the answer may be an error. */
+  faultInjected = false;
   response: Response | null = null;
-  /** The callback that it serves. */
+  /** The callback it serves. */
   message: Message | null = null;
-  #state: "flying" | "done" | "dead" = "flying";
-  #under = 0;
+  #state: "running" | "done" | "killed" = "running";
+  #inFlight = 0;
   #parked: (() => void)[] = [];
-  #plan: Plan = smooth;
-  #from = 0;
+  #plan: FaultPlan = noFaults;
+  #planStart = 0;
   #changed: () => void = () => {};
   #waiting: { name: string; start: () => void }[] = [];
   #pumping = false;
   #idle: () => void = () => {};
 
-  /** `parallel`: it may have several effects under way at once. */
+  /** `parallel`: several of its effects may be in flight at once. */
   constructor(readonly key: number, readonly name: string, private readonly parallel: boolean) {}
 
-  /** Starts it; resolves when it is done, dead or parked, and nothing of it is under way. */
-  begin(plan: Plan, serve: () => Promise<Response> | Response): Promise<Landing> {
-    this.#aim(plan);
+  /** Starts it; resolves when it is done, killed or parked, and none of its effects is in flight. */
+  begin(plan: FaultPlan, serve: () => Promise<Response> | Response): Promise<FaultOutcome> {
+    this.#setPlan(plan);
     current.run(this, async () => {
       this.response = await serve();
-      if (this.#state === "flying") this.#state = "done";
+      if (this.#state === "running") this.#state = "done";
       this.#changed();
     });
-    return this.#land();
+    return this.#settle();
   }
 
-  /** Lets a parked one go on. */
-  goOn(plan: Plan): Promise<Landing> {
-    this.#aim(plan);
+  /** Resumes a parked request. */
+  resume(plan: FaultPlan): Promise<FaultOutcome> {
+    this.#setPlan(plan);
     const parked = this.#parked;
     this.#parked = [];
     for (const release of parked) release();
-    return this.#land();
+    return this.#settle();
   }
 
-  /** Its process is gone. */
+  /** Simulates the death of its process. */
   kill(): void {
-    this.#state = "dead";
+    this.#state = "killed";
     this.#parked = [];
   }
 
-  #aim(plan: Plan): void {
+  #setPlan(plan: FaultPlan): void {
     this.#plan = plan;
-    this.#from = this.effects.length;
+    this.#planStart = this.effects.length;
   }
 
-  async #land(): Promise<Landing> {
+  async #settle(): Promise<FaultOutcome> {
     for (;;) {
-      if (this.#isStill && (this.#state !== "flying" || this.#parked.length > 0)) {
-        // Other branches may only just be on their way to their next effect.
+      if (this.#isStill && (this.#state !== "running" || this.#parked.length > 0)) {
+        // Other branches may be about to start their next effect.
         for (let quiet = 0; this.parallel && quiet < 2 && this.#isStill; quiet++) await turn(1);
-        if (this.#isStill) return this.#state === "flying" ? "parked" : this.#state;
+        if (this.#isStill) return this.#state === "running" ? "parked" : this.#state;
       }
       await new Promise<void>((resolve) => this.#changed = resolve);
     }
   }
 
   get #isStill(): boolean {
-    return this.#under === 0 && this.#waiting.length === 0;
+    return this.#inFlight === 0 && this.#waiting.length === 0;
   }
 
-  /** Its effects one at a time, those that are ready by their names: so a walk can be had again. */
+  /** Runs its effects one at a time, ready ones sorted by name: this makes runs reproducible. */
   async #pump(): Promise<void> {
     if (this.#pumping) return;
     this.#pumping = true;
     while (this.#waiting.length > 0) {
       await turn(1);
-      if (this.#under > 0) {
+      if (this.#inFlight > 0) {
         await new Promise<void>((resolve) => this.#idle = resolve);
         continue;
       }
@@ -113,7 +112,7 @@ export class Flight {
     this.#pumping = false;
   }
 
-  async effect<T>(name: string, carryOut: () => Promise<T>): Promise<T> {
+  async effect<T>(name: string, perform: () => Promise<T>): Promise<T> {
     const never = new Promise<never>(() => {});
     if (this.parallel) {
       await new Promise<void>((start) => {
@@ -121,48 +120,48 @@ export class Flight {
         void this.#pump();
       });
     }
-    if (this.#state === "dead") {
+    if (this.#state === "killed") {
       this.#changed();
       return never;
     }
     this.effects.push(name);
     const { fault, at } = this.#plan;
-    const struck = fault !== "none" && this.effects.length - this.#from === at;
-    if (struck && fault === "park") {
+    const hit = fault !== "none" && this.effects.length - this.#planStart === at;
+    if (hit && fault === "park") {
       await new Promise<void>((resolve) => {
         this.#parked.push(resolve);
         this.#changed();
       });
-    } else if (struck && fault === "die before") {
-      this.#die();
+    } else if (hit && fault === "die before") {
+      this.#kill();
       return never;
-    } else if (struck && fault === "fail before") {
-      this.disturbed = true;
-      throw new TypeError(`chaos: the connection broke before ${name}`);
+    } else if (hit && fault === "fail before") {
+      this.faultInjected = true;
+      throw new TypeError(`simulation: the connection broke before ${name}`);
     }
-    this.#under++;
+    this.#inFlight++;
     try {
-      const result = await carryOut();
-      if (struck && fault === "die after") this.#die();
-      if (this.isDead) return never;
-      if (struck && fault === "fail after") {
-        this.disturbed = true;
-        throw new TypeError(`chaos: the connection broke after ${name}`);
+      const result = await perform();
+      if (hit && fault === "die after") this.#kill();
+      if (this.isKilled) return never;
+      if (hit && fault === "fail after") {
+        this.faultInjected = true;
+        throw new TypeError(`simulation: the connection broke after ${name}`);
       }
       return result;
     } finally {
-      this.#under--;
-      if (this.#under === 0) this.#idle();
+      this.#inFlight--;
+      if (this.#inFlight === 0) this.#idle();
       this.#changed();
     }
   }
 
-  get isDead(): boolean {
-    return this.#state === "dead";
+  get isKilled(): boolean {
+    return this.#state === "killed";
   }
 
-  #die(): void {
-    this.#state = "dead";
+  #kill(): void {
+    this.#state = "killed";
     this.#changed();
   }
 }

@@ -1,9 +1,9 @@
--- What must hold after every step, as one call: `chaos.check()` compares the tables with each other and with what they
--- were at the last call, and returns what is wrong, each as 'kind: what'. It looks at the jobs of which a row was written
--- since then (its xmin is another); now and then at all. Only in the walk's own database.
-create schema chaos;
+-- The invariants after every command, as one call: `simulation.check()` compares the tables with each other and with their
+-- state at the last call, and returns violations, each as 'kind: description'. It checks jobs with a row written since then
+-- (a different xmin), or all jobs. Only in the simulation's database.
+create schema simulation;
 
-create table chaos.seen (
+create table simulation.seen (
   job_id uuid primary key,
   progress real not null,
   trained_tokens bigint not null,
@@ -13,7 +13,7 @@ create table chaos.seen (
   -- The whole row, once it is final.
   final jsonb
 );
-create table chaos.seen_attempts (
+create table simulation.seen_attempts (
   attempt_id uuid primary key,
   cost_usd numeric not null,
   fence integer not null,
@@ -21,59 +21,58 @@ create table chaos.seen_attempts (
   ended jsonb
 );
 
--- Rows without what a jump of the clock moves, nor what goes on being counted.
-create function chaos.core(j tunebase.jobs) returns jsonb language sql immutable as $$
+-- Rows without the columns that advancing time changes or that keep counting.
+create function simulation.core(j tunebase.jobs) returns jsonb language sql immutable as $$
   select to_jsonb(j) - array[
     'created_at', 'due_at', 'estimated_finish', 'queued_at', 'started_at', 'finished_at', 'budget_warned_at', 'cost_usd'
   ]
 $$;
-create function chaos.core(a tunebase.attempts) returns jsonb language sql immutable as $$
+create function simulation.core(a tunebase.attempts) returns jsonb language sql immutable as $$
   select to_jsonb(a) - array[
     'claim_deadline', 'reconcile_at', 'lease_until', 'cancel_requested_at', 'cancel_sent_at', 'created_at', 'submitted_at',
     'started_at', 'last_report_at', 'ended_at', 'rejected_callbacks'
   ]
 $$;
 
--- Every change that a subscriber is owed, noted by triggers of the walk's own: the notifications' outbox, where there is
--- one, must have the same rows.
-create table chaos.changes (job_id uuid not null, type text not null);
-create table chaos.owed (job_id uuid not null, type text not null);
-create table chaos.dropped (job_id uuid not null, type text not null);
+-- Every change that must produce an event, recorded by separate triggers: the outbox must have the same rows.
+create table simulation.changes (job_id uuid not null, type text not null);
+create table simulation.owed (job_id uuid not null, type text not null);
+create table simulation.dropped (job_id uuid not null, type text not null);
 
-create function chaos.note_change() returns trigger language plpgsql as $$
+create function simulation.note_change() returns trigger language plpgsql as $$
 begin
   if tg_op = 'INSERT' then
-    insert into chaos.changes values (new.id, 'fine_tuning.job.created');
+    insert into simulation.changes values (new.id, 'fine_tuning.job.created');
   elsif new.status is distinct from old.status then
     if new.status in ('paused', 'succeeded', 'failed', 'cancelled') then
-      insert into chaos.changes values (new.id, 'fine_tuning.job.' || new.status);
+      insert into simulation.changes values (new.id, 'fine_tuning.job.' || new.status);
     elsif new.status = 'running' and old.started_at is null then
-      insert into chaos.changes values (new.id, 'fine_tuning.job.started');
+      insert into simulation.changes values (new.id, 'fine_tuning.job.started');
     end if;
   end if;
   return null;
 end $$;
-create trigger chaos_change after insert or update of status on tunebase.jobs
-for each row execute function chaos.note_change();
+create trigger simulation_change after insert or update of status on tunebase.jobs
+for each row execute function simulation.note_change();
 
-create function chaos.note_owed() returns trigger language plpgsql as $$
+create function simulation.note_owed() returns trigger language plpgsql as $$
 begin
   if tg_op = 'INSERT' then
-    insert into chaos.owed values (new.job_id, new.type);
+    insert into simulation.owed values (new.job_id, new.type);
   elsif to_jsonb(old) ->> 'fanned_out_at' is null then
-    insert into chaos.dropped values (old.job_id, old.type);
+    insert into simulation.dropped values (old.job_id, old.type);
   end if;
   return null;
 end $$;
 
 do $$ begin
   if to_regclass('tunebase_internal.outbox') is not null then
-    create trigger chaos_owed after insert or delete on tunebase_internal.outbox
-    for each row execute function chaos.note_owed();
+    create trigger simulation_owed after insert or delete on tunebase_internal.outbox
+    for each row execute function simulation.note_owed();
   end if;
 end $$;
 
-create function chaos.owed_problems(p_jobs uuid[]) returns setof text language plpgsql as $$
+create function simulation.owed_problems(p_jobs uuid[]) returns setof text language plpgsql as $$
 begin
   if to_regclass('tunebase_internal.outbox') is null then
     return;
@@ -81,28 +80,28 @@ begin
   return query
   select format('notifications_owed_lost: job %s is owed %s of %s, and the outbox had %s', job_id, c, type, o)
   from (
-    select job_id, type, count(*) as c from chaos.changes where job_id = any (p_jobs) group by job_id, type
+    select job_id, type, count(*) as c from simulation.changes where job_id = any (p_jobs) group by job_id, type
   ) changes
   full join (
-    select job_id, type, count(*) as o from chaos.owed
+    select job_id, type, count(*) as o from simulation.owed
     where job_id = any (p_jobs) and type ~ '\.(created|started|paused|succeeded|failed|cancelled)$' group by job_id, type
   ) owed using (job_id, type)
   where c is distinct from o
   union all
   select format('notifications_owed_lost: %s of job %s left the outbox before it was handed on', type, job_id)
-  from chaos.dropped;
+  from simulation.dropped;
 end $$;
 
-create function chaos.check(p_all boolean, out problems text[], out finals bigint) language plpgsql as $$
+create function simulation.check(p_all boolean, out problems text[], out finals bigint) language plpgsql as $$
 declare
   v_written uuid[];
 begin
   select array_agg(j.id) into v_written
   from tunebase.jobs j
   where p_all
-    or not exists (select from chaos.seen s where s.job_id = j.id and s.version = j.xmin)
+    or not exists (select from simulation.seen s where s.job_id = j.id and s.version = j.xmin)
     or exists (
-      select from tunebase.attempts a left join chaos.seen_attempts s on s.attempt_id = a.id
+      select from tunebase.attempts a left join simulation.seen_attempts s on s.attempt_id = a.id
       where a.job_id = j.id and s.version is distinct from a.xmin
     );
   with jobs as (
@@ -113,24 +112,24 @@ begin
     select * from attempts where state <> 'ended'
   ), found (problem) as (
     select format('lost: job %s is gone', s.job_id)
-    from chaos.seen s where p_all and not exists (select from tunebase.jobs j where j.id = s.job_id)
+    from simulation.seen s where p_all and not exists (select from tunebase.jobs j where j.id = s.job_id)
     union all
-    select format('wrong_terminal: job %s was final and has changed: %s is now %s', j.id, s.final, chaos.core(j))
-    from chaos.seen s join tunebase.jobs j on j.id = s.job_id
-    where j.id = any (v_written) and s.final is not null and s.final <> chaos.core(j)
+    select format('wrong_terminal: job %s was final and has changed: %s is now %s', j.id, s.final, simulation.core(j))
+    from simulation.seen s join tunebase.jobs j on j.id = s.job_id
+    where j.id = any (v_written) and s.final is not null and s.final <> simulation.core(j)
     union all
     select format('fell: job %s had progress %s, %s tokens, %s USD, %s events; now %s, %s, %s, %s', j.id,
       s.progress, s.trained_tokens, s.cost_usd, s.last_event, j.progress, j.trained_tokens, j.cost_usd, j.last_event)
-    from chaos.seen s join jobs j on j.id = s.job_id
+    from simulation.seen s join jobs j on j.id = s.job_id
     where j.progress < s.progress or j.trained_tokens < s.trained_tokens or j.cost_usd < s.cost_usd
       or j.last_event < s.last_event
     union all
-    select format('wrong_terminal: attempt %s had ended and has changed: %s is now %s', a.id, s.ended, chaos.core(a))
-    from chaos.seen_attempts s join tunebase.attempts a on a.id = s.attempt_id
-    where a.job_id = any (v_written) and s.ended is not null and s.ended <> chaos.core(a)
+    select format('wrong_terminal: attempt %s had ended and has changed: %s is now %s', a.id, s.ended, simulation.core(a))
+    from simulation.seen_attempts s join tunebase.attempts a on a.id = s.attempt_id
+    where a.job_id = any (v_written) and s.ended is not null and s.ended <> simulation.core(a)
     union all
     select format('fell: attempt %s had %s USD and fence %s; now %s and %s', a.id, s.cost_usd, s.fence, a.cost_usd, a.fence)
-    from chaos.seen_attempts s join attempts a on a.id = s.attempt_id
+    from simulation.seen_attempts s join attempts a on a.id = s.attempt_id
     where a.cost_usd < s.cost_usd or a.fence < s.fence
     union all
     select format('doubled: %s attempts of job %s are alive', count(*), job_id) from alive group by job_id having count(*) > 1
@@ -181,33 +180,33 @@ begin
     select format('wrong_terminal: job %s has an adapter and is %s', j.id, j.status)
     from tunebase.adapters d join jobs j on j.id = d.job_id where j.status <> 'succeeded'
     union all
-    select * from chaos.owed_problems(v_written)
+    select * from simulation.owed_problems(v_written)
   )
   select coalesce(array_agg(problem), '{}') into problems from found;
 
-  insert into chaos.seen
+  insert into simulation.seen
   select j.id, j.progress, j.trained_tokens, j.cost_usd, j.last_event, j.xmin,
-    case when tunebase_internal.is_terminal(j.status) then chaos.core(j) end
+    case when tunebase_internal.is_terminal(j.status) then simulation.core(j) end
   from tunebase.jobs j where j.id = any (v_written)
   on conflict (job_id) do update
   set progress = excluded.progress, trained_tokens = excluded.trained_tokens, cost_usd = excluded.cost_usd,
-    last_event = excluded.last_event, version = excluded.version, final = coalesce(chaos.seen.final, excluded.final);
-  insert into chaos.seen_attempts
-  select a.id, a.cost_usd, a.fence, a.xmin, case when a.state = 'ended' then chaos.core(a) end
+    last_event = excluded.last_event, version = excluded.version, final = coalesce(simulation.seen.final, excluded.final);
+  insert into simulation.seen_attempts
+  select a.id, a.cost_usd, a.fence, a.xmin, case when a.state = 'ended' then simulation.core(a) end
   from tunebase.attempts a where a.job_id = any (v_written)
   on conflict (attempt_id) do update
   set cost_usd = excluded.cost_usd, fence = excluded.fence, version = excluded.version,
-    ended = coalesce(chaos.seen_attempts.ended, excluded.ended);
-  select count(*) into finals from chaos.seen where final is not null;
+    ended = coalesce(simulation.seen_attempts.ended, excluded.ended);
+  select count(*) into finals from simulation.seen where final is not null;
 end $$;
 
--- Postgres' clock cannot be set: time goes on by moving every stored time back. `infinity` stays where it is, and the
--- log's times, which nothing is decided by.
-create function chaos.jump(p_by interval) returns void language plpgsql as $$
+-- Postgres' clock cannot be set: time advances by moving every stored time back, except `infinity` and log times, which
+-- affect nothing.
+create function simulation.jump(p_by interval) returns void language plpgsql as $$
 declare
   v_table record;
 begin
-  -- Time is no event: no trigger runs.
+  -- Advancing time must not fire triggers.
   perform set_config('session_replication_role', 'replica', true);
   for v_table in
     select format('%I.%I', c.table_schema, c.table_name) as name,

@@ -1,29 +1,29 @@
 /**
- * `task chaos`: a random walk over what clients, workers, RunPod, the clock and crashes can do to Tunebase, with a check of
- * every promise after every step (check.sql, observe.ts, judge.ts). A long walk is made of short ones, each on a database
- * of its own and healed at its end, so that a failure can be walked again and made small.
+ * `task chaos`: a randomized simulation of everything that clients, workers, RunPod, the clock and crashes can do to
+ * Tunebase. It checks every promise after every command (invariants.sql, model_updates.ts, oracle.ts). It consists of
+ * short runs, each on its own database and drained at its end, so that a failure can be replayed and shrunk.
  */
 import { parseArgs } from "node:util";
 import { cache } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
-import { startTestServer } from "../support/postgres_server.ts";
+import { startTestPostgres } from "../support/postgres_server.ts";
 import { mix } from "./random.ts";
 import { shrink } from "./shrink.ts";
 import { kindNames } from "./commands.ts";
-import type { Walk } from "./run.ts";
+import type { SimulationResult } from "./run.ts";
 
 const help = `Usage: deno task chaos [--steps N] [--seed N] [--shrink SECONDS] [--help]
 
-Walks at random through what can go wrong, and checks every promise after every step.
+Runs random commands with fault injection, and checks every promise after every command.
 
-  --steps N         how many steps in all (default 10000)
-  --seed N          walks the same way again (default: the clock)
-  --shrink SECONDS  how long to make a failure smaller (default 120; 0: not at all)
+  --steps N         total number of commands (default 10000)
+  --seed N          replays a run (default: the clock)
+  --shrink SECONDS  time limit for shrinking a failure (default 120; 0 to skip)
 
-Writes .tunebase/chaos.json. Exit status 1 when a promise was broken.`;
+Writes .tunebase/chaos.json. Exit status 1 if a promise was broken.`;
 
-/** Steps of one walk: as many as some thirty jobs need for their lives. */
-const perWalk = 500;
+/** Commands per run: enough for some thirty jobs to complete. */
+const stepsPerRun = 500;
 
 const { values } = parseArgs({
   args: Deno.args,
@@ -42,30 +42,30 @@ const wanted = whole("steps", values.steps, 10_000);
 const seed = whole("seed", values.seed, Date.now() % 2 ** 32);
 const shrinkSeconds = whole("shrink", values.shrink, 120);
 
-const server = await startTestServer("chaos");
+const server = await startTestPostgres("chaos");
 Deno.env.set("TUNEBASE_TEST_DB_URL", server.url);
-let failed: Walk | null = null;
+let failed: SimulationResult | null = null;
 try {
   const begin = performance.now();
   const total = { steps: 0, jobs: 0, attempts: 0, crashes: 0 };
   const kinds: Record<string, number> = {};
   const finals: Record<string, number> = {};
   console.log(`seed ${seed}, ${wanted} steps`);
-  const walks = Array.from({ length: Math.ceil(wanted / perWalk) }, (_, i) => ({
+  const runs = Array.from({ length: Math.ceil(wanted / stepsPerRun) }, (_, i) => ({
     seed: mix(seed, i + 1),
-    count: Math.min(perWalk, wanted - i * perWalk),
+    count: Math.min(stepsPerRun, wanted - i * stepsPerRun),
   }));
-  for await (const walked of walkAll(walks)) {
+  for await (const result of runAll(runs)) {
     if (failed !== null) break;
-    total.steps += walked.steps.length;
-    total.jobs += walked.jobs;
-    total.attempts += walked.attempts;
-    total.crashes += walked.crashes;
-    for (const [kind, count] of Object.entries(walked.kinds)) kinds[kind] = (kinds[kind] ?? 0) + count;
-    for (const [status, count] of Object.entries(walked.finals)) {
+    total.steps += result.steps.length;
+    total.jobs += result.jobs;
+    total.attempts += result.attempts;
+    total.crashes += result.crashes;
+    for (const [kind, count] of Object.entries(result.kinds)) kinds[kind] = (kinds[kind] ?? 0) + count;
+    for (const [status, count] of Object.entries(result.finals)) {
       finals[status] = (finals[status] ?? 0) + count;
     }
-    if (walked.problems.length > 0) failed = walked;
+    if (result.problems.length > 0) failed = result;
   }
   const seconds = Math.round((performance.now() - begin) / 100) / 10;
   for (const kind of kindNames) console.log(`${String(kinds[kind] ?? 0).padStart(7)} ${kind}`);
@@ -81,29 +81,31 @@ try {
   else {
     console.log(`\nBROKEN with seed ${seed} at step ${total.steps}:\n${failed.problems.join("\n")}`);
     if (shrinkSeconds > 0) {
-      console.log(`\nLooking for fewer steps than ${failed.steps.length} …`);
+      console.log(`\nShrinking from ${failed.steps.length} …`);
       const least = await shrink(failed, shrinkSeconds);
       console.log(
-        `${least.steps.length} steps are enough:\n${least.story.join("\n")}\n\n${least.problems.join("\n")}`,
+        `${least.steps.length} steps reproduce it:\n${least.trace.join("\n")}\n\n${
+          least.problems.join("\n")
+        }`,
       );
-    } else console.log(failed.story.slice(-60).join("\n"));
+    } else console.log(failed.trace.slice(-60).join("\n"));
   }
 } finally {
   await server.stop();
 }
 Deno.exit(failed === null ? 0 : 1);
 
-/** Two walks at a time, in the order in which they are given: one waits for Postgres while the other works. */
-async function* walkAll(walks: { seed: number; count: number }[]): AsyncGenerator<Walk> {
+/** Two runs at a time, in order: one computes while the other waits for Postgres. */
+async function* runAll(runs: { seed: number; count: number }[]): AsyncGenerator<SimulationResult> {
   const threads = [1, 2].map(() => new Worker(import.meta.resolve("./run_worker.ts"), { type: "module" }));
-  const started = walks.map(() => Promise.withResolvers<Walk>());
+  const started = runs.map(() => Promise.withResolvers<SimulationResult>());
   const one = async (thread: Worker) => {
-    for (let i = next++; i < walks.length; i = next++) {
-      const { promise, resolve, reject } = started[i] ?? Promise.withResolvers<Walk>();
-      thread.onmessage = ({ data }) => data.walked ? resolve(data.walked) : reject(new Error(data.broken));
+    for (let i = next++; i < runs.length; i = next++) {
+      const { promise, resolve, reject } = started[i] ?? Promise.withResolvers<SimulationResult>();
+      thread.onmessage = ({ data }) => data.result ? resolve(data.result) : reject(new Error(data.broken));
       thread.onerror = (event) => reject(new Error(event.message));
-      thread.postMessage(walks[i]);
-      await promise.catch(() => {}); // whoever reads it will see
+      thread.postMessage(runs[i]);
+      await promise.catch(() => {}); // the generator's consumer gets the error
     }
   };
   let next = 0;
@@ -111,13 +113,13 @@ async function* walkAll(walks: { seed: number; count: number }[]): AsyncGenerato
   try {
     for (const { promise } of started) yield await promise;
   } finally {
-    next = walks.length;
+    next = runs.length;
     await Promise.all(all);
     for (const thread of threads) thread.terminate();
   }
 }
 
-/** The problems by the names under which they are reported; what has no name of its own counts as wrong. */
+/** Counts problems by the kinds that chaos.json reports. */
 function counts(problems: string[]): Record<string, number> {
   const found = {
     lost: 0,

@@ -1,13 +1,13 @@
-/** Callbacks and webhooks on their way: delivered now, later, twice, in any order, or never; forged, or too old. */
+/** Callbacks and webhooks in flight: delivered now, late, twice, out of order or never; some forged, some expired. */
 import { Webhook } from "standardwebhooks";
-import type { Plan } from "./faults.ts";
+import type { FaultPlan } from "./faults.ts";
 import type { Attempt, Message, Worker } from "./model.ts";
 import { mix } from "./random.ts";
-import { url, type World } from "./environment.ts";
+import { type Environment, url } from "./environment.ts";
 
 /** A callback of a worker, signed now. */
 export function callback(
-  world: World,
+  env: Environment,
   attempt: Attempt,
   worker: Worker,
   name: string,
@@ -15,7 +15,7 @@ export function callback(
   secret: string | null = worker.run.secret,
   forged = false,
 ): Message {
-  const key = mix(world.seed, world.flights++, 2);
+  const key = mix(env.seed, env.requestCount++, 2);
   return {
     key,
     name,
@@ -24,21 +24,21 @@ export function callback(
     body,
     secret,
     id: `msg_${key}`,
-    signedAt: world.now(),
+    signedAt: env.now(),
     attempt,
     worker,
     forged,
   };
 }
 
-/** Hands one over; the reply, or null when there is none that the sender gets. */
+/** Delivers a message; returns the reply, or null if the sender gets none. */
 export async function deliver(
-  world: World,
+  env: Environment,
   message: Message,
-  plan: Plan,
+  plan: FaultPlan,
 ): Promise<Record<string, unknown> | null> {
-  // A clock that was moved on has made the signature older.
-  const age = Math.floor((world.now() - message.signedAt) / 1000);
+  // The signature ages with the simulated clock.
+  const age = Math.floor((env.now() - message.signedAt) / 1000);
   const headers: Record<string, string> = { "content-type": "application/json" };
   if (message.secret !== null) {
     const signed = new Date(Date.now() - age * 1000);
@@ -47,7 +47,7 @@ export async function deliver(
     headers["webhook-signature"] = new Webhook(message.secret).sign(message.id, signed, message.text);
   }
   const path = message.url.slice(`${url}/functions/v1/tunebase-callback`.length);
-  const { landing, flight } = await world.send(
+  const { outcome, request } = await env.send(
     "tunebase-callback",
     message.name,
     path,
@@ -55,18 +55,18 @@ export async function deliver(
     plan,
     message,
   );
-  if (landing !== "done") {
-    world.tell(`  ${message.name} of ${message.worker?.id}: ${landing} after ${flight.effects.join(", ")}`);
+  if (outcome !== "done") {
+    env.note(`  ${message.name} of ${message.worker?.id}: ${outcome} after ${request.effects.join(", ")}`);
     return null;
   }
   const tooOld = message.secret !== null && age > 298;
-  const status = flight.response?.status;
+  const status = request.response?.status;
   if (message.forged && status !== 401) {
-    world.wrong(`forged: a forged ${message.name} was answered ${status}`);
+    env.reportProblem(`forged: a forged ${message.name} was answered ${status}`);
   }
-  const reply = await world.answer(flight, message.forged || tooOld ? [401] : []);
-  const said = reply?.order ?? reply?.detail ??
+  const reply = await env.answer(request, message.forged || tooOld ? [401] : []);
+  const summary = reply?.order ?? reply?.detail ??
     (reply?.claimed === true ? `fence ${reply.fence}` : reply?.reason);
-  world.tell(`  ${message.name} of ${message.worker?.id ?? message.attempt.id} → ${status} ${said ?? ""}`);
+  env.note(`  ${message.name} of ${message.worker?.id ?? message.attempt.id} → ${status} ${summary ?? ""}`);
   return reply;
 }

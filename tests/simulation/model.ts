@@ -1,16 +1,16 @@
-/** What a walk knows by itself, apart from the tables: what was asked for, who was told what, what was sent. */
+/** What the simulation knows independently of the tables: requests made, answers received, messages sent. */
 
-/** A create that a client means once, however often it is sent. */
+/** A job that a client creates once, however often it sends the request. */
 export interface Intent {
   key: number;
   project: number;
-  /** null: only the SDK's own retry header tells that it is sent again. */
+  /** null: only the SDK's retry header marks a repeated request. */
   idempotencyKey: string | null;
   body: Record<string, unknown>;
-  /** By the walk's clock, ms. */
+  /** In simulated milliseconds. */
   firstSent: number;
   sent: number;
-  /** The jobs that it made: one at most. */
+  /** The jobs it created: at most one. */
   jobs: Set<string>;
 }
 
@@ -18,16 +18,16 @@ export interface Job {
   key: number;
   id: string;
   project: number;
-  /** The client has its id. */
+  /** The client received its id. */
   acknowledged: boolean;
-  /** A client's cancel was carried out. */
+  /** A client cancelled it. */
   cancelled: boolean;
-  /** RunPod's words and the codes that may have ended it. */
+  /** RunPod statuses and error codes that may have ended it. */
   reasons: Set<string>;
   attempts: Attempt[];
-  /** Which attempt's figures stand for a step. */
+  /** For each training step, the attempt whose metrics are stored. */
   metrics: Map<number, number>;
-  judged: boolean;
+  checked: boolean;
 }
 
 export interface Attempt {
@@ -35,18 +35,18 @@ export interface Attempt {
   id: string;
   number: number;
   job: Job;
-  /** /run calls that may have started something. */
+  /** /run calls that may have started a run. */
   started: number;
   fence: number;
   holder: Worker | null;
-  /** By the walk's clock, ms: until then nobody else may hold it. */
+  /** In simulated milliseconds: until then no other worker may hold it. */
   lease: number;
   sequence: number;
-  /** The outcome that the holder gave and that was taken. */
+  /** The outcome that the holder reported and the server accepted. */
   outcome: string | null;
-  /** Nobody wants it: the order `cancel` was given, or the job was paused before a worker came. */
-  unwanted: boolean;
-  /** The fence that each claim got, by its webhook-id. */
+  /** The server sent `cancel`, or the job was paused before a worker claimed the attempt. */
+  cancelRequested: boolean;
+  /** The fence returned for each claim, by webhook-id. */
   claims: Map<string, number>;
 }
 
@@ -95,16 +95,16 @@ export interface Worker {
   fence: number;
   sequence: number;
   step: number;
-  /** Steps that it trains before it ends. */
+  /** Steps left to train. */
   steps: number;
   ending: string;
   queue: Action[];
   pending: { message: Message; then: (reply: Record<string, unknown>) => void; tries: number } | null;
-  /** Was told to stop, and goes on all the same for so many calls. */
-  deaf: number;
+  /** Calls for which it still ignores the directive `stop`. */
+  ignoredStops: number;
 }
 
-/** A callback or a webhook on its way. */
+/** A callback or webhook in flight. */
 export interface Message {
   key: number;
   name: string;

@@ -1,4 +1,4 @@
-/** Chance that can be had again: every number follows from a seed. */
+/** Reproducible randomness: every number follows from a seed. */
 
 /** Mixes numbers into 32 bits (the finaliser of MurmurHash3 over each). */
 export function mix(...numbers: number[]): number {
@@ -37,7 +37,7 @@ export class Random {
     return this.bits() < probability * 2 ** 32;
   }
 
-  /** One of the names, as often as its weight says. */
+  /** One of the names, with probability proportional to its weight. */
   weighted<T extends string>(weights: Partial<Record<T, number>>): T {
     const entries = Object.entries(weights) as [T, number][];
     let left = this.bits() / 2 ** 32 * entries.reduce((sum, [, weight]) => sum + weight, 0);
@@ -47,7 +47,7 @@ export class Random {
     return last[0];
   }
 
-  /** Any of the values, all as likely. */
+  /** One of the values, each equally likely. */
   any<T>(values: readonly T[]): T {
     const value = values[this.below(values.length)];
     if (value === undefined) throw new Error("nothing to choose from");
@@ -55,8 +55,8 @@ export class Random {
   }
 
   /**
-   * One of the items, by their keys and not by their places: with some steps taken out of a walk, the others still mean
-   * the same items (rendezvous hashing). undefined when there are none.
+   * One of the items, chosen by key and not by position: when shrinking removes commands, the others still choose the
+   * same items (rendezvous hashing). undefined if there are none.
    */
   choose<T extends { key: number }>(items: Iterable<T>): T | undefined {
     const salt = this.bits();

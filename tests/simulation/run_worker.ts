@@ -1,13 +1,13 @@
-/** Walks in a thread of its own: what a walk replaces (fetch, Math.random, console.error) is global. */
-import { walk } from "./run.ts";
+/** Runs in a worker thread, because a run replaces globals: fetch, Math.random, console.error. */
+import { runSimulation } from "./run.ts";
 
 const scope = self as unknown as {
-  onmessage: (event: MessageEvent<Parameters<typeof walk>[0]>) => void;
+  onmessage: (event: MessageEvent<Parameters<typeof runSimulation>[0]>) => void;
   postMessage(message: unknown): void;
 };
 scope.onmessage = async ({ data }) => {
   try {
-    scope.postMessage({ walked: await walk(data) });
+    scope.postMessage({ result: await runSimulation(data) });
   } catch (error) {
     scope.postMessage({ broken: error instanceof Error ? error.stack : String(error) });
   }

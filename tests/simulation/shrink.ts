@@ -1,22 +1,22 @@
-/** Delta debugging (Zeller's ddmin): the fewest of the steps that still go wrong, each try on a database of its own. */
-import { kindNames, type Step } from "./commands.ts";
-import { type Walk, walk } from "./run.ts";
+/** Delta debugging (Zeller's ddmin): the fewest commands that still fail, each try on its own database. */
+import { type Command, kindNames } from "./commands.ts";
+import { runSimulation, type SimulationResult } from "./run.ts";
 
-const kindOf = (walked: Walk) => walked.problems[0]?.split(":")[0];
+const kindOf = (result: SimulationResult) => result.problems[0]?.split(":")[0];
 
-/** Looks for at most `seconds`; returns the smallest walk that failed with the same kind of problem. */
-export async function shrink(failed: Walk, seconds: number): Promise<Walk> {
+/** Searches for at most `seconds`; returns the smallest run that fails with the same kind of problem. */
+export async function shrink(failed: SimulationResult, seconds: number): Promise<SimulationResult> {
   const until = performance.now() + seconds * 1000;
   let best = failed;
-  /** Whether these steps go wrong too, in the same way; then they are the best. */
-  const take = async (steps: Step[]): Promise<boolean> => {
+  /** Whether these commands fail in the same way; if so, keeps them as the best. */
+  const take = async (steps: Command[]): Promise<boolean> => {
     if (steps.length === best.steps.length || performance.now() > until) return false;
-    const tried = await walk({ steps });
+    const tried = await runSimulation({ steps });
     if (kindOf(tried) !== kindOf(failed)) return false;
     best = tried;
     return true;
   };
-  // Mostly whole kinds of steps have nothing to do with it.
+  // Most kinds of commands are unrelated to the failure.
   for (const kind of kindNames) await take(best.steps.filter((step) => step.kind !== kind));
   let parts = 2;
   while (best.steps.length > 1 && performance.now() < until) {

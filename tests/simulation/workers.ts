@@ -1,22 +1,22 @@
 /**
- * Workers at RunPod: each claims, reports, saves checkpoints and ends in some way. `work` lets one do its next thing; the
- * reply may be lost, and then it sends the same again, as the trainer does.
+ * Workers at RunPod: each claims, reports, saves checkpoints and ends in some way. `work` runs a worker's next action; a
+ * worker whose answer is lost repeats the call, as the trainer does.
  */
 import { createHash } from "node:crypto";
-import { smooth } from "./faults.ts";
+import { noFaults } from "./faults.ts";
 import type { Action, File, Message, Run, Worker } from "./model.ts";
 import { callback, deliver } from "./messages.ts";
 import { manifest } from "../support/fake_worker.ts";
 import { mix, type Random } from "./random.ts";
-import { planOf } from "./plan.ts";
-import type { World } from "./environment.ts";
+import { randomFaultPlan } from "./fault_plans.ts";
+import type { Environment } from "./environment.ts";
 
 type Reply = Record<string, unknown>;
 
 const endings = {
   "succeeds": 52,
   "succeeds with a damaged file": 6,
-  "uploads and is never heard": 6,
+  "uploads and never calls again": 6,
   "uploads and its finish is lost": 5,
   "fails, user's fault": 4,
   "fails, infrastructure": 8,
@@ -33,56 +33,56 @@ const codes: Record<string, string[]> = {
   "fails, operator's fault": ["base_model_not_found", "unsupported_gpu"],
 };
 
-/** RunPod gives a run to a worker, which may be its second. */
-export function startWorker(world: World, run: Run, chance: Random): Worker {
+/** RunPod assigns a run to a worker, possibly a second one. */
+export function startWorker(env: Environment, run: Run, random: Random): Worker {
   const worker: Worker = {
-    key: mix(world.seed, run.key, run.workers.length),
+    key: mix(env.seed, run.key, run.workers.length),
     id: `w${run.workers.length + 1}-${run.attempt.number}-${run.attempt.job.key}`,
     run,
     alive: true,
     fence: 0,
     sequence: 0,
     step: 0,
-    steps: 1 + chance.below(5),
-    ending: world.honest ? "succeeds" : chance.weighted(endings),
+    steps: 1 + random.below(5),
+    ending: env.faultsDisabled ? "succeeds" : random.weighted(endings),
     queue: [{ do: "claim" }],
     pending: null,
-    deaf: 0,
+    ignoredStops: 0,
   };
   run.workers.push(worker);
   run.status = "IN_PROGRESS";
-  run.startedAt ??= world.now();
-  world.tell(`  ${worker.id} gets ${run.id}; it ${worker.ending} after ${worker.steps} reports`);
+  run.startedAt ??= env.now();
+  env.note(`  ${worker.id} gets ${run.id}; it ${worker.ending} after ${worker.steps} reports`);
   return worker;
 }
 
-/** The worker's next thing. */
-export async function work(world: World, worker: Worker, chance: Random): Promise<void> {
+/** Runs the worker's next action. */
+export async function work(env: Environment, worker: Worker, random: Random): Promise<void> {
   const { pending } = worker;
   if (pending !== null) {
-    // No answer came: the same again, signed anew; a report is given up after a while, the rest is not.
+    // No answer: send it again with a new signature. Only reports are abandoned after some tries.
     pending.tries++;
-    pending.message = { ...pending.message, signedAt: world.now() };
+    pending.message = { ...pending.message, signedAt: env.now() };
     if (pending.tries > 6 && pending.message.name === "report") {
       worker.pending = null;
       return;
     }
-    return await transmit(world, worker, pending.message, chance);
+    return await sendWithFaults(env, worker, pending.message, random);
   }
-  const action = worker.queue.shift() ?? next(worker, chance);
-  await act(world, worker, action, chance);
+  const action = worker.queue.shift() ?? next(worker, random);
+  await act(env, worker, action, random);
 }
 
-function next(worker: Worker, chance: Random): Action {
+function next(worker: Worker, random: Random): Action {
   if (worker.steps > 0) {
     worker.steps--;
-    return { do: chance.chance(0.3) ? "checkpoint" : "report" };
+    return { do: random.chance(0.3) ? "checkpoint" : "report" };
   }
   const { ending } = worker;
   const code = codes[ending];
   if (code !== undefined) {
-    const said = { error_code: chance.any(code), error_message: `It ${ending}.`, hint: "" };
-    return { do: "finish", body: { outcome: "failed", ...said } };
+    const failure = { error_code: random.any(code), error_message: `It ${ending}.`, hint: "" };
+    return { do: "finish", body: { outcome: "failed", ...failure } };
   }
   switch (ending) {
     case "is preempted":
@@ -96,17 +96,17 @@ function next(worker: Worker, chance: Random): Action {
     case "completes without an artifact":
       return { do: "vanish", output: { status: "completed", progress: 100 } };
   }
-  return adapter(worker, chance);
+  return adapter(worker, random);
 }
 
-/** The files of the end. No two workers train to the same bits. */
-function adapter(worker: Worker, chance: Random): Action {
-  const texts = ["adapter_config.json", "adapter_model.safetensors"].slice(chance.below(2)).map((name) =>
-    `${name} by ${worker.id} of ${worker.run.attempt.job.id}, try ${chance.below(9)}`
+/** The adapter's files; different for every worker. */
+function adapter(worker: Worker, random: Random): Action {
+  const texts = ["adapter_config.json", "adapter_model.safetensors"].slice(random.below(2)).map((name) =>
+    `${name} by ${worker.id} of ${worker.run.attempt.job.id}, try ${random.below(9)}`
   );
   const files = texts.map((text) => file(text.split(" ")[0] ?? "", text));
   const whole = manifest(files.map((one) => ({ ...one })));
-  const said = { status: "completed", job_id: worker.run.attempt.job.id, manifest: whole };
+  const result = { status: "completed", job_id: worker.run.attempt.job.id, manifest: whole };
   const silent = worker.ending.startsWith("uploads and");
   const note = JSON.stringify(whole);
   if (silent) {
@@ -114,7 +114,7 @@ function adapter(worker: Worker, chance: Random): Action {
     files.push(file("manifest.json", note));
     worker.queue.push({
       do: "vanish",
-      output: worker.ending === "uploads and is never heard" ? null : said,
+      output: worker.ending === "uploads and never calls again" ? null : result,
     });
   } else {
     worker.queue.push(
@@ -131,19 +131,19 @@ const file = (path: string, text: string): File => ({
   sha256: createHash("sha256").update(text).digest("hex"),
 });
 
-async function act(world: World, worker: Worker, action: Action, chance: Random): Promise<void> {
+async function act(env: Environment, worker: Worker, action: Action, random: Random): Promise<void> {
   const { run } = worker;
   const say = (name: string, body: Reply, then: (reply: Reply) => void) => {
-    const message = callback(world, run.attempt, worker, name, { worker_id: worker.id, ...body });
+    const message = callback(env, run.attempt, worker, name, { worker_id: worker.id, ...body });
     worker.pending = { message, then, tries: 0 };
-    return transmit(world, worker, message, chance);
+    return sendWithFaults(env, worker, message, random);
   };
   const held = { fence: worker.fence };
   switch (action.do) {
     case "claim":
     case "claim again":
       return await say("claim", { runpod_job_id: run.id }, (reply) => {
-        if (reply.claimed !== true) return leave(world, worker, { status: "refused", detail: "" });
+        if (reply.claimed !== true) return exit(env, worker, { status: "refused", detail: "" });
         worker.fence = Number(reply.fence);
         worker.sequence = 0;
         const resume = reply.resume as { step: number } | null;
@@ -152,15 +152,15 @@ async function act(world: World, worker: Worker, action: Action, chance: Random)
     case "report":
       return await say(
         "report",
-        { ...held, ...report(worker, chance, []) },
-        (reply) => obey(world, worker, reply),
+        { ...held, ...report(worker, random, []) },
+        (reply) => handleDirective(env, worker, reply),
       );
     case "checkpoint": {
       const step = worker.step + 1;
       const text = `state of ${worker.id} after ${step}`;
       const saved = file(`checkpoints/${step}/trainer_state.json`, text);
       worker.queue.unshift(
-        { do: "upload", files: [saved], texts: [text], damage: chance.chance(0.1) },
+        { do: "upload", files: [saved], texts: [text], damage: random.chance(0.1) },
         { do: "verify", file: saved },
         { do: "report checkpoint", step, files: [saved] },
       );
@@ -174,37 +174,41 @@ async function act(world: World, worker: Worker, action: Action, chance: Random)
         validation_loss: null,
         files: action.files,
       };
-      const body = { ...held, ...report(worker, chance, [checkpoint]) };
-      return await say("report", body, (reply) => obey(world, worker, reply));
+      const body = { ...held, ...report(worker, random, [checkpoint]) };
+      return await say("report", body, (reply) => handleDirective(env, worker, reply));
     }
     case "upload":
       return await say("uploads", { ...held, paths: action.files.map(({ path }) => path) }, (reply) => {
-        if (!obey(world, worker, reply)) return;
+        if (!handleDirective(env, worker, reply)) return;
         worker.queue.unshift({ ...action, do: "upload", files: [] });
         const targets = reply.targets as { bucket: string; object: string; token: string }[];
         uploads.set(worker, targets);
       });
     case "verify":
-      return await say("verify", { ...held, file: action.file }, (reply) => obey(world, worker, reply));
+      return await say(
+        "verify",
+        { ...held, file: action.file },
+        (reply) => handleDirective(env, worker, reply),
+      );
     case "finish":
       return await say("finish", { ...held, ...action.body }, (reply) => {
         if (reply.accepted === true || action.body.outcome !== "succeeded") {
-          return leave(world, worker, output(worker, action.body));
+          return exit(env, worker, output(worker, action.body));
         }
-        // Some file did not arrive: it says so.
-        const said = { error_code: "upload_failed", error_message: "a file is missing", hint: "" };
-        worker.queue = [{ do: "finish", body: { outcome: "failed", ...said } }];
+        // A file did not arrive; report it.
+        const failure = { error_code: "upload_failed", error_message: "a file is missing", hint: "" };
+        worker.queue = [{ do: "finish", body: { outcome: "failed", ...failure } }];
       });
     case "vanish":
-      return leave(world, worker, action.output);
+      return exit(env, worker, action.output);
   }
 }
 
 const uploads = new WeakMap<Worker, { bucket: string; object: string; token: string }[]>();
 
-function report(worker: Worker, chance: Random, checkpoints: unknown[]): Reply {
+function report(worker: Worker, random: Random, checkpoints: unknown[]): Reply {
   const first = worker.step + 1;
-  worker.step += checkpoints.length > 0 ? 1 : 1 + chance.below(2);
+  worker.step += checkpoints.length > 0 ? 1 : 1 + random.below(2);
   const metrics = [];
   for (let step = first; step <= worker.step; step++) {
     metrics.push({
@@ -222,28 +226,28 @@ function report(worker: Worker, chance: Random, checkpoints: unknown[]): Reply {
   return {
     sequence: ++worker.sequence,
     stage: "training",
-    progress: Math.min(100, worker.step * 5 + chance.below(5)),
+    progress: Math.min(100, worker.step * 5 + random.below(5)),
     current_epoch: worker.step / 10,
     total_epochs: 2,
     current_step: worker.step,
     total_steps: 20,
     trained_tokens: worker.step * 100,
-    seconds_left: chance.chance(0.2) ? null : 30,
+    seconds_left: random.chance(0.2) ? null : 30,
     metrics,
-    events: chance.chance(0.3) ? [{ level: "info", message: `a line of ${worker.id}` }] : [],
+    events: random.chance(0.3) ? [{ level: "info", message: `a line of ${worker.id}` }] : [],
     checkpoints,
   };
 }
 
-/** Does as the reply says; false when it is to stop. A deaf worker goes on for a while. */
-function obey(world: World, worker: Worker, { order }: Reply): boolean {
+/** Follows the directive; returns false if the worker must stop. Some workers ignore `stop` for a few calls. */
+function handleDirective(env: Environment, worker: Worker, { order }: Reply): boolean {
   if (order === "cancel") worker.queue = [{ do: "finish", body: { outcome: "cancelled" } }];
   if (order === "pause" && worker.queue.at(-1)?.do !== "finish") {
     worker.queue.push({ do: "finish", body: { outcome: "paused" } });
   }
   if (order === "stop") {
-    if (worker.deaf === 0) worker.deaf = world.honest ? 1 : mix(worker.key) % 3 + 1;
-    if (--worker.deaf === 0) leave(world, worker, { status: "refused", detail: "" });
+    if (worker.ignoredStops === 0) worker.ignoredStops = env.faultsDisabled ? 1 : mix(worker.key) % 3 + 1;
+    if (--worker.ignoredStops === 0) exit(env, worker, { status: "refused", detail: "" });
   }
   return order === "continue" || order === "pause";
 }
@@ -260,42 +264,51 @@ function output(worker: Worker, body: Reply): Reply {
   }
 }
 
-/** The handler returns, or (null) its process is gone. */
-function leave(world: World, worker: Worker, said: Reply | null): void {
+/** The handler returns, or (null) its process dies. */
+function exit(env: Environment, worker: Worker, result: Reply | null): void {
   worker.alive = false;
   worker.pending = null;
-  if (said === null) {
-    world.crashes.workers++;
-    // Uploaded or not, RunPod knows only that it lost the worker; or it knows nothing for a long time.
-    if (mix(worker.key, 5) % 3 === 0 && !world.honest) return;
-    return world.runpod.over(worker.run, "FAILED", null, "job timed out after 1 retries", worker);
+  if (result === null) {
+    env.crashes.workers++;
+    // RunPod only notices that it lost the worker, or nothing for a long time.
+    if (mix(worker.key, 5) % 3 === 0 && !env.faultsDisabled) return;
+    return env.runpod.endRun(worker.run, "FAILED", null, "job timed out after 1 retries", worker);
   }
-  if (said.status === "cancelled") return world.runpod.over(worker.run, "CANCELLED", null, null, worker);
-  const failed = said.status === "failed";
-  world.runpod.over(
+  if (result.status === "cancelled") return env.runpod.endRun(worker.run, "CANCELLED", null, null, worker);
+  const failed = result.status === "failed";
+  env.runpod.endRun(
     worker.run,
     failed ? "FAILED" : "COMPLETED",
-    said,
-    failed ? String(said.error) : null,
+    result,
+    failed ? String(result.error) : null,
     worker,
   );
 }
 
-async function transmit(world: World, worker: Worker, message: Message, chance: Random): Promise<void> {
-  const fate = world.honest ? "now" : chance.weighted({ now: 72, later: 10, lost: 6, twice: 12 });
-  if (fate === "lost") return world.tell(`  ${message.name} of ${worker.id} is lost`);
+async function sendWithFaults(
+  env: Environment,
+  worker: Worker,
+  message: Message,
+  random: Random,
+): Promise<void> {
+  const fate = env.faultsDisabled ? "now" : random.weighted({ now: 72, later: 10, lost: 6, twice: 12 });
+  if (fate === "lost") return env.note(`  ${message.name} of ${worker.id} is lost`);
   if (fate === "later") {
-    world.messages.push(message);
-    return world.tell(`  ${message.name} of ${worker.id} is delayed`);
+    env.messages.push(message);
+    return env.note(`  ${message.name} of ${worker.id} is delayed`);
   }
-  if (fate === "twice") world.messages.push({ ...message, key: mix(message.key, world.seed) });
-  // A verify has the most effects between its first and its last word.
-  const plan = world.honest ? smooth : message.name === "verify" ? planOf(chance, 7, 30) : planOf(chance);
-  await receive(world, message, await deliver(world, message, plan));
+  if (fate === "twice") env.messages.push({ ...message, key: mix(message.key, env.seed) });
+  // A verify has the most effects.
+  const plan = env.faultsDisabled
+    ? noFaults
+    : message.name === "verify"
+    ? randomFaultPlan(random, 7, 30)
+    : randomFaultPlan(random);
+  await receive(env, message, await deliver(env, message, plan));
 }
 
-/** The reply reaches the worker, if it still waits for it. */
-export async function receive(world: World, message: Message, reply: Reply | null): Promise<void> {
+/** Passes the reply to the worker if it still waits for it. */
+export async function receive(env: Environment, message: Message, reply: Reply | null): Promise<void> {
   const { worker } = message;
   if (reply === null || worker === null || !worker.alive || worker.pending?.message.id !== message.id) return;
   const { then } = worker.pending;
@@ -309,7 +322,7 @@ export async function receive(world: World, message: Message, reply: Reply | nul
     for (const [i, { bucket, object, token }] of targets.entries()) {
       const text = action.texts[i] ?? "";
       const sent = action.damage && i === 0 ? text.slice(1) : text;
-      await world.storagePut(`/storage/v1/object/upload/sign/${bucket}/${object}?token=${token}`, sent);
+      await env.storagePut(`/storage/v1/object/upload/sign/${bucket}/${object}?token=${token}`, sent);
     }
   }
 }

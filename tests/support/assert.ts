@@ -41,14 +41,14 @@ export async function assertRejects(
   expected?: string | (abstract new (...args: never[]) => Error),
   message?: string,
 ): Promise<unknown> {
-  const said = typeof expected === "string" ? expected : message;
+  const text = typeof expected === "string" ? expected : message;
   try {
     await run();
   } catch (error) {
     if (typeof expected === "function") {
-      nodeAssert.ok(error instanceof expected, said ?? `expected ${expected.name}, got ${error}`);
+      nodeAssert.ok(error instanceof expected, text ?? `expected ${expected.name}, got ${error}`);
     }
     return error;
   }
-  nodeAssert.fail(said ?? "expected a rejection");
+  nodeAssert.fail(text ?? "expected a rejection");
 }

@@ -1,21 +1,21 @@
-/** Somebody who looks at the dashboard in a browser of their own. */
+/** A browser session on the dashboard. */
 import { assertEquals } from "#assert";
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import type { TestUser, Tunebase } from "./test_server.ts";
 
 const size = { width: 1280, height: 860 };
 
-export interface Visitor extends AsyncDisposable {
+export interface BrowserSession extends AsyncDisposable {
   page: Page;
   context: BrowserContext;
   size: typeof size;
-  /** To a page of the dashboard, until it has its heading and waits for nothing. `settled: false`: the heading alone. */
+  /** Opens a page and waits for its heading and data; `settled: false` waits only for the heading. */
   go(path: string, settled?: boolean): Promise<void>;
-  /** Fails if the page threw, or the console had an error that was not a refusal of the API's. */
+  /** Fails if the page threw or logged an error, other than API errors. */
   clean(): void;
 }
 
-/** Opens it; with a `user`, who is signed in, at `path`. */
+/** Opens the dashboard; with a `user`, signed in and at `path`. */
 export async function openDashboard(
   browser: Browser,
   tunebase: Pick<Tunebase, "url">,
@@ -23,10 +23,10 @@ export async function openDashboard(
     user?: Pick<TestUser, "supabase">;
     path?: string;
     colorScheme?: "light" | "dark";
-    /** Runs in each page before its own scripts. */
+    /** Runs in each page before its scripts. */
     script?: string;
   } = {},
-): Promise<Visitor> {
+): Promise<BrowserSession> {
   const { user, path = "jobs", colorScheme = "light" } = options;
   const context = await browser.newContext({
     viewport: size,
@@ -35,19 +35,16 @@ export async function openDashboard(
     timezoneId: "Europe/Berlin",
     locale: "en-GB",
   });
-  context.setDefaultTimeout(30_000); // only what is broken takes so long
+  context.setDefaultTimeout(30_000); // only failures take this long
   const page = await context.newPage();
-  const trouble: string[] = [];
-  page.on("pageerror", (error) => trouble.push(String(error)));
+  const errors: string[] = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
   page.on("console", (message) => {
-    if (
-      message.type() === "error" &&
-      !message.text().startsWith("Failed to load resource")
-    ) {
-      trouble.push(message.text());
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) {
+      errors.push(message.text());
     }
   });
-  const visitor: Visitor = {
+  const visitor: BrowserSession = {
     page,
     context,
     size,
@@ -57,7 +54,7 @@ export async function openDashboard(
       if (!settled) return;
       await page.locator(".loading").first().waitFor({ state: "detached" });
     },
-    clean: () => assertEquals(trouble, []),
+    clean: () => assertEquals(errors, []),
     [Symbol.asyncDispose]: () => context.close(),
   };
   if (options.script !== undefined) await context.addInitScript(options.script);

@@ -1,18 +1,17 @@
 /**
- * A real Chromium for the tests of the dashboard: the one on this machine (CHROMIUM_PATH, or on the path), else Debian's,
- * which is installed as root.
+ * A real Chromium for the dashboard tests: CHROMIUM_PATH or one on the PATH; otherwise installs Debian's, as root.
  */
 import { type Browser, chromium } from "playwright-core";
 import { exists, join } from "../../local/paths.ts";
 
 const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-/** Starts it; throws an Error that says how to get it where it cannot be had. */
+/** Starts it; throws an Error that says how to install it if it cannot.*/
 export async function startChromium(): Promise<Browser> {
   const executablePath = await find() ?? await install();
   return await chromium.launch({
     executablePath,
-    // Its sandbox needs user namespaces, which root and containers often lack; only our own pages are opened.
+    // The sandbox needs user namespaces, which root and containers often lack; it only opens our own pages.
     args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--font-render-hinting=none"],
   });
 }
@@ -39,7 +38,9 @@ async function install(): Promise<string> {
     }).output().catch(() => {
       throw new Error(want);
     });
-    if (!success) throw new Error(`${want}\napt-get said: ${new TextDecoder().decode(stderr).slice(-2000)}`);
+    if (!success) {
+      throw new Error(`${want}\napt-get printed: ${new TextDecoder().decode(stderr).slice(-2000)}`);
+    }
   }
   const found = await find();
   if (found === null) throw new Error(want);

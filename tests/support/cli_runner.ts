@@ -1,42 +1,42 @@
-/** The command line as users run it: the one bundled file, under real Node, as a process of its own. */
+/** Runs the CLI as users do: the bundled file under real Node, as a separate process. */
 import { buildCli } from "../../cli/build.ts";
 import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 
-export interface Ran {
+export interface CliResult {
   code: number;
   out: string;
   err: string;
 }
 
-export interface Running {
+export interface CliProcess {
   child: Deno.ChildProcess;
-  /** Resolves when what it has printed so far contains the text; rejects when it ends without. */
+  /** Resolves when its output contains the text; rejects if it ends without. */
   says(text: string): Promise<void>;
-  /** What it has printed so far. */
-  soFar(): string;
-  done: Promise<Ran>;
+  /** Its output so far. */
+  output(): string;
+  done: Promise<CliResult>;
 }
 
 export interface Options {
   env?: Record<string, string>;
   cwd?: string;
-  /** What is piped in; nothing unless said. */
+  /** Piped to stdin; empty by default. */
   input?: string;
-  /** At a terminal (Python's pty); stdout and stderr are one then. */
+  /** In a terminal (Python's pty), which merges stdout and stderr. */
   terminal?: boolean;
   /** Runs the source under Deno instead. */
   deno?: boolean;
 }
 
-/** The program, with a home of its own; `env` is the environment of every run. */
-export async function bundledProgram(env: Record<string, string>) {
+/** Builds the CLI with its own home directory; `env` applies to every run. */
+export async function bundledCli(env: Record<string, string>) {
   const home = await Deno.makeTempDir({ prefix: "tunebase cli " });
   const bundle = join(home, "tunebase.mjs");
   await buildCli(bundle);
 
   const alive = new Set<Deno.ChildProcess>();
-  const start = (args: string[], options: Options = {}): Running => {
+  const start = (args: string[], options: Options = {}): CliProcess => {
     const program = options.deno
       ? [Deno.execPath(), "run", "-A", "--no-check", join(root, "cli/main.ts")]
       : ["node", bundle];
@@ -64,18 +64,18 @@ export async function bundledProgram(env: Record<string, string>) {
       stderr: "piped",
     }).spawn();
     alive.add(child);
-    const ran: Ran = { code: -1, out: "", err: "" };
+    const ran: CliResult = { code: -1, out: "", err: "" };
     const waiting = new Set<() => void>();
     const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>, into: "out" | "err") => {
       for await (const text of stream.pipeThrough(new TextDecoderStream())) {
         ran[into] += text;
-        for (const look of waiting) look();
+        for (const check of waiting) check();
       }
     };
     const feed = async () => {
       const writer = child.stdin.getWriter();
       const input = options.terminal ? "" : options.input ?? "";
-      await writer.write(new TextEncoder().encode(input)).catch(() => {}); // it may not read
+      await writer.write(new TextEncoder().encode(input)).catch(() => {}); // it may not read stdin
       await writer.close().catch(() => {});
     };
     const done = Promise.all([read(child.stdout, "out"), read(child.stderr, "err"), child.status, feed()])
@@ -86,25 +86,25 @@ export async function bundledProgram(env: Record<string, string>) {
       });
     const says = (text: string) =>
       new Promise<void>((resolve, reject) => {
-        const look = () => {
+        const check = () => {
           if (!(ran.out + ran.err).includes(text)) return;
-          waiting.delete(look);
+          waiting.delete(check);
           resolve();
         };
-        waiting.add(look);
-        look();
+        waiting.add(check);
+        check();
         done.then(() => {
-          look();
-          reject(new Error(`it ended without saying ${JSON.stringify(text)}: ${JSON.stringify(ran)}`));
+          check();
+          reject(new Error(`it ended without printing ${JSON.stringify(text)}: ${JSON.stringify(ran)}`));
         }, reject);
       });
-    return { child, says, soFar: () => ran.out + ran.err, done };
+    return { child, says, output: () => ran.out + ran.err, done };
   };
   return {
     home,
     start,
-    run: (args: string[], options: Options = {}): Promise<Ran> => start(args, options).done,
-    /** Ends what a test that failed has left running, too. */
+    run: (args: string[], options: Options = {}): Promise<CliResult> => start(args, options).done,
+    /** Also ends processes that a failed test left running. */
     async close() {
       await Promise.all([...alive].map(async (child) => {
         child.kill("SIGKILL");
@@ -115,7 +115,7 @@ export async function bundledProgram(env: Record<string, string>) {
   };
 }
 
-/** Gives the program a terminal of 120 columns, passes what is typed on, and ends as it ended. */
+/** Runs the program in a terminal of 120 columns, forwards the input, and exits with its status. */
 const pty = `
 import fcntl, os, pty, struct, sys, termios
 pid, fd = pty.fork()
@@ -132,7 +132,7 @@ while True:
     if not data:
         break
     os.write(1, data)
-    # Once it asks: what is typed before that is shown.
+    # Only at the prompt: earlier input would be echoed.
     if typed and (b"[y/N]" in data or b"hidden): " in data):
         os.write(fd, typed)
         typed = b""

@@ -4,18 +4,18 @@
  */
 import postgres from "postgres";
 
-/** The roles that functions log in as; the runner gives them this password, on a server that lives as long as the run. */
+/** Password of the functions' roles, on a server that exists only during the run. */
 export const rolePassword = "only-for-tests";
 export const templateName = "tunebase_template";
 
 export interface TestDatabase {
-  /** As superuser: for set-up and assertions. */
+  /** As superuser: for setup and assertions. */
   sql: postgres.Sql;
   url(role: string): string;
   close(): Promise<void>;
 }
 
-/** Makes a database; close it at the end of the file. */
+/** Creates a database; close it at the end of the file. */
 export async function testDatabase(): Promise<TestDatabase> {
   const server = Deno.env.get("TUNEBASE_TEST_DB_URL");
   if (!server) {

@@ -1,9 +1,9 @@
 /**
- * Stands for Resend's `POST /emails` and for Slack's incoming webhooks, as far as we use them: keys are checked, an
- * idempotency key that was seen gives the same id and sends nothing, Slack answers `ok` as text. Sends nothing anywhere.
+ * Fakes of Resend's `POST /emails` and of Slack's incoming webhooks, as far as we use them: they check keys, return the same
+ * id for a repeated idempotency key without sending again, and answer `ok` as Slack does. They send nothing.
  */
 import * as z from "zod";
-import { Receiver } from "./webhook_receiver.ts";
+import { WebhookReceiver } from "./webhook_receiver.ts";
 
 const Email = z.strictObject({
   from: z.string(),
@@ -13,13 +13,13 @@ const Email = z.strictObject({
 });
 export type Email = z.infer<typeof Email>;
 
-export class Messengers {
-  /** What was really sent. */
+export class FakeNotifiers {
+  /** The emails and messages that would have been sent. */
   readonly emails: Email[] = [];
   readonly slack: string[] = [];
   readonly #ids = new Map<string, string>();
-  readonly receiver = new Receiver();
-  /** A secret, as the part of Slack's URL after `services/` is. */
+  readonly receiver = new WebhookReceiver();
+  /** Secret, like the part of Slack's URL after `services/`. */
   readonly slackUrl = `${this.receiver.url}/services/T0/B0/${crypto.randomUUID()}`;
 
   constructor(readonly key: string) {

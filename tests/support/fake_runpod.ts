@@ -1,20 +1,20 @@
-/** A RunPod that answers as a test says, and keeps what it was asked. Stands for the public API's wire alone. */
+/** A fake of RunPod's public API: answers as the test says, and records requests. */
 
-export interface Asked {
+export interface RunpodRequest {
   method: string;
   path: string;
   body: unknown;
-  /** When it came, in milliseconds of `performance.now()`. */
+  /** When it arrived, in milliseconds of `performance.now()`. */
   at: number;
 }
 
-export class ScriptedRunpod {
-  readonly asked: Asked[] = [];
-  /** How /run answers; by default it takes the run. */
-  run: () => Response = () => Response.json({ id: `run-${this.asked.length}`, status: "IN_QUEUE" });
+export class FakeRunpod {
+  readonly requests: RunpodRequest[] = [];
+  /** How /run answers; by default it accepts the run. */
+  run: () => Response = () => Response.json({ id: `run-${this.requests.length}`, status: "IN_QUEUE" });
   /** How /status answers. */
   status: () => Response = () => Response.json({ id: "run", status: "IN_QUEUE" });
-  /** How /health answers; by default as an endpoint that has scaled to nothing. */
+  /** How /health answers; by default as an endpoint scaled to zero. */
   health: () => Response = () => Response.json({ jobs: { inQueue: 1 }, workers: { idle: 0, running: 0 } });
   /** How /cancel answers. */
   cancel: () => Response = () => Response.json({ id: "run", status: "CANCELLED" });
@@ -22,12 +22,12 @@ export class ScriptedRunpod {
   constructor(private readonly key: string) {}
 
   /** The bodies of the /run calls. */
-  get runs(): Asked[] {
-    return this.asked.filter(({ path }) => path.endsWith("/run"));
+  get runs(): RunpodRequest[] {
+    return this.requests.filter(({ path }) => path.endsWith("/run"));
   }
 
-  get cancels(): Asked[] {
-    return this.asked.filter(({ path }) => path.includes("/cancel/"));
+  get cancels(): RunpodRequest[] {
+    return this.requests.filter(({ path }) => path.includes("/cancel/"));
   }
 
   async fetch(request: Request): Promise<Response> {
@@ -37,7 +37,7 @@ export class ScriptedRunpod {
     }
     const path = new URL(request.url).pathname;
     const text = await request.text();
-    this.asked.push({ method: request.method, path, body: text === "" ? null : JSON.parse(text), at });
+    this.requests.push({ method: request.method, path, body: text === "" ? null : JSON.parse(text), at });
     if (path.endsWith("/run")) return this.run();
     if (path.endsWith("/health")) return this.health();
     return path.includes("/cancel/") ? this.cancel() : this.status();

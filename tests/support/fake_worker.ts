@@ -1,4 +1,4 @@
-/** A worker as the server sees it: signed callbacks of one attempt, and uploads. What it trains is up to the test. */
+/** A fake worker: signed callbacks of one attempt, and uploads. */
 import { createHash } from "node:crypto";
 import type OpenAI from "openai";
 import { Webhook } from "standardwebhooks";
@@ -8,15 +8,15 @@ import type { TestUser, Tunebase } from "./test_server.ts";
 const row = JSON.stringify({
   messages: [{ role: "user", content: "hi" }, { role: "assistant", content: "ok" }],
 });
-/** Training rows that pass the check. */
+/** Valid training rows. */
 export const rows = `${row}\n${row}\n`;
 
-/** The same with an id of their own, always as long: equal files share one object, and some tests want another. */
+/** The same with a unique id of constant length: identical files share one object, which some tests must avoid. */
 export const freshRows = () => `${rows}${row.slice(0, -1)},"metadata":{"id":"${crypto.randomUUID()}"}}\n`;
 
 export type Answer = Record<string, unknown>;
 
-/** A job of this user, created through the API; `more` stands beside what every job needs. */
+/** Creates a job through the API, with `more` fields in addition to the required ones. */
 export async function createJob(
   user: TestUser,
   more: { spend_cap_usd?: number; auto_start?: boolean } = {},
@@ -28,7 +28,7 @@ export async function createJob(
 }
 
 /** The newest attempt's row. */
-export async function attemptOf(tunebase: Tunebase, job: { id: string }) {
+export async function latestAttempt(tunebase: Tunebase, job: { id: string }) {
   const [attempt] = await tunebase.sql`
     select * from tunebase.attempts where replace(job_id::text, '-', '') = ${job.id.replace("ftjob-", "")}
     order by number desc limit 1`;
@@ -36,24 +36,24 @@ export async function attemptOf(tunebase: Tunebase, job: { id: string }) {
   return attempt;
 }
 
-/** A job of this user that has trained two steps, saved a checkpoint of the second, and succeeded. */
+/** A succeeded job with two trained steps and a checkpoint of the second. */
 export async function trainedJob(
   tunebase: Tunebase,
   user: TestUser,
 ): Promise<OpenAI.FineTuning.FineTuningJob> {
   const job = await createJob(user);
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();
   await worker.report({
-    metrics: [TestWorker.metric(1, 2.5), { ...TestWorker.metric(2, 1.25), validation_loss: 1.5 }],
+    metrics: [FakeWorker.metric(1, 2.5), { ...FakeWorker.metric(2, 1.25), validation_loss: 1.5 }],
   });
   await worker.checkpoint(2);
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   return await user.openai.fineTuning.jobs.retrieve(job.id);
 }
 
-export class TestWorker {
+export class FakeWorker {
   fence = 0;
   sequence = 0;
 
@@ -63,7 +63,7 @@ export class TestWorker {
     readonly id = "worker-1",
   ) {}
 
-  /** One signed call; returns the response. `secret` other than the attempt's is a forgery. */
+  /** Sends one signed call; a `secret` other than the attempt's forges it. */
   async send(name: string, body: Answer, secret?: string, id = crypto.randomUUID()): Promise<Response> {
     const text = JSON.stringify(body);
     const webhook = new Webhook(secret ?? callbackSecret(this.tunebase.keys.masterKey, this.attemptId));
@@ -100,7 +100,7 @@ export class TestWorker {
     return answer;
   }
 
-  /** A report of the next sequence; `changes` stand over what is plain. */
+  /** Sends the next report; `changes` override its defaults. */
   report(changes: Answer = {}): Promise<Answer> {
     return this.call("report", {
       ...this.holder,
@@ -137,7 +137,7 @@ export class TestWorker {
     return { path, bytes: bytes.length, sha256: createHash("sha256").update(bytes).digest("hex") };
   }
 
-  /** Asks for a target and uploads the bytes there, resumably. */
+  /** Requests an upload target and uploads the bytes with TUS. */
   async upload(path: string, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     const { targets } = await this.call("uploads", { ...this.holder, paths: [path] });
     const [target] = targets as { endpoint: string; bucket: string; object: string; token: string }[];
@@ -172,8 +172,8 @@ export class TestWorker {
   }
 
   fail(error_code: string): Promise<Answer> {
-    const said = { error_message: `it was ${error_code}.`, hint: "Do this." };
-    return this.call("finish", { ...this.holder, outcome: "failed", error_code, ...said });
+    const details = { error_message: `it was ${error_code}.`, hint: "Do this." };
+    return this.call("finish", { ...this.holder, outcome: "failed", error_code, ...details });
   }
 
   cancelled(): Promise<Answer> {
@@ -192,20 +192,20 @@ export class TestWorker {
     });
   }
 
-  /** Uploads, verifies and reports a checkpoint of `step`, of one small file; returns the report's answer. */
+  /** Uploads, verifies and reports a checkpoint of `step`, of one small file; returns the reply. */
   async checkpoint(step: number, changes: Answer = {}): Promise<Answer> {
     const bytes = new TextEncoder().encode(`state after step ${step}`);
-    const file = TestWorker.file(`checkpoints/${step}/trainer_state.json`, bytes);
+    const file = FakeWorker.file(`checkpoints/${step}/trainer_state.json`, bytes);
     await this.upload(file.path, bytes);
     await this.verify(file);
     const checkpoint = { step, epoch: step / 6, training_loss: 1, validation_loss: null, files: [file] };
     return await this.report({ current_step: step, checkpoints: [checkpoint], ...changes });
   }
 
-  /** Uploads and verifies a whole small adapter, and says that it succeeded; returns the finish's answer. */
-  async finishWhole(): Promise<Answer> {
+  /** Uploads and verifies a small adapter and reports success; returns the reply. */
+  async finishWithAdapter(): Promise<Answer> {
     const bytes = new TextEncoder().encode("weights");
-    const file = TestWorker.file("adapter_model.safetensors", bytes);
+    const file = FakeWorker.file("adapter_model.safetensors", bytes);
     await this.upload(file.path, bytes);
     await this.verify(file);
     return await this.succeed([file]);

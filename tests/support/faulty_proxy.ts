@@ -1,50 +1,50 @@
-/** A proxy before Tunebase that does what networks do: it cuts answers off, changes bytes, holds requests up. */
+/** A proxy in front of Tunebase that injects network faults: truncated responses, corrupt bytes, blocked requests. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { freePort } from "../../local/state_dir.ts";
 
-export interface Passed {
+export interface ProxiedRequest {
   method: string;
   path: string;
   headers: Headers;
 }
 
-/** What happens to a request; nothing: it is passed on. */
-export interface Mischief {
-  /** Held up until then, and dropped. */
-  hold?: Promise<void>;
-  /** Answered with this status, and not passed on. */
-  answer?: number;
-  /** The answer breaks off after so many bytes of its body. */
-  cutAfter?: number;
-  /** Each piece of the answer has a wrong bit. */
-  flip?: boolean;
-  /** Headers of the answer. */
+/** A fault to inject into a request; an empty one forwards it. */
+export interface Fault {
+  /** Blocks the request until then, and drops it. */
+  holdUntil?: Promise<void>;
+  /** Responds with this status without forwarding. */
+  status?: number;
+  /** Cuts the response off after this number of body bytes. */
+  truncateAfter?: number;
+  /** Flips a bit in each chunk of the response. */
+  corrupt?: boolean;
+  /** Additional response headers. */
   headers?: Record<string, string>;
 }
 
-export interface Meddler {
+export interface FaultyProxy {
   url: string;
-  /** Where it passes requests on to. */
+  /** Where it forwards requests to. */
   target: string;
-  /** What has come, in order. */
-  seen: Passed[];
-  meddle: ((request: Passed) => Mischief | undefined) | null;
+  /** Received requests, in order. */
+  requests: ProxiedRequest[];
+  fault: ((request: ProxiedRequest) => Fault | undefined) | null;
   close(): Promise<void>;
 }
 
-/** Starts it; `target` is told afterwards. */
-export async function startMeddler(): Promise<Meddler> {
+/** Starts it; set `target` afterwards. */
+export async function startFaultyProxy(): Promise<FaultyProxy> {
   const port = freePort(0, "");
   const server = createServer((request, response) => {
-    // A client or a server that has gone is what is tested.
-    handle(meddler, request, response).catch(() => response.socket?.destroy());
+    // Disconnected clients and servers are part of the tests.
+    handle(proxy, request, response).catch(() => response.socket?.destroy());
   });
-  const meddler: Meddler = {
+  const proxy: FaultyProxy = {
     url: `http://127.0.0.1:${port}`,
     target: "",
-    seen: [],
-    meddle: null,
+    requests: [],
+    fault: null,
     async close() {
       server.close();
       server.closeAllConnections();
@@ -52,47 +52,47 @@ export async function startMeddler(): Promise<Meddler> {
     },
   };
   await new Promise<void>((resolve) => server.listen(port, "127.0.0.1", resolve));
-  return meddler;
+  return proxy;
 }
 
-async function handle(meddler: Meddler, request: IncomingMessage, response: ServerResponse): Promise<void> {
+async function handle(proxy: FaultyProxy, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const { method = "GET", url: path = "/" } = request;
   const headers = new Headers();
   for (const [name, value] of Object.entries(request.headers)) {
     if (!["host", "connection", "transfer-encoding"].includes(name)) headers.set(name, String(value));
   }
   const passed = { method, path, headers };
-  meddler.seen.push(passed);
-  const mischief = meddler.meddle?.(passed) ?? {};
-  if (mischief.hold !== undefined) {
-    await mischief.hold;
+  proxy.requests.push(passed);
+  const fault = proxy.fault?.(passed) ?? {};
+  if (fault.holdUntil !== undefined) {
+    await fault.holdUntil;
     throw new Error("dropped");
   }
-  if (mischief.answer !== undefined) {
-    for await (const _ of request); // a body that is not read holds the connection up
-    response.writeHead(mischief.answer).end();
+  if (fault.status !== undefined) {
+    for await (const _ of request); // an unread body blocks the connection
+    response.writeHead(fault.status).end();
     return;
   }
   const gone = new AbortController();
   response.on("close", () => gone.abort());
-  const answer = await fetch(`${meddler.target}${path}`, {
+  const answer = await fetch(`${proxy.target}${path}`, {
     method,
     headers,
     body: method === "GET" || method === "HEAD" ? null : Readable.toWeb(request) as ReadableStream,
     redirect: "manual",
     signal: gone.signal,
   });
-  // Uploads go on where the answer says: here.
+  // Uploads continue at the location header: point it here.
   const back = [...answer.headers].filter(([name]) => name !== "content-encoding").map(([name, value]) =>
-    [name, name === "location" ? value.replace(meddler.target, meddler.url) : value] as const
+    [name, name === "location" ? value.replace(proxy.target, proxy.url) : value] as const
   );
-  response.writeHead(answer.status, { ...Object.fromEntries(back), ...mischief.headers });
+  response.writeHead(answer.status, { ...Object.fromEntries(back), ...fault.headers });
   response.flushHeaders();
-  let left = mischief.cutAfter ?? Infinity;
+  let left = fault.truncateAfter ?? Infinity;
   if (left <= 0) throw new Error("cut off");
   for await (const chunk of answer.body ?? []) {
     const bytes = chunk.slice(0, Math.min(left, chunk.length));
-    if (mischief.flip) bytes[0] = (bytes[0] ?? 0) ^ 1;
+    if (fault.corrupt) bytes[0] = (bytes[0] ?? 0) ^ 1;
     left -= bytes.length;
     await new Promise<void>((resolve) => response.write(bytes, () => resolve()));
     if (left <= 0) throw new Error("cut off");

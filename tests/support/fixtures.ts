@@ -1,10 +1,12 @@
-/** A member of a project that has one of everything. */
 import { prefixes } from "../../supabase/functions/tunebase/ids.ts";
 import type { TestUser, Tunebase } from "./test_server.ts";
-import { attemptOf, createJob, TestWorker } from "./fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt } from "./fake_worker.ts";
 
-/** A member with one of everything; what the paths of routes name, by the segment before the parameter. */
-export async function furnished(tunebase: Tunebase, user: TestUser): Promise<Record<string, string>> {
+/** Creates one of every resource for a user; returns their public ids by the path segment before the id. */
+export async function createOneOfEverything(
+  tunebase: Tunebase,
+  user: TestUser,
+): Promise<Record<string, string>> {
   const { sql } = tunebase;
   await sql`update tunebase.api_keys set scopes = tunebase_internal.scopes() where project_id = ${user.projectId}`;
   const endpoint = await user.openai.webhooks.create({
@@ -18,10 +20,10 @@ export async function furnished(tunebase: Tunebase, user: TestUser): Promise<Rec
   })).json();
   const job = await createJob(user);
   await tunebase.tick();
-  const worker = new TestWorker(tunebase, (await attemptOf(tunebase, job)).id);
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();
   await worker.checkpoint(3);
-  await worker.finishWhole();
+  await worker.finishWithAdapter();
   await tunebase.tick();
   const [delivery] =
     await sql`select id from tunebase.webhook_deliveries where project_id = ${user.projectId} limit 1`;

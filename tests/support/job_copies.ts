@@ -1,9 +1,9 @@
-/** Queued jobs in bulk: through the API they would take minutes. */
+/** Queues jobs in bulk: through the API it would take minutes. */
 import type postgres from "postgres";
 
 /**
- * Queues `count` copies of the newest job that no worker has had, as many for each project, due in a mixed order. Generated columns are left to
- * Postgres.
+ * Queues `count` copies of the newest unstarted job, equally many per project, due in mixed order. Postgres computes
+ * generated columns.
  */
 export async function copyJobs(sql: postgres.Sql, count: number, projectIds: string[]): Promise<void> {
   const columns = await sql<{ name: string }[]>`
@@ -11,7 +11,7 @@ export async function copyJobs(sql: postgres.Sql, count: number, projectIds: str
     where attrelid = 'tunebase.jobs'::regclass and attnum > 0 and not attisdropped and attgenerated = ''
     order by attnum`;
   const list = (prefix: string) => sql.unsafe(columns.map(({ name }) => `${prefix}"${name}"`).join(", "));
-  // A row's function once a row: `(f()).*` would call it for every column.
+  // One function call per row: `(f()).*` would call it for every column.
   await sql`
     insert into tunebase.jobs (${list("")})
     select ${list("copy.")}

@@ -1,19 +1,19 @@
-/** A line to a server on this machine that is as long as one wishes, and counts how often it is gone along. */
+/** A TCP proxy to a local server that adds latency and counts round trips. */
 
-export interface SlowLine {
+export interface LatencyProxy {
   port: number;
-  /** How often a client has sent something after the server's last word: requests that were waited for. */
-  trips: number;
+  /** How often a client sent data after the server's last response. */
+  roundTrips: number;
   stop(): Promise<void>;
 }
 
-/** Forwards TCP connections to `to`, each chunk of bytes `ms` milliseconds late, each way. */
-export function startSlowLine(to: number, ms: number): SlowLine {
+/** Forwards TCP connections to port `to` with `ms` milliseconds of latency each way. */
+export function startLatencyProxy(to: number, ms: number): LatencyProxy {
   const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const open = new Set<Deno.Conn>();
-  const line: SlowLine = {
+  const line: LatencyProxy = {
     port: listener.addr.port,
-    trips: 0,
+    roundTrips: 0,
     stop: async () => {
       listener.close();
       for (const connection of [...open]) close(connection);
@@ -25,7 +25,7 @@ export function startSlowLine(to: number, ms: number): SlowLine {
       const server = await Deno.connect({ hostname: "127.0.0.1", port: to });
       let asked = false;
       carry(client, server, () => {
-        if (!asked) line.trips += 1;
+        if (!asked) line.roundTrips += 1;
         asked = true;
       });
       carry(server, client, () => asked = false);
@@ -43,12 +43,12 @@ export function startSlowLine(to: number, ms: number): SlowLine {
     let sent = Promise.resolve();
     const late = (work: () => void | Promise<void>) => {
       const due = new Promise((resolve) => setTimeout(resolve, ms));
-      // One after the other: what came first goes first.
-      sent = sent.then(() => due).then(work).catch(() => close(to)); // the other side has gone
+      // In order.
+      sent = sent.then(() => due).then(work).catch(() => close(to)); // the other side has closed
     };
     const buffer = new Uint8Array(65_536);
     for (;;) {
-      // A side that was cut off counts as one that has ended.
+      // A broken connection counts as closed.
       const read = await from.read(buffer).catch(() => null);
       if (read === null) break;
       seen();

@@ -1,4 +1,4 @@
-/** The server that tests and walks use: a real Postgres of its own folder, and the template of every test's database. */
+/** The Postgres server of the tests and simulations, in its own folder, with the template of every test database. */
 import postgres from "postgres";
 import { cache, root } from "../../local/state_dir.ts";
 import { install } from "../../local/commands/install.ts";
@@ -8,13 +8,21 @@ import { type Postgres, startPostgres } from "../../local/stack/postgres.ts";
 import { endLeftovers } from "../../local/stack/processes.ts";
 import { rolePassword, templateName } from "./database.ts";
 
-/** Installs what is missing, and starts the server of `.tunebase/<name>` with the template; `template` is its address. */
-export async function startTestServer(name: string): Promise<Postgres & { template: string }> {
+/** The data need not survive a crash of the machine, and several test files connect at the same time. */
+const parameters = {
+  fsync: "off",
+  synchronous_commit: "off",
+  full_page_writes: "off",
+  max_connections: "200",
+};
+
+/** Installs missing tools and starts the server in `.tunebase/<name>`; `template` is the URL of the template database. */
+export async function startTestPostgres(name: string): Promise<Postgres & { template: string }> {
   const home = join(cache, name);
   await install((line) => console.log(line));
   await Deno.mkdir(home, { recursive: true });
   await endLeftovers(home);
-  const server = await startPostgres({ home, port: 0, password: rolePassword });
+  const server = await startPostgres({ home, port: 0, password: rolePassword, parameters });
   try {
     return { ...server, template: await makeTemplate(server.url) };
   } catch (error) {
@@ -23,7 +31,7 @@ export async function startTestServer(name: string): Promise<Postgres & { templa
   }
 }
 
-/** The database that every test's is a copy of. */
+/** The database that every test database is copied from. */
 async function makeTemplate(url: string): Promise<string> {
   const admin = postgres(url, { max: 1, onnotice: () => {} });
   try {

@@ -1,11 +1,11 @@
-/** Subscribers for tests: users with an endpoint on a receiver of this machine, and jobs that owe them events. */
+/** Users with a webhook endpoint on a local receiver, and jobs that produce events for them. */
 import type OpenAI from "openai";
 import { Webhook } from "standardwebhooks";
-import type { Received, Receiver } from "./webhook_receiver.ts";
+import type { Received, WebhookReceiver } from "./webhook_receiver.ts";
 import type { TestUser, Tunebase } from "./test_server.ts";
 import { createJob } from "./fake_worker.ts";
 
-/** Our own types beside OpenAI's: its SDK's type does not name them, its runtime passes them. */
+/** Our own event types in addition to OpenAI's: the SDK's type lacks them, its runtime accepts them. */
 export const types = (...names: string[]) =>
   names as unknown as OpenAI.Webhooks.WebhookCreateParams["event_types"];
 
@@ -17,10 +17,10 @@ export const uuid = (id: string) =>
 export const verified = (secret: string, { body, headers }: Received) =>
   new Webhook(secret).verify(body, headers);
 
-export function subscribers(tunebase: Tunebase, receiver: Receiver) {
+export function subscribers(tunebase: Tunebase, receiver: WebhookReceiver) {
   const { sql } = tunebase;
   return {
-    /** A user with an endpoint of their own path; it wants cancelled jobs unless told. */
+    /** A user with an endpoint at its own path; subscribed to cancelled jobs by default. */
     async withEndpoint(...names: string[]) {
       const user = await tunebase.user();
       const path = `/${crypto.randomUUID()}`;
@@ -32,26 +32,26 @@ export function subscribers(tunebase: Tunebase, receiver: Receiver) {
       return { user, path, endpoint, secret: endpoint.signing_secret };
     },
 
-    /** A job that was created and cancelled: two events. */
+    /** Creates and cancels a job: two events. */
     async cancelledJob(user: TestUser) {
       const job = await createJob(user);
       await user.openai.fineTuning.jobs.cancel(job.id);
       return job;
     },
 
-    /** The UUID of a running job, moved there by its row: no worker is needed. */
+    /** The UUID of a running job, changed in its row: no worker is needed. */
     async runningJob(user: TestUser): Promise<string> {
       const id = uuid((await createJob(user)).id);
       await sql`update tunebase.jobs set status = 'running', due_at = null, started_at = now() where id = ${id}`;
       return id;
     },
 
-    /** Fails a job by its row, with an error that a person can do something about. */
+    /** Fails a job by its row, with an actionable error. */
     fail: (id: string) =>
       sql`update tunebase.jobs set status = 'failed', finished_at = now(), error_code = 'out_of_memory',
         error_message = 'The GPU ran out of memory <here>.', error_hint = 'Use a smaller batch_size.' where id = ${id}`,
 
-    /** Ticks until nothing is due or in hand. */
+    /** Ticks until nothing is due or in flight. */
     async settle(): Promise<void> {
       for (let round = 0; round < 200; round++) {
         await tunebase.tick();
@@ -66,7 +66,7 @@ export function subscribers(tunebase: Tunebase, receiver: Receiver) {
       throw new Error("deliveries do not settle");
     },
 
-    /** An endpoint's newest delivery, with the seconds until its next try. */
+    /** An endpoint's newest delivery, with the seconds until its next attempt. */
     async deliveryOf(endpoint: { id: string }) {
       const [row] = await sql`
         select *, extract(epoch from next_at - now())::float as wait from tunebase.webhook_deliveries
@@ -75,7 +75,7 @@ export function subscribers(tunebase: Tunebase, receiver: Receiver) {
       return row;
     },
 
-    /** Makes what an endpoint waits for due now. */
+    /** Makes an endpoint's pending deliveries due now. */
     due: (endpoint: { id: string }) =>
       sql`update tunebase.webhook_deliveries set next_at = now()
         where endpoint_id = ${uuid(endpoint.id)} and status = 'pending'`,

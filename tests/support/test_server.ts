@@ -1,6 +1,6 @@
 /**
- * Tunebase in one process for tests: the real apps over a real database, the stand-ins for Auth and Storage, and a
- * scripted RunPod, on one port. The scheduler runs when a test calls `tick`; nudges are counted and go nowhere.
+ * Tunebase in one process for tests: the real apps over a real database, the emulators of Auth and Storage, and a fake
+ * RunPod, on one port. The scheduler runs when a test calls `tick`; wake-ups are only counted.
  */
 import { createClient, type SupabaseClient } from "@supabase/supabase-js";
 import OpenAI from "openai";
@@ -22,26 +22,27 @@ import { callbackEnvironment, denoEnvironment } from "../../local/stack/environm
 import { startFunction } from "../../local/emulators/functions/mod.ts";
 import type { IsolateLimits } from "../../local/emulators/functions/limits.ts";
 import { rolePassword, testDatabase } from "./database.ts";
-import { ScriptedRunpod } from "./fake_runpod.ts";
+import { FakeRunpod } from "./fake_runpod.ts";
 
 export interface Tunebase {
   url: string;
   sql: postgres.Sql;
   keys: Keys;
-  runpod: ScriptedRunpod;
+  runpod: FakeRunpod;
   platform: Platform;
-  /** The environment of the functions, for one that runs as a process of its own. */
+  /** The functions' environment, for one that runs as a separate process. */
   env: Record<string, string>;
+  /** Scheduler wake-ups so far. */
   nudges: number;
-  /** The processes of the API, where it runs in isolates. */
+  /** The API's process ids, if it runs in isolates. */
   apiPids(): number[];
-  /** What Auth would have sent. */
+  /** The emails that Auth would have sent. */
   mails: { to: string; link: string }[];
-  /** What the functions have logged. */
+  /** The functions' log entries. */
   logs: LogEntry[];
-  /** A new user with their own project and key. */
+  /** Creates a user with a project and key. */
   user(email?: string): Promise<TestUser>;
-  /** One call of the scheduler; returns what it answered. */
+  /** Runs one scheduler tick; returns its response. */
   tick(): Promise<{ dispatched: number; looked: number; validated: number }>;
   close(): Promise<void>;
 }
@@ -58,7 +59,7 @@ export interface TestUser {
 }
 
 export interface TunebaseOptions {
-  /** The API runs in isolates under these limits, not in this process. */
+  /** Runs the API in isolates under these limits instead of in this process. */
   apiLimits?: IsolateLimits;
 }
 
@@ -77,7 +78,7 @@ export async function startTunebase(
   const url = `http://127.0.0.1:${port}`;
   const all: Record<string, string> = { ...callbackEnvironment(url, database.url("postgres"), keys), ...env };
   const environment = { get: (name: string): string | undefined => all[name] };
-  const runpod = new ScriptedRunpod(keys.runpodKey);
+  const runpod = new FakeRunpod(keys.runpodKey);
   const counted = { nudges: 0 };
   const logs: LogEntry[] = [];
   const platforms = ["API", "CALLBACK", "SCHEDULER"].map((name) => {
@@ -123,7 +124,7 @@ export async function startTunebase(
     ...Object.entries(apps).map(([name, app]) => ({
       prefix: `/functions/v1/${name}`,
       handle: (request: Request) => {
-        // The apps' own nudges are answered here and go no further: a test says when the scheduler runs.
+        // The apps' own wake-ups stop here: the test decides when the scheduler runs.
         if (name === "tunebase-scheduler" && !request.headers.has("x-test-tick")) {
           return Response.json({ ignored: true });
         }
@@ -187,7 +188,7 @@ export async function startTunebase(
       return await response.json();
     },
     async close() {
-      await new Promise((resolve) => setTimeout(resolve, 20)); // nudges that have begun
+      await new Promise((resolve) => setTimeout(resolve, 20)); // wake-ups in flight
       await gateway.stop();
       await edge?.stop();
       await Promise.all(platforms.map(({ db }) => db.close()));

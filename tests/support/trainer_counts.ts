@@ -1,10 +1,10 @@
-/** What the trainer itself makes of a file: one Python process answers, since its imports take seconds of CPU. */
+/** The trainer's own counts for a file. One Python process serves all calls: its imports take seconds of CPU. */
 import { assert } from "#assert";
 import { fromFileUrl } from "../../local/paths.ts";
 
 const here = (path: string) => fromFileUrl(new URL(path, import.meta.url));
 
-/** Reads a line of arguments, answers with a line of numbers. */
+/** Reads lines of arguments and answers each with a line of numbers. */
 const program = `
 import json, sys
 from pathlib import Path
@@ -35,7 +35,7 @@ export class TrainerCounts {
   #child: Deno.ChildProcess | null = null;
   #lines: AsyncIterator<string> | null = null;
 
-  /** Tokens, learned tokens, rows and cut rows. */
+  /** Tokens, trainable tokens, rows and truncated rows. */
   async counts(path: string, maxLength: number, method = "supervised") {
     const [tokens = 0, learned, rows, cut = 0] = await this.#ask({
       path,
@@ -47,7 +47,7 @@ export class TrainerCounts {
     return { tokens, learned, rows, truncated: cut };
   }
 
-  /** Of a split: rows and tokens to train on, rows and tokens held out. */
+  /** Of a split: training rows and tokens, held-out rows and tokens. */
   splits(path: string, share: number, seed: number): Promise<number[]> {
     return this.#ask({ path, max_length: 2048, method: "supervised", share, seed });
   }

@@ -1,4 +1,4 @@
-/** A receiver of webhooks on this machine: keeps what came and answers as a test says. Stands for a customer's server. */
+/** A fake of a customer's server: records webhooks and answers as the test says. */
 
 export interface Received {
   path: string;
@@ -7,13 +7,13 @@ export interface Received {
   at: number;
 }
 
-export class Receiver {
+export class WebhookReceiver {
   readonly received: Received[] = [];
   /** How it answers; by default 200. */
   answer: (request: Received) => Response | Promise<Response> = () => new Response("thanks");
-  /** Requests that have no answer yet, and the most there were of them at once. */
+  /** Requests without an answer yet, and their maximum so far. */
   open = 0;
-  mostOpen = 0;
+  maxOpen = 0;
   readonly url: string;
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
 
@@ -26,7 +26,7 @@ export class Receiver {
         at: Date.now(),
       };
       this.received.push(received);
-      this.mostOpen = Math.max(this.mostOpen, ++this.open);
+      this.maxOpen = Math.max(this.maxOpen, ++this.open);
       try {
         return await this.answer(received);
       } finally {
@@ -36,7 +36,7 @@ export class Receiver {
     this.url = `http://127.0.0.1:${this.#server.addr.port}`;
   }
 
-  /** What came to a path. */
+  /** The requests to a path. */
   at(path: string): Received[] {
     return this.received.filter((received) => received.path === path);
   }

@@ -1,4 +1,4 @@
-/** API keys: shown once, kept as a hash, limited by scope and time, revoked. And what a caller may know of itself. */
+/** API keys: shown once, stored as a hash, limited by scopes and expiry, revocable; and /me. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
@@ -18,7 +18,7 @@ async function as(token: string, method: string, path: string, body?: unknown, h
 }
 const make = (user: TestUser, body: unknown) => as(user.accessToken, "POST", "/api_keys", body);
 
-Deno.test("a key is shown when it is made and never again, and its hash alone is stored", async () => {
+Deno.test("a key is shown only once, and only its hash is stored", async () => {
   const made = await make(ada, { name: "CI", scopes: ["jobs:read", "jobs:read"] });
   const { key, id } = made.body;
   assertEquals([made.status, made.body.object, made.body.scopes, made.headers.get("cache-control")], [
@@ -51,7 +51,7 @@ Deno.test("a key is shown when it is made and never again, and its hash alone is
   }
 });
 
-Deno.test("a key that is left to its defaults does everything but manage the project", async () => {
+Deno.test("a key with default scopes can do everything except manage the project", async () => {
   const { key } = (await make(ada, { name: "plain" })).body;
   assertEquals((await as(key, "GET", "/files")).status, 200);
   for (const [method, path] of [["GET", "/api_keys"], ["POST", "/api_keys"]] as const) {
@@ -62,7 +62,7 @@ Deno.test("a key that is left to its defaults does everything but manage the pro
   assertEquals((await as(manager, "POST", "/api_keys", { name: "by a key" })).body.created_by, null);
 });
 
-Deno.test("a key is renamed, narrowed, given an end, and revoked for good", async () => {
+Deno.test("a key can be renamed, restricted, given an expiry, and revoked", async () => {
   const { key, id } = (await make(ada, { name: "old" })).body;
   const path = `/api_keys/${id}`;
   const soon = Math.floor(Date.now() / 1000) + 3600;
@@ -88,7 +88,7 @@ Deno.test("a key is renamed, narrowed, given an end, and revoked for good", asyn
   assertEquals([late.status, late.body.error.code], [409, "api_key_revoked"]);
 });
 
-Deno.test("the use of a key does not stand in the way of its edit, and another's edit does", async () => {
+Deno.test("using a key does not change its ETag; editing it does", async () => {
   const { key, id } = (await make(ada, { name: "busy" })).body;
   const path = `/api_keys/${id}`;
   const etag = (await as(ada.accessToken, "GET", path)).headers.get("etag") ?? "";
@@ -100,7 +100,7 @@ Deno.test("the use of a key does not stand in the way of its edit, and another's
   assertEquals((await as(ada.accessToken, "DELETE", path, undefined, { "if-match": etag })).status, 412);
 });
 
-Deno.test("webhook endpoints are guarded by If-Match, too, in updates of several parts and in deletes", async () => {
+Deno.test("If-Match also guards updates and deletes of webhook endpoints", async () => {
   const types = ["fine_tuning.job.succeeded"];
   const url = `${tunebase.url}/hook`;
   const made = await as(ada.apiKey, "POST", "/webhook_endpoints", { name: "w", url, event_types: types });
@@ -123,19 +123,19 @@ const bad: [string, unknown, string, string][] = [
   ["with an unknown field", { name: "x", secret: "tb_x" }, "secret", "not known"],
 ];
 for (const [what, body, param, said] of bad) {
-  Deno.test(`a key ${what} is refused`, async () => {
+  Deno.test(`rejects a key ${what}`, async () => {
     const refused = await make(ada, body);
     assertEquals([refused.status, refused.body.error.param], [400, param]);
     assertStringIncludes(refused.body.detail, said);
   });
 }
 
-Deno.test("the scopes that the API knows are those of the database", async () => {
+Deno.test("the API's scopes match the database", async () => {
   const [row] = await sql`select tunebase_internal.scopes() as scopes`;
   assertEquals(row?.scopes, [...scopes]);
 });
 
-Deno.test("/me tells a user and a key who they are, and a user in no project that they are in none", async () => {
+Deno.test("/me describes a user, a key, and a user without a project", async () => {
   const user = (await as(ada.accessToken, "GET", "/me")).body;
   assertEquals([user.user.id, user.api_key, user.role, user.scopes], [
     `user-${ada.id.replaceAll("-", "")}`,
@@ -164,7 +164,7 @@ Deno.test("/me tells a user and a key who they are, and a user in no project tha
   assertEquals([user.can_create_project, user.hint], [true, null]);
 });
 
-Deno.test("a project has a hundred living keys at the most", async () => {
+Deno.test("a project can have at most 100 active keys", async () => {
   const user = await tunebase.user();
   await sql`insert into tunebase.api_keys (project_id, name, hint, scopes)
     select ${user.projectId}, 'k', 'tb_', '{jobs:read}' from generate_series(1, 99)`;

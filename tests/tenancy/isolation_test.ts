@@ -1,11 +1,11 @@
 /**
- * What belongs to another project is as what does not exist: on every route that the API declares.
- * A new route with an id needs its `things` here, or the test says so.
+ * Resources of another project are indistinguishable from missing ones, on every route that the API declares. A new route
+ * with an id needs an entry in `things` here, or this test fails.
  */
 import { assert, assertEquals } from "#assert";
 import { prefixes } from "../../supabase/functions/tunebase/ids.ts";
 import { allRoutes } from "../../supabase/functions/tunebase/routes/index.ts";
-import { furnished } from "../support/fixtures.ts";
+import { createOneOfEverything } from "../support/fixtures.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 
 const tunebase = await startTunebase();
@@ -44,7 +44,7 @@ const bodies: Record<string, unknown> = {
 };
 
 const [ada, bob] = [await tunebase.user(), await tunebase.user()];
-const [adas, bobs] = [await furnished(tunebase, ada), await furnished(tunebase, bob)];
+const [adas, bobs] = [await createOneOfEverything(tunebase, ada), await createOneOfEverything(tunebase, bob)];
 const routes = (await allRoutes()).filter(({ path }) => path.includes("{"))
   .map(({ method, path }) => ({ method, path: path.replace(/\{(\w+)\}/g, ":$1") }));
 
@@ -74,7 +74,7 @@ async function call(user: TestUser, credential: string, method: string, path: st
   return { status: response.status, headers, text };
 }
 
-Deno.test("there are routes with ids, and each id of the test is real", async () => {
+Deno.test("the routes with ids are covered by existing ids", async () => {
   assert(routes.length >= 20, `${routes.length} routes`);
   for (const { method, path } of routes) {
     if (method !== "GET" || path === "/models/:id") continue;
@@ -84,7 +84,7 @@ Deno.test("there are routes with ids, and each id of the test is real", async ()
 });
 
 for (const { method, path } of routes) {
-  Deno.test(`${method} ${path} says the same of another project's and of nobody's`, async () => {
+  Deno.test(`${method} ${path} gives the same answer for another project's id and an unknown id`, async () => {
     const body = bodies[`${method} ${path}`];
     const nested = (path.match(/:/g) ?? []).length > 1;
     // Another's altogether; and, below something of one's own, another's.
@@ -106,7 +106,7 @@ for (const { method, path } of routes) {
   });
 }
 
-Deno.test("nothing of the owner's was changed by all that", async () => {
+Deno.test("none of the owner's resources changed", async () => {
   for (const { method, path } of routes) {
     if (method !== "GET" || path === "/models/:id") continue;
     assertEquals((await call(ada, ada.accessToken, method, fill(path, adas), null)).status, 200, path);
@@ -115,7 +115,7 @@ Deno.test("nothing of the owner's was changed by all that", async () => {
   assertEquals([row?.name, row?.archived_at], ["user1", null]);
 });
 
-Deno.test("lists hold nothing of another project, and take no cursor of it", async () => {
+Deno.test("lists exclude other projects and reject their cursors", async () => {
   for (
     const [list, cursor] of [
       ["/files", "files"],

@@ -1,4 +1,4 @@
-/** Projects, their members, and who may do what in them. */
+/** Projects, their members and roles. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 
@@ -30,7 +30,7 @@ async function join(owner: TestUser, user: TestUser, role: string): Promise<void
   assertEquals((await as(user, "POST", `/invitations/${invited.body.id}/accept`)).status, 200);
 }
 
-Deno.test("a user has a project of their own, makes another, and works in it by naming it", async () => {
+Deno.test("a user has a project, can create another, and select it by header", async () => {
   const user = await tunebase.user();
   const own = await as(user, "GET", "/projects");
   assertEquals(own.body.data.map(({ id, role }: { id: string; role: string }) => [id, role]), [[
@@ -53,7 +53,7 @@ Deno.test("a user has a project of their own, makes another, and works in it by 
   assertEquals((await as(user, "GET", "/me")).body.project.id, projectOf(user));
 });
 
-Deno.test("an owner changes the name and the limits that are theirs, and those of the operator are not", async () => {
+Deno.test("an owner can change the project's name and limits, except the operator's", async () => {
   const user = await tunebase.user();
   const path = `/projects/${projectOf(user)}`;
   const changed = await as(user, "POST", path, { name: "New", limits: { running: 2, spent_usd: 50 } });
@@ -76,7 +76,7 @@ Deno.test("an owner changes the name and the limits that are theirs, and those o
   }
 });
 
-Deno.test("a viewer reads, a developer works, and only an owner manages", async () => {
+Deno.test("viewers read, developers write, and only owners manage", async () => {
   const [owner, developer, viewer] = [await tunebase.user(), await tunebase.user(), await tunebase.user()];
   await join(owner, developer, "developer");
   await join(owner, viewer, "viewer");
@@ -104,7 +104,7 @@ Deno.test("a viewer reads, a developer works, and only an owner manages", async 
   assertEquals(code(await as(viewer, "POST", job, undefined, inProject)), [403, "insufficient_role"]);
 });
 
-Deno.test("an invitation says nothing of who has an account, and only the address's owner can answer it", async () => {
+Deno.test("an invitation does not reveal accounts, and only its recipient can answer it", async () => {
   const [owner, guest, stranger] = [await tunebase.user(), await tunebase.user(), await tunebase.user()];
   const [{ email } = {}] = await sql`select email from auth.users where id = ${guest.id}`;
   const path = `/projects/${projectOf(owner)}/members`;
@@ -141,7 +141,7 @@ Deno.test("an invitation says nothing of who has an account, and only the addres
   assertEquals((await as(owner, "DELETE", back)).status, 404);
 });
 
-Deno.test("a project is never without an owner, however many leave at once", async () => {
+Deno.test("a project always keeps an owner under concurrent departures", async () => {
   const [first, second] = [await tunebase.user(), await tunebase.user()];
   const path = `/projects/${projectOf(first)}/members`;
   assertEquals(code(await as(first, "DELETE", `${path}/${idOf(first)}`)), [409, "last_owner"]);
@@ -159,7 +159,7 @@ Deno.test("a project is never without an owner, however many leave at once", asy
   assertEquals(owners, 1);
 });
 
-Deno.test("the second of two owners who leave waits for the first, and then stays", async () => {
+Deno.test("of two owners leaving at once, the second must stay", async () => {
   const [first, second] = [await tunebase.user(), await tunebase.user()];
   await join(first, second, "owner");
   const leave = (connection: typeof sql, user: TestUser) =>
@@ -174,7 +174,7 @@ Deno.test("the second of two owners who leave waits for the first, and then stay
   assertEquals(await waiting, "last_owner");
 });
 
-Deno.test("a member leaves by themselves, and whoever was removed is outside at once", async () => {
+Deno.test("a member can leave, and a removed member loses access immediately", async () => {
   const [owner, guest] = [await tunebase.user(), await tunebase.user()];
   const path = `/projects/${projectOf(owner)}/members/${idOf(guest)}`;
   await join(owner, guest, "viewer");
@@ -184,7 +184,7 @@ Deno.test("a member leaves by themselves, and whoever was removed is outside at 
   assertEquals(code(await as(owner, "DELETE", path)), [404, "member_not_found"]);
 });
 
-Deno.test("an archived project is read and nothing begins in it, until it is restored", async () => {
+Deno.test("an archived project is read-only until it is restored", async () => {
   const user = await tunebase.user();
   const path = `/projects/${projectOf(user)}`;
   const file = await user.openai.files.create({
@@ -207,7 +207,7 @@ Deno.test("an archived project is read and nothing begins in it, until it is res
   await user.openai.fineTuning.jobs.create(wanted);
 });
 
-Deno.test("a job that is created while its project is archived is refused, or the archiving is", async () => {
+Deno.test("creating a job while archiving its project rejects one of the two", async () => {
   const user = await tunebase.user();
   const file = await user.openai.files.create({
     file: new File(['{"prompt":"a","completion":"b"}\n'], "rows.jsonl"),
@@ -226,7 +226,7 @@ Deno.test("a job that is created while its project is archived is refused, or th
   assert(!state?.archived || state.jobs === 0, JSON.stringify(state));
 });
 
-Deno.test("another's project is as one that does not exist, for users and for keys", async () => {
+Deno.test("another user's project returns 404 for users and keys", async () => {
   const [mine, theirs] = [await tunebase.user(), await tunebase.user()];
   const nowhere = `proj_${"0".repeat(32)}`;
   const calls: [string, string, unknown?][] = [
@@ -272,7 +272,7 @@ async function stranger(): Promise<TestUser> {
   return user;
 }
 
-Deno.test("a user of the host app has no access until an owner is named or a member invites them", async () => {
+Deno.test("a host app user has no access until made an owner or invited", async () => {
   const user = await stranger();
   const refused = await as(user, "POST", "/projects", { name: "mine" });
   assertEquals(code(refused), [403, "signup_closed"]);
@@ -305,7 +305,7 @@ Deno.test("a user of the host app has no access until an owner is named or a mem
   assertEquals((await as(user, "POST", "/projects", { name: "mine" })).body.limits.spent_usd, 50);
 });
 
-Deno.test("the operator names no owner by an address that is unknown or not confirmed", async () => {
+Deno.test("the operator cannot add an owner with an unknown or unconfirmed address", async () => {
   const user = await stranger();
   const [{ email } = {}] = await sql`select email from auth.users where id = ${user.id}`;
   const name = async (address: string) =>
@@ -315,7 +315,7 @@ Deno.test("the operator names no owner by an address that is unknown or not conf
   assertStringIncludes(await name(email), "has not confirmed it yet");
 });
 
-Deno.test("where sign-up is open a stranger makes a project, with a cap that they cannot raise", async () => {
+Deno.test("with open sign-up, a new user can create a project with a cap they cannot raise", async () => {
   const opened = await sql`update tunebase_internal.settings set signup = 'open'`.catch((error) =>
     error.message
   );
@@ -343,7 +343,7 @@ Deno.test("where sign-up is open a stranger makes a project, with a cap that the
   });
 });
 
-Deno.test("a person owns twenty projects at the most, whatever they archive, restore, leave or are given", async () => {
+Deno.test("a user can own at most 20 projects, including archived and transferred ones", async () => {
   const [user, other] = [await tunebase.user(), await tunebase.user()];
   const made: string[] = [];
   for (let i = 0; i < 19; i++) {
@@ -376,7 +376,7 @@ Deno.test("a person owns twenty projects at the most, whatever they archive, res
   assertEquals([key.status, (await key.json()).error.code], [403, "user_token_required"]);
 });
 
-Deno.test("of two who edit the same version one is told, and a read of what is known costs no body", async () => {
+Deno.test("of two edits to one version, one fails with 412; an unchanged read is a 304", async () => {
   const user = await tunebase.user();
   const path = `/projects/${projectOf(user)}`;
   const read = await as(user, "GET", path);

@@ -1,4 +1,4 @@
-/** Quotas say what the limit is and what is used; usage adds up by the day. */
+/** Quotas report the limit and usage; usage is grouped by day. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
@@ -15,7 +15,7 @@ const usage = async (user: TestUser, query = "") => {
   return { status: response.status, body: await response.json() };
 };
 
-Deno.test("a project at its quota of jobs is refused another, and one that ends makes room", async () => {
+Deno.test("a project at its job quota cannot create a job until one ends", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.projects set max_jobs = 2 where id = ${user.projectId}`;
   const first = await createJob(user);
@@ -27,14 +27,14 @@ Deno.test("a project at its quota of jobs is refused another, and one that ends 
   await createJob(user);
 });
 
-Deno.test("many creates at once cannot pass the quota together", async () => {
+Deno.test("concurrent creates cannot exceed the quota", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.projects set max_jobs = 3 where id = ${user.projectId}`;
   const made = await Promise.allSettled(Array.from({ length: 10 }, () => createJob(user)));
   assertEquals(made.filter(({ status }) => status === "fulfilled").length, 3);
 });
 
-Deno.test("a project that is full takes no file, keeps none of its bytes, and takes one again when there is room", async () => {
+Deno.test("a project at its storage quota rejects files and stores no bytes until there is room", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.projects set max_storage_bytes = ${rows.length + 5} where id = ${user.projectId}`;
   const file = await upload(user);
@@ -66,7 +66,7 @@ Deno.test("a project that is full takes no file, keeps none of its bytes, and ta
   await upload(user);
 });
 
-Deno.test("limits and their use stand side by side", async () => {
+Deno.test("limits are returned with their usage", async () => {
   const user = await tunebase.user();
   await createJob(user);
   const { project } = await (await user.fetch("/me")).json();
@@ -104,7 +104,7 @@ async function past(
     values (${job?.id}, ${user.projectId}, 1, 'ended', 'succeeded', 'e', '{"num_gpus": 2}', 1, 1, ${started}, ${started}, ${ended}, ${cost})`;
 }
 
-Deno.test("usage is by day, each thing on the day it happened, and the sums are those of the rows", async () => {
+Deno.test("usage is grouped by day, and sums match the rows", async () => {
   const [user, other] = [await tunebase.user(), await tunebase.user()];
   await past(user, "2026-03-01T22:30Z", "2026-03-01T23:30Z", "2026-03-02T00:30Z", "succeeded", 1.25);
   await past(user, "2026-03-02T10:00Z", "2026-03-02T10:00Z", "2026-03-02T10:00:30.5Z", "failed", 0.1);
@@ -137,7 +137,7 @@ Deno.test("usage is by day, each thing on the day it happened, and the sums are 
   );
 });
 
-Deno.test("usage is of the last thirty days unless told, and refuses what makes no sense", async () => {
+Deno.test("usage defaults to the last 30 days and rejects invalid ranges", async () => {
   const user = await tunebase.user();
   await createJob(user);
   const { body } = await usage(user);
@@ -158,7 +158,7 @@ Deno.test("usage is of the last thirty days unless told, and refuses what makes 
   }
 });
 
-Deno.test("a day's usage is found by index, however many jobs a project has", async () => {
+Deno.test("daily usage is read by index, however many jobs a project has", async () => {
   const user = await tunebase.user();
   const [file] =
     await sql`insert into tunebase.files (id, project_id, filename, purpose, bytes, sha256, status, object)

@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertStringIncludes } from "#assert";
-import { Receiver } from "../support/webhook_receiver.ts";
+import { WebhookReceiver } from "../support/webhook_receiver.ts";
 import { subscribers, uuid } from "../support/subscribers.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
-const receiver = new Receiver();
+const receiver = new WebhookReceiver();
 Deno.test.afterAll(async () => {
   await receiver.close();
   await tunebase.close();
@@ -14,7 +14,7 @@ const { sql } = tunebase;
 const { cancelledJob, deliveryOf, due, settle, withEndpoint } = subscribers(tunebase, receiver);
 const count = async (query: PromiseLike<readonly { count?: unknown }[]>) => Number((await query)[0]?.count);
 
-Deno.test("fanning out twice, or from two schedulers at once, owes each event once", async () => {
+Deno.test("repeated or concurrent fan-out enqueues each event once", async () => {
   const { user, endpoint } = await withEndpoint();
   for (let i = 0; i < 5; i++) await cancelledJob(user);
   await Promise.all([1, 2, 3, 4].map(() => sql`select tunebase_internal.fan_out_events(100)`));
@@ -40,7 +40,7 @@ Deno.test("fanning out twice, or from two schedulers at once, owes each event on
   await settle();
 });
 
-Deno.test("several ticks at once send each delivery once", async () => {
+Deno.test("concurrent ticks send each delivery once", async () => {
   const { user, path } = await withEndpoint();
   for (let i = 0; i < 20; i++) await cancelledJob(user);
   await Promise.all([1, 2, 3, 4].map(() => tunebase.tick()));
@@ -48,7 +48,7 @@ Deno.test("several ticks at once send each delivery once", async () => {
   assertEquals(receiver.at(path).length, 20);
 });
 
-Deno.test("a crash between send and record sends again with the same id, and a late result changes nothing", async () => {
+Deno.test("a crash between send and record resends with the same id, and a late result changes nothing", async () => {
   await sql`delete from tunebase.webhook_deliveries where status = 'pending'`; // what other tests left to be tried again
   const { user, path, endpoint } = await withEndpoint();
   await cancelledJob(user);
@@ -63,7 +63,7 @@ Deno.test("a crash between send and record sends again with the same id, and a l
     body: claimed.body,
   })).text();
   await tunebase.tick();
-  assertEquals(receiver.at(path).length, 1, "while the lease is fresh nobody else sends it");
+  assertEquals(receiver.at(path).length, 1, "no other tick sends it during the lease");
   await sql`update tunebase.webhook_deliveries set next_at = now(), leased_until = now() where id = ${claimed.id}`;
   await settle();
   const got = receiver.at(path);
@@ -82,7 +82,7 @@ Deno.test("a crash between send and record sends again with the same id, and a l
   assertEquals((await deliveryOf(endpoint)).status, "delivered");
 });
 
-Deno.test("a delivery that kills its scheduler every time ends as dead, and says so", async () => {
+Deno.test("a delivery that always kills its scheduler ends as dead with a reason", async () => {
   const { user, endpoint } = await withEndpoint();
   await cancelledJob(user);
   await sql`select tunebase_internal.fan_out_events(100)`;
@@ -93,7 +93,7 @@ Deno.test("a delivery that kills its scheduler every time ends as dead, and says
   assertStringIncludes(row.reason, "never recorded");
 });
 
-Deno.test("a result that the database does not take spoils no other", async () => {
+Deno.test("a delivery result that the database rejects does not affect others", async () => {
   const [first, second] = [await withEndpoint(), await withEndpoint()];
   await sql.unsafe(
     `alter table tunebase.webhook_attempts add constraint broken check (url not like '%${first.path}') not valid`,
@@ -112,7 +112,7 @@ Deno.test("a result that the database does not take spoils no other", async () =
   assertEquals((await deliveryOf(first.endpoint)).status, "delivered");
 });
 
-Deno.test("a slow receiver delays neither dispatch nor the other receivers", async () => {
+Deno.test("a slow receiver delays neither dispatch nor other receivers", async () => {
   const [slow, fast] = [
     await withEndpoint("fine_tuning.job.cancelled"),
     await withEndpoint("fine_tuning.job.cancelled"),
@@ -144,7 +144,7 @@ Deno.test("a slow receiver delays neither dispatch nor the other receivers", asy
   assertEquals(receiver.at(slow.path).length, 60);
 });
 
-Deno.test("a receiver that fails gets four at a time, and one that was never heard of comes first all the same", async () => {
+Deno.test("a failing receiver gets four deliveries at a time, and new receivers still come first", async () => {
   const [failing, healthy] = [await withEndpoint(), await withEndpoint()];
   await sql`insert into tunebase_internal.failing_subscribers values (${
     uuid(failing.endpoint.id)
@@ -170,7 +170,7 @@ Deno.test("a receiver that fails gets four at a time, and one that was never hea
   await settle();
 });
 
-Deno.test("1,000 deliveries due at once are each sent once, many at a time", async () => {
+Deno.test("1,000 deliveries due at once are sent concurrently, each once", async () => {
   const { user, path, endpoint } = await withEndpoint();
   const job = await cancelledJob(user);
   await settle();
@@ -180,7 +180,7 @@ Deno.test("1,000 deliveries due at once are each sent once, many at a time", asy
     from tunebase.jobs j, generate_series(1, 1000) where id = ${uuid(job.id)}`;
   await sql`select tunebase_internal.fan_out_events(1000)`;
   receiver.answer = () => new Promise((resolve) => setTimeout(() => resolve(new Response("")), 200));
-  receiver.mostOpen = 0;
+  receiver.maxOpen = 0;
   await tunebase.tick();
   const left = () =>
     count(
@@ -196,5 +196,5 @@ Deno.test("1,000 deliveries due at once are each sent once, many at a time", asy
   }
   assertEquals(receiver.at(path).length, 1001);
   // How fast is `task bench`'s to say; that they do not wait for one another is this test's.
-  assert(receiver.mostOpen >= 32, `${receiver.mostOpen} at once`);
+  assert(receiver.maxOpen >= 32, `${receiver.maxOpen} at once`);
 });

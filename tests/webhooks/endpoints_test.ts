@@ -2,12 +2,12 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "#asse
 import OpenAI from "openai";
 import { webhookSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { eventTypes } from "../../supabase/functions/_shared/contracts/event_types.ts";
-import { Receiver } from "../support/webhook_receiver.ts";
+import { WebhookReceiver } from "../support/webhook_receiver.ts";
 import { subscribers, types, uuid, verified } from "../support/subscribers.ts";
 import { startTunebase } from "../support/test_server.ts";
 
 const tunebase = await startTunebase();
-const receiver = new Receiver();
+const receiver = new WebhookReceiver();
 Deno.test.afterAll(async () => {
   await receiver.close();
   await tunebase.close();
@@ -15,7 +15,7 @@ Deno.test.afterAll(async () => {
 const { sql } = tunebase;
 const { cancelledJob, deliveryOf, settle, withEndpoint } = subscribers(tunebase, receiver);
 
-Deno.test("the event types are the same in SQL, in TypeScript and in the API", async () => {
+Deno.test("event types match in SQL, TypeScript and the API", async () => {
   const user = await tunebase.user();
   const [row] = await sql`select tunebase_internal.event_types() as types`;
   assertEquals(row?.types, [...eventTypes]);
@@ -23,7 +23,7 @@ Deno.test("the event types are the same in SQL, in TypeScript and in the API", a
   assertEquals(listed, { object: "list", data: [...eventTypes] });
 });
 
-Deno.test("the official SDK creates, reads, updates, lists and deletes endpoints", async () => {
+Deno.test("the official SDK can create, read, update, list and delete endpoints", async () => {
   const user = await tunebase.user();
   const made = await user.openai.webhooks.create({
     name: "first",
@@ -63,7 +63,7 @@ Deno.test("the official SDK creates, reads, updates, lists and deletes endpoints
   await assertRejects(() => user.openai.webhooks.retrieve(made.id));
 });
 
-Deno.test("a wrong endpoint is refused with the field and the value", async () => {
+Deno.test("rejects an invalid endpoint with the field and value", async () => {
   const user = await tunebase.user();
   const good = { name: "x", url: `${receiver.url}/x`, event_types: ["fine_tuning.job.failed"] };
   for (
@@ -87,7 +87,7 @@ Deno.test("a wrong endpoint is refused with the field and the value", async () =
   }
 });
 
-Deno.test("a create or a rotation that the SDK sends again is the same one", async () => {
+Deno.test("an SDK retry of a create or rotation has no second effect", async () => {
   const user = await tunebase.user();
   const body = { name: "x", url: `${receiver.url}/x`, event_types: types("fine_tuning.job.failed") };
   const again = { headers: { "x-stainless-retry-count": "1" } };
@@ -103,7 +103,7 @@ Deno.test("a create or a rotation that the SDK sends again is the same one", asy
   assertEquals(repeated.signing_secret, rotated.signing_secret);
 });
 
-Deno.test("a delivery is OpenAI's event, and npm's standardwebhooks and openai verify it", async () => {
+Deno.test("a delivery is an OpenAI event that npm's standardwebhooks and openai verify", async () => {
   const { user, path, secret, endpoint } = await withEndpoint();
   const job = await cancelledJob(user);
   await settle();
@@ -129,7 +129,7 @@ Deno.test("a delivery is OpenAI's event, and npm's standardwebhooks and openai v
   assertEquals((await deliveryOf(endpoint)).status, "delivered");
 });
 
-Deno.test("PyPI's standardwebhooks and openai verify it too", async () => {
+Deno.test("PyPI's standardwebhooks and openai verify a delivery", async () => {
   const { user, path, secret } = await withEndpoint();
   await cancelledJob(user);
   await settle();
@@ -146,7 +146,7 @@ Deno.test("PyPI's standardwebhooks and openai verify it too", async () => {
   });
 });
 
-Deno.test("Python's official SDK manages endpoints unchanged", async () => {
+Deno.test("OpenAI's Python SDK can manage endpoints", async () => {
   const user = await tunebase.user();
   const { success, stdout, stderr } = await new Deno.Command("trainer/.venv/bin/python", {
     args: [
@@ -169,7 +169,7 @@ Deno.test("Python's official SDK manages endpoints unchanged", async () => {
   });
 });
 
-Deno.test("rotation: without the overlap only the new secret signs, with it both do for 24 hours", async () => {
+Deno.test("rotation without overlap uses only the new secret; with overlap, both sign for 24 hours", async () => {
   const { user, path, secret, endpoint } = await withEndpoint();
   const rotated = await user.openai.webhooks.rotateSecret(endpoint.id, {
     keep_old_secret_active_for_24_hours: true,
@@ -224,7 +224,7 @@ Deno.test("no secret is stored or logged", async () => {
   assert(!log.includes(signature) && !log.includes("webhook-signature") && log.includes("webhook-id"));
 });
 
-Deno.test("a test event goes out at once, and its answer is OpenAI's", async () => {
+Deno.test("a test event is sent immediately and returns OpenAI's response", async () => {
   const { user, path, secret, endpoint } = await withEndpoint();
   receiver.answer = () => new Response("", { status: 202 });
   const result = await user.openai.webhooks.test(endpoint.id, { event_type: "fine_tuning.job.succeeded" });
@@ -261,7 +261,7 @@ Deno.test("a test event goes out at once, and its answer is OpenAI's", async () 
   assertStringIncludes(String(refused), "private or reserved");
 });
 
-Deno.test("what belongs to another project is not there", async () => {
+Deno.test("resources of another project return 404", async () => {
   const { user: ada, endpoint } = await withEndpoint();
   const bob = await tunebase.user();
   receiver.answer = () => new Response("");
@@ -296,7 +296,7 @@ Deno.test("what belongs to another project is not there", async () => {
   assertEquals((await ada.openai.webhooks.retrieve(endpoint.id)).name, "hooks");
 });
 
-Deno.test("a key without the scopes may not, and a viewer may only read", async () => {
+Deno.test("keys need the webhook scopes, and viewers can only read", async () => {
   const { user, endpoint } = await withEndpoint();
   await sql`update tunebase.api_keys set scopes = '{webhooks:read}' where project_id = ${user.projectId}`;
   assertEquals((await user.fetch("/webhook_endpoints")).status, 200);
@@ -318,7 +318,7 @@ Deno.test("a key without the scopes may not, and a viewer may only read", async 
   assertEquals((await fetch(`${tunebase.url}/functions/v1/tunebase/webhook_endpoints`)).status, 401);
 });
 
-Deno.test("secrets differ by endpoint and version, and come from the master key alone", async () => {
+Deno.test("secrets differ by endpoint and version and derive from the master key alone", async () => {
   const { endpoint, secret } = await withEndpoint();
   assertEquals(await webhookSecret(tunebase.keys.masterKey, uuid(endpoint.id), 1), secret);
   const others = await Promise.all([

@@ -1,26 +1,26 @@
 import { assert, assertEquals, assertStringIncludes } from "#assert";
-import { Messengers } from "../support/fake_notifiers.ts";
+import { FakeNotifiers } from "../support/fake_notifiers.ts";
 import { subscribers, uuid } from "../support/subscribers.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 
-const messengers = new Messengers("re_test");
+const notifiers = new FakeNotifiers("re_test");
 const tunebase = await startTunebase({
-  RESEND_API_URL: messengers.receiver.url,
-  RESEND_API_KEY: messengers.key,
+  RESEND_API_URL: notifiers.receiver.url,
+  RESEND_API_KEY: notifiers.key,
   TUNEBASE_EMAIL_FROM: "Tunebase <tunebase@example.com>",
   TUNEBASE_DASHBOARD_URL: "https://tune.example.com/",
 });
 Deno.test.afterAll(async () => {
-  await messengers.receiver.close();
+  await notifiers.receiver.close();
   await tunebase.close();
 });
 const { sql } = tunebase;
-const { fail, runningJob, settle } = subscribers(tunebase, messengers.receiver);
+const { fail, runningJob, settle } = subscribers(tunebase, notifiers.receiver);
 
 const addChannel = (user: TestUser, body: unknown) =>
   user.fetch("/notification_channels", { method: "POST", body: JSON.stringify(body) });
 
-Deno.test("people find what matters in their list, and each member has read marks of their own", async () => {
+Deno.test("important events appear as notifications, with read marks per member", async () => {
   const user = await tunebase.user();
   const other = await tunebase.user();
   await sql`insert into tunebase.project_members (project_id, user_id, role) values (${user.projectId}, ${other.id}, 'viewer')`;
@@ -60,16 +60,16 @@ Deno.test("people find what matters in their list, and each member has read mark
   assertEquals((await list(`?limit=1&after=${page.last_id}`)).data[0].id, all.data[1].id);
 });
 
-Deno.test("a failed job's mail carries the error, the hint and a link, and is sent once even if it is sent again", async () => {
+Deno.test("a failure email contains the error, hint and link, and is sent once despite retries", async () => {
   const user = await tunebase.user("ada@example.com");
   const made = await (await addChannel(user, { kind: "email", target: "ada@example.com" })).json();
   assert(made.id.startsWith("nch_"));
   const id = await runningJob(user);
   await fail(id);
-  messengers.emails.length = 0;
+  notifiers.emails.length = 0;
   await settle();
-  assertEquals(messengers.emails.length, 1);
-  const [mail] = messengers.emails;
+  assertEquals(notifiers.emails.length, 1);
+  const [mail] = notifiers.emails;
   assertEquals([mail?.to, mail?.from], [["ada@example.com"], "Tunebase <tunebase@example.com>"]);
   assertStringIncludes(mail?.subject ?? "", "failed");
   for (
@@ -87,29 +87,29 @@ Deno.test("a failed job's mail carries the error, the hint and a link, and is se
     uuid(made.id)
   }`;
   await settle();
-  assertEquals(messengers.emails.length, 1);
+  assertEquals(notifiers.emails.length, 1);
   const log = await (await user.fetch(`/webhook_deliveries?notification_channel_id=${made.id}`)).json();
   assertEquals([log.data.length, log.data[0].channel, log.data[0].status], [1, "email", "delivered"]);
   const shown = await (await user.fetch(`/webhook_deliveries/${log.data[0].id}`)).text();
-  assert(!shown.includes(messengers.key), "the key is not in the log");
+  assert(!shown.includes(notifiers.key), "the key is not in the log");
 });
 
-Deno.test("Slack is told, and its URL is neither stored in the open, nor logged, nor shown", async () => {
+Deno.test("Slack receives a message, and its URL is never stored in plaintext, logged or shown", async () => {
   const user = await tunebase.user();
   const response = await addChannel(user, {
     kind: "slack",
-    target: messengers.slackUrl,
+    target: notifiers.slackUrl,
     event_types: ["fine_tuning.job.failed"],
   });
   const made = await response.json();
-  const secret = messengers.slackUrl.split("/services/")[1] ?? "";
-  assert(!JSON.stringify(made).includes(secret) && made.target.endsWith(messengers.slackUrl.slice(-4)));
+  const secret = notifiers.slackUrl.split("/services/")[1] ?? "";
+  assert(!JSON.stringify(made).includes(secret) && made.target.endsWith(notifiers.slackUrl.slice(-4)));
   const id = await runningJob(user);
   await fail(id);
-  messengers.slack.length = 0;
+  notifiers.slack.length = 0;
   await settle();
-  assertEquals(messengers.slack.length, 1);
-  assertStringIncludes(messengers.slack[0] ?? "", "ran out of memory &lt;here&gt;");
+  assertEquals(notifiers.slack.length, 1);
+  assertStringIncludes(notifiers.slack[0] ?? "", "ran out of memory &lt;here&gt;");
   const tested = await (await user.fetch(`/notification_channels/${made.id}/test`, { method: "POST" }))
     .json();
   assertEquals([tested.status_code, tested.success], [200, true]);
@@ -123,7 +123,7 @@ Deno.test("Slack is told, and its URL is neither stored in the open, nor logged,
   }
 });
 
-Deno.test("channels are listed, changed, deleted, and closed to other projects", async () => {
+Deno.test("channels can be listed, updated and deleted by their project only", async () => {
   const user = await tunebase.user("ada.too@example.com");
   const bob = await tunebase.user();
   const made = await (await addChannel(user, {
@@ -135,10 +135,10 @@ Deno.test("channels are listed, changed, deleted, and closed to other projects",
   const post = (who: TestUser, body: unknown) =>
     who.fetch(`/notification_channels/${made.id}`, { method: "POST", body: JSON.stringify(body) });
   assertEquals((await (await post(user, { enabled: false })).json()).enabled, false);
-  messengers.emails.length = 0;
+  notifiers.emails.length = 0;
   await fail(await runningJob(user));
   await settle();
-  assertEquals(messengers.emails.length, 0);
+  assertEquals(notifiers.emails.length, 0);
   assertEquals(
     (await (await post(user, { enabled: true, event_types: ["fine_tuning.job.paused"] })).json()).event_types,
     ["fine_tuning.job.paused"],
@@ -156,7 +156,7 @@ Deno.test("channels are listed, changed, deleted, and closed to other projects",
   assertEquals((await (await user.fetch("/notification_channels")).json()).data, []);
 });
 
-Deno.test("a wrong channel is refused, and Slack's URL is not repeated", async () => {
+Deno.test("rejects an invalid channel without repeating Slack's URL", async () => {
   const user = await tunebase.user();
   for (
     const [body, param] of [
@@ -177,7 +177,7 @@ Deno.test("a wrong channel is refused, and Slack's URL is not repeated", async (
   }
 });
 
-Deno.test("e-mail goes only to confirmed addresses of members, however an address got there", async () => {
+Deno.test("email goes only to confirmed addresses of members", async () => {
   const user = await tunebase.user("owner@example.com");
   const guest = await tunebase.user("guest@example.com");
   const refused = async (target: string) => {
@@ -196,15 +196,15 @@ Deno.test("e-mail goes only to confirmed addresses of members, however an addres
   await sql`update auth.users set email_confirmed_at = now() where id = ${guest.id}`;
   const made = await (await addChannel(user, { kind: "email", target: "Guest@example.com" })).json();
 
-  messengers.emails.length = 0;
+  notifiers.emails.length = 0;
   await fail(await runningJob(user));
   await settle();
-  assertEquals(messengers.emails.length, 1);
+  assertEquals(notifiers.emails.length, 1);
   // The user takes another address: the channel's is theirs no more.
   await sql`update auth.users set email = 'moved@example.com' where id = ${guest.id}`;
   await fail(await runningJob(user));
   await settle();
-  assertEquals(messengers.emails.length, 1);
+  assertEquals(notifiers.emails.length, 1);
   const test = () => user.fetch(`/notification_channels/${made.id}/test`, { method: "POST" });
   assertEquals((await (await test()).json()).error.code, "email_not_member");
   await sql`update auth.users set email = 'guest@example.com' where id = ${guest.id}`;
@@ -217,7 +217,7 @@ Deno.test("e-mail goes only to confirmed addresses of members, however an addres
   ]);
 });
 
-Deno.test("one address gets 5 test mails and 60 mails an hour, through however many channels", async () => {
+Deno.test("one address gets at most 5 test emails and 60 emails per hour across channels", async () => {
   const user = await tunebase.user("busy@example.com");
   const add = async () =>
     (await (await addChannel(user, {
@@ -225,7 +225,7 @@ Deno.test("one address gets 5 test mails and 60 mails an hour, through however m
       target: "busy@example.com",
       event_types: ["fine_tuning.job.failed"],
     })).json()).id;
-  messengers.emails.length = 0;
+  notifiers.emails.length = 0;
   let id = await add();
   for (let i = 0; i < 8; i++) {
     const response = await user.fetch(`/notification_channels/${id}/test`, { method: "POST" });
@@ -236,13 +236,13 @@ Deno.test("one address gets 5 test mails and 60 mails an hour, through however m
     await (await user.fetch(`/notification_channels/${id}`, { method: "DELETE" })).body?.cancel();
     id = await add();
   }
-  assertEquals(messengers.emails.length, 5);
+  assertEquals(notifiers.emails.length, 5);
 
   await sql`update tunebase_internal.email_counts set mails = 59 where address = 'busy@example.com'`;
   await fail(await runningJob(user));
   await fail(await runningJob(user));
   await settle();
-  assertEquals(messengers.emails.length, 6);
+  assertEquals(notifiers.emails.length, 6);
   const log = await (await user.fetch(`/webhook_deliveries?notification_channel_id=${id}`)).json();
   const states = log.data.map((
     { status, reason }: { status: string; reason: string | null },

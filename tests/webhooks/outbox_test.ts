@@ -1,11 +1,11 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
-import { Receiver } from "../support/webhook_receiver.ts";
+import { WebhookReceiver } from "../support/webhook_receiver.ts";
 import { subscribers, uuid } from "../support/subscribers.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 import { createJob } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
-const receiver = new Receiver();
+const receiver = new WebhookReceiver();
 Deno.test.afterAll(async () => {
   await receiver.close();
   await tunebase.close();
@@ -34,7 +34,7 @@ const endpoint = async (user: TestUser, types: string[], progress_seconds = 60) 
 const report = (id: string, progress: number) =>
   sql`update tunebase.jobs set progress = ${progress} where id = ${id}`;
 
-Deno.test("created, started, paused, succeeded, failed, cancelled, checkpoint and budget warning are owed once each", async () => {
+Deno.test("each job event is enqueued once: created, started, paused, succeeded, failed, cancelled, checkpoint, budget warning", async () => {
   const user = await tunebase.user();
   const id = await runningJob(user);
   assertEquals(await owed(id), ["created", "started"]);
@@ -71,7 +71,7 @@ Deno.test("created, started, paused, succeeded, failed, cancelled, checkpoint an
   assertEquals(await owed(uuid(cancelled.id)), ["created", "cancelled"]);
 });
 
-Deno.test("what is rolled back was never owed", async () => {
+Deno.test("a rolled-back change enqueues no event", async () => {
   const user = await tunebase.user();
   const id = await runningJob(user);
   await assertRejects(() =>
@@ -83,7 +83,7 @@ Deno.test("what is rolled back was never owed", async () => {
   assertEquals(await owed(id), ["created", "started"]);
 });
 
-Deno.test("progress is owed only where an endpoint wants it, at the pace of the most eager one", async () => {
+Deno.test("progress events are enqueued only for subscribed endpoints, at the highest requested rate", async () => {
   const user = await tunebase.user();
   const id = await runningJob(user);
   await report(id, 10);
@@ -111,7 +111,7 @@ Deno.test("progress is owed only where an endpoint wants it, at the pace of the 
   assertEquals([await sent(eager), await sent(calm), await sent(off)], [3, 1, 0]);
 });
 
-Deno.test("a trigger that breaks touches no job, is noted for the operator, and what it owed is paid later", async () => {
+Deno.test("a failing trigger does not affect the job, is logged, and its event is enqueued later", async () => {
   const user = await tunebase.user();
   await endpoint(user, [
     "fine_tuning.job.created",
@@ -142,7 +142,7 @@ Deno.test("a trigger that breaks touches no job, is noted for the operator, and 
   assertEquals((await owed(id)).length, 3, "paid once");
 });
 
-Deno.test("even when nothing can be noted, the job goes on", async () => {
+Deno.test("a job continues even if the trigger failure cannot be logged", async () => {
   const user = await tunebase.user();
   await sql`alter table tunebase_internal.outbox rename to outbox_away`;
   await sql`alter table tunebase_internal.trigger_failures rename to trigger_failures_away`;
@@ -153,7 +153,7 @@ Deno.test("even when nothing can be noted, the job goes on", async () => {
   assertEquals(job?.status, "running");
 });
 
-Deno.test("an event that cannot be fanned out holds up no other and is tried again", async () => {
+Deno.test("an event that fails to fan out does not block others and is retried", async () => {
   const user = await tunebase.user();
   const bad = await runningJob(user);
   const good = await runningJob(user);
@@ -172,9 +172,9 @@ Deno.test("an event that cannot be fanned out holds up no other and is tried aga
   assertEquals(await seen(bad), 1);
 });
 
-Deno.test("a Realtime hint goes to the job's private topic where Realtime is, and its failure is only a warning", async () => {
+Deno.test("job changes are broadcast to a private Realtime topic, and a failure is only a warning", async () => {
   const user = await tunebase.user();
-  // Stands for Supabase Realtime's function: same name, same arguments; it keeps what it is given.
+  // A fake of Supabase Realtime's function with the same signature; it records its arguments.
   await sql`create schema realtime`;
   await sql`create table realtime.sent (payload jsonb, event text, topic text, private boolean)`;
   await sql`
@@ -203,7 +203,7 @@ Deno.test("a Realtime hint goes to the job's private topic where Realtime is, an
   assert((await owed(id)).includes("failed"));
 });
 
-Deno.test("the log is deleted after 30 days and events two days after they were sent; what is pending stays", async () => {
+Deno.test("deliveries are pruned after 30 days and sent events after two; pending ones stay", async () => {
   const user = await tunebase.user();
   await endpoint(user, ["fine_tuning.job.created"]);
   for (let i = 0; i < 3; i++) await createJob(user);

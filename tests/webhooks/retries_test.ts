@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertStringIncludes } from "#assert";
-import { Receiver } from "../support/webhook_receiver.ts";
+import { WebhookReceiver } from "../support/webhook_receiver.ts";
 import { subscribers, uuid } from "../support/subscribers.ts";
 import { startTunebase } from "../support/test_server.ts";
 
 const tunebase = await startTunebase();
-const receiver = new Receiver();
+const receiver = new WebhookReceiver();
 Deno.test.afterAll(async () => {
   await receiver.close();
   await tunebase.close();
@@ -12,7 +12,7 @@ Deno.test.afterAll(async () => {
 const { sql } = tunebase;
 const { cancelledJob, deliveryOf, due, settle, withEndpoint } = subscribers(tunebase, receiver);
 
-Deno.test("the schedule is 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h with up to a fifth of jitter, then dead with a reason", async () => {
+Deno.test("retries follow 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h with up to 20 % jitter, then the delivery is dead with a reason", async () => {
   const hours = (n: number) => n * 3600;
   const schedule = [5, 300, 1800, hours(2), hours(5), hours(10), hours(14), hours(20), hours(24)];
   const { user, path, endpoint } = await withEndpoint();
@@ -39,7 +39,7 @@ Deno.test("the schedule is 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h 
   assert(Number(jitter?.count) > 10);
 });
 
-Deno.test("Retry-After of a 429 and a 503 is waited for, when it is longer than the schedule", async () => {
+Deno.test("Retry-After of a 429 or 503 is respected if longer than the schedule", async () => {
   for (const status of [429, 503]) {
     const { user, path, endpoint } = await withEndpoint();
     receiver.answer = (got) =>
@@ -57,7 +57,7 @@ Deno.test("Retry-After of a 429 and a 503 is waited for, when it is longer than 
 });
 
 for (const status of [300, 301, 302, 307, 308, 304, 400, 404, 500]) {
-  Deno.test(`a ${status} is a failure, and nothing is followed`, async () => {
+  Deno.test(`a ${status} is a failure, and redirects are not followed`, async () => {
     const { user, path, endpoint } = await withEndpoint();
     receiver.answer = (got) =>
       got.path === path
@@ -71,7 +71,7 @@ for (const status of [300, 301, 302, 307, 308, 304, 400, 404, 500]) {
   });
 }
 
-Deno.test("410 disables the endpoint at once, ends what was pending there, and tells the people", async () => {
+Deno.test("a 410 disables the endpoint, ends its pending deliveries and notifies members", async () => {
   const { user, path, endpoint } = await withEndpoint();
   receiver.answer = (got) => new Response("", { status: got.path === path ? 410 : 200 });
   await cancelledJob(user);
@@ -105,7 +105,7 @@ Deno.test("410 disables the endpoint at once, ends what was pending there, and t
   assertEquals(receiver.at(path).length, before + 1);
 });
 
-Deno.test("five days of failures only disable it; one success between them, or a pause, does not", async () => {
+Deno.test("only five days of failures without a success or pause disable an endpoint", async () => {
   const failing = async (days: string, lastFailed: string, status: number) => {
     const { user, path, endpoint } = await withEndpoint();
     await sql`insert into tunebase_internal.failing_subscribers values (${
@@ -129,7 +129,7 @@ Deno.test("five days of failures only disable it; one success between them, or a
   assert(paused.enabled && paused.age < 60, "an old failure and one of today are no five days of failures");
 });
 
-Deno.test("one delivery is replayed with the same id, and the log shows each try", async () => {
+Deno.test("a replayed delivery keeps its id, and the log shows each attempt", async () => {
   const { user, path, endpoint } = await withEndpoint();
   receiver.answer = () => new Response("x".repeat(10_000), { status: 200 });
   await cancelledJob(user);
@@ -151,7 +151,7 @@ Deno.test("one delivery is replayed with the same id, and the log shows each try
   assertEquals(got[0]?.body, got[1]?.body);
 });
 
-Deno.test("all that has died since a time is replayed, and nothing older", async () => {
+Deno.test("dead deliveries since a given time can be replayed", async () => {
   const { user, path, endpoint } = await withEndpoint();
   await cancelledJob(user);
   await cancelledJob(user);
@@ -177,7 +177,7 @@ Deno.test("all that has died since a time is replayed, and nothing older", async
   assertEquals(receiver.at(path).length, 2);
 });
 
-Deno.test("deliveries are filtered by endpoint, status and type, page by page", async () => {
+Deno.test("deliveries can be filtered by endpoint, status and type, and paged", async () => {
   const { user, endpoint } = await withEndpoint("fine_tuning.job.created", "fine_tuning.job.cancelled");
   receiver.answer = () => new Response("");
   await cancelledJob(user);

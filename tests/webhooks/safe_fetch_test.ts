@@ -6,7 +6,7 @@ import {
   isPublic,
   post,
 } from "../../supabase/functions/_shared/safe_fetch.ts";
-import { Receiver } from "../support/webhook_receiver.ts";
+import { WebhookReceiver } from "../support/webhook_receiver.ts";
 
 const strict = { allowLoopback: false };
 const local = { allowLoopback: true };
@@ -77,7 +77,7 @@ const privateHosts = [
   "host.lan",
 ];
 for (const host of privateHosts) {
-  Deno.test(`https://${host}/ is refused`, () => {
+  Deno.test(`rejects https://${host}/`, () => {
     assert(refused(`https://${host}/`) !== null);
     assert(refused(`https://${host}:8443/x`) !== null);
   });
@@ -101,13 +101,13 @@ for (
     ["https://1.2.3.4.5.6.7.8.9:99999/", "whole URL"],
   ] as const
 ) {
-  Deno.test(`${url || "nothing"} is refused, saying "${why}"`, () => {
+  Deno.test(`rejects ${url || "an empty URL"} with "${why}"`, () => {
     assertStringIncludes(refused(url) ?? "", why);
     assert(refused(url, local) !== null, "also where loopback is allowed");
   });
 }
 
-Deno.test("public https addresses on 443 and 8443 are taken", () => {
+Deno.test("accepts public HTTPS addresses on ports 443 and 8443", () => {
   for (
     const url of [
       "https://example.com/hooks?a=b",
@@ -120,7 +120,7 @@ Deno.test("public https addresses on 443 and 8443 are taken", () => {
   ) assertEquals(refused(url), null, url);
 });
 
-Deno.test("loopback and http are taken only where the operator allows them, and only together", () => {
+Deno.test("accepts loopback and HTTP only where the operator allows them, and only together", () => {
   for (
     const url of [
       "http://127.0.0.1:9/x",
@@ -143,7 +143,7 @@ const names = (known: Record<string, string[]>) => (name: string, type: "A" | "A
   return found === undefined ? Promise.reject(new Deno.errors.NotFound("no record")) : Promise.resolve(found);
 };
 
-Deno.test("a name is refused if any address that it resolves to is private", async () => {
+Deno.test("rejects a host name if any of its addresses is private", async () => {
   const resolve = names({
     "good.example.com A": ["93.184.215.14"],
     "good.example.com AAAA": ["2606:2800:21f:cb07:6820:80da:af6b:8b2c"],
@@ -163,13 +163,13 @@ Deno.test("a name is refused if any address that it resolves to is private", asy
   }
 });
 
-Deno.test("what is no address is not public", () => {
+Deno.test("an invalid address is not public", () => {
   for (const text of ["", "x", "1.2.3", "999.1.1.1"]) {
     assertEquals(isPublic(text), text === "1.2.3" ? true : false);
   }
 });
 
-Deno.test("a name that has turned private since it was stored is refused at the send", async () => {
+Deno.test("rejects a host name that resolves to a private address at send time", async () => {
   const answer = await post("https://rebound.example.com/", { headers: {}, body: "{}" }, strict, {
     resolve: names({ "rebound.example.com A": ["127.0.0.1"] }),
   });
@@ -177,14 +177,14 @@ Deno.test("a name that has turned private since it was stored is refused at the 
   assertStringIncludes(answer.error ?? "", "private or reserved");
 });
 
-const receiver = new Receiver();
+const receiver = new WebhookReceiver();
 Deno.test.afterAll(() => receiver.close());
 const send = (path = "/", timeoutMs = 15_000) =>
   post(receiver.url + path, { headers: { "content-type": "application/json" }, body: "{}" }, local, {
     timeoutMs,
   });
 
-Deno.test("a redirect is not followed", async () => {
+Deno.test("redirects are not followed", async () => {
   receiver.answer = () =>
     new Response(null, { status: 307, headers: { location: `${receiver.url}/secret` } });
   const answer = await send("/start");
@@ -192,7 +192,7 @@ Deno.test("a redirect is not followed", async () => {
   assertEquals(receiver.at("/secret").length, 0);
 });
 
-Deno.test("4 KiB of the answer are kept, whatever they hold, and the rest is not waited for", async () => {
+Deno.test("keeps 4 KiB of the response and does not wait for the rest", async () => {
   let sent = 0;
   receiver.answer = () =>
     new Response(
@@ -212,7 +212,7 @@ Deno.test("4 KiB of the answer are kept, whatever they hold, and the rest is not
   assert(sent < 20_000_000, `${sent} bytes were sent`);
 });
 
-Deno.test("no answer in time is an error that says so", async () => {
+Deno.test("a timeout is reported as such", async () => {
   const late = Promise.withResolvers<Response>();
   receiver.answer = () => late.promise;
   const answer = await send("/slow", 200);
@@ -221,7 +221,7 @@ Deno.test("no answer in time is an error that says so", async () => {
   assert(answer.durationMs >= 190 && answer.durationMs < 3000, `${answer.durationMs} ms`);
 });
 
-Deno.test("a connection that is refused is an error that does not repeat the address", async () => {
+Deno.test("a refused connection is an error that does not contain the address", async () => {
   const answer = await post("http://127.0.0.1:1/services/T0/B0/secret", { headers: {}, body: "" }, local);
   assertEquals(answer.status, null);
   assert(!answer.error?.includes("secret"), answer.error ?? "");
@@ -290,7 +290,7 @@ async function pinned(answer: string | null, host = "hooks.example.com", timeout
   return { sent, heard, dialed };
 }
 
-Deno.test("the connection goes to the address that was checked, and the certificate must be the name's", async () => {
+Deno.test("connects to the checked address, and the certificate must match the host name", async () => {
   const { sent, heard, dialed } = await pinned("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokay");
   assertEquals([sent.status, sent.body, sent.error], [200, "ok", null]);
   assertEquals(dialed, ["93.184.215.14:443"]);
@@ -303,7 +303,7 @@ Deno.test("the connection goes to the address that was checked, and the certific
   assertStringIncludes(other.sent.error ?? "", "the request failed");
 });
 
-Deno.test("answers over TLS are read whatever their framing, and what is no HTTP is an error", async () => {
+Deno.test("TLS responses are read with any framing, and non-HTTP is an error", async () => {
   const of = async (answer: string) => (await pinned(answer)).sent;
   const chunked = await of(
     "HTTP/1.1 103 Early\r\nlink: x\r\n\r\nHTTP/1.1 429 Wait\r\nretry-after: 9\r\nTransfer-Encoding: chunked\r\n\r\n" +
@@ -321,7 +321,7 @@ Deno.test("answers over TLS are read whatever their framing, and what is no HTTP
   }
 });
 
-Deno.test("no answer over TLS in time is an error that says so", async () => {
+Deno.test("a TLS timeout is reported as such", async () => {
   const { sent } = await pinned(null, "hooks.example.com", 300);
   assertEquals([sent.status, sent.error], [null, "no answer within 0.3 s"]);
 });

@@ -1,6 +1,6 @@
 /**
- * Stands for Supabase Auth: sign-up, sign-in by password and by magic link, refresh, ES256 access tokens, a JWKS.
- * Differs: a sign-up is confirmed at once; a magic link is handed to `mail` and not sent; links lead to this machine
+ * Emulates Supabase Auth: sign-up, sign-in by password and by magic link, refresh, ES256 access tokens, a JWKS.
+ * Differs: sign-ups are confirmed immediately; magic links go to `mail` and are not sent; links lead to this machine
  * only; no PKCE, no other providers, no factors, no rate limits.
  */
 import { type Context, Hono } from "hono";
@@ -18,12 +18,12 @@ interface Options {
   publicJwk: JWK;
   publishableKey: string;
   secretKey: string;
-  /** Gets what would be sent. */
+  /** Receives emails instead of sending them. */
   mail?: (mail: { to: string; link: string }) => void;
 }
 
 const tokenSeconds = 3600;
-/** A magic link lives an hour, and works once. */
+/** A magic link is valid for an hour and works once. */
 const linkSeconds = 3600;
 const Credentials = z.object({
   email: z.email(),
@@ -54,7 +54,7 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
     return c.json({ code: error.status, error_code: error.code, msg: error.message }, error.status);
   });
   app.get("/.well-known/jwks.json", (c) => c.json({ keys: [options.publicJwk] }));
-  // From a mail: it carries its own token, and no key.
+  // Opened from an email: it carries a token and no API key.
   app.get("/verify", async (c) => {
     const to = redirectTarget(c.req.query("redirect_to"));
     const [user] = await sql<User[]>`
@@ -63,17 +63,17 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
     )}
         returning user_id, created_at > now() - make_interval(secs => ${linkSeconds}) as alive)
       select u.* from used join auth.users u on u.id = used.user_id where used.alive`;
-    const told: Record<string, string> = user === undefined
+    const parameters: Record<string, string> = user === undefined
       ? {
         error: "access_denied",
         error_code: "otp_expired",
         error_description: "Email link is invalid or has expired",
       }
       : await fragment(user);
-    to.hash = new URLSearchParams(told).toString();
+    to.hash = new URLSearchParams(parameters).toString();
     return c.redirect(to.href, 303);
   });
-  app.get("/health", (c) => c.json({ name: "GoTrue", description: "a stand-in for development" }));
+  app.get("/health", (c) => c.json({ name: "GoTrue", description: "an emulator for development" }));
   app.use("*", async function requireApiKey(c, next) {
     const key = c.req.header("apikey");
     if (key !== options.publishableKey && key !== options.secretKey) {
@@ -161,7 +161,7 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
     return `${issuer}/verify?${new URLSearchParams({ token, type: "magiclink", redirect_to: to })}`;
   }
 
-  /** Where a link may lead: this machine. Auth takes its SITE_URL where the address is not on its list; so here. */
+  /** The redirect target of a link: only this machine. Like Auth, falls back to the site URL for other addresses. */
   function redirectTarget(wanted: string | undefined): URL {
     const site = new URL("/dashboard/", issuer);
     if (wanted === undefined || !URL.canParse(wanted)) return site;

@@ -1,2 +1,2 @@
-/** Where the runner asks an isolate for its pending work (GET), and announces its end (POST). */
+/** The path on which the runner queries an isolate's pending work (GET) and announces its shutdown (POST). */
 export const runtimePath = "/-/isolate";

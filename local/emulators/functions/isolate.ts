@@ -1,4 +1,4 @@
-/** One process that serves an edge function: started, asked, metered, killed. `mod.ts` decides when. */
+/** One process that serves an edge function. `mod.ts` decides when to start, retire and kill it. */
 import { freePort, root } from "../../state_dir.ts";
 import { runtimePath } from "./control_path.ts";
 import type { IsolateLimits } from "./limits.ts";
@@ -9,7 +9,7 @@ import { pause, signal } from "../../stack/processes.ts";
 export type Killed = "cpu" | "memory" | "wall_clock";
 
 /**
- * Becomes the program, its output at the end of a file. Through a pipe each log line woke this process up, and cost a
+ * Executes the program with its output appended to a file. With a pipe, each log line woke this process, which cost a
  * callback 15 % of its time.
  */
 const toFile = 'log=$1; shift; exec "$@" >>"$log" 2>&1';
@@ -32,13 +32,13 @@ export class Isolate {
   readonly port = freePort(0, "");
   readonly born = performance.now();
   readonly ended: Promise<Deno.CommandStatus>;
-  /** The limit that ended it; null while it lives, and when something else did. */
+  /** The limit that killed it; null while it runs or if it ended otherwise. */
   killed: Killed | null = null;
-  /** It has answered. */
+  /** It has answered a request. */
   isReady = false;
-  /** It takes no new requests. */
+  /** It accepts no new requests. */
   retired = false;
-  /** Requests whose answer has not been read to its end. */
+  /** Requests whose response has not been read completely. */
   inFlight = 0;
   readonly #child: Deno.ChildProcess;
   #exited = false;
@@ -49,7 +49,7 @@ export class Isolate {
     const { env, logFile, script, limits } = source;
     const limited = limits === null ? [] : [
       `--preload=${fromFileUrl(new URL("./runtime.ts", import.meta.url))}`,
-      // V8 collects harder before it gives up, as it does under the platform's heap limit.
+      // V8 collects more aggressively near the limit, as under the platform's heap limit.
       `--v8-flags=--max-heap-size=${limits.memoryMb}`,
     ];
     this.#child = new Deno.Command("/bin/sh", {
@@ -78,11 +78,11 @@ export class Isolate {
     return performance.now() - this.born;
   }
 
-  /** Waits until it answers; false when it ended before, or did not within 20 s. */
+  /** Waits until it answers; false if it ended or did not answer within 20 s. */
   async start(): Promise<boolean> {
     while (this.isAlive && this.ageMs < 20_000) {
       try {
-        // A route that no function has: its 404 says that the app is up.
+        // No function has this route: a 404 means that the app is up.
         const response = await fetch(`http://127.0.0.1:${this.port}/${this.source.name}/-/ready`, {
           client: this.client,
         });
@@ -102,7 +102,7 @@ export class Isolate {
     return readCpuMs(this.pid) - this.#bootCpuMs;
   }
 
-  /** Memory beyond an empty process's. Files mapped into memory (Deno's own code) do not count. */
+  /** Memory beyond that of an empty process, without mapped files (Deno's own code). */
   memoryMb(): number {
     const status = readProc(this.pid, "status");
     const kb = Number(/^RssAnon:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0);
@@ -114,7 +114,7 @@ export class Isolate {
     if (this.isAlive) signal(this.pid, "SIGKILL"); // it holds no state
   }
 
-  /** Work that `EdgeRuntime.waitUntil` was given and that has not ended; a process that does not say has none. */
+  /** Pending work of `EdgeRuntime.waitUntil`; 0 if the process does not answer. */
   async pending(): Promise<number> {
     try {
       const { pending } = await (await this.#runtime("GET")).json();
@@ -136,7 +136,7 @@ export class Isolate {
   }
 
   /**
-   * Sends a request on. It is in flight until its answer was read to its end, or dropped. Rejects when the process ends
+   * Forwards a request. It is in flight until its response is read completely or dropped. Rejects if the process ends
    * before it answers.
    */
   async forward(request: Request, path: string): Promise<Response> {
@@ -163,7 +163,7 @@ export class Isolate {
   }
 }
 
-/** The same bytes; `ended` is called once, when they were read, dropped, or broke off. */
+/** Passes the bytes through; calls `ended` once, when they were read, dropped or interrupted. */
 function watched(body: ReadableStream<Uint8Array<ArrayBuffer>>, ended: () => void): ReadableStream {
   const reader = body.getReader();
   return new ReadableStream({
@@ -185,10 +185,10 @@ function watched(body: ReadableStream<Uint8Array<ArrayBuffer>>, ended: () => voi
   }, { highWaterMark: 0 });
 }
 
-/** User and system time of all its threads so far, in milliseconds; 0 for a process that is gone. */
+/** User and system time of all threads so far, in milliseconds; 0 if the process has ended. */
 export function readCpuMs(pid: number): number {
   const stat = readProc(pid, "stat");
-  // The name in parentheses may hold spaces. After it: state is field 3, utime 14, stime 15.
+  // The name in parentheses may contain spaces. After it: state is field 3, utime 14, stime 15.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * tickMs;
 }

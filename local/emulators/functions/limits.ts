@@ -1,23 +1,23 @@
 /**
- * The limits under which the platform runs an edge function, as the embedded stack enforces them.
+ * The platform's limits for an edge function, as the embedded stack enforces them.
  *
- * What is imitated, after the platform's documentation and the supervisor of its open-source runtime
+ * Emulated, following the platform's documentation and the supervisor of its open-source runtime
  * (supabase/edge-runtime, policy per_worker):
  *
  * - **CPU.** One meter for the isolate's whole life, not one for each request: an isolate serves many requests, and the
- *   documented "2 s per request" is the worst case of a request that meets a fresh isolate. At the soft limit the isolate
- *   retires: it takes no new requests and finishes those it has, their `EdgeRuntime.waitUntil` work included. At the hard
- *   limit it is killed with everything it was doing, event streams included.
+ *   documented "2 s per request" is the worst case, a request to a new isolate. At the soft limit the isolate retires: it
+ *   accepts no new requests and finishes its current ones, including `EdgeRuntime.waitUntil` work. At the hard limit it
+ *   is killed, including its event streams.
  * - **Wall clock.** An isolate retires after half of it and is killed after all of it; `beforeunload` is dispatched
  *   shortly before.
- * - **Memory.** Past the limit it is killed.
- * - **First byte.** A request without one after 150 s is answered 504. The function is not told.
+ * - **Memory.** Above the limit it is killed.
+ * - **First byte.** A request without one after 150 s gets a 504. The function does not notice.
  *
- * What is not: the isolate is a process of plain Deno. Its CPU is that of the process (user and system, the helper
- * threads of V8 included; the platform meters the isolate's thread), in the kernel's ticks of 10 ms, counted from its
- * first answer on, since starting `deno run` costs more than starting an isolate. It is looked at every 50 ms, so it may
- * pass a limit by as much. Its memory is what it holds beyond an empty Deno process. The soft limit is our choice: the
- * platform does not publish its own.
+ * Different: the isolate is a plain Deno process. Its CPU is that of the process (user and system, including V8's helper
+ * threads; the platform meters the isolate's thread), in kernel ticks of 10 ms, counted from its first answer, because
+ * starting `deno run` costs more than starting an isolate. It is polled every 50 ms, so it can exceed a limit by as much.
+ * Its memory is what it uses beyond an empty Deno process. The soft limit is our choice: the platform does not publish
+ * its own.
  */
 export interface IsolateLimits {
   /** CPU after which an isolate retires, in milliseconds. */
@@ -31,7 +31,7 @@ export interface IsolateLimits {
   firstByteMs: number;
 }
 
-/** The free plan's, which are the tightest. */
+/** The limits of the free plan, the strictest. */
 export const platformLimits: IsolateLimits = {
   softCpuMs: 1000,
   hardCpuMs: 2000,

@@ -1,7 +1,7 @@
 /**
- * Runs an edge function in isolates, each a process of its own with the environment that the platform gives it and ours.
- * One isolate takes new requests. Under the platform's limits (`limits.ts` says which, and what differs) it
- * retires, and the next one is started in time; without limits it lives until it dies, and is started again.
+ * Runs an edge function in isolates, each its own process with the platform's environment variables and ours. One isolate
+ * accepts new requests. Under the platform's limits (see `limits.ts`) it retires, and the next one starts in time;
+ * without limits it runs until it crashes, and is restarted.
  */
 import { root } from "../../state_dir.ts";
 import { Isolate, type IsolateSource, type Killed } from "./isolate.ts";
@@ -12,9 +12,9 @@ import { pause } from "../../stack/processes.ts";
 
 export interface EdgeFunction {
   name: string;
-  /** Of the isolate that takes new requests, as it is now. Requests sent there directly are not counted as in flight. */
+  /** The current port of the isolate that accepts new requests. Requests sent there directly do not count as in flight. */
   readonly port: number;
-  /** Of its isolates' processes as they are now: the one that takes requests, the next one, and those that finish. */
+  /** The current process ids of its isolates: the active one, the next one, and those that are finishing. */
   pids(): number[];
   /** Sends a request as the platform's gateway does; `path` begins with `/<name>`. Never rejects. */
   fetch(request: Request, path: string): Promise<Response>;
@@ -22,7 +22,7 @@ export interface EdgeFunction {
 }
 
 export interface FunctionOptions {
-  /** Another program than `supabase/functions/<name>/index.ts`. */
+  /** A program other than `supabase/functions/<name>/index.ts`. */
   script?: string;
   /** None unless given. */
   limits?: IsolateLimits | null;
@@ -30,7 +30,7 @@ export interface FunctionOptions {
 
 /** How often isolates are metered. */
 const meterMs = 50;
-/** Without a request for so long, an isolate that retires is replaced when the next one comes. */
+/** After this time without a request, a retired isolate is replaced only when the next request arrives. */
 const idleMs = 10_000;
 
 /** Starts it and waits until it answers. Its output goes to `logFile`. */
@@ -55,12 +55,12 @@ class Isolates implements EdgeFunction {
   readonly #client = Deno.createHttpClient({ poolMaxIdlePerHost: 16 });
   readonly #all = new Set<Isolate>();
   readonly #meter: ReturnType<typeof setInterval> | undefined;
-  /** The isolate that takes new requests; null until one is wanted. */
+  /** The isolate that accepts new requests; null until the first request. */
   #current: Promise<Isolate> | null = null;
   #ready: Isolate | null = null;
-  /** The one that will take over. */
+  /** The isolate that takes over next. */
   #next: Promise<Isolate> | null = null;
-  /** The same, once it is up. */
+  /** The same, once it has started. */
   #spare: Isolate | null = null;
   #backoffMs = 0;
   #lastRequest = performance.now();
@@ -81,7 +81,7 @@ class Isolates implements EdgeFunction {
     return [...this.#all].map(({ pid }) => pid);
   }
 
-  /** The isolate that takes new requests, started if need be. Rejects when none comes up within 20 s. */
+  /** The isolate that accepts new requests, started if necessary. Rejects if none starts within 20 s. */
   async taking(): Promise<Isolate> {
     const late = Promise.withResolvers<never>();
     const timer = setTimeout(() => late.reject(new Error("it does not start")), 20_000);
@@ -112,7 +112,7 @@ class Isolates implements EdgeFunction {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#meter);
-    // One that is being started meanwhile sees that it is to stop.
+    // An isolate that is still starting checks this and stops.
     while (this.#all.size > 0) {
       const all = [...this.#all];
       for (const isolate of all) isolate.kill(null);
@@ -126,11 +126,11 @@ class Isolates implements EdgeFunction {
     const taking = (this.#next ?? this.#start()).then((isolate) => this.#ready = isolate);
     this.#next = null;
     this.#spare = null;
-    taking.catch(() => {}); // whoever waits for it is told
+    taking.catch(() => {}); // the callers that await it get the error
     return taking;
   }
 
-  /** Starts one, again and again until it is up. */
+  /** Starts one, retrying until it is up. */
   async #start(): Promise<Isolate> {
     for (;;) {
       await pause(this.#backoffMs);
@@ -155,14 +155,14 @@ class Isolates implements EdgeFunction {
     if (isolate.killed !== null) this.#log(`was killed: its limit of ${isolate.killed} was reached`);
     else if (!isolate.retired) {
       this.#log(`ended with ${code}; starting it again`);
-      if (isolate.ageMs > 10_000) this.#backoffMs = 0; // it had come up well
+      if (isolate.ageMs > 10_000) this.#backoffMs = 0; // it had started successfully
       else if (isolate.isReady) this.#backOff();
     }
     if (isolate === this.#ready) this.#replace();
     if (isolate === this.#spare) this.#next = this.#spare = null;
   }
 
-  /** Lets the next isolate take over, or the next request start one when there has been none for a while. */
+  /** Switches to the next isolate; after an idle time, the next request starts one instead. */
   #replace(): void {
     this.#ready = null;
     this.#current = null;
@@ -202,7 +202,7 @@ class Isolates implements EdgeFunction {
     }).catch(() => {}); // the function is stopped
   }
 
-  /** A retired isolate ends when it has finished what it had. */
+  /** Ends a retired isolate once it has finished its work. */
   async #dropIfDone(isolate: Isolate): Promise<void> {
     if (isolate.inFlight > 0 || await isolate.pending() > 0 || isolate.inFlight > 0) return;
     isolate.kill(null);

@@ -1,7 +1,7 @@
 /**
- * Loaded into a function's process before the function: what the platform's runtime adds to Deno. `EdgeRuntime.waitUntil`
- * keeps a retired isolate alive, and `beforeunload` comes shortly before its wall clock is over. The runner talks to it
- * over a path that the gateway does not let through.
+ * Preloaded into a function's process: what the platform's runtime adds to Deno. `EdgeRuntime.waitUntil` keeps a retired
+ * isolate alive, and `beforeunload` fires shortly before the wall-clock limit. The runner uses a path that the gateway
+ * does not forward.
  */
 import { runtimePath } from "./control_path.ts";
 

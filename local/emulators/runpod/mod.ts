@@ -1,7 +1,7 @@
 /**
- * Stands for RunPod Serverless: the public API (`/v2/{endpoint}/…`) for clients and the pull protocol for workers, so
+ * Emulates RunPod Serverless: the public API (`/v2/{endpoint}/…`) for clients and the pull protocol for workers, so
  * that the real SDK runs the real handler. Differs: one kind of worker on this machine; no price, no volumes; the
- * queue is lost with the process (RunPod's is not durable either); a lost worker is noticed at once, by its exit.
+ * queue is lost with the process (RunPod's is not durable either); a lost worker is noticed immediately, by its exit.
  */
 import { type Context, Hono } from "hono";
 import * as z from "zod";
@@ -13,11 +13,11 @@ export interface RunpodOptions {
   endpointId: string;
   apiKey: string;
   workerKey: string;
-  /** Where `fetch` can be reached, with the prefix: `http://127.0.0.1:54321/runpod`. */
+  /** The URL of `fetch`, with the prefix: `http://127.0.0.1:54321/runpod`. */
   baseUrl: string;
   worker: WorkerOptions;
   maxWorkers?: number;
-  /** Between the tries of a webhook; RunPod waits ten seconds. */
+  /** Delay between attempts of a webhook; RunPod waits ten seconds. */
   webhookPauseMs?: number;
   log?: (line: string) => void;
 }
@@ -38,7 +38,7 @@ const Body = z.object({
 /** Requests per ten seconds. */
 const limits = { run: 1000, status: 2000, cancel: 100, "purge-queue": 2 } as const;
 
-/** The stand-in as a value. `stop` ends the workers with everything that they started. */
+/** The emulator as a value. `stop` ends the workers and everything they started. */
 export function createRunpod(
   options: RunpodOptions,
 ): {
@@ -46,7 +46,7 @@ export function createRunpod(
   stop(): Promise<void>;
   /** The workers' process ids; each leads a group. */
   workers(): number[];
-  /** Every run that was taken and is still known. */
+  /** Every accepted run that has not been deleted. */
   runs(): Run[];
 } {
   const { log = () => {}, maxWorkers = 1, webhookPauseMs = 10_000 } = options;
@@ -54,7 +54,7 @@ export function createRunpod(
   const workers = new Set<Worker>();
   const webhooks = new Set<Promise<void>>();
   const stopping = new AbortController();
-  /** Woken when something waits for a worker. */
+  /** Notified when a run waits for a worker. */
   let wake = Promise.withResolvers<void>();
   let crashes = 0;
   let startAfter = 0;
@@ -73,7 +73,7 @@ export function createRunpod(
     if (queue.waiting.length > 0) scale();
   }, 250);
 
-  /** Scale from zero: a worker for each run that waits, up to the most. Crashing ones are held back. */
+  /** Scales from zero: a worker for each waiting run, up to the maximum. Delays workers that crash. */
   function scale(): void {
     if (stopping.signal.aborted || workers.size >= maxWorkers || Date.now() < startAfter) return;
     if (queue.waiting.length === 0) return;
@@ -207,7 +207,7 @@ export function createRunpod(
       await next();
     });
   }
-  /** Holds a poll open until there is something to say, or for a few seconds. */
+  /** Long poll: answers when there is news, or after a few seconds. */
   async function poll<T>(look: () => T | undefined): Promise<T | undefined> {
     const until = Date.now() + 8_000;
     while (!stopping.signal.aborted) {
@@ -229,7 +229,7 @@ export function createRunpod(
     return ids === undefined ? c.body(null, 204) : c.json({ jobsToStop: ids });
   });
   const take = async (c: Context) => {
-    // JSON under a form's content type: that is what the SDK sends.
+    // The SDK sends JSON with a form's content type.
     const body: unknown = JSON.parse(await c.req.text());
     if (body !== null && typeof body === "object") {
       queue.post(c.req.param("worker") ?? "", c.req.param("id") ?? "", { ...body });

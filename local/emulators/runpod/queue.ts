@@ -18,18 +18,18 @@ export interface Run {
   expiresAt: number;
 }
 
-/** Results of a run are kept half an hour. */
+/** A run's result is kept for half an hour. */
 const keptMs = 30 * 60_000;
 const ended = (run: Run) => !["IN_QUEUE", "IN_PROGRESS"].includes(run.status);
 
 export class Queue {
   readonly #runs = new Map<string, Run>();
-  /** Runs that a worker is to stop, by worker. */
+  /** Runs to stop, by worker. */
   readonly #stops = new Map<string, string[]>();
-  /** Called when something changed that a waiting worker or a webhook wants to know. */
+  /** Called after a change that concerns a waiting worker or a webhook. */
   changed: (run: Run) => void = () => {};
 
-  /** Takes a run in; IN_QUEUE. */
+  /** Adds a run; IN_QUEUE. */
   add(
     input: unknown,
     webhook: string | null,
@@ -76,7 +76,7 @@ export class Queue {
     return [...this.#runs.values()].filter((run) => run.status === status).length;
   }
 
-  /** A worker takes the oldest waiting run; IN_PROGRESS. */
+  /** Assigns the oldest waiting run to a worker; IN_PROGRESS. */
   take(worker: string, now = Date.now()): Run | undefined {
     const run = this.waiting[0];
     if (run === undefined) return undefined;
@@ -86,7 +86,7 @@ export class Queue {
     return run;
   }
 
-  /** What a worker posts: progress while it works, then its result. A run that has ended keeps its end. */
+  /** Records a worker's progress or result. A finished run does not change. */
   post(worker: string, id: string, body: Record<string, unknown>, now = Date.now()): void {
     const run = this.#runs.get(id);
     if (run === undefined || run.worker !== worker || ended(run)) return;
@@ -97,14 +97,14 @@ export class Queue {
     this.#end(run, failed ? "FAILED" : "COMPLETED", now);
   }
 
-  /** The run's worker is told to stop it. */
+  /** Asks the run's worker to stop it. */
   cancel(run: Run, now = Date.now()): void {
     if (ended(run)) return;
     this.#stop(run);
     this.#end(run, "CANCELLED", now);
   }
 
-  /** A lost worker's run is handed to another, once; then it has failed. */
+  /** Requeues a lost worker's run once; the second time it fails. */
   workerLost(worker: string, now = Date.now()): void {
     this.#stops.delete(worker);
     for (const run of this.running.filter((run) => run.worker === worker)) {
@@ -118,7 +118,7 @@ export class Queue {
     }
   }
 
-  /** FAILED and TIMED_OUT runs can be queued again under their id. */
+  /** Requeues a FAILED or TIMED_OUT run under its id. */
   retry(run: Run, now = Date.now()): boolean {
     if (run.status !== "FAILED" && run.status !== "TIMED_OUT") return false;
     Object.assign(run, {
@@ -133,14 +133,14 @@ export class Queue {
     return true;
   }
 
-  /** Removes what waits; returns how many. */
+  /** Removes waiting runs; returns the number. */
   purge(): number {
     const waiting = this.waiting;
     for (const run of waiting) this.#runs.delete(run.id);
     return waiting.length;
   }
 
-  /** What the clock brings: execution time-outs, and deletion by ttl (even while running) or age. */
+  /** Applies execution timeouts, and deletes runs by ttl (even while running) or age. */
   elapse(now = Date.now()): void {
     for (const run of this.#runs.values()) {
       if (
@@ -158,7 +158,7 @@ export class Queue {
     }
   }
 
-  /** The runs that this worker is to stop, each told once. */
+  /** The runs that this worker must stop, each returned once. */
   takeStops(worker: string): string[] {
     const ids = this.#stops.get(worker) ?? [];
     this.#stops.delete(worker);
@@ -177,7 +177,7 @@ export class Queue {
   }
 }
 
-/** A run as /status shows it. */
+/** A run as /status returns it. */
 export function shown(run: Run, now = Date.now()): Record<string, unknown> {
   return {
     id: run.id,

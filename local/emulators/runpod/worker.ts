@@ -1,4 +1,4 @@
-/** The worker: the real SDK running the real handler, in a session of its own, started when a run waits. */
+/** The worker: the real SDK running the real handler, in its own session, started when a run waits. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { signal } from "../../stack/processes.ts";
@@ -6,12 +6,12 @@ import { signal } from "../../stack/processes.ts";
 export interface WorkerOptions {
   command: string[];
   cwd: string;
-  /** Beside PATH, HOME and LANG the worker gets this and RunPod's own variables, nothing else. */
+  /** The worker's environment: PATH, HOME, LANG, RunPod's own variables and these. */
   env: Record<string, string>;
   logFile: string;
 }
 
-/** A worker process. `ended` resolves with how long it lived, in ms. */
+/** A worker process. `ended` resolves with its lifetime in milliseconds. */
 export class Worker {
   readonly id = `local-${crypto.randomUUID().slice(0, 8)}`;
   readonly ended: Promise<number>;
@@ -22,7 +22,7 @@ export class Worker {
     const log = openSync(options.logFile, "a");
     const [program = "", ...args] = options.command;
     const started = Date.now();
-    // Node's spawn and not Deno.Command: `detached` gives the process a session of its own, so that its group can be ended.
+    // Node's spawn and not Deno.Command: `detached` gives the process its own session, so that its group can be killed.
     this.#child = spawn(program, args, {
       cwd: options.cwd,
       detached: true,
@@ -49,7 +49,7 @@ export class Worker {
     this.ended = new Promise((resolve) => {
       const done = () => {
         this.#gone = true;
-        // What it left in its group would go on pinging, as an orphan does on the real platform.
+        // Processes left in its group would keep pinging, as orphans do on the real platform.
         this.#signal("SIGKILL");
         resolve(Date.now() - started);
       };

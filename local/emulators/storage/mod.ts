@@ -1,6 +1,6 @@
 /**
- * Stands for Supabase Storage: its wire behaviour for objects, signed URLs, ranges, signed and resumable uploads, and
- * its errors. Differs: no image transformation, no S3 protocol, no public buckets; a user's token opens nothing, as
+ * Emulates Supabase Storage: the wire behavior of objects, signed URLs, ranges, signed and resumable uploads, and
+ * its errors. Differs: no image transformation, no S3 protocol, no public buckets; a user's token grants no access, as
  * with row-level security and no policy.
  */
 import { type Context, Hono } from "hono";
@@ -15,14 +15,14 @@ import { checkToken, signToken } from "./tokens.ts";
 
 interface Options {
   sql: postgres.Sql;
-  /** The folder that holds the bytes. */
+  /** The folder of the objects' bytes. */
   root: string;
   signingSecret: string;
   secretKey: string;
 }
 
 const prefix = "/storage/v1";
-/** A signed upload URL lives two hours. */
+/** A signed upload URL is valid for two hours. */
 const uploadSeconds = 7200;
 
 /** The app under `/storage/v1`, as a value. */
@@ -51,7 +51,7 @@ export async function createStorage(
     });
   });
 
-  // Signed: no other authorisation.
+  // Signed: needs no other authorization.
   app.get("/object/sign/:bucket/:name{.+}", async (c) => {
     const { bucket, name } = place(c);
     await checkToken(secret, c.req.query("token") ?? "", `${bucket}/${name}`, "download");

@@ -29,7 +29,7 @@ export class Objects {
     return bucket;
   }
 
-  /** Refuses what the bucket does not take, before any byte is read. */
+  /** Rejects content that the bucket does not allow, before reading any byte. */
   async admit(bucketId: string, name: string, mime: string, size: number | null): Promise<void> {
     const bucket = await this.bucket(bucketId);
     if (!/^[\w/!.*'() &$@=;:+,?-]+$/.test(name) || name.length > 1024 || name.split("/").includes("..")) {
@@ -52,7 +52,7 @@ export class Objects {
     return row;
   }
 
-  /** Where an object's bytes lie. */
+  /** The path of an object's bytes. */
   path(version: string): string {
     return join(this.root, "objects", version);
   }
@@ -85,7 +85,7 @@ export class Objects {
     return await this.record(bucket, name, mime, version, size, `"${hash.digest("hex")}"`, upsert);
   }
 
-  /** Takes in a file that lies at `path` already: the end of a resumable upload. It always overwrites. */
+  /** Adds the file at `path`, a completed resumable upload. Always overwrites. */
   async adopt(bucket: string, name: string, mime: string, path: string): Promise<ObjectRow> {
     const version = crypto.randomUUID();
     const { size } = await Deno.stat(path);
@@ -125,7 +125,7 @@ export class Objects {
     return row;
   }
 
-  /** Removes the objects that are there; returns their rows. */
+  /** Removes existing objects; returns their rows. */
   async remove(bucket: string, names: string[]): Promise<ObjectRow[]> {
     const rows = await this.sql<ObjectRow[]>`
       delete from storage.objects where bucket_id = ${bucket} and name = any(${names}) returning *`;
@@ -133,7 +133,7 @@ export class Objects {
     return rows;
   }
 
-  /** Gives an object another name. NoSuchKey, KeyAlreadyExists. */
+  /** Renames an object. NoSuchKey, KeyAlreadyExists. */
   async move(bucket: string, from: string, to: string): Promise<void> {
     await this.refuseExisting(bucket, to);
     const moved = await this.sql`
@@ -142,7 +142,7 @@ export class Objects {
     if (moved.count === 0) throw new StorageError("NoSuchKey");
   }
 
-  /** Objects and folders right below a prefix, as the list call shows them. */
+  /** Objects and folders directly below a prefix, as the list call returns them. */
   async list(bucket: string, prefix: string, limit: number, offset: number): Promise<unknown[]> {
     const below = prefix === "" || prefix.endsWith("/") ? prefix : `${prefix}/`;
     const rows = await this.sql<ObjectRow[]>`

@@ -1,4 +1,4 @@
-/** Resumable uploads by `@tus/server`, on which the real server builds too. With a bearer key, or signed (`/sign`). */
+/** Resumable uploads by `@tus/server`, which the real server also uses. With a bearer key, or signed (`/sign`). */
 import { FileStore } from "@tus/file-store";
 import { Metadata, Server } from "@tus/server";
 import { join, removeIfThere } from "../../paths.ts";
@@ -51,7 +51,7 @@ function target(
   return { bucket: bucketName, name: objectName, type: contentType ?? "application/octet-stream" };
 }
 
-/** The TUS server takes errors in a form of its own. */
+/** Converts errors to the TUS server's format. */
 async function plainly(run: () => Promise<unknown>): Promise<void> {
   try {
     await run();

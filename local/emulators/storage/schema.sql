@@ -1,5 +1,5 @@
--- Supabase Storage's tables, as far as local/storage and the migrations need them. No policy: only the secret key
--- and signed URLs open anything.
+-- Supabase Storage's tables, as far as the emulator and the migrations need them. No policy: only the secret key
+-- and signed URLs grant access.
 create schema if not exists storage;
 grant usage on schema storage to anon, authenticated, service_role;
 
@@ -16,7 +16,7 @@ create table if not exists storage.objects (
   id uuid primary key default gen_random_uuid(),
   bucket_id text not null references storage.buckets,
   name text not null,
-  -- {size, mimetype, eTag}; the bytes lie in a file named by `version`.
+  -- {size, mimetype, eTag}; the bytes are in a file named by `version`.
   metadata jsonb not null,
   version uuid not null,
   created_at timestamptz not null default now(),

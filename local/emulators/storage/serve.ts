@@ -1,4 +1,4 @@
-/** An object as a response: whole, a range, or "not modified". Streamed from disk. */
+/** An object as a response: complete, a range, or "not modified". Streamed from disk. */
 import { StorageError } from "./errors.ts";
 import type { ObjectRow, Objects } from "./objects.ts";
 

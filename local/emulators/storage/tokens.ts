@@ -4,7 +4,7 @@ import { StorageError } from "./errors.ts";
 
 export type Scope = "download" | "upload";
 
-/** A token that opens `bucket/path` for one purpose. */
+/** A token for `bucket/path` and one purpose. */
 export async function signToken(
   secret: string,
   url: string,
