@@ -273,7 +273,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
   assertEquals(asked.shown, { n_epochs: 5, learning_rate_multiplier: 0.6, ...own });
   for (const [name, value] of Object.entries(own)) assertEquals(asked.plan[name], value, name);
 
-  // rsLoRA where plain LoRA is weakened by its rank, unless an alpha says which scale is meant.
+  // rsLoRA where a high rank weakens plain LoRA, unless an alpha sets the scale.
   const scales = async (hyperparameters: object) => {
     const { use_rslora, lora_alpha } = (await planOf(hyperparameters)).shown;
     return [use_rslora, lora_alpha];
