@@ -9,6 +9,7 @@ import { Validator } from "../../supabase/functions/_shared/datasets/validator.t
 import { addCommand, addExamples, type Command, type CommonOptions } from "../command.ts";
 import { printConversion } from "../datasets/conversion_view.ts";
 import { isGzip, readText } from "../datasets/local_validation.ts";
+import { isParquet, parquetRows } from "../datasets/parquet.ts";
 import { describeIssue, printReport } from "../datasets/report_view.ts";
 import { CliError } from "../errors.ts";
 import { pluralize } from "../terminal/format.ts";
@@ -22,7 +23,7 @@ export function addConvert(files: Command): void {
     addCommand(
       files,
       "convert <path>",
-      "Convert CSV, JSON, ShareGPT, Alpaca and other files to canonical JSONL; needs no login",
+      "Convert CSV, Parquet, JSON, ShareGPT, Alpaca and other files to canonical JSONL; needs no login",
     )
       .option("--to <path>", "write the converted rows to this path, - for stdout (default: show a preview)")
       .option("--preview", "show the first rows before and after conversion, and write nothing")
@@ -78,23 +79,33 @@ async function convert(path: string, options: Options): Promise<void> {
 /** Reads the file as a stream and passes its converted rows to `write`: none when it is canonical already. */
 async function convertRows(path: string, write: Write = () => Promise.resolve()): Promise<Result> {
   const rows: Uint8Array[] = [];
-  const validator = new Validator({ output: (row) => void rows.push(row) });
+  const table = await isParquet(path) ? "parquet" : null;
+  const validator = new Validator({ output: (row) => void rows.push(row), table });
   const flush = async () => {
     if (rows.length > 0) await write(Buffer.concat(rows.splice(0)));
   };
   const progress = new TransferProgress(path, (await stat(path)).size);
-  let bytesRead = 0;
-  await readText({
-    path,
-    source: createReadStream(path, { highWaterMark: 1 << 20 }),
-    gzip: await isGzip(path),
-    onRead: (bytes) => progress.update(bytesRead += bytes),
-    onChunk: async (chunk) => {
-      validator.push(chunk);
+  if (table === null) {
+    let bytesRead = 0;
+    await readText({
+      path,
+      source: createReadStream(path, { highWaterMark: 1 << 20 }),
+      gzip: await isGzip(path),
+      onRead: (bytes) => progress.update(bytesRead += bytes),
+      onChunk: async (chunk) => {
+        validator.push(chunk);
+        await flush();
+        return !validator.stopped;
+      },
+    });
+  } else {
+    let number = 0;
+    for await (const row of parquetRows(path)) {
+      validator.record(row, number += 1);
       await flush();
-      return !validator.stopped;
-    },
-  });
+      if (validator.stopped) break;
+    }
+  }
   const report = validator.end();
   await flush();
   progress.end();

@@ -84,7 +84,7 @@ Deno.test("rejects a form with over 64 fields or a short boundary before parsing
   const short = { "content-type": "multipart/form-data; boundary=a" };
   for (const path of ["/files", "/uploads/upload_00000000000000000000000000000000/parts"]) {
     const refused = await user.fetch(path, { method: "POST", body: "--a--", headers: { ...short } });
-    // A part's upload is looked for first.
+    // The part's upload is checked first.
     assert([400, 404].includes(refused.status), String(refused.status));
   }
   const rejection = await assertRejects(
@@ -205,7 +205,7 @@ Deno.test("identical files share one object, which is deleted with the last of t
     assertEquals([made.filename, made.status], [name, "processed"]);
     ids.push(made.id);
   }
-  // Through /uploads and /files/direct they are found to be equal once they were read.
+  // Through /uploads and /files/direct, they are recognized as identical after reading.
   const begun = await own.openai.uploads.create({
     bytes: text.length,
     filename: "c.jsonl",
@@ -266,7 +266,7 @@ Deno.test("deleting two identical files at once removes their object once", asyn
 
 Deno.test("an idempotent replay is denied to a revoked key or one without the scope", async () => {
   const hook = { name: "hook", url: `${tunebase.url}/nowhere`, event_types: ["fine_tuning.job.succeeded"] };
-  // Recorded by the route's own SQL, and by the guard.
+  // Recorded by the route's SQL and by the middleware.
   for (const [path, body] of [["/webhook_endpoints", hook], ["/api_keys", { name: "another" }]] as const) {
     const own = await tunebase.user();
     const [key] =
@@ -402,7 +402,7 @@ Deno.test("rejects tool-call rows for a model whose template cannot render them"
   await sql`update tunebase.base_models set tokenizer = 'plain' where id = ${model}`;
   try {
     for (const path of ["/fine_tuning/jobs", "/fine_tuning/estimates"]) {
-      // The second time from what was remembered of the file.
+      // The second time from the cached count.
       const refused = await problem(await post(user, path, { model, training_file: withCalls }), 400);
       assertEquals([refused.error.param, refused.errors.length], ["model", 1]);
       assertStringIncludes(

@@ -131,17 +131,24 @@ Deno.test("objects without a file row are removed after an hour; recorded files 
 });
 
 Deno.test("a report lists 20 invalid lines, five of them in the message, and counts all by kind", async () => {
-  const body = await problem(await upload(ada, "x\n".repeat(30)), 400);
+  const body = await problem(await upload(ada, `${"x\n".repeat(30)}${rows}`), 400);
   assertEquals(
     body.errors.map(({ line }: { line: number }) => line),
     Array.from({ length: 20 }, (_, i) => i + 1),
   );
   assertEquals(body.problem_count, 30);
   const { message } = body.error;
-  assertStringIncludes(message, "30 of 30 rows are invalid (not_json: 30). Line 1: is not valid JSON");
+  assertStringIncludes(message, "30 of 32 rows are invalid (not_json: 30). Line 1: is not valid JSON");
   assertStringIncludes(message, "Line 5: ");
   assert(!message.includes("Line 6: "));
   assert(message.endsWith("And 25 more."), message);
+});
+
+Deno.test("an error of every row is reported once, for the file", async () => {
+  const body = await problem(await upload(ada, "x\n".repeat(30)), 400);
+  assertEquals(body.errors.map(({ line }: { line?: number }) => line), [undefined]);
+  assertStringIncludes(body.error.message, "file: is not JSON");
+  assertStringIncludes(body.error.message, "in each of 30 rows.");
 });
 
 Deno.test("rejects a form with a wrong purpose, an unknown field or no file", async () => {
@@ -266,7 +273,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
   assertEquals(asked.shown, { n_epochs: 5, learning_rate_multiplier: 0.6, ...own });
   for (const [name, value] of Object.entries(own)) assertEquals(asked.plan[name], value, name);
 
-  // rsLoRA where plain LoRA is weakened by its rank, unless an alpha says which scale is meant.
+  // rsLoRA where a high rank weakens plain LoRA, unless an alpha sets the scale.
   const scales = async (hyperparameters: object) => {
     const { use_rslora, lora_alpha } = (await planOf(hyperparameters)).shown;
     return [use_rslora, lora_alpha];

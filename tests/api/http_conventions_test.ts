@@ -136,7 +136,7 @@ Deno.test("an unsupported method lists the allowed ones", async () => {
       ["PUT", "/files", "POST, GET, HEAD, OPTIONS"],
       ["PATCH", `/projects/proj_${"0".repeat(32)}`, "GET, HEAD, POST, OPTIONS"],
       ["PUT", "/models/a%2Fb", "GET, HEAD, DELETE, OPTIONS"],
-      // Written out, so that it is none of `/files/{id}`.
+      // Literal, so that it does not match `/files/{id}`.
       ["GET", "/files/direct", "POST, OPTIONS"],
       ["DELETE", "/webhook_endpoints/discard", "POST, OPTIONS"],
     ] as const
@@ -184,7 +184,7 @@ Deno.test("CORS allows every header that the SDKs and this API use", async () =>
   for (const name of ["GET", "HEAD", "POST", "DELETE"]) {
     assert(list("access-control-allow-methods").includes(name), name);
   }
-  // An error must be readable, too: a browser shows the page nothing of an answer without these.
+  // Errors must be readable too: without these headers, a browser hides the response from the page.
   for (const path of ["/models", "/nothing", `/files/file-${"0".repeat(32)}`]) {
     const response = await ada.fetch(path, { headers: { origin: "https://a.example" } });
     await response.body?.cancel();

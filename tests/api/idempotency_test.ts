@@ -140,7 +140,7 @@ Deno.test("a rejected request can be corrected and sent again with its key", asy
 Deno.test("a crashed request holds its key for at most a minute", async () => {
   const key = crypto.randomUUID();
   await post("/projects", project("crash"), key);
-  // As it is when the isolate died before it kept the answer.
+  // As if the isolate died before it stored the response.
   await sql`update tunebase_internal.idempotency_keys set answer = null where id = (select id from tunebase_internal.idempotency_keys order by id desc limit 1)`;
   const early = await post("/projects", project("crash"), key);
   assertEquals([early.status, early.body.error.code], [409, "idempotency_key_in_use"]);
@@ -218,7 +218,7 @@ Deno.test("a retry waits for the first request's transaction and returns its job
     returning subject, request_hash as hash, resource_id`;
   assert(row !== undefined);
   const caller = { key_hash: row.subject, request: { key_hash: null, hash: row.hash, is_retry: false } };
-  // The first request's transaction, open: it has the lock, and nobody sees yet what it has recorded.
+  // The first request's open transaction: it holds the lock, and its rows are not visible yet.
   const retry = await sql.begin(async (t) => {
     await t`select tunebase_internal.find_created_resource(${t.json(caller)})`;
     await t`select tunebase_internal.record_created_resource(${t.json(caller)}, ${row.resource_id})`;

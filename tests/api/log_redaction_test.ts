@@ -34,7 +34,7 @@ Deno.test("logs contain no key, token, secret, dataset row or signed URL", async
     "an invited address": "quokka@elsewhere.example",
   };
 
-  // The whole way.
+  // The complete flow.
   const file = await ada.openai.files.create({
     file: new File([`${row}\n${row}\n`], "r.jsonl"),
     purpose: "fine-tune",
@@ -68,7 +68,7 @@ Deno.test("logs contain no key, token, secret, dataset row or signed URL", async
   secrets["the adapter's signed token"] = new URL(adapter.files[0].url).searchParams.get("token") ?? "";
   await (await ada.fetch(`/files/${file.id}/content`)).body?.cancel();
 
-  // What a person may do wrong, and what may break.
+  // User errors and failures.
   const asUser = { authorization: `Bearer ${ada.accessToken}` };
   const keyAnswer = await (await ada.fetch("/api_keys", {
     method: "POST",

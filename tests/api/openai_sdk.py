@@ -1,4 +1,4 @@
-"""OpenAI's Python SDK, unmodified, against this API; api/openai_sdk_test.ts runs it. TRAINED_JOB is a job that has succeeded."""
+"""OpenAI's Python SDK, unmodified, against this API; run by openai_sdk_test.ts. TRAINED_JOB is a succeeded job."""
 
 import io
 import json

@@ -44,7 +44,7 @@ Deno.test("routes require credentials unless declared public", async () => {
 
 Deno.test("every client-facing error is documented", () => {
   const described = new Set<string>(routes.flatMap(errorsOf));
-  // Met where nothing is described, and by the trainer alone.
+  // Errors of undocumented routes, and of the trainer's.
   const elsewhere = ["route_not_found", "method_not_allowed", "invalid_signature"];
   assertEquals(Object.keys(errorCodes).filter((code) => !described.has(code)).sort(), elsewhere.sort());
 });

@@ -87,7 +87,7 @@ Deno.test("many isolates together enforce one limit", async () => {
     Array.from({ length: 300 }, async (_, i) => (await apps[i % 5]?.fetch(request(user)))?.status),
   );
   const through = found.filter((status) => status === 200).length;
-  // What comes back while it runs, and what isolates took and did not spend.
+  // Tokens refilled during the run, and tokens that isolates took but did not use.
   assert(through <= 105 && through >= 80, `${through} of 300 went through`);
   assert(found.every((status) => status === 200 || status === 429));
 });

@@ -21,7 +21,7 @@ async function refused(response: Response, param: string): Promise<void> {
 const post = (path: string, body: string, headers: Record<string, string> = {}) =>
   user.fetch(path, { method: "POST", body, headers: { "content-type": "application/json", ...headers } });
 
-// As JSON writes them: an escape in the text.
+// Escaped, as in JSON.
 for (const [what, bad] of [["NUL", "\\u0000"], ["a lone surrogate", "\\ud83d"]] as const) {
   Deno.test(`${what} in a JSON body is a 400 that names the field on every route`, async () => {
     const job = (more: string) => `{"model":"SmolLM2-135M-Instruct","training_file":"${file.id}",${more}}`;
@@ -72,7 +72,7 @@ Deno.test("NUL in a form's field, field name or file name is a 400 that names it
     });
   assertEquals((await send(form("a.jsonl", "purpose", "fine-tune"))).status, 200);
   await refused(await send(form("a.jsonl", "purpose", "fine\0tune")), "purpose");
-  // In a part's own headers the form's parser refuses it, and shows which.
+  // In a part's headers, the form parser rejects it and names the part.
   for (const bad of [form("a\0.jsonl", "purpose", "fine-tune"), form("a.jsonl", "pur\0pose", "fine-tune")]) {
     const response = await send(bad);
     const { error } = await response.json();

@@ -6,7 +6,7 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const user = await tunebase.user();
-// Attempts stay alive here, and each would hold a part of the project's default budget.
+// Attempts stay open here, and each would reserve part of the project's default budget.
 await tunebase.sql`update tunebase.projects set spend_cap_usd = null`;
 await sql`update tunebase.projects set max_running = 1000`;
 await sql`update tunebase.base_models set gpu_config = gpu_config || '{"cost_per_gpu_hour": 3.6, "num_gpus": 2}'`;
@@ -325,7 +325,7 @@ Deno.test("cost accrues from claim to finish, not while queued", async () => {
   await sql`update tunebase.attempts set started_at = now() - interval '1 minute' where id = ${attempt.id}`;
   await worker.report();
   const cost = Number(Reflect.get(await jobNow(job), "cost_usd"));
-  // One minute of two GPUs at 3.60 an hour.
+  // One minute of two GPUs at 3.60 per hour.
   assert(Math.abs(cost - 0.12) < 0.005, `cost ${cost}`);
 });
 

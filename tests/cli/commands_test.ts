@@ -31,13 +31,13 @@ const write = async (name: string, content: string | Uint8Array) => {
 const good = await write("rows.jsonl", rows);
 const bad = await write("bad.jsonl", `${rows}{"messages": []}\nnot json\n`);
 
-/** Runs it, and expects this exit code. */
+/** Runs the CLI and checks its exit code. */
 async function run(code: number, args: string[], options: Options = {}): Promise<CliResult> {
   const ran = await program.run(args, options);
   assertEquals(ran.code, code, JSON.stringify({ args, ...ran }));
   return ran;
 }
-/** What it prints with --json. */
+/** Runs the CLI with --json and returns the parsed output. */
 async function json(args: string[], options: Options = {}) {
   const { out } = await run(0, [...args, "--json"], options);
   return JSON.parse(out);
@@ -49,7 +49,7 @@ async function running() {
   await worker.claim();
   return { job, worker };
 }
-/** Where nobody listens. */
+/** A URL where nothing listens. */
 const nowhere = `http://127.0.0.1:${freePort(0, "")}`;
 const nobody = { TUNEBASE_BASE_URL: "", TUNEBASE_API_KEY: "" };
 
@@ -82,7 +82,7 @@ Deno.test("every command and option in the documentation exists", async () => {
   assertEquals(wrong, []);
 });
 
-/** Every command that does something, and its options. */
+/** Every leaf command with its options. */
 function commandsOf(command: Command, path = ""): Map<string, string[]> {
   if (command.commands.length === 0) {
     return new Map([[path, [...command.options.flatMap(({ long }) => long ?? []), "--help"]]]);
@@ -118,7 +118,7 @@ Deno.test("login stores a verified key with owner-only permissions, logout remov
   assertStringIncludes(wrong.err, "This API key does not exist");
   assertEquals(await Deno.stat(stored).catch(() => null), null);
 
-  // The project's address is enough, and the key comes on stdin.
+  // The project's URL suffices, and the key comes from stdin.
   const { out } = await run(0, ["login", "--base-url", tunebase.url], { env, input: `${user.apiKey}\n` });
   assertStringIncludes(out, `Logged in to ${baseUrl}`);
   assertEquals(((await Deno.stat(stored)).mode ?? 0) & 0o777, 0o600);
@@ -126,7 +126,7 @@ Deno.test("login stores a verified key with owner-only permissions, logout remov
   assertStringIncludes((await run(0, ["whoami"], { env })).out, "project:admin");
   assertEquals((await json(["whoami"], { env })).object, "me");
 
-  // The stored key is sent to no other server.
+  // The stored key is not sent to another server.
   const other = await run(1, ["whoami"], { env: { ...env, TUNEBASE_BASE_URL: nowhere } });
   assertStringIncludes(other.err, "the stored key belongs to");
   await run(0, ["logout"], { env });
@@ -167,7 +167,7 @@ Deno.test("validate gives the API's report offline", async () => {
 });
 
 Deno.test("validate uses constant memory", async () => {
-  // Not resourceUsage().maxRSS: a child's begins with its parent's.
+  // Not resourceUsage().maxRSS: a child inherits its parent's.
   const hook = await write(
     "peak.cjs",
     'process.on("exit", () => process.stderr.write(require("fs").readFileSync("/proc/self/status", "utf8")))',
@@ -182,8 +182,7 @@ Deno.test("validate uses constant memory", async () => {
     await Deno.remove(path("long.jsonl"));
     return Number(/VmHWM:\s+(\d+) kB/.exec(err)?.[1]) / 1000;
   };
-  // 48 and 144 MB, both of them more than the garbage collector lets lie around before it has come to rest. One that kept
-  // what it has read would take 96 more.
+  // 48 and 144 MB: both exceed what the garbage collector leaves uncollected. Keeping the input would take 96 MB more.
   const [short, long] = [await most(600_000), await most(1_800_000)];
   assert(long - short < 64, `${short} MB, ${long} MB`);
 });
@@ -304,7 +303,7 @@ Deno.test("follow exits with 0 when the job succeeds and prints plain lines with
   const lines = out.split("\n").filter((line) => /^\d\d:/.test(line)).map((line) => line.slice(10));
   assertEquals(new Set(lines).size, lines.length, out);
   assertEquals(lines.indexOf("warn: a word of warning") > lines.indexOf("Fine-tuning job started."), true);
-  // Coming to it afterwards says the same at once.
+  // Following it afterwards prints the same immediately.
   assertStringIncludes((await run(0, ["jobs", "follow", job.id])).out, "Succeeded: ft:");
 });
 

@@ -1,5 +1,6 @@
 /** `tunebase files convert`, as a user runs it: the bundle under Node, without a server. */
 import { assertEquals, assertStringIncludes } from "#assert";
+import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { join } from "../../local/paths.ts";
 import { bundledCli } from "../support/cli_runner.ts";
@@ -66,6 +67,32 @@ Deno.test("the source is never overwritten", async () => {
   const file = await write("rows.csv", csv);
   const { code, err } = await program.run(["files", "convert", file, "--to", file]);
   assertEquals(code, 1);
-  assertStringIncludes(err, "would be overwritten");
+  assertStringIncludes(err, "would overwrite the input");
   assertEquals(await read("rows.csv"), csv);
+});
+
+Deno.test("a Parquet file is converted, group by group", async () => {
+  const file = fileURLToPath(new URL("../fixtures/chat.parquet", import.meta.url));
+  const { code, out } = await program.run(["files", "convert", file, "--to", path("parquet.jsonl")]);
+  assertEquals(code, 0);
+  for (const part of ["chat_parquet", "rows      5", "ignored   the fields id"]) {
+    assertStringIncludes(out, part);
+  }
+  assertEquals(
+    await read("parquet.jsonl"),
+    [0, 1, 2, 3, 4].map((i) =>
+      `${
+        JSON.stringify({
+          messages: [{ role: "user", content: `question ${i}` }, {
+            role: "assistant",
+            content: `answer ${i}`,
+          }],
+        })
+      }\n`
+    ).join(""),
+  );
+  const cut = await write("cut.parquet", (await Deno.readFile(file)).subarray(0, 900));
+  const broken = await program.run(["files", "convert", cut]);
+  assertEquals(broken.code, 1);
+  assertStringIncludes(broken.err, "cannot be read as Parquet");
 });

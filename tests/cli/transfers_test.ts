@@ -8,7 +8,7 @@ import { bundledCli, type CliProcess } from "../support/cli_runner.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob, FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
-// Everything goes through the faulty proxy, Storage too: addresses that the server gives out name it.
+// All requests pass through the faulty proxy, including Storage's: the server returns URLs with its address.
 const proxy = await startFaultyProxy();
 const smallBytes = 65_536;
 const tunebase = await startTunebase({
@@ -34,12 +34,12 @@ Deno.test.beforeEach(() => {
 
 const row = (question: string) =>
   JSON.stringify({ messages: [{ role: "user", content: question }, { role: "assistant", content: "ok" }] });
-/** Rows of about `bytes`. */
+/** Rows of about `bytes` in total. */
 const rowsOf = (bytes: number) =>
   Array.from({ length: Math.ceil(bytes / 1000) }, (_, i) => row(`${i} ${"word ".repeat(180)}`)).join("\n");
 const chunkBytes = 6 * 2 ** 20;
 
-/** Lets the scheduler work until the program has ended. */
+/** Runs the scheduler until the process ends. */
 async function ticking({ done }: CliProcess) {
   let ended = false;
   const end = done.finally(() => ended = true);
@@ -57,7 +57,7 @@ const patches = () =>
 Deno.test("a large file goes to Storage, and an interrupted upload resumes with the next call", async () => {
   const text = rowsOf(chunkBytes * 1.5);
   await Deno.writeTextFile(join(home, "large.jsonl"), text);
-  // The second chunk is held up until the first call has been stopped.
+  // The second chunk is blocked until the first call is stopped.
   const held = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
   proxy.fault = ({ method, headers }) => {
@@ -124,7 +124,7 @@ Deno.test("a failed request is retried and creates one job", async () => {
   proxy.fault = ({ method, path, headers }) => {
     if (method !== "POST" || !path.endsWith("/fine_tuning/jobs")) return;
     creates.push(headers.get("idempotency-key"));
-    // It has happened, and the answer is lost.
+    // The request succeeded, but the response is lost.
     return creates.length > 1 ? undefined : { truncateAfter: 0 };
   };
   const before = await tunebase.sql`select 1 from tunebase.jobs`;
@@ -245,7 +245,7 @@ Deno.test("follow reconnects a broken stream without missing or repeating events
   proxy.fault = ({ headers }) => {
     if (headers.get("accept") !== "text/event-stream") return;
     streams.push(headers.get("last-event-id"));
-    // The first one breaks after its first event.
+    // The first stream breaks after its first event.
     return streams.length > 1 ? undefined : { truncateAfter: 120 };
   };
   const following = start(["jobs", "follow", watched.id]);

@@ -80,12 +80,14 @@ const expire = (harness: CrashHarness) =>
 
 export const fileApi: Record<string, Run> = {
   "a file in another format is created": async (harness, arm) => {
+    // An equal file's objects would be shared.
+    const fresh = `${csv}${crypto.randomUUID()},b\n`;
     await arm();
     const { id } = await harness.openai.files.create({
-      file: new File([csv], "rows.csv"),
+      file: new File([fresh], "rows.csv"),
       purpose: "fine-tune",
     });
-    return await settled(harness, id, csv);
+    return await settled(harness, id, fresh);
   },
   "a file too large to validate in its request is created": async (harness, arm) => {
     const content = row.repeat(Math.ceil(maxInRequestBytes / row.length) + 1);

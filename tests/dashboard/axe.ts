@@ -3,9 +3,9 @@ import { assertEquals } from "#assert";
 import axe from "axe-core";
 import type { Page } from "playwright-core";
 
-/** Fails when axe finds something serious or critical; says what and where. */
+/** Fails with details if axe finds a serious or critical violation. */
 export async function accessible(page: Page, what: string): Promise<void> {
-  // Through the debugger, which the page's content security policy does not hold back.
+  // Through the debugger, to which the page's content security policy does not apply.
   await page.evaluate(axe.source);
   const found = await page.evaluate(
     "axe.run(document, { resultTypes: ['violations'] })",

@@ -23,7 +23,7 @@ Deno.test.afterAll(async () => {
 const visit = (options: Parameters<typeof openDashboard>[2] = {}) =>
   openDashboard(browser, tunebase, options);
 
-/** A job of this user that a worker has claimed. */
+/** A job with a worker that has claimed it. */
 async function claimed(job: { id: string }): Promise<FakeWorker> {
   await tunebase.tick();
   const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
@@ -239,7 +239,7 @@ Deno.test("a file over 32 MiB uploads in chunks; a failed chunk is retried", asy
     if (route.request().method() !== "PATCH" || pieces.length === 0) return await route.fallback();
     cut = true;
     await route.abort("connectionreset");
-    await page.unroute("**/storage/v1/upload/resumable/**"); // every body would go through the debugger
+    await page.unroute("**/storage/v1/upload/resumable/**"); // otherwise every body passes through the debugger
   });
   const text = JSON.stringify({ prompt: "a", completion: "b".repeat(1_000_000) });
   const place = await Deno.makeTempFile({ suffix: ".jsonl" });
@@ -249,7 +249,7 @@ Deno.test("a file over 32 MiB uploads in chunks; a failed chunk is retried", asy
     await page.getByText("is being validated").waitFor();
     const checking = await (await user.fetch("/files")).json();
     assertEquals(checking.data[0].report, null, "as the API's document says");
-    // A tick validates as much as its CPU budget allows.
+    // A tick validates only what its CPU budget allows.
     const status = async () => (await (await user.fetch(`/files/${checking.data[0].id}`)).json()).status;
     while (await status() === "uploaded") await tunebase.tick();
     await page.getByText(/34 rows, about/).waitFor();

@@ -92,11 +92,12 @@ try {
     const { page } = visitor;
     const shoot = (name: string) => page.screenshot({ path: join(images, `${name}-${colorScheme}.png`) });
     await page.getByText("triage-v2").waitFor();
+    await page.getByRole("link", { name: "New fine-tune" }).waitFor();
     await shoot("jobs");
     await visitor.go(`jobs/${job.id}`);
     await page.locator('[data-connection="live"]').waitFor();
     await page.setViewportSize({ width: 1280, height: 1240 });
-    await page.waitForTimeout(500); // the charts take their new size
+    await page.waitForTimeout(500); // charts resize
     await shoot("job");
     await page.setViewportSize({ width: 1280, height: 1100 });
     await visitor.go(`new?training_file=${file.id}&n_epochs=4`);
@@ -146,7 +147,7 @@ function say(message: string) {
   return { level: "info", message };
 }
 
-/** A run as they look: falling, noisy, a validation now and then. */
+/** A realistic run: a falling, noisy loss with occasional validations. */
 function run(from: number, to: number, total: number) {
   return Array.from({ length: to - from + 1 }, (_, n) => {
     const step = from + n;

@@ -23,7 +23,7 @@ const tables = [
   "notification_channels",
 ];
 
-/** Two users, each with a project that holds one row in every table. */
+/** Two users, each with a project that has one row in every table. */
 const [ada, bob] = await Promise.all(["ada", "bob"].map(async (name) => {
   const [user] = await sql`insert into auth.users (email, email_confirmed_at)
     values (${`${name}@example.com`}, now()) returning id`;
@@ -200,7 +200,7 @@ Deno.test("every policy allows authenticated to read rows of their own projects 
   assert(policies.length >= tables.length);
   for (const { tablename, cmd, roles, qual, with_check } of policies) {
     assertEquals([cmd, roles, with_check], ["SELECT", ["authenticated"], null], tablename);
-    // The models on offer are every member's; what a person has read is that person's.
+    // Base models are visible to all members; read marks only to their user.
     const own = /\b(project_id|id) IN \( SELECT tunebase_internal\.member_project_ids\(\)/.test(qual) ||
       /user_id = /.test(qual) ||
       /enabled AND \(EXISTS \( SELECT[^()]*FROM tunebase_internal\.member_project_ids\(\)/.test(qual);
@@ -243,7 +243,7 @@ Deno.test("client roles can call only member_project_ids", async () => {
   );
 });
 
-/** The names in quotes in the sources of one edge function, and of what the functions share. */
+/** Quoted names in the sources of an edge function and of the shared modules. */
 async function namesIn(folder: string): Promise<Set<string>> {
   const found = new Set<string>();
   const read = async (directory: URL): Promise<void> => {

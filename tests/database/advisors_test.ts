@@ -16,7 +16,7 @@ const Advice = z.object({
   })),
 });
 
-/** Functions whose names were resolved when they were made: no search_path can mislead them. */
+/** Functions with bodies resolved at creation: no search_path can redirect them. */
 const resolved = new Set(
   (await database.sql<{ name: string }[]>`
     select proname as name from pg_proc
@@ -24,17 +24,17 @@ const resolved = new Set(
     .map(({ name }) => name),
 );
 
-/** What is answered. Other warnings and errors have no answer but a better schema. */
+/** Accepted findings. Any other finding must be fixed in the schema. */
 function answered({ name, level, metadata }: z.infer<typeof Advice>["results"][number]): boolean {
   switch (name) {
     case "function_search_path_mutable":
       return metadata?.schema === "tunebase_internal" && resolved.has(metadata.name ?? "");
     case "unused_index":
-      return true; // nothing has run in this database
+      return true; // no query has used an index in this database
     case "unindexed_foreign_keys":
-      return true; // tests/database/access_control_test.ts holds the list, with the reason
+      return true; // access_control_test.ts has the list with reasons
     case "rls_enabled_no_policy":
-      // Nobody reads these but security definer functions: no policy is the policy.
+      // Only security definer functions read these: they have no policy on purpose.
       return level === "INFO" && metadata?.schema === "tunebase_internal";
     default:
       return false;

@@ -17,14 +17,14 @@ import * as statuses from "../../supabase/functions/_shared/contracts/statuses.t
 import { createJob } from "../support/fake_worker.ts";
 import { startTunebase } from "../support/test_server.ts";
 
-/** Where the tables and the functions are. */
+/** The schemas of the tables and the functions. */
 const schemas = { tables: "tunebase", functions: "tunebase_internal" };
 
 const tunebase = await startTunebase({ TUNEBASE_WANDB: "1" });
 const { sql } = tunebase;
 Deno.test.afterAll(() => tunebase.close());
 
-/** The check constraints on this column alone, as Postgres shows them. */
+/** The check constraints on only this column, as Postgres prints them. */
 async function checksOf(table: string, column: string): Promise<string> {
   const rows = await sql<{ definition: string }[]>`
     select pg_get_constraintdef(c.oid) as definition
@@ -117,7 +117,7 @@ const asked = {
   export: ["merged" as const],
 };
 
-/** Of the hyperparameters that `asked` does not name: without those that exclude others, and those of dpo. */
+/** Hyperparameters that `asked` does not name, without DPO's and mutually exclusive ones. */
 function largestOfTheRest(): Record<string, unknown> {
   const excluded = ["learning_rate_multiplier", "warmup_ratio"];
   return Object.fromEntries(apiFields.flatMap((name): [string, unknown][] => {

@@ -141,7 +141,7 @@ async function snapshot(sql: postgres.Sql): Promise<string[]> {
   return lines;
 }
 
-/** What of ours is in the database, by the names that everything of ours carries. */
+/** Our objects in the database, found by their names. */
 async function remains(sql: postgres.Sql): Promise<string[]> {
   const found = await sql<{ name: string }[]>`
     select 'schema ' || nspname as name from pg_namespace where nspname like 'tunebase%'
@@ -155,7 +155,7 @@ async function remains(sql: postgres.Sql): Promise<string[]> {
   return found.map(({ name }) => name);
 }
 
-/** Copies our migrations into the app's repository, as docs/deploy.md says, and pushes from there. */
+/** Copies our migrations into the app's repository and pushes them, as in docs/deploy.md. */
 async function installInto(url: string): Promise<void> {
   for (const name of ours) {
     await Deno.copyFile(join(root, "supabase/migrations", name), join(app, "supabase/migrations", name));
@@ -181,7 +181,7 @@ Deno.test("a host app is unchanged by installing and removing Tunebase", () =>
       "the second push changes nothing",
     );
 
-    // What docs/deploy.md has the operator do by hand.
+    // Manual steps from docs/deploy.md.
     await sql`select cron.schedule('tunebase-tick', '10 seconds', 'select tunebase_internal.wake_scheduler()')`;
     await sql`select cron.schedule('tunebase-spend', '30 seconds', 'select tunebase_internal.enforce_spend()')`;
     await sql`select vault.create_secret('https://…', 'tunebase_scheduler_url')`;
@@ -199,7 +199,7 @@ Deno.test("a host app is unchanged by installing and removing Tunebase", () =>
     await sql.unsafe("rollback");
     assert((await remains(sql)).length > added.length, "nothing was removed");
 
-    await sql`delete from storage.objects where bucket_id = 'tunebase-datasets'`; // the Storage API's part
+    await sql`delete from storage.objects where bucket_id = 'tunebase-datasets'`; // as the Storage API does
     await uninstall();
     assertEquals(await remains(sql), []);
     assertEquals(await snapshot(sql), before);
@@ -336,7 +336,7 @@ Deno.test("finding 3: host app users have no access, before and after one become
       sql.begin(async (t) => {
         const claims = JSON.stringify({ sub, role });
         await t`select set_config('request.jwt.claims', ${claims}, true), set_config('role', ${role}, true)`;
-        // What supabase.schema("tunebase").from(…).select() sends through the Data API.
+        // Equivalent to supabase.schema("tunebase").from(…).select() through the Data API.
         const [row] = await t`select (select count(*)::int from tunebase.projects) as projects,
         (select count(*)::int from tunebase.base_models) as models, (select count(*)::int from tunebase.jobs) as jobs`;
         return { ...row };

@@ -93,7 +93,7 @@ Deno.test("calls are pipelined over four connections", async () => {
   const answers = await Promise.all(Array.from({ length: 40 }, (_, n) => call(n)));
   const trips = (performance.now() - begin) / 50;
   assertEquals(answers.map((answer) => z.array(z.unknown()).parse(answer)[1]), answers.map((_, n) => n));
-  assert(trips < 5, `40 calls took ${trips.toFixed(1)} round trips' time`); // one at a time on each of four: 10
+  assert(trips < 5, `40 calls took ${trips.toFixed(1)} round trips' time`); // without pipelining: 10
   const [count] = await sql`select count(*)::int as n from pg_stat_activity
     where datname = current_database() and query like '%tunebase_internal.echo%' and pid <> pg_backend_pid()`;
   assertEquals(count?.n, 4);
@@ -182,7 +182,7 @@ Deno.test("a server without free connections is database_unavailable", async () 
   await db.close();
 });
 
-/** The database through a line of `ms` milliseconds each way. */
+/** The database behind `ms` milliseconds of latency each way. */
 function far(ms: number) {
   const address = new URL(url);
   const line = startLatencyProxy(Number(address.port), ms);
@@ -190,7 +190,7 @@ function far(ms: number) {
   return { line, db: connect(address.href) };
 }
 
-/** The connections that sleep, or did. */
+/** The connections that are sleeping or have slept. */
 async function backends(): Promise<number[]> {
   const found = await sql<{ pid: number }[]>`select pid from pg_stat_activity
     where datname = current_database() and query like 'select tunebase_internal.sleep%'`;

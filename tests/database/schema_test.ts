@@ -5,7 +5,7 @@ import { prepareDatabase } from "../../local/stack/migrate.ts";
 import { applySchemas, baselineFile, baselineMigration } from "../../local/stack/schema_files.ts";
 import { testDatabase } from "../support/database.ts";
 
-/** Everything that the catalogs say of our two schemas, a line each: kind, name, definition, privileges, comment. */
+/** The catalog of our two schemas, one line per object: kind, name, definition, privileges, comment. */
 const catalogQuery = `
   with ours as (select oid, nspname from pg_namespace where nspname in ('tunebase', 'tunebase_internal')),
   relations as (
@@ -62,11 +62,11 @@ async function catalog(sql: postgres.Sql): Promise<Set<string>> {
   return new Set((await sql.unsafe<{ line: string }[]>(catalogQuery)).map(({ line }) => line));
 }
 
-// The template of the test databases is made of the migrations.
+// The template of the test databases comes from the migrations.
 const migrated = await testDatabase();
 Deno.test.afterAll(() => migrated.close());
 
-/** A database made of the schema files. */
+/** A database created from the schema files. */
 async function withSchemas(run: (sql: postgres.Sql) => Promise<void>): Promise<void> {
   const name = `schemas_${crypto.randomUUID().replaceAll("-", "")}`;
   await migrated.sql.unsafe(`create database ${name}`);
@@ -91,7 +91,7 @@ Deno.test("schema files and migrations produce the same catalog, function bodies
       "only in the migrations": [...fromMigrations].filter((line) => !fromSchemas.has(line)),
       "only in the schema files": [...fromSchemas].filter((line) => !fromMigrations.has(line)),
     }, { "only in the migrations": [], "only in the schema files": [] });
-    // A comparison that saw no bodies would pass, too.
+    // A comparison without function bodies would also pass.
     await sql.unsafe(`create or replace function tunebase_internal.is_open(p_status text) returns boolean
       language sql immutable return p_status = 'queued'`);
     const changed = [...await catalog(sql)].filter((line) => !fromMigrations.has(line));

@@ -70,7 +70,7 @@ Deno.test("dispatch respects the endpoint's rate limit and returns when the next
   await clear();
   for (let i = 0; i < 5; i++) await createJob(user);
   const claimed = await sql.begin(async (sql) => {
-    // In one transaction, where time stands still.
+    // In one transaction, where now() is constant.
     await sql`update tunebase_internal.runpod_endpoints set run_per_second = 10, calls_left = 2.5, counted_at = now()`;
     const [row] = await sql`select tunebase_internal.claim_dispatch('local', 60, 16) as answer`;
     return row?.answer;

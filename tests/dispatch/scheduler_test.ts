@@ -25,7 +25,7 @@ async function running() {
   const job = await createJob(user);
   await tunebase.tick();
   const attempt = await latestAttempt(tunebase, job);
-  // What becomes of a try is looked at here; that there are more of them, in jobs/retry_test.ts.
+  // Tests one attempt; jobs/retry_test.ts covers further attempts.
   await sql`update tunebase.jobs set max_attempts = 1 where id = ${attempt.job_id}`;
   const worker = new FakeWorker(tunebase, attempt.id);
   await worker.claim();

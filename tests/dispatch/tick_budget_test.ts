@@ -54,7 +54,7 @@ Deno.test("claimed attempts are released unsent when the isolate is about to end
   const before = runpod.runs.length;
   const job = await createJob(user);
   let asked = 0;
-  // The end comes between the claim and the call.
+  // The isolate ends between the claim and the call.
   assertEquals(
     await dispatch(scheduler, new Runpod(scheduler.settings), new CpuBudget(), () => asked++ > 0),
     0,

@@ -49,7 +49,7 @@ Deno.test("every link to a file or heading resolves", async () => {
   assertEquals(broken, []);
 });
 
-/** As GitHub names them. */
+/** Heading anchors, as GitHub generates them. */
 const headings = (page: string) =>
   [...page.matchAll(/^#+ (.+)$/gm)].map(([, title = ""]) =>
     title.toLowerCase().replace(/[^\p{L}\p{N}\- ]/gu, "").replaceAll(" ", "-")

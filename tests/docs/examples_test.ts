@@ -11,7 +11,7 @@ Deno.test.afterAll(() => tunebase.close());
 const python = join(root, "trainer/.venv/bin/python");
 const rows = join(root, "examples/support-train.jsonl");
 
-/** Runs a script in a folder of its own while the user's next job trains; returns the folder and the script's output. */
+/** Runs a script in its own folder while the user's next job trains; returns the folder and the output. */
 async function run(user: TestUser, command: string[], links: string[] = []) {
   const folder = await Deno.makeTempDir({ prefix: "tunebase example " });
   for (const name of links) await Deno.symlink(join(root, name), join(folder, name));

@@ -3,7 +3,7 @@ import { assert } from "#assert";
 
 const docs = new URL("../../docs/", import.meta.url);
 
-/** The names of a file's tests. What a template fills in may be anything. */
+/** Patterns of a file's test names; template placeholders match any text. */
 async function testsOf(file: URL): Promise<RegExp[]> {
   const text = await Deno.readTextFile(file);
   const names = file.pathname.endsWith(".py")

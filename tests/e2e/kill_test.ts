@@ -19,7 +19,7 @@ import { assertInvariants, assertSentOnce } from "../crash/invariants.ts";
 const jobs = 30;
 const workers = 5;
 const epochs = 2;
-/** The shortest lease: how soon a worker is missed. */
+/** The shortest lease, for quick detection of a lost worker. */
 const leaseSeconds = 4;
 
 const home = join(cache, "kill");
@@ -90,13 +90,13 @@ const count = async (condition: string) => {
   );
   return row?.count ?? 0;
 };
-/** A report that arrived after this moment: worker, callback and database work together. */
+/** A report after this moment proves that worker, callback and database work. */
 const reported = (since: Date) =>
   sql`select 1 from tunebase.attempts where last_report_at > ${since} limit 1`.then((rows) =>
     rows.length > 0
   );
 
-/** What the stub's chain of hashes comes to when each step was trained once, in order. */
+/** The final hash of the stub's hash chain if each step was trained once, in order. */
 function chain(seed: number): string {
   const start = new DataView(new ArrayBuffer(8));
   start.setBigUint64(0, BigInt(seed));
@@ -111,7 +111,7 @@ Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses 
   const began = performance.now();
   await sql`update tunebase.projects set max_running = 1000`;
   await sql`update tunebase.base_models set queue_timeout_seconds = 60`;
-  // Not all at once at RunPod, so that there is something to dispatch until the end.
+  // Limits concurrent jobs, so that dispatching continues until the end.
   await sql`
     insert into tunebase_internal.runpod_endpoints (endpoint_id, max_running) values ('local', ${workers + 2})
     on conflict (endpoint_id) do update set max_running = excluded.max_running`;
@@ -127,7 +127,7 @@ Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses 
   await until("as many jobs as workers run", async () => await count("status = 'running'") === workers);
 
   const recovered: Record<string, number> = {};
-  // --- a worker: the handler, and through it the training, which has saved a checkpoint
+  // --- a worker: the handler and its training, after a checkpoint
   const find = () =>
     sql<{ job_id: string; number: number; fence: number; runpod_job_id: string }[]>`
       select a.job_id, a.number, a.fence, a.runpod_job_id from tunebase.attempts a
@@ -140,7 +140,7 @@ Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses 
   assert(victim !== undefined && stack.workers().includes(pid), `a worker that trains: ${started}`);
   signal(-pid, "SIGKILL");
   const workerDied = performance.now();
-  // RunPod hands its run to another worker, which waits for the lease to end; or there is another attempt.
+  // RunPod gives its run to another worker, which waits for the lease to expire; or there is another attempt.
   const again = until("the killed worker's job runs again", async () =>
     (await sql`
       select 1 from tunebase.attempts
@@ -160,7 +160,7 @@ Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses 
   let since = new Date();
   await kill("tunebase-callback");
   recovered["tunebase-callback"] = await until("reports arrive again", () => reported(since));
-  // Creates are under way when it dies; the SDK sends them again.
+  // Creates are in flight when it dies; the SDK retries them.
   const late = Promise.all(Array.from({ length: jobs - early }, (_, i) => create(early + i, file)));
   await pause(5);
   await kill("tunebase");
@@ -170,7 +170,7 @@ Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses 
   );
   created.push(...await late);
 
-  // --- Postgres, with everything of it
+  // --- Postgres with all its processes
   await pause(1000);
   await kill("postgres");
   const postgresDied = performance.now();
@@ -187,14 +187,14 @@ Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses 
   );
   const seconds = Math.round((performance.now() - began) / 100) / 10;
 
-  // --- nothing lost: each job succeeded, with the adapter of a training that was never interrupted
+  // --- nothing lost: each job succeeded with the adapter of an uninterrupted training
   let whole = 0;
   for (const [seed, { id }] of created.entries()) {
     const { files } = Adapter.parse(await openai.get(`/fine_tuning/jobs/${id}/adapter`));
     const weights = files.find(({ path }) => path === "adapter_model.safetensors");
     whole += Number(await (await fetch(weights?.url ?? "")).text() === chain(seed));
   }
-  // --- nothing doubled: one row a job, one run an attempt, one metric a step
+  // --- nothing duplicated: one row per job, one run per attempt, one metric per step
   const sent = stack.runs().map(({ input }) =>
     `${Reflect.get(Object(input), "job_id")} ${Reflect.get(Object(input), "attempt")}`
   );

@@ -48,7 +48,7 @@ async function create(
   });
 }
 
-/** Waits until the job is as `when` says. */
+/** Waits until the job satisfies `when`. */
 async function until(id: string, when: (job: OpenAI.FineTuning.FineTuningJob) => boolean, seconds = 300) {
   for (let tries = 0; tries < seconds * 4; tries++) {
     const job = await openai.fineTuning.jobs.retrieve(id);
@@ -64,7 +64,7 @@ async function until(id: string, when: (job: OpenAI.FineTuning.FineTuningJob) =>
 const ended = (job: OpenAI.FineTuning.FineTuningJob) => job.finished_at !== null;
 const training = (job: OpenAI.FineTuning.FineTuningJob) => Number(Reflect.get(job, "current_step")) >= 1;
 
-/** The process that trains. */
+/** The training process. */
 async function trainer(): Promise<number | undefined> {
   for await (const entry of Deno.readDir("/proc")) {
     const text = await Deno.readTextFile(`/proc/${entry.name}/cmdline`).catch(() => "");
@@ -198,7 +198,7 @@ const messages = async (id: string) => {
 Deno.test("a job resumes from its checkpoints after its training and worker are killed and it is paused", async () => {
   const created = await create(64, { n_epochs: 4, batch_size: 8, lora_rank: 8, lora_alpha: 16 });
 
-  // The training process is killed, as the kernel does it when memory runs out.
+  // The training process is killed, as by the kernel when out of memory.
   await until(created.id, training);
   while ((await checkpoints(created.id)).length === 0) await pause(100);
   signal(await trainer() ?? 0, "SIGKILL");
@@ -208,14 +208,14 @@ Deno.test("a job resumes from its checkpoints after its training and worker are 
     "Attempt 1 failed: The training process was killed (SIGKILL)",
   );
 
-  // The worker is killed whole, as a machine that is lost.
+  // The whole worker is killed, as when a machine is lost.
   await until(created.id, (job) => job.status === "running" && Reflect.get(job, "stage") === "training");
   const [before = 0] = await checkpoints(created.id);
   for (const pid of stack.workers()) signal(pid, "SIGKILL");
   const [{ count: killed } = {}] = await stack.sql`select count(*)::int from tunebase.attempts`;
   assert(killed >= 2);
 
-  // Paused by its owner, when another worker trains it.
+  // Its owner pauses it while another worker trains it.
   await until(created.id, (job) => job.status === "queued");
   await until(created.id, (job) => job.status === "running" && Reflect.get(job, "stage") === "training");
   await openai.fineTuning.jobs.pause(created.id);

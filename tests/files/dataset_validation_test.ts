@@ -304,7 +304,7 @@ for (const [what, file, expected] of cases) {
     assertEquals(found.line, line);
     assertStringIncludes(sentence(found), part);
     assert((report.problems[code] ?? 0) > 0);
-    // One byte at a time, and through JSON between any two, it is the same report.
+    // Byte by byte, and with a JSON round trip in between, the report is the same.
     if (file.length < 2000) assertEquals(inPieces(bytes(file), 1, true), report);
   });
 }
@@ -327,7 +327,7 @@ function inPieces(file: Uint8Array, size: number, resume: boolean, reads = every
   return validator.end();
 }
 
-// trainer/tests/test_dataset.py reads the same: what one side takes or refuses, the other does.
+// trainer/tests/test_dataset.py uses the same cases: both sides accept and reject the same rows.
 const Case = z.object({
   what: z.string(),
   lines: z.array(z.unknown()).optional(),
@@ -458,7 +458,7 @@ Deno.test("preference rows count both answers, and max_length applies to the lon
   assertEquals([report.assistant_messages, report.duplicates.rows], [6, 1]);
   assertEquals(report.problems, { same_answers: 1 });
   assertEquals(report.longest_row?.tokens, 110, "a question of 40 and an answer of 400 characters");
-  // The prompt stands before both answers: 2 × 40 + 440, and in the third 2 × (1 + 4).
+  // The prompt precedes both answers: 2 × 40 + 440, and in the third 2 × (1 + 4).
   assertEquals([report.tokens.total, report.tokens.learned], [130 + 130 + 3, 110 + 110]);
 });
 
@@ -566,7 +566,7 @@ Deno.test("a report counts rows, messages, tokens and the longest row", () => {
     [report.rows, report.assistant_messages, report.trainable_rows, report.rows_without_labels],
     [3, 4, 2, 1],
   );
-  // (2 + 2) / 4, 802 / 4 and (2 + 2) / 4; learned of them 2, 2 and 0 characters.
+  // (2 + 2) / 4, 802 / 4 and (2 + 2) / 4; 2, 2 and 0 trainable characters.
   assertEquals([report.tokens.total, report.tokens.learned], [203, 2]);
   assertEquals(report.tokens.histogram, [{ up_to: 64, rows: 2 }, { up_to: 256, rows: 1 }]);
   assertEquals(report.longest_row, { line: 2, bytes: bytes(long).length, tokens: 201 });

@@ -278,7 +278,7 @@ Deno.test("a cancelled upload accepts no parts, and its parts are removed", asyn
 Deno.test("an upload expires after an hour, and its parts are removed, even late ones", async () => {
   const id = await begun();
   const part = (await (await sendPart(id, formOf([["data", data]]))).json()).id;
-  // As a function leaves it that dies between Storage and the database.
+  // As after a crash between Storage and the database.
   await sql`update tunebase_internal.upload_parts set bytes = null where upload_id in
     (select id from tunebase_internal.uploads order by id desc limit 1)`;
   await sendPart(id, formOf([["data", data]]));
@@ -349,7 +349,7 @@ Deno.test("a direct upload goes to Storage, and its token cannot modify the file
   ]);
   assertEquals((await (await post(`/files/direct/${made.id}/complete`, {})).json()).id, done.id);
   assertEquals((await (await user.fetch(`/files/direct/${made.id}`)).json()).target, null);
-  await send(made.target, rows(1)); // the token still lives
+  await send(made.target, rows(1)); // the token is still valid
   await settle();
   const checked = await file(done.id);
   assertEquals([checked.status, checked.sha256], ["processed", sha256(bytes)]);
@@ -383,7 +383,7 @@ Deno.test("validation in chunks across calls gives the same report as in one pas
   );
   const id = await waiting(bytes);
   let steps = 0;
-  // A budget that is spent at once: each call does one slice.
+  // A budget that is used up immediately: each call validates one chunk.
   while (await validateFiles(scheduler, new CpuBudget(0.001)) > 0) steps += 1;
   assert(steps > bytes.length / sliceBytes / 4, `${steps} steps for ${bytes.length} bytes`);
   const { report, status, sha256: hash } = await file(id);
@@ -411,14 +411,14 @@ Deno.test("validation that is killed repeatedly gives the same report", async ()
       stderr: "null",
     }).spawn();
     const reader = child.stdout.getReader();
-    await reader.read(); // it begins
-    // The first three come to nothing, or nearly so, on any machine; then each gets further.
+    await reader.read(); // it has started
+    // The first three make almost no progress on any machine; then each gets further.
     const timer = setTimeout(() => child.kill("SIGKILL"), tries < 3 ? 60 : 150 * (tries - 1));
     while (!(await reader.read()).done);
     clearTimeout(timer);
     const { signal } = await child.status;
     if (signal === "SIGKILL") kills += 1;
-    // The dead one's lease runs out.
+    // The killed one's lease expires.
     await sql`update tunebase_internal.file_validations set next_at = now()`;
   }
   assert(kills >= 3, `killed only ${kills} times`);
@@ -549,7 +549,7 @@ Deno.test("rows present in both files of a job are reported in its events", asyn
   const apart = await upload("w", "d", "e");
   const other = await user.openai.fineTuning.jobs.create({ model, training_file, validation_file: apart });
   assertEquals((await events(other.id))[0], "Files are valid; the job is queued for a GPU.");
-  // One that was waited for.
+  // One with a pending validation.
   const waited = await jobOf(await waiting(text.encode(["d", "x"].map(row).join("\n"))), { validation_file });
   while (await validateFiles(scheduler) > 0);
   assertStringIncludes((await events(waited))[0] ?? "", "1 rows of the validation file");

@@ -6,7 +6,7 @@ import { TrainerCounts } from "../support/trainer_counts.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 import { FakeWorker, latestAttempt, rows as twoRows } from "../support/fake_worker.ts";
 
-// A machine that is busy with other tests must not cut the counting short.
+// A busy machine must not exhaust the counting budget.
 const tunebase = await startTunebase({ TUNEBASE_TOKEN_COUNT_BUDGET_MS: "60000" });
 const trainer = new TrainerCounts();
 Deno.test.afterAll(async () => {
@@ -195,7 +195,7 @@ Deno.test("brightrun rows and trailing user turns match the trainer's counts", a
 });
 
 Deno.test("a large file is sampled, and the estimated range contains the true count", async () => {
-  // 2 MiB whose second half has rows ten times as long as the first's.
+  // 2 MiB; rows in the second half are ten times as long as in the first.
   const line = (n: number) =>
     JSON.stringify({
       messages: [
@@ -265,13 +265,13 @@ Deno.test("time, cost and memory are ranges based on the model's settings", asyn
       assertEquals(tight.memory.fits, false);
       assertStringIncludes(tight.warnings.join(), "may not fit in GPU memory");
     });
-    // About 8 GB whole, of which 3.3 are the packed base.
+    // About 8 GB in total, of which 3.3 are the quantized base.
     await withModel({ gpu_config: sql.json({ ...gpu, gpu_memory_gb: 7.5 }) }, async () => {
       const { memory } = await estimate(user, asked);
       assertEquals(memory.fits, true, JSON.stringify(memory));
       assertStringIncludes(memory.basis, "is sharded across");
     });
-    // Validation goes through the model too, once an epoch.
+    // Validation passes through the model too, once per epoch.
     const more = await estimate(user, { ...asked, validation_file: training_file });
     assertEquals(
       more.time.seconds?.expected,

@@ -211,7 +211,7 @@ Deno.test("jobs can be filtered by status, model, time and metadata, and pages s
   assertEquals(await list("metadata="), [newest.id, second.id, oldest.id]);
   const none = await user.openai.fineTuning.jobs.list({ metadata: null });
   assertEquals(none.data.map(({ id }) => id), [newest.id, second.id, oldest.id]);
-  // One that was made an hour ago.
+  // Created an hour ago.
   const hourAgo = raw(oldest.id).replace(
     /^.{8}-.{4}/,
     (Date.now() - 3_600_000).toString(16).padStart(12, "0").replace(/(.{8})/, "$1-"),

@@ -100,7 +100,7 @@ Deno.test("files over 100 MB silently skipped: a file of many chunks is uploaded
   await made.body?.cancel();
   const url = new URL(made.headers.get("location") ?? "", target.endpoint);
   for (let offset = 0; offset < weights.length; offset += chunk) {
-    // Before the last piece it is not there, and nobody takes it for whole.
+    // Before the last chunk it does not exist, so it cannot pass as complete.
     assertEquals((await worker.verify(file)).verified, false);
     const sent = await fetch(url, {
       method: "PATCH",

@@ -85,7 +85,7 @@ Deno.test("a job's maximum cost is reserved, and a job over the project's cap is
   const refused = await assertRejects(() => createJob(user), OpenAI.PermissionDeniedError);
   assertEquals(refused.code, "spend_cap_exceeded");
   assertStringIncludes(refused.message, "the cap is 12 USD");
-  // A job with a cap of its own sets aside no more than that.
+  // A job with its own cap reserves no more than that.
   await createJob(user, { spend_cap_usd: 1 });
   await user.openai.fineTuning.jobs.cancel(first.id);
   await createJob(user);
@@ -162,7 +162,7 @@ Deno.test("concurrent attempts share the project's budget and cannot exceed its 
     "running jobs may still use the remaining 40.00 USD",
   );
 
-  // One of them ends after two minutes: its other eight are there for the next.
+  // One ends after two minutes; its other eight are available to the next.
   const [first] = jobs;
   assert(first !== undefined);
   const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, first)).id);
@@ -233,7 +233,7 @@ Deno.test("jobs that reserve the whole budget do not deadlock", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.projects set spend_cap_usd = 6, max_running = 1 where id = ${user.projectId}`;
   const jobs = [await createJob(user), await createJob(user)];
-  // Both were expected to take seconds; others, paused, have set the rest aside.
+  // Both are estimated at seconds; other, paused jobs have reserved the rest.
   await sql`update tunebase.jobs set reserved_usd = 0.01 where project_id = ${user.projectId}`;
   const paused = await createJob(user);
   await sql`update tunebase.jobs set status = 'paused', due_at = null, reserved_usd = 6 where project_id = ${user.projectId}

@@ -6,7 +6,7 @@ declare const EdgeRuntime: { waitUntil(work: Promise<unknown>): void } | undefin
 const kept: Uint8Array[] = [];
 const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Computes until this process has used so much CPU: on a busy machine that takes longer by the clock. */
+/** Computes until this process has used the given CPU time, which takes longer on a busy machine. */
 function burn(ms: number): void {
   const used = () => {
     const { user, system } = process.cpuUsage();

@@ -14,7 +14,7 @@ const wide: IsolateLimits = {
   firstByteMs: 60_000,
 };
 
-/** A running function, what it has logged, and its answers as text. */
+/** A running function with its log and its responses as text. */
 async function started(limits: Partial<IsolateLimits> | null) {
   const logFile = await Deno.makeTempFile();
   const edge = await startFunction("test", denoEnvironment(), logFile, {

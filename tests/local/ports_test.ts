@@ -23,7 +23,7 @@ Deno.test("a port in use by an outgoing connection is waited for", async () => {
   const waiting = namedPort(port, "TUNEBASE_PORT", (line) => lines.push(line));
   await new Promise((resolve) => setTimeout(resolve, 700));
   assertEquals(lines, [`port ${port} is held by a connection that has ended; waiting up to a minute …`]);
-  // Who closes first keeps the port for a minute: the other end does.
+  // The side that closes first keeps the port for a minute: here the other end.
   accepted.close();
   await client.read(new Uint8Array(1));
   client.close();

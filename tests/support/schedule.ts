@@ -8,7 +8,13 @@ const record = join(cache, "test_durations.json");
 const usuallyLongest = [
   "tests/crash/crash_test.ts",
   "tests/cli/commands_test.ts",
+  "tests/dashboard/dashboard_test.ts",
   "tests/bench/bench_test.ts",
+  "tests/fuzz/fuzz_test.ts",
+  "tests/api/isolate_retirement_test.ts",
+  "tests/database/host_app_test.ts",
+  "tests/bench/bench_limits_test.ts",
+  "tests/jobs/estimate_test.ts",
 ];
 
 /** Sorted by the recorded duration, longest first; new files come before short ones. */

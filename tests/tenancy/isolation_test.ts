@@ -30,7 +30,7 @@ const nobodys: Record<string, string> = {
 };
 for (const [name, prefix] of Object.entries(nobodys)) nobodys[name] = prefix + "0123456789abcdef".repeat(2);
 
-/** Bodies that pass validation, so that it is the id that is refused. */
+/** Valid bodies, so that only the id can be the reason for rejection. */
 const bodies: Record<string, unknown> = {
   "POST /projects/:id": { name: "x" },
   "POST /projects/:id/members": { email: "x@example.com", role: "viewer" },
@@ -48,7 +48,7 @@ const [adas, bobs] = [await createOneOfEverything(tunebase, ada), await createOn
 const routes = (await allRoutes()).filter(({ path }) => path.includes("{"))
   .map(({ method, path }) => ({ method, path: path.replace(/\{(\w+)\}/g, ":$1") }));
 
-/** The route's path with ids filled in: for each parameter, of `things` by its place. */
+/** The route's path with the ids of `things` for its parameters. */
 function fill(path: string, ...things: Record<string, string>[]): string {
   let place = 0;
   return path.replace(/([a-z_]+)\/:[a-z_]+/g, (_, segment: string) => {
@@ -87,7 +87,7 @@ for (const { method, path } of routes) {
   Deno.test(`${method} ${path} gives the same answer for another project's id and an unknown id`, async () => {
     const body = bodies[`${method} ${path}`];
     const nested = (path.match(/:/g) ?? []).length > 1;
-    // Another's altogether; and, below something of one's own, another's.
+    // A foreign resource, and a foreign resource below an own one.
     const cases = [[[adas], [nobodys]], ...(nested ? [[[bobs, adas], [bobs, nobodys]]] : [])];
     for (const [theirs = [], none = []] of cases) {
       for (const credential of [bob.accessToken, bob.apiKey]) {

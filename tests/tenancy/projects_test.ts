@@ -9,7 +9,7 @@ const hex = (uuid: string) => uuid.replaceAll("-", "");
 const projectOf = (user: TestUser) => `proj_${hex(user.projectId)}`;
 const idOf = (user: TestUser) => `user-${hex(user.id)}`;
 
-/** One call with the user's access token (or what else is said), and its status and body. */
+/** Sends a request with the user's access token by default; returns status and body. */
 async function as(user: TestUser, method: string, path: string, body?: unknown, headers: HeadersInit = {}) {
   const response = await user.fetch(path, {
     method,
@@ -22,7 +22,7 @@ const code = ({ status, body }: { status: number; body: { error?: { code?: strin
   status,
   body.error?.code,
 ];
-/** Makes `user` a member of the owner's project, the way that people do. */
+/** Makes `user` a member of the owner's project by invitation. */
 async function join(owner: TestUser, user: TestUser, role: string): Promise<void> {
   const [{ email } = {}] = await sql`select email from auth.users where id = ${user.id}`;
   const invited = await as(owner, "POST", `/projects/${projectOf(owner)}/members`, { email, role });
@@ -255,7 +255,7 @@ Deno.test("another user's project returns 404 for users and keys", async () => {
   }
 });
 
-/** Changes the operator's settings for a while. */
+/** Changes the operator's settings temporarily. */
 async function settings(changes: Record<string, unknown>, run: () => Promise<void>): Promise<void> {
   const [{ one_row: _, ...before } = {}] = await sql`select * from tunebase_internal.settings`;
   await sql`update tunebase_internal.settings set ${sql(changes)}`;
@@ -265,7 +265,7 @@ async function settings(changes: Record<string, unknown>, run: () => Promise<voi
     await sql`update tunebase_internal.settings set ${sql(before)}`;
   }
 }
-/** A user of the host app: signed up, and in no project. */
+/** A user of the host app: signed up, without a project. */
 async function stranger(): Promise<TestUser> {
   const user = await tunebase.user();
   await sql`delete from tunebase.projects where id = ${user.projectId}`;
@@ -336,7 +336,7 @@ Deno.test("with open sign-up, a new user can create a project with a cap they ca
       ]);
     }
     assertEquals((await set(8)).body.limits.spent_usd, 8);
-    // The operator may give more; an owner who changes something else sends it back as it is.
+    // The operator can raise the cap; an owner who changes another field sends it back unchanged.
     await sql`update tunebase.projects set spend_cap_usd = 100 where name = 'mine' and spend_cap_usd = 8`;
     assertEquals((await set(100)).body.limits.spent_usd, 100);
     assertEquals(code(await set(101)), [403, "spend_cap_too_high"]);
@@ -355,7 +355,7 @@ Deno.test("a user can own at most 20 projects, including archived and transferre
   const refused = await more();
   assertEquals(code(refused), [403, "quota_exceeded"]);
   assertStringIncludes(refused.body.detail, "20");
-  // An archived project has spent its cap of this month: another in its place would have a new one.
+  // Archived projects count, because a replacement would start with a new monthly cap.
   assertEquals((await as(user, "POST", `/projects/${made[0]}/archive`)).status, 200);
   assertEquals(code(await more()), [403, "quota_exceeded"]);
   assertEquals((await as(user, "POST", `/projects/${made[0]}/restore`)).status, 200);

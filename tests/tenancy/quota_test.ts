@@ -77,7 +77,7 @@ Deno.test("limits are returned with their usage", async () => {
   );
 });
 
-/** A job that ended, with one attempt: as rows. */
+/** Inserts a finished job with one attempt. */
 async function past(
   user: TestUser,
   created: string,
@@ -167,7 +167,7 @@ Deno.test("daily usage is read by index, however many jobs a project has", async
     }, 'processed', gen_random_uuid())
     returning id`;
   await sql`update tunebase.projects set max_jobs = null where id = ${user.projectId}`;
-  // A job every 20 minutes of a year.
+  // A job every 20 minutes for a year.
   await sql`insert into tunebase.jobs (id, project_id, status, base_model, training_file, hyperparameters, plan, seed, created_by,
       created_at, finished_at)
     select overlay(tunebase_internal.uuid7_lower_bound(t)::text placing substring(gen_random_uuid()::text from 20) from 20)::uuid,

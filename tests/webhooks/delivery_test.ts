@@ -49,11 +49,11 @@ Deno.test("concurrent ticks send each delivery once", async () => {
 });
 
 Deno.test("a crash between send and record resends with the same id, and a late result changes nothing", async () => {
-  await sql`delete from tunebase.webhook_deliveries where status = 'pending'`; // what other tests left to be tried again
+  await sql`delete from tunebase.webhook_deliveries where status = 'pending'`; // retries left by other tests
   const { user, path, endpoint } = await withEndpoint();
   await cancelledJob(user);
   await sql`select tunebase_internal.fan_out_events(100)`;
-  // A scheduler that claims, sends, and dies before it records.
+  // A scheduler that claims, sends, and crashes before recording.
   const [row] = await sql`select tunebase_internal.claim_deliveries(10, 10, '{}', 60) as claimed`;
   const [claimed] = row?.claimed ?? [];
   const id = `evt_${claimed.event_id.replaceAll("-", "")}`;
@@ -125,14 +125,14 @@ Deno.test("a slow receiver delays neither dispatch nor other receivers", async (
   for (let i = 0; i < 60; i++) await cancelledJob(slow.user);
   await cancelledJob(fast.user);
   const job = await createJob(fast.user);
-  // It returns while the slow receiver still holds its answers: only after this test lets go of them would it not.
+  // It returns while the slow receiver still withholds its responses.
   const { dispatched } = await tunebase.tick();
   assertEquals(dispatched, 1);
   const [attempt] = await sql`select state from tunebase.attempts where job_id = ${uuid(job.id)}`;
   assertEquals(attempt?.state, "submitted");
   assertEquals(receiver.at(fast.path).length, 1, "the other receiver has its event");
   assert(receiver.at(slow.path).length <= 48, "the slow one has its places and no more");
-  // The next tick does not wait for the first one's receivers either, and new events go out.
+  // The next tick does not wait for those receivers either, and sends new events.
   await cancelledJob(fast.user);
   await tunebase.tick();
   for (let i = 0; i < 50 && receiver.at(fast.path).length < 2; i++) {
@@ -188,13 +188,13 @@ Deno.test("1,000 deliveries due at once are sent concurrently, each once", async
         uuid(endpoint.id)
       } and status <> 'delivered'`,
     );
-  // One tick sends what its budget of CPU allows, and asks for the next.
+  // A tick sends what its CPU budget allows, and wakes the next.
   const nudges = tunebase.nudges;
   for (let waited = 0; waited < 1200 && await left() > 0; waited++) {
     await new Promise((r) => setTimeout(r, 50));
     if (tunebase.nudges > nudges) await tunebase.tick();
   }
   assertEquals(receiver.at(path).length, 1001);
-  // How fast is `task bench`'s to say; that they do not wait for one another is this test's.
+  // Tests concurrency only; `task bench` measures speed.
   assert(receiver.maxOpen >= 32, `${receiver.maxOpen} at once`);
 });

@@ -194,7 +194,7 @@ Deno.test("rotation without overlap uses only the new secret; with overlap, both
   verified(rotated.signing_secret, after);
   await assertRejects(() => Promise.resolve().then(() => verified(secret, after)));
 
-  // The SDK lets its body be null.
+  // The SDK allows a null body.
   const alone = await user.openai.webhooks.rotateSecret(endpoint.id, null);
   await cancelledJob(user);
   await settle();

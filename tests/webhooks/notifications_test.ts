@@ -82,7 +82,7 @@ Deno.test("a failure email contains the error, hint and link, and is sent once d
   ) {
     assertStringIncludes(mail?.text ?? "", part);
   }
-  // The scheduler died before it recorded the answer: Resend knows the key.
+  // The scheduler crashed before it recorded the response: Resend has the key.
   await sql`update tunebase.webhook_deliveries set status = 'pending', delivered_at = null, next_at = now() where channel_id = ${
     uuid(made.id)
   }`;
@@ -200,7 +200,7 @@ Deno.test("email goes only to confirmed addresses of members", async () => {
   await fail(await runningJob(user));
   await settle();
   assertEquals(notifiers.emails.length, 1);
-  // The user takes another address: the channel's is theirs no more.
+  // The user changes their address: the channel's address is no longer theirs.
   await sql`update auth.users set email = 'moved@example.com' where id = ${guest.id}`;
   await fail(await runningJob(user));
   await settle();
@@ -232,7 +232,7 @@ Deno.test("one address gets at most 5 test emails and 60 emails per hour across 
     const body = await response.json();
     if (i < 5) assertEquals(body.success, true);
     else assertEquals([response.status, body.error.code], [429, "email_limit_reached"]);
-    // Another channel to the same address begins no new count.
+    // Another channel for the same address shares the count.
     await (await user.fetch(`/notification_channels/${id}`, { method: "DELETE" })).body?.cancel();
     id = await add();
   }

@@ -134,7 +134,7 @@ Deno.test("a failing trigger does not affect the job, is logged, and its event i
     "fine_tuning.job.failed",
   ]);
   assertStringIncludes(noted[0]?.error, "outbox");
-  await tunebase.tick(); // nor does it break the scheduler
+  await tunebase.tick(); // the scheduler works too
   await sql`alter table tunebase_internal.outbox_away rename to outbox`;
   await settle();
   assertEquals((await owed(id)).sort(), ["created", "failed", "started"]);

@@ -11,7 +11,7 @@ import { WebhookReceiver } from "../support/webhook_receiver.ts";
 const strict = { allowLoopback: false };
 const local = { allowLoopback: true };
 
-/** Whether it is refused by its form alone, or else by what it resolves to (nothing: there is no resolver here). */
+/** The reason for rejection by the URL alone; resolving is not possible here. */
 function refused(url: string, rules = strict): string | null {
   try {
     checkUrl(url, rules);
@@ -137,7 +137,7 @@ Deno.test("accepts loopback and HTTP only where the operator allows them, and on
   }
 });
 
-/** A name server that knows these. */
+/** A resolver with these records. */
 const names = (known: Record<string, string[]>) => (name: string, type: "A" | "AAAA") => {
   const found = known[`${name} ${type}`];
   return found === undefined ? Promise.reject(new Deno.errors.NotFound("no record")) : Promise.resolve(found);
@@ -208,7 +208,7 @@ Deno.test("keeps 4 KiB of the response and does not wait for the rest", async ()
   const kept = new TextEncoder().encode((answer.body ?? "").replaceAll("\uFFFD", "\0")).length;
   assert(kept <= 4096 && kept > 4000, `${kept}`);
   assert(!answer.body?.includes("\0"));
-  // More than the sockets' own buffers has not been sent of what never ends.
+  // Of the endless response, no more was sent than the socket buffers hold.
   assert(sent < 20_000_000, `${sent} bytes were sent`);
 });
 
@@ -258,7 +258,7 @@ EwEB/wQCMAAwCgYIKoZIzj0EAwIDRwAwRAIgRA77pN7ZtDUnT6pXkgEFGk8IxM8M
 NqXQVPqdI6Z+BhUCIAOFho218Jet/9zOXdF34jose0Js+wyJVtY50H1KbTE7
 -----END CERTIFICATE-----`;
 
-/** A TLS server that answers in exactly these bytes, behind a public address that was checked. */
+/** A TLS server that answers with exactly these bytes, behind a checked public address. */
 async function pinned(answer: string | null, host = "hooks.example.com", timeoutMs = 5_000) {
   const listener = Deno.listenTls({ hostname: "127.0.0.1", port: 0, key, cert });
   let heard = "";
@@ -271,7 +271,7 @@ async function pinned(answer: string | null, host = "hooks.example.com", timeout
         await connection.write(new TextEncoder().encode(answer));
         connection.close();
       } catch {
-        // The client did not take the certificate.
+        // The client rejected the certificate.
       }
     }
   })();

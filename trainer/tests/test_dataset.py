@@ -16,7 +16,7 @@ from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.rendering import Row
 
 # Read by tests/files/dataset_validation_test.ts, too: what one side takes or refuses, the other does.
-CASES: list[dict[str, Any]] = json.loads((Path(__file__).parents[2] / "tests" / "fixtures" / "dataset_rows.json").read_text())
+CASES: list[dict[str, Any]] = json.loads((Path(__file__).parents[2] / "tests/fixtures/dataset_rows.json").read_text())
 # What is wrong with a file and not with one of its rows.
 OF_THE_FILE = {"no_rows", "nothing_to_learn", "mixed_formats", "wrong_version"}
 

@@ -1,7 +1,8 @@
 """One row of a training file: its check, and the conversation that it is.
 
 What is taken and what is refused is what `supabase/functions/_shared/datasets/` says; the tests of both read
-tests/fixtures/dataset_rows.json. A file has been checked there before it comes here, unless this worker is called directly.
+tests/fixtures/dataset_rows.json. A file has been checked there before it comes here, unless this worker is called
+directly.
 """
 
 from __future__ import annotations

@@ -53,14 +53,18 @@ export function invalidFile(report: DatasetReport): ApiError {
     problemLevels[code as keyof typeof problemLevels] === "error"
   );
   const count = Math.max(problems.length, kinds.reduce((sum, [, rows]) => sum + rows, 0));
-  if (problems.length === 1 && count === 1) return new ApiError("invalid_file", problems);
+  // An error that every row has is reported once, for the file.
+  if (problems.length === 1 && (count === 1 || report.errors[0]?.line === null)) {
+    return new ApiError("invalid_file", problems);
+  }
   const rows = `${report.error_rows}${report.complete ? "" : " or more"} of ${report.rows} rows`;
+  const named = report.errors.slice(0, maxInMessage);
+  const more = count -
+    named.reduce((sum, { line, code }) => sum + (line === null ? report.problems[code] ?? 1 : 1), 0);
   const summary = [
     `file: ${rows} are invalid (${kinds.map(([code, rows]) => `${code}: ${rows}`).join(", ")}).`,
-    ...report.errors.slice(0, maxInMessage).map((finding) =>
-      `${finding.line === null ? "" : `Line ${finding.line}: `}${sentence(finding)}`
-    ),
-    ...(count > maxInMessage ? [`And ${count - maxInMessage} more.`] : []),
+    ...named.map((finding) => `${finding.line === null ? "" : `Line ${finding.line}: `}${sentence(finding)}`),
+    ...(more > 0 ? [`And ${more} more.`] : []),
   ].join(" ");
   return new ApiError("invalid_file", problems.slice(0, maxProblems), { count, summary });
 }

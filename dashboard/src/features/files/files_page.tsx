@@ -35,8 +35,9 @@ function FileList() {
             ? (
               <EmptyState title="No files yet">
                 <p>
-                  Training files are JSON Lines with one example per line. Tunebase validates each file before
-                  you can train on it. A job's results appear here too.
+                  Training files are JSON Lines with one example per line; CSV and other common formats are
+                  converted. Tunebase validates each file before you can train on it. A job's results appear
+                  here too.
                 </p>
                 {canEdit && (
                   <a class="button primary" href={href(["new"])}>

@@ -19,7 +19,7 @@ const magic: [number[], string, string][] = [
   [
     [0x50, 0x41, 0x52, 0x31],
     "is a Parquet file",
-    "Export it as JSONL: df.to_json(path, orient='records', lines=True).",
+    "Convert it with `tunebase files convert`, or export JSONL: df.to_json(path, orient='records', lines=True).",
   ],
   [[0x28, 0xb5, 0x2f, 0xfd], "is compressed with zstd", unpack],
   [[0x42, 0x5a, 0x68], "is compressed with bzip2", unpack],

@@ -14,8 +14,8 @@ export type RowKind = "row" | "meta";
 export interface Sink {
   /** `cut`: the file ended within the row. `bytes` is valid only during the call. */
   row(bytes: Uint8Array, line: number, kind: RowKind, cut: boolean): void;
-  /** A row of a table: its columns' texts. */
-  record(value: Record<string, string>, line: number): void;
+  /** A row of a table: the values of its columns. */
+  record(value: Record<string, unknown>, line: number): void;
   tooLong(line: number): void;
   /** Rejects a row (`line`: null for the whole file). `stop`: nothing more is read. */
   reject(line: number | null, rejection: Rejection, stop: boolean): void;

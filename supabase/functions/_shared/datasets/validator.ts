@@ -72,11 +72,16 @@ export class Validator implements Sink {
 
   /**
    * `reads`: what the trainer can read (for tests). `state`: resumes another validation. `output`: receives the converted
-   * rows of a file in another format; see {@link conversion}.
+   * rows of a file in another format; see {@link conversion}. `table`: the caller parses the file and passes its rows to
+   * {@link record}.
    */
-  constructor(options: { reads?: Reads; state?: ValidatorState | null; output?: RowOutput } = {}) {
+  constructor(
+    options: { reads?: Reads; state?: ValidatorState | null; output?: RowOutput; table?: "parquet" | null } =
+      {},
+  ) {
     this.#reads = options.reads ?? trainerReads;
     this.#output = options.output ?? (() => {});
+    if (options.table) this.#conversion = new Conversion(Conversion.start(options.table));
     const { state } = options;
     this.#builder = new ReportBuilder(state?.counts ?? null);
     if (!state) return;
@@ -145,7 +150,7 @@ export class Validator implements Sink {
 
   /** The report on all pushed bytes. */
   end(): DatasetReport {
-    if (this.#source === null && !this.stopped) this.#start();
+    if (this.#source === null && this.#conversion === null && !this.stopped) this.#start();
     if (!this.stopped) this.#source?.end();
     if (!this.#builder.hasErrors) this.#checkFile();
     return this.#builder.report(this.#fingerprints.duplicates());
@@ -234,7 +239,7 @@ export class Validator implements Sink {
     this.#builder.endLine();
   }
 
-  record(value: Record<string, string>, line: number): void {
+  record(value: Record<string, unknown>, line: number): void {
     if (this.stopped) return;
     this.#builder.beginLine(line);
     this.#count(new Uint8Array(), line, { text: JSON.stringify(value), value });

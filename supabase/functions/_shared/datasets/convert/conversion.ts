@@ -45,7 +45,7 @@ export interface ConversionState {
   sample: ConversionSample[];
 }
 
-const tables: ReadonlySet<Container> = new Set(["csv", "tsv"]);
+const tables: ReadonlySet<Container> = new Set(["csv", "tsv", "parquet"]);
 const sampleRows = 3;
 const mostIgnored = 20;
 const mostShown = 1000;
@@ -127,13 +127,17 @@ export class Conversion {
     return made === null ? null : { text: JSON.stringify(made), value: made };
   }
 
-  /** A row of a table whose cells hold JSON. */
+  /** A row of a table whose cells hold JSON, or what a Parquet file has in its place. */
   #table(row: Row, fields: readonly string[], addIssue: AddIssue): JsonRow | null {
     if (!this.#known(row, fields, addIssue)) return null;
     const members: string[] = [];
     for (const field of fields) {
       const cell = row[field];
-      if (typeof cell !== "string" || isAbsent(cell)) continue;
+      if (isAbsent(cell)) continue;
+      if (typeof cell !== "string") {
+        members.push(`${JSON.stringify(field)}:${JSON.stringify(cell)}`);
+        continue;
+      }
       try {
         JSON.parse(cell);
       } catch {

@@ -3,7 +3,7 @@ import type { Rejection } from "../row_source.ts";
 import { csvDelimiter, type Delimiter } from "./csv.ts";
 import { didYouMean } from "./near_miss.ts";
 
-export type Container = "jsonl" | "json" | "csv" | "tsv";
+export type Container = "jsonl" | "json" | "csv" | "tsv" | "parquet";
 export type RowFormat =
   | "chat"
   | "preference"
