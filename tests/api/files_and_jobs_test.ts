@@ -147,7 +147,7 @@ Deno.test("a report lists 20 invalid lines, five of them in the message, and cou
 Deno.test("an error of every row is reported once, for the file", async () => {
   const body = await problem(await upload(ada, "x\n".repeat(30)), 400);
   assertEquals(body.errors.map(({ line }: { line?: number }) => line), [undefined]);
-  assertStringIncludes(body.error.message, "file: is not JSON");
+  assertStringIncludes(body.error.message, "file: is not valid JSON");
   assertStringIncludes(body.error.message, "in each of 30 rows.");
 });
 

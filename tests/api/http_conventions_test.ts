@@ -67,7 +67,7 @@ Deno.test("internal errors are logged with their cause and returned without it",
   assertEquals(lines.length, 1);
   assertStringIncludes(
     JSON.stringify(lines[0]),
-    "tunebase_internal.take_rate_limit_tokens returned something else than is declared",
+    "tunebase_internal.take_rate_limit_tokens returned an unexpected result",
   );
   assertStringIncludes(JSON.stringify(lines[0]), '"level":"error"');
   assert(!JSON.stringify(lines).includes("s3cret"));

@@ -128,13 +128,13 @@ Deno.test("a result that does not match its declaration is an error", async () =
   const db = connect(url);
   const args = { text: "s3cret", number: 1, true: true, json: {} };
   const error = await assertRejects(() => invoke(db, "echo", { ...echo, result: "boolean" }, args), Error);
-  assertEquals(error.message, "tunebase_internal.echo returned something else than boolean");
+  assertEquals(error.message, "tunebase_internal.echo did not return a boolean");
   const admitted = z.array(z.object({ bucket: z.boolean() }));
   await sql`insert into tunebase_internal.orphaned_objects (bucket, object) values ('datasets', 's3cret')`;
   const wrong = await assertRejects(() => rpc(db, "claim_orphaned_objects", { limit: 1 }, admitted), Error);
   assert(
     wrong.message.startsWith(
-      "tunebase_internal.claim_orphaned_objects returned something else than is declared: 0.bucket",
+      "tunebase_internal.claim_orphaned_objects returned an unexpected result: 0.bucket",
     ),
   );
   assert(!wrong.message.includes("s3cret"));

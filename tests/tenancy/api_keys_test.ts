@@ -119,8 +119,8 @@ const bad: [string, unknown, string, string][] = [
   ["without a name", {}, "name", "is required"],
   ["with an unknown scope", { name: "x", scopes: ["root"] }, "scopes.0", "files:read"],
   ["without scopes", { name: "x", scopes: [] }, "scopes", "too short"],
-  ["that has ended already", { name: "x", expires_at: 1000 }, "expires_at", "a time to come"],
-  ["with an unknown field", { name: "x", secret: "tb_x" }, "secret", "not known"],
+  ["that has ended already", { name: "x", expires_at: 1000 }, "expires_at", "must be in the future"],
+  ["with an unknown field", { name: "x", secret: "tb_x" }, "secret", "unknown field"],
 ];
 for (const [what, body, param, said] of bad) {
   Deno.test(`rejects a key ${what}`, async () => {

@@ -195,7 +195,7 @@ Deno.test("an archived project is read-only until it is restored", async () => {
   const job = await user.openai.fineTuning.jobs.create(wanted);
   const busy = await as(user, "POST", `${path}/archive`);
   assertEquals(code(busy), [409, "project_busy"]);
-  assertStringIncludes(busy.body.detail, "1 of its jobs");
+  assertStringIncludes(busy.body.detail, "1 unfinished job");
   await user.openai.fineTuning.jobs.cancel(job.id);
   assertEquals((await as(user, "POST", `${path}/archive`)).body.status, "archived");
   assertEquals((await user.openai.fineTuning.jobs.retrieve(job.id)).id, job.id);

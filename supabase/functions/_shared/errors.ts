@@ -235,7 +235,7 @@ export const errorCodes = {
     "The project has unfinished jobs",
     (d) =>
       `The project has ${d.jobs} unfinished ${d.jobs === 1 ? "job" : "jobs"}. ` +
-      "Cancel them or wait until they finish, then archive the project.",
+      "Cancel unfinished jobs or wait until they finish, then archive the project.",
   ),
   member_exists: conflict(
     "Already a member",

@@ -129,7 +129,7 @@ function decode(name: string, type: keyof ResultTypes, text: string | null | und
   if (type === "boolean" && (text === "t" || text === "f")) return text === "t";
   const number = Number(text);
   if (type === "boolean" || !Number.isSafeInteger(number)) {
-    throw new Error(`${functionSchema}.${name} returned something else than ${type}`);
+    throw new Error(`${functionSchema}.${name} did not return a ${type}`);
   }
   return number;
 }
