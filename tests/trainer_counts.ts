@@ -9,8 +9,8 @@ const program = `
 import json, sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from tunebase_trainer import dataset
-from tunebase_trainer.split import split
+from tunebase_trainer.data import dataset
+from tunebase_trainer.data.split import split
 
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 for line in sys.stdin:

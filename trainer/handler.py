@@ -15,11 +15,11 @@ from typing import Any
 import aiohttp
 import runpod
 
-from status_manager import StatusManager
-from tunebase_trainer.attempt import Attempt, failure
 from tunebase_trainer.errors import TrainerError
-from tunebase_trainer.preemption import sigterm_heard
-from tunebase_trainer.protocol import check_url, parse_input
+from tunebase_trainer.worker.attempt import Attempt, failure
+from tunebase_trainer.worker.callback_client import CallbackClient
+from tunebase_trainer.worker.preemption import sigterm_heard
+from tunebase_trainer.worker.protocol import check_url, parse_input
 
 log = logging.getLogger("tunebase")
 # Names this process: the same worker asking again is the same, another one (or this one restarted) is not.
@@ -38,7 +38,7 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
         except TrainerError as error:
             await _say_invalid(session, raw, job.get("id"), error)
             return failure(raw.get("job_id", "") if isinstance(raw, dict) else "", error)
-        status = StatusManager(session, run.callback_url, run.callback_secret, WORKER_ID, CLAIM_PATIENCE)
+        status = CallbackClient(session, run.callback_url, run.callback_secret, WORKER_ID, CLAIM_PATIENCE)
         # Here and not before: RunPod's SDK sets its own handler of SIGTERM when it starts.
         with sigterm_heard() as preempted:
             started = time.monotonic()
@@ -53,7 +53,7 @@ async def _say_invalid(session: aiohttp.ClientSession, raw: Any, runpod_id: str 
         return
     try:
         check_url("callback_url", str(raw["callback_url"]))
-        status = StatusManager(session, str(raw["callback_url"]), str(raw["callback_secret"]), WORKER_ID, patience=30)
+        status = CallbackClient(session, str(raw["callback_url"]), str(raw["callback_secret"]), WORKER_ID, patience=30)
         await status.claim(runpod_id)
         await status.failed(error)
     except Exception as problem:  # the first error is what matters, and is returned

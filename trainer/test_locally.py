@@ -15,10 +15,16 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SUITES = {
-    "input": ("what is said of input, field by field; aliases, ranges, https only", ["test_protocol.py"]),
-    "callbacks": ("signatures, order, retries, orders obeyed, Tunebase away", ["test_status_manager.py"]),
-    "dry-run": ("rows become batches, and the loss is the plain one, on a tiny random model", ["test_training.py"]),
-    "training": ("a real tiny training through handler.py, its adapter loaded by plain PEFT", ["test_direct.py"]),
+    "input": ("what is said of input, field by field; aliases, ranges, https only", ["worker/test_protocol.py"]),
+    "callbacks": ("signatures, order, retries, orders obeyed, Tunebase away", ["worker/test_callback_client.py"]),
+    "dry-run": (
+        "rows become batches, and the loss is the plain one, on a tiny random model",
+        ["training/test_loop.py"],
+    ),
+    "training": (
+        "a real tiny training through handler.py, its adapter loaded by plain PEFT",
+        ["worker/test_handler.py"],
+    ),
 }
 
 

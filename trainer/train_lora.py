@@ -24,8 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tunebase_trainer import ranks
 from tunebase_trainer.errors import TrainerError
+from tunebase_trainer.model import distributed
 
 STARTED = time.monotonic()
 # Told before the slow imports, so that a watcher sees life.
@@ -37,7 +37,7 @@ else:
 
 def tell(kind: str, **fields: Any) -> None:
     """Writes one event, where this is the process that tells. JSON has no NaN: such a number becomes null."""
-    if ranks.rank() > 0 and kind != "error":
+    if distributed.rank() > 0 and kind != "error":
         return
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
     EVENTS.write(json.dumps({"type": kind, **clean}, allow_nan=False) + "\n")
@@ -63,19 +63,21 @@ def main(spec_path: str) -> None:
     spec = json.loads(Path(spec_path).read_text())
     hyper: dict[str, Any] = spec["hyperparameters"]
     output = Path(spec["output"])
-    ranks.check_batch(hyper["batch_size"], ranks.count())
+    distributed.check_batch(hyper["batch_size"], distributed.count())
 
     # --- the base model's files and the rows, before anything heavy is loaded
     stage("preparing", 3)
-    from tunebase_trainer import base_model
+    from tunebase_trainer.model import base_model
+    from tunebase_trainer.versions import made_with
 
     base = base_model.resolve(hyper["base_model"], hyper["base_revision"])
     import torch
     import transformers
     from transformers import AutoTokenizer
 
-    from tunebase_trainer import checks, dataset, preference
-    from tunebase_trainer.split import split
+    from tunebase_trainer.data import dataset
+    from tunebase_trainer.data.split import split
+    from tunebase_trainer.training import preference, preflight
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     method = hyper.get("method", "supervised")
@@ -97,24 +99,24 @@ def main(spec_path: str) -> None:
             info(name + warning, "warn")
 
     longest, together = max(row.length for row in data.rows), len(data.rows[0].sequences)
-    ranks.join()
-    shared = checks.before_loading(base.path, hyper, longest, output, spec.get("num_gpus", 1), together)
+    distributed.join()
+    shared = preflight.before_loading(base.path, hyper, longest, output, spec.get("num_gpus", 1), together)
 
     # --- the model in NF4 with double quantisation, computing in bf16
     stage("loading_model", 6)
-    from tunebase_trainer import model as models
+    from tunebase_trainer.model import loading, lora
 
     transformers.set_seed(hyper["seed"])
-    load = models.load_shared if shared else models.load_quantised
+    load = loading.load_shared if shared else loading.load_quantised
     base_net, was_kept = load(base.path, base.revision)
     if was_kept:
         info("The base model was read from the volume as an earlier start had quantised it.")
     if shared:
-        info(f"The base model is shared by {ranks.count()} GPUs: each has a part of every layer.")
+        info(f"The base model is shared by {distributed.count()} GPUs: each has a part of every layer.")
 
     # --- the adapter, and the values that follow from it
     stage("configuring", 10)
-    net, trainable = models.add_lora(
+    net, trainable = lora.add_lora(
         base_net,
         rank=hyper["lora_rank"],
         alpha=hyper["lora_alpha"],
@@ -124,17 +126,18 @@ def main(spec_path: str) -> None:
         checkpointing=shared,
     )
     if shared:
-        from tunebase_trainer.shared_base import keep_from_ddp
+        from tunebase_trainer.model.sharded_base import keep_from_ddp
 
         keep_from_ddp(net)
     if spec.get("start_from") is not None:
-        models.start_from(net, Path(spec["start_from"]))
+        lora.start_from(net, Path(spec["start_from"]))
         info("Training goes on from the earlier fine-tune's adapter.")
-    from tunebase_trainer import batches, training
     from tunebase_trainer.contract import MICRO_BATCH_TOKENS
+    from tunebase_trainer.data import batches
+    from tunebase_trainer.training import loop
 
     on_gpu = torch.cuda.is_available()
-    share = hyper["batch_size"] // ranks.count()
+    share = hyper["batch_size"] // distributed.count()
     micro_batch = batches.micro_batch(share, longest * together, tokens=MICRO_BATCH_TOKENS if on_gpu else 4_096)
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
@@ -145,38 +148,38 @@ def main(spec_path: str) -> None:
         (f"Method dpo, beta {hyper['beta']:g}; " if method == "dpo" else "") + f"{data.described()}; "
         f"{hyper['num_epochs']} epochs "
         f"of {steps_per_epoch} steps with {hyper['batch_size']} rows "
-        f"(micro-batch {micro_batch}{f' on each of {ranks.count()} GPUs' if ranks.is_rank() else ''}); "
+        f"(micro-batch {micro_batch}{f' on each of {distributed.count()} GPUs' if distributed.is_rank() else ''}); "
         f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps, "
         f"then {hyper['lr_schedule']} to 0."
     )
 
     # --- where an earlier worker left off, if it left off with this very run
-    from tunebase_trainer import checkpoints, kept
+    from tunebase_trainer.training import checkpoint_state, checkpoints
 
     run = {
         "hyperparameters": hyper,
         "rows": len(data.rows),
         "steps": total_steps,
-        "gpus": ranks.count(),
-        "versions": {name: models.versions()[name] for name in ("transformers", "peft")},
+        "gpus": distributed.count(),
+        "versions": {name: made_with()[name] for name in ("transformers", "peft")},
     }
-    resume: tuple[Path, kept.Counts] | None = None
+    resume: tuple[Path, checkpoint_state.Counts] | None = None
     if spec["resume"] is not None:
         try:
-            resume = Path(spec["resume"]), kept.read_kept(Path(spec["resume"]), run)
+            resume = Path(spec["resume"]), checkpoint_state.read_kept(Path(spec["resume"]), run)
             counts = resume[1]
             tell("resumed", step=counts.step, epoch=counts.epoch, trained_tokens=counts.trained_tokens)
             info(f"Going on from the checkpoint of step {counts.step}.")
-        except kept.Unusable as why:
+        except checkpoint_state.Unusable as why:
             info(f"The checkpoint cannot be used ({why}). Training begins at the beginning.", "warn")
 
     # --- train
     stage("training", 10)
-    if ranks.any_of(STOP.is_set()):
+    if distributed.any_of(STOP.is_set()):
         tell("stopped", step=resume[1].step if resume else 0, out_of_time=False)
         return
-    from tunebase_trainer import artifact
-    from tunebase_trainer.history import History
+    from tunebase_trainer.export import artifact
+    from tunebase_trainer.training.metrics_log import History
 
     history = History(tell, resume[0] if resume else None)
     plan = checkpoints.Plan(
@@ -191,7 +194,7 @@ def main(spec_path: str) -> None:
         tell=history.tell,
     )
     try:
-        outcome = training.train(
+        outcome = loop.train(
             net,
             tokenizer,
             data.rows,
@@ -204,19 +207,19 @@ def main(spec_path: str) -> None:
             directory=Path(spec["checkpoints"]),
             resume=resume,
             # On a CPU it costs too much to be worth it: there the kernel ends what takes too much.
-            try_longest=on_gpu and not ranks.is_rank(),
+            try_longest=on_gpu and not distributed.is_rank(),
         )
     except checkpoints.Stopped as stopped:
         tell("stopped", step=stopped.step, out_of_time=stopped.out_of_time)
         return
 
-    ranks.leave()
-    if ranks.rank() > 0:
+    distributed.leave()
+    if distributed.rank() > 0:
         return
 
     # --- save what plain PEFT loads, and what a person looks at
     stage("saving", 93)
-    models.save(net, output, hyper["base_model"], base.revision)
+    lora.save(net, output, hyper["base_model"], base.revision)
     story = artifact.Story(
         base_model=hyper["base_model"],
         base_revision=base.revision,
@@ -226,7 +229,7 @@ def main(spec_path: str) -> None:
         steps=history.steps,
         trained_tokens=outcome.trained_tokens,
         trainable_parameters=trainable,
-        versions=models.versions(),
+        versions=made_with(),
     )
     artifact.write(output, tokenizer, story)
     seconds = 60 if on_gpu else 10
@@ -235,7 +238,7 @@ def main(spec_path: str) -> None:
     elif problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
         info(problem, "warn")
     if exports := hyper.get("export", []):
-        from tunebase_trainer import merged
+        from tunebase_trainer.export import merged
 
         del net, base_net  # the room is needed
         if problem := merged.write(output, base.path, output, tokenizer, exports):
@@ -253,7 +256,7 @@ def main(spec_path: str) -> None:
         best_validation_loss=outcome.best_validation_loss,
         trained_tokens=outcome.trained_tokens,
         trainable_parameters=trainable,
-        versions=models.versions(),
+        versions=made_with(),
         chat_template_sha256=data.template_sha256,
     )
 
@@ -272,19 +275,19 @@ if __name__ == "__main__":
         if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
             sys.exit(__doc__)
         processes = json.loads(Path(sys.argv[1]).read_text()).get("num_gpus", 1)
-        if processes > 1 and not ranks.is_rank():
-            sys.exit(ranks.start(__file__, sys.argv[1], processes, EVENTS.fileno()))
+        if processes > 1 and not distributed.is_rank():
+            sys.exit(distributed.start(__file__, sys.argv[1], processes, EVENTS.fileno()))
         main(sys.argv[1])
     except TrainerError as error:
-        if ranks.first_to_fail(sys.argv[1]):
+        if distributed.first_to_fail(sys.argv[1]):
             tell("error", code=error.code, message=error.message, hint=error.hint)
         sys.exit(3)
     except Exception as error:
         traceback.print_exc()
-        from tunebase_trainer.failures import explain
+        from tunebase_trainer.worker.error_mapping import explain
 
         known = explain(error)
-        if ranks.first_to_fail(sys.argv[1]):
+        if distributed.first_to_fail(sys.argv[1]):
             tell("error", code=known.code, message=known.message, hint=known.hint)
         sys.exit(4)
     finally:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tunebase_trainer import protocol
 from tunebase_trainer.contract import ErrorCode, HyperparameterFields, Metric
-from tunebase_trainer.gpu_memory import Counts, memory_of
-from tunebase_trainer.split import held_out
+from tunebase_trainer.data.split import held_out
+from tunebase_trainer.training.gpu_memory import Counts, memory_of
+from tunebase_trainer.worker import protocol
 
 HERE = Path(__file__).parent
 CASES = json.loads((HERE / "contract_cases.json").read_text())

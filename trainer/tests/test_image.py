@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tunebase_trainer.gpu import CUDA_MAJOR
-from tunebase_trainer.protocol import parse_input
+from tunebase_trainer.training.gpu_stats import CUDA_MAJOR
+from tunebase_trainer.worker.protocol import parse_input
 
 HERE = Path(__file__).parent.parent
 README = (HERE / "README.md").read_text()
@@ -60,7 +60,7 @@ def test_the_image_has_every_file_that_the_worker_imports_and_no_more(tmp_path: 
 
 def test_the_image_checks_its_gpu_builds_a_variant_with_a_model_and_hears_sigterm() -> None:
     assert re.search(r"^FROM nvidia/cuda:(\d+)", DOCKERFILE, re.MULTILINE)[1] == str(CUDA_MAJOR)  # type: ignore[index]
-    assert "HEALTHCHECK" in DOCKERFILE and '"tunebase_trainer.gpu"' in DOCKERFILE
+    assert "HEALTHCHECK" in DOCKERFILE and '"tunebase_trainer.training.gpu_stats"' in DOCKERFILE
     assert "ARG BASE_MODEL\n" in DOCKERFILE and "--build-arg BASE_MODEL=" in README
     assert DOCKERFILE.rstrip().endswith('CMD ["python", "-u", "handler.py"]'), "as PID 1, not below a shell"
     for copied in re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE):
@@ -70,7 +70,11 @@ def test_the_image_checks_its_gpu_builds_a_variant_with_a_model_and_hears_sigter
 
 def test_without_a_gpu_the_health_check_says_so() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tunebase_trainer.gpu"], cwd=HERE, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tunebase_trainer.training.gpu_stats"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode == 0:
         pytest.skip("this machine has a GPU")
@@ -78,7 +82,7 @@ def test_without_a_gpu_the_health_check_says_so() -> None:
 
 
 def test_each_setting_that_the_worker_reads_is_explained() -> None:
-    sources = [*HERE.glob("*.py"), *(HERE / "tunebase_trainer").glob("*.py")]
+    sources = [*HERE.glob("*.py"), *(HERE / "tunebase_trainer").rglob("*.py")]
     read_names = {
         name
         for path in sources

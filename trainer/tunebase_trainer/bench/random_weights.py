@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from ..model import ready
-from ..targets import fused
+from ..model.loading import ready
+from ..model.targets import fused
 
 
 @dataclass(frozen=True)

@@ -69,10 +69,10 @@ class Clock:
 
 
 def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, clock: Clock) -> float:
-    from ..batches import micro_batch
-    from ..checkpoints import Plan
-    from ..model import add_lora
-    from ..training import train
+    from ..data.batches import micro_batch
+    from ..model.lora import add_lora
+    from ..training.checkpoints import Plan
+    from ..training.loop import train
 
     net, _ = add_lora(net, rank=RANK, alpha=ALPHA, dropout=DROPOUT)
     hyper = {
@@ -111,8 +111,8 @@ def trl(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, 
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from ..batches import RowOrder
-    from ..targets import DENSE
+    from ..data.batches import RowOrder
+    from ..model.targets import DENSE
 
     class Listener(TrainerCallback):  # type: ignore[misc]  # untyped
         def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -168,8 +168,9 @@ def main(name: str, spec_path: Path) -> dict[str, Any]:
     import transformers
     from transformers import AutoTokenizer
 
-    from .. import base_model, dataset
-    from ..model import load_quantised
+    from ..data import dataset
+    from ..model import base_model
+    from ..model.loading import load_quantised
 
     spec = json.loads(spec_path.read_text())
     directory = Path(spec["directory"])

@@ -1,7 +1,7 @@
 /**
  * How much of a GPU's memory a run takes: the base in NF4 with double quantization, LoRA with AdamW, gradient
  * checkpointing. One model, used twice: the API applies it to the few figures that an operator gives of a model, the worker
- * to the model itself before it loads it (`trainer/tunebase_trainer/gpu_memory.py`). The constants there are generated from
+ * to the model itself before it loads it (`trainer/tunebase_trainer/training/gpu_memory.py`). The constants there are generated from
  * here, and both compute the cases of `trainer/tests/contract_cases.json`.
  */
 const gib = 2 ** 30;

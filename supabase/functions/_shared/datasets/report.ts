@@ -6,7 +6,7 @@
 export type DatasetFormat = "chat" | "prompt_completion" | "brightrun-lora-v4" | "preference";
 
 /**
- * What the trainer can read (`trainer/tunebase_trainer/dataset_rows.py`). Everything below is checked in full either way;
+ * What the trainer can read (`trainer/tunebase_trainer/data/rows.py`). Everything below is checked in full either way;
  * a part that is false is refused with a sentence.
  */
 export const trainerReads = { tool_calls: true, brightrun: true };

@@ -1,0 +1,188 @@
+"""Which rows are taken, as the server's own check has it, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import chat_templates, tiny
+from support.paths import REPOSITORY
+
+from tunebase_trainer.data.dataset import IGNORED, Dataset, read
+from tunebase_trainer.data.rendering import Row
+from tunebase_trainer.data.rows import RowProblem, parse
+from tunebase_trainer.errors import TrainerError
+
+# Read by tests/datasets_test.ts, too: what one side takes or refuses, the other does.
+CASES: list[dict[str, Any]] = json.loads((REPOSITORY / "tests" / "dataset_rows.json").read_text())
+# What is wrong with a file and not with one of its rows.
+OF_THE_FILE = {"no_rows", "nothing_to_learn", "mixed_formats", "wrong_version"}
+
+
+@pytest.fixture(scope="module")
+def with_tools() -> Any:
+    tokenizer = tiny.make_tokenizer()
+    tokenizer.chat_template = chat_templates.CHATML_TOOLS
+    return tokenizer
+
+
+def learned(row: Row, tokenizer: Any) -> str:
+    assert all(label in (IGNORED, token) for token, label in zip(row.input_ids, row.labels, strict=True))
+    return str(tokenizer.decode([label for label in row.labels if label != IGNORED]))
+
+
+def chat(*turns: tuple[str, str], **extra: Any) -> str:
+    return json.dumps({"messages": [{"role": role, "content": content} for role, content in turns], **extra})
+
+
+def text_of(case: dict[str, Any]) -> str:
+    if "document" in case:
+        return json.dumps(case["document"], indent=case.get("indent"))
+    return "\n".join(line if isinstance(line, str) else json.dumps(line) for line in case["lines"])
+
+
+def written(tmp_path: Path, text: str | bytes) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["what"])
+def test_a_file_is_taken_or_refused_as_the_servers_check_does(
+    case: dict[str, Any], with_tools: Any, tmp_path: Path
+) -> None:
+    path = written(tmp_path, text_of(case))
+    if "learned" in case:
+        data = read(path, with_tools, 4096, method=case.get("method", "supervised"))
+        texts = [learned(part, with_tools) for row in data.rows for part in row.sequences]
+        assert "".join(texts) == "".join(f"{text}<|im_end|>" for text in case["learned"])
+        return
+    with pytest.raises(TrainerError) as caught:
+        read(path, with_tools, 4096, method=case.get("method", "supervised"))
+    nothing = case["refused"] in ("no_rows", "nothing_to_learn")
+    assert caught.value.code == ("no_trainable_rows" if nothing else "invalid_dataset")
+    assert caught.value.hint
+    if case["refused"] not in OF_THE_FILE and "lines" in case:
+        with pytest.raises(RowProblem) as row:
+            for line in text_of(case).splitlines():
+                parse(line)
+        assert row.value.code == case["refused"]
+        assert f"line {len(case['lines'])}: {row.value}" in caught.value.message
+
+
+def test_a_byte_order_mark_is_no_problem(with_tools: Any, tmp_path: Path) -> None:
+    row = chat(("user", "a"), ("assistant", "b"))
+    assert len(read(written(tmp_path, f"\ufeff{row}\n\n  \n"), with_tools, 512).rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x1f\x8b\x08 and more", "compressed with gzip"),
+        (b"PK\x03\x04 and more", "a zip archive"),
+        (b"PAR1 and more", "a Parquet file"),
+        (chat(("user", "a"), ("assistant", "b")).encode("utf-16"), "UTF-16"),
+        (b'{"prompt": "a", "completion": "b"}\n"\xff"\n', "not UTF-8 at line 2"),
+        (b'{"conversations":[{"training_pairs":[\n"\xff"\n]}]}', "not UTF-8 at line 2"),
+        (b'{"conversations":[{"training_pairs":[\n', "not one JSON object: line 2 breaks it"),
+        (b'{"conversations":[]}\n{}', "not one JSON object: line 2 breaks it"),
+        (b'{"prompt": "' + b"x" * (4 * 2**20) + b'", "completion": "b"}', "has a line longer than 4 MiB, line 1"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_with_what_it_is(
+    with_tools: Any, tmp_path: Path, data: bytes, said: str
+) -> None:
+    with pytest.raises(TrainerError) as caught:
+        read(written(tmp_path, data), with_tools, 512)
+    assert caught.value.code == "invalid_dataset"
+    assert said in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_history_whose_last_turn_repeats_the_question_is_read_without_the_copy(
+    with_tools: Any, tmp_path: Path
+) -> None:
+    turns = [("user", "hello"), ("assistant", "hi"), ("user", "how much is it")]
+    row = {
+        "conversation_history": [
+            {"turn": n, "role": role, "content": content} for n, (role, content) in enumerate(turns)
+        ],
+        "current_user_input": "how much is it",
+        "target_response": "ten",
+    }
+    meta = {"_meta": {"file_name": "a", "total_pairs": 1, "version": "4.0.0"}}
+    (repeated,) = read(written(tmp_path, f"{json.dumps(meta)}\n{json.dumps(row)}\n"), with_tools, 512).rows
+    row["conversation_history"] = row["conversation_history"][:-1]
+    (plain,) = read(written(tmp_path, f"{json.dumps(meta)}\n{json.dumps(row)}\n"), with_tools, 512).rows
+    assert repeated == plain
+    assert with_tools.decode(repeated.sequences[0].input_ids).count("how much is it") == 1
+
+
+def test_a_row_of_a_document_is_named_by_its_line(with_tools: Any, tmp_path: Path) -> None:
+    pairs = [{"current_user_input": "a", "target_response": "b"}, {"current_user_input": "", "target_response": "b"}]
+    document = json.dumps({"conversations": [{"training_pairs": pairs}]}, indent=1)
+    line = next(n for n, text in enumerate(document.split("\n"), 1) if '"current_user_input": ""' in text) - 1
+    with pytest.raises(TrainerError, match=f"line {line}: current_user_input is"):
+        read(written(tmp_path, document), with_tools, 512)
+
+
+def test_twenty_broken_lines_are_named_and_no_more(with_tools: Any, tmp_path: Path) -> None:
+    with pytest.raises(TrainerError) as caught:
+        read(written(tmp_path, "[]\n" * 50), with_tools, 512)
+    assert caught.value.message.count("line ") == 20
+
+
+def test_what_was_cut_or_left_out_is_counted_and_said_in_sentences(with_tools: Any, tmp_path: Path) -> None:
+    lines = [
+        chat(("user", "a"), ("assistant", "fits")),
+        chat(("user", "old " * 30), ("assistant", "x"), ("user", "b"), ("assistant", "kept")),
+        chat(("user", "a"), ("assistant", "far too long " * 20)),
+        json.dumps({"messages": [{"role": "assistant", "content": "muted", "weight": 0}]}),
+    ]
+    data = read(written(tmp_path, "\n".join(lines)), with_tools, 100)
+    assert (data.conversations, data.shortened, data.dropped, data.too_long) == (2, 1, 1, [3])
+    assert ([row.line for row in data.rows], data.cut_tokens > 0) == ([1, 2, 2], True)
+    assert data.warnings(100) == [
+        f"1 rows were longer than max_length = 100 tokens: {data.cut_tokens} tokens of their oldest turns, or of the "
+        "start of their prompts, were cut. Their answers are whole.",
+        "1 answers are longer than max_length = 100 by themselves and are left out (line 3). A larger max_length keeps "
+        "them.",
+        "1 rows have nothing to learn from and are left out.",
+    ]
+    assert data.tokens == sum(row.tokens for row in data.rows)
+    assert Dataset().warnings(100) == []
+
+
+def test_tools_that_the_template_does_not_show_are_told(tiny_tokenizer: Any, tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "weather"}}]
+    data = read(written(tmp_path, chat(("user", "a"), ("assistant", "b"), tools=tools)), tiny_tokenizer, 512)
+    assert data.tools_unseen == 1
+    assert "does not show them" in data.warnings(512)[0]
+
+
+def test_a_file_of_answers_that_are_all_too_long_is_refused_with_a_better_max_length(
+    with_tools: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainerError) as caught:
+        read(written(tmp_path, chat(("user", "a"), ("assistant", "long " * 50))), with_tools, 128)
+    assert caught.value.code == "no_trainable_rows"
+    assert "max_length = 128" in caught.value.message and "such as 256" in caught.value.hint
+
+
+def test_a_model_without_a_template_is_refused(tmp_path: Path) -> None:
+    tokenizer = tiny.make_tokenizer()
+    tokenizer.chat_template = None
+    with pytest.raises(TrainerError) as caught:
+        read(written(tmp_path, chat(("user", "a"), ("assistant", "b"))), tokenizer, 512)
+    assert caught.value.code == "no_chat_template"
+
+
+def test_up_to_five_rows_are_kept_as_what_the_model_will_be_asked(with_tools: Any, tmp_path: Path) -> None:
+    rows = "\n".join(chat(("user", f"question {n}"), ("assistant", f"answer {n}")) for n in range(9))
+    prompts = read(written(tmp_path, rows), with_tools, 512).prompts
+    assert [(p.line, p.asked, p.expected) for p in prompts] == [
+        (n + 1, f"question {n}", f"answer {n}") for n in range(5)
+    ]
+    assert prompts[0].text == "<|im_start|>user\nquestion 0<|im_end|>\n<|im_start|>assistant\n"

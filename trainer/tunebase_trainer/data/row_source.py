@@ -1,0 +1,188 @@
+"""A training file as its rows' texts: JSON lines, or one brightrun-lora-v4 document."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .rows import RowProblem, shown
+
+LONGEST_ROW = 4 * 2**20
+# By their first bytes; what is told of them stands in recognise.ts at more length.
+OTHERS = {
+    b"\x1f\x8b": "compressed with gzip",
+    b"PK\x03\x04": "a zip archive",
+    b"PAR1": "a Parquet file",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"%PDF": "a PDF",
+}
+DOCUMENT = re.compile(r'\s*\{\s*"(training_file_metadata|conversations)"\s*:')
+# ShareGPT's rows begin with "conversations", too: whole objects on a line each.
+SHARE_GPT = re.compile(r'\s*\{\s*"conversations"\s*:\s*\[\s*\{\s*"(from|value|role|content)"')
+META = "_meta"
+
+
+class FileProblem(ValueError):
+    """Why a file cannot be read, as what is said of it, and what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+def rows(path: Path) -> Iterator[tuple[int, str]]:
+    """Each row's line, from 1, and its text; blank lines are none. Raises FileProblem, and RowProblem of a header."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    for magic, what in OTHERS.items():
+        if head.startswith(magic):
+            raise FileProblem(f"is {what}", "Unpack it, or export it as JSONL.")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise FileProblem("is UTF-16", "Save it as UTF-8.")
+    text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    yield from _document(path) if DOCUMENT.match(text) and not SHARE_GPT.match(text) else _lines(path)
+
+
+def check_meta(meta: Any, name: str) -> None:
+    """The header of a brightrun file. Raises RowProblem."""
+    version = meta.get("version") if isinstance(meta, dict) else None
+    if not isinstance(meta, dict) or (version is not None and not str(version).startswith("4.")):
+        raise RowProblem("wrong_version", f"{name}.version is {shown(version)}; only version 4 is read")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if row := line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").strip(b" \t\r\n"):
+                yield number, _decode(row, number)
+
+
+def _decode(data: bytes, number: int) -> str:
+    if len(data) > LONGEST_ROW:
+        raise _too_long(number)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(number) from error
+
+
+def _not_utf8(number: int) -> FileProblem:
+    return FileProblem(f"is not UTF-8 at line {number}", "Save it as UTF-8.")
+
+
+def _too_long(number: int) -> FileProblem:
+    return FileProblem(
+        f"has a line longer than {LONGEST_ROW // 2**20} MiB, line {number}",
+        "One row is one conversation; is a line break missing?",
+    )
+
+
+def _document(path: Path) -> Iterator[tuple[int, str]]:
+    """The objects of `conversations[].training_pairs[]`, and the metadata as a header row."""
+    data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(data.count(b"\n", 0, error.start) + 1) from error
+    del data
+    walk = Walk(text)
+    try:
+        for key in walk.keys():  # noqa: SIM118 (not a dict)
+            if key == "training_file_metadata":
+                line, value = walk.value()
+                yield line, json.dumps({META: json.loads(value)})
+            elif key == "conversations" and walk.opens("["):
+                for _ in walk.items():
+                    if not walk.opens("{"):
+                        walk.value()
+                        continue
+                    for inner in walk.keys():  # noqa: SIM118
+                        if inner != "training_pairs" or not walk.opens("["):
+                            walk.value()
+                            continue
+                        for _ in walk.items():
+                            line, value = walk.value()
+                            if len(value) > LONGEST_ROW:
+                                raise _too_long(line)
+                            if value.startswith("{"):
+                                yield line, value
+            else:
+                walk.value()
+        walk.end()
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, FileProblem):
+            raise
+        raise FileProblem(
+            f"is not one JSON object: line {walk.line()} breaks it", "Export it again; was it cut off?"
+        ) from error
+
+
+class Walk:
+    """Goes through a JSON text value by value; what is not wanted is parsed and forgotten, so that one row is held."""
+
+    blank = re.compile(r"[ \t\r\n]*")
+
+    def __init__(self, text: str) -> None:
+        self._text, self._at = text, 0
+        self._line, self._counted = 1, 0
+        self._decoder = json.JSONDecoder()
+
+    def line(self) -> int:
+        self._line += self._text.count("\n", self._counted, self._at)
+        self._counted = self._at
+        return self._line
+
+    def opens(self, bracket: str) -> bool:
+        """Is an object or list next?"""
+        return self._peek() == bracket
+
+    def keys(self) -> Iterator[str]:
+        """The keys of the object that is next; the caller takes each value."""
+        self._take("{")
+        for _ in self._until("}"):
+            key, self._at = self._decoder.raw_decode(self._text, self._at)
+            self._take(":")
+            self._peek()
+            yield str(key)
+
+    def items(self) -> Iterator[None]:
+        """Stops before each item of the list that is next; the caller takes it."""
+        self._take("[")
+        yield from self._until("]")
+
+    def value(self) -> tuple[int, str]:
+        """The next value's line and text."""
+        self._peek()
+        line, start = self.line(), self._at
+        _, self._at = self._decoder.raw_decode(self._text, start)
+        return line, self._text[start : self._at]
+
+    def end(self) -> None:
+        if self._peek() != "":
+            raise ValueError("something follows the document")
+
+    def _until(self, closing: str) -> Iterator[None]:
+        first = True
+        while self._peek() != closing:
+            if not first:
+                self._take(",")
+                self._peek()
+            first = False
+            yield
+        self._at += 1
+
+    def _peek(self) -> str:
+        blank = self.blank.match(self._text, self._at)
+        assert blank is not None
+        self._at = blank.end()
+        return self._text[self._at : self._at + 1]
+
+    def _take(self, character: str) -> None:
+        if self._peek() != character:
+            raise ValueError(f"{character} is missing")
+        self._at += 1

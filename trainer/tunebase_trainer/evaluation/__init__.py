@@ -1,0 +1,1 @@
+"""What shows how good an adapter is."""

@@ -1,0 +1,85 @@
+"""A few prompts, answered by the base and by what was trained: what a person looks at first."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from transformers import StoppingCriteria
+
+from ..data.dataset import Prompt
+
+TOKENS = 128
+# Longer prompts are left out: this must never take the memory that the training had.
+LONGEST_PROMPT = 1024
+
+
+class Bounded(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped
+    """Ends an answer when its time is over, or the worker's."""
+
+    def __init__(self, seconds: float, asked_to_stop: Callable[[], bool]) -> None:
+        self.until, self.asked_to_stop = time.monotonic() + seconds, asked_to_stop
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        over = self.asked_to_stop() or time.monotonic() > self.until
+        return torch.full((input_ids.shape[0],), over, device=input_ids.device, dtype=torch.bool)
+
+
+def compare(
+    net: Any, tokenizer: Any, prompts: list[Prompt], seconds: float, asked_to_stop: Callable[[], bool]
+) -> list[dict[str, Any]]:
+    """Greedy answers of up to `TOKENS` tokens, the tuned model's first, each side in half of the `seconds`.
+
+    A `…_finished` that is false: the answer goes on, and was cut.
+    """
+    encoded = [(prompt, tokenizer(prompt.text, add_special_tokens=False).input_ids) for prompt in prompts]
+    encoded = [(prompt, ids) for prompt, ids in encoded if 0 < len(ids) <= LONGEST_PROMPT]
+    if not encoded:
+        return []
+    ids = [ids for _, ids in encoded]
+    net.eval()
+    tuned = _answers(net, tokenizer, ids, nullcontext(), Bounded(seconds / 2, asked_to_stop))
+    base = _answers(net, tokenizer, ids, net.disable_adapter(), Bounded(seconds / 2, asked_to_stop))
+    return [
+        {
+            "line": prompt.line,
+            "prompt": prompt.asked,
+            "expected": prompt.expected,
+            "base": one[0],
+            "base_finished": one[1],
+            "tuned": other[0],
+            "tuned_finished": other[1],
+        }
+        for (prompt, _), one, other in zip(encoded, base, tuned, strict=True)
+    ]
+
+
+def _answers(net: Any, tokenizer: Any, ids: list[list[int]], adapter: Any, bounded: Bounded) -> list[tuple[str, bool]]:
+    given = net.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])} - {None}
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
+    width = max(map(len, ids))
+    device = next(net.parameters()).device
+    with adapter, torch.inference_mode():
+        out = net.generate(
+            input_ids=torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=device),
+            attention_mask=torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=device),
+            max_new_tokens=TOKENS,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            use_cache=True,
+            eos_token_id=sorted(ends) or None,
+            pad_token_id=pad,
+            stopping_criteria=[bounded],
+        )
+    return [_answer(tokenizer, row[width:], ends) for row in out.tolist()]
+
+
+def _answer(tokenizer: Any, tokens: list[int], ends: set[int]) -> tuple[str, bool]:
+    end = next((i for i, token in enumerate(tokens) if token in ends), None)
+    return str(tokenizer.decode(tokens[:end], skip_special_tokens=True)).strip(), end is not None

@@ -1,0 +1,1 @@
+"""What is written besides the adapter's weights."""

@@ -1,0 +1,67 @@
+"""The whole model with the adapter in its weights, for programs that load no adapters; where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+# The server reads each file back within the 2 s of CPU time that a function has.
+SHARD = 500_000_000
+# A manifest names at most 100 files, and some lie beside these.
+MOST_SHARDS = 85
+
+
+def bytes_needed(base: Path, exports: list[str]) -> float:
+    """Of disk, for what `export` asks for. GGUF has 34 bytes for 32 weights, which are 64 bytes in the base's bf16."""
+    size = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+    return size * (("merged" in exports) + 34 / 64 * ("gguf" in exports))
+
+
+def write(output: Path, base: Path, adapter: Path, tokenizer: Any, exports: list[str]) -> str | None:
+    """Merges on the CPU in bf16: into `output`/merged as transformers loads it, into `output`/gguf as llama.cpp does.
+
+    Never raises: returns why there is none. Not into the NF4 base that was trained on: merging into quantised weights
+    rounds the adapter away.
+    """
+    needed = bytes_needed(base, exports)
+    if needed > MOST_SHARDS * SHARD:
+        return _none(f"they would have {needed / 1e9:.0f} GB, and at most {MOST_SHARDS * SHARD / 1e9:.0f} GB are kept")
+    free = shutil.disk_usage(adapter).free
+    if free < 1.1 * needed:
+        return _none(f"they need {needed / 1e9:.1f} GB on the worker's disk, where {free / 1e9:.1f} GB are free")
+    try:
+        net = _merge(base, adapter)
+        if "merged" in exports:
+            net.save_pretrained(output / "merged", max_shard_size=SHARD)
+            tokenizer.save_pretrained(str(output / "merged"))
+        if "gguf" in exports:
+            from . import gguf_export
+
+            gguf_export.write(output / "gguf", net, tokenizer, SHARD)
+    except Exception as error:  # the adapter is there, and worth more than this
+        for made in exports:
+            shutil.rmtree(output / made, ignore_errors=True)
+        return _none(type(error).__name__)
+    return None
+
+
+def _merge(base: Path, adapter: Path) -> Any:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from ..model.lora import names_as_they_are
+
+    # Not with stock PEFT: see targets.Targets.stock.
+    trained = json.loads((adapter / "adapter_config.json").read_text())["target_modules"]
+    shared = any(name.startswith("shared_expert.") for name in trained)
+    net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+    with names_as_they_are() if shared else nullcontext():
+        return PeftModel.from_pretrained(net, str(adapter)).merge_and_unload()
+
+
+def _none(why: str) -> str:
+    return f"There are no merged weights: {why}. Merge the adapter yourself: PeftModel.merge_and_unload()."

@@ -1,0 +1,138 @@
+"""One process a GPU, each with the whole base and every n-th micro-batch (DDP): started here, agreeing here.
+
+The process that the worker starts becomes torchrun's agent, and its children, the ranks, train. Rank 0 alone tells and
+saves. What depends on a clock or a signal is decided together: a rank that stopped for itself would leave the others
+waiting for its gradients.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ..errors import TrainerError
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def count() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_rank() -> bool:
+    return "RANK" in os.environ
+
+
+def check_batch(batch_size: int, gpus: int) -> None:
+    """Raises TrainerError `invalid_input` unless every GPU gets as many rows of a batch as the others."""
+    if batch_size % gpus:
+        fitting = max(n for n in range(1, gpus + 1) if batch_size % n == 0)
+        raise TrainerError(
+            "invalid_input",
+            f"batch_size = {batch_size}: {gpus} GPUs cannot share it evenly.",
+            f"Use batch_size = {-(-batch_size // gpus) * gpus}, or num_gpus = {fitting}.",
+        )
+
+
+def start(script: str, spec: str, processes: int, events_fd: int) -> int:
+    """Runs `script SPEC` in this many processes until they have ended; returns the exit status of this one.
+
+    SIGTERM is passed on, and the ranks take their time: torchrun's own way kills them after 30 seconds.
+    """
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    # A file descriptor does not survive torchrun's start of a process; its path does.
+    os.environ["TUNEBASE_EVENTS_PATH"] = f"/proc/{os.getpid()}/fd/{events_fd}"
+    signal.signal(signal.SIGTERM, _pass_on)
+    try:
+        options = f"--standalone --local-addr 127.0.0.1 --nproc-per-node {processes} --max-restarts 0"
+        torchrun.main([*options.split(), "--signals-to-handle=SIGINT", script, spec])
+    except ChildFailedError as failed:
+        code = failed.get_first_failure()[1].exitcode
+        if code < 0:  # this process stands for them: it ends as they did
+            with suppress(OSError):  # SIGKILL's cannot be set, nor need be
+                signal.signal(-code, signal.SIG_DFL)
+            os.kill(os.getpid(), -code)
+        return code
+    return 0
+
+
+def _pass_on(number: int, frame: FrameType | None) -> None:
+    import psutil
+
+    children = psutil.Process().children()
+    if not children:  # nobody is there yet who could save something
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.send_signal(number)
+
+
+def join() -> None:
+    """Has this rank meet the others, on its own GPU, or with gloo on a CPU."""
+    if not is_rank():
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # They wait for each other while each loads a large base, in turn; a rank that dies ends them all at once.
+    torch.distributed.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo", timeout=datetime.timedelta(hours=2)
+    )
+
+
+def leave() -> None:
+    """After the last thing done together."""
+    if is_rank():
+        import torch
+
+        torch.distributed.destroy_process_group()
+
+
+def total(value: int) -> int:
+    """The sum over all ranks, in each; waits for all."""
+    if not is_rank():
+        return value
+    import torch
+
+    return int(summed(torch.tensor(value)))
+
+
+def summed(values: Any) -> Any:
+    """A tensor's sum over all ranks, in each; waits for all."""
+    if not is_rank():
+        return values
+    import torch
+
+    device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+    shared = values.to(device)
+    torch.distributed.all_reduce(shared)
+    return shared.cpu()
+
+
+def any_of(said: bool) -> bool:
+    """Whether any rank says so; each waits for all, so that all must ask."""
+    return total(int(said)) > 0
+
+
+def first_to_fail(spec: str) -> bool:
+    """Whether no other rank has failed before: what follows in the others is not what went wrong."""
+    if not is_rank():
+        return True
+    try:
+        Path(f"{spec}.failed").touch(exist_ok=False)
+    except FileExistsError:
+        print(f"rank {rank()} failed after another", file=sys.stderr)
+        return False
+    return True

@@ -1,0 +1,118 @@
+"""LoRA on the base: what is trained, and what is saved of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import transformers_weight_conversion as conversion
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from ..errors import TrainerError
+from ..kernels import cpu_attention, fused_lora
+from . import packed_experts, targets
+from .quantization import FUSED
+
+
+def add_lora(
+    net: PreTrainedModel,
+    rank: int,
+    alpha: int,
+    dropout: float,
+    lora_targets: str = "all-linear",
+    rslora: bool = False,
+    checkpointing: bool = False,
+) -> tuple[PeftModel, int]:
+    """Adds LoRA to what the table in targets.py says; returns the model and the number of trainable parameters.
+
+    Not `prepare_model_for_kbit_training`: it casts every unquantised tensor to fp32.
+    Raises TrainerError `invalid_input` where `lora_targets` does not fit the model or the dropout.
+    """
+    chosen = targets.resolve(net, lora_targets)
+    if chosen.experts and dropout > 0:
+        raise TrainerError(
+            "invalid_input",
+            f"lora_dropout = {dropout:g}: routed experts are trained without.",
+            "Use lora_dropout = 0, or lora_targets = all-linear.",
+        )
+    if chosen.experts and rslora:
+        raise TrainerError(
+            "invalid_input",
+            "use_rslora = true: routed experts have a rank and a scale of their own.",
+            "Use use_rslora = false, or lora_targets = all-linear.",
+        )
+    if checkpointing or torch.cuda.is_available() or any(True for _ in targets.fused(net)):
+        # Trades a third more time for memory. On a CPU memory is not what is short, but NF4 experts would be kept
+        # dequantised, all of them, for the backward pass.
+        net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        net.enable_input_require_grads()
+    expected = targets.expected(net, chosen, rank)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        use_rslora=rslora,
+        target_modules=[*chosen.modules, *(f"shared_expert.{leaf}" for leaf in targets.MLP if chosen.shared_expert)],
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    if chosen.experts:
+        config.target_parameters = [f"experts.{leaf}" for leaf in FUSED]
+        own = targets.expert_rank(rank)
+        config.rank_pattern = {f"experts.{leaf}": own for leaf in FUSED}
+        config.alpha_pattern = {f"experts.{leaf}": alpha * own / rank for leaf in FUSED}
+    with packed_experts.looking_plain(net), nullcontext() if chosen.stock else names_as_they_are():
+        adapted = get_peft_model(net, config)
+    trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    if trainable != expected or trainable == 0:
+        raise RuntimeError(f"{trainable} trainable parameters, expected {expected}")
+    fused_lora.fuse(adapted)
+    if not torch.cuda.is_available():
+        cpu_attention.use()
+    return adapted, trainable
+
+
+@contextmanager
+def names_as_they_are() -> Iterator[None]:
+    """PEFT without its conversion of MoE configs, which makes routed experts of a shared expert's names."""
+    kept = conversion.convert_peft_config_for_transformers
+    conversion.convert_peft_config_for_transformers = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        conversion.convert_peft_config_for_transformers = kept
+
+
+def start_from(net: PeftModel, directory: Path) -> None:
+    """Puts an earlier adapter's weights in the place of the fresh ones.
+
+    Raises TrainerError `invalid_input` when it is an adapter of another shape: PEFT would take what fits, silently.
+    """
+    weights = load_file(directory / "adapter_model.safetensors")
+    own = get_peft_model_state_dict(net, save_embedding_layers=False)
+    if {name: tensor.shape for name, tensor in weights.items()} != {name: own[name].shape for name in own}:
+        raise TrainerError(
+            "invalid_input",
+            "The earlier fine-tune's adapter has another shape: another base model, or another lora_rank.",
+            "Train on from a fine-tune of the same base model, with its lora_rank and lora_alpha.",
+        )
+    set_peft_model_state_dict(net, weights)
+
+
+def save(net: PeftModel, output: Path, source: str, revision: str | None) -> None:
+    """Writes adapter_config.json and adapter_model.safetensors, naming the base by its public name."""
+    net.save_pretrained(str(output), save_embedding_layers=False)
+    name_base(output, source, revision)
+    (output / "README.md").unlink(missing_ok=True)
+
+
+def name_base(directory: Path, source: str, revision: str | None) -> None:
+    """Names the base of a saved adapter by its public name; what was saved names a directory of this worker."""
+    path = directory / "adapter_config.json"
+    config = json.loads(path.read_text()) | {"base_model_name_or_path": source, "revision": revision}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True))

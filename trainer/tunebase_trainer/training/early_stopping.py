@@ -1,0 +1,76 @@
+"""The best adapter so far, by its validation loss, and an end to a training that gets no better."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback
+
+from ..model import distributed
+from .checkpoint_state import BEST, Counts
+
+
+def save_weights(net: Any, path: Path) -> None:
+    """Writes the adapter's weights."""
+    weights = get_peft_model_state_dict(net, save_embedding_layers=False)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, path)
+
+
+def load_weights(net: Any, path: Path) -> None:
+    """Puts weights that `save_weights` wrote in the place of the adapter's."""
+    set_peft_model_state_dict(net, load_file(path))
+
+
+class Best(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+    """Keeps the adapter of the lowest validation loss; `patience` validations without a lower one end the training."""
+
+    def __init__(
+        self, net: Any, directory: Path, patience: int, tell: Callable[..., None], resumed: tuple[Path, Counts] | None
+    ) -> None:
+        """`patience` 0: no end. `resumed`: the checkpoint that the run goes on from."""
+        self.net, self.path, self.patience, self.tell = net, directory / BEST, patience, tell
+        self.step: int | None = None
+        self.loss: float | None = None
+        self.stale = 0
+        directory.mkdir(parents=True, exist_ok=True)
+        if resumed is not None and resumed[1].best_step is not None:
+            self.step, self.loss, self.stale = resumed[1].best_step, resumed[1].best_loss, resumed[1].stale
+            if distributed.rank() == 0:
+                shutil.copyfile(resumed[0] / BEST, self.path)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        loss = metrics["eval_loss"]
+        if distributed.any_of(self.loss is None or loss < self.loss):
+            self.step, self.loss, self.stale = state.global_step, loss, 0
+            if distributed.rank() == 0:
+                save_weights(self.net, self.path)
+            return
+        self.stale += 1
+        if 0 < self.patience <= self.stale and state.global_step < state.max_steps:
+            message = (
+                f"The training ends early, after epoch {state.epoch:g}: for {self.stale} epochs the validation loss "
+                f"has not been lower than the {self.loss:.4f} after step {self.step} (early_stopping_patience)."
+            )
+            self.tell("log", level="info", message=message)
+            control.should_training_stop = True
+            control.should_save = False  # the adapter itself comes next
+
+    def put_into(self, checkpoint: Path) -> None:
+        """Adds the best adapter to a checkpoint, for whoever goes on from it."""
+        if self.step is not None:
+            shutil.copyfile(self.path, checkpoint / BEST)
+
+    def restore(self, last_step: int) -> None:
+        """Makes the adapter the best one, after the last step."""
+        if self.step is None or self.step == last_step or distributed.rank() > 0:
+            return
+        load_weights(self.net, self.path)
+        message = (
+            f"The adapter is the one of step {self.step}: its validation loss, {self.loss:.4f}, is the lowest of all."
+        )
+        self.tell("log", level="info", message=message)

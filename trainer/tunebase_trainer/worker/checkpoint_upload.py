@@ -1,0 +1,119 @@
+"""Checkpoints into Storage while training goes on, and back from there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from ..errors import TrainerError
+from .adapter_upload import upload_all, verify_all
+from .callback_client import CallbackClient
+from .protocol import CheckpointReport, Resume, check_url
+from .transfers import describe, download
+
+log = logging.getLogger("tunebase")
+# A checkpoint is not worth more: the next one is on its way.
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint as the training told it: a directory that is whole."""
+
+    step: int
+    epoch: float
+    path: Path
+    training_loss: float | None
+    validation_loss: float | None
+
+
+class CheckpointUploads:
+    """Uploads one checkpoint at a time in the background; a newer one takes the place of one that waits."""
+
+    def __init__(self, status: CallbackClient) -> None:
+        self._status = status
+        self._waiting: Saved | None = None
+        self._uploading: Saved | None = None
+        self._kept: list[Saved] = []
+        self._task: asyncio.Task[None] | None = None
+        self.uploaded: int | None = None
+        """The step of the newest checkpoint that is whole in Storage."""
+
+    def offer(self, saved: Saved) -> None:
+        """Takes a new checkpoint; returns at once."""
+        self._waiting = saved
+        self._kept.append(saved)
+        self._tidy()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._upload_all())
+
+    async def drain(self) -> None:
+        """Waits until everything that was offered has been uploaded, or has failed."""
+        if self._task is not None:
+            await self._task
+
+    async def stop(self) -> None:
+        """Ends what is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _upload_all(self) -> None:
+        while (saved := self._waiting) is not None:
+            self._waiting, self._uploading = None, saved
+            try:
+                await self._upload(saved)
+                self.uploaded = saved.step
+            except (TrainerError, OSError) as problem:
+                self._status.log("warn", f"The checkpoint of step {saved.step} could not be kept: {problem}")
+            finally:
+                self._uploading = None
+                self._tidy()
+
+    async def _upload(self, saved: Saved) -> None:
+        below = f"checkpoints/{saved.step}/"
+        files = await asyncio.to_thread(describe, saved.path)
+        files = [file.model_copy(update={"path": below + file.path}) for file in files]
+        reply = await self._status.uploads([file.path for file in files], PATIENCE)
+        targets = {target.path: target for target in reply.targets}
+
+        def local(path: str) -> Path:
+            return saved.path / path.removeprefix(below)
+
+        await upload_all(files, local, targets)
+        await verify_all(self._status, files, local, targets, PATIENCE)
+        self._status.checkpoint(
+            CheckpointReport(
+                step=saved.step,
+                epoch=saved.epoch,
+                training_loss=saved.training_loss,
+                validation_loss=saved.validation_loss,
+                files=files,
+            )
+        )
+
+    def _tidy(self) -> None:
+        """The newest stays on this disk, and what is being uploaded."""
+        for saved in self._kept[:-1]:
+            if saved is not self._uploading:
+                shutil.rmtree(saved.path, ignore_errors=True)
+                self._kept.remove(saved)
+
+
+async def fetch(session: aiohttp.ClientSession, resume: Resume, directory: Path) -> Path:
+    """Downloads a checkpoint's files below `directory`; returns its own directory.
+
+    Raises TrainerError when a file is missing or is not what was uploaded.
+    """
+    target = directory / f"checkpoint-{resume.step}"
+    for file in resume.files:
+        check_url("resume.files.url", file.url)
+        path = target / file.path.removeprefix(f"checkpoints/{resume.step}/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        await download(session, file.url, path, file.sha256, what=f"The checkpoint's file {file.path}")
+    return target

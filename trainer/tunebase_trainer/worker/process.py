@@ -1,0 +1,140 @@
+"""The training as a process group of its own, so that it can be ended whole and a crash takes nothing along.
+
+The command is `TUNEBASE_TRAIN_COMMAND` (words as a shell splits them), or this interpreter with train_lora.py. What it
+has to do, so that another may stand in its place:
+
+- It is called with one more argument, the path of SPEC, a JSON file: `dataset` (path), `validation` (path or null),
+  `output` (the directory in which it leaves adapter_config.json, adapter_model.safetensors, and what else belongs to
+  the artifact: each file in it is uploaded),
+  `hyperparameters` (those of the protocol), `checkpoints` (a directory that it may fill), `checkpoint_seconds` (save
+  one about this often; null: only when asked to stop), `resume` (the directory of a checkpoint that it saved, or null),
+   `start_from` (the directory of an adapter to train on from; null or absent: a fresh one), `num_gpus` (how many it
+   has to train on; absent: 1), `seconds` (by then it has saved a checkpoint, as if it were asked to stop; null or
+   absent: it has all the time).
+  Its environment holds `PASSED` and no more; its working directory is the worker's.
+- It writes one JSON object a line to the file descriptor named by `TUNEBASE_EVENTS_FD`; stdout and stderr are its log.
+  - `{"type":"stage","stage":…,"progress":percent}`; `training` before the first step, `saving` when no step is left.
+  - `{"type":"log","level":"info"|"warn"|"error","message":…}`: a line for the job's log.
+  - `{"type":"resumed","step","epoch","trained_tokens"}`: it goes on from the checkpoint.
+  - `{"type":"step", …a Metric…, "total_steps","trained_tokens","seconds_left","progress"}`: an optimizer step.
+  - `{"type":"checkpoint","step","epoch","path","training_loss","validation_loss"}`: the directory `path` is whole and
+    will not be touched again; every file in it has a plain name. The worker uploads and removes it.
+  - `{"type":"stopped","step","out_of_time"}`: the last event of one that was asked to stop, or whose `seconds` are
+    nearly over, after its checkpoint.
+  - `{"type":"result", "base_model","base_revision","rows","validation_rows","steps","first_loss","last_loss",
+    "best_step","best_validation_loss","trained_tokens","trainable_parameters","versions","chat_template_sha256"}`: the
+    last event of one that is done; the adapter is in `output`.
+  - `{"type":"error","code","message","hint"}`: the last event of one that failed.
+- SIGTERM asks it to save a checkpoint at the next step's end, to tell it and `stopped`, and to exit. A signal, because
+  it needs no thread that listens; and SIGTERM, because a process that has not come so far as to handle it ends by it,
+  which is right: there is nothing to save. After the last step it may go on to its result. SIGKILL ends it at once.
+- Exit status 0 after `result` or `stopped`; 3 after an `error` that a person can act on; anything else is a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parents[2]
+# What the training may know of this worker's environment: no key, no address, no secret.
+PASSED = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
+    "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN",
+    "TUNEBASE_MODEL_CACHE", "TUNEBASE_SAMPLE_COUNT", "TUNEBASE_SHARD_BASE_MODEL", "TUNEBASE_STACK",
+    "TUNEBASE_CPU_DTYPE",
+)  # fmt: skip
+
+
+def command() -> list[str]:
+    """The training's command, without its argument."""
+    named = os.environ.get("TUNEBASE_TRAIN_COMMAND")
+    return shlex.split(named) if named else [sys.executable, "-u", str(HERE / "train_lora.py")]
+
+
+def environment() -> dict[str, str]:
+    """The training's, without what tells it where its events go."""
+    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+    return passed | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+
+
+class Training:
+    """A running training."""
+
+    def __init__(self, process: asyncio.subprocess.Process, events: asyncio.StreamReader) -> None:
+        self._process = process
+        self._events = events
+        self.last_lines: deque[str] = deque(maxlen=30)
+        """The end of its log, for the worker's own."""
+
+    @classmethod
+    async def start(cls, spec: Path) -> Training:
+        """Starts the command with SPEC in a new session."""
+        read, write = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command(), str(spec),
+                cwd=HERE,
+                env=environment() | {"TUNEBASE_EVENTS_FD": str(write)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                pass_fds=(write,),
+                start_new_session=True,
+                limit=2**20,
+            )  # fmt: skip
+        finally:
+            os.close(write)
+        events = asyncio.StreamReader(limit=2**20)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(events), os.fdopen(read, "rb")
+        )
+        return cls(process, events)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """What it tells, until it ends."""
+        draining = asyncio.create_task(self._drain())
+        try:
+            while line := await self._events.readline():
+                yield json.loads(line)
+            await draining
+        finally:
+            draining.cancel()
+
+    async def _drain(self) -> None:
+        assert self._process.stdout is not None
+        while chunk := await self._process.stdout.read(2**16):
+            for line in chunk.decode("utf-8", "replace").splitlines():
+                if line.strip():
+                    self.last_lines.append(line[-500:])
+
+    async def wait(self) -> int:
+        """Its exit status; negative: the signal that ended it."""
+        return await self._process.wait()
+
+    def ask_to_stop(self) -> None:
+        """Asks it to save a checkpoint at the next step's end and to exit."""
+        try:
+            self._process.send_signal(signal.SIGTERM)
+        except ProcessLookupError:
+            pass  # it has ended
+
+    async def kill(self) -> None:
+        """Ends the whole group at once: what it has not told is of no use, and its files are removed."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # the group is gone
+        await self._process.wait()

@@ -1,0 +1,120 @@
+"""Bytes in and out: the dataset's download, the adapter's resumable upload, and their hashes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+import requests
+from tusclient.client import TusClient
+from tusclient.exceptions import TusCommunicationError
+
+from ..errors import TrainerError
+from .protocol import ArtifactFile, UploadTarget
+
+log = logging.getLogger("tunebase")
+TRIES = 4
+
+
+async def download(
+    session: aiohttp.ClientSession, url: str, target: Path, sha256: str, what: str = "The training data"
+) -> str:
+    """Streams `url` to `target` and returns its SHA-256, which must be `sha256` unless that is empty.
+
+    Raises TrainerError `dataset_unreachable`; the URL, which opens the data, is never part of a message.
+    """
+    where = urlsplit(url).hostname
+    problem = ""
+    for attempt in range(TRIES):
+        if attempt:
+            await asyncio.sleep(2 ** (attempt - 1))
+        try:
+            async with session.get(url, timeout=aiohttp.ClientTimeout(total=None, sock_read=60)) as response:
+                if response.status != 200:
+                    problem = f"{where} answered {response.status}"
+                    if response.status < 500 and response.status != 429:
+                        break
+                    continue
+                digest = hashlib.sha256()
+                size = 0
+                with target.open("wb") as file:
+                    async for chunk in response.content.iter_chunked(2**20):
+                        digest.update(chunk)
+                        size += file.write(chunk)
+                if size == 0:
+                    problem = "it was empty (0 bytes)"
+                elif sha256 and digest.hexdigest() != sha256:
+                    problem = f"what arrived ({size} bytes) is not what was uploaded"
+                else:
+                    return digest.hexdigest()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            problem = f"{where}: {type(error).__name__}"
+    raise TrainerError(
+        "dataset_unreachable",
+        f"{what} could not be downloaded: {problem}.",
+        "Create the job again. If it happens again, the operator must check Storage and its signed URLs.",
+    )
+
+
+def describe(directory: Path) -> list[ArtifactFile]:
+    """Every file below `directory` with its size and hash, read in pieces."""
+    files = []
+    for path in sorted(item for item in directory.rglob("*") if item.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        files.append(
+            ArtifactFile(path=path.relative_to(directory).as_posix(), bytes=path.stat().st_size, sha256=digest)
+        )
+    return files
+
+
+async def upload(path: Path, target: UploadTarget, told: Callable[[int], None]) -> None:
+    """Uploads one file by TUS in chunks, going on where it was cut off. `told` hears the bytes that have arrived.
+
+    Raises TrainerError `upload_failed`.
+    """
+    stop = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def report(sent: int) -> None:
+        loop.call_soon_threadsafe(told, sent)
+
+    try:
+        await asyncio.to_thread(_upload, path, target, report, stop)
+    except asyncio.CancelledError:
+        stop.set()
+        raise
+
+
+def _upload(path: Path, target: UploadTarget, told: Callable[[int], None], stop: threading.Event) -> None:
+    client = TusClient(target.endpoint, headers={"x-signature": target.token})
+    metadata = {"bucketName": target.bucket, "objectName": target.object, "contentType": target.content_type}
+    try:
+        uploader = client.uploader(
+            str(path), chunk_size=target.chunk_bytes, metadata=metadata, retries=TRIES - 1, retry_delay=1
+        )
+        size = path.stat().st_size
+        while uploader.offset < size and not stop.is_set():
+            uploader.upload_chunk()
+            told(uploader.offset)
+    except (TusCommunicationError, requests.RequestException) as error:
+        status = getattr(error, "status_code", None)
+        log.warning("upload of %s: %s %s", target.path, type(error).__name__, status)
+        if status == 413:
+            raise TrainerError(
+                "upload_failed",
+                f"{target.path} has {path.stat().st_size / 1e6:.0f} MB, which is more than Storage takes (413).",
+                "The operator must raise the file size limit of Supabase's Storage and of its bucket above that.",
+            ) from error
+        raise TrainerError(
+            "upload_failed",
+            f"{target.path} could not be uploaded: "
+            f"{f'Storage answered {status}' if status else 'Storage could not be reached'}.",
+            "Create the job again; if that fails too, the operator must check Storage.",
+        ) from error
