@@ -18,7 +18,7 @@ import runpod
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.worker.attempt import Attempt, failure
 from tunebase_trainer.worker.callback_client import CallbackClient
-from tunebase_trainer.worker.preemption import sigterm_heard
+from tunebase_trainer.worker.preemption import sigterm_event
 from tunebase_trainer.worker.protocol import check_url, parse_input
 
 log = logging.getLogger("tunebase")
@@ -26,7 +26,7 @@ log = logging.getLogger("tunebase")
 WORKER_ID = f"{os.environ.get('RUNPOD_POD_ID', socket.gethostname())}-{uuid.uuid4().hex[:8]}"
 
 # How long an attempt waits, in seconds, for an answer without which no work may begin.
-CLAIM_PATIENCE = 300.0
+CLAIM_TIMEOUT_SECONDS = 300.0
 
 
 async def handler(job: dict[str, Any]) -> dict[str, Any]:
@@ -36,18 +36,22 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
         try:
             run = parse_input(raw)
         except TrainerError as error:
-            await _say_invalid(session, raw, job.get("id"), error)
+            await _report_invalid_input(session, raw, job.get("id"), error)
             return failure(raw.get("job_id", "") if isinstance(raw, dict) else "", error)
-        status = CallbackClient(session, run.callback_url, run.callback_secret, WORKER_ID, CLAIM_PATIENCE)
+        status = CallbackClient(session, run.callback_url, run.callback_secret, WORKER_ID, CLAIM_TIMEOUT_SECONDS)
         # Here and not before: RunPod's SDK sets its own handler of SIGTERM when it starts.
-        with sigterm_heard() as preempted:
+        with sigterm_event() as preempted:
             started = time.monotonic()
             output = await Attempt(run, job, session, status, preempted).run()
     log.info("attempt of job %s: %s after %.0f s", run.job_id, output["status"], time.monotonic() - started)
     return output
 
 
-async def _say_invalid(session: aiohttp.ClientSession, raw: Any, runpod_id: str | None, error: TrainerError) -> None:
+async def _report_invalid_input(
+    session: aiohttp.ClientSession, raw: Any, runpod_id: str | None, error: TrainerError
+) -> None:
+    session: aiohttp.ClientSession, raw: Any, runpod_id: str | None, error: TrainerError
+) -> None:
     """Input that cannot be used still ends its job with the reason, if it says where to report."""
     if not isinstance(raw, dict) or not raw.get("callback_url") or not raw.get("callback_secret"):
         return

@@ -35,7 +35,7 @@ else:
     EVENTS = os.fdopen(int(os.environ.get("TUNEBASE_EVENTS_FD", "1")), "w", buffering=1)
 
 
-def tell(kind: str, **fields: Any) -> None:
+def emit(kind: str, **fields: Any) -> None:
     """Writes one event, where this is the process that tells. JSON has no NaN: such a number becomes null."""
     if distributed.rank() > 0 and kind != "error":
         return
@@ -43,18 +43,18 @@ def tell(kind: str, **fields: Any) -> None:
     EVENTS.write(json.dumps({"type": kind, **clean}, allow_nan=False) + "\n")
 
 
-def stage(name: str, progress: float) -> None:
-    tell("stage", stage=name, progress=progress)
+def emit_stage(name: str, progress: float) -> None:
+    emit("stage", stage=name, progress=progress)
 
 
-def info(message: str, level: str = "info") -> None:
-    tell("log", level=level, message=message)
+def emit_log(message: str, level: str = "info") -> None:
+    emit("log", level=level, message=message)
 
 
 STOP = threading.Event()
 
 
-def asked_to_stop(number: int, frame: FrameType | None) -> None:
+def handle_sigterm(number: int, frame: FrameType | None) -> None:
     """SIGTERM's handler: the next step's end looks at it."""
     STOP.set()
 
@@ -63,10 +63,10 @@ def main(spec_path: str) -> None:
     spec = json.loads(Path(spec_path).read_text())
     hyper: dict[str, Any] = spec["hyperparameters"]
     output = Path(spec["output"])
-    distributed.check_batch(hyper["batch_size"], distributed.count())
+    distributed.check_batch_size(hyper["batch_size"], distributed.world_size())
 
     # --- the base model's files and the rows, before anything heavy is loaded
-    stage("preparing", 3)
+    emit_stage("preparing", 3)
     from tunebase_trainer.model import base_model
     from tunebase_trainer.versions import made_with
 
@@ -93,29 +93,29 @@ def main(spec_path: str) -> None:
         data, validation = split(data, hyper["validation_split"], hyper["seed"])
         if validation:
             held, rows = validation.conversations, data.conversations
-            info(f"{held} of {held + rows} rows are held out to validate with (validation_split).")
+            emit_log(f"{held} of {held + rows} rows are held out to validate with (validation_split).")
     for name, read in (("", data), ("Validation: ", validation)):
         for warning in read.warnings(hyper["max_length"]) if read else []:
-            info(name + warning, "warn")
+            emit_log(name + warning, "warn")
 
     longest, together = max(row.length for row in data.rows), len(data.rows[0].sequences)
-    distributed.join()
-    shared = preflight.before_loading(base.path, hyper, longest, output, spec.get("num_gpus", 1), together)
+    distributed.init()
+    shared = preflight.run_preflight(base.path, hyper, longest, output, spec.get("num_gpus", 1), together)
 
-    # --- the model in NF4 with double quantisation, computing in bf16
-    stage("loading_model", 6)
+    # --- the model in NF4 with double quantization, computing in bf16
+    emit_stage("loading_model", 6)
     from tunebase_trainer.model import loading, lora
 
     transformers.set_seed(hyper["seed"])
-    load = loading.load_shared if shared else loading.load_quantised
+    load = loading.load_sharded if shared else loading.load_quantized
     base_net, was_kept = load(base.path, base.revision)
     if was_kept:
-        info("The base model was read from the volume as an earlier start had quantised it.")
+        emit_log("The base model was read from the volume as an earlier start had quantized it.")
     if shared:
-        info(f"The base model is shared by {distributed.count()} GPUs: each has a part of every layer.")
+        emit_log(f"The base model is shared by {distributed.world_size()} GPUs: each has a part of every layer.")
 
     # --- the adapter, and the values that follow from it
-    stage("configuring", 10)
+    emit_stage("configuring", 10)
     net, trainable = lora.add_lora(
         base_net,
         rank=hyper["lora_rank"],
@@ -126,29 +126,31 @@ def main(spec_path: str) -> None:
         checkpointing=shared,
     )
     if shared:
-        from tunebase_trainer.model.sharded_base import keep_from_ddp
+        from tunebase_trainer.model.sharded_base import exclude_from_ddp
 
-        keep_from_ddp(net)
+        exclude_from_ddp(net)
     if spec.get("start_from") is not None:
-        lora.start_from(net, Path(spec["start_from"]))
-        info("Training goes on from the earlier fine-tune's adapter.")
+        lora.load_earlier_adapter(net, Path(spec["start_from"]))
+        emit_log("Training goes on from the earlier fine-tune's adapter.")
     from tunebase_trainer.contract import MICRO_BATCH_TOKENS
     from tunebase_trainer.data import batches
     from tunebase_trainer.training import loop
 
     on_gpu = torch.cuda.is_available()
-    share = hyper["batch_size"] // distributed.count()
-    micro_batch = batches.micro_batch(share, longest * together, tokens=MICRO_BATCH_TOKENS if on_gpu else 4_096)
+    share = hyper["batch_size"] // distributed.world_size()
+    micro_batch = batches.choose_micro_batch_size(
+        share, longest * together, tokens=MICRO_BATCH_TOKENS if on_gpu else 4_096
+    )
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup = hyper["warmup_steps"]
     if warmup is None:
         warmup = math.ceil(total_steps * hyper["warmup_ratio"])
-    info(
-        (f"Method dpo, beta {hyper['beta']:g}; " if method == "dpo" else "") + f"{data.described()}; "
+    emit_log(
+        (f"Method dpo, beta {hyper['beta']:g}; " if method == "dpo" else "") + f"{data.describe()}; "
         f"{hyper['num_epochs']} epochs "
         f"of {steps_per_epoch} steps with {hyper['batch_size']} rows "
-        f"(micro-batch {micro_batch}{f' on each of {distributed.count()} GPUs' if distributed.is_rank() else ''}); "
+        f"(micro-batch {micro_batch}{f' on each of {distributed.world_size()} GPUs' if distributed.is_distributed() else ''}); "
         f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps, "
         f"then {hyper['lr_schedule']} to 0."
     )
@@ -160,38 +162,38 @@ def main(spec_path: str) -> None:
         "hyperparameters": hyper,
         "rows": len(data.rows),
         "steps": total_steps,
-        "gpus": distributed.count(),
+        "gpus": distributed.world_size(),
         "versions": {name: made_with()[name] for name in ("transformers", "peft")},
     }
-    resume: tuple[Path, checkpoint_state.Counts] | None = None
+    resume: tuple[Path, checkpoint_state.TrainingState] | None = None
     if spec["resume"] is not None:
         try:
-            resume = Path(spec["resume"]), checkpoint_state.read_kept(Path(spec["resume"]), run)
+            resume = Path(spec["resume"]), checkpoint_state.load_state(Path(spec["resume"]), run)
             counts = resume[1]
-            tell("resumed", step=counts.step, epoch=counts.epoch, trained_tokens=counts.trained_tokens)
-            info(f"Going on from the checkpoint of step {counts.step}.")
-        except checkpoint_state.Unusable as why:
-            info(f"The checkpoint cannot be used ({why}). Training begins at the beginning.", "warn")
+            emit("resumed", step=counts.step, epoch=counts.epoch, trained_tokens=counts.trained_tokens)
+            emit_log(f"Going on from the checkpoint of step {counts.step}.")
+        except checkpoint_state.IncompatibleCheckpoint as why:
+            emit_log(f"The checkpoint cannot be used ({why}). Training begins at the beginning.", "warn")
 
     # --- train
-    stage("training", 10)
-    if distributed.any_of(STOP.is_set()):
-        tell("stopped", step=resume[1].step if resume else 0, out_of_time=False)
+    emit_stage("training", 10)
+    if distributed.any_rank(STOP.is_set()):
+        emit("stopped", step=resume[1].step if resume else 0, out_of_time=False)
         return
     from tunebase_trainer.export import artifact
-    from tunebase_trainer.training.metrics_log import History
+    from tunebase_trainer.training.metrics_log import MetricsLog
 
-    history = History(tell, resume[0] if resume else None)
+    history = MetricsLog(emit, resume[0] if resume else None)
     plan = checkpoints.Plan(
         seconds=spec["checkpoint_seconds"] or math.inf,
-        asked_to_stop=STOP.is_set,
+        stop_requested=STOP.is_set,
         deadline=STARTED + spec["seconds"] if spec.get("seconds") is not None else math.inf,
         total_steps=total_steps,
         steps_per_epoch=steps_per_epoch,
         total_tokens=data.tokens * hyper["num_epochs"],
         run=run,
         base=(hyper["base_model"], base.revision),
-        tell=history.tell,
+        emit=history.emit,
     )
     try:
         outcome = loop.train(
@@ -207,20 +209,20 @@ def main(spec_path: str) -> None:
             directory=Path(spec["checkpoints"]),
             resume=resume,
             # On a CPU it costs too much to be worth it: there the kernel ends what takes too much.
-            try_longest=on_gpu and not distributed.is_rank(),
+            try_longest=on_gpu and not distributed.is_distributed(),
         )
     except checkpoints.Stopped as stopped:
-        tell("stopped", step=stopped.step, out_of_time=stopped.out_of_time)
+        emit("stopped", step=stopped.step, out_of_time=stopped.out_of_time)
         return
 
-    distributed.leave()
+    distributed.shutdown()
     if distributed.rank() > 0:
         return
 
     # --- save what plain PEFT loads, and what a person looks at
-    stage("saving", 93)
-    lora.save(net, output, hyper["base_model"], base.revision)
-    story = artifact.Story(
+    emit_stage("saving", 93)
+    lora.save_adapter(net, output, hyper["base_model"], base.revision)
+    summary = artifact.RunSummary(
         base_model=hyper["base_model"],
         base_revision=base.revision,
         hyperparameters=hyper,
@@ -231,19 +233,19 @@ def main(spec_path: str) -> None:
         trainable_parameters=trainable,
         versions=made_with(),
     )
-    artifact.write(output, tokenizer, story)
+    artifact.write(output, tokenizer, summary)
     seconds = 60 if on_gpu else 10
     if shared:
-        info("There are no sample answers: the base model is not whole on one GPU.", "warn")
-    elif problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
-        info(problem, "warn")
+        emit_log("There are no sample answers: the base model is not whole on one GPU.", "warn")
+    elif problem := artifact.write_samples(output, net, tokenizer, summary, seconds, STOP.is_set):
+        emit_log(problem, "warn")
     if exports := hyper.get("export", []):
         from tunebase_trainer.export import merged
 
         del net, base_net  # the room is needed
         if problem := merged.write(output, base.path, output, tokenizer, exports):
-            info(problem, "warn")
-    tell(
+            emit_log(problem, "warn")
+    emit(
         "result",
         base_model=hyper["base_model"],
         base_revision=base.revision,
@@ -261,7 +263,7 @@ def main(spec_path: str) -> None:
     )
 
 
-def die_with_parent() -> None:
+def set_parent_death_signal() -> None:
     """A worker that is killed takes its training along: in a group of its own it would go on using the GPU, unseen."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
@@ -269,26 +271,26 @@ def die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    signal.signal(signal.SIGTERM, asked_to_stop)
+    set_parent_death_signal()
+    signal.signal(signal.SIGTERM, handle_sigterm)
     try:
         if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
             sys.exit(__doc__)
         processes = json.loads(Path(sys.argv[1]).read_text()).get("num_gpus", 1)
-        if processes > 1 and not distributed.is_rank():
-            sys.exit(distributed.start(__file__, sys.argv[1], processes, EVENTS.fileno()))
+        if processes > 1 and not distributed.is_distributed():
+            sys.exit(distributed.launch(__file__, sys.argv[1], processes, EVENTS.fileno()))
         main(sys.argv[1])
     except TrainerError as error:
-        if distributed.first_to_fail(sys.argv[1]):
-            tell("error", code=error.code, message=error.message, hint=error.hint)
+        if distributed.claim_first_failure(sys.argv[1]):
+            emit("error", code=error.code, message=error.message, hint=error.hint)
         sys.exit(3)
     except Exception as error:
         traceback.print_exc()
-        from tunebase_trainer.worker.error_mapping import explain
+        from tunebase_trainer.worker.error_mapping import to_trainer_error
 
-        known = explain(error)
-        if distributed.first_to_fail(sys.argv[1]):
-            tell("error", code=known.code, message=known.message, hint=known.hint)
+        known = to_trainer_error(error)
+        if distributed.claim_first_failure(sys.argv[1]):
+            emit("error", code=known.code, message=known.message, hint=known.hint)
         sys.exit(4)
     finally:
         print(f"train_lora.py ran for {time.monotonic() - STARTED:.1f} s", file=sys.stderr)

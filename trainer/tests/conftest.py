@@ -55,7 +55,7 @@ class ForkServer:
 
         if self._process is None:
             command = [sys.executable, str(SUPPORT / "fork_server.py"), str(self.path)]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=process.environment())
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=process.training_environment())
 
     def wait(self) -> None:
         self.start()
@@ -96,7 +96,7 @@ def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """
     from tunebase_trainer.worker import process
 
-    own, environment = process.command, process.environment
+    own, environment = process.training_command, process.training_environment
     server = None if SHARED in os.environ else ForkServer()
     path = os.environ[SHARED] if server is None else str(server.path)
     client = [sys.executable, "-I", "-S", str(SUPPORT / "fork_client.py"), path, sys.executable]
@@ -110,11 +110,11 @@ def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
             return own()
         if server is not None:
             server.wait()
-        return [*client, str(process.HERE / "train_lora.py")]
+        return [*client, str(process.TRAINER_DIR / "train_lora.py")]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "command", command)
-        patch.setattr(process, "environment", lambda: environment() | {"PYTHON_EXEC": str(rank)})
+        patch.setattr(process, "training_command", command)
+        patch.setattr(process, "training_environment", lambda: environment() | {"PYTHON_EXEC": str(rank)})
         yield
     if server is not None:
         server.close()

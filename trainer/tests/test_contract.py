@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from tunebase_trainer.contract import ErrorCode, HyperparameterFields, Metric
 from tunebase_trainer.data.split import held_out
-from tunebase_trainer.training.gpu_memory import Counts, memory_of
+from tunebase_trainer.training.gpu_memory import ParameterCounts, estimate_memory
 from tunebase_trainer.worker import protocol
 
 HERE = Path(__file__).parent
@@ -19,7 +19,7 @@ SCHEMAS: dict[str, Any] = json.loads((HERE.parent / "protocol.schema.json").read
 
 @pytest.mark.parametrize("case", CASES["gpu_memory"])
 def test_a_run_takes_the_memory_that_the_server_computes(case: dict[str, Any]) -> None:
-    whole = memory_of(Counts(**case["counts"]))
+    whole = estimate_memory(ParameterCounts(**case["counts"]))
     part = whole if case["gpus"] == 1 else whole.shared(case["gpus"])
     assert part.needed(case["tokens"]) == pytest.approx(case["bytes"], rel=1e-12)
 

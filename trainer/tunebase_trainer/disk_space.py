@@ -8,7 +8,7 @@ from pathlib import Path
 from .errors import TrainerError
 
 
-def check_disk(directory: Path, needed: float, what: str) -> None:
+def check_disk_space(directory: Path, needed: float, what: str) -> None:
     """Raises TrainerError `disk_full` unless `needed` bytes and a twentieth more are free where `directory` will be."""
     there = directory
     while not there.exists():

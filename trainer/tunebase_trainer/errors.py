@@ -13,7 +13,7 @@ class TrainerError(Exception):
         self.hint = hint
 
 
-class TunebaseUnreachable(TrainerError):
+class CallbackUnreachable(TrainerError):
     """A callback was not answered for as long as it was worth waiting."""
 
     def __init__(self, problem: str) -> None:
@@ -24,7 +24,7 @@ class TunebaseUnreachable(TrainerError):
         )
 
 
-class TunebaseRefused(TunebaseUnreachable):
+class CallbackRejected(CallbackUnreachable):
     """A callback was answered with a status that asking again would not change."""
 
     def __init__(self, problem: str, status: int) -> None:
@@ -32,7 +32,7 @@ class TunebaseRefused(TunebaseUnreachable):
         self.status = status
 
 
-class AttemptLost(Exception):
+class LeaseLost(Exception):
     """This worker does not hold the attempt (any more): stop, and say nothing more."""
 
 

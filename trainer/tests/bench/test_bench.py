@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from tunebase_trainer.bench import gpu, random_weights, results
 from tunebase_trainer.bench.__main__ import main
 from tunebase_trainer.model.quantization import Nf4Config
-from tunebase_trainer.model.targets import fused
+from tunebase_trainer.model.targets import fused_experts
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -67,7 +67,7 @@ def test_a_random_checkpoint_is_read_by_the_loader_as_a_real_one_with_no_more_th
 
     monkeypatch.setattr(random_weights.RandomTensor, "__getitem__", counting)
     net = random_weights.load(config, Nf4Config())
-    assert len(list(fused(net))) == 2 * config.num_hidden_layers
+    assert len(list(fused_experts(net))) == 2 * config.num_hidden_layers
     assert read.count((32, 64)) >= 2 * 8 * 4 and read.count((64, 32)) >= 8 * 4, "experts come one by one"
     assert net(input_ids=torch.arange(4, 20)[None]).logits.isfinite().all()
 

@@ -142,10 +142,10 @@ def test_what_was_cut_or_left_out_is_counted_and_said_in_sentences(with_tools: A
         json.dumps({"messages": [{"role": "assistant", "content": "muted", "weight": 0}]}),
     ]
     data = read(written(tmp_path, "\n".join(lines)), with_tools, 100)
-    assert (data.conversations, data.shortened, data.dropped, data.too_long) == (2, 1, 1, [3])
-    assert ([row.line for row in data.rows], data.cut_tokens > 0) == ([1, 2, 2], True)
+    assert (data.conversations, data.shortened, data.skipped, data.too_long) == (2, 1, 1, [3])
+    assert ([row.line for row in data.rows], data.truncated_tokens > 0) == ([1, 2, 2], True)
     assert data.warnings(100) == [
-        f"1 rows were longer than max_length = 100 tokens: {data.cut_tokens} tokens of their oldest turns, or of the "
+        f"1 rows were longer than max_length = 100 tokens: {data.truncated_tokens} tokens of their oldest turns, or of the "
         "start of their prompts, were cut. Their answers are whole.",
         "1 answers are longer than max_length = 100 by themselves and are left out (line 3). A larger max_length keeps "
         "them.",

@@ -248,9 +248,9 @@ def test_before_each_learned_answer_stands_what_serving_would_ask(name: str, giv
         return
     rendered = renderer.rows(given, 4096)
     if name == "reasoner":
-        assert rendered.unlike_serving == 2
+        assert rendered.prompt_mismatches == 2
         return
-    assert rendered.unlike_serving == 0
+    assert rendered.prompt_mismatches == 0
     asked = set()
     for i in given.learned:
         prompt = renderer.text(given.messages[:i], given.tools, True)
@@ -325,8 +325,8 @@ def test_in_a_conversation_that_is_too_long_each_answer_is_learned_once_and_whol
     whole = renderer.rows(LONG, 4096)
     longest = max(len(row.input_ids) for row in whole.rows)
     cut = renderer.rows(LONG, longest // 2)
-    assert (whole.cut_tokens, whole.too_long, cut.too_long) == (0, 0, 0)
-    assert cut.cut_tokens > 0
+    assert (whole.truncated_tokens, whole.too_long, cut.too_long) == (0, 0, 0)
+    assert cut.truncated_tokens > 0
     texts = [marked(row, tokenizer) for row in cut.rows]
     assert all(len(row.input_ids) <= longest // 2 for row in cut.rows)
     learned = [part.split("⟧")[0] for text in texts for part in text.split("⟦")[1:]]
@@ -349,7 +349,7 @@ def test_a_long_prompt_loses_its_start_and_the_answer_stays_whole() -> None:
     (row,) = rendered.rows
     assert len(row.input_ids) == 100
     assert marked(row, tokenizer).endswith("word <|im_end|>\n<|im_start|>assistant\n⟦the answer<|im_end|>⟧\n")
-    assert rendered.cut_tokens == len(Renderer(tokenizer).rows(given, 4096).rows[0].input_ids) - 100
+    assert rendered.truncated_tokens == len(Renderer(tokenizer).rows(given, 4096).rows[0].input_ids) - 100
 
 
 def test_an_answer_that_is_too_long_itself_is_left_out_and_counted_never_cut() -> None:

@@ -160,7 +160,7 @@ async def test_an_operator_may_have_no_samples(
     assert "samples.json" not in tunebase.stored
 
 
-def story(**changes: Any) -> artifact.Story:
+def summary(**changes: Any) -> artifact.RunSummary:
     row = Row([1, 2, 3], [-100, 2, 3])
     data = Dataset(rows=[row], conversations=1, template_sha256="ab", prompts=[Prompt(1, "hi", "hi", "ok")])
     given: dict[str, Any] = {
@@ -174,15 +174,15 @@ def story(**changes: Any) -> artifact.Story:
         "trainable_parameters": 1234,
         "versions": {"peft": "0"},
     }
-    return artifact.Story(**{**given, **changes})
+    return artifact.RunSummary(**{**given, **changes})
 
 
 def test_a_card_names_a_base_of_the_hub_where_the_hub_looks_for_it() -> None:
-    text = artifact.card(story())
+    text = artifact.model_card(summary())
     assert text.startswith("---\nlibrary_name: peft\n") and 'base_model: "org/Model-7B"\n---' in text
     assert 'from_pretrained("org/Model-7B", revision="c0ffee"' in text
     assert "--max-lora-rank 16 " in text, "the smallest room that holds rank 12"
-    other = artifact.card(story(base_model="/models/mine"))
+    other = artifact.model_card(summary(base_model="/models/mine"))
     assert "base_model:" not in other and "# A LoRA adapter of mine" in other
 
 
@@ -195,10 +195,10 @@ def test_samples_that_cannot_be_made_are_a_sentence_and_no_failure(
         def eval(self) -> None:
             raise RuntimeError("secret")
 
-    problem = artifact.write_samples(tmp_path, Broken(), tiny.make_tokenizer(), story(), 1, lambda: False)
+    problem = artifact.write_samples(tmp_path, Broken(), tiny.make_tokenizer(), summary(), 1, lambda: False)
     assert problem == "The sample answers could not be made (RuntimeError)."
     assert not list(tmp_path.iterdir())
-    assert artifact.write_samples(tmp_path, Broken(), tiny.make_tokenizer(), story(), 1, lambda: True) is None
+    assert artifact.write_samples(tmp_path, Broken(), tiny.make_tokenizer(), summary(), 1, lambda: True) is None
 
 
 def test_answers_end_with_their_time_or_the_workers(tiny_model: Path) -> None:
@@ -210,15 +210,15 @@ def test_answers_end_with_their_time_or_the_workers(tiny_model: Path) -> None:
     )
     tokenizer = tiny.make_tokenizer()
     prompts = [Prompt(n, f"{n}", f"question {n} " * n, "x") for n in (1, 2)]
-    too_long = Prompt(3, "long", "x" * (samples.LONGEST_PROMPT + 1), "x")
-    whole = samples.compare(net, tokenizer, [*prompts, too_long], 600, lambda: False)
+    too_long = Prompt(3, "long", "x" * (samples.MAX_PROMPT_TOKENS + 1), "x")
+    whole = samples.sample_answers(net, tokenizer, [*prompts, too_long], 600, lambda: False)
     assert [sample["line"] for sample in whole] == [1, 2], "a prompt that is too long is left out"
     # A fresh adapter changes nothing: both sides say the same, in spite of the padding of the shorter prompt.
     assert all(sample["base"] == sample["tuned"] for sample in whole)
-    assert [samples.compare(net, tokenizer, [one], 600, lambda: False)[0]["base"] for one in prompts] == [
+    assert [samples.sample_answers(net, tokenizer, [one], 600, lambda: False)[0]["base"] for one in prompts] == [
         sample["base"] for sample in whole
     ]
-    cut = samples.compare(net, tokenizer, prompts, 600, lambda: True)
+    cut = samples.sample_answers(net, tokenizer, prompts, 600, lambda: True)
     assert not any(sample["tuned_finished"] for sample in cut)
     assert all(len(sample[side]) <= 1 for sample in cut for side in ("base", "tuned")), "one token a side"
 
@@ -231,9 +231,9 @@ def test_a_resumed_run_has_the_steps_of_the_worker_before(tmp_path: Path) -> Non
     ]
     (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": log}))
     told: list[Any] = []
-    kept = metrics_log.History(lambda kind, **fields: told.append((kind, fields)), tmp_path)
-    kept.tell("step", step=3, epoch=0.3, training_loss=1.0, total_steps=9)
-    kept.tell("checkpoint", step=3)
+    kept = metrics_log.MetricsLog(lambda kind, **fields: told.append((kind, fields)), tmp_path)
+    kept.emit("step", step=3, epoch=0.3, training_loss=1.0, total_steps=9)
+    kept.emit("checkpoint", step=3)
     assert [(s["step"], s["training_loss"], s["validation_loss"]) for s in kept.steps] == [
         (1, 2.0, None),
         (2, 1.5, 1.7),
@@ -246,5 +246,5 @@ def test_the_picture_of_a_long_run_stays_small_and_of_no_steps_is_one_too() -> N
     steps = [dict.fromkeys(METRICS) | {"step": n, "training_loss": 1 / n} for n in range(1, 20_001)]
     picture = metrics_log.as_svg(steps)
     line = ElementTree.fromstring(picture).find("{http://www.w3.org/2000/svg}polyline")
-    assert line is not None and len(line.attrib["points"].split()) == metrics_log.MOST_POINTS
+    assert line is not None and len(line.attrib["points"].split()) == metrics_log.MAX_POINTS
     ElementTree.fromstring(metrics_log.as_svg([]))

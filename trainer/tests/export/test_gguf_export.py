@@ -47,7 +47,7 @@ def adapter_of(base: Path, target: Path, lora_targets: str = "all-linear") -> Pa
         for name, parameter in net.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(0, 0.02)
-    lora.save(net, target, str(base), None)
+    lora.save_adapter(net, target, str(base), None)
     return target
 
 
@@ -194,9 +194,9 @@ def test_a_model_of_which_no_right_file_can_be_made_is_refused_before_it_is_load
     tiny_models.config(kind, **changes).save_pretrained(tmp_path)  # no weights
     tiny_tokenizer.save_pretrained(tmp_path)
     with pytest.raises(TrainerError) as refused:
-        preflight.before_loading(tmp_path, {"export": ["gguf"]}, 100, tmp_path, 1)
+        preflight.run_preflight(tmp_path, {"export": ["gguf"]}, 100, tmp_path, 1)
     assert refused.value.code == "invalid_input" and says in refused.value.message
-    preflight.before_loading(tmp_path, {"export": ["merged"], "lora_rank": 8}, 100, tmp_path, 1)
+    preflight.run_preflight(tmp_path, {"export": ["merged"], "lora_rank": 8}, 100, tmp_path, 1)
 
 
 def test_a_tokenizer_that_cuts_in_another_way_is_refused(tiny_tokenizer: Any, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_trained_shared_expert_is_merged_where_it_was_trained(tiny_tokenizer: 
     for name, parameter in net.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, 0, 0.1 if "shared_expert" in name else 0.0)
-    lora.save(net, target, str(base), None)
+    lora.save_adapter(net, target, str(base), None)
     assert merged.write(target, base, target, tiny_tokenizer, ["merged"]) is None
     ids = torch.randint(3, 258, (2, 20))
     read = AutoModelForCausalLM.from_pretrained(target / "merged", dtype=torch.bfloat16)

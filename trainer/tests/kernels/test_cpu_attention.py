@@ -43,6 +43,6 @@ def test_what_it_is_not_made_for_goes_through_torch(monkeypatch: pytest.MonkeyPa
     looks_ahead = torch.ones(2, 1, 8, 8, dtype=torch.bool)
     ours, theirs = both(8, 4, 2, attention_mask=looks_ahead)
     torch.testing.assert_close(ours, theirs)
-    both(cpu_attention.LONGEST + 1, 1, 1)
+    both(cpu_attention.MAX_TOKENS + 1, 1, 1)
     with pytest.raises(AssertionError):
         both(8, 4, 2)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from tunebase_trainer.data.batches import collate
 from tunebase_trainer.data.dataset import IGNORED, Row
 from tunebase_trainer.kernels import fused_lora
-from tunebase_trainer.kernels.fused_lora import kept_by_dropout
+from tunebase_trainer.kernels.fused_lora import dropout_mask
 from tunebase_trainer.model.lora import add_lora
 from tunebase_trainer.training.loss import loss_of
 
@@ -52,10 +52,10 @@ def test_loss_and_gradients_are_as_near_to_the_true_ones_as_those_of_pefts_own_f
     masks: list[torch.Tensor] = []
 
     def kept(like: torch.Tensor, p: float) -> torch.Tensor:
-        masks.append(kept_by_dropout(like, p))
+        masks.append(dropout_mask(like, p))
         return masks[-1]
 
-    monkeypatch.setattr(fused_lora, "kept_by_dropout", kept)
+    monkeypatch.setattr(fused_lora, "dropout_mask", kept)
     net = adapted(llama, dropout=0.4, dtype=torch.bfloat16).train()
     found = gradients(net, ids)
     assert len(masks) == 14, "each matrix has a mask of its own"
@@ -105,7 +105,7 @@ def test_without_the_adapter_and_out_of_autocast_pefts_own_forward_is_at_work(ll
 def test_dropout_drops_with_the_probability_that_is_asked_for_element_by_element(p: float) -> None:
     torch.manual_seed(0)
     like = torch.empty(37, 101)
-    draws = torch.stack([kept_by_dropout(like, p) for _ in range(800)]).float()
+    draws = torch.stack([dropout_mask(like, p) for _ in range(800)]).float()
     count = draws.numel()
     assert set(draws.flatten().tolist()) == {0, 1}
     # The threshold is drawn anew each time, which spreads the mean by up to half of 1/256 a draw.
@@ -119,9 +119,9 @@ def test_dropout_drops_with_the_probability_that_is_asked_for_element_by_element
 def test_dropout_follows_from_the_seed() -> None:
     like = torch.empty(3, 5)
     torch.manual_seed(7)
-    first, second = kept_by_dropout(like, 0.5), kept_by_dropout(like, 0.5)
+    first, second = dropout_mask(like, 0.5), dropout_mask(like, 0.5)
     torch.manual_seed(7)
-    assert torch.equal(kept_by_dropout(like, 0.5), first) and not torch.equal(first, second)
+    assert torch.equal(dropout_mask(like, 0.5), first) and not torch.equal(first, second)
 
 
 @pytest.mark.parametrize("kind", tiny_models.KINDS)

@@ -87,8 +87,8 @@ def test_what_goes_wrong_is_told_once_with_the_contracts_status(tiny_model: Path
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_with_one_that_can() -> None:
-    distributed.check_batch(8, 4)
+    distributed.check_batch_size(8, 4)
     with pytest.raises(TrainerError) as caught:
-        distributed.check_batch(6, 4)
+        distributed.check_batch_size(6, 4)
     assert caught.value.message == "batch_size = 6: 4 GPUs cannot share it evenly."
     assert caught.value.hint == "Use batch_size = 8, or num_gpus = 3."

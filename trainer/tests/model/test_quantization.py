@@ -1,4 +1,4 @@
-"""Routed experts in NF4 compute what the dequantised ones would, and never lie in memory all at once."""
+"""Routed experts in NF4 compute what the dequantized ones would, and never lie in memory all at once."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def experts(net: Any) -> list[tuple[Any, str]]:
     """(module, name) of each fused parameter."""
-    paths = [path.rpartition(".") for path, _ in targets.fused(net)]
+    paths = [path.rpartition(".") for path, _ in targets.fused_experts(net)]
     return [(net.get_submodule(module), name) for module, _, name in paths]
 
 
-def dequantised(directory: Path, packed: Any) -> Any:
+def dequantized(directory: Path, packed: Any) -> Any:
     """transformers' own NF4 model, whose experts stay in bf16: with the values that the packed ones stand for."""
     config = BitsAndBytesConfig(
         load_in_4bit=True,
@@ -66,12 +66,12 @@ def learn(net: Any, implementation: str, chosen: str) -> dict[str, torch.Tensor]
 @pytest.mark.parametrize("chosen", ["all-linear", "experts"])
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm"])
 @pytest.mark.parametrize("kind", tiny_models.MOE)
-def test_packed_experts_give_the_logits_and_gradients_of_dequantised_ones(
+def test_packed_experts_give_the_logits_and_gradients_of_dequantized_ones(
     saved: dict[str, Path], kind: str, implementation: str, chosen: str
 ) -> None:
-    packed, _ = loading.load_quantised(saved[kind])
-    reference = dequantised(saved[kind], packed)
-    wrong = dequantised(saved[kind], packed)
+    packed, _ = loading.load_quantized(saved[kind])
+    reference = dequantized(saved[kind], packed)
+    wrong = dequantized(saved[kind], packed)
     with torch.no_grad():
         module, name = experts(wrong)[0]
         getattr(module, name).mul_(1.05)
@@ -116,30 +116,30 @@ def test_no_more_than_one_layers_experts_are_in_bf16_while_a_model_is_loaded(
     gc.collect()
     gc.freeze()  # what is there already is not looked through at every weight
     request.addfinalizer(gc.unfreeze)
-    before, peak, calls, quantise = alive(shapes), 0, 0, bnb.quantize_4bit
+    before, peak, calls, quantize = alive(shapes), 0, 0, bnb.quantize_4bit
 
     def counting(weight: torch.Tensor, **more: Any) -> Any:
         nonlocal peak, calls
         calls += 1
         peak = max(peak, alive(shapes) - before)
-        return quantise(weight, **more)
+        return quantize(weight, **more)
 
     monkeypatch.setattr(bnb, "quantize_4bit", counting)
-    net, _ = loading.load_quantised(saved[kind])
-    attention = 2 * 64 * 64 * 2  # a q_proj or o_proj that is being quantised has the shape of an expert
+    net, _ = loading.load_quantized(saved[kind])
+    attention = 2 * 64 * 64 * 2  # a q_proj or o_proj that is being quantized has the shape of an expert
     layers = net.config.num_hidden_layers
     assert calls >= layers * 2 * 8, "each expert was packed for itself"
     assert 0 < peak <= layer + attention
     assert alive(shapes) - before < layer / 2, "and none is left afterwards"
 
     # The counter counts: transformers' own loader keeps them all.
-    left = dequantised(saved[kind], net)
+    left = dequantized(saved[kind], net)
     assert alive(shapes) - before >= layers * layer
     del left
 
 
 def test_training_with_checkpointing_keeps_nothing_from_step_to_step(saved: dict[str, Path]) -> None:
-    base, _ = loading.load_quantised(saved["qwen3_next"])
+    base, _ = loading.load_quantized(saved["qwen3_next"])
     net, _ = lora.add_lora(base, 4, 8, 0.05)
     net.train()
     assert base.is_gradient_checkpointing
@@ -156,7 +156,7 @@ def test_training_with_checkpointing_keeps_nothing_from_step_to_step(saved: dict
         held.append((len(tensors), alive({(8, 64, 64), (8, 64, 32)})))
         del tensors
     assert held[1:] == held[1:2] * 5
-    assert held[-1][1] == 0, "no dequantised experts between steps"
+    assert held[-1][1] == 0, "no dequantized experts between steps"
 
 
 def test_experts_that_lie_fused_on_disk_are_packed_too(saved: dict[str, Path], tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_experts_that_lie_fused_on_disk_are_packed_too(saved: dict[str, Path], t
         tmp_path / "model.safetensors",
         {"format": "pt"},
     )
-    fused, single = loading.load_quantised(tmp_path)[0], loading.load_quantised(saved["qwen3_moe"])[0]
+    fused, single = loading.load_quantized(tmp_path)[0], loading.load_quantized(saved["qwen3_moe"])[0]
     ids = torch.arange(3, 20)[None]
     assert torch.equal(fused(input_ids=ids).logits, single(input_ids=ids).logits)
 
@@ -186,7 +186,7 @@ def test_weights_of_multi_token_prediction_are_left_out(saved: dict[str, Path], 
     extra = {name.replace("model.", "mtp.", 1): weight + 1 for name, weight in last.items()}
     assert any(".experts.7." in name for name in extra)
     save_file(weights | extra, tmp_path / "model.safetensors", {"format": "pt"})
-    with_extra, without = loading.load_quantised(tmp_path)[0], loading.load_quantised(saved["qwen3_next"])[0]
+    with_extra, without = loading.load_quantized(tmp_path)[0], loading.load_quantized(saved["qwen3_next"])[0]
     ids = torch.arange(3, 20)[None]
     assert torch.equal(with_extra(input_ids=ids).logits, without(input_ids=ids).logits)
     assert with_extra.state_dict().keys() == without.state_dict().keys()
@@ -204,12 +204,12 @@ def test_a_model_whose_files_lack_weights_is_not_filled_with_random_ones(
     del weights["model.norm.weight"]
     save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
     with pytest.raises(RuntimeError, match=r"1 weights are not in .*: model\.norm\.weight"):
-        loading.load_quantised(tmp_path)
+        loading.load_quantized(tmp_path)
 
 
 @pytest.mark.parametrize("kind", tiny_models.MOE)
 def test_the_frozen_routers_loss_is_off(saved: dict[str, Path], kind: str) -> None:
-    net, _ = loading.load_quantised(saved[kind])
+    net, _ = loading.load_quantized(saved[kind])
     ids = torch.arange(3, 20)[None]
     output = net(input_ids=ids, labels=ids)
     assert output.aux_loss is None and output.router_logits is None

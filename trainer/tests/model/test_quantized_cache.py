@@ -1,4 +1,4 @@
-"""A second start reads the quantised model from the volume, and not the original; a broken one is made anew."""
+"""A second start reads the quantized model from the volume, and not the original; a broken one is made anew."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def kept(cache: Path) -> list[str]:
 
 @pytest.mark.parametrize("original", tiny_models.KINDS, indirect=True)
 def test_a_second_start_reads_the_cache_and_not_the_original(original: Path, cache: Path) -> None:
-    first, cached = loading.load_quantised(original, "revision 1")
+    first, cached = loading.load_quantized(original, "revision 1")
     assert not cached
     expected = first(input_ids=IDS).logits
     spoil(original)
-    second, cached = loading.load_quantised(original, "revision 1")
+    second, cached = loading.load_quantized(original, "revision 1")
     assert cached and torch.equal(second(input_ids=IDS).logits, expected)
     assert {name: (t.dtype, t.shape) for name, t in first.state_dict().items()} == {
         name: (t.dtype, t.shape) for name, t in second.state_dict().items()
@@ -60,7 +60,7 @@ def test_a_second_start_reads_the_cache_and_not_the_original(original: Path, cac
 def test_an_adapter_on_the_cached_model_learns_as_on_the_first(original: Path, cache: Path) -> None:
     def step() -> dict[str, Any]:
         torch.manual_seed(1)
-        net, _ = lora.add_lora(loading.load_quantised(original, "1")[0], 4, 8, 0.0)
+        net, _ = lora.add_lora(loading.load_quantized(original, "1")[0], 4, 8, 0.0)
         net.train()
         net(input_ids=IDS, labels=IDS).loss.backward()
         return {name: p.grad for name, p in net.named_parameters() if p.requires_grad}
@@ -72,20 +72,20 @@ def test_an_adapter_on_the_cached_model_learns_as_on_the_first(original: Path, c
 
 
 def test_another_revision_is_another_model_and_a_plain_directory_is_never_kept(original: Path, cache: Path) -> None:
-    assert not loading.load_quantised(original, None)[1]
+    assert not loading.load_quantized(original, None)[1]
     assert not cache.exists()
-    assert not loading.load_quantised(original, "1")[1]
-    assert not loading.load_quantised(original, "2")[1]
+    assert not loading.load_quantized(original, "1")[1]
+    assert not loading.load_quantized(original, "2")[1]
     assert len(kept(cache)) == 2
-    assert loading.load_quantised(original, "2")[1]
+    assert loading.load_quantized(original, "2")[1]
 
 
 def test_another_library_version_makes_another_model(
     original: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = quantized_cache.place(original, "1")
+    before = quantized_cache.cache_path(original, "1")
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "99")
-    assert quantized_cache.place(original, "1") != before
+    assert quantized_cache.cache_path(original, "1") != before
 
 
 def cut(directory: Path) -> None:
@@ -122,13 +122,13 @@ def lose_a_weight(directory: Path) -> None:
     ids=["cut", "damaged", "a weight lost", "list broken", "list lost", "weights lost"],
 )
 def test_a_broken_cache_is_made_anew(original: Path, cache: Path, harm: Any, caplog: pytest.LogCaptureFixture) -> None:
-    first, _ = loading.load_quantised(original, "1")
+    first, _ = loading.load_quantized(original, "1")
     (directory,) = cache.glob("nf4-*")
     harm(directory)
-    again, cached = loading.load_quantised(original, "1")
+    again, cached = loading.load_quantized(original, "1")
     assert not cached and torch.equal(again(input_ids=IDS).logits, first(input_ids=IDS).logits)
     spoil(original)
-    assert loading.load_quantised(original, "1")[1], "and is whole now"
+    assert loading.load_quantized(original, "1")[1], "and is whole now"
 
 
 DIES_WRITING = """
@@ -141,7 +141,7 @@ def half(tensors, directory):
     write(tensors, directory)
     os._exit(9)
 huggingface_hub.save_torch_state_dict = half
-loading.load_quantised(Path(sys.argv[1]), "1")
+loading.load_quantized(Path(sys.argv[1]), "1")
 """
 
 
@@ -150,7 +150,7 @@ def test_a_worker_that_dies_while_writing_leaves_nothing_that_is_used_or_kept(or
     assert died.returncode == 9
     (left,) = kept(cache)
     assert left.endswith(".part")
-    assert not loading.load_quantised(original, "1")[1]
+    assert not loading.load_quantized(original, "1")[1]
     (whole,) = kept(cache)
     assert not whole.endswith(".part")
 
@@ -161,6 +161,6 @@ def test_without_room_the_model_is_loaded_all_the_same(
     usage = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with caplog.at_level(logging.WARNING):
-        net, cached = loading.load_quantised(original, "1")
+        net, cached = loading.load_quantized(original, "1")
     assert not cached and net(input_ids=IDS).logits.isfinite().all()
-    assert kept(cache) == [] and "the quantised model is not kept" in caplog.text
+    assert kept(cache) == [] and "the quantized model is not kept" in caplog.text

@@ -44,10 +44,10 @@ def test_one_layer_is_whole_at_a_time_and_computes_what_it_did(kind: str, alone:
                 torch.nn.init.normal_(weight, 0, 0.1)
         return made.train()
 
-    expected = gradients(adapted(loading.load_quantised(path)[0]), ids)
-    base, _ = loading.load_quantised(path)
+    expected = gradients(adapted(loading.load_quantized(path)[0]), ids)
+    base, _ = loading.load_quantized(path)
     whole = list[list[int]]()
-    layers = sharded_base.share(base, torch.device("cpu"))
+    layers = sharded_base.shard(base, torch.device("cpu"))
     assert not any(layer.is_whole for layer in layers)
     for module in base.get_decoder().layers:
         module.input_layernorm.register_forward_pre_hook(
@@ -67,9 +67,9 @@ def test_each_rank_has_its_part_of_every_weights_bytes(monkeypatch: pytest.Monke
     parts = []
     for rank in range(3):
         monkeypatch.setenv("RANK", str(rank))
-        module = loading.load_quantised(path)[0].get_decoder().layers[1]
+        module = loading.load_quantized(path)[0].get_decoder().layers[1]
         weights = [weight.data.clone() for weight in module.parameters() if weight.dtype == torch.uint8]
-        layer = sharded_base.Layer(module, torch.device("cpu"))
+        layer = sharded_base.ShardedLayer(module, torch.device("cpu"))
         assert 3 * layer.own.numel() == layer.bytes < sum(weight.numel() for weight in weights) + 20 * 512
         parts.append(layer.own)
     layer.whole.untyped_storage().resize_(layer.bytes)

@@ -38,17 +38,17 @@ def test_the_earlier_adapter_takes_the_place_of_the_fresh_one(tiny_model: Path, 
         for name, weight in earlier.named_parameters():
             if weight.requires_grad and "lora_B" in name:
                 weight.normal_()
-    lora.save(earlier, tmp_path, "tiny", None)
+    lora.save_adapter(earlier, tmp_path, "tiny", None)
     assert not torch.allclose(answer(fresh), answer(earlier))
-    lora.start_from(fresh, tmp_path)
+    lora.load_earlier_adapter(fresh, tmp_path)
     torch.testing.assert_close(answer(fresh), answer(earlier))
     assert any(weight.requires_grad for weight in fresh.parameters())
 
 
 def test_an_adapter_of_another_shape_is_refused(tiny_model: Path, tmp_path: Path) -> None:
-    lora.save(adapted(tiny_model, rank=8), tmp_path, "tiny", None)
+    lora.save_adapter(adapted(tiny_model, rank=8), tmp_path, "tiny", None)
     with pytest.raises(TrainerError) as caught:
-        lora.start_from(adapted(tiny_model), tmp_path)
+        lora.load_earlier_adapter(adapted(tiny_model), tmp_path)
     assert caught.value.code == "invalid_input"
     assert "lora_rank" in caught.value.hint
 

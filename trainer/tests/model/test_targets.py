@@ -84,7 +84,7 @@ def trained(directory: Path, adapter: Path, lora_targets: str = "all-linear", dr
     net.eval()
     with torch.no_grad():
         logits = net(input_ids=ids).logits
-    lora.save(net, adapter, str(directory), None)
+    lora.save_adapter(net, adapter, str(directory), None)
     save_file({"input_ids": ids, "logits": logits}, adapter / "given.safetensors")
     return trainable
 
@@ -127,8 +127,8 @@ def test_attention_alone_can_be_asked_for(saved: Any) -> None:
     assert lora.add_lora(base, 4, 8, 0.0, "attention")[1] == 4 * 2 * ATTENTION
 
 
-def test_the_shared_expert_is_trained_when_it_is_asked_for_on_the_quantised_base(saved: Any) -> None:
-    base, _ = loading.load_quantised(saved("qwen3_next"))
+def test_the_shared_expert_is_trained_when_it_is_asked_for_on_the_quantized_base(saved: Any) -> None:
+    base, _ = loading.load_quantized(saved("qwen3_next"))
     net, trainable = lora.add_lora(base, 4, 8, 0.05, "shared_expert")
     assert trainable == 4 * (BY_HAND["qwen3_next"] + 4 * 3 * (64 + 48))
     assert not any(".experts." in name for name, p in net.named_parameters() if p.requires_grad)
@@ -136,7 +136,7 @@ def test_the_shared_expert_is_trained_when_it_is_asked_for_on_the_quantised_base
 
 @pytest.mark.parametrize("kind", tiny_models.MOE)
 def test_routed_experts_are_trained_when_they_are_asked_for(saved: Any, kind: str) -> None:
-    base, _ = loading.load_quantised(saved(kind))
+    base, _ = loading.load_quantized(saved(kind))
     net, trainable = lora.add_lora(base, 8, 16, 0.0, "experts")
     layers = base.config.num_hidden_layers
     assert trainable == 8 * BY_HAND[kind] + layers * 8 * 2 * ((64 + 64) + (64 + 32))
@@ -151,7 +151,7 @@ def test_routed_experts_are_trained_when_they_are_asked_for(saved: Any, kind: st
 @pytest.mark.parametrize("how", ["a checkpoint", "an earlier fine-tune"])
 def test_an_adapter_is_gone_on_from_whatever_it_trains(saved: Any, tmp_path: Path, choice: str, how: str) -> None:
     def adapted(seed: int) -> Any:
-        base, _ = loading.load_quantised(saved("qwen3_next"))
+        base, _ = loading.load_quantized(saved("qwen3_next"))
         net, _ = lora.add_lora(base, 4, 8, 0.0, choice)
         torch.manual_seed(seed)
         with torch.no_grad():
@@ -164,11 +164,11 @@ def test_an_adapter_is_gone_on_from_whatever_it_trains(saved: Any, tmp_path: Pat
     ids = torch.arange(3, 20)[None]
     expected = earlier(input_ids=ids).logits
     assert not torch.equal(later(input_ids=ids).logits, expected)
-    lora.save(earlier, tmp_path, "tiny", None)
+    lora.save_adapter(earlier, tmp_path, "tiny", None)
     if how == "a checkpoint":
         later.load_adapter(tmp_path, "default", is_trainable=True)  # what transformers' Trainer does
     else:
-        lora.start_from(later, tmp_path)
+        lora.load_earlier_adapter(later, tmp_path)
     later.eval()
     assert torch.equal(later(input_ids=ids).logits, expected)
 
@@ -207,16 +207,16 @@ def test_the_true_shape_of_the_80b_model_trains_what_the_readme_says() -> None:
         net = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen3_next"), dtype=torch.bfloat16)
 
     def millions(choice: str) -> float:
-        return round(targets.expected(net, targets.resolve(net, choice), 16) / 1e6, 1)
+        return round(targets.expected_parameters(net, targets.resolve(net, choice), 16) / 1e6, 1)
 
     assert millions("attention") == 15.9  # the linear attention is attention
     assert millions("shared_expert") == 21.8
-    assert sum(shape.numel() for _, shape in targets.fused(net)) == 48 * 512 * 3 * 512 * 2048
+    assert sum(shape.numel() for _, shape in targets.fused_experts(net)) == 48 * 512 * 3 * 512 * 2048
 
 
 def test_a_saved_adapter_names_no_target_that_stock_peft_would_rewrite(saved: Any, tmp_path: Path) -> None:
     base = AutoModelForCausalLM.from_pretrained(saved("qwen3_next"), dtype=torch.float32)
-    lora.save(lora.add_lora(base, 4, 8, 0.05)[0], tmp_path, "tiny", None)
+    lora.save_adapter(lora.add_lora(base, 4, 8, 0.05)[0], tmp_path, "tiny", None)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert sorted(config["target_modules"]) == sorted(targets.FAMILIES["qwen3_next"].attention)
     assert not config["target_parameters"]

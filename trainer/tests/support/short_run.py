@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from tunebase_trainer.model.lora import add_lora
-from tunebase_trainer.training.checkpoint_state import Counts
+from tunebase_trainer.training.checkpoint_state import TrainingState
 from tunebase_trainer.training.checkpoints import Plan
-from tunebase_trainer.training.loop import Outcome, train
+from tunebase_trainer.training.loop import TrainingResult, train
 
 HYPER: dict[str, Any] = {
     "num_epochs": 2,
@@ -40,11 +40,11 @@ def run(
     every: float = math.inf,
     total_steps: int | None = None,
     try_longest: bool = False,
-    resume: tuple[Path, Counts] | None = None,
+    resume: tuple[Path, TrainingState] | None = None,
     prepare: Callable[[Any], None] = lambda net: None,
     dropout: float = 0.0,
     **changes: Any,
-) -> tuple[Outcome, list[dict[str, Any]]]:
+) -> tuple[TrainingResult, list[dict[str, Any]]]:
     """Trains `model`; returns how it ended and what it told. `prepare` gets the network before the first step.
 
     `validation`: the first two rows unless it is said. `every`: seconds from checkpoint to checkpoint. `changes`: of
@@ -68,14 +68,14 @@ def run(
         on_gpu=False,
         plan=Plan(
             seconds=every,
-            asked_to_stop=lambda: False,
+            stop_requested=lambda: False,
             deadline=math.inf,
             total_steps=total_steps or steps_per_epoch * hyper["num_epochs"],
             steps_per_epoch=steps_per_epoch,
             total_tokens=sum(row.tokens for row in rows) * hyper["num_epochs"],
             run={},
             base=("tiny", None),
-            tell=lambda kind, **fields: told.append({"type": kind, **fields}),
+            emit=lambda kind, **fields: told.append({"type": kind, **fields}),
         ),
         directory=directory,
         resume=resume,

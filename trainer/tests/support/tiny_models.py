@@ -59,7 +59,7 @@ def save(kind: str, path: Path, **changes: Any) -> Path:
     net = AutoModelForCausalLM.from_config(config(kind, **changes), dtype=torch.float32)
     with torch.no_grad():
         for parameter in net.parameters():
-            if parameter.dim() > 1:  # larger than at initialisation, so that each part matters to the logits
+            if parameter.dim() > 1:  # larger than at initialization, so that each part matters to the logits
                 parameter.normal_(0, 0.1)
     net.to(torch.bfloat16).save_pretrained(path)
     return path

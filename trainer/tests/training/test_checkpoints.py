@@ -63,9 +63,9 @@ def train(
     (directory / "spec.json").write_text(json.dumps(spec))
     events = []
     process = subprocess.Popen(
-        [*training.command(), str(directory / "spec.json")],
+        [*training.training_command(), str(directory / "spec.json")],
         cwd=TRAINER,
-        env=training.environment(),
+        env=training.training_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -168,14 +168,14 @@ def test_a_run_resumed_at_an_epochs_end_is_the_same_too(
 def test_a_checkpoint_that_cannot_be_used_is_told_why(
     stopped: list[dict[str, Any]], tmp_path: Path, damage: Any, why: str
 ) -> None:
-    from tunebase_trainer.training.checkpoint_state import Unusable, read_kept
+    from tunebase_trainer.training.checkpoint_state import IncompatibleCheckpoint, load_state
 
     shutil.copytree(only(stopped, "checkpoint")["path"], tmp_path / "checkpoint")
     run = json.loads((tmp_path / "checkpoint" / "tunebase.json").read_text())["run"]
-    assert read_kept(tmp_path / "checkpoint", run).step == only(stopped, "stopped")["step"]
+    assert load_state(tmp_path / "checkpoint", run).step == only(stopped, "stopped")["step"]
     damage(tmp_path / "checkpoint")
-    with pytest.raises(Unusable, match=why):
-        read_kept(tmp_path / "checkpoint", run)
+    with pytest.raises(IncompatibleCheckpoint, match=why):
+        load_state(tmp_path / "checkpoint", run)
 
 
 def test_a_run_whose_checkpoint_cannot_be_used_begins_anew_with_a_warning(

@@ -134,7 +134,7 @@ def test_a_training_that_gets_no_better_ends_early_unless_it_shall_not(
 def test_a_resumed_run_knows_the_best_adapter_of_before_and_how_long_ago_that_was(
     tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
-    from tunebase_trainer.training.checkpoint_state import read_kept
+    from tunebase_trainer.training.checkpoint_state import load_state
 
     weights: list[dict[str, Any]] = []
     outcomes, told = [], []
@@ -159,7 +159,7 @@ def test_a_resumed_run_knows_the_best_adapter_of_before_and_how_long_ago_that_wa
         # After the best, and before the end.
         assert outcome.best_step is not None and outcome.best_step + 3 == outcome.steps
         place = tmp_path / "whole" / f"checkpoint-{outcome.best_step + 1}"
-        resume = place, read_kept(place, {})
+        resume = place, load_state(place, {})
     assert outcomes[0] == outcomes[1]
     losses = [[event["validation_loss"] for event in events] for events in told]
     assert losses[1] == losses[0][-2:]

@@ -13,12 +13,17 @@ from support import tiny, tiny_models
 from support.short_run import run
 from transformers import AutoConfig
 
-from tunebase_trainer.data.batches import RowOrder, collate, micro_batch, smaller
+from tunebase_trainer.data.batches import (
+    LengthGroupedSampler,
+    choose_micro_batch_size,
+    collate,
+    next_smaller_micro_batch_size,
+)
 from tunebase_trainer.data.dataset import IGNORED, read
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.training import loss
 from tunebase_trainer.training.loss import check_projection, loss_of
-from tunebase_trainer.worker.error_mapping import explain
+from tunebase_trainer.worker.error_mapping import to_trainer_error
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def model(tiny_model: Path) -> Any:
 def test_the_loss_and_its_gradient_equal_the_librarys_own_in_one_chunk_and_in_many(
     model: Any, rows: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, cap: float | None, logits: int
 ) -> None:
-    monkeypatch.setitem(loss.CHUNK, "cpu", logits)
+    monkeypatch.setitem(loss.MAX_LOGITS, "cpu", logits)
     model.config.final_logit_softcapping = cap  # as Gemma 2 has
     batch = collate(rows[:4], tokenizer.pad_token_id)
     width = batch["input_ids"].shape[1]
@@ -103,11 +108,11 @@ def test_two_micro_batches_make_the_gradient_of_one_batch(model: Any, rows: Any,
 
 
 def test_a_micro_batch_divides_the_batch_and_keeps_to_its_tokens() -> None:
-    assert micro_batch(8, 100, 4096) == 8
-    assert micro_batch(8, 1000, 4096) == 4
-    assert micro_batch(7, 1000, 4096) == 1
-    assert micro_batch(8, 100_000, 4096) == 1
-    assert [smaller(micro, 12) for micro in (12, 6, 4, 3, 2)] == [6, 3, 2, 1, 1]
+    assert choose_micro_batch_size(8, 100, 4096) == 8
+    assert choose_micro_batch_size(8, 1000, 4096) == 4
+    assert choose_micro_batch_size(7, 1000, 4096) == 1
+    assert choose_micro_batch_size(8, 100_000, 4096) == 1
+    assert [next_smaller_micro_batch_size(micro, 12) for micro in (12, 6, 4, 3, 2)] == [6, 3, 2, 1, 1]
 
 
 def test_every_step_is_told_with_bounded_progress_and_true_units(
@@ -145,7 +150,7 @@ def test_a_long_run_tells_each_validation_though_it_does_not_tell_each_step(
 def test_a_long_run_tells_a_step_whenever_five_seconds_have_passed(
     model: Any, tokenizer: Any, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tunebase_trainer.training.progress_callback.SECONDS", 0.0)
+    monkeypatch.setattr("tunebase_trainer.training.progress_callback.MAX_SECONDS_BETWEEN_LOGS", 0.0)
     _, told = run(model, tokenizer, rows, tmp_path, validation=[], total_steps=1000)
     assert [event["step"] for event in told] == [1, 2, 3, 4]
 
@@ -254,7 +259,7 @@ def test_rows_go_together_by_length_so_that_packing_would_save_little() -> None:
     """Why there is no packing. Lengths as real chat has them: about 1,650 tokens on average, a tenth over 3,000."""
     draw = random.Random(0)
     lengths = [min(8192, int(draw.lognormvariate(7.2, 0.65))) for _ in range(2000)]
-    order = list(RowOrder(lengths, 8, seed=42))
+    order = list(LengthGroupedSampler(lengths, 8, seed=42))
     assert sorted(order) == list(range(2000))
     batches = [[lengths[row] for row in order[start : start + 8]] for start in range(0, 2000, 8)]
     padding = 1 - sum(lengths) / sum(max(batch) * 8 for batch in batches)
@@ -264,9 +269,9 @@ def test_rows_go_together_by_length_so_that_packing_would_save_little() -> None:
 
 
 def test_memory_and_disk_are_told_apart_from_what_nobody_expected() -> None:
-    assert explain(torch.OutOfMemoryError()).code == "out_of_memory"
-    assert explain(OSError(28, "No space left on device")).code == "disk_full"
-    unexpected = explain(KeyError("secret detail"))
+    assert to_trainer_error(torch.OutOfMemoryError()).code == "out_of_memory"
+    assert to_trainer_error(OSError(28, "No space left on device")).code == "disk_full"
+    unexpected = to_trainer_error(KeyError("secret detail"))
     assert unexpected.code == "internal_error"
     assert "secret detail" not in unexpected.message
 
@@ -275,11 +280,11 @@ def test_memory_and_disk_are_told_apart_from_what_nobody_expected() -> None:
 def test_rslora_scales_by_the_ranks_root(model: Any, tmp_path: Path, rslora: bool, scale: float) -> None:
     import json
 
-    from tunebase_trainer.model.lora import add_lora, save
+    from tunebase_trainer.model.lora import add_lora, save_adapter
 
     net, _ = add_lora(model, rank=64, alpha=16, dropout=0.0, rslora=rslora)
     scales = {module.scaling["default"] for module in net.modules() if hasattr(module, "lora_A")}
     assert scales == {scale}
-    save(net, tmp_path / "adapter", "tiny", None)
+    save_adapter(net, tmp_path / "adapter", "tiny", None)
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
     assert config["use_rslora"] is rslora, "so that whoever loads it scales alike"

@@ -12,7 +12,7 @@ from support.short_run import run
 
 from tunebase_trainer.data.dataset import Row, read
 from tunebase_trainer.errors import TrainerError
-from tunebase_trainer.training.oom import too_large
+from tunebase_trainer.training.oom import out_of_memory_error
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_it_goes_on_from_the_newest_checkpoint_and_its_heir_begins_with_what_fit
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    from tunebase_trainer.training.checkpoint_state import read_kept
+    from tunebase_trainer.training.checkpoint_state import load_state
 
     def load() -> Any:
         return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
@@ -103,7 +103,7 @@ def test_it_goes_on_from_the_newest_checkpoint_and_its_heir_begins_with_what_fit
 
     newest = tmp_path / "a" / "checkpoint-6"
     heir = Gpu(2)
-    resume = newest, read_kept(newest, {})
+    resume = newest, load_state(newest, {})
     run(load(), tiny_tokenizer, rows, tmp_path / "c", micro=4, prepare=heir.watch, resume=resume)
     assert heir.sizes == [2, 2, 2, 2]
 
@@ -118,7 +118,7 @@ def test_a_row_that_does_not_fit_by_itself_is_an_error_that_names_what_would(
     assert caught.value.code == "out_of_memory"
     assert f"even with one row of {longest} tokens at a time" in caught.value.message
     assert caught.value.hint == "lora_rank = 8: try 4; or use a smaller base model."
-    long = too_large([Row([1] * 1800, [])], {"max_length": 2048, "lora_rank": 16}).hint
+    long = out_of_memory_error([Row([1] * 1800, [])], {"max_length": 2048, "lora_rank": 16}).hint
     assert long == "max_length = 2048: try 896; lora_rank = 16: try 8; or use a smaller base model."
 
 

@@ -1,4 +1,4 @@
-"""Direct preference optimisation: the loss is TRL's, the reference is what training began with, and it is learned."""
+"""Direct preference optimization: the loss is TRL's, the reference is what training began with, and it is learned."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def net(model: Any) -> Any:
 def plan(**changes: Any) -> Plan:
     given: dict[str, Any] = {
         "seconds": math.inf,
-        "asked_to_stop": lambda: False,
+        "stop_requested": lambda: False,
         "deadline": math.inf,
         "total_steps": 4,
         "steps_per_epoch": 2,
@@ -79,8 +79,8 @@ def gradient(net: Any) -> torch.Tensor:
 def with_plain_reference(net: Any, pairs: Any) -> Any:
     """In fp32, as TRL computes it here."""
     with torch.no_grad():
-        values = preference.answers(net, collate(pairs, 0))
-    return preference.with_reference(pairs, values)
+        values = preference.answer_log_probs(net, collate(pairs, 0))
+    return preference.attach_reference(pairs, values)
 
 
 def test_both_answers_are_learned_whole_and_stand_behind_the_same_prompt(pairs: Any, tiny_tokenizer: Any) -> None:
@@ -115,8 +115,8 @@ def test_loss_and_gradient_are_those_of_trls_dpo_trainer(
     trainer = DPOTrainer(model=net, args=config, train_dataset=Dataset.from_list(said), processing_class=tiny_tokenizer)
     shifted(net, seed=2)
     with torch.no_grad():
-        margins = preference.margins(net, collate(known, 0), BETA)
-    assert margins.std() > 0.1, "not where every pair weighs the same"
+        reward_margins = preference.reward_margins(net, collate(known, 0), BETA)
+    assert reward_margins.std() > 0.1, "not where every pair weighs the same"
 
     def ids(row: Any) -> tuple[list[int], list[int]]:
         begin = next(i for i, label in enumerate(row.labels) if label != IGNORED)
@@ -144,8 +144,8 @@ def test_loss_and_gradient_are_those_of_trls_dpo_trainer(
 
 def test_a_padded_batch_is_its_pairs_one_by_one(net: Any, pairs: Any) -> None:
     with torch.no_grad():
-        together = preference.answers(net, collate(pairs, 0))
-        apart = torch.cat([preference.answers(net, collate([pair], 0)) for pair in pairs])
+        together = preference.answer_log_probs(net, collate(pairs, 0))
+        apart = torch.cat([preference.answer_log_probs(net, collate([pair], 0)) for pair in pairs])
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-4)
     assert len({pair.length for pair in pairs}) > 3
 
@@ -164,7 +164,7 @@ def test_micro_batches_weigh_their_pairs_alike_and_fillers_nothing(net: Any, pai
         return total, gradient(net)
 
     whole, whole_gradient = made(known)
-    parts, parts_gradient = made(known[:3], [known[3]], [known[4], known[0].filler()])
+    parts, parts_gradient = made(known[:3], [known[3]], [known[4], known[0].padding_example()])
     assert whole == pytest.approx(float(preference.loss_of(net, collate(known, 0), BETA, None)), rel=1e-5)
     assert parts == pytest.approx(whole, rel=1e-5)
     torch.testing.assert_close(parts_gradient, whole_gradient, rtol=1e-3, atol=1e-6)
@@ -175,28 +175,28 @@ def test_the_reference_is_that_of_the_weights_training_begins_with_without_dropo
 ) -> None:
     torch.manual_seed(0)
     net = add_lora(model, rank=4, alpha=8, dropout=0.1)[0].train()
-    found = preference.reference(net, pairs, 2, 0, plan())
+    found = preference.compute_reference(net, pairs, 2, 0, plan())
     assert net.training
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), net.disable_adapter():
-        base = preference.answers(net.eval(), collate(pairs, 0))
+        base = preference.answer_log_probs(net.eval(), collate(pairs, 0))
     torch.testing.assert_close(found, base, rtol=0.02, atol=0.2)
     shifted(net)  # as an earlier fine-tune's adapter
-    earlier = preference.reference(net.train(), pairs, 2, 0, plan())
+    earlier = preference.compute_reference(net.train(), pairs, 2, 0, plan())
     assert (earlier - base).abs().max() > 1
-    assert torch.equal(earlier, preference.reference(net, pairs, 2, 0, plan())), "no dropout"
+    assert torch.equal(earlier, preference.compute_reference(net, pairs, 2, 0, plan())), "no dropout"
 
 
 def test_a_run_that_is_asked_to_stop_stops_while_it_computes_the_reference(net: Any, pairs: Any) -> None:
-    for changes, out_of_time in (({"asked_to_stop": lambda: True}, False), ({"deadline": time.monotonic()}, True)):
+    for changes, out_of_time in (({"stop_requested": lambda: True}, False), ({"deadline": time.monotonic()}, True)):
         with pytest.raises(Stopped) as stopped:
-            preference.reference(net, pairs, 2, 0, plan(**changes))
+            preference.compute_reference(net, pairs, 2, 0, plan(**changes))
         assert (stopped.value.step, stopped.value.out_of_time) == (0, out_of_time)
 
 
 def accuracy(net: Any, pairs: Any) -> float:
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        margins = preference.margins(net.eval(), collate(pairs, 0), BETA)
-    return float((margins > 0).float().mean())
+        reward_margins = preference.reward_margins(net.eval(), collate(pairs, 0), BETA)
+    return float((reward_margins > 0).float().mean())
 
 
 def test_the_preferred_answers_become_the_likelier_ones(
@@ -211,7 +211,7 @@ def test_the_preferred_answers_become_the_likelier_ones(
     assert steps[0]["training_loss"] == pytest.approx(math.log(2), abs=0.02), "nothing is learned yet"
     assert outcome.last_loss is not None and outcome.last_loss < 0.4
     assert outcome.trained_tokens == 6 * sum(pair.tokens for pair in pairs), "both answers' tokens"
-    known = preference.with_reference(pairs, preference.read_reference(tmp_path)[:8])
+    known = preference.attach_reference(pairs, preference.load_reference(tmp_path)[:8])
     assert accuracy(nets[0], known) == 1.0
     said = [event["message"] for event in told if event["type"] == "log"]
     assert "in 100% of the pairs the preferred answer has gained on the other" in said[-1]
@@ -311,7 +311,7 @@ def test_answers_that_render_alike_are_left_out(tiny_tokenizer: Any, tmp_path: P
     path = tmp_path / "rows.jsonl"
     path.write_text(f"{json.dumps(row)}\n{json.dumps(same)}\n")
     data = read(path, tiny_tokenizer, 512, method="dpo")
-    assert (data.conversations, data.dropped) == (1, 1)
+    assert (data.conversations, data.skipped) == (1, 1)
 
 
 HYPER = {
@@ -341,9 +341,9 @@ def script(
     }
     (directory / "spec.json").write_text(json.dumps(spec))
     done = subprocess.run(
-        [*process.command(), str(directory / "spec.json")],
+        [*process.training_command(), str(directory / "spec.json")],
         cwd=TRAINER,
-        env=process.environment(),
+        env=process.training_environment(),
         capture_output=True,
         text=True,
     )
@@ -373,11 +373,11 @@ def test_a_resumed_run_makes_the_very_steps_of_the_uninterrupted_one(
     resumed = script(tmp_path / "resumed", tiny_model, resume=saved[5], every=0.001)
     assert steps(resumed) == steps(whole)[5:]
     again = {event["step"]: event["path"] for event in resumed if event["type"] == "checkpoint"}
-    assert torch.equal(*(preference.read_reference(Path(path)) for path in (saved[5], again[7])))
+    assert torch.equal(*(preference.load_reference(Path(path)) for path in (saved[5], again[7])))
     results = [next(event for event in events if event["type"] == "result") for events in (resumed, whole)]
     assert results[0] == results[1]
     card = (tmp_path / "whole" / "adapter" / "README.md").read_text()
-    assert "| method | direct preference optimisation (DPO), beta 0.3 |" in card
+    assert "| method | direct preference optimization (DPO), beta 0.3 |" in card
 
 
 def test_a_resumed_run_takes_the_reference_of_its_checkpoint(
@@ -385,27 +385,27 @@ def test_a_resumed_run_takes_the_reference_of_its_checkpoint(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    from tunebase_trainer.training.checkpoint_state import read_kept
+    from tunebase_trainer.training.checkpoint_state import load_state
 
     changes: dict[str, Any] = {"method": "dpo", "beta": BETA, "validation": []}
     told = []
     for name, resume in (("first", None), ("second", tmp_path / "first" / "checkpoint-2")):
         model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-        kept = (resume, read_kept(resume, {})) if resume else None
+        kept = (resume, load_state(resume, {})) if resume else None
         told.append(run(model, tiny_tokenizer, pairs, tmp_path / name, every=0.0, resume=kept, **changes)[1])
         monkeypatch.delattr(preference, "reference", raising=False)  # nobody computes it again
     assert steps(told[1]) == steps(told[0])[2:]
 
 
 def test_a_checkpoint_without_the_reference_cannot_be_used(often: list[dict[str, Any]]) -> None:
-    from tunebase_trainer.training.checkpoint_state import REFERENCE, Unusable, read_kept
+    from tunebase_trainer.training.checkpoint_state import REFERENCE_FILE, IncompatibleCheckpoint, load_state
 
     path = Path(next(event["path"] for event in often if event["type"] == "checkpoint"))
     made = json.loads((path / "tunebase.json").read_text())["run"]
-    assert read_kept(path, made).step == 1
-    (path / REFERENCE).rename(path / "elsewhere")
-    with pytest.raises(Unusable, match=REFERENCE):
-        read_kept(path, made)
+    assert load_state(path, made).step == 1
+    (path / REFERENCE_FILE).rename(path / "elsewhere")
+    with pytest.raises(IncompatibleCheckpoint, match=REFERENCE_FILE):
+        load_state(path, made)
 
 
 def test_two_processes_make_the_steps_of_one(tiny_model: Path, tmp_path: Path) -> None:
@@ -430,6 +430,6 @@ def test_training_on_from_an_earlier_fine_tune_the_first_loss_is_that_of_no_diff
 
 def test_a_filler_is_no_pair(pairs: Any) -> None:
     known = replace(pairs[0], reference=(-1.0, -2.0))
-    batch = collate([known, known.filler()], 0)
+    batch = collate([known, known.padding_example()], 0)
     assert preference.learned_pairs(batch).tolist() == [True, False]
     assert padding(type("Tokenizer", (), {"pad_token_id": None, "eos_token_id": 5})()) == 5

@@ -16,7 +16,7 @@ from tunebase_trainer import disk_space
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.model import base_model, loading
 from tunebase_trainer.training import preflight
-from tunebase_trainer.training.gpu_memory import GIB, Memory, memory_of
+from tunebase_trainer.training.gpu_memory import GIB, MemoryEstimate, estimate_memory
 
 HYPER = {"max_length": 8192, "lora_rank": 16}
 
@@ -37,11 +37,11 @@ def gib(count: float) -> float:
 
 
 @pytest.fixture(scope="module")
-def the_80b() -> Memory:
-    return memory_of(preflight.count(AutoConfig.for_model("qwen3_next"), 16, "all-linear"))
+def the_80b() -> MemoryEstimate:
+    return estimate_memory(preflight.count(AutoConfig.for_model("qwen3_next"), 16, "all-linear"))
 
 
-def refused(memory: Memory, tokens: int, available: float, rank: int = 16) -> TrainerError:
+def refused(memory: MemoryEstimate, tokens: int, available: float, rank: int = 16) -> TrainerError:
     with pytest.raises(TrainerError) as caught:
         preflight.check_memory(memory, tokens, HYPER | {"lora_rank": rank}, available, "A GPU")
     assert caught.value.code == "out_of_memory"
@@ -51,22 +51,22 @@ def refused(memory: Memory, tokens: int, available: float, rank: int = 16) -> Tr
 @pytest.mark.parametrize("kind", tiny_models.KINDS)
 def test_the_bases_bytes_are_those_that_the_loaded_model_has(kind: str, tmp_path: Path) -> None:
     """Rounded up: a tensor has at least one scale of scales, and tables of its own."""
-    net, _ = loading.load_quantised(tiny_models.save(kind, tmp_path))
+    net, _ = loading.load_quantized(tiny_models.save(kind, tmp_path))
     state = net.state_dict(keep_vars=True)
     tables = ("quant_map", "quant_state.bitsandbytes__nf4", "nested_absmax")
     found = {t.data_ptr(): t.numel() * t.element_size() for name, t in state.items() if not name.endswith(tables)}
-    estimated = memory_of(preflight.count(tiny_models.config(kind), 4, "all-linear")).base
+    estimated = estimate_memory(preflight.count(tiny_models.config(kind), 4, "all-linear")).base
     assert estimated == pytest.approx(sum(found.values()), rel=0.002)
 
 
-def test_two_gpus_that_share_the_80b_model_need_half_of_it_and_a_layer_each(the_80b: Memory) -> None:
+def test_two_gpus_that_share_the_80b_model_need_half_of_it_and_a_layer_each(the_80b: MemoryEstimate) -> None:
     shared = the_80b.shared(2)
     assert shared.base == pytest.approx(the_80b.base - the_80b.packed / 2 + the_80b.packed / 48)
     assert 20.5 < shared.base / GIB < 21.5
     preflight.check_memory(shared, 2048, HYPER, gib(39), "A GPU")
 
 
-def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: Memory) -> None:
+def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: MemoryEstimate) -> None:
     assert 39 < the_80b.base / GIB < 39.5  # 37.1 for experts, 0.8 for Linear modules, 1.3 for the rest
     assert the_80b.layer == gib(3) and the_80b.adapter == 16 * 15_925_248
     preflight.check_memory(the_80b, 8192, HYPER, gib(79), "A100")
@@ -78,7 +78,7 @@ def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: Memory) -> N
     assert error.hint == "Use a GPU with 45 GiB, a smaller base model."
 
 
-def test_where_only_the_longest_row_is_too_long_a_length_that_fits_is_named(the_80b: Memory) -> None:
+def test_where_only_the_longest_row_is_too_long_a_length_that_fits_is_named(the_80b: MemoryEstimate) -> None:
     error = refused(the_80b, 8192, gib(44))
     assert error.message.startswith("max_length = 8192: the longest row, of 8192 tokens, needs about 44.7 GiB")
     assert error.hint == "Use max_length = 4800 or less, or a GPU with 45 GiB."
@@ -87,7 +87,7 @@ def test_where_only_the_longest_row_is_too_long_a_length_that_fits_is_named(the_
         preflight.check_memory(the_80b, 4900, HYPER, gib(44), "A GPU")
 
 
-def test_of_two_answers_each_may_have_half_the_length_that_fits(the_80b: Memory) -> None:
+def test_of_two_answers_each_may_have_half_the_length_that_fits(the_80b: MemoryEstimate) -> None:
     preflight.check_memory(the_80b, 2400, HYPER, gib(44), "A GPU", together=2)
     with pytest.raises(TrainerError) as caught:
         preflight.check_memory(the_80b, 4096, HYPER, gib(44), "A GPU", together=2)
@@ -96,7 +96,7 @@ def test_of_two_answers_each_may_have_half_the_length_that_fits(the_80b: Memory)
 
 
 def test_where_only_the_adapter_is_too_large_a_smaller_rank_is_named() -> None:
-    memory = memory_of(preflight.count(AutoConfig.for_model("qwen3", **QWEN3_8B), 128, "all-linear"))
+    memory = estimate_memory(preflight.count(AutoConfig.for_model("qwen3", **QWEN3_8B), 128, "all-linear"))
     assert refused(memory, 512, gib(11), rank=128).hint.endswith("a smaller base model, or lora_rank = 64 or less.")
 
 
@@ -131,7 +131,7 @@ def test_a_gpu_without_bf16_and_too_few_gpus_are_told(
 def test_before_loading_a_run_on_a_gpu_that_is_too_small_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert not preflight.before_loading(tmp_path, {}, 100, tmp_path, 8)  # on a CPU
+    assert not preflight.run_preflight(tmp_path, {}, 100, tmp_path, 8)  # on a CPU
     free = gib(0.5)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -144,22 +144,22 @@ def test_before_loading_a_run_on_a_gpu_that_is_too_small_is_refused(
     config.save_pretrained(tmp_path)
     hyper = {"lora_rank": 8, "max_length": 512}
     with pytest.raises(TrainerError, match=r"0\.5 GiB are free"):
-        preflight.before_loading(tmp_path, hyper, 100, tmp_path, 1)
+        preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
     free = gib(0.7)
-    preflight.before_loading(tmp_path, hyper, 100, tmp_path, 1)
+    preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
     # Two that have no room for the base each have room for half of it.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert not preflight.before_loading(tmp_path, hyper, 100, tmp_path, 2)
-    memory = memory_of(preflight.count(config, 8, "all-linear"))
+    assert not preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
+    memory = estimate_memory(preflight.count(config, 8, "all-linear"))
     free = memory.needed(100) - 1
-    assert preflight.before_loading(tmp_path, hyper, 100, tmp_path, 2)
+    assert preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
     free = memory.shared(2).needed(100) - 1
     with pytest.raises(TrainerError, match="are free"):
-        preflight.before_loading(tmp_path, hyper, 100, tmp_path, 2)
+        preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
     free = gib(0.7)
     full(monkeypatch, 1000)
     with pytest.raises(TrainerError, match="The adapter with its checkpoints needs"):
-        preflight.before_loading(tmp_path, hyper, 100, tmp_path, 1)
+        preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
 
 
 def full(monkeypatch: pytest.MonkeyPatch, free: float) -> None:

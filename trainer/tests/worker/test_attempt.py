@@ -30,9 +30,9 @@ ADAPTER = ["adapter_config.json", "adapter_model.safetensors", "manifest.json"]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     stub = SUPPORT / "stub_training.py"
     monkeypatch.setenv("TUNEBASE_TRAIN_COMMAND", f"'{sys.executable}' -u '{stub}'")
-    monkeypatch.setattr(callback_client, "LONGEST_WAIT", 0.2)
-    monkeypatch.setattr("tunebase_trainer.worker.attempt.END_PATIENCE", 2.0)
-    monkeypatch.setattr(adapter_upload, "END_PATIENCE", 2.0)
+    monkeypatch.setattr(callback_client, "MAX_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr("tunebase_trainer.worker.attempt.FINISH_TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr(adapter_upload, "FINISH_TIMEOUT_SECONDS", 2.0)
     monkeypatch.setattr(checkpoint_upload, "PATIENCE", 2.0)
 
 
@@ -102,7 +102,7 @@ async def test_upload_targets_are_asked_for_when_training_starts_and_again_while
     monkeypatch.setattr(adapter_upload, "TARGETS_SECONDS", 0.5)
     attempt = start(tunebase, steps=200, seconds=0.02)
     await until(lambda: len(tunebase.of("uploads")) >= 3)
-    ahead = [*adapter_upload.ADAPTER, *adapter_upload.BESIDE, "manifest.json"]
+    ahead = [*adapter_upload.ADAPTER_FILES, *adapter_upload.EXTRA_FILES, "manifest.json"]
     assert all(body["paths"] == ahead for body in tunebase.of("uploads"))
     await ended(attempt, tmp_path)
     assert tunebase.of("uploads")[-1]["paths"] == ADAPTER, "in the end only what there is"
@@ -307,7 +307,7 @@ async def test_a_claim_that_is_not_answered_ends_the_attempt_without_work(
     tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "work").mkdir()
-    monkeypatch.setattr("handler.CLAIM_PATIENCE", 1.0)
+    monkeypatch.setattr("handler.CLAIM_TIMEOUT_SECONDS", 1.0)
     tunebase.away = lambda name: True
     output = await ended(start(tunebase), tmp_path)
     assert (output["status"], output["error_code"]) == ("failed", "callback_unreachable")

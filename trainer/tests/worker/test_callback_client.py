@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from support.fake_tunebase import LOST, SECRET, FakeTunebase
 
-from tunebase_trainer.errors import AttemptLost, TrainerError, TunebaseRefused, TunebaseUnreachable
+from tunebase_trainer.errors import CallbackRejected, CallbackUnreachable, LeaseLost, TrainerError
 from tunebase_trainer.worker import callback_client
 from tunebase_trainer.worker.callback_client import CallbackClient
 
@@ -41,7 +41,7 @@ async def tries(tunebase: FakeTunebase, count: int) -> None:
 async def status(
     tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[CallbackClient]:
-    monkeypatch.setattr(callback_client, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(callback_client, "MAX_RETRY_SECONDS", 0.2)
     async with aiohttp.ClientSession() as session:
         made = CallbackClient(session, tunebase.callback_url, SECRET, "worker", patience=5)
         await made.claim("rp-1")
@@ -67,7 +67,7 @@ async def test_every_callback_is_signed_and_they_arrive_in_order(
 async def test_a_wrong_secret_is_refused_and_not_tried_again(tunebase: FakeTunebase) -> None:
     async with aiohttp.ClientSession() as session:
         forged = CallbackClient(session, tunebase.callback_url, "whsec_" + "QUJD" * 8, "worker", 5)
-        with pytest.raises(TunebaseRefused) as caught:
+        with pytest.raises(CallbackRejected) as caught:
             await forged.claim(None)
     assert (caught.value.code, caught.value.status, tunebase.calls) == ("callback_unreachable", 401, [])
 
@@ -104,7 +104,7 @@ async def test_an_attempt_that_another_worker_holds_is_left_alone(tunebase: Fake
     tunebase.claim = {"claimed": False, "reason": "held", "detail": "another worker holds it"}
     async with aiohttp.ClientSession() as session:
         second = CallbackClient(session, tunebase.callback_url, SECRET, "second", 5)
-        with pytest.raises(AttemptLost, match="another worker holds it"):
+        with pytest.raises(LeaseLost, match="another worker holds it"):
             await second.claim(None)
 
 
@@ -114,14 +114,14 @@ async def test_orders_are_heard_once_and_a_heavier_one_after_a_lighter(
     orders = ["continue", "pause", "pause", "cancel", "pause", "stop"]
     for tunebase.order in orders:
         await status.report()
-    assert [await asyncio.wait_for(status.next_order(), 1) for _ in range(3)] == ["pause", "cancel", "stop"]
+    assert [await asyncio.wait_for(status.next_directive(), 1) for _ in range(3)] == ["pause", "cancel", "stop"]
 
 
 async def test_nothing_is_lost_or_out_of_order_when_tunebase_was_away(
     tunebase: FakeTunebase, status: CallbackClient, tmp_path: Path
 ) -> None:
     tunebase.away = lambda name: True
-    reporting = asyncio.create_task(status.keep_reporting())
+    reporting = asyncio.create_task(status.report_forever())
     status.step(step(1))
     await tries(tunebase, 2)  # a report is on its way, and is refused again and again
     for number in range(2, 1201):
@@ -168,8 +168,8 @@ async def test_a_report_whose_signature_does_not_hold_ends_reporting(
 ) -> None:
     tunebase.troubles = [401]
     status.step(step(1))
-    with pytest.raises(TunebaseRefused):
-        await asyncio.wait_for(status.keep_reporting(), 5)
+    with pytest.raises(CallbackRejected):
+        await asyncio.wait_for(status.report_forever(), 5)
 
 
 async def test_an_end_brings_what_is_new_and_gives_up_when_its_patience_is_over(
@@ -180,7 +180,7 @@ async def test_an_end_brings_what_is_new_and_gives_up_when_its_patience_is_over(
     await status.failed(TrainerError("disk_full", "The disk is full.", "More room."), patience=1)
     assert tunebase.of("finish")[0]["error_code"] == "disk_full"
     tunebase.away = lambda name: True
-    with pytest.raises(TunebaseUnreachable):
+    with pytest.raises(CallbackUnreachable):
         await status.finish("cancelled", patience=1)
 
 

@@ -111,7 +111,7 @@ async def unsupported_gpu(stage: Stage) -> Output:
 
 
 async def out_of_memory(stage: Stage) -> Output:
-    return await stage.told(error_mapping.explain(torch.OutOfMemoryError()))
+    return await stage.told(error_mapping.to_trainer_error(torch.OutOfMemoryError()))
 
 
 async def non_finite_loss(stage: Stage) -> Output:
@@ -133,7 +133,7 @@ async def disk_full(stage: Stage) -> Output:
 
 
 async def callback_unreachable(stage: Stage) -> Output:
-    stage.monkeypatch.setattr("handler.CLAIM_PATIENCE", 1.0)
+    stage.monkeypatch.setattr("handler.CLAIM_TIMEOUT_SECONDS", 1.0)
     stage.tunebase.away = lambda name: True
     return await stage.real()
 
@@ -183,10 +183,10 @@ NAMED = {
 async def test_each_code_comes_about_and_says_what_to_do(
     code: str, tunebase: FakeTunebase, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(callback_client, "LONGEST_WAIT", 0.2)
-    monkeypatch.setattr("tunebase_trainer.worker.attempt.END_PATIENCE", 2.0)
-    monkeypatch.setattr(adapter_upload, "END_PATIENCE", 2.0)
-    monkeypatch.setattr("tunebase_trainer.worker.transfers.TRIES", 1)
+    monkeypatch.setattr(callback_client, "MAX_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr("tunebase_trainer.worker.attempt.FINISH_TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr(adapter_upload, "FINISH_TIMEOUT_SECONDS", 2.0)
+    monkeypatch.setattr("tunebase_trainer.worker.transfers.MAX_TRIES", 1)
     output = await TRIGGERS[code](Stage(tunebase, tiny_model, monkeypatch, tmp_path))
     assert (output["status"], output["error_code"]) == ("failed", code), output
     assert output["hint"]
@@ -204,8 +204,8 @@ async def test_each_code_comes_about_and_says_what_to_do(
 def test_a_hint_asks_for_nothing_smaller_than_is_allowed(tunebase: FakeTunebase) -> None:
     smallest = parse_input(run_input(tunebase, "x", max_length=64, lora_rank=4, batch_size=1, learning_rate=1e-5))
     error = TrainerError("out_of_memory", "Too small.", "A smaller base model.")
-    assert error_mapping.advise(error, smallest.hyperparameters).hint == "A smaller base model."
-    diverged = error_mapping.advise(TrainerError("non_finite_loss", "x"), smallest.hyperparameters)
+    assert error_mapping.add_hint(error, smallest.hyperparameters).hint == "A smaller base model."
+    diverged = error_mapping.add_hint(TrainerError("non_finite_loss", "x"), smallest.hyperparameters)
     assert "try 1e-05" in diverged.hint
 
 

@@ -18,7 +18,7 @@ from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedTokenizerFast
 from ..data.dataset import IGNORED
 from ..model.lora import add_lora
 from ..model.quantization import Nf4Config
-from ..model.targets import DENSE, fused
+from ..model.targets import DENSE, fused_experts
 from ..training.loss import loss_of
 from . import random_weights
 from .results import Figure, judge, machine
@@ -31,7 +31,7 @@ CEILINGS = {
     "A100": {2048: 2140, 4096: 3010, 8192: 3790},
     "H200": {2048: 5880, 4096: 8620, 8192: 11250},
 }
-"""Tokens/s of Qwen3-Next-80B-A3B's shape by tokens a micro-batch, with all experts of a layer dequantised at once."""
+"""Tokens/s of Qwen3-Next-80B-A3B's shape by tokens a micro-batch, with all experts of a layer dequantized at once."""
 TO_BEAT = 1800 / 3790
 """1,800 tokens/s on an A100, as a share of its ceiling at 8k tokens."""
 
@@ -108,9 +108,9 @@ def moe(sizes: Sizes) -> list[Figure]:
     peak_reset()
     began = time.monotonic()
     net = random_weights.load(sizes.moe, Nf4Config())
-    layer = 2 * sum(shape.numel() for _, shape in fused(net)) / sizes.moe.num_hidden_layers
+    layer = 2 * sum(shape.numel() for _, shape in fused_experts(net)) / sizes.moe.num_hidden_layers
     loading, loaded = peak(), size(net)
-    print(f"built and quantised in {time.monotonic() - began:.0f} s: {loaded / GIB:.1f} GiB, peak {loading / GIB:.1f}")
+    print(f"built and quantized in {time.monotonic() - began:.0f} s: {loaded / GIB:.1f} GiB, peak {loading / GIB:.1f}")
     figures = []
     if torch.cuda.is_available():
         limit = "what is loaded and one layer's experts"
@@ -181,13 +181,13 @@ def trl(config: Any, data: dict[str, torch.Tensor]) -> Speed:
     from tokenizers import Tokenizer, models
     from trl import SFTConfig, SFTTrainer
 
-    quantisation = BitsAndBytesConfig(
+    quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    net = random_weights.load(config, quantisation)
+    net = random_weights.load(config, quantization)
     rows, row = data["input_ids"].shape
     copies = [{name: data[name][i % rows].tolist() for name in ("input_ids", "labels")} for i in range(rows * 8)]
     words = Tokenizer(models.WordLevel({str(i): i for i in range(4)}, unk_token="0"))  # noqa: S106 (a token)

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from ..model.loading import ready
-from ..model.targets import fused
+from ..model.loading import prepare_for_training
+from ..model.targets import fused_experts
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RandomTensor:
 
 def checkpoint(net: torch.nn.Module) -> dict[str, RandomTensor]:
     """All tensors of a checkpoint of this model; routed experts as Qwen's lie on disk, one by one."""
-    experts = {path for path, _ in fused(net)}
+    experts = {path for path, _ in fused_experts(net)}
     return dict(
         item
         for name, tensor in net.state_dict().items()
@@ -45,8 +45,8 @@ def _experts(path: str, shape: torch.Size) -> Iterator[tuple[str, RandomTensor]]
             yield f"{module}.{i}.{part}.weight", RandomTensor((rows // len(parts), columns))
 
 
-def load(config: Any, quantisation: Any) -> Any:
-    """The quantised model, through transformers' loader."""
+def load(config: Any, quantization: Any) -> Any:
+    """The quantized model, through transformers' loader."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -55,11 +55,11 @@ def load(config: Any, quantisation: Any) -> Any:
         None,
         config=config,
         state_dict=checkpoint(empty),
-        quantization_config=quantisation,
+        quantization_config=quantization,
         dtype=torch.bfloat16,
         device_map={"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"},
         output_loading_info=True,
     )
     if found["missing_keys"] or found["unexpected_keys"]:
         raise RuntimeError(f"the checkpoint does not fit: {found}")
-    return ready(net)
+    return prepare_for_training(net)

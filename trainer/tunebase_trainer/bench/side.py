@@ -69,7 +69,7 @@ class Clock:
 
 
 def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, clock: Clock) -> float:
-    from ..data.batches import micro_batch
+    from ..data.batches import choose_micro_batch_size
     from ..model.lora import add_lora
     from ..training.checkpoints import Plan
     from ..training.loop import train
@@ -89,16 +89,16 @@ def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path,
     }
     plan = Plan(
         seconds=math.inf,
-        asked_to_stop=lambda: False,
+        stop_requested=lambda: False,
         deadline=math.inf,
         total_steps=steps,
         steps_per_epoch=steps,
         total_tokens=sum(len(row.input_ids) for row in rows),
         run={},
         base=("", None),
-        tell=lambda kind, **told: clock.step(told["training_loss"]) if kind == "step" else None,
+        emit=lambda kind, **told: clock.step(told["training_loss"]) if kind == "step" else None,
     )
-    micro = micro_batch(BATCH, max(len(row.input_ids) for row in rows), tokens=4096)
+    micro = choose_micro_batch_size(BATCH, max(len(row.input_ids) for row in rows), tokens=4096)
     train(net, tokenizer, rows, [], hyper, micro_batch=micro, warmup=0, on_gpu=False, plan=plan, directory=directory)
     return flops_per_token(net, rows)
 
@@ -111,7 +111,7 @@ def trl(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, 
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from ..data.batches import RowOrder
+    from ..data.batches import LengthGroupedSampler
     from ..model.targets import DENSE
 
     class Listener(TrainerCallback):  # type: ignore[misc]  # untyped
@@ -126,7 +126,7 @@ def trl(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, 
         def _get_train_sampler(self, *_: Any) -> Any:
             return torch.utils.data.SequentialSampler(self.train_dataset)
 
-    order = RowOrder([len(row.input_ids) for row in rows], BATCH, SEED)
+    order = LengthGroupedSampler([len(row.input_ids) for row in rows], BATCH, SEED)
     data = Dataset.from_list([{"input_ids": rows[n].input_ids, "labels": rows[n].labels} for n in order])
     loop = InOrder(
         model=net,
@@ -170,7 +170,7 @@ def main(name: str, spec_path: Path) -> dict[str, Any]:
 
     from ..data import dataset
     from ..model import base_model
-    from ..model.loading import load_quantised
+    from ..model.loading import load_quantized
 
     spec = json.loads(spec_path.read_text())
     directory = Path(spec["directory"])
@@ -178,7 +178,7 @@ def main(name: str, spec_path: Path) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     rows = dataset.read(directory / "rows.jsonl", tokenizer, LENGTH).rows
     transformers.set_seed(SEED)
-    net, _ = load_quantised(base.path)
+    net, _ = load_quantized(base.path)
     clock = Clock()
     flops = None
     if name == "ours":

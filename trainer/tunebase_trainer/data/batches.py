@@ -1,4 +1,4 @@
-"""Rows as batches: of like length, padded at their ends, in an order that follows from the seed and the epoch."""
+"""ExampleDataset as batches: of like length, padded at their ends, in an order that follows from the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .dataset import IGNORED, Example, Pair
 
-FILLER = -1
+PADDING_INDEX = -1
 """In the place of a row's index: a row of which nothing is learned."""
 
 
-def micro_batch(batch_size: int, longest: int, tokens: int) -> int:
+def choose_micro_batch_size(batch_size: int, longest: int, tokens: int) -> int:
     """How many rows go through the model at once: the largest divisor of the batch that keeps to `tokens`.
 
     `longest`: the tokens of the longest row; of a pair both answers, each as long as the longer one.
@@ -22,7 +22,7 @@ def micro_batch(batch_size: int, longest: int, tokens: int) -> int:
     return max((n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * longest <= tokens), default=1)
 
 
-def smaller(micro: int, batch_size: int) -> int:
+def next_smaller_micro_batch_size(micro: int, batch_size: int) -> int:
     """Half of a micro-batch, or the largest divisor of the batch below that."""
     return max(n for n in range(1, max(1, micro // 2) + 1) if batch_size % n == 0)
 
@@ -44,8 +44,8 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
     }
 
 
-class Rows(torch.utils.data.Dataset[dict[str, Any]]):
-    """Rows as the Trainer wants them."""
+class ExampleDataset(torch.utils.data.Dataset[dict[str, Any]]):
+    """ExampleDataset as the Trainer wants them."""
 
     def __init__(self, rows: list[Example]) -> None:
         self.rows = rows
@@ -54,28 +54,30 @@ class Rows(torch.utils.data.Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if index == FILLER:
-            return {"row": self.rows[0].filler()}
+        if index == PADDING_INDEX:
+            return {"row": self.rows[0].padding_example()}
         return {"row": self.rows[index]}
 
 
-class RowOrder(torch.utils.data.Sampler[int]):
-    """Rows of like length together, in an order that follows from the seed and the epoch, whatever came before.
+class LengthGroupedSampler(torch.utils.data.Sampler[int]):
+    """ExampleDataset of like length together, in an order that follows from the seed and the epoch, whatever came before.
 
-    Where several processes share a batch, an epoch's last one is filled up with `FILLER` to a multiple of `share`
+    Where several processes share a batch, an epoch's last one is filled up with `PADDING_INDEX` to a multiple of `share`
     rows, so that none waits for a micro-batch that another has not got.
     """
 
     def __init__(self, lengths: list[int], batch_size: int, seed: int, share: int = 1) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-        self.filler = [FILLER] * (-len(lengths) % share)
+        self.padding_example = [PADDING_INDEX] * (-len(lengths) % share)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths) + len(self.filler)
+        return len(self.lengths) + len(self.padding_example)
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
-        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator) + self.filler)
+        return iter(
+            get_length_grouped_indices(self.lengths, self.batch_size, generator=generator) + self.padding_example
+        )

@@ -12,14 +12,14 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import TrainerError
 from . import row_source
-from .rendering import IGNORED, Example, Pair, Rendered, Renderer, Row
+from .rendering import IGNORED, Example, Pair, Renderer, RenderResult, Row
 from .rows import FORMATS, PREFERENCE, PREFERENCES, Conversation, RowProblem, conversation, load
 
 __all__ = ["IGNORED", "Dataset", "Example", "Pair", "Prompt", "Row", "read"]
 
-MOST_PROBLEMS = 20
-MOST_LINES = 20
-MOST_PROMPTS = 5
+MAX_PROBLEMS = 20
+MAX_LINES_NAMED = 20
+MAX_PROMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class Dataset:
     rows: list[Example] = field(default_factory=list)
     """Examples that can be learned from, at most max_length tokens each."""
     conversations: int = 0
-    """Rows of the file that are learned from; where a template changes earlier turns, or one is longer than max_length,
+    """ExampleDataset of the file that are learned from; where a template changes earlier turns, or one is longer than max_length,
     a conversation becomes several examples."""
     shortened: int = 0
-    """Rows that lost history or the start of their prompt to fit."""
-    cut_tokens: int = 0
+    """ExampleDataset that lost history or the start of their prompt to fit."""
+    truncated_tokens: int = 0
     """How many tokens those lost."""
-    dropped: int = 0
-    """Rows that had nothing to learn from."""
+    skipped: int = 0
+    """ExampleDataset that had nothing to learn from."""
     too_long: list[int] = field(default_factory=list)
     """Lines with an answer that is longer than max_length by itself, and was left out."""
-    unlike_serving: int = 0
+    prompt_mismatches: int = 0
     tools_unseen: int = 0
-    """Rows that declare tools, which the template does not show to the model."""
+    """ExampleDataset that declare tools, which the template does not show to the model."""
     prompts: list[Prompt] = field(default_factory=list)
     template_sha256: str = ""
 
@@ -62,7 +62,7 @@ class Dataset:
     def learned_tokens(self) -> int:
         return sum(label != IGNORED for row in self.rows for part in row.sequences for label in part.labels)
 
-    def described(self) -> str:
+    def describe(self) -> str:
         """How much there is to learn from, in words."""
         rows = f"{self.conversations} rows"
         if len(self.rows) != self.conversations:
@@ -74,7 +74,7 @@ class Dataset:
         said = []
         if self.shortened:
             said.append(
-                f"{self.shortened} rows were longer than max_length = {max_length} tokens: {self.cut_tokens} tokens of "
+                f"{self.shortened} rows were longer than max_length = {max_length} tokens: {self.truncated_tokens} tokens of "
                 "their oldest turns, or of the start of their prompts, were cut. Their answers are whole."
             )
         if self.too_long:
@@ -82,24 +82,24 @@ class Dataset:
                 f"{len(self.too_long)} answers are longer than max_length = {max_length} by themselves and are left "
                 f"out ({_lines(self.too_long)}). A larger max_length keeps them."
             )
-        if self.dropped:
-            said.append(f"{self.dropped} rows have nothing to learn from and are left out.")
+        if self.skipped:
+            said.append(f"{self.skipped} rows have nothing to learn from and are left out.")
         if self.tools_unseen:
             said.append(
                 f"{self.tools_unseen} rows declare tools, and the base model's chat template does not show them: the "
                 "model learns without seeing them."
             )
-        if self.unlike_serving:
+        if self.prompt_mismatches:
             said.append(
-                f"Before {self.unlike_serving} answers the base model's chat template writes more when it asks for an "
+                f"Before {self.prompt_mismatches} answers the base model's chat template writes more when it asks for an "
                 "answer than when one is there: the model is asked in other words than it was trained on."
             )
         return said
 
 
 def _lines(lines: list[int]) -> str:
-    named = ", ".join(str(line) for line in lines[:MOST_LINES])
-    return f"line{'s' if len(lines) > 1 else ''} {named}{' …' if len(lines) > MOST_LINES else ''}"
+    named = ", ".join(str(line) for line in lines[:MAX_LINES_NAMED])
+    return f"line{'s' if len(lines) > 1 else ''} {named}{' …' if len(lines) > MAX_LINES_NAMED else ''}"
 
 
 def read(
@@ -116,14 +116,14 @@ def read(
     problems: list[str] = []
     kind: str | None = None
     try:
-        for number, text in row_source.rows(path):
+        for number, text in row_source.iter_rows(path):
             try:
-                before, kind = kind, _take(data, renderer, number, text, kind, max_length)
+                before, kind = kind, _add_row(data, renderer, number, text, kind, max_length)
                 if before is None and kind is not None:
                     _check_method(kind, method, what)
             except RowProblem as problem:
                 problems.append(f"line {number}: {problem}")
-                if len(problems) == MOST_PROBLEMS:
+                if len(problems) == MAX_PROBLEMS:
                     break
     except row_source.FileProblem as problem:
         raise TrainerError("invalid_dataset", f"{what} {problem}.", problem.hint) from problem
@@ -135,7 +135,7 @@ def read(
             + (PREFERENCES if method == "dpo" else FORMATS),
         )
     if not data.rows:
-        raise _nothing(data, max_length, what)
+        raise _no_trainable_rows(data, max_length, what)
     return data
 
 
@@ -150,7 +150,9 @@ def _check_method(kind: str, method: str, what: str) -> None:
     raise TrainerError("invalid_dataset", said, f'Use method "dpo", or rows that are {FORMATS}')
 
 
-def _take(data: Dataset, renderer: Renderer, number: int, text: str, kind: str | None, max_length: int) -> str | None:
+def _add_row(
+    data: Dataset, renderer: Renderer, number: int, text: str, kind: str | None, max_length: int
+) -> str | None:
     """Adds one row of the file; returns the file's format as far as it is known. Raises RowProblem."""
     row = load(text)
     if isinstance(row, dict) and row_source.META in row:
@@ -160,22 +162,22 @@ def _take(data: Dataset, renderer: Renderer, number: int, text: str, kind: str |
     if kind is not None and found.format != kind:
         raise RowProblem("mixed_formats", f"is a {found.format} row, and the rows before are {kind}")
     if not found.learned:
-        data.dropped += 1
+        data.skipped += 1
         return found.format
-    made: Rendered[Row] | Rendered[Pair]
+    made: RenderResult[Row] | RenderResult[Pair]
     made = renderer.pair(found, max_length) if found.rejected is not None else renderer.rows(found, max_length)
     data.too_long += [number] * made.too_long
     if made.rows:
         data.rows += [replace(row, line=number) for row in made.rows]
         data.conversations += 1
-        data.shortened += made.cut_tokens > 0
-        data.cut_tokens += made.cut_tokens
-        data.unlike_serving += made.unlike_serving
+        data.shortened += made.truncated_tokens > 0
+        data.truncated_tokens += made.truncated_tokens
+        data.prompt_mismatches += made.prompt_mismatches
         data.tools_unseen += bool(found.tools) and not renderer.shows_tools
-        if len(data.prompts) < MOST_PROMPTS:
+        if len(data.prompts) < MAX_PROMPTS:
             data.prompts += _prompt(renderer, found, number)
     elif not made.too_long:
-        data.dropped += 1
+        data.skipped += 1
     return found.format
 
 
@@ -190,7 +192,7 @@ def _prompt(renderer: Renderer, found: Conversation, number: int) -> list[Prompt
     return [Prompt(number, asked, renderer.text(before, found.tools, True), expected)]
 
 
-def _nothing(data: Dataset, max_length: int, what: str) -> TrainerError:
+def _no_trainable_rows(data: Dataset, max_length: int, what: str) -> TrainerError:
     if data.too_long:
         return TrainerError(
             "no_trainable_rows",
@@ -199,6 +201,6 @@ def _nothing(data: Dataset, max_length: int, what: str) -> TrainerError:
         )
     return TrainerError(
         "no_trainable_rows",
-        f"{what} has no row to learn from ({data.dropped} rows have no answer, or only some of weight 0).",
+        f"{what} has no row to learn from ({data.skipped} rows have no answer, or only some of weight 0).",
         f"Each row needs an assistant message, or two answers that differ: {FORMATS}",
     )

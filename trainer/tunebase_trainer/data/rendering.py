@@ -56,7 +56,7 @@ class Row:
         """Of all sequences."""
         return len(self.input_ids)
 
-    def filler(self) -> Row:
+    def padding_example(self) -> Row:
         """As an example of which nothing is learned."""
         return Row(self.input_ids[:1], [IGNORED])
 
@@ -83,26 +83,26 @@ class Pair:
     def tokens(self) -> int:
         return self.chosen.tokens + self.rejected.tokens
 
-    def filler(self) -> Pair:
-        return Pair(self.chosen.filler(), self.rejected.filler(), reference=(0.0, 0.0))
+    def padding_example(self) -> Pair:
+        return Pair(self.chosen.padding_example(), self.rejected.padding_example(), reference=(0.0, 0.0))
 
 
 Example = Row | Pair
 
 
-Made = TypeVar("Made", Row, Pair)
+ExampleT = TypeVar("ExampleT", Row, Pair)
 
 
 @dataclass
-class Rendered(Generic[Made]):
+class RenderResult(Generic[ExampleT]):
     """What became of one conversation."""
 
-    rows: list[Made] = field(default_factory=list)
-    cut_tokens: int = 0
+    rows: list[ExampleT] = field(default_factory=list)
+    truncated_tokens: int = 0
     """How many tokens of history or prompts were left out to fit."""
     too_long: int = 0
     """Answers that are longer than max_length by themselves, and are left out."""
-    unlike_serving: int = 0
+    prompt_mismatches: int = 0
     """Answers before which the training text differs from what the model is asked at serving."""
 
 
@@ -136,16 +136,16 @@ class Renderer:
             )
         )
 
-    def rows(self, conversation: Conversation, max_length: int) -> Rendered[Row]:
+    def rows(self, conversation: Conversation, max_length: int) -> RenderResult[Row]:
         """The examples of a conversation, newest first, each with at most `max_length` tokens. Raises RowProblem.
 
         Each learned answer is in one of them, whole. What does not fit is history, the oldest turns first.
         """
-        done = Rendered[Row]()
+        done = RenderResult[Row]()
         left = sorted(conversation.learned)
         while left:
             last = left[-1]
-            part = Part(self, conversation, last + 1)
+            part = ConversationPrefix(self, conversation, last + 1)
             tokens = part.tokens(0, left)
             full = len(tokens.input_ids)
             if full > max_length:
@@ -154,13 +154,13 @@ class Renderer:
                 done.too_long += 1
                 left.pop()
                 continue
-            done.cut_tokens += full - len(tokens.input_ids)
-            done.unlike_serving += len(tokens.unlike_serving)
+            done.truncated_tokens += full - len(tokens.input_ids)
+            done.prompt_mismatches += len(tokens.prompt_mismatches)
             done.rows.append(Row(tokens.input_ids, tokens.labels))
             left = [i for i in left if i not in tokens.learned]
         return done
 
-    def pair(self, conversation: Conversation, max_length: int) -> Rendered[Pair]:
+    def pair(self, conversation: Conversation, max_length: int) -> RenderResult[Pair]:
         """A preference row as one Pair; as none if it does not fit, or both answers are the same. Raises RowProblem.
 
         What is cut is cut from both prompts: two answers are compared where the question is the same.
@@ -168,7 +168,7 @@ class Renderer:
         assert conversation.rejected is not None
         last = len(conversation.messages) - 1
         worse = replace(conversation, messages=[*conversation.messages[:last], conversation.rejected])
-        sides = [Part(self, side, last + 1) for side in (conversation, worse)]
+        sides = [ConversationPrefix(self, side, last + 1) for side in (conversation, worse)]
 
         def beginning(start: int) -> list[Tokens]:
             return [side.tokens(start, [last]) for side in sides]
@@ -184,12 +184,12 @@ class Renderer:
             if (over := length(found) - max_length) > 0:
                 found = [side.without_start(tokens, over) for side, tokens in zip(sides, found, strict=True)]
         if not all(last in tokens.learned for tokens in found):
-            return Rendered(too_long=1)
+            return RenderResult(too_long=1)
         chosen, rejected = (Row(tokens.input_ids, tokens.labels) for tokens in found)
         if chosen == rejected:
-            return Rendered()
+            return RenderResult()
         cut = full - chosen.tokens - rejected.tokens
-        return Rendered([Pair(chosen, rejected)], cut, 0, int(last in found[0].unlike_serving))
+        return RenderResult([Pair(chosen, rejected)], cut, 0, int(last in found[0].prompt_mismatches))
 
     def encode(self, text: str, answers: Sequence[tuple[int, int]]) -> tuple[list[int], list[tuple[int, int]]]:
         """Token ids and the characters that each stands for. No token reaches over an answer's beginning: at serving
@@ -267,10 +267,10 @@ class Tokens:
     labels: list[int]
     learned: frozenset[int]
     """The messages whose answers are learned in it, whole."""
-    unlike_serving: frozenset[int]
+    prompt_mismatches: frozenset[int]
 
 
-class Part:
+class ConversationPrefix:
     """A conversation up to one answer, of which the oldest turns may be left out."""
 
     def __init__(self, renderer: Renderer, conversation: Conversation, end: int) -> None:
@@ -296,7 +296,7 @@ class Part:
         for i in wanted:
             if i < first:
                 continue
-            place, like = self._place(kept[: kept.index(i)], i, text)
+            place, like = self._locate_answer(kept[: kept.index(i)], i, text)
             if place is not None:
                 answers[i] = place
                 if not like:
@@ -312,7 +312,7 @@ class Part:
         ]
         return Tokens(ids, labels, frozenset(answers), unlike)
 
-    def _place(self, before: list[int], i: int, text: str) -> tuple[tuple[int, int] | None, bool]:
+    def _locate_answer(self, before: list[int], i: int, text: str) -> tuple[tuple[int, int] | None, bool]:
         """Where the answer of message `i` stands in `text`, or None where the template changes it or what is before it;
         and whether it stands there as at serving. The part's last answer has a place, or RowProblem is raised."""
         last = i == self._end - 1
@@ -386,7 +386,7 @@ class Part:
         # Answers before it may be cut: they are learned in examples of their own.
         labels = [IGNORED] * (last - cut) + tokens.labels[last:]
         only = frozenset({self._end - 1})
-        return Tokens(tokens.input_ids[cut:], labels, only, tokens.unlike_serving & only)
+        return Tokens(tokens.input_ids[cut:], labels, only, tokens.prompt_mismatches & only)
 
 
 def refused(error: BaseException) -> RowProblem:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .rows import RowProblem, shown
+from .rows import RowProblem, format_value
 
-LONGEST_ROW = 4 * 2**20
+MAX_ROW_BYTES = 4 * 2**20
 # By their first bytes; what is told of them stands in recognise.ts at more length.
-OTHERS = {
+MAGIC_BYTES = {
     b"\x1f\x8b": "compressed with gzip",
     b"PK\x03\x04": "a zip archive",
     b"PAR1": "a Parquet file",
@@ -35,11 +35,11 @@ class FileProblem(ValueError):
         self.hint = hint
 
 
-def rows(path: Path) -> Iterator[tuple[int, str]]:
+def iter_rows(path: Path) -> Iterator[tuple[int, str]]:
     """Each row's line, from 1, and its text; blank lines are none. Raises FileProblem, and RowProblem of a header."""
     with path.open("rb") as file:
         head = file.read(4096)
-    for magic, what in OTHERS.items():
+    for magic, what in MAGIC_BYTES.items():
         if head.startswith(magic):
             raise FileProblem(f"is {what}", "Unpack it, or export it as JSONL.")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -52,7 +52,7 @@ def check_meta(meta: Any, name: str) -> None:
     """The header of a brightrun file. Raises RowProblem."""
     version = meta.get("version") if isinstance(meta, dict) else None
     if not isinstance(meta, dict) or (version is not None and not str(version).startswith("4.")):
-        raise RowProblem("wrong_version", f"{name}.version is {shown(version)}; only version 4 is read")
+        raise RowProblem("wrong_version", f"{name}.version is {format_value(version)}; only version 4 is read")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -63,7 +63,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _decode(data: bytes, number: int) -> str:
-    if len(data) > LONGEST_ROW:
+    if len(data) > MAX_ROW_BYTES:
         raise _too_long(number)
     try:
         return data.decode()
@@ -77,7 +77,7 @@ def _not_utf8(number: int) -> FileProblem:
 
 def _too_long(number: int) -> FileProblem:
     return FileProblem(
-        f"has a line longer than {LONGEST_ROW // 2**20} MiB, line {number}",
+        f"has a line longer than {MAX_ROW_BYTES // 2**20} MiB, line {number}",
         "One row is one conversation; is a line break missing?",
     )
 
@@ -90,7 +90,7 @@ def _document(path: Path) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError as error:
         raise _not_utf8(data.count(b"\n", 0, error.start) + 1) from error
     del data
-    walk = Walk(text)
+    walk = JsonCursor(text)
     try:
         for key in walk.keys():  # noqa: SIM118 (not a dict)
             if key == "training_file_metadata":
@@ -107,7 +107,7 @@ def _document(path: Path) -> Iterator[tuple[int, str]]:
                             continue
                         for _ in walk.items():
                             line, value = walk.value()
-                            if len(value) > LONGEST_ROW:
+                            if len(value) > MAX_ROW_BYTES:
                                 raise _too_long(line)
                             if value.startswith("{"):
                                 yield line, value
@@ -122,7 +122,7 @@ def _document(path: Path) -> Iterator[tuple[int, str]]:
         ) from error
 
 
-class Walk:
+class JsonCursor:
     """Goes through a JSON text value by value; what is not wanted is parsed and forgotten, so that one row is held."""
 
     blank = re.compile(r"[ \t\r\n]*")

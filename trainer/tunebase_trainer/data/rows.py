@@ -21,9 +21,9 @@ PREFERENCES = (
     '"preferred_output": [{"role": "assistant", "content": …}], '
     '"non_preferred_output": [{"role": "assistant", "content": …}]}'
 )
-DEEPEST = 100
+MAX_DEPTH = 100
 # What JavaScript's trim() takes off.
-BLANKS = (
+JS_WHITESPACE = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f"
     "\u3000\ufeff"
 )
@@ -73,7 +73,7 @@ def load(text: str) -> Any:
         raise RowProblem("nul", "holds NUL bytes")
     try:
         value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant, parse_int=_integer)
-        _check_depth(value, DEEPEST)
+        _check_depth(value, MAX_DEPTH)
     except RecursionError as error:
         raise _too_deep() from error
     except json.JSONDecodeError as error:
@@ -86,7 +86,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise RowProblem("duplicate_key", f"has the key {shown(twice)} twice in one object")
+        raise RowProblem("duplicate_key", f"has the key {format_value(twice)} twice in one object")
     return made
 
 
@@ -99,7 +99,7 @@ def _integer(text: str) -> float:
 
 
 def _too_deep() -> RowProblem:
-    return RowProblem("too_deep", f"is nested more than {DEEPEST} levels deep")
+    return RowProblem("too_deep", f"is nested more than {MAX_DEPTH} levels deep")
 
 
 def _check_depth(value: Any, levels: int) -> None:
@@ -136,20 +136,20 @@ def _pair(row: dict[str, Any]) -> Conversation:
     for name in ("prompt", "completion"):
         if not isinstance(row.get(name), str) or row[name] == "":
             raise RowProblem("text", f"{name} must be a text that is not empty")
-        _whole(row[name], name)
+        _check_surrogates(row[name], name)
     if unknown := _given(row) - {"prompt", "completion"}:
-        raise RowProblem("unknown_field", f"has unknown fields: {shown(min(unknown))}")
+        raise RowProblem("unknown_field", f"has unknown fields: {format_value(min(unknown))}")
     messages = [_message("user", row["prompt"]), _message("assistant", row["completion"])]
     return Conversation("prompt_completion", messages, frozenset({1}))
 
 
 def _brightrun(row: dict[str, Any]) -> Conversation:
     def text(value: Any, name: str, needed: bool) -> str:
-        if isinstance(value, str) and (not needed or value.strip(BLANKS)):
-            _whole(value, name)
+        if isinstance(value, str) and (not needed or value.strip(JS_WHITESPACE)):
+            _check_surrogates(value, name)
             return value
         if needed or value is not None:
-            raise RowProblem("text", f"{name} is {shown(value)}; it must be a text that is not empty")
+            raise RowProblem("text", f"{name} is {format_value(value)}; it must be a text that is not empty")
         return ""
 
     system = text(row.get("system_prompt"), "system_prompt", False)
@@ -178,12 +178,12 @@ def _brightrun(row: dict[str, Any]) -> Conversation:
 
 def _chat(row: dict[str, Any]) -> Conversation:
     if unknown := _given(row) - ROW_FIELDS:
-        raise RowProblem("unknown_field", f"has unknown fields: {shown(min(unknown))}")
+        raise RowProblem("unknown_field", f"has unknown fields: {format_value(min(unknown))}")
     tools, names = _tools(row)
     given = row["messages"]
     if not isinstance(given, list) or not given:
         raise RowProblem("messages", "messages must be a list that is not empty")
-    calls = Calls(names)
+    calls = ToolCallTracker(names)
     messages: list[Message] = []
     learned: set[int] = set()
     for i, message in enumerate(given):
@@ -198,12 +198,12 @@ def _chat(row: dict[str, Any]) -> Conversation:
 def _preference(row: dict[str, Any]) -> Conversation:
     """The same conversation with one answer and with the other."""
     if unknown := _given(row) - PREFERENCE_FIELDS:
-        raise RowProblem("unknown_field", f"has unknown fields: {shown(min(unknown))}")
+        raise RowProblem("unknown_field", f"has unknown fields: {format_value(min(unknown))}")
     given = row.get("input")
     if not isinstance(given, dict):
         raise RowProblem("preference", "input must be an object with messages")
     if unknown := _given(given) - INPUT_FIELDS:
-        raise RowProblem("unknown_field", f"input has unknown fields: {shown(min(unknown))}")
+        raise RowProblem("unknown_field", f"input has unknown fields: {format_value(min(unknown))}")
     before = given.get("messages")
     if not isinstance(before, list) or not before:
         raise RowProblem("messages", "input.messages must be a list that is not empty")
@@ -216,7 +216,7 @@ def _preference(row: dict[str, Any]) -> Conversation:
         if not isinstance(answer, dict):
             raise RowProblem("preference", f"{name} must be a list of one assistant message")
         if answer.get("role") != "assistant":
-            raise RowProblem("role", f"{name}[0].role must be assistant; it is {shown(answer.get('role'))}")
+            raise RowProblem("role", f"{name}[0].role must be assistant; it is {format_value(answer.get('role'))}")
         if answer.get("weight") is not None:
             raise RowProblem("weight", f"{name}[0].weight has no place in a preference row")
         try:
@@ -230,34 +230,36 @@ def _preference(row: dict[str, Any]) -> Conversation:
     return Conversation(PREFERENCE, preferred.messages, learned, preferred.tools, rejected)
 
 
-def _chat_message(message: Any, i: int, calls: Calls) -> Message:
+def _chat_message(message: Any, i: int, calls: ToolCallTracker) -> Message:
     at = f"messages[{i}]"
     if not isinstance(message, dict):
         raise RowProblem("messages", f"{at} must be an object")
     role = message.get("role")
     if role not in ("system", "user", "assistant", "tool", "function"):
-        raise RowProblem("role", f"{at} must have a role: system, user, assistant or tool; it is {shown(role)}")
+        raise RowProblem("role", f"{at} must have a role: system, user, assistant or tool; it is {format_value(role)}")
     for name, value in message.items():
         if name not in MESSAGE_FIELDS and value is not None and not (name in ANSWER_FIELDS and value == []):
-            raise RowProblem("unknown_field", f"{at} has unknown fields: {shown(name)}")
-    about_tools = calls.take(message, at)
+            raise RowProblem("unknown_field", f"{at} has unknown fields: {format_value(name)}")
+    about_tools = calls.add_message(message, at)
     called = about_tools.get("tool_calls")
     content = _content(message.get("content"), at, bool(called) or role in ("tool", "function"))
     name = message.get("name")
     if name is not None and (not isinstance(name, str) or name == ""):
-        raise RowProblem("name", f"{at}.name must be a text that is not empty; it is {shown(name)}")
+        raise RowProblem("name", f"{at}.name must be a text that is not empty; it is {format_value(name)}")
     weight = message.get("weight")
     if weight is not None and (role != "assistant" or isinstance(weight, bool) or weight not in (0, 1)):
-        raise RowProblem("weight", f"{at}.weight must be 0 or 1, on an assistant's message; it is {shown(weight)}")
+        raise RowProblem(
+            "weight", f"{at}.weight must be 0 or 1, on an assistant's message; it is {format_value(weight)}"
+        )
     return _message(role, content) | ({"name": name} if name else {}) | about_tools
 
 
 def _content(content: Any, at: str, may_be_empty: bool) -> str:
-    """Calls stand beside a content or in its place: templates get a text either way, which each can join and trim."""
+    """ToolCallTracker stand beside a content or in its place: templates get a text either way, which each can join and trim."""
     if isinstance(content, str):
-        if not may_be_empty and not content.strip(BLANKS):
+        if not may_be_empty and not content.strip(JS_WHITESPACE):
             raise RowProblem("content", f"{at}.content must be text that is not empty")
-        _whole(content, f"{at}.content")
+        _check_surrogates(content, f"{at}.content")
         return content
     if may_be_empty and content is None:
         return ""
@@ -269,7 +271,7 @@ def _content(content: Any, at: str, may_be_empty: bool) -> str:
             raise RowProblem("content", f"{at}.content must be text; only text can be trained on")
         if part["text"] == "" and not may_be_empty:
             raise RowProblem("content", f"{at}.content has a part that is empty")
-        _whole(part["text"], f"{at}.content")
+        _check_surrogates(part["text"], f"{at}.content")
         texts.append(part["text"])
     return "".join(texts)
 
@@ -278,7 +280,7 @@ def _tools(row: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str] | None]:
     """What the row declares, as `tools`, and the names; None for a row that declares nothing."""
     parallel = row.get("parallel_tool_calls")
     if parallel is not None and not isinstance(parallel, bool):
-        raise RowProblem("tools", f"parallel_tool_calls must be true or false; it is {shown(parallel)}")
+        raise RowProblem("tools", f"parallel_tool_calls must be true or false; it is {format_value(parallel)}")
     declared: list[dict[str, Any]] = []
     names: set[str] = set()
     for name in ("tools", "functions"):
@@ -293,20 +295,22 @@ def _tools(row: dict[str, Any]) -> tuple[list[dict[str, Any]], set[str] | None]:
                 if not isinstance(item, dict) or item.get("type") != "function":
                     raise RowProblem("tools", f'{at}.type must be "function"')
                 item, at = item.get("function"), f"{at}.function"
-            declared.append({"type": "function", "function": _declared(item, at, names)})
+            declared.append({"type": "function", "function": _declared_function(item, at, names)})
     if row.get("tools") is None and row.get("functions") is None:
         return [], None
     return declared, names
 
 
-def _declared(made: Any, at: str, names: set[str]) -> dict[str, Any]:
+def _declared_function(made: Any, at: str, names: set[str]) -> dict[str, Any]:
     if not isinstance(made, dict):
         raise RowProblem("tools", f"{at} must be an object")
     name, description, parameters = (made.get(key) for key in ("name", "description", "parameters"))
     if not isinstance(name, str) or not TOOL_NAME.fullmatch(name):
-        raise RowProblem("tools", f"{at}.name is {shown(name)}; it must be 1 to 64 of the characters a–z A–Z 0–9 _ - .")
+        raise RowProblem(
+            "tools", f"{at}.name is {format_value(name)}; it must be 1 to 64 of the characters a–z A–Z 0–9 _ - ."
+        )
     if name in names:
-        raise RowProblem("tools", f"{at}.name is {shown(name)}, which is declared already")
+        raise RowProblem("tools", f"{at}.name is {format_value(name)}, which is declared already")
     names.add(name)
     if description is not None and not isinstance(description, str):
         raise RowProblem("tools", f"{at}.description must be a text")
@@ -315,7 +319,7 @@ def _declared(made: Any, at: str, names: set[str]) -> dict[str, Any]:
     return made
 
 
-class Calls:
+class ToolCallTracker:
     """A conversation's calls and their answers: each call is answered before the next turn, but those at the end."""
 
     def __init__(self, names: set[str] | None) -> None:
@@ -326,17 +330,19 @@ class Calls:
         self._older = 0
         """How many calls of the older kind there were, which have no id."""
 
-    def take(self, message: Message, at: str) -> Message:
+    def add_message(self, message: Message, at: str) -> Message:
         """Checks what one message says of tools; returns it in the newer form."""
         role, tool_calls, function_call = (message.get(key) for key in ("role", "tool_calls", "function_call"))
         answered = message.get("tool_call_id")
         if role == "tool":
             if not isinstance(answered, str) or answered not in self._asked:
-                raise RowProblem("tool_answer", f"{at}.tool_call_id is {shown(answered)}; no call before has that id")
+                raise RowProblem(
+                    "tool_answer", f"{at}.tool_call_id is {format_value(answered)}; no call before has that id"
+                )
             self._open.discard(answered)
             return {"tool_call_id": answered, "name": self._asked[answered]}
         if self._open:
-            raise RowProblem("tool_answer", f"the calls before {at} have no answer: {shown(min(self._open))}")
+            raise RowProblem("tool_answer", f"the calls before {at} have no answer: {format_value(min(self._open))}")
         if answered is not None:
             raise RowProblem("tool_answer", f"{at}.tool_call_id stands on a message of another role than tool")
         if role == "function":
@@ -366,7 +372,7 @@ class Calls:
         if not isinstance(call_id, str) or call_id == "":
             raise RowProblem("tool_calls", f"{at}.id must be a text that the tool's answer names")
         if call_id in self._asked:
-            raise RowProblem("tool_calls", f"{at}.id is {shown(call_id)}, which a call before has")
+            raise RowProblem("tool_calls", f"{at}.id is {format_value(call_id)}, which a call before has")
         made = self._call(call.get("function"), call_id, f"{at}.function")
         self._asked[call_id] = made["function"]["name"]
         self._open.add(call_id)
@@ -376,7 +382,7 @@ class Calls:
         if not isinstance(call, dict) or not isinstance(call.get("name"), str):
             raise RowProblem("tool_calls", f"{at} must be an object with a name")
         if self._names is not None and call["name"] not in self._names:
-            raise RowProblem("tool_calls", f"{at}.name is {shown(call['name'])}, which the row does not declare")
+            raise RowProblem("tool_calls", f"{at}.name is {format_value(call['name'])}, which the row does not declare")
         arguments = _decoded(call.get("arguments"))
         if isinstance(arguments, str):  # encoded twice, as some programs do
             arguments = _decoded(arguments)
@@ -396,12 +402,12 @@ def _message(role: str, content: str) -> Message:
     return {"role": role, "content": content}
 
 
-def _whole(text: str, name: str) -> None:
+def _check_surrogates(text: str, name: str) -> None:
     if SURROGATES.search(text):
         raise RowProblem("lone_surrogate", f"{name} holds half of a character (a lone surrogate)")
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value of the file as a message shows it: short, and of whole characters."""
     try:
         text = json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Rows held out of the training, to validate with."""
+"""ExampleDataset held out of the training, to validate with."""
 
 from __future__ import annotations
 
@@ -41,5 +41,7 @@ def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | No
         )
 
     # What was cut or left out of the file is told once, of what is trained on.
-    once = replace(side(True), shortened=0, cut_tokens=0, dropped=0, unlike_serving=0, tools_unseen=0, too_long=[])
+    once = replace(
+        side(True), shortened=0, truncated_tokens=0, skipped=0, prompt_mismatches=0, tools_unseen=0, too_long=[]
+    )
     return side(False), once

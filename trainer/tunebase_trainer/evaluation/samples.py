@@ -12,37 +12,37 @@ from transformers import StoppingCriteria
 
 from ..data.dataset import Prompt
 
-TOKENS = 128
+MAX_NEW_TOKENS = 128
 # Longer prompts are left out: this must never take the memory that the training had.
-LONGEST_PROMPT = 1024
+MAX_PROMPT_TOKENS = 1024
 
 
-class Bounded(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped
+class DeadlineStoppingCriteria(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped
     """Ends an answer when its time is over, or the worker's."""
 
-    def __init__(self, seconds: float, asked_to_stop: Callable[[], bool]) -> None:
-        self.until, self.asked_to_stop = time.monotonic() + seconds, asked_to_stop
+    def __init__(self, seconds: float, stop_requested: Callable[[], bool]) -> None:
+        self.until, self.stop_requested = time.monotonic() + seconds, stop_requested
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        over = self.asked_to_stop() or time.monotonic() > self.until
+        over = self.stop_requested() or time.monotonic() > self.until
         return torch.full((input_ids.shape[0],), over, device=input_ids.device, dtype=torch.bool)
 
 
-def compare(
-    net: Any, tokenizer: Any, prompts: list[Prompt], seconds: float, asked_to_stop: Callable[[], bool]
+def sample_answers(
+    net: Any, tokenizer: Any, prompts: list[Prompt], seconds: float, stop_requested: Callable[[], bool]
 ) -> list[dict[str, Any]]:
-    """Greedy answers of up to `TOKENS` tokens, the tuned model's first, each side in half of the `seconds`.
+    """Greedy answers of up to `MAX_NEW_TOKENS` tokens, the tuned model's first, each side in half of the `seconds`.
 
     A `…_finished` that is false: the answer goes on, and was cut.
     """
     encoded = [(prompt, tokenizer(prompt.text, add_special_tokens=False).input_ids) for prompt in prompts]
-    encoded = [(prompt, ids) for prompt, ids in encoded if 0 < len(ids) <= LONGEST_PROMPT]
+    encoded = [(prompt, ids) for prompt, ids in encoded if 0 < len(ids) <= MAX_PROMPT_TOKENS]
     if not encoded:
         return []
     ids = [ids for _, ids in encoded]
     net.eval()
-    tuned = _answers(net, tokenizer, ids, nullcontext(), Bounded(seconds / 2, asked_to_stop))
-    base = _answers(net, tokenizer, ids, net.disable_adapter(), Bounded(seconds / 2, asked_to_stop))
+    tuned = _answers(net, tokenizer, ids, nullcontext(), DeadlineStoppingCriteria(seconds / 2, stop_requested))
+    base = _answers(net, tokenizer, ids, net.disable_adapter(), DeadlineStoppingCriteria(seconds / 2, stop_requested))
     return [
         {
             "line": prompt.line,
@@ -57,7 +57,9 @@ def compare(
     ]
 
 
-def _answers(net: Any, tokenizer: Any, ids: list[list[int]], adapter: Any, bounded: Bounded) -> list[tuple[str, bool]]:
+def _answers(
+    net: Any, tokenizer: Any, ids: list[list[int]], adapter: Any, bounded: DeadlineStoppingCriteria
+) -> list[tuple[str, bool]]:
     given = net.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])} - {None}
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
@@ -67,7 +69,7 @@ def _answers(net: Any, tokenizer: Any, ids: list[list[int]], adapter: Any, bound
         out = net.generate(
             input_ids=torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=device),
             attention_mask=torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=device),
-            max_new_tokens=TOKENS,
+            max_new_tokens=MAX_NEW_TOKENS,
             do_sample=False,
             temperature=None,
             top_p=None,

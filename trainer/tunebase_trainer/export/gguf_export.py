@@ -1,6 +1,6 @@
 """The merged model as GGUF in Q8_0, for llama.cpp and what stands on it; where it is asked for.
 
-The `gguf` package has the writer, the quantiser and the table of names. What llama.cpp's convert_hf_to_gguf.py does
+The `gguf` package has the writer, the quantizer and the table of names. What llama.cpp's convert_hf_to_gguf.py does
 beyond (the rows of q and k, rope's factors, the tokenizer) is done here, for those architectures and tokenizers that
 this file names and for no others: a file that is only nearly right answers, and nobody sees why badly.
 """

@@ -11,7 +11,7 @@ from typing import Any
 # The server reads each file back within the 2 s of CPU time that a function has.
 SHARD = 500_000_000
 # A manifest names at most 100 files, and some lie beside these.
-MOST_SHARDS = 85
+MAX_SHARDS = 85
 
 
 def bytes_needed(base: Path, exports: list[str]) -> float:
@@ -23,12 +23,12 @@ def bytes_needed(base: Path, exports: list[str]) -> float:
 def write(output: Path, base: Path, adapter: Path, tokenizer: Any, exports: list[str]) -> str | None:
     """Merges on the CPU in bf16: into `output`/merged as transformers loads it, into `output`/gguf as llama.cpp does.
 
-    Never raises: returns why there is none. Not into the NF4 base that was trained on: merging into quantised weights
+    Never raises: returns why there is none. Not into the NF4 base that was trained on: merging into quantized weights
     rounds the adapter away.
     """
     needed = bytes_needed(base, exports)
-    if needed > MOST_SHARDS * SHARD:
-        return _none(f"they would have {needed / 1e9:.0f} GB, and at most {MOST_SHARDS * SHARD / 1e9:.0f} GB are kept")
+    if needed > MAX_SHARDS * SHARD:
+        return _none(f"they would have {needed / 1e9:.0f} GB, and at most {MAX_SHARDS * SHARD / 1e9:.0f} GB are kept")
     free = shutil.disk_usage(adapter).free
     if free < 1.1 * needed:
         return _none(f"they need {needed / 1e9:.1f} GB on the worker's disk, where {free / 1e9:.1f} GB are free")
@@ -53,13 +53,13 @@ def _merge(base: Path, adapter: Path) -> Any:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from ..model.lora import names_as_they_are
+    from ..model.lora import peft_without_moe_renaming
 
-    # Not with stock PEFT: see targets.Targets.stock.
+    # Not with stock PEFT: see targets.Targets.loads_in_stock_peft.
     trained = json.loads((adapter / "adapter_config.json").read_text())["target_modules"]
     shared = any(name.startswith("shared_expert.") for name in trained)
     net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-    with names_as_they_are() if shared else nullcontext():
+    with peft_without_moe_renaming() if shared else nullcontext():
         return PeftModel.from_pretrained(net, str(adapter)).merge_and_unload()
 
 

@@ -15,11 +15,11 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 BLOCK = 128
-LONGEST = 1024
+MAX_TOKENS = 1024
 """Longer rows go through torch's: what is kept grows with their square, and what is gained shrinks."""
 
 
-def use() -> None:
+def register() -> None:
     """Has every model of this process that computes with `sdpa` train with this one."""
     AttentionInterface.register("sdpa", attention)
 
@@ -42,7 +42,7 @@ def attention(
     if (
         not ours
         or dropout
-        or not 1 < length <= LONGEST
+        or not 1 < length <= MAX_TOKENS
         or key.shape[2] != length
         or kwargs.get("position_bias") is not None
     ):

@@ -16,7 +16,7 @@ from peft.tuners.lora.layer import Linear
 from torch.autograd.function import once_differentiable
 
 
-def fuse(net: torch.nn.Module) -> int:
+def fuse_lora_layers(net: torch.nn.Module) -> int:
     """Has every plain LoRA layer of `net` compute as here while it is in autocast; returns how many there are."""
     layers = [
         module for module in net.modules() if isinstance(module, (Linear, Linear4bit)) and not module.lora_variant
@@ -57,7 +57,7 @@ class _Lora(torch.autograd.Function):
     ) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1]).to(base.dtype)
         a, b = a.to(base.dtype), b.to(base.dtype)
-        kept = kept_by_dropout(rows, p) if p > 0 else None
+        kept = dropout_mask(rows, p) if p > 0 else None
         scale = scaling / (1 - p)
         low = (rows if kept is None else rows * kept) @ a.T
         ctx.save_for_backward(rows, a, b, low, kept)
@@ -81,7 +81,7 @@ class _Lora(torch.autograd.Function):
         return gradient, of_x, of_a.float(), of_b.float(), None, None
 
 
-def kept_by_dropout(like: torch.Tensor, p: float) -> torch.Tensor:
+def dropout_mask(like: torch.Tensor, p: float) -> torch.Tensor:
     """Ones and, each with probability `p`, zeros, as bytes in the shape of `like`.
 
     On a CPU each element has a byte of 64-bit random numbers, and is dropped below a threshold. A byte knows 256 steps

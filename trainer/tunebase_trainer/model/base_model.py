@@ -22,13 +22,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk_space import check_disk
+from ..disk_space import check_disk_space
 from ..errors import TrainerError
 
 log = logging.getLogger(__name__)
 
-# Part of a converted model's cache key: raise it when the conversion below changes.
-CONVERTER = 1
+# ConversationPrefix of a converted model's cache key: raise it when the conversion below changes.
+CONVERTER_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _from_hub(source: str, revision: str | None) -> BaseModel:
         with suppress(DryRunError):  # the hub is out of reach: what is here may do
             files = snapshot_download(source, revision=revision, allow_patterns=wanted, dry_run=True)
             missing = sum(file.file_size or 0 for file in files if file.will_download)
-            check_disk(Path(constants.HF_HUB_CACHE), missing, f"The base model {source!r}")
+            check_disk_space(Path(constants.HF_HUB_CACHE), missing, f"The base model {source!r}")
         path = snapshot_download(source, revision=revision, allow_patterns=wanted)
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise TrainerError(
@@ -109,13 +109,13 @@ def _packaged(package: str, revision: str | None) -> BaseModel:
         )
 
     transformers = importlib.metadata.version("transformers")
-    target = cache_root() / f"{package}-{version}-transformers-{transformers}-converter-{CONVERTER}"
+    target = cache_root() / f"{package}-{version}-transformers-{transformers}-converter-{CONVERTER_VERSION}"
     if (target / "config.json").is_file():
         return BaseModel(target, version)
     with lock(target):
         if not (target / "config.json").is_file():
             # In bf16 it is four times a 4-bit GGUF.
-            check_disk(target, 4 * ggufs[0].stat().st_size, f"The base model {package!r}")
+            check_disk_space(target, 4 * ggufs[0].stat().st_size, f"The base model {package!r}")
             _convert(ggufs[0], target)
     return BaseModel(target, version)
 

@@ -23,15 +23,15 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def count() -> int:
+def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def is_rank() -> bool:
+def is_distributed() -> bool:
     return "RANK" in os.environ
 
 
-def check_batch(batch_size: int, gpus: int) -> None:
+def check_batch_size(batch_size: int, gpus: int) -> None:
     """Raises TrainerError `invalid_input` unless every GPU gets as many rows of a batch as the others."""
     if batch_size % gpus:
         fitting = max(n for n in range(1, gpus + 1) if batch_size % n == 0)
@@ -42,7 +42,7 @@ def check_batch(batch_size: int, gpus: int) -> None:
         )
 
 
-def start(script: str, spec: str, processes: int, events_fd: int) -> int:
+def launch(script: str, spec: str, processes: int, events_fd: int) -> int:
     """Runs `script SPEC` in this many processes until they have ended; returns the exit status of this one.
 
     SIGTERM is passed on, and the ranks take their time: torchrun's own way kills them after 30 seconds.
@@ -52,7 +52,7 @@ def start(script: str, spec: str, processes: int, events_fd: int) -> int:
 
     # A file descriptor does not survive torchrun's start of a process; its path does.
     os.environ["TUNEBASE_EVENTS_PATH"] = f"/proc/{os.getpid()}/fd/{events_fd}"
-    signal.signal(signal.SIGTERM, _pass_on)
+    signal.signal(signal.SIGTERM, _forward_sigterm)
     try:
         options = f"--standalone --local-addr 127.0.0.1 --nproc-per-node {processes} --max-restarts 0"
         torchrun.main([*options.split(), "--signals-to-handle=SIGINT", script, spec])
@@ -66,7 +66,7 @@ def start(script: str, spec: str, processes: int, events_fd: int) -> int:
     return 0
 
 
-def _pass_on(number: int, frame: FrameType | None) -> None:
+def _forward_sigterm(number: int, frame: FrameType | None) -> None:
     import psutil
 
     children = psutil.Process().children()
@@ -78,9 +78,9 @@ def _pass_on(number: int, frame: FrameType | None) -> None:
             child.send_signal(number)
 
 
-def join() -> None:
+def init() -> None:
     """Has this rank meet the others, on its own GPU, or with gloo on a CPU."""
-    if not is_rank():
+    if not is_distributed():
         return
     import torch
 
@@ -92,26 +92,26 @@ def join() -> None:
     )
 
 
-def leave() -> None:
+def shutdown() -> None:
     """After the last thing done together."""
-    if is_rank():
+    if is_distributed():
         import torch
 
         torch.distributed.destroy_process_group()
 
 
-def total(value: int) -> int:
+def sum_over_ranks(value: int) -> int:
     """The sum over all ranks, in each; waits for all."""
-    if not is_rank():
+    if not is_distributed():
         return value
     import torch
 
-    return int(summed(torch.tensor(value)))
+    return int(all_reduce(torch.tensor(value)))
 
 
-def summed(values: Any) -> Any:
+def all_reduce(values: Any) -> Any:
     """A tensor's sum over all ranks, in each; waits for all."""
-    if not is_rank():
+    if not is_distributed():
         return values
     import torch
 
@@ -121,14 +121,14 @@ def summed(values: Any) -> Any:
     return shared.cpu()
 
 
-def any_of(said: bool) -> bool:
+def any_rank(said: bool) -> bool:
     """Whether any rank says so; each waits for all, so that all must ask."""
-    return total(int(said)) > 0
+    return sum_over_ranks(int(said)) > 0
 
 
-def first_to_fail(spec: str) -> bool:
+def claim_first_failure(spec: str) -> bool:
     """Whether no other rank has failed before: what follows in the others is not what went wrong."""
-    if not is_rank():
+    if not is_distributed():
         return True
     try:
         Path(f"{spec}.failed").touch(exist_ok=False)

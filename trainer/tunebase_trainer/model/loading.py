@@ -1,4 +1,4 @@
-"""The quantised base, ready to be trained on."""
+"""The quantized base, ready to be trained on."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from . import distributed, precision, quantized_cache, sharded_base
 from .quantization import Nf4Config
 
 
-def load_quantised(path: Path, revision: str | None = None) -> tuple[PreTrainedModel, bool]:
-    """The base in NF4 with double quantisation, routed experts too, computing in bf16, on this process's device.
+def load_quantized(path: Path, revision: str | None = None) -> tuple[PreTrainedModel, bool]:
+    """The base in NF4 with double quantization, routed experts too, computing in bf16, on this process's device.
 
-    One with a revision is kept quantised for the next start; returns whether it was.
+    One with a revision is kept quantized for the next start; returns whether it was.
     """
     load = partial(_load, device=torch.cuda.current_device() if torch.cuda.is_available() else "cpu")
-    net, cached = quantized_cache.load(path, revision, quantise=load, read=load)
-    return ready(net), cached
+    net, cached = quantized_cache.load(path, revision, quantize=load, read=load)
+    return prepare_for_training(net), cached
 
 
-def load_shared(path: Path, revision: str | None = None) -> tuple[PreTrainedModel, bool]:
+def load_sharded(path: Path, revision: str | None = None) -> tuple[PreTrainedModel, bool]:
     """The same, of which each rank keeps a part (shared_base.py). They load it one after the other: main memory has to
     hold it once."""
     load = partial(_load, device="cpu")
-    for turn in range(distributed.count()):
+    for turn in range(distributed.world_size()):
         if turn == distributed.rank():
-            net, cached = quantized_cache.load(path, revision, quantise=load, read=load)
+            net, cached = quantized_cache.load(path, revision, quantize=load, read=load)
             on_gpu = torch.cuda.is_available()
-            sharded_base.share(
+            sharded_base.shard(
                 net, torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
             )
-        distributed.total(0)
-    return ready(net), cached
+        distributed.sum_over_ranks(0)
+    return prepare_for_training(net), cached
 
 
-def ready(net: PreTrainedModel) -> PreTrainedModel:
-    """A quantised model made ready to be trained on."""
+def prepare_for_training(net: PreTrainedModel) -> PreTrainedModel:
+    """A quantized model made ready to be trained on."""
     net.config.use_cache = False
     if hasattr(net.config, "router_aux_loss_coef"):
         # The router is frozen: its loss has nothing to teach, and would keep every layer's router logits.
@@ -53,7 +53,7 @@ def ready(net: PreTrainedModel) -> PreTrainedModel:
             module.support_avx512bf16_for_cpu = False
             module.compute_dtype = precision.compute_dtype()
     if precision.compute_dtype() == torch.float32:
-        # What is not quantised: the quantiser keeps it in bf16, whatever dtype was asked for.
+        # What is not quantized: the quantizer keeps it in bf16, whatever dtype was asked for.
         for tensor in [*net.parameters(), *net.buffers()]:
             if tensor.dtype == torch.bfloat16:
                 tensor.data = tensor.data.float()
@@ -62,10 +62,10 @@ def ready(net: PreTrainedModel) -> PreTrainedModel:
 
 def _load(path: Path, device: int | str) -> PreTrainedModel:
     config = json.loads((path / "config.json").read_text())
-    quantisation = {} if "quantization_config" in config else {"quantization_config": Nf4Config()}
+    quantization = {} if "quantization_config" in config else {"quantization_config": Nf4Config()}
     net, found = AutoModelForCausalLM.from_pretrained(
         path,
-        **quantisation,
+        **quantization,
         dtype=precision.compute_dtype(),
         device_map={"": device},
         output_loading_info=True,

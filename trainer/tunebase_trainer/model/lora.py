@@ -46,12 +46,12 @@ def add_lora(
             "use_rslora = true: routed experts have a rank and a scale of their own.",
             "Use use_rslora = false, or lora_targets = all-linear.",
         )
-    if checkpointing or torch.cuda.is_available() or any(True for _ in targets.fused(net)):
+    if checkpointing or torch.cuda.is_available() or any(True for _ in targets.fused_experts(net)):
         # Trades a third more time for memory. On a CPU memory is not what is short, but NF4 experts would be kept
-        # dequantised, all of them, for the backward pass.
+        # dequantized, all of them, for the backward pass.
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         net.enable_input_require_grads()
-    expected = targets.expected(net, chosen, rank)
+    expected = targets.expected_parameters(net, chosen, rank)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -66,19 +66,22 @@ def add_lora(
         own = targets.expert_rank(rank)
         config.rank_pattern = {f"experts.{leaf}": own for leaf in FUSED}
         config.alpha_pattern = {f"experts.{leaf}": alpha * own / rank for leaf in FUSED}
-    with packed_experts.looking_plain(net), nullcontext() if chosen.stock else names_as_they_are():
+    with (
+        packed_experts.unpacked_placeholders(net),
+        nullcontext() if chosen.loads_in_stock_peft else peft_without_moe_renaming(),
+    ):
         adapted = get_peft_model(net, config)
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     if trainable != expected or trainable == 0:
         raise RuntimeError(f"{trainable} trainable parameters, expected {expected}")
-    fused_lora.fuse(adapted)
+    fused_lora.fuse_lora_layers(adapted)
     if not torch.cuda.is_available():
-        cpu_attention.use()
+        cpu_attention.register()
     return adapted, trainable
 
 
 @contextmanager
-def names_as_they_are() -> Iterator[None]:
+def peft_without_moe_renaming() -> Iterator[None]:
     """PEFT without its conversion of MoE configs, which makes routed experts of a shared expert's names."""
     kept = conversion.convert_peft_config_for_transformers
     conversion.convert_peft_config_for_transformers = lambda *_, **__: None
@@ -88,7 +91,7 @@ def names_as_they_are() -> Iterator[None]:
         conversion.convert_peft_config_for_transformers = kept
 
 
-def start_from(net: PeftModel, directory: Path) -> None:
+def load_earlier_adapter(net: PeftModel, directory: Path) -> None:
     """Puts an earlier adapter's weights in the place of the fresh ones.
 
     Raises TrainerError `invalid_input` when it is an adapter of another shape: PEFT would take what fits, silently.
@@ -104,14 +107,14 @@ def start_from(net: PeftModel, directory: Path) -> None:
     set_peft_model_state_dict(net, weights)
 
 
-def save(net: PeftModel, output: Path, source: str, revision: str | None) -> None:
+def save_adapter(net: PeftModel, output: Path, source: str, revision: str | None) -> None:
     """Writes adapter_config.json and adapter_model.safetensors, naming the base by its public name."""
     net.save_pretrained(str(output), save_embedding_layers=False)
-    name_base(output, source, revision)
+    set_base_model_name(output, source, revision)
     (output / "README.md").unlink(missing_ok=True)
 
 
-def name_base(directory: Path, source: str, revision: str | None) -> None:
+def set_base_model_name(directory: Path, source: str, revision: str | None) -> None:
     """Names the base of a saved adapter by its public name; what was saved names a directory of this worker."""
     path = directory / "adapter_config.json"
     config = json.loads(path.read_text()) | {"base_model_name_or_path": source, "revision": revision}

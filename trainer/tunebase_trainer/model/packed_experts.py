@@ -1,11 +1,11 @@
 """LoRA of PEFT 0.21 on routed experts that are packed in NF4: what it gets wrong, put right on our model.
 
-PEFT adds its low-rank update as one more parametrisation for the time of a forward pass. Below it is another, NF4's:
+PEFT adds its low-rank update as one more parametrization for the time of a forward pass. Below it is another, NF4's:
 
 - It nests the two parameters' wrappers the other way round than on plain ones: the adapter would fit no plain model.
 - It looks for its own by a class that it has no more, finds none, and leaves it there: the update counts once more with
   each pass.
-- Reading the parameter, for its type and in torch's checks, it dequantises it, and, as the wrapper around has the cache
+- Reading the parameter, for its type and in torch's checks, it dequantizes it, and, as the wrapper around has the cache
   on, keeps that for the pass, without the update: the inner one of two wrappers learns nothing.
 """
 
@@ -22,7 +22,7 @@ from peft.tuners.lora.layer import ParamWrapper, _LoraFactorsProxy
 
 
 @contextmanager
-def looking_plain(net: torch.nn.Module) -> Iterator[None]:
+def unpacked_placeholders(net: torch.nn.Module) -> Iterator[None]:
     """While PEFT adds its wrappers, packed experts have stand-ins: plain parameters of their shapes, without values."""
     packed = {
         path: module

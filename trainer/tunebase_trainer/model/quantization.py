@@ -1,12 +1,12 @@
-"""NF4 with double quantisation for a whole model: its Linear modules, and its fused routed experts too.
+"""NF4 with double quantization for a whole model: its Linear modules, and its fused routed experts too.
 
-transformers with bitsandbytes quantises Linear modules alone; a MoE model's experts are 3-D parameters, and would stay
+transformers with bitsandbytes quantizes Linear modules alone; a MoE model's experts are 3-D parameters, and would stay
 in bf16: 147 instead of 40 GiB for Qwen3-Next-80B. `Nf4Quantizer` has transformers' own loader, which knows how each
-architecture names its experts on disk, quantise them too, one expert after the other: the peak of a load is what is
+architecture names its experts on disk, quantize them too, one expert after the other: the peak of a load is what is
 loaded so far and the tensors of the one parameter that is being packed, less than a layer's experts.
 
-In use they are bitsandbytes' parametrisation: `experts.gate_up_proj` dequantises when it is read, so that transformers'
-implementations (eager, grouped_mm, batched_mm) stay as they are. Its gradient needs the dequantised weights, so such a
+In use they are bitsandbytes' parametrization: `experts.gate_up_proj` dequantizes when it is read, so that transformers'
+implementations (eager, grouped_mm, batched_mm) stay as they are. Its gradient needs the dequantized weights, so such a
 model must train with checkpointing: without, the weights of all layers are kept until the backward pass.
 """
 
@@ -35,7 +35,7 @@ STATE = ("", ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".q
 
 @register_quantization_config(NAME)
 class Nf4Config(BitsAndBytesConfig):  # type: ignore[misc]  # transformers is untyped
-    """The one quantisation there is; computes in bf16, as fp16 overflows in newer models' gates."""
+    """The one quantization there is; computes in bf16, as fp16 overflows in newer models' gates."""
 
     def __init__(self, **_: Any) -> None:
         super().__init__(
@@ -47,7 +47,7 @@ class Nf4Config(BitsAndBytesConfig):  # type: ignore[misc]  # transformers is un
         self.quant_method = NAME
 
     def to_dict(self) -> dict[str, Any]:
-        # With load_in_4bit in it, transformers would take bitsandbytes' own quantiser for what we saved.
+        # With load_in_4bit in it, transformers would take bitsandbytes' own quantizer for what we saved.
         return {"quant_method": NAME}
 
     to_diff_dict = to_dict
@@ -115,7 +115,7 @@ class PackExperts(ConversionOps):  # type: ignore[misc]
         return {target_patterns[0]: pack(experts)}
 
 
-class Quantise(Bnb4bitQuantize):  # type: ignore[misc]
+class QuantizeOrPack(Bnb4bitQuantize):  # type: ignore[misc]
     """bitsandbytes' own for a Linear's weight; experts that lie fused on disk are packed, packed ones left alone."""
 
     def convert(self, input_dict: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -154,8 +154,8 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
             super().param_needs_quantization(model, param_name, **more)
         )
 
-    def get_quantize_ops(self) -> Quantise:
-        return Quantise(self)
+    def get_quantize_ops(self) -> QuantizeOrPack:
+        return QuantizeOrPack(self)
 
     def update_weight_conversions(self, weight_conversions: list[Any], model: Any) -> list[Any]:
         """Packs where transformers would stack the experts; and knows the tensors of packed ones."""

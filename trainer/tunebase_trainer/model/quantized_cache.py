@@ -1,7 +1,7 @@
-"""Base models in NF4 on the volume: the next worker reads a quarter of the bytes, and quantises nothing.
+"""Base models in NF4 on the volume: the next worker reads a quarter of the bytes, and quantizes nothing.
 
 Kept are models with a revision; a plain directory may change under its name. The key has the revision, the
-quantisation and the libraries that made it. It is written beside its place, under a lock, and renamed: it is whole, or
+quantization and the libraries that made it. It is written beside its place, under a lock, and renamed: it is whole, or
 absent.
 """
 
@@ -23,17 +23,17 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 """Raise it when what is written changes."""
-WHOLE = "tunebase.json"
+COMPLETE_FILE = "tunebase.json"
 """Written last: the names and sizes of the other files."""
 KEYED = ("bitsandbytes", "torch", "transformers")
 
 
-def place(path: Path, revision: str) -> Path:
+def cache_path(path: Path, revision: str) -> Path:
     """Where the model at `path`, of this revision, is kept."""
     key = {
         "config": json.loads((path / "config.json").read_text()),
         "revision": revision,
-        "quantisation": "nf4, double, bf16",
+        "quantization": "nf4, double, bf16",
         "format": FORMAT,
         "versions": {name: importlib.metadata.version(name) for name in KEYED},
     }
@@ -42,15 +42,15 @@ def place(path: Path, revision: str) -> Path:
 
 
 def load(
-    path: Path, revision: str | None, quantise: Callable[[Path], Any], read: Callable[[Path], Any]
+    path: Path, revision: str | None, quantize: Callable[[Path], Any], read: Callable[[Path], Any]
 ) -> tuple[Any, bool]:
-    """The model from the cache with `read`, else from `path` with `quantise`, and then it is kept.
+    """The model from the cache with `read`, else from `path` with `quantize`, and then it is kept.
 
     Returns it, and whether it came from the cache. A broken cache, or none for want of room, is a warning.
     """
     if revision is None:
-        return quantise(path), False
-    target = place(path, revision)
+        return quantize(path), False
+    target = cache_path(path, revision)
     if (net := _read(target, read)) is not None:
         return net, True
     with lock(target):
@@ -58,14 +58,14 @@ def load(
             return net, True
         for left in (target, *target.parent.glob(f".{target.name}.*.part")):
             shutil.rmtree(left, ignore_errors=True)  # broken, or of a worker that died writing: ours is the lock
-        net = quantise(path)
+        net = quantize(path)
         _write(net, target)
     return net, False
 
 
 def _read(target: Path, read: Callable[[Path], Any]) -> Any | None:
     try:
-        files = json.loads((target / WHOLE).read_text())
+        files = json.loads((target / COMPLETE_FILE).read_text())
         if any((target / name).stat().st_size != size for name, size in files.items()):
             raise ValueError("a file has another size than was written")
         return read(target)
@@ -76,7 +76,7 @@ def _read(target: Path, read: Callable[[Path], Any]) -> Any | None:
 
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        log.warning("the quantised model in %s cannot be used, it is made anew: %s", target, error)
+        log.warning("the quantized model in %s cannot be used, it is made anew: %s", target, error)
         return None
 
 
@@ -88,17 +88,17 @@ def _write(net: Any, target: Path) -> None:
     part = None
     try:
         if (free := shutil.disk_usage(target.parent).free) < 1.05 * size:
-            log.warning("the quantised model is not kept: %.1f GB, and %.1f GB are free", size / 1e9, free / 1e9)
+            log.warning("the quantized model is not kept: %.1f GB, and %.1f GB are free", size / 1e9, free / 1e9)
             return
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         net.config.save_pretrained(part)
         if net.generation_config is not None:
             net.generation_config.save_pretrained(part)
         save_torch_state_dict(tensors, part)
-        (part / WHOLE).write_text(json.dumps({file.name: file.stat().st_size for file in part.iterdir()}))
+        (part / COMPLETE_FILE).write_text(json.dumps({file.name: file.stat().st_size for file in part.iterdir()}))
         part.chmod(0o755)
         part.rename(target)
     except OSError as error:  # of the disk: the model is there all the same
-        log.warning("the quantised model could not be kept: %s", error)
+        log.warning("the quantized model could not be kept: %s", error)
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)

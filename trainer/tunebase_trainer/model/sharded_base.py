@@ -1,7 +1,7 @@
 """A base that no GPU holds alone, shared by several: a rank keeps a part of each layer, and one layer whole at a time.
 
 The base is frozen, so only bytes are shared: there are no gradients and no optimizer's state to keep together. (torch's
-FSDP shards parameters that it may flatten or make DTensors of. Packed experts under bitsandbytes' parametrisation are
+FSDP shards parameters that it may flatten or make DTensors of. Packed experts under bitsandbytes' parametrization are
 neither.) The packed weights of a layer are views of one buffer. Before the layer computes, in the forward pass and when
 checkpointing computes it again, the ranks put the buffer together, and let go of the layer's before: its backward pass
 is over by then. All else (embeddings, norms, scales, the adapter) is whole in every rank.
@@ -21,7 +21,7 @@ ALIGNED = 512
 """Each weight begins at a multiple of so many bytes, as torch's allocator has it; kernels read many at once."""
 
 
-class Layer:
+class ShardedLayer:
     """The packed weights of one layer, of which this rank has a part, on `device`."""
 
     def __init__(self, layer: torch.nn.Module, device: torch.device) -> None:
@@ -30,8 +30,8 @@ class Layer:
         for weight in weights:
             starts.append(size)
             size += -(-weight.numel() // ALIGNED) * ALIGNED
-        part = -(-size // (distributed.count() * ALIGNED)) * ALIGNED
-        self.bytes = part * distributed.count()
+        part = -(-size // (distributed.world_size() * ALIGNED)) * ALIGNED
+        self.bytes = part * distributed.world_size()
         whole = torch.zeros(self.bytes, dtype=torch.uint8)
         for start, weight in zip(starts, weights, strict=True):
             whole[start : start + weight.numel()] = weight.data.view(-1)
@@ -39,14 +39,14 @@ class Layer:
         self.whole = torch.empty(self.bytes, dtype=torch.uint8, device=device)
         for start, weight in zip(starts, weights, strict=True):
             weight.data = self.whole[start : start + weight.numel()].view(weight.shape)
-        self.let_go()
+        self.release()
 
     def gather(self) -> None:
         """Waits for all ranks."""
         self.whole.untyped_storage().resize_(self.bytes)
         torch.distributed.all_gather_into_tensor(self.whole, self.own)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Frees the buffer. What autograd kept of the weights is a view of it, and right when it is there again."""
         self.whole.untyped_storage().resize_(0)
 
@@ -55,18 +55,18 @@ class Layer:
         return self.whole.untyped_storage().nbytes() > 0
 
 
-def share(net: PreTrainedModel, device: torch.device) -> list[Layer]:
+def shard(net: PreTrainedModel, device: torch.device) -> list[ShardedLayer]:
     """Has each rank keep its part of a model that lies on the CPU, on `device`, with everything that is not shared.
 
     It must train with checkpointing, and every rank must make as many forward passes as the others.
     """
-    layers = [Layer(module, device) for module in net.get_decoder().layers]
+    layers = [ShardedLayer(module, device) for module in net.get_decoder().layers]
 
-    def turn(layer: Layer, *_: Any) -> None:
+    def turn(layer: ShardedLayer, *_: Any) -> None:
         if not layer.is_whole:
             for other in layers:
                 if other.is_whole:
-                    other.let_go()
+                    other.release()
             layer.gather()
 
     for module, layer in zip(net.get_decoder().layers, layers, strict=True):
@@ -77,11 +77,11 @@ def share(net: PreTrainedModel, device: torch.device) -> list[Layer]:
     for module in net.modules():
         if (state := getattr(module, "quant_state", None)) is not None:
             state.to(device)
-    net.hf_device_map = {"": device}  # accelerate trains no quantised model that it takes for one on another device
+    net.hf_device_map = {"": device}  # accelerate trains no quantized model that it takes for one on another device
     return layers
 
 
-def keep_from_ddp(net: Any) -> None:
+def exclude_from_ddp(net: Any) -> None:
     """DDP would send every weight of rank 0's to the others, those too that are not there."""
     names = [name for name, weight in net.named_parameters() if weight.dtype == torch.uint8]
     net._ddp_params_and_buffers_to_ignore = names

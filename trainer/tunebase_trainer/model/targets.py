@@ -60,11 +60,11 @@ class Targets:
     experts: bool = False
 
     @property
-    def stock(self) -> bool:
+    def loads_in_stock_peft(self) -> bool:
         """Whether stock PEFT loads the adapter: it reads a shared expert's names as those of routed experts."""
         return not self.shared_expert
 
-    def holds(self, path: str) -> bool:
+    def includes(self, path: str) -> bool:
         """Whether the Linear module at `path` is trained."""
         *parents, leaf = path.split(".")
         if "shared_expert" in parents:
@@ -79,7 +79,7 @@ def resolve(net: torch.nn.Module, choice: str) -> Targets:
     module called `…attn…` or `…attention…` whose names occur nowhere else.
     """
     config: Any = net.config
-    family = FAMILIES.get(config.model_type) or _unknown(net, config)
+    family = FAMILIES.get(config.model_type) or _attention_of_unknown(net, config)
     if choice == "all-linear":
         return Targets(family.attention + family.mlp)
     if choice == "attention":
@@ -95,7 +95,7 @@ def resolve(net: torch.nn.Module, choice: str) -> Targets:
     return Targets(family.attention, shared_expert=choice == "shared_expert", experts=choice == "experts")
 
 
-def _unknown(net: torch.nn.Module, config: Any) -> Family:
+def _attention_of_unknown(net: torch.nn.Module, config: Any) -> Family:
     inside, outside = set[str](), set[str]()
     for path, module in net.named_modules():
         if isinstance(module, torch.nn.Linear):
@@ -111,15 +111,15 @@ def _unknown(net: torch.nn.Module, config: Any) -> Family:
     return Family(attention=tuple(sorted(inside - outside)))
 
 
-def linear(net: torch.nn.Module, targets: Targets) -> Iterator[tuple[str, torch.nn.Linear]]:
+def linear_modules(net: torch.nn.Module, targets: Targets) -> Iterator[tuple[str, torch.nn.Linear]]:
     """The Linear modules that are trained, by their paths."""
     for path, module in net.named_modules():
-        if isinstance(module, torch.nn.Linear) and targets.holds(path):
+        if isinstance(module, torch.nn.Linear) and targets.includes(path):
             yield path, module
 
 
-def fused(net: torch.nn.Module) -> Iterator[tuple[str, torch.Size]]:
-    """The routed experts' parameters, by their paths, with their shapes [experts, out, in]; nothing is dequantised."""
+def fused_experts(net: torch.nn.Module) -> Iterator[tuple[str, torch.Size]]:
+    """The routed experts' parameters, by their paths, with their shapes [experts, out, in]; nothing is dequantized."""
     for path, module in net.named_modules():
         if not path.endswith(".experts"):
             continue
@@ -134,9 +134,9 @@ def expert_rank(rank: int) -> int:
     return min(rank, EXPERT_RANK)
 
 
-def expected(net: torch.nn.Module, targets: Targets, rank: int) -> int:
+def expected_parameters(net: torch.nn.Module, targets: Targets, rank: int) -> int:
     """How many parameters LoRA of `rank` must have: rank × (in + out) for each matrix. Asserted after PEFT's work."""
-    count = sum(rank * (module.in_features + module.out_features) for _, module in linear(net, targets))
+    count = sum(rank * (module.in_features + module.out_features) for _, module in linear_modules(net, targets))
     if targets.experts:
-        count += sum(n * expert_rank(rank) * (rows + columns) for _, (n, rows, columns) in fused(net))
+        count += sum(n * expert_rank(rank) * (rows + columns) for _, (n, rows, columns) in fused_experts(net))
     return count

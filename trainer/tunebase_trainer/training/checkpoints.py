@@ -1,7 +1,7 @@
 """When a training saves a checkpoint: transformers' own, and beside it what a resumed run must know (`kept.py`).
 
 A resumed run makes the steps that the uninterrupted one would have made. What that needs beyond transformers' own
-state: an order of rows that depends on the epoch alone (`RowOrder`), a logging window that ends where a checkpoint is
+state: an order of rows that depends on the epoch alone (`LengthGroupedSampler`), a logging window that ends where a checkpoint is
 saved, and no save between an epoch's last step and its validation.
 """
 
@@ -19,9 +19,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from ..model import distributed
-from ..model.lora import name_base
-from .checkpoint_state import REFERENCE, Counts, write_kept
-from .early_stopping import Best
+from ..model.lora import set_base_model_name
+from .checkpoint_state import REFERENCE_FILE, TrainingState, save_state
+from .early_stopping import BestAdapterCallback
 
 # Not needed to go on, and training_args.bin is a pickle of anything.
 UNNEEDED = ("README.md", "training_args.bin")
@@ -41,7 +41,7 @@ class Plan:
 
     seconds: float
     """Save about this often; infinity: only when asked to stop."""
-    asked_to_stop: Callable[[], bool]
+    stop_requested: Callable[[], bool]
     deadline: float
     """On time.monotonic's clock: before it a checkpoint must have been saved; infinity: there is none."""
     total_steps: int
@@ -51,7 +51,7 @@ class Plan:
     run: dict[str, Any]
     base: tuple[str, str | None]
     """The base model's public name and revision, for the adapter's config."""
-    tell: Callable[..., None]
+    emit: Callable[..., None]
 
 
 class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
@@ -60,10 +60,10 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callb
     def __init__(
         self,
         plan: Plan,
-        counts: Callable[[], Counts],
+        counts: Callable[[], TrainingState],
         validated: Callable[[], tuple[int, float] | None],
-        best: Best,
-        saved: Callable[[Path, Counts], None],
+        best: BestAdapterCallback,
+        saved: Callable[[Path, TrainingState], None],
     ) -> None:
         """`validated`: the newest validation, after which step and its loss. `saved` hears of each checkpoint."""
         self.plan, self.counts, self.validated, self.best, self.saved = plan, counts, validated, best, saved
@@ -84,7 +84,7 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callb
         if state.global_step >= self.plan.total_steps:
             return False  # the adapter itself comes next
         late = time.monotonic() - self.last >= self.plan.seconds
-        return distributed.any_of(self.plan.asked_to_stop() or late or self._out_of_time())
+        return distributed.any_rank(self.plan.stop_requested() or late or self._out_of_time())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self.plan.steps_per_epoch and self._due(state):
@@ -97,24 +97,24 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callb
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.last = time.monotonic()
         # Both before anything else: after them each rank has written its part.
-        asked, over = distributed.any_of(self.plan.asked_to_stop()), distributed.any_of(self._out_of_time())
+        asked, over = distributed.any_rank(self.plan.stop_requested()), distributed.any_rank(self._out_of_time())
         if distributed.rank() == 0:
-            self._tell(args, state)
+            self._emit(args, state)
         if asked or over:
             raise Stopped(state.global_step, not asked)
 
-    def _tell(self, args: Any, state: Any) -> None:
+    def _emit(self, args: Any, state: Any) -> None:
         directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for name in UNNEEDED:
             (directory / name).unlink(missing_ok=True)
-        name_base(directory, *self.plan.base)
-        self.best.put_into(directory)
-        if (reference := Path(args.output_dir) / REFERENCE).exists():
-            shutil.copyfile(reference, directory / REFERENCE)
+        set_base_model_name(directory, *self.plan.base)
+        self.best.copy_into(directory)
+        if (reference := Path(args.output_dir) / REFERENCE_FILE).exists():
+            shutil.copyfile(reference, directory / REFERENCE_FILE)
         counts, validated = self.counts(), self.validated()
-        write_kept(directory, counts, self.plan.run)
+        save_state(directory, counts, self.plan.run)
         self.saved(directory, counts)
-        self.plan.tell(
+        self.plan.emit(
             "checkpoint",
             step=counts.step,
             epoch=counts.epoch,

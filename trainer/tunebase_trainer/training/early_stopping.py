@@ -12,28 +12,33 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from ..model import distributed
-from .checkpoint_state import BEST, Counts
+from .checkpoint_state import BEST_ADAPTER_FILE, TrainingState
 
 
-def save_weights(net: Any, path: Path) -> None:
+def save_adapter_weights(net: Any, path: Path) -> None:
     """Writes the adapter's weights."""
     weights = get_peft_model_state_dict(net, save_embedding_layers=False)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, path)
 
 
-def load_weights(net: Any, path: Path) -> None:
-    """Puts weights that `save_weights` wrote in the place of the adapter's."""
+def load_adapter_weights(net: Any, path: Path) -> None:
+    """Puts weights that `save_adapter_weights` wrote in the place of the adapter's."""
     set_peft_model_state_dict(net, load_file(path))
 
 
-class Best(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+class BestAdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
     """Keeps the adapter of the lowest validation loss; `patience` validations without a lower one end the training."""
 
     def __init__(
-        self, net: Any, directory: Path, patience: int, tell: Callable[..., None], resumed: tuple[Path, Counts] | None
+        self,
+        net: Any,
+        directory: Path,
+        patience: int,
+        emit: Callable[..., None],
+        resumed: tuple[Path, TrainingState] | None,
     ) -> None:
         """`patience` 0: no end. `resumed`: the checkpoint that the run goes on from."""
-        self.net, self.path, self.patience, self.tell = net, directory / BEST, patience, tell
+        self.net, self.path, self.patience, self.emit = net, directory / BEST_ADAPTER_FILE, patience, emit
         self.step: int | None = None
         self.loss: float | None = None
         self.stale = 0
@@ -41,14 +46,14 @@ class Best(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks ar
         if resumed is not None and resumed[1].best_step is not None:
             self.step, self.loss, self.stale = resumed[1].best_step, resumed[1].best_loss, resumed[1].stale
             if distributed.rank() == 0:
-                shutil.copyfile(resumed[0] / BEST, self.path)
+                shutil.copyfile(resumed[0] / BEST_ADAPTER_FILE, self.path)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
         loss = metrics["eval_loss"]
-        if distributed.any_of(self.loss is None or loss < self.loss):
+        if distributed.any_rank(self.loss is None or loss < self.loss):
             self.step, self.loss, self.stale = state.global_step, loss, 0
             if distributed.rank() == 0:
-                save_weights(self.net, self.path)
+                save_adapter_weights(self.net, self.path)
             return
         self.stale += 1
         if 0 < self.patience <= self.stale and state.global_step < state.max_steps:
@@ -56,21 +61,21 @@ class Best(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks ar
                 f"The training ends early, after epoch {state.epoch:g}: for {self.stale} epochs the validation loss "
                 f"has not been lower than the {self.loss:.4f} after step {self.step} (early_stopping_patience)."
             )
-            self.tell("log", level="info", message=message)
+            self.emit("log", level="info", message=message)
             control.should_training_stop = True
             control.should_save = False  # the adapter itself comes next
 
-    def put_into(self, checkpoint: Path) -> None:
+    def copy_into(self, checkpoint: Path) -> None:
         """Adds the best adapter to a checkpoint, for whoever goes on from it."""
         if self.step is not None:
-            shutil.copyfile(self.path, checkpoint / BEST)
+            shutil.copyfile(self.path, checkpoint / BEST_ADAPTER_FILE)
 
     def restore(self, last_step: int) -> None:
         """Makes the adapter the best one, after the last step."""
         if self.step is None or self.step == last_step or distributed.rank() > 0:
             return
-        load_weights(self.net, self.path)
+        load_adapter_weights(self.net, self.path)
         message = (
             f"The adapter is the one of step {self.step}: its validation loss, {self.loss:.4f}, is the lowest of all."
         )
-        self.tell("log", level="info", message=message)
+        self.emit("log", level="info", message=message)

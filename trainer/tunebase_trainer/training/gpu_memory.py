@@ -14,7 +14,7 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Counts:
+class ParameterCounts:
     """What of a model and its adapter takes memory: parameters, and values per token."""
 
     quantized: int
@@ -30,7 +30,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryEstimate:
     """In bytes."""
 
     base: float
@@ -44,7 +44,7 @@ class Memory:
     def needed(self, tokens: int) -> float:
         return CONTEXT_BYTES + self.base + self.adapter + self.layer + self.per_token * tokens
 
-    def shared(self, gpus: int) -> Memory:
+    def shared(self, gpus: int) -> MemoryEstimate:
         """Of each of so many GPUs that share the base: its part, and one layer whole (shared_base.py)."""
         return replace(self, base=self.base - self.packed + self.packed / gpus + self.packed / self.layers)
 
@@ -53,9 +53,9 @@ class Memory:
         return math.floor((available - self.needed(0)) / self.per_token)
 
 
-def memory_of(counts: Counts) -> Memory:
+def estimate_memory(counts: ParameterCounts) -> MemoryEstimate:
     packed = NF4_BYTES * counts.quantized
-    return Memory(
+    return MemoryEstimate(
         base=packed + PLAIN_BYTES * counts.plain,
         packed=packed,
         layers=counts.layers,

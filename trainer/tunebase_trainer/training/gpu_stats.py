@@ -16,7 +16,7 @@ CUDA_MAJOR = 13
 
 
 class GpuMeter:
-    """Reads utilisation in percent and used memory in GiB of the first GPU."""
+    """Reads utilization in percent and used memory in GiB of the first GPU."""
 
     def __init__(self) -> None:
         try:

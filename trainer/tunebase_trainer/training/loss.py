@@ -12,7 +12,7 @@ from ..data.dataset import IGNORED
 from ..errors import TrainerError
 from ..model import precision
 
-CHUNK = {"cpu": 2**23, "cuda": 2**26}
+MAX_LOGITS = {"cpu": 2**23, "cuda": 2**26}
 """How many logits are alive at once, whatever the batch and the vocabulary: 32 MiB in fp32 (with four times that a CPU
 took 1.35 times as long, measured), 256 MiB on a GPU."""
 
@@ -84,7 +84,7 @@ class _CrossEntropy(torch.autograd.Function):
     ) -> torch.Tensor:
         gradient = torch.empty_like(hidden)
         losses = torch.empty(hidden.shape[0], dtype=torch.float32, device=hidden.device)
-        size = max(1, CHUNK[weight.device.type] // weight.shape[0])
+        size = max(1, MAX_LOGITS[weight.device.type] // weight.shape[0])
         for start in range(0, hidden.shape[0], size):
             part = slice(start, start + size)
             logits = torch.nn.functional.linear(hidden[part], weight).float()
@@ -111,7 +111,7 @@ class _CrossEntropy(torch.autograd.Function):
         return torch.mul(gradient, of_losses[:, None], out=torch.empty_like(gradient)), None, None, None
 
 
-class Diverged(Exception):
+class TrainingDiverged(Exception):
     """The loss or the gradient of `step` is not a number."""
 
     def __init__(self, step: int) -> None:
@@ -119,8 +119,8 @@ class Diverged(Exception):
         self.step = step
 
 
-def diverged(step: int, learning_rate: float, kept: int | None) -> TrainerError:
-    """What a user hears of a Diverged; `kept`: the step of the newest checkpoint."""
+def non_finite_loss_error(step: int, learning_rate: float, kept: int | None) -> TrainerError:
+    """What a user hears of a TrainingDiverged; `kept`: the step of the newest checkpoint."""
     lower = max(1e-5, learning_rate / 2)
     advice = f"Lower it: learning_rate = {learning_rate:g}: try {lower:g}. " if lower < learning_rate else ""
     return TrainerError(

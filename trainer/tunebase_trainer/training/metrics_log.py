@@ -10,20 +10,20 @@ from typing import Any
 from ..contract import METRICS
 
 
-class History:
+class MetricsLog:
     """Stands between the training and who hears its events, and remembers the steps."""
 
-    def __init__(self, tell: Callable[..., None], resumed_from: Path | None) -> None:
+    def __init__(self, emit: Callable[..., None], resumed_from: Path | None) -> None:
         """`resumed_from`: the checkpoint's directory, in which transformers keeps what was logged before."""
-        self._tell = tell
+        self._emit = emit
         self._steps: dict[int, dict[str, Any]] = {}
         if resumed_from is not None:
             self._remember(json.loads((resumed_from / "trainer_state.json").read_text())["log_history"])
 
-    def tell(self, kind: str, **fields: Any) -> None:
+    def emit(self, kind: str, **fields: Any) -> None:
         if kind == "step":
             self._steps[fields["step"]] = {name: fields.get(name) for name in METRICS}
-        self._tell(kind, **fields)
+        self._emit(kind, **fields)
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -43,10 +43,10 @@ class History:
                     step[name] = float(entry[theirs])
 
 
-# The picture's size, and its margins: left, top, right, bottom.
+# The picture's size, and its reward_margins: left, top, right, bottom.
 WIDTH, HEIGHT = 720, 360
 LEFT, TOP, RIGHT, BOTTOM = 56, 40, 16, 40
-MOST_POINTS = 500
+MAX_POINTS = 500
 
 
 def as_svg(steps: list[dict[str, Any]]) -> str:
@@ -63,11 +63,11 @@ def as_svg(steps: list[dict[str, Any]]) -> str:
             HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * loss / high,
         )
 
-    def line(points: list[tuple[int, float]], colour: str, dots: bool) -> str:
+    def line(points: list[tuple[int, float]], color: str, dots: bool) -> str:
         places = [at(*point) for point in points]
         joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        marks = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in places if dots)
-        return f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="1.5"/>{marks}'
+        marks = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{color}"/>' for x, y in places if dots)
+        return f'<polyline points="{joined}" fill="none" stroke="{color}" stroke-width="1.5"/>{marks}'
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
@@ -98,6 +98,6 @@ def _points(steps: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:
 
 def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """At most so many points, over the whole run, each the mean of those around it."""
-    size = -(-len(points) // MOST_POINTS)
+    size = -(-len(points) // MAX_POINTS)
     groups = [points[i : i + size] for i in range(0, len(points), size)] if size > 1 else [[point] for point in points]
     return [(group[-1][0], sum(loss for _, loss in group) / len(group)) for group in groups]

@@ -11,7 +11,7 @@ from ..data.dataset import Example
 from ..errors import TrainerError
 
 
-class TryLongest(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+class LongestBatchProbe(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
     """Sends the longest micro-batch through the model before the first step, and leaves nothing behind.
 
     Beside it lies as much as Adam's moments take after that step. What runs out of memory does so here, at once, and
@@ -36,7 +36,7 @@ class TryLongest(TrainerCallback):  # type: ignore[misc]  # transformers' callba
         loop.tokens_seen = seen
 
 
-def too_large(rows: list[Example], hyper: dict[str, Any]) -> TrainerError:
+def out_of_memory_error(rows: list[Example], hyper: dict[str, Any]) -> TrainerError:
     """The error of a run whose rows do not fit one by one; names values that would take half of it."""
     longest, many = max(row.length for row in rows), len(rows[0].sequences)
     least = "one row" if many == 1 else "the two answers of one row"

@@ -1,4 +1,4 @@
-"""Direct preference optimisation: of two answers to one prompt, the better one is to become the likelier one.
+"""Direct preference optimization: of two answers to one prompt, the better one is to become the likelier one.
 
 Rafailov et al., Direct Preference Optimization (arXiv 2305.18290), equation 7. An answer's reward is how much likelier
 (in nats, times beta) it is than it was before the first step. What it was then, the reference, is computed once, with
@@ -20,7 +20,7 @@ from torch.nn.functional import logsigmoid
 from ..data.batches import collate
 from ..data.dataset import IGNORED, Example, Pair
 from ..model import distributed, precision
-from .checkpoint_state import REFERENCE
+from .checkpoint_state import REFERENCE_FILE
 from .checkpoints import Plan, Stopped
 from .loss import token_losses
 
@@ -28,25 +28,25 @@ BETA = 0.1
 """For callers that do not say; the paper's, and TRL's."""
 
 
-def margins(model: Any, batch: dict[str, torch.Tensor], beta: float) -> torch.Tensor:
+def reward_margins(model: Any, batch: dict[str, torch.Tensor], beta: float) -> torch.Tensor:
     """The better answer's reward minus the other's, of each pair."""
-    rewards = beta * (answers(model, batch) - batch["reference"])
+    rewards = beta * (answer_log_probs(model, batch) - batch["reference"])
     return rewards[:, 0] - rewards[:, 1]
 
 
 def loss_of(model: Any, batch: dict[str, torch.Tensor], beta: float, items: torch.Tensor | int | None) -> torch.Tensor:
     """The loss of the batch's pairs, divided by `items` (their number in the whole step) or by its own number."""
     real = learned_pairs(batch)
-    total = -(logsigmoid(margins(model, batch, beta)) * real).sum()
+    total = -(logsigmoid(reward_margins(model, batch, beta)) * real).sum()
     return total / (items if items is not None else real.sum())
 
 
 def learned_pairs(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Of each pair, whether it is one: a filler has nothing that is learned."""
+    """Of each pair, whether it is one: a padding_example has nothing that is learned."""
     return (batch["labels"] != IGNORED).any(dim=1)[::2]
 
 
-def answers(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def answer_log_probs(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """The log-probability of each answer, [pairs, 2]: the sum over its tokens."""
     losses, learned = token_losses(model, batch)
     # Not index_add: on a GPU that adds in any order.
@@ -54,7 +54,7 @@ def answers(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def reference(net: Any, pairs: list[Example], size: int, pad: int, plan: Plan) -> torch.Tensor:
+def compute_reference(net: Any, pairs: list[Example], size: int, pad: int, plan: Plan) -> torch.Tensor:
     """The answers' log-probabilities with the weights as they are now, without dropout; `size` pairs at once.
 
     Several processes share the pairs. Raises Stopped when `plan` was asked to stop, or its time is over.
@@ -63,8 +63,11 @@ def reference(net: Any, pairs: list[Example], size: int, pad: int, plan: Plan) -
     found = torch.zeros(len(pairs), 2)
     training = net.training
     net.eval()
-    for start in range(0, len(order), size * distributed.count()):
-        asked, over = distributed.any_of(plan.asked_to_stop()), distributed.any_of(time.monotonic() >= plan.deadline)
+    for start in range(0, len(order), size * distributed.world_size()):
+        asked, over = (
+            distributed.any_rank(plan.stop_requested()),
+            distributed.any_rank(time.monotonic() >= plan.deadline),
+        )
         if asked or over:
             raise Stopped(0, not asked)
         begin = start + size * distributed.rank()
@@ -73,15 +76,15 @@ def reference(net: Any, pairs: list[Example], size: int, pad: int, plan: Plan) -
         examples = [pairs[i] for i in mine or order[:1]]
         batch = {name: part.to(net.device) for name, part in collate(examples, pad).items()}
         with precision.autocast(net.device.type):
-            values = answers(net, batch).cpu()
+            values = answer_log_probs(net, batch).cpu()
         if mine:
             found[mine] = values
     net.train(training)
-    shared: torch.Tensor = distributed.summed(found)
+    shared: torch.Tensor = distributed.all_reduce(found)
     return shared
 
 
-def with_reference(pairs: list[Example], values: torch.Tensor) -> list[Example]:
+def attach_reference(pairs: list[Example], values: torch.Tensor) -> list[Example]:
     """The pairs with the reference of each."""
     return [
         replace(pair, reference=(chosen, rejected)) if isinstance(pair, Pair) else pair
@@ -89,10 +92,10 @@ def with_reference(pairs: list[Example], values: torch.Tensor) -> list[Example]:
     ]
 
 
-def write_reference(directory: Path, values: torch.Tensor) -> None:
-    save_file({"reference": values}, directory / REFERENCE)
+def save_reference(directory: Path, values: torch.Tensor) -> None:
+    save_file({"reference": values}, directory / REFERENCE_FILE)
 
 
-def read_reference(directory: Path) -> torch.Tensor:
+def load_reference(directory: Path) -> torch.Tensor:
     """That of the checkpoint in `directory`."""
-    return load_file(directory / REFERENCE)["reference"]
+    return load_file(directory / REFERENCE_FILE)["reference"]

@@ -9,16 +9,14 @@ from typing import Any
 
 import torch
 
-from ..disk_space import check_disk
+from ..disk_space import check_disk_space
 from ..errors import TrainerError
 from ..export import merged
 from ..model import distributed, targets
-from .gpu_memory import GIB, Counts, Memory, memory_of
+from .gpu_memory import GIB, MemoryEstimate, ParameterCounts, estimate_memory
 
 
-def before_loading(
-    model: Path, hyper: dict[str, Any], longest: int, output: Path, gpus: int, together: int = 1
-) -> bool:
+def run_preflight(model: Path, hyper: dict[str, Any], longest: int, output: Path, gpus: int, together: int = 1) -> bool:
     """All of them, for a run on this process's GPU; on a CPU only what `export` cannot make. `longest`: the longest
     sequence's tokens; `together`: how many go through the model at the least, two for a pair of answers.
 
@@ -39,17 +37,19 @@ def before_loading(
     from transformers import AutoConfig
 
     counts = count(AutoConfig.from_pretrained(model), hyper["lora_rank"], hyper.get("lora_targets", "all-linear"))
-    memory = memory_of(counts)
+    memory = estimate_memory(counts)
     device = torch.cuda.current_device()
     name = torch.cuda.get_device_name(device)
     available = torch.cuda.mem_get_info(device)[0]
-    shared = distributed.any_of(wanted or (gpus > 1 and memory.needed(longest * together) > available))
+    shared = distributed.any_rank(wanted or (gpus > 1 and memory.needed(longest * together) > available))
     if shared:
         memory = memory.shared(gpus)
     check_memory(memory, longest, hyper, available, name, together)
     # The adapter, and two checkpoints with it and its optimizer's state.
     needed = 28 * counts.trainable + merged.bytes_needed(model, exports)
-    check_disk(output, needed, "The adapter with its checkpoints" + "".join(f" and export = {it}" for it in exports))
+    check_disk_space(
+        output, needed, "The adapter with its checkpoints" + "".join(f" and export = {it}" for it in exports)
+    )
     return shared
 
 
@@ -73,7 +73,7 @@ def check_gpu(gpus_wanted: int) -> None:
         )
 
 
-def count(config: Any, rank: int, lora_targets: str) -> Counts:
+def count(config: Any, rank: int, lora_targets: str) -> ParameterCounts:
     """Counted on a model without values, and only what cannot be avoided: what does not fit by it, does not fit.
 
     Raises TrainerError `invalid_input` where `lora_targets` does not fit the architecture.
@@ -87,14 +87,14 @@ def count(config: Any, rank: int, lora_targets: str) -> Counts:
     packed = sum(
         module.weight.numel() for module in net.modules() if isinstance(module, torch.nn.Linear) and module is not head
     )
-    shapes = [shape for _, shape in targets.fused(net)]
+    shapes = [shape for _, shape in targets.fused_experts(net)]
     experts = sum(shape.numel() for shape in shapes)
     rest = sum(parameter.numel() for parameter in net.parameters()) - packed - experts
-    trainable = targets.expected(net, chosen, rank)
+    trainable = targets.expected_parameters(net, chosen, rank)
     text = config.get_text_config()
     layers = text.num_hidden_layers
-    reads = sum(module.in_features for _, module in targets.linear(net, chosen)) / layers
-    return Counts(
+    reads = sum(module.in_features for _, module in targets.linear_modules(net, chosen)) / layers
+    return ParameterCounts(
         quantized=packed + experts,
         plain=rest,
         layers=layers,
@@ -106,7 +106,7 @@ def count(config: Any, rank: int, lora_targets: str) -> Counts:
 
 
 def check_memory(
-    memory: Memory, tokens: int, hyper: dict[str, Any], available: float, gpu: str, together: int = 1
+    memory: MemoryEstimate, tokens: int, hyper: dict[str, Any], available: float, gpu: str, together: int = 1
 ) -> None:
     """Raises TrainerError `out_of_memory` when one row of `tokens` (or two `together`) cannot fit in the `available`
     bytes of `gpu`.

@@ -9,28 +9,28 @@ from typing import Any, Protocol
 from transformers import TrainerCallback
 
 from ..model import distributed
-from .checkpoint_state import Counts
+from .checkpoint_state import TrainingState
 from .checkpoints import Plan
 from .gpu_stats import GpuMeter
-from .loss import Diverged
+from .loss import TrainingDiverged
 
 # Training's share of a job's progress, in percent.
-FROM, TO = 10.0, 92.0
+PROGRESS_START, PROGRESS_END = 10.0, 92.0
 # A run of up to so many steps tells each; a longer one every tenth, and at least one in so many seconds.
-FEW_STEPS, EVERY, SECONDS = 200, 10, 5.0
+MAX_STEPS_LOGGED_EACH, LOGGING_STEPS, MAX_SECONDS_BETWEEN_LOGS = 200, 10, 5.0
 
 
-class Loop(Protocol):
+class TrainingLoop(Protocol):
     """What is told of."""
 
     state: Any
     tokens_seen: int
 
 
-class Narrator(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
+class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
     """Tells each logged step, and stops on a loss that is not a number."""
 
-    def __init__(self, loop: Loop, plan: Plan, validates: bool, resumed: Counts | None) -> None:
+    def __init__(self, loop: TrainingLoop, plan: Plan, validates: bool, resumed: TrainingState | None) -> None:
         self.loop, self.plan, self.validates = loop, plan, validates
         self.gpu = GpuMeter()
         self.first_loss = resumed.first_loss if resumed else None
@@ -50,28 +50,28 @@ class Narrator(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
         # A validation is told with its step, so that step is told, whatever the rhythm.
         at_validation = self.validates and state.global_step % self.plan.steps_per_epoch == 0
         # Together: what is logged is gathered from all ranks.
-        if distributed.any_of(at_validation or time.monotonic() - self.last_time >= SECONDS):
+        if distributed.any_rank(at_validation or time.monotonic() - self.last_time >= MAX_SECONDS_BETWEEN_LOGS):
             control.should_log = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         logs = logs or {}
         if "eval_loss" in logs:
-            check(state.global_step, logs["eval_loss"])
+            check_finite(state.global_step, logs["eval_loss"])
             if "eval_accuracy" in logs:
                 message = (
                     f"Validation after step {state.global_step}: in {logs['eval_accuracy']:.0%} of the pairs the "
                     "preferred answer has gained on the other (reward margin "
                     f"{logs['eval_margin']:.3f} on average)."
                 )
-                self.plan.tell("log", level="info", message=message)
+                self.plan.emit("log", level="info", message=message)
             self.validated = state.global_step, logs["eval_loss"]
             if self.held is not None:
-                self.plan.tell("step", **self.held | {"validation_loss": logs["eval_loss"]})
+                self.plan.emit("step", **self.held | {"validation_loss": logs["eval_loss"]})
                 self.held = None
         if "loss" not in logs:
             return
         loss = float(logs["loss"])
-        check(state.global_step, loss)
+        check_finite(state.global_step, loss)
         self.first_loss = loss if self.first_loss is None else self.first_loss
         self.last_loss = loss
         now, seen, total = time.monotonic(), self.loop.tokens_seen, self.plan.total_tokens
@@ -88,15 +88,15 @@ class Narrator(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
             "tokens_per_second": tokens / seconds if seconds > 0 else None,
             "trained_tokens": seen,
             "seconds_left": (now - self.began) / max(1, seen - self.began_at) * max(0, total - seen),
-            "progress": FROM + (TO - FROM) * min(1.0, seen / total),
+            "progress": PROGRESS_START + (PROGRESS_END - PROGRESS_START) * min(1.0, seen / total),
             **self.gpu.read(),
         }
         if self.validates and state.global_step % self.plan.steps_per_epoch == 0:
             self.held = step
         else:
-            self.plan.tell("step", **step)
+            self.plan.emit("step", **step)
 
 
-def check(step: int, loss: float) -> None:
+def check_finite(step: int, loss: float) -> None:
     if not math.isfinite(loss):
-        raise Diverged(step)
+        raise TrainingDiverged(step)

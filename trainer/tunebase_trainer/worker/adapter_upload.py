@@ -7,43 +7,46 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import TrainerError, TunebaseRefused, TunebaseUnreachable
+from ..errors import CallbackRejected, CallbackUnreachable, TrainerError
 from .callback_client import CallbackClient
 from .protocol import ArtifactFile, Manifest, UploadTarget
 from .transfers import upload
 
 log = logging.getLogger("tunebase")
-MANIFEST = "manifest.json"
-ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+MANIFEST_FILE = "manifest.json"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 # What lies beside it, as far as the names are known before training is over.
-BESIDE = (
+EXTRA_FILES = (
     "README.md", "chat_template.jinja", "loss.svg", "samples.json", "tokenizer.json",
     "tokenizer_config.json",
 )  # fmt: skip
 # A target's token lives two hours.
 TARGETS_SECONDS = 3600.0
 # How long the end of an attempt waits for Tunebase before it goes on without it.
-END_PATIENCE = 120.0
+FINISH_TIMEOUT_SECONDS = 120.0
 
 Targets = dict[str, UploadTarget]
-Local = Callable[[str], Path]
+LocalPath = Callable[[str], Path]
 """Where a file of this path lies on this worker."""
 
 
 async def upload_all(
-    files: list[ArtifactFile], local: Local, targets: Targets, told: Callable[[int], None] = lambda sent: None
+    files: list[ArtifactFile],
+    local: LocalPath,
+    targets: Targets,
+    on_progress: Callable[[int], None] = lambda sent: None,
 ) -> None:
-    """Uploads the files, one after the other; `told` hears how many bytes have arrived. Raises TrainerError."""
+    """Uploads the files, one after the other; `on_progress` hears how many bytes have arrived. Raises TrainerError."""
     done = 0
     for file in files:
         if file.path not in targets:
             raise TrainerError("upload_failed", f"There is no place to upload {file.path} to.")
-        await upload(local(file.path), targets[file.path], lambda sent, before=done: told(before + sent))  # type: ignore[misc]
+        await upload(local(file.path), targets[file.path], lambda sent, before=done: on_progress(before + sent))  # type: ignore[misc]
         done += file.bytes
 
 
 async def verify_all(
-    status: CallbackClient, files: list[ArtifactFile], local: Local, targets: Targets, patience: float
+    status: CallbackClient, files: list[ArtifactFile], local: LocalPath, targets: Targets, patience: float
 ) -> None:
     """Has every file read back; one that arrived damaged is uploaded once more. Raises TrainerError."""
     for file in files:
@@ -65,20 +68,20 @@ class AdapterUpload:
         self._status = status
         self._held: Targets = {}
 
-    async def hold_targets(self) -> None:
+    async def refresh_targets(self) -> None:
         """Asks for targets now and each hour. Runs until it is cancelled."""
         while True:
             try:
-                await self._ask([*ADAPTER, *BESIDE], patience=TARGETS_SECONDS)
-            except TunebaseRefused as refused:
+                await self._ask([*ADAPTER_FILES, *EXTRA_FILES], patience=TARGETS_SECONDS)
+            except CallbackRejected as refused:
                 log.warning("no upload targets ahead of time: %s", refused)
                 return
-            except TunebaseUnreachable:
+            except CallbackUnreachable:
                 continue
             await asyncio.sleep(TARGETS_SECONDS)
 
     async def _ask(self, paths: list[str], patience: float) -> None:
-        reply = await self._status.uploads([*paths, MANIFEST], patience)
+        reply = await self._status.uploads([*paths, MANIFEST_FILE], patience)
         self._held = {target.path: target for target in reply.targets}
 
     async def deliver(self, adapter: Path, manifest: Manifest) -> tuple[str, Manifest]:
@@ -90,15 +93,15 @@ class AdapterUpload:
         status = self._status
         status.stage("uploading", 94)
         try:
-            await self._ask([file.path for file in manifest.files], END_PATIENCE)
-        except TunebaseRefused:
+            await self._ask([file.path for file in manifest.files], FINISH_TIMEOUT_SECONDS)
+        except CallbackRejected:
             raise
-        except TunebaseUnreachable:
+        except CallbackUnreachable:
             if not self._held:
                 raise
             log.warning("Tunebase cannot be reached; uploading with the targets that it gave before")
         targets = self._held
-        without = [file.path for file in manifest.files if file.path not in targets and file.path not in ADAPTER]
+        without = [file.path for file in manifest.files if file.path not in targets and file.path not in ADAPTER_FILES]
         if without:
             log.warning("there is no place to upload these to: %s", ", ".join(without))
             manifest = manifest.model_copy(
@@ -109,16 +112,16 @@ class AdapterUpload:
             manifest.files, adapter.joinpath, targets, lambda sent: status.stage("uploading", 94 + 5 * sent / total)
         )
         # Last: where it lies, everything it names lies too.
-        told = adapter.parent / MANIFEST
-        told.write_text(manifest.model_dump_json())
-        if MANIFEST in targets:
-            await upload(told, targets[MANIFEST], lambda sent: None)
+        on_progress = adapter.parent / MANIFEST_FILE
+        on_progress.write_text(manifest.model_dump_json())
+        if MANIFEST_FILE in targets:
+            await upload(on_progress, targets[MANIFEST_FILE], lambda sent: None)
         try:
-            await verify_all(status, manifest.files, adapter.joinpath, targets, END_PATIENCE)
-            finish = await status.succeeded(manifest, END_PATIENCE)
-        except TunebaseRefused:
+            await verify_all(status, manifest.files, adapter.joinpath, targets, FINISH_TIMEOUT_SECONDS)
+            finish = await status.succeeded(manifest, FINISH_TIMEOUT_SECONDS)
+        except CallbackRejected:
             raise
-        except TunebaseUnreachable:
+        except CallbackUnreachable:
             log.warning("Tunebase cannot be reached; the adapter and its manifest are in Storage")
         else:
             if not finish.accepted:

@@ -20,15 +20,15 @@ import aiohttp
 from runpod.http_client import AsyncClientSession
 from runpod.serverless.modules.rp_http import send_result
 
-from ..errors import AttemptCancelled, AttemptLost, AttemptStopped, TrainerError, TunebaseUnreachable
+from ..errors import AttemptCancelled, AttemptStopped, CallbackUnreachable, LeaseLost, TrainerError
 from . import workdir
-from .adapter_upload import ADAPTER, END_PATIENCE, AdapterUpload
+from .adapter_upload import ADAPTER_FILES, FINISH_TIMEOUT_SECONDS, AdapterUpload
 from .callback_client import CallbackClient
-from .checkpoint_upload import CheckpointUploads, Saved, fetch
-from .error_mapping import advise, explain_worker
-from .log_redaction import tail
+from .checkpoint_upload import CheckpointUploads, SavedCheckpoint, fetch
+from .error_mapping import add_hint, to_worker_error
+from .log_redaction import redacted_tail
 from .preemption import grace_seconds
-from .process import Training
+from .process import TrainingProcess
 from .protocol import ClaimReply, Manifest, RunInput, check_url
 from .transfers import describe, download
 from .wandb_mirror import PATIENCE, WandbMirror
@@ -64,7 +64,7 @@ class Attempt:
         self.checkpoints = CheckpointUploads(status)
         self.adapter = AdapterUpload(status)
         self.directory: Path | None = None
-        self.training: Training | None = None
+        self.training: TrainingProcess | None = None
         self.wandb = WandbMirror(status.log)
         self.phase: Literal["before", "training", "after"] = "before"
         self.outcome: Literal["paused", "preempted"] | None = None
@@ -75,12 +75,12 @@ class Attempt:
         """Returns a HandlerOutput. Raises nothing but asyncio.CancelledError."""
         try:
             claim = await self._claim()
-            return await self._follow(self._work(claim))
-        except AttemptLost as lost:
+            return await self._run_with_watchers(self._work(claim))
+        except LeaseLost as lost:
             return {"status": "refused", "job_id": self.input.job_id, "detail": str(lost) or "not this worker's"}
         except AttemptCancelled:
-            with suppress(TunebaseUnreachable):
-                await self.status.finish("cancelled", END_PATIENCE)
+            with suppress(CallbackUnreachable):
+                await self.status.finish("cancelled", FINISH_TIMEOUT_SECONDS)
             return {"status": "cancelled", "job_id": self.input.job_id, "detail": "cancelled by order"}
         except AttemptStopped:
             return await self._stopped()
@@ -92,15 +92,15 @@ class Attempt:
         except Exception as problem:
             if not isinstance(problem, TrainerError):
                 log.exception("attempt of job %s broke", self.input.job_id)
-            error = advise(explain_worker(problem), self.input.hyperparameters)
+            error = add_hint(to_worker_error(problem), self.input.hyperparameters)
             with suppress(TrainerError):  # unreachable: the lease runs out, and RunPod keeps what is returned here
-                await self.status.failed(error, END_PATIENCE)
+                await self.status.failed(error, FINISH_TIMEOUT_SECONDS)
             return failure(self.input.job_id, error)
         finally:
             self.status.close()
             if self.directory is not None:
                 # Called directly, the adapter is what the caller came for.
-                workdir.clean_up(self.directory, keep="adapter" if self.input.callback_url is None else None)
+                workdir.remove(self.directory, keep="adapter" if self.input.callback_url is None else None)
 
     async def _claim(self) -> ClaimReply:
         run = self.input
@@ -111,18 +111,23 @@ class Attempt:
         for name, url in (("dataset_url", reply.dataset_url), ("validation_url", reply.validation_url)):
             if url is not None:
                 check_url(name, url)
-        self.directory = workdir.make(run.job_id, run.attempt, reply.fence)
+        self.directory = workdir.create(run.job_id, run.attempt, reply.fence)
         self.status.begin(self.directory, run.hyperparameters.num_epochs)
         return reply
 
     # --- what goes on beside the work
 
-    async def _follow(self, work: Any) -> dict[str, Any]:
+    async def _run_with_watchers(self, work: Any) -> dict[str, Any]:
         """Runs `work` until it is done or a watcher ends it; nothing of either goes on afterwards."""
         working: asyncio.Task[dict[str, Any]] = asyncio.create_task(work)
         watching: list[asyncio.Task[Any]] = [
             asyncio.create_task(watch())
-            for watch in (self.status.keep_reporting, self._show_runpod, self._obey, self._heed_preemption)
+            for watch in (
+                self.status.report_forever,
+                self._send_runpod_progress,
+                self._watch_directives,
+                self._watch_preemption,
+            )
         ]
         try:
             await asyncio.wait([working, *watching], return_when=asyncio.FIRST_COMPLETED)
@@ -140,7 +145,7 @@ class Attempt:
             await self.checkpoints.stop()
             await asyncio.gather(working, *watching, return_exceptions=True)
 
-    async def _show_runpod(self) -> None:
+    async def _send_runpod_progress(self) -> None:
         """RunPod's own progress, one after the other, and none that is under way when the attempt returns.
 
         Not by `runpod.serverless.progress_update`: it sends from a thread of its own, nobody knows when. A late one
@@ -160,17 +165,17 @@ class Attempt:
                     raise
                 await asyncio.sleep(PROGRESS_SECONDS)
 
-    async def _obey(self) -> Never:
+    async def _watch_directives(self) -> Never:
         while True:
-            match await self.status.next_order():
+            match await self.status.next_directive():
                 case "stop":
-                    raise AttemptLost("the server has given the attempt to another worker, or ended it")
+                    raise LeaseLost("the server has given the attempt to another worker, or ended it")
                 case "cancel":
                     raise AttemptCancelled
                 case "pause":
                     await self._stop_training("paused")
 
-    async def _heed_preemption(self) -> Never:
+    async def _watch_preemption(self) -> Never:
         await self.preempted.wait()
         log.warning("the platform ends this worker (SIGTERM)")
         await self._stop_training("preempted")
@@ -186,7 +191,7 @@ class Attempt:
         if self.phase == "before":
             raise AttemptStopped
         if self.phase == "training" and self.training is not None:
-            self.training.ask_to_stop()
+            self.training.request_stop()
 
     # --- the work
 
@@ -257,7 +262,7 @@ class Attempt:
         assert self.directory is not None
         target = self.directory / "start_from"
         for file in claim.start_from.files:
-            if file.path not in ADAPTER:
+            if file.path not in ADAPTER_FILES:
                 continue  # what lies beside it, a merged model among that, is not needed
             check_url("start_from.files.url", file.url)
             path = target / file.path
@@ -267,11 +272,11 @@ class Attempt:
 
     async def _train(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Runs the training; returns its result. Raises AttemptStopped when it was asked to stop and did, the
-        TrainerError that it told, or `trainer_killed`."""
+        TrainerError that it on_progress, or `trainer_killed`."""
         assert self.directory is not None
         path = self.directory / "spec.json"
         path.write_text(json.dumps(spec))
-        self.training = training = await Training.start(path)
+        self.training = training = await TrainingProcess.start(path)
         await self.wandb.start(self.input, self.directory)
         targets: asyncio.Task[None] | None = None
         result: dict[str, Any] | None = None
@@ -284,20 +289,20 @@ class Attempt:
                         if event["stage"] == "training" and self.phase == "before":
                             self.phase = "training"
                             if self.input.callback_url is not None:
-                                targets = asyncio.create_task(self.adapter.hold_targets())
+                                targets = asyncio.create_task(self.adapter.refresh_targets())
                     case "resumed":
                         self.status.resumed(**event)
                     case "step":
                         self.wandb.step(event)
                         self.status.step(event)
                     case "checkpoint":
-                        self._keep_checkpoint(Saved(**{**event, "path": Path(event["path"])}))
+                        self._keep_checkpoint(SavedCheckpoint(**{**event, "path": Path(event["path"])}))
                     case "log":
                         self.status.log(event["level"], event["message"])
                     case "error":
                         error = TrainerError(event["code"], event["message"], event["hint"])
                     case "stopped":
-                        # Not asked by us: its time is nearly over, or the platform told every process of its container.
+                        # Not asked by us: its time is nearly over, or the platform on_progress every process of its container.
                         self.outcome = self.outcome or "preempted"
                         self.out_of_time = event["out_of_time"]
                     case "result":
@@ -315,7 +320,9 @@ class Attempt:
             await self.checkpoints.drain()
             raise AttemptStopped
         log.warning("training ended with %s; its last lines:\n%s", code, "\n".join(training.last_lines))
-        if (error is None or error.code in ("internal_error", "out_of_memory")) and (said := tail(training.last_lines)):
+        if (error is None or error.code in ("internal_error", "out_of_memory")) and (
+            said := redacted_tail(training.last_lines)
+        ):
             self.status.log("error", f"The trainer's last lines:\n{said}")
         if error is not None:
             raise error
@@ -332,9 +339,9 @@ class Attempt:
             "It is not your data. Its last lines are in the job's log; the operator finds more in the worker's.",
         )
 
-    def _keep_checkpoint(self, saved: Saved) -> None:
+    def _keep_checkpoint(self, saved: SavedCheckpoint) -> None:
         if self.input.callback_url is not None:
-            self.checkpoints.offer(saved)
+            self.checkpoints.enqueue(saved)
 
     # --- ends
 
@@ -349,7 +356,7 @@ class Attempt:
         )
         said = {"reason": why} if self.outcome == "preempted" else {}
         try:
-            await self.status.finish(self.outcome, 5 if self.outcome == "preempted" else END_PATIENCE, **said)
-        except TunebaseUnreachable as problem:
+            await self.status.finish(self.outcome, 5 if self.outcome == "preempted" else FINISH_TIMEOUT_SECONDS, **said)
+        except CallbackUnreachable as problem:
             log.warning("%s; Tunebase learns it from RunPod", problem)
         return {"status": self.outcome, "job_id": self.input.job_id, "detail": detail}

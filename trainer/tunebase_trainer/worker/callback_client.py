@@ -21,16 +21,16 @@ from typing import Any
 import aiohttp
 from standardwebhooks import Webhook
 
-from tunebase_trainer.errors import AttemptLost, TrainerError, TunebaseRefused, TunebaseUnreachable
+from tunebase_trainer.errors import CallbackRejected, CallbackUnreachable, LeaseLost, TrainerError
 from tunebase_trainer.worker.protocol import (
     ArtifactFile,
     CheckpointReport,
     ClaimReply,
+    Directive,
     FinishReply,
     LogEvent,
     Manifest,
     Metric,
-    Order,
     ReportReply,
     UploadsReply,
     VerifyReply,
@@ -42,8 +42,8 @@ log = logging.getLogger("tunebase")
 # Answers below 500 that may be different the next time; 404, because a function that is being deployed is not there.
 TRANSIENT = {404, 408, 425, 429}
 # Orders by weight: a heavier one may follow a lighter one, never the other way round.
-WEIGHT: list[Order] = ["continue", "pause", "cancel", "stop"]
-LONGEST_WAIT = 10.0
+DIRECTIVE_PRIORITY: list[Directive] = ["continue", "pause", "cancel", "stop"]
+MAX_RETRY_SECONDS = 10.0
 
 
 class CallbackClient:
@@ -83,8 +83,8 @@ class CallbackClient:
             "seconds_left": None,
         }
         self.last_metric: Metric | None = None
-        self._order: Order = "continue"
-        self._orders: asyncio.Queue[Order] = asyncio.Queue()
+        self._order: Directive = "continue"
+        self._orders: asyncio.Queue[Directive] = asyncio.Queue()
 
     def begin(self, directory: Path, total_epochs: int) -> None:
         """The attempt works in `directory`, where what cannot be sent yet is kept."""
@@ -152,24 +152,24 @@ class CallbackClient:
     # --- the calls
 
     async def claim(self, runpod_job_id: str | None) -> ClaimReply:
-        """Asks for the attempt. Raises AttemptLost when it is another's or has ended."""
+        """Asks for the attempt. Raises LeaseLost when it is another's or has ended."""
         reply = ClaimReply.model_validate(
             await self._call("claim", {"worker_id": self._worker_id, "runpod_job_id": runpod_job_id})
         )
         if not reply.claimed:
-            raise AttemptLost(reply.detail)
+            raise LeaseLost(reply.detail)
         self._fence = reply.fence
         self._report_seconds = reply.report_seconds
         return reply
 
-    async def next_order(self) -> Order:
+    async def next_directive(self) -> Directive:
         """Waits until the server wants this worker to end: pause, cancel or stop; each once, a heavier one after."""
         return await self._orders.get()
 
-    async def keep_reporting(self) -> None:
+    async def report_forever(self) -> None:
         """Sends what is new about once a second, and a sign of life when nothing is. Runs until it is cancelled.
 
-        Raises TunebaseRefused when this worker's signature does not hold (401).
+        Raises CallbackRejected when this worker's signature does not hold (401).
         """
         if self._url is None:
             await asyncio.get_running_loop().create_future()
@@ -188,11 +188,11 @@ class CallbackClient:
             if self._unanswered is None:
                 self._unanswered = self._next_report()
             message_id, text, batch = self._unanswered
-            order: Order = "continue"
+            order: Directive = "continue"
             try:
                 reply = ReportReply.model_validate(await self._send("report", message_id, text, math.inf))
                 order = reply.order
-            except TunebaseRefused as refused:
+            except CallbackRejected as refused:
                 if refused.status == 401:
                     raise
                 # It would be refused again, and the next one may not be: a training goes on without a line of its log.
@@ -200,8 +200,8 @@ class CallbackClient:
             self._unanswered = None
             self._last_sent = time.monotonic()
             if self._spool is not None:
-                self._spool.sent(batch)
-        self._obey(order)
+                self._spool.mark_sent(batch)
+        self._watch_directives(order)
 
     def _next_report(self) -> tuple[str, str, Batch]:
         self._sequence += 1
@@ -213,20 +213,20 @@ class CallbackClient:
     async def uploads(self, paths: list[str], patience: float | None = None) -> UploadsReply:
         """Where the files of these names may be uploaded."""
         reply = UploadsReply.model_validate(await self._call("uploads", {**self._holder(), "paths": paths}, patience))
-        self._obey(reply.order)
+        self._watch_directives(reply.order)
         return reply
 
     async def verify(self, file: ArtifactFile, patience: float | None = None) -> VerifyReply:
         """Has the server read one uploaded file back."""
         body = {**self._holder(), "file": file.model_dump()}
         reply = VerifyReply.model_validate(await self._call("verify", body, patience))
-        self._obey(reply.order)
+        self._watch_directives(reply.order)
         return reply
 
     async def finish(self, outcome: str, patience: float | None = None, **said: Any) -> FinishReply:
         """The last call: `outcome` and what protocol.ts wants with it. What is still new goes out first.
 
-        Raises TunebaseUnreachable when nothing is answered for `patience` seconds.
+        Raises CallbackUnreachable when nothing is answered for `patience` seconds.
         """
         if self._url is None or self._fence == 0:  # nobody to tell, or an attempt that was never ours
             return FinishReply(accepted=True, detail=None)
@@ -252,8 +252,8 @@ class CallbackClient:
     def _holder(self) -> dict[str, Any]:
         return {"worker_id": self._worker_id, "fence": self._fence}
 
-    def _obey(self, order: Order) -> None:
-        if WEIGHT.index(order) > WEIGHT.index(self._order):
+    def _watch_directives(self, order: Directive) -> None:
+        if DIRECTIVE_PRIORITY.index(order) > DIRECTIVE_PRIORITY.index(self._order):
             self._order = order
             self._orders.put_nowait(order)
 
@@ -262,7 +262,7 @@ class CallbackClient:
         return await self._send(name, new_id(), text, self._patience if patience is None else patience)
 
     async def _send(self, name: str, message_id: str, text: str, patience: float) -> dict[str, Any]:
-        """One callback, tried until it is answered. Raises TunebaseUnreachable out of patience, or TunebaseRefused."""
+        """One callback, tried until it is answered. Raises CallbackUnreachable out of patience, or CallbackRejected."""
         assert self._url is not None and self._webhook is not None
         give_up = time.monotonic() + patience
         wait = 0.5
@@ -285,15 +285,15 @@ class CallbackClient:
                         return reply
                     problem = f"{name}: {response.status} {answer[:300]}"
                     if response.status < 500 and response.status not in TRANSIENT:
-                        raise TunebaseRefused(problem, response.status)
+                        raise CallbackRejected(problem, response.status)
             except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
                 problem = f"{name}: {type(error).__name__}"
             log.warning("callback %s", problem)
             if time.monotonic() + wait > give_up:
-                raise TunebaseUnreachable(problem)
+                raise CallbackUnreachable(problem)
             # Jitter, so that many workers do not come back at once.
             await asyncio.sleep(wait * (0.5 + random.random()))
-            wait = min(wait * 2, LONGEST_WAIT)
+            wait = min(wait * 2, MAX_RETRY_SECONDS)
 
 
 def storable(text: str) -> str:

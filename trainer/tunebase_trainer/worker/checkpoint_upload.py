@@ -22,8 +22,8 @@ PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A checkpoint as the training told it: a directory that is whole."""
+class SavedCheckpoint:
+    """A checkpoint as the training on_progress it: a directory that is whole."""
 
     step: int
     epoch: float
@@ -37,18 +37,18 @@ class CheckpointUploads:
 
     def __init__(self, status: CallbackClient) -> None:
         self._status = status
-        self._waiting: Saved | None = None
-        self._uploading: Saved | None = None
-        self._kept: list[Saved] = []
+        self._waiting: SavedCheckpoint | None = None
+        self._uploading: SavedCheckpoint | None = None
+        self._kept: list[SavedCheckpoint] = []
         self._task: asyncio.Task[None] | None = None
         self.uploaded: int | None = None
         """The step of the newest checkpoint that is whole in Storage."""
 
-    def offer(self, saved: Saved) -> None:
+    def enqueue(self, saved: SavedCheckpoint) -> None:
         """Takes a new checkpoint; returns at once."""
         self._waiting = saved
         self._kept.append(saved)
-        self._tidy()
+        self._remove_superseded()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._upload_all())
 
@@ -73,9 +73,9 @@ class CheckpointUploads:
                 self._status.log("warn", f"The checkpoint of step {saved.step} could not be kept: {problem}")
             finally:
                 self._uploading = None
-                self._tidy()
+                self._remove_superseded()
 
-    async def _upload(self, saved: Saved) -> None:
+    async def _upload(self, saved: SavedCheckpoint) -> None:
         below = f"checkpoints/{saved.step}/"
         files = await asyncio.to_thread(describe, saved.path)
         files = [file.model_copy(update={"path": below + file.path}) for file in files]
@@ -97,7 +97,7 @@ class CheckpointUploads:
             )
         )
 
-    def _tidy(self) -> None:
+    def _remove_superseded(self) -> None:
         """The newest stays on this disk, and what is being uploaded."""
         for saved in self._kept[:-1]:
             if saved is not self._uploading:

@@ -10,7 +10,7 @@ from . import workdir
 from .protocol import Hyperparameters
 
 
-def explain(error: BaseException) -> TrainerError:
+def to_trainer_error(error: BaseException) -> TrainerError:
     """A TrainerError for any exception of the training process."""
     import torch
 
@@ -22,10 +22,10 @@ def explain(error: BaseException) -> TrainerError:
             else "The worker's memory is too small for this run.",
             "Use a smaller max_length, a smaller lora_rank, or a smaller base model.",
         )
-    return explain_worker(error)
+    return to_worker_error(error)
 
 
-def advise(error: TrainerError, hyper: Hyperparameters) -> TrainerError:
+def add_hint(error: TrainerError, hyper: Hyperparameters) -> TrainerError:
     """The error with a hint that names the run's own values, and better ones."""
     length, rank, batch = hyper.max_length, hyper.lora_rank, hyper.batch_size
     smaller = []
@@ -52,7 +52,7 @@ def advise(error: TrainerError, hyper: Hyperparameters) -> TrainerError:
     return TrainerError(error.code, error.message, f"{hint}Here: {added}.")
 
 
-def explain_worker(error: BaseException) -> TrainerError:
+def to_worker_error(error: BaseException) -> TrainerError:
     """A TrainerError for any exception of the handler, which never loads torch."""
     if isinstance(error, TrainerError):
         return error
@@ -66,7 +66,7 @@ def explain_worker(error: BaseException) -> TrainerError:
 
 
 def _room() -> str:
-    place = workdir.root()
+    place = workdir.work_root()
     while not place.is_dir():
         place = place.parent
     usage = shutil.disk_usage(place)

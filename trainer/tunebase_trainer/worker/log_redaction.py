@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 # In a report a message has at most 2,000 characters.
-LONGEST = 1900
+MAX_CHARACTERS = 1900
 SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
 SECRETS = re.compile(
     r"\b(?:whsec|hf|tb|sk|rpa|ghp|github_pat)[_-][A-Za-z0-9_\-+/=]{6,}"  # keys that say what they are
@@ -20,7 +20,7 @@ PATH = re.compile(r"(?<![\w:/.])(?:~|\.{1,2})?(?:/[^\s/:'\",()<>]+)+/([^\s/:'\",
 PROGRESS_BAR = re.compile(r"\d+%\|")
 
 
-def clean(line: str) -> str:
+def redact(line: str) -> str:
     """One line without secrets; of addresses the host stays, of paths the last name."""
     for name, value in os.environ.items():
         if SECRET_NAME.search(name) and len(value) >= 8:
@@ -30,14 +30,14 @@ def clean(line: str) -> str:
     return PATH.sub(r"\1", line)
 
 
-def tail(lines: Iterable[str]) -> str:
+def redacted_tail(lines: Iterable[str]) -> str:
     """The last lines that fit one message; progress bars are left out."""
     kept: list[str] = []
-    room = LONGEST
+    room = MAX_CHARACTERS
     for line in reversed(list(lines)):
         if PROGRESS_BAR.search(line) or not line.strip():
             continue
-        cleaned = clean(line)
+        cleaned = redact(line)
         room -= len(cleaned) + 1
         if room < 0:
             break

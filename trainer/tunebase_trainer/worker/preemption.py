@@ -19,7 +19,7 @@ def grace_seconds() -> float:
 
 
 @contextmanager
-def sigterm_heard() -> Iterator[asyncio.Event]:
+def sigterm_event() -> Iterator[asyncio.Event]:
     """An event that is set by SIGTERM. Who handled the signal before (RunPod's SDK: take no more jobs) still does."""
     loop, heard = asyncio.get_running_loop(), asyncio.Event()
     before = signal.getsignal(signal.SIGTERM)

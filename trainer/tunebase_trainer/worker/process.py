@@ -11,7 +11,7 @@ has to do, so that another may stand in its place:
    `start_from` (the directory of an adapter to train on from; null or absent: a fresh one), `num_gpus` (how many it
    has to train on; absent: 1), `seconds` (by then it has saved a checkpoint, as if it were asked to stop; null or
    absent: it has all the time).
-  Its environment holds `PASSED` and no more; its working directory is the worker's.
+  Its environment holds `INHERITED_VARIABLES` and no more; its working directory is the worker's.
 - It writes one JSON object a line to the file descriptor named by `TUNEBASE_EVENTS_FD`; stdout and stderr are its log.
   - `{"type":"stage","stage":…,"progress":percent}`; `training` before the first step, `saving` when no step is left.
   - `{"type":"log","level":"info"|"warn"|"error","message":…}`: a line for the job's log.
@@ -44,9 +44,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parents[2]
+TRAINER_DIR = Path(__file__).resolve().parents[2]
 # What the training may know of this worker's environment: no key, no address, no secret.
-PASSED = (
+INHERITED_VARIABLES = (
     "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
     "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN",
     "TUNEBASE_MODEL_CACHE", "TUNEBASE_SAMPLE_COUNT", "TUNEBASE_SHARD_BASE_MODEL", "TUNEBASE_STACK",
@@ -54,19 +54,19 @@ PASSED = (
 )  # fmt: skip
 
 
-def command() -> list[str]:
+def training_command() -> list[str]:
     """The training's command, without its argument."""
     named = os.environ.get("TUNEBASE_TRAIN_COMMAND")
-    return shlex.split(named) if named else [sys.executable, "-u", str(HERE / "train_lora.py")]
+    return shlex.split(named) if named else [sys.executable, "-u", str(TRAINER_DIR / "train_lora.py")]
 
 
-def environment() -> dict[str, str]:
+def training_environment() -> dict[str, str]:
     """The training's, without what tells it where its events go."""
-    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+    passed = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     return passed | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
 
 
-class Training:
+class TrainingProcess:
     """A running training."""
 
     def __init__(self, process: asyncio.subprocess.Process, events: asyncio.StreamReader) -> None:
@@ -76,14 +76,14 @@ class Training:
         """The end of its log, for the worker's own."""
 
     @classmethod
-    async def start(cls, spec: Path) -> Training:
+    async def start(cls, spec: Path) -> TrainingProcess:
         """Starts the command with SPEC in a new session."""
         read, write = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
-                *command(), str(spec),
-                cwd=HERE,
-                env=environment() | {"TUNEBASE_EVENTS_FD": str(write)},
+                *training_command(), str(spec),
+                cwd=TRAINER_DIR,
+                env=training_environment() | {"TUNEBASE_EVENTS_FD": str(write)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -124,7 +124,7 @@ class Training:
         """Its exit status; negative: the signal that ended it."""
         return await self._process.wait()
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Asks it to save a checkpoint at the next step's end and to exit."""
         try:
             self._process.send_signal(signal.SIGTERM)

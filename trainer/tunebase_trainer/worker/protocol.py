@@ -13,7 +13,7 @@ from ..errors import TrainerError
 
 __all__ = ["Metric", "Stage"]  # declared in contract.py, and part of the messages
 
-Order = Literal["continue", "cancel", "pause", "stop"]
+Directive = Literal["continue", "cancel", "pause", "stop"]
 
 
 class Wandb(Message):
@@ -118,7 +118,7 @@ class CheckpointReport(Message):
 
 
 class ReportReply(Message):
-    order: Order
+    order: Directive
     lease_until: int | None
 
 
@@ -133,12 +133,12 @@ class UploadTarget(Message):
 
 
 class UploadsReply(Message):
-    order: Order
+    order: Directive
     targets: list[UploadTarget]
 
 
 class VerifyReply(Message):
-    order: Order
+    order: Directive
     verified: bool
     detail: str | None
 

@@ -12,7 +12,7 @@ from ..contract import CHECKPOINTS_PER_REPORT, EVENTS_PER_REPORT, METRICS_PER_RE
 
 Kind = Literal["metrics", "events", "checkpoints"]
 # How many of each a report may carry.
-MOST: dict[str, int] = {
+MAX_ITEMS_PER_REPORT: dict[str, int] = {
     "metrics": METRICS_PER_REPORT,
     "events": EVENTS_PER_REPORT,
     "checkpoints": CHECKPOINTS_PER_REPORT,
@@ -25,7 +25,7 @@ class Batch:
 
     end: int = 0
     count: int = 0
-    items: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in MOST})
+    items: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {kind: [] for kind in MAX_ITEMS_PER_REPORT})
 
 
 class Spool:
@@ -47,14 +47,14 @@ class Spool:
         self._file.seek(self._start)
         while line := self._file.readline():
             kind, item = json.loads(line)
-            if len(batch.items[kind]) == MOST[kind]:
+            if len(batch.items[kind]) == MAX_ITEMS_PER_REPORT[kind]:
                 break
             batch.items[kind].append(item)
             batch.count += 1
             batch.end += len(line)
         return batch
 
-    def sent(self, batch: Batch) -> None:
+    def mark_sent(self, batch: Batch) -> None:
         """Forgets a batch that has arrived."""
         self._start = batch.end
         self.waiting -= batch.count

@@ -19,7 +19,7 @@ from ..errors import TrainerError
 from .protocol import ArtifactFile, UploadTarget
 
 log = logging.getLogger("tunebase")
-TRIES = 4
+MAX_TRIES = 4
 
 
 async def download(
@@ -31,7 +31,7 @@ async def download(
     """
     where = urlsplit(url).hostname
     problem = ""
-    for attempt in range(TRIES):
+    for attempt in range(MAX_TRIES):
         if attempt:
             await asyncio.sleep(2 ** (attempt - 1))
         try:
@@ -74,8 +74,8 @@ def describe(directory: Path) -> list[ArtifactFile]:
     return files
 
 
-async def upload(path: Path, target: UploadTarget, told: Callable[[int], None]) -> None:
-    """Uploads one file by TUS in chunks, going on where it was cut off. `told` hears the bytes that have arrived.
+async def upload(path: Path, target: UploadTarget, on_progress: Callable[[int], None]) -> None:
+    """Uploads one file by TUS in chunks, going on where it was cut off. `on_progress` hears the bytes that have arrived.
 
     Raises TrainerError `upload_failed`.
     """
@@ -83,7 +83,7 @@ async def upload(path: Path, target: UploadTarget, told: Callable[[int], None]) 
     loop = asyncio.get_running_loop()
 
     def report(sent: int) -> None:
-        loop.call_soon_threadsafe(told, sent)
+        loop.call_soon_threadsafe(on_progress, sent)
 
     try:
         await asyncio.to_thread(_upload, path, target, report, stop)
@@ -92,17 +92,17 @@ async def upload(path: Path, target: UploadTarget, told: Callable[[int], None]) 
         raise
 
 
-def _upload(path: Path, target: UploadTarget, told: Callable[[int], None], stop: threading.Event) -> None:
+def _upload(path: Path, target: UploadTarget, on_progress: Callable[[int], None], stop: threading.Event) -> None:
     client = TusClient(target.endpoint, headers={"x-signature": target.token})
     metadata = {"bucketName": target.bucket, "objectName": target.object, "contentType": target.content_type}
     try:
         uploader = client.uploader(
-            str(path), chunk_size=target.chunk_bytes, metadata=metadata, retries=TRIES - 1, retry_delay=1
+            str(path), chunk_size=target.chunk_bytes, metadata=metadata, retries=MAX_TRIES - 1, retry_delay=1
         )
         size = path.stat().st_size
         while uploader.offset < size and not stop.is_set():
             uploader.upload_chunk()
-            told(uploader.offset)
+            on_progress(uploader.offset)
     except (TusCommunicationError, requests.RequestException) as error:
         status = getattr(error, "status_code", None)
         log.warning("upload of %s: %s %s", target.path, type(error).__name__, status)

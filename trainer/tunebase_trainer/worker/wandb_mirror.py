@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..contract import METRICS
-from .process import HERE, PASSED
+from .process import INHERITED_VARIABLES as PASSED_TO_TRAINING
+from .process import TRAINER_DIR
 from .protocol import RunInput
 
 Level = Literal["info", "warn"]
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY", "HTTP_PROXY",
+INHERITED_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "HTTPS_PROXY", "HTTP_PROXY",
         "NO_PROXY", "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_MODE")  # fmt: skip
-assert not any(name.startswith("WANDB") for name in PASSED), "the training does not know the key"
+assert not any(name.startswith("WANDB") for name in PASSED_TO_TRAINING), "the training does not know the key"
 PATIENCE = 5.0
 """How many seconds it has to finish when the training is over and the platform does not press."""
 
@@ -49,15 +50,15 @@ class WandbMirror:
         folders = {name: str(place) for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")}
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", __name__,
-            cwd=HERE,
-            env={name: os.environ[name] for name in KEPT if name in os.environ} | folders,
+            cwd=TRAINER_DIR,
+            env={name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ} | folders,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
         self._listening = asyncio.create_task(self._listen(self._process))
-        self._tell(
+        self._emit(
             {
                 "id": run.job_id,
                 **asked.model_dump(),
@@ -67,7 +68,7 @@ class WandbMirror:
 
     def step(self, metric: dict[str, Any]) -> None:
         """A step of the training, with its metrics."""
-        self._tell(
+        self._emit(
             {
                 "step": metric["step"],
                 "metrics": {name: metric[name] for name in METRICS if name != "step" and metric.get(name) is not None},
@@ -76,7 +77,7 @@ class WandbMirror:
 
     def end(self, exit_code: int) -> None:
         """No step follows. 0: the training did not fail."""
-        self._tell({"exit_code": exit_code})
+        self._emit({"exit_code": exit_code})
 
     async def close(self, patience: float) -> None:
         """Waits so many seconds for it to finish, and ends it; again, it does nothing."""
@@ -93,7 +94,7 @@ class WandbMirror:
             os.killpg(process.pid, 9)  # with W&B's own service
         await process.wait()
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _emit(self, message: dict[str, Any]) -> None:
         if self._process is not None and self._process.stdin is not None and self._process.returncode is None:
             # Never waited for: a run has some ten thousand lines at the most, and they fit in memory.
             self._process.stdin.write(json.dumps(message).encode() + b"\n")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def root() -> Path:
+def work_root() -> Path:
     """On the volume where there is one."""
     if named := os.environ.get("TUNEBASE_WORK_DIR"):
         return Path(named)
@@ -17,15 +17,15 @@ def root() -> Path:
     return (volume if volume.is_dir() else Path(tempfile.gettempdir())) / "tunebase" / "work"
 
 
-def make(job_id: str, attempt: int, fence: int) -> Path:
+def create(job_id: str, attempt: int, fence: int) -> Path:
     """An empty directory of this attempt's holder: workers may share a volume."""
-    directory = root() / job_id / f"{attempt}-{fence}"
+    directory = work_root() / job_id / f"{attempt}-{fence}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     return directory
 
 
-def clean_up(directory: Path, keep: str | None) -> None:
+def remove(directory: Path, keep: str | None) -> None:
     """Removes the directory, or all in it but `keep` where that is there."""
     if keep is not None and (directory / keep).is_dir():
         for item in directory.iterdir():
