@@ -20,8 +20,8 @@ SCHEMAS: dict[str, Any] = json.loads((HERE.parent / "protocol.schema.json").read
 @pytest.mark.parametrize("case", CASES["gpu_memory"])
 def test_a_run_takes_the_memory_that_the_server_computes(case: dict[str, Any]) -> None:
     whole = estimate_memory(ParameterCounts(**case["counts"]))
-    part = whole if case["gpus"] == 1 else whole.shared(case["gpus"])
-    assert part.needed(case["tokens"]) == pytest.approx(case["bytes"], rel=1e-12)
+    part = whole if case["gpus"] == 1 else whole.sharded(case["gpus"])
+    assert part.required(case["tokens"]) == pytest.approx(case["bytes"], rel=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES["held_out"])

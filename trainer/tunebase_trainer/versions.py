@@ -1,4 +1,4 @@
-"""What an adapter was made with."""
+"""The versions of the libraries, and the GPU, that made an adapter."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import platform
 import torch
 
 
-def made_with() -> dict[str, str]:
-    """What the adapter was made with, for its manifest."""
+def library_versions() -> dict[str, str]:
+    """Recorded in the manifest."""
     names = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "runpod")
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
     return {"python": platform.python_version(), "gpu": gpu} | {

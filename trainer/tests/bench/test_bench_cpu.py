@@ -14,7 +14,7 @@ from tunebase_trainer.bench.side import flops_per_token
 from tunebase_trainer.data.batches import collate
 from tunebase_trainer.data.dataset import read
 from tunebase_trainer.model.lora import add_lora
-from tunebase_trainer.training.loss import loss_of
+from tunebase_trainer.training.loss import supervised_loss
 
 
 def test_a_figure_is_ok_at_its_goal_and_more_is_better_whatever_its_unit() -> None:
@@ -43,7 +43,7 @@ def test_the_operations_of_a_token_are_what_torch_counts(tiny_model: Path, tiny_
     # One by one, so that no padding is computed.
     for row in rows:
         with FlopCounterMode(display=False) as counter:
-            loss_of(net, collate([row], 0), None).backward()  # type: ignore[no-untyped-call]
+            supervised_loss(net, collate([row], 0), None).backward()  # type: ignore[no-untyped-call]
         counted.append(counter.get_total_flops())
     tokens = sum(row.tokens for row in rows)
     # Eager attention computes both halves, and the first layer's input needs no gradient.

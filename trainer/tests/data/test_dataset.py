@@ -11,8 +11,9 @@ from support import chat_templates, tiny
 from support.paths import REPOSITORY
 
 from tunebase_trainer.data.dataset import IGNORED, Dataset, read
-from tunebase_trainer.data.rendering import Row
-from tunebase_trainer.data.rows import RowProblem, parse
+from tunebase_trainer.data.examples import Row
+from tunebase_trainer.data.json_rows import RowProblem
+from tunebase_trainer.data.rows import parse
 from tunebase_trainer.errors import TrainerError
 
 # Read by tests/datasets_test.ts, too: what one side takes or refuses, the other does.
@@ -86,8 +87,8 @@ def test_a_byte_order_mark_is_no_problem(with_tools: Any, tmp_path: Path) -> Non
         (chat(("user", "a"), ("assistant", "b")).encode("utf-16"), "UTF-16"),
         (b'{"prompt": "a", "completion": "b"}\n"\xff"\n', "not UTF-8 at line 2"),
         (b'{"conversations":[{"training_pairs":[\n"\xff"\n]}]}', "not UTF-8 at line 2"),
-        (b'{"conversations":[{"training_pairs":[\n', "not one JSON object: line 2 breaks it"),
-        (b'{"conversations":[]}\n{}', "not one JSON object: line 2 breaks it"),
+        (b'{"conversations":[{"training_pairs":[\n', "not one JSON object: line 2 is invalid"),
+        (b'{"conversations":[]}\n{}', "not one JSON object: line 2 is invalid"),
         (b'{"prompt": "' + b"x" * (4 * 2**20) + b'", "completion": "b"}', "has a line longer than 4 MiB, line 1"),
     ],
 )
@@ -142,14 +143,13 @@ def test_what_was_cut_or_left_out_is_counted_and_said_in_sentences(with_tools: A
         json.dumps({"messages": [{"role": "assistant", "content": "muted", "weight": 0}]}),
     ]
     data = read(written(tmp_path, "\n".join(lines)), with_tools, 100)
-    assert (data.conversations, data.shortened, data.skipped, data.too_long) == (2, 1, 1, [3])
+    assert (data.conversations, data.truncated, data.skipped, data.too_long) == (2, 1, 1, [3])
     assert ([row.line for row in data.rows], data.truncated_tokens > 0) == ([1, 2, 2], True)
     assert data.warnings(100) == [
-        f"1 rows were longer than max_length = 100 tokens: {data.truncated_tokens} tokens of their oldest turns, or of the "
-        "start of their prompts, were cut. Their answers are whole.",
-        "1 answers are longer than max_length = 100 by themselves and are left out (line 3). A larger max_length keeps "
-        "them.",
-        "1 rows have nothing to learn from and are left out.",
+        f"Truncated 1 row longer than max_length = 100 tokens: {data.truncated_tokens} tokens of the oldest turns, or "
+        "of the start of prompts, were cut. The answers are complete.",
+        "Skipped 1 answer longer than max_length = 100 tokens (line 3). A larger max_length keeps it.",
+        "Skipped 1 row with no trainable tokens.",
     ]
     assert data.tokens == sum(row.tokens for row in data.rows)
     assert Dataset().warnings(100) == []
@@ -159,7 +159,7 @@ def test_tools_that_the_template_does_not_show_are_told(tiny_tokenizer: Any, tmp
     tools = [{"type": "function", "function": {"name": "weather"}}]
     data = read(written(tmp_path, chat(("user", "a"), ("assistant", "b"), tools=tools)), tiny_tokenizer, 512)
     assert data.tools_unseen == 1
-    assert "does not show them" in data.warnings(512)[0]
+    assert data.warnings(512)[0].startswith("1 row declares tools that the base model's chat template does not show")
 
 
 def test_a_file_of_answers_that_are_all_too_long_is_refused_with_a_better_max_length(
@@ -182,7 +182,7 @@ def test_a_model_without_a_template_is_refused(tmp_path: Path) -> None:
 def test_up_to_five_rows_are_kept_as_what_the_model_will_be_asked(with_tools: Any, tmp_path: Path) -> None:
     rows = "\n".join(chat(("user", f"question {n}"), ("assistant", f"answer {n}")) for n in range(9))
     prompts = read(written(tmp_path, rows), with_tools, 512).prompts
-    assert [(p.line, p.asked, p.expected) for p in prompts] == [
+    assert [(p.line, p.question, p.expected) for p in prompts] == [
         (n + 1, f"question {n}", f"answer {n}") for n in range(5)
     ]
     assert prompts[0].text == "<|im_start|>user\nquestion 0<|im_end|>\n<|im_start|>assistant\n"

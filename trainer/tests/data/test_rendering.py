@@ -13,8 +13,10 @@ import pytest
 from support import chat_templates as templates
 from support import tiny
 
-from tunebase_trainer.data.rendering import IGNORED, Renderer, Row, short_id
-from tunebase_trainer.data.rows import Conversation, RowProblem, parse
+from tunebase_trainer.data.examples import IGNORED, Row
+from tunebase_trainer.data.json_rows import RowProblem
+from tunebase_trainer.data.rendering import Renderer, short_id
+from tunebase_trainer.data.rows import Conversation, parse
 
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
 
@@ -281,12 +283,16 @@ def test_a_token_never_reaches_over_the_beginning_of_an_answer(tokenizer: Any) -
 @pytest.mark.parametrize(
     ("template", "given", "said"),
     [
-        (templates.GEMMA, TWO, "System role not supported. Write what the system message says at the beginning"),
+        (
+            templates.GEMMA,
+            TWO,
+            "System role not supported. Move the system message to the start",
+        ),
         (templates.GEMMA, chat(("user", "a"), ("user", "b"), ("assistant", "c")), "must alternate user/assistant/user"),
         (
             templates.MISTRAL,
             chat(("user", "a"), ("user", "b"), ("assistant", "c")),
-            "Join two turns of one role in a row",
+            "Merge consecutive turns of the same role",
         ),
         (
             templates.LLAMA3,
@@ -297,7 +303,7 @@ def test_a_token_never_reaches_over_the_beginning_of_an_answer(tokenizer: Any) -
             ),
             "only supports single tool-calls at once!",
         ),
-        (templates.CHATML, WITH_TOOLS, "does not show calls: choose a base model that was made for tools"),
+        (templates.CHATML, WITH_TOOLS, "does not show calls: choose a base model with tool support"),
     ],
 )
 def test_a_row_that_the_template_does_not_take_is_refused_with_its_reason(

@@ -18,7 +18,8 @@ from handler import handler
 from tunebase_trainer.contract import METRICS
 from tunebase_trainer.data.dataset import Dataset, Prompt, Row
 from tunebase_trainer.evaluation import samples
-from tunebase_trainer.export import artifact, merged
+from tunebase_trainer.export import artifact, loss_chart, merged, model_card
+from tunebase_trainer.export.run_summary import RunSummary
 from tunebase_trainer.training import metrics_log
 
 FILES = [
@@ -92,7 +93,7 @@ async def test_an_adapter_is_what_vllm_takes(trained: tuple[dict[str, Any], Fake
     _, tunebase = trained
     config = json.loads(tunebase.stored["adapter_config.json"])
     assert config["peft_type"] == "LORA"
-    assert any(config["r"] <= room for room in artifact.VLLM_RANKS)
+    assert any(config["r"] <= room for room in model_card.VLLM_RANKS)
     assert (config["bias"], config["modules_to_save"], config["use_dora"]) == ("none", None, False)
     assert isinstance(config["target_modules"], list | str) and config["target_modules"]
     assert not config["rank_pattern"] and not config["alpha_pattern"] and not config["target_parameters"]
@@ -160,7 +161,7 @@ async def test_an_operator_may_have_no_samples(
     assert "samples.json" not in tunebase.stored
 
 
-def summary(**changes: Any) -> artifact.RunSummary:
+def summary(**changes: Any) -> RunSummary:
     row = Row([1, 2, 3], [-100, 2, 3])
     data = Dataset(rows=[row], conversations=1, template_sha256="ab", prompts=[Prompt(1, "hi", "hi", "ok")])
     given: dict[str, Any] = {
@@ -174,15 +175,15 @@ def summary(**changes: Any) -> artifact.RunSummary:
         "trainable_parameters": 1234,
         "versions": {"peft": "0"},
     }
-    return artifact.RunSummary(**{**given, **changes})
+    return RunSummary(**{**given, **changes})
 
 
 def test_a_card_names_a_base_of_the_hub_where_the_hub_looks_for_it() -> None:
-    text = artifact.model_card(summary())
+    text = model_card.model_card(summary())
     assert text.startswith("---\nlibrary_name: peft\n") and 'base_model: "org/Model-7B"\n---' in text
     assert 'from_pretrained("org/Model-7B", revision="c0ffee"' in text
     assert "--max-lora-rank 16 " in text, "the smallest room that holds rank 12"
-    other = artifact.model_card(summary(base_model="/models/mine"))
+    other = model_card.model_card(summary(base_model="/models/mine"))
     assert "base_model:" not in other and "# A LoRA adapter of mine" in other
 
 
@@ -244,7 +245,7 @@ def test_a_resumed_run_has_the_steps_of_the_worker_before(tmp_path: Path) -> Non
 
 def test_the_picture_of_a_long_run_stays_small_and_of_no_steps_is_one_too() -> None:
     steps = [dict.fromkeys(METRICS) | {"step": n, "training_loss": 1 / n} for n in range(1, 20_001)]
-    picture = metrics_log.as_svg(steps)
+    picture = loss_chart.render_svg(steps)
     line = ElementTree.fromstring(picture).find("{http://www.w3.org/2000/svg}polyline")
-    assert line is not None and len(line.attrib["points"].split()) == metrics_log.MAX_POINTS
-    ElementTree.fromstring(metrics_log.as_svg([]))
+    assert line is not None and len(line.attrib["points"].split()) == loss_chart.MAX_POINTS
+    ElementTree.fromstring(loss_chart.render_svg([]))

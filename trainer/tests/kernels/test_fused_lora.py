@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM
 from tunebase_trainer.data.batches import collate
 from tunebase_trainer.data.dataset import IGNORED, Row
 from tunebase_trainer.kernels import fused_lora
-from tunebase_trainer.kernels.fused_lora import dropout_mask
+from tunebase_trainer.kernels.cpu_dropout import dropout_mask
 from tunebase_trainer.model.lora import add_lora
-from tunebase_trainer.training.loss import loss_of
+from tunebase_trainer.training.loss import supervised_loss
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def gradients(net: Any, ids: torch.Tensor, autocast: bool = True) -> torch.Tenso
     """All of them, in one row after the loss."""
     net.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        loss = loss_of(net, {"input_ids": ids, "labels": ids}, None)
+        loss = supervised_loss(net, {"input_ids": ids, "labels": ids}, None)
     loss.backward()  # type: ignore[no-untyped-call]
     found = [p.grad.flatten() for p in net.parameters() if p.grad is not None]
     assert len(found) == 28, "A and B of seven matrices in two layers"
@@ -133,9 +133,11 @@ def test_padding_changes_nothing(kind: str, tmp_path: Path) -> None:
         ids = torch.randint(3, 300, (length,), generator=generator).tolist()
         rows.append(Row(input_ids=ids, labels=[IGNORED] * 3 + ids[3:], line=line))
     with torch.no_grad():
-        together = float(loss_of(net, collate(rows, 0), 1))
-        apart = sum(float(loss_of(net, collate([row], 0), 1)) for row in rows)
+        together = float(supervised_loss(net, collate(rows, 0), 1))
+        apart = sum(float(supervised_loss(net, collate([row], 0), 1)) for row in rows)
         longest, labels = torch.tensor([rows[1].input_ids]), torch.tensor([rows[1].labels])
         own = float(net(input_ids=longest, labels=labels).loss)
-        assert float(loss_of(net, collate([rows[1]], 0), None)) == pytest.approx(own, rel=1e-4), "the model's own loss"
+        assert float(supervised_loss(net, collate([rows[1]], 0), None)) == pytest.approx(own, rel=1e-4), (
+            "the model's own loss"
+        )
     assert together == pytest.approx(apart, rel=1e-4)

@@ -96,7 +96,7 @@ def stock(pairs: list[tuple[Path, Path]], directory: Path) -> subprocess.Complet
     return subprocess.run(command, input=lines, capture_output=True, text=True, cwd=directory)
 
 
-def test_every_adapter_made_with_defaults_has_the_counted_parameters_and_loads_in_stock_peft(
+def test_every_adapter_library_versions_defaults_has_the_counted_parameters_and_loads_in_stock_peft(
     saved: Any, tmp_path: Path
 ) -> None:
     for kind in tiny_models.KINDS:

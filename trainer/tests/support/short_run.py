@@ -39,7 +39,7 @@ def run(
     warmup: int = 1,
     every: float = math.inf,
     total_steps: int | None = None,
-    try_longest: bool = False,
+    probe_longest: bool = False,
     resume: tuple[Path, TrainingState] | None = None,
     prepare: Callable[[Any], None] = lambda net: None,
     dropout: float = 0.0,
@@ -63,8 +63,8 @@ def run(
         rows,
         rows[:2] if validation is None else validation,
         hyper,
-        micro_batch=micro,
-        warmup=warmup,
+        micro_batch_size=micro,
+        warmup_steps=warmup,
         on_gpu=False,
         plan=Plan(
             seconds=every,
@@ -79,6 +79,6 @@ def run(
         ),
         directory=directory,
         resume=resume,
-        try_longest=try_longest,
+        probe_longest=probe_longest,
     )
     return outcome, told

@@ -14,7 +14,7 @@ from support.short_run import run
 from tunebase_trainer.data.batches import collate
 from tunebase_trainer.data.dataset import IGNORED, Dataset, Example, Prompt, Row, read
 from tunebase_trainer.data.split import held_out, split
-from tunebase_trainer.training.loss import loss_of
+from tunebase_trainer.training.loss import supervised_loss
 
 
 def load(path: Path) -> Any:
@@ -38,7 +38,7 @@ def test_a_split_holds_out_its_share_by_the_seed_and_of_every_length() -> None:
     draw = random.Random(0)
     for count, share in ((50, 0.1), (252, 0.1), (999, 0.1), (1000, 0.05), (7, 0.5), (3, 0.01)):
         rows: list[Example] = [Row([n] * draw.randrange(1, 2000), [], line=n) for n in range(count)]
-        data = Dataset(rows, conversations=count, shortened=3, prompts=[Prompt(n, "", "", "") for n in range(5)])
+        data = Dataset(rows, conversations=count, truncated=3, prompts=[Prompt(n, "", "", "") for n in range(5)])
         train, held = split(data, share, seed=1)
         assert held is not None
         assert len(held.rows) == held.conversations == held_out(count, share)
@@ -46,7 +46,7 @@ def test_a_split_holds_out_its_share_by_the_seed_and_of_every_length() -> None:
         assert sorted(train.rows + held.rows, key=lambda row: row.line) == rows
         assert sorted(train.prompts + held.prompts, key=lambda prompt: prompt.line) == data.prompts
         assert {prompt.line for prompt in held.prompts} <= {row.line for row in held.rows}
-        assert (train.shortened, held.shortened) == (3, 0)
+        assert (train.truncated, held.truncated) == (3, 0)
         assert split(data, share, seed=1) == (train, held)
         longest = max(row.length for row in rows)
         off = held.tokens - data.tokens * len(held.rows) / count
@@ -77,7 +77,7 @@ def test_the_validation_loss_is_the_mean_over_tokens_whatever_the_batch(
         seen.append(told[-1]["validation_loss"])
         net = fresh.eval()
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            expected = loss_of(net, collate(rows[4:], tiny_tokenizer.pad_token_id), None)
+            expected = supervised_loss(net, collate(rows[4:], tiny_tokenizer.pad_token_id), None)
         assert seen[-1] == pytest.approx(float(expected), rel=1e-3)
     assert seen[0] == pytest.approx(seen[1], rel=1e-3)
 
@@ -106,7 +106,7 @@ def test_the_adapter_that_is_handed_over_is_the_one_of_the_lowest_validation_los
     assert (outcome.best_step, outcome.best_validation_loss) == (best, losses[best])
     net = nets[0].eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        loss = float(loss_of(net, collate([YES, YES, NO], tiny_tokenizer.pad_token_id), None))
+        loss = float(supervised_loss(net, collate([YES, YES, NO], tiny_tokenizer.pad_token_id), None))
     assert loss == pytest.approx(losses[best], rel=1e-3) and loss < losses[12] - 0.01
     assert told[-1]["message"].startswith(f"The adapter is the one of step {best}: its validation loss")
 

@@ -22,7 +22,7 @@ from tunebase_trainer.data.batches import (
 from tunebase_trainer.data.dataset import IGNORED, read
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.training import loss
-from tunebase_trainer.training.loss import check_projection, loss_of
+from tunebase_trainer.training.loss import check_projection, supervised_loss
 from tunebase_trainer.worker.error_mapping import to_trainer_error
 
 
@@ -70,7 +70,7 @@ def test_the_loss_and_its_gradient_equal_the_librarys_own_in_one_chunk_and_in_ma
     plain = torch.nn.functional.cross_entropy(own[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten())
     weight = model.model.layers[0].mlp.down_proj.weight
     (expected,) = torch.autograd.grad(plain, weight)
-    found = loss_of(model, batch, None)
+    found = supervised_loss(model, batch, None)
     assert found.item() == pytest.approx(plain.item(), rel=1e-5)
     (gradient,) = torch.autograd.grad(found, weight)
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-7)
@@ -90,7 +90,7 @@ def test_a_model_that_does_more_with_its_logits_is_refused(model: Any) -> None:
 
 def test_a_batch_of_which_nothing_is_learned_has_a_loss_of_zero_and_gradients(model: Any, rows: Any) -> None:
     batch = collate(rows[:2], 0) | {"labels": torch.full((2, max(len(row.input_ids) for row in rows[:2])), IGNORED)}
-    (gradient,) = torch.autograd.grad(loss_of(model, batch, 1), model.model.layers[0].mlp.down_proj.weight)
+    (gradient,) = torch.autograd.grad(supervised_loss(model, batch, 1), model.model.layers[0].mlp.down_proj.weight)
     assert not gradient.any()
 
 
@@ -100,7 +100,7 @@ def test_two_micro_batches_make_the_gradient_of_one_batch(model: Any, rows: Any,
     def gradient(*parts: Any) -> torch.Tensor:
         model.zero_grad()
         for part in parts:
-            loss_of(model, collate(part, tokenizer.pad_token_id), items).backward()  # type: ignore[no-untyped-call]
+            supervised_loss(model, collate(part, tokenizer.pad_token_id), items).backward()  # type: ignore[no-untyped-call]
         found: torch.Tensor = model.model.layers[0].mlp.down_proj.weight.grad.clone()
         return found
 

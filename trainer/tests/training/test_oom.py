@@ -118,7 +118,7 @@ def test_a_row_that_does_not_fit_by_itself_is_an_error_that_names_what_would(
     assert caught.value.code == "out_of_memory"
     assert f"even with one row of {longest} tokens at a time" in caught.value.message
     assert caught.value.hint == "lora_rank = 8: try 4; or use a smaller base model."
-    long = out_of_memory_error([Row([1] * 1800, [])], {"max_length": 2048, "lora_rank": 16}).hint
+    long = out_of_memory_error([Row([1] * 1800, [])], {"max_length": 2048, "lora_rank": 16, "batch_size": 4}, 1).hint
     assert long == "max_length = 2048: try 896; lora_rank = 16: try 8; or use a smaller base model."
 
 
@@ -129,10 +129,12 @@ def test_the_longest_rows_pass_before_the_first_step_and_change_nothing_of_the_r
 
     told = []
     gpus = [Gpu(2), Gpu(2)]
-    for number, try_longest in enumerate((False, True)):
+    for number, probe_longest in enumerate((False, True)):
         model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
         gpu, place = gpus[number], tmp_path / str(number)
-        told.append(run(model, tiny_tokenizer, rows, place, prepare=gpu.watch, dropout=0.1, try_longest=try_longest)[1])
+        told.append(
+            run(model, tiny_tokenizer, rows, place, prepare=gpu.watch, dropout=0.1, probe_longest=probe_longest)[1]
+        )
     longest = max(len(row.input_ids) for row in rows)
     assert gpus[1].widths == [longest, *gpus[0].widths]
     assert steps(told[0]) == steps(told[1])

@@ -22,7 +22,7 @@ from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.model.lora import add_lora
 from tunebase_trainer.training import preference
 from tunebase_trainer.training.checkpoints import Plan, Stopped
-from tunebase_trainer.training.loop import padding
+from tunebase_trainer.training.loop import padding_token
 from tunebase_trainer.worker import process
 
 BETA = 0.3
@@ -136,7 +136,7 @@ def test_loss_and_gradient_are_those_of_trls_dpo_trainer(
     theirs.backward()
     expected = gradient(net)
     net.zero_grad()
-    loss = preference.loss_of(net, collate(known, 0), BETA, None)
+    loss = preference.dpo_loss(net, collate(known, 0), BETA, None)
     loss.backward()  # type: ignore[no-untyped-call]
     assert loss.item() == pytest.approx(theirs.item(), rel=1e-5)
     torch.testing.assert_close(gradient(net), expected, rtol=1e-3, atol=1e-6)
@@ -158,14 +158,14 @@ def test_micro_batches_weigh_their_pairs_alike_and_fillers_nothing(net: Any, pai
         net.zero_grad()
         total = 0.0
         for part in parts:
-            loss = preference.loss_of(net, collate(part, 0), BETA, 5)
+            loss = preference.dpo_loss(net, collate(part, 0), BETA, 5)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss)
         return total, gradient(net)
 
     whole, whole_gradient = made(known)
     parts, parts_gradient = made(known[:3], [known[3]], [known[4], known[0].padding_example()])
-    assert whole == pytest.approx(float(preference.loss_of(net, collate(known, 0), BETA, None)), rel=1e-5)
+    assert whole == pytest.approx(float(preference.dpo_loss(net, collate(known, 0), BETA, None)), rel=1e-5)
     assert parts == pytest.approx(whole, rel=1e-5)
     torch.testing.assert_close(parts_gradient, whole_gradient, rtol=1e-3, atol=1e-6)
 
@@ -266,7 +266,7 @@ def test_history_is_cut_from_both_prompts_alike_and_no_answer_is(tiny_tokenizer:
 
     def made(max_length: int) -> Pair:
         data = read(path, tiny_tokenizer, max_length, method="dpo")
-        assert (data.shortened, data.conversations) == (1, 1)
+        assert (data.truncated, data.conversations) == (1, 1)
         (pair,) = data.rows
         assert isinstance(pair, Pair) and pair.length <= max_length
         for side, answer in ((pair.chosen, "yes"), (pair.rejected, "no " * 30)):
@@ -432,4 +432,4 @@ def test_a_filler_is_no_pair(pairs: Any) -> None:
     known = replace(pairs[0], reference=(-1.0, -2.0))
     batch = collate([known, known.padding_example()], 0)
     assert preference.learned_pairs(batch).tolist() == [True, False]
-    assert padding(type("Tokenizer", (), {"pad_token_id": None, "eos_token_id": 5})()) == 5
+    assert padding_token(type("Tokenizer", (), {"pad_token_id": None, "eos_token_id": 5})()) == 5

@@ -38,7 +38,7 @@ def gib(count: float) -> float:
 
 @pytest.fixture(scope="module")
 def the_80b() -> MemoryEstimate:
-    return estimate_memory(preflight.count(AutoConfig.for_model("qwen3_next"), 16, "all-linear"))
+    return estimate_memory(preflight.count_parameters(AutoConfig.for_model("qwen3_next"), 16, "all-linear"))
 
 
 def refused(memory: MemoryEstimate, tokens: int, available: float, rank: int = 16) -> TrainerError:
@@ -55,12 +55,12 @@ def test_the_bases_bytes_are_those_that_the_loaded_model_has(kind: str, tmp_path
     state = net.state_dict(keep_vars=True)
     tables = ("quant_map", "quant_state.bitsandbytes__nf4", "nested_absmax")
     found = {t.data_ptr(): t.numel() * t.element_size() for name, t in state.items() if not name.endswith(tables)}
-    estimated = estimate_memory(preflight.count(tiny_models.config(kind), 4, "all-linear")).base
+    estimated = estimate_memory(preflight.count_parameters(tiny_models.config(kind), 4, "all-linear")).base
     assert estimated == pytest.approx(sum(found.values()), rel=0.002)
 
 
 def test_two_gpus_that_share_the_80b_model_need_half_of_it_and_a_layer_each(the_80b: MemoryEstimate) -> None:
-    shared = the_80b.shared(2)
+    shared = the_80b.sharded(2)
     assert shared.base == pytest.approx(the_80b.base - the_80b.packed / 2 + the_80b.packed / 48)
     assert 20.5 < shared.base / GIB < 21.5
     preflight.check_memory(shared, 2048, HYPER, gib(39), "A GPU")
@@ -88,15 +88,15 @@ def test_where_only_the_longest_row_is_too_long_a_length_that_fits_is_named(the_
 
 
 def test_of_two_answers_each_may_have_half_the_length_that_fits(the_80b: MemoryEstimate) -> None:
-    preflight.check_memory(the_80b, 2400, HYPER, gib(44), "A GPU", together=2)
+    preflight.check_memory(the_80b, 2400, HYPER, gib(44), "A GPU", sequences_per_example=2)
     with pytest.raises(TrainerError) as caught:
-        preflight.check_memory(the_80b, 4096, HYPER, gib(44), "A GPU", together=2)
+        preflight.check_memory(the_80b, 4096, HYPER, gib(44), "A GPU", sequences_per_example=2)
     assert "the longest row, of 4096 tokens with each of its two answers, needs about 44.7" in caught.value.message
     assert caught.value.hint.startswith("Use max_length = 2368 or less")
 
 
 def test_where_only_the_adapter_is_too_large_a_smaller_rank_is_named() -> None:
-    memory = estimate_memory(preflight.count(AutoConfig.for_model("qwen3", **QWEN3_8B), 128, "all-linear"))
+    memory = estimate_memory(preflight.count_parameters(AutoConfig.for_model("qwen3", **QWEN3_8B), 128, "all-linear"))
     assert refused(memory, 512, gib(11), rank=128).hint.endswith("a smaller base model, or lora_rank = 64 or less.")
 
 
@@ -150,10 +150,10 @@ def test_before_loading_a_run_on_a_gpu_that_is_too_small_is_refused(
     # Two that have no room for the base each have room for half of it.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert not preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
-    memory = estimate_memory(preflight.count(config, 8, "all-linear"))
-    free = memory.needed(100) - 1
+    memory = estimate_memory(preflight.count_parameters(config, 8, "all-linear"))
+    free = memory.required(100) - 1
     assert preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
-    free = memory.shared(2).needed(100) - 1
+    free = memory.sharded(2).required(100) - 1
     with pytest.raises(TrainerError, match="are free"):
         preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
     free = gib(0.7)

@@ -33,7 +33,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callback_client, "MAX_RETRY_SECONDS", 0.2)
     monkeypatch.setattr("tunebase_trainer.worker.attempt.FINISH_TIMEOUT_SECONDS", 2.0)
     monkeypatch.setattr(adapter_upload, "FINISH_TIMEOUT_SECONDS", 2.0)
-    monkeypatch.setattr(checkpoint_upload, "PATIENCE", 2.0)
+    monkeypatch.setattr(checkpoint_upload, "TIMEOUT_SECONDS", 2.0)
 
 
 def start(tunebase: FakeTunebase, **behave: Any) -> asyncio.Task[dict[str, Any]]:
@@ -133,7 +133,7 @@ async def test_a_checkpoint_that_cannot_be_uploaded_is_a_warning_and_no_failure(
     tunebase.storage_status = None
     assert (await ended(attempt, tmp_path))["status"] == "completed"
     warning = next(event for event in tunebase.reported("events") if event["level"] == "warn")
-    assert "could not be kept: checkpoints/" in warning["message"] and "403" in warning["message"]
+    assert "could not be uploaded: checkpoints/" in warning["message"] and "403" in warning["message"]
 
 
 async def test_a_pause_saves_uploads_and_reports_a_checkpoint_and_a_resume_goes_on_from_it(
@@ -145,7 +145,7 @@ async def test_a_pause_saves_uploads_and_reports_a_checkpoint_and_a_resume_goes_
     output = await ended(attempt, tmp_path)
     (checkpoint,) = tunebase.reported("checkpoints")
     at = checkpoint["step"]
-    assert output == {"status": "paused", "job_id": output["job_id"], "detail": f"saved after step {at}"}
+    assert output == {"status": "paused", "job_id": output["job_id"], "detail": f"saved a checkpoint after step {at}"}
     assert [body["outcome"] for body in tunebase.of("finish")] == ["paused"]
     assert {file["path"] for file in checkpoint["files"]} == set(tunebase.verified) == set(tunebase.stored)
     assert steps(tunebase) == list(range(1, at + 1))
@@ -165,7 +165,7 @@ async def test_a_pause_before_the_first_step_ends_at_once_without_a_checkpoint(
 ) -> None:
     tunebase.order = "pause"
     output = await ended(start(tunebase, before=60), tmp_path)
-    assert (output["status"], output["detail"]) == ("paused", "nothing new was saved")
+    assert (output["status"], output["detail"]) == ("paused", "no new checkpoint was saved")
     assert tunebase.stored == {}
     assert [body["outcome"] for body in tunebase.of("finish")] == ["paused"]
 
@@ -186,9 +186,9 @@ async def test_sigterm_saves_a_checkpoint_ends_preempted_and_is_heard_by_who_hea
     finally:
         signal.signal(signal.SIGTERM, before)
     (checkpoint,) = tunebase.reported("checkpoints")
-    assert (output["status"], output["detail"]) == ("preempted", f"saved after step {checkpoint['step']}")
+    assert (output["status"], output["detail"]) == ("preempted", f"saved a checkpoint after step {checkpoint['step']}")
     (finish,) = tunebase.of("finish")
-    assert (finish["outcome"], finish["reason"]) == ("preempted", "The platform ended the worker (SIGTERM).")
+    assert (finish["outcome"], finish["reason"]) == ("preempted", "The platform stopped the worker (SIGTERM).")
 
 
 async def test_a_run_near_its_time_limit_saves_a_checkpoint_and_ends_preempted(
@@ -198,9 +198,9 @@ async def test_a_run_near_its_time_limit_saves_a_checkpoint_and_ends_preempted(
     limited = run_input(tunebase, "base") | {"execution_timeout_seconds": 4}
     output = await ended(asyncio.create_task(handler({"id": "rp-1", "input": limited})), tmp_path)
     (checkpoint,) = tunebase.reported("checkpoints")
-    assert (output["status"], output["detail"]) == ("preempted", f"saved after step {checkpoint['step']}")
+    assert (output["status"], output["detail"]) == ("preempted", f"saved a checkpoint after step {checkpoint['step']}")
     (finish,) = tunebase.of("finish")
-    assert (finish["outcome"], finish["reason"]) == ("preempted", "The run came near its limit of 4 seconds.")
+    assert (finish["outcome"], finish["reason"]) == ("preempted", "The run approached its time limit of 4 seconds.")
 
 
 async def test_sigterm_with_a_training_that_does_not_stop_ends_preempted_in_time(
@@ -299,7 +299,7 @@ async def test_a_checkpoint_that_is_damaged_or_gone_is_a_warning_and_training_be
         del tunebase.files["checkpoints/5/state.json"]
     assert (await ended(start(tunebase), tmp_path))["status"] == "completed"
     (warning,) = tunebase.reported("events")
-    assert warning["level"] == "warn" and warning["message"].endswith("Training begins at the beginning.")
+    assert warning["level"] == "warn" and warning["message"].endswith("Training starts over.")
     assert steps(tunebase) == list(range(1, 11))
 
 
@@ -354,5 +354,5 @@ async def test_a_real_training_is_paused_and_resumed_through_the_handler(
     output = await ended(asyncio.create_task(handler(given)), tmp_path)
     assert output["status"] == "completed", output
     assert steps(tunebase) == list(range(1, 73))
-    assert f"Going on from the checkpoint of step {at}." in [event["message"] for event in tunebase.reported("events")]
+    assert f"Resuming from the checkpoint of step {at}." in [event["message"] for event in tunebase.reported("events")]
     assert output["manifest"]["first_loss"] == tunebase.reported("metrics")[0]["training_loss"]

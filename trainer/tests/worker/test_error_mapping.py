@@ -128,7 +128,7 @@ async def disk_full(stage: Stage) -> Output:
     async def download(*_: Any, **__: Any) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    stage.monkeypatch.setattr("tunebase_trainer.worker.attempt.download", download)
+    stage.monkeypatch.setattr("tunebase_trainer.worker.inputs.download", download)
     return await stage.real()
 
 
@@ -164,18 +164,18 @@ TRIGGERS: dict[str, Callable[[Stage], Awaitable[Output]]] = {
 NAMED = {
     "invalid_input": ["lora_rank = '500'", "less than or equal to 128"],
     "dataset_unreachable": ["answered 404"],
-    "invalid_dataset": ["line 2: prompt must be a text"],
+    "invalid_dataset": ["line 2: prompt must be a non-empty string"],
     "no_trainable_rows": ["max_length = 512", "such as 1024"],
     "base_model_not_found": ["nowhere", "base_models.source"],
     "no_chat_template": ["base model", "instruct model"],
     "unsupported_gpu": ["Tesla V100", "Ampere or newer"],
-    "out_of_memory": ["max_length = 512: try 256", "lora_rank = 16: try 8"],
+    "out_of_memory": ["batch_size = 8: try 4", "max_length = 512: try 256", "lora_rank = 16: try 8"],
     "non_finite_loss": ["learning_rate = 0.001: try 0.0005", "at step 1"],
-    "disk_full": ["GB are free", "more room"],
-    "callback_unreachable": ["503", "callback's address"],
+    "disk_full": ["GB are free", "more disk space"],
+    "callback_unreachable": ["503", "callback URL"],
     "upload_failed": ["adapter_config.json has", "413", "file size limit"],
     "trainer_killed": ["(SIGKILL)", "max_length = 512: try 256", "batch_size = 8: try 4"],
-    "internal_error": ["status 1", "not your data"],
+    "internal_error": ["status 1", "not a problem with your data"],
 }
 
 
@@ -204,9 +204,10 @@ async def test_each_code_comes_about_and_says_what_to_do(
 def test_a_hint_asks_for_nothing_smaller_than_is_allowed(tunebase: FakeTunebase) -> None:
     smallest = parse_input(run_input(tunebase, "x", max_length=64, lora_rank=4, batch_size=1, learning_rate=1e-5))
     error = TrainerError("out_of_memory", "Too small.", "A smaller base model.")
-    assert error_mapping.add_hint(error, smallest.hyperparameters).hint == "A smaller base model."
+    hint = error_mapping.add_hint(error, smallest.hyperparameters).hint
+    assert hint == "A smaller base model. This run: batch_size = 1; lora_rank = 4; max_length = 64."
     diverged = error_mapping.add_hint(TrainerError("non_finite_loss", "x"), smallest.hyperparameters)
-    assert "try 1e-05" in diverged.hint
+    assert diverged.hint == "This run: learning_rate = 1e-05, the minimum."
 
 
 async def test_of_a_crash_the_jobs_log_has_the_last_lines_without_secrets_and_paths(

@@ -81,7 +81,7 @@ async def test_called_directly_polling_shows_progress_in_order_and_nothing_after
     monkeypatch.setenv("TUNEBASE_TRAIN_COMMAND", f"'{sys.executable}' -u '{stub}'")
     monkeypatch.setenv("RUNPOD_WEBHOOK_POST_OUTPUT", tunebase.runpod_url)
     monkeypatch.setattr("runpod.serverless.modules.rp_http.JOB_DONE_URL", tunebase.runpod_url)
-    monkeypatch.setattr("tunebase_trainer.worker.attempt.PROGRESS_SECONDS", 0.1)
+    monkeypatch.setattr("tunebase_trainer.worker.runpod_progress.PROGRESS_SECONDS", 0.1)
     tunebase.serve("rows.jsonl", json.dumps({"steps": 20}).encode())
     # Slower than their rhythm, and each as slow as may be: the last is under way when the training ends.
     tunebase.runpod_delays = [0.3, 0.0, 0.25] * 100

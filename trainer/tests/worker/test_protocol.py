@@ -63,15 +63,15 @@ def test_older_callers_names_are_understood() -> None:
     ("change", "said"),
     [
         ({"attempt": "x"}, "attempt = 'x'"),
-        ({"surprise": 1}, "surprise is not known"),
+        ({"surprise": 1}, "surprise is not a known field"),
         ({"hyperparameters": {**RUN["hyperparameters"], "learning_rate": 1}}, "hyperparameters.learning_rate = '1'"),
         ({"hyperparameters": {**RUN["hyperparameters"], "num_epochs": 0}}, "greater than or equal to 1"),
         ({"hyperparameters": {**RUN["hyperparameters"], "lora_dropout": float("nan")}}, "lora_dropout"),
         ({"hyperparameters": {}}, "hyperparameters.base_model is required"),
-        ({"dataset_url": "http://example.com/x"}, "must be an https address"),
-        ({"dataset_url": "file:///etc/passwd"}, "must be an https address"),
+        ({"dataset_url": "http://example.com/x"}, "must be an https URL"),
+        ({"dataset_url": "file:///etc/passwd"}, "must be an https URL"),
         ({"callback_secret": None}, "go together"),
-        ({"hyperparameters": {**RUN["hyperparameters"], "beta": 0.1}}, "beta = 0.1: belongs to method dpo"),
+        ({"hyperparameters": {**RUN["hyperparameters"], "beta": 0.1}}, "beta = 0.1: only method dpo uses beta"),
     ],
 )
 def test_invalid_input_names_the_field_and_what_is_allowed(change: dict[str, Any], said: str) -> None:

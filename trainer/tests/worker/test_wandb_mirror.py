@@ -98,7 +98,7 @@ async def test_a_job_with_a_run_trains_and_leaves_nothing_behind(
     tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setattr("tunebase_trainer.worker.attempt.PATIENCE", 60.0)
+    monkeypatch.setattr("tunebase_trainer.worker.training_events.CLOSE_SECONDS", 60.0)
     output = await train(tunebase, tmp_path)
     assert output["status"] == "completed" and steps(tunebase) == list(range(1, 11))
     assert warnings(tunebase) == []
@@ -127,7 +127,7 @@ async def test_a_server_that_is_not_there_or_never_answers_is_one_warning_and_no
         output = await train(tunebase, tmp_path)
         took = time.monotonic() - began
     assert output["status"] == "completed" and steps(tunebase) == list(range(1, 11))
-    assert took < wandb_mirror.PATIENCE + 15, "the library itself would have tried for a minute"
+    assert took < wandb_mirror.CLOSE_SECONDS + 15, "the library itself would have tried for a minute"
     (warning,) = warnings(tunebase)
     assert "Training is not affected" in warning
     assert KEY not in json.dumps([body for _, body in tunebase.calls])

@@ -19,7 +19,7 @@ from ..data.dataset import IGNORED
 from ..model.lora import add_lora
 from ..model.quantization import Nf4Config
 from ..model.targets import DENSE, fused_experts
-from ..training.loss import loss_of
+from ..training.loss import supervised_loss
 from . import random_weights
 from .results import Figure, judge, machine
 
@@ -258,7 +258,7 @@ def measure(net: Any, data: dict[str, torch.Tensor]) -> Speed:
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16):
-            loss = loss_of(net, data, None)
+            loss = supervised_loss(net, data, None)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         optimiser.zero_grad()

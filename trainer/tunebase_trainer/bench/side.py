@@ -99,7 +99,18 @@ def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path,
         emit=lambda kind, **told: clock.step(told["training_loss"]) if kind == "step" else None,
     )
     micro = choose_micro_batch_size(BATCH, max(len(row.input_ids) for row in rows), tokens=4096)
-    train(net, tokenizer, rows, [], hyper, micro_batch=micro, warmup=0, on_gpu=False, plan=plan, directory=directory)
+    train(
+        net,
+        tokenizer,
+        rows,
+        [],
+        hyper,
+        micro_batch_size=micro,
+        warmup_steps=0,
+        on_gpu=False,
+        plan=plan,
+        directory=directory,
+    )
     return flops_per_token(net, rows)
 
 

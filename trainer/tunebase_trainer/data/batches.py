@@ -1,4 +1,4 @@
-"""ExampleDataset as batches: of like length, padded at their ends, in an order that follows from the seed and the epoch."""
+"""Batches of rows of similar length, padded at the end, in an order that depends on the seed and the epoch."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from .dataset import IGNORED, Example, Pair
 
 PADDING_INDEX = -1
-"""In the place of a row's index: a row of which nothing is learned."""
+"""Stands for a padding example instead of a row's index."""
 
 
 def choose_micro_batch_size(batch_size: int, longest: int, tokens: int) -> int:
-    """How many rows go through the model at once: the largest divisor of the batch that keeps to `tokens`.
+    """The largest divisor of `batch_size` whose rows have at most `tokens` tokens, padding included.
 
-    `longest`: the tokens of the longest row; of a pair both answers, each as long as the longer one.
+    `longest`: tokens of the longest row; for a pair twice those of its longer answer.
     """
     return max((n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * longest <= tokens), default=1)
 
 
 def next_smaller_micro_batch_size(micro: int, batch_size: int) -> int:
-    """Half of a micro-batch, or the largest divisor of the batch below that."""
+    """The largest divisor of `batch_size` that is at most half of `micro`."""
     return max(n for n in range(1, max(1, micro // 2) + 1) if batch_size % n == 0)
 
 
 def collate(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
-    """One batch, padded at the ends of its rows: what looks back only needs no mask for that.
+    """One batch, padded at the end of its rows: causal attention needs no mask for that.
 
-    Of pairs: both answers, one after the other, and `reference`, a row for each pair, if it is known.
+    For pairs: both answers, one after the other, and `reference`, one row per pair, if it is known.
     """
     rows = [row for example in examples for row in example.sequences]
     references = [example.reference for example in examples if isinstance(example, Pair) and example.reference]
@@ -45,7 +45,7 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
 
 
 class ExampleDataset(torch.utils.data.Dataset[dict[str, Any]]):
-    """ExampleDataset as the Trainer wants them."""
+    """Rows in the form that the Trainer expects."""
 
     def __init__(self, rows: list[Example]) -> None:
         self.rows = rows
@@ -60,24 +60,22 @@ class ExampleDataset(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class LengthGroupedSampler(torch.utils.data.Sampler[int]):
-    """ExampleDataset of like length together, in an order that follows from the seed and the epoch, whatever came before.
+    """Groups rows of similar length, in an order that depends on the seed and the epoch alone.
 
-    Where several processes share a batch, an epoch's last one is filled up with `PADDING_INDEX` to a multiple of `share`
-    rows, so that none waits for a micro-batch that another has not got.
+    Where several processes divide a batch, an epoch's last batch is filled with `PADDING_INDEX` to a multiple of
+    `multiple_of` rows, so that every process gets the same number of micro-batches.
     """
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int, share: int = 1) -> None:
+    def __init__(self, lengths: list[int], batch_size: int, seed: int, multiple_of: int = 1) -> None:
         self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-        self.padding_example = [PADDING_INDEX] * (-len(lengths) % share)
+        self.padding = [PADDING_INDEX] * (-len(lengths) % multiple_of)
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths) + len(self.padding_example)
+        return len(self.lengths) + len(self.padding)
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
-        return iter(
-            get_length_grouped_indices(self.lengths, self.batch_size, generator=generator) + self.padding_example
-        )
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator) + self.padding)

@@ -1,6 +1,6 @@
-"""Reads a training file and turns it into tokens of which only the assistant's are learned.
+"""Reads a training file and turns it into tokens, of which only the assistant's are learned.
 
-What a file may hold: dataset_file.py and dataset_rows.py. How a conversation becomes tokens: rendering.py.
+File formats: row_source.py and rows.py. How a conversation becomes tokens: rendering.py.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from ..errors import TrainerError
+from ..text import counted
 from . import row_source
-from .rendering import IGNORED, Example, Pair, Renderer, RenderResult, Row
-from .rows import FORMATS, PREFERENCE, PREFERENCES, Conversation, RowProblem, conversation, load
+from .examples import IGNORED, Example, Pair, Row
+from .json_rows import RowProblem, load
+from .rendering import Renderer, RenderResult
+from .rows import FORMATS, PREFERENCE, PREFERENCES, Conversation, conversation
 
 __all__ = ["IGNORED", "Dataset", "Example", "Pair", "Prompt", "Row", "read"]
 
@@ -24,11 +27,11 @@ MAX_PROMPTS = 5
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model is asked in one row's last answer, rendered, and the answer that the row gives."""
+    """The rendered prompt of one row's last answer, and that answer."""
 
     line: int
-    asked: str
-    """The last user's words, for a person."""
+    question: str
+    """The last user message, for display."""
     text: str
     expected: str
 
@@ -36,21 +39,22 @@ class Prompt:
 @dataclass
 class Dataset:
     rows: list[Example] = field(default_factory=list)
-    """Examples that can be learned from, at most max_length tokens each."""
+    """Examples to learn from, at most max_length tokens each."""
     conversations: int = 0
-    """ExampleDataset of the file that are learned from; where a template changes earlier turns, or one is longer than max_length,
-    a conversation becomes several examples."""
-    shortened: int = 0
-    """ExampleDataset that lost history or the start of their prompt to fit."""
+    """Rows of the file that are learned from. A conversation becomes several examples where the template changes
+    earlier turns, or where it is longer than max_length."""
+    truncated: int = 0
+    """Rows that lost history or the start of their prompt to fit."""
     truncated_tokens: int = 0
-    """How many tokens those lost."""
+    """How many tokens they lost."""
     skipped: int = 0
-    """ExampleDataset that had nothing to learn from."""
+    """Rows without trainable tokens."""
     too_long: list[int] = field(default_factory=list)
-    """Lines with an answer that is longer than max_length by itself, and was left out."""
+    """Lines with an answer that alone exceeds max_length, and was skipped."""
     prompt_mismatches: int = 0
+    """Answers before which the training text differs from the prompt at serving."""
     tools_unseen: int = 0
-    """ExampleDataset that declare tools, which the template does not show to the model."""
+    """Rows that declare tools, which the template does not show to the model."""
     prompts: list[Prompt] = field(default_factory=list)
     template_sha256: str = ""
 
@@ -63,38 +67,41 @@ class Dataset:
         return sum(label != IGNORED for row in self.rows for part in row.sequences for label in part.labels)
 
     def describe(self) -> str:
-        """How much there is to learn from, in words."""
-        rows = f"{self.conversations} rows"
+        """The amount of data, in words."""
+        rows = counted(self.conversations, "row")
         if len(self.rows) != self.conversations:
-            rows += f" as {len(self.rows)} examples"
-        return f"{rows}, {self.tokens} tokens, {self.learned_tokens} of them learned"
+            rows += f" as {counted(len(self.rows), 'example')}"
+        return f"{rows}, {counted(self.tokens, 'token')}, {self.learned_tokens} of them learned"
 
     def warnings(self, max_length: int) -> list[str]:
-        """What a person should hear of it, in sentences."""
-        said = []
-        if self.shortened:
-            said.append(
-                f"{self.shortened} rows were longer than max_length = {max_length} tokens: {self.truncated_tokens} tokens of "
-                "their oldest turns, or of the start of their prompts, were cut. Their answers are whole."
+        """What the user should know about it, in sentences."""
+        warnings = []
+        if self.truncated:
+            warnings.append(
+                f"Truncated {counted(self.truncated, 'row')} longer than max_length = {max_length} tokens: "
+                f"{counted(self.truncated_tokens, 'token')} of the oldest turns, or of the start of prompts, were cut. "
+                "The answers are complete."
             )
         if self.too_long:
-            said.append(
-                f"{len(self.too_long)} answers are longer than max_length = {max_length} by themselves and are left "
-                f"out ({_lines(self.too_long)}). A larger max_length keeps them."
+            count = len(self.too_long)
+            warnings.append(
+                f"Skipped {counted(count, 'answer')} longer than max_length = {max_length} tokens "
+                f"({_lines(self.too_long)}). A larger max_length keeps {'it' if count == 1 else 'them'}."
             )
         if self.skipped:
-            said.append(f"{self.skipped} rows have nothing to learn from and are left out.")
+            warnings.append(f"Skipped {counted(self.skipped, 'row')} with no trainable tokens.")
         if self.tools_unseen:
-            said.append(
-                f"{self.tools_unseen} rows declare tools, and the base model's chat template does not show them: the "
-                "model learns without seeing them."
+            declare = "declares" if self.tools_unseen == 1 else "declare"
+            warnings.append(
+                f"{counted(self.tools_unseen, 'row')} {declare} tools that the base model's chat template does not "
+                "show: the model learns without seeing them."
             )
         if self.prompt_mismatches:
-            said.append(
-                f"Before {self.prompt_mismatches} answers the base model's chat template writes more when it asks for an "
-                "answer than when one is there: the model is asked in other words than it was trained on."
+            warnings.append(
+                f"Before {counted(self.prompt_mismatches, 'answer')} the training text differs from the prompt at "
+                "serving: the base model's chat template adds text when it asks for an answer."
             )
-        return said
+        return warnings
 
 
 def _lines(lines: list[int]) -> str:
@@ -109,8 +116,8 @@ def read(
     what: str = "The training data",
     method: str = "supervised",
 ) -> Dataset:
-    """Reads a file; `what` it is, for messages. Raises TrainerError `invalid_dataset` (with up to 20 lines, or of rows
-    that are not for this `method`), `no_trainable_rows` or `no_chat_template`."""
+    """Reads a file; `what` names it in messages. Raises TrainerError `invalid_dataset` (with up to 20 lines, or
+    for rows of another `method`), `no_trainable_rows` or `no_chat_template`."""
     renderer = Renderer(tokenizer)
     data = Dataset(template_sha256=renderer.template_sha256)
     problems: list[str] = []
@@ -130,8 +137,8 @@ def read(
     if problems:
         raise TrainerError(
             "invalid_dataset",
-            f"{what} cannot be read: {'; '.join(problems)}",
-            "Mend or leave out these rows. Each must be a JSON object on a line: "
+            f"{what} is invalid: {'; '.join(problems)}",
+            "Fix or remove these rows. Each line must be a JSON object: "
             + (PREFERENCES if method == "dpo" else FORMATS),
         )
     if not data.rows:
@@ -140,67 +147,68 @@ def read(
 
 
 def _check_method(kind: str, method: str, what: str) -> None:
-    """Raises TrainerError `invalid_dataset` for rows that another method learns from."""
+    """Raises TrainerError `invalid_dataset` for rows of another method."""
     if (kind == PREFERENCE) == (method == "dpo"):
         return
     if method == "dpo":
-        said, hint = f'{what} has {kind} rows, and method "dpo" learns from preference rows.', PREFERENCES
-        raise TrainerError("invalid_dataset", said, f'Use method "supervised", or rows that are {hint}')
-    said = f'{what} has preference rows, and method "supervised" learns from one answer a row.'
-    raise TrainerError("invalid_dataset", said, f'Use method "dpo", or rows that are {FORMATS}')
+        message = f'{what} has {kind} rows, but method "dpo" needs preference rows.'
+        raise TrainerError("invalid_dataset", message, f'Use method "supervised", or rows of the form {PREFERENCES}')
+    message = f'{what} has preference rows, but method "supervised" needs one answer per row.'
+    raise TrainerError("invalid_dataset", message, f'Use method "dpo", or rows of the form {FORMATS}')
 
 
 def _add_row(
     data: Dataset, renderer: Renderer, number: int, text: str, kind: str | None, max_length: int
 ) -> str | None:
-    """Adds one row of the file; returns the file's format as far as it is known. Raises RowProblem."""
+    """Adds one row of the file; returns the file's format if it is known by now. Raises RowProblem."""
     row = load(text)
     if isinstance(row, dict) and row_source.META in row:
         row_source.check_meta(row[row_source.META], row_source.META)
         return kind
-    found = conversation(row)
-    if kind is not None and found.format != kind:
-        raise RowProblem("mixed_formats", f"is a {found.format} row, and the rows before are {kind}")
-    if not found.learned:
+    parsed = conversation(row)
+    if kind is not None and parsed.format != kind:
+        raise RowProblem("mixed_formats", f"is a {parsed.format} row, but the rows before it are {kind}")
+    if not parsed.learned:
         data.skipped += 1
-        return found.format
-    made: RenderResult[Row] | RenderResult[Pair]
-    made = renderer.pair(found, max_length) if found.rejected is not None else renderer.rows(found, max_length)
-    data.too_long += [number] * made.too_long
-    if made.rows:
-        data.rows += [replace(row, line=number) for row in made.rows]
+        return parsed.format
+    rendered: RenderResult[Row] | RenderResult[Pair]
+    rendered = renderer.pair(parsed, max_length) if parsed.rejected is not None else renderer.rows(parsed, max_length)
+    data.too_long += [number] * rendered.too_long
+    if rendered.rows:
+        data.rows += [replace(row, line=number) for row in rendered.rows]
         data.conversations += 1
-        data.shortened += made.truncated_tokens > 0
-        data.truncated_tokens += made.truncated_tokens
-        data.prompt_mismatches += made.prompt_mismatches
-        data.tools_unseen += bool(found.tools) and not renderer.shows_tools
+        data.truncated += rendered.truncated_tokens > 0
+        data.truncated_tokens += rendered.truncated_tokens
+        data.prompt_mismatches += rendered.prompt_mismatches
+        data.tools_unseen += bool(parsed.tools) and not renderer.shows_tools
         if len(data.prompts) < MAX_PROMPTS:
-            data.prompts += _prompt(renderer, found, number)
-    elif not made.too_long:
+            data.prompts += _prompt(renderer, parsed, number)
+    elif not rendered.too_long:
         data.skipped += 1
-    return found.format
+    return parsed.format
 
 
-def _prompt(renderer: Renderer, found: Conversation, number: int) -> list[Prompt]:
-    last = max(found.learned)
-    before, answer = found.messages[:last], found.messages[last]
-    asked = next((message["content"] for message in reversed(before) if message["role"] == "user"), None)
-    if asked is None:
+def _prompt(renderer: Renderer, parsed: Conversation, number: int) -> list[Prompt]:
+    last = max(parsed.learned)
+    previous, answer = parsed.messages[:last], parsed.messages[last]
+    question = next((message["content"] for message in reversed(previous) if message["role"] == "user"), None)
+    if question is None:
         return []
     calls = [call["function"] for call in answer.get("tool_calls", [])]
     expected = answer["content"] + (f"{' ' if answer['content'] else ''}{calls}" if calls else "")
-    return [Prompt(number, asked, renderer.text(before, found.tools, True), expected)]
+    return [Prompt(number, question, renderer.text(previous, parsed.tools, True), expected)]
 
 
 def _no_trainable_rows(data: Dataset, max_length: int, what: str) -> TrainerError:
     if data.too_long:
         return TrainerError(
             "no_trainable_rows",
-            f"{what} has only answers that are longer than max_length = {max_length} tokens ({_lines(data.too_long)}).",
+            f"{what} has only answers longer than max_length = {max_length} tokens ({_lines(data.too_long)}).",
             f"Use a larger max_length, such as {2 * max_length}, or shorter answers.",
         )
     return TrainerError(
         "no_trainable_rows",
-        f"{what} has no row to learn from ({data.skipped} rows have no answer, or only some of weight 0).",
-        f"Each row needs an assistant message, or two answers that differ: {FORMATS}",
+        f"{what} has no trainable rows: none of {counted(data.skipped, 'row')} has an answer to learn from (answers of "
+        "weight 0 are not learned).",
+        f"Each row needs an assistant message, or two different answers: {FORMATS}",
     )

@@ -1,4 +1,4 @@
-"""A training file as its rows' texts: JSON lines, or one brightrun-lora-v4 document."""
+"""Splits a training file into the texts of its rows: JSON lines, or one brightrun-lora-v4 document."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .rows import RowProblem, format_value
+from .json_rows import RowProblem, format_value
 
 MAX_ROW_BYTES = 4 * 2**20
-# By their first bytes; what is told of them stands in recognise.ts at more length.
+# Other formats by their first bytes; the server explains them in more detail.
 MAGIC_BYTES = {
     b"\x1f\x8b": "compressed with gzip",
     b"PK\x03\x04": "a zip archive",
@@ -22,13 +22,13 @@ MAGIC_BYTES = {
     b"%PDF": "a PDF",
 }
 DOCUMENT = re.compile(r'\s*\{\s*"(training_file_metadata|conversations)"\s*:')
-# ShareGPT's rows begin with "conversations", too: whole objects on a line each.
+# ShareGPT rows begin with "conversations" too, but are complete objects on one line each.
 SHARE_GPT = re.compile(r'\s*\{\s*"conversations"\s*:\s*\[\s*\{\s*"(from|value|role|content)"')
 META = "_meta"
 
 
 class FileProblem(ValueError):
-    """Why a file cannot be read, as what is said of it, and what to do."""
+    """Why a file cannot be read, and what to do."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -36,7 +36,8 @@ class FileProblem(ValueError):
 
 
 def iter_rows(path: Path) -> Iterator[tuple[int, str]]:
-    """Each row's line, from 1, and its text; blank lines are none. Raises FileProblem, and RowProblem of a header."""
+    """Each row's line number, from 1, and its text; blank lines are skipped. Raises FileProblem, and RowProblem for a
+    header."""
     with path.open("rb") as file:
         head = file.read(4096)
     for magic, what in MAGIC_BYTES.items():
@@ -49,10 +50,10 @@ def iter_rows(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def check_meta(meta: Any, name: str) -> None:
-    """The header of a brightrun file. Raises RowProblem."""
+    """Checks the header of a brightrun file. Raises RowProblem."""
     version = meta.get("version") if isinstance(meta, dict) else None
     if not isinstance(meta, dict) or (version is not None and not str(version).startswith("4.")):
-        raise RowProblem("wrong_version", f"{name}.version is {format_value(version)}; only version 4 is read")
+        raise RowProblem("wrong_version", f"{name}.version is {format_value(version)}; only version 4 is supported")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -78,7 +79,7 @@ def _not_utf8(number: int) -> FileProblem:
 def _too_long(number: int) -> FileProblem:
     return FileProblem(
         f"has a line longer than {MAX_ROW_BYTES // 2**20} MiB, line {number}",
-        "One row is one conversation; is a line break missing?",
+        "One row is one conversation; a line break may be missing.",
     )
 
 
@@ -90,40 +91,40 @@ def _document(path: Path) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError as error:
         raise _not_utf8(data.count(b"\n", 0, error.start) + 1) from error
     del data
-    walk = JsonCursor(text)
+    cursor = JsonCursor(text)
     try:
-        for key in walk.keys():  # noqa: SIM118 (not a dict)
+        for key in cursor.keys():  # noqa: SIM118 (not a dict)
             if key == "training_file_metadata":
-                line, value = walk.value()
+                line, value = cursor.value()
                 yield line, json.dumps({META: json.loads(value)})
-            elif key == "conversations" and walk.opens("["):
-                for _ in walk.items():
-                    if not walk.opens("{"):
-                        walk.value()
+            elif key == "conversations" and cursor.opens("["):
+                for _ in cursor.items():
+                    if not cursor.opens("{"):
+                        cursor.value()
                         continue
-                    for inner in walk.keys():  # noqa: SIM118
-                        if inner != "training_pairs" or not walk.opens("["):
-                            walk.value()
+                    for inner in cursor.keys():  # noqa: SIM118
+                        if inner != "training_pairs" or not cursor.opens("["):
+                            cursor.value()
                             continue
-                        for _ in walk.items():
-                            line, value = walk.value()
+                        for _ in cursor.items():
+                            line, value = cursor.value()
                             if len(value) > MAX_ROW_BYTES:
                                 raise _too_long(line)
                             if value.startswith("{"):
                                 yield line, value
             else:
-                walk.value()
-        walk.end()
+                cursor.value()
+        cursor.end()
     except (ValueError, RecursionError) as error:
         if isinstance(error, FileProblem):
             raise
         raise FileProblem(
-            f"is not one JSON object: line {walk.line()} breaks it", "Export it again; was it cut off?"
+            f"is not one JSON object: line {cursor.line()} is invalid", "Export it again; it may be truncated."
         ) from error
 
 
 class JsonCursor:
-    """Goes through a JSON text value by value; what is not wanted is parsed and forgotten, so that one row is held."""
+    """Reads a JSON text value by value and discards what is not needed, so that only one row is in memory."""
 
     blank = re.compile(r"[ \t\r\n]*")
 
@@ -138,25 +139,25 @@ class JsonCursor:
         return self._line
 
     def opens(self, bracket: str) -> bool:
-        """Is an object or list next?"""
+        """Whether the next value starts with this bracket."""
         return self._peek() == bracket
 
     def keys(self) -> Iterator[str]:
-        """The keys of the object that is next; the caller takes each value."""
-        self._take("{")
+        """The keys of the next object; the caller reads each value."""
+        self._expect("{")
         for _ in self._until("}"):
             key, self._at = self._decoder.raw_decode(self._text, self._at)
-            self._take(":")
+            self._expect(":")
             self._peek()
             yield str(key)
 
     def items(self) -> Iterator[None]:
-        """Stops before each item of the list that is next; the caller takes it."""
-        self._take("[")
+        """Stops before each item of the next list; the caller reads it."""
+        self._expect("[")
         yield from self._until("]")
 
     def value(self) -> tuple[int, str]:
-        """The next value's line and text."""
+        """The line and text of the next value."""
         self._peek()
         line, start = self.line(), self._at
         _, self._at = self._decoder.raw_decode(self._text, start)
@@ -164,13 +165,13 @@ class JsonCursor:
 
     def end(self) -> None:
         if self._peek() != "":
-            raise ValueError("something follows the document")
+            raise ValueError("trailing data after the document")
 
     def _until(self, closing: str) -> Iterator[None]:
         first = True
         while self._peek() != closing:
             if not first:
-                self._take(",")
+                self._expect(",")
                 self._peek()
             first = False
             yield
@@ -182,7 +183,7 @@ class JsonCursor:
         self._at = blank.end()
         return self._text[self._at : self._at + 1]
 
-    def _take(self, character: str) -> None:
+    def _expect(self, character: str) -> None:
         if self._peek() != character:
-            raise ValueError(f"{character} is missing")
+            raise ValueError(f"expected {character}")
         self._at += 1

@@ -1,4 +1,4 @@
-"""ExampleDataset held out of the training, to validate with."""
+"""Holds rows out of the training for validation."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .dataset import Dataset
 
 
 def held_out(rows: int, share: float) -> int:
-    """How many of `rows`; `supabase/functions/tunebase/jobs/plan.ts` reckons the same."""
+    """How many of `rows` to hold out; `_shared/contracts/held_out.ts` computes the same."""
     return 0 if share == 0 else max(0, min(rows - 1, max(1, math.floor(rows * share))))
 
 
 def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | None]:
-    """What to train on and what is held out of it, both in the file's order; which rows follows from `seed`.
+    """The rows to train on and those held out, both in the file's order; `seed` decides which.
 
-    Examples of one row of the file stay together. One row out of each of equal parts of the rows sorted by length: so
-    both sides hold short and long ones, and the tokens on each are their share but for the length of two rows at the
-    most, which estimates rely on.
+    Examples of one row of the file stay together. The rows are sorted by length and divided into equal parts, and one
+    row is held out of each: both sides have short and long rows, and the tokens on each side differ from their share by
+    at most the length of two rows, which estimates rely on.
     """
     lengths: dict[int, int] = {}
     for row in data.rows:
@@ -29,8 +29,8 @@ def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | No
     if count == 0:
         return data, None
     by_length = sorted(lengths, key=lambda line: (lengths[line], line))
-    choose, parts = random.Random(seed), [part * len(by_length) // count for part in range(count + 1)]
-    held = {by_length[choose.randrange(start, end)] for start, end in pairwise(parts)}
+    generator, parts = random.Random(seed), [part * len(by_length) // count for part in range(count + 1)]
+    held = {by_length[generator.randrange(start, end)] for start, end in pairwise(parts)}
 
     def side(inside: bool) -> Dataset:
         return replace(
@@ -40,8 +40,8 @@ def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | No
             prompts=[prompt for prompt in data.prompts if (prompt.line in held) == inside],
         )
 
-    # What was cut or left out of the file is told once, of what is trained on.
-    once = replace(
-        side(True), shortened=0, truncated_tokens=0, skipped=0, prompt_mismatches=0, tools_unseen=0, too_long=[]
+    # What was truncated or skipped in the file is reported once, for the rows to train on.
+    validation = replace(
+        side(True), truncated=0, truncated_tokens=0, skipped=0, prompt_mismatches=0, tools_unseen=0, too_long=[]
     )
-    return side(False), once
+    return side(False), validation

@@ -1,4 +1,4 @@
-"""A few prompts, answered by the base and by what was trained: what a person looks at first."""
+"""Sample answers of the base model and of the adapter to a few prompts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from transformers import StoppingCriteria
 from ..data.dataset import Prompt
 
 MAX_NEW_TOKENS = 128
-# Longer prompts are left out: this must never take the memory that the training had.
+# Longer prompts are skipped: samples must never need more memory than training.
 MAX_PROMPT_TOKENS = 1024
 
 
 class DeadlineStoppingCriteria(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped
-    """Ends an answer when its time is over, or the worker's."""
+    """Ends an answer when its time is over, or the worker is stopped."""
 
     def __init__(self, seconds: float, stop_requested: Callable[[], bool]) -> None:
         self.until, self.stop_requested = time.monotonic() + seconds, stop_requested
@@ -31,9 +31,9 @@ class DeadlineStoppingCriteria(StoppingCriteria):  # type: ignore[misc]  # trans
 def sample_answers(
     net: Any, tokenizer: Any, prompts: list[Prompt], seconds: float, stop_requested: Callable[[], bool]
 ) -> list[dict[str, Any]]:
-    """Greedy answers of up to `MAX_NEW_TOKENS` tokens, the tuned model's first, each side in half of the `seconds`.
+    """Greedy answers of up to `MAX_NEW_TOKENS` tokens; the tuned model first, each side in half of `seconds`.
 
-    A `…_finished` that is false: the answer goes on, and was cut.
+    `…_finished` is false for an answer that was cut off.
     """
     encoded = [(prompt, tokenizer(prompt.text, add_special_tokens=False).input_ids) for prompt in prompts]
     encoded = [(prompt, ids) for prompt, ids in encoded if 0 < len(ids) <= MAX_PROMPT_TOKENS]
@@ -46,19 +46,19 @@ def sample_answers(
     return [
         {
             "line": prompt.line,
-            "prompt": prompt.asked,
+            "prompt": prompt.question,
             "expected": prompt.expected,
-            "base": one[0],
-            "base_finished": one[1],
-            "tuned": other[0],
-            "tuned_finished": other[1],
+            "base": of_base[0],
+            "base_finished": of_base[1],
+            "tuned": of_tuned[0],
+            "tuned_finished": of_tuned[1],
         }
-        for (prompt, _), one, other in zip(encoded, base, tuned, strict=True)
+        for (prompt, _), of_base, of_tuned in zip(encoded, base, tuned, strict=True)
     ]
 
 
 def _answers(
-    net: Any, tokenizer: Any, ids: list[list[int]], adapter: Any, bounded: DeadlineStoppingCriteria
+    net: Any, tokenizer: Any, ids: list[list[int]], adapter: Any, deadline: DeadlineStoppingCriteria
 ) -> list[tuple[str, bool]]:
     given = net.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])} - {None}
@@ -77,7 +77,7 @@ def _answers(
             use_cache=True,
             eos_token_id=sorted(ends) or None,
             pad_token_id=pad,
-            stopping_criteria=[bounded],
+            stopping_criteria=[deadline],
         )
     return [_answer(tokenizer, row[width:], ends) for row in out.tolist()]
 

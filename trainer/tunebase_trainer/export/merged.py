@@ -1,4 +1,4 @@
-"""The whole model with the adapter in its weights, for programs that load no adapters; where it is asked for."""
+"""Exports the whole model with the adapter merged into its weights, for programs that load no adapters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-# The server reads each file back within the 2 s of CPU time that a function has.
+# The server verifies each file within an edge function's 2 s of CPU time.
 SHARD = 500_000_000
-# A manifest names at most 100 files, and some lie beside these.
+# A manifest has at most 100 files, including the adapter's.
 MAX_SHARDS = 85
 
 
 def bytes_needed(base: Path, exports: list[str]) -> float:
-    """Of disk, for what `export` asks for. GGUF has 34 bytes for 32 weights, which are 64 bytes in the base's bf16."""
+    """Disk space for the exports. GGUF Q8_0 stores 32 weights in 34 bytes, bf16 in 64."""
     size = sum(file.stat().st_size for file in base.glob("*.safetensors"))
     return size * (("merged" in exports) + 34 / 64 * ("gguf" in exports))
 
@@ -23,15 +23,15 @@ def bytes_needed(base: Path, exports: list[str]) -> float:
 def write(output: Path, base: Path, adapter: Path, tokenizer: Any, exports: list[str]) -> str | None:
     """Merges on the CPU in bf16: into `output`/merged as transformers loads it, into `output`/gguf as llama.cpp does.
 
-    Never raises: returns why there is none. Not into the NF4 base that was trained on: merging into quantized weights
-    rounds the adapter away.
+    Never raises: returns why there is none. It does not merge into the NF4 base: rounding quantized weights would lose
+    the adapter.
     """
     needed = bytes_needed(base, exports)
     if needed > MAX_SHARDS * SHARD:
-        return _none(f"they would have {needed / 1e9:.0f} GB, and at most {MAX_SHARDS * SHARD / 1e9:.0f} GB are kept")
+        return _none(f"they would have {needed / 1e9:.0f} GB; the limit is {MAX_SHARDS * SHARD / 1e9:.0f} GB")
     free = shutil.disk_usage(adapter).free
     if free < 1.1 * needed:
-        return _none(f"they need {needed / 1e9:.1f} GB on the worker's disk, where {free / 1e9:.1f} GB are free")
+        return _none(f"they need {needed / 1e9:.1f} GB of the worker's disk, and {free / 1e9:.1f} GB are free")
     try:
         net = _merge(base, adapter)
         if "merged" in exports:
@@ -41,7 +41,7 @@ def write(output: Path, base: Path, adapter: Path, tokenizer: Any, exports: list
             from . import gguf_export
 
             gguf_export.write(output / "gguf", net, tokenizer, SHARD)
-    except Exception as error:  # the adapter is there, and worth more than this
+    except Exception as error:  # the adapter is saved, and worth more than this
         for made in exports:
             shutil.rmtree(output / made, ignore_errors=True)
         return _none(type(error).__name__)
@@ -64,4 +64,4 @@ def _merge(base: Path, adapter: Path) -> Any:
 
 
 def _none(why: str) -> str:
-    return f"There are no merged weights: {why}. Merge the adapter yourself: PeftModel.merge_and_unload()."
+    return f"Skipped the merged weights: {why}. You can merge the adapter with PeftModel.merge_and_unload()."

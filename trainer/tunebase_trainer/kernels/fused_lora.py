@@ -1,8 +1,8 @@
-"""LoRA's part of a layer as one function: in bf16, with random numbers for dropout that a CPU makes ten times faster.
+"""A layer's LoRA part as one function, in bf16, with a fast dropout mask.
 
-PEFT's own forward clones the base's output, multiplies and adds to it in passes of their own, and takes dropout's mask
-from `bernoulli_`: on a CPU 28 % of a step went into that alone (SmolLM2-135M, r = 16, measured). What is computed is
-the same, and so is the distribution of the mask.
+PEFT's forward clones the base's output, multiplies and adds in separate passes, and takes the dropout mask from
+`bernoulli_`: on a CPU that alone was 28 % of a step (SmolLM2-135M, r = 16, measured). The result is the same, and so is
+the distribution of the mask.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from peft.tuners.lora.bnb import Linear4bit
 from peft.tuners.lora.layer import Linear
 from torch.autograd.function import once_differentiable
 
+from .cpu_dropout import dropout_mask
+
 
 def fuse_lora_layers(net: torch.nn.Module) -> int:
-    """Has every plain LoRA layer of `net` compute as here while it is in autocast; returns how many there are."""
+    """Replaces the forward of every plain LoRA layer while autocast is on; returns how many there are."""
     layers = [
         module for module in net.modules() if isinstance(module, (Linear, Linear4bit)) and not module.lora_variant
     ]
@@ -27,15 +29,15 @@ def fuse_lora_layers(net: torch.nn.Module) -> int:
 
 
 class _Forward:
-    """In the place of a layer's `forward`: PEFT's own wherever the adapter is off, merged, or out of autocast."""
+    """A layer's `forward`; PEFT's own where the adapter is disabled or merged, or autocast is off."""
 
     def __init__(self, layer: LoraLayer) -> None:
-        self.layer, self.plain = layer, layer.forward
+        self.layer, self.peft_forward = layer, layer.forward
 
     def __call__(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         layer = self.layer
         if layer.disable_adapters or layer.merged or args or kwargs or not torch.is_autocast_enabled(x.device.type):
-            result: torch.Tensor = self.plain(x, *args, **kwargs)
+            result: torch.Tensor = self.peft_forward(x, *args, **kwargs)
             return result
         result = layer.base_layer(x)
         for name in layer.active_adapters:
@@ -49,7 +51,7 @@ class _Forward:
 
 
 class _Lora(torch.autograd.Function):
-    """`base + B(A(dropout(x))) * scaling`, computed in the base's dtype; the gradients of A and B come in theirs."""
+    """`base + B(A(dropout(x))) * scaling`, in the base's dtype; the gradients of A and B are in fp32."""
 
     @staticmethod
     def forward(
@@ -57,41 +59,25 @@ class _Lora(torch.autograd.Function):
     ) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1]).to(base.dtype)
         a, b = a.to(base.dtype), b.to(base.dtype)
-        kept = dropout_mask(rows, p) if p > 0 else None
+        mask = dropout_mask(rows, p) if p > 0 else None
         scale = scaling / (1 - p)
-        low = (rows if kept is None else rows * kept) @ a.T
-        ctx.save_for_backward(rows, a, b, low, kept)
+        low = (rows if mask is None else rows * mask) @ a.T
+        ctx.save_for_backward(rows, a, b, low, mask)
         ctx.scale, ctx.shape, ctx.dtype = scale, x.shape, x.dtype
         return torch.addmm(base.reshape(-1, base.shape[-1]), low, b.T, alpha=scale).view(base.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        rows, a, b, low, kept = ctx.saved_tensors
+        rows, a, b, low, mask = ctx.saved_tensors
         flat = gradient.reshape(-1, gradient.shape[-1])
-        of_low = flat @ (b * ctx.scale)
-        of_b = (low.T @ flat).T * ctx.scale
-        of_a = of_low.T @ (rows if kept is None else rows * kept)
-        of_x = None
+        grad_low = flat @ (b * ctx.scale)
+        grad_b = (low.T @ flat).T * ctx.scale
+        grad_a = grad_low.T @ (rows if mask is None else rows * mask)
+        grad_x = None
         if ctx.needs_input_grad[1]:
-            of_x = of_low @ a
-            if kept is not None:
-                of_x *= kept
-            of_x = of_x.view(ctx.shape).to(ctx.dtype)
-        return gradient, of_x, of_a.float(), of_b.float(), None, None
-
-
-def dropout_mask(like: torch.Tensor, p: float) -> torch.Tensor:
-    """Ones and, each with probability `p`, zeros, as bytes in the shape of `like`.
-
-    On a CPU each element has a byte of 64-bit random numbers, and is dropped below a threshold. A byte knows 256 steps
-    only: of the two next to `p` the threshold is one or the other, as often as makes the probability exact.
-    """
-    if like.device.type != "cpu":
-        return torch.empty(like.shape, dtype=torch.uint8, device=like.device).bernoulli_(1 - p)
-    count = like.numel()
-    words = torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-    threshold = int(p * 256 + float(torch.rand(())))
-    drawn = words.view(torch.uint8)[:count]
-    # Written over the random bytes themselves.
-    return torch.ge(drawn, threshold, out=drawn).view(like.shape)
+            grad_x = grad_low @ a
+            if mask is not None:
+                grad_x *= mask
+            grad_x = grad_x.view(ctx.shape).to(ctx.dtype)
+        return gradient, grad_x, grad_a.float(), grad_b.float(), None, None

@@ -1,8 +1,8 @@
-"""One process a GPU, each with the whole base and every n-th micro-batch (DDP): started here, agreeing here.
+"""One process per GPU, each with the whole base and every n-th micro-batch (DDP).
 
-The process that the worker starts becomes torchrun's agent, and its children, the ranks, train. Rank 0 alone tells and
-saves. What depends on a clock or a signal is decided together: a rank that stopped for itself would leave the others
-waiting for its gradients.
+The process that the worker starts becomes torchrun's agent; its children, the ranks, train. Only rank 0 reports and
+saves. Whatever depends on a clock or a signal is decided collectively: a rank that stopped by itself would leave the
+others waiting for its gradients.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ def is_distributed() -> bool:
 
 
 def check_batch_size(batch_size: int, gpus: int) -> None:
-    """Raises TrainerError `invalid_input` unless every GPU gets as many rows of a batch as the others."""
+    """Raises TrainerError `invalid_input` unless every GPU gets the same number of rows of a batch."""
     if batch_size % gpus:
-        fitting = max(n for n in range(1, gpus + 1) if batch_size % n == 0)
+        divisor = max(n for n in range(1, gpus + 1) if batch_size % n == 0)
         raise TrainerError(
             "invalid_input",
-            f"batch_size = {batch_size}: {gpus} GPUs cannot share it evenly.",
-            f"Use batch_size = {-(-batch_size // gpus) * gpus}, or num_gpus = {fitting}.",
+            f"batch_size = {batch_size}: it cannot be divided evenly among {gpus} GPUs.",
+            f"Use batch_size = {-(-batch_size // gpus) * gpus}, or num_gpus = {divisor}.",
         )
 
 
 def launch(script: str, spec: str, processes: int, events_fd: int) -> int:
-    """Runs `script SPEC` in this many processes until they have ended; returns the exit status of this one.
+    """Runs `script SPEC` in `processes` processes until they have exited; returns the exit status for this one.
 
-    SIGTERM is passed on, and the ranks take their time: torchrun's own way kills them after 30 seconds.
+    SIGTERM is forwarded, and the ranks may take their time: torchrun itself would kill them after 30 seconds.
     """
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # A file descriptor does not survive torchrun's start of a process; its path does.
+    # A file descriptor does not survive torchrun's process start; its path does.
     os.environ["TUNEBASE_EVENTS_PATH"] = f"/proc/{os.getpid()}/fd/{events_fd}"
     signal.signal(signal.SIGTERM, _forward_sigterm)
     try:
@@ -58,8 +58,8 @@ def launch(script: str, spec: str, processes: int, events_fd: int) -> int:
         torchrun.main([*options.split(), "--signals-to-handle=SIGINT", script, spec])
     except ChildFailedError as failed:
         code = failed.get_first_failure()[1].exitcode
-        if code < 0:  # this process stands for them: it ends as they did
-            with suppress(OSError):  # SIGKILL's cannot be set, nor need be
+        if code < 0:  # this process exits as they did
+            with suppress(OSError):  # SIGKILL's handler cannot be set
                 signal.signal(-code, signal.SIG_DFL)
             os.kill(os.getpid(), -code)
         return code
@@ -70,7 +70,7 @@ def _forward_sigterm(number: int, frame: FrameType | None) -> None:
     import psutil
 
     children = psutil.Process().children()
-    if not children:  # nobody is there yet who could save something
+    if not children:  # there is no rank yet that could save anything
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     for child in children:
@@ -79,21 +79,21 @@ def _forward_sigterm(number: int, frame: FrameType | None) -> None:
 
 
 def init() -> None:
-    """Has this rank meet the others, on its own GPU, or with gloo on a CPU."""
+    """Initializes this rank's process group: NCCL on its own GPU, or gloo on a CPU."""
     if not is_distributed():
         return
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # They wait for each other while each loads a large base, in turn; a rank that dies ends them all at once.
+    # The ranks wait for each other while each loads a large base in turn; a rank that dies ends them all at once.
     torch.distributed.init_process_group(
         "nccl" if torch.cuda.is_available() else "gloo", timeout=datetime.timedelta(hours=2)
     )
 
 
 def shutdown() -> None:
-    """After the last thing done together."""
+    """After the last collective operation."""
     if is_distributed():
         import torch
 
@@ -101,7 +101,7 @@ def shutdown() -> None:
 
 
 def sum_over_ranks(value: int) -> int:
-    """The sum over all ranks, in each; waits for all."""
+    """The sum over all ranks. Collective: every rank must call it."""
     if not is_distributed():
         return value
     import torch
@@ -110,7 +110,7 @@ def sum_over_ranks(value: int) -> int:
 
 
 def all_reduce(values: Any) -> Any:
-    """A tensor's sum over all ranks, in each; waits for all."""
+    """A tensor's sum over all ranks. Collective."""
     if not is_distributed():
         return values
     import torch
@@ -121,18 +121,18 @@ def all_reduce(values: Any) -> Any:
     return shared.cpu()
 
 
-def any_rank(said: bool) -> bool:
-    """Whether any rank says so; each waits for all, so that all must ask."""
-    return sum_over_ranks(int(said)) > 0
+def any_rank(condition: bool) -> bool:
+    """Whether the condition holds on any rank. Collective."""
+    return sum_over_ranks(int(condition)) > 0
 
 
 def claim_first_failure(spec: str) -> bool:
-    """Whether no other rank has failed before: what follows in the others is not what went wrong."""
+    """Whether this rank is the first to fail: errors that follow on other ranks are not the cause."""
     if not is_distributed():
         return True
     try:
         Path(f"{spec}.failed").touch(exist_ok=False)
     except FileExistsError:
-        print(f"rank {rank()} failed after another", file=sys.stderr)
+        print(f"rank {rank()} failed after another rank", file=sys.stderr)
         return False
     return True

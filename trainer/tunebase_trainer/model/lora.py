@@ -1,4 +1,4 @@
-"""LoRA on the base: what is trained, and what is saved of it."""
+"""LoRA on the base model: adding, loading and saving an adapter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from peft.utils import transformers_weight_conversion as conversion
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from .. import kernels
 from ..errors import TrainerError
-from ..kernels import cpu_attention, fused_lora
 from . import packed_experts, targets
 from .quantization import FUSED
 
@@ -28,30 +28,44 @@ def add_lora(
     rslora: bool = False,
     checkpointing: bool = False,
 ) -> tuple[PeftModel, int]:
-    """Adds LoRA to what the table in targets.py says; returns the model and the number of trainable parameters.
+    """Adds LoRA as the table in targets.py says; returns the model and the number of trainable parameters.
 
-    Not `prepare_model_for_kbit_training`: it casts every unquantised tensor to fp32.
+    It does not call `prepare_model_for_kbit_training`, which casts every unquantized tensor to fp32.
     Raises TrainerError `invalid_input` where `lora_targets` does not fit the model or the dropout.
     """
     chosen = targets.resolve(net, lora_targets)
     if chosen.experts and dropout > 0:
         raise TrainerError(
             "invalid_input",
-            f"lora_dropout = {dropout:g}: routed experts are trained without.",
+            f"lora_dropout = {dropout:g}: routed experts do not support dropout.",
             "Use lora_dropout = 0, or lora_targets = all-linear.",
         )
     if chosen.experts and rslora:
         raise TrainerError(
             "invalid_input",
-            "use_rslora = true: routed experts have a rank and a scale of their own.",
+            "use_rslora = true: routed experts have their own rank and scale.",
             "Use use_rslora = false, or lora_targets = all-linear.",
         )
     if checkpointing or torch.cuda.is_available() or any(True for _ in targets.fused_experts(net)):
-        # Trades a third more time for memory. On a CPU memory is not what is short, but NF4 experts would be kept
-        # dequantized, all of them, for the backward pass.
+        # Trades a third more time for memory. A CPU has enough memory, but without checkpointing the dequantized
+        # weights of all NF4 experts would be kept for the backward pass.
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         net.enable_input_require_grads()
     expected = targets.expected_parameters(net, chosen, rank)
+    config = _lora_config(chosen, rank, alpha, dropout, rslora)
+    with (
+        packed_experts.unpacked_placeholders(net),
+        nullcontext() if chosen.loads_in_stock_peft else peft_without_moe_renaming(),
+    ):
+        adapted = get_peft_model(net, config)
+    trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
+    if trainable != expected or trainable == 0:
+        raise RuntimeError(f"{trainable} trainable parameters, expected {expected}")
+    kernels.install(adapted)
+    return adapted, trainable
+
+
+def _lora_config(chosen: targets.Targets, rank: int, alpha: int, dropout: float, rslora: bool) -> LoraConfig:
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,
@@ -66,23 +80,12 @@ def add_lora(
         own = targets.expert_rank(rank)
         config.rank_pattern = {f"experts.{leaf}": own for leaf in FUSED}
         config.alpha_pattern = {f"experts.{leaf}": alpha * own / rank for leaf in FUSED}
-    with (
-        packed_experts.unpacked_placeholders(net),
-        nullcontext() if chosen.loads_in_stock_peft else peft_without_moe_renaming(),
-    ):
-        adapted = get_peft_model(net, config)
-    trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
-    if trainable != expected or trainable == 0:
-        raise RuntimeError(f"{trainable} trainable parameters, expected {expected}")
-    fused_lora.fuse_lora_layers(adapted)
-    if not torch.cuda.is_available():
-        cpu_attention.register()
-    return adapted, trainable
+    return config
 
 
 @contextmanager
 def peft_without_moe_renaming() -> Iterator[None]:
-    """PEFT without its conversion of MoE configs, which makes routed experts of a shared expert's names."""
+    """PEFT without its conversion of MoE configs, which renames a shared expert's modules to routed experts."""
     kept = conversion.convert_peft_config_for_transformers
     conversion.convert_peft_config_for_transformers = lambda *_, **__: None
     try:
@@ -92,9 +95,9 @@ def peft_without_moe_renaming() -> Iterator[None]:
 
 
 def load_earlier_adapter(net: PeftModel, directory: Path) -> None:
-    """Puts an earlier adapter's weights in the place of the fresh ones.
+    """Loads an earlier adapter's weights into the fresh one.
 
-    Raises TrainerError `invalid_input` when it is an adapter of another shape: PEFT would take what fits, silently.
+    Raises TrainerError `invalid_input` for an adapter of another shape: PEFT would silently load only what fits.
     """
     weights = load_file(directory / "adapter_model.safetensors")
     own = get_peft_model_state_dict(net, save_embedding_layers=False)
@@ -102,20 +105,20 @@ def load_earlier_adapter(net: PeftModel, directory: Path) -> None:
         raise TrainerError(
             "invalid_input",
             "The earlier fine-tune's adapter has another shape: another base model, or another lora_rank.",
-            "Train on from a fine-tune of the same base model, with its lora_rank and lora_alpha.",
+            "Continue from a fine-tune of the same base model, with the same lora_rank and lora_alpha.",
         )
     set_peft_model_state_dict(net, weights)
 
 
 def save_adapter(net: PeftModel, output: Path, source: str, revision: str | None) -> None:
-    """Writes adapter_config.json and adapter_model.safetensors, naming the base by its public name."""
+    """Writes adapter_config.json and adapter_model.safetensors, with the base model's public name."""
     net.save_pretrained(str(output), save_embedding_layers=False)
     set_base_model_name(output, source, revision)
     (output / "README.md").unlink(missing_ok=True)
 
 
 def set_base_model_name(directory: Path, source: str, revision: str | None) -> None:
-    """Names the base of a saved adapter by its public name; what was saved names a directory of this worker."""
+    """Replaces the base model's name in a saved adapter: PEFT writes a directory of this worker."""
     path = directory / "adapter_config.json"
     config = json.loads(path.read_text()) | {"base_model_name_or_path": source, "revision": revision}
     path.write_text(json.dumps(config, indent=2, sort_keys=True))

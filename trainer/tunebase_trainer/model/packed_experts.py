@@ -1,12 +1,13 @@
-"""LoRA of PEFT 0.21 on routed experts that are packed in NF4: what it gets wrong, put right on our model.
+"""Corrects PEFT 0.21's LoRA on routed experts that are packed in NF4.
 
-PEFT adds its low-rank update as one more parametrization for the time of a forward pass. Below it is another, NF4's:
+PEFT adds its low-rank update as one more parametrization during each forward pass, on top of NF4's. That fails:
 
-- It nests the two parameters' wrappers the other way round than on plain ones: the adapter would fit no plain model.
-- It looks for its own by a class that it has no more, finds none, and leaves it there: the update counts once more with
-  each pass.
-- Reading the parameter, for its type and in torch's checks, it dequantizes it, and, as the wrapper around has the cache
-  on, keeps that for the pass, without the update: the inner one of two wrappers learns nothing.
+- It nests the wrappers of the two parameters in the other order than on plain ones: no plain model could load the
+  adapter.
+- It looks for its parametrization by a class that no longer exists, finds none, and leaves it in place: the update is
+  added once more with each pass.
+- Reading the parameter, for its dtype and in torch's checks, dequantizes it, and the outer wrapper's cache keeps that
+  value without the update for the pass: the inner one of two wrappers learns nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from peft.tuners.lora.layer import ParamWrapper, _LoraFactorsProxy
 
 @contextmanager
 def unpacked_placeholders(net: torch.nn.Module) -> Iterator[None]:
-    """While PEFT adds its wrappers, packed experts have stand-ins: plain parameters of their shapes, without values."""
+    """While PEFT adds its wrappers, replaces packed experts by plain parameters of the same shapes, without values."""
     packed = {
         path: module
         for path, module in net.named_modules()
@@ -42,18 +43,18 @@ def unpacked_placeholders(net: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         for path, module in packed.items():
-            outer = found = net.get_submodule(path)
-            while isinstance(found, ParamWrapper):
-                _support(found, module)
-                outer, found = found, found.base_layer
-            if outer is found:
+            outer = inner = net.get_submodule(path)
+            while isinstance(inner, ParamWrapper):
+                _patch_wrapper(inner, module)
+                outer, inner = inner, inner.base_layer
+            if outer is inner:
                 net.set_submodule(path, module)
             else:
                 outer.base_layer = module
 
 
-def _support(wrapper: Any, module: Any) -> None:
-    """Has the wrapper add its update, and remove it, without reading the parameter."""
+def _patch_wrapper(wrapper: Any, module: Any) -> None:
+    """Makes the wrapper add and remove its update without reading the parameter."""
     chain = module.parametrizations[wrapper.parameter_name]
     state = chain[0].quant_state
     wrapper.get_param = partial(torch.empty, state.shape, dtype=state.dtype, device="meta")

@@ -8,7 +8,7 @@ import torch
 
 @cache
 def compute_dtype() -> torch.dtype:
-    """bf16, except on a CPU that has no instructions for it, where `TUNEBASE_CPU_DTYPE=auto` chooses fp32.
+    """bf16, except on a CPU without bf16 instructions if `TUNEBASE_CPU_DTYPE=auto`: then fp32.
 
     Such a CPU (AVX2 only) emulates bf16: measured on an AMD EPYC with 2 cores, a matrix product of 1024 x 1024 ran at
     0.7 GFLOP/s in bf16 and at 59 in fp32. The embedded stack sets `auto`; a GPU is never affected.

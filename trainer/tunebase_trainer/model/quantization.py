@@ -1,13 +1,13 @@
-"""NF4 with double quantization for a whole model: its Linear modules, and its fused routed experts too.
+"""NF4 with double quantization for a whole model: its Linear modules and its fused routed experts.
 
-transformers with bitsandbytes quantizes Linear modules alone; a MoE model's experts are 3-D parameters, and would stay
-in bf16: 147 instead of 40 GiB for Qwen3-Next-80B. `Nf4Quantizer` has transformers' own loader, which knows how each
-architecture names its experts on disk, quantize them too, one expert after the other: the peak of a load is what is
-loaded so far and the tensors of the one parameter that is being packed, less than a layer's experts.
+transformers with bitsandbytes quantizes Linear modules only; a MoE model's experts are 3-D parameters and would stay in
+bf16: 147 instead of 40 GiB for Qwen3-Next-80B. `Nf4Quantizer` makes transformers' loader, which knows how each
+architecture names its experts on disk, quantize them too, one expert after the other: the peak of a load is what has
+been loaded, plus the tensors of the parameter being packed, less than one layer's experts.
 
-In use they are bitsandbytes' parametrization: `experts.gate_up_proj` dequantizes when it is read, so that transformers'
-implementations (eager, grouped_mm, batched_mm) stay as they are. Its gradient needs the dequantized weights, so such a
-model must train with checkpointing: without, the weights of all layers are kept until the backward pass.
+A packed parameter uses bitsandbytes' parametrization: reading `experts.gate_up_proj` dequantizes it, so transformers'
+implementations (eager, grouped_mm, batched_mm) work unchanged. The gradient needs the dequantized weights, so such a
+model must train with checkpointing; without it the weights of all layers are kept until the backward pass.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ NAME = "tunebase_nf4"
 FUSED = ("gate_up_proj", "down_proj")
 """The parameters of an experts module, [experts, out, in]."""
 BLOCK, NESTED_BLOCK = 64, 256
-"""Values that share a scale; scales that share a scale. bitsandbytes' own."""
+"""Values per scale, and scales per nested scale, as in bitsandbytes."""
 STATE = ("", ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__nf4")
-"""A packed parameter's tensors in a state dict: what follows its name."""
+"""Suffixes of a packed parameter's tensors in a state dict."""
 
 
 @register_quantization_config(NAME)
 class Nf4Config(BitsAndBytesConfig):  # type: ignore[misc]  # transformers is untyped
-    """The one quantization there is; computes in bf16, as fp16 overflows in newer models' gates."""
+    """Computes in bf16: fp16 overflows in newer models' gates."""
 
     def __init__(self, **_: Any) -> None:
         super().__init__(
@@ -47,27 +47,27 @@ class Nf4Config(BitsAndBytesConfig):  # type: ignore[misc]  # transformers is un
         self.quant_method = NAME
 
     def to_dict(self) -> dict[str, Any]:
-        # With load_in_4bit in it, transformers would take bitsandbytes' own quantizer for what we saved.
+        # With load_in_4bit, transformers would choose bitsandbytes' own quantizer for a saved model.
         return {"quant_method": NAME}
 
     to_diff_dict = to_dict
 
 
 def is_fused_expert(module: torch.nn.Module, name: str) -> bool:
-    """Whether `name` is a fused experts' parameter of `module`: by its place and shape, whatever the model's class."""
+    """Whether `name` is a fused experts' parameter of `module`, by its name and shape, whatever the model's class."""
     parameter = module._parameters.get(name)
     return name in FUSED and parameter is not None and (parameter.dim() == 3 or hasattr(parameter, "quant_state"))
 
 
 def pack(experts: list[torch.Tensor]) -> torch.nn.Parameter:
-    """The experts' matrices [out, in], in NF4, as one parameter of bytes whose `quant_state` is that of the 3-D tensor.
+    """Packs the experts' matrices [out, in] into one NF4 parameter whose `quant_state` describes the 3-D tensor.
 
-    Empties `experts` as it goes, so that no more than what is left of them and one more is alive.
+    Empties `experts` on the way, to free each matrix as soon as it is packed.
     """
     count, (rows, columns), dtype, device = len(experts), experts[0].shape, experts[0].dtype, experts[0].device
     size = rows * columns
     if size % BLOCK:
-        raise ValueError(f"an expert of {rows} × {columns} values is no whole number of blocks of {BLOCK}")
+        raise ValueError(f"an expert of {rows} × {columns} values cannot be divided into blocks of {BLOCK}")
     data = torch.empty((count * size // 2, 1), dtype=torch.uint8, device=device)
     scales = torch.empty(count * size // BLOCK, dtype=torch.float32, device=device)
     code = None
@@ -94,7 +94,7 @@ def pack(experts: list[torch.Tensor]) -> torch.nn.Parameter:
 
 
 class PackExperts(ConversionOps):  # type: ignore[misc]
-    """One list of matrices a source (gate and up, or down) becomes the packed parameter."""
+    """Packs the matrices of each source (gate and up, or down) into one parameter."""
 
     def convert(
         self,
@@ -116,7 +116,7 @@ class PackExperts(ConversionOps):  # type: ignore[misc]
 
 
 class QuantizeOrPack(Bnb4bitQuantize):  # type: ignore[misc]
-    """bitsandbytes' own for a Linear's weight; experts that lie fused on disk are packed, packed ones left alone."""
+    """bitsandbytes' conversion for a Linear's weight; packs experts that are fused on disk, keeps packed ones."""
 
     def convert(self, input_dict: dict[str, Any], **more: Any) -> dict[str, Any]:
         ((name, value),) = input_dict.items()
@@ -129,10 +129,10 @@ class QuantizeOrPack(Bnb4bitQuantize):  # type: ignore[misc]
 
 
 class Unpack(ConversionOps):  # type: ignore[misc]
-    """A packed parameter's tensors, as a state dict has them, become the parameter again."""
+    """Restores a packed parameter from its tensors in a state dict."""
 
     def __init__(self, hf_quantizer: Nf4Quantizer) -> None:
-        self.hf_quantizer = hf_quantizer  # its presence keeps the loader from casting the scales to bf16
+        self.hf_quantizer = hf_quantizer  # keeps the loader from casting the scales to bf16
 
     def convert(self, input_dict: dict[str, Any], full_layer_name: str = "", **_: Any) -> dict[str, torch.nn.Parameter]:
         found = {name: value[0] if isinstance(value, list) else value for name, value in input_dict.items()}
@@ -147,7 +147,7 @@ class Unpack(ConversionOps):  # type: ignore[misc]
 
 @register_quantizer(NAME)
 class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
-    """bitsandbytes' NF4, for fused experts too."""
+    """bitsandbytes' NF4, extended to fused experts."""
 
     def param_needs_quantization(self, model: Any, param_name: str, **more: Any) -> bool:
         return is_fused_expert(*get_module_from_name(model, param_name)) or bool(
@@ -158,7 +158,7 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
         return QuantizeOrPack(self)
 
     def update_weight_conversions(self, weight_conversions: list[Any], model: Any) -> list[Any]:
-        """Packs where transformers would stack the experts; and knows the tensors of packed ones."""
+        """Packs where transformers would stack the experts, and restores packed ones."""
         changed = [
             converter.copy(converter._original_source_patterns, converter._original_target_patterns, operations=[op])
             if (op := self._packs(converter)) is not None

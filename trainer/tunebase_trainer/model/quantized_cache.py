@@ -1,8 +1,8 @@
-"""Base models in NF4 on the volume: the next worker reads a quarter of the bytes, and quantizes nothing.
+"""Caches base models in NF4 on the volume: the next worker reads a quarter of the bytes, and quantizes nothing.
 
-Kept are models with a revision; a plain directory may change under its name. The key has the revision, the
-quantization and the libraries that made it. It is written beside its place, under a lock, and renamed: it is whole, or
-absent.
+Only models with a revision are cached; a plain directory may change under its name. The key contains the revision, the
+quantization and the library versions. An entry is written to a temporary directory, under a lock, and renamed: it is
+complete or absent.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .base_model import cache_root, lock
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Raise it when what is written changes."""
+"""Increment it when the format of an entry changes."""
 COMPLETE_FILE = "tunebase.json"
-"""Written last: the names and sizes of the other files."""
+"""Written last: names and sizes of the other files."""
 KEYED = ("bitsandbytes", "torch", "transformers")
 
 
 def cache_path(path: Path, revision: str) -> Path:
-    """Where the model at `path`, of this revision, is kept."""
+    """The entry of the model at `path` with this revision."""
     key = {
         "config": json.loads((path / "config.json").read_text()),
         "revision": revision,
@@ -44,9 +44,9 @@ def cache_path(path: Path, revision: str) -> Path:
 def load(
     path: Path, revision: str | None, quantize: Callable[[Path], Any], read: Callable[[Path], Any]
 ) -> tuple[Any, bool]:
-    """The model from the cache with `read`, else from `path` with `quantize`, and then it is kept.
+    """The model from the cache with `read`, else from `path` with `quantize`, and then cached.
 
-    Returns it, and whether it came from the cache. A broken cache, or none for want of room, is a warning.
+    Returns it, and whether it came from the cache. A broken entry, or too little disk space, is a warning.
     """
     if revision is None:
         return quantize(path), False
@@ -54,10 +54,10 @@ def load(
     if (net := _read(target, read)) is not None:
         return net, True
     with lock(target):
-        if (net := _read(target, read)) is not None:  # another worker was quicker
+        if (net := _read(target, read)) is not None:  # another worker has written it meanwhile
             return net, True
-        for left in (target, *target.parent.glob(f".{target.name}.*.part")):
-            shutil.rmtree(left, ignore_errors=True)  # broken, or of a worker that died writing: ours is the lock
+        for stale in (target, *target.parent.glob(f".{target.name}.*.part")):
+            shutil.rmtree(stale, ignore_errors=True)  # broken, or of a worker that died: we hold the lock
         net = quantize(path)
         _write(net, target)
     return net, False
@@ -67,16 +67,16 @@ def _read(target: Path, read: Callable[[Path], Any]) -> Any | None:
     try:
         files = json.loads((target / COMPLETE_FILE).read_text())
         if any((target / name).stat().st_size != size for name, size in files.items()):
-            raise ValueError("a file has another size than was written")
+            raise ValueError("a file has changed its size")
         return read(target)
     except FileNotFoundError:
         return None
-    except Exception as error:  # whatever is wrong with it, the answer is the same
+    except Exception as error:  # whatever is wrong with it, it is written again
         import torch
 
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        log.warning("the quantized model in %s cannot be used, it is made anew: %s", target, error)
+        log.warning("the quantized model in %s is unusable and will be rebuilt: %s", target, error)
         return None
 
 
@@ -88,7 +88,9 @@ def _write(net: Any, target: Path) -> None:
     part = None
     try:
         if (free := shutil.disk_usage(target.parent).free) < 1.05 * size:
-            log.warning("the quantized model is not kept: %.1f GB, and %.1f GB are free", size / 1e9, free / 1e9)
+            log.warning(
+                "the quantized model is not cached: it has %.1f GB, and %.1f GB are free", size / 1e9, free / 1e9
+            )
             return
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         net.config.save_pretrained(part)
@@ -98,7 +100,7 @@ def _write(net: Any, target: Path) -> None:
         (part / COMPLETE_FILE).write_text(json.dumps({file.name: file.stat().st_size for file in part.iterdir()}))
         part.chmod(0o755)
         part.rename(target)
-    except OSError as error:  # of the disk: the model is there all the same
-        log.warning("the quantized model could not be kept: %s", error)
+    except OSError as error:  # a disk error: the model itself is loaded
+        log.warning("the quantized model could not be cached: %s", error)
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)

@@ -1,10 +1,10 @@
-"""A base that no GPU holds alone, shared by several: a rank keeps a part of each layer, and one layer whole at a time.
+"""A base model sharded over several GPUs: each rank keeps a part of every layer, and one complete layer at a time.
 
-The base is frozen, so only bytes are shared: there are no gradients and no optimizer's state to keep together. (torch's
-FSDP shards parameters that it may flatten or make DTensors of. Packed experts under bitsandbytes' parametrization are
-neither.) The packed weights of a layer are views of one buffer. Before the layer computes, in the forward pass and when
-checkpointing computes it again, the ranks put the buffer together, and let go of the layer's before: its backward pass
-is over by then. All else (embeddings, norms, scales, the adapter) is whole in every rank.
+The base is frozen, so only bytes are sharded: there are no gradients and no optimizer state. (torch's FSDP shards
+parameters that it can flatten or turn into DTensors. Packed experts under bitsandbytes' parametrization are neither.)
+The packed weights of a layer are views of one buffer. Before the layer runs, in the forward pass and when checkpointing
+recomputes it, the ranks gather the buffer and release the previous layer's, whose backward pass is over by then.
+Everything else (embeddings, norms, scales, the adapter) is complete on every rank.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from transformers import PreTrainedModel
 from . import distributed
 
 ALIGNED = 512
-"""Each weight begins at a multiple of so many bytes, as torch's allocator has it; kernels read many at once."""
+"""Each weight starts at a multiple of this many bytes, as with torch's allocator; kernels use vector loads."""
 
 
 class ShardedLayer:
-    """The packed weights of one layer, of which this rank has a part, on `device`."""
+    """The packed weights of one layer, of which this rank keeps a part on `device`."""
 
     def __init__(self, layer: torch.nn.Module, device: torch.device) -> None:
         weights = [weight for weight in layer.parameters() if weight.dtype == torch.uint8]
@@ -42,12 +42,12 @@ class ShardedLayer:
         self.release()
 
     def gather(self) -> None:
-        """Waits for all ranks."""
+        """Collective: every rank must call it."""
         self.whole.untyped_storage().resize_(self.bytes)
         torch.distributed.all_gather_into_tensor(self.whole, self.own)
 
     def release(self) -> None:
-        """Frees the buffer. What autograd kept of the weights is a view of it, and right when it is there again."""
+        """Frees the buffer. Tensors that autograd saved are views of it, and valid again after the next `gather`."""
         self.whole.untyped_storage().resize_(0)
 
     @property
@@ -56,13 +56,13 @@ class ShardedLayer:
 
 
 def shard(net: PreTrainedModel, device: torch.device) -> list[ShardedLayer]:
-    """Has each rank keep its part of a model that lies on the CPU, on `device`, with everything that is not shared.
+    """Moves this rank's part of a model on the CPU, and everything that is not sharded, to `device`.
 
-    It must train with checkpointing, and every rank must make as many forward passes as the others.
+    The model must train with checkpointing, and every rank must run the same number of forward passes.
     """
     layers = [ShardedLayer(module, device) for module in net.get_decoder().layers]
 
-    def turn(layer: ShardedLayer, *_: Any) -> None:
+    def gather_only(layer: ShardedLayer, *_: Any) -> None:
         if not layer.is_whole:
             for other in layers:
                 if other.is_whole:
@@ -70,18 +70,18 @@ def shard(net: PreTrainedModel, device: torch.device) -> list[ShardedLayer]:
             layer.gather()
 
     for module, layer in zip(net.get_decoder().layers, layers, strict=True):
-        # Of the parts: a layer's own hooks are not called when checkpointing computes it again.
+        # On the children: a layer's own hooks are not called when checkpointing recomputes it.
         for part in module.children():
-            part.register_forward_pre_hook(partial(turn, layer))
+            part.register_forward_pre_hook(partial(gather_only, layer))
     torch.nn.Module.to(net, device)
     for module in net.modules():
         if (state := getattr(module, "quant_state", None)) is not None:
             state.to(device)
-    net.hf_device_map = {"": device}  # accelerate trains no quantized model that it takes for one on another device
+    net.hf_device_map = {"": device}  # accelerate refuses to train a quantized model that seems to be on another device
     return layers
 
 
 def exclude_from_ddp(net: Any) -> None:
-    """DDP would send every weight of rank 0's to the others, those too that are not there."""
+    """Keeps DDP from broadcasting rank 0's base weights, including those it has released."""
     names = [name for name, weight in net.named_parameters() if weight.dtype == torch.uint8]
     net._ddp_params_and_buffers_to_ignore = names

@@ -1,7 +1,7 @@
-"""What LoRA trains, by architecture: the one table, and what follows from it.
+"""What LoRA trains, by architecture.
 
-With the defaults an adapter loads in stock PEFT, for every architecture here (a test does it). PEFT 0.21 rewrites any
-gate/up/down name of a MoE model to all routed experts, so that its shared expert is an option, not part of the default.
+An adapter with default targets loads in stock PEFT, for every architecture here (tested). PEFT 0.21 rewrites any
+gate/up/down name of a MoE model to all routed experts, so its shared expert is an option, not part of the default.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ..errors import TrainerError
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP = ("gate_proj", "up_proj", "down_proj")
 EXPERT_RANK = 2
-"""Of routed experts' LoRA at most: 512 experts with the rank of the attention would be a model of their own."""
+"""The highest rank for routed experts: 512 of them with the attention's rank would be a model of their own."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """What an architecture has that can be trained."""
+    """The trainable parts of an architecture."""
 
     attention: tuple[str, ...] = ATTENTION
-    """Leaf names of Linear modules, and of no others."""
+    """Leaf names of its Linear modules, used for nothing else."""
     mlp: tuple[str, ...] = ()
-    """Likewise; a dense model's."""
+    """Likewise, for a dense model."""
     shared_expert: bool = False
     """Has `mlp.shared_expert.{gate,up,down}_proj`."""
     experts: bool = False
@@ -53,7 +53,7 @@ FAMILIES: dict[str, Family] = {
 
 @dataclass(frozen=True)
 class Targets:
-    """What one adapter trains: PEFT's names, and the modules and parameters that they have to mean."""
+    """What one adapter trains: PEFT's names, and the modules and parameters that they must select."""
 
     modules: tuple[str, ...]
     shared_expert: bool = False
@@ -61,7 +61,7 @@ class Targets:
 
     @property
     def loads_in_stock_peft(self) -> bool:
-        """Whether stock PEFT loads the adapter: it reads a shared expert's names as those of routed experts."""
+        """Whether stock PEFT loads the adapter; it mistakes a shared expert's names for those of routed experts."""
         return not self.shared_expert
 
     def includes(self, path: str) -> bool:
@@ -73,10 +73,10 @@ class Targets:
 
 
 def resolve(net: torch.nn.Module, choice: str) -> Targets:
-    """The targets of a model for a choice of `lora_targets`. Raises TrainerError `invalid_input`.
+    """The targets of a model for a value of `lora_targets`. Raises TrainerError `invalid_input`.
 
-    An architecture that is not in the table has its attention's projections trained: the Linear modules below a
-    module called `…attn…` or `…attention…` whose names occur nowhere else.
+    For an architecture that is not in the table these are the attention's projections: the Linear modules in a module
+    named `…attn…` or `…attention…` whose names occur nowhere else.
     """
     config: Any = net.config
     family = FAMILIES.get(config.model_type) or _attention_of_unknown(net, config)
@@ -89,7 +89,7 @@ def resolve(net: torch.nn.Module, choice: str) -> Targets:
         possible = ["all-linear", "attention", *(name for name, there in has.items() if there)]
         raise TrainerError(
             "invalid_input",
-            f"lora_targets = {choice!r}: a {config.model_type} model has no such part.",
+            f"lora_targets = {choice!r}: not supported for {config.model_type} models.",
             f"Use one of {', '.join(possible)}.",
         )
     return Targets(family.attention, shared_expert=choice == "shared_expert", experts=choice == "experts")
@@ -105,21 +105,21 @@ def _attention_of_unknown(net: torch.nn.Module, config: Any) -> Family:
     if getattr(config, "vision_config", None) is not None or not inside - outside:
         raise TrainerError(
             "invalid_input",
-            f"The base model's architecture, {config.model_type}, is not one that can be trained here.",
+            f"The base model's architecture, {config.model_type}, is not supported.",
             f"Use a text model of one of {', '.join(sorted(FAMILIES))}.",
         )
     return Family(attention=tuple(sorted(inside - outside)))
 
 
 def linear_modules(net: torch.nn.Module, targets: Targets) -> Iterator[tuple[str, torch.nn.Linear]]:
-    """The Linear modules that are trained, by their paths."""
+    """The trained Linear modules, with their paths."""
     for path, module in net.named_modules():
         if isinstance(module, torch.nn.Linear) and targets.includes(path):
             yield path, module
 
 
 def fused_experts(net: torch.nn.Module) -> Iterator[tuple[str, torch.Size]]:
-    """The routed experts' parameters, by their paths, with their shapes [experts, out, in]; nothing is dequantized."""
+    """The paths of the routed experts' parameters, with their shapes [experts, out, in]; nothing is dequantized."""
     for path, module in net.named_modules():
         if not path.endswith(".experts"):
             continue
@@ -135,7 +135,7 @@ def expert_rank(rank: int) -> int:
 
 
 def expected_parameters(net: torch.nn.Module, targets: Targets, rank: int) -> int:
-    """How many parameters LoRA of `rank` must have: rank × (in + out) for each matrix. Asserted after PEFT's work."""
+    """How many parameters LoRA of `rank` must have: rank × (in + out) per matrix. Asserted after PEFT has run."""
     count = sum(rank * (module.in_features + module.out_features) for _, module in linear_modules(net, targets))
     if targets.experts:
         count += sum(n * expert_rank(rank) * (rows + columns) for _, (n, rows, columns) in fused_experts(net))

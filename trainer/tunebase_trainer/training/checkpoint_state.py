@@ -1,4 +1,4 @@
-"""What only we know of a checkpoint, kept beside transformers' own files, and whether a run may go on from it."""
+"""Our own part of a checkpoint, next to transformers' files, and whether a run can resume from it."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ..model import distributed
 
 STATE_FILE = "tunebase.json"
 BEST_ADAPTER_FILE = "best_adapter.safetensors"
-"""The best adapter so far, in a checkpoint of a run that validates."""
+"""The best adapter so far, in a checkpoint of a run with validation."""
 
 REFERENCE_FILE = "reference.safetensors"
-"""What the answers' log-probabilities were before the first step, in a checkpoint of a run with method dpo."""
+"""The answers' log-probabilities before the first step, in a checkpoint of a run with method dpo."""
 
 
 class IncompatibleCheckpoint(Exception):
-    """A checkpoint from which this run cannot go on; says why."""
+    """This run cannot resume from a checkpoint; the message says why."""
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What goes on counting when a run is resumed."""
+    """Counters that continue when a run is resumed."""
 
     step: int
     epoch: float
@@ -36,50 +36,50 @@ class TrainingState:
     first_loss: float | None
     last_loss: float | None
     micro_batch: int
-    """ExampleDataset at once: what did not fit once will not fit again."""
+    """Rows per micro-batch. A size that did not fit once will not fit again."""
     best_step: int | None
-    """After which step the validation loss was lowest; None before the first validation."""
+    """The step with the lowest validation loss; None before the first validation."""
     best_loss: float | None
     stale: int
-    """Validations since then."""
+    """Validations since `best_step`."""
 
 
-def save_state(directory: Path, counts: TrainingState, run: dict[str, Any]) -> None:
-    """Writes what only we know beside transformers' files; last, so that a directory that has it is whole."""
-    beside = directory / f".{STATE_FILE}"
-    beside.write_text(json.dumps({"counts": asdict(counts), "run": run}))
-    beside.rename(directory / STATE_FILE)
+def save_state(directory: Path, state: TrainingState, run: dict[str, Any]) -> None:
+    """Writes the state last: a directory that has it is complete."""
+    temporary = directory / f".{STATE_FILE}"
+    temporary.write_text(json.dumps({"state": asdict(state), "run": run}))
+    temporary.rename(directory / STATE_FILE)
 
 
 def load_state(directory: Path, run: dict[str, Any]) -> TrainingState:
-    """Reads a checkpoint through, with the same loaders that transformers will use.
+    """Loads every part of a checkpoint with the loaders that transformers will use.
 
-    `run`: what must be as it was (hyperparameters, rows, steps, versions). Raises IncompatibleCheckpoint.
+    `run`: what must be unchanged (hyperparameters, rows, steps, versions). Raises IncompatibleCheckpoint.
     """
     try:
-        kept = json.loads((directory / STATE_FILE).read_text())
-        counts = TrainingState(**kept["counts"])
+        saved = json.loads((directory / STATE_FILE).read_text())
+        state = TrainingState(**saved["state"])
         for name, value in run.items():
-            if kept["run"].get(name) != value:
+            if saved["run"].get(name) != value:
                 raise IncompatibleCheckpoint(
-                    f"it was made with {name} {kept['run'].get(name)}, and this run has {value}"
+                    f"it was made with {name} {saved['run'].get(name)}, and this run has {value}"
                 )
         with safe_globals():
-            several = distributed.world_size() > 1
-            states = [f"rng_state_{n}.pth" for n in range(distributed.world_size())] if several else ["rng_state.pth"]
+            ranks = distributed.world_size()
+            states = [f"rng_state_{n}.pth" for n in range(ranks)] if ranks > 1 else ["rng_state.pth"]
             for name in ("optimizer.pt", "scheduler.pt", *states):
                 torch.load(directory / name, map_location="cpu", weights_only=True)
-        paired = run.get("hyperparameters", {}).get("method") == "dpo"
-        kept_tensors = [BEST_ADAPTER_FILE] * (counts.best_step is not None) + [REFERENCE_FILE] * paired
-        for name in ("adapter_model.safetensors", *kept_tensors):
+        is_dpo = run.get("hyperparameters", {}).get("method") == "dpo"
+        own_files = [BEST_ADAPTER_FILE] * (state.best_step is not None) + [REFERENCE_FILE] * is_dpo
+        for name in ("adapter_model.safetensors", *own_files):
             with safe_open(directory / name, "pt") as adapter:
                 for tensor in adapter.keys():  # noqa: SIM118 (not a dict)
                     adapter.get_tensor(tensor)
-        state = TrainerState.load_from_json(str(directory / "trainer_state.json"))
+        trainer_state = TrainerState.load_from_json(str(directory / "trainer_state.json"))
     except IncompatibleCheckpoint:
         raise
-    except Exception as error:  # whatever is wrong with it, the answer is the same
+    except Exception as error:  # whatever is wrong with it, the run starts over
         raise IncompatibleCheckpoint(f"{type(error).__name__}: {str(error)[:200]}") from error
-    if state.global_step != counts.step:
-        raise IncompatibleCheckpoint(f"its parts are of steps {state.global_step} and {counts.step}")
-    return counts
+    if trainer_state.global_step != state.step:
+        raise IncompatibleCheckpoint(f"its parts are of steps {trainer_state.global_step} and {state.step}")
+    return state

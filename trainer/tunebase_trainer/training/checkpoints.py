@@ -1,8 +1,8 @@
-"""When a training saves a checkpoint: transformers' own, and beside it what a resumed run must know (`kept.py`).
+"""When a training saves a checkpoint: transformers' files, and our own state (`checkpoint_state.py`).
 
-A resumed run makes the steps that the uninterrupted one would have made. What that needs beyond transformers' own
-state: an order of rows that depends on the epoch alone (`LengthGroupedSampler`), a logging window that ends where a checkpoint is
-saved, and no save between an epoch's last step and its validation.
+A resumed run makes exactly the steps of an uninterrupted one. Beyond transformers' state this takes an order of rows
+that depends on the epoch alone (`LengthGroupedSampler`), a logging window that ends at each checkpoint, and no
+checkpoint between an epoch's last step and its validation.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..model.lora import set_base_model_name
 from .checkpoint_state import REFERENCE_FILE, TrainingState, save_state
 from .early_stopping import BestAdapterCallback
 
-# Not needed to go on, and training_args.bin is a pickle of anything.
+# Not needed to resume, and training_args.bin is an arbitrary pickle.
 UNNEEDED = ("README.md", "training_args.bin")
 
 
 class Stopped(Exception):
-    """The training was asked to stop, or its time is nearly over; it has saved a checkpoint after `step`."""
+    """The training was asked to stop, or its time is nearly over; a checkpoint of `step` has been saved."""
 
     def __init__(self, step: int, out_of_time: bool) -> None:
         super().__init__(step)
@@ -37,54 +37,60 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """How far the training goes, when it saves, and what it says of that."""
+    """How far the training goes, when it saves, and where it reports."""
 
     seconds: float
-    """Save about this often; infinity: only when asked to stop."""
+    """Save about this often; infinity: only on a request to stop."""
     stop_requested: Callable[[], bool]
     deadline: float
-    """On time.monotonic's clock: before it a checkpoint must have been saved; infinity: there is none."""
+    """By then a checkpoint must have been saved, on time.monotonic's clock; infinity: no deadline."""
     total_steps: int
     steps_per_epoch: int
     total_tokens: int
-    """Of all epochs."""
+    """Over all epochs."""
     run: dict[str, Any]
     base: tuple[str, str | None]
     """The base model's public name and revision, for the adapter's config."""
     emit: Callable[..., None]
 
 
-class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
-    """Has the Trainer save at a step's end when it is time, tells it, and stops the run if that was asked."""
+class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+    """Has the Trainer save at the end of a step when it is due, reports it, and stops the run on request."""
 
     def __init__(
         self,
         plan: Plan,
-        counts: Callable[[], TrainingState],
+        current_state: Callable[[], TrainingState],
         validated: Callable[[], tuple[int, float] | None],
         best: BestAdapterCallback,
         saved: Callable[[Path, TrainingState], None],
     ) -> None:
-        """`validated`: the newest validation, after which step and its loss. `saved` hears of each checkpoint."""
-        self.plan, self.counts, self.validated, self.best, self.saved = plan, counts, validated, best, saved
-        self.last = self.step_began = math.inf
+        """`validated`: step and loss of the newest validation. `saved` is called for each checkpoint."""
+        self.plan, self.current_state, self.validated, self.best, self.saved = (
+            plan,
+            current_state,
+            validated,
+            best,
+            saved,
+        )
+        self.last_saved = self.step_started = math.inf
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.last = time.monotonic()
+        self.last_saved = time.monotonic()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.step_began = time.monotonic()
+        self.step_started = time.monotonic()
 
     def _out_of_time(self) -> bool:
-        """Whether another step like the last one could be too much."""
+        """Whether another step like the last one might pass the deadline."""
         now = time.monotonic()
-        return now + (now - self.step_began) >= self.plan.deadline
+        return now + (now - self.step_started) >= self.plan.deadline
 
     def _due(self, state: Any) -> bool:
         if state.global_step >= self.plan.total_steps:
-            return False  # the adapter itself comes next
-        late = time.monotonic() - self.last >= self.plan.seconds
-        return distributed.any_rank(self.plan.stop_requested() or late or self._out_of_time())
+            return False  # the adapter itself is saved next
+        elapsed = time.monotonic() - self.last_saved >= self.plan.seconds
+        return distributed.any_rank(self.plan.stop_requested() or elapsed or self._out_of_time())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self.plan.steps_per_epoch and self._due(state):
@@ -95,15 +101,15 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callb
             control.should_log = control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.last = time.monotonic()
-        # Both before anything else: after them each rank has written its part.
+        self.last_saved = time.monotonic()
+        # Both first: after them every rank has written its part.
         asked, over = distributed.any_rank(self.plan.stop_requested()), distributed.any_rank(self._out_of_time())
         if distributed.rank() == 0:
-            self._emit(args, state)
+            self._complete(args, state)
         if asked or over:
             raise Stopped(state.global_step, not asked)
 
-    def _emit(self, args: Any, state: Any) -> None:
+    def _complete(self, args: Any, state: Any) -> None:
         directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         for name in UNNEEDED:
             (directory / name).unlink(missing_ok=True)
@@ -111,14 +117,14 @@ class Checkpoints(TrainerCallback):  # type: ignore[misc]  # transformers' callb
         self.best.copy_into(directory)
         if (reference := Path(args.output_dir) / REFERENCE_FILE).exists():
             shutil.copyfile(reference, directory / REFERENCE_FILE)
-        counts, validated = self.counts(), self.validated()
-        save_state(directory, counts, self.plan.run)
-        self.saved(directory, counts)
+        current, validated = self.current_state(), self.validated()
+        save_state(directory, current, self.plan.run)
+        self.saved(directory, current)
         self.plan.emit(
             "checkpoint",
-            step=counts.step,
-            epoch=counts.epoch,
+            step=current.step,
+            epoch=current.epoch,
             path=os.fspath(directory),
-            training_loss=counts.last_loss,
-            validation_loss=validated[1] if validated and validated[0] == counts.step else None,
+            training_loss=current.last_loss,
+            validation_loss=validated[1] if validated and validated[0] == current.step else None,
         )

@@ -1,4 +1,4 @@
-"""The best adapter so far, by its validation loss, and an end to a training that gets no better."""
+"""Keeps the adapter with the lowest validation loss, and stops a training that no longer improves."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
 from ..model import distributed
+from ..text import counted
 from .checkpoint_state import BEST_ADAPTER_FILE, TrainingState
 
 
 def save_adapter_weights(net: Any, path: Path) -> None:
-    """Writes the adapter's weights."""
+    """Writes the adapter's weights to `path`."""
     weights = get_peft_model_state_dict(net, save_embedding_layers=False)
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, path)
 
 
 def load_adapter_weights(net: Any, path: Path) -> None:
-    """Puts weights that `save_adapter_weights` wrote in the place of the adapter's."""
+    """Loads weights that `save_adapter_weights` wrote."""
     set_peft_model_state_dict(net, load_file(path))
 
 
 class BestAdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
-    """Keeps the adapter of the lowest validation loss; `patience` validations without a lower one end the training."""
+    """Keeps the best adapter; `patience` validations without an improvement stop the training."""
 
     def __init__(
         self,
@@ -37,7 +38,7 @@ class BestAdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformer
         emit: Callable[..., None],
         resumed: tuple[Path, TrainingState] | None,
     ) -> None:
-        """`patience` 0: no end. `resumed`: the checkpoint that the run goes on from."""
+        """`patience` 0: never stop early. `resumed`: the checkpoint that the run resumes from."""
         self.net, self.path, self.patience, self.emit = net, directory / BEST_ADAPTER_FILE, patience, emit
         self.step: int | None = None
         self.loss: float | None = None
@@ -58,24 +59,22 @@ class BestAdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformer
         self.stale += 1
         if 0 < self.patience <= self.stale and state.global_step < state.max_steps:
             message = (
-                f"The training ends early, after epoch {state.epoch:g}: for {self.stale} epochs the validation loss "
-                f"has not been lower than the {self.loss:.4f} after step {self.step} (early_stopping_patience)."
+                f"Training stops early, after epoch {state.epoch:g}: the validation loss has not fallen below the "
+                f"{self.loss:.4f} of step {self.step} for {counted(self.stale, 'epoch')} (early_stopping_patience)."
             )
             self.emit("log", level="info", message=message)
             control.should_training_stop = True
-            control.should_save = False  # the adapter itself comes next
+            control.should_save = False  # the adapter itself is saved next
 
     def copy_into(self, checkpoint: Path) -> None:
-        """Adds the best adapter to a checkpoint, for whoever goes on from it."""
+        """Adds the best adapter to a checkpoint, for a run that resumes from it."""
         if self.step is not None:
             shutil.copyfile(self.path, checkpoint / BEST_ADAPTER_FILE)
 
     def restore(self, last_step: int) -> None:
-        """Makes the adapter the best one, after the last step."""
+        """After the last step, loads the best adapter's weights."""
         if self.step is None or self.step == last_step or distributed.rank() > 0:
             return
         load_adapter_weights(self.net, self.path)
-        message = (
-            f"The adapter is the one of step {self.step}: its validation loss, {self.loss:.4f}, is the lowest of all."
-        )
+        message = f"The adapter is that of step {self.step}, which has the lowest validation loss: {self.loss:.4f}."
         self.emit("log", level="info", message=message)

@@ -1,6 +1,6 @@
-"""How much of a GPU's memory a run takes: the server's `contracts/gpu_memory.ts`, of counted parameters.
+"""How much GPU memory a run needs: the server's `contracts/gpu_memory.ts`, from counted parameters.
 
-The constants are generated from there, and both compute the cases of `tests/contract_cases.json`.
+The constants are generated from there, and tests of both languages compute `tests/contract_cases.json`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """What of a model and its adapter takes memory: parameters, and values per token."""
+    """What takes memory in a model and its adapter: parameters, and values per token."""
 
     quantized: int
     plain: int
@@ -24,9 +24,9 @@ class ParameterCounts:
     hidden: int
     trainable: int
     dequantized: float
-    """Parameters that are in bf16 only while their layer computes."""
+    """Parameters that are in bf16 only while their layer runs."""
     reads: float
-    """Values per token that the matrices of one layer read."""
+    """Input values per token of the matrices of one layer."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,22 @@ class MemoryEstimate:
 
     base: float
     packed: float
-    """Of the base, what is in NF4."""
+    """The part of `base` that is in NF4."""
     layers: int
     adapter: float
     layer: float
     per_token: float
 
-    def needed(self, tokens: int) -> float:
+    def required(self, tokens: int) -> float:
         return CONTEXT_BYTES + self.base + self.adapter + self.layer + self.per_token * tokens
 
-    def shared(self, gpus: int) -> MemoryEstimate:
-        """Of each of so many GPUs that share the base: its part, and one layer whole (shared_base.py)."""
+    def sharded(self, gpus: int) -> MemoryEstimate:
+        """For each of `gpus` GPUs with a sharded base: its part, and one complete layer (sharded_base.py)."""
         return replace(self, base=self.base - self.packed + self.packed / gpus + self.packed / self.layers)
 
-    def longest(self, available: float) -> int:
-        """The most tokens that one row may have."""
-        return math.floor((available - self.needed(0)) / self.per_token)
+    def max_row_tokens(self, available: float) -> int:
+        """The longest row that fits, in tokens."""
+        return math.floor((available - self.required(0)) / self.per_token)
 
 
 def estimate_memory(counts: ParameterCounts) -> MemoryEstimate:

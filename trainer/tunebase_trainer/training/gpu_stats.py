@@ -1,8 +1,8 @@
-"""What the GPU is doing, from NVML. null values where there is no GPU.
+"""GPU utilization and memory from NVML; null values without a GPU.
 
     python -m tunebase_trainer.training.gpu_stats
 
-is the image's health check: it fails with a reason when training could not use a GPU.
+is the image's health check: it fails with a reason if training could not use a GPU.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import sys
 
 import pynvml
 
-# The CUDA version of the torch in requirements.txt; within a major version, older drivers do.
+# The CUDA version of the torch in requirements.txt; older drivers of the same major version work.
 CUDA_MAJOR = 13
 
 
 class GpuMeter:
-    """Reads utilization in percent and used memory in GiB of the first GPU."""
+    """Reads the first GPU's utilization in percent and used memory in GiB."""
 
     def __init__(self) -> None:
         try:
@@ -40,13 +40,13 @@ class GpuMeter:
 def main() -> None:
     try:
         pynvml.nvmlInit()
-        found = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        driver = pynvml.nvmlSystemGetCudaDriverVersion_v2()
         name = pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))
     except pynvml.NVMLError as error:
         sys.exit(f"There is no GPU to train on: {error}.")
-    version = f"{found // 1000}.{found % 1000 // 10}"
-    if found < CUDA_MAJOR * 1000:
-        sys.exit(f"The driver of {name} is for CUDA {version}; this image needs CUDA {CUDA_MAJOR}.")
+    version = f"{driver // 1000}.{driver % 1000 // 10}"
+    if driver < CUDA_MAJOR * 1000:
+        sys.exit(f"The driver of {name} supports CUDA {version}; this image needs CUDA {CUDA_MAJOR}.")
     print(f"{name}, CUDA {version}")
 
 

@@ -1,5 +1,4 @@
-"""Supervised training's loss: cross entropy over the learned tokens, and only they go through the vocabulary's
-projection, in chunks."""
+"""The supervised loss: cross entropy over the learned tokens; only those are projected to logits, in chunks."""
 
 from __future__ import annotations
 
@@ -13,29 +12,29 @@ from ..errors import TrainerError
 from ..model import precision
 
 MAX_LOGITS = {"cpu": 2**23, "cuda": 2**26}
-"""How many logits are alive at once, whatever the batch and the vocabulary: 32 MiB in fp32 (with four times that a CPU
-took 1.35 times as long, measured), 256 MiB on a GPU."""
+"""The most logits in memory at once, whatever the batch and the vocabulary: 32 MiB in fp32 (four times as many took a
+CPU 1.35 times as long, measured), 256 MiB on a GPU."""
 
 
-def loss_of(model: Any, batch: dict[str, torch.Tensor], items: torch.Tensor | int | None) -> torch.Tensor:
-    """Cross entropy in nats over the learned tokens, divided by `items` (how many the whole step has) or by its own."""
+def supervised_loss(model: Any, batch: dict[str, torch.Tensor], items: torch.Tensor | int | None) -> torch.Tensor:
+    """Cross entropy in nats over the learned tokens, divided by `items` (the whole step's) or by their number."""
     losses, _ = token_losses(model, batch)
     return losses.sum() / (items if items is not None else losses.numel())
 
 
 def token_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The cross entropy of each learned token, in nats; and where those tokens stand, a mask of [rows, tokens - 1].
+    """The cross entropy of each learned token, in nats, and a mask [rows, tokens - 1] of those tokens.
 
-    No attention mask: rows are padded at their ends, and nothing looks ahead.
+    No attention mask: rows are padded at the end, and attention is causal.
     """
     causal = getattr(model, "module", model)
     head = causal.get_output_embeddings()
     if head.weight.requires_grad:
-        raise RuntimeError("the vocabulary's projection is to be frozen: it gets no gradient here")
+        raise RuntimeError("the output projection must be frozen: it gets no gradient here")
     caught: list[torch.Tensor] = []
 
     def catch(_: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
-        """The projection gets nothing to do in the model's own forward, which alone knows DDP and autocast."""
+        """Leaves the projection nothing to do in the model's own forward, which handles DDP and autocast."""
         caught.append(args[0])
         return (args[0][:, :0],)
 
@@ -54,29 +53,29 @@ def token_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tens
 
 @torch.no_grad()
 def check_projection(net: Any) -> None:
-    """That `loss_of` is the model's own loss. Raises TrainerError `invalid_input` for a model that scales its logits.
+    """Checks that `supervised_loss` is the model's own loss. Raises TrainerError `invalid_input` otherwise.
 
-    Some architectures do more with them than projecting; of those only Gemma 2's cap is known here.
+    Some architectures transform their logits after the projection; only Gemma 2's cap is implemented here.
     """
     ids = torch.arange(1, 9, device=net.device)[None]
     training = net.training
     net.eval()
     with precision.autocast(net.device.type):
-        own = float(net(input_ids=ids, labels=ids, use_cache=False).loss)
-        here = float(loss_of(net, {"input_ids": ids, "labels": ids}, None))
+        expected = float(net(input_ids=ids, labels=ids, use_cache=False).loss)
+        actual = float(supervised_loss(net, {"input_ids": ids, "labels": ids}, None))
     net.train(training)
-    if abs(own - here) > 0.02 * own:
+    if abs(expected - actual) > 0.02 * expected:
         raise TrainerError(
             "invalid_input",
-            f"The base model's architecture, {net.config.model_type}, is not one that can be trained here: it changes "
-            f"its logits after projecting them (loss {own:.3f}, and without that {here:.3f}).",
+            f"The base model's architecture, {net.config.model_type}, is not supported: it transforms its logits after "
+            f"the output projection (loss {expected:.3f}, without that {actual:.3f}).",
             "Use a model of another architecture.",
         )
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """Of each row of `hidden`. The gradient is made along with it, chunk by chunk: no logits are kept. What a loss does
-    with the rows' values comes later, and scales each row's gradient by a number."""
+    """Of each row of `hidden`. The gradient is computed along with it, chunk by chunk, so no logits are kept; backward
+    only scales each row's gradient by a number."""
 
     @staticmethod
     def forward(
@@ -105,27 +104,29 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad_losses: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        # Multiplied in fp32 and rounded once, without a copy of all in fp32.
-        return torch.mul(gradient, of_losses[:, None], out=torch.empty_like(gradient)), None, None, None
+        # Multiplied in fp32 and rounded once, without an fp32 copy of everything.
+        return torch.mul(gradient, grad_losses[:, None], out=torch.empty_like(gradient)), None, None, None
 
 
 class TrainingDiverged(Exception):
-    """The loss or the gradient of `step` is not a number."""
+    """The loss or gradient of `step` is not finite."""
 
     def __init__(self, step: int) -> None:
         super().__init__(step)
         self.step = step
 
 
-def non_finite_loss_error(step: int, learning_rate: float, kept: int | None) -> TrainerError:
-    """What a user hears of a TrainingDiverged; `kept`: the step of the newest checkpoint."""
+def non_finite_loss_error(step: int, learning_rate: float, checkpoint_step: int | None) -> TrainerError:
+    """The error for the user; `checkpoint_step`: that of the newest checkpoint."""
     lower = max(1e-5, learning_rate / 2)
-    advice = f"Lower it: learning_rate = {learning_rate:g}: try {lower:g}. " if lower < learning_rate else ""
+    advice = f"Lower learning_rate = {learning_rate:g}: try {lower:g}. "
+    if lower >= learning_rate:
+        advice = f"learning_rate = {learning_rate:g} is already the minimum. "
     return TrainerError(
         "non_finite_loss",
-        f"The training diverged at step {step}: its loss or gradient is not a number."
-        + (f" The checkpoint of step {kept}, from before, is kept." if kept is not None else ""),
-        f"{advice}Or look for broken rows: very long numbers, or one character repeated.",
+        f"Training diverged at step {step}: its loss or gradient is NaN or infinite."
+        + (f" The checkpoint of step {checkpoint_step} is kept." if checkpoint_step is not None else ""),
+        f"{advice}Check the data for broken rows, such as very long numbers or one character repeated.",
     )

@@ -1,4 +1,4 @@
-"""What can be known to fail before the model is loaded: no bf16, too few GPUs, no room on the GPU."""
+"""Checks before the model is loaded: bf16, the number of GPUs, GPU memory, disk space, and whether exports can work."""
 
 from __future__ import annotations
 
@@ -15,13 +15,27 @@ from ..export import merged
 from ..model import distributed, targets
 from .gpu_memory import GIB, MemoryEstimate, ParameterCounts, estimate_memory
 
+# The adapter, and two checkpoints with the adapter and its optimizer state.
+DISK_BYTES_PER_TRAINABLE = 28
+# A shorter max_length is not worth suggesting.
+MIN_USEFUL_TOKENS = 64
 
-def run_preflight(model: Path, hyper: dict[str, Any], longest: int, output: Path, gpus: int, together: int = 1) -> bool:
-    """All of them, for a run on this process's GPU; on a CPU only what `export` cannot make. `longest`: the longest
-    sequence's tokens; `together`: how many go through the model at the least, two for a pair of answers.
 
-    Returns whether the GPUs must share the base: one has no room for it. `TUNEBASE_SHARD_BASE_MODEL=1` has them
-    share it anyway, which leaves room for longer rows and costs the time in which it is put together.
+def run_preflight(
+    model: Path,
+    hyper: dict[str, Any],
+    max_sequence_length: int,
+    output: Path,
+    num_gpus: int,
+    sequences_per_example: int = 1,
+) -> bool:
+    """Runs every check for this process's GPU; on a CPU only those of `export`.
+
+    `max_sequence_length`: tokens of the longest sequence. `sequences_per_example`: the fewest that run at once, two for
+    a preference pair.
+
+    Returns whether the base must be sharded, because one GPU has no room for it. `TUNEBASE_SHARD_BASE_MODEL=1` shards
+    it in any case, which leaves room for longer rows and costs the time for gathering the layers.
 
     Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`.
     """
@@ -30,51 +44,51 @@ def run_preflight(model: Path, hyper: dict[str, Any], longest: int, output: Path
         from ..export import gguf_export
 
         gguf_export.check(model)
-    check_gpu(gpus)
-    wanted = gpus > 1 and os.environ.get("TUNEBASE_SHARD_BASE_MODEL") == "1"
+    check_gpu(num_gpus)
+    requested = num_gpus > 1 and os.environ.get("TUNEBASE_SHARD_BASE_MODEL") == "1"
     if not torch.cuda.is_available():
-        return wanted
+        return requested
     from transformers import AutoConfig
 
-    counts = count(AutoConfig.from_pretrained(model), hyper["lora_rank"], hyper.get("lora_targets", "all-linear"))
+    lora_targets = hyper.get("lora_targets", "all-linear")
+    counts = count_parameters(AutoConfig.from_pretrained(model), hyper["lora_rank"], lora_targets)
     memory = estimate_memory(counts)
     device = torch.cuda.current_device()
-    name = torch.cuda.get_device_name(device)
     available = torch.cuda.mem_get_info(device)[0]
-    shared = distributed.any_rank(wanted or (gpus > 1 and memory.needed(longest * together) > available))
-    if shared:
-        memory = memory.shared(gpus)
-    check_memory(memory, longest, hyper, available, name, together)
-    # The adapter, and two checkpoints with it and its optimizer's state.
-    needed = 28 * counts.trainable + merged.bytes_needed(model, exports)
-    check_disk_space(
-        output, needed, "The adapter with its checkpoints" + "".join(f" and export = {it}" for it in exports)
-    )
-    return shared
+    too_large = num_gpus > 1 and memory.required(max_sequence_length * sequences_per_example) > available
+    sharded = distributed.any_rank(requested or too_large)
+    if sharded:
+        memory = memory.sharded(num_gpus)
+    gpu = torch.cuda.get_device_name(device)
+    check_memory(memory, max_sequence_length, hyper, available, gpu, sequences_per_example)
+    needed = DISK_BYTES_PER_TRAINABLE * counts.trainable + merged.bytes_needed(model, exports)
+    what = "The adapter with its checkpoints" + "".join(f" and export = {export}" for export in exports)
+    check_disk_space(output, needed, what)
+    return sharded
 
 
-def check_gpu(gpus_wanted: int) -> None:
-    """Raises TrainerError `unsupported_gpu` for a GPU without bf16, or for fewer GPUs than are wanted."""
+def check_gpu(num_gpus: int) -> None:
+    """Raises TrainerError `unsupported_gpu` for a GPU without bf16, or for fewer than `num_gpus` GPUs."""
     if not torch.cuda.is_available():
-        return  # a CPU has bf16, and as many processes as are wanted
+        return  # a CPU computes in bf16, in any number of processes
     name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
-    # By default torch counts emulation as support: a T4 would compute in bf16, at a crawl.
+    # By default torch counts emulation as support: a T4 would compute in bf16, very slowly.
     if not torch.cuda.is_bf16_supported(including_emulation=False):
         raise TrainerError(
             "unsupported_gpu",
-            f"The GPU, {name}, has compute capability {major}.{minor} and so no bf16; fp16 overflows in newer models.",
+            f"The GPU, {name}, has compute capability {major}.{minor} and no bf16; fp16 overflows in newer models.",
             "The operator must choose a GPU of compute capability 8.0 or above (Ampere or newer: A100, A40, L4, H100).",
         )
-    if (there := torch.cuda.device_count()) < gpus_wanted:
+    if (found := torch.cuda.device_count()) < num_gpus:
         raise TrainerError(
             "unsupported_gpu",
-            f"num_gpus = {gpus_wanted}: the worker has {there}.",
-            f"Use num_gpus = {there}, or the operator must give the endpoint {gpus_wanted} GPUs a worker.",
+            f"num_gpus = {num_gpus}: the worker has {found}.",
+            f"Use num_gpus = {found}, or ask the operator to give the endpoint {num_gpus} GPUs per worker.",
         )
 
 
-def count(config: Any, rank: int, lora_targets: str) -> ParameterCounts:
-    """Counted on a model without values, and only what cannot be avoided: what does not fit by it, does not fit.
+def count_parameters(config: Any, rank: int, lora_targets: str) -> ParameterCounts:
+    """Counts on a model without values. A lower bound: what does not fit by these counts does not fit.
 
     Raises TrainerError `invalid_input` where `lora_targets` does not fit the architecture.
     """
@@ -87,51 +101,53 @@ def count(config: Any, rank: int, lora_targets: str) -> ParameterCounts:
     packed = sum(
         module.weight.numel() for module in net.modules() if isinstance(module, torch.nn.Linear) and module is not head
     )
-    shapes = [shape for _, shape in targets.fused_experts(net)]
-    experts = sum(shape.numel() for shape in shapes)
-    rest = sum(parameter.numel() for parameter in net.parameters()) - packed - experts
-    trainable = targets.expected_parameters(net, chosen, rank)
+    experts = sum(shape.numel() for _, shape in targets.fused_experts(net))
+    plain = sum(parameter.numel() for parameter in net.parameters()) - packed - experts
     text = config.get_text_config()
     layers = text.num_hidden_layers
-    reads = sum(module.in_features for _, module in targets.linear_modules(net, chosen)) / layers
     return ParameterCounts(
         quantized=packed + experts,
-        plain=rest,
+        plain=plain,
         layers=layers,
         hidden=text.hidden_size,
-        trainable=trainable,
+        trainable=targets.expected_parameters(net, chosen, rank),
         dequantized=experts / layers,
-        reads=reads,
+        reads=sum(module.in_features for _, module in targets.linear_modules(net, chosen)) / layers,
     )
 
 
 def check_memory(
-    memory: MemoryEstimate, tokens: int, hyper: dict[str, Any], available: float, gpu: str, together: int = 1
+    memory: MemoryEstimate,
+    tokens: int,
+    hyper: dict[str, Any],
+    available: float,
+    gpu: str,
+    sequences_per_example: int = 1,
 ) -> None:
-    """Raises TrainerError `out_of_memory` when one row of `tokens` (or two `together`) cannot fit in the `available`
-    bytes of `gpu`.
+    """Raises TrainerError `out_of_memory` when an example with sequences of `tokens` cannot fit in `available` bytes.
 
-    What it cannot know (fragments, logits, kernels' workspaces) it leaves out: a run that may fit is tried.
+    It leaves out what it cannot know (fragmentation, logits, kernel workspaces): a run that may fit is tried.
     """
-    needed = memory.needed(tokens * together)
-    if needed <= available:
+    required = memory.required(tokens * sequences_per_example)
+    if required <= available:
         return
-    said = f"about {needed / GIB:.1f} GiB of the GPU ({gpu}), and {available / GIB:.1f} GiB are free"
-    if (longest := memory.longest(available) // together) >= 64:
-        each = " with each of its two answers" if together > 1 else ""
+    rank = hyper["lora_rank"]
+    larger_gpu = f"a GPU with {math.ceil(required / GIB)} GiB"
+    needs = f"about {required / GIB:.1f} GiB of the GPU ({gpu}), and {available / GIB:.1f} GiB are free"
+    if (fits := memory.max_row_tokens(available) // sequences_per_example) >= MIN_USEFUL_TOKENS:
+        each = " in each of its two answers" if sequences_per_example > 1 else ""
         raise TrainerError(
             "out_of_memory",
-            f"max_length = {hyper['max_length']}: the longest row, of {tokens} tokens{each}, needs {said}.",
-            f"Use max_length = {longest // 64 * 64} or less, or a GPU with {math.ceil(needed / GIB)} GiB.",
+            f"max_length = {hyper['max_length']}: the longest row, with {tokens} tokens{each}, needs {needs}.",
+            f"Use max_length = {fits // 64 * 64} or less, or {larger_gpu}.",
         )
+    smaller_rank_fits = (
+        memory.max_row_tokens(available + memory.adapter / 2) // sequences_per_example >= MIN_USEFUL_TOKENS
+    )
     raise TrainerError(
         "out_of_memory",
-        f"The base model needs {said}: {memory.base / GIB:.1f} in NF4, {memory.adapter / GIB:.1f} for the "
-        f"adapter (lora_rank = {hyper['lora_rank']}).",
-        f"Use a GPU with {math.ceil(needed / GIB)} GiB, a smaller base model"
-        + (
-            f", or lora_rank = {hyper['lora_rank'] // 2} or less."
-            if memory.longest(available + memory.adapter / 2) // together >= 64
-            else "."
-        ),
+        f"The base model needs {needs}: {memory.base / GIB:.1f} GiB in NF4, and {memory.adapter / GIB:.1f} GiB for the "
+        f"adapter (lora_rank = {rank}).",
+        f"Use {larger_gpu}, a smaller base model"
+        + (f", or lora_rank = {rank // 2} or less." if smaller_rank_fits else "."),
     )

@@ -1,7 +1,7 @@
-"""Tells Tunebase how an attempt goes: signed callbacks, in order, repeated until they arrive.
+"""Reports an attempt to Tunebase: signed callbacks, in order, repeated until they arrive.
 
-Signed as Standard Webhooks says. A retry sends the same body with the same `webhook-id` and a fresh timestamp, so the
-server can tell it from a replay and from news. Replies carry orders; what to do about them is the handler's.
+Signed as Standard Webhooks defines. A retry sends the same body with the same `webhook-id` and a fresh timestamp, so
+the server can tell a retry from a replay and from a new message. Replies carry directives, on which the attempt acts.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from typing import Any
 import aiohttp
 from standardwebhooks import Webhook
 
-from tunebase_trainer.errors import CallbackRejected, CallbackUnreachable, LeaseLost, TrainerError
-from tunebase_trainer.worker.protocol import (
+from status_manager import StatusManager
+
+from ..errors import CallbackRejected, CallbackUnreachable, LeaseLost, TrainerError
+from .protocol import (
     ArtifactFile,
     CheckpointReport,
     ClaimReply,
@@ -35,19 +37,25 @@ from tunebase_trainer.worker.protocol import (
     UploadsReply,
     VerifyReply,
 )
-from tunebase_trainer.worker.spool import Batch, Kind, Spool
+from .spool import Batch, Kind, Spool
 
 log = logging.getLogger("tunebase")
 
-# Answers below 500 that may be different the next time; 404, because a function that is being deployed is not there.
-TRANSIENT = {404, 408, 425, 429}
-# Orders by weight: a heavier one may follow a lighter one, never the other way round.
+# Statuses below 500 that may change with the next try; 404, because a function that is being deployed does not exist.
+TRANSIENT_STATUSES = {404, 408, 425, 429}
+# A later directive may follow an earlier one of this list, never the other way round.
 DIRECTIVE_PRIORITY: list[Directive] = ["continue", "pause", "cancel", "stop"]
 MAX_RETRY_SECONDS = 10.0
+MIN_SECONDS_BETWEEN_REPORTS = 1.0
+# What a report says of the job, by the registry's names.
+REPORTED_FIELDS = (
+    "stage", "progress", "current_epoch", "total_epochs", "current_step", "total_steps", "trained_tokens",
+    "seconds_left",
+)  # fmt: skip
 
 
 class CallbackClient:
-    """The attempt's voice. Without `callback_url` (called directly through RunPod) it says nothing, to nobody."""
+    """The attempt's connection to Tunebase. Without a URL (called directly through RunPod) it sends nothing."""
 
     def __init__(
         self,
@@ -55,40 +63,32 @@ class CallbackClient:
         callback_url: str | None,
         secret: str | None,
         worker_id: str,
-        patience: float,
+        timeout_seconds: float,
+        jobs: StatusManager,
+        job_id: str,
     ) -> None:
-        """`patience`: seconds for which a call other than a report is tried again; reports are for ever."""
+        """`timeout_seconds`: how long a call is retried; reports are retried forever. They read `job_id`'s status from
+        `jobs`."""
         self._session = session
         self._url = callback_url.rstrip("/") if callback_url else None
         self._webhook = Webhook(secret) if secret else None
         self._worker_id = worker_id
-        self._patience = patience
+        self._timeout = timeout_seconds
+        self._jobs, self._job_id = jobs, job_id
         self._fence = 0
         self._sequence = 0
         self._sending = asyncio.Lock()
         self._unanswered: tuple[str, str, Batch] | None = None
-        """The report that is on its way: its id, its text, what is in it. It is repeated as it is until it arrives."""
+        """The report in flight: its id, its text, what it contains. It is repeated unchanged until it arrives."""
         self._spool: Spool | None = None
-        self._dirty = False
+        self._reported_revision = 0
         self._last_sent = time.monotonic()
         self._report_seconds = 15.0
-        self._state: dict[str, Any] = {
-            "stage": "setup",
-            "progress": 0.0,
-            "current_epoch": 0.0,
-            "total_epochs": None,
-            "current_step": 0,
-            "total_steps": None,
-            "trained_tokens": 0,
-            "seconds_left": None,
-        }
-        self.last_metric: Metric | None = None
-        self._order: Directive = "continue"
-        self._orders: asyncio.Queue[Directive] = asyncio.Queue()
+        self._directive: Directive = "continue"
+        self._directives: asyncio.Queue[Directive] = asyncio.Queue()
 
-    def begin(self, directory: Path, total_epochs: int) -> None:
-        """The attempt works in `directory`, where what cannot be sent yet is kept."""
-        self._state["total_epochs"] = total_epochs
+    def open_spool(self, directory: Path) -> None:
+        """Keeps in `directory` what cannot be sent yet."""
         if self._url is not None:
             self._spool = Spool(directory / "spool.jsonl")
 
@@ -96,63 +96,27 @@ class CallbackClient:
         if self._spool is not None:
             self._spool.close()
 
-    # --- what the handler says; it goes out with the next report
+    # --- what the next report contains
 
-    def stage(self, name: str, progress: float) -> None:
-        """A new stage; progress never falls and never passes 100."""
-        self._state["stage"] = name
-        self._progress(progress)
-        self._dirty = True
+    def add_metric(self, metric: Metric) -> None:
+        self._add("metrics", metric)
 
-    def resumed(self, step: int, epoch: float, trained_tokens: int) -> None:
-        """Training goes on from a checkpoint."""
-        self._state |= {"current_step": step, "current_epoch": epoch}
-        self._trained(trained_tokens)
-        self._dirty = True
-
-    def step(self, event: dict[str, Any]) -> None:
-        """One logged step of training, as train_lora.py tells it."""
-        metric = Metric.model_validate({name: event.get(name) for name in Metric.model_fields})
-        self._keep("metrics", metric)
-        self.last_metric = metric
-        self._state |= {
-            "current_epoch": metric.epoch,
-            "current_step": metric.step,
-            "total_steps": event["total_steps"],
-            "seconds_left": event["seconds_left"],
-        }
-        self._trained(event["trained_tokens"])
-        self._progress(event["progress"])
-        self._dirty = True
-
-    def log(self, level: str, message: str) -> None:
+    def add_log(self, level: str, message: str) -> None:
         """A line for the job's log."""
-        self._keep("events", LogEvent(level=level, message=storable(message[:2000])))  # type: ignore[arg-type]
+        self._add("events", LogEvent(level=level, message=storable(message[:2000])))  # type: ignore[arg-type]
 
-    def checkpoint(self, checkpoint: CheckpointReport) -> None:
+    def add_checkpoint(self, checkpoint: CheckpointReport) -> None:
         """A checkpoint whose files have been verified."""
-        self._keep("checkpoints", checkpoint)
+        self._add("checkpoints", checkpoint)
 
-    def _keep(self, kind: Kind, item: Metric | LogEvent | CheckpointReport) -> None:
+    def _add(self, kind: Kind, item: Metric | LogEvent | CheckpointReport) -> None:
         if self._spool is not None:
             self._spool.add(kind, item.model_dump())
-
-    def _progress(self, value: float) -> None:
-        self._state["progress"] = min(100.0, max(self._state["progress"], value))
-
-    def _trained(self, tokens: int) -> None:
-        # Never fewer than was said before, even when a checkpoint cannot be used and training begins anew.
-        self._state["trained_tokens"] = max(self._state["trained_tokens"], tokens)
-
-    def snapshot(self) -> dict[str, Any]:
-        """What polling RunPod shows: a HandlerProgress."""
-        shown = {name: self._state[name] for name in ("progress", "current_epoch", "current_step", "stage")}
-        return {"status": "running", **shown, "metrics": self.last_metric.model_dump() if self.last_metric else None}
 
     # --- the calls
 
     async def claim(self, runpod_job_id: str | None) -> ClaimReply:
-        """Asks for the attempt. Raises LeaseLost when it is another's or has ended."""
+        """Claims the attempt. Raises LeaseLost when another worker holds it or it has ended."""
         reply = ClaimReply.model_validate(
             await self._call("claim", {"worker_id": self._worker_id, "runpod_job_id": runpod_job_id})
         )
@@ -163,128 +127,132 @@ class CallbackClient:
         return reply
 
     async def next_directive(self) -> Directive:
-        """Waits until the server wants this worker to end: pause, cancel or stop; each once, a heavier one after."""
-        return await self._orders.get()
+        """Waits for the next pause, cancel or stop. Each arrives once, and only one of higher priority follows."""
+        return await self._directives.get()
 
     async def report_forever(self) -> None:
-        """Sends what is new about once a second, and a sign of life when nothing is. Runs until it is cancelled.
+        """Reports changes about once per second, and a heartbeat when there are none. Runs until it is cancelled.
 
-        Raises CallbackRejected when this worker's signature does not hold (401).
+        Raises CallbackRejected when the server rejects this worker's signature (401).
         """
         if self._url is None:
             await asyncio.get_running_loop().create_future()
         while True:
             await asyncio.sleep(0.25)
-            quiet = time.monotonic() - self._last_sent
-            if (self._news() and quiet >= 1.0) or quiet >= self._report_seconds:
+            idle = time.monotonic() - self._last_sent
+            if (self._has_unreported() and idle >= MIN_SECONDS_BETWEEN_REPORTS) or idle >= self._report_seconds:
                 await self.report()
 
-    def _news(self) -> bool:
-        return self._dirty or self._unanswered is not None or (self._spool is not None and self._spool.waiting > 0)
+    def _has_unreported(self) -> bool:
+        job = self._jobs.get_status(self._job_id)
+        return (
+            (job is not None and job["revision"] != self._reported_revision)
+            or self._unanswered is not None
+            or (self._spool is not None and self._spool.pending > 0)
+        )
 
     async def report(self) -> None:
-        """Sends what is new, up to what a report may carry; tries for ever, always the same report."""
+        """Sends what is new, up to a report's limits; retries the same report until it arrives."""
         async with self._sending:
             if self._unanswered is None:
                 self._unanswered = self._next_report()
             message_id, text, batch = self._unanswered
-            order: Directive = "continue"
+            directive: Directive = "continue"
             try:
                 reply = ReportReply.model_validate(await self._send("report", message_id, text, math.inf))
-                order = reply.order
-            except CallbackRejected as refused:
-                if refused.status == 401:
+                directive = reply.order
+            except CallbackRejected as rejected:
+                if rejected.status == 401:
                     raise
-                # It would be refused again, and the next one may not be: a training goes on without a line of its log.
-                log.error("a report was refused and is dropped: %s", refused)
+                # A retry would be rejected again; the next report may not be. Training is worth more than a log line.
+                log.error("a report was rejected and is dropped: %s", rejected)
             self._unanswered = None
             self._last_sent = time.monotonic()
             if self._spool is not None:
                 self._spool.mark_sent(batch)
-        self._watch_directives(order)
+        self._accept(directive)
 
     def _next_report(self) -> tuple[str, str, Batch]:
         self._sequence += 1
-        self._dirty = False
+        job = self._jobs.get_status(self._job_id)
+        if job is None:
+            raise KeyError(self._job_id)
+        self._reported_revision = job["revision"]
         batch = self._spool.batch() if self._spool is not None else Batch()
-        body: dict[str, Any] = {**self._holder(), "sequence": self._sequence, **self._state, **batch.items}
+        status = {name: value for name, value in job.items() if name in REPORTED_FIELDS}
+        body: dict[str, Any] = {**self._holder(), "sequence": self._sequence, **status, **batch.items}
         return new_id(), json.dumps(body, allow_nan=False), batch
 
-    async def uploads(self, paths: list[str], patience: float | None = None) -> UploadsReply:
-        """Where the files of these names may be uploaded."""
-        reply = UploadsReply.model_validate(await self._call("uploads", {**self._holder(), "paths": paths}, patience))
-        self._watch_directives(reply.order)
+    async def uploads(self, paths: list[str], timeout_seconds: float | None = None) -> UploadsReply:
+        """Requests upload targets for files of these names."""
+        reply = UploadsReply.model_validate(
+            await self._call("uploads", {**self._holder(), "paths": paths}, timeout_seconds)
+        )
+        self._accept(reply.order)
         return reply
 
-    async def verify(self, file: ArtifactFile, patience: float | None = None) -> VerifyReply:
+    async def verify(self, file: ArtifactFile, timeout_seconds: float | None = None) -> VerifyReply:
         """Has the server read one uploaded file back."""
         body = {**self._holder(), "file": file.model_dump()}
-        reply = VerifyReply.model_validate(await self._call("verify", body, patience))
-        self._watch_directives(reply.order)
+        reply = VerifyReply.model_validate(await self._call("verify", body, timeout_seconds))
+        self._accept(reply.order)
         return reply
 
-    async def finish(self, outcome: str, patience: float | None = None, **said: Any) -> FinishReply:
-        """The last call: `outcome` and what protocol.ts wants with it. What is still new goes out first.
+    async def finish(self, outcome: str, timeout_seconds: float | None = None, **details: Any) -> FinishReply:
+        """The last call: `outcome`, and the details that protocol.ts requires for it. Unsent reports go first.
 
-        Raises CallbackUnreachable when nothing is answered for `patience` seconds.
+        Raises CallbackUnreachable when there is no answer within `timeout_seconds`.
         """
-        if self._url is None or self._fence == 0:  # nobody to tell, or an attempt that was never ours
+        if self._url is None or self._fence == 0:  # nobody to report to, or an attempt that this worker never held
             return FinishReply(accepted=True, detail=None)
-        patience = self._patience if patience is None else patience
-        give_up = time.monotonic() + patience
-        with suppress(TimeoutError):  # an end that arrives without its last metrics is better than none
-            async with asyncio.timeout(patience):
-                while self._news():
+        timeout_seconds = self._timeout if timeout_seconds is None else timeout_seconds
+        give_up = time.monotonic() + timeout_seconds
+        with suppress(TimeoutError):  # an outcome without its last metrics is better than none
+            async with asyncio.timeout(timeout_seconds):
+                while self._has_unreported():
                     await self.report()
         left = max(2.0, give_up - time.monotonic())
         return FinishReply.model_validate(
-            await self._call("finish", {**self._holder(), "outcome": outcome, **said}, left)
+            await self._call("finish", {**self._holder(), "outcome": outcome, **details}, left)
         )
 
-    async def succeeded(self, manifest: Manifest, patience: float | None = None) -> FinishReply:
-        return await self.finish("succeeded", patience, manifest=manifest.model_dump())
+    async def succeeded(self, manifest: Manifest, timeout_seconds: float | None = None) -> FinishReply:
+        return await self.finish("succeeded", timeout_seconds, manifest=manifest.model_dump())
 
-    async def failed(self, error: TrainerError, patience: float | None = None) -> FinishReply:
+    async def failed(self, error: TrainerError, timeout_seconds: float | None = None) -> FinishReply:
         return await self.finish(
-            "failed", patience, error_code=error.code, error_message=error.message[:2000], hint=error.hint[:2000]
+            "failed", timeout_seconds, error_code=error.code, error_message=error.message[:2000], hint=error.hint[:2000]
         )
 
     def _holder(self) -> dict[str, Any]:
         return {"worker_id": self._worker_id, "fence": self._fence}
 
-    def _watch_directives(self, order: Directive) -> None:
-        if DIRECTIVE_PRIORITY.index(order) > DIRECTIVE_PRIORITY.index(self._order):
-            self._order = order
-            self._orders.put_nowait(order)
+    def _accept(self, directive: Directive) -> None:
+        if DIRECTIVE_PRIORITY.index(directive) > DIRECTIVE_PRIORITY.index(self._directive):
+            self._directive = directive
+            self._directives.put_nowait(directive)
 
-    async def _call(self, name: str, body: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
+    async def _call(self, name: str, body: dict[str, Any], timeout_seconds: float | None = None) -> dict[str, Any]:
         text = json.dumps(body, allow_nan=False)
-        return await self._send(name, new_id(), text, self._patience if patience is None else patience)
+        return await self._send(name, new_id(), text, self._timeout if timeout_seconds is None else timeout_seconds)
 
-    async def _send(self, name: str, message_id: str, text: str, patience: float) -> dict[str, Any]:
-        """One callback, tried until it is answered. Raises CallbackUnreachable out of patience, or CallbackRejected."""
-        assert self._url is not None and self._webhook is not None
-        give_up = time.monotonic() + patience
+    async def _send(self, name: str, message_id: str, text: str, timeout_seconds: float) -> dict[str, Any]:
+        """One callback, retried until it is answered. Raises CallbackUnreachable in the end, or CallbackRejected."""
+        assert self._url is not None
+        give_up = time.monotonic() + timeout_seconds
         wait = 0.5
+        request_timeout = aiohttp.ClientTimeout(total=min(60, max(2.0, timeout_seconds)))
         while True:
-            now = datetime.now(UTC)
-            headers = {
-                "content-type": "application/json",
-                "webhook-id": message_id,
-                "webhook-timestamp": str(int(now.timestamp())),
-                "webhook-signature": self._webhook.sign(message_id, now, text),
-            }
-            timeout = aiohttp.ClientTimeout(total=min(60, max(2.0, patience)))
             try:
                 async with self._session.post(
-                    f"{self._url}/{name}", data=text, headers=headers, timeout=timeout
+                    f"{self._url}/{name}", data=text, headers=self._signed(message_id, text), timeout=request_timeout
                 ) as response:
                     answer = await response.text()
                     if response.status == 200:
                         reply: dict[str, Any] = json.loads(answer)
                         return reply
                     problem = f"{name}: {response.status} {answer[:300]}"
-                    if response.status < 500 and response.status not in TRANSIENT:
+                    if response.status < 500 and response.status not in TRANSIENT_STATUSES:
                         raise CallbackRejected(problem, response.status)
             except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
                 problem = f"{name}: {type(error).__name__}"
@@ -295,12 +263,22 @@ class CallbackClient:
             await asyncio.sleep(wait * (0.5 + random.random()))
             wait = min(wait * 2, MAX_RETRY_SECONDS)
 
+    def _signed(self, message_id: str, text: str) -> dict[str, str]:
+        assert self._webhook is not None
+        now = datetime.now(UTC)
+        return {
+            "content-type": "application/json",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": self._webhook.sign(message_id, now, text),
+        }
+
 
 def storable(text: str) -> str:
-    """The text without what a database cannot store: NUL, and half of a surrogate pair, as a log can hold."""
+    """The text without what a database cannot store: NUL, and lone surrogates, which a log can contain."""
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def new_id() -> str:
-    """A `webhook-id`: the same on every try of one message."""
+    """A `webhook-id`: the same for every try of one message."""
     return f"msg_{uuid.uuid4().hex}"

@@ -1,4 +1,4 @@
-"""Checkpoints into Storage while training goes on, and back from there."""
+"""Uploads checkpoints to Storage while training continues, and downloads one to resume from."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .protocol import CheckpointReport, Resume, check_url
 from .transfers import describe, download
 
 log = logging.getLogger("tunebase")
-# A checkpoint is not worth more: the next one is on its way.
-PATIENCE = 120.0
+# A checkpoint is not worth waiting longer for: the next one will follow.
+TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """A checkpoint as the training on_progress it: a directory that is whole."""
+    """A complete checkpoint directory, as reported by the training."""
 
     step: int
     epoch: float
@@ -33,32 +33,32 @@ class SavedCheckpoint:
 
 
 class CheckpointUploads:
-    """Uploads one checkpoint at a time in the background; a newer one takes the place of one that waits."""
+    """Uploads one checkpoint at a time in the background; a newer one replaces one that is still waiting."""
 
-    def __init__(self, status: CallbackClient) -> None:
-        self._status = status
+    def __init__(self, callbacks: CallbackClient) -> None:
+        self._callbacks = callbacks
         self._waiting: SavedCheckpoint | None = None
         self._uploading: SavedCheckpoint | None = None
-        self._kept: list[SavedCheckpoint] = []
+        self._on_disk: list[SavedCheckpoint] = []
         self._task: asyncio.Task[None] | None = None
         self.uploaded: int | None = None
-        """The step of the newest checkpoint that is whole in Storage."""
+        """The step of the newest checkpoint that is complete in Storage."""
 
     def enqueue(self, saved: SavedCheckpoint) -> None:
-        """Takes a new checkpoint; returns at once."""
+        """Accepts a new checkpoint; returns at once."""
         self._waiting = saved
-        self._kept.append(saved)
+        self._on_disk.append(saved)
         self._remove_superseded()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._upload_all())
 
     async def drain(self) -> None:
-        """Waits until everything that was offered has been uploaded, or has failed."""
+        """Waits until every enqueued checkpoint has been uploaded, or has failed."""
         if self._task is not None:
             await self._task
 
     async def stop(self) -> None:
-        """Ends what is under way."""
+        """Cancels an upload in progress."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -70,24 +70,25 @@ class CheckpointUploads:
                 await self._upload(saved)
                 self.uploaded = saved.step
             except (TrainerError, OSError) as problem:
-                self._status.log("warn", f"The checkpoint of step {saved.step} could not be kept: {problem}")
+                message = f"The checkpoint of step {saved.step} could not be uploaded: {problem}"
+                self._callbacks.add_log("warn", message)
             finally:
                 self._uploading = None
                 self._remove_superseded()
 
     async def _upload(self, saved: SavedCheckpoint) -> None:
-        below = f"checkpoints/{saved.step}/"
+        prefix = f"checkpoints/{saved.step}/"
         files = await asyncio.to_thread(describe, saved.path)
-        files = [file.model_copy(update={"path": below + file.path}) for file in files]
-        reply = await self._status.uploads([file.path for file in files], PATIENCE)
+        files = [file.model_copy(update={"path": prefix + file.path}) for file in files]
+        reply = await self._callbacks.uploads([file.path for file in files], TIMEOUT_SECONDS)
         targets = {target.path: target for target in reply.targets}
 
         def local(path: str) -> Path:
-            return saved.path / path.removeprefix(below)
+            return saved.path / path.removeprefix(prefix)
 
         await upload_all(files, local, targets)
-        await verify_all(self._status, files, local, targets, PATIENCE)
-        self._status.checkpoint(
+        await verify_all(self._callbacks, files, local, targets, TIMEOUT_SECONDS)
+        self._callbacks.add_checkpoint(
             CheckpointReport(
                 step=saved.step,
                 epoch=saved.epoch,
@@ -98,17 +99,17 @@ class CheckpointUploads:
         )
 
     def _remove_superseded(self) -> None:
-        """The newest stays on this disk, and what is being uploaded."""
-        for saved in self._kept[:-1]:
+        """Only the newest stays on disk, and the one being uploaded."""
+        for saved in self._on_disk[:-1]:
             if saved is not self._uploading:
                 shutil.rmtree(saved.path, ignore_errors=True)
-                self._kept.remove(saved)
+                self._on_disk.remove(saved)
 
 
-async def fetch(session: aiohttp.ClientSession, resume: Resume, directory: Path) -> Path:
-    """Downloads a checkpoint's files below `directory`; returns its own directory.
+async def download_checkpoint(session: aiohttp.ClientSession, resume: Resume, directory: Path) -> Path:
+    """Downloads a checkpoint's files into `directory`; returns the checkpoint's own directory.
 
-    Raises TrainerError when a file is missing or is not what was uploaded.
+    Raises TrainerError when a file is missing or is not the one that was uploaded.
     """
     target = directory / f"checkpoint-{resume.step}"
     for file in resume.files:

@@ -1,4 +1,4 @@
-"""The end of a training's log, as its user may read it: without secrets, without this worker's paths."""
+"""Redacts the end of a training's log for the user: no secrets, no paths of this worker."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import re
 from collections.abc import Iterable
 
-# In a report a message has at most 2,000 characters.
+# A message in a report has at most 2,000 characters.
 MAX_CHARACTERS = 1900
 SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
 SECRETS = re.compile(
-    r"\b(?:whsec|hf|tb|sk|rpa|ghp|github_pat)[_-][A-Za-z0-9_\-+/=]{6,}"  # keys that say what they are
+    r"\b(?:whsec|hf|tb|sk|rpa|ghp|github_pat)[_-][A-Za-z0-9_\-+/=]{6,}"  # keys with a telling prefix
     r"|\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"  # JSON web tokens
     r"|(?<=[Bb]earer )[^\s,;'\"]+"
     r"|(?<=token=)[^\s&'\"]+|(?<=secret=)[^\s&'\"]+|(?<=password=)[^\s&'\"]+|(?<=api_key=)[^\s&'\"]+"
@@ -21,7 +21,7 @@ PROGRESS_BAR = re.compile(r"\d+%\|")
 
 
 def redact(line: str) -> str:
-    """One line without secrets; of addresses the host stays, of paths the last name."""
+    """One line without secrets. Of URLs the host remains, of paths the last component."""
     for name, value in os.environ.items():
         if SECRET_NAME.search(name) and len(value) >= 8:
             line = line.replace(value, "[secret]")
@@ -31,7 +31,7 @@ def redact(line: str) -> str:
 
 
 def redacted_tail(lines: Iterable[str]) -> str:
-    """The last lines that fit one message; progress bars are left out."""
+    """The last lines that fit into one message, without progress bars."""
     kept: list[str] = []
     room = MAX_CHARACTERS
     for line in reversed(list(lines)):

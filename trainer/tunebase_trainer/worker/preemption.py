@@ -1,4 +1,4 @@
-"""How an attempt hears that the platform takes its worker away."""
+"""Detects that the platform is stopping this worker."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ log = logging.getLogger("tunebase")
 
 
 def grace_seconds() -> float:
-    """How long the platform waits between SIGTERM and SIGKILL, as far as the operator knows."""
+    """How long the platform waits between SIGTERM and SIGKILL. The operator sets it."""
     return float(os.environ.get("TUNEBASE_SHUTDOWN_GRACE_SECONDS", "25"))
 
 
 @contextmanager
 def sigterm_event() -> Iterator[asyncio.Event]:
-    """An event that is set by SIGTERM. Who handled the signal before (RunPod's SDK: take no more jobs) still does."""
-    loop, heard = asyncio.get_running_loop(), asyncio.Event()
-    before = signal.getsignal(signal.SIGTERM)
+    """An event that SIGTERM sets. The previous handler (RunPod's SDK: accept no more jobs) still runs."""
+    loop, received = asyncio.get_running_loop(), asyncio.Event()
+    previous = signal.getsignal(signal.SIGTERM)
 
-    def hear(number: int, frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(heard.set)
-        if callable(before):
-            before(number, frame)
+    def handle(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(received.set)
+        if callable(previous):
+            previous(number, frame)
 
     try:
-        signal.signal(signal.SIGTERM, hear)
+        signal.signal(signal.SIGTERM, handle)
     except ValueError:  # only the main thread may
-        log.warning("SIGTERM will not be heard: this is not the main thread")
-        yield heard
+        log.warning("SIGTERM will not be handled: this is not the main thread")
+        yield received
         return
     try:
-        yield heard
+        yield received
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

@@ -1,4 +1,4 @@
-"""What waits to be told, in a file: hours without Tunebase cost no memory, and nothing is lost or out of order."""
+"""Unsent items in a file: hours without Tunebase cost no memory, and nothing is lost or reordered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any, Literal
 from ..contract import CHECKPOINTS_PER_REPORT, EVENTS_PER_REPORT, METRICS_PER_REPORT
 
 Kind = Literal["metrics", "events", "checkpoints"]
-# How many of each a report may carry.
 MAX_ITEMS_PER_REPORT: dict[str, int] = {
     "metrics": METRICS_PER_REPORT,
     "events": EVENTS_PER_REPORT,
@@ -21,7 +20,7 @@ MAX_ITEMS_PER_REPORT: dict[str, int] = {
 
 @dataclass
 class Batch:
-    """The oldest items that fit one report. `end`: the place in the file behind them."""
+    """The oldest items that fit one report. `end`: the file offset after them."""
 
     end: int = 0
     count: int = 0
@@ -29,18 +28,18 @@ class Batch:
 
 
 class Spool:
-    """First in, first out; what was not said to be `sent` is in the next batch again."""
+    """First in, first out. A batch that is not marked as sent is returned again."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w+b")
         self._start = 0
-        self.waiting = 0
-        """How many items are in it."""
+        self.pending = 0
+        """How many items have not been sent."""
 
     def add(self, kind: Kind, item: dict[str, Any]) -> None:
         self._file.seek(0, os.SEEK_END)
         self._file.write(json.dumps([kind, item], allow_nan=False).encode() + b"\n")
-        self.waiting += 1
+        self.pending += 1
 
     def batch(self) -> Batch:
         batch = Batch(end=self._start)
@@ -55,10 +54,10 @@ class Spool:
         return batch
 
     def mark_sent(self, batch: Batch) -> None:
-        """Forgets a batch that has arrived."""
+        """Drops a batch that has arrived."""
         self._start = batch.end
-        self.waiting -= batch.count
-        if self.waiting == 0:
+        self.pending -= batch.count
+        if self.pending == 0:
             self._file.truncate(0)
             self._start = 0
 

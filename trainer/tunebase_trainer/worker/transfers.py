@@ -1,4 +1,4 @@
-"""Bytes in and out: the dataset's download, the adapter's resumable upload, and their hashes."""
+"""Downloads, resumable uploads, and hashes of files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,23 @@ from .protocol import ArtifactFile, UploadTarget
 
 log = logging.getLogger("tunebase")
 MAX_TRIES = 4
+OPERATOR_HINT = "Create the job again. If it happens again, the operator must check Storage and its signed URLs."
+DIRECT_HINT = "Check the dataset URL: it must be reachable from the worker, not expired, and return the file itself."
 
 
 async def download(
-    session: aiohttp.ClientSession, url: str, target: Path, sha256: str, what: str = "The training data"
+    session: aiohttp.ClientSession,
+    url: str,
+    target: Path,
+    sha256: str,
+    what: str = "The training data",
+    hint: str = OPERATOR_HINT,
 ) -> str:
     """Streams `url` to `target` and returns its SHA-256, which must be `sha256` unless that is empty.
 
-    Raises TrainerError `dataset_unreachable`; the URL, which opens the data, is never part of a message.
+    Raises TrainerError `dataset_unreachable`; the URL, which gives access to the data, is never part of a message.
     """
-    where = urlsplit(url).hostname
+    host = urlsplit(url).hostname
     problem = ""
     for attempt in range(MAX_TRIES):
         if attempt:
@@ -37,7 +44,7 @@ async def download(
         try:
             async with session.get(url, timeout=aiohttp.ClientTimeout(total=None, sock_read=60)) as response:
                 if response.status != 200:
-                    problem = f"{where} answered {response.status}"
+                    problem = f"{host} answered {response.status}"
                     if response.status < 500 and response.status != 429:
                         break
                     continue
@@ -48,22 +55,22 @@ async def download(
                         digest.update(chunk)
                         size += file.write(chunk)
                 if size == 0:
-                    problem = "it was empty (0 bytes)"
+                    problem = "the file is empty (0 bytes)"
                 elif sha256 and digest.hexdigest() != sha256:
-                    problem = f"what arrived ({size} bytes) is not what was uploaded"
+                    problem = f"the {size} bytes received do not match the uploaded file's SHA-256"
                 else:
                     return digest.hexdigest()
         except (aiohttp.ClientError, TimeoutError) as error:
-            problem = f"{where}: {type(error).__name__}"
+            problem = f"{host}: {type(error).__name__}"
     raise TrainerError(
         "dataset_unreachable",
         f"{what} could not be downloaded: {problem}.",
-        "Create the job again. If it happens again, the operator must check Storage and its signed URLs.",
+        hint,
     )
 
 
 def describe(directory: Path) -> list[ArtifactFile]:
-    """Every file below `directory` with its size and hash, read in pieces."""
+    """Every file in `directory` with its size and SHA-256."""
     files = []
     for path in sorted(item for item in directory.rglob("*") if item.is_file()):
         with path.open("rb") as file:
@@ -75,7 +82,7 @@ def describe(directory: Path) -> list[ArtifactFile]:
 
 
 async def upload(path: Path, target: UploadTarget, on_progress: Callable[[int], None]) -> None:
-    """Uploads one file by TUS in chunks, going on where it was cut off. `on_progress` hears the bytes that have arrived.
+    """Uploads one file by TUS in chunks, and resumes at the server's offset. `on_progress` gets the bytes sent.
 
     Raises TrainerError `upload_failed`.
     """
@@ -109,12 +116,12 @@ def _upload(path: Path, target: UploadTarget, on_progress: Callable[[int], None]
         if status == 413:
             raise TrainerError(
                 "upload_failed",
-                f"{target.path} has {path.stat().st_size / 1e6:.0f} MB, which is more than Storage takes (413).",
-                "The operator must raise the file size limit of Supabase's Storage and of its bucket above that.",
+                f"{target.path} has {path.stat().st_size / 1e6:.0f} MB, which exceeds Storage's file size limit (413).",
+                "The operator must raise the file size limit of Supabase Storage and of its bucket.",
             ) from error
         raise TrainerError(
             "upload_failed",
             f"{target.path} could not be uploaded: "
             f"{f'Storage answered {status}' if status else 'Storage could not be reached'}.",
-            "Create the job again; if that fails too, the operator must check Storage.",
+            "Create the job again. If it happens again, the operator must check Storage.",
         ) from error

@@ -1,4 +1,4 @@
-"""Where attempts work: a directory for each, which is gone when it has ended."""
+"""Where attempts work: a directory for each, removed when it has ended."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+# Where RunPod mounts an endpoint's network volume.
+VOLUME = Path("/runpod-volume")
+
 
 def work_root() -> Path:
-    """On the volume where there is one."""
-    if named := os.environ.get("TUNEBASE_WORK_DIR"):
-        return Path(named)
-    volume = Path("/runpod-volume")
-    return (volume if volume.is_dir() else Path(tempfile.gettempdir())) / "tunebase" / "work"
+    """On the network volume if there is one."""
+    if configured := os.environ.get("TUNEBASE_WORK_DIR"):
+        return Path(configured)
+    return (VOLUME if VOLUME.is_dir() else Path(tempfile.gettempdir())) / "tunebase" / "work"
+
+
+def is_on_volume() -> bool:
+    """Whether files in the work directory outlive this container."""
+    return VOLUME.is_dir() and work_root().resolve().is_relative_to(VOLUME)
 
 
 def create(job_id: str, attempt: int, fence: int) -> Path:
-    """An empty directory of this attempt's holder: workers may share a volume."""
+    """An empty directory for the attempt's current holder: workers may share a volume."""
     directory = work_root() / job_id / f"{attempt}-{fence}"
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -26,7 +33,7 @@ def create(job_id: str, attempt: int, fence: int) -> Path:
 
 
 def remove(directory: Path, keep: str | None) -> None:
-    """Removes the directory, or all in it but `keep` where that is there."""
+    """Removes the directory, or everything in it except `keep` if that exists."""
     if keep is not None and (directory / keep).is_dir():
         for item in directory.iterdir():
             if item.name != keep:
@@ -34,4 +41,4 @@ def remove(directory: Path, keep: str | None) -> None:
         return
     shutil.rmtree(directory, ignore_errors=True)
     with suppress(OSError):
-        directory.parent.rmdir()  # when no other attempt of the job works beside it
+        directory.parent.rmdir()  # unless another attempt of the job is in it
