@@ -23,11 +23,20 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=TRAINER, capture_output=True, text=True)
 
 
-def test_the_gpu_bench_runs_on_tiny_shapes_and_keeps_its_figures_where_it_is_told(tmp_path: Path) -> None:
+def test_the_bench_command_lists_its_benches() -> None:
+    done = bench("--help")
+    assert done.returncode == 0 and "{cpu,gpu,model_start}" in done.stdout
+
+
+def test_the_gpu_bench_runs_on_tiny_shapes_and_saves_its_results_where_requested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = results.FILE.read_bytes() if results.FILE.exists() else None
-    done = bench("gpu", "--tiny", "--json", str(tmp_path / "bench.json"))
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "Qwen3-Next, 26,624 trainable" in done.stdout
+    monkeypatch.setattr(sys, "argv", ["bench", "gpu", "--tiny", "--json", str(tmp_path / "bench.json")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "Qwen3-Next, 26,624 trainable" in capsys.readouterr().out
     rows = json.loads((tmp_path / "bench.json").read_text())
     moe = [row for row in rows if row["name"] == "tiny_gpu_moe"]
     assert [row["against"] for row in moe] == [f"nothing, {n} tokens on a CPU" for n in (16, 32, 64)]

@@ -83,7 +83,7 @@ async def test_an_artifact_is_whole_and_says_what_it_is(
         "![Loss by step](loss.svg)",
         "| learning_rate | 0.001 |",
         "| transformers | 5.",
-        f"{manifest['first_loss']:.4f} at first, {manifest['last_loss']:.4f} at last",
+        f"{manifest['first_loss']:.4f} first, {manifest['last_loss']:.4f} last",
     ):
         assert said in text
 
@@ -139,7 +139,7 @@ async def test_merged_weights_are_the_model_with_the_adapter_and_lie_below_a_fol
 
 def test_merged_weights_that_cannot_be_made_are_a_sentence_and_leave_nothing(tiny_model: Path, tmp_path: Path) -> None:
     problem = merged.write(tmp_path, tiny_model, tmp_path, tiny.make_tokenizer(), ["merged"])
-    assert problem is not None and problem.startswith("There are no merged weights: ")
+    assert problem is not None and problem.startswith("Skipped the merged weights: ")
     assert not (tmp_path / "merged").exists()
 
 
@@ -184,7 +184,7 @@ def test_a_card_names_a_base_of_the_hub_where_the_hub_looks_for_it() -> None:
     assert 'from_pretrained("org/Model-7B", revision="c0ffee"' in text
     assert "--max-lora-rank 16 " in text, "the smallest room that holds rank 12"
     other = model_card.model_card(summary(base_model="/models/mine"))
-    assert "base_model:" not in other and "# A LoRA adapter of mine" in other
+    assert "base_model:" not in other and "# A LoRA adapter for mine" in other
 
 
 def test_samples_that_cannot_be_made_are_a_sentence_and_no_failure(
@@ -197,7 +197,7 @@ def test_samples_that_cannot_be_made_are_a_sentence_and_no_failure(
             raise RuntimeError("secret")
 
     problem = artifact.write_samples(tmp_path, Broken(), tiny.make_tokenizer(), summary(), 1, lambda: False)
-    assert problem == "The sample answers could not be made (RuntimeError)."
+    assert problem == "The sample answers could not be generated (RuntimeError)."
     assert not list(tmp_path.iterdir())
     assert artifact.write_samples(tmp_path, Broken(), tiny.make_tokenizer(), summary(), 1, lambda: True) is None
 

@@ -108,14 +108,13 @@ def alive(shapes: set[tuple[int, ...]]) -> int:
 
 @pytest.mark.parametrize("kind", tiny_models.MOE)
 def test_no_more_than_one_layers_experts_are_in_bf16_while_a_model_is_loaded(
-    saved: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    saved: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = 8 * 32
     shapes = {(32, 64), (64, 32), (64, 64), (8, 32, 64), (8, 64, 64), (8, 64, 32)}
     layer = 3 * rows * 64 * 2  # bytes of gate, up and down of 8 experts
     gc.collect()
-    gc.freeze()  # what is there already is not looked through at every weight
-    request.addfinalizer(gc.unfreeze)
+    gc.freeze()  # existing objects are not searched at every weight
     before, peak, calls, quantize = alive(shapes), 0, 0, bnb.quantize_4bit
 
     def counting(weight: torch.Tensor, **more: Any) -> Any:

@@ -7,15 +7,14 @@ import json
 import logging
 import os
 import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from support import tiny_models
-from support.paths import TRAINER
 
 from tunebase_trainer.model import loading, lora, quantized_cache
 
@@ -131,23 +130,26 @@ def test_a_broken_cache_is_made_anew(original: Path, cache: Path, harm: Any, cap
     assert loading.load_quantized(original, "1")[1], "and is whole now"
 
 
-DIES_WRITING = """
-import os, sys
-from pathlib import Path
-import huggingface_hub
-from tunebase_trainer.model import loading, lora
-write = huggingface_hub.save_torch_state_dict
-def half(tensors, directory):
-    write(tensors, directory)
-    os._exit(9)
-huggingface_hub.save_torch_state_dict = half
-loading.load_quantized(Path(sys.argv[1]), "1")
-"""
+def die_while_writing(original: Path) -> None:
+    """In a fork. Does not return."""
+    signal.alarm(120)
+    write = huggingface_hub.save_torch_state_dict
+
+    def write_and_die(tensors: Any, directory: Path) -> None:
+        write(tensors, directory)
+        os._exit(9)
+
+    huggingface_hub.save_torch_state_dict = write_and_die  # type: ignore[assignment]
+    try:
+        loading.load_quantized(original, "1")
+    finally:
+        os._exit(1)
 
 
 def test_a_worker_that_dies_while_writing_leaves_nothing_that_is_used_or_kept(original: Path, cache: Path) -> None:
-    died = subprocess.run([sys.executable, "-c", DIES_WRITING, original], cwd=TRAINER)
-    assert died.returncode == 9
+    if (pid := os.fork()) == 0:
+        die_while_writing(original)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     (left,) = kept(cache)
     assert left.endswith(".part")
     assert not loading.load_quantized(original, "1")[1]
@@ -163,4 +165,4 @@ def test_without_room_the_model_is_loaded_all_the_same(
     with caplog.at_level(logging.WARNING):
         net, cached = loading.load_quantized(original, "1")
     assert not cached and net(input_ids=IDS).logits.isfinite().all()
-    assert kept(cache) == [] and "the quantized model is not kept" in caplog.text
+    assert kept(cache) == [] and "the quantized model is not cached" in caplog.text

@@ -93,8 +93,8 @@ def test_two_ranks_that_share_a_base_make_the_steps_of_two_that_do_not(
         assert code == 0, log
         found.append(events)
     whole, shared = found
-    assert not any("shared by" in event["message"] for event in of(whole, "log"))
-    assert any("shared by 2 GPUs" in event["message"] for event in of(shared, "log"))
+    assert not any("sharded over" in event["message"] for event in of(whole, "log"))
+    assert any("sharded over 2 GPUs" in event["message"] for event in of(shared, "log"))
     assert any("no sample answers" in event["message"] for event in of(shared, "log"))
     assert len(of(shared, "step")) == 5
     for ours, theirs in zip(of(shared, "step"), of(whole, "step"), strict=True):

@@ -58,7 +58,7 @@ async def test_a_run_begins_with_the_earlier_adapter_and_fails_when_that_is_not_
 ) -> None:
     monkeypatch.delenv("TUNEBASE_TRAIN_COMMAND", raising=False)
     tunebase.serve("rows.jsonl", tiny.rows(24).encode())
-    given = {"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=6)}
+    given = {"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=3)}
 
     async def run() -> dict[str, Any]:
         return await ended(asyncio.create_task(handler(given)), tmp_path)
@@ -74,7 +74,7 @@ async def test_a_run_begins_with_the_earlier_adapter_and_fails_when_that_is_not_
     second = await run()
     assert second["status"] == "completed", second
     said = [event["message"] for event in tunebase.reported("events")]
-    assert "Training goes on from the earlier fine-tune's adapter." in said
+    assert "Training starts from the earlier fine-tune's adapter." in said
     losses = [run["manifest"]["first_loss"] for run in (first, second)]
     assert losses[1] < (losses[0] + first["manifest"]["last_loss"]) / 2, losses
 

@@ -7,6 +7,7 @@ of a process that has done them. All else is as it was: the arguments, the envir
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
@@ -79,6 +80,8 @@ def serve(path: str) -> None:
 
     from tunebase_trainer import training  # noqa: F401
 
+    gc.collect()
+    gc.freeze()  # nor do the forks walk the modules' objects, or copy their pages
     lines: dict[int, socket.socket] = {}
 
     def ended(*_: object) -> None:

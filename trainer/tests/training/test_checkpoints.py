@@ -185,5 +185,5 @@ def test_a_run_whose_checkpoint_cannot_be_used_begins_anew_with_a_warning(
     (tmp_path / "checkpoint" / "adapter_model.safetensors").write_bytes(b"damaged")
     events = train(tmp_path / "run", tiny_model, resume=tmp_path / "checkpoint")
     warning = next(event for event in events if event["type"] == "log" and event["level"] == "warn")
-    assert warning["message"].startswith("The checkpoint cannot be used (SafetensorError")
+    assert warning["message"].startswith("Cannot resume from the checkpoint (SafetensorError")
     assert steps(events) == steps(whole)

@@ -108,7 +108,7 @@ def test_the_adapter_that_is_handed_over_is_the_one_of_the_lowest_validation_los
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         loss = float(supervised_loss(net, collate([YES, YES, NO], tiny_tokenizer.pad_token_id), None))
     assert loss == pytest.approx(losses[best], rel=1e-3) and loss < losses[12] - 0.01
-    assert told[-1]["message"].startswith(f"The adapter is the one of step {best}: its validation loss")
+    assert told[-1]["message"].startswith(f"The adapter is that of step {best}, which has the lowest validation loss")
 
 
 def test_a_training_that_gets_no_better_ends_early_unless_it_shall_not(
@@ -128,7 +128,8 @@ def test_a_training_that_gets_no_better_ends_early_unless_it_shall_not(
         assert (stale == 2) == (step == outcome.steps)
     assert outcome.steps < 12
     said = [event["message"] for event in told if event["type"] == "log"]
-    assert said[0].startswith(f"The training ends early, after epoch {outcome.steps}: for 2 epochs")
+    assert said[0].startswith(f"Training stops early, after epoch {outcome.steps}: ")
+    assert "for 2 epochs" in said[0]
 
 
 def test_a_resumed_run_knows_the_best_adapter_of_before_and_how_long_ago_that_was(

@@ -84,7 +84,7 @@ def test_a_model_that_does_more_with_its_logits_is_refused(model: Any) -> None:
     scaled = AutoModelForCausalLM.from_config(AutoConfig.for_model(**granite))
     scaled.requires_grad_(False)
     torch.nn.init.normal_(scaled.get_output_embeddings().weight)
-    with pytest.raises(TrainerError, match="granite, is not one that can be trained here: it changes its logits"):
+    with pytest.raises(TrainerError, match="granite, is not supported: it transforms its logits"):
         check_projection(scaled)
 
 
@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(model: Any, tokenizer: Any, r
         run(model, tokenizer, rows, tmp_path)
     assert caught.value.code == "non_finite_loss"
     assert "at step 1" in caught.value.message
-    assert caught.value.hint.startswith("Lower it: learning_rate = 0.001: try 0.0005.")
+    assert caught.value.hint.startswith("Lower learning_rate = 0.001: try 0.0005.")
 
 
 def test_a_gradient_that_is_not_a_number_is_never_applied_and_the_checkpoint_before_is_kept(
@@ -185,9 +185,7 @@ def test_a_gradient_that_is_not_a_number_is_never_applied_and_the_checkpoint_bef
 
     with pytest.raises(TrainerError) as caught:
         run(model, tokenizer, rows, tmp_path, prepare=poison, every=0.0)
-    assert (
-        "at step 3" in caught.value.message and "The checkpoint of step 2, from before, is kept" in caught.value.message
-    )
+    assert "at step 3" in caught.value.message and "The checkpoint of step 2 is kept" in caught.value.message
     assert all(bool(weight.isfinite().all()) for weight in trained)
     saved = load_file(tmp_path / "checkpoint-2" / "adapter_model.safetensors")
     assert sorted(float(tensor.sum()) for tensor in saved.values()) == pytest.approx(

@@ -74,8 +74,8 @@ def test_rows_at_once_are_halved_until_they_fit_and_the_run_is_the_one_that_bega
     expected, plain = run(load(), tiny_tokenizer, rows, tmp_path / "b", micro=2, prepare=full.watch, **settings)
     assert small.sizes == [8, 4, *[2] * 16] and full.sizes == [2] * 16, "8 rows a step in any case"
     assert warnings(told) == [
-        "The GPU's memory ran out. Training goes on from the start with 4 rows at once, and 8 a step as before.",
-        "The GPU's memory ran out. Training goes on from the start with 2 rows at once, and 8 a step as before.",
+        "The GPU ran out of memory. Training continues from the start with micro-batches of 4; batch_size stays 8.",
+        "The GPU ran out of memory. Training continues from the start with micro-batches of 2; batch_size stays 8.",
     ]
     assert steps(told) == steps(plain) and outcome == expected
 
@@ -95,7 +95,7 @@ def test_it_goes_on_from_the_newest_checkpoint_and_its_heir_begins_with_what_fit
     outcome, told = run(load(), tiny_tokenizer, rows, tmp_path / "a", micro=4, prepare=gpu.watch, every=0.0)
     assert gpu.sizes == [4, 4, 4, *[2] * 12]
     (warning,) = warnings(told)
-    assert "goes on from step 2 with 2 rows at once" in warning
+    assert "continues from step 2 with micro-batches of 2" in warning
     assert [step for step, _, _ in steps(told)] == list(range(1, 9))
     assert outcome.trained_tokens == 2 * sum(len(row.input_ids) for row in rows), "counted once"
     _, plain = run(load(), tiny_tokenizer, rows, tmp_path / "b", micro=4, prepare=Gpu(4).watch)
@@ -117,9 +117,10 @@ def test_a_row_that_does_not_fit_by_itself_is_an_error_that_names_what_would(
         run(model, tiny_tokenizer, rows, tmp_path, prepare=Gpu(0).watch)
     assert caught.value.code == "out_of_memory"
     assert f"even with one row of {longest} tokens at a time" in caught.value.message
+    assert "(batch_size = 4, lora_rank = 8, max_length = 512)" in caught.value.message
     assert caught.value.hint == "lora_rank = 8: try 4; or use a smaller base model."
     long = out_of_memory_error([Row([1] * 1800, [])], {"max_length": 2048, "lora_rank": 16, "batch_size": 4}, 1).hint
-    assert long == "max_length = 2048: try 896; lora_rank = 16: try 8; or use a smaller base model."
+    assert long == "lora_rank = 16: try 8; max_length = 2048: try 896; or use a smaller base model."
 
 
 def test_the_longest_rows_pass_before_the_first_step_and_change_nothing_of_the_run(

@@ -251,7 +251,7 @@ def test_what_runs_out_of_memory_goes_on_with_fewer_pairs_and_the_same_reference
     _, told = run(model, tiny_tokenizer, pairs, tmp_path, micro=4, prepare=gpu, method="dpo", beta=BETA, validation=[])
     assert max(sizes[sizes.index(8) + 1 :]) == 4, "two pairs"
     assert [event["step"] for event in told if event["type"] == "step"] == [1, 2, 3, 4]
-    assert "with 2 rows at once" in next(event["message"] for event in told if event["type"] == "log")
+    assert "with micro-batches of 2" in next(event["message"] for event in told if event["type"] == "log")
 
 
 def test_history_is_cut_from_both_prompts_alike_and_no_answer_is(tiny_tokenizer: Any, tmp_path: Path) -> None:
@@ -284,14 +284,14 @@ def test_history_is_cut_from_both_prompts_alike_and_no_answer_is(tiny_tokenizer:
     made(100)  # where even the last question is cut
     with pytest.raises(TrainerError) as caught:
         read(path, tiny_tokenizer, 64, method="dpo")
-    assert "answers that are longer than max_length = 64" in caught.value.message
+    assert "answers longer than max_length = 64" in caught.value.message
 
 
 @pytest.mark.parametrize(
     ("text", "method", "said", "hint"),
     [
-        (tiny.pairs(2), "supervised", 'The training data has preference rows, and method "supervised"', 'method "dpo"'),
-        (tiny.rows(2), "dpo", "The training data has prompt_completion rows, and method", 'method "supervised"'),
+        (tiny.pairs(2), "supervised", 'The training data has preference rows, but method "supervised"', 'method "dpo"'),
+        (tiny.rows(2), "dpo", "The training data has prompt_completion rows, but method", 'method "supervised"'),
     ],
 )
 def test_rows_of_the_other_method_are_refused(

@@ -72,15 +72,15 @@ def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: MemoryEstima
     preflight.check_memory(the_80b, 8192, HYPER, gib(79), "A100")
     error = refused(the_80b, 8192, gib(39.4))
     assert error.message == (
-        "The base model needs about 44.7 GiB of the GPU (A GPU), and 39.4 GiB are free: 39.2 in NF4, 0.2 for the "
-        "adapter (lora_rank = 16)."
+        "The base model needs about 44.7 GiB of the GPU (A GPU), and 39.4 GiB are free: 39.2 GiB in NF4, and 0.2 GiB "
+        "for the adapter (lora_rank = 16)."
     )
     assert error.hint == "Use a GPU with 45 GiB, a smaller base model."
 
 
 def test_where_only_the_longest_row_is_too_long_a_length_that_fits_is_named(the_80b: MemoryEstimate) -> None:
     error = refused(the_80b, 8192, gib(44))
-    assert error.message.startswith("max_length = 8192: the longest row, of 8192 tokens, needs about 44.7 GiB")
+    assert error.message.startswith("max_length = 8192: the longest row, with 8192 tokens, needs about 44.7 GiB")
     assert error.hint == "Use max_length = 4800 or less, or a GPU with 45 GiB."
     preflight.check_memory(the_80b, 4800, HYPER, gib(44), "A GPU")
     with pytest.raises(TrainerError):
@@ -91,7 +91,7 @@ def test_of_two_answers_each_may_have_half_the_length_that_fits(the_80b: MemoryE
     preflight.check_memory(the_80b, 2400, HYPER, gib(44), "A GPU", sequences_per_example=2)
     with pytest.raises(TrainerError) as caught:
         preflight.check_memory(the_80b, 4096, HYPER, gib(44), "A GPU", sequences_per_example=2)
-    assert "the longest row, of 4096 tokens with each of its two answers, needs about 44.7" in caught.value.message
+    assert "the longest row, with 4096 tokens in each of its two answers, needs about 44.7" in caught.value.message
     assert caught.value.hint.startswith("Use max_length = 2368 or less")
 
 
