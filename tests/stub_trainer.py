@@ -40,7 +40,7 @@ def main(spec_path: str) -> None:
         saved = json.loads((Path(spec["resume"]) / "state.json").read_text())
         step, state = saved["step"], saved["state"]
         tell("resumed", step=step, epoch=step / 10, trained_tokens=step * 100)
-        tell("log", level="info", message=f"Going on from the checkpoint of step {step}.")
+        tell("log", level="info", message=f"Resuming from the checkpoint of step {step}.")
 
     tell("stage", stage="training", progress=10)
     last_saved = time.monotonic()

@@ -1,7 +1,7 @@
 """The status of this worker process's jobs, in memory.
 
-One `StatusManager` is shared by the handler, RunPod's progress updates and the signed callbacks: whoever learns
-something writes it here, and whoever reports reads it here. It knows no network and no disk.
+The handler, RunPod's progress updates and the signed callbacks share one `StatusManager`: the attempt writes each
+change here, and every report reads from here. It uses no network and no disk.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python train_lora.py SPEC.json
 
 What SPEC contains, which events go to the file descriptor TUNEBASE_EVENTS_FD (stdout without it), and what signals mean
-is in tunebase_trainer/worker/process.py. This process knows no secret and no callback URL.
+is in tunebase_trainer/worker/process.py. This process gets no secret and no callback URL.
 
 `main` reads from top to bottom: data, base model, adapter, derived values, training, artifact.
 """

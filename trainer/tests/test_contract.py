@@ -18,7 +18,7 @@ SCHEMAS: dict[str, Any] = json.loads((HERE.parent / "protocol.schema.json").read
 
 
 @pytest.mark.parametrize("case", CASES["gpu_memory"])
-def test_a_run_takes_the_memory_that_the_server_computes(case: dict[str, Any]) -> None:
+def test_gpu_memory_estimates_match_the_servers(case: dict[str, Any]) -> None:
     whole = estimate_memory(ParameterCounts(**case["counts"]))
     part = whole if case["gpus"] == 1 else whole.sharded(case["gpus"])
     assert part.required(case["tokens"]) == pytest.approx(case["bytes"], rel=1e-12)
@@ -99,5 +99,5 @@ def test_the_hyperparameters_have_the_ranges_and_defaults_of_the_protocol() -> N
     assert set(ours["required"]) == set(theirs["required"]) - {"base_model"}
 
 
-def test_the_codes_of_errors_are_those_of_the_protocol() -> None:
+def test_error_codes_match_the_protocol() -> None:
     assert list(ErrorCode.__args__) == within("FinishRequest", "error_code")[0]["enum"]  # type: ignore[attr-defined]

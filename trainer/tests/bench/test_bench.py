@@ -1,4 +1,4 @@
-"""The GPU bench does on tiny shapes, without a GPU, what it will do on one; its figures keep to the benches' form."""
+"""The GPU bench does on tiny shapes, without a GPU, what it will do on one; its results have the benches' format."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def test_the_gpu_bench_runs_on_tiny_shapes_and_saves_its_results_where_requested
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_so_and_measures_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_the_bench_reports_that_and_measures_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "argv", ["bench", "gpu", "--json", str(tmp_path / "bench.json")])
     with pytest.raises(SystemExit, match="There is no GPU here"):  # a text: Python's exit status is 1
         main()
@@ -64,7 +66,7 @@ def test_the_true_shapes_are_those_of_the_models() -> None:
         assert count == sum(p.numel() for p in net.parameters())
 
 
-def test_a_random_checkpoint_is_read_by_the_loader_as_a_real_one_with_no_more_than_a_parameter_at_once(
+def test_random_weights_load_like_a_real_checkpoint_one_parameter_at_a_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, read = gpu.tiny_sizes().moe, list[tuple[int, ...]]()
@@ -81,24 +83,24 @@ def test_a_random_checkpoint_is_read_by_the_loader_as_a_real_one_with_no_more_th
     assert net(input_ids=torch.arange(4, 20)[None]).logits.isfinite().all()
 
 
-def test_figures_of_a_gpu_are_judged_by_the_ceilings_and_the_seeds_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_results_are_evaluated_against_ceilings_and_the_reference_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(results, "machine", lambda: "NVIDIA A100-SXM4-80GB")
     ceiling = gpu.CEILINGS["A100"][8192]
-    good = gpu.judged(8192, gpu.Speed(1900, 47 * gpu.GIB), ceiling, last=True)
+    good = gpu.evaluate_moe(8192, gpu.Speed(1900, 47 * gpu.GIB), ceiling, last=True)
     assert [(f.name, f.ok) for f in good] == [("gpu_moe_memory", True), ("gpu_moe", True), ("gpu_moe_seed", True)]
-    bad = gpu.judged(8192, gpu.Speed(1700, 49 * gpu.GIB), ceiling, last=True)
+    bad = gpu.evaluate_moe(8192, gpu.Speed(1700, 49 * gpu.GIB), ceiling, last=True)
     assert [f.ok for f in bad] == [False, False, False]
-    assert [f.name for f in gpu.judged(2048, gpu.Speed(1700, 1), None, last=False)] == [], "no ceiling is known"
+    assert [f.name for f in gpu.evaluate_moe(2048, gpu.Speed(1700, 1), None, last=False)] == [], "no ceiling is known"
 
 
-def test_a_benchs_figures_take_the_place_of_its_earlier_ones_and_no_others(tmp_path: Path) -> None:
+def test_new_bench_results_replace_those_of_the_same_name_only(tmp_path: Path) -> None:
     file = tmp_path / "new" / "bench.json"
     other = {"name": "callbacks", "value": 1}
     file.parent.mkdir()
     file.write_text(json.dumps([other]))
     for value in (10.0, 20.0):
-        results.keep(file, [results.judge("model_start", value, "s", "the first", 3, 1 / 0.35)])
+        results.save(file, [results.evaluate("model_start", value, "s", "the first", 3, 1 / 0.35)])
     kept = json.loads(file.read_text())
     assert [row["name"] for row in kept] == ["callbacks", "model_start"] and kept[1]["value"] == 20
     assert set(kept[1]) == {"name", "value", "unit", "against", "ratio", "goal", "ok", "machine"} and kept[1]["ok"]

@@ -17,21 +17,21 @@ from tunebase_trainer.model.lora import add_lora
 from tunebase_trainer.training.loss import supervised_loss
 
 
-def test_a_figure_is_ok_at_its_goal_and_more_is_better_whatever_its_unit() -> None:
+def test_a_result_is_ok_at_its_goal_and_higher_is_better_for_every_unit() -> None:
     def run(seconds: float, gib: float, losses: list[float]) -> dict[str, Any]:
         return {"tokens": 100.0, "seconds": [99.0, seconds], "peak_bytes": gib * 2**30, "losses": losses}
 
     runs = {"ours": [run(1.0, 3.0, [2.0, 1.0])], "trl": [run(2.0, 4.0, [2.0, 1.02])]}
-    speed, memory, loss, share = cpu.judge(runs, matmul=1e6, flops=5e3, on="here")
+    speed, memory, loss, share = cpu.evaluate_runs(runs, matmul=1e6, flops=5e3, on="here")
     assert (speed.value, speed.ratio, speed.ok) == (100, 2, True), "the first step does not count"
     assert (memory.value, memory.ratio, memory.ok) == (3, 1.333, True)
     assert (loss.value, loss.ok) == (1.961, True)
     assert (share.value, share.ratio, share.ok) == (0.0005, 0.5, True)
     runs["trl"] = [run(1.9, 3.9, [2.0, 1.1])]
-    assert [figure.ok for figure in cpu.judge(runs, matmul=2e6, flops=5e3, on="here")] == [False] * 4
+    assert [measurement.ok for measurement in cpu.evaluate_runs(runs, matmul=2e6, flops=5e3, on="here")] == [False] * 4
 
 
-def test_the_operations_of_a_token_are_what_torch_counts(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
+def test_the_operations_per_token_match_torchs_count(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
     from torch.utils.flop_counter import FlopCounterMode
     from transformers import AutoModelForCausalLM
 

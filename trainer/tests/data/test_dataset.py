@@ -51,7 +51,7 @@ def written(tmp_path: Path, text: str | bytes) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["what"])
-def test_a_file_is_taken_or_refused_as_the_servers_check_does(
+def test_a_file_is_accepted_or_rejected_like_the_servers_validation_does(
     case: dict[str, Any], with_tools: Any, tmp_path: Path
 ) -> None:
     path = written(tmp_path, text_of(case))
@@ -92,9 +92,7 @@ def test_a_byte_order_mark_is_no_problem(with_tools: Any, tmp_path: Path) -> Non
         (b'{"prompt": "' + b"x" * (4 * 2**20) + b'", "completion": "b"}', "has a line longer than 4 MiB, line 1"),
     ],
 )
-def test_a_file_that_is_none_is_refused_with_what_it_is(
-    with_tools: Any, tmp_path: Path, data: bytes, said: str
-) -> None:
+def test_a_file_of_another_format_is_rejected_by_name(with_tools: Any, tmp_path: Path, data: bytes, said: str) -> None:
     with pytest.raises(TrainerError) as caught:
         read(written(tmp_path, data), with_tools, 512)
     assert caught.value.code == "invalid_dataset"
@@ -135,7 +133,7 @@ def test_twenty_broken_lines_are_named_and_no_more(with_tools: Any, tmp_path: Pa
     assert caught.value.message.count("line ") == 20
 
 
-def test_what_was_cut_or_left_out_is_counted_and_said_in_sentences(with_tools: Any, tmp_path: Path) -> None:
+def test_truncated_and_skipped_rows_are_counted_and_reported(with_tools: Any, tmp_path: Path) -> None:
     lines = [
         chat(("user", "a"), ("assistant", "fits")),
         chat(("user", "old " * 30), ("assistant", "x"), ("user", "b"), ("assistant", "kept")),
@@ -155,14 +153,14 @@ def test_what_was_cut_or_left_out_is_counted_and_said_in_sentences(with_tools: A
     assert Dataset().warnings(100) == []
 
 
-def test_tools_that_the_template_does_not_show_are_told(tiny_tokenizer: Any, tmp_path: Path) -> None:
+def test_tools_that_the_template_does_not_show_are_a_warning(tiny_tokenizer: Any, tmp_path: Path) -> None:
     tools = [{"type": "function", "function": {"name": "weather"}}]
     data = read(written(tmp_path, chat(("user", "a"), ("assistant", "b"), tools=tools)), tiny_tokenizer, 512)
     assert data.tools_unseen == 1
     assert data.warnings(512)[0].startswith("1 row declares tools that the base model's chat template does not show")
 
 
-def test_a_file_of_answers_that_are_all_too_long_is_refused_with_a_better_max_length(
+def test_a_file_with_only_overlong_answers_is_rejected_with_a_better_max_length(
     with_tools: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainerError) as caught:
@@ -171,7 +169,7 @@ def test_a_file_of_answers_that_are_all_too_long_is_refused_with_a_better_max_le
     assert "max_length = 128" in caught.value.message and "such as 256" in caught.value.hint
 
 
-def test_a_model_without_a_template_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_a_chat_template_is_rejected(tmp_path: Path) -> None:
     tokenizer = tiny.make_tokenizer()
     tokenizer.chat_template = None
     with pytest.raises(TrainerError) as caught:
@@ -179,7 +177,7 @@ def test_a_model_without_a_template_is_refused(tmp_path: Path) -> None:
     assert caught.value.code == "no_chat_template"
 
 
-def test_up_to_five_rows_are_kept_as_what_the_model_will_be_asked(with_tools: Any, tmp_path: Path) -> None:
+def test_up_to_five_prompts_are_kept_for_samples(with_tools: Any, tmp_path: Path) -> None:
     rows = "\n".join(chat(("user", f"question {n}"), ("assistant", f"answer {n}")) for n in range(9))
     prompts = read(written(tmp_path, rows), with_tools, 512).prompts
     assert [(p.line, p.question, p.expected) for p in prompts] == [

@@ -202,9 +202,7 @@ WITH_TOOLS = chat(
         ),
     ],
 )
-def test_answers_and_their_ends_are_learned_and_nothing_else(
-    template: str, given: Conversation, expected: list[str]
-) -> None:
+def test_only_answers_and_their_end_tokens_are_learned(template: str, given: Conversation, expected: list[str]) -> None:
     nine = short_id("call_abcdef")
     assert len(nine) == 9 and nine.isalnum()
     assert examples(template, given) == [text.replace("{id}", nine) for text in expected]
@@ -218,13 +216,13 @@ def test_an_answer_of_weight_0_is_read_and_not_learned() -> None:
     ]
 
 
-def test_what_follows_the_last_learned_answer_is_left_out() -> None:
+def test_text_after_the_last_learned_answer_is_dropped() -> None:
     assert examples(templates.PHI, chat(("user", "a"), ("assistant", "one"), ("user", "b"))) == [
         "<|user|>a<|end|><|assistant|>⟦one<|end|><|endoftext|>⟧"
     ]
 
 
-def test_a_conversation_that_an_assistant_opens_is_learned_though_no_prompt_asks_for_it() -> None:
+def test_a_conversation_that_the_assistant_opens_is_learned() -> None:
     assert examples(templates.QWEN25, chat(("assistant", "Hello"), ("user", "a"), ("assistant", "one")))[0].endswith(
         "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n⟦one<|im_end|>⟧\n"
     )
@@ -232,14 +230,14 @@ def test_a_conversation_that_an_assistant_opens_is_learned_though_no_prompt_asks
     assert alone[0].endswith("<|im_start|>assistant\n⟦Hello<|im_end|>⟧\n")
 
 
-def test_a_content_beside_a_call_is_learned_with_it() -> None:
+def test_content_next_to_a_tool_call_is_learned() -> None:
     (text,) = examples(templates.QWEN25, chat(("user", "a"), call("{}", content="One moment."), tools=[TOOL]))
     assert "⟦One moment.\n<tool_call>" in text
 
 
 @pytest.mark.parametrize("name", sorted(templates.ALL))
 @pytest.mark.parametrize("given", [TWO, WITHOUT_SYSTEM, WITH_TOOLS], ids=["two", "without system", "tools"])
-def test_before_each_learned_answer_stands_what_serving_would_ask(name: str, given: Conversation) -> None:
+def test_each_learned_answer_is_preceded_by_the_prompt_of_serving(name: str, given: Conversation) -> None:
     """Token by token: the prompt as serving makes it, `add_generation_prompt` and encoded alone, begins the example."""
     tokenizer = bytewise(templates.ALL[name])
     renderer = Renderer(tokenizer)
@@ -264,7 +262,7 @@ def test_before_each_learned_answer_stands_what_serving_would_ask(name: str, giv
     assert begun == asked
 
 
-def test_a_token_never_reaches_over_the_beginning_of_an_answer(tokenizer: Any) -> None:
+def test_no_token_crosses_the_start_of_an_answer(tokenizer: Any) -> None:
     """SmolLM2 joins the prompt's last blank with the answer's first word, if both are encoded at once."""
     plain = with_template(tokenizer, templates.PLAIN)
     given = chat(("user", "hi there"), ("assistant", "hello you"), ("user", "so"), ("assistant", "yes"))
@@ -306,7 +304,7 @@ def test_a_token_never_reaches_over_the_beginning_of_an_answer(tokenizer: Any) -
         (templates.CHATML, WITH_TOOLS, "does not show calls: choose a base model with tool support"),
     ],
 )
-def test_a_row_that_the_template_does_not_take_is_refused_with_its_reason(
+def test_a_row_that_the_template_rejects_is_reported_with_the_reason(
     template: str, given: Conversation, said: str
 ) -> None:
     with pytest.raises(RowProblem) as caught:
@@ -314,7 +312,7 @@ def test_a_row_that_the_template_does_not_take_is_refused_with_its_reason(
     assert said in str(caught.value)
 
 
-def test_two_turns_of_a_user_are_trained_on_where_the_template_takes_them() -> None:
+def test_consecutive_user_turns_are_trained_on_if_the_template_accepts_them() -> None:
     assert examples(templates.CHATML, chat(("user", "a"), ("user", "b"), ("assistant", "c"))) == [
         "<|im_start|>user\na<|im_end|>\n<|im_start|>user\nb<|im_end|>\n<|im_start|>assistant\n⟦c<|im_end|>⟧\n"
     ]
@@ -324,7 +322,7 @@ LONG = chat(("system", "S"), *[turn for i in range(9) for turn in (("user", f"q{
 
 
 @pytest.mark.parametrize("name", ["chatml", "llama3", "qwen3", "mistral", "phi"])
-def test_in_a_conversation_that_is_too_long_each_answer_is_learned_once_and_whole(name: str) -> None:
+def test_each_answer_of_an_overlong_conversation_is_learned_once_and_completely(name: str) -> None:
     """Each in an example that holds as much of what was said before as fits, the newest first."""
     tokenizer = bytewise(templates.ALL[name])
     renderer = Renderer(tokenizer)
@@ -348,7 +346,7 @@ def test_in_a_conversation_that_is_too_long_each_answer_is_learned_once_and_whol
     assert len(renderer.rows(more, 4096).rows[0].input_ids) > longest // 2
 
 
-def test_a_long_prompt_loses_its_start_and_the_answer_stays_whole() -> None:
+def test_a_long_prompt_loses_its_start_and_keeps_the_complete_answer() -> None:
     given = chat(("user", "word " * 100), ("assistant", "the answer"))
     tokenizer = bytewise(templates.CHATML)
     rendered = Renderer(tokenizer).rows(given, 100)
@@ -358,7 +356,7 @@ def test_a_long_prompt_loses_its_start_and_the_answer_stays_whole() -> None:
     assert rendered.truncated_tokens == len(Renderer(tokenizer).rows(given, 4096).rows[0].input_ids) - 100
 
 
-def test_an_answer_that_is_too_long_itself_is_left_out_and_counted_never_cut() -> None:
+def test_an_overlong_answer_is_skipped_and_counted_never_truncated() -> None:
     given = chat(("user", "a"), ("assistant", "short"), ("user", "b"), ("assistant", "long " * 50))
     tokenizer = bytewise(templates.CHATML)
     rendered = Renderer(tokenizer).rows(given, 100)
@@ -368,10 +366,10 @@ def test_an_answer_that_is_too_long_itself_is_left_out_and_counted_never_cut() -
     ]
 
 
-def test_a_template_is_known_by_the_hash_of_its_text() -> None:
+def test_a_template_is_identified_by_the_hash_of_its_text() -> None:
     assert Renderer(bytewise(templates.PHI)).template_sha256 == hashlib.sha256(templates.PHI.encode()).hexdigest()
 
 
-def test_a_template_that_does_not_show_tools_is_known() -> None:
+def test_a_template_that_does_not_show_tools_is_detected() -> None:
     shown = {name: Renderer(bytewise(text)).shows_tools for name, text in templates.ALL.items()}
     assert [name for name, shows in shown.items() if shows] == ["chatml_tools", "llama3", "qwen25", "mistral"]

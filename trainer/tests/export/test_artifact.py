@@ -43,7 +43,7 @@ async def trained(
     return output, tunebase
 
 
-async def test_an_artifact_is_whole_and_says_what_it_is(
+async def test_an_artifact_is_complete_and_describes_itself(
     trained: tuple[dict[str, Any], FakeTunebase], tiny_model: Path, tmp_path: Path
 ) -> None:
     from transformers import AutoTokenizer
@@ -88,7 +88,7 @@ async def test_an_artifact_is_whole_and_says_what_it_is(
         assert said in text
 
 
-async def test_an_adapter_is_what_vllm_takes(trained: tuple[dict[str, Any], FakeTunebase]) -> None:
+async def test_an_adapter_meets_vllms_requirements(trained: tuple[dict[str, Any], FakeTunebase]) -> None:
     """The rules of vLLM's PEFTHelper and its loading of LoRA modules."""
     _, tunebase = trained
     config = json.loads(tunebase.stored["adapter_config.json"])
@@ -112,7 +112,7 @@ def tunebase_file(tunebase: FakeTunebase, name: str) -> str:
     return str(path)
 
 
-async def test_merged_weights_are_the_model_with_the_adapter_and_lie_below_a_folder_of_their_own(
+async def test_merged_weights_equal_the_model_with_the_adapter_and_have_their_own_folder(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path
 ) -> None:
     import torch
@@ -137,13 +137,13 @@ async def test_merged_weights_are_the_model_with_the_adapter_and_lie_below_a_fol
     assert AutoTokenizer.from_pretrained(tmp_path / "merged").chat_template
 
 
-def test_merged_weights_that_cannot_be_made_are_a_sentence_and_leave_nothing(tiny_model: Path, tmp_path: Path) -> None:
+def test_failed_merging_is_a_warning_and_leaves_no_files(tiny_model: Path, tmp_path: Path) -> None:
     problem = merged.write(tmp_path, tiny_model, tmp_path, tiny.make_tokenizer(), ["merged"])
     assert problem is not None and problem.startswith("Skipped the merged weights: ")
     assert not (tmp_path / "merged").exists()
 
 
-async def test_without_validation_the_samples_are_of_the_training_rows_and_say_so(
+async def test_without_validation_samples_come_from_the_training_rows(
     tunebase: FakeTunebase, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "2")
@@ -152,7 +152,7 @@ async def test_without_validation_the_samples_are_of_the_training_rows_and_say_s
     assert (found["prompts_from"], len(found["samples"])) == ("training", 2)
 
 
-async def test_an_operator_may_have_no_samples(
+async def test_an_operator_can_disable_samples(
     tunebase: FakeTunebase, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "0")
@@ -178,7 +178,7 @@ def summary(**changes: Any) -> RunSummary:
     return RunSummary(**{**given, **changes})
 
 
-def test_a_card_names_a_base_of_the_hub_where_the_hub_looks_for_it() -> None:
+def test_a_model_card_names_a_hub_base_model_in_its_front_matter() -> None:
     text = model_card.model_card(summary())
     assert text.startswith("---\nlibrary_name: peft\n") and 'base_model: "org/Model-7B"\n---' in text
     assert 'from_pretrained("org/Model-7B", revision="c0ffee"' in text
@@ -187,9 +187,7 @@ def test_a_card_names_a_base_of_the_hub_where_the_hub_looks_for_it() -> None:
     assert "base_model:" not in other and "# A LoRA adapter for mine" in other
 
 
-def test_samples_that_cannot_be_made_are_a_sentence_and_no_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_samples_are_a_warning_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "5")
 
     class Broken:
@@ -202,7 +200,7 @@ def test_samples_that_cannot_be_made_are_a_sentence_and_no_failure(
     assert artifact.write_samples(tmp_path, Broken(), tiny.make_tokenizer(), summary(), 1, lambda: True) is None
 
 
-def test_answers_end_with_their_time_or_the_workers(tiny_model: Path) -> None:
+def test_sample_answers_stop_at_their_deadline_or_when_the_worker_stops(tiny_model: Path) -> None:
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
@@ -224,7 +222,7 @@ def test_answers_end_with_their_time_or_the_workers(tiny_model: Path) -> None:
     assert all(len(sample[side]) <= 1 for sample in cut for side in ("base", "tuned")), "one token a side"
 
 
-def test_a_resumed_run_has_the_steps_of_the_worker_before(tmp_path: Path) -> None:
+def test_a_resumed_run_includes_the_steps_of_the_previous_worker(tmp_path: Path) -> None:
     log = [
         {"step": 1, "epoch": 0.1, "loss": 2.0, "grad_norm": 1.0, "learning_rate": 1e-4},
         {"step": 2, "epoch": 0.2, "loss": 1.5, "grad_norm": 1.0, "learning_rate": 1e-4},
@@ -243,7 +241,7 @@ def test_a_resumed_run_has_the_steps_of_the_worker_before(tmp_path: Path) -> Non
     assert [kind for kind, _ in told] == ["step", "checkpoint"]
 
 
-def test_the_picture_of_a_long_run_stays_small_and_of_no_steps_is_one_too() -> None:
+def test_the_loss_chart_of_a_long_run_stays_small_and_an_empty_one_is_valid() -> None:
     steps = [dict.fromkeys(METRICS) | {"step": n, "training_loss": 1 / n} for n in range(1, 20_001)]
     picture = loss_chart.render_svg(steps)
     line = ElementTree.fromstring(picture).find("{http://www.w3.org/2000/svg}polyline")

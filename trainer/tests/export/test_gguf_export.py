@@ -152,7 +152,7 @@ def test_other_architectures_are_the_same_model_when_read_back(
     assert read["tokenizer.ggml.tokens"][299] == "[PAD299]" and read["tokenizer.ggml.token_type"][299] == 5
 
 
-def test_what_has_more_than_a_files_size_comes_in_parts(tiny_tokenizer: Any, tmp_path: Path) -> None:
+def test_a_model_larger_than_a_shard_is_written_in_parts(tiny_tokenizer: Any, tmp_path: Path) -> None:
     base = tiny_models.save("llama", tmp_path / "base")
     net = AutoModelForCausalLM.from_pretrained(base)
     gguf_export.write(tmp_path / "gguf", net, tiny_tokenizer, 40_000)
@@ -163,7 +163,7 @@ def test_what_has_more_than_a_files_size_comes_in_parts(tiny_tokenizer: Any, tmp
     assert fields(parts[0])["split.count"] == len(parts)
 
 
-def test_the_factors_of_llama_3s_rope_are_those_of_transformers(tiny_tokenizer: Any, tmp_path: Path) -> None:
+def test_llama_3_rope_factors_match_transformers(tiny_tokenizer: Any, tmp_path: Path) -> None:
     rope = {
         "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
         "original_max_position_embeddings": 128,
@@ -188,7 +188,7 @@ def test_the_factors_of_llama_3s_rope_are_those_of_transformers(tiny_tokenizer: 
         ("llama", {"mlp_bias": True}, "without biases"),
     ],
 )
-def test_a_model_of_which_no_right_file_can_be_made_is_refused_before_it_is_loaded(
+def test_a_model_that_gguf_cannot_represent_is_rejected_before_loading(
     kind: str, changes: dict[str, Any], says: str, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
     tiny_models.config(kind, **changes).save_pretrained(tmp_path)  # no weights
@@ -199,7 +199,7 @@ def test_a_model_of_which_no_right_file_can_be_made_is_refused_before_it_is_load
     preflight.run_preflight(tmp_path, {"export": ["merged"], "lora_rank": 8}, 100, tmp_path, 1)
 
 
-def test_a_tokenizer_that_cuts_in_another_way_is_refused(tiny_tokenizer: Any, tmp_path: Path) -> None:
+def test_a_tokenizer_with_another_pre_tokenizer_is_rejected(tiny_tokenizer: Any, tmp_path: Path) -> None:
     tiny_models.config("llama").save_pretrained(tmp_path)
     tiny_tokenizer.save_pretrained(tmp_path)
     gguf_export.check(tmp_path)
@@ -210,7 +210,7 @@ def test_a_tokenizer_that_cuts_in_another_way_is_refused(tiny_tokenizer: Any, tm
         gguf_export.check(tmp_path)
 
 
-async def test_a_run_that_asks_for_it_uploads_it_and_names_it_in_the_manifest(
+async def test_a_run_with_gguf_export_uploads_it_and_lists_it_in_the_manifest(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path
 ) -> None:
     output = await handler({"id": "rp-1", "input": run_input(tunebase, str(tiny_model), export=["gguf"])})
@@ -224,7 +224,7 @@ async def test_a_run_that_asks_for_it_uploads_it_and_names_it_in_the_manifest(
     AutoModelForCausalLM.from_pretrained(tmp_path / "read", gguf_file="model.gguf")
 
 
-async def test_a_run_that_asks_for_what_cannot_be_made_fails_before_training(
+async def test_a_run_with_an_impossible_export_fails_before_training(
     tunebase: FakeTunebase, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
     base = tiny_models.save("mistral", tmp_path / "base")
@@ -235,7 +235,7 @@ async def test_a_run_that_asks_for_what_cannot_be_made_fails_before_training(
     assert not tunebase.reported("metrics")
 
 
-def test_a_trained_shared_expert_is_merged_where_it_was_trained(tiny_tokenizer: Any, tmp_path: Path) -> None:
+def test_a_trained_shared_expert_is_merged_into_the_right_modules(tiny_tokenizer: Any, tmp_path: Path) -> None:
     base, target = tiny_models.save("qwen3_next", tmp_path / "base"), tmp_path / "adapter"
     net, _ = lora.add_lora(AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), 4, 8, 0.0, "shared_expert")
     torch.manual_seed(1)

@@ -28,14 +28,14 @@ def both(length: int, heads: int, of_keys: int, scaling: float | None = None, **
 
 @pytest.mark.parametrize("length", [2, 128, 129, 300])
 @pytest.mark.parametrize(("heads", "of_keys", "scaling"), [(4, 4, None), (6, 2, 0.1), (3, 1, None)])
-def test_outputs_and_gradients_are_those_of_torch(length: int, heads: int, of_keys: int, scaling: float | None) -> None:
+def test_outputs_and_gradients_equal_torchs(length: int, heads: int, of_keys: int, scaling: float | None) -> None:
     ours, theirs = both(length, heads, of_keys, scaling)
     for found, expected in zip(ours, theirs, strict=True):
         assert found.shape == expected.shape
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_what_it_is_not_made_for_goes_through_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_cases_use_torchs_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any) -> torch.Tensor:
         raise AssertionError
 

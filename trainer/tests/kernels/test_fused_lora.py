@@ -45,9 +45,7 @@ def gradients(net: Any, ids: torch.Tensor, autocast: bool = True) -> torch.Tenso
     return torch.cat([loss.detach()[None], *found])
 
 
-def test_loss_and_gradients_are_as_near_to_the_true_ones_as_those_of_pefts_own_forward(
-    llama: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loss_and_gradients_are_as_accurate_as_with_pefts_forward(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = torch.randint(3, 300, (2, 40))
     masks: list[torch.Tensor] = []
 
@@ -85,7 +83,7 @@ def test_loss_and_gradients_are_as_near_to_the_true_ones_as_those_of_pefts_own_f
     assert (found - true).norm() < 1.2 * off
 
 
-def test_without_the_adapter_and_out_of_autocast_pefts_own_forward_is_at_work(llama: Path) -> None:
+def test_without_the_adapter_or_autocast_pefts_forward_is_used(llama: Path) -> None:
     ids = torch.randint(3, 300, (1, 12))
     net = adapted(llama, dtype=torch.float32).eval()
     bare = AutoModelForCausalLM.from_pretrained(llama, dtype=torch.float32)
@@ -102,7 +100,7 @@ def test_without_the_adapter_and_out_of_autocast_pefts_own_forward_is_at_work(ll
 
 
 @pytest.mark.parametrize("p", [0.05, 0.5, 0.001])
-def test_dropout_drops_with_the_probability_that_is_asked_for_element_by_element(p: float) -> None:
+def test_dropout_drops_each_element_with_the_requested_probability(p: float) -> None:
     torch.manual_seed(0)
     like = torch.empty(37, 101)
     draws = torch.stack([dropout_mask(like, p) for _ in range(800)]).float()
@@ -116,7 +114,7 @@ def test_dropout_drops_with_the_probability_that_is_asked_for_element_by_element
     assert abs(neighbours) < 0.02, "neither with its neighbour"
 
 
-def test_dropout_follows_from_the_seed() -> None:
+def test_dropout_depends_on_the_seed() -> None:
     like = torch.empty(3, 5)
     torch.manual_seed(7)
     first, second = dropout_mask(like, 0.5), dropout_mask(like, 0.5)

@@ -52,7 +52,7 @@ def test_two_processes_make_the_steps_of_one(
     assert ours.keys() == theirs.keys()
 
 
-def test_one_process_tells_and_saves(two: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_only_one_process_reports_and_saves(two: tuple[Path, list[dict[str, Any]]]) -> None:
     _, events = two
     assert [event["stage"] for event in of(events, "stage")] == [
         "preparing", "loading_model", "configuring", "training", "saving",
@@ -61,7 +61,7 @@ def test_one_process_tells_and_saves(two: tuple[Path, list[dict[str, Any]]]) -> 
     assert any("(micro-batch 4 on each of 2 GPUs)" in event["message"] for event in of(events, "log"))
 
 
-def test_asked_to_stop_they_save_one_checkpoint_together_and_go_on_from_it(
+def test_stopped_ranks_save_one_checkpoint_and_resume_from_it(
     two: tuple[Path, list[dict[str, Any]]], tiny_model: Path, tmp_path: Path
 ) -> None:
     code, stopped, log = train(tmp_path / "stopped", tiny_model, 2, stop_at=2)
@@ -79,14 +79,14 @@ def test_asked_to_stop_they_save_one_checkpoint_together_and_go_on_from_it(
         assert event["trained_tokens"] == whole[event["step"]]["trained_tokens"]
 
 
-def test_what_goes_wrong_is_told_once_with_the_contracts_status(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_failure_of_all_ranks_is_reported_once_with_the_contracts_status(tiny_model: Path, tmp_path: Path) -> None:
     # This one starts like a worker's; the others are forks (conftest.py). Both ranks fail before their slow imports.
     code, events, _ = train(tmp_path / "run", tiny_model, 2, batch_size=7, in_new_interpreters=True)
     (error,) = of(events, "error")
     assert code == 3 and error["code"] == "invalid_input"
 
 
-def test_a_batch_that_cannot_be_shared_is_refused_with_one_that_can() -> None:
+def test_a_batch_size_that_the_gpus_cannot_divide_is_rejected_with_one_that_they_can() -> None:
     distributed.check_batch_size(8, 4)
     with pytest.raises(TrainerError) as caught:
         distributed.check_batch_size(6, 4)

@@ -66,7 +66,7 @@ def learn(net: Any, implementation: str, chosen: str) -> dict[str, torch.Tensor]
 @pytest.mark.parametrize("chosen", ["all-linear", "experts"])
 @pytest.mark.parametrize("implementation", ["eager", "grouped_mm"])
 @pytest.mark.parametrize("kind", tiny_models.MOE)
-def test_packed_experts_give_the_logits_and_gradients_of_dequantized_ones(
+def test_packed_experts_have_the_logits_and_gradients_of_dequantized_ones(
     saved: dict[str, Path], kind: str, implementation: str, chosen: str
 ) -> None:
     packed, _ = loading.load_quantized(saved[kind])
@@ -85,7 +85,7 @@ def test_packed_experts_give_the_logits_and_gradients_of_dequantized_ones(
     assert "logits" in off and len(off) > len(found) / 2, "experts that are 5 % off must be noticed"
 
 
-def test_packing_one_expert_after_the_other_is_bitsandbytes_own_quantisation() -> None:
+def test_packing_experts_one_by_one_equals_bitsandbytes_quantization() -> None:
     fused = torch.randn(6, 64, 32, dtype=torch.bfloat16)
     data, state = bnb.quantize_4bit(fused, blocksize=64, compress_statistics=True, quant_type="nf4")
     packed: Any = quantization.pack(list(fused.unbind(0)))
@@ -158,7 +158,7 @@ def test_training_with_checkpointing_keeps_nothing_from_step_to_step(saved: dict
     assert held[-1][1] == 0, "no dequantized experts between steps"
 
 
-def test_experts_that_lie_fused_on_disk_are_packed_too(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_experts_that_are_fused_on_disk_are_packed_too(saved: dict[str, Path], tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     whole = AutoModelForCausalLM.from_pretrained(saved["qwen3_moe"], dtype=torch.bfloat16)
@@ -173,7 +173,7 @@ def test_experts_that_lie_fused_on_disk_are_packed_too(saved: dict[str, Path], t
     assert torch.equal(fused(input_ids=ids).logits, single(input_ids=ids).logits)
 
 
-def test_weights_of_multi_token_prediction_are_left_out(saved: dict[str, Path], tmp_path: Path) -> None:
+def test_weights_of_multi_token_prediction_are_ignored(saved: dict[str, Path], tmp_path: Path) -> None:
     """Qwen3-Next's checkpoints have them, routed experts among them; transformers' model has no place for them."""
     import shutil
 

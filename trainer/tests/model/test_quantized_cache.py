@@ -56,7 +56,7 @@ def test_a_second_start_reads_the_cache_and_not_the_original(original: Path, cac
     assert not any(p.requires_grad and not p.is_floating_point() for p in second.parameters())
 
 
-def test_an_adapter_on_the_cached_model_learns_as_on_the_first(original: Path, cache: Path) -> None:
+def test_an_adapter_learns_the_same_on_the_cached_model(original: Path, cache: Path) -> None:
     def step() -> dict[str, Any]:
         torch.manual_seed(1)
         net, _ = lora.add_lora(loading.load_quantized(original, "1")[0], 4, 8, 0.0)
@@ -70,7 +70,7 @@ def test_an_adapter_on_the_cached_model_learns_as_on_the_first(original: Path, c
         assert torch.equal(gradient, second[name]), name
 
 
-def test_another_revision_is_another_model_and_a_plain_directory_is_never_kept(original: Path, cache: Path) -> None:
+def test_another_revision_has_its_own_entry_and_a_plain_directory_is_never_cached(original: Path, cache: Path) -> None:
     assert not loading.load_quantized(original, None)[1]
     assert not cache.exists()
     assert not loading.load_quantized(original, "1")[1]
@@ -79,7 +79,7 @@ def test_another_revision_is_another_model_and_a_plain_directory_is_never_kept(o
     assert loading.load_quantized(original, "2")[1]
 
 
-def test_another_library_version_makes_another_model(
+def test_another_library_version_has_its_own_cache_entry(
     original: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = quantized_cache.cache_path(original, "1")
@@ -120,7 +120,9 @@ def lose_a_weight(directory: Path) -> None:
     ],
     ids=["cut", "damaged", "a weight lost", "list broken", "list lost", "weights lost"],
 )
-def test_a_broken_cache_is_made_anew(original: Path, cache: Path, harm: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_cache_entry_is_rebuilt(
+    original: Path, cache: Path, harm: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     first, _ = loading.load_quantized(original, "1")
     (directory,) = cache.glob("nf4-*")
     harm(directory)
@@ -139,14 +141,14 @@ def die_while_writing(original: Path) -> None:
         write(tensors, directory)
         os._exit(9)
 
-    huggingface_hub.save_torch_state_dict = write_and_die  # type: ignore[assignment]
+    huggingface_hub.save_torch_state_dict = write_and_die
     try:
         loading.load_quantized(original, "1")
     finally:
         os._exit(1)
 
 
-def test_a_worker_that_dies_while_writing_leaves_nothing_that_is_used_or_kept(original: Path, cache: Path) -> None:
+def test_a_worker_that_dies_while_writing_leaves_no_usable_or_permanent_entry(original: Path, cache: Path) -> None:
     if (pid := os.fork()) == 0:
         die_while_writing(original)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
@@ -157,7 +159,7 @@ def test_a_worker_that_dies_while_writing_leaves_nothing_that_is_used_or_kept(or
     assert not whole.endswith(".part")
 
 
-def test_without_room_the_model_is_loaded_all_the_same(
+def test_without_disk_space_the_model_is_still_loaded(
     original: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     usage = shutil.disk_usage("/")._replace(free=1000)

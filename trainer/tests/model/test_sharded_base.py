@@ -32,7 +32,7 @@ def gradients(net: Any, ids: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", tiny_models.KINDS)
-def test_one_layer_is_whole_at_a_time_and_computes_what_it_did(kind: str, alone: None, tmp_path: Path) -> None:
+def test_one_layer_is_complete_at_a_time_and_computes_the_same(kind: str, alone: None, tmp_path: Path) -> None:
     path = tiny_models.save(kind, tmp_path)
     ids = torch.randint(3, 258, (2, 20))
 
@@ -61,7 +61,7 @@ def test_one_layer_is_whole_at_a_time_and_computes_what_it_did(kind: str, alone:
         assert gradient.equal(expected[name]), name
 
 
-def test_each_rank_has_its_part_of_every_weights_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_each_rank_keeps_its_part_of_every_weight(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tiny_models.save("qwen3_moe", tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "3")
     parts = []
@@ -79,7 +79,7 @@ def test_each_rank_has_its_part_of_every_weights_bytes(monkeypatch: pytest.Monke
     assert all(weight.equal(before) for weight, before in zip(there, weights, strict=True))
 
 
-def test_two_ranks_that_share_a_base_make_the_steps_of_two_that_do_not(
+def test_two_ranks_with_a_sharded_base_make_the_steps_of_two_without(
     tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nine pairs, two a step: of the last, and of the reference's last, one rank has none."""

@@ -32,7 +32,7 @@ def answer(net: PeftModel) -> Any:
         return net(input_ids=torch.arange(1, 20).unsqueeze(0)).logits
 
 
-def test_the_earlier_adapter_takes_the_place_of_the_fresh_one(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_earlier_adapter_replaces_the_fresh_one(tiny_model: Path, tmp_path: Path) -> None:
     earlier, fresh = adapted(tiny_model), adapted(tiny_model)
     with torch.no_grad():
         for name, weight in earlier.named_parameters():
@@ -45,7 +45,7 @@ def test_the_earlier_adapter_takes_the_place_of_the_fresh_one(tiny_model: Path, 
     assert any(weight.requires_grad for weight in fresh.parameters())
 
 
-def test_an_adapter_of_another_shape_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_another_shape_is_rejected(tiny_model: Path, tmp_path: Path) -> None:
     lora.save_adapter(adapted(tiny_model, rank=8), tmp_path, "tiny", None)
     with pytest.raises(TrainerError) as caught:
         lora.load_earlier_adapter(adapted(tiny_model), tmp_path)
@@ -53,7 +53,7 @@ def test_an_adapter_of_another_shape_is_refused(tiny_model: Path, tmp_path: Path
     assert "lora_rank" in caught.value.hint
 
 
-async def test_a_run_begins_with_the_earlier_adapter_and_fails_when_that_is_not_there(
+async def test_a_run_starts_from_the_earlier_adapter_and_fails_if_that_is_missing(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TUNEBASE_TRAIN_COMMAND", raising=False)
@@ -84,7 +84,7 @@ async def test_a_run_begins_with_the_earlier_adapter_and_fails_when_that_is_not_
     assert "The earlier adapter's file" in third["error"]
 
 
-async def test_preferences_are_trained_on_from_an_earlier_fine_tune_and_the_manifest_says_so(
+async def test_dpo_continues_from_an_earlier_fine_tune_and_the_manifest_says_so(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TUNEBASE_TRAIN_COMMAND", raising=False)

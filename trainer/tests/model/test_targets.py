@@ -147,12 +147,12 @@ def test_the_stock_process_detects_an_adapter_that_differs_from_the_trained_one(
     assert "Tensor-likes are not close" in stock.load(saved("llama"), tmp_path)
 
 
-def test_attention_alone_can_be_asked_for(saved: Any) -> None:
+def test_attention_only_can_be_requested(saved: Any) -> None:
     base = AutoModelForCausalLM.from_pretrained(saved("llama"), dtype=torch.float32)
     assert lora.add_lora(base, 4, 8, 0.0, "attention")[1] == 4 * 2 * ATTENTION
 
 
-def test_the_shared_expert_is_trained_when_it_is_asked_for_on_the_quantized_base(saved: Any) -> None:
+def test_the_shared_expert_is_trained_on_request_on_the_quantized_base(saved: Any) -> None:
     base, _ = loading.load_quantized(saved("qwen3_next"))
     net, trainable = lora.add_lora(base, 4, 8, 0.05, "shared_expert")
     assert trainable == 4 * (BY_HAND["qwen3_next"] + 4 * 3 * (64 + 48))
@@ -160,7 +160,7 @@ def test_the_shared_expert_is_trained_when_it_is_asked_for_on_the_quantized_base
 
 
 @pytest.mark.parametrize("kind", tiny_models.MOE)
-def test_routed_experts_are_trained_when_they_are_asked_for(saved: Any, kind: str) -> None:
+def test_routed_experts_are_trained_on_request(saved: Any, kind: str) -> None:
     base, _ = loading.load_quantized(saved(kind))
     net, trainable = lora.add_lora(base, 8, 16, 0.0, "experts")
     layers = base.config.num_hidden_layers
@@ -174,7 +174,7 @@ def test_routed_experts_are_trained_when_they_are_asked_for(saved: Any, kind: st
 
 @pytest.mark.parametrize("choice", ["all-linear", "shared_expert", "experts"])
 @pytest.mark.parametrize("how", ["a checkpoint", "an earlier fine-tune"])
-def test_an_adapter_is_gone_on_from_whatever_it_trains(saved: Any, tmp_path: Path, choice: str, how: str) -> None:
+def test_training_continues_from_an_adapter_with_any_targets(saved: Any, tmp_path: Path, choice: str, how: str) -> None:
     def adapted(seed: int) -> Any:
         base, _ = loading.load_quantized(saved("qwen3_next"))
         net, _ = lora.add_lora(base, 4, 8, 0.0, choice)
@@ -207,7 +207,7 @@ def test_an_adapter_is_gone_on_from_whatever_it_trains(saved: Any, tmp_path: Pat
         ("qwen3_next", "experts", 0.05, "Use lora_dropout = 0, or lora_targets = all-linear."),
     ],
 )
-def test_what_cannot_be_trained_is_refused_with_what_can(
+def test_unsupported_targets_are_rejected_with_the_supported_ones(
     saved: Any, kind: str, choice: str, dropout: float, says: str
 ) -> None:
     base = AutoModelForCausalLM.from_pretrained(saved(kind), dtype=torch.float32)
@@ -216,7 +216,7 @@ def test_what_cannot_be_trained_is_refused_with_what_can(
     assert caught.value.code == "invalid_input" and caught.value.hint == says
 
 
-def test_an_unknown_architecture_has_its_attention_trained_and_one_without_is_refused() -> None:
+def test_an_unknown_architecture_trains_its_attention_or_is_rejected_without_one() -> None:
     def resolve(kind: str, **sizes: Any) -> targets.Targets:
         with torch.device("meta"):
             return targets.resolve(AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes)), "all-linear")

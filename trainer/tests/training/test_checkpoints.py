@@ -104,7 +104,7 @@ def stopped(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[
     return train(tmp_path_factory.mktemp("stopped") / "run", tiny_model, stop_at=7)
 
 
-def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_and_tells_it(stopped: list[dict[str, Any]]) -> None:
+def test_a_run_that_is_asked_to_stop_saves_and_reports_a_checkpoint(stopped: list[dict[str, Any]]) -> None:
     checkpoint = only(stopped, "checkpoint")
     assert stopped[-1] == {"type": "stopped", "step": checkpoint["step"], "out_of_time": False}
     assert checkpoint["step"] in (7, 8) and checkpoint["training_loss"] == steps(stopped)[-1]["training_loss"]
@@ -115,15 +115,13 @@ def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_and_tells_it(stopped: li
     }  # fmt: skip
 
 
-def test_a_run_whose_time_is_nearly_over_saves_a_checkpoint_and_says_why_it_stops(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_a_run_near_its_deadline_saves_a_checkpoint_and_reports_why_it_stops(tiny_model: Path, tmp_path: Path) -> None:
     events = train(tmp_path / "run", tiny_model, seconds=0.001)
     assert only(events, "checkpoint")["step"] == 1, "at the first step's end"
     assert events[-1] == {"type": "stopped", "step": 1, "out_of_time": True}
 
 
-def test_a_resumed_run_makes_the_very_steps_of_the_uninterrupted_one(
+def test_a_resumed_run_makes_exactly_the_steps_of_an_uninterrupted_one(
     whole: list[dict[str, Any]], stopped: list[dict[str, Any]], tiny_model: Path, tmp_path: Path
 ) -> None:
     checkpoint = only(stopped, "checkpoint")
@@ -165,7 +163,7 @@ def test_a_run_resumed_at_an_epochs_end_is_the_same_too(
     ],
     ids=["damaged", "missing", "without the best", "empty", "another transformers"],
 )
-def test_a_checkpoint_that_cannot_be_used_is_told_why(
+def test_an_unusable_checkpoint_is_rejected_with_the_reason(
     stopped: list[dict[str, Any]], tmp_path: Path, damage: Any, why: str
 ) -> None:
     from tunebase_trainer.training.checkpoint_state import IncompatibleCheckpoint, load_state
@@ -178,7 +176,7 @@ def test_a_checkpoint_that_cannot_be_used_is_told_why(
         load_state(tmp_path / "checkpoint", run)
 
 
-def test_a_run_whose_checkpoint_cannot_be_used_begins_anew_with_a_warning(
+def test_a_run_with_an_unusable_checkpoint_starts_over_with_a_warning(
     whole: list[dict[str, Any]], stopped: list[dict[str, Any]], tiny_model: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(only(stopped, "checkpoint")["path"], tmp_path / "checkpoint")

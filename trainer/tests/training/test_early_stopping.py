@@ -34,7 +34,7 @@ def rows(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return read(path, tiny_tokenizer, 512).rows
 
 
-def test_a_split_holds_out_its_share_by_the_seed_and_of_every_length() -> None:
+def test_a_split_holds_out_its_share_from_all_lengths_and_depends_on_the_seed() -> None:
     draw = random.Random(0)
     for count, share in ((50, 0.1), (252, 0.1), (999, 0.1), (1000, 0.05), (7, 0.5), (3, 0.01)):
         rows: list[Example] = [Row([n] * draw.randrange(1, 2000), [], line=n) for n in range(count)]
@@ -95,7 +95,7 @@ OVERFIT: dict[str, Any] = {
 }
 
 
-def test_the_adapter_that_is_handed_over_is_the_one_of_the_lowest_validation_loss(
+def test_the_final_adapter_is_that_of_the_lowest_validation_loss(
     tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
     nets: list[Any] = []
@@ -111,7 +111,7 @@ def test_the_adapter_that_is_handed_over_is_the_one_of_the_lowest_validation_los
     assert told[-1]["message"].startswith(f"The adapter is that of step {best}, which has the lowest validation loss")
 
 
-def test_a_training_that_gets_no_better_ends_early_unless_it_shall_not(
+def test_a_training_that_stops_improving_ends_early_if_patience_is_set(
     tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
     ends: dict[int, Any] = {}
@@ -132,7 +132,7 @@ def test_a_training_that_gets_no_better_ends_early_unless_it_shall_not(
     assert "for 2 epochs" in said[0]
 
 
-def test_a_resumed_run_knows_the_best_adapter_of_before_and_how_long_ago_that_was(
+def test_a_resumed_run_keeps_the_best_adapter_and_the_patience_counter(
     tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
     from tunebase_trainer.training.checkpoint_state import load_state

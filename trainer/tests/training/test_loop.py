@@ -38,7 +38,7 @@ def rows(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return read(path, tokenizer, 512).rows
 
 
-def test_a_file_of_rows_becomes_a_batch_of_which_only_the_answers_are_learned(rows: Any, tokenizer: Any) -> None:
+def test_a_file_becomes_a_batch_in_which_only_answers_are_learned(rows: Any, tokenizer: Any) -> None:
     batch = collate(rows, tokenizer.pad_token_id)
     learned = [[token for token in row if token != IGNORED] for row in batch["labels"].tolist()]
     assert [tokenizer.decode(row) for row in learned] == [f"answer {n} of {n * n}<|im_end|>" for n in range(1, 9)]
@@ -57,7 +57,7 @@ def model(tiny_model: Path) -> Any:
 
 @pytest.mark.parametrize("cap", [None, 2.0])
 @pytest.mark.parametrize("logits", [2**23, 1])
-def test_the_loss_and_its_gradient_equal_the_librarys_own_in_one_chunk_and_in_many(
+def test_loss_and_gradient_equal_the_librarys_in_one_chunk_and_in_many(
     model: Any, rows: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, cap: float | None, logits: int
 ) -> None:
     monkeypatch.setitem(loss.MAX_LOGITS, "cpu", logits)
@@ -76,7 +76,7 @@ def test_the_loss_and_its_gradient_equal_the_librarys_own_in_one_chunk_and_in_ma
     torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-7)
 
 
-def test_a_model_that_does_more_with_its_logits_is_refused(model: Any) -> None:
+def test_a_model_that_transforms_its_logits_is_rejected(model: Any) -> None:
     from transformers import AutoModelForCausalLM
 
     check_projection(model)
@@ -88,7 +88,7 @@ def test_a_model_that_does_more_with_its_logits_is_refused(model: Any) -> None:
         check_projection(scaled)
 
 
-def test_a_batch_of_which_nothing_is_learned_has_a_loss_of_zero_and_gradients(model: Any, rows: Any) -> None:
+def test_a_batch_without_learned_tokens_has_zero_loss_and_zero_gradients(model: Any, rows: Any) -> None:
     batch = collate(rows[:2], 0) | {"labels": torch.full((2, max(len(row.input_ids) for row in rows[:2])), IGNORED)}
     (gradient,) = torch.autograd.grad(supervised_loss(model, batch, 1), model.model.layers[0].mlp.down_proj.weight)
     assert not gradient.any()
@@ -107,7 +107,7 @@ def test_two_micro_batches_make_the_gradient_of_one_batch(model: Any, rows: Any,
     torch.testing.assert_close(gradient(rows[:4]), gradient(rows[:2], rows[2:4]), rtol=1e-3, atol=1e-6)
 
 
-def test_a_micro_batch_divides_the_batch_and_keeps_to_its_tokens() -> None:
+def test_a_micro_batch_divides_the_batch_and_respects_its_token_limit() -> None:
     assert choose_micro_batch_size(8, 100, 4096) == 8
     assert choose_micro_batch_size(8, 1000, 4096) == 4
     assert choose_micro_batch_size(7, 1000, 4096) == 1
@@ -115,7 +115,7 @@ def test_a_micro_batch_divides_the_batch_and_keeps_to_its_tokens() -> None:
     assert [next_smaller_micro_batch_size(micro, 12) for micro in (12, 6, 4, 3, 2)] == [6, 3, 2, 1, 1]
 
 
-def test_every_step_is_told_with_bounded_progress_and_true_units(
+def test_every_step_is_reported_with_bounded_progress_and_correct_units(
     model: Any, tokenizer: Any, rows: Any, tmp_path: Path
 ) -> None:
     from tunebase_trainer.worker.protocol import Metric
@@ -136,7 +136,7 @@ def test_every_step_is_told_with_bounded_progress_and_true_units(
     assert outcome.last_loss < outcome.first_loss
 
 
-def test_a_long_run_tells_each_validation_though_it_does_not_tell_each_step(
+def test_a_long_run_reports_every_validation_but_not_every_step(
     model: Any, tokenizer: Any, rows: Any, tmp_path: Path
 ) -> None:
     _, told = run(model, tokenizer, rows, tmp_path, total_steps=1000)  # so it thinks: it is over after 4
@@ -147,7 +147,7 @@ def test_a_long_run_tells_each_validation_though_it_does_not_tell_each_step(
     ]
 
 
-def test_a_long_run_tells_a_step_whenever_five_seconds_have_passed(
+def test_a_long_run_logs_a_step_at_least_every_five_seconds(
     model: Any, tokenizer: Any, rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tunebase_trainer.training.progress_callback.MAX_SECONDS_BETWEEN_LOGS", 0.0)
@@ -155,7 +155,7 @@ def test_a_long_run_tells_a_step_whenever_five_seconds_have_passed(
     assert [event["step"] for event in told] == [1, 2, 3, 4]
 
 
-def test_a_loss_that_is_not_a_number_stops_the_run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path) -> None:
+def test_a_non_finite_loss_stops_the_run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path) -> None:
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
     with pytest.raises(TrainerError) as caught:
@@ -165,7 +165,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run(model: Any, tokenizer: Any, r
     assert caught.value.hint.startswith("Lower learning_rate = 0.001: try 0.0005.")
 
 
-def test_a_gradient_that_is_not_a_number_is_never_applied_and_the_checkpoint_before_is_kept(
+def test_a_non_finite_gradient_is_never_applied_and_the_previous_checkpoint_is_kept(
     model: Any, tokenizer: Any, rows: Any, tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file
@@ -197,17 +197,13 @@ def rates(told: list[dict[str, Any]]) -> list[float]:
     return [event["learning_rate"] / 1e-3 for event in told if event["type"] == "step"]
 
 
-def test_the_learning_rate_rises_and_falls_as_the_hyperparameters_say(
-    model: Any, tokenizer: Any, rows: Any, tmp_path: Path
-) -> None:
+def test_the_learning_rate_warms_up_and_decays_linearly(model: Any, tokenizer: Any, rows: Any, tmp_path: Path) -> None:
     # 8 steps, the first 2 of them warm-up; told is the rate of the step that was made.
     _, linear = run(model, tokenizer, rows, tmp_path / "a", warmup=2, num_epochs=4, validation=[])
     assert rates(linear) == pytest.approx([0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
 
 
-def test_the_learning_rate_falls_as_a_cosine_when_that_is_asked(
-    model: Any, tokenizer: Any, rows: Any, tmp_path: Path
-) -> None:
+def test_the_learning_rate_can_follow_a_cosine(model: Any, tokenizer: Any, rows: Any, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"num_epochs": 4, "lr_schedule": "cosine"}
     _, told = run(model, tokenizer, rows, tmp_path, warmup=2, validation=[], **changes)
     falling = [(1 + math.cos(math.pi * step / 6)) / 2 for step in range(6)]
@@ -253,7 +249,7 @@ def test_weight_decay_and_seed_reach_the_optimizer_and_the_order(
     assert losses[3] != losses[0]
 
 
-def test_rows_go_together_by_length_so_that_packing_would_save_little() -> None:
+def test_batches_of_similar_length_leave_little_for_packing_to_save() -> None:
     """Why there is no packing. Lengths as real chat has them: about 1,650 tokens on average, a tenth over 3,000."""
     draw = random.Random(0)
     lengths = [min(8192, int(draw.lognormvariate(7.2, 0.65))) for _ in range(2000)]
@@ -266,7 +262,7 @@ def test_rows_go_together_by_length_so_that_packing_would_save_little() -> None:
     assert 1 - sum(lengths) / sum(max(shuffled[start : start + 8]) * 8 for start in range(0, 2000, 8)) > 0.4
 
 
-def test_memory_and_disk_are_told_apart_from_what_nobody_expected() -> None:
+def test_memory_and_disk_errors_differ_from_unexpected_ones() -> None:
     assert to_trainer_error(torch.OutOfMemoryError()).code == "out_of_memory"
     assert to_trainer_error(OSError(28, "No space left on device")).code == "disk_full"
     unexpected = to_trainer_error(KeyError("secret detail"))

@@ -60,7 +60,7 @@ def warnings(told: list[dict[str, Any]]) -> list[str]:
     return [event["message"] for event in told if event["type"] == "log" and event["level"] == "warn"]
 
 
-def test_rows_at_once_are_halved_until_they_fit_and_the_run_is_the_one_that_began_so(
+def test_the_micro_batch_is_halved_until_it_fits_and_the_run_equals_one_that_started_so(
     tiny_model: Path, tiny_tokenizer: Any, rows: Any, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM
@@ -80,7 +80,7 @@ def test_rows_at_once_are_halved_until_they_fit_and_the_run_is_the_one_that_bega
     assert steps(told) == steps(plain) and outcome == expected
 
 
-def test_it_goes_on_from_the_newest_checkpoint_and_its_heir_begins_with_what_fits(
+def test_it_continues_from_the_newest_checkpoint_and_the_next_worker_starts_with_what_fits(
     tiny_model: Path, tiny_tokenizer: Any, rows: Any, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM
@@ -108,7 +108,7 @@ def test_it_goes_on_from_the_newest_checkpoint_and_its_heir_begins_with_what_fit
     assert heir.sizes == [2, 2, 2, 2]
 
 
-def test_a_row_that_does_not_fit_by_itself_is_an_error_that_names_what_would(
+def test_a_row_that_does_not_fit_alone_is_an_error_with_values_that_would_fit(
     model: Any, tiny_tokenizer: Any, rows: Any, tmp_path: Path
 ) -> None:
     longest = max(len(row.input_ids) for row in rows)
@@ -123,7 +123,7 @@ def test_a_row_that_does_not_fit_by_itself_is_an_error_that_names_what_would(
     assert long == "lora_rank = 16: try 8; max_length = 2048: try 896; or use a smaller base model."
 
 
-def test_the_longest_rows_pass_before_the_first_step_and_change_nothing_of_the_run(
+def test_the_longest_batch_is_probed_before_the_first_step_without_changing_the_run(
     tiny_model: Path, tiny_tokenizer: Any, rows: Any, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM

@@ -83,7 +83,7 @@ def with_plain_reference(net: Any, pairs: Any) -> Any:
     return preference.attach_reference(pairs, values)
 
 
-def test_both_answers_are_learned_whole_and_stand_behind_the_same_prompt(pairs: Any, tiny_tokenizer: Any) -> None:
+def test_both_answers_are_learned_completely_after_the_same_prompt(pairs: Any, tiny_tokenizer: Any) -> None:
     assert len(pairs) == 8
     for n, pair in enumerate(pairs, 1):
         asked, told = [], []
@@ -96,7 +96,7 @@ def test_both_answers_are_learned_whole_and_stand_behind_the_same_prompt(pairs: 
 
 
 @pytest.mark.parametrize("earlier", [False, True], ids=["from the base", "from an earlier fine-tune"])
-def test_loss_and_gradient_are_those_of_trls_dpo_trainer(
+def test_loss_and_gradient_equal_trls_dpo_trainer(
     net: Any, pairs: Any, tiny_tokenizer: Any, tmp_path: Path, earlier: bool
 ) -> None:
     """Compared: the loss, and the gradient of every LoRA weight, of TRL's DPOTrainer (its compute_loss on a batch of
@@ -142,7 +142,7 @@ def test_loss_and_gradient_are_those_of_trls_dpo_trainer(
     torch.testing.assert_close(gradient(net), expected, rtol=1e-3, atol=1e-6)
 
 
-def test_a_padded_batch_is_its_pairs_one_by_one(net: Any, pairs: Any) -> None:
+def test_a_padded_batch_equals_its_pairs_one_by_one(net: Any, pairs: Any) -> None:
     with torch.no_grad():
         together = preference.answer_log_probs(net, collate(pairs, 0))
         apart = torch.cat([preference.answer_log_probs(net, collate([pair], 0)) for pair in pairs])
@@ -150,7 +150,7 @@ def test_a_padded_batch_is_its_pairs_one_by_one(net: Any, pairs: Any) -> None:
     assert len({pair.length for pair in pairs}) > 3
 
 
-def test_micro_batches_weigh_their_pairs_alike_and_fillers_nothing(net: Any, pairs: Any) -> None:
+def test_micro_batches_weight_pairs_equally_and_padding_examples_not_at_all(net: Any, pairs: Any) -> None:
     known = with_plain_reference(net, pairs[:5])
     shifted(net)
 
@@ -170,7 +170,7 @@ def test_micro_batches_weigh_their_pairs_alike_and_fillers_nothing(net: Any, pai
     torch.testing.assert_close(parts_gradient, whole_gradient, rtol=1e-3, atol=1e-6)
 
 
-def test_the_reference_is_that_of_the_weights_training_begins_with_without_dropout(
+def test_the_reference_uses_the_starting_weights_without_dropout(
     model: Any, pairs: Any, tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
@@ -186,7 +186,7 @@ def test_the_reference_is_that_of_the_weights_training_begins_with_without_dropo
     assert torch.equal(earlier, preference.compute_reference(net, pairs, 2, 0, plan())), "no dropout"
 
 
-def test_a_run_that_is_asked_to_stop_stops_while_it_computes_the_reference(net: Any, pairs: Any) -> None:
+def test_a_run_can_be_stopped_while_it_computes_the_reference(net: Any, pairs: Any) -> None:
     for changes, out_of_time in (({"stop_requested": lambda: True}, False), ({"deadline": time.monotonic()}, True)):
         with pytest.raises(Stopped) as stopped:
             preference.compute_reference(net, pairs, 2, 0, plan(**changes))
@@ -199,9 +199,7 @@ def accuracy(net: Any, pairs: Any) -> float:
     return float((reward_margins > 0).float().mean())
 
 
-def test_the_preferred_answers_become_the_likelier_ones(
-    model: Any, tiny_tokenizer: Any, pairs: Any, tmp_path: Path
-) -> None:
+def test_the_preferred_answers_become_more_likely(model: Any, tiny_tokenizer: Any, pairs: Any, tmp_path: Path) -> None:
     nets: list[Any] = []
     outcome, told = run(
         model, tiny_tokenizer, pairs, tmp_path, prepare=nets.append, method="dpo", beta=BETA, num_epochs=6,
@@ -219,7 +217,7 @@ def test_the_preferred_answers_become_the_likelier_ones(
     assert len(validated) == 6 and validated[-1] < validated[0]
 
 
-def test_halves_of_a_batch_make_the_steps_of_the_whole(
+def test_micro_batches_make_the_steps_of_the_whole_batch(
     tiny_model: Path, tiny_tokenizer: Any, pairs: Any, tmp_path: Path
 ) -> None:
     """7 pairs in batches of 4: the last step's are 3, in micro-batches of 2 and 1."""
@@ -235,7 +233,7 @@ def test_halves_of_a_batch_make_the_steps_of_the_whole(
         assert halved["gradient_norm"] == pytest.approx(whole["gradient_norm"], rel=0.02)
 
 
-def test_what_runs_out_of_memory_goes_on_with_fewer_pairs_and_the_same_reference(
+def test_running_out_of_memory_continues_with_fewer_pairs_and_the_same_reference(
     model: Any, tiny_tokenizer: Any, pairs: Any, tmp_path: Path
 ) -> None:
     sizes: list[int] = []
@@ -254,7 +252,7 @@ def test_what_runs_out_of_memory_goes_on_with_fewer_pairs_and_the_same_reference
     assert "with micro-batches of 2" in next(event["message"] for event in told if event["type"] == "log")
 
 
-def test_history_is_cut_from_both_prompts_alike_and_no_answer_is(tiny_tokenizer: Any, tmp_path: Path) -> None:
+def test_both_prompts_lose_the_same_history_and_answers_stay_complete(tiny_tokenizer: Any, tmp_path: Path) -> None:
     turns = [{"role": role, "content": f"{role} {n} " + "x" * 40} for n in range(3) for role in ("user", "assistant")]
     row = {
         "input": {"messages": [*turns, {"role": "user", "content": "last"}]},
@@ -294,7 +292,7 @@ def test_history_is_cut_from_both_prompts_alike_and_no_answer_is(tiny_tokenizer:
         (tiny.rows(2), "dpo", "The training data has prompt_completion rows, but method", 'method "supervised"'),
     ],
 )
-def test_rows_of_the_other_method_are_refused(
+def test_rows_of_the_other_method_are_rejected(
     tiny_tokenizer: Any, tmp_path: Path, text: str, method: str, said: str, hint: str
 ) -> None:
     path = tmp_path / "rows.jsonl"
@@ -305,7 +303,7 @@ def test_rows_of_the_other_method_are_refused(
     assert said in caught.value.message and hint in caught.value.hint
 
 
-def test_answers_that_render_alike_are_left_out(tiny_tokenizer: Any, tmp_path: Path) -> None:
+def test_pairs_that_render_identically_are_skipped(tiny_tokenizer: Any, tmp_path: Path) -> None:
     row = json.loads(tiny.pairs(1))
     same = {**row, "non_preferred_output": row["preferred_output"]}
     path = tmp_path / "rows.jsonl"
@@ -364,7 +362,7 @@ def often(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[di
     return script(tmp_path_factory.mktemp("often") / "run", tiny_model, every=0.001)
 
 
-def test_a_resumed_run_makes_the_very_steps_of_the_uninterrupted_one(
+def test_a_resumed_run_makes_exactly_the_steps_of_an_uninterrupted_one(
     often: list[dict[str, Any]], tiny_model: Path, tmp_path: Path
 ) -> None:
     whole = script(tmp_path / "whole", tiny_model)
@@ -380,7 +378,7 @@ def test_a_resumed_run_makes_the_very_steps_of_the_uninterrupted_one(
     assert "| method | direct preference optimization (DPO), beta 0.3 |" in card
 
 
-def test_a_resumed_run_takes_the_reference_of_its_checkpoint(
+def test_a_resumed_run_uses_the_reference_of_its_checkpoint(
     tiny_model: Path, tiny_tokenizer: Any, pairs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import AutoModelForCausalLM
@@ -419,7 +417,7 @@ def test_two_processes_make_the_steps_of_one(tiny_model: Path, tmp_path: Path) -
         assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=0.02)
 
 
-def test_training_on_from_an_earlier_fine_tune_the_first_loss_is_that_of_no_difference(
+def test_continuing_from_a_fine_tune_the_first_loss_is_that_of_no_preference(
     model: Any, tiny_tokenizer: Any, pairs: Any, tmp_path: Path
 ) -> None:
     _, told = run(
@@ -428,7 +426,7 @@ def test_training_on_from_an_earlier_fine_tune_the_first_loss_is_that_of_no_diff
     assert told[0]["training_loss"] == pytest.approx(math.log(2), abs=0.02)
 
 
-def test_a_filler_is_no_pair(pairs: Any) -> None:
+def test_a_padding_example_is_not_a_pair(pairs: Any) -> None:
     known = replace(pairs[0], reference=(-1.0, -2.0))
     batch = collate([known, known.padding_example()], 0)
     assert preference.learned_pairs(batch).tolist() == [True, False]

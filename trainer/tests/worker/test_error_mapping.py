@@ -180,7 +180,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize("code", CODES)
-async def test_each_code_comes_about_and_says_what_to_do(
+async def test_each_error_code_occurs_and_has_a_hint(
     code: str, tunebase: FakeTunebase, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(callback_client, "MAX_RETRY_SECONDS", 0.2)
@@ -210,7 +210,7 @@ def test_a_hint_asks_for_nothing_smaller_than_is_allowed(tunebase: FakeTunebase)
     assert diverged.hint == "This run: learning_rate = 1e-05, the minimum."
 
 
-async def test_of_a_crash_the_jobs_log_has_the_last_lines_without_secrets_and_paths(
+async def test_after_a_crash_the_jobs_log_has_the_last_lines_without_secrets_and_paths(
     tunebase: FakeTunebase, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "a token of no known form")

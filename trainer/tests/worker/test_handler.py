@@ -22,7 +22,7 @@ def direct(tunebase: FakeTunebase, base_model: Path, **hyperparameters: Any) -> 
     return {name: value for name, value in given.items() if not name.startswith("callback_")}
 
 
-async def test_a_tiny_training_makes_an_adapter_that_plain_peft_loads_and_that_has_learned(
+async def test_a_tiny_training_produces_an_adapter_that_stock_peft_loads_and_that_has_learned(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from peft import PeftModel
@@ -50,9 +50,7 @@ async def test_a_tiny_training_makes_an_adapter_that_plain_peft_loads_and_that_h
     assert not torch.allclose(tuned(input_ids=inputs).logits, before)
 
 
-async def test_input_that_cannot_be_used_is_a_failure_that_names_the_field(
-    tunebase: FakeTunebase, tiny_model: Path
-) -> None:
+async def test_invalid_input_is_a_failure_that_names_the_field(tunebase: FakeTunebase, tiny_model: Path) -> None:
     output = await handler({"id": "rp-1", "input": direct(tunebase, tiny_model, batch_size=0)})
     assert (output["status"], output["error_code"]) == ("failed", "invalid_input")
     assert "hyperparameters.batch_size = '0'" in output["error"]
@@ -61,7 +59,7 @@ async def test_input_that_cannot_be_used_is_a_failure_that_names_the_field(
 @pytest.mark.parametrize(
     ("data", "code"), [(b"not json\n", "invalid_dataset"), (b"", "dataset_unreachable"), (None, "dataset_unreachable")]
 )
-async def test_data_that_cannot_be_used_is_a_failure_with_a_code_and_leaves_nothing(
+async def test_unusable_data_is_a_failure_with_a_code_and_leaves_no_files(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, data: bytes | None, code: str
 ) -> None:
     tunebase.files.clear()

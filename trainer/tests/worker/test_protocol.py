@@ -20,7 +20,7 @@ def fits(name: str, value: Any) -> bool:
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda e: f"{e['message']}: {e.get('why', 'valid')}")
-def test_the_schema_takes_or_refuses_each_example_as_it_says(example: dict[str, Any]) -> None:
+def test_the_schema_accepts_or_rejects_each_example(example: dict[str, Any]) -> None:
     assert fits(example["message"], example["value"]) == example["valid"]
 
 
@@ -38,14 +38,14 @@ def test_a_manifest_of_the_worker_fits_the_schema() -> None:
     assert fits("HandlerOutput", {**done, "manifest": manifest.model_dump()})
 
 
-def test_valid_input_is_read_and_defaults_are_filled() -> None:
+def test_valid_input_is_parsed_with_defaults() -> None:
     run = protocol.parse_input(RUN)
     assert run.hyperparameters.lora_rank == 16
     short = {k: v for k, v in RUN["hyperparameters"].items() if k not in ("seed", "weight_decay", "warmup_steps")}
     assert protocol.parse_input({**RUN, "hyperparameters": short}).hyperparameters.seed == 42
 
 
-def test_older_callers_names_are_understood() -> None:
+def test_older_field_names_are_accepted() -> None:
     hyper = dict(RUN["hyperparameters"])
     for new, old in (
         ("num_epochs", "epochs"),
@@ -88,7 +88,7 @@ def test_a_wrong_secret_is_never_shown() -> None:
     assert "whsec_AAAA" not in repr(protocol.parse_input(RUN))
 
 
-def test_http_is_only_for_this_machine_where_the_operator_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_is_allowed_only_for_loopback_with_the_operators_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     for url in ("http://127.0.0.1:1/x", "http://localhost/x"):
         with pytest.raises(TrainerError):
             protocol.check_url("dataset_url", url)

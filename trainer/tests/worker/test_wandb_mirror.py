@@ -40,7 +40,7 @@ def warnings(tunebase: FakeTunebase) -> list[str]:
     return [event["message"] for event in tunebase.reported("events") if event["level"] == "warn"]
 
 
-def test_the_run_has_the_jobs_id_its_settings_and_each_step_and_nothing_of_the_machine(tmp_path: Path) -> None:
+def test_the_run_has_the_jobs_id_settings_and_steps_and_nothing_about_the_machine(tmp_path: Path) -> None:
     lines = [
         {"id": "job-1", **RUN, "config": {"learning_rate": 0.5}},
         *({"step": step, "metrics": {"training_loss": 1 / step, "epoch": step / 10}} for step in (1, 2, 5)),
@@ -114,7 +114,7 @@ async def test_without_a_key_there_is_one_warning(
 
 
 @pytest.mark.parametrize("server", ["closed", "silent"])
-async def test_a_server_that_is_not_there_or_never_answers_is_one_warning_and_no_key_is_told(
+async def test_an_unreachable_or_silent_server_is_one_warning_and_the_key_stays_secret(
     tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
     with socket.socket() as there:

@@ -1,4 +1,4 @@
-"""A checkpoint of random weights that is never there in full: each tensor is made when the loader reads it.
+"""A checkpoint of random weights that never exists as a whole: each tensor is created when the loader reads it.
 
 So a model of a true shape is built by the very loader that a real one goes through, layer by layer, on the device.
 """
@@ -17,7 +17,7 @@ from ..model.targets import fused_experts
 
 @dataclass(frozen=True)
 class RandomTensor:
-    """What the loader takes for a tensor in a file; reading it draws normal numbers of the usual initial scale."""
+    """Acts as a tensor in a file; reading it draws normal numbers of the usual initial scale."""
 
     shape: tuple[int, ...]
 
@@ -27,7 +27,7 @@ class RandomTensor:
 
 
 def checkpoint(net: torch.nn.Module) -> dict[str, RandomTensor]:
-    """All tensors of a checkpoint of this model; routed experts as Qwen's lie on disk, one by one."""
+    """All tensors of a checkpoint of this model; routed experts one by one, as in Qwen's files."""
     experts = {path for path, _ in fused_experts(net)}
     return dict(
         item

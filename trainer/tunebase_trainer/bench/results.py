@@ -1,4 +1,4 @@
-"""What a bench finds, in the form of the server's benches (`bench/results.ts`), in the same file."""
+"""Bench results, in the same format and file as the server's benches (`bench/`)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ FILE = Path(__file__).resolve().parents[3] / ".tunebase" / "bench.json"
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One figure. `ratio` is made so that more is better, whatever `unit` is: it is ok at `goal` or above."""
+class Measurement:
+    """One result. `ratio` is defined so that higher is better, whatever the `unit`: it is ok at `goal` or above."""
 
     name: str
     value: float
@@ -25,31 +25,33 @@ class Figure:
     machine: str
 
 
-def judge(name: str, value: float, unit: str, against: str, ratio: float, goal: float, on: str | None = None) -> Figure:
-    """Rounds to what a measurement is worth. `on`: the machine, if it is described already."""
+def evaluate(
+    name: str, value: float, unit: str, against: str, ratio: float, goal: float, on: str | None = None
+) -> Measurement:
+    """Rounds to four digits. `on`: the machine, if it has been described already."""
     rounded, wanted = float(f"{ratio:.4g}"), float(f"{goal:.4g}")
-    return Figure(name, float(f"{value:.4g}"), unit, against, rounded, wanted, ratio >= goal, on or machine())
+    return Measurement(name, float(f"{value:.4g}"), unit, against, rounded, wanted, ratio >= goal, on or machine())
 
 
-def line(figure: Figure) -> str:
-    said = "ok    " if figure.ok else "MISSED"
+def format_line(measurement: Measurement) -> str:
+    verdict = "ok    " if measurement.ok else "MISSED"
     return (
-        f"{said} {figure.name:<21} {figure.value:g} {figure.unit}, against {figure.against}: "
-        f"ratio {figure.ratio:g}, goal {figure.goal:g}"
+        f"{verdict} {measurement.name:<21} {measurement.value:g} {measurement.unit}, against {measurement.against}: "
+        f"ratio {measurement.ratio:g}, goal {measurement.goal:g}"
     )
 
 
-def keep(path: Path, figures: list[Figure]) -> None:
-    """Puts figures in the place of earlier ones of their names; others' stay."""
+def save(path: Path, measurements: list[Measurement]) -> None:
+    """Replaces earlier results of the same names; keeps all others."""
     path.parent.mkdir(parents=True, exist_ok=True)
     before = json.loads(path.read_text()) if path.exists() else []
-    names = {figure.name for figure in figures}
-    rows = [row for row in before if row["name"] not in names] + [asdict(figure) for figure in figures]
+    names = {measurement.name for measurement in measurements}
+    rows = [row for row in before if row["name"] not in names] + [asdict(measurement) for measurement in measurements]
     path.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def machine() -> str:
-    """The GPU where there is one, else the CPU."""
+    """The GPU if there is one, else the CPU."""
     import torch
 
     if torch.cuda.is_available():

@@ -31,7 +31,7 @@ def matmul() -> dict[str, Any]:
 
 
 def flops_per_token(net: Any, rows: list[Any]) -> float:
-    """What a token's forward and backward need at the least, with a frozen base.
+    """The fewest FLOPs of a token's forward and backward pass, with a frozen base.
 
     Two for each weight it meets forward, two for the gradient of its input; LoRA's own weights get a gradient too. The
     vocabulary is met by learned positions alone; attention looks half of the row back on average.
@@ -54,7 +54,7 @@ def flops_per_token(net: Any, rows: list[Any]) -> float:
 
 
 class Clock:
-    """Takes the time between one logged step and the next."""
+    """Measures the time between logged steps."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
@@ -115,7 +115,7 @@ def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path,
 
 
 def trl(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, clock: Clock) -> None:
-    """As its documentation has it, with ready tokens and labels; in the order in which our own loop takes the rows."""
+    """As documented, with prepared tokens and labels, in the row order of our own loop."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig

@@ -165,8 +165,8 @@ def _preference(row: dict[str, Any]) -> Conversation:
         try:
             sides.append(_chat({**given, "messages": [*before, answer]}))
         except RowProblem as problem:
-            said = str(problem).replace(f"messages[{len(before)}]", f"{name}[0]")
-            raise RowProblem(problem.code, said.replace("messages[", "input.messages[")) from problem
+            message = str(problem).replace(f"messages[{len(before)}]", f"{name}[0]")
+            raise RowProblem(problem.code, message.replace("messages[", "input.messages[")) from problem
     preferred, other = sides
     rejected = other.messages[-1]
     learned = frozenset() if rejected == preferred.messages[-1] else frozenset({len(before)})

@@ -1,1 +1,1 @@
-"""What shows how good an adapter is."""
+"""Measures an adapter: validation loss, sample answers."""

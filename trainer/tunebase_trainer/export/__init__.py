@@ -1,1 +1,1 @@
-"""What is written besides the adapter's weights."""
+"""The artifact besides the adapter's weights: model card, loss curve, merged weights, GGUF."""

@@ -1,8 +1,8 @@
-"""The merged model as GGUF in Q8_0, for llama.cpp and what stands on it; where it is asked for.
+"""Exports the merged model as GGUF in Q8_0, for llama.cpp and programs based on it.
 
-The `gguf` package has the writer, the quantizer and the table of names. What llama.cpp's convert_hf_to_gguf.py does
-beyond (the rows of q and k, rope's factors, the tokenizer) is done here, for those architectures and tokenizers that
-this file names and for no others: a file that is only nearly right answers, and nobody sees why badly.
+The `gguf` package provides the writer, the quantizer and the table of names. The rest of llama.cpp's
+convert_hf_to_gguf.py (the rows of q and k, rope factors, the tokenizer) is implemented here, only for the architectures
+and tokenizers that this file names: a file that is almost right would load, and answer badly for no visible reason.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ ARCHITECTURES = {
 ROPES = ("default", "llama3")
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SPLITS = {WORDS % r"\p{N}": "qwen2", WORDS % r"\p{N}{1,3}": "llama-bpe"}
-"""How a text is cut before its bytes are merged: tokenizer.json's pattern, and llama.cpp's name for it."""
+"""Pre-tokenizers: the pattern in tokenizer.json, and llama.cpp's name for it."""
 Q8_0, F32 = gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F32
 NAME = "model-q8_0.gguf"
 
 
 def check(base: Path) -> None:
-    """Raises TrainerError `invalid_input` where no right file can be made of the model; before it is loaded."""
+    """Raises TrainerError `invalid_input` if the model cannot be exported correctly; needs no weights."""
     from transformers import AutoConfig, AutoTokenizer
 
     config = AutoConfig.from_pretrained(base)
@@ -42,15 +42,17 @@ def check(base: Path) -> None:
     if (rope := config.rope_parameters["rope_type"]) not in ROPES:
         raise _refused(f"the model's rope, {rope}, cannot be written; {', '.join(ROPES)} can.")
     if config.hidden_act != "silu" or "sliding_attention" in (getattr(config, "layer_types", None) or ()):
-        raise _refused("llama.cpp computes this architecture with silu and full attention, and the model has others.")
+        raise _refused(
+            "llama.cpp implements this architecture with silu and full attention, and the model uses others."
+        )
     if getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
-        raise _refused("llama.cpp knows this architecture without biases, and the model has some.")
+        raise _refused("llama.cpp implements this architecture without biases, and the model has some.")
     _cut(_described(AutoTokenizer.from_pretrained(base)))
 
 
 def write(directory: Path, net: Any, tokenizer: Any, shard: int) -> None:
-    """Writes the model (merged, on the CPU) into `directory`: one file, or parts of up to `shard` bytes, of which
-    llama.cpp is given the first."""
+    """Writes the merged model, which is on the CPU, into `directory`: one file, or parts of up to `shard` bytes;
+    llama.cpp loads the first of them."""
     config = net.config
     architecture = ARCHITECTURES[config.model_type]
     directory.mkdir()
@@ -74,7 +76,7 @@ def write(directory: Path, net: Any, tokenizer: Any, shard: int) -> None:
     writer.add_vocab_size(config.vocab_size)
     _add_tokenizer(writer, tokenizer, config.vocab_size)
 
-    # Twice through the weights: the header names them all, and one at a time is held in fp32.
+    # Two passes over the weights: the header lists them all, and only one at a time is in fp32.
     names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
     for name, tensor in _tensors(net, head):
         kind = _kind(tensor)
@@ -91,7 +93,7 @@ def write(directory: Path, net: Any, tokenizer: Any, shard: int) -> None:
 
 
 def _kind(tensor: torch.Tensor) -> gguf.GGMLQuantizationType:
-    """Matrices in Q8_0; norms, biases and what has rows that are no multiple of a block as they are."""
+    """Q8_0 for matrices; fp32 for norms, biases, and rows that cannot be divided into blocks."""
     return Q8_0 if tensor.dim() == 2 and tensor.shape[1] % 32 == 0 else F32
 
 
@@ -105,13 +107,13 @@ def _named(names: gguf.TensorNameMap, name: str) -> str:
 
 
 def _tensors(net: Any, head: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """Each weight by transformers' name, as GGUF has it."""
+    """Each weight with transformers' name and GGUF's layout."""
     config = net.config
     for name, tensor in net.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
-            continue  # llama.cpp takes the embeddings where there is none
+            continue  # llama.cpp then uses the embeddings
         if config.model_type == "llama" and ".self_attn." in name and name.split(".")[-2] in ("q_proj", "k_proj"):
-            # transformers rotates a head's first half with its second, llama.cpp's llama neighbours with each other.
+            # transformers rotates a head's first half with its second, llama.cpp adjacent pairs.
             count = tensor.shape[0] // head
             tensor = tensor.reshape(count, 2, head // 2, *tensor.shape[1:]).swapaxes(1, 2).reshape(tensor.shape)
         yield name, tensor
@@ -120,7 +122,7 @@ def _tensors(net: Any, head: int) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def rope_factors(rope: dict[str, Any], head: int) -> torch.Tensor:
-    """By what llama.cpp divides each frequency of Llama 3.1's rope: transformers' `_compute_llama3_parameters`."""
+    """Divisors of Llama 3.1's rope frequencies, as in transformers' `_compute_llama3_parameters`."""
     lengths = 2 * math.pi * rope["rope_theta"] ** (torch.arange(0, head, 2, dtype=torch.float64) / head)
     old, factor = rope["original_max_position_embeddings"], rope["factor"]
     low, high = rope["low_freq_factor"], rope["high_freq_factor"]
@@ -166,7 +168,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Any, size: int) -> None:
 
 
 def _described(tokenizer: Any) -> dict[str, Any]:
-    """What tokenizer.json says."""
+    """The content of tokenizer.json."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise _refused("the model's tokenizer has no tokenizer.json.")
@@ -175,7 +177,7 @@ def _described(tokenizer: Any) -> dict[str, Any]:
 
 
 def _cut(described: dict[str, Any]) -> str:
-    """llama.cpp's name for how this tokenizer cuts a text. Raises TrainerError where it is not one of those known."""
+    """llama.cpp's name for this tokenizer's pre-tokenizer. Raises TrainerError if it is not a supported one."""
     cutter = described["pre_tokenizer"] or {}
     steps = cutter.get("pretokenizers", [cutter])
     bytewise = steps[-1]
