@@ -1,7 +1,7 @@
 """Validates one row of a training file and converts it to a conversation.
 
-`supabase/functions/_shared/datasets/` accepts and rejects the same rows; tests of both read tests/fixtures/dataset_rows.json. It
-has validated a file before it arrives here, unless this worker is called directly.
+`supabase/functions/_shared/datasets/` accepts and rejects the same rows; tests of both read
+tests/fixtures/dataset_rows.json. It has validated a file before it arrives here, unless this worker is called directly.
 """
 
 from __future__ import annotations
