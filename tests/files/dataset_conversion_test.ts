@@ -335,7 +335,13 @@ const refusals: [what: string, file: string, line: number | null, code: string, 
     "not_json",
     '{"messages": […]}',
   ],
-  ["a key twice", '[{"prompt":"a","prompt":"b","completion":"c"}]', 1, "duplicate_key", '"prompt" twice'],
+  [
+    "a key twice",
+    '[{"prompt":"a","prompt":"b","completion":"c"}]',
+    1,
+    "duplicate_key",
+    'duplicate key "prompt"',
+  ],
   ["a number that is too large", '[{"prompt":"a","completion":"b","id":1e999}]', 1, "not_json", "too large"],
 ];
 for (const [what, file, line, code, part] of refusals) {

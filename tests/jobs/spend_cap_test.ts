@@ -36,7 +36,7 @@ Deno.test("a job warns once at 80 % of its cap and fails at 100 %, without help 
   await tunebase.tick();
   await tunebase.tick();
   assertEquals((await jobNow(user, job)).status, "running");
-  assertEquals(await warnings(user, job), ["The job has cost 8.50 USD, 80 % of its spend cap of 10.00 USD."]);
+  assertEquals(await warnings(user, job), ["The job has cost 8.50 USD, 80% of its spend cap of 10.00 USD."]);
 
   await minutes(2);
   await tunebase.tick();
@@ -65,7 +65,7 @@ Deno.test("a project's cap fails its running and queued jobs only", async () => 
   await others.minutes(100);
   await minutes(17);
   await tunebase.tick();
-  assertStringIncludes((await warnings(user, job)).join(), "80 % of its spend cap of 20.00 USD");
+  assertStringIncludes((await warnings(user, job)).join(), "80% of its spend cap of 20.00 USD");
   await minutes(4);
   await tunebase.tick();
   for (const one of [job, waiting]) {

@@ -28,7 +28,7 @@ Deno.test("retries follow 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h w
   await settle();
   const dead = await deliveryOf(endpoint);
   assertEquals([dead.status, dead.tries, dead.next_at], ["dead", 10, null]);
-  assertStringIncludes(dead.reason, "10 tries");
+  assertStringIncludes(dead.reason, "All 10 attempts failed");
   assertStringIncludes(dead.reason, "500");
   const got = receiver.at(path);
   assertEquals(got.length, 10);

@@ -34,7 +34,7 @@ begin
     if v_delivery.status = 'delivered' or (not r.ok and v_delivery.lease <> r.lease) then
       continue;
     end if;
-    v_last := coalesce('it answered ' || r.status, r.error);
+    v_last := coalesce('it responded with ' || r.status, r.error);
     v_delay := tunebase_internal.webhook_retry_delay(v_delivery.tries);
     update tunebase.webhook_deliveries
     set response_status = r.status, error = r.error, duration_ms = r.duration_ms, last_tried_at = now(),
