@@ -1,4 +1,4 @@
-"""What lies in an adapter's directory: it is whole, other programs take it, and a person understands it."""
+"""The adapter's directory: it is complete, other programs load it, and people can read it."""
 
 from __future__ import annotations
 

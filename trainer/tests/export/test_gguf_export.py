@@ -40,7 +40,7 @@ EXPORTS = ["merged", "gguf"]
 
 
 def adapter_of(base: Path, target: Path, lora_targets: str = "all-linear") -> Path:
-    """An adapter of random weights that matter, as a run saves it, with the tokenizer beside it."""
+    """An adapter of random weights that matter, as a run saves it, with the tokenizer next to it."""
     net, _ = lora.add_lora(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), 4, 8, 0.0, lora_targets)
     torch.manual_seed(1)
     with torch.no_grad():

@@ -106,7 +106,7 @@ def test_dropout_drops_each_element_with_the_requested_probability(p: float) -> 
     draws = torch.stack([dropout_mask(like, p) for _ in range(800)]).float()
     count = draws.numel()
     assert set(draws.flatten().tolist()) == {0, 1}
-    # The threshold is drawn anew each time, which spreads the mean by up to half of 1/256 a draw.
+    # The threshold is drawn again each time, which spreads the mean by up to half of 1/256 a draw.
     spread = (p * (1 - p) / count) ** 0.5 + 0.5 / 256 / 800**0.5
     assert abs(float(draws.mean()) - (1 - p)) < 4 * spread
     rows = draws[:, :, :100].reshape(800, -1) - draws.mean()

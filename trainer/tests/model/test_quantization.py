@@ -1,4 +1,4 @@
-"""Routed experts in NF4 compute what the dequantized ones would, and never lie in memory all at once."""
+"""Routed experts in NF4 compute what the dequantized ones would, and are never all in memory at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def experts(net: Any) -> list[tuple[Any, str]]:
 
 
 def dequantized(directory: Path, packed: Any) -> Any:
-    """transformers' own NF4 model, whose experts stay in bf16: with the values that the packed ones stand for."""
+    """transformers' own NF4 model, whose experts stay in bf16: with the values that the packed ones represent."""
     config = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

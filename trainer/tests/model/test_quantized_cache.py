@@ -1,4 +1,4 @@
-"""A second start reads the quantized model from the volume, and not the original; a broken one is made anew."""
+"""A second start reads the quantized model from the volume, and not the original; a broken one is rebuilt."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def original(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def spoil(original: Path) -> None:
-    """Whoever reads its weights now fails."""
+    """Reading its weights now fails."""
     for file in original.glob("*.safetensors"):
         file.write_bytes(b"no weights")
 

@@ -101,7 +101,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StockProcess]:
 
 
 def trained(directory: Path, adapter: Path, lora_targets: str = "all-linear", dropout: float = 0.05) -> int:
-    """Saves an adapter with weights that matter, and beside it what it makes of some ids; returns the trainable."""
+    """Saves an adapter with nonzero weights, and its logits for some ids; returns the number of trained parameters."""
     base = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     net, trainable = lora.add_lora(base, 4, 8, dropout, lora_targets)
     assert all("lora_" in name for name, p in net.named_parameters() if p.requires_grad), "the router too is frozen"

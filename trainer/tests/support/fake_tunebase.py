@@ -53,7 +53,7 @@ class FakeTunebase:
         self.runpod_delays: list[float] = []
         """How long RunPod takes for the next of them, in seconds."""
         self.runpod_busy = self.runpod_most = 0
-        """How many it takes just now, and took at once."""
+        """How many it is handling now, and the most it handled concurrently."""
         self.stored: dict[str, bytes] = {}
         """Uploaded files by path, in the order in which they were whole."""
         self.verified: list[str] = []

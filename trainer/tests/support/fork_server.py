@@ -1,4 +1,4 @@
-"""Stands for the start of train_lora.py in a new interpreter, whose imports alone take eight seconds of a core: a fork
+"""Replaces the start of train_lora.py in a new interpreter, whose imports alone take eight seconds of a core: a fork
 of a process that has done them. All else is as it was: the arguments, the environment, the files, the signals.
 
     python fork_server.py SOCKET          # the process that forks; ends when its standard input does

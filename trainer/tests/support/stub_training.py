@@ -1,11 +1,10 @@
-"""Stands in for train_lora.py: keeps to the contract in process.py, learns nothing, and takes no time to start.
+"""A fake of train_lora.py: it keeps the contract in worker/process.py, learns nothing, and starts immediately.
 
     python stub_training.py SPEC.json
 
 The first line of its dataset says how it behaves: {"steps": 10, "seconds": 0.05, "deaf": false, "before": 0,
-"beside": []}: steps in all, seconds a step, whether it ignores SIGTERM, seconds before the first step, names of files
-beside the adapter. "fail": the error that it tells at its first step; "crash": what it writes to its log before it
-breaks.
+"extra_files": []}: the number of steps, seconds per step, whether it ignores SIGTERM, seconds before the first step,
+names of files next to the adapter. "fail": the error of its first step; "crash": what it logs before it crashes.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def main() -> None:
         "seconds": 0.05,
         "deaf": False,
         "before": 0,
-        "beside": [],
+        "extra_files": [],
         "fail": None,
         "crash": None,
     } | json.loads(Path(spec["dataset"]).read_text().splitlines()[0])
@@ -82,7 +81,7 @@ def main() -> None:
     output.mkdir()
     (output / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (output / "adapter_model.safetensors").write_bytes(b"weights" * 30_000)
-    for name in behave["beside"]:
+    for name in behave["extra_files"]:
         (output / name).write_text("more")
     tell(
         "result",

@@ -281,4 +281,4 @@ def test_rslora_scales_by_the_ranks_root(model: Any, tmp_path: Path, rslora: boo
     assert scales == {scale}
     save_adapter(net, tmp_path / "adapter", "tiny", None)
     config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
-    assert config["use_rslora"] is rslora, "so that whoever loads it scales alike"
+    assert config["use_rslora"] is rslora, "so that every loader scales alike"

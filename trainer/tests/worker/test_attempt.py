@@ -37,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start(tunebase: FakeTunebase, **behave: Any) -> asyncio.Task[dict[str, Any]]:
-    tunebase.serve("rows.jsonl", json.dumps({"beside": [], **behave}).encode())
+    tunebase.serve("rows.jsonl", json.dumps({"extra_files": [], **behave}).encode())
     return asyncio.create_task(handler({"id": "rp-1", "input": run_input(tunebase, "base")}))
 
 
@@ -90,7 +90,7 @@ async def test_a_run_uploads_the_adapter_with_its_manifest_last_has_it_verified_
 async def test_each_file_of_the_artifact_is_uploaded_verified_and_in_the_manifest(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
-    output = await ended(start(tunebase, beside=["README.md", "unforeseen.txt"]), tmp_path)
+    output = await ended(start(tunebase, extra_files=["README.md", "unforeseen.txt"]), tmp_path)
     paths = ["README.md", *ADAPTER[:2], "unforeseen.txt"]
     assert [file["path"] for file in output["manifest"]["files"]] == paths
     assert (tunebase.verified, list(tunebase.stored)) == (paths, [*paths, "manifest.json"])
@@ -269,7 +269,7 @@ async def test_an_outage_of_tunebase_loses_and_reorders_no_metrics(tunebase: Fak
 async def test_when_tunebase_is_unreachable_at_the_end_all_files_are_in_storage_manifest_last(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
-    attempt = start(tunebase, steps=60, seconds=0.05, beside=["unforeseen.txt"])
+    attempt = start(tunebase, steps=60, seconds=0.05, extra_files=["unforeseen.txt"])
     await until(lambda: tunebase.of("uploads") and len(steps(tunebase)) >= 3)
     tunebase.away = lambda name: True
     output = await ended(attempt, tmp_path)

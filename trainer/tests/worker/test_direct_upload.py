@@ -60,7 +60,7 @@ def stub_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def run(tunebase: FakeTunebase, upload_url: str | None = None) -> dict[str, Any]:
-    tunebase.serve("rows.jsonl", json.dumps({"steps": 3, "beside": ["README.md"]}).encode())
+    tunebase.serve("rows.jsonl", json.dumps({"steps": 3, "extra_files": ["README.md"]}).encode())
     given = {name: value for name, value in run_input(tunebase, "base").items() if not name.startswith("callback_")}
     output = await handler.handler({"id": "rp-1", "input": given | {"adapter_upload_url": upload_url}})
     jsonschema.Draft202012Validator(SCHEMAS["HandlerOutput"]).validate(output)

@@ -31,7 +31,7 @@ RUN = {"project": "support", "entity": None, "name": "first", "tags": ["a"]}
 
 
 async def train(tunebase: FakeTunebase, tmp_path: Path, **behave: Any) -> dict[str, Any]:
-    tunebase.serve("rows.jsonl", json.dumps({"beside": [], **behave}).encode())
+    tunebase.serve("rows.jsonl", json.dumps({"extra_files": [], **behave}).encode())
     given = {"id": "rp-1", "input": run_input(tunebase, "base", wandb=RUN)}
     return await ended(asyncio.create_task(handler(given)), tmp_path)
 

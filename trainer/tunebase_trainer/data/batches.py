@@ -11,7 +11,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from .dataset import IGNORED, Example, Pair
 
 PADDING_INDEX = -1
-"""Stands for a padding example instead of a row's index."""
+"""Marks a padding example instead of a row's index."""
 
 
 def choose_micro_batch_size(batch_size: int, longest: int, tokens: int) -> int:
