@@ -69,36 +69,15 @@ try {
       await step("deno check", [deno, "check", "--quiet", ...frozen, ...await typed()]);
       await step("deno lint", [deno, "lint", "--quiet"]);
       await step("deno fmt", [deno, "fmt", "--check", "--quiet"]);
+      await step("words", [deno, "run", "-A", "tests/check/words.ts"]);
       await installDashboard((line) => console.log(line));
       await step("tsc, the dashboard", ["npm", "run", "--silent", "check"], join(root, "dashboard"));
       await step("generated files", null, root, () => currentFiles(server.template));
     };
     const pythonChecks = async () => {
-      await step("ruff check", [
-        bin("ruff"),
-        "check",
-        "--quiet",
-        "--config",
-        "pyproject.toml",
-        ".",
-        "../examples",
-        "../tests",
-      ], trainer);
-      await step(
-        "ruff format",
-        [
-          bin("ruff"),
-          "format",
-          "--check",
-          "--quiet",
-          "--config",
-          "pyproject.toml",
-          ".",
-          "../examples",
-          "../tests",
-        ],
-        trainer,
-      );
+      const everywhere = ["--quiet", "--config", "pyproject.toml", ".", "../examples", "../tests"];
+      await step("ruff check", [bin("ruff"), "check", ...everywhere], trainer);
+      await step("ruff format", [bin("ruff"), "format", "--check", ...everywhere], trainer);
       await step("hadolint", [bin("hadolint"), "Dockerfile"], trainer);
       await step("mypy", [bin("mypy"), "."], trainer);
     };

@@ -1,6 +1,7 @@
-"""The RunPod worker's entry: takes one attempt at a time. What an attempt does is in tunebase_trainer/attempt.py.
+"""The RunPod worker's entry point: it processes one attempt at a time. What an attempt does: worker/attempt.py.
 
-The SDK cancels an async handler within about two seconds of a cancel; a handler that blocks would never hear of it.
+The handler is async because the SDK cancels an async handler within about two seconds of a cancel request; a blocking
+handler would not notice.
 """
 
 from __future__ import annotations
@@ -16,48 +17,71 @@ import aiohttp
 import runpod
 
 from status_manager import StatusManager
-from tunebase_trainer.attempt import Attempt, failure
 from tunebase_trainer.errors import TrainerError
-from tunebase_trainer.preemption import sigterm_heard
-from tunebase_trainer.protocol import check_url, parse_input
+from tunebase_trainer.worker import outputs
+from tunebase_trainer.worker.attempt import Attempt
+from tunebase_trainer.worker.callback_client import CallbackClient
+from tunebase_trainer.worker.preemption import sigterm_event
+from tunebase_trainer.worker.protocol import check_url, parse_input
 
 log = logging.getLogger("tunebase")
-# Names this process: the same worker asking again is the same, another one (or this one restarted) is not.
+# Identifies this process: a claim is repeated by the same worker, never by another one or by this one restarted.
 WORKER_ID = f"{os.environ.get('RUNPOD_POD_ID', socket.gethostname())}-{uuid.uuid4().hex[:8]}"
+# How long an attempt waits, in seconds, for an answer that it needs before any work.
+CLAIM_TIMEOUT_SECONDS = 300.0
+# How long this process remembers a finished job.
+JOB_RETENTION_SECONDS = 3600.0
 
-# How long an attempt waits, in seconds, for an answer without which no work may begin.
-CLAIM_PATIENCE = 300.0
+jobs = StatusManager()
 
 
 async def handler(job: dict[str, Any]) -> dict[str, Any]:
-    """One attempt. Returns a HandlerOutput; a failure has `error` in it, which RunPod shows as FAILED."""
+    """Runs one attempt. Returns a HandlerOutput; RunPod shows one with `error` as FAILED."""
+    jobs.cleanup(JOB_RETENTION_SECONDS)
     raw = job.get("input")
     async with aiohttp.ClientSession() as session:
         try:
             run = parse_input(raw)
         except TrainerError as error:
-            await _say_invalid(session, raw, job.get("id"), error)
-            return failure(raw.get("job_id", "") if isinstance(raw, dict) else "", error)
-        status = StatusManager(session, run.callback_url, run.callback_secret, WORKER_ID, CLAIM_PATIENCE)
-        # Here and not before: RunPod's SDK sets its own handler of SIGTERM when it starts.
-        with sigterm_heard() as preempted:
+            await _report_invalid_input(session, raw, job.get("id"), error)
+            return outputs.failed(raw.get("job_id", "") if isinstance(raw, dict) else "", error)
+        jobs.create_job(run.job_id, run.hyperparameters.num_epochs)
+        callbacks = CallbackClient(
+            session, run.callback_url, run.callback_secret, WORKER_ID, CLAIM_TIMEOUT_SECONDS, jobs, run.job_id
+        )
+        # Here and not earlier: RunPod's SDK installs its own SIGTERM handler when it starts.
+        with sigterm_event() as preempted:
             started = time.monotonic()
-            output = await Attempt(run, job, session, status, preempted).run()
+            output = await Attempt(run, job, session, callbacks, jobs, preempted).run()
     log.info("attempt of job %s: %s after %.0f s", run.job_id, output["status"], time.monotonic() - started)
     return output
 
 
-async def _say_invalid(session: aiohttp.ClientSession, raw: Any, runpod_id: str | None, error: TrainerError) -> None:
-    """Input that cannot be used still ends its job with the reason, if it says where to report."""
-    if not isinstance(raw, dict) or not raw.get("callback_url") or not raw.get("callback_secret"):
+async def _report_invalid_input(
+    session: aiohttp.ClientSession, raw: Any, runpod_id: str | None, error: TrainerError
+) -> None:
+    """Invalid input still ends its job with the reason, if the input says where to report it."""
+    if not isinstance(raw, dict):
         return
+    job_id = str(raw.get("job_id", ""))
+    jobs.create_job(job_id)
     try:
-        check_url("callback_url", str(raw["callback_url"]))
-        status = StatusManager(session, str(raw["callback_url"]), str(raw["callback_secret"]), WORKER_ID, patience=30)
-        await status.claim(runpod_id)
-        await status.failed(error)
-    except Exception as problem:  # the first error is what matters, and is returned
+        await _report_failure(session, raw, runpod_id, job_id, error)
+    except Exception as problem:  # the validation error matters more, and is returned
         log.warning("could not report invalid input: %s", type(problem).__name__)
+    jobs.update_status(job_id, "failed", error_code=error.code, error_message=error.message, hint=error.hint)
+
+
+async def _report_failure(
+    session: aiohttp.ClientSession, raw: dict[str, Any], runpod_id: str | None, job_id: str, error: TrainerError
+) -> None:
+    url, secret = raw.get("callback_url"), raw.get("callback_secret")
+    if not url or not secret:
+        return
+    check_url("callback_url", str(url))
+    callbacks = CallbackClient(session, str(url), str(secret), WORKER_ID, 30, jobs, job_id)
+    await callbacks.claim(runpod_id)
+    await callbacks.failed(error)
 
 
 if __name__ == "__main__":

@@ -1,306 +1,169 @@
-"""Tells Tunebase how an attempt goes: signed callbacks, in order, repeated until they arrive.
+"""The status of this worker process's jobs, in memory.
 
-Signed as Standard Webhooks says. A retry sends the same body with the same `webhook-id` and a fresh timestamp, so the
-server can tell it from a replay and from news. Replies carry orders; what to do about them is the handler's.
+The handler, RunPod's progress updates and the signed callbacks share one `StatusManager`: the attempt writes each
+change here, and every report reads from here. It uses no network and no disk.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import logging
-import math
-import random
+import copy
+import threading
 import time
-import uuid
-from contextlib import suppress
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-import aiohttp
-from standardwebhooks import Webhook
+TERMINAL_STATUSES = frozenset({"completed", "failed", "cancelled", "paused", "preempted", "refused"})
+STATUSES = frozenset({"queued", "running"}) | TERMINAL_STATUSES
 
-from tunebase_trainer.errors import AttemptLost, TrainerError, TunebaseRefused, TunebaseUnreachable
-from tunebase_trainer.protocol import (
-    ArtifactFile,
-    CheckpointReport,
-    ClaimReply,
-    FinishReply,
-    LogEvent,
-    Manifest,
-    Metric,
-    Order,
-    ReportReply,
-    UploadsReply,
-    VerifyReply,
-)
-from tunebase_trainer.spool import Batch, Kind, Spool
 
-log = logging.getLogger("tunebase")
+class JobStatus(TypedDict):
+    """What is known of one job. Times are Unix seconds."""
 
-# Answers below 500 that may be different the next time; 404, because a function that is being deployed is not there.
-TRANSIENT = {404, 408, 425, 429}
-# Orders by weight: a heavier one may follow a lighter one, never the other way round.
-WEIGHT: list[Order] = ["continue", "pause", "cancel", "stop"]
-LONGEST_WAIT = 10.0
+    job_id: str
+    status: str
+    """One of `STATUSES`."""
+    stage: str
+    progress: float
+    """Percent. It never falls."""
+    current_epoch: float
+    total_epochs: int | None
+    current_step: int
+    total_steps: int | None
+    trained_tokens: int
+    """It never falls, even when training starts over."""
+    seconds_left: float | None
+    metrics: dict[str, Any] | None
+    """Those of the newest logged step."""
+    error_code: str | None
+    error_message: str | None
+    hint: str | None
+    created_at: float
+    updated_at: float
+    revision: int
+    """Grows with each change: a reader that remembers it knows whether there is anything new."""
 
 
 class StatusManager:
-    """The attempt's voice. Without `callback_url` (called directly through RunPod) it says nothing, to nobody."""
+    """A thread-safe registry of jobs. Every method returns copies; changing one changes nothing here.
 
-    def __init__(
+    Updates of a job that does not exist raise KeyError. The first terminal status wins: later updates are ignored.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: dict[str, JobStatus] = {}
+
+    def create_job(self, job_id: str, total_epochs: int | None = None) -> JobStatus:
+        """Registers a job as queued. A job of the same id is replaced: this is its next attempt."""
+        now = time.time()
+        job = JobStatus(
+            job_id=job_id,
+            status="queued",
+            stage="setup",
+            progress=0.0,
+            current_epoch=0.0,
+            total_epochs=total_epochs,
+            current_step=0,
+            total_steps=None,
+            trained_tokens=0,
+            seconds_left=None,
+            metrics=None,
+            error_code=None,
+            error_message=None,
+            hint=None,
+            created_at=now,
+            updated_at=now,
+            revision=0,
+        )
+        with self._lock:
+            self._jobs[job_id] = job
+            return copy.deepcopy(job)
+
+    def update_status(
         self,
-        session: aiohttp.ClientSession,
-        callback_url: str | None,
-        secret: str | None,
-        worker_id: str,
-        patience: float,
-    ) -> None:
-        """`patience`: seconds for which a call other than a report is tried again; reports are for ever."""
-        self._session = session
-        self._url = callback_url.rstrip("/") if callback_url else None
-        self._webhook = Webhook(secret) if secret else None
-        self._worker_id = worker_id
-        self._patience = patience
-        self._fence = 0
-        self._sequence = 0
-        self._sending = asyncio.Lock()
-        self._unanswered: tuple[str, str, Batch] | None = None
-        """The report that is on its way: its id, its text, what is in it. It is repeated as it is until it arrives."""
-        self._spool: Spool | None = None
-        self._dirty = False
-        self._last_sent = time.monotonic()
-        self._report_seconds = 15.0
-        self._state: dict[str, Any] = {
-            "stage": "setup",
-            "progress": 0.0,
-            "current_epoch": 0.0,
-            "total_epochs": None,
-            "current_step": 0,
-            "total_steps": None,
-            "trained_tokens": 0,
-            "seconds_left": None,
+        job_id: str,
+        status: str,
+        *,
+        stage: str | None = None,
+        error_code: str | None = None,
+        error_message: str | None = None,
+        hint: str | None = None,
+    ) -> JobStatus:
+        """Sets the status, and with a failure its reason. Raises ValueError for an unknown status."""
+        if status not in STATUSES:
+            raise ValueError(f"status = {status!r}: must be one of {', '.join(sorted(STATUSES))}")
+        changes = {
+            "status": status,
+            "stage": stage,
+            "error_code": error_code,
+            "error_message": error_message,
+            "hint": hint,
+            "progress": 100.0 if status == "completed" else None,
         }
-        self.last_metric: Metric | None = None
-        self._order: Order = "continue"
-        self._orders: asyncio.Queue[Order] = asyncio.Queue()
+        return self._update(job_id, {name: value for name, value in changes.items() if value is not None})
 
-    def begin(self, directory: Path, total_epochs: int) -> None:
-        """The attempt works in `directory`, where what cannot be sent yet is kept."""
-        self._state["total_epochs"] = total_epochs
-        if self._url is not None:
-            self._spool = Spool(directory / "spool.jsonl")
-
-    def close(self) -> None:
-        if self._spool is not None:
-            self._spool.close()
-
-    # --- what the handler says; it goes out with the next report
-
-    def stage(self, name: str, progress: float) -> None:
-        """A new stage; progress never falls and never passes 100."""
-        self._state["stage"] = name
-        self._progress(progress)
-        self._dirty = True
-
-    def resumed(self, step: int, epoch: float, trained_tokens: int) -> None:
-        """Training goes on from a checkpoint."""
-        self._state |= {"current_step": step, "current_epoch": epoch}
-        self._trained(trained_tokens)
-        self._dirty = True
-
-    def step(self, event: dict[str, Any]) -> None:
-        """One logged step of training, as train_lora.py tells it."""
-        metric = Metric.model_validate({name: event.get(name) for name in Metric.model_fields})
-        self._keep("metrics", metric)
-        self.last_metric = metric
-        self._state |= {
-            "current_epoch": metric.epoch,
-            "current_step": metric.step,
-            "total_steps": event["total_steps"],
-            "seconds_left": event["seconds_left"],
+    def update_progress(
+        self,
+        job_id: str,
+        progress: float | None = None,
+        *,
+        stage: str | None = None,
+        current_epoch: float | None = None,
+        current_step: int | None = None,
+        total_steps: int | None = None,
+        trained_tokens: int | None = None,
+        seconds_left: float | None = None,
+    ) -> JobStatus:
+        """Sets what is given. `progress` is clamped to 0–100; neither it nor `trained_tokens` ever falls."""
+        changes = {
+            "progress": progress,
+            "stage": stage,
+            "current_epoch": current_epoch,
+            "current_step": current_step,
+            "total_steps": total_steps,
+            "trained_tokens": trained_tokens,
+            "seconds_left": seconds_left,
         }
-        self._trained(event["trained_tokens"])
-        self._progress(event["progress"])
-        self._dirty = True
+        return self._update(job_id, {name: value for name, value in changes.items() if value is not None})
 
-    def log(self, level: str, message: str) -> None:
-        """A line for the job's log."""
-        self._keep("events", LogEvent(level=level, message=storable(message[:2000])))  # type: ignore[arg-type]
+    def update_metrics(self, job_id: str, metrics: dict[str, Any]) -> JobStatus:
+        """Replaces the newest metrics."""
+        return self._update(job_id, {"metrics": copy.deepcopy(metrics)})
 
-    def checkpoint(self, checkpoint: CheckpointReport) -> None:
-        """A checkpoint whose files have been verified."""
-        self._keep("checkpoints", checkpoint)
+    def get_status(self, job_id: str) -> JobStatus | None:
+        with self._lock:
+            return copy.deepcopy(self._jobs.get(job_id))
 
-    def _keep(self, kind: Kind, item: Metric | LogEvent | CheckpointReport) -> None:
-        if self._spool is not None:
-            self._spool.add(kind, item.model_dump())
+    def get_all_jobs(self) -> list[JobStatus]:
+        """All jobs, the oldest first."""
+        with self._lock:
+            return copy.deepcopy(list(self._jobs.values()))
 
-    def _progress(self, value: float) -> None:
-        self._state["progress"] = min(100.0, max(self._state["progress"], value))
+    def get_jobs_by_status(self, status: str) -> list[JobStatus]:
+        with self._lock:
+            return copy.deepcopy([job for job in self._jobs.values() if job["status"] == status])
 
-    def _trained(self, tokens: int) -> None:
-        # Never fewer than was said before, even when a checkpoint cannot be used and training begins anew.
-        self._state["trained_tokens"] = max(self._state["trained_tokens"], tokens)
+    def cleanup(self, max_age_seconds: float) -> int:
+        """Forgets finished jobs that have not changed for `max_age_seconds`; returns how many."""
+        oldest = time.time() - max_age_seconds
+        with self._lock:
+            expired = [
+                job_id
+                for job_id, job in self._jobs.items()
+                if job["status"] in TERMINAL_STATUSES and job["updated_at"] <= oldest
+            ]
+            for job_id in expired:
+                del self._jobs[job_id]
+        return len(expired)
 
-    def snapshot(self) -> dict[str, Any]:
-        """What polling RunPod shows: a HandlerProgress."""
-        shown = {name: self._state[name] for name in ("progress", "current_epoch", "current_step", "stage")}
-        return {"status": "running", **shown, "metrics": self.last_metric.model_dump() if self.last_metric else None}
-
-    # --- the calls
-
-    async def claim(self, runpod_job_id: str | None) -> ClaimReply:
-        """Asks for the attempt. Raises AttemptLost when it is another's or has ended."""
-        reply = ClaimReply.model_validate(
-            await self._call("claim", {"worker_id": self._worker_id, "runpod_job_id": runpod_job_id})
-        )
-        if not reply.claimed:
-            raise AttemptLost(reply.detail)
-        self._fence = reply.fence
-        self._report_seconds = reply.report_seconds
-        return reply
-
-    async def next_order(self) -> Order:
-        """Waits until the server wants this worker to end: pause, cancel or stop; each once, a heavier one after."""
-        return await self._orders.get()
-
-    async def keep_reporting(self) -> None:
-        """Sends what is new about once a second, and a sign of life when nothing is. Runs until it is cancelled.
-
-        Raises TunebaseRefused when this worker's signature does not hold (401).
-        """
-        if self._url is None:
-            await asyncio.get_running_loop().create_future()
-        while True:
-            await asyncio.sleep(0.25)
-            quiet = time.monotonic() - self._last_sent
-            if (self._news() and quiet >= 1.0) or quiet >= self._report_seconds:
-                await self.report()
-
-    def _news(self) -> bool:
-        return self._dirty or self._unanswered is not None or (self._spool is not None and self._spool.waiting > 0)
-
-    async def report(self) -> None:
-        """Sends what is new, up to what a report may carry; tries for ever, always the same report."""
-        async with self._sending:
-            if self._unanswered is None:
-                self._unanswered = self._next_report()
-            message_id, text, batch = self._unanswered
-            order: Order = "continue"
-            try:
-                reply = ReportReply.model_validate(await self._send("report", message_id, text, math.inf))
-                order = reply.order
-            except TunebaseRefused as refused:
-                if refused.status == 401:
-                    raise
-                # It would be refused again, and the next one may not be: a training goes on without a line of its log.
-                log.error("a report was refused and is dropped: %s", refused)
-            self._unanswered = None
-            self._last_sent = time.monotonic()
-            if self._spool is not None:
-                self._spool.sent(batch)
-        self._obey(order)
-
-    def _next_report(self) -> tuple[str, str, Batch]:
-        self._sequence += 1
-        self._dirty = False
-        batch = self._spool.batch() if self._spool is not None else Batch()
-        body: dict[str, Any] = {**self._holder(), "sequence": self._sequence, **self._state, **batch.items}
-        return new_id(), json.dumps(body, allow_nan=False), batch
-
-    async def uploads(self, paths: list[str], patience: float | None = None) -> UploadsReply:
-        """Where the files of these names may be uploaded."""
-        reply = UploadsReply.model_validate(await self._call("uploads", {**self._holder(), "paths": paths}, patience))
-        self._obey(reply.order)
-        return reply
-
-    async def verify(self, file: ArtifactFile, patience: float | None = None) -> VerifyReply:
-        """Has the server read one uploaded file back."""
-        body = {**self._holder(), "file": file.model_dump()}
-        reply = VerifyReply.model_validate(await self._call("verify", body, patience))
-        self._obey(reply.order)
-        return reply
-
-    async def finish(self, outcome: str, patience: float | None = None, **said: Any) -> FinishReply:
-        """The last call: `outcome` and what protocol.ts wants with it. What is still new goes out first.
-
-        Raises TunebaseUnreachable when nothing is answered for `patience` seconds.
-        """
-        if self._url is None or self._fence == 0:  # nobody to tell, or an attempt that was never ours
-            return FinishReply(accepted=True, detail=None)
-        patience = self._patience if patience is None else patience
-        give_up = time.monotonic() + patience
-        with suppress(TimeoutError):  # an end that arrives without its last metrics is better than none
-            async with asyncio.timeout(patience):
-                while self._news():
-                    await self.report()
-        left = max(2.0, give_up - time.monotonic())
-        return FinishReply.model_validate(
-            await self._call("finish", {**self._holder(), "outcome": outcome, **said}, left)
-        )
-
-    async def succeeded(self, manifest: Manifest, patience: float | None = None) -> FinishReply:
-        return await self.finish("succeeded", patience, manifest=manifest.model_dump())
-
-    async def failed(self, error: TrainerError, patience: float | None = None) -> FinishReply:
-        return await self.finish(
-            "failed", patience, error_code=error.code, error_message=error.message[:2000], hint=error.hint[:2000]
-        )
-
-    def _holder(self) -> dict[str, Any]:
-        return {"worker_id": self._worker_id, "fence": self._fence}
-
-    def _obey(self, order: Order) -> None:
-        if WEIGHT.index(order) > WEIGHT.index(self._order):
-            self._order = order
-            self._orders.put_nowait(order)
-
-    async def _call(self, name: str, body: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
-        text = json.dumps(body, allow_nan=False)
-        return await self._send(name, new_id(), text, self._patience if patience is None else patience)
-
-    async def _send(self, name: str, message_id: str, text: str, patience: float) -> dict[str, Any]:
-        """One callback, tried until it is answered. Raises TunebaseUnreachable out of patience, or TunebaseRefused."""
-        assert self._url is not None and self._webhook is not None
-        give_up = time.monotonic() + patience
-        wait = 0.5
-        while True:
-            now = datetime.now(UTC)
-            headers = {
-                "content-type": "application/json",
-                "webhook-id": message_id,
-                "webhook-timestamp": str(int(now.timestamp())),
-                "webhook-signature": self._webhook.sign(message_id, now, text),
-            }
-            timeout = aiohttp.ClientTimeout(total=min(60, max(2.0, patience)))
-            try:
-                async with self._session.post(
-                    f"{self._url}/{name}", data=text, headers=headers, timeout=timeout
-                ) as response:
-                    answer = await response.text()
-                    if response.status == 200:
-                        reply: dict[str, Any] = json.loads(answer)
-                        return reply
-                    problem = f"{name}: {response.status} {answer[:300]}"
-                    if response.status < 500 and response.status not in TRANSIENT:
-                        raise TunebaseRefused(problem, response.status)
-            except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
-                problem = f"{name}: {type(error).__name__}"
-            log.warning("callback %s", problem)
-            if time.monotonic() + wait > give_up:
-                raise TunebaseUnreachable(problem)
-            # Jitter, so that many workers do not come back at once.
-            await asyncio.sleep(wait * (0.5 + random.random()))
-            wait = min(wait * 2, LONGEST_WAIT)
-
-
-def storable(text: str) -> str:
-    """The text without what a database cannot store: NUL, and half of a surrogate pair, as a log can hold."""
-    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def new_id() -> str:
-    """A `webhook-id`: the same on every try of one message."""
-    return f"msg_{uuid.uuid4().hex}"
+    def _update(self, job_id: str, changes: dict[str, Any]) -> JobStatus:
+        with self._lock:
+            job = self._jobs[job_id]
+            if job["status"] not in TERMINAL_STATUSES:
+                if "progress" in changes:
+                    changes["progress"] = min(100.0, max(job["progress"], float(changes["progress"])))
+                if "trained_tokens" in changes:
+                    changes["trained_tokens"] = max(job["trained_tokens"], changes["trained_tokens"])
+                job.update(changes)  # type: ignore[typeddict-item]  # the callers name the fields
+                job["updated_at"] = time.time()
+                job["revision"] += 1
+            return copy.deepcopy(job)

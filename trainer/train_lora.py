@@ -1,12 +1,11 @@
-"""Trains one LoRA adapter, from a specification to files: run as a process of its own by handler.py.
+"""Trains one LoRA adapter, from a specification to files. handler.py runs it as a separate process.
 
     python train_lora.py SPEC.json
 
-What SPEC holds, what is told on the file descriptor TUNEBASE_EVENTS_FD (stdout without it), and what signals mean is in
-tunebase_trainer/process.py. It knows no secret and no address.
+What SPEC contains, which events go to the file descriptor TUNEBASE_EVENTS_FD (stdout without it), and what signals mean
+is in tunebase_trainer/worker/process.py. This process gets no secret and no callback URL.
 
-The loss is our own: only positions whose next token is learned go through the vocabulary's projection, as one batch
-labels few of its tokens. Measured on 2 cores: two to three times as fast as projecting and scoring every position.
+`main` reads from top to bottom: data, base model, adapter, derived values, training, artifact.
 """
 
 from __future__ import annotations
@@ -20,272 +19,410 @@ import sys
 import threading
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tunebase_trainer import ranks
 from tunebase_trainer.errors import TrainerError
+from tunebase_trainer.model import distributed
+from tunebase_trainer.text import counted
+
+if TYPE_CHECKING:
+    from tunebase_trainer.data.dataset import Dataset
+    from tunebase_trainer.model.base_model import BaseModel
+    from tunebase_trainer.training.loop import Checkpoint
 
 STARTED = time.monotonic()
-# Told before the slow imports, so that a watcher sees life.
-if "TUNEBASE_EVENTS_PATH" in os.environ:  # one of several processes, see ranks.py
+# Micro-batches of a CPU hold at most this many tokens.
+CPU_MICRO_BATCH_TOKENS = 4096
+# How long sample answers may take, in seconds.
+SAMPLE_SECONDS_GPU, SAMPLE_SECONDS_CPU = 60, 10
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Events and signals
+
+# Opened before the slow imports, so that a watcher sees the process start.
+if "TUNEBASE_EVENTS_PATH" in os.environ:  # one of several processes, see distributed.py
     EVENTS = Path(os.environ["TUNEBASE_EVENTS_PATH"]).open("w", buffering=1)
 else:
     EVENTS = os.fdopen(int(os.environ.get("TUNEBASE_EVENTS_FD", "1")), "w", buffering=1)
 
+STOP = threading.Event()
 
-def tell(kind: str, **fields: Any) -> None:
-    """Writes one event, where this is the process that tells. JSON has no NaN: such a number becomes null."""
-    if ranks.rank() > 0 and kind != "error":
+
+def emit(kind: str, **fields: Any) -> None:
+    """Writes one event, on rank 0; errors on any rank. JSON has no NaN: such a number becomes null."""
+    if distributed.rank() > 0 and kind != "error":
         return
     clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
     EVENTS.write(json.dumps({"type": kind, **clean}, allow_nan=False) + "\n")
 
 
-def stage(name: str, progress: float) -> None:
-    tell("stage", stage=name, progress=progress)
+def emit_stage(name: str, progress: float) -> None:
+    emit("stage", stage=name, progress=progress)
 
 
-def info(message: str, level: str = "info") -> None:
-    tell("log", level=level, message=message)
+def emit_log(message: str, level: str = "info") -> None:
+    emit("log", level=level, message=message)
 
 
-STOP = threading.Event()
-
-
-def asked_to_stop(number: int, frame: FrameType | None) -> None:
-    """SIGTERM's handler: the next step's end looks at it."""
+def handle_sigterm(number: int, frame: FrameType | None) -> None:
+    """The training checks STOP at the end of each step."""
     STOP.set()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Stages
 
 
 def main(spec_path: str) -> None:
     spec = json.loads(Path(spec_path).read_text())
     hyper: dict[str, Any] = spec["hyperparameters"]
-    output = Path(spec["output"])
-    ranks.check_batch(hyper["batch_size"], ranks.count())
+    distributed.check_batch_size(hyper["batch_size"], distributed.world_size())
 
-    # --- the base model's files and the rows, before anything heavy is loaded
-    stage("preparing", 3)
-    from tunebase_trainer import base_model
+    # --- data: read before anything heavy is loaded
+    emit_stage("preparing", 3)
+    from tunebase_trainer.model import base_model
 
     base = base_model.resolve(hyper["base_model"], hyper["base_revision"])
-    import torch
-    import transformers
+    tokenizer, data, validation = read_data(spec, hyper, base)
+    sharded = check_resources(spec, hyper, base, data)
+
+    # --- base model: NF4 with double quantization, computing in bf16
+    emit_stage("loading_model", 6)
+    base_net = load_base_model(base, hyper["seed"], sharded)
+
+    # --- adapter
+    emit_stage("configuring", 10)
+    net, trainable = add_adapter(base_net, spec, hyper, sharded)
+
+    # --- derived values, printed before the first step
+    apply_method_defaults(hyper)
+    plan = derive(hyper, data)
+    emit_log(describe_run(hyper, data, plan, trainable))
+
+    # --- training, from a checkpoint if there is one
+    resume = load_resume(spec, hyper, data, plan)
+    emit_stage("training", 10)
+    if distributed.any_rank(STOP.is_set()):
+        emit("stopped", step=resume[1].step if resume else 0, out_of_time=False)
+        return
+    from tunebase_trainer.training.checkpoints import Stopped
+    from tunebase_trainer.training.metrics_log import MetricsLog
+
+    metrics_log = MetricsLog(emit, resume[0] if resume else None)
+    try:
+        result = run_training(net, tokenizer, data, validation, spec, hyper, plan, base, metrics_log, resume)
+    except Stopped as stopped:
+        emit("stopped", step=stopped.step, out_of_time=stopped.out_of_time)
+        return
+    distributed.shutdown()
+    if distributed.rank() > 0:
+        return
+
+    # --- artifact: what stock PEFT loads, and what a person reads
+    emit_stage("saving", 93)
+    from tunebase_trainer.export.run_summary import RunSummary
+    from tunebase_trainer.versions import library_versions
+
+    summary = RunSummary(
+        base_model=hyper["base_model"],
+        base_revision=base.revision,
+        hyperparameters=hyper,
+        data=data,
+        validation=validation,
+        steps=metrics_log.steps,
+        trained_tokens=result.trained_tokens,
+        trainable_parameters=trainable,
+        versions=library_versions(),
+    )
+    output = Path(spec["output"])
+    write_artifact(output, net, tokenizer, summary, sharded)
+    if exports := hyper.get("export", []):
+        del net, base_net  # merging needs the memory
+        write_exports(output, base, tokenizer, exports)
+    emit(
+        "result",
+        base_model=hyper["base_model"],
+        base_revision=base.revision,
+        rows=len(data.rows),
+        validation_rows=len(validation.rows) if validation else 0,
+        steps=result.steps,
+        first_loss=result.first_loss,
+        last_loss=result.last_loss,
+        best_step=result.best_step,
+        best_validation_loss=result.best_validation_loss,
+        trained_tokens=result.trained_tokens,
+        trainable_parameters=trainable,
+        versions=summary.versions,
+        chat_template_sha256=data.template_sha256,
+    )
+
+
+def read_data(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel) -> tuple[Any, Dataset, Dataset | None]:
+    """The tokenizer, the rows to train on, and those to validate with."""
     from transformers import AutoTokenizer
 
-    from tunebase_trainer import checks, dataset, preference
-    from tunebase_trainer.split import split
+    from tunebase_trainer.data import dataset
+    from tunebase_trainer.data.split import split
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
-    method = hyper.get("method", "supervised")
-    if method == "dpo":
-        hyper["beta"] = hyper.get("beta") or preference.BETA
-    data = dataset.read(Path(spec["dataset"]), tokenizer, hyper["max_length"], method=method)
-    validation: dataset.Dataset | None
+    max_length, method = hyper["max_length"], hyper.get("method", "supervised")
+    data = dataset.read(Path(spec["dataset"]), tokenizer, max_length, method=method)
+    validation: Dataset | None
     if spec["validation"]:
-        validation = dataset.read(
-            Path(spec["validation"]), tokenizer, hyper["max_length"], "The validation data", method
-        )
+        validation = dataset.read(Path(spec["validation"]), tokenizer, max_length, "The validation data", method)
     else:
         data, validation = split(data, hyper["validation_split"], hyper["seed"])
         if validation:
-            held, rows = validation.conversations, data.conversations
-            info(f"{held} of {held + rows} rows are held out to validate with (validation_split).")
-    for name, read in (("", data), ("Validation: ", validation)):
-        for warning in read.warnings(hyper["max_length"]) if read else []:
-            info(name + warning, "warn")
+            held_out, total = validation.conversations, data.conversations + validation.conversations
+            emit_log(f"{held_out} of {counted(total, 'row')} held out for validation (validation_split).")
+    for prefix, rows in (("", data), ("Validation: ", validation)):
+        for warning in rows.warnings(max_length) if rows else []:
+            emit_log(prefix + warning, "warn")
+    return tokenizer, data, validation
 
-    longest, together = max(row.length for row in data.rows), len(data.rows[0].sequences)
-    ranks.join()
-    shared = checks.before_loading(base.path, hyper, longest, output, spec.get("num_gpus", 1), together)
 
-    # --- the model in NF4 with double quantisation, computing in bf16
-    stage("loading_model", 6)
-    from tunebase_trainer import model as models
+def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel, data: Dataset) -> bool:
+    """Whether the base model must be sharded; raises TrainerError when the run cannot fit."""
+    from tunebase_trainer.training.preflight import run_preflight
 
-    transformers.set_seed(hyper["seed"])
-    load = models.load_shared if shared else models.load_quantised
-    base_net, was_kept = load(base.path, base.revision)
-    if was_kept:
-        info("The base model was read from the volume as an earlier start had quantised it.")
-    if shared:
-        info(f"The base model is shared by {ranks.count()} GPUs: each has a part of every layer.")
+    distributed.init()
+    return run_preflight(
+        base.path,
+        hyper,
+        max(row.length for row in data.rows),
+        Path(spec["output"]),
+        spec.get("num_gpus", 1),
+        len(data.rows[0].sequences),
+    )
 
-    # --- the adapter, and the values that follow from it
-    stage("configuring", 10)
-    net, trainable = models.add_lora(
+
+def load_base_model(base: BaseModel, seed: int, sharded: bool) -> Any:
+    import transformers
+
+    from tunebase_trainer.model import loading
+
+    transformers.set_seed(seed)
+    load = loading.load_sharded if sharded else loading.load_quantized
+    net, was_cached = load(base.path, base.revision)
+    if was_cached:
+        emit_log("The base model was loaded in quantized form from the volume's cache.")
+    if sharded:
+        emit_log(f"The base model is sharded over {distributed.world_size()} GPUs: each keeps a part of every layer.")
+    return net
+
+
+def add_adapter(base_net: Any, spec: dict[str, Any], hyper: dict[str, Any], sharded: bool) -> tuple[Any, int]:
+    """The network with LoRA, and the number of trainable parameters."""
+    from tunebase_trainer.model import lora
+
+    net, trainable = lora.add_lora(
         base_net,
         rank=hyper["lora_rank"],
         alpha=hyper["lora_alpha"],
         dropout=hyper["lora_dropout"],
         lora_targets=hyper.get("lora_targets", "all-linear"),
         rslora=hyper["use_rslora"],
-        checkpointing=shared,
+        checkpointing=sharded,
     )
-    if shared:
-        from tunebase_trainer.shared_base import keep_from_ddp
+    if sharded:
+        from tunebase_trainer.model.sharded_base import exclude_from_ddp
 
-        keep_from_ddp(net)
+        exclude_from_ddp(net)
     if spec.get("start_from") is not None:
-        models.start_from(net, Path(spec["start_from"]))
-        info("Training goes on from the earlier fine-tune's adapter.")
-    from tunebase_trainer import batches, training
-    from tunebase_trainer.contract import MICRO_BATCH_TOKENS
+        lora.load_earlier_adapter(net, Path(spec["start_from"]))
+        emit_log("Training starts from the earlier fine-tune's adapter.")
+    return net, trainable
 
-    on_gpu = torch.cuda.is_available()
-    share = hyper["batch_size"] // ranks.count()
-    micro_batch = batches.micro_batch(share, longest * together, tokens=MICRO_BATCH_TOKENS if on_gpu else 4_096)
+
+@dataclass(frozen=True)
+class Derived:
+    """What follows from the hyperparameters and the data."""
+
+    micro_batch_size: int
+    steps_per_epoch: int
+    total_steps: int
+    warmup_steps: int
+
+
+def apply_method_defaults(hyper: dict[str, Any]) -> None:
+    from tunebase_trainer.training.preference import DEFAULT_BETA
+
+    if hyper.get("method") == "dpo":
+        hyper["beta"] = hyper.get("beta") or DEFAULT_BETA
+
+
+def derive(hyper: dict[str, Any], data: Dataset) -> Derived:
+    import torch
+
+    from tunebase_trainer.contract import MICRO_BATCH_TOKENS
+    from tunebase_trainer.data.batches import choose_micro_batch_size
+
+    tokens_per_example = max(row.length for row in data.rows) * len(data.rows[0].sequences)
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
-    warmup = hyper["warmup_steps"]
-    if warmup is None:
-        warmup = math.ceil(total_steps * hyper["warmup_ratio"])
-    info(
-        (f"Method dpo, beta {hyper['beta']:g}; " if method == "dpo" else "") + f"{data.described()}; "
-        f"{hyper['num_epochs']} epochs "
-        f"of {steps_per_epoch} steps with {hyper['batch_size']} rows "
-        f"(micro-batch {micro_batch}{f' on each of {ranks.count()} GPUs' if ranks.is_rank() else ''}); "
-        f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after {warmup} steps, "
-        f"then {hyper['lr_schedule']} to 0."
+    warmup_steps = hyper["warmup_steps"]
+    if warmup_steps is None:
+        warmup_steps = math.ceil(total_steps * hyper["warmup_ratio"])
+    return Derived(
+        micro_batch_size=choose_micro_batch_size(
+            hyper["batch_size"] // distributed.world_size(),
+            tokens_per_example,
+            MICRO_BATCH_TOKENS if torch.cuda.is_available() else CPU_MICRO_BATCH_TOKENS,
+        ),
+        steps_per_epoch=steps_per_epoch,
+        total_steps=total_steps,
+        warmup_steps=warmup_steps,
     )
 
-    # --- where an earlier worker left off, if it left off with this very run
-    from tunebase_trainer import checkpoints, kept
 
-    run = {
+def describe_run(hyper: dict[str, Any], data: Dataset, plan: Derived, trainable: int) -> str:
+    method = f"Method dpo, beta {hyper['beta']:g}; " if hyper.get("method") == "dpo" else ""
+    on_each = f" on each of {distributed.world_size()} GPUs" if distributed.is_distributed() else ""
+    epochs, steps = counted(hyper["num_epochs"], "epoch"), counted(plan.steps_per_epoch, "step")
+    return (
+        f"{method}{data.describe()}; {epochs} of {steps} "
+        f"with batch_size {hyper['batch_size']} (micro-batch {plan.micro_batch_size}{on_each}); "
+        f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after "
+        f"{counted(plan.warmup_steps, 'warmup step')}, then {hyper['lr_schedule']} to 0."
+    )
+
+
+def run_identity(hyper: dict[str, Any], data: Dataset, plan: Derived) -> dict[str, Any]:
+    """What must be unchanged for a checkpoint to be usable."""
+    from tunebase_trainer.versions import library_versions
+
+    versions = library_versions()
+    return {
         "hyperparameters": hyper,
         "rows": len(data.rows),
-        "steps": total_steps,
-        "gpus": ranks.count(),
-        "versions": {name: models.versions()[name] for name in ("transformers", "peft")},
+        "steps": plan.total_steps,
+        "gpus": distributed.world_size(),
+        "versions": {name: versions[name] for name in ("transformers", "peft")},
     }
-    resume: tuple[Path, kept.Counts] | None = None
-    if spec["resume"] is not None:
-        try:
-            resume = Path(spec["resume"]), kept.read_kept(Path(spec["resume"]), run)
-            counts = resume[1]
-            tell("resumed", step=counts.step, epoch=counts.epoch, trained_tokens=counts.trained_tokens)
-            info(f"Going on from the checkpoint of step {counts.step}.")
-        except kept.Unusable as why:
-            info(f"The checkpoint cannot be used ({why}). Training begins at the beginning.", "warn")
 
-    # --- train
-    stage("training", 10)
-    if ranks.any_of(STOP.is_set()):
-        tell("stopped", step=resume[1].step if resume else 0, out_of_time=False)
-        return
-    from tunebase_trainer import artifact
-    from tunebase_trainer.history import History
 
-    history = History(tell, resume[0] if resume else None)
-    plan = checkpoints.Plan(
-        seconds=spec["checkpoint_seconds"] or math.inf,
-        asked_to_stop=STOP.is_set,
-        deadline=STARTED + spec["seconds"] if spec.get("seconds") is not None else math.inf,
-        total_steps=total_steps,
-        steps_per_epoch=steps_per_epoch,
-        total_tokens=data.tokens * hyper["num_epochs"],
-        run=run,
-        base=(hyper["base_model"], base.revision),
-        tell=history.tell,
-    )
+def load_resume(spec: dict[str, Any], hyper: dict[str, Any], data: Dataset, plan: Derived) -> Checkpoint | None:
+    """The checkpoint of an earlier worker, if it belongs to exactly this run."""
+    from tunebase_trainer.training.checkpoint_state import IncompatibleCheckpoint, load_state
+
+    if spec["resume"] is None:
+        return None
+    directory = Path(spec["resume"])
     try:
-        outcome = training.train(
-            net,
-            tokenizer,
-            data.rows,
-            validation.rows if validation else [],
-            hyper,
-            micro_batch=micro_batch,
-            warmup=warmup,
-            on_gpu=on_gpu,
-            plan=plan,
-            directory=Path(spec["checkpoints"]),
-            resume=resume,
-            # On a CPU it costs too much to be worth it: there the kernel ends what takes too much.
-            try_longest=on_gpu and not ranks.is_rank(),
-        )
-    except checkpoints.Stopped as stopped:
-        tell("stopped", step=stopped.step, out_of_time=stopped.out_of_time)
-        return
+        state = load_state(directory, run_identity(hyper, data, plan))
+    except IncompatibleCheckpoint as reason:
+        emit_log(f"Cannot resume from the checkpoint ({reason}). Training starts over.", "warn")
+        return None
+    emit("resumed", step=state.step, epoch=state.epoch, trained_tokens=state.trained_tokens)
+    emit_log(f"Resuming from the checkpoint of step {state.step}.")
+    return directory, state
 
-    ranks.leave()
-    if ranks.rank() > 0:
-        return
 
-    # --- save what plain PEFT loads, and what a person looks at
-    stage("saving", 93)
-    models.save(net, output, hyper["base_model"], base.revision)
-    story = artifact.Story(
-        base_model=hyper["base_model"],
-        base_revision=base.revision,
-        hyperparameters=hyper,
-        data=data,
-        validation=validation,
-        steps=history.steps,
-        trained_tokens=outcome.trained_tokens,
-        trainable_parameters=trainable,
-        versions=models.versions(),
+def run_training(
+    net: Any,
+    tokenizer: Any,
+    data: Dataset,
+    validation: Dataset | None,
+    spec: dict[str, Any],
+    hyper: dict[str, Any],
+    derived: Derived,
+    base: BaseModel,
+    metrics_log: Any,
+    resume: Checkpoint | None,
+) -> Any:
+    """Returns a TrainingResult. Raises Stopped and TrainerError."""
+    import torch
+
+    from tunebase_trainer.training.checkpoints import Plan
+    from tunebase_trainer.training.loop import train
+
+    on_gpu = torch.cuda.is_available()
+    plan = Plan(
+        seconds=spec["checkpoint_seconds"] or math.inf,
+        stop_requested=STOP.is_set,
+        deadline=STARTED + spec["seconds"] if spec.get("seconds") is not None else math.inf,
+        total_steps=derived.total_steps,
+        steps_per_epoch=derived.steps_per_epoch,
+        total_tokens=data.tokens * hyper["num_epochs"],
+        run=run_identity(hyper, data, derived),
+        base=(hyper["base_model"], base.revision),
+        emit=metrics_log.emit,
     )
-    artifact.write(output, tokenizer, story)
-    seconds = 60 if on_gpu else 10
-    if shared:
-        info("There are no sample answers: the base model is not whole on one GPU.", "warn")
-    elif problem := artifact.write_samples(output, net, tokenizer, story, seconds, STOP.is_set):
-        info(problem, "warn")
-    if exports := hyper.get("export", []):
-        from tunebase_trainer import merged
-
-        del net, base_net  # the room is needed
-        if problem := merged.write(output, base.path, output, tokenizer, exports):
-            info(problem, "warn")
-    tell(
-        "result",
-        base_model=hyper["base_model"],
-        base_revision=base.revision,
-        rows=len(data.rows),
-        validation_rows=len(validation.rows) if validation else 0,
-        steps=outcome.steps,
-        first_loss=outcome.first_loss,
-        last_loss=outcome.last_loss,
-        best_step=outcome.best_step,
-        best_validation_loss=outcome.best_validation_loss,
-        trained_tokens=outcome.trained_tokens,
-        trainable_parameters=trainable,
-        versions=models.versions(),
-        chat_template_sha256=data.template_sha256,
+    return train(
+        net,
+        tokenizer,
+        data.rows,
+        validation.rows if validation else [],
+        hyper,
+        micro_batch_size=derived.micro_batch_size,
+        warmup_steps=derived.warmup_steps,
+        on_gpu=on_gpu,
+        plan=plan,
+        directory=Path(spec["checkpoints"]),
+        resume=resume,
+        # On a CPU it costs more than it is worth: there the kernel kills a process that uses too much memory.
+        probe_longest=on_gpu and not distributed.is_distributed(),
     )
 
 
-def die_with_parent() -> None:
-    """A worker that is killed takes its training along: in a group of its own it would go on using the GPU, unseen."""
+def write_artifact(output: Path, net: Any, tokenizer: Any, summary: Any, sharded: bool) -> None:
+    """The adapter, its tokenizer, model card and loss curve, and sample answers."""
+    import torch
+
+    from tunebase_trainer.export import artifact
+    from tunebase_trainer.model import lora
+
+    lora.save_adapter(net, output, summary.base_model, summary.base_revision)
+    artifact.write(output, tokenizer, summary)
+    seconds = SAMPLE_SECONDS_GPU if torch.cuda.is_available() else SAMPLE_SECONDS_CPU
+    if sharded:
+        emit_log("There are no sample answers: the base model is sharded, and no GPU has all of it.", "warn")
+    elif problem := artifact.write_samples(output, net, tokenizer, summary, seconds, STOP.is_set):
+        emit_log(problem, "warn")
+
+
+def write_exports(output: Path, base: BaseModel, tokenizer: Any, exports: list[str]) -> None:
+    from tunebase_trainer.export import merged
+
+    if problem := merged.write(output, base.path, output, tokenizer, exports):
+        emit_log(problem, "warn")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Process
+
+
+def set_parent_death_signal() -> None:
+    """A killed worker takes its training along: in its own process group it would keep using the GPU, unnoticed."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    die_with_parent()
-    signal.signal(signal.SIGTERM, asked_to_stop)
+    set_parent_death_signal()
+    signal.signal(signal.SIGTERM, handle_sigterm)
     try:
         if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
             sys.exit(__doc__)
         processes = json.loads(Path(sys.argv[1]).read_text()).get("num_gpus", 1)
-        if processes > 1 and not ranks.is_rank():
-            sys.exit(ranks.start(__file__, sys.argv[1], processes, EVENTS.fileno()))
+        if processes > 1 and not distributed.is_distributed():
+            sys.exit(distributed.launch(__file__, sys.argv[1], processes, EVENTS.fileno()))
         main(sys.argv[1])
     except TrainerError as error:
-        if ranks.first_to_fail(sys.argv[1]):
-            tell("error", code=error.code, message=error.message, hint=error.hint)
+        if distributed.claim_first_failure(sys.argv[1]):
+            emit("error", code=error.code, message=error.message, hint=error.hint)
         sys.exit(3)
     except Exception as error:
         traceback.print_exc()
-        from tunebase_trainer.failures import explain
+        from tunebase_trainer.worker.error_mapping import to_trainer_error
 
-        known = explain(error)
-        if ranks.first_to_fail(sys.argv[1]):
-            tell("error", code=known.code, message=known.message, hint=known.hint)
+        known = to_trainer_error(error)
+        if distributed.claim_first_failure(sys.argv[1]):
+            emit("error", code=known.code, message=known.message, hint=known.hint)
         sys.exit(4)
     finally:
         print(f"train_lora.py ran for {time.monotonic() - STARTED:.1f} s", file=sys.stderr)

@@ -23,7 +23,7 @@ export type Evaluation = z.infer<typeof Evaluation>;
 export async function prepareModel(model: string, log: (line: string) => void): Promise<string> {
   const source = modelSources[model] ?? model;
   const { success, stdout, stderr } = await new Deno.Command(python, {
-    args: ["-m", "tunebase_trainer.base_model", source],
+    args: ["-m", "tunebase_trainer.model.base_model", source],
     cwd: `${root}trainer`,
     env: { TUNEBASE_MODEL_CACHE: `${cache}/models` },
   }).output();

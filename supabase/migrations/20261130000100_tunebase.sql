@@ -3537,7 +3537,7 @@ end $$;
 
 -- schemas/functions/notifications/enqueue_progress_event.sql
 -- Writes a progress event where an endpoint wants one, at most as often as the most frequent endpoint of the project does;
--- fan_out_event applies each endpoint's own interval. Whoever updates a job has its row locked, so there is no race.
+-- fan_out_event applies each endpoint's own interval. An update of a job holds its row lock, so there is no race.
 create function tunebase_internal.enqueue_progress_event(p_job tunebase.jobs) returns void
 language plpgsql set search_path = ''
 as $$
@@ -6351,7 +6351,7 @@ begin
     for no key update
   loop
     continue when tunebase_internal.fail_job_with_file(v_job, v_file);
-    -- Not locked, unlike in enqueue_job: whoever validates the other file may be waiting for this job's row, and releases
+    -- Not locked, unlike in enqueue_job: the validation of the other file may be waiting for this job's row, and releases
     -- the job when it gets it.
     if v_job.status = 'validating_files' and not exists (
       select from tunebase.files where id in (v_job.training_file, v_job.validation_file) and status <> 'processed'

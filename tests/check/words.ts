@@ -4,7 +4,7 @@
  */
 import { root } from "../../local/state_dir.ts";
 
-/** What not to write, and what to write instead. Patterns match whole words, in any case. */
+/** What not to write, and what to write instead. Patterns match whole words, in any case unless they have a capital. */
 export const words: [pattern: string, instead: string][] = [
   ["anew", "again, from scratch"],
   ["go(es|ing)? on|went on|gone on", "continue"],
@@ -18,14 +18,14 @@ export const words: [pattern: string, instead: string][] = [
   ["by heart", "overfitting, memorizing"],
   ["of the house|in the house|leaves the house", "internal; before it calls out"],
   ["stands? for|stand-ins?", "emulator, fake, represents"],
-  ["no such", "X was not found"],
+  ["No such", "X was not found"],
   ["just now", "now, at the moment"],
   ["e-mails?", "email"],
   ["shall", "must, will"],
   ["lies? (in|on|under|below|there)", "is in"],
   ["must look", "must check, contact"],
   ["so many (bytes|rows|milliseconds|seconds|times|places|characters|lines|of)", "a number with a name"],
-  ["took up|takes? up|taken up", "claims, picks up"],
+  ["took up|takes? up(?! to)|taken up", "claims, picks up"],
   ["takes? back|took back|taken back", "undo, revoke, withdraw"],
   ["comes? true", "holds"],
   ["is told of|are told of|be told of", "is notified of"],
@@ -53,7 +53,7 @@ export async function findWords(): Promise<Finding[]> {
   const { stdout } = await new Deno.Command("git", { args: ["ls-files", "-z"], cwd: root }).output();
   const paths = new TextDecoder().decode(stdout).split("\0").filter((path) => path && !skipped.test(path));
   const patterns = words.map(([pattern, instead]) =>
-    [new RegExp(`\\b(${pattern})\\b`, "gi"), instead] as const
+    [new RegExp(`\\b(${pattern})\\b`, /[A-Z]/.test(pattern) ? "g" : "gi"), instead] as const
   );
   const findings: Finding[] = [];
   for (const path of paths) {

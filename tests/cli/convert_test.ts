@@ -1,4 +1,4 @@
-/** `tunebase files convert`, as a user runs it: the bundle under Node, without a server. */
+/** `tunebase files convert`, as users run it: the bundle under Node, without a server. */
 import { assertEquals, assertStringIncludes } from "#assert";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -24,7 +24,7 @@ const converted = [["a, b", "c"], ["d", "e"], ["f", "g"], ["h", "i"]].map(([ques
   }\n`
 ).join("");
 
-Deno.test("a preview shows the format, the rows and three of them before and after, and writes nothing", async () => {
+Deno.test("a preview shows the format, the row count and three rows before and after, and writes nothing", async () => {
   const file = await write("rows.csv", csv);
   for (const args of [[], ["--preview"], ["--preview", "--to", path("out.jsonl")]]) {
     const { code, out } = await program.run(["files", "convert", file, ...args]);
@@ -37,7 +37,7 @@ Deno.test("a preview shows the format, the rows and three of them before and aft
   assertEquals(await exists("out.jsonl"), false);
 });
 
-Deno.test("--to writes every row in its order, of gzip too, and to stdout", async () => {
+Deno.test("--to writes every row in order, from gzip too, and to stdout", async () => {
   for (const file of [await write("rows.csv", csv), await write("packed.csv.gz", gzipSync(csv))]) {
     assertEquals((await program.run(["files", "convert", file, "--to", path("out.jsonl")])).code, 0);
     assertEquals(await read("out.jsonl"), converted);
@@ -51,7 +51,7 @@ Deno.test("--to writes every row in its order, of gzip too, and to stdout", asyn
   assertEquals(await read("same.jsonl"), converted);
 });
 
-Deno.test("a file with an error writes nothing, and says which row, field and value", async () => {
+Deno.test("a file with an error writes nothing and names the row, field and value", async () => {
   const file = await write(
     "bad.json",
     JSON.stringify([{ instruction: "a", output: "b" }, { instruction: "a", output: 3 }]),

@@ -200,7 +200,7 @@ Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses 
   );
   const [{ attempts, resumed, steps } = {}] = await sql`
     select (select count(*)::int from tunebase.attempts) as attempts,
-      (select count(*)::int from tunebase.events where message like 'Going on from the checkpoint%') as resumed,
+      (select count(*)::int from tunebase.events where message like 'Resuming from the checkpoint%') as resumed,
       (select count(*)::int from tunebase.metrics) as steps`;
   const figures = {
     jobs,

@@ -1,8 +1,8 @@
 """A fake of trainer/train_lora.py for tests with many jobs and no GPU; called through TUNEBASE_TRAIN_COMMAND.
 
-It speaks the events that `tunebase_trainer/process.py` describes, and "trains" a chain of hashes: the state after step
-n is the SHA-256 of the state before and n. So the adapter tells whether each step was trained exactly once, in order,
-through every checkpoint and resume. `num_epochs` steps are ten times as many; each takes 0.2 s.
+It emits the events that `tunebase_trainer/worker/process.py` describes, and "trains" a chain of hashes: the state
+after step n is the SHA-256 of the state before and n. So the adapter tells whether each step was trained exactly once,
+in order, through every checkpoint and resume. `num_epochs` steps are ten times as many; each takes 0.2 s.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(spec_path: str) -> None:
         saved = json.loads((Path(spec["resume"]) / "state.json").read_text())
         step, state = saved["step"], saved["state"]
         tell("resumed", step=step, epoch=step / 10, trained_tokens=step * 100)
-        tell("log", level="info", message=f"Going on from the checkpoint of step {step}.")
+        tell("log", level="info", message=f"Resuming from the checkpoint of step {step}.")
 
     tell("stage", stage="training", progress=10)
     last_saved = time.monotonic()

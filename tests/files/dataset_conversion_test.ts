@@ -218,7 +218,7 @@ for (const [what, file, format, expected] of cases) {
   });
 }
 
-Deno.test("canonical files are not converted: their bytes are what is trained on", () => {
+Deno.test("canonical files are not converted: training uses their bytes", () => {
   for (
     const row of [
       chat(user("a"), assistant("b")),
@@ -232,7 +232,7 @@ Deno.test("canonical files are not converted: their bytes are what is trained on
   }
 });
 
-Deno.test("numbers and texts of a row in an array stay as they are written", () => {
+Deno.test("numbers and strings of a row in an array keep their spelling", () => {
   const tools =
     '[{"type":"function","function":{"name":"f","parameters":{"maximum":12345678901234567890.10}}}]';
   const row =
@@ -241,7 +241,7 @@ Deno.test("numbers and texts of a row in an array stay as they are written", () 
   assertEquals(convert(`[{"messages":\r\n${row.slice(12)}]`).rows, [`{"messages": ${row.slice(12)}`]);
 });
 
-Deno.test("fields that nothing is made of are named", () => {
+Deno.test("ignored fields are reported", () => {
   const { conversion } = convert(lines(
     { id: 1, instruction: "a", output: "b", text: "…" },
     { id: 2, instruction: "a", output: "b", source: "x", note: null },
@@ -345,7 +345,7 @@ const refusals: [what: string, file: string, line: number | null, code: string, 
   ["a number that is too large", '[{"prompt":"a","completion":"b","id":1e999}]', 1, "not_json", "too large"],
 ];
 for (const [what, file, line, code, part] of refusals) {
-  Deno.test(`a file with ${what} is refused: ${code}`, () => {
+  Deno.test(`rejects a file with ${what}: ${code}`, () => {
     const { report } = convert(file);
     const found = report.errors.find((error) => error.code === code);
     assert(found, JSON.stringify(report.errors));
@@ -383,7 +383,7 @@ function random(seed: number): () => number {
   };
 }
 
-Deno.test("of random files in every format no row is lost or moved, however their bytes are cut", () => {
+Deno.test("random files in every format keep all rows in order, for any chunking", () => {
   const next = random(11);
   const pick = <T>(list: readonly T[]): T => list[Math.floor(next() * list.length)] as T;
   const pieces = ["a", "é", "😀", '"', ",", ";", "\t", "\n", "\r\n", "\\", "{", "]", " ", "'", "0", "\u2028"];
@@ -434,7 +434,7 @@ Deno.test("of random files in every format no row is lost or moved, however thei
   }
 });
 
-Deno.test("a row over 4 MiB is passed over without being held, and the rows after it are read", () => {
+Deno.test("a row over 4 MiB is skipped without buffering, and later rows are read", () => {
   const long = "x".repeat(5e6);
   const files = [
     `prompt,completion\na,b\n"${long}\n",b\nc,d\n`,
@@ -454,7 +454,7 @@ Deno.test("a row over 4 MiB is passed over without being held, and the rows afte
   assertEquals(grown.report.problems, { line_too_long: 1 });
 });
 
-Deno.test("an array that is nested too deep is refused as a whole", () => {
+Deno.test("rejects an array that is nested too deeply", () => {
   const { report } = convert(`[{"prompt":${"[".repeat(5000)}${"]".repeat(5000)}}]`);
   assertEquals(report.errors.map(({ line, code }) => [line, code]), [[1, "too_deep"]]);
 });

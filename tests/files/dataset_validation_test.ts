@@ -327,7 +327,7 @@ function inPieces(file: Uint8Array, size: number, resume: boolean, reads = every
   return validator.end();
 }
 
-// trainer/tests/test_dataset.py uses the same cases: both sides accept and reject the same rows.
+// trainer/tests/data/test_dataset.py uses the same cases: both sides accept and reject the same rows.
 const Case = z.object({
   what: z.string(),
   lines: z.array(z.unknown()).optional(),

@@ -1,4 +1,4 @@
-/** Files in other formats through the API: converted where they are validated, with their originals beside them. */
+/** Files in other formats through the API: converted during validation, with their originals kept. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { createHash } from "node:crypto";
 import { platform } from "../../supabase/functions/_shared/platform.ts";
@@ -57,7 +57,7 @@ async function sweep(): Promise<void> {
   await tunebase.tick();
 }
 
-Deno.test("a CSV file is converted: the original is answered, and the rows are what is trained on", async () => {
+Deno.test("a CSV file is converted: the API returns the original, and training uses the converted rows", async () => {
   const csv = "id,prompt,completion\n1,a,b\n2,c,d\n3,e,f\n4,g,h\n";
   const rows = ["ab", "cd", "ef", "gh"].map(([question = "", answer = ""]) => chat(question, answer));
   const canonical = rows.map((row) => `${row}\n`).join("");
@@ -89,14 +89,14 @@ Deno.test("a CSV file is converted: the original is answered, and the rows are w
   await user.openai.fineTuning.jobs.cancel(job.id);
 });
 
-Deno.test("a canonical file says that it was not converted, and has one object", async () => {
+Deno.test("a canonical file is reported as not converted and has one object", async () => {
   const by = await tunebase.user();
   const file = await upload(`${chat("a", "b")}\n`, "rows.jsonl", by);
   assertEquals([file.source_format, file.conversion], [null, null]);
   assertEquals((await objects(by)).length, 1);
 });
 
-Deno.test("a row that cannot be converted is refused with its line, field and value", async () => {
+Deno.test("rejects a row that cannot be converted with its line, field and value", async () => {
   const response = await send("instruction,output\na,b\nc,\n", "rows.csv");
   const { error } = await response.json();
   assertEquals([response.status, error.code], [400, "invalid_file"]);
@@ -105,7 +105,7 @@ Deno.test("a row that cannot be converted is refused with its line, field and va
   assertStringIncludes(unknown.error.message, 'Did you mean "prompt"?');
 });
 
-Deno.test("equal files share their objects, and the last one that is deleted takes both along", async () => {
+Deno.test("identical files share their objects, and deleting the last one removes both", async () => {
   const by = await tunebase.user();
   const csv = "prompt,completion\na,b\n";
   const one = await upload(csv, "one.csv", by);
@@ -131,7 +131,7 @@ Deno.test("equal files share their objects, and the last one that is deleted tak
   assertEquals(await objects(by), []);
 });
 
-Deno.test("both objects count for the quota, and both leave when the file expires", async () => {
+Deno.test("both objects count toward the quota, and both are removed when the file expires", async () => {
   const by = await tunebase.user();
   const csv = `prompt,completion\n${"question,answer\n".repeat(50)}`;
   const canonical = `${chat("question", "answer")}\n`.repeat(50);
@@ -227,9 +227,9 @@ for (const [what, sizes] of [["one part", []], ["several parts", [1000, 300_001]
   });
 }
 
-Deno.test("a conversion goes on where it was left, tick by tick, and writes what it would have in one", async () => {
+Deno.test("a conversion resumes in each tick and writes the same as in one pass", async () => {
   const by = await tunebase.user();
-  // Storage takes 6 MB at a time: enough that there are places to go on from.
+  // Storage accepts 6 MB at a time: large enough to resume in the middle.
   const { csv, canonical } = table(45_000, 3);
   assert(canonical.length > 12 * 2 ** 20);
   const id = await inParts(csv, [9_000_000], by);
@@ -245,7 +245,7 @@ Deno.test("a conversion goes on where it was left, tick by tick, and writes what
   assertEquals(sha256(await stored(object)), sha256(canonical));
 });
 
-Deno.test("a conversion for which there is no room ends as an error, and leaves nothing behind but the original", async () => {
+Deno.test("a conversion over the storage quota ends in an error and leaves only the original", async () => {
   const by = await tunebase.user();
   const { csv } = table(3000, 4);
   await sql`update tunebase.projects set max_storage_bytes = ${
@@ -258,7 +258,7 @@ Deno.test("a conversion for which there is no room ends as an error, and leaves 
   assertStringIncludes(file.status_details, "storage");
 });
 
-Deno.test("a file that is deleted while it is converted leaves no object behind", async () => {
+Deno.test("a file deleted during conversion leaves no object behind", async () => {
   const by = await tunebase.user();
   const { csv } = table(30_000, 5);
   const id = await inParts(csv, [9_000_000], by);
@@ -276,7 +276,7 @@ Deno.test("a file that is deleted while it is converted leaves no object behind"
   assertEquals(await objects(by), []);
 });
 
-Deno.test("a small file whose rows are many times as long is converted in the background", async () => {
+Deno.test("a small file with much longer converted rows is converted in the background", async () => {
   const csv = `prompt,completion\n${"a,b\n".repeat(200_000)}`;
   const file = await upload(csv, "rows.csv");
   assertEquals(file.status, "uploaded");

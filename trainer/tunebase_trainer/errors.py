@@ -1,4 +1,4 @@
-"""What can go wrong with an attempt, as a person should hear it."""
+"""What can go wrong with an attempt."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ class TrainerError(Exception):
         self.hint = hint
 
 
-class TunebaseUnreachable(TrainerError):
-    """A callback was not answered for as long as it was worth waiting."""
+class CallbackUnreachable(TrainerError):
+    """A callback was not answered in time."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(
             "callback_unreachable",
-            f"The worker could not tell Tunebase how it went ({problem}).",
-            "The operator must check that the worker reaches the callback's address.",
+            f"The worker could not reach Tunebase ({problem}).",
+            "The operator must check that the worker can reach the callback URL.",
         )
 
 
-class TunebaseRefused(TunebaseUnreachable):
-    """A callback was answered with a status that asking again would not change."""
+class CallbackRejected(CallbackUnreachable):
+    """A callback was answered with a status that a retry would not change."""
 
     def __init__(self, problem: str, status: int) -> None:
         super().__init__(problem)
         self.status = status
 
 
-class AttemptLost(Exception):
-    """This worker does not hold the attempt (any more): stop, and say nothing more."""
+class LeaseLost(Exception):
+    """This worker does not hold the attempt, or no longer does: it stops and reports nothing more."""
 
 
 class AttemptCancelled(Exception):
-    """The server ordered the attempt to end."""
+    """The server cancelled the attempt."""
 
 
 class AttemptStopped(Exception):
-    """Paused by order, or preempted, with nothing (more) to save."""
+    """Paused on request, or preempted; everything worth saving has been saved."""

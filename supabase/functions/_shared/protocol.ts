@@ -87,6 +87,8 @@ export const RunInput = z.strictObject({
   gpu_config: GpuConfig,
   /** RunPod ends the run after this time; the trainer saves a checkpoint before. null: no limit. */
   execution_timeout_seconds: z.int().min(1).nullable().default(null),
+  /** Without `callback_url`: the trainer uploads a tar of the adapter here by PUT, to a URL that needs no further authorization. */
+  adapter_upload_url: z.url().nullable().optional(),
   callback_url: z.url().nullable().default(null),
   callback_secret: z.string().startsWith("whsec_").nullable().default(null),
 });
@@ -278,6 +280,10 @@ export const HandlerOutput = z.union([
     progress: z.literal(100),
     metrics: Metric.nullable(),
     manifest: Manifest,
+    /** What was uploaded to `adapter_upload_url`. */
+    adapter_uploaded: z.strictObject({ bytes: z.int().min(1), sha256 }).optional(),
+    /** Called directly: the adapter is lost with the container. */
+    warning: z.string().optional(),
   }),
   z.strictObject({
     status: z.literal("failed"),

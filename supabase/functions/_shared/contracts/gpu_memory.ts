@@ -1,7 +1,7 @@
 /**
  * GPU memory use of a run: base model in NF4 with double quantization, LoRA with AdamW, gradient checkpointing. The API
  * applies this formula to the model's configured dimensions, and the worker to the model itself before loading it
- * (`trainer/tunebase_trainer/gpu_memory.py`). Its constants are generated from this file, and the tests of both compute the
+ * (`trainer/tunebase_trainer/training/gpu_memory.py`). Its constants are generated from this file, and the tests of both compute the
  * cases in `trainer/tests/contract_cases.json`.
  */
 const gib = 2 ** 30;

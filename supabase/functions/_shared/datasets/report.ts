@@ -3,7 +3,7 @@
 export type DatasetFormat = "chat" | "prompt_completion" | "brightrun-lora-v4" | "preference";
 
 /**
- * The optional formats that the trainer can read (`trainer/tunebase_trainer/dataset_rows.py`). Rows in a format that is
+ * The optional formats that the trainer can read (`trainer/tunebase_trainer/data/rows.py`). Rows in a format that is
  * false are validated and rejected as unsupported.
  */
 export const trainerReads = { tool_calls: true, brightrun: true };

@@ -117,7 +117,7 @@ function mix(value: number): number {
 
 export function toBase64(bytes: Uint8Array): string {
   let text = "";
-  // Not all at once: the arguments of a call lie on the stack.
+  // Not all at once: the arguments of a call are on the stack.
   for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
   return btoa(text);
 }

@@ -14,7 +14,7 @@ import type { CpuBudget } from "../cpu_budget.ts";
 import { type ResumableHash } from "./resumable_hash.ts";
 import { MultipartConcatenation } from "./concatenate_parts.ts";
 
-/** Where the writing is: JSON. Storage has at least the first `at` bytes of the rows, after which `validator` goes on. */
+/** Where the writing is: JSON. Storage has at least the first `at` bytes of the rows, from which `validator` continues. */
 export const Writing = z.object({
   object: z.string(),
   bytes: z.int(),
@@ -63,7 +63,7 @@ interface Task {
   leaseSeconds: number;
 }
 
-/** Goes on writing; true once all rows are in Storage. */
+/** Continues writing; true once all rows are in Storage. */
 export async function writeRows(
   { supabase, settings }: Platform,
   writing: Writing,
@@ -82,7 +82,7 @@ export async function writeRows(
   let kept: Place = copy.offset < writing.at ? { at: 0, validator: null } : writing;
   const save = (seconds: number) =>
     task.save({ ...writing, at: kept.at, validator: kept.validator, upload_url: copy.url }, seconds);
-  // At once, so that a crash does not leave an upload behind that nobody knows.
+  // Recorded immediately, so that a crash does not leave an unknown upload behind.
   if (copy.url !== writing.upload_url && !await save(task.leaseSeconds)) return false;
 
   const rows = new ConvertedRows();
@@ -106,7 +106,7 @@ export async function writeRows(
     read += chunk.length;
     slice += chunk.length;
     if (at >= (places.at(-1) ?? kept).at + placeBytes) places.push({ at, validator: validator.state() });
-    // Storage takes bytes in steps of 6 MB: only a place that it has come past can be gone on from.
+    // Storage takes bytes in steps of 6 MB: it can resume only from an offset that is already stored.
     for (let [first] = places; first !== undefined && first.at <= copy.offset; [first] = places) {
       kept = first;
       places.shift();

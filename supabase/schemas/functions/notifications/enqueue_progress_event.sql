@@ -1,5 +1,5 @@
 -- Writes a progress event where an endpoint wants one, at most as often as the most frequent endpoint of the project does;
--- fan_out_event applies each endpoint's own interval. Whoever updates a job has its row locked, so there is no race.
+-- fan_out_event applies each endpoint's own interval. An update of a job holds its row lock, so there is no race.
 create function tunebase_internal.enqueue_progress_event(p_job tunebase.jobs) returns void
 language plpgsql set search_path = ''
 as $$

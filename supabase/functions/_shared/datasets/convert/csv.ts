@@ -2,7 +2,7 @@
  * CSV and TSV with a header (RFC 4180): gives each record out as the JSON object of its columns' texts, with the line on
  * which it begins.
  *
- * Written here because a check must go on from a byte offset, take bytes as they come, and run in Deno, Node and browsers
+ * Written here because a check must continue from a byte offset, take bytes as they come, and run in Deno, Node and browsers
  * alike: csv-parse needs Node's streams, and neither it nor Papa Parse says at which byte a record ends.
  */
 import { maxLineBytes, shown } from "../report.ts";

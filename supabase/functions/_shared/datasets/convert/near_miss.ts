@@ -1,6 +1,6 @@
 /** "Did you mean": the known name that a misspelled one is closest to. */
 
-/** The name of `known` that `name` probably stands for; null when none is close. An exact match is not a near miss. */
+/** The name of `known` that `name` is probably meant to be; null when none is close. An exact match is not a near miss. */
 export function nearMiss(name: string, known: Iterable<string>): string | null {
   const given = plain(name);
   // No known name is longer: distances to a text would only cost time.

@@ -17,7 +17,7 @@ begin
     for no key update
   loop
     continue when tunebase_internal.fail_job_with_file(v_job, v_file);
-    -- Not locked, unlike in enqueue_job: whoever validates the other file may be waiting for this job's row, and releases
+    -- Not locked, unlike in enqueue_job: the validation of the other file may be waiting for this job's row, and releases
     -- the job when it gets it.
     if v_job.status = 'validating_files' and not exists (
       select from tunebase.files where id in (v_job.training_file, v_job.validation_file) and status <> 'processed'

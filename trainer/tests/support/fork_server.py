@@ -1,0 +1,120 @@
+"""Replaces the start of train_lora.py in a new interpreter, whose imports alone take eight seconds of a core: a fork
+of a process that has done them. All else is as it was: the arguments, the environment, the files, the signals.
+
+    python fork_server.py SOCKET          # the process that forks; ends when its standard input does
+    python -I -S fork_client.py SOCKET …  # in the place of `python train_lora.py …`
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parents[2]
+READ_AT_IMPORT = ("HF_", "OMP_", "TORCH", "TRANSFORMERS_", "CUDA_", "PYTORCH_")
+"""Who begins with other values of these gets an interpreter of its own."""
+BETWEEN_RANKS = ("TORCHELASTIC_", "TORCH_NCCL_")
+"""What torchrun tells each of its processes; read when they meet."""
+
+
+def read_at_import(environment: dict[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(READ_AT_IMPORT) and not name.startswith(BETWEEN_RANKS)
+    }
+
+
+def train(asked: dict[str, object], fds: list[int], line: socket.socket) -> None:
+    """In the fork: becomes train_lora.py. Does not return."""
+    environment, arguments = asked["environment"], asked["arguments"]
+    assert isinstance(environment, dict) and isinstance(arguments, list)
+    os.environ.clear()
+    os.environ.update(environment)
+    out, err, events = fds
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    if "TUNEBASE_EVENTS_FD" in environment and "TUNEBASE_EVENTS_PATH" not in environment:
+        os.dup2(events, int(environment["TUNEBASE_EVENTS_FD"]))
+    os.chdir(HERE)
+    for fd in {out, err, events}:
+        os.close(fd)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    def end_with_the_client() -> None:
+        if line.recv(1) == b"":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=end_with_the_client, daemon=True).start()
+    status = 0
+    sys.argv = [str(HERE / "train_lora.py"), *arguments]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def serve(path: str) -> None:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()  # who comes now waits
+    own = read_at_import(dict(os.environ))  # before the imports, which set some
+    import bitsandbytes  # noqa: F401
+    import torch.distributed.run  # noqa: F401
+    import transformers.trainer  # noqa: F401
+
+    from tunebase_trainer import training  # noqa: F401
+
+    gc.collect()
+    gc.freeze()  # nor do the forks walk the modules' objects, or copy their pages
+    lines: dict[int, socket.socket] = {}
+
+    def ended(*_: object) -> None:
+        while lines:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            line = lines.pop(pid)
+            with suppress(OSError):  # the client has been killed
+                line.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            line.close()
+
+    signal.signal(signal.SIGCHLD, ended)
+    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+    while True:
+        line, _ = listener.accept()
+        message, fds, _, _ = socket.recv_fds(line, 2**20, 3)
+        asked = json.loads(message)
+        if read_at_import(asked["environment"]) != own:
+            line.sendall(b"differs\n")
+        else:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+            if (pid := os.fork()) == 0:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+                listener.close()
+                train(asked, fds, line)
+            lines[pid] = line
+            line.sendall(f"{pid}\n".encode())
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        for fd in fds:
+            os.close(fd)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(HERE))
+    serve(sys.argv[1])

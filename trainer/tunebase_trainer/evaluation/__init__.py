@@ -1,0 +1,1 @@
+"""Measures an adapter: validation loss, sample answers."""

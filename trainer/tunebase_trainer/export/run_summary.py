@@ -1,0 +1,23 @@
+"""A finished run, for its model card and its samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a model card says."""
+
+    base_model: str
+    base_revision: str | None
+    hyperparameters: dict[str, Any]
+    data: Dataset
+    validation: Dataset | None
+    steps: list[dict[str, Any]]
+    trained_tokens: int
+    trainable_parameters: int
+    versions: dict[str, str]

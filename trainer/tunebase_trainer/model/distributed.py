@@ -1,0 +1,138 @@
+"""One process per GPU, each with the whole base and every n-th micro-batch (DDP).
+
+The process that the worker starts becomes torchrun's agent; its children, the ranks, train. Only rank 0 reports and
+saves. Whatever depends on a clock or a signal is decided collectively: a rank that stopped by itself would leave the
+others waiting for its gradients.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ..errors import TrainerError
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_distributed() -> bool:
+    return "RANK" in os.environ
+
+
+def check_batch_size(batch_size: int, gpus: int) -> None:
+    """Raises TrainerError `invalid_input` unless every GPU gets the same number of rows of a batch."""
+    if batch_size % gpus:
+        divisor = max(n for n in range(1, gpus + 1) if batch_size % n == 0)
+        raise TrainerError(
+            "invalid_input",
+            f"batch_size = {batch_size}: it cannot be divided evenly among {gpus} GPUs.",
+            f"Use batch_size = {-(-batch_size // gpus) * gpus}, or num_gpus = {divisor}.",
+        )
+
+
+def launch(script: str, spec: str, processes: int, events_fd: int) -> int:
+    """Runs `script SPEC` in `processes` processes until they have exited; returns the exit status for this one.
+
+    SIGTERM is forwarded, and the ranks may take their time: torchrun itself would kill them after 30 seconds.
+    """
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    # A file descriptor does not survive torchrun's process start; its path does.
+    os.environ["TUNEBASE_EVENTS_PATH"] = f"/proc/{os.getpid()}/fd/{events_fd}"
+    signal.signal(signal.SIGTERM, _forward_sigterm)
+    try:
+        options = f"--standalone --local-addr 127.0.0.1 --nproc-per-node {processes} --max-restarts 0"
+        torchrun.main([*options.split(), "--signals-to-handle=SIGINT", script, spec])
+    except ChildFailedError as failed:
+        code = failed.get_first_failure()[1].exitcode
+        if code < 0:  # this process exits as they did
+            with suppress(OSError):  # SIGKILL's handler cannot be set
+                signal.signal(-code, signal.SIG_DFL)
+            os.kill(os.getpid(), -code)
+        return code
+    return 0
+
+
+def _forward_sigterm(number: int, frame: FrameType | None) -> None:
+    import psutil
+
+    children = psutil.Process().children()
+    if not children:  # there is no rank yet that could save anything
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.send_signal(number)
+
+
+def init() -> None:
+    """Initializes this rank's process group: NCCL on its own GPU, or gloo on a CPU."""
+    if not is_distributed():
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # The ranks wait for each other while each loads a large base in turn; a rank that dies ends them all at once.
+    torch.distributed.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo", timeout=datetime.timedelta(hours=2)
+    )
+
+
+def shutdown() -> None:
+    """After the last collective operation."""
+    if is_distributed():
+        import torch
+
+        torch.distributed.destroy_process_group()
+
+
+def sum_over_ranks(value: int) -> int:
+    """The sum over all ranks. Collective: every rank must call it."""
+    if not is_distributed():
+        return value
+    import torch
+
+    return int(all_reduce(torch.tensor(value)))
+
+
+def all_reduce(values: Any) -> Any:
+    """A tensor's sum over all ranks. Collective."""
+    if not is_distributed():
+        return values
+    import torch
+
+    device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+    shared = values.to(device)
+    torch.distributed.all_reduce(shared)
+    return shared.cpu()
+
+
+def any_rank(condition: bool) -> bool:
+    """Whether the condition holds on any rank. Collective."""
+    return sum_over_ranks(int(condition)) > 0
+
+
+def claim_first_failure(spec: str) -> bool:
+    """Whether this rank is the first to fail: errors that follow on other ranks are not the cause."""
+    if not is_distributed():
+        return True
+    try:
+        Path(f"{spec}.failed").touch(exist_ok=False)
+    except FileExistsError:
+        print(f"rank {rank()} failed after another rank", file=sys.stderr)
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""Loads the quantized base model and prepares it for training."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import torch
+from bitsandbytes.nn import Linear4bit
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from . import distributed, precision, quantized_cache, sharded_base
+from .quantization import Nf4Config
+
+
+def load_quantized(path: Path, revision: str | None = None) -> tuple[PreTrainedModel, bool]:
+    """The base in NF4 with double quantization, including routed experts, computing in bf16, on this process's device.
+
+    A model with a revision is cached in quantized form; returns whether it came from the cache.
+    """
+    load = partial(_load, device=torch.cuda.current_device() if torch.cuda.is_available() else "cpu")
+    net, cached = quantized_cache.load(path, revision, quantize=load, read=load)
+    return prepare_for_training(net), cached
+
+
+def load_sharded(path: Path, revision: str | None = None) -> tuple[PreTrainedModel, bool]:
+    """The same, sharded over the ranks (sharded_base.py). They load it in turn, so main memory holds it only once."""
+    load = partial(_load, device="cpu")
+    for turn in range(distributed.world_size()):
+        if turn == distributed.rank():
+            net, cached = quantized_cache.load(path, revision, quantize=load, read=load)
+            on_gpu = torch.cuda.is_available()
+            sharded_base.shard(
+                net, torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+            )
+        distributed.sum_over_ranks(0)
+    return prepare_for_training(net), cached
+
+
+def prepare_for_training(net: PreTrainedModel) -> PreTrainedModel:
+    """Prepares a quantized model for training."""
+    net.config.use_cache = False
+    if hasattr(net.config, "router_aux_loss_coef"):
+        # The router is frozen: its loss would train nothing, and keep every layer's router logits in memory.
+        net.config.output_router_logits = False
+        net.config.router_aux_loss_coef = net.router_aux_loss_coef = 0.0
+    for module in net.modules():
+        if isinstance(module, Linear4bit):
+            # On a CPU with AVX512-BF16 bitsandbytes repacks the weights at the first validation for a kernel without
+            # gradients, and never back: the gradient norms of all later steps were half of the true ones (measured).
+            module.support_avx512bf16_for_cpu = False
+            module.compute_dtype = precision.compute_dtype()
+    if precision.compute_dtype() == torch.float32:
+        # The quantizer keeps unquantized tensors in bf16, whatever dtype was requested.
+        for tensor in [*net.parameters(), *net.buffers()]:
+            if tensor.dtype == torch.bfloat16:
+                tensor.data = tensor.data.float()
+    return net
+
+
+def _load(path: Path, device: int | str) -> PreTrainedModel:
+    config = json.loads((path / "config.json").read_text())
+    quantization = {} if "quantization_config" in config else {"quantization_config": Nf4Config()}
+    net, info = AutoModelForCausalLM.from_pretrained(
+        path,
+        **quantization,
+        dtype=precision.compute_dtype(),
+        device_map={"": device},
+        output_loading_info=True,
+    )
+    if missing := sorted(info["missing_keys"]):
+        # transformers would initialize them randomly, and only warn.
+        raise RuntimeError(f"{len(missing)} weights are not in {path}: {', '.join(missing[:5])}")
+    return net

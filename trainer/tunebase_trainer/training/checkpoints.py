@@ -1,0 +1,130 @@
+"""When a training saves a checkpoint: transformers' files, and our own state (`checkpoint_state.py`).
+
+A resumed run makes exactly the steps of an uninterrupted one. Beyond transformers' state this takes an order of rows
+that depends on the epoch alone (`LengthGroupedSampler`), a logging window that ends at each checkpoint, and no
+checkpoint between an epoch's last step and its validation.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from ..model import distributed
+from ..model.lora import set_base_model_name
+from .checkpoint_state import REFERENCE_FILE, TrainingState, save_state
+from .early_stopping import BestAdapterCallback
+
+# Not needed to resume, and training_args.bin is an arbitrary pickle.
+UNNEEDED = ("README.md", "training_args.bin")
+
+
+class Stopped(Exception):
+    """The training was asked to stop, or its time is nearly over; a checkpoint of `step` has been saved."""
+
+    def __init__(self, step: int, out_of_time: bool) -> None:
+        super().__init__(step)
+        self.step, self.out_of_time = step, out_of_time
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How far the training goes, when it saves, and where it reports."""
+
+    seconds: float
+    """Save about this often; infinity: only on a request to stop."""
+    stop_requested: Callable[[], bool]
+    deadline: float
+    """By then a checkpoint must have been saved, on time.monotonic's clock; infinity: no deadline."""
+    total_steps: int
+    steps_per_epoch: int
+    total_tokens: int
+    """Over all epochs."""
+    run: dict[str, Any]
+    base: tuple[str, str | None]
+    """The base model's public name and revision, for the adapter's config."""
+    emit: Callable[..., None]
+
+
+class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+    """Has the Trainer save at the end of a step when it is due, reports it, and stops the run on request."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        current_state: Callable[[], TrainingState],
+        validated: Callable[[], tuple[int, float] | None],
+        best: BestAdapterCallback,
+        saved: Callable[[Path, TrainingState], None],
+    ) -> None:
+        """`validated`: step and loss of the newest validation. `saved` is called for each checkpoint."""
+        self.plan, self.current_state, self.validated, self.best, self.saved = (
+            plan,
+            current_state,
+            validated,
+            best,
+            saved,
+        )
+        self.last_saved = self.step_started = math.inf
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.last_saved = time.monotonic()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.step_started = time.monotonic()
+
+    def _out_of_time(self) -> bool:
+        """Whether another step like the last one might pass the deadline."""
+        now = time.monotonic()
+        return now + (now - self.step_started) >= self.plan.deadline
+
+    def _due(self, state: Any) -> bool:
+        if state.global_step >= self.plan.total_steps:
+            return False  # the adapter itself is saved next
+        elapsed = time.monotonic() - self.last_saved >= self.plan.seconds
+        return distributed.any_rank(self.plan.stop_requested() or elapsed or self._out_of_time())
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step % self.plan.steps_per_epoch and self._due(state):
+            control.should_log = control.should_save = True
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self._due(state):
+            control.should_log = control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.last_saved = time.monotonic()
+        # Both first: after them every rank has written its part.
+        asked, over = distributed.any_rank(self.plan.stop_requested()), distributed.any_rank(self._out_of_time())
+        if distributed.rank() == 0:
+            self._complete(args, state)
+        if asked or over:
+            raise Stopped(state.global_step, not asked)
+
+    def _complete(self, args: Any, state: Any) -> None:
+        directory = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for name in UNNEEDED:
+            (directory / name).unlink(missing_ok=True)
+        set_base_model_name(directory, *self.plan.base)
+        self.best.copy_into(directory)
+        if (reference := Path(args.output_dir) / REFERENCE_FILE).exists():
+            shutil.copyfile(reference, directory / REFERENCE_FILE)
+        current, validated = self.current_state(), self.validated()
+        save_state(directory, current, self.plan.run)
+        self.saved(directory, current)
+        self.plan.emit(
+            "checkpoint",
+            step=current.step,
+            epoch=current.epoch,
+            path=os.fspath(directory),
+            training_loss=current.last_loss,
+            validation_loss=validated[1] if validated and validated[0] == current.step else None,
+        )

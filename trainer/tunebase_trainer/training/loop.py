@@ -1,0 +1,208 @@
+"""The training loop: it resumes, reports every step, and halves the micro-batch when the GPU runs out of memory."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.batches import next_smaller_micro_batch_size
+from ..data.dataset import Example, Pair
+from ..model import distributed
+from . import preference
+from .checkpoint_state import TrainingState
+from .checkpoints import CheckpointCallback, Plan
+from .early_stopping import BestAdapterCallback, load_adapter_weights, save_adapter_weights
+from .loss import TrainingDiverged, check_projection, non_finite_loss_error
+from .oom import LongestBatchProbe, out_of_memory_error
+from .progress_callback import ProgressCallback
+from .trainer import make_trainer, training_arguments
+
+Checkpoint = tuple[Path, TrainingState]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    steps: int
+    trained_tokens: int
+    first_loss: float | None
+    last_loss: float | None
+    best_step: int | None
+    """The step with the lowest validation loss; the adapter is that step's. None: no validation."""
+    best_validation_loss: float | None
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What stays the same when a run is repeated with a smaller micro-batch."""
+
+    net: Any
+    pad: int
+    rows: list[Example]
+    validation: list[Example]
+    hyper: dict[str, Any]
+    warmup_steps: int
+    on_gpu: bool
+    plan: Plan
+    directory: Path
+    probe_longest: bool
+
+
+def train(
+    net: Any,
+    tokenizer: Any,
+    rows: list[Example],
+    validation: list[Example],
+    hyper: dict[str, Any],
+    *,
+    micro_batch_size: int,
+    warmup_steps: int,
+    on_gpu: bool,
+    plan: Plan,
+    directory: Path,
+    resume: Checkpoint | None = None,
+    probe_longest: bool = False,
+) -> TrainingResult:
+    """Trains in place, from the checkpoint `resume` if there is one; checkpoints are saved in `directory`.
+
+    With validation rows the adapter ends up as that of the lowest validation loss. `probe_longest`: the longest
+    micro-batch runs before the first step. When the GPU runs out of memory, training continues from the newest
+    checkpoint, or from the start, with half as many rows per micro-batch and the same batch size.
+
+    Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, and Stopped when `plan` requests it.
+    """
+    check_projection(net)
+    directory.mkdir(parents=True, exist_ok=True)
+    start = directory / "start.safetensors"
+    if distributed.rank() == 0:
+        save_adapter_weights(net, start)
+    if resume is not None:
+        micro_batch_size = min(micro_batch_size, resume[1].micro_batch)
+    run = TrainingRun(
+        net, padding_token(tokenizer), rows, validation, hyper, warmup_steps, on_gpu, plan, directory, probe_longest
+    )
+    newest = NewestCheckpoint(resume)
+    while True:
+        try:
+            run = _with_reference(run, resume, micro_batch_size)
+            return _run_once(run, micro_batch_size, newest)
+        except TrainingDiverged as error:
+            raise non_finite_loss_error(error.step, hyper["learning_rate"], newest.step) from error
+        except torch.OutOfMemoryError as error:
+            # Of several processes only one may have run out, and the others wait for it: there is no second try.
+            if micro_batch_size == 1 or distributed.is_distributed():
+                raise out_of_memory_error(rows + validation, hyper, micro_batch_size) from error
+        # Outside of `except`: the error, and the frames that held the trainer, are gone.
+        _release_gpu_memory(net)
+        micro_batch_size = next_smaller_micro_batch_size(micro_batch_size, hyper["batch_size"])
+        if newest.checkpoint is None:
+            load_adapter_weights(net, start)
+        _report_smaller_micro_batch(plan, newest, micro_batch_size, hyper["batch_size"])
+
+
+class NewestCheckpoint:
+    """The checkpoint to continue from after running out of memory."""
+
+    def __init__(self, checkpoint: Checkpoint | None) -> None:
+        self.checkpoint = checkpoint
+
+    @property
+    def step(self) -> int | None:
+        return self.checkpoint[1].step if self.checkpoint is not None else None
+
+    def saved(self, path: Path, state: TrainingState) -> None:
+        self.checkpoint = path, state
+
+
+def _report_smaller_micro_batch(plan: Plan, newest: NewestCheckpoint, micro_batch_size: int, batch_size: int) -> None:
+    origin = "the start" if newest.step is None else f"step {newest.step}"
+    message = (
+        f"The GPU ran out of memory. Training continues from {origin} with micro-batches of {micro_batch_size}; "
+        f"batch_size stays {batch_size}."
+    )
+    plan.emit("log", level="warn", message=message)
+
+
+def _with_reference(run: TrainingRun, resume: Checkpoint | None, micro_batch_size: int) -> TrainingRun:
+    """Of preference pairs, attaches the reference log-probabilities, which a resumed run reads from its checkpoint."""
+    rows, validation = run.rows, run.validation
+    if not isinstance(rows[0], Pair) or rows[0].reference is not None:
+        return run
+    if resume is not None:
+        reference = preference.load_reference(resume[0])
+    else:
+        reference = preference.compute_reference(run.net, rows + validation, micro_batch_size, run.pad, run.plan)
+    if distributed.rank() == 0:
+        preference.save_reference(run.directory, reference)
+    return replace(
+        run,
+        rows=preference.attach_reference(rows, reference[: len(rows)]),
+        validation=preference.attach_reference(validation, reference[len(rows) :]),
+    )
+
+
+def padding_token(tokenizer: Any) -> int:
+    return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
+
+
+def _run_once(run: TrainingRun, micro_batch_size: int, newest: NewestCheckpoint) -> TrainingResult:
+    """One try with this micro-batch. Raises TrainingDiverged, Stopped and torch's out-of-memory errors."""
+    resume, hyper, plan = newest.checkpoint, run.hyper, run.plan
+    arguments = training_arguments(
+        hyper,
+        str(run.directory),
+        micro_batch_size=micro_batch_size,
+        warmup_steps=run.warmup_steps,
+        total_steps=plan.total_steps,
+        validates=bool(run.validation),
+        on_gpu=run.on_gpu,
+    )
+    trainer = make_trainer(run.net, run.pad, run.rows, run.validation, hyper, arguments)
+    state = resume[1] if resume is not None else None
+    trainer.tokens_seen = state.trained_tokens if state is not None else 0
+    progress = ProgressCallback(trainer, plan, bool(run.validation), state)
+    best = BestAdapterCallback(run.net, run.directory, hyper["early_stopping_patience"], plan.emit, resume)
+
+    def current_state() -> TrainingState:
+        return TrainingState(
+            step=trainer.state.global_step,
+            epoch=round(float(trainer.state.epoch), 4),
+            trained_tokens=trainer.tokens_seen,
+            first_loss=progress.first_loss,
+            last_loss=progress.last_loss,
+            micro_batch=micro_batch_size,
+            best_step=best.step,
+            best_loss=best.loss,
+            stale=best.stale,
+        )
+
+    if run.probe_longest:
+        trainer.add_callback(LongestBatchProbe(trainer, run.rows, micro_batch_size))
+    checkpoints = CheckpointCallback(plan, current_state, lambda: progress.validated, best, newest.saved)
+    for callback in (progress, best, checkpoints):
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=str(resume[0]) if resume is not None else None)
+    best.restore(trainer.state.global_step)
+    return TrainingResult(
+        steps=trainer.state.global_step,
+        trained_tokens=trainer.tokens_seen,
+        first_loss=progress.first_loss,
+        last_loss=progress.last_loss,
+        best_step=best.step,
+        best_validation_loss=best.loss,
+    )
+
+
+def _release_gpu_memory(net: Any) -> None:
+    """Frees what an abandoned trainer held on the GPU: gradients, Adam's moments, activations."""
+    # accelerate has wrapped the class's forward in autocast and marked that. The next trainer wraps it again only
+    # without the mark; a partial removal would make it compute in fp32.
+    for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+        net.__dict__.pop(name, None)
+    net.zero_grad(set_to_none=True)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,101 @@
+"""Direct preference optimization (DPO): of two answers to one prompt, the better one becomes more likely.
+
+Rafailov et al., Direct Preference Optimization (arXiv 2305.18290), equation 7. An answer's reward is the gain in its
+log-probability since before the first step, in nats, times beta. The reference, its log-probability then, is computed
+once, with the weights that training starts from: the base model's, or those of an earlier fine-tune. So there is no
+second model, and a step costs no more than a supervised one of as many tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import logsigmoid
+
+from ..data.batches import collate
+from ..data.dataset import IGNORED, Example, Pair
+from ..model import distributed, precision
+from .checkpoint_state import REFERENCE_FILE
+from .checkpoints import Plan, Stopped
+from .loss import token_losses
+
+DEFAULT_BETA = 0.1
+"""As in the paper and in TRL."""
+
+
+def reward_margins(model: Any, batch: dict[str, torch.Tensor], beta: float) -> torch.Tensor:
+    """The better answer's reward minus the other's, for each pair."""
+    rewards = beta * (answer_log_probs(model, batch) - batch["reference"])
+    return rewards[:, 0] - rewards[:, 1]
+
+
+def dpo_loss(model: Any, batch: dict[str, torch.Tensor], beta: float, items: torch.Tensor | int | None) -> torch.Tensor:
+    """The loss of the batch's pairs, divided by `items` (those of the whole step) or by their number."""
+    real = learned_pairs(batch)
+    total = -(logsigmoid(reward_margins(model, batch, beta)) * real).sum()
+    return total / (items if items is not None else real.sum())
+
+
+def learned_pairs(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """For each pair, whether it is a real one: nothing is learned from a padding example."""
+    return (batch["labels"] != IGNORED).any(dim=1)[::2]
+
+
+def answer_log_probs(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The log-probability of each answer, [pairs, 2]: the sum over its tokens."""
+    losses, learned = token_losses(model, batch)
+    # Not index_add, which is not deterministic on a GPU.
+    return -losses.new_zeros(learned.shape).masked_scatter(learned, losses).sum(dim=1).view(-1, 2)
+
+
+@torch.no_grad()
+def compute_reference(net: Any, pairs: list[Example], size: int, pad: int, plan: Plan) -> torch.Tensor:
+    """The answers' log-probabilities with the current weights, without dropout; `size` pairs at once.
+
+    The ranks divide the pairs among them. Raises Stopped when `plan` requests it, or its time is over.
+    """
+    order = sorted(range(len(pairs)), key=lambda i: pairs[i].length, reverse=True)
+    log_probs = torch.zeros(len(pairs), 2)
+    training = net.training
+    net.eval()
+    for start in range(0, len(order), size * distributed.world_size()):
+        requested, over = (
+            distributed.any_rank(plan.stop_requested()),
+            distributed.any_rank(time.monotonic() >= plan.deadline),
+        )
+        if requested or over:
+            raise Stopped(0, not requested)
+        first = start + size * distributed.rank()
+        mine = order[first : first + size]
+        # A rank without pairs runs the model too: all ranks gather a sharded base together.
+        examples = [pairs[i] for i in mine or order[:1]]
+        batch = {name: part.to(net.device) for name, part in collate(examples, pad).items()}
+        with precision.autocast(net.device.type):
+            values = answer_log_probs(net, batch).cpu()
+        if mine:
+            log_probs[mine] = values
+    net.train(training)
+    shared: torch.Tensor = distributed.all_reduce(log_probs)
+    return shared
+
+
+def attach_reference(pairs: list[Example], values: torch.Tensor) -> list[Example]:
+    """The pairs, each with its reference."""
+    return [
+        replace(pair, reference=(chosen, rejected)) if isinstance(pair, Pair) else pair
+        for pair, (chosen, rejected) in zip(pairs, values.tolist(), strict=True)
+    ]
+
+
+def save_reference(directory: Path, values: torch.Tensor) -> None:
+    save_file({"reference": values}, directory / REFERENCE_FILE)
+
+
+def load_reference(directory: Path) -> torch.Tensor:
+    """Reads the reference from a checkpoint."""
+    return load_file(directory / REFERENCE_FILE)["reference"]

@@ -1,0 +1,153 @@
+"""Checks before the model is loaded: bf16, the number of GPUs, GPU memory, disk space, and whether exports can work."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..disk_space import check_disk_space
+from ..errors import TrainerError
+from ..export import merged
+from ..model import distributed, targets
+from .gpu_memory import GIB, MemoryEstimate, ParameterCounts, estimate_memory
+
+# The adapter, and two checkpoints with the adapter and its optimizer state.
+DISK_BYTES_PER_TRAINABLE = 28
+# A shorter max_length is not worth suggesting.
+MIN_USEFUL_TOKENS = 64
+
+
+def run_preflight(
+    model: Path,
+    hyper: dict[str, Any],
+    max_sequence_length: int,
+    output: Path,
+    num_gpus: int,
+    sequences_per_example: int = 1,
+) -> bool:
+    """Runs every check for this process's GPU; on a CPU only those of `export`.
+
+    `max_sequence_length`: tokens of the longest sequence. `sequences_per_example`: the fewest that run at once, two for
+    a preference pair.
+
+    Returns whether the base must be sharded, because one GPU has no room for it. `TUNEBASE_SHARD_BASE_MODEL=1` shards
+    it in any case, which leaves room for longer rows and costs the time for gathering the layers.
+
+    Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`.
+    """
+    exports = hyper.get("export", [])
+    if "gguf" in exports:
+        from ..export import gguf_export
+
+        gguf_export.check(model)
+    check_gpu(num_gpus)
+    requested = num_gpus > 1 and os.environ.get("TUNEBASE_SHARD_BASE_MODEL") == "1"
+    if not torch.cuda.is_available():
+        return requested
+    from transformers import AutoConfig
+
+    lora_targets = hyper.get("lora_targets", "all-linear")
+    counts = count_parameters(AutoConfig.from_pretrained(model), hyper["lora_rank"], lora_targets)
+    memory = estimate_memory(counts)
+    device = torch.cuda.current_device()
+    available = torch.cuda.mem_get_info(device)[0]
+    too_large = num_gpus > 1 and memory.required(max_sequence_length * sequences_per_example) > available
+    sharded = distributed.any_rank(requested or too_large)
+    if sharded:
+        memory = memory.sharded(num_gpus)
+    gpu = torch.cuda.get_device_name(device)
+    check_memory(memory, max_sequence_length, hyper, available, gpu, sequences_per_example)
+    needed = DISK_BYTES_PER_TRAINABLE * counts.trainable + merged.bytes_needed(model, exports)
+    what = "The adapter with its checkpoints" + "".join(f" and export = {export}" for export in exports)
+    check_disk_space(output, needed, what)
+    return sharded
+
+
+def check_gpu(num_gpus: int) -> None:
+    """Raises TrainerError `unsupported_gpu` for a GPU without bf16, or for fewer than `num_gpus` GPUs."""
+    if not torch.cuda.is_available():
+        return  # a CPU computes in bf16, in any number of processes
+    name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+    # By default torch counts emulation as support: a T4 would compute in bf16, very slowly.
+    if not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise TrainerError(
+            "unsupported_gpu",
+            f"The GPU, {name}, has compute capability {major}.{minor} and no bf16; fp16 overflows in newer models.",
+            "The operator must choose a GPU of compute capability 8.0 or above (Ampere or newer: A100, A40, L4, H100).",
+        )
+    if (found := torch.cuda.device_count()) < num_gpus:
+        raise TrainerError(
+            "unsupported_gpu",
+            f"num_gpus = {num_gpus}: the worker has {found}.",
+            f"Use num_gpus = {found}, or ask the operator to give the endpoint {num_gpus} GPUs per worker.",
+        )
+
+
+def count_parameters(config: Any, rank: int, lora_targets: str) -> ParameterCounts:
+    """Counts on a model without values. A lower bound: what does not fit by these counts does not fit.
+
+    Raises TrainerError `invalid_input` where `lora_targets` does not fit the architecture.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        net = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    chosen = targets.resolve(net, lora_targets)
+    head = net.get_output_embeddings()
+    packed = sum(
+        module.weight.numel() for module in net.modules() if isinstance(module, torch.nn.Linear) and module is not head
+    )
+    experts = sum(shape.numel() for _, shape in targets.fused_experts(net))
+    plain = sum(parameter.numel() for parameter in net.parameters()) - packed - experts
+    text = config.get_text_config()
+    layers = text.num_hidden_layers
+    return ParameterCounts(
+        quantized=packed + experts,
+        plain=plain,
+        layers=layers,
+        hidden=text.hidden_size,
+        trainable=targets.expected_parameters(net, chosen, rank),
+        dequantized=experts / layers,
+        reads=sum(module.in_features for _, module in targets.linear_modules(net, chosen)) / layers,
+    )
+
+
+def check_memory(
+    memory: MemoryEstimate,
+    tokens: int,
+    hyper: dict[str, Any],
+    available: float,
+    gpu: str,
+    sequences_per_example: int = 1,
+) -> None:
+    """Raises TrainerError `out_of_memory` when an example with sequences of `tokens` cannot fit in `available` bytes.
+
+    It leaves out what it cannot know (fragmentation, logits, kernel workspaces): a run that may fit is tried.
+    """
+    required = memory.required(tokens * sequences_per_example)
+    if required <= available:
+        return
+    rank = hyper["lora_rank"]
+    larger_gpu = f"a GPU with {math.ceil(required / GIB)} GiB"
+    needs = f"about {required / GIB:.1f} GiB of the GPU ({gpu}), and {available / GIB:.1f} GiB are free"
+    if (fits := memory.max_row_tokens(available) // sequences_per_example) >= MIN_USEFUL_TOKENS:
+        each = " in each of its two answers" if sequences_per_example > 1 else ""
+        raise TrainerError(
+            "out_of_memory",
+            f"max_length = {hyper['max_length']}: the longest row, with {tokens} tokens{each}, needs {needs}.",
+            f"Use max_length = {fits // 64 * 64} or less, or {larger_gpu}.",
+        )
+    smaller_rank_fits = (
+        memory.max_row_tokens(available + memory.adapter / 2) // sequences_per_example >= MIN_USEFUL_TOKENS
+    )
+    raise TrainerError(
+        "out_of_memory",
+        f"The base model needs {needs}: {memory.base / GIB:.1f} GiB in NF4, and {memory.adapter / GIB:.1f} GiB for the "
+        f"adapter (lora_rank = {rank}).",
+        f"Use {larger_gpu}, a smaller base model"
+        + (f", or lora_rank = {rank // 2} or less." if smaller_rank_fits else "."),
+    )

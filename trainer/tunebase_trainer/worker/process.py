@@ -1,0 +1,138 @@
+"""The training as a separate process group: it can be killed as a whole, and its crash does not take the worker down.
+
+The command is `TUNEBASE_TRAIN_COMMAND` (split like a shell does), or this interpreter with train_lora.py. The contract,
+for anyone who replaces it:
+
+- It gets one more argument, the path of SPEC, a JSON file: `dataset` (path), `validation` (path or null), `output` (the
+  directory for adapter_config.json, adapter_model.safetensors, and whatever else belongs to the artifact: every file in
+  it is uploaded), `hyperparameters` (those of the protocol), `checkpoints` (a directory to save into),
+  `checkpoint_seconds` (save about this often; null: only when asked to stop), `resume` (the directory of a checkpoint
+  that it saved, or null), `start_from` (the directory of an adapter to start from; null or absent: a fresh one),
+  `num_gpus` (absent: 1), `seconds` (by then it has saved a checkpoint, as if it were asked to stop; null or absent: no
+  limit). Its environment has `INHERITED_VARIABLES` and nothing else; its working directory is the worker's.
+- It writes one JSON object per line to the file descriptor in `TUNEBASE_EVENTS_FD`; stdout and stderr are its log.
+  - `{"type":"stage","stage":…,"progress":percent}`; `training` before the first step, `saving` after the last.
+  - `{"type":"log","level":"info"|"warn"|"error","message":…}`: a line for the job's log.
+  - `{"type":"resumed","step","epoch","trained_tokens"}`: it resumes from the checkpoint.
+  - `{"type":"step", …a Metric…, "total_steps","trained_tokens","seconds_left","progress"}`: an optimizer step.
+  - `{"type":"checkpoint","step","epoch","path","training_loss","validation_loss"}`: the directory `path` is complete
+    and will not change; every file in it has a plain name. The worker uploads and removes it.
+  - `{"type":"stopped","step","out_of_time"}`: the last event after a request to stop, or when `seconds` are nearly
+    over; its checkpoint comes before.
+  - `{"type":"result", "base_model","base_revision","rows","validation_rows","steps","first_loss","last_loss",
+    "best_step","best_validation_loss","trained_tokens","trainable_parameters","versions","chat_template_sha256"}`: the
+    last event of a completed training; the adapter is in `output`.
+  - `{"type":"error","code","message","hint"}`: the last event of a failed training.
+- SIGTERM asks it to save a checkpoint at the end of the current step, report it and `stopped`, and exit. A signal needs
+  no listening thread, and a process that has not installed a handler yet ends by it, which is right: there is nothing
+  to save. After the last step it may continue to its result. SIGKILL ends it at once.
+- Exit status 0 after `result` or `stopped`; 3 after an `error` that the user can act on; anything else is a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+TRAINER_DIR = Path(__file__).resolve().parents[2]
+# What the training inherits of this worker's environment: no key, no URL, no secret.
+INHERITED_VARIABLES = (
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
+    "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN",
+    "TUNEBASE_MODEL_CACHE", "TUNEBASE_SAMPLE_COUNT", "TUNEBASE_SHARD_BASE_MODEL", "TUNEBASE_STACK",
+    "TUNEBASE_CPU_DTYPE",
+)  # fmt: skip
+
+
+def training_command() -> list[str]:
+    """The command, without its argument."""
+    named = os.environ.get("TUNEBASE_TRAIN_COMMAND")
+    return shlex.split(named) if named else [sys.executable, "-u", str(TRAINER_DIR / "train_lora.py")]
+
+
+def training_environment() -> dict[str, str]:
+    """The training's environment, without TUNEBASE_EVENTS_FD."""
+    passed = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
+    return passed | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+
+
+class TrainingProcess:
+    """A running training."""
+
+    def __init__(self, process: asyncio.subprocess.Process, events: asyncio.StreamReader) -> None:
+        self._process = process
+        self._events = events
+        self.last_lines: deque[str] = deque(maxlen=30)
+        """The end of its log."""
+
+    @classmethod
+    async def start(cls, spec: Path) -> TrainingProcess:
+        """Starts the command with SPEC in a new session."""
+        read, write = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *training_command(), str(spec),
+                cwd=TRAINER_DIR,
+                env=training_environment() | {"TUNEBASE_EVENTS_FD": str(write)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                pass_fds=(write,),
+                start_new_session=True,
+                limit=2**20,
+            )  # fmt: skip
+        finally:
+            os.close(write)
+        events = asyncio.StreamReader(limit=2**20)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(events), os.fdopen(read, "rb")
+        )
+        return cls(process, events)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """Its events, until it ends."""
+        draining = asyncio.create_task(self._drain())
+        try:
+            while line := await self._events.readline():
+                yield json.loads(line)
+            await draining
+        finally:
+            draining.cancel()
+
+    async def _drain(self) -> None:
+        assert self._process.stdout is not None
+        while chunk := await self._process.stdout.read(2**16):
+            for line in chunk.decode("utf-8", "replace").splitlines():
+                if line.strip():
+                    self.last_lines.append(line[-500:])
+
+    async def wait(self) -> int:
+        """Its exit status; negative: the signal that killed it."""
+        return await self._process.wait()
+
+    def request_stop(self) -> None:
+        """Asks it to save a checkpoint at the end of the current step and to exit."""
+        try:
+            self._process.send_signal(signal.SIGTERM)
+        except ProcessLookupError:
+            pass  # it has already exited
+
+    async def kill(self) -> None:
+        """Kills the whole group at once; unreported work is lost."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # the group is gone
+        await self._process.wait()

@@ -1,0 +1,35 @@
+"""Progress updates to RunPod, which polling its /status shows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+from runpod.http_client import AsyncClientSession
+from runpod.serverless.modules.rp_http import send_result
+
+# How often polling RunPod shows something new.
+PROGRESS_SECONDS = 5.0
+
+
+async def send_progress(job: dict[str, Any], current: Callable[[], dict[str, Any]]) -> None:
+    """Sends `current()` at intervals, one update at a time; none outlives this call. Runs until it is cancelled.
+
+    Not `runpod.serverless.progress_update`: that sends from a thread at an unknown time, and a late update would
+    replace a newer one, or the result.
+    """
+    if "RUNPOD_WEBHOOK_POST_OUTPUT" not in os.environ:
+        await asyncio.get_running_loop().create_future()
+    async with AsyncClientSession() as session:
+        while True:
+            update = {"status": "IN_PROGRESS", "output": current()}
+            sending = asyncio.create_task(send_result(session, update, job))
+            try:
+                await asyncio.shield(sending)
+            except asyncio.CancelledError:
+                await asyncio.wait([sending], timeout=5)
+                sending.cancel()
+                raise
+            await asyncio.sleep(PROGRESS_SECONDS)
