@@ -151,7 +151,7 @@ Deno.test("a paused job can be cancelled", async () => {
 Deno.test("an invalid pause or resume is a 409 that names the status", async () => {
   const job = await createJob(user);
   const queued = await assertRejects(() => jobs.resume(job.id), OpenAI.ConflictError);
-  assertStringIncludes(queued.message, "The job is queued; only a paused job can be resumed.");
+  assertStringIncludes(queued.message, "The job is queued. Only paused jobs can be resumed.");
   await jobs.cancel(job.id);
   for (const move of [() => jobs.pause(job.id), () => jobs.resume(job.id)]) {
     const error = await assertRejects(move, OpenAI.ConflictError);
