@@ -73,7 +73,7 @@ def test_loss_and_gradients_are_as_accurate_as_with_pefts_forward(llama: Path, m
             module for module in net.modules() if isinstance(getattr(module, "forward", None), fused_lora._Forward)
         ]
         for layer, mask in zip(layers, masks, strict=True):  # a model's modules are in the order of its forward
-            layer.forward = layer.forward.plain
+            layer.forward = layer.forward.peft_forward
             layer.lora_dropout["default"] = Given(mask)
         return gradients(net, ids, autocast)
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from peft import PeftModel
 from support import tiny
+from support.attempts import ended
 from support.fake_tunebase import FakeTunebase, describe, run_input
-from test_attempt import ended
 
 from handler import handler
 from tunebase_trainer.errors import TrainerError

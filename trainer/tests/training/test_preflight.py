@@ -103,7 +103,7 @@ def test_if_only_the_adapter_is_too_large_a_smaller_rank_is_suggested() -> None:
 @pytest.mark.parametrize(
     ("capability", "count", "wanted", "says"),
     [
-        ((7, 5), 1, 1, "The GPU, Some GPU, has compute capability 7.5 and so no bf16"),
+        ((7, 5), 1, 1, "The GPU, Some GPU, has compute capability 7.5 and no bf16"),
         ((8, 0), 1, 4, "num_gpus = 4: the worker has 1."),
         ((8, 0), 4, 4, None),
         ((9, 0), 2, 1, None),

@@ -9,44 +9,24 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from support import tiny
-from support.fake_tunebase import SCHEMAS, FakeTunebase, run_input
-from support.paths import SUPPORT
+from support.attempts import ended, quick, steps  # noqa: F401 (a fixture)
+from support.fake_tunebase import FakeTunebase, run_input
 
 from handler import handler
-from tunebase_trainer.worker import adapter_upload, callback_client, checkpoint_upload
+from tunebase_trainer.worker import adapter_upload
 
 ADAPTER = ["adapter_config.json", "adapter_model.safetensors", "manifest.json"]
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    stub = SUPPORT / "stub_training.py"
-    monkeypatch.setenv("TUNEBASE_TRAIN_COMMAND", f"'{sys.executable}' -u '{stub}'")
-    monkeypatch.setattr(callback_client, "MAX_RETRY_SECONDS", 0.2)
-    monkeypatch.setattr("tunebase_trainer.worker.attempt.FINISH_TIMEOUT_SECONDS", 2.0)
-    monkeypatch.setattr(adapter_upload, "FINISH_TIMEOUT_SECONDS", 2.0)
-    monkeypatch.setattr(checkpoint_upload, "TIMEOUT_SECONDS", 2.0)
 
 
 def start(tunebase: FakeTunebase, **behave: Any) -> asyncio.Task[dict[str, Any]]:
     tunebase.serve("rows.jsonl", json.dumps({"extra_files": [], **behave}).encode())
     return asyncio.create_task(handler({"id": "rp-1", "input": run_input(tunebase, "base")}))
-
-
-async def ended(attempt: asyncio.Task[dict[str, Any]], tmp_path: Path) -> dict[str, Any]:
-    """The attempt's output, which fits the protocol; nothing is left of its work."""
-    output = await asyncio.wait_for(attempt, 200)
-    jsonschema.Draft202012Validator(SCHEMAS["HandlerOutput"]).validate(output)
-    assert not list((tmp_path / "work").iterdir())
-    return output
 
 
 async def until(said: Callable[[], object]) -> None:
@@ -55,10 +35,6 @@ async def until(said: Callable[[], object]) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("it did not come so far")
-
-
-def steps(tunebase: FakeTunebase) -> list[int]:
-    return [metric["step"] for metric in tunebase.reported("metrics")]
 
 
 def trainings(tmp_path: Path) -> list[str]:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.attempts import ended, quick, steps  # noqa: F401 (a fixture)
 from support.fake_tunebase import FakeTunebase, run_input
 from support.paths import TRAINER
-from test_attempt import ended, quick, steps  # noqa: F401 (a fixture)
 
 from handler import handler
 from tunebase_trainer.worker import wandb_mirror
