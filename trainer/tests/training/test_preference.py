@@ -58,7 +58,7 @@ def plan(**changes: Any) -> Plan:
         "total_tokens": 100,
         "run": {},
         "base": ("tiny", None),
-        "tell": lambda *_, **__: None,
+        "emit": lambda *_, **__: None,
     }
     return Plan(**given | changes)
 
