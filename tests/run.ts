@@ -167,8 +167,11 @@ function denoCount(output: string): Result {
   return { passed: Number(match?.[1] ?? 0), failed: Number(match?.[2] ?? 0) };
 }
 
+/** From pytest's summary line; libraries may print more after it, at exit. */
 function pytestCount(output: string): Result {
-  const number = (word: string) => Number(new RegExp(`(\\d+) ${word}`).exec(output.slice(-500))?.[1] ?? 0);
+  const summary = [...output.matchAll(/^.*\d+ (?:passed|failed|errors?)\b.* in [\d.]+s.*$/gm)].at(-1)?.[0] ??
+    "";
+  const number = (word: string) => Number(new RegExp(`(\\d+) ${word}`).exec(summary)?.[1] ?? 0);
   return { passed: number("passed"), failed: number("failed") + number("errors?") };
 }
 
