@@ -75,6 +75,7 @@ def test_the_run_has_the_jobs_id_settings_and_steps_and_nothing_about_the_machin
     assert not [record for record in records if record.HasField("stats") or record.HasField("output_raw")]
     # As a value, not anywhere in the bytes: a host may be called "vm", which a checksum or a random ID can hold.
     values = "\n".join(map(str, records))
+    assert '"job-1"' in values
     assert f'"{socket.gethostname()}"' not in values and str(Path.cwd()) not in values
 
 
