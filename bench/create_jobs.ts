@@ -58,7 +58,7 @@ export async function createJobs(log: (line: string) => void, size: Size): Promi
       return [{
         value: median(pairs.map(({ ours }) => ours)),
         unit: "jobs/s created over HTTP",
-        against: `pgbench calling estimate_inputs and create_job over ${connections} connections, ${
+        against: `pgbench calling get_estimate_inputs and create_job over ${connections} connections, ${
           theirs.toFixed(0)
         }/s`,
         ratio: median(pairs.map(({ ours, theirs }) => ours / theirs)),
