@@ -58,7 +58,7 @@ Deno.test("a file with an error writes nothing and names the row, field and valu
   );
   const { code, out, err } = await program.run(["files", "convert", file, "--to", path("bad.jsonl")]);
   assertEquals(code, 1);
-  assertStringIncludes(out, "line 2: output is 3, and must be a text");
+  assertStringIncludes(out, "line 2: output is 3, but must be a string");
   assertStringIncludes(err, "Nothing was written.");
   assertEquals([await exists("bad.jsonl"), await exists("bad.jsonl.partial")], [false, false]);
 });

@@ -16,7 +16,7 @@ import { signedUrl, unavailable } from "../../_shared/storage.ts";
 import { CpuBudget } from "../cpu_budget.ts";
 import { ResumableHash } from "./resumable_hash.ts";
 import { MultipartConcatenation } from "./concatenate_parts.ts";
-import { beginWriting, ConvertedRows, hashRows, writeRows, Writing } from "./write_rows.ts";
+import { ConvertedRows, hashRows, startConversion, writeRows, Writing } from "./write_rows.ts";
 
 const HashState = z.object({ bytes: z.int(), sha256: z.string(), md5: z.string().nullable() });
 
@@ -164,7 +164,7 @@ async function validateFile(platform: Platform, validation: Validation, budget: 
     });
     return;
   }
-  const writing = await beginWriting(platform, validation, {
+  const writing = await startConversion(platform, validation, {
     bytes: rowHashes.bytes,
     sha256: rowHashes.digest().sha256,
     result,

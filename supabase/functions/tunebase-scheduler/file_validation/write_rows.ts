@@ -1,6 +1,6 @@
 /**
- * Writes the canonical rows of a large file that came in another format. Its check has counted their bytes, which a
- * resumable upload must know before it begins; so the file is read a second time, and its rows go to Storage as they come.
+ * Writes the canonical rows of a large file in another format to Storage. A resumable upload needs the total size first, so
+ * validation counts the bytes and this second pass converts again and uploads.
  */
 import * as z from "zod";
 import type { ConversionSummary } from "../../_shared/datasets/convert/conversion.ts";
@@ -14,12 +14,12 @@ import type { CpuBudget } from "../cpu_budget.ts";
 import { type ResumableHash } from "./resumable_hash.ts";
 import { MultipartConcatenation } from "./concatenate_parts.ts";
 
-/** Where the writing is: JSON. Storage has at least the first `at` bytes of the rows, from which `validator` continues. */
+/** The saved progress, as JSON. Storage has at least the first `at` bytes of the rows; `validator` resumes there. */
 export const Writing = z.object({
   object: z.string(),
   bytes: z.int(),
   sha256: z.string(),
-  /** What `finish_file_validation` takes of the check. */
+  /** The validation result, for `finish_file_validation`. */
   result: z.looseObject({}),
   summary: z.custom<ConversionSummary>((value) => typeof value === "object" && value !== null),
   upload_url: z.string().nullable(),
@@ -28,17 +28,17 @@ export const Writing = z.object({
 });
 export type Writing = z.infer<typeof Writing>;
 
-type Place = Pick<Writing, "at" | "validator">;
+type ResumePoint = Pick<Writing, "at" | "validator">;
 
-/** How far apart the places are that are kept while their bytes are on their way to Storage. */
-const placeBytes = 2 ** 20;
+/** The distance between resume points whose bytes are still being uploaded. */
+const resumePointBytes = 2 ** 20;
 
-/** The lines that a validator gives out, until they are taken. */
+/** Buffers the converted rows of a validator. */
 export class ConvertedRows {
   #lines: Uint8Array[] = [];
   readonly output = (line: Uint8Array): void => void this.#lines.push(line);
 
-  /** null: there are none. */
+  /** The buffered bytes; null if there are none. */
   take(): Uint8Array | null {
     if (this.#lines.length === 0) return null;
     const held = new ByteBuffer();
@@ -48,7 +48,7 @@ export class ConvertedRows {
   }
 }
 
-/** Adds what has come to the hash of the rows. */
+/** Adds the buffered rows to their hash. */
 export function hashRows(rows: ConvertedRows, hashes: ResumableHash): void {
   const bytes = rows.take();
   if (bytes !== null) hashes.update(bytes, hashes.bytes);
@@ -58,12 +58,12 @@ interface Task {
   bytes: number;
   sliceBytes: number;
   read(begin: number): AsyncGenerator<Uint8Array>;
-  /** Keeps the place; false where another has taken the file over. `seconds`: how long it stays ours. */
+  /** Saves progress and extends the lease by `seconds`; false if another worker has taken over the file. */
   save(writing: Writing, seconds: number): Promise<boolean>;
   leaseSeconds: number;
 }
 
-/** Continues writing; true once all rows are in Storage. */
+/** Writes until the budget is spent; true once all rows are in Storage. */
 export async function writeRows(
   { supabase, settings }: Platform,
   writing: Writing,
@@ -78,8 +78,8 @@ export async function writeRows(
     writing.bytes,
     writing.upload_url,
   );
-  // An upload that Storage has forgotten begins again.
-  let kept: Place = copy.offset < writing.at ? { at: 0, validator: null } : writing;
+  // An upload that Storage no longer has starts over.
+  let kept: ResumePoint = copy.offset < writing.at ? { at: 0, validator: null } : writing;
   const save = (seconds: number) =>
     task.save({ ...writing, at: kept.at, validator: kept.validator, upload_url: copy.url }, seconds);
   // Recorded immediately, so that a crash does not leave an unknown upload behind.
@@ -91,7 +91,7 @@ export async function writeRows(
   let read = validator.offset;
   let savedAt = kept.at;
   let slice = 0;
-  const places: Place[] = [];
+  const pending: ResumePoint[] = [];
   const write = async () => {
     const bytes = rows.take();
     if (bytes === null) return;
@@ -105,11 +105,13 @@ export async function writeRows(
     await write();
     read += chunk.length;
     slice += chunk.length;
-    if (at >= (places.at(-1) ?? kept).at + placeBytes) places.push({ at, validator: validator.state() });
+    if (at >= (pending.at(-1) ?? kept).at + resumePointBytes) {
+      pending.push({ at, validator: validator.state() });
+    }
     // Storage takes bytes in steps of 6 MB: it can resume only from an offset that is already stored.
-    for (let [first] = places; first !== undefined && first.at <= copy.offset; [first] = places) {
+    for (let [first] = pending; first !== undefined && first.at <= copy.offset; [first] = pending) {
       kept = first;
-      places.shift();
+      pending.shift();
     }
     const over = budget.isOver || isShuttingDown();
     if (kept.at === savedAt || slice < task.sliceBytes && !over) continue;
@@ -118,18 +120,18 @@ export async function writeRows(
     slice = 0;
   }
   if (read !== task.bytes) {
-    throw unavailable(`reading ${writing.object}`, `${read} bytes came of ${task.bytes}`);
+    throw unavailable(`reading ${writing.object}`, `received ${read} of ${task.bytes} bytes`);
   }
   validator.end();
   await write();
   if (at !== writing.bytes || copy.offset !== at) {
-    throw unavailable(`writing ${writing.object}`, `${at} bytes came, of ${writing.bytes}`);
+    throw unavailable(`writing ${writing.object}`, `wrote ${at} of ${writing.bytes} bytes`);
   }
   return true;
 }
 
-/** Begins writing a file whose check has found nothing wrong; null where another has taken it over. */
-export async function beginWriting(
+/** Starts the conversion of a valid file; null if another worker has taken it over. */
+export async function startConversion(
   { db }: Platform,
   check: { file_id: string; lease: string },
   found: Pick<Writing, "bytes" | "sha256" | "result" | "summary">,

@@ -1,7 +1,4 @@
-/**
- * Turns the rows of one file into the rows that are trained on: the file's format is known by its first row, then each
- * row has one converter. A file that is canonical already passes as it is.
- */
+/** Converts a file's rows to canonical rows. The first row decides the format; canonical files pass through unchanged. */
 import { type AddIssue, isObject } from "../report.ts";
 import type { Rejection } from "../row_source.ts";
 import {
@@ -16,19 +13,19 @@ import { type Converter, converters } from "./converters.ts";
 import { isAbsent, type Row } from "./fields.ts";
 import { didYouMean, nearMiss } from "./near_miss.ts";
 
-/** One row before and after, as JSON texts that may be cut. */
+/** One row before and after conversion, as JSON that may be truncated. */
 export interface ConversionSample {
   line: number;
   before: string;
   after: string;
 }
 
-/** What was done to a file, for people. */
+/** How a file was converted, for people. */
 export interface ConversionSummary {
-  /** `alpaca_csv`: the rows' format, and what they stand in. */
+  /** The row format and the container, such as `alpaca_csv`. */
   source_format: string;
   rows: number;
-  /** Fields of the source that nothing was made of. */
+  /** Source fields that were not used. */
   ignored_fields: string[];
   /** The first three rows. */
   sample: ConversionSample[];
@@ -36,9 +33,9 @@ export interface ConversionSummary {
 
 export interface ConversionState {
   container: Container;
-  /** null until a row has said it. */
+  /** null until the first object row. */
   format: RowFormat | null;
-  /** false: the rows are canonical as they are. */
+  /** false: the rows are already canonical. */
   isNeeded: boolean;
   rows: number;
   ignored: string[];
@@ -47,10 +44,10 @@ export interface ConversionState {
 
 const tables: ReadonlySet<Container> = new Set(["csv", "tsv", "parquet"]);
 const sampleRows = 3;
-const mostIgnored = 20;
-const mostShown = 1000;
+const maxIgnoredFields = 20;
+const maxSampleLength = 1000;
 
-/** A row's JSON on one line, and what it parses to. */
+/** A row as one line of JSON, and its parsed value. */
 export interface JsonRow {
   text: string;
   value: unknown;
@@ -71,7 +68,7 @@ export class Conversion {
     return structuredClone(this.#state);
   }
 
-  /** null: the file is canonical as it is, or has no row that could be read. */
+  /** null: the file is already canonical, or has no readable row. */
   summary(): ConversionSummary | null {
     const { container, format, rows, ignored, sample } = this.#state;
     return format === null || !this.isNeeded
@@ -79,17 +76,17 @@ export class Conversion {
       : { source_format: `${format}_${container}`, rows, ignored_fields: ignored, sample };
   }
 
-  /** Whether rows change on their way. */
+  /** Whether rows are changed. */
   get isNeeded(): boolean {
     return this.#state.isNeeded;
   }
 
-  /** Whether the rows are made of a table's cells: no key of theirs can stand twice, and no number be too large. */
+  /** Whether rows come from table cells, which cannot have duplicate keys or numbers that are too large. */
   get isTable(): boolean {
     return tables.has(this.#state.container);
   }
 
-  /** Decides the format by this row if none has before. Returns why the file cannot be read at all, or null. */
+  /** Detects the format from this row unless it is known. Returns why the file is unreadable, or null. */
   begin(value: unknown): Rejection | null {
     const state = this.#state;
     if (state.format !== null || !isObject(value)) return null;
@@ -99,7 +96,7 @@ export class Conversion {
     return state.format === null && this.isTable ? unknownFormat(Object.keys(value), "columns") : null;
   }
 
-  /** The canonical row; null where the row cannot become one, which has been reported. */
+  /** The canonical row; null if the row is invalid, which is reported. */
   convert(row: JsonRow, line: number, addIssue: AddIssue): JsonRow | null {
     const converted = this.#convert(row, addIssue);
     const state = this.#state;
@@ -114,11 +111,11 @@ export class Conversion {
   #convert(row: JsonRow, addIssue: AddIssue): JsonRow | null {
     const { format } = this.#state;
     const { value } = row;
-    // What is no object, or of no format, is reported by the canonical check.
+    // The canonical validation reports rows that are not objects or have no known format.
     if (!isObject(value) || format === null) return row;
     if (format === "chat" || format === "preference") {
       if (this.isTable) return this.#table(value, tableFields[format], addIssue);
-      // Line breaks stand between JSON's tokens alone: the texts stay as they are, and so does every number.
+      // Raw line breaks occur only between JSON tokens, so strings and numbers are unchanged.
       return { text: row.text.replace(/[\r\n]+/g, " "), value };
     }
     const converter: Converter = converters[format];
@@ -127,7 +124,7 @@ export class Conversion {
     return made === null ? null : { text: JSON.stringify(made), value: made };
   }
 
-  /** A row of a table whose cells hold JSON, or what a Parquet file has in its place. */
+  /** A table row whose cells hold JSON, or Parquet's nested values. */
   #table(row: Row, fields: readonly string[], addIssue: AddIssue): JsonRow | null {
     if (!this.#known(row, fields, addIssue)) return null;
     const members: string[] = [];
@@ -141,7 +138,7 @@ export class Conversion {
       try {
         JSON.parse(cell);
       } catch {
-        addIssue("source_field", field, "is not JSON", "The column must hold the JSON of the row's field.");
+        addIssue("source_field", field, "is not JSON", "The column must hold JSON.");
         return null;
       }
       members.push(`${JSON.stringify(field)}:${cell.replace(/[\r\n]+/g, " ")}`);
@@ -150,7 +147,7 @@ export class Conversion {
     return { text, value: JSON.parse(text) };
   }
 
-  /** Notes the fields that are not read; false where one seems to be a misspelled one, which is reported. */
+  /** Records ignored fields; false if one looks like a misspelled field, which is reported. */
   #known(row: Row, fields: readonly string[], addIssue: AddIssue): boolean {
     const { ignored } = this.#state;
     let good = true;
@@ -165,7 +162,7 @@ export class Conversion {
           `Allowed fields: ${fields.join(", ")}.${didYouMean(field, fields)}`,
         );
         good = false;
-      } else if (ignored.length < mostIgnored && !ignored.includes(field.slice(0, 60))) {
+      } else if (ignored.length < maxIgnoredFields && !ignored.includes(field.slice(0, 60))) {
         ignored.push(field.slice(0, 60).toWellFormed());
       }
     }
@@ -174,4 +171,4 @@ export class Conversion {
 }
 
 const cut = (text: string) =>
-  (text.length > mostShown ? `${text.slice(0, mostShown)}…` : text).toWellFormed();
+  (text.length > maxSampleLength ? `${text.slice(0, maxSampleLength)}…` : text).toWellFormed();

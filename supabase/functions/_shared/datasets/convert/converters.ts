@@ -1,37 +1,37 @@
-/** One converter for each source format: a row as other tools write it, to the chat or preference row that is trained on. */
+/** One converter per source format: turns a row of another tool into a canonical chat or preference row. */
 import { type AddIssue, isObject, jsonText, shown } from "../report.ts";
 import {
   areMessages,
   type ChatRow,
   isAbsent,
   type Message,
-  needText,
   optionalText,
+  parseCell,
   type PreferenceRow,
+  requiredText,
   type Row,
   systemTurn,
-  unpacked,
 } from "./fields.ts";
 import { shareGptTurns } from "./sharegpt.ts";
 
 export interface Converter {
-  /** Every field that is read; another one is ignored, and said so. */
+  /** The fields that are read; others are ignored and listed. */
   fields: readonly string[];
-  /** The canonical row; null where the source row cannot be one, which has been reported. */
+  /** The canonical row; null if the source row is invalid, which is reported. */
   convert(row: Row, addIssue: AddIssue): ChatRow | PreferenceRow | null;
 }
 
-const alpacaForm = "An Alpaca row has instruction, output, and if it needs them input, system and history.";
+const alpacaForm = "An Alpaca row has instruction and output, and optionally input, system and history.";
 
-/** Alpaca: an instruction, what it is applied to, and the answer. LLaMA-Factory's `system` and `history` too. */
+/** Alpaca: an instruction, an optional input, and the output; with LLaMA-Factory's `system` and `history`. */
 const alpaca: Converter = {
   fields: ["instruction", "input", "output", "system", "history"],
   convert(row, addIssue) {
-    const instruction = needText(row, "instruction", alpacaForm, addIssue);
-    const output = needText(row, "output", alpacaForm, addIssue);
+    const instruction = requiredText(row, "instruction", alpacaForm, addIssue);
+    const output = requiredText(row, "output", alpacaForm, addIssue);
     const input = optionalText(row, "input", alpacaForm, addIssue);
     const system = optionalText(row, "system", alpacaForm, addIssue);
-    const history = historyTurns(unpacked(row.history), addIssue);
+    const history = historyTurns(parseCell(row.history), addIssue);
     if (instruction === null || output === null || input === false || system === false || history === null) {
       return null;
     }
@@ -46,7 +46,7 @@ const alpaca: Converter = {
   },
 };
 
-/** Pairs of a question and its answer. */
+/** Earlier turns, as question and answer pairs. */
 function historyTurns(history: unknown, addIssue: AddIssue): Message[] | null {
   if (isAbsent(history)) return [];
   const pairs: unknown[] = Array.isArray(history) ? history : [history];
@@ -57,7 +57,7 @@ function historyTurns(history: unknown, addIssue: AddIssue): Message[] | null {
     addIssue(
       "source_field",
       `history[${wrong}]`,
-      `is ${shown(pairs[wrong])}, and must be a pair of texts`,
+      `is ${shown(pairs[wrong])}, but must be a pair of strings`,
       "Give the earlier turns as [[question, answer], …].",
     );
     return null;
@@ -75,13 +75,13 @@ const shareGpt: Converter = {
   fields: ["conversations", "system", "tools", "chosen", "rejected"],
   convert(row, addIssue) {
     const system = optionalText(row, "system", shareGptForm, addIssue);
-    const messages = shareGptTurns(unpacked(row.conversations), "conversations", addIssue);
-    const tools = unpacked(row.tools);
+    const messages = shareGptTurns(parseCell(row.conversations), "conversations", addIssue);
+    const tools = parseCell(row.tools);
     if (!isAbsent(tools) && !Array.isArray(tools)) {
       addIssue(
         "source_field",
         "tools",
-        `is ${shown(tools)}, and must be a list`,
+        `is ${shown(tools)}, but must be a list`,
         "Give the JSON of a list of functions.",
       );
       return null;
@@ -92,8 +92,8 @@ const shareGpt: Converter = {
       ...(Array.isArray(tools) && tools.length > 0 ? { tools: tools.map(declaration) } : {}),
     };
     if (isAbsent(row.chosen) && isAbsent(row.rejected)) return chat;
-    const chosen = shareGptTurns([unpacked(row.chosen)], "chosen", addIssue);
-    const rejected = shareGptTurns([unpacked(row.rejected)], "rejected", addIssue);
+    const chosen = shareGptTurns([parseCell(row.chosen)], "chosen", addIssue);
+    const rejected = shareGptTurns([parseCell(row.rejected)], "rejected", addIssue);
     const [preferred] = chosen ?? [];
     const [other] = rejected ?? [];
     if (preferred === undefined || other === undefined) return null;
@@ -101,30 +101,30 @@ const shareGpt: Converter = {
   },
 };
 
-/** A function as OpenAI declares it: LLaMA-Factory's stand without their wrapping. */
+/** A function in OpenAI's form; LLaMA-Factory omits the wrapper. */
 const declaration = (tool: unknown) =>
   isObject(tool) && !("function" in tool) ? { type: "function", function: tool } : tool;
 
-const pairForm = "Give prompt and completion, each a text or a list of messages.";
+const pairForm = "Give prompt and completion, each a string or a list of messages.";
 
-/** A prompt and its completion: texts, or lists of messages (TRL's conversational form). */
+/** A prompt and its completion: strings, or lists of messages (TRL's conversational form). */
 const promptCompletion: Converter = {
   fields: ["prompt", "completion", "system", "tools"],
   convert(row, addIssue) {
     const messages = promptTurns(row, pairForm, addIssue);
-    const completion = unpacked(row.completion);
+    const completion = parseCell(row.completion);
     const answer = areMessages(completion)
       ? completion
       : textTurn(row, "completion", "assistant", pairForm, addIssue);
     if (messages === null || answer === null) return null;
-    const tools = unpacked(row.tools);
+    const tools = parseCell(row.tools);
     return { messages: [...messages, ...answer], ...(isAbsent(tools) ? {} : { tools }) };
   },
 };
 
-const choiceForm = "Give prompt, chosen and rejected: texts, or lists of messages.";
+const choiceForm = "Give prompt, chosen and rejected, each a string or a list of messages.";
 
-/** A prompt with a better and a worse answer: texts, or messages with or without the prompt before them. */
+/** A prompt with a chosen and a rejected answer: strings, or messages that may repeat the prompt. */
 const chosenRejected: Converter = {
   fields: ["prompt", "chosen", "rejected", "system", "tools"],
   convert(row, addIssue) {
@@ -132,7 +132,7 @@ const chosenRejected: Converter = {
     const worse = answerTurns(row, "rejected", addIssue);
     if (better === null || worse === null) return null;
     let shared = 0;
-    // The last message of each is its answer; what both have before it is the conversation.
+    // The last message of each is its answer; the messages before it must be the same.
     while (
       shared < Math.min(better.length, worse.length) - 1 &&
       jsonText(better[shared]) === jsonText(worse[shared])
@@ -144,16 +144,16 @@ const chosenRejected: Converter = {
         "source_field",
         "rejected",
         "differs from chosen in more than the last message",
-        "Both must be the same conversation with another last answer.",
+        "They must be the same conversation, except for the last answer.",
       );
       return null;
     }
     const before = better.slice(0, shared);
     const prompt = isAbsent(row.prompt) && before.length > 0 ? [] : promptTurns(row, choiceForm, addIssue);
     if (prompt === null) return null;
-    const tools = unpacked(row.tools);
+    const tools = parseCell(row.tools);
     return {
-      // Both may hold the whole conversation; the prompt is its beginning then.
+      // If both repeat the whole conversation, it starts with the prompt.
       input: {
         messages: before.some(({ role }) => role === "user") ? before : [...prompt, ...before],
         ...(isAbsent(tools) ? {} : { tools }),
@@ -165,15 +165,15 @@ const chosenRejected: Converter = {
 };
 
 function answerTurns(row: Row, field: string, addIssue: AddIssue): Message[] | null {
-  const value = unpacked(row[field]);
+  const value = parseCell(row[field]);
   if (areMessages(value)) return value;
-  const [single] = isObject(value) && typeof value.role === "string" ? [value] : [];
-  if (areMessages([single])) return [single as Message];
+  const single = [value];
+  if (areMessages(single)) return single;
   if (typeof value === "string" && /^\s*Human: [^]*\n\s*Assistant:/.test(value)) {
     addIssue(
       "source_field",
       field,
-      'holds a dialogue as one text ("Human: … Assistant: …")',
+      'holds a whole dialogue as one string ("Human: … Assistant: …")',
       "Write it as a list of messages, each with a role and content.",
     );
     return null;
@@ -181,30 +181,30 @@ function answerTurns(row: Row, field: string, addIssue: AddIssue): Message[] | n
   return textTurn(row, field, "assistant", choiceForm, addIssue);
 }
 
-/** The prompt's messages, with the system message before them. */
+/** The prompt's messages, after the system message. */
 function promptTurns(row: Row, form: string, addIssue: AddIssue): Message[] | null {
   const system = optionalText(row, "system", form, addIssue);
-  const value = unpacked(row.prompt);
+  const value = parseCell(row.prompt);
   const turns = areMessages(value) ? value : textTurn(row, "prompt", "user", form, addIssue);
   return system === false || turns === null ? null : [...systemTurn(system), ...turns];
 }
 
 function textTurn(row: Row, field: string, role: string, form: string, addIssue: AddIssue): Message[] | null {
-  const content = needText(row, field, form, addIssue);
+  const content = requiredText(row, field, form, addIssue);
   return content === null ? null : [{ role, content }];
 }
 
 const brightrunForm =
   "Give current_user_input and target_response, and export the file again if they are missing.";
 
-/** brightrun-lora-v4: only the target is learned, not the history's answers. */
+/** brightrun-lora-v4: the model learns only the target, not the history's answers. */
 const brightrun: Converter = {
   fields: ["system_prompt", "conversation_history", "current_user_input", "target_response"],
   convert(row, addIssue) {
-    const input = needText(row, "current_user_input", brightrunForm, addIssue);
-    const target = needText(row, "target_response", brightrunForm, addIssue);
+    const input = requiredText(row, "current_user_input", brightrunForm, addIssue);
+    const target = requiredText(row, "target_response", brightrunForm, addIssue);
     const system = optionalText(row, "system_prompt", brightrunForm, addIssue);
-    const history = unpacked(row.conversation_history);
+    const history = parseCell(row.conversation_history);
     if (input === null || target === null || system === false) return null;
     if (!isAbsent(history) && !areMessages(history)) {
       addIssue(

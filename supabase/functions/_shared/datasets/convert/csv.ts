@@ -1,9 +1,8 @@
 /**
- * CSV and TSV with a header (RFC 4180): gives each record out as the JSON object of its columns' texts, with the line on
- * which it begins.
+ * Streams CSV and TSV with a header (RFC 4180): each record becomes an object of strings, with the line it starts on.
  *
- * Written here because a check must continue from a byte offset, take bytes as they come, and run in Deno, Node and browsers
- * alike: csv-parse needs Node's streams, and neither it nor Papa Parse says at which byte a record ends.
+ * Our own parser, because validation must resume at a byte offset, accept chunks, and run in Deno, Node and browsers:
+ * csv-parse needs Node's streams, and neither it nor Papa Parse reports the byte at which a record ends.
  */
 import { maxLineBytes, shown } from "../report.ts";
 import { ByteBuffer, type Rejection, type RowSource, type Sink } from "../row_source.ts";
@@ -14,13 +13,13 @@ export interface CsvState {
   offset: number;
   lines: number;
   delimiter: Delimiter;
-  /** null until the header was read. */
+  /** null until the header has been read. */
   columns: string[] | null;
-  /** A record that is too long is being passed over, from here within it. */
+  /** The position in an oversized record that is being skipped. */
   skipping: Place | null;
 }
 
-/** A place in a record: at a field's beginning, in a bare or a quoted text, or after a quote that may end it. */
+/** The position in a record: at a field's start, in an unquoted or quoted field, or after a quote that may end it. */
 type Place = "begin" | "bare" | "quoted" | "quote";
 
 export class CsvRecords implements RowSource {
@@ -70,15 +69,11 @@ export class CsvRecords implements RowSource {
   end(): void {
     if (this.#failed || this.#held.length === 0) return;
     if (this.#place === "quoted") {
-      this.sink.reject(this.#state.lines + 1, {
-        code: "csv",
-        what: "has a quoted text without an end",
-        fix: 'Close it with ", and write a quote within it twice ("").',
-      }, true);
+      this.sink.reject(this.#state.lines + 1, unclosed, true);
     } else this.#end(new Uint8Array());
   }
 
-  /** The last bytes of a record, with its line break. */
+  /** Ends a record. `last`: its final bytes, with the line break. */
   #end(last: Uint8Array): void {
     const state = this.#state;
     const line = state.lines + 1;
@@ -123,16 +118,16 @@ export class CsvRecords implements RowSource {
     }
     const fields = splitRecord(text, delimiter);
     if (!Array.isArray(fields)) return this.sink.reject(line, fields, columns === null);
-    // Spreadsheets write empty rows as delimiters alone.
+    // Spreadsheets write empty rows as delimiters only.
     if (fields.every((field) => field.trim() === "")) return;
     if (columns === null) return this.#header(fields, line);
     if (fields.length !== columns.length) {
       return this.sink.reject(line, {
         code: "csv",
-        what: `has ${fields.length} fields, and the header has ${columns.length}`,
-        fix: `Put a text that holds ${
+        what: `has ${fields.length} fields, but the header has ${columns.length}`,
+        fix: `Put double quotes around fields that contain ${
           delimiter === "\t" ? "a tab" : `"${delimiter}"`
-        }, a quote or a line break in double quotes.`,
+        }, a quote or a line break.`,
       }, false);
     }
     const row = Object.fromEntries(columns.map((column, i) => [column, fields[i] ?? ""]));
@@ -149,15 +144,15 @@ export class CsvRecords implements RowSource {
       this.#failed = true;
       return this.sink.reject(line, {
         code: "csv",
-        what: `has the column ${shown(twice)} twice`,
-        fix: "Name each column once in the header.",
+        what: `has a duplicate column ${shown(twice)}`,
+        fix: "Column names must be unique.",
       }, true);
     }
     this.#state.columns = columns;
   }
 }
 
-/** The fields of one record without its line break, or why there are none. */
+/** Splits a record, without its line break, into fields; or returns why it is malformed. */
 export function splitRecord(text: string, delimiter: Delimiter): string[] | Rejection {
   const fields: string[] = [];
   for (let at = 0;;) {
@@ -175,8 +170,8 @@ export function splitRecord(text: string, delimiter: Delimiter): string[] | Reje
       if (at < text.length && text[at] !== delimiter) {
         return {
           code: "csv",
-          what: `has ${shown(text.slice(at, at + 20))} after a quoted text`,
-          fix: 'Write a quote within a quoted text twice ("").',
+          what: `has ${shown(text.slice(at, at + 20))} after a quoted field`,
+          fix: 'Double each quote inside a quoted field ("").',
         };
       }
     } else {
@@ -192,11 +187,11 @@ export function splitRecord(text: string, delimiter: Delimiter): string[] | Reje
 
 const unclosed: Rejection = {
   code: "csv",
-  what: "has a quoted text without an end",
-  fix: 'Close it with ", and write a quote within it twice ("").',
+  what: "has an unterminated quoted field",
+  fix: 'Close it with ", and double each quote inside it ("").',
 };
 
-/** The delimiter of a file that begins so, if its first line is a header of at least two columns; else null. */
+/** The delimiter, if the first line is a header of at least two columns; null otherwise. */
 export function csvDelimiter(text: string, known: ReadonlySet<string>): Delimiter | null {
   const [line = ""] = text.replace(/^\s+/, "").split(/\r?\n/, 1);
   for (const delimiter of ["\t", ",", ";"] as const) {

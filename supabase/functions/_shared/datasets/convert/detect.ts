@@ -1,4 +1,4 @@
-/** The one detector: what a file's rows stand in, by its first bytes; and their format, by the fields of its first row. */
+/** Detects a file's container by its first bytes, and the format of its rows by the fields of the first row. */
 import type { Rejection } from "../row_source.ts";
 import { csvDelimiter, type Delimiter } from "./csv.ts";
 import { didYouMean } from "./near_miss.ts";
@@ -13,7 +13,7 @@ export type RowFormat =
   | "sharegpt"
   | "brightrun-lora-v4";
 
-/** The fields by which a format is known, in the order in which they decide. */
+/** The fields that identify a format; the first match wins. */
 const signs: [RowFormat, string[]][] = [
   ["chat", ["messages"]],
   ["preference", ["preferred_output", "non_preferred_output"]],
@@ -24,7 +24,7 @@ const signs: [RowFormat, string[]][] = [
   ["brightrun-lora-v4", ["target_response", "current_user_input"]],
 ];
 
-/** What the columns of a table may be called: their case does not matter. */
+/** Known column names of tables; case is ignored. */
 export const knownColumns: ReadonlySet<string> = new Set([
   ...signs.flatMap(([, fields]) => fields),
   ...["input", "output", "system", "history", "tools", "metadata"],
@@ -36,28 +36,28 @@ export const tableFields = {
   preference: ["input", "preferred_output", "non_preferred_output"],
 } as const;
 
-/** By its head: JSON lines, a JSON array, or a table with a header. */
+/** JSON Lines, a JSON array, or a table with a header. */
 export function detectContainer(head: string): { container: Container; delimiter: Delimiter | null } {
   if (/^\s*\[\s*([{\]]|$)/.test(head)) return { container: "json", delimiter: null };
-  // Single quotes are Python's own notation, which the check of lines explains.
+  // Single quotes are Python's repr, which the JSON Lines validation explains.
   const delimiter = /^\s*($|[[{'\]}])/.test(head) ? null : csvDelimiter(head, knownColumns);
   if (delimiter === null) return { container: "jsonl", delimiter };
   return { container: delimiter === "\t" ? "tsv" : "csv", delimiter };
 }
 
-/** The format of a row; null where it has none. */
+/** The format of a row; null if it is unknown. */
 export function formatOfRow(row: Record<string, unknown>): RowFormat | null {
   return signs.find(([, fields]) => fields.some((field) => field in row))?.[0] ?? null;
 }
 
-/** Whether a line of this format is trained on as it is. */
+/** Whether a line in this format needs no conversion. */
 export const isCanonical = (format: RowFormat, row: Record<string, unknown>): boolean =>
   format === "chat" || format === "preference" || format === "brightrun-lora-v4" ||
   format === "prompt_completion" && !Array.isArray(row.prompt) && !Array.isArray(row.completion);
 
 const signFields = signs.flatMap(([, fields]) => fields);
 
-/** Why rows with these fields are of no format. */
+/** The rejection of a file whose first row has these fields. */
 export function unknownFormat(fields: string[], called: "fields" | "columns"): Rejection {
   const meant = fields.map((field) => didYouMean(field, signFields)).find((text) => text !== "") ?? "";
   const names = fields.slice(0, 8).map((field) => JSON.stringify(field.slice(0, 40)).toWellFormed()).join(

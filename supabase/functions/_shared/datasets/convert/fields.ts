@@ -1,9 +1,9 @@
-/** What the converters share: texts and lists of messages of a source row, checked as they are read. */
+/** Shared by the converters: reads and checks the strings and messages of a source row. */
 import { type AddIssue, isObject, shown } from "../report.ts";
 
 export type Row = Record<string, unknown>;
 
-/** A message, and a row, as they are trained on. */
+/** A canonical message and canonical rows. */
 export type Message = { role: string; content: unknown } & Row;
 export type ChatRow = { messages: Message[] } & Row;
 export type PreferenceRow = {
@@ -12,18 +12,18 @@ export type PreferenceRow = {
   non_preferred_output: [Message];
 };
 
-/** Spreadsheets and data frames write what is not used as an empty text or null. */
+/** Spreadsheets and data frames write unused cells as an empty string or null. */
 export const isAbsent = (value: unknown): boolean => value === undefined || value === null || value === "";
 
-/** A text that must be there; null where it is not, which has been reported. */
-export function needText(row: Row, field: string, form: string, addIssue: AddIssue): string | null {
+/** A required string; null if it is missing or invalid, which is reported. */
+export function requiredText(row: Row, field: string, form: string, addIssue: AddIssue): string | null {
   const value = row[field];
   if (typeof value === "string" && value.trim() !== "") return value;
-  addIssue("source_field", field, isAbsent(value) ? "is missing" : mustBeText(value), form);
+  addIssue("source_field", field, isAbsent(value) ? "is missing" : describeInvalidText(value), form);
   return null;
 }
 
-/** A text that may be there: null where it is not, `false` where it is no text, which has been reported. */
+/** An optional string: null if it is absent, `false` if it is not a string, which is reported. */
 export function optionalText(
   row: Row,
   field: string,
@@ -33,15 +33,15 @@ export function optionalText(
   const value = row[field];
   if (isAbsent(value)) return null;
   if (typeof value === "string") return value;
-  addIssue("source_field", field, mustBeText(value), form);
+  addIssue("source_field", field, describeInvalidText(value), form);
   return false;
 }
 
-const mustBeText = (value: unknown) =>
-  typeof value === "string" ? "is blank" : `is ${shown(value)}, and must be a text`;
+const describeInvalidText = (value: unknown) =>
+  typeof value === "string" ? "is blank" : `is ${shown(value)}, but must be a string`;
 
-/** A column of a table holds its JSON as a text. */
-export function unpacked(value: unknown): unknown {
+/** Table cells hold JSON as a string: parses it. Other values are returned unchanged. */
+export function parseCell(value: unknown): unknown {
   if (typeof value !== "string" || !/^\s*[[{]/.test(value)) return value;
   try {
     return JSON.parse(value);
@@ -54,7 +54,7 @@ export function unpacked(value: unknown): unknown {
 export const systemTurn = (text: string | null): Message[] =>
   text === null ? [] : [{ role: "system", content: text }];
 
-/** Is it a list of messages that have roles already? */
+/** Whether this is a nonempty list of messages with roles. */
 export function areMessages(value: unknown): value is Message[] {
   return Array.isArray(value) && value.length > 0 &&
     value.every((item) => isObject(item) && typeof item.role === "string");

@@ -1,13 +1,13 @@
-/** One JSON array of objects: takes its items out, one by one, without holding the array. `line` is the item's number. */
+/** Streams the objects of one JSON array without holding the array in memory. `line` is the item's number. */
 import { maxDepth, maxLineBytes } from "../report.ts";
 import { ByteBuffer, type RowSource, type Sink } from "../row_source.ts";
 
 export interface JsonArrayState {
   offset: number;
   items: number;
-  /** What may come next: the opening bracket, an item, a comma or the closing bracket, or nothing more. */
+  /** The next expected token: the opening bracket, an item, a comma or closing bracket, or nothing. */
   expects: "array" | "first" | "item" | "comma" | "end";
-  /** The place within an item that is too long, which is passed over. */
+  /** The position in an oversized item that is being skipped. */
   skipping: Nesting | null;
 }
 
@@ -20,7 +20,7 @@ interface Nesting {
 export class JsonArray implements RowSource {
   #state: JsonArrayState;
   #held = new ByteBuffer();
-  /** The place within the item that is being read; the state stays as it was where it began. */
+  /** The position in the current item; `#state` stays at the item's start. */
   #item: Nesting | null = null;
   #failed = false;
 
@@ -93,12 +93,12 @@ export class JsonArray implements RowSource {
       this.sink.row(row, state.items, "row", false);
     } else {
       this.#held.add(chunk.subarray(from, end));
-      if (this.#held.length > maxLineBytes) this.#passOver(item);
+      if (this.#held.length > maxLineBytes) this.#skip(item);
     }
     return end;
   }
 
-  #passOver(item: Nesting): void {
+  #skip(item: Nesting): void {
     const state = this.#state;
     state.items += 1;
     state.offset += this.#held.length;
@@ -123,7 +123,7 @@ export class JsonArray implements RowSource {
         }
         : {
           code: "not_json",
-          what: `is not one JSON array: ${JSON.stringify(char)} follows ${
+          what: `is not a single JSON array: ${JSON.stringify(char)} follows ${
             items === 0 ? "its beginning" : `item ${items}`
           }`,
           fix: expects === "end" && char === "["
@@ -136,7 +136,7 @@ export class JsonArray implements RowSource {
   }
 }
 
-/** Reads on to the end of the object (`depth` 0), where it is too deep, or to `to`; returns where. */
+/** Scans to the end of the object (depth 0), to excessive depth, or to `to`; returns the position. */
 function nestedEnd(chunk: Uint8Array, from: number, to: number, nesting: Nesting): number {
   let { depth, inString, escaped } = nesting;
   let at = from;

@@ -3,13 +3,13 @@
 /** The name of `known` that `name` is probably meant to be; null when none is close. An exact match is not a near miss. */
 export function nearMiss(name: string, known: Iterable<string>): string | null {
   const given = plain(name);
-  // No known name is longer: distances to a text would only cost time.
+  // No known name is longer, so longer input cannot be a near miss.
   if (given === "" || given.length > 40) return null;
   let best: { name: string; distance: number } | null = null;
   for (const candidate of known) {
     if (candidate === name) return null;
     const target = plain(candidate);
-    // One slip in a short name, two in a longer one: "input" must not become "output".
+    // One typo in a short name, two in a longer one: "input" must not become "output".
     const allowed = target.length < 8 ? 1 : 2;
     const distance = editDistance(given, target);
     if (distance <= allowed && (best === null || distance < best.distance)) {
@@ -19,13 +19,13 @@ export function nearMiss(name: string, known: Iterable<string>): string | null {
   return best?.name ?? null;
 }
 
-/** ` Did you mean "messages"?`, or an empty text. */
+/** ` Did you mean "messages"?`, or an empty string. */
 export function didYouMean(name: string, known: Iterable<string>): string {
   const meant = nearMiss(name, known);
   return meant === null ? "" : ` Did you mean "${meant}"?`;
 }
 
-/** Case, and what separates words, are no difference. */
+/** Ignores case and word separators. */
 const plain = (name: string) => name.toLowerCase().replace(/[\s_-]+/g, "");
 
 /** Optimal string alignment: insertions, deletions, substitutions, and swaps of neighbors. */

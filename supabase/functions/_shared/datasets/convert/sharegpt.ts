@@ -1,23 +1,24 @@
 /** ShareGPT's turns: `{"from": "human", "value": "…"}`, with LLaMA-Factory's calls and observations. */
 import { type AddIssue, isObject, shown } from "../report.ts";
-import { areMessages, type Message, unpacked } from "./fields.ts";
+import { areMessages, type Message, parseCell } from "./fields.ts";
 import { didYouMean } from "./near_miss.ts";
 
-const roles: Record<string, string> = {
-  human: "user",
-  user: "user",
-  gpt: "assistant",
-  chatgpt: "assistant",
-  assistant: "assistant",
-  model: "assistant",
-  bot: "assistant",
-  system: "system",
-  function_call: "assistant",
-  observation: "tool",
-  tool: "tool",
-};
+/** A map, not an object: a row may say "constructor". */
+const roles = new Map([
+  ["human", "user"],
+  ["user", "user"],
+  ["gpt", "assistant"],
+  ["chatgpt", "assistant"],
+  ["assistant", "assistant"],
+  ["model", "assistant"],
+  ["bot", "assistant"],
+  ["system", "system"],
+  ["function_call", "assistant"],
+  ["observation", "tool"],
+  ["tool", "tool"],
+]);
 
-/** The turns as messages; null where one cannot be, which has been reported. Turns that have roles already stay as they are. */
+/** Converts turns to messages; null if a turn is invalid, which is reported. Turns that already have roles are unchanged. */
 export function shareGptTurns(turns: unknown, field: string, addIssue: AddIssue): Message[] | null {
   if (areMessages(turns)) return turns;
   if (!Array.isArray(turns) || turns.length === 0) {
@@ -31,7 +32,7 @@ export function shareGptTurns(turns: unknown, field: string, addIssue: AddIssue)
   }
   const messages: Message[] = [];
   let calls = 0;
-  /** The calls that are not answered yet, by their ids. */
+  /** IDs of the calls without an observation so far. */
   let open: string[] = [];
   for (const [i, turn] of turns.entries()) {
     const at = `${field}[${i}]`;
@@ -40,9 +41,10 @@ export function shareGptTurns(turns: unknown, field: string, addIssue: AddIssue)
       return null;
     }
     const { from, value } = turn;
-    const role = typeof from === "string" ? roles[from.trim().toLowerCase()] : undefined;
+    const speaker = typeof from === "string" ? from.trim().toLowerCase() : "";
+    const role = roles.get(speaker);
     if (role === undefined) {
-      const meant = typeof from === "string" ? didYouMean(from, Object.keys(roles)) : "";
+      const meant = didYouMean(speaker, roles.keys());
       addIssue(
         "source_field",
         `${at}.from`,
@@ -56,12 +58,12 @@ export function shareGptTurns(turns: unknown, field: string, addIssue: AddIssue)
         "source_field",
         `${at}.value`,
         value === undefined ? "is missing" : `is ${shown(value)}`,
-        "It must be a text.",
+        "It must be a string.",
       );
       return null;
     }
     const weight = turn.weight === undefined || turn.weight === null ? {} : { weight: turn.weight };
-    if (from === "function_call") {
+    if (speaker === "function_call") {
       const made = toolCalls(value, calls);
       if (made === null) {
         addIssue(
@@ -92,9 +94,9 @@ export function shareGptTurns(turns: unknown, field: string, addIssue: AddIssue)
   return messages;
 }
 
-/** The calls that a text names: one, or a list of them. `before`: how many the row has before. */
+/** Parses one call or a list of calls. `before`: the number of earlier calls in the row, for their IDs. */
 function toolCalls(text: string, before: number) {
-  const value = unpacked(text);
+  const value = parseCell(text);
   const calls: unknown[] = Array.isArray(value) ? value : [value];
   const made = [];
   for (const call of calls) {
