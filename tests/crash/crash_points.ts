@@ -70,11 +70,11 @@ export const crashPoints: Record<string, string[]> = {
     "sql create_unvalidated_file",
     "nudge",
   ],
-  "an upload is begun": ["sql create_upload"],
+  "an upload is created": ["sql create_upload"],
   "a part is added": ["sql begin_upload_part", "storage upload", "sql complete_upload_part"],
   "an upload is completed": ["sql complete_upload", "nudge"],
   "an upload is cancelled": ["sql cancel_upload", "nudge"],
-  "a direct upload is begun": ["sql create_upload", "storage sign upload"],
+  "a direct upload is created": ["sql create_upload", "storage sign upload"],
   "a direct upload is completed": [
     "sql get_direct_upload",
     "storage exists",
@@ -84,7 +84,7 @@ export const crashPoints: Record<string, string[]> = {
     "sql complete_direct_upload",
     "nudge",
   ],
-  "parts are joined and checked": [
+  "parts are concatenated and validated": [
     "sql claim_file_validation",
     "storage sign upload",
     "storage copy begun",
@@ -96,7 +96,7 @@ export const crashPoints: Record<string, string[]> = {
     "storage copy written",
     "sql finish_file_validation",
   ],
-  "parts in another format are joined, checked and converted": [
+  "parts in another format are concatenated, validated and converted": [
     "sql claim_file_validation",
     "storage sign upload",
     "storage copy begun",
@@ -117,7 +117,7 @@ export const crashPoints: Record<string, string[]> = {
     "storage copy written",
     "sql finish_file_validation",
   ],
-  "a file cannot be read and is tried again": [
+  "an unreadable file is retried": [
     "sql claim_file_validation",
     "storage sign upload",
     "storage copy begun",
@@ -125,7 +125,7 @@ export const crashPoints: Record<string, string[]> = {
     "storage sign",
     "sql retry_file_validation",
   ],
-  "an upload is past its time": [
+  "an upload expires": [
     "sql expire_files",
     "sql claim_orphaned_objects",
     "storage remove",
@@ -148,11 +148,11 @@ export const crashPoints: Record<string, string[]> = {
     "nudge",
   ],
   "a fine-tune is deleted": ["sql delete_model", "nudge"],
-  "a job that runs is cancelled": ["sql cancel_job", "nudge"],
-  "a job that waits is paused": ["sql pause_job", "nudge"],
-  "a job that runs is paused": ["sql pause_job", "nudge"],
+  "a running job is cancelled": ["sql cancel_job", "nudge"],
+  "a queued job is paused": ["sql pause_job", "nudge"],
+  "a running job is paused": ["sql pause_job", "nudge"],
   "a job is resumed": ["sql resume_job", "nudge"],
-  "a job that waits for it is started": ["sql start_job", "nudge"],
+  "a job created without auto-start is started": ["sql start_job", "nudge"],
   "a file is deleted": ["sql delete_file", "nudge"],
   "a webhook endpoint is created": ["sql authorize", "sql create_webhook_endpoint"],
   "a webhook endpoint is changed": ["sql update_webhook_endpoint"],
@@ -160,28 +160,32 @@ export const crashPoints: Record<string, string[]> = {
   "a webhook endpoint is tested": ["sql get_webhook_endpoint", "outgoing POST"],
   "a webhook endpoint is deleted": ["sql delete_webhook_endpoint"],
   "a delivery is replayed": ["sql replay_webhook_delivery", "nudge"],
-  "what has died at an endpoint is replayed": ["sql replay_webhook_endpoint", "nudge"],
+  "an endpoint's dead deliveries are replayed": ["sql replay_webhook_endpoint", "nudge"],
   "notifications are read": ["sql mark_notifications_read"],
   "a notification channel is created": ["sql authorize", "sql create_notification_channel"],
   "a notification channel is changed": ["sql update_notification_channel"],
   "a notification channel is deleted": ["sql delete_notification_channel"],
-  "a job is sent and RunPod takes it": ["sql claim_dispatch", "runpod run", "sql record_dispatch_submitted"],
-  "a job is sent and RunPod has no room (429)": [
+  "a job is dispatched and RunPod accepts it": [
+    "sql claim_dispatch",
+    "runpod run",
+    "sql record_dispatch_submitted",
+  ],
+  "a job is dispatched and RunPod is rate limiting (429)": [
     "sql claim_dispatch",
     "runpod run",
     "sql record_dispatch_rejected",
   ],
-  "a job is sent and RunPod refuses it (400)": [
+  "a job is dispatched and RunPod rejects it (400)": [
     "sql claim_dispatch",
     "runpod run",
     "sql record_dispatch_failed",
   ],
-  "a job is sent and RunPod's answer is unclear (502)": [
+  "a job is dispatched and RunPod's response is ambiguous (502)": [
     "sql claim_dispatch",
     "runpod run",
     "sql record_dispatch_ambiguous",
   ],
-  "a run is over, its finish was lost, and its output names the files": [
+  "a run is over, its finish was lost, and its output lists the files": [
     "sql claim_attempts_to_reconcile",
     "runpod status",
     "storage exists",
@@ -224,13 +228,13 @@ export const crashPoints: Record<string, string[]> = {
     "storage read",
     "sql reconcile_attempt",
   ],
-  "a run waits, and RunPod says why": [
+  "a queued run's reason is read from RunPod": [
     "sql claim_attempts_to_reconcile",
     "runpod status",
     "runpod health",
     "sql reconcile_attempt",
   ],
-  "a run waits past its deadline": [
+  "a run stays queued past its deadline": [
     "sql claim_attempts_to_reconcile",
     "runpod status",
     "runpod health",
@@ -238,21 +242,21 @@ export const crashPoints: Record<string, string[]> = {
     "runpod cancel",
     "sql reconcile_attempt",
   ],
-  "a run that nobody hears of runs on": [
+  "a silent run keeps running at RunPod": [
     "sql claim_attempts_to_reconcile",
     "runpod status",
     "sql reconcile_attempt",
     "runpod cancel",
     "sql reconcile_attempt",
   ],
-  "a run that nobody wants is cancelled": [
+  "the run of a cancelled job is cancelled": [
     "sql claim_attempts_to_reconcile",
     "runpod cancel",
     "sql record_cancel_sent",
     "runpod status",
     "sql reconcile_attempt",
   ],
-  "a job passes its spend cap": [
+  "a job exceeds its spend cap": [
     "sql enforce_spend",
     "sql claim_attempts_to_reconcile",
     "runpod cancel",
@@ -261,7 +265,7 @@ export const crashPoints: Record<string, string[]> = {
     "storage read",
     "sql reconcile_attempt",
   ],
-  "what nobody needs is removed": [
+  "orphaned objects are removed": [
     "sql claim_orphaned_objects",
     "storage remove",
     "sql delete_orphaned_objects",
@@ -285,18 +289,18 @@ export const crashPoints: Record<string, string[]> = {
   "an invitation is accepted": ["sql answer_invitation"],
   "a member's role is changed": ["sql update_member"],
   "a member is removed": ["sql remove_member"],
-  "an API key is made with an idempotency key": [
+  "an API key is created with an idempotency key": [
     "sql reserve_idempotency_key",
     "sql create_api_key",
     "sql complete_idempotency_key",
   ],
   "an API key is changed": ["sql update_api_key"],
   "an API key is revoked": ["sql revoke_api_key"],
-  "old requests are forgotten": ["sql prune_idempotency_keys"],
+  "old idempotency keys are pruned": ["sql prune_idempotency_keys"],
   "a worker claims": ["sql claim_attempt", "storage sign"],
   "a worker claims a job that has a checkpoint": ["sql claim_attempt", "storage sign", "storage sign"],
   "a worker reports, with a checkpoint": ["sql record_progress"],
-  "a worker asks where to upload": ["sql get_worker_directive", "storage sign upload"],
+  "a worker requests upload targets": ["sql get_worker_directive", "storage sign upload"],
   "a file is verified": [
     "sql get_worker_directive",
     "storage exists",
@@ -307,7 +311,7 @@ export const crashPoints: Record<string, string[]> = {
     "storage read",
     "sql record_verified_file",
   ],
-  "a file that was verified is uploaded and verified again": [
+  "a verified file is uploaded and verified again": [
     "sql get_worker_directive",
     "storage exists",
     "storage exists",
@@ -316,7 +320,7 @@ export const crashPoints: Record<string, string[]> = {
     "storage read",
     "sql record_verified_file",
   ],
-  "a damaged file is not verified": [
+  "a damaged file is rejected": [
     "sql get_worker_directive",
     "storage exists",
     "storage exists",
@@ -328,9 +332,9 @@ export const crashPoints: Record<string, string[]> = {
     "storage remove",
   ],
   "a worker finishes: succeeded": ["sql finish_attempt"],
-  "RunPod says by its webhook that a run is over": ["sql schedule_reconcile", "nudge"],
-  "a worker finishes: failed, by the user's fault": ["sql finish_attempt"],
-  "a worker finishes: failed, by infrastructure's": ["sql finish_attempt"],
+  "RunPod's webhook reports the end of a run": ["sql schedule_reconcile", "nudge"],
+  "a worker finishes: failed, a user error": ["sql finish_attempt"],
+  "a worker finishes: failed, an infrastructure error": ["sql finish_attempt"],
   "a worker finishes: preempted": ["sql finish_attempt"],
   "a worker finishes: cancelled": ["sql finish_attempt"],
   "a worker finishes: paused": ["sql finish_attempt"],

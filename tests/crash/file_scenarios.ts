@@ -98,7 +98,7 @@ export const fileApi: Record<string, Run> = {
     });
     return await settled(harness, id, content);
   },
-  "an upload is begun": async (harness, arm) => {
+  "an upload is created": async (harness, arm) => {
     await arm();
     const { status } = await harness.openai.uploads.create(params);
     await expire(harness);
@@ -126,7 +126,7 @@ export const fileApi: Record<string, Run> = {
     const { status } = await harness.openai.uploads.cancel(id);
     return [status, await clean(harness)];
   },
-  "a direct upload is begun": async (harness, arm) => {
+  "a direct upload is created": async (harness, arm) => {
     await arm();
     const { target } = await direct(harness);
     await expire(harness);
@@ -146,19 +146,19 @@ export const fileApi: Record<string, Run> = {
 };
 
 export const fileScheduler: Record<string, Run> = {
-  "parts are joined and checked": async (harness, arm) => {
+  "parts are concatenated and validated": async (harness, arm) => {
     const id = await waiting(harness);
     await arm();
     await harness.tick();
     return await settled(harness, id);
   },
-  "parts in another format are joined, checked and converted": async (harness, arm) => {
+  "parts in another format are concatenated, validated and converted": async (harness, arm) => {
     const id = await waiting(harness, new TextEncoder().encode(csv));
     await arm();
     await harness.tick();
     return await settled(harness, id, csv);
   },
-  "a file cannot be read and is tried again": async (harness, arm) => {
+  "an unreadable file is retried": async (harness, arm) => {
     const { id, part_ids } = await uploaded(harness);
     const bucket = harness.tunebase.platform.supabase.storage.from("tunebase-datasets");
     const object = `parts/${await projectOf(harness, id)}/${uuid(id)}/${uuid(part_ids[0] ?? "")}`;
@@ -174,7 +174,7 @@ export const fileScheduler: Record<string, Run> = {
     assertEquals(error, null);
     return await settled(harness, file?.id ?? "");
   },
-  "an upload is past its time": async (harness, arm) => {
+  "an upload expires": async (harness, arm) => {
     const { id } = await uploaded(harness);
     await expire(harness);
     await arm();

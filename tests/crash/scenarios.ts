@@ -44,14 +44,14 @@ const api: Record<string, Run> = {
     assertEquals(await harness.count("tunebase.jobs"), before + 1, "one job");
     return await harness.runToEnd(job);
   },
-  "a job that runs is cancelled": async (harness, arm) => {
+  "a running job is cancelled": async (harness, arm) => {
     const { job, worker } = await harness.runningJob();
     await arm();
     await done(harness.openai.fineTuning.jobs.cancel(job.id), 409);
     assertEquals((await worker.report()).order, "cancel");
     return [(await worker.cancelled()).accepted, await harness.runToEnd(job)];
   },
-  "a job that waits is paused": async (harness, arm) => {
+  "a queued job is paused": async (harness, arm) => {
     const { job } = await harness.dispatchedJob();
     await arm();
     await harness.openai.fineTuning.jobs.pause(job.id);
@@ -60,7 +60,7 @@ const api: Record<string, Run> = {
     await harness.openai.fineTuning.jobs.resume(job.id);
     return [paused, await harness.runToEnd(job)];
   },
-  "a job that runs is paused": async (harness, arm) => {
+  "a running job is paused": async (harness, arm) => {
     const { job, worker } = await harness.runningJob();
     await arm();
     await harness.openai.fineTuning.jobs.pause(job.id);
@@ -77,7 +77,7 @@ const api: Record<string, Run> = {
     await done(harness.openai.fineTuning.jobs.resume(job.id), 409);
     return await harness.runToEnd(job);
   },
-  "a job that waits for it is started": async (harness, arm) => {
+  "a job created without auto-start is started": async (harness, arm) => {
     const file = await harness.createFile();
     const body = { model, training_file: file.id, auto_start: false };
     const job = await harness.openai.fineTuning.jobs.create(body);
@@ -134,9 +134,9 @@ async (harness, arm) => {
 };
 
 const scheduler: Record<string, Run> = {
-  "a job is sent and RunPod takes it": dispatched(null),
-  "a job is sent and RunPod has no room (429)": dispatched(reply(429)),
-  "a job is sent and RunPod refuses it (400)": async (harness, arm) => {
+  "a job is dispatched and RunPod accepts it": dispatched(null),
+  "a job is dispatched and RunPod is rate limiting (429)": dispatched(reply(429)),
+  "a job is dispatched and RunPod rejects it (400)": async (harness, arm) => {
     const job = await harness.createJob();
     harness.tunebase.runpod.run = reply(400);
     await arm();
@@ -147,8 +147,8 @@ const scheduler: Record<string, Run> = {
       harness.useReliableRunpod();
     }
   },
-  "a job is sent and RunPod's answer is unclear (502)": dispatched(reply(502)),
-  "a run is over, its finish was lost, and its output names the files": quiet(
+  "a job is dispatched and RunPod's response is ambiguous (502)": dispatched(reply(502)),
+  "a run is over, its finish was lost, and its output lists the files": quiet(
     async (harness, { run, worker }) => {
       const manifest = await harness.uploadAdapter(worker);
       harness.queue.post(run.worker ?? "", run.id, { output: { status: "completed", manifest } });
@@ -174,14 +174,14 @@ const scheduler: Record<string, Run> = {
     const output = { status: "failed", error_code: "invalid_dataset", error_message: "Bad.", hint: "" };
     harness.queue.post(run.worker ?? "", run.id, { error: "Bad.", output });
   }),
-  "a run waits, and RunPod says why": async (harness, arm) => {
+  "a queued run's reason is read from RunPod": async (harness, arm) => {
     const { job } = await harness.dispatchedJob();
     await harness.advanceTime(61);
     await arm();
     await harness.tick();
     return await harness.runToEnd(job);
   },
-  "a run waits past its deadline": async (harness, arm) => {
+  "a run stays queued past its deadline": async (harness, arm) => {
     const { job, run } = await harness.dispatchedJob();
     await harness.advanceTime(121);
     await arm();
@@ -192,7 +192,7 @@ const scheduler: Record<string, Run> = {
     }
     return [await harness.statusOf(job), harness.wasCancelled(run)];
   },
-  "a run that nobody hears of runs on": async (harness, arm) => {
+  "a silent run keeps running at RunPod": async (harness, arm) => {
     const { job, run } = await harness.runningJob();
     const { maxMissedHeartbeats } = harness.tunebase.platform.settings;
     await harness.tunebase.sql`update tunebase.attempts set missed_heartbeats = ${maxMissedHeartbeats}`;
@@ -203,7 +203,7 @@ const scheduler: Record<string, Run> = {
     await harness.tick();
     return [harness.wasCancelled(run), await harness.runToEnd(job)];
   },
-  "a run that nobody wants is cancelled": async (harness, arm) => {
+  "the run of a cancelled job is cancelled": async (harness, arm) => {
     const { job, run } = await harness.dispatchedJob();
     await harness.openai.fineTuning.jobs.cancel(job.id);
     await arm();
@@ -213,7 +213,7 @@ const scheduler: Record<string, Run> = {
     assert(run.status !== "IN_QUEUE" && run.status !== "IN_PROGRESS", run.status);
     return [ended, (await harness.attemptOf(job)).outcome];
   },
-  "a job passes its spend cap": async (harness, arm) => {
+  "a job exceeds its spend cap": async (harness, arm) => {
     const { job, run, worker } = await harness.runningJob();
     await harness.tunebase.sql`update tunebase.jobs set spend_cap_usd = 0.01 where status = 'running'`;
     await harness.tunebase.sql`
@@ -225,7 +225,7 @@ const scheduler: Record<string, Run> = {
     await harness.tick();
     return [await harness.runToEnd(job), harness.wasCancelled(run)];
   },
-  "what nobody needs is removed": async (harness, arm) => {
+  "orphaned objects are removed": async (harness, arm) => {
     const file = await harness.createFile();
     await harness.openai.files.delete(file.id);
     await arm();
@@ -277,7 +277,7 @@ const callback: Record<string, Run> = {
         (select count(*)::int from tunebase.checkpoints where job_id = ${job_id}) as checkpoints`;
     return [order, { ...counts[0] }, await harness.runToEnd(job)];
   },
-  "a worker asks where to upload": async (harness, arm) => {
+  "a worker requests upload targets": async (harness, arm) => {
     const { job, run, worker } = await harness.runningJob();
     await arm();
     await worker.upload("adapter_config.json", text("{}"));
@@ -293,7 +293,7 @@ const callback: Record<string, Run> = {
     await harness.completeRun(run, worker);
     return [verified, await harness.runToEnd(job)];
   },
-  "a file that was verified is uploaded and verified again": async (harness, arm) => {
+  "a verified file is uploaded and verified again": async (harness, arm) => {
     const { job, run, worker } = await harness.runningJob();
     const file = FakeWorker.file("adapter_config.json", text("{}"));
     await worker.upload(file.path, text("{}"));
@@ -304,7 +304,7 @@ const callback: Record<string, Run> = {
     await harness.completeRun(run, worker);
     return [verified, await harness.runToEnd(job)];
   },
-  "a damaged file is not verified": async (harness, arm) => {
+  "a damaged file is rejected": async (harness, arm) => {
     const { job, run, worker } = await harness.runningJob();
     const file = FakeWorker.file("adapter_config.json", text("{}"));
     await worker.upload(file.path, text("damaged"));
@@ -324,7 +324,7 @@ const callback: Record<string, Run> = {
     assertEquals((await worker.succeed([file])).accepted, true);
     return await harness.runToEnd(job);
   },
-  "RunPod says by its webhook that a run is over": async (harness, arm) => {
+  "RunPod's webhook reports the end of a run": async (harness, arm) => {
     const { job, run, worker } = await harness.runningJob();
     const manifest = await harness.uploadAdapter(worker);
     harness.queue.post(run.worker ?? "", run.id, { output: { status: "completed", manifest } });
@@ -334,8 +334,8 @@ const callback: Record<string, Run> = {
   },
 };
 const finishes: Record<string, (worker: FakeWorker) => Promise<unknown>> = {
-  "failed, by the user's fault": (worker) => worker.fail("invalid_dataset"),
-  "failed, by infrastructure's": (worker) => worker.fail("disk_full"),
+  "failed, a user error": (worker) => worker.fail("invalid_dataset"),
+  "failed, an infrastructure error": (worker) => worker.fail("disk_full"),
   preempted: (worker) => worker.preempted(),
 };
 for (const [outcome, finish] of Object.entries(finishes)) {

@@ -82,7 +82,7 @@ export const subscriberApi: Record<string, Run> = {
     const ids = came(harness, endpoint);
     return [ids.length, new Set(ids).size, (await row(harness, endpoint)).status];
   }),
-  "what has died at an endpoint is replayed": withEndpoint(async (harness, arm, endpoint) => {
+  "an endpoint's dead deliveries are replayed": withEndpoint(async (harness, arm, endpoint) => {
     await message(harness);
     await harness.tunebase.sql`
       update tunebase.webhook_deliveries set status = 'dead', next_at = null, delivered_at = null, reason = 'for this test'

@@ -108,7 +108,7 @@ export const tenancyApi: Record<string, Run> = {
     await owner.call("DELETE", member, undefined, undefined, [404]);
     return (await owner.listed(`${owner.project}/members`)).map(({ role }) => role);
   },
-  "an API key is made with an idempotency key": async (harness, arm) => {
+  "an API key is created with an idempotency key": async (harness, arm) => {
     const [person, key] = [await Person.join(harness), crypto.randomUUID()];
     await arm();
     const made = await person.call("POST", "/api_keys", { name: "new" }, key);
@@ -138,7 +138,7 @@ export const tenancyApi: Record<string, Run> = {
 };
 
 export const tenancyScheduler: Record<string, Run> = {
-  "old requests are forgotten": async (harness, arm) => {
+  "old idempotency keys are pruned": async (harness, arm) => {
     const person = await Person.join(harness);
     await person.call("POST", "/projects", { name: "old" }, crypto.randomUUID());
     await harness.tunebase
