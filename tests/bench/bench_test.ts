@@ -1,8 +1,14 @@
-/** Each bench runs in its short form, `task bench --short`, and returns measurements. No test checks performance. */
-import { assertEquals } from "#assert";
+/**
+ * Every bench runs in its short form, `task bench --short`, and returns measurements. No test checks performance. One
+ * file, because benches share a state directory.
+ */
+import { assert, assertEquals } from "#assert";
 import { root } from "../../local/state_dir.ts";
+import { cpuPerRequest } from "../../bench/cpu_per_request.ts";
+import type { RawMeasurement } from "../../bench/results.ts";
+import { queueDrain } from "../../bench/queue_drain.ts";
 
-/** tests/bench/bench_limits_test.ts runs these and checks their measurements. */
+/** Their measurements are checked below. */
 const checkedElsewhere = new Set(["cpu_per_request", "queue_drain"]);
 
 async function bench(args: string[]): Promise<{ code: number; output: string }> {
@@ -23,4 +29,32 @@ Deno.test("every bench runs with --short and returns its measurements", async ()
   const { code, output } = await bench(["--short", ...names]);
   const ran = [...output.matchAll(/^ran {4}(\w+): [1-9]\d* measurements/gm)].map(([, name]) => name);
   assertEquals([code, ran.toSorted()], [0, names.toSorted()], output);
+});
+
+/** A failure shows what the bench printed. */
+async function measure(bench: (log: (line: string) => void, size: "short") => Promise<RawMeasurement[]>) {
+  const lines: string[] = [];
+  const measurements = await bench((line) => lines.push(line), "short");
+  return { measurements, printed: lines.join("\n") };
+}
+
+Deno.test("cpu_per_request measures routes, callbacks and ticks, each with p50 and p99", async () => {
+  const { measurements, printed } = await measure(cpuPerRequest);
+  const kinds = [
+    "POST /fine_tuning/jobs",
+    "POST …/report",
+    "a tick that looks",
+    "jobs due",
+    "deliveries due",
+  ];
+  for (const kind of [...kinds, "a tick of checking a file"]) {
+    const found = measurements.find(({ unit }) => unit.includes(kind));
+    assert(found !== undefined && found.value > 0, `${kind}\n${printed}`);
+  }
+  assertEquals(printed.split("\n").length, measurements.length);
+});
+
+Deno.test("queue_drain completes under platform limits without lost, duplicate or ambiguous jobs", async () => {
+  const { measurements: [left], printed } = await measure(queueDrain);
+  assertEquals([left?.value, left?.ratio], [0, 1], printed);
 });

@@ -13,7 +13,6 @@ const usuallyLongest = [
   "tests/fuzz/fuzz_test.ts",
   "tests/api/isolate_retirement_test.ts",
   "tests/database/host_app_test.ts",
-  "tests/bench/bench_limits_test.ts",
   "tests/jobs/estimate_test.ts",
 ];
 

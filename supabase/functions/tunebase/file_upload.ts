@@ -21,11 +21,17 @@ export const expiresAfterForm = {
   "expires_after[seconds]": expirySeconds.optional(),
 };
 
+/** JSON Schema's `dependentRequired`: each of the two fields requires the other. */
+export const expiryFieldsTogether = {
+  "expires_after[anchor]": ["expires_after[seconds]"],
+  "expires_after[seconds]": ["expires_after[anchor]"],
+};
+
 /** With only one of the two fields, the file would silently never expire. */
 export function rejectIncompleteExpiry(form: Record<string, unknown>): void {
-  const names = ["expires_after[anchor]", "expires_after[seconds]"] as const;
-  for (const [has, lacks] of [names, [names[1], names[0]]] as const) {
-    if (!(has in form) || lacks in form) continue;
+  for (const [has, required] of Object.entries(expiryFieldsTogether)) {
+    const lacks = required.find((name) => has in form && !(name in form));
+    if (lacks === undefined) continue;
     throw new ApiError("invalid_request", [{
       param: lacks,
       message: `${lacks}: is required with ${has}. Send both, or neither if the file should not expire.`,

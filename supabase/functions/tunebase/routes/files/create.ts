@@ -15,7 +15,13 @@ import { uuid7 } from "../../ids.ts";
 import { type IncomingFile, receiveFile } from "../../incoming_file.ts";
 import type { concatBytes } from "../../concat_bytes.ts";
 import { formEnvelope, readForm } from "../../multipart.ts";
-import { expiresAfterForm, invalidFile, Purpose, rejectIncompleteExpiry } from "../../file_upload.ts";
+import {
+  expiresAfterForm,
+  expiryFieldsTogether,
+  invalidFile,
+  Purpose,
+  rejectIncompleteExpiry,
+} from "../../file_upload.ts";
 import { renderFile } from "../../serializers/fine_tuning.ts";
 import { FileRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
@@ -161,7 +167,7 @@ export const routes = [
     description:
       "JSONL, a JSON array, CSV or TSV, plain or gzipped, up to 32 MiB. Other formats are converted to chat or preference rows. Files up to 4 MiB are validated in the request, and a 400 lists the errors; larger files are validated in the background. Above 32 MiB, use /uploads or /files/direct.",
     scope: "files:write",
-    form: () => Form.extend({ file: z.file() }),
+    form: () => Form.extend({ file: z.file() }).meta({ dependentRequired: expiryFieldsTogether }),
     response: "File",
     errors: ["invalid_multipart", "invalid_file", "quota_exceeded", "project_archived"],
     handler: createFile,
