@@ -94,7 +94,8 @@ def test_without_a_gpu_it_checks_the_cpu_and_exits_with_0(
     assert selftest.main(["--json"]) == 0
     checks = {check["name"]: check["status"] for check in json.loads(capsys.readouterr().out)}
     assert checks == {
-        "driver": "skipped", "bf16": "skipped", "memory": "ok", "disk": checks["disk"], "kernels": "ok", "hub": "skipped",
+        "driver": "skipped", "bf16": "skipped", "memory": "ok", "disk": checks["disk"], "kernels": "ok",
+        "hub": "skipped",
     }  # fmt: skip
     assert selftest.main(["--quick"]) == 0
     assert capsys.readouterr().out.startswith("skipped  driver  no NVIDIA driver")

@@ -24,7 +24,7 @@ def check_disk_space(directory: Path, needed: float, what: str) -> None:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an exception says that the disk, or its quota, is full. safetensors, torch and the hub wrap the OSError."""
+    """Whether an exception says that the disk or its quota is full: safetensors, torch and the hub wrap the OSError."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -4,7 +4,8 @@
 
 The first line of its dataset says how it behaves: {"steps": 10, "seconds": 0.05, "deaf": false, "before": 0,
 "extra_files": []}: the number of steps, seconds per step, whether it ignores SIGTERM, seconds before the first step,
-names of files next to the adapter. "prints": lines of its log. "ends_by": the signal that ends it after its result. "fail": the error of its first step; "crash": what it logs before it crashes.
+names of files next to the adapter. "prints": lines of its log. "ends_by": the signal that ends it after its result.
+"fail": the error of its first step; "crash": what it logs before it crashes.
 """
 
 from __future__ import annotations

@@ -170,7 +170,8 @@ TRIGGERS: dict[str, Callable[[Stage], Awaitable[Output]]] = {
     made.__name__: made
     for made in (
         invalid_input, dataset_unreachable, invalid_dataset, no_trainable_rows, base_model_not_found, no_chat_template,
-        base_model_unreachable, unsupported_gpu, gpu_unavailable, out_of_memory, non_finite_loss, disk_full, callback_unreachable, upload_failed, trainer_killed,
+        base_model_unreachable,
+        unsupported_gpu, gpu_unavailable, out_of_memory, non_finite_loss, disk_full, callback_unreachable, upload_failed, trainer_killed,
         internal_error,
     )
 }  # fmt: skip

@@ -29,7 +29,7 @@ def validate(
     own = ordered[distributed.rank() :: distributed.world_size()]
     model.eval()
     loss, items, wins, margins = 0.0, 0, 0, 0.0
-    # Every rank runs as many batches as the first: with a sharded base, all ranks take part in each forward pass.
+    # Every rank runs as many batches as the first: all ranks take part in each forward pass of a sharded base.
     for start in range(0, -(-len(ordered) // distributed.world_size()), batch_size):
         batch_rows = own[start : start + batch_size]
         batch = to_batch(batch_rows or ordered[-1:])
