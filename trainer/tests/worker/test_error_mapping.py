@@ -83,12 +83,13 @@ async def dataset_unreachable(stage: Stage) -> Output:
 
 
 async def invalid_dataset(stage: Stage) -> Output:
-    stage.tunebase.serve("rows.jsonl", b'{"prompt": "a", "completion": "b"}\n{"prompt": ""}\n')
+    stage.tunebase.serve("rows.jsonl", tiny.rows(1).encode() + b'{"messages": []}\n')
     return await stage.real()
 
 
 async def no_trainable_rows(stage: Stage) -> Output:
-    stage.tunebase.serve("rows.jsonl", json.dumps({"prompt": "a", "completion": "long " * 200}).encode())
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "long " * 200}]
+    stage.tunebase.serve("rows.jsonl", json.dumps({"messages": messages}).encode())
     return await stage.real()
 
 
