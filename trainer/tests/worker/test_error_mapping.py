@@ -165,7 +165,7 @@ TRIGGERS: dict[str, Callable[[Stage], Awaitable[Output]]] = {
 NAMED = {
     "invalid_input": ["lora_rank = '500'", "less than or equal to 128"],
     "dataset_unreachable": ["answered 404"],
-    "invalid_dataset": ["line 2: prompt must be a non-empty string"],
+    "invalid_dataset": ["line 2: messages must be a non-empty list"],
     "no_trainable_rows": ["max_length = 512", "such as 1024"],
     "base_model_not_found": ["nowhere", "base_models.source"],
     "no_chat_template": ["base model", "instruct model"],

@@ -25,7 +25,7 @@ MAGIC_BYTES = {
 DOCUMENT = re.compile(r'\s*\{\s*"(training_file_metadata|conversations)"\s*:')
 # ShareGPT rows begin with "conversations" too, but are complete objects on one line each.
 SHARE_GPT = re.compile(r'\s*\{\s*"conversations"\s*:\s*\[\s*\{\s*"(from|value|role|content)"')
-JSON_ARRAY = re.compile(r"\s*\[\s*([{\]]|$)")
+JSON_ARRAY = re.compile(r"\s*\[\s*(\{|$)")
 TABLE = re.compile(r'\s*"?[A-Za-z_]\w*"?[ ]*[,;\t]')
 META = "_meta"
 

@@ -3,8 +3,15 @@
  * real files, the history's last entry repeats the current input, and some pairs have no target.
  */
 import { type AddIssue, isObject, shown } from "../report.ts";
-import type { Converter } from "./converters.ts";
-import { isAbsent, type Message, optionalText, parseCell, requiredText, systemTurn } from "./fields.ts";
+import {
+  type Converter,
+  isAbsent,
+  type Message,
+  optionalText,
+  parseCell,
+  requiredText,
+  systemTurn,
+} from "./fields.ts";
 
 /** Checks the header's version. Returns the number of pairs that it declares. */
 export function checkMeta(meta: unknown, field: string, addIssue: AddIssue): number | null {

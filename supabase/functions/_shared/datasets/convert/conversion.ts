@@ -10,8 +10,8 @@ import {
   tableFields,
   unknownFormat,
 } from "./detect.ts";
-import { type Converter, converters } from "./converters.ts";
-import { isAbsent, type Row } from "./fields.ts";
+import { converters } from "./converters.ts";
+import { type Converter, isAbsent, type Row } from "./fields.ts";
 import { didYouMean, nearMiss } from "./near_miss.ts";
 
 /** One row before and after conversion, as JSON that may be truncated. */

@@ -3,27 +3,16 @@ import { type AddIssue, isObject, jsonText, shown } from "../report.ts";
 import { brightrun } from "./brightrun.ts";
 import {
   areMessages,
-  type ChatRow,
+  type Converter,
   isAbsent,
   type Message,
   optionalText,
   parseCell,
-  type PreferenceRow,
   requiredText,
   type Row,
   systemTurn,
 } from "./fields.ts";
 import { shareGptTurns } from "./sharegpt.ts";
-
-export interface Converter {
-  /** The fields that are read; others are ignored and listed. */
-  fields: readonly string[];
-  /**
-   * The canonical row; `skipped` if nothing in it is learned, and null if it is invalid, which are reported. `isTable`:
-   * a cell may hold messages as JSON; elsewhere, a string is text, even if it is JSON.
-   */
-  convert(row: Row, addIssue: AddIssue, isTable: boolean): ChatRow | PreferenceRow | "skipped" | null;
-}
 
 const alpacaForm = "An Alpaca row has instruction and output, and optionally input, system and history.";
 
