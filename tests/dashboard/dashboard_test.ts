@@ -241,7 +241,8 @@ Deno.test("a file over 32 MiB uploads in chunks; a failed chunk is retried", asy
     await route.abort("connectionreset");
     await page.unroute("**/storage/v1/upload/resumable/**"); // otherwise every body passes through the debugger
   });
-  const text = JSON.stringify({ prompt: "a", completion: "b".repeat(1_000_000) });
+  const messages = [{ role: "user", content: "a" }, { role: "assistant", content: "b".repeat(1_000_000) }];
+  const text = JSON.stringify({ messages });
   const place = await Deno.makeTempFile({ suffix: ".jsonl" });
   await Deno.writeTextFile(place, `${text}\n`.repeat(34));
   try {
