@@ -85,12 +85,13 @@ async def dataset_unreachable(stage: Stage) -> Output:
 
 
 async def invalid_dataset(stage: Stage) -> Output:
-    stage.tunebase.serve("rows.jsonl", b'{"prompt": "a", "completion": "b"}\n{"prompt": ""}\n')
+    stage.tunebase.serve("rows.jsonl", tiny.rows(1).encode() + b'{"messages": []}\n')
     return await stage.real()
 
 
 async def no_trainable_rows(stage: Stage) -> Output:
-    stage.tunebase.serve("rows.jsonl", json.dumps({"prompt": "a", "completion": "long " * 200}).encode())
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "long " * 200}]
+    stage.tunebase.serve("rows.jsonl", json.dumps({"messages": messages}).encode())
     return await stage.real()
 
 
@@ -169,17 +170,16 @@ async def internal_error(stage: Stage) -> Output:
 TRIGGERS: dict[str, Callable[[Stage], Awaitable[Output]]] = {
     made.__name__: made
     for made in (
-        invalid_input, dataset_unreachable, invalid_dataset, no_trainable_rows, base_model_not_found, no_chat_template,
-        base_model_unreachable,
-        unsupported_gpu, gpu_unavailable, out_of_memory, non_finite_loss, disk_full, callback_unreachable, upload_failed, trainer_killed,
-        internal_error,
+        invalid_input, dataset_unreachable, invalid_dataset, no_trainable_rows, base_model_not_found,
+        no_chat_template, base_model_unreachable, unsupported_gpu, gpu_unavailable, out_of_memory, non_finite_loss,
+        disk_full, callback_unreachable, upload_failed, trainer_killed, internal_error,
     )
 }  # fmt: skip
 # What the message or the hint must name of this run.
 NAMED = {
     "invalid_input": ["lora_rank = '500'", "less than or equal to 128"],
     "dataset_unreachable": ["answered 404"],
-    "invalid_dataset": ["line 2: prompt must be a non-empty string"],
+    "invalid_dataset": ["line 2: messages must be a non-empty list"],
     "no_trainable_rows": ["max_length = 512", "such as 1024"],
     "base_model_not_found": ["nowhere", "base_models.source"],
     "no_chat_template": ["base model", "instruct model"],
