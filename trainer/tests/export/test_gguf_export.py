@@ -24,15 +24,21 @@ from tunebase_trainer.export import gguf_export, merged
 from tunebase_trainer.model import base_model, lora
 from tunebase_trainer.training import preflight
 
-_read = functools.cache(gguf.GGUFReader)
+GGUFReader = gguf.GGUFReader
+
+
+@functools.cache
+def _read(path: str) -> gguf.GGUFReader:
+    """Through a plain array, whose slices cost a quarter of numpy.memmap's."""
+    mapped = np.memmap
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np, "memmap", lambda path, mode: mapped(path, mode=mode).view(np.ndarray))
+        return GGUFReader(path)
 
 
 @pytest.fixture(autouse=True)
 def a_file_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading SmolLM2's vocabulary of 49,000 tokens takes five seconds of a core, and transformers reads it three
-    times. Slices of a plain array cost a quarter of numpy.memmap's."""
-    mapped = np.memmap
-    monkeypatch.setattr(np, "memmap", lambda path, mode: mapped(path, mode=mode).view(np.ndarray))
+    """SmolLM2's vocabulary of 49,000 tokens takes seconds to read, and transformers reads it three times."""
     monkeypatch.setattr(gguf, "GGUFReader", lambda path: _read(str(path)))
 
 
