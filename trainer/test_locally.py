@@ -187,7 +187,8 @@ class HandlerStructure(unittest.IsolatedAsyncioTestCase):
     def setUp(self) -> None:
         directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
         (directory / "stub.py").write_text(STUB_TRAINING)
-        (directory / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        (directory / "rows.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
         (directory / "crash.jsonl").write_text("crash\n")
         quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=directory))
@@ -206,7 +207,9 @@ class HandlerStructure(unittest.IsolatedAsyncioTestCase):
 
     def event(self, file: str = "rows.jsonl", **changes: Any) -> dict[str, Any]:
         direct = {name: value for name, value in VALID.items() if not name.startswith("callback_")}
-        return {"id": "runpod-1", "input": direct | {"dataset_url": f"{self.url}/{file}"} | changes}
+        # On a GPU model's event, a machine without a GPU would answer `gpu_unavailable`.
+        cpu = {"gpu_config": {"gpu_type": "cpu"}}
+        return {"id": "runpod-1", "input": direct | cpu | {"dataset_url": f"{self.url}/{file}"} | changes}
 
     async def test_the_handler_is_async_and_takes_one_event(self) -> None:
         self.assertTrue(inspect.iscoroutinefunction(worker.handler))
