@@ -30,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def original(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    return tiny_models.save(getattr(request, "param", "qwen3_next"), tmp_path / "original")
+    return tiny_models.save(getattr(request, "param", "qwen3_moe"), tmp_path / "original")
 
 
 def spoil(original: Path) -> None:

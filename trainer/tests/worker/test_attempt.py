@@ -313,7 +313,7 @@ async def test_a_real_training_is_paused_and_resumed_through_the_handler(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TUNEBASE_TRAIN_COMMAND")
-    tunebase.serve("rows.jsonl", tiny.rows(24).encode())
+    tunebase.serve("rows.jsonl", tiny.rows(16).encode())
     given = {"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=12)}
     tunebase.orders = lambda name, body: "pause" if name == "report" and body["current_step"] >= 1 else None
     output = await ended(asyncio.create_task(handler(given)), tmp_path)
@@ -325,6 +325,6 @@ async def test_a_real_training_is_paused_and_resumed_through_the_handler(
     tunebase.claim = {"resume": tunebase.resume_of(at), "fence": 2}
     output = await ended(asyncio.create_task(handler(given)), tmp_path)
     assert output["status"] == "completed", output
-    assert steps(tunebase) == list(range(1, 73))
+    assert steps(tunebase) == list(range(1, 49))
     assert f"Resuming from the checkpoint of step {at}." in [event["message"] for event in tunebase.reported("events")]
     assert output["manifest"]["first_loss"] == tunebase.reported("metrics")[0]["training_loss"]
