@@ -46,9 +46,9 @@ Deno.test("a second worker is rejected during the first's lease and takes over a
   assertEquals((await second.claim()).reason, "held");
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await second.claim()).fence, 2);
-  assertEquals(await worker.report(), { order: "stop", lease_until: null });
+  assertEquals(await worker.report(), { directive: "stop", lease_until: null });
   const answer = await second.report();
-  assertEquals(answer.order, "continue");
+  assertEquals(answer.directive, "continue");
   const left = Number(answer.lease_until) - Date.now() / 1000;
   assert(left > 50 && left <= 60, `the lease is ${left} s`);
 });
@@ -61,13 +61,13 @@ Deno.test("a late duplicate claim changes neither the holder nor an ended attemp
   worker.fence = (await deliver(worker, ids.first)).fence;
   const second = new FakeWorker(tunebase, attempt.id, "worker-2");
   assertEquals((await deliver(second, ids.second)).reason, "held");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   assertEquals((await deliver(worker, ids.first)).fence, 1, "its own answer again, and no new fence");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   // The second stopped as ordered; its claim arrives again after the lease has expired.
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await deliver(second, ids.second)).reason, "held");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   assertEquals((await deliver(worker, ids.restarted)).fence, 2, "its handler restarted");
   assertEquals((await deliver(worker, ids.first)).reason, "held");
 });
@@ -79,11 +79,11 @@ Deno.test("a duplicate claim does not end an attempt that was ordered to pause",
     await (await worker.send("claim", { worker_id: worker.id, runpod_job_id: "run-x" }, undefined, id))
       .json();
   worker.fence = (await deliver()).fence;
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   await user.openai.fineTuning.jobs.pause(job.id);
   assertEquals((await deliver()).fence, 1);
   assertEquals((await latestAttempt(tunebase, job)).state, "running");
-  assertEquals((await worker.checkpoint(4)).order, "pause");
+  assertEquals((await worker.checkpoint(4)).directive, "pause");
   assertEquals((await worker.paused()).accepted, true);
   assertEquals([(await jobNow(job)).status, attempt.number], ["paused", 1]);
 });
@@ -135,7 +135,7 @@ Deno.test("a duplicate report changes nothing", async () => {
   await worker.report({ metrics: [FakeWorker.metric(1)], events: [{ level: "info", message: "once" }] });
   worker.sequence = 0;
   const again = await worker.report({ progress: 90, events: [{ level: "info", message: "once" }] });
-  assertEquals(again.order, "continue");
+  assertEquals(again.directive, "continue");
   assertEquals((await messages(job)).filter((message) => message === "once").length, 1);
   assertEquals(Reflect.get(await jobNow(job), "progress"), 20);
 });
@@ -185,7 +185,7 @@ Deno.test("a job succeeds once its files match the manifest's sizes and hashes",
   await worker.upload("adapter_config.json", config);
   await worker.upload("adapter_model.safetensors", weights);
   for (const file of files) {
-    assertEquals(await worker.verify(file), { order: "continue", verified: true, detail: null });
+    assertEquals(await worker.verify(file), { directive: "continue", verified: true, detail: null });
   }
   assertEquals(await worker.succeed(files), { accepted: true, detail: null });
   assertEquals((await worker.succeed(files)).accepted, true, "the same finish again answers the same");
@@ -287,13 +287,13 @@ Deno.test("infrastructure failures are retried up to the limit; user errors are 
 Deno.test("a cancelled job tells its worker to cancel and stays cancelled whatever the worker reports", async () => {
   const { job, attempt, worker } = await claimed();
   await user.openai.fineTuning.jobs.cancel(job.id);
-  assertEquals((await worker.report({ progress: 70 })).order, "cancel");
+  assertEquals((await worker.report({ progress: 70 })).directive, "cancel");
   assertEquals(Reflect.get(await jobNow(job), "progress"), 0);
   assertEquals((await worker.cancelled()).accepted, true);
   assertEquals((await latestAttempt(tunebase, job)).outcome, "cancelled");
   assertEquals((await worker.fail("internal_error")).accepted, false);
   assertEquals((await jobNow(job)).status, "cancelled");
-  assertEquals((await worker.report()).order, "stop");
+  assertEquals((await worker.report()).directive, "stop");
   const [{ rejected_callbacks } = {}] =
     await sql`select rejected_callbacks from tunebase.attempts where id = ${attempt.id}`;
   assertEquals(rejected_callbacks, 2);

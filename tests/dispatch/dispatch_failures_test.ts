@@ -199,7 +199,7 @@ Deno.test("a run executed twice: the rejected second worker does not end the fir
   };
   await quiet(70);
   assertEquals((await jobNow(job)).status, "running");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   await quiet(130);
   assertEquals((await jobNow(job)).error?.code, "worker_lost", "the first was gone too");
 });
@@ -211,7 +211,7 @@ Deno.test("an outage on our side does not end a healthy run", async () => {
   await sql`update tunebase.attempts set lease_until = now() - interval '5 hours' where id = ${attempt.id}`;
   for (let i = 0; i < 6; i++) await look();
   assertEquals((await jobNow(job)).status, "running");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   const [{ missed_heartbeats } = {}] =
     await sql`select missed_heartbeats from tunebase.attempts where id = ${attempt.id}`;
   assertEquals(missed_heartbeats, 0);

@@ -48,7 +48,7 @@ Deno.test("a running job pauses with a checkpoint, and another worker resumes fr
   const { job, worker } = await running();
   await worker.checkpoint(5);
   assertEquals((await jobs.pause(job.id)).status, "running");
-  assertEquals((await worker.checkpoint(9)).order, "pause");
+  assertEquals((await worker.checkpoint(9)).directive, "pause");
   assertEquals((await worker.paused()).accepted, true);
   assertEquals(await status(job), "paused");
   assertEquals((await latestAttempt(tunebase, job)).outcome, "paused");
@@ -98,7 +98,7 @@ Deno.test("withdrawing a pause request lets the worker continue", async () => {
   const { job, worker } = await running();
   await jobs.pause(job.id);
   assertEquals((await jobs.resume(job.id)).status, "running");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
 });
 
 Deno.test("a worker that paused despite the withdrawal is replaced immediately", async () => {

@@ -44,7 +44,7 @@ Deno.test("a job warns once at 80 % of its cap and fails at 100 %, without help 
   assertEquals([now.status, now.error?.code], ["failed", "spend_cap"]);
   assertStringIncludes(now.error?.message ?? "", "spend cap of 10.00 USD");
   assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)), "cancelled at RunPod");
-  assertEquals((await worker.report()).order, "cancel", "and so is the worker");
+  assertEquals((await worker.report()).directive, "cancel", "and so is the worker");
 });
 
 Deno.test("the database alone can enforce caps", async () => {

@@ -65,7 +65,7 @@ export async function deliver(
     env.reportProblem(`forged: a forged ${message.name} was answered ${status}`);
   }
   const reply = await env.answer(request, message.forged || tooOld ? [401] : []);
-  const summary = reply?.order ?? reply?.detail ??
+  const summary = reply?.directive ?? reply?.detail ??
     (reply?.claimed === true ? `fence ${reply.fence}` : reply?.reason);
   env.note(`  ${message.name} of ${message.worker?.id ?? message.attempt.id} → ${status} ${summary ?? ""}`);
   return reply;

@@ -155,7 +155,7 @@ function holds(attempt: Attempt, body: Answer): boolean {
 }
 
 function reported(env: Environment, attempt: Attempt, { body }: { body: Answer }, result: Answer): void {
-  if (result.order === "stop") return;
+  if (result.directive === "stop") return;
   if (!holds(attempt, body)) {
     return env.reportProblem(
       `doubled: a report of ${body.worker_id}, fence ${body.fence}, was taken; ${attempt.holder?.id} holds attempt ` +
@@ -168,7 +168,7 @@ function reported(env: Environment, attempt: Attempt, { body }: { body: Answer }
   if (Number(body.sequence) <= attempt.sequence) return;
   attempt.sequence = Number(body.sequence);
   attempt.lease = env.now() + leaseSeconds * 1000;
-  if (result.order === "cancel") {
+  if (result.directive === "cancel") {
     attempt.cancelRequested = true;
     return;
   }

@@ -130,8 +130,8 @@ async def test_an_attempt_that_another_worker_holds_is_left_alone(tunebase: Fake
 async def test_directives_arrive_once_and_only_one_of_higher_priority_follows(
     tunebase: FakeTunebase, status: Reporter
 ) -> None:
-    orders = ["continue", "pause", "pause", "cancel", "pause", "stop"]
-    for tunebase.order in orders:
+    directives = ["continue", "pause", "pause", "cancel", "pause", "stop"]
+    for tunebase.directive in directives:
         await status.report()
     assert [await asyncio.wait_for(status.client.next_directive(), 1) for _ in range(3)] == ["pause", "cancel", "stop"]
 
