@@ -1,4 +1,4 @@
-/** Documentation tables generated from the contracts, between markers in hand-written pages. */
+/** Documentation tables generated from the contracts and the tests, between markers in hand-written pages. */
 import {
   apiFields,
   apiName,
@@ -15,6 +15,7 @@ import {
 } from "../../supabase/functions/_shared/contracts/metrics.ts";
 import type { Route } from "../../supabase/functions/tunebase/routes/define.ts";
 import { allRoutes } from "../../supabase/functions/tunebase/routes/index.ts";
+import { claimRows, proofs } from "./reliability.ts";
 import { scopeLabels, scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
 
 /** A metric's unit after its name; none where the name says it. */
@@ -29,6 +30,7 @@ const metricUnits: Record<MetricField["unit"], string> = {
 };
 
 const routes = await allRoutes();
+const provenBy = await proofs();
 const callers: Partial<Record<Route["scope"], string>> = { none: "public", any: "any", user: "a user" };
 
 const tables: Record<string, () => string> = {
@@ -56,10 +58,15 @@ const tables: Record<string, () => string> = {
         callers[scope] ?? `\`${scope}\``,
       ]),
     ),
+  guarantees: () => table(["guarantee", "test"], claimRows("guarantees", provenBy)),
+  invariants: () => table(["invariant", "test"], claimRows("invariants", provenBy)),
+  "RunPod failures": () => table(["failure", "test"], claimRows("runpodFailures", provenBy)),
+  "field reports": () => table(["report", "test"], claimRows("fieldReports", provenBy)),
+  "field reports of other services": () => table(["report", "test"], claimRows("otherReports", provenBy)),
   scopes: () => table(["scope", "permission"], scopes.map((scope) => [`\`${scope}\``, scopeLabels[scope]])),
 };
 
-/** `page` with each table between `<!-- generated: NAME -->` and `<!-- end -->` regenerated from the contracts. */
+/** `page` with each table between `<!-- generated: NAME -->` and `<!-- end -->` regenerated. */
 export function withTables(page: string): string {
   return page.replace(/(<!-- generated: (.+?) -->\n)[^]*?(<!-- end -->)/g, (_, start, name, end) => {
     const made = tables[name];

@@ -66,6 +66,7 @@ Deno.test("an endpoint's concurrency limit applies across projects", async () =>
   assertEquals((await sql`select 1 from tunebase.attempts where state <> 'ended'`).length, 3);
 });
 
+// @proves rate-limited
 Deno.test("dispatch respects the endpoint's rate limit and returns when the next call is allowed", async () => {
   await clear();
   for (let i = 0; i < 5; i++) await createJob(user);
@@ -106,6 +107,7 @@ Deno.test("a job that RunPod rejects until its queue timeout fails with no_capac
   runpod.run = () => Response.json({ id: `run-${runpod.requests.length}`, status: "IN_QUEUE" });
 });
 
+// @proves ambiguous-run
 Deno.test("RunPod's webhook supplies the id of a run whose /run response had none", async () => {
   await clear();
   runpod.run = () => new Response("", { status: 504 });
@@ -137,6 +139,8 @@ const reasons: [string, unknown, string][] = [
   ["a crash loop", { jobs: {}, workers: { unhealthy: 1 } }, "the workers crash on startup"],
 ];
 for (const [what, health, reason] of reasons) {
+  // @proves stuck-in-queue: a job that waits long explains why: throttled workers
+  // @proves others-wait-reason: a job that waits long explains why: busy workers
   Deno.test(`a job that waits long explains why: ${what}`, async () => {
     await clear();
     runpod.health = says(health);
@@ -158,6 +162,7 @@ for (const [what, health, reason] of reasons) {
   });
 }
 
+// @proves succeeded-iff-stored, report-stuck-initializing
 Deno.test("a manifest in Storage completes a job whose worker could not report", async () => {
   await clear();
   const { job, worker, look } = await silent();
@@ -173,6 +178,7 @@ Deno.test("a manifest in Storage completes a job whose worker could not report",
   assertEquals(await (await fetch(adapter.files[0].url)).text(), "weights that arrived");
 });
 
+// @proves succeeded-iff-stored
 Deno.test("a manifest in Storage with a damaged file does not complete the job", async () => {
   await clear();
   const { job, worker, look } = await silent();
@@ -184,6 +190,7 @@ Deno.test("a manifest in Storage with a damaged file does not complete the job",
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
 });
 
+// @proves run-twice
 Deno.test("a run executed twice: the rejected second worker does not end the first", async () => {
   await clear();
   const { job, worker, attempt } = await silent();
@@ -217,6 +224,7 @@ Deno.test("an outage on our side does not end a healthy run", async () => {
   assertEquals(missed_heartbeats, 0);
 });
 
+// @proves cancel-ignored
 Deno.test("a cancellation that RunPod ignores is resent and raises an alert while cost accrues", async () => {
   await clear();
   const { job, attempt, look } = await silent();
@@ -252,6 +260,7 @@ Deno.test("a cancellation that fails at RunPod is resent at the next reconcile",
   assertEquals(runpod.cancels.filter(({ path }) => path.endsWith(attempt.runpod_job_id)).length, 2);
 });
 
+// @proves cancel-race
 Deno.test("when a cancellation races the completion, the first recorded wins", async () => {
   await clear();
   const { job, worker } = await silent();
@@ -265,6 +274,7 @@ Deno.test("when a cancellation races the completion, the first recorded wins", a
   assertEquals(now.fine_tuned_model !== null, now.status === "succeeded");
 });
 
+// @proves rejected-run
 Deno.test("a permanent rejection by RunPod raises an alert", async () => {
   await clear();
   runpod.run = () => new Response("balance too low", { status: 402 });
@@ -275,6 +285,7 @@ Deno.test("a permanent rejection by RunPod raises an alert", async () => {
   assertStringIncludes(alert?.message, "402 balance too low");
 });
 
+// @proves large-request
 Deno.test("a refused connection started nothing; a body over 10 MB is never sent", async () => {
   await clear();
   const job = await createJob(user);

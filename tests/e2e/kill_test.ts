@@ -107,6 +107,7 @@ function chain(seed: number): string {
   return state;
 }
 
+// @proves accepted-job-ends, terminal-is-final, lost-worker
 Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses and duplicates nothing", async () => {
   const began = performance.now();
   await sql`update tunebase.projects set max_running = 1000`;

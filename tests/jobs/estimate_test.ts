@@ -316,6 +316,7 @@ Deno.test("an estimate is rejected as its job would be and creates nothing", asy
   assertEquals(await count(), before);
 });
 
+// @proves others-price
 Deno.test("a job stores its estimate, reserves the highest cost, and scores the estimate on success", async () => {
   const gpu = { gpu_type: "A100-80GB", num_gpus: 1, gpu_memory_gb: 80, cost_per_gpu_hour: 36 };
   await withModel({ tokenizer: "small/1", tokens_per_second: 10, gpu_config: sql.json(gpu) }, async () => {

@@ -75,6 +75,7 @@ Deno.test("the reservation of a waiting job counts toward the project's cap", as
     gpu_config = gpu_config || '{"cost_per_gpu_hour": 0}'`;
 });
 
+// @proves others-queue-position
 Deno.test("a queued job shows its position in the project and overall, and why it waits", async () => {
   await sql`delete from tunebase.jobs`;
   const [user, other] = [await tunebase.user(), await tunebase.user()];

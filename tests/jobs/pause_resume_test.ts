@@ -79,6 +79,7 @@ Deno.test("pausing an unclaimed job cancels its run, and no worker can claim it"
   assertEquals((await latestAttempt(tunebase, job)).number, attempt.number + 1);
 });
 
+// @proves one-live-attempt
 Deno.test("a job resumed before its old run ends waits for it and starts once", async () => {
   const { job, attempt } = await submitted();
   await jobs.pause(job.id);
@@ -134,6 +135,7 @@ Deno.test("a second worker cannot claim a pausing job", async () => {
   assertEquals(await status(job), "paused");
 });
 
+// @proves terminal-is-final
 Deno.test("a job that ends before it could pause stays ended", async () => {
   const { job, worker } = await running();
   await jobs.pause(job.id);

@@ -29,6 +29,7 @@ async function running(user: TestUser, cap?: number) {
   return { job, attempt, worker, minutes };
 }
 
+// @proves spend-cap, others-budget
 Deno.test("a job warns once at 80 % of its cap and fails at 100 %, without help from the trainer", async () => {
   const user = await tunebase.user();
   const { job, attempt, worker, minutes } = await running(user, 10);
@@ -47,6 +48,7 @@ Deno.test("a job warns once at 80 % of its cap and fails at 100 %, without help 
   assertEquals((await worker.report()).directive, "cancel", "and so is the worker");
 });
 
+// @proves spend-cap
 Deno.test("the database alone can enforce caps", async () => {
   const user = await tunebase.user();
   const { job, minutes } = await running(user, 1);
@@ -92,6 +94,7 @@ Deno.test("a job's maximum cost is reserved, and a job over the project's cap is
   await sql`update tunebase.base_models set tokens_per_second = null`;
 });
 
+// @proves spend-cap
 Deno.test("concurrent creates cannot exceed the cap", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.base_models set tokens_per_second = 1000`;

@@ -48,6 +48,7 @@ Deno.test("concurrent ticks send each delivery once", async () => {
   assertEquals(receiver.at(path).length, 20);
 });
 
+// @proves at-least-once
 Deno.test("a crash between send and record resends with the same id, and a late result changes nothing", async () => {
   await sql`delete from tunebase.webhook_deliveries where status = 'pending'`; // retries left by other tests
   const { user, path, endpoint } = await withEndpoint();

@@ -34,6 +34,7 @@ const endpoint = async (user: TestUser, types: string[], progress_seconds = 60) 
 const report = (id: string, progress: number) =>
   sql`update tunebase.jobs set progress = ${progress} where id = ${id}`;
 
+// @proves every-event-delivered
 Deno.test("each job event is enqueued once: created, started, paused, succeeded, failed, cancelled, checkpoint, budget warning", async () => {
   const user = await tunebase.user();
   const id = await runningJob(user);
@@ -111,6 +112,7 @@ Deno.test("progress events are enqueued only for subscribed endpoints, at the hi
   assertEquals([await sent(eager), await sent(calm), await sent(off)], [3, 1, 0]);
 });
 
+// @proves every-event-delivered
 Deno.test("a failing trigger does not affect the job, is logged, and its event is enqueued later", async () => {
   const user = await tunebase.user();
   await endpoint(user, [

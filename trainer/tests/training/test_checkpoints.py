@@ -121,6 +121,7 @@ def test_a_run_near_its_deadline_saves_a_checkpoint_and_reports_why_it_stops(tin
     assert events[-1] == {"type": "stopped", "step": 1, "out_of_time": True}
 
 
+# @proves others-optimizer-lost
 def test_a_resumed_run_makes_exactly_the_steps_of_an_uninterrupted_one(
     whole: list[dict[str, Any]], stopped: list[dict[str, Any]], tiny_model: Path, tmp_path: Path
 ) -> None:

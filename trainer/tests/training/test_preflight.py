@@ -167,6 +167,7 @@ def full(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
     monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda path: usage)  # type: ignore[attr-defined]
 
 
+# @proves report-repeated-download
 def test_a_model_that_does_not_fit_the_disk_is_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
     downloads = []
 

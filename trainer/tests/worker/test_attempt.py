@@ -146,6 +146,7 @@ async def test_a_pause_before_the_first_step_ends_at_once_without_a_checkpoint(
     assert [body["outcome"] for body in tunebase.of("finish")] == ["paused"]
 
 
+# @proves others-spot-recovery
 async def test_sigterm_saves_a_checkpoint_ends_preempted_and_reaches_the_previous_handler(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
@@ -255,6 +256,7 @@ async def test_when_tunebase_is_unreachable_at_the_end_all_files_are_in_storage_
     assert tunebase.of("finish") == []
 
 
+# @proves others-empty-weights
 async def test_a_file_that_arrives_damaged_is_uploaded_again(tunebase: FakeTunebase, tmp_path: Path) -> None:
     tunebase.damaged = {"adapter_model.safetensors"}
     assert (await ended(start(tunebase), tmp_path))["status"] == "completed"

@@ -95,6 +95,7 @@ async def test_a_wrong_secret_is_rejected_and_not_retried(tunebase: FakeTunebase
     assert (caught.value.code, caught.value.status, tunebase.calls) == ("callback_unreachable", 401, [])
 
 
+# @proves late-callback
 async def test_a_retry_carries_the_same_webhook_id_and_counts_once(tunebase: FakeTunebase, status: Reporter) -> None:
     status.step(1)
     tunebase.troubles = [503, LOST, 429]
