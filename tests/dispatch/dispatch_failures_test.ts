@@ -25,14 +25,14 @@ async function silent() {
   await sql`update tunebase.jobs set max_attempts = 1 where id = ${attempt.job_id}`;
   const worker = new FakeWorker(tunebase, attempt.id);
   await worker.claim();
-  const look = async () => {
+  const reconcile = async () => {
     await sql`
       update tunebase.attempts
       set reconcile_at = now(), lease_until = now() - interval '1 second', submitted_at = now() - interval '2 minutes'
       where id = ${attempt.id}`;
     await tunebase.tick();
   };
-  return { job, attempt, worker, look };
+  return { job, attempt, worker, reconcile };
 }
 /** Takes everything that is under way out of the next test's way. */
 const clear = async () => {
@@ -165,13 +165,13 @@ for (const [what, health, reason] of reasons) {
 // @proves succeeded-iff-stored, report-stuck-initializing
 Deno.test("a manifest in Storage completes a job whose worker could not report", async () => {
   await clear();
-  const { job, worker, look } = await silent();
+  const { job, worker, reconcile } = await silent();
   const weights = bytes("weights that arrived");
   const file = FakeWorker.file("adapter_model.safetensors", weights);
   await worker.upload(file.path, weights);
   await worker.upload("manifest.json", bytes(JSON.stringify(manifest([file]))));
   runpod.status = says({}, 404);
-  await look();
+  await reconcile();
   const now = await jobNow(job);
   assertEquals(now.status, "succeeded");
   const adapter = await (await user.fetch(`/fine_tuning/jobs/${job.id}/adapter`)).json();
@@ -181,12 +181,12 @@ Deno.test("a manifest in Storage completes a job whose worker could not report",
 // @proves succeeded-iff-stored
 Deno.test("a manifest in Storage with a damaged file does not complete the job", async () => {
   await clear();
-  const { job, worker, look } = await silent();
+  const { job, worker, reconcile } = await silent();
   const file = FakeWorker.file("adapter_model.safetensors", bytes("what was meant"));
   await worker.upload(file.path, bytes("what arrived"));
   await worker.upload("manifest.json", bytes(JSON.stringify(manifest([file]))));
   runpod.status = says({ status: "COMPLETED", output: { status: "completed" } });
-  await look();
+  await reconcile();
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
 });
 
@@ -213,10 +213,10 @@ Deno.test("a run executed twice: the rejected second worker does not end the fir
 
 Deno.test("an outage on our side does not end a healthy run", async () => {
   await clear();
-  const { job, worker, attempt, look } = await silent();
+  const { job, worker, attempt, reconcile } = await silent();
   runpod.status = says({ status: "IN_PROGRESS" });
   await sql`update tunebase.attempts set lease_until = now() - interval '5 hours' where id = ${attempt.id}`;
-  for (let i = 0; i < 6; i++) await look();
+  for (let i = 0; i < 6; i++) await reconcile();
   assertEquals((await jobNow(job)).status, "running");
   assertEquals((await worker.report()).directive, "continue");
   const [{ missed_heartbeats } = {}] =
@@ -227,36 +227,36 @@ Deno.test("an outage on our side does not end a healthy run", async () => {
 // @proves cancel-ignored
 Deno.test("a cancellation that RunPod ignores is resent and raises an alert while cost accrues", async () => {
   await clear();
-  const { job, attempt, look } = await silent();
+  const { job, attempt, reconcile } = await silent();
   runpod.status = says({ status: "IN_PROGRESS" });
   await user.openai.fineTuning.jobs.cancel(job.id);
   const cancels = () => runpod.cancels.filter(({ path }) => path.endsWith(attempt.runpod_job_id)).length;
-  await look();
+  await reconcile();
   assertEquals([cancels(), (await latestAttempt(tunebase, job)).state], [1, "running"]);
   await sql`
     update tunebase.attempts
     set cancel_sent_at = now() - interval '31 seconds', cancel_requested_at = now() - interval '6 minutes'
     where id = ${attempt.id}`;
-  await look();
+  await reconcile();
   assertEquals(cancels(), 2);
   const [alert] =
     await sql`select message from tunebase_internal.alerts where kind = 'cancel_ignored_by_runpod' and subject = ${attempt.id}`;
   assertStringIncludes(alert?.message, "may be billed.");
   assertEquals((await jobNow(job)).status, "cancelled", "the job was cancelled at once");
   runpod.status = says({}, 404);
-  await look();
+  await reconcile();
   assertEquals((await latestAttempt(tunebase, job)).outcome, "cancelled");
 });
 
 Deno.test("a cancellation that fails at RunPod is resent at the next reconcile", async () => {
   await clear();
-  const { job, attempt, look } = await silent();
+  const { job, attempt, reconcile } = await silent();
   await user.openai.fineTuning.jobs.cancel(job.id);
   runpod.status = says({ status: "IN_PROGRESS" });
   runpod.cancel = says({ error: "x" }, 500);
-  await look();
+  await reconcile();
   runpod.cancel = says({ status: "CANCELLED" });
-  await look();
+  await reconcile();
   assertEquals(runpod.cancels.filter(({ path }) => path.endsWith(attempt.runpod_job_id)).length, 2);
 });
 
@@ -291,14 +291,14 @@ Deno.test("a refused connection started nothing; a body over 10 MB is never sent
   const job = await createJob(user);
   await tunebase.tick();
   const input = RunInput.parse(Reflect.get(Object(runpod.runs.at(-1)?.body), "input"));
-  const nobody = new Runpod({ runpodUrl: `http://127.0.0.1:${freePort(0, "")}`, runpodKey: "k" });
+  const unreachable = new Runpod({ runpodUrl: `http://127.0.0.1:${freePort(0, "")}`, runpodKey: "k" });
   const policy = { executionTimeout: 5000, ttl: 10_000 };
-  assertEquals((await nobody.run("e", input, "https://x.example/w", policy)).kind, "not_started");
+  assertEquals((await unreachable.run("e", input, "https://x.example/w", policy)).kind, "not_started");
   const huge = {
     ...input,
     hyperparameters: { ...input.hyperparameters, base_model: "x".repeat(10_000_001) },
   };
-  const refused = await nobody.run("e", huge, "https://x.example/w", policy);
+  const refused = await unreachable.run("e", huge, "https://x.example/w", policy);
   assertEquals(refused.kind, "refused");
   assertEquals((await jobNow(job)).status, "queued");
 });

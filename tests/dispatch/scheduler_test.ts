@@ -12,8 +12,8 @@ const jobNow = (job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job
 const taken = () => Response.json({ id: `run-${runpod.requests.length}`, status: "IN_QUEUE" });
 const says = (body: unknown, status = 200) => () => Response.json(body, { status });
 
-/** Makes the attempt due for a look, with a lease that is over. */
-const look = async (job: { id: string }) => {
+/** Reconciles the attempt, as if its lease had expired. */
+const reconcile = async (job: { id: string }) => {
   const attempt = await latestAttempt(tunebase, job);
   await sql`
     update tunebase.attempts set reconcile_at = now(), lease_until = now() - interval '1 second', submitted_at = now() - interval '2 minutes'
@@ -112,7 +112,7 @@ Deno.test("a 429 is retried after RunPod's delay and does not count as an attemp
   assertEquals(
     (await latestAttempt(tunebase, job)).number,
     1,
-    "nobody calls this endpoint before RunPod lets us",
+    "the endpoint is not called before RunPod's delay is over",
   );
   await sql`update tunebase_internal.runpod_endpoints set blocked_until = now()`;
   await tunebase.tick();
@@ -184,10 +184,10 @@ Deno.test("a job queued past its deadline fails with no_capacity and is cancelle
   await tunebase.tick();
   const attempt = await latestAttempt(tunebase, job);
   runpod.status = says({ status: "IN_QUEUE" });
-  await look(job);
+  await reconcile(job);
   assertEquals((await jobNow(job)).status, "queued", "before its deadline it waits");
   await sql`update tunebase.attempts set claim_deadline = now() - interval '1 second' where id = ${attempt.id}`;
-  await look(job);
+  await reconcile(job);
   const now = await jobNow(job);
   assertEquals([now.status, now.error?.code], ["failed", "no_capacity"]);
   assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)));
@@ -247,7 +247,7 @@ for (const [what, body, status, code] of ends) {
   Deno.test(`a silent run that RunPod reports as ${what} fails as ${code}`, async () => {
     const { job } = await running();
     runpod.status = says(body, status);
-    await look(job);
+    await reconcile(job);
     const now = await jobNow(job);
     assertEquals([now.status, now.error?.code], ["failed", code]);
     assert((now.error?.message ?? "").length > 3);
@@ -261,7 +261,7 @@ Deno.test("a run that times out at the limit its spend cap paid for fails as spe
     (await latestAttempt(tunebase, job)).id
   }`;
   runpod.status = says({ status: "TIMED_OUT", error: "executionTimeout exceeded" });
-  await look(job);
+  await reconcile(job);
   const { error } = await jobNow(job);
   assertEquals([error?.code, error?.message], [
     "spend_cap",
@@ -277,7 +277,7 @@ Deno.test("a completed run whose finish was lost succeeds from its verified file
   await worker.upload(file.path, bytes);
   await worker.verify(file);
   runpod.status = says({ status: "COMPLETED", output: { status: "completed", manifest: manifest([file]) } });
-  await look(job);
+  await reconcile(job);
   assertEquals((await jobNow(job)).status, "succeeded");
 });
 
@@ -296,7 +296,7 @@ Deno.test("an unknown status, an unreachable RunPod and an early 404 change noth
   const { job } = await running();
   for (const answer of [says({ status: "PONDERING" }), says({ error: "x" }, 500)]) {
     runpod.status = answer;
-    await look(job);
+    await reconcile(job);
     assertEquals((await jobNow(job)).status, "running");
   }
   runpod.status = says({}, 404);
@@ -332,7 +332,7 @@ Deno.test("a scheduler crash after cancelling a hung run does not mark the job c
   assertEquals(directive, { cancel: true });
   assertEquals((await jobNow(job)).status, "running", "it ends when RunPod has received it");
   runpod.status = says({ status: "CANCELLED" });
-  await look(job);
+  await reconcile(job);
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
 });
 

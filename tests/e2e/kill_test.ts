@@ -64,7 +64,7 @@ async function until(what: string, ask: () => Promise<unknown>, seconds = 60): P
     await pause(25);
   }
   const state = await sql`
-    select j.status, j.current_step, a.number, a.state, a.outcome, a.fence, a.lease_until - now() as lease, a.reconcile_at - now() as look,
+    select j.status, j.current_step, a.number, a.state, a.outcome, a.fence, a.lease_until - now() as lease, a.reconcile_at - now() as next_check,
       a.error_message
     from tunebase.jobs j left join tunebase.attempts a on a.job_id = j.id where j.finished_at is null order by j.id`;
   throw new Error(

@@ -8,7 +8,7 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const jobNow = (user: TestUser, job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
-/** What ours says beyond OpenAI's type. */
+/** Fields that OpenAI's type does not have. */
 const more = (job: object, name: string): unknown => Reflect.get(job, name);
 const start = async (user: TestUser, job: { id: string }) => {
   const response = await user.fetch(`/fine_tuning/jobs/${job.id}/start`, { method: "POST" });

@@ -200,7 +200,7 @@ const failures: [string, (job: Awaited<ReturnType<typeof dispatched>>) => Promis
     await worker.claim();
     await late(attempt.id, { status: "TIMED_OUT", error: "executionTimeout exceeded" });
   }],
-  ["the trainer says what was wrong", async ({ worker }) => {
+  ["the trainer reports the error", async ({ worker }) => {
     await worker.claim();
     await worker.fail("out_of_memory");
   }],

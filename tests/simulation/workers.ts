@@ -23,7 +23,7 @@ const endings = {
   "fails, operator's fault": 2,
   "is preempted": 5,
   "pauses unasked": 2,
-  "is cancelled by nobody here": 2,
+  "is cancelled at RunPod": 2,
   "is killed": 6,
   "completes without an artifact": 4,
 };
@@ -89,7 +89,7 @@ function next(worker: Worker, random: Random): Action {
       return { do: "finish", body: { outcome: "preempted", reason: "taken away" } };
     case "pauses unasked":
       return { do: "finish", body: { outcome: "paused" } };
-    case "is cancelled by nobody here":
+    case "is cancelled at RunPod":
       return { do: "finish", body: { outcome: "cancelled" } };
     case "is killed":
       return { do: "vanish", output: null };

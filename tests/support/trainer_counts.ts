@@ -73,7 +73,7 @@ export class TrainerCounts {
     writer.releaseLock();
     for (;;) {
       const { done, value } = await this.#lines.next();
-      assert(done !== true, "the trainer's program has ended: its stderr says why");
+      assert(done !== true, "the trainer's program has ended: see its stderr");
       if (value.startsWith("answer ")) return JSON.parse(value.slice("answer ".length));
     }
   }

@@ -81,8 +81,10 @@ Deno.test("a 410 disables the endpoint, ends its pending deliveries and notifies
   assertEquals([now.enabled, now.disabled_reason], [false, "it responded with 410 Gone"]);
   assertEquals((await deliveryOf(endpoint)).status, "dead");
   await settle();
-  const told = await (await user.fetch("/notifications")).json();
-  const [notice] = told.data.filter(({ type }: { type: string }) => type === "webhook_endpoint.disabled");
+  const notifications = await (await user.fetch("/notifications")).json();
+  const [notice] = notifications.data.filter(({ type }: { type: string }) =>
+    type === "webhook_endpoint.disabled"
+  );
   assertStringIncludes(notice.title, "hooks");
   assertStringIncludes(notice.text, "410");
   const before = receiver.at(path).length;

@@ -1,4 +1,4 @@
-"""Which rows are taken, as the server's own check has it, and what is said of those that are not."""
+"""Which rows are accepted, as in the server's validation, and how the others are reported."""
 
 from __future__ import annotations
 

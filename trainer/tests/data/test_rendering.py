@@ -132,7 +132,7 @@ WITH_TOOLS = chat(
                 "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n⟦<think>\nhm\n</think>\n\none<|im_end|>⟧\n",
             ],
         ),
-        (  # The system message moves to the last user's turn: the earlier answer stands elsewhere when it is asked for.
+        (  # The system message moves to the last user's turn; the earlier answer is trained at another position.
             templates.MISTRAL,
             TWO,
             [

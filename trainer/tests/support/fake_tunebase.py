@@ -26,7 +26,7 @@ LOST = 0
 
 
 class FakeTunebase:
-    """`async with FakeTunebase() as tunebase:`; set what it should do, look at what it got."""
+    """`async with FakeTunebase() as tunebase:`; configure its replies, then check what it received."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -49,7 +49,7 @@ class FakeTunebase:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         """(name, body) of every callback that was answered, each once."""
         self.runpod: list[dict[str, Any]] = []
-        """What was told to RunPod, as it was taken; see `runpod_url`."""
+        """The updates sent to RunPod, as it received them; see `runpod_url`."""
         self.runpod_delays: list[float] = []
         """How long RunPod takes for the next of them, in seconds."""
         self.runpod_busy = self.runpod_most = 0
@@ -180,7 +180,7 @@ class FakeTunebase:
         right = describe(file["path"], self.stored.get(file["path"], b"")) == file
         if right:
             self.verified.append(file["path"])
-        return {"directive": directive, "verified": right, "detail": None if right else "it differs from what was said"}
+        return {"directive": directive, "verified": right, "detail": None if right else "it differs from the manifest"}
 
     def _finish(self, directive: str, body: dict[str, Any]) -> dict[str, Any]:
         return {"accepted": True, "detail": None}

@@ -46,7 +46,7 @@ def train(
     every: float | None = None,
     seconds: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Runs train_lora.py in a process of its own; asks it to stop once it has told step `stop_at`."""
+    """Runs train_lora.py in a process of its own; requests a stop once it has reported step `stop_at`."""
     directory.mkdir()
     (directory / "rows.jsonl").write_text(tiny.rows(24))
     (directory / "validation.jsonl").write_text(tiny.rows(3))

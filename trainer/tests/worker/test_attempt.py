@@ -251,7 +251,7 @@ async def test_when_tunebase_is_unreachable_at_the_end_all_files_are_in_storage_
     tunebase.away = lambda name: True
     output = await ended(attempt, tmp_path)
     assert output["status"] == "completed"
-    assert list(tunebase.stored) == ADAPTER, "not what nobody gave a place for"
+    assert list(tunebase.stored) == ADAPTER, "no file without an upload target"
     assert json.loads(tunebase.stored["manifest.json"]) == output["manifest"]
     assert tunebase.of("finish") == []
 

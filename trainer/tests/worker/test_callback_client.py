@@ -1,4 +1,4 @@
-"""Callbacks: signed, in order, repeated until they arrive, and never in the way of what they tell."""
+"""Callbacks: signed, in order, retried until they arrive, without slowing the training."""
 
 from __future__ import annotations
 
