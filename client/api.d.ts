@@ -1388,7 +1388,7 @@ export interface components {
       /** @description The validation report; null until validation is complete */
       report:
         | ({
-          format: ("chat" | "prompt_completion" | "brightrun-lora-v4" | "preference") | null;
+          format: ("chat" | "preference") | null;
           rows: number;
           assistant_messages: number;
           trainable_rows: number;
@@ -1442,8 +1442,9 @@ export interface components {
         })
         | null;
       /**
-       * @description The format that the file was converted from; null: not converted
+       * @description The row format and the container that the file was converted from; null: not converted
        * @example alpaca_csv
+       * @example prompt_completion_jsonl
        */
       source_format: string | null;
       /** @description A summary of the conversion; null: not converted */

@@ -187,7 +187,8 @@ class HandlerStructure(unittest.IsolatedAsyncioTestCase):
     def setUp(self) -> None:
         directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
         (directory / "stub.py").write_text(STUB_TRAINING)
-        (directory / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        (directory / "rows.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
         (directory / "crash.jsonl").write_text("crash\n")
         quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=directory))

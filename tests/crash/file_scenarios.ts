@@ -4,7 +4,7 @@ import { maxInRequestBytes } from "../../supabase/functions/tunebase/incoming_fi
 import type { CrashHarness } from "./harness.ts";
 import { done, type Run } from "./scenario.ts";
 
-const row = '{"prompt": "a", "completion": "b"}\n';
+const row = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}\n';
 const bytes = new TextEncoder().encode(row.repeat(20));
 const params = {
   bytes: bytes.length,

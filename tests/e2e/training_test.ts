@@ -20,6 +20,8 @@ const stack = await startStack({
   dbPort: 0,
   cronSeconds: 0.5,
   functionEnv: { TUNEBASE_LEASE_SECONDS: "6", TUNEBASE_CHECKPOINT_SECONDS: "2" },
+  // Answers are the slowest part of a short run on a CPU.
+  workerEnv: { TUNEBASE_SAMPLE_COUNT: "1" },
 });
 Deno.test.afterAll(async () => {
   await stack.stop();
@@ -74,9 +76,9 @@ async function trainer(): Promise<number | undefined> {
 
 // @proves report-no-callback-endpoint
 Deno.test("a job trains a real model, and its adapter downloads and verifies", async () => {
-  const created = await create(24, {
+  const created = await create(12, {
     n_epochs: 2,
-    batch_size: 8,
+    batch_size: 4,
     learning_rate: 1e-3,
     lora_rank: 8,
     lora_alpha: 16,
@@ -121,7 +123,7 @@ Deno.test("a job trains a real model, and its adapter downloads and verifies", a
 
 Deno.test("training continues from an earlier fine-tune and scores its estimate", async () => {
   const [earlier] = (await openai.fineTuning.jobs.list({ limit: 1 })).data;
-  const created = await create(24, { n_epochs: 1, batch_size: 8 }, earlier?.fine_tuned_model ?? "");
+  const created = await create(12, { n_epochs: 1, batch_size: 4 }, earlier?.fine_tuned_model ?? "");
   const job = await until(created.id, ended);
   assertEquals([job.status, job.error], ["succeeded", null]);
   const loss = async (of: string) => {
@@ -138,7 +140,7 @@ Deno.test("training continues from an earlier fine-tune and scores its estimate"
 Deno.test("DPO trains a real model from an earlier fine-tune and scores its estimate", async () => {
   const [earlier] = (await openai.fineTuning.jobs.list({ limit: 1 })).data;
   const answer = (content: string) => [{ role: "assistant", content }];
-  const rows = Array.from({ length: 24 }, (_, i) =>
+  const rows = Array.from({ length: 12 }, (_, i) =>
     JSON.stringify({
       input: { messages: [{ role: "user", content: `Where is parcel ${i}?` }] },
       preferred_output: answer(`Parcel ${i} is on its way.`),
@@ -153,7 +155,7 @@ Deno.test("DPO trains a real model from an earlier fine-tune and scores its esti
     training_file: file.id,
     method: {
       type: "dpo",
-      dpo: { hyperparameters: { n_epochs: 2, batch_size: 8, learning_rate_multiplier: 4 } },
+      dpo: { hyperparameters: { n_epochs: 2, batch_size: 4, learning_rate_multiplier: 4 } },
     },
   });
   const job = await until(created.id, ended);
@@ -199,7 +201,7 @@ const messages = async (id: string) => {
 
 // @proves lost-worker
 Deno.test("a job resumes from its checkpoints after its training and worker are killed and it is paused", async () => {
-  const created = await create(64, { n_epochs: 4, batch_size: 8, lora_rank: 8, lora_alpha: 16 });
+  const created = await create(12, { n_epochs: 6, batch_size: 3, lora_rank: 8, lora_alpha: 16 });
 
   // The training process is killed, as by the kernel when out of memory.
   await until(created.id, training);
@@ -237,7 +239,7 @@ Deno.test("a job resumes from its checkpoints after its training and worker are 
     select m.step from tunebase.metrics m where replace(m.job_id::text, '-', '') = ${
     created.id.slice(6)
   } order by step`;
-  assertEquals(steps.map(({ step }) => step), Array.from({ length: 32 }, (_, i) => i + 1), "each step once");
+  assertEquals(steps.map(({ step }) => step), Array.from({ length: 24 }, (_, i) => i + 1), "each step once");
   const outcomes = await stack.sql`
     select outcome from tunebase.attempts where replace(job_id::text, '-', '') = ${
     created.id.slice(6)

@@ -141,6 +141,33 @@ const cases: [what: string, file: string, format: string, rows: unknown[]][] = [
     [preference([user("a")], "b", "c"), preference([user("d")], "e", "e")],
   ],
   [
+    "prompt and completion as texts, with a system prompt and without",
+    lines(
+      { prompt: "a\n", completion: " b" },
+      { id: 7, prompt: "c", completion: "d", system: "s" },
+    ),
+    "prompt_completion_jsonl",
+    [chat(user("a\n"), assistant(" b")), chat({ role: "system", content: "s" }, user("c"), assistant("d"))],
+  ],
+  [
+    "prompt and completion whose texts are JSON of messages",
+    lines({ prompt: JSON.stringify([user("a")]), completion: JSON.stringify([assistant("b")]) }),
+    "prompt_completion_jsonl",
+    [chat(user(JSON.stringify([user("a")])), assistant(JSON.stringify([assistant("b")])))],
+  ],
+  [
+    "prompt, chosen and rejected whose texts are JSON of messages",
+    lines({ prompt: "a", chosen: JSON.stringify(assistant("b")), rejected: "c" }),
+    "chosen_rejected_jsonl",
+    [preference([user("a")], JSON.stringify(assistant("b")), "c")],
+  ],
+  [
+    "CSV whose prompts and completions are JSON of messages",
+    `prompt,completion\n"${JSON.stringify([user("a")]).replaceAll('"', '""')}",b\n`,
+    "prompt_completion_csv",
+    [chat(user("a"), assistant("b"))],
+  ],
+  [
     "prompt and completion as messages",
     lines({ prompt: [user("a")], completion: [assistant("b")] }),
     "prompt_completion_jsonl",
@@ -222,9 +249,7 @@ Deno.test("canonical files are not converted: training uses their bytes", () => 
   for (
     const row of [
       chat(user("a"), assistant("b")),
-      { prompt: "a", completion: "b" },
       preference([user("a")], "b", "c"),
-      { system_prompt: "s", current_user_input: "a", target_response: "b" },
     ]
   ) {
     const { report, rows, conversion } = convert(lines(row, row));
@@ -249,8 +274,84 @@ Deno.test("ignored fields are reported", () => {
   assertEquals(conversion?.ignored_fields, ["id", "text", "source"]);
 });
 
+Deno.test("brightrun pairs without a target are skipped, and the header is not a row", () => {
+  const pair = { system_prompt: " ", current_user_input: "a", target_response: "b", id: "r1" };
+  const pairs = [pair, { ...pair, target_response: null }, { current_user_input: "c", target_response: "d" }];
+  const meta = { version: "4.0.0", total_pairs: 3 };
+  const files = {
+    "brightrun-lora-v4_jsonl": lines({ _meta: meta }, ...pairs),
+    "brightrun-lora-v4_json": JSON.stringify({
+      training_file_metadata: meta,
+      conversations: [{ training_pairs: pairs.slice(0, 2) }, { training_pairs: pairs.slice(2) }],
+    }),
+  };
+  for (const [format, file] of Object.entries(files)) {
+    const { report, rows, conversion } = convert(file);
+    assertEquals(rows.map((row) => JSON.parse(row)), [
+      chat(user("a"), assistant("b")),
+      chat(user("c"), assistant("d")),
+    ]);
+    assertEquals([conversion?.source_format, conversion?.rows, conversion?.ignored_fields], [format, 2, [
+      "id",
+    ]]);
+    assertEquals(
+      [report.rows, report.trainable_rows, report.rows_without_labels, report.problems],
+      [3, 2, 1, { no_labels: 1 }],
+    );
+    for (const size of [1, 7]) assertEquals(convert(file, size, true), convert(file));
+  }
+});
+
 /** A file, and the line, code and a part of the sentence of its first error. */
 const refusals: [what: string, file: string, line: number | null, code: string, part: string][] = [
+  [
+    "an empty prompt",
+    lines({ prompt: "", completion: "b" }),
+    1,
+    "source_field",
+    "prompt is missing. Give prompt and completion",
+  ],
+  ["a blank completion", lines({ prompt: "a", completion: "\n" }), 1, "source_field", "completion is blank"],
+  [
+    "a completion that is a number",
+    lines({ prompt: "a", completion: 1 }),
+    1,
+    "source_field",
+    "completion is 1, but must be a string",
+  ],
+  ["a misspelled completion", lines({ prompt: "a", completon: "b" }), 1, "unknown_field", "Did you mean"],
+  [
+    "half of a character in a prompt",
+    '{"prompt":"\\ud83d","completion":"b"}',
+    1,
+    "lone_surrogate",
+    "prompt contains a lone surrogate",
+  ],
+  [
+    "chats among prompts and completions",
+    lines({ prompt: "a", completion: "b" }, chat(user("a"), assistant("b"))),
+    2,
+    "mixed_formats",
+    "is a chat row, but the previous rows are prompt_completion",
+  ],
+  [
+    "Alpaca rows among chats",
+    lines(chat(user("a"), assistant("b")), { instruction: "a", output: "b" }),
+    2,
+    "mixed_formats",
+    "is an alpaca row, but the previous rows are chat",
+  ],
+  [
+    "a history with a system turn",
+    lines({
+      conversation_history: [{ role: "system", content: "s" }],
+      current_user_input: "a",
+      target_response: "b",
+    }),
+    1,
+    "source_field",
+    'conversation_history[0] is {"role":"system","content":"s"}. Each turn has the role user or assistant',
+  ],
   [
     "an output that is missing",
     lines({ instruction: "a", output: "b" }, { instruction: "a" }),

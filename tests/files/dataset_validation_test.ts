@@ -14,8 +14,8 @@ import {
   type ValidatorState,
 } from "../../supabase/functions/_shared/datasets/validator.ts";
 
-const everything = { tool_calls: true, brightrun: true };
-const nothing = { tool_calls: false, brightrun: false };
+const everything = { tool_calls: true };
+const nothing = { tool_calls: false };
 const utf8 = new TextEncoder();
 const bytes = (text: string | Uint8Array) => typeof text === "string" ? utf8.encode(text) : text;
 const check = (text: string | Uint8Array, reads = everything) => validate(bytes(text), reads);
@@ -52,7 +52,6 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     chat(user, { ...answer, refusal: null, tool_calls: null, annotations: [] }),
     null,
   ],
-  ["prompt and completion", `{"prompt":"a","completion":"b"}`, null],
   [
     "texts full of quotes, colons and backslashes",
     chat({ role: "user", content: '":" \\": {"a":1,"a":2} \\\\' }, answer),
@@ -206,7 +205,6 @@ const cases: [string, string | Uint8Array, null | [ProblemCode, number | null, s
     1,
     "ends with a user message",
   ]],
-  ["an empty prompt", `{"prompt":"","completion":"b"}`, ["text", 1, "prompt must be a non-empty string"]],
 
   [
     "tools and calls",
@@ -338,6 +336,10 @@ const Case = z.object({
   /** Where the server converts what the worker refuses, and finds something else. */
   refused_at_upload: z.string().optional(),
 });
+/** A converted row. */
+const Chat = z.object({
+  messages: z.array(z.object({ role: z.string(), content: z.string(), weight: z.number().optional() })),
+});
 const shared = z.array(Case).parse(
   JSON.parse(await Deno.readTextFile(new URL("../fixtures/dataset_rows.json", import.meta.url))),
 );
@@ -346,10 +348,21 @@ for (const { what, lines, document, indent, learned, refused_at_upload, ...one }
   Deno.test(`matches the trainer: ${what}`, () => {
     const text = lines?.map((line) => typeof line === "string" ? line : JSON.stringify(line)).join("\n") ??
       JSON.stringify(document, null, indent);
-    const report = validate(bytes(text));
+    const converted: Uint8Array[] = [];
+    const validator = new Validator({ output: (line) => void converted.push(line) });
+    validator.push(bytes(text));
+    const report = validator.end();
     const codes = report.errors.map(({ code }) => String(code));
-    if (learned !== undefined) assertEquals([codes, report.trainable_rows > 0], [[], true]);
-    else assert(codes.includes(refused ?? ""), `${codes}`);
+    if (learned !== undefined) {
+      assertEquals([codes, report.trainable_rows > 0], [[], true]);
+      if (validator.conversion !== null) {
+        const trained = converted.flatMap((line) =>
+          Chat.parse(JSON.parse(new TextDecoder().decode(line))).messages
+            .filter(({ role, weight }) => role === "assistant" && weight !== 0)
+        );
+        assertEquals(trained.map(({ content }) => content), learned);
+      }
+    } else assert(codes.includes(refused ?? ""), `${codes}`);
   });
 }
 
@@ -425,14 +438,12 @@ Deno.test("rejects a number that overflows to Infinity, but not long digits in t
   }
 });
 
-Deno.test("rejects tool rows and brightrun files where the trainer cannot read them", () => {
+Deno.test("rejects tool rows where the trainer cannot read them", () => {
   const tool = validate(bytes(toolRow(user, call("{}"))), nothing);
   assertStringIncludes(
     tool.errors.map(sentence).join(),
     "tool calls are not supported. Remove these rows.",
   );
-  const bright = validate(bytes(brightrun), nothing);
-  assertStringIncludes(bright.errors.map(sentence).join(), "is not supported");
 });
 
 const preference = (question: string, better: string, worse: string) =>
@@ -512,9 +523,9 @@ Deno.test("brightrun-lora-v4 counts exclude rows without a target, and duplicate
   const report = check(brightrun);
   assertEquals(
     [report.format, report.rows, report.trainable_rows, report.rows_without_labels, report.errors],
-    ["brightrun-lora-v4", 3, 2, 1, []],
+    ["chat", 3, 2, 1, []],
   );
-  assertEquals(report.problems, { duplicate_turn: 3 });
+  assertEquals(report.problems, { duplicate_turn: 3, no_labels: 1 });
 });
 for (const [how, text] of Object.entries(documents)) {
   Deno.test(`a brightrun-lora-v4 JSON document ${how} has the same report for any chunking`, () => {
@@ -538,7 +549,7 @@ const brokenDocuments: [string, string, ProblemCode][] = [
     "row_count",
   ],
   ["is of another version", documents["on one line"].replace("4.0.0", "3.1"), "wrong_version"],
-  ["has a row with an empty target", documents["on one line"].replace("answer 3", " "), "text"],
+  ["has a row with an empty target", documents["on one line"].replace("answer 3", " "), "source_field"],
   [
     "has a row over 4 MiB",
     documents["on one line"].replace("answer 1", "[{]".repeat(2e6)),

@@ -89,6 +89,67 @@ Deno.test("a CSV file is converted: the API returns the original, and training u
   await user.openai.fineTuning.jobs.cancel(job.id);
 });
 
+const brightrunPair = (n: number, target: string | null = `answer ${n}`) => ({
+  system_prompt: "s",
+  conversation_history: [
+    { role: "user", content: "a" },
+    { role: "assistant", content: "b" },
+    { role: "user", content: `question ${n}` },
+  ],
+  current_user_input: `question ${n}`,
+  target_response: target,
+});
+const brightrunRow = (n: number) =>
+  JSON.stringify({
+    messages: [
+      { role: "system", content: "s" },
+      { role: "user", content: "a" },
+      { role: "assistant", content: "b", weight: 0 },
+      { role: "user", content: `question ${n}` },
+      { role: "assistant", content: `answer ${n}` },
+    ],
+  });
+const brightrun = [brightrunPair(1), brightrunPair(2, null), brightrunPair(3)];
+const meta = { version: "4.0.0", total_pairs: 3 };
+for (
+  const [format, original, rows] of [
+    [
+      "prompt_completion_jsonl",
+      '{"prompt": "a", "completion": "b"}\r\n\r\n{"id": 1, "prompt": "c", "completion": "d"}',
+      [chat("a", "b"), chat("c", "d")],
+    ],
+    [
+      "brightrun-lora-v4_jsonl",
+      [{ _meta: meta }, ...brightrun].map((row) => `${JSON.stringify(row)}\n`).join(""),
+      [brightrunRow(1), brightrunRow(3)],
+    ],
+    [
+      "brightrun-lora-v4_json",
+      JSON.stringify(
+        { training_file_metadata: meta, conversations: [{ training_pairs: brightrun }] },
+        null,
+        1,
+      ),
+      [brightrunRow(1), brightrunRow(3)],
+    ],
+  ] as const
+) {
+  const canonical = rows.map((row) => `${row}\n`).join("");
+  Deno.test(`${format} is converted in the request and in the background, and its original is kept`, async () => {
+    const by = await tunebase.user();
+    const inRequest = await upload(original, "rows.jsonl", by);
+    assertEquals(inRequest.status, "processed");
+    const id = await inParts(original, [40], await tunebase.user());
+    await settle();
+    for (const file of [await rowOf(inRequest.id), await rowOf(id)]) {
+      assertEquals([file.source_format, file.conversion.rows, file.report.format], [format, 2, "chat"]);
+      assertEquals(file.conversion.sample.map(({ after }: { after: string }) => after), rows);
+      assertEquals([await stored(file.object), await stored(file.original_object)], [canonical, original]);
+    }
+    assertEquals(await (await by.fetch(`/files/${inRequest.id}/content`)).text(), original);
+  });
+}
+
 Deno.test("a canonical file is reported as not converted and has one object", async () => {
   const by = await tunebase.user();
   const file = await upload(`${chat("a", "b")}\n`, "rows.jsonl", by);

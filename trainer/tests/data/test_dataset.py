@@ -85,11 +85,11 @@ def test_a_byte_order_mark_is_no_problem(with_tools: Any, tmp_path: Path) -> Non
         (b"PK\x03\x04 and more", "a zip archive"),
         (b"PAR1 and more", "a Parquet file"),
         (chat(("user", "a"), ("assistant", "b")).encode("utf-16"), "UTF-16"),
-        (b'{"prompt": "a", "completion": "b"}\n"\xff"\n', "not UTF-8 at line 2"),
+        (chat(("user", "a"), ("assistant", "b")).encode() + b'\n"\xff"\n', "not UTF-8 at line 2"),
         (b'{"conversations":[{"training_pairs":[\n"\xff"\n]}]}', "not UTF-8 at line 2"),
         (b'{"conversations":[{"training_pairs":[\n', "not one JSON object: line 2 is invalid"),
         (b'{"conversations":[]}\n{}', "not one JSON object: line 2 is invalid"),
-        (b'{"prompt": "' + b"x" * (4 * 2**20) + b'", "completion": "b"}', "has a line longer than 4 MiB, line 1"),
+        (chat(("user", "x" * (4 * 2**20)), ("assistant", "b")).encode(), "has a line longer than 4 MiB, line 1"),
     ],
 )
 def test_a_file_of_another_format_is_rejected_by_name(with_tools: Any, tmp_path: Path, data: bytes, said: str) -> None:
@@ -98,6 +98,34 @@ def test_a_file_of_another_format_is_rejected_by_name(with_tools: Any, tmp_path:
     assert caught.value.code == "invalid_dataset"
     assert said in caught.value.message
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"prompt": "a", "completion": "b"}\n' * 2, "line 1: has the prompt_completion format"),
+        ('{"instruction": "a", "output": "b"}\n' * 2, "line 1: has the alpaca format"),
+        ('{"conversations": [{"from": "human", "value": "a"}]}\n' * 2, "line 1: has the sharegpt format"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c"}\n' * 2, "line 1: has the chosen_rejected format"),
+        (
+            f"{chat(('user', 'a'), ('assistant', 'b'))}\n" + '{"prompt": "a"}\n',
+            "line 2: has the prompt_completion format",
+        ),
+        ('[{"prompt": "a", "completion": "b"}]', "is a JSON array"),
+        ("[\n" + chat(("user", "a"), ("assistant", "b")) + "\n]", "is a JSON array"),
+        ("prompt,completion\na,b\n", "is a CSV or TSV file"),
+        ('"id";"messages"\n1;x\n', "is a CSV or TSV file"),
+        ("PAR1 and more", "a Parquet file"),
+    ],
+)
+def test_a_file_that_only_the_server_converts_is_rejected_once_by_name(
+    with_tools: Any, tmp_path: Path, text: str, said: str
+) -> None:
+    with pytest.raises(TrainerError) as caught:
+        read(written(tmp_path, text), with_tools, 512)
+    assert caught.value.code == "invalid_dataset"
+    assert said in caught.value.message and caught.value.message.count("line ") <= 1
+    assert caught.value.hint == "Upload the file through the API, or convert it with `tunebase files convert`."
 
 
 # @proves report-duplicate-turn

@@ -57,7 +57,15 @@ def rows(count: int) -> str:
     import json
 
     return "".join(
-        json.dumps({"prompt": f"{'very ' * (n % 5)}short question {n}", "completion": f"answer {n} of {n * n}"}) + "\n"
+        json.dumps(
+            {
+                "messages": [
+                    {"role": "user", "content": f"{'very ' * (n % 5)}short question {n}"},
+                    {"role": "assistant", "content": f"answer {n} of {n * n}"},
+                ]
+            }
+        )
+        + "\n"
         for n in range(1, count + 1)
     )
 

@@ -289,7 +289,7 @@ def test_both_prompts_lose_the_same_history_and_answers_stay_complete(tiny_token
     ("text", "method", "said", "hint"),
     [
         (tiny.pairs(2), "supervised", 'The training data has preference rows, but method "supervised"', 'method "dpo"'),
-        (tiny.rows(2), "dpo", "The training data has prompt_completion rows, but method", 'method "supervised"'),
+        (tiny.rows(2), "dpo", "The training data has chat rows, but method", 'method "supervised"'),
     ],
 )
 def test_rows_of_the_other_method_are_rejected(

@@ -83,12 +83,13 @@ async def dataset_unreachable(stage: Stage) -> Output:
 
 
 async def invalid_dataset(stage: Stage) -> Output:
-    stage.tunebase.serve("rows.jsonl", b'{"prompt": "a", "completion": "b"}\n{"prompt": ""}\n')
+    stage.tunebase.serve("rows.jsonl", tiny.rows(1).encode() + b'{"messages": []}\n')
     return await stage.real()
 
 
 async def no_trainable_rows(stage: Stage) -> Output:
-    stage.tunebase.serve("rows.jsonl", json.dumps({"prompt": "a", "completion": "long " * 200}).encode())
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "long " * 200}]
+    stage.tunebase.serve("rows.jsonl", json.dumps({"messages": messages}).encode())
     return await stage.real()
 
 
@@ -164,7 +165,7 @@ TRIGGERS: dict[str, Callable[[Stage], Awaitable[Output]]] = {
 NAMED = {
     "invalid_input": ["lora_rank = '500'", "less than or equal to 128"],
     "dataset_unreachable": ["answered 404"],
-    "invalid_dataset": ["line 2: prompt must be a non-empty string"],
+    "invalid_dataset": ["line 2: messages must be a non-empty list"],
     "no_trainable_rows": ["max_length = 512", "such as 1024"],
     "base_model_not_found": ["nowhere", "base_models.source"],
     "no_chat_template": ["base model", "instruct model"],

@@ -46,7 +46,8 @@ def start(directory: Path, models: Path) -> dict[str, float]:
     from ..worker.protocol import Hyperparameters
 
     directory.mkdir()
-    row = json.dumps({"prompt": "What is the capital of France?", "completion": "Paris."})
+    question = {"role": "user", "content": "What is the capital of France?"}
+    row = json.dumps({"messages": [question, {"role": "assistant", "content": "Paris."}]})
     (directory / "rows.jsonl").write_text(f"{row}\n" * 8)
     spec = {
         "dataset": str(directory / "rows.jsonl"),

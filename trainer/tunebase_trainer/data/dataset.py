@@ -16,7 +16,7 @@ from . import row_source
 from .examples import IGNORED, Example, Pair, Row
 from .json_rows import RowProblem, load
 from .rendering import Renderer, RenderResult
-from .rows import FORMATS, PREFERENCE, PREFERENCES, Conversation, conversation
+from .rows import FORMATS, PREFERENCE, PREFERENCES, Conversation, OtherFormat, conversation
 
 __all__ = ["IGNORED", "Dataset", "Example", "Pair", "Prompt", "Row", "read"]
 
@@ -128,6 +128,9 @@ def read(
                 before, kind = kind, _add_row(data, renderer, number, text, kind, max_length)
                 if before is None and kind is not None:
                     _check_method(kind, method, what)
+            except OtherFormat as problem:
+                message = f"{what} is invalid: line {number}: {problem}"
+                raise TrainerError("invalid_dataset", message, row_source.CONVERT) from problem
             except RowProblem as problem:
                 problems.append(f"line {number}: {problem}")
                 if len(problems) == MAX_PROBLEMS:

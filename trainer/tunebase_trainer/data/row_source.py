@@ -11,6 +11,7 @@ from typing import Any
 from .json_rows import RowProblem, format_value
 
 MAX_ROW_BYTES = 4 * 2**20
+CONVERT = "Upload the file through the API, or convert it with `tunebase files convert`."
 # Other formats by their first bytes; the server explains them in more detail.
 MAGIC_BYTES = {
     b"\x1f\x8b": "compressed with gzip",
@@ -24,6 +25,8 @@ MAGIC_BYTES = {
 DOCUMENT = re.compile(r'\s*\{\s*"(training_file_metadata|conversations)"\s*:')
 # ShareGPT rows begin with "conversations" too, but are complete objects on one line each.
 SHARE_GPT = re.compile(r'\s*\{\s*"conversations"\s*:\s*\[\s*\{\s*"(from|value|role|content)"')
+JSON_ARRAY = re.compile(r"\s*\[\s*(\{|$)")
+TABLE = re.compile(r'\s*"?[A-Za-z_]\w*"?[ ]*[,;\t]')
 META = "_meta"
 
 
@@ -42,10 +45,14 @@ def iter_rows(path: Path) -> Iterator[tuple[int, str]]:
         head = file.read(4096)
     for magic, what in MAGIC_BYTES.items():
         if head.startswith(magic):
-            raise FileProblem(f"is {what}", "Unpack it, or export it as JSONL.")
+            raise FileProblem(f"is {what}", CONVERT if magic == b"PAR1" else "Unpack it, or export it as JSONL.")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise FileProblem("is UTF-16", "Save it as UTF-8.")
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
+    if JSON_ARRAY.match(text):
+        raise FileProblem("is a JSON array", CONVERT)
+    if TABLE.match(text):
+        raise FileProblem("is a CSV or TSV file", CONVERT)
     yield from _document(path) if DOCUMENT.match(text) and not SHARE_GPT.match(text) else _lines(path)
 
 

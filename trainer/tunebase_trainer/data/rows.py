@@ -1,7 +1,8 @@
-"""Validates one row of a training file and converts it to a conversation.
+"""Validates one canonical row of a training file and converts it to a conversation.
 
-`supabase/functions/_shared/datasets/` accepts and rejects the same rows; tests of both read
-tests/fixtures/dataset_rows.json. It has validated a file before it arrives here, unless this worker is called directly.
+The server (`supabase/functions/_shared/datasets/`) converts other formats to canonical rows: chat and preference. So
+this worker parses only those, and brightrun-lora-v4 for direct calls. Both accept and reject the same rows; tests of
+both read tests/fixtures/dataset_rows.json.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from .json_rows import Message, RowProblem, check_surrogates, format_value, load
 from .tools import ToolCallTracker, declared_tools
 
 FORMATS = (
-    '{"messages": [{"role": …, "content": …}, …]}, {"prompt": …, "completion": …}, or brightrun-lora-v4 '
+    '{"messages": [{"role": …, "content": …}, …]}, or brightrun-lora-v4 '
     '({"system_prompt", "conversation_history", "current_user_input", "target_response"})'
 )
 PREFERENCE = "preference"
@@ -22,6 +23,13 @@ PREFERENCES = (
     '"preferred_output": [{"role": "assistant", "content": …}], '
     '"non_preferred_output": [{"role": "assistant", "content": …}]}'
 )
+# Formats that only the server converts, by the fields of a row.
+OTHER_FORMATS = {
+    "sharegpt": {"conversations"},
+    "chosen_rejected": {"chosen", "rejected"},
+    "alpaca": {"instruction"},
+    "prompt_completion": {"prompt", "completion"},
+}
 # What JavaScript's trim() removes.
 JS_WHITESPACE = (
     "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f"
@@ -50,6 +58,13 @@ class Conversation:
     """In a preference row: the worse alternative to the last message."""
 
 
+class OtherFormat(RowProblem):
+    """A row in a format that only the server converts."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("unknown_format", f"has the {name} format, which the server converts before training")
+
+
 def parse(text: str) -> Conversation:
     """The conversation of one row. Raises RowProblem."""
     return conversation(load(text))
@@ -61,12 +76,13 @@ def conversation(row: Any) -> Conversation:
         raise RowProblem("not_object", f"is not a JSON object; it must be {FORMATS}")
     if "messages" in row:
         return _chat(row)
-    if "prompt" in row or "completion" in row:
-        return _pair(row)
     if "target_response" in row or "current_user_input" in row:
         return _brightrun(row)
     if "preferred_output" in row or "non_preferred_output" in row:
         return _preference(row)
+    for name, fields in OTHER_FORMATS.items():
+        if fields & row.keys():
+            raise OtherFormat(name)
     raise RowProblem("unknown_format", f"has an unknown format; supported are {FORMATS}, or {PREFERENCES}")
 
 
@@ -75,24 +91,13 @@ def _given(row: dict[str, Any]) -> set[str]:
     return {name for name, value in row.items() if value is not None}
 
 
-def _pair(row: dict[str, Any]) -> Conversation:
-    for name in ("prompt", "completion"):
-        if not isinstance(row.get(name), str) or row[name] == "":
-            raise RowProblem("text", f"{name} must be a non-empty string")
-        check_surrogates(row[name], name)
-    if unknown := _given(row) - {"prompt", "completion"}:
-        raise RowProblem("unknown_field", f"has unknown fields: {format_value(min(unknown))}")
-    messages = [_message("user", row["prompt"]), _message("assistant", row["completion"])]
-    return Conversation("prompt_completion", messages, frozenset({1}))
-
-
 def _brightrun(row: dict[str, Any]) -> Conversation:
     def text(value: Any, name: str, needed: bool) -> str:
         if isinstance(value, str) and (not needed or value.strip(JS_WHITESPACE)):
             check_surrogates(value, name)
             return value
         if needed or value is not None:
-            raise RowProblem("text", f"{name} is {format_value(value)}; it must be a non-empty string")
+            raise RowProblem("source_field", f"{name} is {format_value(value)}; it must be a non-empty string")
         return ""
 
     system = text(row.get("system_prompt"), "system_prompt", False)
@@ -101,12 +106,12 @@ def _brightrun(row: dict[str, Any]) -> Conversation:
     if history is None:
         history = []
     if not isinstance(history, list):
-        raise RowProblem("history", "conversation_history must be a list")
-    messages = [_message("system", system)] if system else []
+        raise RowProblem("source_field", "conversation_history must be a list")
+    messages = [_message("system", system)] if system.strip(JS_WHITESPACE) else []
     for i, turn in enumerate(history):
         at = f"conversation_history[{i}]"
         if not isinstance(turn, dict) or turn.get("role") not in ("user", "assistant"):
-            raise RowProblem("history", f"{at} must have the role user or assistant")
+            raise RowProblem("source_field", f"{at} must have the role user or assistant")
         messages.append(_message(turn["role"], text(turn.get("content"), f"{at}.content", True)))
     # In real files the last history entry repeats the current input: two user turns in a row.
     if history and messages[-1] == _message("user", current):

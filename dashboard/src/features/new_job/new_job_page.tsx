@@ -49,7 +49,7 @@ export function NewJobPage({ route }: PageProps) {
             <h2 id="data">1. Data</h2>
             <DataField
               label="Training data"
-              hint='JSON Lines, one row per line: {"messages": […]}, {"prompt", "completion"} or preference pairs. CSV, ShareGPT and Alpaca files are converted. The file is validated in your browser first.'
+              hint='JSON Lines, one row per line: {"messages": […]} or preference pairs. Prompt/completion, CSV, ShareGPT and Alpaca files are converted. The file is validated in your browser first.'
               value={form.training_file}
               onChange={(training_file) => change({ training_file })}
             />

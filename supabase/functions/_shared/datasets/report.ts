@@ -1,12 +1,13 @@
 /** The validation report of a training file. Does not use Deno, so that the CLI can validate files before uploading. */
 
-export type DatasetFormat = "chat" | "prompt_completion" | "brightrun-lora-v4" | "preference";
+/** The formats of canonical rows. Files in other formats are converted to one of them. */
+export type DatasetFormat = "chat" | "preference";
 
 /**
  * The optional formats that the trainer can read (`trainer/tunebase_trainer/data/rows.py`). Rows in a format that is
  * false are validated and rejected as unsupported.
  */
-export const trainerReads = { tool_calls: true, brightrun: true };
+export const trainerReads = { tool_calls: true };
 export type Reads = typeof trainerReads;
 
 /** The maximum length of a row: 4 MiB are about a million tokens. */
@@ -61,9 +62,7 @@ export const problemLevels = {
   // Other tools' formats: a column or field of theirs, and how a CSV file is written.
   source_field: "error",
   csv: "error",
-  // Prompt and completion, and brightrun-lora-v4.
-  text: "error",
-  history: "error",
+  // brightrun-lora-v4.
   duplicate_turn: "warning",
   // Preferences.
   preference: "error",

@@ -111,6 +111,11 @@ export class ReportBuilder {
     this.counts.stopped = "broken";
   }
 
+  /** Counts a row that is left out, because nothing in it is learned. */
+  skip(): void {
+    this.counts.withoutLabels += 1;
+  }
+
   /** Counts a parsed row. */
   add(bytes: Uint8Array, text: string, facts: RowFacts): void {
     const { counts } = this;

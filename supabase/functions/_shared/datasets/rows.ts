@@ -1,11 +1,10 @@
-/** Checks a row of any format. */
-import { checkBrightrunRow } from "./brightrun.ts";
+/** Checks a canonical row: chat or preference. */
 import { checkConversation } from "./chat.ts";
 import { unknownFormat } from "./convert/detect.ts";
 import { didYouMean } from "./convert/near_miss.ts";
 import { checkPreferenceRow } from "./preference.ts";
 import { checkRowTools } from "./tools.ts";
-import { type AddIssue, addLoneSurrogate, isObject, type Reads, type RowFacts, shown } from "./report.ts";
+import { type AddIssue, isObject, type Reads, type RowFacts, shown } from "./report.ts";
 
 export const formats =
   '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]} or ' +
@@ -13,7 +12,6 @@ export const formats =
 
 const toolFields = new Set(["tools", "functions", "function_call", "parallel_tool_calls", "tool_choice"]);
 const chatFields = ["messages", "metadata", "tools", "parallel_tool_calls"];
-const promptFields = new Set(["prompt", "completion"]);
 
 /** Checks a row. Returns null, and adds an issue, if it is too malformed to count. */
 export function checkRow(row: unknown, reads: Reads, addIssue: AddIssue): RowFacts | null {
@@ -22,8 +20,6 @@ export function checkRow(row: unknown, reads: Reads, addIssue: AddIssue): RowFac
     return null;
   }
   if ("messages" in row) return checkChatRow(row, reads, addIssue);
-  if ("prompt" in row || "completion" in row) return checkPromptRow(row, addIssue);
-  if ("target_response" in row || "current_user_input" in row) return checkBrightrunRow(row, reads, addIssue);
   if ("preferred_output" in row || "non_preferred_output" in row) return checkPreferenceRow(row, addIssue);
   addUnknownFormat(row, addIssue);
   return null;
@@ -77,29 +73,6 @@ function toolsIn(row: Record<string, unknown>): string | null {
     if (function_call) return "function_call";
   }
   return null;
-}
-
-function checkPromptRow(row: Record<string, unknown>, addIssue: AddIssue): RowFacts {
-  const { prompt, completion } = row;
-  for (const [key, value] of [["prompt", prompt], ["completion", completion]] as const) {
-    if (typeof value !== "string" || value === "") {
-      addIssue("text", key, "must be a non-empty string", "A row needs both prompt and completion.");
-    } else if (!value.isWellFormed()) addLoneSurrogate(key, addIssue);
-  }
-  for (const key in row) {
-    if (!promptFields.has(key) && row[key] !== null) {
-      addIssue(
-        "unknown_field",
-        null,
-        `has unknown fields: ${shown(key)}`,
-        `Remove them. Allowed fields: prompt, completion.${didYouMean(key, promptFields)}`,
-      );
-      break;
-    }
-  }
-  const trainableChars = typeof completion === "string" ? completion.length : 0;
-  const chars = trainableChars + (typeof prompt === "string" ? prompt.length : 0);
-  return { format: "prompt_completion", assistant: 1, trainable: 1, chars, trainableChars, keys: null };
 }
 
 /** Files in other tools' formats are converted, so the remaining rows are misspelled or of an unknown format. */

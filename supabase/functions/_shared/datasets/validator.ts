@@ -2,7 +2,7 @@
  * Validates a training file as a stream, in bounded memory. Its state is JSON and belongs to a byte offset, so a validation
  * can stop anywhere and resume elsewhere. The result depends only on the bytes, not on how they are chunked.
  */
-import { checkMeta } from "./brightrun.ts";
+import { checkMeta } from "./convert/brightrun.ts";
 import {
   Conversion,
   type ConversionState,
@@ -38,7 +38,6 @@ const headBytes = 4096;
 /** A validator's state. JSON. Resume from {@link Validator.offset}. */
 export interface ValidatorState {
   source: SourceState | null;
-  /** null in a brightrun document, whose rows are read as they are. */
   conversion: ConversionState | null;
   counts: Counts;
   sketch: FingerprintState;
@@ -200,16 +199,18 @@ export class Validator implements Sink {
       this.#builder.addIssue(problem.code, null, problem.what, problem.fix);
       return;
     }
-    const source = kind === "document"
-      ? { kind, state: Document.start(start) } as const
-      : this.#rows(new TextDecoder().decode(head.subarray(start)), start);
+    const source = this.#rows(kind, new TextDecoder().decode(head.subarray(start)), start);
     this.#kind = source.kind;
     this.#source = this.#open(source);
     this.#source.push(head.subarray(start));
   }
 
   /** Where the rows of a file that begins so are, one by one. */
-  #rows(head: string, start: number): SourceState {
+  #rows(kind: "lines" | "document", head: string, start: number): SourceState {
+    if (kind === "document") {
+      this.#conversion = new Conversion(Conversion.start("json"));
+      return { kind, state: Document.start(start) };
+    }
     const { container, delimiter } = detectContainer(head);
     this.#conversion = new Conversion(Conversion.start(container));
     if (delimiter !== null) return { kind: "csv", state: CsvRecords.start(start, delimiter) };
@@ -303,6 +304,7 @@ export class Validator implements Sink {
     if (row === null) return;
     const problem = this.#conversion?.begin(row.value) ?? null;
     if (problem !== null) return this.#rejectFile(problem);
+    if (this.#conversion?.isMixed(row.value, this.#builder.addIssue)) return;
     if (this.#conversion?.isNeeded) this.#convert(this.#conversion, row, line);
     else this.#check(bytes, row, line);
   }
@@ -325,6 +327,7 @@ export class Validator implements Sink {
     }
     const row = conversion.convert(source, line, this.#builder.addIssue);
     if (row === null) return;
+    if (row === "skipped") return this.#builder.skip();
     const canonical = this.#encoder.encode(`${row.text}\n`);
     const bytes = canonical.subarray(0, -1);
     if (bytes.length > maxLineBytes) this.#builder.addIssue("line_too_long", null, ...tooLong);

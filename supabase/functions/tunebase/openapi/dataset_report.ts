@@ -12,7 +12,7 @@ const Finding = z.object({
 });
 
 const Known = z.object({
-  format: z.enum(["chat", "prompt_completion", "brightrun-lora-v4", "preference"]).nullable(),
+  format: z.enum(["chat", "preference"]).nullable(),
   rows: count,
   assistant_messages: count,
   trainable_rows: count,

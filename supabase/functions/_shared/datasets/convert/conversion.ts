@@ -5,12 +5,13 @@ import {
   type Container,
   formatOfRow,
   isCanonical,
+  otherFormat,
   type RowFormat,
   tableFields,
   unknownFormat,
 } from "./detect.ts";
-import { type Converter, converters } from "./converters.ts";
-import { isAbsent, type Row } from "./fields.ts";
+import { converters } from "./converters.ts";
+import { type Converter, isAbsent, type Row } from "./fields.ts";
 import { didYouMean, nearMiss } from "./near_miss.ts";
 
 /** One row before and after conversion, as JSON that may be truncated. */
@@ -92,15 +93,29 @@ export class Conversion {
     if (state.format !== null || !isObject(value)) return null;
     state.format = formatOfRow(value);
     state.isNeeded = state.format !== null &&
-      (state.container !== "jsonl" || !isCanonical(state.format, value));
+      (state.container !== "jsonl" || !isCanonical(state.format));
     return state.format === null && this.isTable ? unknownFormat(Object.keys(value), "columns") : null;
   }
 
-  /** The canonical row; null if the row is invalid, which is reported. */
-  convert(row: JsonRow, line: number, addIssue: AddIssue): JsonRow | null {
+  /** Whether a row is in another format than the rows before it, which is reported. */
+  isMixed(value: unknown, addIssue: AddIssue): boolean {
+    const { format } = this.#state;
+    const other = format === null || !isObject(value) ? null : otherFormat(format, value);
+    if (other === null) return false;
+    addIssue(
+      "mixed_formats",
+      null,
+      `is ${/^[aeiou]/.test(other) ? "an" : "a"} ${other} row, but the previous rows are ${format}`,
+      "Use only one format per file.",
+    );
+    return true;
+  }
+
+  /** The canonical row; `skipped` if nothing in it is learned, and null if it is invalid, which are reported. */
+  convert(row: JsonRow, line: number, addIssue: AddIssue): JsonRow | "skipped" | null {
     const converted = this.#convert(row, addIssue);
     const state = this.#state;
-    if (converted === null) return null;
+    if (converted === null || converted === "skipped") return converted;
     state.rows += 1;
     if (state.sample.length < sampleRows) {
       state.sample.push({ line, before: cut(row.text), after: cut(converted.text) });
@@ -108,7 +123,7 @@ export class Conversion {
     return converted;
   }
 
-  #convert(row: JsonRow, addIssue: AddIssue): JsonRow | null {
+  #convert(row: JsonRow, addIssue: AddIssue): JsonRow | "skipped" | null {
     const { format } = this.#state;
     const { value } = row;
     // The canonical validation reports rows that are not objects or have no known format.
@@ -120,8 +135,8 @@ export class Conversion {
     }
     const converter: Converter = converters[format];
     if (!this.#known(value, converter.fields, addIssue)) return null;
-    const made = converter.convert(value, addIssue);
-    return made === null ? null : { text: JSON.stringify(made), value: made };
+    const made = converter.convert(value, addIssue, this.isTable);
+    return made === null || made === "skipped" ? made : { text: JSON.stringify(made), value: made };
   }
 
   /** A table row whose cells hold JSON, or Parquet's nested values. */

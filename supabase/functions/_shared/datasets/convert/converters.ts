@@ -1,25 +1,18 @@
 /** One converter per source format: turns a row of another tool into a canonical chat or preference row. */
 import { type AddIssue, isObject, jsonText, shown } from "../report.ts";
+import { brightrun } from "./brightrun.ts";
 import {
   areMessages,
-  type ChatRow,
+  type Converter,
   isAbsent,
   type Message,
   optionalText,
   parseCell,
-  type PreferenceRow,
   requiredText,
   type Row,
   systemTurn,
 } from "./fields.ts";
 import { shareGptTurns } from "./sharegpt.ts";
-
-export interface Converter {
-  /** The fields that are read; others are ignored and listed. */
-  fields: readonly string[];
-  /** The canonical row; null if the source row is invalid, which is reported. */
-  convert(row: Row, addIssue: AddIssue): ChatRow | PreferenceRow | null;
-}
 
 const alpacaForm = "An Alpaca row has instruction and output, and optionally input, system and history.";
 
@@ -110,9 +103,9 @@ const pairForm = "Give prompt and completion, each a string or a list of message
 /** A prompt and its completion: strings, or lists of messages (TRL's conversational form). */
 const promptCompletion: Converter = {
   fields: ["prompt", "completion", "system", "tools"],
-  convert(row, addIssue) {
-    const messages = promptTurns(row, pairForm, addIssue);
-    const completion = parseCell(row.completion);
+  convert(row, addIssue, isTable) {
+    const messages = promptTurns(row, pairForm, addIssue, isTable);
+    const completion = isTable ? parseCell(row.completion) : row.completion;
     const answer = areMessages(completion)
       ? completion
       : textTurn(row, "completion", "assistant", pairForm, addIssue);
@@ -127,9 +120,9 @@ const choiceForm = "Give prompt, chosen and rejected, each a string or a list of
 /** A prompt with a chosen and a rejected answer: strings, or messages that may repeat the prompt. */
 const chosenRejected: Converter = {
   fields: ["prompt", "chosen", "rejected", "system", "tools"],
-  convert(row, addIssue) {
-    const better = answerTurns(row, "chosen", addIssue);
-    const worse = answerTurns(row, "rejected", addIssue);
+  convert(row, addIssue, isTable) {
+    const better = answerTurns(row, "chosen", addIssue, isTable);
+    const worse = answerTurns(row, "rejected", addIssue, isTable);
     if (better === null || worse === null) return null;
     let shared = 0;
     // The last message of each is its answer; the messages before it must be the same.
@@ -149,7 +142,9 @@ const chosenRejected: Converter = {
       return null;
     }
     const before = better.slice(0, shared);
-    const prompt = isAbsent(row.prompt) && before.length > 0 ? [] : promptTurns(row, choiceForm, addIssue);
+    const prompt = isAbsent(row.prompt) && before.length > 0
+      ? []
+      : promptTurns(row, choiceForm, addIssue, isTable);
     if (prompt === null) return null;
     const tools = parseCell(row.tools);
     return {
@@ -164,8 +159,8 @@ const chosenRejected: Converter = {
   },
 };
 
-function answerTurns(row: Row, field: string, addIssue: AddIssue): Message[] | null {
-  const value = parseCell(row[field]);
+function answerTurns(row: Row, field: string, addIssue: AddIssue, isTable: boolean): Message[] | null {
+  const value = isTable ? parseCell(row[field]) : row[field];
   if (areMessages(value)) return value;
   const single = [value];
   if (areMessages(single)) return single;
@@ -182,9 +177,9 @@ function answerTurns(row: Row, field: string, addIssue: AddIssue): Message[] | n
 }
 
 /** The prompt's messages, after the system message. */
-function promptTurns(row: Row, form: string, addIssue: AddIssue): Message[] | null {
+function promptTurns(row: Row, form: string, addIssue: AddIssue, isTable: boolean): Message[] | null {
   const system = optionalText(row, "system", form, addIssue);
-  const value = parseCell(row.prompt);
+  const value = isTable ? parseCell(row.prompt) : row.prompt;
   const turns = areMessages(value) ? value : textTurn(row, "prompt", "user", form, addIssue);
   return system === false || turns === null ? null : [...systemTurn(system), ...turns];
 }
@@ -193,43 +188,6 @@ function textTurn(row: Row, field: string, role: string, form: string, addIssue:
   const content = requiredText(row, field, form, addIssue);
   return content === null ? null : [{ role, content }];
 }
-
-const brightrunForm =
-  "Give current_user_input and target_response, and export the file again if they are missing.";
-
-/** brightrun-lora-v4: the model learns only the target, not the history's answers. */
-const brightrun: Converter = {
-  fields: ["system_prompt", "conversation_history", "current_user_input", "target_response"],
-  convert(row, addIssue) {
-    const input = requiredText(row, "current_user_input", brightrunForm, addIssue);
-    const target = requiredText(row, "target_response", brightrunForm, addIssue);
-    const system = optionalText(row, "system_prompt", brightrunForm, addIssue);
-    const history = parseCell(row.conversation_history);
-    if (input === null || target === null || system === false) return null;
-    if (!isAbsent(history) && !areMessages(history)) {
-      addIssue(
-        "source_field",
-        "conversation_history",
-        `is ${shown(history)}`,
-        "It must be a list of turns with role and content.",
-      );
-      return null;
-    }
-    const turns = areMessages(history) ? history : [];
-    const last = turns.at(-1);
-    const repeats = last?.role === "user" && last.content === input;
-    return {
-      messages: [
-        ...systemTurn(system),
-        ...(repeats ? turns.slice(0, -1) : turns).map(({ role, content }) =>
-          role === "assistant" ? { role, content, weight: 0 } : { role, content }
-        ),
-        { role: "user", content: input },
-        { role: "assistant", content: target },
-      ],
-    };
-  },
-};
 
 export const converters = {
   alpaca,

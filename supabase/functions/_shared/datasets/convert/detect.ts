@@ -50,10 +50,14 @@ export function formatOfRow(row: Record<string, unknown>): RowFormat | null {
   return signs.find(([, fields]) => fields.some((field) => field in row))?.[0] ?? null;
 }
 
+/** The format of a row that has none of the fields of `format`; null if it has one, or its format is unknown. */
+export function otherFormat(format: RowFormat, row: Record<string, unknown>): RowFormat | null {
+  const expected = signs.find(([name]) => name === format)?.[1] ?? [];
+  return expected.some((field) => field in row) ? null : formatOfRow(row);
+}
+
 /** Whether a line in this format needs no conversion. */
-export const isCanonical = (format: RowFormat, row: Record<string, unknown>): boolean =>
-  format === "chat" || format === "preference" || format === "brightrun-lora-v4" ||
-  format === "prompt_completion" && !Array.isArray(row.prompt) && !Array.isArray(row.completion);
+export const isCanonical = (format: RowFormat): boolean => format === "chat" || format === "preference";
 
 const signFields = signs.flatMap(([, fields]) => fields);
 

@@ -1,4 +1,4 @@
-/** Shared by the converters: reads and checks the strings and messages of a source row. */
+/** Shared by the converters: their form, and how they read the strings and messages of a source row. */
 import { type AddIssue, isObject, shown } from "../report.ts";
 
 export type Row = Record<string, unknown>;
@@ -11,6 +11,16 @@ export type PreferenceRow = {
   preferred_output: [Message];
   non_preferred_output: [Message];
 };
+
+export interface Converter {
+  /** The fields that are read; others are ignored and listed. */
+  fields: readonly string[];
+  /**
+   * The canonical row; `skipped` if nothing in it is learned, and null if it is invalid, which are reported. `isTable`:
+   * a cell may hold messages as JSON; elsewhere, a string is text, even if it is JSON.
+   */
+  convert(row: Row, addIssue: AddIssue, isTable: boolean): ChatRow | PreferenceRow | "skipped" | null;
+}
 
 /** Spreadsheets and data frames write unused cells as an empty string or null. */
 export const isAbsent = (value: unknown): boolean => value === undefined || value === null || value === "";

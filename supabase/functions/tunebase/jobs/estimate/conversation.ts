@@ -1,4 +1,4 @@
-/** Parses a row into conversations, like the trainer, but leniently: only to count tokens. */
+/** Parses a canonical row into conversations, like the trainer, but leniently: only to count tokens. */
 import * as z from "zod";
 
 /** A tool call as templates expect it, with arguments as an object. */
@@ -39,19 +39,10 @@ const Chat = z.looseObject({
   tools: z.array(z.unknown()).nullish(),
   functions: z.array(z.unknown()).nullish(),
 });
-const Pair = z.looseObject({ prompt: z.string(), completion: z.string() });
-
 const Preference = z.looseObject({
   input: Chat.omit({ functions: true }),
   preferred_output: Chat.shape.messages.length(1),
   non_preferred_output: Chat.shape.messages.length(1),
-});
-/** `brightrun-lora-v4`. The history's last entry can repeat the user's turn. */
-const Brightrun = z.looseObject({
-  system_prompt: z.string().nullish(),
-  conversation_history: z.array(z.looseObject({ role: z.string(), content: z.string() })).nullish(),
-  current_user_input: z.string(),
-  target_response: z.string().nullish().transform((text) => text ?? null),
 });
 
 /** The conversations in a row: two for a preference row, otherwise one; none if the format is unknown. */
@@ -98,35 +89,11 @@ function chatTurns(messages: z.infer<typeof Chat>["messages"]): Turn[] {
 }
 
 function parsed(row: unknown): Conversation | null {
-  const chat = Chat.safeParse(row);
-  if (chat.success) {
-    const { messages, tools, functions } = chat.data;
-    return {
-      turns: chatTurns(messages),
-      tools: tools ?? functions?.map((made) => ({ type: "function", function: made })) ?? [],
-    };
-  }
-  const pair = Pair.safeParse(row);
-  if (pair.success) {
-    return {
-      turns: [turn("user", pair.data.prompt), turn("assistant", pair.data.completion)],
-      tools: [],
-    };
-  }
-  const brightrun = Brightrun.safeParse(row);
-  if (!brightrun.success) return null;
-  const { system_prompt, conversation_history, current_user_input, target_response } = brightrun.data;
-  const history = conversation_history ?? [];
-  const last = history.at(-1);
-  if (last?.role === "user" && last.content === current_user_input) history.pop();
-  const turns = [
-    ...(system_prompt ? [turn("system", system_prompt)] : []),
-    // Only the last answer is trained on.
-    ...history.map(({ role, content }) => ({ role, content, trainable: false })),
-    turn("user", current_user_input),
-    ...(target_response === null ? [] : [turn("assistant", target_response)]),
-  ];
-  return { turns, tools: [] };
+  const { data } = Chat.safeParse(row);
+  if (data === undefined) return null;
+  const { messages, tools, functions } = data;
+  return {
+    turns: chatTurns(messages),
+    tools: tools ?? functions?.map((made) => ({ type: "function", function: made })) ?? [],
+  };
 }
-
-const turn = (role: string, content: string): Turn => ({ role, content, trainable: role === "assistant" });

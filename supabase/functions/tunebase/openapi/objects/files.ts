@@ -27,8 +27,8 @@ export const File = z.object({
   report: stored(DatasetReport.nullable()).describe(
     "The validation report; null until validation is complete",
   ),
-  source_format: z.string().nullable().meta({ examples: ["alpaca_csv"] }).describe(
-    "The format that the file was converted from; null: not converted",
+  source_format: z.string().nullable().meta({ examples: ["alpaca_csv", "prompt_completion_jsonl"] }).describe(
+    "The row format and the container that the file was converted from; null: not converted",
   ),
   conversion: stored(Conversion.nullable()).describe("A summary of the conversion; null: not converted"),
 }).meta({ id: "File" });
