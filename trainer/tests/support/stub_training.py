@@ -4,7 +4,8 @@
 
 The first line of its dataset says how it behaves: {"steps": 10, "seconds": 0.05, "deaf": false, "before": 0,
 "extra_files": []}: the number of steps, seconds per step, whether it ignores SIGTERM, seconds before the first step,
-names of files next to the adapter. "fail": the error of its first step; "crash": what it logs before it crashes.
+names of files next to the adapter. "prints": lines of its log. "ends_by": the signal that ends it after its result.
+"fail": the error of its first step; "crash": what it logs before it crashes.
 """
 
 from __future__ import annotations
@@ -39,10 +40,14 @@ def main() -> None:
         "deaf": False,
         "before": 0,
         "extra_files": [],
+        "prints": [],
+        "ends_by": None,
         "fail": None,
         "crash": None,
     } | json.loads(Path(spec["dataset"]).read_text().splitlines()[0])
     signal.signal(signal.SIGTERM, signal.SIG_IGN if behave["deaf"] else hear)
+    for line in behave["prints"]:
+        print(line, file=sys.stderr, flush=True)
     emit("stage", stage="preparing", progress=3)
     step = 0
     if spec["resume"] is not None:
@@ -95,6 +100,9 @@ def main() -> None:
         trainable_parameters=10,
         versions={"stub": "1"},
     )
+    if behave["ends_by"] is not None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), behave["ends_by"])
 
 
 if __name__ == "__main__":

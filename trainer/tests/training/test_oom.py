@@ -32,8 +32,9 @@ def rows(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 class Gpu:
     """Has room for `fits` rows at once, from the `after`-th time on that rows come."""
 
-    def __init__(self, fits: int, after: int = 0) -> None:
+    def __init__(self, fits: int, after: int = 0, error: Exception | None = None) -> None:
         self.fits, self.after = fits, after
+        self.error = error or torch.OutOfMemoryError("CUDA out of memory")
         self.sizes: list[int] = []
         """How many rows came, each time."""
         self.widths: list[int] = []
@@ -45,7 +46,7 @@ class Gpu:
                 self.sizes.append(size)
                 self.widths.append(width)
             if size > self.fits and len(self.sizes) > self.after:
-                raise torch.OutOfMemoryError("CUDA out of memory")
+                raise self.error
 
         net.get_base_model().register_forward_pre_hook(hook, with_kwargs=True)
 
@@ -78,6 +79,31 @@ def test_the_micro_batch_is_halved_until_it_fits_and_the_run_equals_one_that_sta
         "The GPU ran out of memory. Training continues from the start with micro-batches of 2; batch_size stays 8.",
     ]
     assert steps(told) == steps(plain) and outcome == expected
+
+
+def test_other_errors_of_the_gpu_are_not_tried_again(
+    model: Any, tiny_tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    broken = Gpu(0, error=RuntimeError("CUDA error: an illegal memory access was encountered"))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run(model, tiny_tokenizer, rows[:8], tmp_path, micro=8, batch_size=8, prepare=broken.watch)
+    assert broken.sizes == [8]
+
+
+CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+
+
+def test_memory_that_cublas_did_not_get_counts_too_and_other_errors_do_not(
+    model: Any, tiny_tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    from tunebase_trainer.worker.error_mapping import to_trainer_error
+
+    gpu = Gpu(4, error=RuntimeError(CUBLAS))
+    _, told = run(model, tiny_tokenizer, rows[:8], tmp_path / "a", micro=8, batch_size=8, prepare=gpu.watch)
+    assert gpu.sizes[:3] == [8, 4, 4] and len(warnings(told)) == 1
+    assert to_trainer_error(RuntimeError(CUBLAS)).code == "out_of_memory"
+    other = RuntimeError("CUDA error: an illegal memory access was encountered")
+    assert to_trainer_error(other).code == "internal_error"
 
 
 def test_it_continues_from_the_newest_checkpoint_and_the_next_worker_starts_with_what_fits(

@@ -121,11 +121,36 @@ def test_a_gpu_without_bf16_and_too_few_gpus_are_rejected(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or capability >= (8, 0)
     )
     if says is None:
-        preflight.check_gpu(wanted)
+        preflight.check_gpu(wanted, required=True)
         return
     with pytest.raises(TrainerError, match=says) as caught:
-        preflight.check_gpu(wanted)
+        preflight.check_gpu(wanted, required=True)
     assert caught.value.code == "unsupported_gpu" and caught.value.hint
+
+
+def test_a_worker_that_has_lost_its_gpu_does_not_train_on_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    preflight.check_gpu(1, required=False)
+    with pytest.raises(TrainerError) as caught:
+        preflight.check_gpu(1, required=True)
+    assert caught.value.code == "gpu_unavailable"
+
+
+def test_a_rank_checks_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def ask(device: int, answer: Any) -> Any:
+        asked.append(device)
+        return answer
+
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: ask(device, "Some GPU"))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: ask(device, (9, 0)))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    preflight.check_gpu(2, required=True)
+    assert asked == [1, 1]
 
 
 def test_a_run_on_a_gpu_that_is_too_small_is_rejected_before_loading(
@@ -168,13 +193,18 @@ def full(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
 
 
 # @proves report-repeated-download
-def test_a_model_that_does_not_fit_the_disk_is_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    downloads = []
+def test_a_model_that_does_not_fit_the_disk_is_not_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    downloads, snapshot_path = [], tmp_path / "snapshot"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
     def snapshot(source: str, dry_run: bool = False, **_: Any) -> Any:
         downloads.append(dry_run)
         sizes = [(40e9, True), (41e9, True), (500e9, False)]
-        return [SimpleNamespace(file_size=size, will_download=needed) for size, needed in sizes] if dry_run else "/x/c"
+        return (
+            [SimpleNamespace(file_size=size, will_download=needed) for size, needed in sizes]
+            if dry_run
+            else str(snapshot_path)
+        )
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     full(monkeypatch, 50e9)
@@ -184,7 +214,9 @@ def test_a_model_that_does_not_fit_the_disk_is_not_downloaded(monkeypatch: pytes
     assert caught.value.message == "The base model 'someone/large' needs 85.0 GB of disk, and 50.0 GB are free."
     assert caught.value.hint == "The operator must give the worker's container disk or volume 35.0 GB more."
     full(monkeypatch, 90e9)
-    assert base_model.resolve("someone/large").path == Path("/x/c")
+    snapshot_path.mkdir()
+    (snapshot_path / "config.json").write_text("{}")
+    assert base_model.resolve("someone/large").path == snapshot_path
 
 
 def test_a_packaged_model_is_not_converted_without_disk_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

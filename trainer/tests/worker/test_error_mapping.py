@@ -18,6 +18,7 @@ from support.paths import SUPPORT, TRAINER
 import train_lora
 from handler import handler
 from tunebase_trainer.errors import TrainerError
+from tunebase_trainer.model import hub
 from tunebase_trainer.worker import adapter_upload, callback_client, error_mapping
 from tunebase_trainer.worker.protocol import parse_input
 
@@ -52,7 +53,7 @@ class Stage:
         """An error of the training, as the handler passes it on."""
         return await self.stub(fail={"code": error.code, "message": error.message, "hint": error.hint})
 
-    def trained(self, model: Path | None = None) -> TrainerError:
+    def trained(self, model: Path | None = None, **more: Any) -> TrainerError:
         """What train_lora.py raises, in this process."""
         (self.tmp_path / "rows").write_text(tiny.rows(4))
         spec = {
@@ -66,6 +67,7 @@ class Stage:
             "checkpoint_seconds": None,
             "resume": None,
             "start_from": None,
+            **more,
         }
         (self.tmp_path / "spec.json").write_text(json.dumps(spec))
         with pytest.raises(TrainerError) as caught:
@@ -105,10 +107,22 @@ async def no_chat_template(stage: Stage) -> Output:
 
 async def unsupported_gpu(stage: Stage) -> Output:
     stage.monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    stage.monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     stage.monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
     stage.monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "Tesla V100")
     stage.monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (7, 0))
     return await stage.told(stage.trained())
+
+
+async def gpu_unavailable(stage: Stage) -> Output:
+    """A GPU that is lost after the claim; before it, test_readiness.py."""
+    stage.monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    return await stage.told(stage.trained(requires_gpu=True))
+
+
+async def base_model_unreachable(stage: Stage) -> Output:
+    """What the hub's own errors become: test_hub.py."""
+    return await stage.told(hub._explain("org/model", None, ConnectionError()))
 
 
 async def out_of_memory(stage: Stage) -> Output:
@@ -156,9 +170,9 @@ async def internal_error(stage: Stage) -> Output:
 TRIGGERS: dict[str, Callable[[Stage], Awaitable[Output]]] = {
     made.__name__: made
     for made in (
-        invalid_input, dataset_unreachable, invalid_dataset, no_trainable_rows, base_model_not_found, no_chat_template,
-        unsupported_gpu, out_of_memory, non_finite_loss, disk_full, callback_unreachable, upload_failed, trainer_killed,
-        internal_error,
+        invalid_input, dataset_unreachable, invalid_dataset, no_trainable_rows, base_model_not_found,
+        no_chat_template, base_model_unreachable, unsupported_gpu, gpu_unavailable, out_of_memory, non_finite_loss,
+        disk_full, callback_unreachable, upload_failed, trainer_killed, internal_error,
     )
 }  # fmt: skip
 # What the message or the hint must name of this run.
@@ -170,6 +184,8 @@ NAMED = {
     "base_model_not_found": ["nowhere", "base_models.source"],
     "no_chat_template": ["base model", "instruct model"],
     "unsupported_gpu": ["Tesla V100", "Ampere or newer"],
+    "gpu_unavailable": ["lost its GPU", "another worker"],
+    "base_model_unreachable": ["'org/model'", "ConnectionError", "tried again"],
     "out_of_memory": ["batch_size = 8: try 4", "max_length = 512: try 256", "lora_rank = 16: try 8"],
     "non_finite_loss": ["learning_rate = 0.001: try 0.0005", "at step 1"],
     "disk_full": ["GB are free", "more disk space"],

@@ -7,6 +7,7 @@ import math
 import resource
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def main(name: str, spec_path: Path) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(base.path)
     rows = dataset.read(directory / "rows.jsonl", tokenizer, LENGTH).rows
     transformers.set_seed(SEED)
-    net, _ = load_quantized(base.path)
+    net, _ = load_quantized(base.path, None, partial(base.fetch_weights, print))
     clock = Clock()
     flops = None
     if name == "ours":

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..data.dataset import Example
+from ..model import distributed
 from ..training import preference
 from ..training.loss import supervised_loss
 
@@ -20,25 +21,34 @@ def validate(
 ) -> dict[str, float]:
     """Mean loss over all learned tokens, or over all pairs if `beta` is given; leaves the model in training mode.
 
+    Several processes share the rows. Collective: every rank must call it.
+
     Not the library's evaluation: that averages over batches, which depends on their size, and draws random numbers.
     """
     ordered = sorted(rows, key=lambda row: row.length, reverse=True)
+    own = ordered[distributed.rank() :: distributed.world_size()]
     model.eval()
-    loss, items = 0.0, 0
-    margins: list[float] = []
-    for start in range(0, len(ordered), batch_size):
-        batch = to_batch(ordered[start : start + batch_size])
+    loss, items, wins, margins = 0.0, 0, 0, 0.0
+    # Every rank runs as many batches as the first: all ranks take part in each forward pass of a sharded base.
+    for start in range(0, -(-len(ordered) // distributed.world_size()), batch_size):
+        batch_rows = own[start : start + batch_size]
+        batch = to_batch(batch_rows or ordered[-1:])
         if beta is None:
-            loss += float(supervised_loss(model, batch, 1))
-            items += int((batch["labels"][:, 1:] >= 0).sum())
+            batch_loss, batch_items = supervised_loss(model, batch, 1), int((batch["labels"][:, 1:] >= 0).sum())
+            if batch_rows:
+                loss, items = loss + float(batch_loss), items + batch_items
         else:
             of_pairs = preference.reward_margins(model, batch, beta)
-            loss -= float(torch.nn.functional.logsigmoid(of_pairs).sum())
-            items += len(of_pairs)
-            margins += of_pairs.tolist()
+            if batch_rows:
+                loss -= float(torch.nn.functional.logsigmoid(of_pairs).sum())
+                items += len(of_pairs)
+                wins += int((of_pairs > 0).sum())
+                margins += float(of_pairs.sum())
     model.train()
+    sums = distributed.all_reduce(torch.tensor([loss, items, wins, margins], dtype=torch.float64)).tolist()
+    loss, items, wins, margins = sums
     metrics = {"eval_loss": loss / items}
-    if margins:
-        metrics["eval_accuracy"] = sum(margin > 0 for margin in margins) / len(margins)
-        metrics["eval_margin"] = sum(margins) / len(margins)
+    if beta is not None:
+        metrics["eval_accuracy"] = wins / items
+        metrics["eval_margin"] = margins / items
     return metrics

@@ -14,9 +14,8 @@ SHARD = 500_000_000
 MAX_SHARDS = 85
 
 
-def bytes_needed(base: Path, exports: list[str]) -> float:
-    """Disk space for the exports. GGUF Q8_0 stores 32 weights in 34 bytes, bf16 in 64."""
-    size = sum(file.stat().st_size for file in base.glob("*.safetensors"))
+def bytes_needed(size: float, exports: list[str]) -> float:
+    """Disk space for exports of a base model of `size` bytes. GGUF Q8_0 stores 32 weights in 34 bytes, bf16 in 64."""
     return size * (("merged" in exports) + 34 / 64 * ("gguf" in exports))
 
 
@@ -26,7 +25,7 @@ def write(output: Path, base: Path, adapter: Path, tokenizer: Any, exports: list
     Never raises: returns why there is none. It does not merge into the NF4 base: rounding quantized weights would lose
     the adapter.
     """
-    needed = bytes_needed(base, exports)
+    needed = bytes_needed(sum(file.stat().st_size for file in base.glob("*.safetensors")), exports)
     if needed > MAX_SHARDS * SHARD:
         return _none(f"they would have {needed / 1e9:.0f} GB; the limit is {MAX_SHARDS * SHARD / 1e9:.0f} GB")
     free = shutil.disk_usage(adapter).free

@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import torch
 
 
@@ -23,3 +25,11 @@ def install(net: torch.nn.Module) -> None:
     fused_lora.fuse_lora_layers(net)
     if not torch.cuda.is_available():
         cpu_attention.register()
+
+
+def describe() -> str:
+    """The kernels of this process, for the job's log."""
+    if not torch.cuda.is_available():
+        return "fused LoRA, CPU attention for rows of up to 1,024 tokens"
+    fla = "flash-linear-attention" if importlib.util.find_spec("fla") else "linear attention in plain torch"
+    return f"fused LoRA, torch's scaled dot product attention, {fla}"

@@ -8,7 +8,6 @@ logs to stderr and prints the model's directory as the last line of stdout.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import importlib.metadata
 import importlib.util
 import logging
@@ -17,13 +16,13 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..disk_space import check_disk_space
 from ..errors import TrainerError
+from . import hub
+from .locking import lock
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +36,20 @@ class BaseModel:
 
     path: Path
     revision: str | None
+    hub_id: str | None = None
+    """On the hub: `path` has the configuration and the tokenizer, and the weights only after `fetch_weights`."""
+
+    def fetch_weights(self, report: hub.Report) -> Path:
+        """`path`, complete with the weights. Raises TrainerError as `hub.fetch` does."""
+        if self.hub_id is not None:
+            hub.fetch(self.hub_id, self.revision, hub.METADATA + hub.WEIGHTS, report)
+            if not any(self.path.glob("*.safetensors")):
+                raise TrainerError(
+                    "base_model_not_found",
+                    f"The base model {self.hub_id!r} has no weights in safetensors format.",
+                    "The operator must choose a repository with *.safetensors files.",
+                )
+        return self.path
 
 
 def cache_root() -> Path:
@@ -48,7 +61,10 @@ def cache_root() -> Path:
 
 
 def resolve(source: str, revision: str | None = None) -> BaseModel:
-    """Finds a base model, fetching or converting it once. Raises TrainerError `base_model_not_found`."""
+    """Finds a base model: of one on the hub it fetches the small files; a packaged one it converts once.
+
+    Raises TrainerError `base_model_not_found`, `base_model_unreachable` or `disk_full`.
+    """
     if source.startswith("package:"):
         return _packaged(source.removeprefix("package:"), revision)
     directory = Path(source)
@@ -60,28 +76,14 @@ def resolve(source: str, revision: str | None = None) -> BaseModel:
                 "The operator must put the model there or correct base_models.source.",
             )
         return BaseModel(directory, None)
-    return _from_hub(source, revision)
-
-
-def _from_hub(source: str, revision: str | None) -> BaseModel:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import DryRunError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-    try:
-        with suppress(DryRunError):  # the hub is unreachable: the local files may be enough
-            files = snapshot_download(source, revision=revision, allow_patterns=patterns, dry_run=True)
-            missing = sum(file.file_size or 0 for file in files if file.will_download)
-            check_disk_space(Path(constants.HF_HUB_CACHE), missing, f"The base model {source!r}")
-        path = snapshot_download(source, revision=revision, allow_patterns=patterns)
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    path = hub.fetch(source, revision, hub.METADATA, log.info)
+    if not (path / "config.json").is_file():
         raise TrainerError(
             "base_model_not_found",
-            f"The base model {source!r} (revision {revision or 'main'}) could not be downloaded "
-            f"({type(error).__name__}).",
-            "It must be a directory on the worker, package:<name>, or a hub model that the worker may read.",
-        ) from error
-    return BaseModel(Path(path), Path(path).name)
+            f"The base model {source!r} has no config.json: it is not a model for transformers.",
+            "The operator must correct base_models.source: repositories with GGUF files cannot be trained.",
+        )
+    return BaseModel(path, path.name, source)
 
 
 def _packaged(package: str, revision: str | None) -> BaseModel:
@@ -119,15 +121,6 @@ def _packaged(package: str, revision: str | None) -> BaseModel:
             check_disk_space(target, 4 * ggufs[0].stat().st_size, f"The base model {package!r}")
             _convert(ggufs[0], target)
     return BaseModel(target, version)
-
-
-@contextmanager
-def lock(target: Path) -> Iterator[None]:
-    """Held by one process of all that share the volume, while it writes `target`."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _convert(gguf: Path, target: Path) -> None:
@@ -174,7 +167,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     try:
-        print(resolve(arguments.source, arguments.revision).path)
+        print(resolve(arguments.source, arguments.revision).fetch_weights(log.info))
     except TrainerError as error:
         sys.exit(f"{error.message} {error.hint}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,28 +15,40 @@ from . import distributed, precision, quantized_cache, sharded_base
 from .quantization import Nf4Config
 
 
-def load_quantized(path: Path, revision: str | None = None) -> tuple[PreTrainedModel, bool]:
+def load_quantized(
+    path: Path, revision: str | None = None, fetch_weights: Callable[[], object] = lambda: None
+) -> tuple[PreTrainedModel, bool]:
     """The base in NF4 with double quantization, including routed experts, computing in bf16, on this process's device.
 
-    A model with a revision is cached in quantized form; returns whether it came from the cache.
+    A model with a revision is cached in quantized form; returns whether it came from the cache. `fetch_weights` is
+    called before the weights are read from `path`, and not if the cache has the model.
     """
     load = partial(_load, device=torch.cuda.current_device() if torch.cuda.is_available() else "cpu")
-    net, cached = quantized_cache.load(path, revision, quantize=load, read=load)
+    net, cached = quantized_cache.load(path, revision, partial(_fetch_and_load, fetch_weights, load), read=load)
     return prepare_for_training(net), cached
 
 
-def load_sharded(path: Path, revision: str | None = None) -> tuple[PreTrainedModel, bool]:
+def load_sharded(
+    path: Path, revision: str | None = None, fetch_weights: Callable[[], object] = lambda: None
+) -> tuple[PreTrainedModel, bool]:
     """The same, sharded over the ranks (sharded_base.py). They load it in turn, so main memory holds it only once."""
     load = partial(_load, device="cpu")
     for turn in range(distributed.world_size()):
         if turn == distributed.rank():
-            net, cached = quantized_cache.load(path, revision, quantize=load, read=load)
+            net, cached = quantized_cache.load(path, revision, partial(_fetch_and_load, fetch_weights, load), read=load)
             on_gpu = torch.cuda.is_available()
             sharded_base.shard(
                 net, torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
             )
         distributed.sum_over_ranks(0)
     return prepare_for_training(net), cached
+
+
+def _fetch_and_load(
+    fetch_weights: Callable[[], object], load: Callable[[Path], PreTrainedModel], path: Path
+) -> PreTrainedModel:
+    fetch_weights()
+    return load(path)
 
 
 def prepare_for_training(net: PreTrainedModel) -> PreTrainedModel:

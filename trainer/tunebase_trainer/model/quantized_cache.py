@@ -17,7 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .base_model import cache_root, lock
+from .base_model import cache_root
+from .cache_pruning import mark_used, prune
+from .locking import lock
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +70,14 @@ def _read(target: Path, read: Callable[[Path], Any]) -> Any | None:
         files = json.loads((target / COMPLETE_FILE).read_text())
         if any((target / name).stat().st_size != size for name, size in files.items()):
             raise ValueError("a file has changed its size")
+        mark_used(target / COMPLETE_FILE)
         return read(target)
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever is wrong with it, it is written again
-        import torch
+        from ..gpu_errors import is_out_of_gpu_memory
 
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_gpu_memory(error):
             raise
         log.warning("the quantized model in %s is unusable and will be rebuilt: %s", target, error)
         return None
@@ -87,6 +90,7 @@ def _write(net: Any, target: Path) -> None:
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     part = None
     try:
+        prune(target.parent, COMPLETE_FILE, 1.05 * size)
         if (free := shutil.disk_usage(target.parent).free) < 1.05 * size:
             log.warning(
                 "the quantized model is not cached: it has %.1f GB, and %.1f GB are free", size / 1e9, free / 1e9
@@ -100,7 +104,8 @@ def _write(net: Any, target: Path) -> None:
         (part / COMPLETE_FILE).write_text(json.dumps({file.name: file.stat().st_size for file in part.iterdir()}))
         part.chmod(0o755)
         part.rename(target)
-    except OSError as error:  # a disk error: the model itself is loaded
+    except Exception as error:  # safetensors has its own for a full disk; the model itself is loaded
         log.warning("the quantized model could not be cached: %s", error)
+    finally:
         if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)  # renamed, unless something went wrong

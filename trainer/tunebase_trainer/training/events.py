@@ -31,5 +31,8 @@ class EventStream:
     def emit_log(self, message: str, level: str = "info") -> None:
         self.emit("log", level=level, message=message)
 
+    def flush(self) -> None:
+        self._file.flush()
+
     def fileno(self) -> int:
         return self._file.fileno()

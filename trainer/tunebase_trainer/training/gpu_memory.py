@@ -63,3 +63,13 @@ def estimate_memory(counts: ParameterCounts) -> MemoryEstimate:
         layer=PLAIN_BYTES * counts.dequantized,
         per_token=PLAIN_BYTES * (counts.layers * counts.hidden + counts.reads),
     )
+
+
+def peak_memory() -> str | None:
+    """A line for the job's log: the most memory that this process has used on its GPU; None on a CPU."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    peak, total = torch.cuda.max_memory_reserved(), torch.cuda.mem_get_info()[1]
+    return f"Peak GPU memory: {peak / GIB:.1f} of {total / GIB:.1f} GiB."

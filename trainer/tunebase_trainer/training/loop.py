@@ -11,6 +11,7 @@ import torch
 
 from ..data.batches import next_smaller_micro_batch_size
 from ..data.dataset import Example, Pair
+from ..gpu_errors import is_out_of_gpu_memory
 from ..model import distributed
 from . import preference
 from .checkpoint_state import TrainingState
@@ -91,7 +92,9 @@ def train(
             return _run_once(run, micro_batch_size, newest)
         except TrainingDiverged as error:
             raise non_finite_loss_error(error.step, hyper["learning_rate"], newest.step) from error
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_gpu_memory(error):
+                raise
             # Of several processes only one may have run out, and the others wait for it: there is no second try.
             if micro_batch_size == 1 or distributed.is_distributed():
                 raise out_of_memory_error(rows + validation, hyper, micro_batch_size) from error

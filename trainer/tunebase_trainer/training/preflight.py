@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..contract import PLAIN_BYTES
 from ..disk_space import check_disk_space
 from ..errors import TrainerError
 from ..export import merged
@@ -44,7 +45,6 @@ def run_preflight(
         from ..export import gguf_export
 
         gguf_export.check(model)
-    check_gpu(num_gpus)
     requested = num_gpus > 1 and os.environ.get("TUNEBASE_SHARD_BASE_MODEL") == "1"
     if not torch.cuda.is_available():
         return requested
@@ -61,29 +61,42 @@ def run_preflight(
         memory = memory.sharded(num_gpus)
     gpu = torch.cuda.get_device_name(device)
     check_memory(memory, max_sequence_length, hyper, available, gpu, sequences_per_example)
-    needed = DISK_BYTES_PER_TRAINABLE * counts.trainable + merged.bytes_needed(model, exports)
+    needed = DISK_BYTES_PER_TRAINABLE * counts.trainable + merged.bytes_needed(
+        PLAIN_BYTES * (counts.quantized + counts.plain), exports
+    )
     what = "The adapter with its checkpoints" + "".join(f" and export = {export}" for export in exports)
     check_disk_space(output, needed, what)
     return sharded
 
 
-def check_gpu(num_gpus: int) -> None:
-    """Raises TrainerError `unsupported_gpu` for a GPU without bf16, or for fewer than `num_gpus` GPUs."""
+def check_gpu(num_gpus: int, required: bool) -> None:
+    """Checks that this process can train on its GPU, before it joins the others and before anything is downloaded.
+
+    Raises TrainerError `gpu_unavailable` without a GPU where one is `required`, and `unsupported_gpu` for fewer than
+    `num_gpus` GPUs, or for one without bf16.
+    """
     if not torch.cuda.is_available():
+        if required:
+            raise TrainerError(
+                "gpu_unavailable",
+                "This worker has lost its GPU: torch cannot use CUDA.",
+                "The job is tried again on another worker.",
+            )
         return  # a CPU computes in bf16, in any number of processes
-    name, (major, minor) = torch.cuda.get_device_name(0), torch.cuda.get_device_capability(0)
+    if (found := torch.cuda.device_count()) < num_gpus:
+        raise TrainerError(
+            "unsupported_gpu",
+            f"num_gpus = {num_gpus}: the worker has {found}.",
+            f"Use num_gpus = {found}, or ask the operator to give the endpoint {num_gpus} GPUs per worker.",
+        )
+    device = distributed.local_rank()
+    name, (major, minor) = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
     # By default torch counts emulation as support: a T4 would compute in bf16, very slowly.
     if not torch.cuda.is_bf16_supported(including_emulation=False):
         raise TrainerError(
             "unsupported_gpu",
             f"The GPU, {name}, has compute capability {major}.{minor} and no bf16; fp16 overflows in newer models.",
             "The operator must choose a GPU of compute capability 8.0 or above (Ampere or newer: A100, A40, L4, H100).",
-        )
-    if (found := torch.cuda.device_count()) < num_gpus:
-        raise TrainerError(
-            "unsupported_gpu",
-            f"num_gpus = {num_gpus}: the worker has {found}.",
-            f"Use num_gpus = {found}, or ask the operator to give the endpoint {num_gpus} GPUs per worker.",
         )
 
 

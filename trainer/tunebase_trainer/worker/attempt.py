@@ -201,6 +201,7 @@ class Attempt:
             "output": str(self.directory / "adapter"),
             "hyperparameters": self.input.hyperparameters.model_dump(),
             "num_gpus": self.input.gpu_config.num_gpus,
+            "requires_gpu": self.input.gpu_config.requires_gpu,
             "checkpoints": str(self.directory / "checkpoints"),
             "checkpoint_seconds": None if self.direct else claim.checkpoint_seconds,
             "resume": str(inputs.resume) if inputs.resume else None,
@@ -218,7 +219,7 @@ class Attempt:
         assert self.directory is not None
         path = self.directory / "spec.json"
         path.write_text(json.dumps(spec))
-        self.training = await TrainingProcess.start(path)
+        self.training = await TrainingProcess.start(path, self.input.gpu_config.num_gpus)
         await self.wandb.start(self.input, self.directory)
         return await TrainingEvents(self, self.training).follow()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 
+from ..disk_space import is_disk_full
 from ..errors import TrainerError
 from . import workdir
 from .protocol import Hyperparameters
@@ -12,14 +12,13 @@ from .protocol import Hyperparameters
 
 def to_trainer_error(error: BaseException) -> TrainerError:
     """A TrainerError for any exception of the training process."""
-    import torch
+    from ..gpu_errors import is_out_of_gpu_memory
 
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    on_gpu = is_out_of_gpu_memory(error)
+    if on_gpu or isinstance(error, MemoryError):
         return TrainerError(
             "out_of_memory",
-            "The GPU ran out of memory."
-            if isinstance(error, torch.OutOfMemoryError)
-            else "The worker ran out of main memory.",
+            "The GPU ran out of memory." if on_gpu else "The worker ran out of main memory.",
             "Reduce batch_size, lora_rank or max_length, or use a smaller base model.",
         )
     return to_worker_error(error)
@@ -29,7 +28,7 @@ def to_worker_error(error: BaseException) -> TrainerError:
     """A TrainerError for any exception of the handler, which never loads torch."""
     if isinstance(error, TrainerError):
         return error
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if is_disk_full(error):
         return TrainerError(
             "disk_full", f"The worker's disk is full{_free_space()}.", "The operator must provide more disk space."
         )

@@ -26,8 +26,9 @@ def completed(
 
 
 def failed(job_id: Any, error: TrainerError) -> dict[str, Any]:
-    """With `error`, RunPod shows the run as FAILED."""
+    """With `error`, RunPod shows the run as FAILED. With `refresh_worker` it replaces the worker."""
     return {
+        **({"refresh_worker": True} if error.code == "gpu_unavailable" else {}),
         "status": "failed",
         "job_id": str(job_id),
         "error": error.message,

@@ -8,8 +8,9 @@ for anyone who replaces it:
   it is uploaded), `hyperparameters` (those of the protocol), `checkpoints` (a directory to save into),
   `checkpoint_seconds` (save about this often; null: only when asked to stop), `resume` (the directory of a checkpoint
   that it saved, or null), `start_from` (the directory of an adapter to start from; null or absent: a fresh one),
-  `num_gpus` (absent: 1), `seconds` (by then it has saved a checkpoint, as if it were asked to stop; null or absent: no
-  limit). Its environment has `INHERITED_VARIABLES` and nothing else; its working directory is the worker's.
+  `num_gpus` (absent: 1), `requires_gpu` (true: it must not train on a CPU), `seconds` (by then it has saved a
+  checkpoint, as if it were asked to stop; null or absent: no limit). Its environment is that of `training_environment`
+  and nothing else; its working directory is the worker's.
 - It writes one JSON object per line to the file descriptor in `TUNEBASE_EVENTS_FD`; stdout and stderr are its log.
   - `{"type":"stage","stage":…,"progress":percent}`; `training` before the first step, `saving` after the last.
   - `{"type":"log","level":"info"|"warn"|"error","message":…}`: a line for the job's log.
@@ -34,6 +35,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import signal
 import sys
@@ -42,14 +44,22 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from .workdir import VOLUME
+
 TRAINER_DIR = Path(__file__).resolve().parents[2]
 # What the training inherits of this worker's environment: no key, no URL, no secret.
 INHERITED_VARIABLES = (
-    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES",
-    "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN",
+    "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
+    "NVIDIA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS",
+    "TRITON_CACHE_DIR", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE",
     "TUNEBASE_MODEL_CACHE", "TUNEBASE_SAMPLE_COUNT", "TUNEBASE_SHARD_BASE_MODEL", "TUNEBASE_STACK",
     "TUNEBASE_CPU_DTYPE",
 )  # fmt: skip
+INHERITED_PREFIXES = ("NCCL_", "HF_XET_")
+# How libraries say that they have no fast kernel for this GPU or model.
+SLOW = re.compile(r"falling back|fast path is not available|will be (much )?slower", re.IGNORECASE)
+MAX_WARNINGS = 5
 
 
 def training_command() -> list[str]:
@@ -58,10 +68,28 @@ def training_command() -> list[str]:
     return shlex.split(named) if named else [sys.executable, "-u", str(TRAINER_DIR / "train_lora.py")]
 
 
-def training_environment() -> dict[str, str]:
-    """The training's environment, without TUNEBASE_EVENTS_FD."""
-    passed = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
-    return passed | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+def training_environment(num_gpus: int | None = None) -> dict[str, str]:
+    """The training's environment, without TUNEBASE_EVENTS_FD; it sees at most `num_gpus` GPUs.
+
+    With more, transformers would split every batch over all of them, and change the batch size with it.
+    """
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in INHERITED_VARIABLES or name.startswith(INHERITED_PREFIXES)
+    }
+    defaults = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    if "PYTORCH_CUDA_ALLOC_CONF" not in passed:  # rows of many lengths leave gaps in segments of a fixed size
+        defaults["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
+    if VOLUME.is_dir():
+        if "HF_HOME" not in passed:
+            defaults["HF_HUB_CACHE"] = str(VOLUME / "huggingface-cache" / "hub")  # RunPod's cached models
+        defaults["TRITON_CACHE_DIR"] = str(VOLUME / "tunebase" / "triton")
+    if num_gpus is not None:
+        visible = passed.pop("CUDA_VISIBLE_DEVICES", None)
+        devices = visible.split(",") if visible is not None else [str(i) for i in range(num_gpus)]
+        defaults["CUDA_VISIBLE_DEVICES"] = ",".join(devices[:num_gpus])
+    return defaults | passed | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
 
 
 class TrainingProcess:
@@ -72,16 +100,18 @@ class TrainingProcess:
         self._events = events
         self.last_lines: deque[str] = deque(maxlen=30)
         """The end of its log."""
+        self.warnings: list[str] = []
+        """Lines of its log that say why it is slower than it could be."""
 
     @classmethod
-    async def start(cls, spec: Path) -> TrainingProcess:
+    async def start(cls, spec: Path, num_gpus: int) -> TrainingProcess:
         """Starts the command with SPEC in a new session."""
         read, write = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *training_command(), str(spec),
                 cwd=TRAINER_DIR,
-                env=training_environment() | {"TUNEBASE_EVENTS_FD": str(write)},
+                env=training_environment(num_gpus) | {"TUNEBASE_EVENTS_FD": str(write)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -117,6 +147,11 @@ class TrainingProcess:
             for line in chunk.decode("utf-8", "replace").splitlines():
                 if line.strip():
                     self.last_lines.append(line[-500:])
+                    self._keep_warning(line.strip()[:500])
+
+    def _keep_warning(self, line: str) -> None:
+        if SLOW.search(line) and line not in self.warnings and len(self.warnings) < MAX_WARNINGS:
+            self.warnings.append(line)
 
     async def wait(self) -> int:
         """Its exit status; negative: the signal that killed it."""

@@ -42,6 +42,11 @@ class GpuConfig(Message):
     gpu_memory_gb: Annotated[FiniteFloat, Field(ge=0)] = 0
     cost_per_gpu_hour: Annotated[FiniteFloat, Field(ge=0)] = 0
 
+    @property
+    def requires_gpu(self) -> bool:
+        """Whether the model is configured for a GPU: `cpu` and `none` are the embedded stack's and the examples'."""
+        return self.gpu_type.lower() not in ("cpu", "none")
+
 
 class RunInput(Message):
     job_id: Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]

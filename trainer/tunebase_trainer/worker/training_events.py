@@ -37,13 +37,16 @@ class TrainingEvents:
             async for event in self._training.events():
                 self._handle(event.pop("type"), event)
             code = await self._training.wait()
-            attempt.wandb.end(0 if self._error is None and code == 0 else 1)
+            for line in self._training.warnings:
+                attempt.callbacks.add_log("warn", line)
+            attempt.wandb.end(0 if self._error is None and (code == 0 or self._result is not None) else 1)
             await attempt.wandb.close(1 if attempt.outcome == "preempted" else CLOSE_SECONDS)
         finally:
             if self._refreshing_targets is not None:
                 self._refreshing_targets.cancel()
                 await asyncio.wait([self._refreshing_targets])
-        if self._error is None and self._result is not None and code == 0:
+        # The platform may send SIGTERM while it exits: the result is complete all the same.
+        if self._error is None and self._result is not None and code in (0, -signal.SIGTERM):
             return self._result
         if self._error is None and attempt.outcome is not None and code in (0, -signal.SIGTERM):
             await attempt.checkpoints.drain()
