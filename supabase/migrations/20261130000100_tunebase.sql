@@ -1305,10 +1305,10 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
-  v_order text := tunebase_internal.worker_directive(v_attempt, p_finish ->> 'worker_id', (p_finish ->> 'fence')::integer);
+  v_directive text := tunebase_internal.worker_directive(v_attempt, p_finish ->> 'worker_id', (p_finish ->> 'fence')::integer);
   v_detail text;
 begin
-  if v_order = 'stop' then
+  if v_directive = 'stop' then
     update tunebase.attempts set rejected_callbacks = rejected_callbacks + 1 where id = p_attempt_id;
     return jsonb_build_object(
       'accepted', v_attempt.id is not null and v_attempt.outcome = p_finish ->> 'outcome'
@@ -1327,13 +1327,13 @@ begin
         p_finish ->> 'error_code', p_finish ->> 'error_message', p_finish ->> 'hint'
       );
     when 'paused' then
-      perform tunebase_internal.end_attempt(p_attempt_id, case when v_order = 'cancel' then 'cancelled' else 'paused' end);
+      perform tunebase_internal.end_attempt(p_attempt_id, case when v_directive = 'cancel' then 'cancelled' else 'paused' end);
     when 'preempted' then
       perform tunebase_internal.end_attempt(
         p_attempt_id, 'preempted', 'infrastructure', 'preempted', p_finish ->> 'reason', 'Create the job again.'
       );
     else
-      if v_order = 'cancel' then
+      if v_directive = 'cancel' then
         perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
       else
         -- Cancelled by RunPod's time limit or console. Reconcile it: /status says which.
@@ -1353,7 +1353,7 @@ declare
 begin
   select * into v_attempt from tunebase.attempts where id = p_attempt_id;
   return jsonb_build_object(
-    'order', tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence),
+    'directive', tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence),
     'prefix', tunebase_internal.artifact_prefix(p_attempt_id)
   );
 end $$;
@@ -1385,14 +1385,14 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
-  v_order text := tunebase_internal.worker_directive(v_attempt, p_report ->> 'worker_id', (p_report ->> 'fence')::integer);
+  v_directive text := tunebase_internal.worker_directive(v_attempt, p_report ->> 'worker_id', (p_report ->> 'fence')::integer);
   v_last jsonb;
   v_reply jsonb;
 begin
-  if v_order = 'stop' or (p_report ->> 'sequence')::integer <= v_attempt.last_sequence then
+  if v_directive = 'stop' or (p_report ->> 'sequence')::integer <= v_attempt.last_sequence then
     update tunebase.attempts set rejected_callbacks = rejected_callbacks + 1 where id = p_attempt_id;
-    return jsonb_build_object('order', v_order, 'lease_until', case
-      when v_order <> 'stop' then floor(extract(epoch from v_attempt.lease_until))
+    return jsonb_build_object('directive', v_directive, 'lease_until', case
+      when v_directive <> 'stop' then floor(extract(epoch from v_attempt.lease_until))
     end);
   end if;
   update tunebase.attempts a
@@ -1402,8 +1402,8 @@ begin
     cost_usd = tunebase_internal.attempt_cost(a)
   where id = p_attempt_id
   returning * into v_attempt;
-  v_reply := jsonb_build_object('order', v_order, 'lease_until', floor(extract(epoch from v_attempt.lease_until)));
-  if v_order = 'cancel' then
+  v_reply := jsonb_build_object('directive', v_directive, 'lease_until', floor(extract(epoch from v_attempt.lease_until)));
+  if v_directive = 'cancel' then
     perform tunebase_internal.update_attempt_cost(p_attempt_id);
     return v_reply;
   end if;
@@ -1474,15 +1474,15 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
-  v_order text := tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence);
+  v_directive text := tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence);
 begin
-  if v_order <> 'stop' then
+  if v_directive <> 'stop' then
     insert into tunebase_internal.verified_files (attempt_id, path, bytes, sha256)
     values (p_attempt_id, p_file ->> 'path', (p_file ->> 'bytes')::bigint, p_file ->> 'sha256')
     on conflict (attempt_id, path) do update
     set bytes = excluded.bytes, sha256 = excluded.sha256, verified_at = now();
   end if;
-  return jsonb_build_object('order', v_order);
+  return jsonb_build_object('directive', v_directive);
 end $$;
 
 -- schemas/functions/callbacks/worker_directive.sql

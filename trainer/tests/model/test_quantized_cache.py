@@ -44,6 +44,7 @@ def kept(cache: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("original", tiny_models.KINDS, indirect=True)
+# @proves report-repeated-download
 def test_a_second_start_reads_the_cache_and_not_the_original(original: Path, cache: Path) -> None:
     first, cached = loading.load_quantized(original, "revision 1")
     assert not cached

@@ -46,7 +46,7 @@ def train(
     every: float | None = None,
     seconds: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Runs train_lora.py in a process of its own; asks it to stop once it has told step `stop_at`."""
+    """Runs train_lora.py in a process of its own; requests a stop once it has reported step `stop_at`."""
     directory.mkdir()
     (directory / "rows.jsonl").write_text(tiny.rows(16))
     (directory / "validation.jsonl").write_text(tiny.rows(3))
@@ -121,6 +121,7 @@ def test_a_run_near_its_deadline_saves_a_checkpoint_and_reports_why_it_stops(tin
     assert events[-1] == {"type": "stopped", "step": 1, "out_of_time": True}
 
 
+# @proves others-optimizer-lost
 def test_a_resumed_run_makes_exactly_the_steps_of_an_uninterrupted_one(
     whole: list[dict[str, Any]], stopped: list[dict[str, Any]], tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_micro_batch_divides_the_batch_and_respects_its_token_limit() -> None:
     assert [next_smaller_micro_batch_size(micro, 12) for micro in (12, 6, 4, 3, 2)] == [6, 3, 2, 1, 1]
 
 
+# @proves report-steps-as-tokens
 def test_every_step_is_reported_with_bounded_progress_and_correct_units(
     model: Any, tokenizer: Any, rows: Any, tmp_path: Path
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_long_run_logs_a_step_at_least_every_five_seconds(
     assert [event["step"] for event in told] == [1, 2, 3, 4]
 
 
+# @proves report-nan-in-finance
 def test_a_non_finite_loss_stops_the_run(model: Any, tokenizer: Any, rows: Any, tmp_path: Path) -> None:
     with torch.no_grad():
         model.model.norm.weight.fill_(float("nan"))
@@ -263,6 +265,7 @@ def test_batches_of_similar_length_leave_little_for_packing_to_save() -> None:
     assert 1 - sum(lengths) / sum(max(shuffled[start : start + 8]) * 8 for start in range(0, 2000, 8)) > 0.4
 
 
+# @proves report-hidden-oom
 def test_memory_and_disk_errors_differ_from_unexpected_ones() -> None:
     assert to_trainer_error(torch.OutOfMemoryError()).code == "out_of_memory"
     assert to_trainer_error(OSError(28, "No space left on device")).code == "disk_full"

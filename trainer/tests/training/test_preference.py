@@ -391,7 +391,7 @@ def test_a_resumed_run_uses_the_reference_of_its_checkpoint(
         model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
         kept = (resume, load_state(resume, {})) if resume else None
         told.append(run(model, tiny_tokenizer, pairs, tmp_path / name, every=0.0, resume=kept, **changes)[1])
-        monkeypatch.delattr(preference, "reference", raising=False)  # nobody computes it again
+        monkeypatch.delattr(preference, "reference", raising=False)  # nothing computes it again
     assert steps(told[1]) == steps(told[0])[2:]
 
 
