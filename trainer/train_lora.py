@@ -273,14 +273,14 @@ def run_training(
         data.rows,
         validation.rows if validation else [],
         hyper,
-        micro_batch_size=schedule.micro_batch_size,
+        micro_batch_tokens=schedule.micro_batch_tokens,
         warmup_steps=schedule.warmup_steps,
         on_gpu=on_gpu,
         plan=plan,
         directory=Path(spec["checkpoints"]),
         resume=resume,
         # On a CPU it costs more than it is worth: there the kernel kills a process that uses too much memory.
-        probe_longest=on_gpu and not distributed.is_distributed(),
+        probe_largest=on_gpu and not distributed.is_distributed(),
     )
 
 

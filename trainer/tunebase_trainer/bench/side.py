@@ -70,10 +70,10 @@ class Clock:
 
 
 def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, clock: Clock) -> float:
-    from ..data.batches import choose_micro_batch_size
     from ..model.lora import add_lora
     from ..training.checkpoints import Plan
     from ..training.loop import train
+    from ..training.schedule import CPU_MICRO_BATCH_TOKENS
 
     net, _ = add_lora(net, rank=RANK, alpha=ALPHA, dropout=DROPOUT)
     hyper = {
@@ -99,14 +99,13 @@ def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path,
         base=("", None),
         emit=lambda kind, **told: clock.step(told["training_loss"]) if kind == "step" else None,
     )
-    micro = choose_micro_batch_size(BATCH, max(len(row.input_ids) for row in rows), tokens=4096)
     train(
         net,
         tokenizer,
         rows,
         [],
         hyper,
-        micro_batch_size=micro,
+        micro_batch_tokens=CPU_MICRO_BATCH_TOKENS,
         warmup_steps=0,
         on_gpu=False,
         plan=plan,

@@ -22,6 +22,10 @@ def supervised_loss(model: Any, batch: dict[str, torch.Tensor], items: torch.Ten
     return losses.sum() / (items if items is not None else losses.numel())
 
 
+def count_learned_tokens(batch: dict[str, torch.Tensor]) -> int:
+    return int((batch["labels"][:, 1:] != IGNORED).sum())
+
+
 def token_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """The cross entropy of each learned token, in nats, and a mask [rows, tokens - 1] of those tokens.
 
