@@ -204,7 +204,8 @@ def add_adapter(base_net: Any, spec: dict[str, Any], hyper: dict[str, Any], shar
         base_net,
         rank=hyper["lora_rank"],
         alpha=hyper["lora_alpha"],
-        dropout=hyper["lora_dropout"],
+        # The reference of preference pairs has none: noise in one of the two would count as a preference.
+        dropout=0.0 if hyper.get("method") == "dpo" else hyper["lora_dropout"],
         lora_targets=hyper.get("lora_targets", "all-linear"),
         rslora=hyper["use_rslora"],
         checkpointing=sharded,

@@ -20,10 +20,11 @@ from tunebase_trainer.data.batches import (
     largest_micro_batch,
     pack,
 )
-from tunebase_trainer.data.dataset import IGNORED, Example, Pair, Row, read
+from tunebase_trainer.data.dataset import IGNORED, Dataset, Example, Pair, Row, read
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.training import loss
 from tunebase_trainer.training.loss import check_projection, supervised_loss
+from tunebase_trainer.training.schedule import CPU_MICRO_BATCH_TOKENS, make_schedule
 from tunebase_trainer.worker.error_mapping import to_trainer_error
 
 
@@ -323,6 +324,14 @@ def test_the_learning_rate_warms_up_and_decays_linearly(model: Any, tokenizer: A
     # 8 steps, the first 2 of them warm-up; told is the rate of the step that was made.
     _, linear = run(model, tokenizer, rows, tmp_path / "a", warmup=2, num_epochs=4, validation=[])
     assert rates(linear) == pytest.approx([0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+
+
+@pytest.mark.parametrize(("rows", "warmup_steps", "expected"), [(3, None, 0), (3, 5, 0), (9, 5, 2), (9, None, 1)])
+def test_warmup_leaves_a_step_with_a_learning_rate(rows: int, warmup_steps: int | None, expected: int) -> None:
+    hyper = {"batch_size": 3, "num_epochs": 1, "warmup_steps": warmup_steps, "warmup_ratio": 0.05}
+    schedule = make_schedule(hyper, Dataset(of_lengths(*[5] * rows)))
+    assert schedule.warmup_steps == expected
+    assert schedule.micro_batch_tokens == CPU_MICRO_BATCH_TOKENS
 
 
 def test_the_learning_rate_can_follow_a_cosine(model: Any, tokenizer: Any, rows: Any, tmp_path: Path) -> None:

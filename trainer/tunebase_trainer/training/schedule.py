@@ -37,7 +37,7 @@ def make_schedule(hyper: dict[str, Any], data: Dataset) -> Schedule:
         micro_batch_tokens=MICRO_BATCH_TOKENS if torch.cuda.is_available() else CPU_MICRO_BATCH_TOKENS,
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
-        warmup_steps=warmup_steps,
+        warmup_steps=min(warmup_steps, total_steps - 1),  # the first warmup step has rate 0: there must be another
     )
 
 
