@@ -124,7 +124,7 @@ class TrainingDiverged(Exception):
 
 def non_finite_loss_error(step: int, learning_rate: float, checkpoint_step: int | None) -> TrainerError:
     """The error for the user; `checkpoint_step`: that of the newest checkpoint."""
-    lower = max(1e-5, learning_rate / 2)
+    lower = max(1e-6, learning_rate / 2)
     advice = f"Lower learning_rate = {learning_rate:g}: try {lower:g}. "
     if lower >= learning_rate:
         advice = f"learning_rate = {learning_rate:g} is already the minimum. "
