@@ -186,7 +186,7 @@ def test_truncated_and_skipped_rows_are_counted_and_reported(with_tools: Any, tm
 def test_tools_that_the_template_does_not_show_are_a_warning(tiny_tokenizer: Any, tmp_path: Path) -> None:
     tools = [{"type": "function", "function": {"name": "weather"}}]
     data = read(written(tmp_path, chat(("user", "a"), ("assistant", "b"), tools=tools)), tiny_tokenizer, 512)
-    assert data.tool_validation_unseen == 1
+    assert data.tools_unseen == 1
     assert data.warnings(512)[0].startswith("1 row declares tools that the base model's chat template does not show")
 
 

@@ -183,7 +183,7 @@ def _add_row(
         data.truncated += rendered.truncated_tokens > 0
         data.truncated_tokens += rendered.truncated_tokens
         data.prompt_mismatches += rendered.prompt_mismatches
-        data.tool_validation_unseen += bool(parsed.tools) and not renderer.shows_tools
+        data.tools_unseen += bool(parsed.tools) and not renderer.shows_tools
         if len(data.prompts) < MAX_PROMPTS:
             data.prompts += _prompt(renderer, parsed, number)
     elif not rendered.too_long:
