@@ -71,7 +71,9 @@ def pack(experts: list[torch.Tensor]) -> torch.nn.Parameter:
     if size % BLOCK:
         raise ValueError(f"an expert of {rows} × {columns} values cannot be divided into blocks of {BLOCK}")
     if count * size > MAX_VALUES:
-        raise ValueError(f"{count} experts of {rows} × {columns} values exceed bitsandbytes' limit of {MAX_VALUES} values")
+        raise ValueError(
+            f"{count} experts of {rows} × {columns} values exceed bitsandbytes' limit of {MAX_VALUES} values"
+        )
     data = torch.empty((count * size // 2, 1), dtype=torch.uint8, device=device)
     scales = torch.empty(count * size // BLOCK, dtype=torch.float32, device=device)
     code = None
