@@ -379,6 +379,8 @@ def test_a_resumed_run_makes_exactly_the_steps_of_an_uninterrupted_one(
     assert torch.equal(*(preference.load_reference(Path(path)) for path in (saved[4], again[5])))
     results = [next(event for event in events if event["type"] == "result") for events in (resumed, whole)]
     assert results[0] == results[1]
+    config = json.loads((tmp_path / "whole" / "adapter" / "adapter_config.json").read_text())
+    assert HYPER["lora_dropout"] != config["lora_dropout"] == 0, "as the reference"
     card = (tmp_path / "whole" / "adapter" / "README.md").read_text()
     assert "| method | direct preference optimization (DPO), beta 0.3 |" in card
 
