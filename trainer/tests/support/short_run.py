@@ -43,6 +43,7 @@ def run(
     resume: tuple[Path, TrainingState] | None = None,
     prepare: Callable[[Any], None] = lambda net: None,
     dropout: float = 0.0,
+    on_gpu: bool = False,
     **changes: Any,
 ) -> tuple[TrainingResult, list[dict[str, Any]]]:
     """Trains `model`; returns how it ended and what it told. `prepare` gets the network before the first step.
@@ -65,7 +66,7 @@ def run(
         hyper,
         micro_batch_size=micro,
         warmup_steps=warmup,
-        on_gpu=False,
+        on_gpu=on_gpu,
         plan=Plan(
             seconds=every,
             stop_requested=lambda: False,
