@@ -13,6 +13,7 @@ from support.devices import needs_cuda
 from support.short_run import run
 from support.stages import stage
 
+from tunebase_trainer.bench.gpu import free
 from tunebase_trainer.data.dataset import Row
 from tunebase_trainer.model import loading
 from tunebase_trainer.training.loop import _release_gpu_memory
@@ -42,7 +43,7 @@ def all_memory_afterwards() -> Iterator[None]:
     yield
     if torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(1.0)
-        torch.cuda.empty_cache()
+        free()
 
 
 def device() -> str:
@@ -76,7 +77,10 @@ def warnings(told: list[dict[str, Any]]) -> list[str]:
 
 
 def trained(saved: Path, directory: Path, micro: int, **more: Any) -> list[dict[str, Any]]:
-    """Two epochs of two steps of 8 rows, with at most `micro` at once; returns what the run reported."""
+    """Two epochs of two steps of 8 rows, with at most `micro` at once; returns what the run reported.
+
+    The network is garbage afterwards, in cycles: `free` collects it.
+    """
     net, _ = loading.load_quantized(saved)
     settings: dict[str, Any] = {"batch_size": 8, "micro": micro, "on_gpu": torch.cuda.is_available(), **more}
     _, told = run(net, Padding(), rows(16, TOKENS), directory, **settings)
@@ -86,7 +90,7 @@ def trained(saved: Path, directory: Path, micro: int, **more: Any) -> list[dict[
 
 def peaks(saved: Path, directory: Path, micro: int) -> tuple[list[dict[str, Any]], int, int]:
     """A run without a limit: what it reported, and the most bytes that it allocated and that it reserved."""
-    torch.cuda.empty_cache()
+    free()
     torch.cuda.reset_peak_memory_stats()
     told = trained(saved, directory, micro)
     return told, torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
@@ -102,7 +106,7 @@ def test_a_run_that_does_not_fit_continues_with_smaller_micro_batches(saved: Pat
     expected, _, small = peaks(saved, tmp_path / "small", micro=1)
     _, large, _ = peaks(saved, tmp_path / "large", micro=8)
     assert large > 1.3 * small, "or there is no limit between them"
-    torch.cuda.empty_cache()
+    free()
     limit_memory((small + large) // 2)
     with stage(f"out of memory {'in the probe' if probe else 'in the first step'}, and all steps"):
         told = trained(saved, tmp_path / "limited", micro=8, probe_longest=probe)
@@ -119,6 +123,7 @@ def test_a_run_that_does_not_fit_continues_with_smaller_micro_batches(saved: Pat
 def test_memory_that_runs_out_in_the_middle_continues_from_the_newest_checkpoint(saved: Path, tmp_path: Path) -> None:
     expected, _, small = peaks(saved, tmp_path / "small", micro=1)
     _, large, _ = peaks(saved, tmp_path / "large", micro=8)
+    free()
     forwards = 0
 
     def prepare(net: Any) -> None:
