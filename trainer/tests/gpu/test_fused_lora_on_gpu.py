@@ -32,7 +32,8 @@ def nf4_layer(device: str) -> Linear4bit:
 def weights_of(layer: torch.nn.Linear) -> torch.Tensor:
     if not isinstance(layer, Linear4bit):
         return layer.weight.detach().double().cpu()
-    return bnb.dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(torch.bfloat16).double().cpu()
+    weights: torch.Tensor = bnb.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    return weights.to(torch.bfloat16).double().cpu()
 
 
 class GivenMask(torch.nn.Module):
@@ -55,7 +56,7 @@ def test_output_and_gradients_are_as_accurate_as_with_pefts_forward(
     torch.manual_seed(11)
     base = make(device)
     config = LoraConfig(r=RANK, lora_alpha=int(SCALING * RANK), lora_dropout=p, target_modules=["0"], bias="none")
-    net: Any = get_peft_model(torch.nn.Sequential(base), config).train()  # type: ignore[arg-type]
+    net: Any = get_peft_model(torch.nn.Sequential(base), config).train()
     layer = net.base_model.model[0]
     assert fused_lora.fuse_lora_layers(net) == 1
     a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight

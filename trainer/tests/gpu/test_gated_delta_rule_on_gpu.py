@@ -1,4 +1,4 @@
-"""Qwen3-Next's linear attention: transformers' torch path and flash-linear-attention's kernels against the recurrence."""
+"""Qwen3-Next's linear attention: torch's path and flash-linear-attention's kernels against the recurrence."""
 
 from __future__ import annotations
 

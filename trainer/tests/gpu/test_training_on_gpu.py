@@ -166,7 +166,7 @@ def test_a_base_in_nf4_learns_as_one_in_bf16(saved: Path, tmp_path: Path) -> Non
     in_nf4 = curve(loading.load_quantized(saved)[0], tmp_path / "nf4", "NF4")
     assert len(in_bf16) == len(in_nf4) == 24
     assert max(in_bf16[-1], in_nf4[-1]) < 0.7 * min(in_bf16[0], in_nf4[0]), "both learn"
-    # NF4 changes a random weight by 9 % of its size on average: another model, that starts elsewhere. What is learned
-    # in the same steps must be close.
+    # NF4 changes a weight by 9 % of its size on average, so the losses differ from the first step on: by at most 2 %
+    # on a CPU, with hidden size 128. Broken NF4 is another model, whose curve starts elsewhere.
     for step, (plain_loss, nf4_loss) in enumerate(zip(in_bf16, in_nf4, strict=True), 1):
-        assert nf4_loss == pytest.approx(plain_loss, rel=0.15), step
+        assert nf4_loss == pytest.approx(plain_loss, rel=0.08), step

@@ -39,6 +39,10 @@ def stage(name: str) -> Iterator[None]:
     MEASURED.append(Stage(name, time.monotonic() - began, peak))
 
 
+def device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "the CPU"
+
+
 def table(stages: list[Stage]) -> str:
     width = max(len(stage.name) for stage in stages)
     lines = [f"{'stage':<{width}}  {'seconds':>8}  {'peak MiB':>9}"]
