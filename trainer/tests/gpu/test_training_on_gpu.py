@@ -39,7 +39,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def all_memory_afterwards() -> Iterator[None]:
+def one_gpu_with_all_its_memory_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # As in a worker, whose training sees only its job's GPUs: the Trainer would split each batch over all of them.
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     yield
     if torch.cuda.is_available():
         torch.cuda.set_per_process_memory_fraction(1.0)
