@@ -91,6 +91,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The stages that tests/gpu has measured. Other tests do not import their module."""
+    if (stages := sys.modules.get("support.stages")) is not None and stages.MEASURED:
+        terminalreporter.section(f"stages on {stages.device_name()}")
+        terminalreporter.write_line(stages.table(stages.MEASURED))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if shared in config.stash:
         os.environ.pop(SHARED, None)

@@ -86,6 +86,23 @@ def test_flash_linear_attention_is_only_in_the_image() -> None:
     assert "flash-linear-attention" not in (HERE / "requirements.txt").read_text()
 
 
+def test_each_action_is_pinned_by_commit_with_its_version_in_a_comment() -> None:
+    workflows = sorted((HERE.parent / ".github/workflows").glob("*.yml"))
+    used = [line for path in workflows for line in re.findall(r"uses: (.+)", path.read_text())]
+    assert len(used) > 6
+    for line in used:
+        assert re.fullmatch(r"\./\.github/workflows/[\w-]+\.yml|[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+def test_the_image_workflow_runs_the_check_script_for_what_it_builds() -> None:
+    workflow = (HERE.parent / ".github/workflows/build-image.yml").read_text()
+    for context, check in re.findall(r"context: (\w+)\n\s+check: (\S+)", workflow):
+        assert (HERE.parent / context / "Dockerfile").exists() and (HERE.parent / check).exists()
+    script = (HERE / "tests/check_image.sh").read_text()
+    for command in ("-m tunebase_trainer.selftest", "python test_locally.py", "python -u handler.py"):
+        assert command in script
+
+
 def test_each_setting_of_the_worker_is_documented() -> None:
     sources = [*HERE.glob("*.py"), *(HERE / "tunebase_trainer").rglob("*.py")]
     read_names = {

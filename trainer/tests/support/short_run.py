@@ -45,6 +45,7 @@ def run(
     resume: tuple[Path, TrainingState] | None = None,
     prepare: Callable[[Any], None] = lambda net: None,
     dropout: float = 0.0,
+    on_gpu: bool = False,
     **changes: Any,
 ) -> tuple[TrainingResult, list[dict[str, Any]]]:
     """Trains `model`; returns its outcome and its events. `prepare` gets the network before the first step.
@@ -68,7 +69,7 @@ def run(
         hyper,
         micro_batch_tokens=micro_batch_tokens or micro * max(padded_tokens(row) for row in rows),
         warmup_steps=warmup,
-        on_gpu=False,
+        on_gpu=on_gpu,
         plan=Plan(
             seconds=every,
             stop_requested=lambda: False,

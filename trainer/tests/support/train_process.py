@@ -63,7 +63,7 @@ def train(
     }
     (directory / "spec.json").write_text(json.dumps(spec))
     read, write = os.pipe()
-    environment = training.training_environment() | {"TUNEBASE_EVENTS_FD": str(write), "OMP_NUM_THREADS": "1"}
+    environment = training.training_environment(processes) | {"TUNEBASE_EVENTS_FD": str(write), "OMP_NUM_THREADS": "1"}
     command = training.training_command()
     if in_new_interpreters:
         del environment["PYTHON_EXEC"]
