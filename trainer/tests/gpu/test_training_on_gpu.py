@@ -111,9 +111,10 @@ def test_a_run_that_does_not_fit_continues_with_smaller_micro_batches(saved: Pat
     free()
     limit_memory((small + large) // 2)
     with stage(f"out of memory {'in the probe' if probe else 'in the first step'}, and all steps"):
-        told = trained(saved, tmp_path / "limited", micro=8, probe_longest=probe)
+        told = trained(saved, tmp_path / "limited", micro=8, probe_largest=probe)
     assert warnings(told)[0] == (
-        "The GPU ran out of memory. Training continues from the start with micro-batches of 4; batch_size stays 8."
+        "The GPU ran out of memory. Training continues from the start with micro-batches of up to "
+        f"{4 * TOKENS} tokens; batch_size stays 8."
     )
     assert of(told, "step") == [1, 2, 3, 4], "each step once"
     assert of(told, "trained_tokens") == of(expected, "trained_tokens")
@@ -140,7 +141,7 @@ def test_memory_that_runs_out_in_the_middle_continues_from_the_newest_checkpoint
         net.get_base_model().register_forward_pre_hook(less_room)
 
     told = trained(saved, tmp_path / "limited", micro=8, every=0.0, prepare=prepare)
-    assert "continues from step 2 with micro-batches of 4" in warnings(told)[0]
+    assert f"continues from step 2 with micro-batches of up to {4 * TOKENS} tokens" in warnings(told)[0]
     assert of(told, "step") == [1, 2, 3, 4]
     assert of(told, "training_loss") == pytest.approx(of(expected, "training_loss"), rel=5e-3)
 
