@@ -5,7 +5,7 @@
 What SPEC contains, which events go to the file descriptor TUNEBASE_EVENTS_FD (stdout without it), and what signals mean
 is in tunebase_trainer/worker/process.py. This process gets no secret and no callback URL.
 
-`main` reads from top to bottom: data, base model, adapter, derived values, training, artifact.
+`main` reads from top to bottom: data, base model, adapter, derived values, training, evaluation, artifact.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ from tunebase_trainer.model import distributed
 from tunebase_trainer.text import counted
 
 if TYPE_CHECKING:
+    from tunebase_trainer.contract import Evaluation
     from tunebase_trainer.data.dataset import Dataset
+    from tunebase_trainer.evaluation.evaluator import Evaluator
+    from tunebase_trainer.export.run_summary import RunSummary
     from tunebase_trainer.model.base_model import BaseModel
     from tunebase_trainer.training.loop import Checkpoint
 
 STARTED = time.monotonic()
 # Micro-batches of a CPU hold at most this many tokens.
 CPU_MICRO_BATCH_TOKENS = 4096
-# How long sample answers may take, in seconds.
-SAMPLE_SECONDS_GPU, SAMPLE_SECONDS_CPU = 60, 10
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Events and signals
@@ -123,9 +124,14 @@ def main(spec_path: str) -> None:
         return
     if (peak := peak_memory()) is not None:
         emit_log(peak)
+
+    # --- evaluation: the base model and the fine-tuned one on the same rows
+    emit_stage("evaluating", 92)
+    evaluator = measure_losses(net, tokenizer, data, validation, hyper, plan, metrics_log.steps, spec)
     distributed.shutdown()
     if distributed.rank() > 0:
         return
+    evaluation, samples = finish_evaluation(evaluator, spec, sharded)
 
     # --- artifact: what stock PEFT loads, and what a person reads
     emit_stage("saving", 93)
@@ -142,11 +148,12 @@ def main(spec_path: str) -> None:
         trained_tokens=result.trained_tokens,
         trainable_parameters=trainable,
         versions=library_versions(),
+        evaluation=evaluation,
     )
     output = Path(spec["output"])
-    write_artifact(output, net, tokenizer, summary, sharded)
+    write_artifact(output, net, tokenizer, summary, samples)
     if exports := hyper.get("export", []):
-        del net, base_net  # merging needs the memory
+        del net, base_net, evaluator  # merging needs the memory
         write_exports(output, base, tokenizer, exports)
     emit(
         "result",
@@ -163,6 +170,7 @@ def main(spec_path: str) -> None:
         trainable_parameters=trainable,
         versions=summary.versions,
         chat_template_sha256=data.template_sha256,
+        evaluation=evaluation.model_dump() if evaluation is not None else None,
     )
 
 
@@ -375,20 +383,78 @@ def run_training(
     )
 
 
-def write_artifact(output: Path, net: Any, tokenizer: Any, summary: Any, sharded: bool) -> None:
-    """The adapter, its tokenizer, model card and loss curve, and sample answers."""
+def measure_losses(
+    net: Any,
+    tokenizer: Any,
+    data: Dataset,
+    validation: Dataset | None,
+    hyper: dict[str, Any],
+    derived: Derived,
+    steps: list[dict[str, Any]],
+    spec: dict[str, Any],
+) -> Evaluator | None:
+    """The first part of the evaluation, which all ranks share. None: the operator has disabled it, or it failed."""
     import torch
 
+    from tunebase_trainer.evaluation.evaluator import Evaluator, choose_rows, time_budget
+    from tunebase_trainer.training.loop import padding_token
+
+    seconds_left = STARTED + spec["seconds"] - time.monotonic() if spec.get("seconds") is not None else math.inf
+    try:
+        seconds = time_budget(torch.cuda.is_available(), steps, seconds_left)
+        if seconds == 0:
+            return None
+        chosen = choose_rows(data, validation, hyper["seed"])
+        evaluator = Evaluator(net, tokenizer, chosen, seconds, STOP.is_set)
+        evaluator.measure_losses(derived.micro_batch_size, padding_token(tokenizer))
+    except Exception as error:
+        if distributed.is_distributed():  # the other ranks wait for this one
+            raise
+        traceback.print_exc()
+        emit_log(f"The evaluation failed ({type(error).__name__}).", "warn")
+        return None
+    return evaluator
+
+
+def finish_evaluation(
+    evaluator: Evaluator | None, spec: dict[str, Any], sharded: bool
+) -> tuple[Evaluation | None, dict[str, Any] | None]:
+    """Generates answers; returns the figures, and the content of samples.json."""
+    from tunebase_trainer.data.dataset import read_prompts
+    from tunebase_trainer.evaluation.evaluator import describe, sample_limit
+
+    if evaluator is None:
+        return None, None
+    count = 0
+    if sharded:
+        emit_log("No answers are generated: the base model is sharded, and no GPU has all of it.", "warn")
+    else:
+        try:
+            count = sample_limit()
+            if count > 0:
+                source = spec[
+                    "dataset" if evaluator.chosen.source == "training" or not spec["validation"] else "validation"
+                ]
+                evaluator.compare_answers(read_prompts(Path(source), evaluator.tokenizer, evaluator.chosen.rows), count)
+        except Exception as error:  # the adapter is worth more than these
+            traceback.print_exc()
+            emit_log(f"The answers could not be generated ({type(error).__name__}).", "warn")
+    evaluation = evaluator.evaluation()
+    if evaluation is not None:
+        emit_log(describe(evaluation))
+    samples = evaluator.samples(count)
+    return evaluation, {"samples": samples, "source": evaluator.chosen.source} if samples else None
+
+
+def write_artifact(output: Path, net: Any, tokenizer: Any, summary: RunSummary, samples: dict[str, Any] | None) -> None:
+    """The adapter, its tokenizer, model card and loss curve, and sample answers."""
     from tunebase_trainer.export import artifact
     from tunebase_trainer.model import lora
 
     lora.save_adapter(net, output, summary.base_model, summary.base_revision)
     artifact.write(output, tokenizer, summary)
-    seconds = SAMPLE_SECONDS_GPU if torch.cuda.is_available() else SAMPLE_SECONDS_CPU
-    if sharded:
-        emit_log("There are no sample answers: the base model is sharded, and no GPU has all of it.", "warn")
-    elif problem := artifact.write_samples(output, net, tokenizer, summary, seconds, STOP.is_set):
-        emit_log(problem, "warn")
+    if samples is not None:
+        artifact.write_samples(output, **samples)
 
 
 def write_exports(output: Path, base: BaseModel, tokenizer: Any, exports: list[str]) -> None:

@@ -1,4 +1,5 @@
 /** Documentation tables generated from the contracts, between markers in hand-written pages. */
+import { evaluationScores, scoreNames } from "../../supabase/functions/_shared/contracts/evaluation.ts";
 import {
   apiFields,
   apiName,
@@ -29,6 +30,11 @@ const tables: Record<string, () => string> = {
         allowed(name),
         leftOut(field(name)),
       ]),
+    ),
+  evaluation: () =>
+    table(
+      ["score", "meaning"],
+      scoreNames.map((name) => [`\`${name}\``, evaluationScores[name].description]),
     ),
   metrics: () =>
     table(["metric", "unit"], metricNames.map((name) => [`\`${name}\``, metricField(name).unit])),

@@ -4,7 +4,7 @@
  */
 import * as z from "zod";
 import { channelKinds, deliveryChannels } from "../../_shared/contracts/channels.ts";
-import { metricShape } from "../../_shared/contracts/schemas.ts";
+import { Evaluation, metricShape } from "../../_shared/contracts/schemas.ts";
 import {
   deliveryStatuses,
   filePurposes,
@@ -200,6 +200,10 @@ export const Job = z.object({
   auto_start: z.boolean(),
   estimate: stored(z.looseObject({}).nullable()).describe(
     "The estimate of POST /fine_tuning/estimates; with its accuracy once the job has succeeded",
+  ),
+  evaluation: stored(Evaluation.nullable()).describe(
+    "The base and the fine-tuned model compared on the validation rows, or on training rows if there are none; null until " +
+      "the job has succeeded",
   ),
   error: z.object({
     code: z.string(),
