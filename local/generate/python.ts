@@ -144,7 +144,9 @@ function metric(name: MetricName): string {
 }
 
 function score(name: ScoreName): string {
-  return `    ${name}: Annotated[FiniteFloat, Field(ge=0${evaluationScores[name].share ? ", le=1" : ""})] | None = None`;
+  return `    ${name}: Annotated[FiniteFloat, Field(ge=0${
+    evaluationScores[name].share ? ", le=1" : ""
+  })] | None = None`;
 }
 
 /** `trainer/tests/contract_cases.json`: what the two languages must agree on to the last byte. */

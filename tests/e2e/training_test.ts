@@ -21,7 +21,7 @@ const stack = await startStack({
   cronSeconds: 0.5,
   functionEnv: { TUNEBASE_LEASE_SECONDS: "6", TUNEBASE_CHECKPOINT_SECONDS: "2" },
   // Answers are the slowest part of a short run on a CPU.
-  workerEnv: { TUNEBASE_SAMPLE_COUNT: "1" },
+  workerEnv: { TUNEBASE_SAMPLE_COUNT: "1", TUNEBASE_EVALUATION_SECONDS: "3" },
 });
 Deno.test.afterAll(async () => {
   await stack.stop();

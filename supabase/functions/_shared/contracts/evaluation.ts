@@ -14,7 +14,8 @@ export interface ScoreField {
 export const evaluationScores = {
   loss: {
     label: "Loss per token",
-    description: "Mean cross entropy in nats per learned token; of preference rows, per token of the preferred answers",
+    description:
+      "Mean cross entropy in nats per learned token; of preference rows, per token of the preferred answers",
     share: false,
   },
   exact_match: {
@@ -24,7 +25,8 @@ export const evaluationScores = {
   },
   valid_json: {
     label: "Valid JSON",
-    description: "Share of valid JSON among the answers to rows whose expected answer is a JSON object or array",
+    description:
+      "Share of valid JSON among the answers to rows whose expected answer is a JSON object or array",
     share: true,
   },
   field_accuracy: {
@@ -46,8 +48,14 @@ export const scoreNames: ScoreName[] = Object.keys(evaluationScores).filter(isSc
 export const evaluationCounts = {
   rows: { min: 1, description: "Validation rows, or the training rows chosen instead of them" },
   rows_evaluated: { min: 0, description: "Rows whose loss was measured within the time budget" },
-  answers_evaluated: { min: 0, description: "Rows whose generated answers were compared with the expected answer" },
-  json_answers_evaluated: { min: 0, description: "Those of them whose expected answer is a JSON object or array" },
+  answers_evaluated: {
+    min: 0,
+    description: "Rows whose generated answers were compared with the expected answer",
+  },
+  json_answers_evaluated: {
+    min: 0,
+    description: "Those of them whose expected answer is a JSON object or array",
+  },
 } as const;
 export type CountName = keyof typeof evaluationCounts;
 
@@ -64,3 +72,26 @@ export const formatScore = (name: ScoreName, value: number | null): string =>
     : evaluationScores[name].share
     ? `${Math.round(value * 1000) / 10}%`
     : value.toFixed(3);
+
+export type Scores = Readonly<Record<ScoreName, number | null>>;
+export type Counts = Readonly<Record<CountName, number>>;
+
+/** The measured scores of both models, as people read them. */
+export const scoreRows = ({ base, tuned }: { base: Scores; tuned: Scores }) =>
+  scoreNames.filter((name) => base[name] !== null || tuned[name] !== null).map((name) => ({
+    label: evaluationScores[name].label,
+    base: formatScore(name, base[name]),
+    tuned: formatScore(name, tuned[name]),
+  }));
+
+/** What was evaluated, and how much of it did not fit into the time budget. */
+export function describeEvaluatedRows(
+  { rows, rows_evaluated, answers_evaluated, json_answers_evaluated, rows_from }: Counts & {
+    rows_from: string;
+  },
+): string {
+  const answers = answers_evaluated === 0 ? "" : `, answers compared for ${answers_evaluated}`;
+  const json = json_answers_evaluated === 0 ? "" : ` (${json_answers_evaluated} of them JSON)`;
+  const instead = rows_from === "training" ? "; there are no validation rows" : "";
+  return `${rows_evaluated} of ${rows} ${rows_from} row${rows === 1 ? "" : "s"}${answers}${json}${instead}`;
+}
