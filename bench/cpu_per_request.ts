@@ -187,7 +187,7 @@ async function measureTicks(run: Run): Promise<void> {
     }, settleMs);
     samples.push({ name, goalMs: mostPerTickMs, ms });
   };
-  await ticks("a tick that looks at 20 attempts", "reconciled", 10, async () => {
+  await ticks("a tick that reconciles 20 attempts", "reconciled", 10, async () => {
     await sql`update tunebase.attempts set reconcile_at = now() where id in (
       select id from tunebase.attempts where state <> 'ended' order by random() limit 20)`;
   });

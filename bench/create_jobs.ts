@@ -1,6 +1,6 @@
 /**
- * POST /fine_tuning/jobs per second, compared with pgbench calling the same two SQL functions, and the spread of its
- * latency. Measures only the API's process: a server that does nothing receives its scheduler wake-ups.
+ * POST /fine_tuning/jobs per second, compared with pgbench calling the same two SQL functions and with pgbench inserting
+ * the same rows into copies of the tables without triggers and foreign keys, and the spread of its latency. Measures only the API's process: a server that does nothing receives its scheduler wake-ups.
  */
 import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
@@ -42,15 +42,20 @@ export async function createJobs(log: (line: string) => void, size: Size): Promi
         script: await script(bench),
         seconds: roundSeconds,
       };
+      const bare = { ...peer, url: bench.stack.dbUrl, script: await bareInserts(bench) };
       const request = post(bench, edge.port);
       await send(edge.port, request, warmupSeconds);
-      const pairs: { ours: number; theirs: number; ms: number[] }[] = [];
+      const pairs: { ours: number; theirs: number; inserts: number; ms: number[] }[] = [];
       for (let round = 1; round <= rounds; round++) {
         const theirs = await runPgbench(peer);
         const ms = await send(edge.port, request, roundSeconds);
-        pairs.push({ ours: ms.length / roundSeconds, theirs, ms });
+        const inserts = await runPgbench(bare);
+        pairs.push({ ours: ms.length / roundSeconds, theirs, inserts, ms });
         log(
-          `round ${round}: ${(ms.length / roundSeconds).toFixed(0)} jobs/s, pgbench ${theirs.toFixed(0)}/s`,
+          `round ${round}: ${(ms.length / roundSeconds).toFixed(0)} jobs/s, pgbench ${
+            theirs.toFixed(0)
+          }/s, ` +
+            `bare inserts ${inserts.toFixed(0)}/s`,
         );
       }
       const [p50, p99] = [0.5, 0.99].map((share) => median(pairs.map(({ ms }) => percentile(ms, share))));
@@ -63,6 +68,14 @@ export async function createJobs(log: (line: string) => void, size: Size): Promi
         }/s`,
         ratio: median(pairs.map(({ ours, theirs }) => ours / theirs)),
         goal: 0.6,
+      }, {
+        value: median(pairs.map(({ ours }) => ours)),
+        unit: "jobs/s created over HTTP, against bare inserts",
+        against: `pgbench inserting the same rows over ${connections} connections, ${
+          median(pairs.map(({ inserts }) => inserts)).toFixed(0)
+        }/s`,
+        ratio: median(pairs.map(({ ours, inserts }) => ours / inserts)),
+        goal: 0.25,
       }, {
         value: p99 ?? NaN,
         unit: `ms p99 of ${clients} clients at once`,
@@ -125,4 +138,31 @@ async function script({ stack: { sql } }: BenchStack): Promise<string> {
     ) c limit 1`;
   if (row === undefined) throw new Error("there is no job");
   return row.text;
+}
+
+/** Inserts the rows of an existing job and its events into copies of the tables, with their indexes and nothing else. */
+async function bareInserts({ stack: { sql } }: BenchStack): Promise<string> {
+  await sql.unsafe(`
+    create schema bare;
+    create table bare.jobs (like tunebase.jobs including all excluding identity);
+    create table bare.events (like tunebase.events including all excluding identity);
+    create table bare.job as select * from tunebase.jobs limit 1;
+    create table bare.job_events as select e.* from tunebase.events e join bare.job on e.job_id = job.id;`);
+  const columns = async (table: string) => {
+    const rows = await sql<{ name: string }[]>`
+      select column_name as name from information_schema.columns
+      where table_schema = 'bare' and table_name = ${table} and is_generated = 'NEVER' order by ordinal_position`;
+    return rows.map(({ name }) => name);
+  };
+  const job = await columns("jobs"), event = await columns("events");
+  const unique: Record<string, string> = { fine_tuned_model: "null" };
+  return `with job as (insert into bare.jobs (${job}) select ${
+    job.map((name) => name === "id" ? "tunebase_internal.uuid7()" : unique[name] ?? name)
+  } from bare.job returning id)
+insert into bare.events (${event}) select ${
+    event.map((name) =>
+      name === "id" ? "tunebase_internal.uuid7()" : name === "job_id" ? "job.id" : `e.${name}`
+    )
+  } from job, bare.job_events e;
+`;
 }

@@ -19,7 +19,7 @@ export interface Worker {
 const mostPerSecond = 2500;
 
 /**
- * Reports for `seconds`, one call at a time per worker. Returns the callbacks per second, each answered 200 with the order
+ * Reports for `seconds`, one call at a time per worker. Returns the callbacks per second, each answered 200 with the directive
  * to continue: verified and committed. Anything else throws.
  */
 export async function sendReports(
@@ -43,7 +43,7 @@ export async function sendReports(
       worker.sequence += 1;
       await writeAll(connection, ready[place]?.[count] ?? signedReport(path, worker.held, worker.sequence));
       const answer = await answers.next();
-      if (answer.status !== 200 || !answer.body.includes('"order":"continue"')) {
+      if (answer.status !== 200 || !answer.body.includes('"directive":"continue"')) {
         throw new Error(`a report was answered ${answer.status} ${answer.body}`);
       }
       count += 1;

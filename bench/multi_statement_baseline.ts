@@ -41,12 +41,13 @@ function report(attemptId: string, request: ReportRequest, leaseSeconds: number)
     if (
       attempt === undefined || attempt.state !== "running" || attempt.fence !== request.fence ||
       attempt.worker_id !== request.worker_id || request.sequence <= attempt.last_sequence
-    ) return { order: "stop", lease_until: null };
-    const order = attempt.cancel_requested || ["succeeded", "failed", "cancelled"].includes(attempt.status)
-      ? "cancel"
-      : attempt.pause_requested
-      ? "pause"
-      : "continue";
+    ) return { directive: "stop", lease_until: null };
+    const directive =
+      attempt.cancel_requested || ["succeeded", "failed", "cancelled"].includes(attempt.status)
+        ? "cancel"
+        : attempt.pause_requested
+        ? "pause"
+        : "continue";
     const [lease] = await sql`
       update tunebase.attempts
       set last_sequence = ${request.sequence}, last_report_at = now(), missed_heartbeats = 0,
@@ -94,6 +95,6 @@ function report(attemptId: string, request: ReportRequest, leaseSeconds: number)
       data: { ...metric, attempt: attempt.number, total_steps: job.total_steps, progress: job.progress },
     }));
     await sql`insert into tunebase.events ${sql(events)}`;
-    return { order, lease_until: lease?.until ?? null };
+    return { directive, lease_until: lease?.until ?? null };
   });
 }

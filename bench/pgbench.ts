@@ -6,7 +6,7 @@ const installed = "/usr/lib/postgresql";
 
 /** The path of pgbench; installs it as root if missing. Throws an Error that says how to install it. */
 export async function findPgbench(log: (line: string) => void): Promise<string> {
-  const found = await look();
+  const found = await find();
   if (found !== null) return found;
   if (Deno.uid() === 0 && await exists("/usr/bin/apt-get")) {
     log("pgbench is not there; installing Debian's package postgresql …");
@@ -20,7 +20,7 @@ export async function findPgbench(log: (line: string) => void): Promise<string> 
       await new Deno.Command("apt-get", { args, env, stdin: "null", stdout: "null", stderr: "null" })
         .output();
     }
-    const now = await look();
+    const now = await find();
     if (now !== null) return now;
   }
   throw new Error(
@@ -29,7 +29,7 @@ export async function findPgbench(log: (line: string) => void): Promise<string> 
   );
 }
 
-async function look(): Promise<string | null> {
+async function find(): Promise<string | null> {
   const folders = (Deno.env.get("PATH") ?? "").split(":");
   if (await exists(installed)) {
     for (const { name } of Deno.readDirSync(installed)) folders.unshift(join(installed, name, "bin"));

@@ -10,7 +10,7 @@ import { percentile, type RawMeasurement, type Size } from "./results.ts";
 import { type BenchStack, startBenchStack, until } from "./harness.ts";
 
 const sizes = {
-  // The pool closes what nobody uses after 20 s: `idleSeconds` is longer. With the opening and the wait before, shorter
+  // The pool closes connections that are idle for 20 s: `idleSeconds` is longer. With the opening and the wait before, shorter
   // than a stream lasts (60 s): none has to come back.
   full: { jobs: 100, streams: 1000, idleSeconds: 25, seconds: 15 },
   short: { jobs: 4, streams: 8, idleSeconds: 0, seconds: 1 },
@@ -60,7 +60,7 @@ export async function sse(log: (line: string) => void, size: Size): Promise<RawM
         () => listeners.reduce((sum, { ms }) => sum + ms.length, 0) >= expected,
       );
       const all = listeners.flatMap(({ ms }) => ms);
-      if (all.length !== expected) throw new Error(`${all.length} lines arrived, ${expected} were owed`);
+      if (all.length !== expected) throw new Error(`${all.length} lines arrived, expected ${expected}`);
       const p99 = percentile(all, 0.99);
       log(
         `${sent} reports, ${all.length} lines; p50 ${

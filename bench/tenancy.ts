@@ -42,15 +42,15 @@ export async function tenancy(log: (line: string) => void, size: Size): Promise<
           }
         }
       }
-      const [others, nobodys] = [median(times[0]), median(times[1])];
-      log(`another project's ${others.toFixed(3)} ms, nobody's ${nobodys.toFixed(3)} ms`);
+      const [others, unknowns] = [median(times[0]), median(times[1])];
+      log(`another project's ${others.toFixed(3)} ms, an unknown id's ${unknowns.toFixed(3)} ms`);
       return [{
         value: others,
         unit: "ms p50 of a 404 for what is another project's",
         against: `a 404 for what does not exist, ${
-          nobodys.toFixed(2)
+          unknowns.toFixed(2)
         } ms; the ratio is that of the quicker to the slower`,
-        ratio: Math.min(others, nobodys) / Math.max(others, nobodys),
+        ratio: Math.min(others, unknowns) / Math.max(others, unknowns),
         goal: 0.9,
       }];
     } finally {

@@ -1404,7 +1404,7 @@ export interface components {
           tokens: {
             method: string;
             total: number;
-            learned: number;
+            trainable: number;
             histogram: {
               up_to: number | null;
               rows: number;

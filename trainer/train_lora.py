@@ -19,7 +19,6 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -27,46 +26,25 @@ from typing import TYPE_CHECKING, Any
 
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.model import distributed
-from tunebase_trainer.text import counted
+from tunebase_trainer.training.events import EventStream
 
 if TYPE_CHECKING:
-    from tunebase_trainer.contract import Evaluation
     from tunebase_trainer.data.dataset import Dataset
-    from tunebase_trainer.evaluation.evaluator import Evaluator
     from tunebase_trainer.export.run_summary import RunSummary
     from tunebase_trainer.model.base_model import BaseModel
     from tunebase_trainer.training.loop import Checkpoint
+    from tunebase_trainer.training.schedule import Schedule
 
 STARTED = time.monotonic()
-# Micro-batches of a CPU hold at most this many tokens.
-CPU_MICRO_BATCH_TOKENS = 4096
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Events and signals
 
 # Opened before the slow imports, so that a watcher sees the process start.
-if "TUNEBASE_EVENTS_PATH" in os.environ:  # one of several processes, see distributed.py
-    EVENTS = Path(os.environ["TUNEBASE_EVENTS_PATH"]).open("w", buffering=1)
-else:
-    EVENTS = os.fdopen(int(os.environ.get("TUNEBASE_EVENTS_FD", "1")), "w", buffering=1)
+EVENTS = EventStream()
+emit, emit_stage, emit_log = EVENTS.emit, EVENTS.emit_stage, EVENTS.emit_log
 
 STOP = threading.Event()
-
-
-def emit(kind: str, **fields: Any) -> None:
-    """Writes one event, on rank 0; errors on any rank. JSON has no NaN: such a number becomes null."""
-    if distributed.rank() > 0 and kind != "error":
-        return
-    clean = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
-    EVENTS.write(json.dumps({"type": kind, **clean}, allow_nan=False) + "\n")
-
-
-def emit_stage(name: str, progress: float) -> None:
-    emit("stage", stage=name, progress=progress)
-
-
-def emit_log(message: str, level: str = "info") -> None:
-    emit("log", level=level, message=message)
 
 
 def handle_sigterm(number: int, frame: FrameType | None) -> None:
@@ -100,12 +78,16 @@ def main(spec_path: str) -> None:
     net, trainable = add_adapter(base_net, spec, hyper, sharded)
 
     # --- derived values, printed before the first step
-    apply_method_defaults(hyper)
-    plan = derive(hyper, data)
-    emit_log(describe_run(hyper, data, plan, trainable))
+    from tunebase_trainer.training.preference import apply_default_beta
+    from tunebase_trainer.training.schedule import describe_run, make_schedule, run_identity
+
+    apply_default_beta(hyper)
+    schedule = make_schedule(hyper, data)
+    emit_log(describe_run(hyper, data, schedule, trainable))
 
     # --- training, from a checkpoint if there is one
-    resume = load_resume(spec, hyper, data, plan)
+    identity = run_identity(hyper, data, schedule)
+    resume = load_resume(spec, identity)
     emit_stage("training", 10)
     if distributed.any_rank(STOP.is_set()):
         emit("stopped", step=resume[1].step if resume else 0, out_of_time=False)
@@ -118,7 +100,9 @@ def main(spec_path: str) -> None:
     metrics_log = MetricsLog(emit, resume[0] if resume else None)
     emit_log(f"Kernels: {kernels.describe()}.")
     try:
-        result = run_training(net, tokenizer, data, validation, spec, hyper, plan, base, metrics_log, resume)
+        result = run_training(
+            net, tokenizer, data, validation, spec, hyper, schedule, identity, base, metrics_log, resume
+        )
     except Stopped as stopped:
         emit("stopped", step=stopped.step, out_of_time=stopped.out_of_time)
         return
@@ -127,11 +111,19 @@ def main(spec_path: str) -> None:
 
     # --- evaluation: the base model and the fine-tuned one on the same rows
     emit_stage("evaluating", 92)
-    evaluator = measure_losses(net, tokenizer, data, validation, hyper, plan, metrics_log.steps, spec)
+    from tunebase_trainer.evaluation import at_end
+
+    seconds_left = STARTED + spec["seconds"] - time.monotonic() if spec.get("seconds") is not None else math.inf
+    evaluator = at_end.measure_losses(
+        net, tokenizer, data, validation,
+        seed=hyper["seed"], micro_batch_size=schedule.micro_batch_size, steps=metrics_log.steps,
+        seconds_left=seconds_left, stop_requested=STOP.is_set, emit_log=emit_log,
+    )  # fmt: skip
     distributed.shutdown()
     if distributed.rank() > 0:
         return
-    evaluation, samples = finish_evaluation(evaluator, spec, sharded)
+    prompts_from = Path(spec["validation"] or spec["dataset"])
+    evaluation, samples = at_end.compare_answers(evaluator, prompts_from, sharded, emit_log)
 
     # --- artifact: what stock PEFT loads, and what a person reads
     emit_stage("saving", 93)
@@ -153,8 +145,11 @@ def main(spec_path: str) -> None:
     output = Path(spec["output"])
     write_artifact(output, net, tokenizer, summary, samples)
     if exports := hyper.get("export", []):
+        from tunebase_trainer.export import merged
+
         del net, base_net, evaluator  # merging needs the memory
-        write_exports(output, base, tokenizer, exports)
+        if problem := merged.write(output, base.fetch_weights(emit_log), output, tokenizer, exports):
+            emit_log(problem, "warn")
     emit(
         "result",
         base_model=hyper["base_model"],
@@ -178,24 +173,10 @@ def read_data(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel) -> t
     """The tokenizer, the rows to train on, and those to validate with."""
     from transformers import AutoTokenizer
 
-    from tunebase_trainer.data import dataset
-    from tunebase_trainer.data.split import split
+    from tunebase_trainer.data.training_data import read_training_data
 
     tokenizer = AutoTokenizer.from_pretrained(base.path)
-    max_length, method = hyper["max_length"], hyper.get("method", "supervised")
-    data = dataset.read(Path(spec["dataset"]), tokenizer, max_length, method=method)
-    validation: Dataset | None
-    if spec["validation"]:
-        validation = dataset.read(Path(spec["validation"]), tokenizer, max_length, "The validation data", method)
-    else:
-        data, validation = split(data, hyper["validation_split"], hyper["seed"])
-        if validation:
-            held_out, total = validation.conversations, data.conversations + validation.conversations
-            emit_log(f"{held_out} of {counted(total, 'row')} held out for validation (validation_split).")
-    for prefix, rows in (("", data), ("Validation: ", validation)):
-        for warning in rows.warnings(max_length) if rows else []:
-            emit_log(prefix + warning, "warn")
-    return tokenizer, data, validation
+    return tokenizer, *read_training_data(spec, hyper, tokenizer, emit_log)
 
 
 def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel, data: Dataset) -> bool:
@@ -252,74 +233,7 @@ def add_adapter(base_net: Any, spec: dict[str, Any], hyper: dict[str, Any], shar
     return net, trainable
 
 
-@dataclass(frozen=True)
-class Derived:
-    """What follows from the hyperparameters and the data."""
-
-    micro_batch_size: int
-    steps_per_epoch: int
-    total_steps: int
-    warmup_steps: int
-
-
-def apply_method_defaults(hyper: dict[str, Any]) -> None:
-    from tunebase_trainer.training.preference import DEFAULT_BETA
-
-    if hyper.get("method") == "dpo":
-        hyper["beta"] = hyper.get("beta") or DEFAULT_BETA
-
-
-def derive(hyper: dict[str, Any], data: Dataset) -> Derived:
-    import torch
-
-    from tunebase_trainer.contract import MICRO_BATCH_TOKENS
-    from tunebase_trainer.data.batches import choose_micro_batch_size
-
-    tokens_per_example = max(row.length for row in data.rows) * len(data.rows[0].sequences)
-    steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
-    total_steps = steps_per_epoch * hyper["num_epochs"]
-    warmup_steps = hyper["warmup_steps"]
-    if warmup_steps is None:
-        warmup_steps = math.ceil(total_steps * hyper["warmup_ratio"])
-    return Derived(
-        micro_batch_size=choose_micro_batch_size(
-            hyper["batch_size"] // distributed.world_size(),
-            tokens_per_example,
-            MICRO_BATCH_TOKENS if torch.cuda.is_available() else CPU_MICRO_BATCH_TOKENS,
-        ),
-        steps_per_epoch=steps_per_epoch,
-        total_steps=total_steps,
-        warmup_steps=warmup_steps,
-    )
-
-
-def describe_run(hyper: dict[str, Any], data: Dataset, plan: Derived, trainable: int) -> str:
-    method = f"Method dpo, beta {hyper['beta']:g}; " if hyper.get("method") == "dpo" else ""
-    on_each = f" on each of {distributed.world_size()} GPUs" if distributed.is_distributed() else ""
-    epochs, steps = counted(hyper["num_epochs"], "epoch"), counted(plan.steps_per_epoch, "step")
-    return (
-        f"{method}{data.describe()}; {epochs} of {steps} "
-        f"with batch_size {hyper['batch_size']} (micro-batch {plan.micro_batch_size}{on_each}); "
-        f"{trainable:,} trainable parameters; learning rate {hyper['learning_rate']:g} after "
-        f"{counted(plan.warmup_steps, 'warmup step')}, then {hyper['lr_schedule']} to 0."
-    )
-
-
-def run_identity(hyper: dict[str, Any], data: Dataset, plan: Derived) -> dict[str, Any]:
-    """What must be unchanged for a checkpoint to be usable."""
-    from tunebase_trainer.versions import library_versions
-
-    versions = library_versions()
-    return {
-        "hyperparameters": hyper,
-        "rows": len(data.rows),
-        "steps": plan.total_steps,
-        "gpus": distributed.world_size(),
-        "versions": {name: versions[name] for name in ("transformers", "peft")},
-    }
-
-
-def load_resume(spec: dict[str, Any], hyper: dict[str, Any], data: Dataset, plan: Derived) -> Checkpoint | None:
+def load_resume(spec: dict[str, Any], identity: dict[str, Any]) -> Checkpoint | None:
     """The checkpoint of an earlier worker, if it belongs to exactly this run."""
     from tunebase_trainer.training.checkpoint_state import IncompatibleCheckpoint, load_state
 
@@ -327,7 +241,7 @@ def load_resume(spec: dict[str, Any], hyper: dict[str, Any], data: Dataset, plan
         return None
     directory = Path(spec["resume"])
     try:
-        state = load_state(directory, run_identity(hyper, data, plan))
+        state = load_state(directory, identity)
     except IncompatibleCheckpoint as reason:
         emit_log(f"Cannot resume from the checkpoint ({reason}). Training starts over.", "warn")
         return None
@@ -343,7 +257,8 @@ def run_training(
     validation: Dataset | None,
     spec: dict[str, Any],
     hyper: dict[str, Any],
-    derived: Derived,
+    schedule: Schedule,
+    identity: dict[str, Any],
     base: BaseModel,
     metrics_log: Any,
     resume: Checkpoint | None,
@@ -359,10 +274,10 @@ def run_training(
         seconds=spec["checkpoint_seconds"] or math.inf,
         stop_requested=STOP.is_set,
         deadline=STARTED + spec["seconds"] if spec.get("seconds") is not None else math.inf,
-        total_steps=derived.total_steps,
-        steps_per_epoch=derived.steps_per_epoch,
+        total_steps=schedule.total_steps,
+        steps_per_epoch=schedule.steps_per_epoch,
         total_tokens=data.tokens * hyper["num_epochs"],
-        run=run_identity(hyper, data, derived),
+        run=identity,
         base=(hyper["base_model"], base.revision),
         emit=metrics_log.emit,
     )
@@ -372,8 +287,8 @@ def run_training(
         data.rows,
         validation.rows if validation else [],
         hyper,
-        micro_batch_size=derived.micro_batch_size,
-        warmup_steps=derived.warmup_steps,
+        micro_batch_size=schedule.micro_batch_size,
+        warmup_steps=schedule.warmup_steps,
         on_gpu=on_gpu,
         plan=plan,
         directory=Path(spec["checkpoints"]),
@@ -381,69 +296,6 @@ def run_training(
         # On a CPU it costs more than it is worth: there the kernel kills a process that uses too much memory.
         probe_longest=on_gpu and not distributed.is_distributed(),
     )
-
-
-def measure_losses(
-    net: Any,
-    tokenizer: Any,
-    data: Dataset,
-    validation: Dataset | None,
-    hyper: dict[str, Any],
-    derived: Derived,
-    steps: list[dict[str, Any]],
-    spec: dict[str, Any],
-) -> Evaluator | None:
-    """The first part of the evaluation, which all ranks share. None: the operator has disabled it, or it failed."""
-    import torch
-
-    from tunebase_trainer.evaluation.evaluator import Evaluator, choose_rows, time_budget
-    from tunebase_trainer.training.loop import padding_token
-
-    seconds_left = STARTED + spec["seconds"] - time.monotonic() if spec.get("seconds") is not None else math.inf
-    try:
-        seconds = time_budget(torch.cuda.is_available(), steps, seconds_left)
-        if seconds == 0:
-            return None
-        chosen = choose_rows(data, validation, hyper["seed"])
-        evaluator = Evaluator(net, tokenizer, chosen, seconds, STOP.is_set)
-        evaluator.measure_losses(derived.micro_batch_size, padding_token(tokenizer))
-    except Exception as error:
-        if distributed.is_distributed():  # the other ranks wait for this one
-            raise
-        traceback.print_exc()
-        emit_log(f"The evaluation failed ({type(error).__name__}).", "warn")
-        return None
-    return evaluator
-
-
-def finish_evaluation(
-    evaluator: Evaluator | None, spec: dict[str, Any], sharded: bool
-) -> tuple[Evaluation | None, dict[str, Any] | None]:
-    """Generates answers; returns the figures, and the content of samples.json."""
-    from tunebase_trainer.data.dataset import read_prompts
-    from tunebase_trainer.evaluation.evaluator import describe, sample_limit
-
-    if evaluator is None:
-        return None, None
-    count = 0
-    if sharded:
-        emit_log("No answers are generated: the base model is sharded, and no GPU has all of it.", "warn")
-    else:
-        try:
-            count = sample_limit()
-            if count > 0:
-                source = spec[
-                    "dataset" if evaluator.chosen.source == "training" or not spec["validation"] else "validation"
-                ]
-                evaluator.compare_answers(read_prompts(Path(source), evaluator.tokenizer, evaluator.chosen.rows), count)
-        except Exception as error:  # the adapter is worth more than these
-            traceback.print_exc()
-            emit_log(f"The answers could not be generated ({type(error).__name__}).", "warn")
-    evaluation = evaluator.evaluation()
-    if evaluation is not None:
-        emit_log(describe(evaluation))
-    samples = evaluator.samples(count)
-    return evaluation, {"samples": samples, "source": evaluator.chosen.source} if samples else None
 
 
 def write_artifact(output: Path, net: Any, tokenizer: Any, summary: RunSummary, samples: dict[str, Any] | None) -> None:
@@ -455,13 +307,6 @@ def write_artifact(output: Path, net: Any, tokenizer: Any, summary: RunSummary, 
     artifact.write(output, tokenizer, summary)
     if samples is not None:
         artifact.write_samples(output, **samples)
-
-
-def write_exports(output: Path, base: BaseModel, tokenizer: Any, exports: list[str]) -> None:
-    from tunebase_trainer.export import merged
-
-    if problem := merged.write(output, base.fetch_weights(emit_log), output, tokenizer, exports):
-        emit_log(problem, "warn")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

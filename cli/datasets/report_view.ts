@@ -27,7 +27,7 @@ export function printReport(name: string, report: Report): void {
     ["duplicates", describeDuplicates(report)],
     [
       "tokens",
-      `about ${formatCount(report.tokens.total)}, ${formatCount(report.tokens.learned)} of them trainable`,
+      `about ${formatCount(report.tokens.total)}, ${formatCount(report.tokens.trainable)} of them trainable`,
     ],
     [
       "longest row",

@@ -76,7 +76,7 @@ async function filtered(program: string, args: string[], text: string): Promise<
 export async function generatedFromContracts(): Promise<{ path: string; text: string }[]> {
   const version = await projectVersion();
   const document = JSON.stringify(openApi(version));
-  const pages = ["docs/api.md", "docs/security.md", "trainer/README.md"];
+  const pages = ["docs/api.md", "docs/security.md", "docs/reliability.md", "trainer/README.md"];
   return [
     { path: "trainer/protocol.schema.json", text: protocolSchema() },
     { path: "trainer/tunebase_trainer/contract.py", text: await formattedPython(pythonContract()) },

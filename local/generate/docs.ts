@@ -1,4 +1,4 @@
-/** Documentation tables generated from the contracts, between markers in hand-written pages. */
+/** Documentation tables generated from the contracts and the tests, between markers in hand-written pages. */
 import { evaluationScores, scoreNames } from "../../supabase/functions/_shared/contracts/evaluation.ts";
 import {
   apiFields,
@@ -6,14 +6,32 @@ import {
   field,
   type HyperparameterField,
   type Name,
+  type NumberField,
   trainerNames,
 } from "../../supabase/functions/_shared/contracts/hyperparameters.ts";
-import { metricField, metricNames } from "../../supabase/functions/_shared/contracts/metrics.ts";
+import {
+  type MetricField,
+  metricField,
+  metricNames,
+} from "../../supabase/functions/_shared/contracts/metrics.ts";
 import type { Route } from "../../supabase/functions/tunebase/routes/define.ts";
 import { allRoutes } from "../../supabase/functions/tunebase/routes/index.ts";
+import { claimRows, proofs } from "./reliability.ts";
 import { scopeLabels, scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
 
+/** A metric's unit after its name; none where the name says it. */
+const metricUnits: Record<MetricField["unit"], string> = {
+  step: "",
+  epochs: "",
+  "nats per token": " (nats per token)",
+  "plain number": "",
+  "tokens per second": "",
+  percent: " (percent)",
+  GiB: " (GiB)",
+};
+
 const routes = await allRoutes();
+const provenBy = await proofs();
 const callers: Partial<Record<Route["scope"], string>> = { none: "public", any: "any", user: "a user" };
 
 const tables: Record<string, () => string> = {
@@ -24,11 +42,10 @@ const tables: Record<string, () => string> = {
     ),
   "trainer hyperparameters": () =>
     table(
-      ["field", "allowed", "default"],
+      ["field", "allowed (default)"],
       trainerNames.map((name) => [
         [name, ...(field(name).aliases ?? [])].map((one) => `\`${one}\``).join(", "),
-        allowed(name),
-        leftOut(field(name)),
+        `${allowed(name)} (${leftOut(field(name))})`,
       ]),
     ),
   evaluation: () =>
@@ -37,7 +54,7 @@ const tables: Record<string, () => string> = {
       scoreNames.map((name) => [`\`${name}\``, evaluationScores[name].description]),
     ),
   metrics: () =>
-    table(["metric", "unit"], metricNames.map((name) => [`\`${name}\``, metricField(name).unit])),
+    metricNames.map((name) => `\`${name}\`${metricUnits[metricField(name).unit]}`).join(", ") + ".\n",
   routes: () =>
     table(
       ["route", "description", "scope"],
@@ -47,10 +64,15 @@ const tables: Record<string, () => string> = {
         callers[scope] ?? `\`${scope}\``,
       ]),
     ),
+  guarantees: () => table(["guarantee", "test"], claimRows("guarantees", provenBy)),
+  invariants: () => table(["invariant", "test"], claimRows("invariants", provenBy)),
+  "RunPod failures": () => table(["failure", "test"], claimRows("runpodFailures", provenBy)),
+  "field reports": () => table(["report", "test"], claimRows("fieldReports", provenBy)),
+  "field reports of other services": () => table(["report", "test"], claimRows("otherReports", provenBy)),
   scopes: () => table(["scope", "permission"], scopes.map((scope) => [`\`${scope}\``, scopeLabels[scope]])),
 };
 
-/** `page` with each table between `<!-- generated: NAME -->` and `<!-- end -->` regenerated from the contracts. */
+/** `page` with each table between `<!-- generated: NAME -->` and `<!-- end -->` regenerated. */
 export function withTables(page: string): string {
   return page.replace(/(<!-- generated: (.+?) -->\n)[^]*?(<!-- end -->)/g, (_, start, name, end) => {
     const made = tables[name];
@@ -73,14 +95,14 @@ function allowed(name: Name): string {
     case "list":
       return `a list of ${of.values.map((value) => JSON.stringify(value)).join(", ")}`;
     case "number":
-    case "integer": {
-      const from = of.above ? `above ${figure(of.min)}` : figure(of.min);
-      const to = of.max === undefined
-        ? (of.above ? "" : " or more")
-        : `${of.above ? ", up" : ""} to ${figure(of.max)}`;
-      return `${from}${to}${of.unit === undefined ? "" : ` ${of.unit}`}`;
-    }
+    case "integer":
+      return of.unit === undefined ? range(of) : `${range(of)} ${of.unit}`;
   }
+}
+function range({ min, max, above }: NumberField): string {
+  if (max === undefined) return above ? `above ${figure(min)}` : `${figure(min)} or more`;
+  if (above) return `above ${figure(min)}, up to ${figure(max)}`;
+  return `${figure(min)}${figure(min).includes("e") ? " to " : "–"}${figure(max)}`;
 }
 const unset = (name: Name) => {
   const { docs, fallback } = field(name);

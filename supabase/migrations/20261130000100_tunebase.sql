@@ -68,14 +68,18 @@ return array[
 ];
 
 -- schemas/functions/support/event_types.sql
--- Every event type. The first three are OpenAI's.
+-- Every event type. The first three are OpenAI's. plpgsql: the outbox's check evaluates it for each event, and a language
+-- sql function is planned every time.
 create function tunebase_internal.event_types() returns text[]
-language sql immutable
-return array[
-  'fine_tuning.job.succeeded', 'fine_tuning.job.failed', 'fine_tuning.job.cancelled',
-  'fine_tuning.job.created', 'fine_tuning.job.started', 'fine_tuning.job.progress', 'fine_tuning.job.checkpoint',
-  'fine_tuning.job.paused', 'fine_tuning.job.budget_warning', 'webhook_endpoint.disabled'
-];
+language plpgsql immutable set search_path = ''
+as $$
+begin
+  return array[
+    'fine_tuning.job.succeeded', 'fine_tuning.job.failed', 'fine_tuning.job.cancelled',
+    'fine_tuning.job.created', 'fine_tuning.job.started', 'fine_tuning.job.progress', 'fine_tuning.job.checkpoint',
+    'fine_tuning.job.paused', 'fine_tuning.job.budget_warning', 'webhook_endpoint.disabled'
+  ];
+end $$;
 
 -- schemas/functions/support/channel_kinds.sql
 -- The kinds of notification channels; a webhook endpoint is not one. contracts/channels.ts declares the same list.
@@ -566,6 +570,9 @@ create index jobs_project on tunebase.jobs (project_id, id desc);
 -- The dispatcher skips from one (project, model) queue to the next and reads the head of each.
 create index jobs_queue on tunebase.jobs (project_id, base_model, due_at) where status = 'queued' and due_at < 'infinity';
 create index jobs_open on tunebase.jobs (project_id, id) where tunebase_internal.is_open(status);
+-- For project_spend. A spend cap bounds how many open jobs with a price there can be, but not how many without one.
+create index jobs_reserved on tunebase.jobs (project_id)
+where tunebase_internal.is_open(status) and reserved_usd > 0;
 create index jobs_base_model on tunebase.jobs (base_model);
 create index jobs_training_file on tunebase.jobs (training_file);
 create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;
@@ -1301,10 +1308,10 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
-  v_order text := tunebase_internal.worker_directive(v_attempt, p_finish ->> 'worker_id', (p_finish ->> 'fence')::integer);
+  v_directive text := tunebase_internal.worker_directive(v_attempt, p_finish ->> 'worker_id', (p_finish ->> 'fence')::integer);
   v_detail text;
 begin
-  if v_order = 'stop' then
+  if v_directive = 'stop' then
     update tunebase.attempts set rejected_callbacks = rejected_callbacks + 1 where id = p_attempt_id;
     return jsonb_build_object(
       'accepted', v_attempt.id is not null and v_attempt.outcome = p_finish ->> 'outcome'
@@ -1323,13 +1330,13 @@ begin
         p_finish ->> 'error_code', p_finish ->> 'error_message', p_finish ->> 'hint'
       );
     when 'paused' then
-      perform tunebase_internal.end_attempt(p_attempt_id, case when v_order = 'cancel' then 'cancelled' else 'paused' end);
+      perform tunebase_internal.end_attempt(p_attempt_id, case when v_directive = 'cancel' then 'cancelled' else 'paused' end);
     when 'preempted' then
       perform tunebase_internal.end_attempt(
         p_attempt_id, 'preempted', 'infrastructure', 'preempted', p_finish ->> 'reason', 'Create the job again.'
       );
     else
-      if v_order = 'cancel' then
+      if v_directive = 'cancel' then
         perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
       else
         -- Cancelled by RunPod's time limit or console. Reconcile it: /status says which.
@@ -1349,7 +1356,7 @@ declare
 begin
   select * into v_attempt from tunebase.attempts where id = p_attempt_id;
   return jsonb_build_object(
-    'order', tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence),
+    'directive', tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence),
     'prefix', tunebase_internal.artifact_prefix(p_attempt_id)
   );
 end $$;
@@ -1381,14 +1388,14 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
-  v_order text := tunebase_internal.worker_directive(v_attempt, p_report ->> 'worker_id', (p_report ->> 'fence')::integer);
+  v_directive text := tunebase_internal.worker_directive(v_attempt, p_report ->> 'worker_id', (p_report ->> 'fence')::integer);
   v_last jsonb;
   v_reply jsonb;
 begin
-  if v_order = 'stop' or (p_report ->> 'sequence')::integer <= v_attempt.last_sequence then
+  if v_directive = 'stop' or (p_report ->> 'sequence')::integer <= v_attempt.last_sequence then
     update tunebase.attempts set rejected_callbacks = rejected_callbacks + 1 where id = p_attempt_id;
-    return jsonb_build_object('order', v_order, 'lease_until', case
-      when v_order <> 'stop' then floor(extract(epoch from v_attempt.lease_until))
+    return jsonb_build_object('directive', v_directive, 'lease_until', case
+      when v_directive <> 'stop' then floor(extract(epoch from v_attempt.lease_until))
     end);
   end if;
   update tunebase.attempts a
@@ -1398,8 +1405,8 @@ begin
     cost_usd = tunebase_internal.attempt_cost(a)
   where id = p_attempt_id
   returning * into v_attempt;
-  v_reply := jsonb_build_object('order', v_order, 'lease_until', floor(extract(epoch from v_attempt.lease_until)));
-  if v_order = 'cancel' then
+  v_reply := jsonb_build_object('directive', v_directive, 'lease_until', floor(extract(epoch from v_attempt.lease_until)));
+  if v_directive = 'cancel' then
     perform tunebase_internal.update_attempt_cost(p_attempt_id);
     return v_reply;
   end if;
@@ -1470,15 +1477,15 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
-  v_order text := tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence);
+  v_directive text := tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence);
 begin
-  if v_order <> 'stop' then
+  if v_directive <> 'stop' then
     insert into tunebase_internal.verified_files (attempt_id, path, bytes, sha256)
     values (p_attempt_id, p_file ->> 'path', (p_file ->> 'bytes')::bigint, p_file ->> 'sha256')
     on conflict (attempt_id, path) do update
     set bytes = excluded.bytes, sha256 = excluded.sha256, verified_at = now();
   end if;
-  return jsonb_build_object('order', v_order);
+  return jsonb_build_object('directive', v_directive);
 end $$;
 
 -- schemas/functions/callbacks/worker_directive.sql
@@ -1788,18 +1795,22 @@ begin
 end $$;
 
 -- schemas/functions/estimates/get_token_sample.sql
--- A file with its token counts by this tokenizer (or by characters), as far as they are stored.
+-- A file with its token counts by this tokenizer (or by characters), as far as they are stored. plpgsql,
+-- because it keeps its plan.
 create function tunebase_internal.get_token_sample(p_file_id uuid, p_tokenizer text) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select jsonb_build_object(
-    'id', f.id, 'filename', f.filename, 'bytes', f.bytes, 'object', f.object, 'report', f.report,
-    'sample', (
-      select sample from tunebase_internal.token_samples where file_id = f.id and counter = coalesce(p_tokenizer, 'characters')
+begin
+  return (
+    select jsonb_build_object(
+      'id', f.id, 'filename', f.filename, 'bytes', f.bytes, 'object', f.object, 'report', f.report, 'sample', s.sample
     )
-  )
-  from tunebase.files f where f.id = p_file_id
-$$;
+    from tunebase.files f
+    left join tunebase_internal.token_samples s
+      on s.file_id = f.id and s.counter = coalesce(p_tokenizer, 'characters')
+    where f.id = p_file_id
+  );
+end $$;
 
 -- schemas/functions/estimates/score_estimate.sql
 -- A finished job's estimate with how it compares to what happened; null if the job had none. Its attempts have ended and
@@ -2660,7 +2671,7 @@ end $$;
 
 -- schemas/functions/jobs/job_json.sql
 -- A job as the API shows it: its row, why it waits, and its position in the queue (1: next; 0: already sent to the GPU
--- service). Counting stops at 1,000, so that a long queue stays cheap. plpgsql, because it keeps its plans.
+-- service). Counting stops at 100, so that a long queue stays cheap. plpgsql, because it keeps its plans.
 create function tunebase_internal.job_json(p_job_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
@@ -2869,7 +2880,8 @@ end $$;
 
 -- schemas/functions/jobs/queue_position.sql
 -- A job's position in the whole queue and in its project's part of it; null when it is not queued. Each count stops at
--- 1,000. One pass over the queue's head does for both, unless more is ahead than that.
+-- 100: with 1,000, it was 40% of a create_job in a long queue. One pass over the queue's head does for both, unless more
+-- is ahead than that.
 create function tunebase_internal.queue_position(p_job tunebase.jobs) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
@@ -2885,14 +2897,14 @@ begin
   select count(*), count(*) filter (where project_id = p_job.project_id) into v_ahead, v_ahead_in_project from (
     select project_id from tunebase.jobs
     where status = 'queued' and due_at < 'infinity' and (due_at, id) < (p_job.due_at, p_job.id)
-    limit 1000
+    limit 100
   ) ahead;
-  if v_ahead = 1000 then
+  if v_ahead = 100 then
     select count(*) into v_ahead_in_project from (
       select from tunebase.jobs
       where project_id = p_job.project_id and status = 'queued' and due_at < 'infinity'
         and (due_at, id) < (p_job.due_at, p_job.id)
-      limit 1000
+      limit 100
     ) ahead;
   end if;
   return jsonb_build_object('position', 1 + v_ahead, 'position_in_project', 1 + v_ahead_in_project);
@@ -4130,18 +4142,21 @@ as $$
 $$;
 
 -- schemas/functions/projects/project_spend.sql
--- A project's spending this month (UTC), plus what its unfinished jobs may still cost.
+-- A project's spending this month (UTC), plus what its unfinished jobs may still cost. plpgsql, because it keeps its plans.
 create function tunebase_internal.project_spend(p_project_id uuid) returns numeric
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select coalesce((
-    select sum(cost_usd) from tunebase.attempts
-    where project_id = p_project_id and started_at >= date_trunc('month', now() at time zone 'utc') at time zone 'utc'
+declare
+  v_month constant timestamptz := date_trunc('month', now() at time zone 'utc') at time zone 'utc';
+begin
+  return coalesce((
+    select sum(cost_usd) from tunebase.attempts where project_id = p_project_id and started_at >= v_month
   ), 0) + coalesce((
+    -- As in the index jobs_reserved: jobs that cost nothing are not counted, however many there are.
     select sum(greatest(reserved_usd - cost_usd, 0)) from tunebase.jobs
-    where project_id = p_project_id and tunebase_internal.is_open(status)
-  ), 0)
-$$;
+    where project_id = p_project_id and tunebase_internal.is_open(status) and reserved_usd > 0
+  ), 0);
+end $$;
 
 -- schemas/functions/projects/project_usage.sql
 -- A project's usage of its limits: {running, jobs, storage_bytes, spent_usd}. The spending is this month's (UTC), including

@@ -73,7 +73,7 @@ const encode = (value: unknown) => base64url(new TextEncoder().encode(JSON.strin
 const base64url = (bytes: Uint8Array) =>
   btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 const kid = String(tunebase.keys.publicJwk.kid);
-/** A token with this header, signed by nobody or with HMAC of `secret`. */
+/** A token with this header, unsigned or signed with HMAC of `secret`. */
 async function forge(header: Record<string, unknown>, secret?: Uint8Array<ArrayBuffer>): Promise<string> {
   const signed = `${encode({ typ: "JWT", ...header })}.${encode(claims())}`;
   if (secret === undefined) return `${signed}.`;
@@ -129,8 +129,8 @@ Deno.test("rejects a token that is modified, truncated, not yet valid or without
   await refused(await get("."));
   await refused(await get(await token({ nbf: Math.floor(Date.now() / 1000) + 600 })));
   const key = await importJWK(tunebase.keys.privateJwk, "ES256");
-  const { sub: _, ...nobody } = claims();
-  const noUser = await new SignJWT(nobody).setProtectedHeader({ alg: "ES256", kid }).sign(key);
+  const { sub: _, ...withoutSubject } = claims();
+  const noUser = await new SignJWT(withoutSubject).setProtectedHeader({ alg: "ES256", kid }).sign(key);
   await refused(await get(noUser));
 });
 

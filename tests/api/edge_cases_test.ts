@@ -421,13 +421,13 @@ Deno.test("rejects tool-call rows for a model whose template cannot render them"
 Deno.test("the functions use only types that exist in Deno 2.1, like the hosted runtime", async () => {
   const folder = new URL("../../supabase/functions/", import.meta.url);
   const found: string[] = [];
-  const look = async (at: URL): Promise<void> => {
+  const search = async (at: URL): Promise<void> => {
     for await (const { name, isDirectory } of Deno.readDir(at)) {
       const here = new URL(isDirectory ? `${name}/` : name, at);
-      if (isDirectory) await look(here);
+      if (isDirectory) await search(here);
       else if (name.endsWith(".ts") && /\bUint8Array</.test(await Deno.readTextFile(here))) found.push(name);
     }
   };
-  await look(folder);
+  await search(folder);
   assertEquals(found, []);
 });

@@ -130,6 +130,7 @@ Deno.test("objects without a file row are removed after an hour; recorded files 
   assertEquals(await (await ada.fetch(`/files/${kept.id}/content`)).text(), rows);
 });
 
+// @proves report-no-examples
 Deno.test("a report lists 20 invalid lines, five of them in the message, and counts all by kind", async () => {
   const body = await problem(await upload(ada, `${"x\n".repeat(30)}${rows}`), 400);
   assertEquals(
@@ -434,6 +435,7 @@ Deno.test("reports all invalid fields at once", async () => {
   assertStringIncludes(body.detail, "(and 2 more)");
 });
 
+// @proves one-create
 Deno.test("one idempotency key creates one job; a different body is rejected", async () => {
   const key = { "idempotency-key": crypto.randomUUID() };
   const answers = await Promise.all(
@@ -444,6 +446,7 @@ Deno.test("one idempotency key creates one job; a different body is rejected", a
   assertEquals(body.error.code, "idempotency_key_reused");
 });
 
+// @proves one-create
 Deno.test("an SDK retry of a create returns the first job; a separate create makes a new one", async () => {
   const body = { model, training_file: await fileId(ada) };
   const [first, again, another] = [
@@ -455,6 +458,7 @@ Deno.test("an SDK retry of a create returns the first job; a separate create mak
   assert(another.id !== first.id);
 });
 
+// @proves one-create
 Deno.test("a create that arrives after its own retry makes no second job; the next create does", async () => {
   const body = { model, training_file: await fileId(ada) };
   const [retry, late, another] = [
@@ -466,6 +470,7 @@ Deno.test("a create that arrives after its own retry makes no second job; the ne
   assert(another.id !== retry.id);
 });
 
+// @proves terminal-is-final
 Deno.test("a cancelled job stays cancelled; a second cancel is a 409 that SDKs do not retry", async () => {
   const job = await ada.openai.fineTuning.jobs.create({ model, training_file: await fileId(ada) });
   const cancelled = await ada.openai.fineTuning.jobs.cancel(job.id);
@@ -493,6 +498,7 @@ Deno.test("a job without an adapter explains why", async () => {
   );
 });
 
+// @proves report-cancel-did-nothing
 Deno.test("resources of another project return 404", async () => {
   const training_file = await fileId(ada);
   const job = await ada.openai.fineTuning.jobs.create({ model, training_file });

@@ -8,7 +8,7 @@ import { errorsOf, openApi } from "../../supabase/functions/tunebase/openapi/doc
 import { DatasetReport } from "../../supabase/functions/tunebase/openapi/dataset_report.ts";
 import { allRoutes, resources } from "../../supabase/functions/tunebase/routes/index.ts";
 import { scopes } from "../../supabase/functions/_shared/contracts/scopes.ts";
-import { errorCodes } from "../../supabase/functions/_shared/errors.ts";
+import { errorCodes } from "../../supabase/functions/_shared/contracts/error_codes.ts";
 import { parseOrThrow } from "../../supabase/functions/_shared/validation.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { createJob, rows } from "../support/fake_worker.ts";

@@ -43,7 +43,7 @@ Deno.test("cpu_per_request measures routes, callbacks and ticks, each with p50 a
   const kinds = [
     "POST /fine_tuning/jobs",
     "POST …/report",
-    "a tick that looks",
+    "a tick that reconciles",
     "jobs due",
     "deliveries due",
   ];

@@ -32,6 +32,7 @@ const messages = async (job: { id: string }) => {
   return found;
 };
 
+// @proves report-expired-dataset-url
 Deno.test("the first claim receives a fence, a lease and a working dataset URL", async () => {
   const { job, worker } = await dispatched();
   const claim = await worker.claim();
@@ -40,19 +41,21 @@ Deno.test("the first claim receives a fence, a lease and a working dataset URL",
   assertEquals((await jobNow(job)).status, "running");
 });
 
+// @proves no-double-run, run-twice
 Deno.test("a second worker is rejected during the first's lease and takes over after it expires", async () => {
   const { attempt, worker } = await claimed();
   const second = new FakeWorker(tunebase, attempt.id, "worker-2");
   assertEquals((await second.claim()).reason, "held");
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await second.claim()).fence, 2);
-  assertEquals(await worker.report(), { order: "stop", lease_until: null });
+  assertEquals(await worker.report(), { directive: "stop", lease_until: null });
   const answer = await second.report();
-  assertEquals(answer.order, "continue");
+  assertEquals(answer.directive, "continue");
   const left = Number(answer.lease_until) - Date.now() / 1000;
   assert(left > 50 && left <= 60, `the lease is ${left} s`);
 });
 
+// @proves no-double-run
 Deno.test("a late duplicate claim changes neither the holder nor an ended attempt", async () => {
   const { attempt, worker } = await dispatched();
   const deliver = async (by: FakeWorker, id: Parameters<FakeWorker["send"]>[3]) =>
@@ -61,13 +64,13 @@ Deno.test("a late duplicate claim changes neither the holder nor an ended attemp
   worker.fence = (await deliver(worker, ids.first)).fence;
   const second = new FakeWorker(tunebase, attempt.id, "worker-2");
   assertEquals((await deliver(second, ids.second)).reason, "held");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   assertEquals((await deliver(worker, ids.first)).fence, 1, "its own answer again, and no new fence");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   // The second stopped as ordered; its claim arrives again after the lease has expired.
   await sql`update tunebase.attempts set lease_until = now() - interval '1 second' where id = ${attempt.id}`;
   assertEquals((await deliver(second, ids.second)).reason, "held");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   assertEquals((await deliver(worker, ids.restarted)).fence, 2, "its handler restarted");
   assertEquals((await deliver(worker, ids.first)).reason, "held");
 });
@@ -79,15 +82,16 @@ Deno.test("a duplicate claim does not end an attempt that was ordered to pause",
     await (await worker.send("claim", { worker_id: worker.id, runpod_job_id: "run-x" }, undefined, id))
       .json();
   worker.fence = (await deliver()).fence;
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   await user.openai.fineTuning.jobs.pause(job.id);
   assertEquals((await deliver()).fence, 1);
   assertEquals((await latestAttempt(tunebase, job)).state, "running");
-  assertEquals((await worker.checkpoint(4)).order, "pause");
+  assertEquals((await worker.checkpoint(4)).directive, "pause");
   assertEquals((await worker.paused()).accepted, true);
   assertEquals([(await jobNow(job)).status, attempt.number], ["paused", 1]);
 });
 
+// @proves no-double-run
 Deno.test("only one of many concurrent claims succeeds", async () => {
   const { attempt } = await dispatched();
   const claims = await Promise.all(
@@ -101,6 +105,7 @@ Deno.test("a worker that retries a claim gets the same fence", async () => {
   assertEquals((await worker.claim()).fence, 1);
 });
 
+// @proves gapless-events
 Deno.test("reports store metrics, log lines and progress as gapless events", async () => {
   const { job, worker } = await claimed();
   await worker.report({
@@ -122,6 +127,7 @@ Deno.test("reports store metrics, log lines and progress as gapless events", asy
   assertStringIncludes((await messages(job)).join(), "Step 2/12: training loss=2");
 });
 
+// @proves monotonic-progress, report-progress-111
 Deno.test("progress and tokens never decrease, and progress stays below 100 until files are verified", async () => {
   const { job, worker } = await claimed();
   await worker.report({ progress: 100, trained_tokens: 900 });
@@ -130,16 +136,18 @@ Deno.test("progress and tokens never decrease, and progress stays below 100 unti
   assertEquals([Reflect.get(now, "progress"), now.trained_tokens], [99, 900]);
 });
 
+// @proves first-end-wins, late-callback
 Deno.test("a duplicate report changes nothing", async () => {
   const { job, worker } = await claimed();
   await worker.report({ metrics: [FakeWorker.metric(1)], events: [{ level: "info", message: "once" }] });
   worker.sequence = 0;
   const again = await worker.report({ progress: 90, events: [{ level: "info", message: "once" }] });
-  assertEquals(again.order, "continue");
+  assertEquals(again.directive, "continue");
   assertEquals((await messages(job)).filter((message) => message === "once").length, 1);
   assertEquals(Reflect.get(await jobNow(job), "progress"), 20);
 });
 
+// @proves gapless-events, report-repeated-metrics
 Deno.test("a step reported twice by one attempt is one metric row", async () => {
   const { worker } = await claimed();
   await worker.report({ metrics: [FakeWorker.metric(1, 5)] });
@@ -149,6 +157,7 @@ Deno.test("a step reported twice by one attempt is one metric row", async () => 
   assertEquals(found.map(({ training_loss }) => training_loss), [5]);
 });
 
+// @proves first-end-wins
 Deno.test("a forged, unsigned or foreign callback is a 401 and changes nothing", async () => {
   const { job, attempt, worker } = await dispatched();
   const other = await dispatched();
@@ -175,6 +184,7 @@ Deno.test("a callback that violates the protocol is a 400 that names the field",
   assertStringIncludes(String(error), "surprise");
 });
 
+// @proves succeeded-is-stored, report-adapter-not-found
 Deno.test("a job succeeds once its files match the manifest's sizes and hashes", async () => {
   const { job, worker } = await claimed();
   const [config, weights] = [bytes('{"r":16}'), crypto.getRandomValues(new Uint8Array(20_000))];
@@ -185,7 +195,7 @@ Deno.test("a job succeeds once its files match the manifest's sizes and hashes",
   await worker.upload("adapter_config.json", config);
   await worker.upload("adapter_model.safetensors", weights);
   for (const file of files) {
-    assertEquals(await worker.verify(file), { order: "continue", verified: true, detail: null });
+    assertEquals(await worker.verify(file), { directive: "continue", verified: true, detail: null });
   }
   assertEquals(await worker.succeed(files), { accepted: true, detail: null });
   assertEquals((await worker.succeed(files)).accepted, true, "the same finish again answers the same");
@@ -250,6 +260,7 @@ Deno.test("rejects a manifest with an invalid evaluation", async () => {
   assertEquals((await worker.succeed([file])).accepted, true);
 });
 
+// @proves succeeded-is-stored, report-skipped-large-files
 Deno.test("a job with a missing file does not succeed, and the reply names the file", async () => {
   const { job, worker } = await claimed();
   const config = bytes("{}");
@@ -279,6 +290,7 @@ Deno.test("a file with a wrong size or hash is not verified and can be uploaded 
   );
 });
 
+// @proves succeeded-is-stored
 Deno.test("an upload token cannot overwrite a verified file", async () => {
   const { attempt, worker } = await claimed();
   await worker.upload("a.json", bytes("right"));
@@ -296,6 +308,7 @@ Deno.test("rejects a file name with path traversal", async () => {
   }
 });
 
+// @proves report-hidden-oom
 Deno.test("a failure ends the job with a code, message and hint", async () => {
   const { job, worker } = await claimed();
   assertEquals((await worker.fail("non_finite_loss")).accepted, true);
@@ -316,6 +329,7 @@ Deno.test("a failure ends the job with a code, message and hint", async () => {
   );
 });
 
+// @proves handler-error
 Deno.test("infrastructure failures are retried up to the limit; user errors are not", async () => {
   for (const [code, status] of [["upload_failed", "queued"], ["invalid_dataset", "failed"]] as const) {
     const { job, attempt, worker } = await claimed();
@@ -334,21 +348,23 @@ Deno.test("infrastructure failures are retried up to the limit; user errors are 
   }
 });
 
+// @proves first-end-wins
 Deno.test("a cancelled job tells its worker to cancel and stays cancelled whatever the worker reports", async () => {
   const { job, attempt, worker } = await claimed();
   await user.openai.fineTuning.jobs.cancel(job.id);
-  assertEquals((await worker.report({ progress: 70 })).order, "cancel");
+  assertEquals((await worker.report({ progress: 70 })).directive, "cancel");
   assertEquals(Reflect.get(await jobNow(job), "progress"), 0);
   assertEquals((await worker.cancelled()).accepted, true);
   assertEquals((await latestAttempt(tunebase, job)).outcome, "cancelled");
   assertEquals((await worker.fail("internal_error")).accepted, false);
   assertEquals((await jobNow(job)).status, "cancelled");
-  assertEquals((await worker.report()).order, "stop");
+  assertEquals((await worker.report()).directive, "stop");
   const [{ rejected_callbacks } = {}] =
     await sql`select rejected_callbacks from tunebase.attempts where id = ${attempt.id}`;
   assertEquals(rejected_callbacks, 2);
 });
 
+// @proves first-end-wins
 Deno.test("a finish after the cancellation leaves the job cancelled", async () => {
   const { job, worker } = await claimed();
   await worker.upload("a.json", bytes("right"));
@@ -359,6 +375,7 @@ Deno.test("a finish after the cancellation leaves the job cancelled", async () =
   assertEquals([now.status, now.fine_tuned_model], ["cancelled", null]);
 });
 
+// @proves others-charged-unstarted
 Deno.test("a claim after the cancellation is rejected at no cost", async () => {
   const { job, worker } = await dispatched();
   await user.openai.fineTuning.jobs.cancel(job.id);
@@ -367,6 +384,7 @@ Deno.test("a claim after the cancellation is rejected at no cost", async () => {
   assertEquals([attempt.outcome, Number(attempt.cost_usd)], ["cancelled", 0]);
 });
 
+// @proves monotonic-progress, report-cost-while-queued
 Deno.test("cost accrues from claim to finish, not while queued", async () => {
   const { job, attempt, worker } = await dispatched();
   await sql`update tunebase.attempts set created_at = now() - interval '1 hour' where id = ${attempt.id}`;
@@ -379,6 +397,7 @@ Deno.test("cost accrues from claim to finish, not while queued", async () => {
   assert(Math.abs(cost - 0.12) < 0.005, `cost ${cost}`);
 });
 
+// @proves forged-webhook
 Deno.test("RunPod's webhook needs the attempt's token and only schedules a reconcile", async () => {
   const { job, attempt } = await dispatched();
   const webhook = String(Reflect.get(tunebase.runpod.runs.at(-1)?.body ?? {}, "webhook"));

@@ -86,6 +86,7 @@ for (let at = 2; at <= 7; at++) {
   });
 }
 
+// @proves succeeded-is-stored
 Deno.test("a later upload that damages a verified file invalidates it for finish", async () => {
   const worker = await holder(300);
   const file = await upload(worker, "weights");

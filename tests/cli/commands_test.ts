@@ -51,7 +51,7 @@ async function running() {
 }
 /** A URL where nothing listens. */
 const nowhere = `http://127.0.0.1:${freePort(0, "")}`;
-const nobody = { TUNEBASE_BASE_URL: "", TUNEBASE_API_KEY: "" };
+const loggedOut = { TUNEBASE_BASE_URL: "", TUNEBASE_API_KEY: "" };
 
 Deno.test("every command has --help, and --version matches the package", async () => {
   const { out } = await run(0, ["--help"]);
@@ -111,7 +111,7 @@ Deno.test("usage errors exit with 2 and suggest the correct form", async () => {
 });
 
 Deno.test("login stores a verified key with owner-only permissions, logout removes it, whoami shows it", async () => {
-  const env = { ...nobody, XDG_CONFIG_HOME: path("config") };
+  const env = { ...loggedOut, XDG_CONFIG_HOME: path("config") };
   const stored = path("config/tunebase/config.json");
   assertStringIncludes((await run(1, ["whoami"], { env })).err, "Run `tunebase login`");
   const wrong = await run(1, ["login", "--base-url", tunebase.url], { env, input: "tb_wrong\n" });
@@ -134,7 +134,7 @@ Deno.test("login stores a verified key with owner-only permissions, logout remov
 });
 
 Deno.test("login prompts for the key in a terminal without echoing it", async () => {
-  const env = { ...nobody, XDG_CONFIG_HOME: path("asked") };
+  const env = { ...loggedOut, XDG_CONFIG_HOME: path("asked") };
   const { out } = await run(0, ["login", "--base-url", tunebase.url], {
     env,
     input: `${user.apiKey}\n`,
@@ -145,7 +145,7 @@ Deno.test("login prompts for the key in a terminal without echoing it", async ()
 });
 
 Deno.test("validate gives the API's report offline", async () => {
-  const env = { ...nobody, TUNEBASE_BASE_URL: nowhere };
+  const env = { ...loggedOut, TUNEBASE_BASE_URL: nowhere };
   const { out, err } = await run(1, ["files", "validate", bad], { env });
   assertStringIncludes(out, "invalid  ");
   assertStringIncludes(out, "line 3: messages");
@@ -176,7 +176,7 @@ Deno.test("validate uses constant memory", async () => {
   const most = async (copies: number) => {
     await write("long.jsonl", `${row}\n`.repeat(copies));
     const { out, err } = await run(0, ["files", "validate", "long.jsonl", "--json"], {
-      env: { ...nobody, NODE_OPTIONS: `--require="${hook}"` },
+      env: { ...loggedOut, NODE_OPTIONS: `--require="${hook}"` },
     });
     assertEquals(JSON.parse(out).rows, copies);
     await Deno.remove(path("long.jsonl"));
@@ -476,7 +476,7 @@ Deno.test("doctor reports success, or what to fix", async () => {
   assertStringIncludes(strange.out, "but is not a Tunebase API");
   const wrong = await run(1, ["doctor"], { env: { TUNEBASE_API_KEY: "tb_wrong" } });
   assertStringIncludes(wrong.out, "FAIL  key: This API key does not exist");
-  assertStringIncludes((await run(1, ["doctor"], { env: nobody })).out, "Run `tunebase login`");
+  assertStringIncludes((await run(1, ["doctor"], { env: loggedOut })).out, "Run `tunebase login`");
   const report = await json(["doctor"]);
   assertEquals([report.ok, report.checks.length], [true, 8]);
 });

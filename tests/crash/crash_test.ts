@@ -101,6 +101,15 @@ function crashPointsOf(name: string): CrashPoint[] {
 let crashes = 0;
 const began = performance.now();
 for (const [name, scenario] of scenarios) {
+  // @proves accepted-job-ends: a crash at any point while a job is created does not change the outcome
+  // @proves accepted-job-ends, report-crash-on-submit: a crash at any point while a job is dispatched and RunPod accepts it does not change the outcome
+  // @proves one-create: a crash at any point while a job is created with an idempotency key does not change the outcome
+  // @proves at-least-once: a crash at any point while a webhook is delivered does not change the outcome
+  // @proves spend-cap: a crash at any point while a job exceeds its spend cap does not change the outcome
+  // @proves next-check: a crash at any point while a run's worker was lost does not change the outcome
+  // @proves gapless-events: a crash at any point while a worker reports, with a checkpoint does not change the outcome
+  // @proves succeeded-iff-stored: a crash at any point while a file is verified does not change the outcome
+  // @proves stuck-in-queue: a crash at any point while a run stays queued past its deadline does not change the outcome
   Deno.test(`a crash at any point while ${name} does not change the outcome`, async () => {
     const listed = crashPoints[name] ?? [];
     const { result: expected, effects } = await run(0, scenario, null);

@@ -25,7 +25,7 @@ const broken: Record<string, string> = {
   "a job that succeeded without an adapter, or has one and did not": `
     select j.id, j.status from tunebase.jobs j left join tunebase.adapters a on a.job_id = j.id
     where (j.status = 'succeeded') <> (a.id is not null)`,
-  "a file of an adapter that is not in Storage as the manifest says": `
+  "an adapter file whose object does not match the manifest": `
     select a.job_id, f ->> 'path' as path
     from tunebase.adapters a, jsonb_array_elements(a.manifest -> 'files') f
     where a.deleted_at is null and not exists (
@@ -41,7 +41,7 @@ const broken: Record<string, string> = {
     select f.id from tunebase.files f
     where f.deleted_at is null and f.original_object is not null
       and not exists (select from storage.objects o where o.bucket_id = 'tunebase-datasets' and o.name = f.original_object)`,
-  "bytes that belong to no file and that nobody will remove": `
+  "an object that belongs to no file and is not queued for removal": `
     select o.name from storage.objects o
     where o.bucket_id = 'tunebase-datasets'
       and not exists (select from tunebase.files f where o.name in (f.object, f.original_object) and f.deleted_at is null)

@@ -48,7 +48,7 @@ const api: Record<string, Run> = {
     const { job, worker } = await harness.runningJob();
     await arm();
     await done(harness.openai.fineTuning.jobs.cancel(job.id), 409);
-    assertEquals((await worker.report()).order, "cancel");
+    assertEquals((await worker.report()).directive, "cancel");
     return [(await worker.cancelled()).accepted, await harness.runToEnd(job)];
   },
   "a queued job is paused": async (harness, arm) => {
@@ -64,7 +64,7 @@ const api: Record<string, Run> = {
     const { job, worker } = await harness.runningJob();
     await arm();
     await harness.openai.fineTuning.jobs.pause(job.id);
-    assertEquals((await worker.checkpoint(3)).order, "pause");
+    assertEquals((await worker.checkpoint(3)).directive, "pause");
     await worker.paused();
     const paused = (await harness.openai.fineTuning.jobs.retrieve(job.id)).status;
     await harness.openai.fineTuning.jobs.resume(job.id);
@@ -264,7 +264,7 @@ const callback: Record<string, Run> = {
     await worker.upload(file.path, text("state"));
     await worker.verify(file);
     await arm();
-    const { order } = await worker.report({
+    const { directive } = await worker.report({
       metrics: [FakeWorker.metric(1), FakeWorker.metric(2)],
       events: [{ level: "info", message: "logged once" }],
       checkpoints: [{ step: 3, epoch: 0.5, training_loss: 1, validation_loss: null, files: [file] }],
@@ -275,7 +275,7 @@ const callback: Record<string, Run> = {
       select (select count(*)::int from tunebase.metrics where job_id = ${job_id}) as metrics,
         (select count(*)::int from tunebase.events where job_id = ${job_id} and message = 'logged once') as lines,
         (select count(*)::int from tunebase.checkpoints where job_id = ${job_id}) as checkpoints`;
-    return [order, { ...counts[0] }, await harness.runToEnd(job)];
+    return [directive, { ...counts[0] }, await harness.runToEnd(job)];
   },
   "a worker requests upload targets": async (harness, arm) => {
     const { job, run, worker } = await harness.runningJob();

@@ -466,6 +466,7 @@ Deno.test("a new fine-tune can be created by keyboard alone", async () => {
   assertEquals(await focused(), "New fine-tune");
 });
 
+// @proves report-first-100-points
 Deno.test("100,000 steps render as one curve with zoom", async () => {
   const user = await tunebase.user();
   const job = await trainedJob(tunebase, user);

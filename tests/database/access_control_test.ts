@@ -87,12 +87,12 @@ for (const table of tables) {
       (t) => t.unsafe(`select ${column} as project from tunebase.${table}`),
     );
     assertEquals(seen.map(({ project }) => project), [ada?.project]);
-    const nobody = await as(
+    const outsider = await as(
       "authenticated",
       crypto.randomUUID(),
       (t) => t.unsafe(`select 1 from tunebase.${table}`),
     );
-    assertEquals(nobody.length, 0);
+    assertEquals(outsider.length, 0);
     await assertRejects(() => as("anon", null, (t) => t.unsafe(`select 1 from tunebase.${table}`)));
   });
   Deno.test(`a member cannot write ${table}`, async () => {

@@ -25,14 +25,14 @@ async function silent() {
   await sql`update tunebase.jobs set max_attempts = 1 where id = ${attempt.job_id}`;
   const worker = new FakeWorker(tunebase, attempt.id);
   await worker.claim();
-  const look = async () => {
+  const reconcile = async () => {
     await sql`
       update tunebase.attempts
       set reconcile_at = now(), lease_until = now() - interval '1 second', submitted_at = now() - interval '2 minutes'
       where id = ${attempt.id}`;
     await tunebase.tick();
   };
-  return { job, attempt, worker, look };
+  return { job, attempt, worker, reconcile };
 }
 /** Takes everything that is under way out of the next test's way. */
 const clear = async () => {
@@ -66,6 +66,7 @@ Deno.test("an endpoint's concurrency limit applies across projects", async () =>
   assertEquals((await sql`select 1 from tunebase.attempts where state <> 'ended'`).length, 3);
 });
 
+// @proves rate-limited
 Deno.test("dispatch respects the endpoint's rate limit and returns when the next call is allowed", async () => {
   await clear();
   for (let i = 0; i < 5; i++) await createJob(user);
@@ -106,6 +107,7 @@ Deno.test("a job that RunPod rejects until its queue timeout fails with no_capac
   runpod.run = () => Response.json({ id: `run-${runpod.requests.length}`, status: "IN_QUEUE" });
 });
 
+// @proves ambiguous-run
 Deno.test("RunPod's webhook supplies the id of a run whose /run response had none", async () => {
   await clear();
   runpod.run = () => new Response("", { status: 504 });
@@ -137,6 +139,8 @@ const reasons: [string, unknown, string][] = [
   ["a crash loop", { jobs: {}, workers: { unhealthy: 1 } }, "the workers crash on startup"],
 ];
 for (const [what, health, reason] of reasons) {
+  // @proves stuck-in-queue: a job that waits long explains why: throttled workers
+  // @proves others-wait-reason: a job that waits long explains why: busy workers
   Deno.test(`a job that waits long explains why: ${what}`, async () => {
     await clear();
     runpod.health = says(health);
@@ -158,32 +162,35 @@ for (const [what, health, reason] of reasons) {
   });
 }
 
+// @proves succeeded-iff-stored, report-stuck-initializing
 Deno.test("a manifest in Storage completes a job whose worker could not report", async () => {
   await clear();
-  const { job, worker, look } = await silent();
+  const { job, worker, reconcile } = await silent();
   const weights = bytes("weights that arrived");
   const file = FakeWorker.file("adapter_model.safetensors", weights);
   await worker.upload(file.path, weights);
   await worker.upload("manifest.json", bytes(JSON.stringify(manifest([file]))));
   runpod.status = says({}, 404);
-  await look();
+  await reconcile();
   const now = await jobNow(job);
   assertEquals(now.status, "succeeded");
   const adapter = await (await user.fetch(`/fine_tuning/jobs/${job.id}/adapter`)).json();
   assertEquals(await (await fetch(adapter.files[0].url)).text(), "weights that arrived");
 });
 
+// @proves succeeded-iff-stored
 Deno.test("a manifest in Storage with a damaged file does not complete the job", async () => {
   await clear();
-  const { job, worker, look } = await silent();
+  const { job, worker, reconcile } = await silent();
   const file = FakeWorker.file("adapter_model.safetensors", bytes("what was meant"));
   await worker.upload(file.path, bytes("what arrived"));
   await worker.upload("manifest.json", bytes(JSON.stringify(manifest([file]))));
   runpod.status = says({ status: "COMPLETED", output: { status: "completed" } });
-  await look();
+  await reconcile();
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
 });
 
+// @proves run-twice
 Deno.test("a run executed twice: the rejected second worker does not end the first", async () => {
   await clear();
   const { job, worker, attempt } = await silent();
@@ -199,59 +206,61 @@ Deno.test("a run executed twice: the rejected second worker does not end the fir
   };
   await quiet(70);
   assertEquals((await jobNow(job)).status, "running");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   await quiet(130);
   assertEquals((await jobNow(job)).error?.code, "worker_lost", "the first was gone too");
 });
 
 Deno.test("an outage on our side does not end a healthy run", async () => {
   await clear();
-  const { job, worker, attempt, look } = await silent();
+  const { job, worker, attempt, reconcile } = await silent();
   runpod.status = says({ status: "IN_PROGRESS" });
   await sql`update tunebase.attempts set lease_until = now() - interval '5 hours' where id = ${attempt.id}`;
-  for (let i = 0; i < 6; i++) await look();
+  for (let i = 0; i < 6; i++) await reconcile();
   assertEquals((await jobNow(job)).status, "running");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
   const [{ missed_heartbeats } = {}] =
     await sql`select missed_heartbeats from tunebase.attempts where id = ${attempt.id}`;
   assertEquals(missed_heartbeats, 0);
 });
 
+// @proves cancel-ignored
 Deno.test("a cancellation that RunPod ignores is resent and raises an alert while cost accrues", async () => {
   await clear();
-  const { job, attempt, look } = await silent();
+  const { job, attempt, reconcile } = await silent();
   runpod.status = says({ status: "IN_PROGRESS" });
   await user.openai.fineTuning.jobs.cancel(job.id);
   const cancels = () => runpod.cancels.filter(({ path }) => path.endsWith(attempt.runpod_job_id)).length;
-  await look();
+  await reconcile();
   assertEquals([cancels(), (await latestAttempt(tunebase, job)).state], [1, "running"]);
   await sql`
     update tunebase.attempts
     set cancel_sent_at = now() - interval '31 seconds', cancel_requested_at = now() - interval '6 minutes'
     where id = ${attempt.id}`;
-  await look();
+  await reconcile();
   assertEquals(cancels(), 2);
   const [alert] =
     await sql`select message from tunebase_internal.alerts where kind = 'cancel_ignored_by_runpod' and subject = ${attempt.id}`;
   assertStringIncludes(alert?.message, "may be billed.");
   assertEquals((await jobNow(job)).status, "cancelled", "the job was cancelled at once");
   runpod.status = says({}, 404);
-  await look();
+  await reconcile();
   assertEquals((await latestAttempt(tunebase, job)).outcome, "cancelled");
 });
 
 Deno.test("a cancellation that fails at RunPod is resent at the next reconcile", async () => {
   await clear();
-  const { job, attempt, look } = await silent();
+  const { job, attempt, reconcile } = await silent();
   await user.openai.fineTuning.jobs.cancel(job.id);
   runpod.status = says({ status: "IN_PROGRESS" });
   runpod.cancel = says({ error: "x" }, 500);
-  await look();
+  await reconcile();
   runpod.cancel = says({ status: "CANCELLED" });
-  await look();
+  await reconcile();
   assertEquals(runpod.cancels.filter(({ path }) => path.endsWith(attempt.runpod_job_id)).length, 2);
 });
 
+// @proves cancel-race
 Deno.test("when a cancellation races the completion, the first recorded wins", async () => {
   await clear();
   const { job, worker } = await silent();
@@ -265,6 +274,7 @@ Deno.test("when a cancellation races the completion, the first recorded wins", a
   assertEquals(now.fine_tuned_model !== null, now.status === "succeeded");
 });
 
+// @proves rejected-run
 Deno.test("a permanent rejection by RunPod raises an alert", async () => {
   await clear();
   runpod.run = () => new Response("balance too low", { status: 402 });
@@ -275,19 +285,20 @@ Deno.test("a permanent rejection by RunPod raises an alert", async () => {
   assertStringIncludes(alert?.message, "402 balance too low");
 });
 
+// @proves large-request
 Deno.test("a refused connection started nothing; a body over 10 MB is never sent", async () => {
   await clear();
   const job = await createJob(user);
   await tunebase.tick();
   const input = RunInput.parse(Reflect.get(Object(runpod.runs.at(-1)?.body), "input"));
-  const nobody = new Runpod({ runpodUrl: `http://127.0.0.1:${freePort(0, "")}`, runpodKey: "k" });
+  const unreachable = new Runpod({ runpodUrl: `http://127.0.0.1:${freePort(0, "")}`, runpodKey: "k" });
   const policy = { executionTimeout: 5000, ttl: 10_000 };
-  assertEquals((await nobody.run("e", input, "https://x.example/w", policy)).kind, "not_started");
+  assertEquals((await unreachable.run("e", input, "https://x.example/w", policy)).kind, "not_started");
   const huge = {
     ...input,
     hyperparameters: { ...input.hyperparameters, base_model: "x".repeat(10_000_001) },
   };
-  const refused = await nobody.run("e", huge, "https://x.example/w", policy);
+  const refused = await unreachable.run("e", huge, "https://x.example/w", policy);
   assertEquals(refused.kind, "refused");
   assertEquals((await jobNow(job)).status, "queued");
 });

@@ -12,8 +12,8 @@ const jobNow = (job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job
 const taken = () => Response.json({ id: `run-${runpod.requests.length}`, status: "IN_QUEUE" });
 const says = (body: unknown, status = 200) => () => Response.json(body, { status });
 
-/** Makes the attempt due for a look, with a lease that is over. */
-const look = async (job: { id: string }) => {
+/** Reconciles the attempt, as if its lease had expired. */
+const reconcile = async (job: { id: string }) => {
   const attempt = await latestAttempt(tunebase, job);
   await sql`
     update tunebase.attempts set reconcile_at = now(), lease_until = now() - interval '1 second', submitted_at = now() - interval '2 minutes'
@@ -47,6 +47,7 @@ Deno.test("only the scheduler's secret can trigger a tick", async () => {
   await user.openai.fineTuning.jobs.cancel(job.id);
 });
 
+// @proves no-secret-in-input, report-expired-dataset-url, others-time-limit
 Deno.test("a dispatch sends exactly the contract's input, both limits and a webhook, and no signed URL", async () => {
   runpod.run = taken;
   const job = await createJob(user);
@@ -68,6 +69,7 @@ Deno.test("a dispatch sends exactly the contract's input, both limits and a webh
   assertEquals([attempt.state, attempt.runpod_job_id !== null], ["submitted", true]);
 });
 
+// @proves one-live-attempt, report-dispatched-twice
 Deno.test("two concurrent schedulers dispatch a job once", async () => {
   runpod.run = taken;
   const before = runpod.runs.length;
@@ -93,6 +95,7 @@ Deno.test("a project's concurrency limit does not affect other projects", async 
   await sql`update tunebase.jobs set status = 'cancelled', finished_at = now() where project_id = ${small.projectId}`;
 });
 
+// @proves rate-limited
 Deno.test("a 429 is retried after RunPod's delay and does not count as an attempt", async () => {
   runpod.run = () => new Response("slow down", { status: 429, headers: { "retry-after": "100" } });
   const job = await createJob(user);
@@ -109,7 +112,7 @@ Deno.test("a 429 is retried after RunPod's delay and does not count as an attemp
   assertEquals(
     (await latestAttempt(tunebase, job)).number,
     1,
-    "nobody calls this endpoint before RunPod lets us",
+    "the endpoint is not called before RunPod's delay is over",
   );
   await sql`update tunebase_internal.runpod_endpoints set blocked_until = now()`;
   await tunebase.tick();
@@ -117,6 +120,7 @@ Deno.test("a 429 is retried after RunPod's delay and does not count as an attemp
 });
 
 for (const status of [400, 401, 402, 403, 404]) {
+  // @proves rejected-run: a 402 from /run fails the job as configuration without a retry
   Deno.test(`a ${status} from /run fails the job as configuration without a retry`, async () => {
     runpod.run = () => new Response("no", { status });
     const job = await createJob(user);
@@ -127,6 +131,7 @@ for (const status of [400, 401, 402, 403, 404]) {
   });
 }
 
+// @proves no-double-run, ambiguous-run
 Deno.test("an ambiguous /run is never resent; the worker's claim resolves it", async () => {
   runpod.run = () => new Response("bad gateway", { status: 502 });
   const job = await createJob(user);
@@ -142,6 +147,7 @@ Deno.test("an ambiguous /run is never resent; the worker's claim resolves it", a
   assertEquals([after.state, after.runpod_job_id], ["running", "run-x"]);
 });
 
+// @proves ambiguous-run, others-billed-twice
 Deno.test("an ambiguous, unclaimed /run leads to another attempt at its deadline, a limited number of times", async () => {
   runpod.run = () => new Response("", { status: 500 });
   const job = await createJob(user);
@@ -160,6 +166,7 @@ Deno.test("an ambiguous, unclaimed /run leads to another attempt at its deadline
   assertEquals([now.status, now.error?.code], ["failed", "no_capacity"]);
 });
 
+// @proves report-crash-on-submit
 Deno.test("a scheduler crash between claim and submit leaves an attempt that is reconciled", async () => {
   const job = await createJob(user);
   await sql`select tunebase_internal.claim_dispatch('local', 60, 1)`;
@@ -170,16 +177,17 @@ Deno.test("a scheduler crash between claim and submit leaves an attempt that is 
   assertEquals((await latestAttempt(tunebase, job)).state, "submission_unknown");
 });
 
+// @proves stuck-in-queue
 Deno.test("a job queued past its deadline fails with no_capacity and is cancelled at RunPod", async () => {
   runpod.run = taken;
   const job = await createJob(user);
   await tunebase.tick();
   const attempt = await latestAttempt(tunebase, job);
   runpod.status = says({ status: "IN_QUEUE" });
-  await look(job);
+  await reconcile(job);
   assertEquals((await jobNow(job)).status, "queued", "before its deadline it waits");
   await sql`update tunebase.attempts set claim_deadline = now() - interval '1 second' where id = ${attempt.id}`;
-  await look(job);
+  await reconcile(job);
   const now = await jobNow(job);
   assertEquals([now.status, now.error?.code], ["failed", "no_capacity"]);
   assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)));
@@ -230,10 +238,16 @@ const ends: [string, unknown, number, string][] = [
   ["TIMED_OUT", { status: "TIMED_OUT", error: "executionTimeout exceeded" }, 200, "time_limit"],
 ];
 for (const [what, body, status, code] of ends) {
+  // @proves expired-run: a silent run that RunPod reports as gone (404) fails as worker_lost
+  // @proves handler-error: a silent run that RunPod reports as FAILED with the handler's own code fails as out_of_memory
+  // @proves no-artifact: a silent run that RunPod reports as COMPLETED without a manifest fails as worker_lost
+  // @proves no-artifact: a silent run that RunPod reports as COMPLETED with a manifest that Storage does not have fails as worker_lost
+  // @proves report-completed-failure, others-completed-failure: a silent run that RunPod reports as COMPLETED with a failure inside fails as invalid_dataset
+  // @proves report-stale-status, others-time-limit: a silent run that RunPod reports as TIMED_OUT fails as time_limit
   Deno.test(`a silent run that RunPod reports as ${what} fails as ${code}`, async () => {
     const { job } = await running();
     runpod.status = says(body, status);
-    await look(job);
+    await reconcile(job);
     const now = await jobNow(job);
     assertEquals([now.status, now.error?.code], ["failed", code]);
     assert((now.error?.message ?? "").length > 3);
@@ -247,7 +261,7 @@ Deno.test("a run that times out at the limit its spend cap paid for fails as spe
     (await latestAttempt(tunebase, job)).id
   }`;
   runpod.status = says({ status: "TIMED_OUT", error: "executionTimeout exceeded" });
-  await look(job);
+  await reconcile(job);
   const { error } = await jobNow(job);
   assertEquals([error?.code, error?.message], [
     "spend_cap",
@@ -255,6 +269,7 @@ Deno.test("a run that times out at the limit its spend cap paid for fails as spe
   ]);
 });
 
+// @proves lost-webhook
 Deno.test("a completed run whose finish was lost succeeds from its verified files", async () => {
   const { job, worker } = await running();
   const bytes = new TextEncoder().encode("weights");
@@ -262,7 +277,7 @@ Deno.test("a completed run whose finish was lost succeeds from its verified file
   await worker.upload(file.path, bytes);
   await worker.verify(file);
   runpod.status = says({ status: "COMPLETED", output: { status: "completed", manifest: manifest([file]) } });
-  await look(job);
+  await reconcile(job);
   assertEquals((await jobNow(job)).status, "succeeded");
 });
 
@@ -276,11 +291,12 @@ Deno.test("a run that still reports continues, whatever RunPod's queue says", as
   assertEquals((await jobNow(job)).status, "running");
 });
 
+// @proves expired-run
 Deno.test("an unknown status, an unreachable RunPod and an early 404 change nothing", async () => {
   const { job } = await running();
   for (const answer of [says({ status: "PONDERING" }), says({ error: "x" }, 500)]) {
     runpod.status = answer;
-    await look(job);
+    await reconcile(job);
     assertEquals((await jobNow(job)).status, "running");
   }
   runpod.status = says({}, 404);
@@ -290,6 +306,7 @@ Deno.test("an unknown status, an unreachable RunPod and an early 404 change noth
   assertEquals((await jobNow(job)).status, "running");
 });
 
+// @proves cancel-ignored
 Deno.test("a silent run that hangs in progress is abandoned and cancelled at RunPod", async () => {
   const { job } = await running();
   const attempt = await latestAttempt(tunebase, job);
@@ -315,10 +332,11 @@ Deno.test("a scheduler crash after cancelling a hung run does not mark the job c
   assertEquals(directive, { cancel: true });
   assertEquals((await jobNow(job)).status, "running", "it ends when RunPod has received it");
   runpod.status = says({ status: "CANCELLED" });
-  await look(job);
+  await reconcile(job);
   assertEquals((await jobNow(job)).error?.code, "worker_lost");
 });
 
+// @proves report-cancel-did-nothing
 Deno.test("a cancellation is sent to RunPod, and the attempt ends on confirmation", async () => {
   runpod.run = taken;
   const job = await createJob(user);
@@ -332,6 +350,7 @@ Deno.test("a cancellation is sent to RunPod, and the attempt ends on confirmatio
   assertEquals((await jobNow(job)).status, "cancelled");
 });
 
+// @proves report-stale-status
 Deno.test("a run cancelled in RunPod's console cancels the job", async () => {
   const { job, worker } = await running();
   runpod.status = says({ status: "CANCELLED" });
@@ -340,6 +359,7 @@ Deno.test("a run cancelled in RunPod's console cancels the job", async () => {
   assertEquals((await jobNow(job)).status, "cancelled");
 });
 
+// @proves next-check, report-stuck-queued
 Deno.test("every unfinished job has a scheduled reconcile", async () => {
   const forgotten = await sql`
     select j.id, j.status from tunebase.jobs j

@@ -9,10 +9,12 @@ const { sql } = tunebase;
 const user = await tunebase.user();
 const sent = () => sql<{ url: string; headers: unknown }[]>`select url, headers from net.sent`;
 
+// @proves next-check
 Deno.test("a job can be created without pg_net and Vault", async () => {
   assertEquals((await createJob(user)).status, "queued");
 });
 
+// @proves report-stuck-queued
 Deno.test("with pg_net and Vault, a due job wakes the scheduler once per transaction", async () => {
   await sql.unsafe(`
     create schema vault;

@@ -64,7 +64,7 @@ async function until(what: string, ask: () => Promise<unknown>, seconds = 60): P
     await pause(25);
   }
   const state = await sql`
-    select j.status, j.current_step, a.number, a.state, a.outcome, a.fence, a.lease_until - now() as lease, a.reconcile_at - now() as look,
+    select j.status, j.current_step, a.number, a.state, a.outcome, a.fence, a.lease_until - now() as lease, a.reconcile_at - now() as next_check,
       a.error_message
     from tunebase.jobs j left join tunebase.attempts a on a.job_id = j.id where j.finished_at is null order by j.id`;
   throw new Error(
@@ -107,6 +107,7 @@ function chain(seed: number): string {
   return state;
 }
 
+// @proves accepted-job-ends, terminal-is-final, lost-worker
 Deno.test("kill -9 of a worker, each function and Postgres during 30 jobs loses and duplicates nothing", async () => {
   const began = performance.now();
   await sql`update tunebase.projects set max_running = 1000`;

@@ -74,6 +74,7 @@ async function trainer(): Promise<number | undefined> {
   }
 }
 
+// @proves report-no-callback-endpoint
 Deno.test("a job trains a real model, and its adapter downloads and verifies", async () => {
   const created = await create(12, {
     n_epochs: 2,
@@ -169,6 +170,7 @@ Deno.test("DPO trains a real model from an earlier fine-tune and scores its esti
   assertEquals(score.tokens.within_range, true, JSON.stringify(score));
 });
 
+// @proves report-cancel-did-nothing, others-fast-cancel
 Deno.test("cancelling stops the training within seconds", async () => {
   const created = await create(200, { n_epochs: 20, batch_size: 8 });
   await until(created.id, training);
@@ -197,6 +199,7 @@ const messages = async (id: string) => {
   return found;
 };
 
+// @proves lost-worker
 Deno.test("a job resumes from its checkpoints after its training and worker are killed and it is paused", async () => {
   const created = await create(12, { n_epochs: 6, batch_size: 3, lora_rank: 8, lora_alpha: 16 });
 

@@ -1,4 +1,4 @@
-/** Files in other tools' formats: what they are converted to, and what is said of rows that cannot be. No server. */
+/** Files in other tools' formats: the resulting rows, and the errors for rows that cannot be converted. No server. */
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { type DatasetReport, sentence } from "../../supabase/functions/_shared/datasets/report.ts";
 import { nearMiss } from "../../supabase/functions/_shared/datasets/convert/near_miss.ts";

@@ -470,7 +470,7 @@ Deno.test("preference rows count both answers, and max_length applies to the lon
   assertEquals(report.problems, { same_answers: 1 });
   assertEquals(report.longest_row?.tokens, 110, "a question of 40 and an answer of 400 characters");
   // The prompt precedes both answers: 2 × 40 + 440, and in the third 2 × (1 + 4).
-  assertEquals([report.tokens.total, report.tokens.learned], [130 + 130 + 3, 110 + 110]);
+  assertEquals([report.tokens.total, report.tokens.trainable], [130 + 130 + 3, 110 + 110]);
 });
 
 Deno.test("a problem in a preference prompt is reported once, with its position in the row", () => {
@@ -578,7 +578,7 @@ Deno.test("a report counts rows, messages, tokens and the longest row", () => {
     [3, 4, 2, 1],
   );
   // (2 + 2) / 4, 802 / 4 and (2 + 2) / 4; 2, 2 and 0 trainable characters.
-  assertEquals([report.tokens.total, report.tokens.learned], [203, 2]);
+  assertEquals([report.tokens.total, report.tokens.trainable], [203, 2]);
   assertEquals(report.tokens.histogram, [{ up_to: 64, rows: 2 }, { up_to: 256, rows: 1 }]);
   assertEquals(report.longest_row, { line: 2, bytes: bytes(long).length, tokens: 201 });
   assertEquals(report.problems, { no_labels: 1, consecutive_roles: 1 });

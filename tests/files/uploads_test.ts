@@ -290,7 +290,7 @@ Deno.test("an upload expires after an hour, and its parts are removed, even late
     "upload_not_pending",
   ]);
   await settle();
-  assertEquals(await mine(), 1, "what was perhaps on its way is looked for later");
+  assertEquals(await mine(), 1, "an object that may still arrive is removed later");
   await sql`update tunebase_internal.orphaned_objects set next_at = now()`;
   await settle();
   assertEquals(await mine(), 0);

@@ -70,7 +70,7 @@ Deno.test("with the model's tokenizer, an estimate matches the trainer's counts,
       expected: counted.tokens,
       high: counted.tokens,
     });
-    assertEquals(whole.tokens.trainable_tokens_per_epoch.expected, counted.learned);
+    assertEquals(whole.tokens.trainable_tokens_per_epoch.expected, counted.trainable);
     assertEquals(whole.tokens.total.expected, 3 * counted.tokens);
     assertEquals([whole.rows.trained.expected, whole.rows.truncated.expected], [252, 0]);
     assertEquals(whole.steps, { per_epoch: 32, total: 96 });
@@ -106,7 +106,7 @@ Deno.test("a preference estimate matches the trainer's counts for both answers a
         hyperparameters: { max_length, n_epochs: 2, validation_split: 0, batch_size: 8 },
       });
       assertEquals([tokens.method, tokens.per_epoch.expected], ["counted", counted.tokens]);
-      assertEquals(tokens.trainable_tokens_per_epoch.expected, counted.learned);
+      assertEquals(tokens.trainable_tokens_per_epoch.expected, counted.trainable);
       assertEquals([rows.trained.expected, rows.truncated.expected], [counted.rows, counted.truncated]);
       assertEquals(counted.truncated > 0, max_length === 64);
       assertEquals(steps, { per_epoch: 8, total: 16 });
@@ -186,7 +186,7 @@ Deno.test("brightrun rows and trailing user turns match the trainer's counts", a
       const counted = await trainer.counts(path, 2048);
       assertEquals([tokens.per_epoch.expected, tokens.trainable_tokens_per_epoch.expected], [
         counted.tokens,
-        counted.learned,
+        counted.trainable,
       ]);
       assertEquals(rows.trained.expected, counted.rows);
     });
@@ -316,6 +316,7 @@ Deno.test("an estimate is rejected as its job would be and creates nothing", asy
   assertEquals(await count(), before);
 });
 
+// @proves others-price
 Deno.test("a job stores its estimate, reserves the highest cost, and scores the estimate on success", async () => {
   const gpu = { gpu_type: "A100-80GB", num_gpus: 1, gpu_memory_gb: 80, cost_per_gpu_hour: 36 };
   await withModel({ tokenizer: "small/1", tokens_per_second: 10, gpu_config: sql.json(gpu) }, async () => {

@@ -111,6 +111,7 @@ Deno.test("a stream requires an own job and a numeric event id", async () => {
   assertEquals([wrong.status, (await wrong.json()).error.param], [400, "last-event-id"]);
 });
 
+// @proves report-first-100-points
 Deno.test("the chart covers the whole run, spikes included, in the requested number of points", async () => {
   const { job, worker } = await running();
   const [{ job_id, project_id } = {}] =

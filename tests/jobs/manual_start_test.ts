@@ -8,7 +8,7 @@ const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
 const { sql } = tunebase;
 const jobNow = (user: TestUser, job: { id: string }) => user.openai.fineTuning.jobs.retrieve(job.id);
-/** What ours says beyond OpenAI's type. */
+/** Fields that OpenAI's type does not have. */
 const more = (job: object, name: string): unknown => Reflect.get(job, name);
 const start = async (user: TestUser, job: { id: string }) => {
   const response = await user.fetch(`/fine_tuning/jobs/${job.id}/start`, { method: "POST" });
@@ -75,6 +75,7 @@ Deno.test("the reservation of a waiting job counts toward the project's cap", as
     gpu_config = gpu_config || '{"cost_per_gpu_hour": 0}'`;
 });
 
+// @proves others-queue-position
 Deno.test("a queued job shows its position in the project and overall, and why it waits", async () => {
   await sql`delete from tunebase.jobs`;
   const [user, other] = [await tunebase.user(), await tunebase.user()];

@@ -48,7 +48,7 @@ Deno.test("a running job pauses with a checkpoint, and another worker resumes fr
   const { job, worker } = await running();
   await worker.checkpoint(5);
   assertEquals((await jobs.pause(job.id)).status, "running");
-  assertEquals((await worker.checkpoint(9)).order, "pause");
+  assertEquals((await worker.checkpoint(9)).directive, "pause");
   assertEquals((await worker.paused()).accepted, true);
   assertEquals(await status(job), "paused");
   assertEquals((await latestAttempt(tunebase, job)).outcome, "paused");
@@ -79,6 +79,7 @@ Deno.test("pausing an unclaimed job cancels its run, and no worker can claim it"
   assertEquals((await latestAttempt(tunebase, job)).number, attempt.number + 1);
 });
 
+// @proves one-live-attempt
 Deno.test("a job resumed before its old run ends waits for it and starts once", async () => {
   const { job, attempt } = await submitted();
   await jobs.pause(job.id);
@@ -98,7 +99,7 @@ Deno.test("withdrawing a pause request lets the worker continue", async () => {
   const { job, worker } = await running();
   await jobs.pause(job.id);
   assertEquals((await jobs.resume(job.id)).status, "running");
-  assertEquals((await worker.report()).order, "continue");
+  assertEquals((await worker.report()).directive, "continue");
 });
 
 Deno.test("a worker that paused despite the withdrawal is replaced immediately", async () => {
@@ -134,6 +135,7 @@ Deno.test("a second worker cannot claim a pausing job", async () => {
   assertEquals(await status(job), "paused");
 });
 
+// @proves terminal-is-final
 Deno.test("a job that ends before it could pause stays ended", async () => {
   const { job, worker } = await running();
   await jobs.pause(job.id);

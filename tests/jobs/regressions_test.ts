@@ -41,6 +41,7 @@ async function late(id: string, status: unknown) {
   await tunebase.tick();
 }
 
+// @proves report-cost-nan
 Deno.test("cost NaN: a base model needs a valid GPU and price", async () => {
   const [{ gpu_config } = {}] = await sql`select gpu_config from tunebase.base_models limit 1`;
   for (
@@ -58,6 +59,7 @@ Deno.test("cost NaN: a base model needs a valid GPU and price", async () => {
   }
 });
 
+// @proves report-progress-111
 Deno.test("loss 0.0000 for ten steps: unknown metrics are null", async () => {
   const { job, worker } = await claimed();
   await worker.report({ stage: "loading_model", progress: 6, current_step: 0, metrics: [] });
@@ -67,6 +69,7 @@ Deno.test("loss 0.0000 for ten steps: unknown metrics are null", async () => {
   assertEquals(Reflect.get(await jobNow(job), "training_loss"), 2.5);
 });
 
+// @proves others-validating-files
 Deno.test("an example mistook validating_files for finished: finished_at is null until a job ends", async () => {
   const { job, worker } = await dispatched();
   assertEquals([(await jobNow(job)).status, (await jobNow(job)).finished_at], ["queued", null]);
@@ -78,6 +81,7 @@ Deno.test("an example mistook validating_files for finished: finished_at is null
   assert(Math.abs(Number(now.finished_at) - Date.now() / 1000) < 60, "Unix seconds");
 });
 
+// @proves report-skipped-large-files
 Deno.test("files over 100 MB silently skipped: a file of many chunks is uploaded and verified as a whole", async () => {
   const { worker } = await claimed();
   const chunk = 6 * 2 ** 20;
@@ -118,6 +122,7 @@ Deno.test("files over 100 MB silently skipped: a file of many chunks is uploaded
   assertEquals((await worker.succeed([file])).accepted, true);
 });
 
+// @proves others-empty-weights
 Deno.test("empty weights: a file of zero bytes is rejected by name", async () => {
   const { job, worker } = await claimed();
   const empty = FakeWorker.file("adapter_model.safetensors", bytes(""));
@@ -127,6 +132,7 @@ Deno.test("empty weights: a file of zero bytes is rejected by name", async () =>
   assertEquals((await jobNow(job)).status, "running");
 });
 
+// @proves report-upload-collision
 Deno.test("upload collided on retry: each attempt writes under its own prefix", async () => {
   const { job, attempt, worker } = await claimed();
   await sql`update tunebase.jobs set max_attempts = 2 where id = ${attempt.job_id}`;
@@ -148,6 +154,7 @@ Deno.test("upload collided on retry: each attempt writes under its own prefix", 
   assertEquals([await at(1), await at(2)], ["of the first", "of the second"]);
 });
 
+// @proves lost-webhook, others-wrong-endpoint
 Deno.test("endpoint re-read from current settings: a run is queried and cancelled at its own endpoint", async () => {
   await sql`update tunebase.base_models set endpoint_id = 'first'`;
   const { job, attempt } = await dispatched();
@@ -166,6 +173,7 @@ Deno.test("endpoint re-read from current settings: a run is queried and cancelle
   assertEquals((await latestAttempt(tunebase, job)).outcome, "cancelled");
 });
 
+// @proves others-charged-unstarted
 Deno.test("charged for workers that never started: an unclaimed job costs nothing", async () => {
   const expired = await dispatched();
   await sql`update tunebase.attempts set created_at = now() - interval '5 hours' where id = ${expired.attempt.id}`;
@@ -192,7 +200,7 @@ const failures: [string, (job: Awaited<ReturnType<typeof dispatched>>) => Promis
     await worker.claim();
     await late(attempt.id, { status: "TIMED_OUT", error: "executionTimeout exceeded" });
   }],
-  ["the trainer says what was wrong", async ({ worker }) => {
+  ["the trainer reports the error", async ({ worker }) => {
     await worker.claim();
     await worker.fail("out_of_memory");
   }],
@@ -204,6 +212,7 @@ const failures: [string, (job: Awaited<ReturnType<typeof dispatched>>) => Promis
   }],
 ];
 for (const [what, fail] of failures) {
+  // @proves others-empty-log: failed with an empty log: when the worker was lost, the last event has the reason and a hint
   Deno.test(`failed with an empty log: when ${what}, the last event has the reason and a hint`, async () => {
     const all = await dispatched();
     await fail(all);

@@ -25,6 +25,7 @@ async function claimNext(job: { id: string }, id = "worker-1") {
   return { attempt, worker, claim: await worker.claim() };
 }
 
+// @proves others-spot-recovery
 Deno.test("a preempted job resumes from its newest checkpoint and logs the reason", async () => {
   const job = await createJob(user);
   const { worker } = await claimNext(job);
@@ -41,6 +42,7 @@ Deno.test("a preempted job resumes from its newest checkpoint and logs the reaso
   assertEquals(attempt.number, 2);
 });
 
+// @proves monotonic-progress
 Deno.test("a lost worker causes another attempt, and the job's cost is the sum of both", async () => {
   const job = await createJob(user);
   const { attempt } = await claimNext(job);
@@ -63,6 +65,7 @@ Deno.test("a lost worker causes another attempt, and the job's cost is the sum o
   assertEquals(Number(sum), cost);
 });
 
+// @proves lost-worker
 Deno.test("attempts without progress are limited; a new checkpoint resets the count", async () => {
   const job = await createJob(user);
   for (let round = 1; round <= 2; round++) {
@@ -119,6 +122,7 @@ Deno.test("a checkpoint reported twice is stored and logged once", async () => {
   assertEquals((await messages(job)).filter((line) => line === "Saved checkpoint step 2.").length, 1);
 });
 
+// @proves one-live-attempt
 Deno.test("a worker that takes over after an expired lease resumes from the checkpoint", async () => {
   const job = await createJob(user);
   const { worker, attempt } = await claimNext(job);

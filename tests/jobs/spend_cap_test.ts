@@ -29,6 +29,7 @@ async function running(user: TestUser, cap?: number) {
   return { job, attempt, worker, minutes };
 }
 
+// @proves spend-cap, others-budget
 Deno.test("a job warns once at 80 % of its cap and fails at 100 %, without help from the trainer", async () => {
   const user = await tunebase.user();
   const { job, attempt, worker, minutes } = await running(user, 10);
@@ -44,9 +45,10 @@ Deno.test("a job warns once at 80 % of its cap and fails at 100 %, without help 
   assertEquals([now.status, now.error?.code], ["failed", "spend_cap"]);
   assertStringIncludes(now.error?.message ?? "", "spend cap of 10.00 USD");
   assert(runpod.cancels.some(({ path }) => path.endsWith(attempt.runpod_job_id)), "cancelled at RunPod");
-  assertEquals((await worker.report()).order, "cancel", "and so is the worker");
+  assertEquals((await worker.report()).directive, "cancel", "and so is the worker");
 });
 
+// @proves spend-cap
 Deno.test("the database alone can enforce caps", async () => {
   const user = await tunebase.user();
   const { job, minutes } = await running(user, 1);
@@ -92,6 +94,7 @@ Deno.test("a job's maximum cost is reserved, and a job over the project's cap is
   await sql`update tunebase.base_models set tokens_per_second = null`;
 });
 
+// @proves spend-cap
 Deno.test("concurrent creates cannot exceed the cap", async () => {
   const user = await tunebase.user();
   await sql`update tunebase.base_models set tokens_per_second = 1000`;

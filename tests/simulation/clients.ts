@@ -75,12 +75,12 @@ async function send(
   const answer = await env.answer(request, [403, ...more]);
   if (answer === null) return;
   const job = env.jobs.get(uuidOf(String(answer.id)));
-  if (job === undefined) return env.reportProblem(`lost: ${answer.id} was accepted and is not there`);
+  if (job === undefined) return env.reportProblem(`lost: ${answer.id} was accepted but does not exist`);
   if (!intent.jobs.has(job.id)) {
-    env.reportProblem(`doubled: create ${intent.key} was answered with another's job ${job.id}`);
+    env.reportProblem(`duplicate: create request ${intent.key} returned the job of another, ${job.id}`);
   }
   if (more.length > 0) {
-    env.reportProblem(`doubled: another body under the key ${intent.idempotencyKey} was taken`);
+    env.reportProblem(`duplicate: idempotency key ${intent.idempotencyKey} was accepted with another body`);
   }
   job.acknowledged = true;
   env.note(`  → job ${job.id}`);
@@ -114,7 +114,7 @@ export async function jobAction(
   const refused = final(String(before?.status)) ||
     (what === "resume" && before?.status !== "paused" && !before?.pause_requested);
   if (refused !== (status === 409)) {
-    env.reportProblem(`unexpected_answer: ${what} of a job that is ${before?.status} was answered ${status}`);
+    env.reportProblem(`unexpected_answer: ${what} of a ${before?.status} job returned ${status}`);
   }
   if (answer === null) return;
   const expected = what === "cancel"
@@ -123,7 +123,7 @@ export async function jobAction(
     ? ["paused", "running"]
     : ["queued", "running"];
   if (!expected.includes(String(answer.status))) {
-    env.reportProblem(`unexpected_answer: ${what} left the job ${answer.status}`);
+    env.reportProblem(`unexpected_answer: after ${what}, the job is ${answer.status}`);
   }
 }
 

@@ -250,7 +250,7 @@ async function forgeCallback(env: Environment, random: Random): Promise<void> {
   const worker = random.choose(aliveWorkers(env));
   if (worker === undefined) return;
   const others = env.runpod.runs.filter((run) => run !== worker.run);
-  const secret = random.choose(others)?.secret ?? `whsec_${btoa("nobody's secret")}`;
+  const secret = random.choose(others)?.secret ?? `whsec_${btoa("unknown secret")}`;
   const { run } = worker;
   const held = { worker_id: worker.id, fence: worker.fence };
   const forged = random.any([

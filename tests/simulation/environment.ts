@@ -218,7 +218,7 @@ export class Environment {
     if (response.status === 200) return JSON.parse(text);
     if (allowed.includes(response.status)) return null;
     if (response.status >= 500 && request.faultInjected) return null;
-    this.reportProblem(`unexpected_answer: ${request.name} was answered ${response.status} ${text}`);
+    this.reportProblem(`unexpected_answer: ${request.name} returned ${response.status} ${text}`);
     return null;
   }
 

@@ -36,7 +36,7 @@ $$;
 
 -- Every change that must produce an event, recorded by separate triggers: the outbox must have the same rows.
 create table simulation.changes (job_id uuid not null, type text not null);
-create table simulation.owed (job_id uuid not null, type text not null);
+create table simulation.enqueued (job_id uuid not null, type text not null);
 create table simulation.dropped (job_id uuid not null, type text not null);
 
 create function simulation.note_change() returns trigger language plpgsql as $$
@@ -55,10 +55,10 @@ end $$;
 create trigger simulation_change after insert or update of status on tunebase.jobs
 for each row execute function simulation.note_change();
 
-create function simulation.note_owed() returns trigger language plpgsql as $$
+create function simulation.note_outbox_row() returns trigger language plpgsql as $$
 begin
   if tg_op = 'INSERT' then
-    insert into simulation.owed values (new.job_id, new.type);
+    insert into simulation.enqueued values (new.job_id, new.type);
   elsif to_jsonb(old) ->> 'fanned_out_at' is null then
     insert into simulation.dropped values (old.job_id, old.type);
   end if;
@@ -67,28 +67,28 @@ end $$;
 
 do $$ begin
   if to_regclass('tunebase_internal.outbox') is not null then
-    create trigger simulation_owed after insert or delete on tunebase_internal.outbox
-    for each row execute function simulation.note_owed();
+    create trigger simulation_outbox after insert or delete on tunebase_internal.outbox
+    for each row execute function simulation.note_outbox_row();
   end if;
 end $$;
 
-create function simulation.owed_problems(p_jobs uuid[]) returns setof text language plpgsql as $$
+create function simulation.outbox_problems(p_jobs uuid[]) returns setof text language plpgsql as $$
 begin
   if to_regclass('tunebase_internal.outbox') is null then
     return;
   end if;
   return query
-  select format('notifications_owed_lost: job %s is owed %s of %s, and the outbox had %s', job_id, c, type, o)
+  select format('notification_lost: job %s produced %s of %s, but the outbox had %s', job_id, c, type, o)
   from (
     select job_id, type, count(*) as c from simulation.changes where job_id = any (p_jobs) group by job_id, type
   ) changes
   full join (
-    select job_id, type, count(*) as o from simulation.owed
+    select job_id, type, count(*) as o from simulation.enqueued
     where job_id = any (p_jobs) and type ~ '\.(created|started|paused|succeeded|failed|cancelled)$' group by job_id, type
-  ) owed using (job_id, type)
+  ) enqueued using (job_id, type)
   where c is distinct from o
   union all
-  select format('notifications_owed_lost: %s of job %s left the outbox before it was handed on', type, job_id)
+  select format('notification_lost: %s of job %s was deleted from the outbox before it was fanned out', type, job_id)
   from simulation.dropped;
 end $$;
 
@@ -114,7 +114,7 @@ begin
     select format('lost: job %s is gone', s.job_id)
     from simulation.seen s where p_all and not exists (select from tunebase.jobs j where j.id = s.job_id)
     union all
-    select format('wrong_terminal: job %s was final and has changed: %s is now %s', j.id, s.final, simulation.core(j))
+    select format('wrong_terminal: job %s was final but has changed: %s is now %s', j.id, s.final, simulation.core(j))
     from simulation.seen s join tunebase.jobs j on j.id = s.job_id
     where j.id = any (v_written) and s.final is not null and s.final <> simulation.core(j)
     union all
@@ -124,7 +124,7 @@ begin
     where j.progress < s.progress or j.trained_tokens < s.trained_tokens or j.cost_usd < s.cost_usd
       or j.last_event < s.last_event
     union all
-    select format('wrong_terminal: attempt %s had ended and has changed: %s is now %s', a.id, s.ended, simulation.core(a))
+    select format('wrong_terminal: attempt %s had ended but has changed: %s is now %s', a.id, s.ended, simulation.core(a))
     from simulation.seen_attempts s join tunebase.attempts a on a.id = s.attempt_id
     where a.job_id = any (v_written) and s.ended is not null and s.ended <> simulation.core(a)
     union all
@@ -132,18 +132,18 @@ begin
     from simulation.seen_attempts s join attempts a on a.id = s.attempt_id
     where a.cost_usd < s.cost_usd or a.fence < s.fence
     union all
-    select format('doubled: %s attempts of job %s are alive', count(*), job_id) from alive group by job_id having count(*) > 1
+    select format('duplicate: job %2$s has %1$s live attempts', count(*), job_id) from alive group by job_id having count(*) > 1
     union all
-    select format('lost: nobody will look at job %s, which is %s and due %s', j.id, j.status, coalesce(j.due_at::text, 'never'))
+    select format('lost: job %s has no next check: it is %s and due %s', j.id, j.status, coalesce(j.due_at::text, 'never'))
     from jobs j
     where not tunebase_internal.is_terminal(j.status) and j.status <> 'paused'
       and not (j.status = 'queued' and j.due_at < 'infinity')
       and not exists (select from alive a where a.job_id = j.id and a.reconcile_at < 'infinity')
     union all
-    select format('lost: nobody will look at attempt %s, which is %s', a.id, a.state)
+    select format('lost: attempt %s has no next check: it is %s', a.id, a.state)
     from alive a where a.reconcile_at is null or a.reconcile_at >= 'infinity'
     union all
-    select format('doubled: job %s is due to be sent while attempt %s is %s', j.id, a.number, a.state)
+    select format('duplicate: job %s is due for dispatch while attempt %s is %s', j.id, a.number, a.state)
     from jobs j join alive a on a.job_id = j.id where j.status = 'queued' and j.due_at < 'infinity'
     union all
     select format('wrong_state: job %s is %s and its attempt %s is %s', j.id, j.status, a.number, a.state)
@@ -152,7 +152,7 @@ begin
       or (a.state <> 'running' and j.status = 'running')
       or (not a.cancel_requested and (tunebase_internal.is_terminal(j.status) or j.status = 'paused'))
     union all
-    select format('event_gap: job %s counts %s events and has %s, from %s to %s', j.id, j.last_event, count(e), min(e.number),
+    select format('event_gap: job %s counts %s events but has %s, from %s to %s', j.id, j.last_event, count(e), min(e.number),
       max(e.number))
     from jobs j left join tunebase.events e on e.job_id = j.id
     group by j.id, j.last_event having count(e) <> j.last_event or min(e.number) <> 1 or max(e.number) <> j.last_event
@@ -161,11 +161,11 @@ begin
       count(*))
     from tunebase.events where type = 'metrics' and job_id = any (v_written) group by job_id, data ->> 'step', data ->> 'attempt' having count(*) > 1
     union all
-    select format('money: job %s shows %s USD and its attempts cost %s', j.id, j.cost_usd, coalesce(sum(a.cost_usd), 0))
+    select format('money: job %s shows %s USD, but its attempts cost %s', j.id, j.cost_usd, coalesce(sum(a.cost_usd), 0))
     from jobs j left join attempts a on a.job_id = j.id
     group by j.id, j.cost_usd having j.cost_usd <> coalesce(sum(a.cost_usd), 0)
     union all
-    select format('money: attempt %s has cost %s USD, and not %s', a.id, a.cost_usd, p.price)
+    select format('money: attempt %s has cost %s USD, not %s', a.id, a.cost_usd, p.price)
     from attempts a
     cross join lateral (
       select coalesce(extract(epoch from a.ended_at - a.started_at) / 3600
@@ -173,14 +173,14 @@ begin
     ) p
     where a.state = 'ended' and abs(a.cost_usd - p.price) > 0.00001
     union all
-    select format('wrong_terminal: job %s is succeeded and has no adapter', j.id)
+    select format('wrong_terminal: job %s succeeded but has no adapter', j.id)
     from jobs j
     where j.status = 'succeeded' and not exists (select from tunebase.adapters d where d.job_id = j.id)
     union all
-    select format('wrong_terminal: job %s has an adapter and is %s', j.id, j.status)
+    select format('wrong_terminal: job %s has an adapter but is %s', j.id, j.status)
     from tunebase.adapters d join jobs j on j.id = d.job_id where j.status <> 'succeeded'
     union all
-    select * from simulation.owed_problems(v_written)
+    select * from simulation.outbox_problems(v_written)
   )
   select coalesce(array_agg(problem), '{}') into problems from found;
 

@@ -77,7 +77,7 @@ try {
     join(cache, "chaos.json"),
     JSON.stringify({ seed, ...total, ...counts(failed?.problems ?? []), seconds }, null, 2) + "\n",
   );
-  if (failed === null) console.log("Every promise was kept.");
+  if (failed === null) console.log("Every guarantee held.");
   else {
     console.log(`\nBROKEN with seed ${seed} at step ${total.steps}:\n${failed.problems.join("\n")}`);
     if (shrinkSeconds > 0) {
@@ -119,21 +119,24 @@ async function* runAll(runs: { seed: number; count: number }[]): AsyncGenerator<
   }
 }
 
-/** Counts problems by the kinds that chaos.json reports. */
+/** The keys of chaos.json by kind of problem. */
+const counters: Record<string, string> = {
+  lost: "lost",
+  duplicate: "doubled",
+  metric_twice: "doubled",
+  wrong_terminal: "wrong_terminal",
+  event_gap: "event_gaps",
+  notification_lost: "notifications_owed_lost",
+};
+
+/** Counts problems by the keys of chaos.json. */
 function counts(problems: string[]): Record<string, number> {
-  const found = {
-    lost: 0,
-    doubled: 0,
-    wrong_terminal: 0,
-    event_gaps: 0,
-    notifications_owed_lost: 0,
-    other: 0,
-  };
+  const found: Record<string, number> = Object.fromEntries(
+    [...Object.values(counters), "other"].map((key) => [key, 0]),
+  );
   for (const problem of problems) {
-    const kind = problem.split(":")[0] ?? "";
-    const name = kind === "event_gap" ? "event_gaps" : kind === "metric_twice" ? "doubled" : kind;
-    if (name in found) found[name as keyof typeof found]++;
-    else found.other++;
+    const key = counters[problem.split(":")[0] ?? ""] ?? "other";
+    found[key] = (found[key] ?? 0) + 1;
   }
   return found;
 }

@@ -62,10 +62,10 @@ export async function deliver(
   const tooOld = message.secret !== null && age > 298;
   const status = request.response?.status;
   if (message.forged && status !== 401) {
-    env.reportProblem(`forged: a forged ${message.name} was answered ${status}`);
+    env.reportProblem(`forged: a forged ${message.name} returned ${status}`);
   }
   const reply = await env.answer(request, message.forged || tooOld ? [401] : []);
-  const summary = reply?.order ?? reply?.detail ??
+  const summary = reply?.directive ?? reply?.detail ??
     (reply?.claimed === true ? `fence ${reply.fence}` : reply?.reason);
   env.note(`  ${message.name} of ${message.worker?.id ?? message.attempt.id} → ${status} ${summary ?? ""}`);
   return reply;

@@ -45,7 +45,7 @@ export async function observe(
     case "record_dispatch_rejected":
       if (attempt !== undefined && attempt.started > 0) {
         env.reportProblem(
-          `doubled: /run of attempt ${attempt.id} may have started it, and the job is sent again`,
+          `duplicate: /run may have started attempt ${attempt.id}, and the job is dispatched again`,
         );
       }
       return;
@@ -59,7 +59,7 @@ export async function observe(
 
 function created(env: Environment, row: { id: string; metadata: { intent: string } }): void {
   const intent = env.intents.find(({ key }) => key === Number(row.metadata.intent));
-  if (intent === undefined) return env.reportProblem(`doubled: job ${row.id} that nobody asked for`);
+  if (intent === undefined) return env.reportProblem(`duplicate: job ${row.id} belongs to no create request`);
   if (!intent.jobs.has(row.id)) {
     const key = mix(intent.key, intent.jobs.size);
     intent.jobs.add(row.id);
@@ -77,9 +77,9 @@ function created(env: Environment, row: { id: string; metadata: { intent: string
   }
   if (intent.jobs.size > 1) {
     env.reportProblem(
-      `doubled: one createJob, sent more than once (${
+      `duplicate: one create request, retried (${
         intent.idempotencyKey ?? "by the SDK's retry"
-      }), made ${intent.jobs.size} jobs`,
+      }), created ${intent.jobs.size} jobs`,
     );
   }
 }
@@ -88,11 +88,13 @@ function sent(env: Environment, { claimed }: Claimed): void {
   for (const { attempt: { id, job_id, number } } of claimed) {
     const job = env.jobs.get(job_id);
     if (job === undefined) {
-      env.reportProblem(`doubled: job ${job_id}, which no create has made, is sent`);
+      env.reportProblem(`duplicate: job ${job_id} is dispatched but belongs to no create request`);
       continue;
     }
     if (number !== job.attempts.length + 1) {
-      env.reportProblem(`doubled: job ${job_id} has attempt ${number} after ${job.attempts.length}`);
+      env.reportProblem(
+        `duplicate: job ${job_id} has attempt ${number} after attempt ${job.attempts.length}`,
+      );
     }
     const attempt: Attempt = {
       key: mix(job.key, number),
@@ -124,7 +126,7 @@ function claimed(env: Environment, attempt: Attempt, message: Message, result: A
   const before = attempt.claims.get(message.id) ?? fence;
   if (before !== fence) {
     env.reportProblem(
-      `doubled: one claim, delivered again, got fence ${before} and then ${fence} of attempt ${attempt.id}`,
+      `duplicate: a redelivered claim of attempt ${attempt.id} received fence ${before}, then ${fence}`,
     );
   }
   // A repeated claim returns the same answer; after a report it extends no lease.
@@ -132,19 +134,19 @@ function claimed(env: Environment, attempt: Attempt, message: Message, result: A
   attempt.claims.set(message.id, fence);
   const now = env.now();
   for (const other of attempt.job.attempts) {
-    // A worker that returned the attempt, or was ordered to stop, no longer trains.
+    // A worker that returned the attempt, or was told to cancel, no longer trains.
     if (other.outcome !== null || other.cancelRequested || other.holder === null || other.holder === worker) {
       continue;
     }
     if (other.lease > now + slackMs) {
       env.reportProblem(
-        `doubled: worker ${worker?.id} was given attempt ${attempt.id} while ${other.holder.id} holds ` +
+        `duplicate: worker ${worker?.id} claimed attempt ${attempt.id} while ${other.holder.id} holds ` +
           `attempt ${other.number} for another ${Math.round((other.lease - now) / 1000)} s`,
       );
     }
   }
   if (fence < attempt.fence || (fence === attempt.fence && attempt.holder !== worker)) {
-    env.reportProblem(`doubled: fence ${fence} of attempt ${attempt.id} was given to two`);
+    env.reportProblem(`duplicate: two workers received fence ${fence} of attempt ${attempt.id}`);
   }
   Object.assign(attempt, { fence, holder: worker, sequence: 0, lease: now + leaseSeconds * 1000 });
 }
@@ -155,20 +157,20 @@ function holds(attempt: Attempt, body: Answer): boolean {
 }
 
 function reported(env: Environment, attempt: Attempt, { body }: { body: Answer }, result: Answer): void {
-  if (result.order === "stop") return;
+  if (result.directive === "stop") return;
   if (!holds(attempt, body)) {
     return env.reportProblem(
-      `doubled: a report of ${body.worker_id}, fence ${body.fence}, was taken; ${attempt.holder?.id} holds attempt ` +
+      `duplicate: a report of ${body.worker_id}, fence ${body.fence}, was accepted; ${attempt.holder?.id} holds attempt ` +
         `${attempt.id} with fence ${attempt.fence}`,
     );
   }
   if (attempt.outcome !== null) {
-    env.reportProblem(`wrong_terminal: a report was taken after attempt ${attempt.id} had ended`);
+    env.reportProblem(`wrong_terminal: a report was accepted after attempt ${attempt.id} had ended`);
   }
   if (Number(body.sequence) <= attempt.sequence) return;
   attempt.sequence = Number(body.sequence);
   attempt.lease = env.now() + leaseSeconds * 1000;
-  if (result.order === "cancel") {
+  if (result.directive === "cancel") {
     attempt.cancelRequested = true;
     return;
   }
@@ -188,7 +190,7 @@ async function finished(
   if (result.accepted === true) {
     if (!holds(attempt, body)) {
       env.reportProblem(
-        `doubled: ${outcome} of ${body.worker_id}, fence ${body.fence}, was taken; it does not hold it`,
+        `duplicate: ${outcome} of ${body.worker_id}, fence ${body.fence}, was accepted; it does not hold the attempt`,
       );
     }
     if (outcome === "failed") attempt.job.reasons.add(String(body.error_code));
@@ -203,7 +205,7 @@ async function finished(
     .sql`select path, sha256 from tunebase_internal.verified_files where attempt_id = ${attempt.id}`;
   if (files.every((file) => verified.some((one) => one.path === file.path && one.sha256 === file.sha256))) {
     env.reportProblem(
-      `wrong_terminal: a whole adapter of attempt ${attempt.id} was refused: ${result.detail}`,
+      `wrong_terminal: a complete adapter of attempt ${attempt.id} was rejected: ${result.detail}`,
     );
   }
 }

@@ -20,7 +20,7 @@ export async function checkTerminalJobs(env: Environment): Promise<void> {
     job.checked = true;
     const wrong = unexplainedEnd(job, row);
     if (wrong !== null) {
-      env.reportProblem(`wrong_terminal: job ${job.id} is ${row.status} (${row.error_code}), and ${wrong}`);
+      env.reportProblem(`wrong_terminal: job ${job.id} is ${row.status} (${row.error_code}), but ${wrong}`);
     }
   }
 }
@@ -39,7 +39,7 @@ const retryableCodes = [
 function unexplainedEnd(job: Job, row: Record<string, unknown>): string | null {
   const code = String(row.error_code);
   if (row.status === "cancelled") {
-    return job.cancelled || job.reasons.has("CANCELLED") ? null : "nobody cancelled it";
+    return job.cancelled || job.reasons.has("CANCELLED") ? null : "it was never cancelled";
   }
   // A cancellation is final, even if something else happens in the same command.
   if (job.cancelled) return "it had been cancelled";

@@ -91,16 +91,16 @@ async function check(env: Environment, all: boolean): Promise<void> {
       Object.entries(stored.get(job.id) ?? {}).map(([step, attempt]) => [Number(step), attempt]),
     );
     if (expected !== found) {
-      env.reportProblem(`lost: job ${job.id} reported the steps ${expected} and has ${found}`);
+      env.reportProblem(`lost: job ${job.id} reported steps ${expected} but has ${found}`);
     }
   }
   const there = await env.sql`select id from tunebase.jobs`;
   const ids = new Set(there.map(({ id }) => id));
   for (const job of env.jobs.values()) {
-    if (!ids.has(job.id)) env.reportProblem(`lost: job ${job.id} was accepted and is not there`);
+    if (!ids.has(job.id)) env.reportProblem(`lost: job ${job.id} was accepted but does not exist`);
   }
   if (ids.size !== env.jobs.size) {
-    env.reportProblem(`doubled: ${ids.size} jobs, and ${env.jobs.size} were created`);
+    env.reportProblem(`duplicate: ${ids.size} jobs exist, ${env.jobs.size} were created`);
   }
 }
 
@@ -125,8 +125,8 @@ async function drain(env: Environment): Promise<void> {
     if (round > 300) {
       for (const { id, status, status_reason, due_at, state } of left) {
         env.reportProblem(
-          `lost: job ${id} has not ended: it is ${status} (${status_reason}, due ${due_at}), its attempt ${
-            state ?? "there is none"
+          `lost: job ${id} has not ended: it is ${status} (${status_reason}, due ${due_at}); its attempt: ${
+            state ?? "none"
           }`,
         );
       }

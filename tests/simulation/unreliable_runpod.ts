@@ -39,7 +39,7 @@ export class UnreliableRunpod {
     const id = /\/attempts\/([0-9a-f-]{36})$/.exec(input.callback_url ?? "")?.[1] ?? "";
     const attempt = this.env.attempts.get(id);
     if (attempt === undefined) {
-      this.env.reportProblem(`doubled: /run for attempt ${id}, which no claim has made`);
+      this.env.reportProblem(`duplicate: /run for attempt ${id}, which was never claimed for dispatch`);
       throw new TypeError("Connection refused");
     }
     const random = new Random(mix(this.env.seed, attempt.key));
@@ -72,7 +72,7 @@ export class UnreliableRunpod {
     }
     attempt.started++;
     if (attempt.started > 1) {
-      this.env.reportProblem(`doubled: attempt ${id} was sent to RunPod ${attempt.started} times`);
+      this.env.reportProblem(`duplicate: attempt ${id} was sent to RunPod ${attempt.started} times`);
     }
     const now = this.env.now();
     const run: Run = {

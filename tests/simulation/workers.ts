@@ -23,7 +23,7 @@ const endings = {
   "fails, operator's fault": 2,
   "is preempted": 5,
   "pauses unasked": 2,
-  "is cancelled by nobody here": 2,
+  "is cancelled at RunPod": 2,
   "is killed": 6,
   "completes without an artifact": 4,
 };
@@ -89,7 +89,7 @@ function next(worker: Worker, random: Random): Action {
       return { do: "finish", body: { outcome: "preempted", reason: "taken away" } };
     case "pauses unasked":
       return { do: "finish", body: { outcome: "paused" } };
-    case "is cancelled by nobody here":
+    case "is cancelled at RunPod":
       return { do: "finish", body: { outcome: "cancelled" } };
     case "is killed":
       return { do: "vanish", output: null };
@@ -240,16 +240,16 @@ function report(worker: Worker, random: Random, checkpoints: unknown[]): Reply {
 }
 
 /** Follows the directive; returns false if the worker must stop. Some workers ignore `stop` for a few calls. */
-function handleDirective(env: Environment, worker: Worker, { order }: Reply): boolean {
-  if (order === "cancel") worker.queue = [{ do: "finish", body: { outcome: "cancelled" } }];
-  if (order === "pause" && worker.queue.at(-1)?.do !== "finish") {
+function handleDirective(env: Environment, worker: Worker, { directive }: Reply): boolean {
+  if (directive === "cancel") worker.queue = [{ do: "finish", body: { outcome: "cancelled" } }];
+  if (directive === "pause" && worker.queue.at(-1)?.do !== "finish") {
     worker.queue.push({ do: "finish", body: { outcome: "paused" } });
   }
-  if (order === "stop") {
+  if (directive === "stop") {
     if (worker.ignoredStops === 0) worker.ignoredStops = env.faultsDisabled ? 1 : mix(worker.key) % 3 + 1;
     if (--worker.ignoredStops === 0) exit(env, worker, { status: "refused", detail: "" });
   }
-  return order === "continue" || order === "pause";
+  return directive === "continue" || directive === "pause";
 }
 
 function output(worker: Worker, body: Reply): Reply {

@@ -37,14 +37,14 @@ export class TrainerCounts {
 
   /** Tokens, trainable tokens, rows and truncated rows. */
   async counts(path: string, maxLength: number, method = "supervised") {
-    const [tokens = 0, learned, rows, cut = 0] = await this.#ask({
+    const [tokens = 0, trainable, rows, cut = 0] = await this.#ask({
       path,
       max_length: maxLength,
       method,
       share: null,
       seed: 0,
     });
-    return { tokens, learned, rows, truncated: cut };
+    return { tokens, trainable, rows, truncated: cut };
   }
 
   /** Of a split: training rows and tokens, held-out rows and tokens. */
@@ -73,7 +73,7 @@ export class TrainerCounts {
     writer.releaseLock();
     for (;;) {
       const { done, value } = await this.#lines.next();
-      assert(done !== true, "the trainer's program has ended: its stderr says why");
+      assert(done !== true, "the trainer's program has ended: see its stderr");
       if (value.startsWith("answer ")) return JSON.parse(value.slice("answer ".length));
     }
   }

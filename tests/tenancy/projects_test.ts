@@ -112,7 +112,11 @@ Deno.test("an invitation does not reveal accounts, and only its recipient can an
   const unknown = await as(owner, "POST", path, { email: "nobody@elsewhere.example", role: "viewer" });
   const shape = ({ status, body }: typeof known) => [status, Object.keys(body), body.object, body.role];
   assertEquals(shape(known), shape(unknown));
-  assertEquals((await as(owner, "GET", path)).body.data.length, 1, "nobody is a member before they accept");
+  assertEquals(
+    (await as(owner, "GET", path)).body.data.length,
+    1,
+    "an invitee is not a member before accepting",
+  );
 
   assertEquals(code(await as(stranger, "POST", `/invitations/${known.body.id}/accept`)), [
     404,

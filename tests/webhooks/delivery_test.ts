@@ -48,6 +48,7 @@ Deno.test("concurrent ticks send each delivery once", async () => {
   assertEquals(receiver.at(path).length, 20);
 });
 
+// @proves at-least-once
 Deno.test("a crash between send and record resends with the same id, and a late result changes nothing", async () => {
   await sql`delete from tunebase.webhook_deliveries where status = 'pending'`; // retries left by other tests
   const { user, path, endpoint } = await withEndpoint();
@@ -164,7 +165,7 @@ Deno.test("a failing receiver gets four deliveries at a time, and new receivers 
   await sql`delete from tunebase.webhook_deliveries where status = 'pending'
     and endpoint_id not in (${uuid(failing.endpoint.id)}, ${uuid(healthy.endpoint.id)})`;
   assertEquals(await claim(96), [4, 1]);
-  assertEquals(await claim(2), [1, 1], "each receiver's oldest before anybody's second");
+  assertEquals(await claim(2), [1, 1], "the oldest delivery of each receiver before the second of any");
   assertEquals(await claim(96, { [uuid(failing.endpoint.id)]: 3 }), [1, 1], "what is in flight counts");
   receiver.answer = () => new Response("");
   await settle();

@@ -60,6 +60,7 @@ Deno.test("important events appear as notifications, with read marks per member"
   assertEquals((await list(`?limit=1&after=${page.last_id}`)).data[0].id, all.data[1].id);
 });
 
+// @proves others-failure-email
 Deno.test("a failure email contains the error, hint and link, and is sent once despite retries", async () => {
   const user = await tunebase.user("ada@example.com");
   const made = await (await addChannel(user, { kind: "email", target: "ada@example.com" })).json();

@@ -13,7 +13,7 @@ Deno.test.afterAll(async () => {
 const { sql } = tunebase;
 const { fail, runningJob, settle } = subscribers(tunebase, receiver);
 
-const owed = async (id: string) =>
+const enqueued = async (id: string) =>
   (await sql`select type from tunebase_internal.outbox where job_id = ${id} order by created_at, id`).map((
     { type },
   ) => String(type).replace("fine_tuning.job.", ""));
@@ -34,10 +34,11 @@ const endpoint = async (user: TestUser, types: string[], progress_seconds = 60) 
 const report = (id: string, progress: number) =>
   sql`update tunebase.jobs set progress = ${progress} where id = ${id}`;
 
+// @proves every-event-delivered
 Deno.test("each job event is enqueued once: created, started, paused, succeeded, failed, cancelled, checkpoint, budget warning", async () => {
   const user = await tunebase.user();
   const id = await runningJob(user);
-  assertEquals(await owed(id), ["created", "started"]);
+  assertEquals(await enqueued(id), ["created", "started"]);
   await sql`update tunebase.jobs set spend_cap_usd = 10, cost_usd = 8, budget_warned_at = now() where id = ${id}`;
   await sql`update tunebase.jobs set budget_warned_at = now() + interval '1 second' where id = ${id}`;
   const [attempt] = await sql`
@@ -50,7 +51,14 @@ Deno.test("each job event is enqueued once: created, started, paused, succeeded,
   await sql`update tunebase.jobs set status = 'queued', due_at = now() + interval '1 day' where id = ${id}`;
   await sql`update tunebase.jobs set status = 'running', due_at = null where id = ${id}`;
   await fail(id);
-  assertEquals(await owed(id), ["created", "started", "budget_warning", "checkpoint", "paused", "failed"]);
+  assertEquals(await enqueued(id), [
+    "created",
+    "started",
+    "budget_warning",
+    "checkpoint",
+    "paused",
+    "failed",
+  ]);
   const [checkpoint] =
     await sql`select data from tunebase_internal.outbox where job_id = ${id} and type like '%checkpoint'`;
   assertEquals([
@@ -65,10 +73,10 @@ Deno.test("each job event is enqueued once: created, started, paused, succeeded,
 
   const done = await runningJob(user);
   await sql`update tunebase.jobs set status = 'succeeded', progress = 100, finished_at = now(), fine_tuned_model = 'ft:m' where id = ${done}`;
-  assertEquals(await owed(done), ["created", "started", "succeeded"]);
+  assertEquals(await enqueued(done), ["created", "started", "succeeded"]);
   const cancelled = await createJob(user);
   await user.openai.fineTuning.jobs.cancel(cancelled.id);
-  assertEquals(await owed(uuid(cancelled.id)), ["created", "cancelled"]);
+  assertEquals(await enqueued(uuid(cancelled.id)), ["created", "cancelled"]);
 });
 
 Deno.test("a rolled-back change enqueues no event", async () => {
@@ -80,30 +88,30 @@ Deno.test("a rolled-back change enqueues no event", async () => {
       throw new Error("crash");
     })
   );
-  assertEquals(await owed(id), ["created", "started"]);
+  assertEquals(await enqueued(id), ["created", "started"]);
 });
 
 Deno.test("progress events are enqueued only for subscribed endpoints, at the highest requested rate", async () => {
   const user = await tunebase.user();
   const id = await runningJob(user);
   await report(id, 10);
-  assertEquals(await owed(id), ["created", "started"], "nobody wants it");
+  assertEquals(await enqueued(id), ["created", "started"], "no subscriber wants it");
   await endpoint(user, ["fine_tuning.job.succeeded"], 1);
   await report(id, 11);
-  assertEquals((await owed(id)).length, 2, "an endpoint that wants something else");
+  assertEquals((await enqueued(id)).length, 2, "an endpoint for other events");
   const eager = await endpoint(user, ["fine_tuning.job.progress"], 10);
   const calm = await endpoint(user, ["fine_tuning.job.progress"], 1000);
   const off = await endpoint(user, ["fine_tuning.job.progress"], 1);
   await sql`update tunebase.webhook_endpoints set enabled = false, disabled_at = now() where id = ${off}`;
   for (const progress of [12, 13, 14, 14]) await report(id, progress);
-  assertEquals(await owed(id), ["created", "started", "progress"]);
+  assertEquals(await enqueued(id), ["created", "started", "progress"]);
   for (const progress of [20, 30]) {
     await sql`update tunebase_internal.outbox set created_at = created_at - interval '11 seconds' where job_id = ${id}`;
     await sql`update tunebase.webhook_endpoints set created_at = created_at - interval '11 seconds'`;
     await report(id, progress);
     await report(id, progress + 1);
   }
-  assertEquals((await owed(id)).filter((type) => type === "progress").length, 3);
+  assertEquals((await enqueued(id)).filter((type) => type === "progress").length, 3);
   await sql`select tunebase_internal.fan_out_events(1000)`;
   const sent = async (target: string) =>
     (await sql`select 1 from tunebase.webhook_deliveries where endpoint_id = ${target} and event_type like '%progress'`)
@@ -111,6 +119,7 @@ Deno.test("progress events are enqueued only for subscribed endpoints, at the hi
   assertEquals([await sent(eager), await sent(calm), await sent(off)], [3, 1, 0]);
 });
 
+// @proves every-event-delivered
 Deno.test("a failing trigger does not affect the job, is logged, and its event is enqueued later", async () => {
   const user = await tunebase.user();
   await endpoint(user, [
@@ -137,9 +146,9 @@ Deno.test("a failing trigger does not affect the job, is logged, and its event i
   await tunebase.tick(); // the scheduler works too
   await sql`alter table tunebase_internal.outbox_away rename to outbox`;
   await settle();
-  assertEquals((await owed(id)).sort(), ["created", "failed", "started"]);
+  assertEquals((await enqueued(id)).sort(), ["created", "failed", "started"]);
   await settle();
-  assertEquals((await owed(id)).length, 3, "paid once");
+  assertEquals((await enqueued(id)).length, 3, "enqueued once");
 });
 
 Deno.test("a job continues even if the trigger failure cannot be logged", async () => {
@@ -194,13 +203,13 @@ Deno.test("job changes are broadcast to a private Realtime topic, and a failure 
   assertEquals((await sent()).at(-1)?.payload.last_event, (started?.payload.last_event ?? 0) + 1);
   const before = (await sent()).length;
   await report(id, 33);
-  assertEquals((await sent()).length, before, "what adds no event is no news");
+  assertEquals((await sent()).length, before, "a change without an event sends nothing");
 
   await sql`alter table realtime.sent rename to gone`;
   await fail(id);
   assertEquals((await sql`select status from tunebase.jobs where id = ${id}`)[0]?.status, "failed");
   await sql`drop schema realtime cascade`;
-  assert((await owed(id)).includes("failed"));
+  assert((await enqueued(id)).includes("failed"));
 });
 
 Deno.test("deliveries are pruned after 30 days and sent events after two; pending ones stay", async () => {

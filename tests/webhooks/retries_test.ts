@@ -12,6 +12,7 @@ Deno.test.afterAll(async () => {
 const { sql } = tunebase;
 const { cancelledJob, deliveryOf, due, settle, withEndpoint } = subscribers(tunebase, receiver);
 
+// @proves every-event-delivered, others-webhook-once
 Deno.test("retries follow 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h with up to 20 % jitter, then the delivery is dead with a reason", async () => {
   const hours = (n: number) => n * 3600;
   const schedule = [5, 300, 1800, hours(2), hours(5), hours(10), hours(14), hours(20), hours(24)];
@@ -80,8 +81,10 @@ Deno.test("a 410 disables the endpoint, ends its pending deliveries and notifies
   assertEquals([now.enabled, now.disabled_reason], [false, "it responded with 410 Gone"]);
   assertEquals((await deliveryOf(endpoint)).status, "dead");
   await settle();
-  const told = await (await user.fetch("/notifications")).json();
-  const [notice] = told.data.filter(({ type }: { type: string }) => type === "webhook_endpoint.disabled");
+  const notifications = await (await user.fetch("/notifications")).json();
+  const [notice] = notifications.data.filter(({ type }: { type: string }) =>
+    type === "webhook_endpoint.disabled"
+  );
   assertStringIncludes(notice.title, "hooks");
   assertStringIncludes(notice.text, "410");
   const before = receiver.at(path).length;
@@ -129,6 +132,7 @@ Deno.test("only five days of failures without a success or pause disable an endp
   assert(paused.enabled && paused.age < 60, "an old failure and one of today are no five days of failures");
 });
 
+// @proves others-webhook-log
 Deno.test("a replayed delivery keeps its id, and the log shows each attempt", async () => {
   const { user, path, endpoint } = await withEndpoint();
   receiver.answer = () => new Response("x".repeat(10_000), { status: 200 });
@@ -151,6 +155,7 @@ Deno.test("a replayed delivery keeps its id, and the log shows each attempt", as
   assertEquals(got[0]?.body, got[1]?.body);
 });
 
+// @proves others-webhook-log
 Deno.test("dead deliveries since a given time can be replayed", async () => {
   const { user, path, endpoint } = await withEndpoint();
   await cancelledJob(user);

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ class ForkServer:
 
     def close(self) -> None:
         if self._process is not None:
-            self._process.kill()
+            assert self._process.stdin is not None
+            self._process.stdin.close()  # which ends it, and its other process
             self._process.wait()
         self._directory.cleanup()
 
@@ -97,10 +98,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path], list[str]]]:
     """A training is a fork of a process that has done the imports, and so is each of several that share one.
 
-    For the whole session: a module's fixtures train before a test's own fixtures are there.
+    For the whole session: a module's fixtures train before a test's own fixtures are there. Its value is the command
+    that runs a script in a fork of a process that has imported the libraries, and nothing of the trainer.
     """
     from tunebase_trainer.worker import process
 
@@ -120,12 +122,17 @@ def trainings_are_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
             server.wait()
         return [*client, str(process.TRAINER_DIR / "train_lora.py")]
 
+    def command_with_libraries(script: Path) -> list[str]:
+        if server is not None:
+            server.wait()
+        return [*client[:-2], f"{path}-libraries", sys.executable, str(script)]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(process, "training_command", command)
         patch.setattr(
             process, "training_environment", lambda num_gpus=None: environment(num_gpus) | {"PYTHON_EXEC": str(rank)}
         )
-        yield
+        yield command_with_libraries
     if server is not None:
         server.close()
 

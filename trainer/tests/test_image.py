@@ -35,7 +35,7 @@ def test_the_example_inputs_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tests["tests"]
     for test in tests["tests"]:
         assert set(test) == {"name", "input", "timeout"}
-        assert parse_input(test["input"]).callback_url is None, "nobody listens there"
+        assert parse_input(test["input"]).callback_url is None, "they call the worker directly"
     monkeypatch.setenv("TUNEBASE_ALLOW_LOOPBACK", "1")
     parse_input(read("test_input.json")["input"])
 

@@ -15,7 +15,7 @@ OUT_OF_MEMORY = (
 
 
 def is_out_of_gpu_memory(error: BaseException) -> bool:
-    """Whether the GPU's memory was not enough, whoever wanted it."""
+    """Whether the GPU ran out of memory, in any library's wrapping."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)

@@ -207,11 +207,11 @@ export function createRunpod(
       await next();
     });
   }
-  /** Long poll: answers when there is news, or after a few seconds. */
-  async function poll<T>(look: () => T | undefined): Promise<T | undefined> {
+  /** Long poll: returns once `check` finds something, or after a few seconds. */
+  async function poll<T>(check: () => T | undefined): Promise<T | undefined> {
     const until = Date.now() + 8_000;
     while (!stopping.signal.aborted) {
-      const something = look();
+      const something = check();
       if (something !== undefined || Date.now() > until) return something;
       await Promise.race([wake.promise, pause(200)]);
     }

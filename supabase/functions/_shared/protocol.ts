@@ -19,8 +19,8 @@ import { trainerErrorCodes } from "./contracts/trainer_errors.ts";
 export const Stage = z.enum(stages);
 
 /** The worker's directive: continue, or how to end. `stop`: this worker no longer holds the attempt. */
-export const Order = z.enum(["continue", "cancel", "pause", "stop"]);
-export type Order = z.infer<typeof Order>;
+export const Directive = z.enum(["continue", "cancel", "pause", "stop"]);
+export type Directive = z.infer<typeof Directive>;
 
 /** Why an attempt failed. */
 export const TrainerErrorCode = z.enum(trainerErrorCodes);
@@ -183,7 +183,7 @@ export const ReportRequest = z.strictObject({
 });
 export type ReportRequest = z.infer<typeof ReportRequest>;
 /** `lease_until`: when this worker's lease expires (Unix seconds); null if it has none. */
-export const ReportReply = z.strictObject({ order: Order, lease_until: z.int().nullable() });
+export const ReportReply = z.strictObject({ directive: Directive, lease_until: z.int().nullable() });
 
 /**
  * Requests upload targets. A worker requests those of the adapter early and renews them every hour. If it cannot reach
@@ -200,7 +200,7 @@ export const UploadsRequest = z.strictObject({
  * contentType and the header `x-signature: token` on every request, in chunks of `chunk_bytes`.
  */
 export const UploadsReply = z.strictObject({
-  order: Order,
+  directive: Directive,
   targets: z.array(z.strictObject({
     path: artifactPath,
     endpoint: z.url(),
@@ -219,7 +219,7 @@ export const VerifyRequest = z.strictObject({
   file: ArtifactFile,
 });
 export const VerifyReply = z.strictObject({
-  order: Order,
+  directive: Directive,
   verified: z.boolean(),
   detail: z.string().nullable(),
 });

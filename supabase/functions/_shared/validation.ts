@@ -1,6 +1,7 @@
 /** Request validation with zod. Errors name the field, its value and what to do. */
 import * as z from "zod";
-import { ApiError, type ErrorCode, maxProblems, type Problem } from "./errors.ts";
+import type { ErrorCode } from "./contracts/error_codes.ts";
+import { ApiError, maxProblems, type Problem } from "./errors.ts";
 import { rejectUnstorableText } from "./text.ts";
 
 /** `z.strictObject` whose error for an unknown field lists the allowed ones. */

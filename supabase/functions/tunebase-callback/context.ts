@@ -2,7 +2,7 @@
 import type { Context } from "hono";
 import * as z from "zod";
 import type { Platform } from "../_shared/platform.ts";
-import { Order } from "../_shared/protocol.ts";
+import { Directive } from "../_shared/protocol.ts";
 
 export interface CallbackEnv {
   /** `body`: JSON with a valid signature, not yet validated against the protocol. */
@@ -11,4 +11,4 @@ export interface CallbackEnv {
 export type CallbackContext = Context<CallbackEnv>;
 
 /** A worker's directive, and its attempt's prefix in the adapters bucket. */
-export const Writer = z.object({ order: Order, prefix: z.string() });
+export const Writer = z.object({ directive: Directive, prefix: z.string() });

@@ -1,5 +1,6 @@
 /** Public ids: a prefix and the row's UUID in hex. They are reversible and sort by time. */
-import { ApiError, type ErrorCode } from "../_shared/errors.ts";
+import type { ErrorCode } from "../_shared/contracts/error_codes.ts";
+import { ApiError } from "../_shared/errors.ts";
 
 export const prefixes = {
   job: "ftjob-",

@@ -84,6 +84,9 @@ create index jobs_project on tunebase.jobs (project_id, id desc);
 -- The dispatcher skips from one (project, model) queue to the next and reads the head of each.
 create index jobs_queue on tunebase.jobs (project_id, base_model, due_at) where status = 'queued' and due_at < 'infinity';
 create index jobs_open on tunebase.jobs (project_id, id) where tunebase_internal.is_open(status);
+-- For project_spend. A spend cap bounds how many open jobs with a price there can be, but not how many without one.
+create index jobs_reserved on tunebase.jobs (project_id)
+where tunebase_internal.is_open(status) and reserved_usd > 0;
 create index jobs_base_model on tunebase.jobs (base_model);
 create index jobs_training_file on tunebase.jobs (training_file);
 create index jobs_validation_file on tunebase.jobs (validation_file) where validation_file is not null;

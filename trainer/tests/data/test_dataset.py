@@ -1,4 +1,4 @@
-"""Which rows are taken, as the server's own check has it, and what is said of those that are not."""
+"""Which rows are accepted, as in the server's validation, and how the others are reported."""
 
 from __future__ import annotations
 
@@ -128,6 +128,7 @@ def test_a_file_that_only_the_server_converts_is_rejected_once_by_name(
     assert caught.value.hint == "Upload the file through the API, or convert it with `tunebase files convert`."
 
 
+# @proves report-duplicate-turn
 def test_a_history_whose_last_turn_repeats_the_question_is_read_without_the_copy(
     with_tools: Any, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_twenty_broken_lines_are_named_and_no_more(with_tools: Any, tmp_path: Pa
     assert caught.value.message.count("line ") == 20
 
 
+# @proves report-no-examples, others-all-masked
 def test_truncated_and_skipped_rows_are_counted_and_reported(with_tools: Any, tmp_path: Path) -> None:
     lines = [
         chat(("user", "a"), ("assistant", "fits")),
@@ -188,6 +190,7 @@ def test_tools_that_the_template_does_not_show_are_a_warning(tiny_tokenizer: Any
     assert data.warnings(512)[0].startswith("1 row declares tools that the base model's chat template does not show")
 
 
+# @proves report-no-examples, others-all-masked
 def test_a_file_with_only_overlong_answers_is_rejected_with_a_better_max_length(
     with_tools: Any, tmp_path: Path
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_file_with_only_overlong_answers_is_rejected_with_a_better_max_length(
     assert "max_length = 128" in caught.value.message and "such as 256" in caught.value.hint
 
 
+# @proves report-no-chat-template
 def test_a_model_without_a_chat_template_is_rejected(tmp_path: Path) -> None:
     tokenizer = tiny.make_tokenizer()
     tokenizer.chat_template = None

@@ -132,7 +132,7 @@ WITH_TOOLS = chat(
                 "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n⟦<think>\nhm\n</think>\n\none<|im_end|>⟧\n",
             ],
         ),
-        (  # The system message moves to the last user's turn: the earlier answer stands elsewhere when it is asked for.
+        (  # The system message moves to the last user's turn; the earlier answer is trained at another position.
             templates.MISTRAL,
             TWO,
             [
@@ -237,6 +237,7 @@ def test_content_next_to_a_tool_call_is_learned() -> None:
 
 @pytest.mark.parametrize("name", sorted(templates.ALL))
 @pytest.mark.parametrize("given", [TWO, WITHOUT_SYSTEM, WITH_TOOLS], ids=["two", "without system", "tools"])
+# @proves others-chat-templates
 def test_each_learned_answer_is_preceded_by_the_prompt_of_serving(name: str, given: Conversation) -> None:
     """Token by token: the prompt as serving makes it, `add_generation_prompt` and encoded alone, begins the example."""
     tokenizer = bytewise(templates.ALL[name])
@@ -322,6 +323,7 @@ LONG = chat(("system", "S"), *[turn for i in range(9) for turn in (("user", f"q{
 
 
 @pytest.mark.parametrize("name", ["chatml", "llama3", "qwen3", "mistral", "phi"])
+# @proves report-lost-answers
 def test_each_answer_of_an_overlong_conversation_is_learned_once_and_completely(name: str) -> None:
     """Each in an example that holds as much of what was said before as fits, the newest first."""
     tokenizer = bytewise(templates.ALL[name])
@@ -346,6 +348,7 @@ def test_each_answer_of_an_overlong_conversation_is_learned_once_and_completely(
     assert len(renderer.rows(more, 4096).rows[0].input_ids) > longest // 2
 
 
+# @proves report-lost-answers
 def test_a_long_prompt_loses_its_start_and_keeps_the_complete_answer() -> None:
     given = chat(("user", "word " * 100), ("assistant", "the answer"))
     tokenizer = bytewise(templates.CHATML)
@@ -366,6 +369,7 @@ def test_an_overlong_answer_is_skipped_and_counted_never_truncated() -> None:
     ]
 
 
+# @proves others-chat-templates
 def test_a_template_is_identified_by_the_hash_of_its_text() -> None:
     assert Renderer(bytewise(templates.PHI)).template_sha256 == hashlib.sha256(templates.PHI.encode()).hexdigest()
 

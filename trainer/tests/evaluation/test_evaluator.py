@@ -14,7 +14,7 @@ from support import tiny
 from support.short_run import run
 
 from tunebase_trainer.data.dataset import Dataset, Prompt, Row, read, read_prompts
-from tunebase_trainer.evaluation import answers, evaluator, losses
+from tunebase_trainer.evaluation import answers, at_end, evaluator, losses
 from tunebase_trainer.evaluation.answers import Answer, AnsweredPrompt
 from tunebase_trainer.evaluation.evaluator import EvaluatedRows, Evaluator, choose_rows, time_budget
 from tunebase_trainer.evaluation.losses import LossComparison, LossScores
@@ -232,3 +232,46 @@ def test_tool_calls_and_preferred_answers_are_shown_but_not_compared(tiny_tokeni
     assert [(prompt.line, prompt.is_comparable) for prompt in found.values()] == [(1, False), (2, True)]
     path.write_text(tiny.pairs(1))
     assert [prompt.is_comparable for prompt in read_prompts(path, tiny_tokenizer, [1]).values()] == [False]
+
+
+class Broken:
+    """A network that fails."""
+
+    device = torch.device("cpu")
+
+    def eval(self) -> None:
+        raise RuntimeError("secret")
+
+
+def test_an_operator_can_disable_the_evaluation_and_a_failure_is_a_warning(
+    tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, tiny.rows(3))
+    data = read(path, tiny_tokenizer, 512)
+    told: list[tuple[str, ...]] = []
+
+    def emit_log(*line: str) -> None:
+        told.append(line)
+
+    def measured() -> Evaluator | None:
+        return at_end.measure_losses(
+            Broken(), tiny_tokenizer, data, None,
+            seed=1, micro_batch_size=1, steps=[], seconds_left=math.inf, stop_requested=lambda: False,
+            emit_log=emit_log,
+        )  # fmt: skip
+
+    assert measured() is None
+    assert told.pop() == ("The evaluation failed (RuntimeError).", "warn")
+    monkeypatch.setenv("TUNEBASE_EVALUATION_SECONDS", "0")
+    assert measured() is None
+    assert at_end.compare_answers(None, path, False, emit_log) == (None, None)
+    assert not told
+
+    ours = Evaluator(Broken(), tiny_tokenizer, by_line(data), 1, lambda: False)
+    ours.losses = LossComparison(3, LossScores(2.0, None), LossScores(1.0, None))
+    monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "5")
+    figures, samples = at_end.compare_answers(ours, path, False, emit_log)
+    assert figures is not None and figures.tuned.loss == 1.0, "the losses are there"
+    assert samples is None
+    assert told[0] == ("The answers could not be generated (RuntimeError).", "warn")
+    assert told[1][0].startswith("Evaluation, base → fine-tuned: loss per token 2.000 → 1.000. ")

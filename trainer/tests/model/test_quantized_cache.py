@@ -30,7 +30,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def original(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    return tiny_models.save(getattr(request, "param", "qwen3_next"), tmp_path / "original")
+    return tiny_models.save(getattr(request, "param", "qwen3_moe"), tmp_path / "original")
 
 
 def spoil(original: Path) -> None:
@@ -44,6 +44,7 @@ def kept(cache: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("original", tiny_models.KINDS, indirect=True)
+# @proves report-repeated-download
 def test_a_second_start_reads_the_cache_and_not_the_original(original: Path, cache: Path) -> None:
     first, cached = loading.load_quantized(original, "revision 1")
     assert not cached

@@ -19,6 +19,9 @@ from handler import handler
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.model import lora
 
+ROWS, EPOCHS = 24, 3
+"""Of the earlier fine-tune, and of a run that continues from it."""
+
 
 def adapted(tiny_model: Path, rank: int = 4) -> PeftModel:
     from transformers import AutoModelForCausalLM
@@ -53,30 +56,54 @@ def test_an_adapter_of_another_shape_is_rejected(tiny_model: Path, tmp_path: Pat
     assert "lora_rank" in caught.value.hint
 
 
+@pytest.fixture(scope="module")
+def earlier(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest of a run, and its adapter's files."""
+
+    async def run() -> tuple[dict[str, Any], dict[str, bytes]]:
+        async with FakeTunebase() as tunebase:
+            tunebase.serve("rows.jsonl", tiny.rows(ROWS).encode())
+            given = {"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=EPOCHS)}
+            output = await ended(asyncio.create_task(handler(given)), directory)
+            return output["manifest"], {p: data for p, data in tunebase.stored.items() if p.startswith("adapter_")}
+
+    directory = tmp_path_factory.mktemp("earlier")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TUNEBASE_TRAIN_COMMAND", raising=False)
+        patch.setenv("TUNEBASE_ALLOW_LOOPBACK", "1")
+        patch.setenv("TUNEBASE_WORK_DIR", str(directory / "work"))
+        manifest, files = asyncio.run(run())
+    assert len(files) == 2
+    return manifest, files
+
+
+def serve(tunebase: FakeTunebase, files: dict[str, bytes]) -> list[dict[str, Any]]:
+    return [{**describe(path, data), "url": tunebase.serve(path, data)} for path, data in files.items()]
+
+
 async def test_a_run_starts_from_the_earlier_adapter_and_fails_if_that_is_missing(
-    tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tunebase: FakeTunebase,
+    earlier: tuple[dict[str, Any], dict[str, bytes]],
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("TUNEBASE_TRAIN_COMMAND", raising=False)
-    tunebase.serve("rows.jsonl", tiny.rows(24).encode())
-    given = {"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=3)}
+    first, files_by_path = earlier
+    tunebase.serve("rows.jsonl", tiny.rows(ROWS).encode())
+    given = {"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=EPOCHS)}
 
     async def run() -> dict[str, Any]:
         return await ended(asyncio.create_task(handler(given)), tmp_path)
 
-    first = await run()
-    files = [
-        {**describe(path, data), "url": tunebase.serve(path, data)}
-        for path, data in list(tunebase.stored.items())
-        if path.startswith("adapter_")
-    ]
-    assert len(files) == 2
+    files = serve(tunebase, files_by_path)
     tunebase.claim = {"start_from": {"files": files}, "fence": 2}
     second = await run()
     assert second["status"] == "completed", second
     said = [event["message"] for event in tunebase.reported("events")]
     assert "Training starts from the earlier fine-tune's adapter." in said
-    losses = [run["manifest"]["first_loss"] for run in (first, second)]
-    assert losses[1] < (losses[0] + first["manifest"]["last_loss"]) / 2, losses
+    losses = [manifest["first_loss"] for manifest in (first, second["manifest"])]
+    assert losses[1] < (losses[0] + first["last_loss"]) / 2, losses
 
     tunebase.claim = {"start_from": {"files": [files[0] | {"sha256": hashlib.sha256(b"other").hexdigest()}]}}
     third = await run()
@@ -85,17 +112,15 @@ async def test_a_run_starts_from_the_earlier_adapter_and_fails_if_that_is_missin
 
 
 async def test_dpo_continues_from_an_earlier_fine_tune_and_the_manifest_says_so(
-    tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tunebase: FakeTunebase,
+    earlier: tuple[dict[str, Any], dict[str, bytes]],
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("TUNEBASE_TRAIN_COMMAND", raising=False)
-    tunebase.serve("rows.jsonl", tiny.rows(24).encode())
-    input_ = run_input(tunebase, str(tiny_model), num_epochs=4)
-    first = await ended(asyncio.create_task(handler({"id": "rp-1", "input": input_})), tmp_path)
-    files = [
-        {**describe(path, data), "url": tunebase.serve(path, data)}
-        for path, data in list(tunebase.stored.items())
-        if path.startswith("adapter_")
-    ]
+    first, files_by_path = earlier
+    files = serve(tunebase, files_by_path)
     tunebase.serve("rows.jsonl", tiny.pairs(24).encode())
     tunebase.claim = {"start_from": {"files": files}, "fence": 2}
     input_ = run_input(tunebase, str(tiny_model), num_epochs=2, method="dpo", beta=0.3)
@@ -103,6 +128,6 @@ async def test_dpo_continues_from_an_earlier_fine_tune_and_the_manifest_says_so(
     assert second["status"] == "completed", second
     manifest = second["manifest"]
     assert (manifest["hyperparameters"]["method"], manifest["hyperparameters"]["beta"]) == ("dpo", 0.3)
-    assert (first["manifest"]["hyperparameters"]["method"], manifest["rows"]) == ("supervised", 24)
+    assert (first["hyperparameters"]["method"], manifest["rows"]) == ("supervised", 24)
     assert manifest["first_loss"] == pytest.approx(math.log(2), abs=0.02), "measured from the earlier adapter"
     assert manifest["last_loss"] < manifest["first_loss"] - 0.1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from support import tiny_models
+from support.paths import SUPPORT
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.model import loading, lora, targets
+from tunebase_trainer.worker.process import training_environment
 
 # in + out of the tiny models' matrices: hidden 64, 4 heads of 16 with 2 for keys and values, MLP 96.
 ATTENTION = 2 * (64 + 64) + 2 * (64 + 32)
@@ -49,37 +50,12 @@ def test_the_table_and_the_tests_name_the_same_architectures() -> None:
     assert set(targets.FAMILIES) == set(tiny_models.KINDS)
 
 
-# Runs without the trainer, like an adapter's users.
-STOCK = """
-import sys, torch
-from pathlib import Path
-from peft import PeftModel
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
-for line in sys.stdin:
-    base, adapter = line.rstrip().split("\\t")
-    try:
-        net = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter).eval()
-        given = load_file(Path(adapter) / "given.safetensors")
-        with torch.no_grad():
-            found = net(input_ids=given["input_ids"]).logits
-            with net.disable_adapter():
-                plain = net(input_ids=given["input_ids"]).logits
-        torch.testing.assert_close(found, given["logits"], rtol=1e-4, atol=1e-4)
-        assert (plain - found).abs().max() > 0.05, "the adapter does nothing"
-        assert "tunebase_trainer" not in sys.modules
-        print("loaded", net.base_model.model.config.model_type, flush=True)
-    except Exception as error:
-        print(type(error).__name__, str(error).splitlines()[0], flush=True)
-"""
-
-
 class StockProcess:
-    """A process with transformers and PEFT alone; the module's tests share one, as its imports take eight seconds."""
+    """A process with transformers and PEFT alone, which the module's tests share."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, command: list[str]) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", STOCK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=directory
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=training_environment()
         )
 
     def load(self, base: Path, adapter: Path) -> str:
@@ -94,8 +70,8 @@ class StockProcess:
 
 
 @pytest.fixture(scope="module")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StockProcess]:
-    process = StockProcess(tmp_path_factory.mktemp("stock"))
+def stock(trainings_are_forks: Callable[[Path], list[str]]) -> Iterator[StockProcess]:
+    process = StockProcess(trainings_are_forks(SUPPORT / "stock_peft.py"))
     yield process
     process.close()
 

@@ -26,16 +26,16 @@ LOST = 0
 
 
 class FakeTunebase:
-    """`async with FakeTunebase() as tunebase:`; set what it should do, look at what it got."""
+    """`async with FakeTunebase() as tunebase:`; configure its replies, then check what it received."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         """What can be fetched at `{url}/files/{name}`."""
         self.claim: dict[str, Any] = {}
         """Changes of the claim's reply."""
-        self.order: str = "continue"
-        self.orders: Callable[[str, dict[str, Any]], str | None] = lambda name, body: None
-        """An order for one call, by its name and body; None: `order`."""
+        self.directive: str = "continue"
+        self.directives: Callable[[str, dict[str, Any]], str | None] = lambda name, body: None
+        """A directive for one call, by its name and body; None: `directive`."""
         self.troubles: list[int] = []
         """Statuses of the next callbacks, whatever they are; LOST."""
         self.away: Callable[[str], bool] = lambda name: False
@@ -49,7 +49,7 @@ class FakeTunebase:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         """(name, body) of every callback that was answered, each once."""
         self.runpod: list[dict[str, Any]] = []
-        """What was told to RunPod, as it was taken; see `runpod_url`."""
+        """The updates sent to RunPod, as it received them; see `runpod_url`."""
         self.runpod_delays: list[float] = []
         """How long RunPod takes for the next of them, in seconds."""
         self.runpod_busy = self.runpod_most = 0
@@ -126,20 +126,20 @@ class FakeTunebase:
             problem = jsonschema.Draft202012Validator(SCHEMAS[f"{name.capitalize()}Request"]).iter_errors(body)
             self.wrong += [f"{name}: {error.message[:200]}" for error in problem]
             self.calls.append((name, body))
-            order = self.orders(name, body) or self.order
+            directive = self.directives(name, body) or self.directive
             self._answers[message_id] = {
                 "claim": self._claim,
                 "report": self._report,
                 "uploads": self._targets,
                 "verify": self._verify,
                 "finish": self._finish,
-            }[name](order, body)
+            }[name](directive, body)
         if trouble == LOST:
             assert request.transport is not None
             request.transport.close()
         return web.json_response(self._answers[message_id])
 
-    def _claim(self, order: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _claim(self, directive: str, body: dict[str, Any]) -> dict[str, Any]:
         data = self.files["rows.jsonl"]
         usual = {
             "claimed": True,
@@ -155,12 +155,12 @@ class FakeTunebase:
         }
         return self.claim if self.claim.get("claimed") is False else usual | self.claim
 
-    def _report(self, order: str, body: dict[str, Any]) -> dict[str, Any]:
-        return {"order": order, "lease_until": None if order == "stop" else 2_000_000_000}
+    def _report(self, directive: str, body: dict[str, Any]) -> dict[str, Any]:
+        return {"directive": directive, "lease_until": None if directive == "stop" else 2_000_000_000}
 
-    def _targets(self, order: str, body: dict[str, Any]) -> dict[str, Any]:
-        if order == "stop":
-            return {"order": order, "targets": []}
+    def _targets(self, directive: str, body: dict[str, Any]) -> dict[str, Any]:
+        if directive == "stop":
+            return {"directive": directive, "targets": []}
         targets = [
             {
                 "path": path,
@@ -173,16 +173,16 @@ class FakeTunebase:
             }
             for path in body["paths"]
         ]
-        return {"order": order, "targets": targets}
+        return {"directive": directive, "targets": targets}
 
-    def _verify(self, order: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _verify(self, directive: str, body: dict[str, Any]) -> dict[str, Any]:
         file = body["file"]
         right = describe(file["path"], self.stored.get(file["path"], b"")) == file
         if right:
             self.verified.append(file["path"])
-        return {"order": order, "verified": right, "detail": None if right else "it differs from what was said"}
+        return {"directive": directive, "verified": right, "detail": None if right else "it differs from the manifest"}
 
-    def _finish(self, order: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _finish(self, directive: str, body: dict[str, Any]) -> dict[str, Any]:
         return {"accepted": True, "detail": None}
 
     # --- RunPod

@@ -11,8 +11,8 @@ line = socket.socket(socket.AF_UNIX)
 line.connect(path)
 # One of several that share a training opens its events' path.
 events = 1 if "TUNEBASE_EVENTS_PATH" in os.environ else int(os.environ.get("TUNEBASE_EVENTS_FD", "1"))
-asked = {"environment": dict(os.environ), "arguments": arguments}
-socket.send_fds(line, [json.dumps(asked).encode()], [1, 2, events])
+asked = {"environment": dict(os.environ), "script": script, "arguments": arguments}
+socket.send_fds(line, [json.dumps(asked).encode()], [0, 1, 2, events])
 told = line.makefile()
 first = told.readline().strip()
 if first == "differs":

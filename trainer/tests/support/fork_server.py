@@ -8,6 +8,7 @@ of a process that has done them. All else is as it was: the arguments, the envir
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -22,6 +23,32 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[2]
 READ_AT_IMPORT = ("HF_", "OMP_", "TORCH", "TRANSFORMERS_", "CUDA_", "PYTORCH_")
 """Who begins with other values of these gets an interpreter of its own."""
+LIBRARIES = (
+    "bitsandbytes.nn.parametrize",
+    "numpy.ctypeslib",
+    "peft.tuners.lora.bnb",
+    "peft.utils.transformers_weight_conversion",
+    "torch.distributed.run",
+    "transformers.integrations.bitsandbytes",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.qwen3_moe.modeling_qwen3_moe",
+    "transformers.trainer",
+)
+MODULES = (
+    "tunebase_trainer.data.split",
+    "tunebase_trainer.export.artifact",
+    "tunebase_trainer.export.merged",
+    "tunebase_trainer.kernels.cpu_attention",
+    "tunebase_trainer.kernels.cpu_dropout",
+    "tunebase_trainer.kernels.fused_lora",
+    "tunebase_trainer.model.loading",
+    "tunebase_trainer.model.lora",
+    "tunebase_trainer.training.loop",
+    "tunebase_trainer.training.metrics_log",
+    "tunebase_trainer.training.preflight",
+    "tunebase_trainer.versions",
+)
+"""What a training imports, early or late: late imports cost each fork a second of a core."""
 BETWEEN_RANKS = ("TORCHELASTIC_", "TORCH_NCCL_")
 """What torchrun tells each of its processes; read when they meet."""
 
@@ -35,19 +62,20 @@ def read_at_import(environment: dict[str, str]) -> dict[str, str]:
     }
 
 
-def train(asked: dict[str, object], fds: list[int], line: socket.socket) -> None:
-    """In the fork: becomes train_lora.py. Does not return."""
-    environment, arguments = asked["environment"], asked["arguments"]
-    assert isinstance(environment, dict) and isinstance(arguments, list)
+def run(asked: dict[str, object], fds: list[int], line: socket.socket) -> None:
+    """In the fork: becomes the script. Does not return."""
+    environment, script, arguments = asked["environment"], asked["script"], asked["arguments"]
+    assert isinstance(environment, dict) and isinstance(script, str) and isinstance(arguments, list)
     os.environ.clear()
     os.environ.update(environment)
-    out, err, events = fds
+    given, out, err, events = fds
+    os.dup2(given, 0)
     os.dup2(out, 1)
     os.dup2(err, 2)
     if "TUNEBASE_EVENTS_FD" in environment and "TUNEBASE_EVENTS_PATH" not in environment:
         os.dup2(events, int(environment["TUNEBASE_EVENTS_FD"]))
     os.chdir(HERE)
-    for fd in {out, err, events}:
+    for fd in {given, out, err, events}:
         os.close(fd)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
@@ -57,7 +85,7 @@ def train(asked: dict[str, object], fds: list[int], line: socket.socket) -> None
 
     threading.Thread(target=end_with_the_client, daemon=True).start()
     status = 0
-    sys.argv = [str(HERE / "train_lora.py"), *arguments]
+    sys.argv = [script, *arguments]
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
@@ -70,17 +98,33 @@ def train(asked: dict[str, object], fds: list[int], line: socket.socket) -> None
     os._exit(status)
 
 
-def serve(path: str) -> None:
+def listen(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen()  # who comes now waits
+    return listener
+
+
+def serve(path: str) -> None:
+    """At `path` with all imports; at `path`-libraries without the trainer's, for scripts that must do without it."""
+    with_trainer, libraries = listen(path), listen(f"{path}-libraries")
     own = read_at_import(dict(os.environ))  # before the imports, which set some
-    import bitsandbytes  # noqa: F401
-    import torch.distributed.run  # noqa: F401
-    import transformers.trainer  # noqa: F401
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    # Its cache takes half a second to fill.
+    importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping("llama")
+    if (pid := os.fork()) == 0:
+        libraries.close()
+        sys.path.insert(0, str(HERE))
+        for name in MODULES:
+            importlib.import_module(name)
+        answer(with_trainer, own)
+    with_trainer.close()
+    answer(libraries, own, pid)
 
-    from tunebase_trainer import training  # noqa: F401
 
+def answer(listener: socket.socket, own: dict[str, str], other: int | None = None) -> None:
+    """Forks for each that connects. Ends when standard input does, and after the process `other`."""
     gc.collect()
     gc.freeze()  # nor do the forks walk the modules' objects, or copy their pages
     lines: dict[int, socket.socket] = {}
@@ -90,16 +134,24 @@ def serve(path: str) -> None:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            line = lines.pop(pid)
+            if (line := lines.pop(pid, None)) is None:
+                continue
             with suppress(OSError):  # the client has been killed
                 line.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
             line.close()
 
+    def end_with_the_input() -> None:
+        os.read(0, 1)  # sys.stdin's lock would be held in the forks
+        if other is not None:
+            with suppress(ChildProcessError):
+                os.waitpid(other, 0)
+        os._exit(0)
+
     signal.signal(signal.SIGCHLD, ended)
-    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
+    threading.Thread(target=end_with_the_input, daemon=True).start()
     while True:
         line, _ = listener.accept()
-        message, fds, _, _ = socket.recv_fds(line, 2**20, 3)
+        message, fds, _, _ = socket.recv_fds(line, 2**20, 4)
         asked = json.loads(message)
         if read_at_import(asked["environment"]) != own:
             line.sendall(b"differs\n")
@@ -108,7 +160,7 @@ def serve(path: str) -> None:
             if (pid := os.fork()) == 0:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
                 listener.close()
-                train(asked, fds, line)
+                run(asked, fds, line)
             lines[pid] = line
             line.sendall(f"{pid}\n".encode())
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
@@ -117,5 +169,4 @@ def serve(path: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE))
     serve(sys.argv[1])

@@ -45,12 +45,12 @@ def run(
     dropout: float = 0.0,
     **changes: Any,
 ) -> tuple[TrainingResult, list[dict[str, Any]]]:
-    """Trains `model`; returns how it ended and what it told. `prepare` gets the network before the first step.
+    """Trains `model`; returns its outcome and its events. `prepare` gets the network before the first step.
 
     `validation`: the first two rows unless it is said. `every`: seconds from checkpoint to checkpoint. `changes`: of
     the hyperparameters.
     """
-    told: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     hyper = HYPER | changes
     torch.manual_seed(0)
     net, trainable = add_lora(model, rank=4, alpha=8, dropout=dropout)
@@ -75,10 +75,10 @@ def run(
             total_tokens=sum(row.tokens for row in rows) * hyper["num_epochs"],
             run={},
             base=("tiny", None),
-            emit=lambda kind, **fields: told.append({"type": kind, **fields}),
+            emit=lambda kind, **fields: events.append({"type": kind, **fields}),
         ),
         directory=directory,
         resume=resume,
         probe_longest=probe_longest,
     )
-    return outcome, told
+    return outcome, events

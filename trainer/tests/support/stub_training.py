@@ -22,7 +22,7 @@ EVENTS = os.fdopen(int(os.environ["TUNEBASE_EVENTS_FD"]), "w", buffering=1)
 asked = False
 
 
-def tell(kind: str, **fields: Any) -> None:
+def emit(kind: str, **fields: Any) -> None:
     EVENTS.write(json.dumps({"type": kind, **fields}) + "\n")
 
 
@@ -48,13 +48,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN if behave["deaf"] else hear)
     for line in behave["prints"]:
         print(line, file=sys.stderr, flush=True)
-    tell("stage", stage="preparing", progress=3)
+    emit("stage", stage="preparing", progress=3)
     step = 0
     if spec["resume"] is not None:
         step = json.loads((Path(spec["resume"]) / "state.json").read_text())["step"]
-        tell("resumed", step=step, epoch=step / 10, trained_tokens=100 * step)
+        emit("resumed", step=step, epoch=step / 10, trained_tokens=100 * step)
     time.sleep(behave["before"])
-    tell("stage", stage="training", progress=10)
+    emit("stage", stage="training", progress=10)
     saved = time.monotonic()
     while step < behave["steps"]:
         time.sleep(behave["seconds"])
@@ -63,11 +63,11 @@ def main() -> None:
             print(behave["crash"], file=sys.stderr, flush=True)
             sys.exit(1)
         if behave["fail"] is not None:
-            tell("error", **behave["fail"])
+            emit("error", **behave["fail"])
             sys.exit(3)
         metric = {"step": step, "epoch": step / 10, "training_loss": 1 / step, "gradient_norm": 1.0}
-        told = {"total_steps": behave["steps"], "trained_tokens": 100 * step, "seconds_left": 1.0}
-        tell("step", **metric, **told, progress=10 + 82 * step / behave["steps"])
+        progress = {"total_steps": behave["steps"], "trained_tokens": 100 * step, "seconds_left": 1.0}
+        emit("step", **metric, **progress, progress=10 + 82 * step / behave["steps"])
         out_of_time = spec["seconds"] is not None and time.monotonic() - began >= spec["seconds"]
         due = spec["checkpoint_seconds"] is not None and time.monotonic() - saved >= spec["checkpoint_seconds"]
         if step < behave["steps"] and (asked or due or out_of_time):
@@ -77,18 +77,18 @@ def main() -> None:
             (directory / "adapter_model.safetensors").write_bytes(b"weights" * 20_000)
             saved = time.monotonic()
             losses = {"training_loss": 1 / step, "validation_loss": None}
-            tell("checkpoint", step=step, epoch=step / 10, path=str(directory), **losses)
+            emit("checkpoint", step=step, epoch=step / 10, path=str(directory), **losses)
             if asked or out_of_time:
-                tell("stopped", step=step, out_of_time=out_of_time)
+                emit("stopped", step=step, out_of_time=out_of_time)
                 return
-    tell("stage", stage="saving", progress=93)
+    emit("stage", stage="saving", progress=93)
     output = Path(spec["output"])
     output.mkdir()
     (output / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     (output / "adapter_model.safetensors").write_bytes(b"weights" * 30_000)
     for name in behave["extra_files"]:
         (output / name).write_text("more")
-    tell(
+    emit(
         "result",
         base_model=spec["hyperparameters"]["base_model"],
         base_revision=None,

@@ -47,7 +47,7 @@ def train(
     in_new_interpreters: bool = False,
     **more: Any,
 ) -> tuple[int, list[dict[str, Any]], str]:
-    """Runs train_lora.py; asks it to stop once it has told step `stop_at`. Returns its status, events and log."""
+    """Runs train_lora.py; requests a stop once it has reported step `stop_at`. Returns its status, events and log."""
     directory.mkdir()
     (directory / "rows.jsonl").write_text(more.pop("rows", tiny.rows(22)))
     (directory / "validation.jsonl").write_text(more.pop("validation", tiny.rows(3)))
@@ -78,8 +78,8 @@ def train(
     )
     os.close(write)
     events = []
-    with os.fdopen(read) as told:
-        for line in told:
+    with os.fdopen(read) as stream:
+        for line in stream:
             events.append(json.loads(line))
             if events[-1]["type"] == "step" and events[-1]["step"] == stop_at:
                 process.send_signal(signal.SIGTERM)

@@ -323,9 +323,9 @@ HYPER = {
 def script(
     directory: Path, model: Path, processes: int = 1, resume: str | None = None, every: float | None = None, **more: Any
 ) -> list[dict[str, Any]]:
-    """Runs train_lora.py on 14 pairs, and 3 to validate with: four steps an epoch, the last of 2 pairs."""
+    """Runs train_lora.py on 10 pairs, and 3 to validate with: three steps an epoch, the last of 2 pairs."""
     directory.mkdir()
-    (directory / "pairs.jsonl").write_text(tiny.pairs(14))
+    (directory / "pairs.jsonl").write_text(tiny.pairs(10))
     (directory / "validation.jsonl").write_text(tiny.pairs(3))
     spec = {
         "dataset": str(directory / "pairs.jsonl"),
@@ -366,12 +366,12 @@ def test_a_resumed_run_makes_exactly_the_steps_of_an_uninterrupted_one(
     often: list[dict[str, Any]], tiny_model: Path, tmp_path: Path
 ) -> None:
     whole = script(tmp_path / "whole", tiny_model)
-    assert steps(often) == steps(whole) and len(steps(whole)) == 8
+    assert steps(often) == steps(whole) and len(steps(whole)) == 6
     saved = {event["step"]: event["path"] for event in often if event["type"] == "checkpoint"}
-    resumed = script(tmp_path / "resumed", tiny_model, resume=saved[5], every=0.001)
-    assert steps(resumed) == steps(whole)[5:]
+    resumed = script(tmp_path / "resumed", tiny_model, resume=saved[4], every=0.001)
+    assert steps(resumed) == steps(whole)[4:]
     again = {event["step"]: event["path"] for event in resumed if event["type"] == "checkpoint"}
-    assert torch.equal(*(preference.load_reference(Path(path)) for path in (saved[5], again[7])))
+    assert torch.equal(*(preference.load_reference(Path(path)) for path in (saved[4], again[5])))
     results = [next(event for event in events if event["type"] == "result") for events in (resumed, whole)]
     assert results[0] == results[1]
     card = (tmp_path / "whole" / "adapter" / "README.md").read_text()
@@ -391,7 +391,7 @@ def test_a_resumed_run_uses_the_reference_of_its_checkpoint(
         model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
         kept = (resume, load_state(resume, {})) if resume else None
         told.append(run(model, tiny_tokenizer, pairs, tmp_path / name, every=0.0, resume=kept, **changes)[1])
-        monkeypatch.delattr(preference, "reference", raising=False)  # nobody computes it again
+        monkeypatch.delattr(preference, "reference", raising=False)  # nothing computes it again
     assert steps(told[1]) == steps(told[0])[2:]
 
 
@@ -407,10 +407,11 @@ def test_a_checkpoint_without_the_reference_cannot_be_used(often: list[dict[str,
 
 
 def test_two_processes_make_the_steps_of_one(tiny_model: Path, tmp_path: Path) -> None:
-    """14 pairs: an epoch's last step has two, and the other process fillers."""
+    """10 pairs: an epoch's last step has two, and the other process fillers."""
     alone, shared = (
-        script(tmp_path / str(count), tiny_model, count, lora_dropout=0.0, batch_size=4) for count in (1, 2)
+        script(tmp_path / str(count), tiny_model, count, lora_dropout=0.0, num_epochs=1) for count in (1, 2)
     )
+    assert len(steps(alone)) == 3
     for ours, theirs in zip(steps(shared), steps(alone), strict=True):
         assert (ours["step"], ours["trained_tokens"]) == (theirs["step"], theirs["trained_tokens"])
         assert ours["training_loss"] == pytest.approx(theirs["training_loss"], rel=2e-3)

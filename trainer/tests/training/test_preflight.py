@@ -192,6 +192,7 @@ def full(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
     monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda path: usage)  # type: ignore[attr-defined]
 
 
+# @proves report-repeated-download
 def test_a_model_that_does_not_fit_the_disk_is_not_downloaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     downloads, snapshot_path = [], tmp_path / "snapshot"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

@@ -1,4 +1,4 @@
-"""What an attempt does with orders, SIGTERM, checkpoints, and a Tunebase that cannot be reached.
+"""What an attempt does with directives, SIGTERM, checkpoints, and a Tunebase that cannot be reached.
 
 The training is tests/stub_training.py, so that these take seconds; the last test does it all with train_lora.py.
 """
@@ -115,9 +115,9 @@ async def test_a_checkpoint_that_cannot_be_uploaded_is_a_warning_and_no_failure(
 async def test_a_pause_saves_uploads_and_reports_a_checkpoint_from_which_a_resume_continues(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
-    attempt = start(tunebase, steps=40, seconds=0.25)  # slower than the order travels
+    attempt = start(tunebase, steps=40, seconds=0.25)  # slower than the directive travels
     await until(lambda: len(steps(tunebase)) >= 3)
-    tunebase.order = "pause"
+    tunebase.directive = "pause"
     output = await ended(attempt, tmp_path)
     (checkpoint,) = tunebase.reported("checkpoints")
     at = checkpoint["step"]
@@ -126,7 +126,7 @@ async def test_a_pause_saves_uploads_and_reports_a_checkpoint_from_which_a_resum
     assert {file["path"] for file in checkpoint["files"]} == set(tunebase.verified) == set(tunebase.stored)
     assert steps(tunebase) == list(range(1, at + 1))
 
-    tunebase.order = "continue"
+    tunebase.directive = "continue"
     tunebase.claim = {"resume": tunebase.resume_of(at), "fence": 2}
     reports = len(tunebase.of("report"))
     output = await ended(start(tunebase, steps=40), tmp_path)
@@ -139,13 +139,14 @@ async def test_a_pause_saves_uploads_and_reports_a_checkpoint_from_which_a_resum
 async def test_a_pause_before_the_first_step_ends_at_once_without_a_checkpoint(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
-    tunebase.order = "pause"
+    tunebase.directive = "pause"
     output = await ended(start(tunebase, before=60), tmp_path)
     assert (output["status"], output["detail"]) == ("paused", "no new checkpoint was saved")
     assert tunebase.stored == {}
     assert [body["outcome"] for body in tunebase.of("finish")] == ["paused"]
 
 
+# @proves others-spot-recovery
 async def test_sigterm_saves_a_checkpoint_ends_preempted_and_reaches_the_previous_handler(
     tunebase: FakeTunebase, tmp_path: Path
 ) -> None:
@@ -200,7 +201,7 @@ async def test_a_stop_kills_the_training_and_uploads_nothing_more(
     if name == "report":
         await until(lambda: len(steps(tunebase)) >= 3)
         assert len(trainings(tmp_path)) == 1
-    tunebase.orders = lambda called, body: "stop" if called == name else None
+    tunebase.directives = lambda called, body: "stop" if called == name else None
     output = await ended(attempt, tmp_path)
     assert output["status"] == "refused"
     assert trainings(tmp_path) == []
@@ -210,10 +211,10 @@ async def test_a_stop_kills_the_training_and_uploads_nothing_more(
 async def test_a_cancel_kills_the_training_even_while_it_is_pausing(tunebase: FakeTunebase, tmp_path: Path) -> None:
     attempt = start(tunebase, steps=4000, deaf=True)
     await until(lambda: len(steps(tunebase)) >= 2)
-    tunebase.order = "pause"
+    tunebase.directive = "pause"
     reports = len(tunebase.of("report"))
     await until(lambda: len(tunebase.of("report")) > reports + 1)
-    tunebase.order = "cancel"
+    tunebase.directive = "cancel"
     assert (await ended(attempt, tmp_path))["status"] == "cancelled"
     assert [body["outcome"] for body in tunebase.of("finish")] == ["cancelled"]
     assert trainings(tmp_path) == []
@@ -250,11 +251,12 @@ async def test_when_tunebase_is_unreachable_at_the_end_all_files_are_in_storage_
     tunebase.away = lambda name: True
     output = await ended(attempt, tmp_path)
     assert output["status"] == "completed"
-    assert list(tunebase.stored) == ADAPTER, "not what nobody gave a place for"
+    assert list(tunebase.stored) == ADAPTER, "no file without an upload target"
     assert json.loads(tunebase.stored["manifest.json"]) == output["manifest"]
     assert tunebase.of("finish") == []
 
 
+# @proves others-empty-weights
 async def test_a_file_that_arrives_damaged_is_uploaded_again(tunebase: FakeTunebase, tmp_path: Path) -> None:
     tunebase.damaged = {"adapter_model.safetensors"}
     assert (await ended(start(tunebase), tmp_path))["status"] == "completed"
@@ -313,18 +315,18 @@ async def test_a_real_training_is_paused_and_resumed_through_the_handler(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TUNEBASE_TRAIN_COMMAND")
-    tunebase.serve("rows.jsonl", tiny.rows(24).encode())
+    tunebase.serve("rows.jsonl", tiny.rows(16).encode())
     given = {"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=12)}
-    tunebase.orders = lambda name, body: "pause" if name == "report" and body["current_step"] >= 1 else None
+    tunebase.directives = lambda name, body: "pause" if name == "report" and body["current_step"] >= 1 else None
     output = await ended(asyncio.create_task(handler(given)), tmp_path)
     assert output["status"] == "paused"
     (checkpoint,) = tunebase.reported("checkpoints")
     at = checkpoint["step"]
 
-    tunebase.orders = lambda name, body: None
+    tunebase.directives = lambda name, body: None
     tunebase.claim = {"resume": tunebase.resume_of(at), "fence": 2}
     output = await ended(asyncio.create_task(handler(given)), tmp_path)
     assert output["status"] == "completed", output
-    assert steps(tunebase) == list(range(1, 73))
+    assert steps(tunebase) == list(range(1, 49))
     assert f"Resuming from the checkpoint of step {at}." in [event["message"] for event in tunebase.reported("events")]
     assert output["manifest"]["first_loss"] == tunebase.reported("metrics")[0]["training_loss"]

@@ -1,4 +1,4 @@
-"""Callbacks: signed, in order, repeated until they arrive, and never in the way of what they tell."""
+"""Callbacks: signed, in order, retried until they arrive, without slowing the training."""
 
 from __future__ import annotations
 
@@ -95,6 +95,7 @@ async def test_a_wrong_secret_is_rejected_and_not_retried(tunebase: FakeTunebase
     assert (caught.value.code, caught.value.status, tunebase.calls) == ("callback_unreachable", 401, [])
 
 
+# @proves late-callback
 async def test_a_retry_carries_the_same_webhook_id_and_counts_once(tunebase: FakeTunebase, status: Reporter) -> None:
     status.step(1)
     tunebase.troubles = [503, LOST, 429]
@@ -130,8 +131,8 @@ async def test_an_attempt_that_another_worker_holds_is_left_alone(tunebase: Fake
 async def test_directives_arrive_once_and_only_one_of_higher_priority_follows(
     tunebase: FakeTunebase, status: Reporter
 ) -> None:
-    orders = ["continue", "pause", "pause", "cancel", "pause", "stop"]
-    for tunebase.order in orders:
+    directives = ["continue", "pause", "pause", "cancel", "pause", "stop"]
+    for tunebase.directive in directives:
         await status.report()
     assert [await asyncio.wait_for(status.client.next_directive(), 1) for _ in range(3)] == ["pause", "cancel", "stop"]
 

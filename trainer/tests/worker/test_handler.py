@@ -22,6 +22,7 @@ def direct(tunebase: FakeTunebase, base_model: Path, **hyperparameters: Any) -> 
     return {name: value for name, value in given.items() if not name.startswith("callback_")}
 
 
+# @proves others-empty-weights
 async def test_a_tiny_training_produces_an_adapter_that_stock_peft_loads_and_that_has_learned(
     tunebase: FakeTunebase, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,7 +75,7 @@ async def test_unusable_data_is_a_failure_with_a_code_and_leaves_no_files(
 async def test_called_directly_polling_shows_progress_in_order_and_nothing_after_the_result(
     tunebase: FakeTunebase, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RunPod keeps what came last: an update that is overtaken, or comes after the result, would stand in its place."""
+    """RunPod keeps the last update: one that arrives late, or after the result, would replace it."""
     stub = SUPPORT / "stub_training.py"
     monkeypatch.setenv("TUNEBASE_TRAIN_COMMAND", f"'{sys.executable}' -u '{stub}'")
     monkeypatch.setenv("RUNPOD_WEBHOOK_POST_OUTPUT", tunebase.runpod_url)
@@ -85,10 +86,10 @@ async def test_called_directly_polling_shows_progress_in_order_and_nothing_after
     tunebase.runpod_delays = [0.3, 0.0, 0.25] * 100
     output = await handler({"id": "rp-1", "input": direct(tunebase, tiny_model)})
     assert output["status"] == "completed"
-    told = len(tunebase.runpod)
+    updates = len(tunebase.runpod)
     await asyncio.sleep(0.5)
-    assert (len(tunebase.runpod), tunebase.runpod_busy, tunebase.runpod_most) == (told, 0, 1)
-    assert told >= 3
+    assert (len(tunebase.runpod), tunebase.runpod_busy, tunebase.runpod_most) == (updates, 0, 1)
+    assert updates >= 3
     shown = [body["output"] for body in tunebase.runpod]
     for progress in shown:
         jsonschema.Draft202012Validator(SCHEMAS["HandlerProgress"]).validate(progress)

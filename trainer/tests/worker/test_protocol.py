@@ -45,6 +45,7 @@ def test_valid_input_is_parsed_with_defaults() -> None:
     assert protocol.parse_input({**RUN, "hyperparameters": short}).hyperparameters.seed == 42
 
 
+# @proves report-cost-nan
 def test_older_field_names_are_accepted() -> None:
     hyper = dict(RUN["hyperparameters"])
     for new, old in (
@@ -81,6 +82,7 @@ def test_invalid_input_names_the_field_and_what_is_allowed(change: dict[str, Any
     assert said in caught.value.message
 
 
+# @proves no-secret-in-input
 def test_a_wrong_secret_is_never_shown() -> None:
     with pytest.raises(TrainerError) as caught:
         protocol.parse_input({**RUN, "callback_secret": "hunter2"})

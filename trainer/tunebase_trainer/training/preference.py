@@ -28,6 +28,11 @@ DEFAULT_BETA = 0.1
 """As in the paper and in TRL."""
 
 
+def apply_default_beta(hyper: dict[str, Any]) -> None:
+    if hyper.get("method") == "dpo":
+        hyper["beta"] = hyper.get("beta") or DEFAULT_BETA
+
+
 def reward_margins(model: Any, batch: dict[str, torch.Tensor], beta: float) -> torch.Tensor:
     """The better answer's reward minus the other's, for each pair."""
     rewards = beta * (answer_log_probs(model, batch) - batch["reference"])

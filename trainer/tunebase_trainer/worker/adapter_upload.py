@@ -55,7 +55,7 @@ async def verify_all(
     """Has the server read every file back; a damaged one is uploaded once more. Raises TrainerError."""
     for file in files:
         verified = await callbacks.verify(file, timeout_seconds)
-        if not verified.verified and verified.order != "stop":
+        if not verified.verified and verified.directive != "stop":
             log.warning("%s: %s; uploading it again", file.path, verified.detail)
             await upload_all([file], local, targets)
             verified = await callbacks.verify(file, timeout_seconds)

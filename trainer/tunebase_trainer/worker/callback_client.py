@@ -160,7 +160,7 @@ class CallbackClient:
             directive: Directive = "continue"
             try:
                 reply = ReportReply.model_validate(await self._send("report", message_id, text, math.inf))
-                directive = reply.order
+                directive = reply.directive
             except CallbackRejected as rejected:
                 if rejected.status == 401:
                     raise
@@ -188,14 +188,14 @@ class CallbackClient:
         reply = UploadsReply.model_validate(
             await self._call("uploads", {**self._holder(), "paths": paths}, timeout_seconds)
         )
-        self._accept(reply.order)
+        self._accept(reply.directive)
         return reply
 
     async def verify(self, file: ArtifactFile, timeout_seconds: float | None = None) -> VerifyReply:
         """Has the server read one uploaded file back."""
         body = {**self._holder(), "file": file.model_dump()}
         reply = VerifyReply.model_validate(await self._call("verify", body, timeout_seconds))
-        self._accept(reply.order)
+        self._accept(reply.directive)
         return reply
 
     async def finish(self, outcome: str, timeout_seconds: float | None = None, **details: Any) -> FinishReply:

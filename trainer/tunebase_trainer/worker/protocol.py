@@ -125,7 +125,7 @@ class CheckpointReport(Message):
 
 
 class ReportReply(Message):
-    order: Directive
+    directive: Directive
     lease_until: int | None
 
 
@@ -140,12 +140,12 @@ class UploadTarget(Message):
 
 
 class UploadsReply(Message):
-    order: Directive
+    directive: Directive
     targets: list[UploadTarget]
 
 
 class VerifyReply(Message):
-    order: Directive
+    directive: Directive
     verified: bool
     detail: str | None
 

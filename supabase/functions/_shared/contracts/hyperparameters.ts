@@ -33,7 +33,7 @@ interface Common {
   /** Columns of the documentation tables, where they say more than the range and the default. */
   docs?: { allowed?: string; unset?: string };
 }
-interface NumberField extends Common {
+export interface NumberField extends Common {
   kind: "number" | "integer";
   min: number;
   /** Without it, there is no maximum. */
@@ -200,7 +200,7 @@ export const hyperparameters = {
     leftOut: 1,
     label: "Max gradient norm",
     help: "Larger gradients are clipped. 0 disables clipping.",
-    docs: { allowed: "0 to 10; 0 disables clipping", unset: "1" },
+    docs: { allowed: "0–10; 0 disables clipping", unset: "1" },
   },
   validation_split: {
     kind: "number",
@@ -221,7 +221,7 @@ export const hyperparameters = {
     leftOut: 0,
     label: "Early stopping patience",
     help: "Training stops after this many epochs without a lower validation loss. 0 disables it.",
-    docs: { allowed: "0 to 20 epochs; 0 disables it", unset: "3" },
+    docs: { allowed: "0–20 epochs; 0 disables it", unset: "3" },
   },
   max_length: {
     kind: "integer",

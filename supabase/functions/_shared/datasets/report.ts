@@ -114,7 +114,7 @@ export interface DatasetReport {
     /** How tokens were counted. */
     method: string;
     total: number;
-    learned: number;
+    trainable: number;
     /** Rows by token count (a preference row by its longer side). The last bucket (null) has all longer rows. */
     histogram: { up_to: number | null; rows: number }[];
   };

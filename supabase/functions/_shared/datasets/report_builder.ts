@@ -189,7 +189,7 @@ export class ReportBuilder {
       tokens: {
         method: `about ${bytesPerToken} bytes of text per token`,
         total: counts.tokens,
-        learned: counts.trainableTokens,
+        trainable: counts.trainableTokens,
         histogram: counts.histogram.map((rows, i) => ({ up_to: buckets[i] ?? null, rows })).filter((
           { rows },
         ) => rows > 0),

@@ -20,8 +20,8 @@ export async function uploads(c: CallbackContext): Promise<Response> {
     { attempt_id: c.get("attemptId"), worker_id, fence },
     Writer,
   );
-  const reply: z.infer<typeof UploadsReply> = { order: writer.order, targets: [] };
-  if (writer.order === "stop") return c.json(reply);
+  const reply: z.infer<typeof UploadsReply> = { directive: writer.directive, targets: [] };
+  if (writer.directive === "stop") return c.json(reply);
   reply.targets = await Promise.all(paths.map(async (path) => {
     const object = incomingObject(writer.prefix, fence, path);
     const { data, error } = await supabase.storage.from(buckets.adapters).createSignedUploadUrl(object, {

@@ -13,8 +13,8 @@ export async function verify(c: CallbackContext): Promise<Response> {
   const { worker_id, fence, file } = parseOrThrow(VerifyRequest, c.get("body"));
   const attempt_id = c.get("attemptId");
   const writer = await rpc(db, "get_worker_directive", { attempt_id, worker_id, fence }, Writer);
-  if (writer.order === "stop") {
-    return c.json({ order: "stop", verified: false, detail: null } satisfies Reply);
+  if (writer.directive === "stop") {
+    return c.json({ directive: "stop", verified: false, detail: null } satisfies Reply);
   }
   const mismatch = await promoteUpload(
     supabase,
@@ -24,13 +24,13 @@ export async function verify(c: CallbackContext): Promise<Response> {
     () => rpc(db, "invalidate_verified_file", { attempt_id, fence, path: file.path }),
   );
   if (mismatch !== null) {
-    return c.json({ order: writer.order, verified: false, detail: mismatch } satisfies Reply);
+    return c.json({ directive: writer.directive, verified: false, detail: mismatch } satisfies Reply);
   }
-  const { order } = await rpc(
+  const { directive } = await rpc(
     db,
     "record_verified_file",
     { attempt_id, worker_id, fence, file },
-    Writer.pick({ order: true }),
+    Writer.pick({ directive: true }),
   );
-  return c.json({ order, verified: order !== "stop", detail: null } satisfies Reply);
+  return c.json({ directive, verified: directive !== "stop", detail: null } satisfies Reply);
 }

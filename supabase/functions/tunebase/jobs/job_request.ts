@@ -4,7 +4,8 @@ import { hyperparameters, type Method } from "../../_shared/contracts/hyperparam
 import { limits } from "../../_shared/contracts/limits.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { preferenceFormat } from "../../_shared/datasets/preference.ts";
-import { ApiError, type ErrorCode } from "../../_shared/errors.ts";
+import type { ErrorCode } from "../../_shared/contracts/error_codes.ts";
+import { ApiError } from "../../_shared/errors.ts";
 import { TrainingHyperparameters, Wandb } from "../../_shared/protocol.ts";
 import { jsonBody, parseOrThrow, strictObject } from "../../_shared/validation.ts";
 import type { ApiContext } from "../context.ts";

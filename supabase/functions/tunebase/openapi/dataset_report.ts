@@ -25,7 +25,7 @@ const Known = z.object({
   tokens: z.object({
     method: z.string(),
     total: count,
-    learned: count,
+    trainable: count,
     histogram: z.array(z.object({ up_to: z.int().nullable(), rows: count })),
   }),
   longest_row: z.object({ line: z.int(), bytes: count, tokens: count }).nullable(),

@@ -1,10 +1,12 @@
 /** Generates the OpenAPI 3.1 document from the routes and their schemas. `task types` writes it to `openapi.json`. */
 import * as z from "zod";
-import { ApiError, type ErrorCode, errorCodes } from "../../_shared/errors.ts";
+import { type ErrorCode, errorCodes } from "../../_shared/contracts/error_codes.ts";
+import { ApiError } from "../../_shared/errors.ts";
 import { pagingSchema } from "../paging.ts";
 import type { ResponseSpec, Route, Shape } from "../routes/define.ts";
 import { allRoutes } from "../routes/index.ts";
-import * as objects from "./objects.ts";
+import { listOf, loosen } from "./objects/fields.ts";
+import * as objects from "./objects/index.ts";
 
 type Json = Record<string, unknown>;
 
@@ -28,7 +30,7 @@ class Components {
           jsonSchema.type = "string";
           jsonSchema.format = "binary";
         }
-        if (io === "output") objects.loosen(jsonSchema);
+        if (io === "output") loosen(jsonSchema);
       },
     });
     for (const [name, definition] of Object.entries($defs ?? {})) {
@@ -165,8 +167,8 @@ function schemaOf(shape: Shape): z.ZodType {
   if (typeof shape === "function") return shape();
   const [, name = "", list] = /^(\w+)(\[\])?$/.exec(shape) ?? [];
   const found: unknown = Reflect.get(objects, name);
-  if (!(found instanceof z.ZodType)) throw new Error(`openapi/objects.ts has no ${name}`);
-  return list === undefined ? found : objects.listOf(found);
+  if (!(found instanceof z.ZodType)) throw new Error(`openapi/objects/ has no ${name}`);
+  return list === undefined ? found : listOf(found);
 }
 
 /** A route's responses by status. */

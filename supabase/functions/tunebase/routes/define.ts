@@ -7,15 +7,15 @@
  */
 import type * as z from "zod";
 import type { Scope } from "../../_shared/contracts/scopes.ts";
-import type { ErrorCode } from "../../_shared/errors.ts";
+import type { ErrorCode } from "../../_shared/contracts/error_codes.ts";
 import type { ApiContext } from "../context.ts";
-import type * as objects from "../openapi/objects.ts";
+import type * as objects from "../openapi/objects/index.ts";
 
 type Objects = typeof objects;
 export type ObjectName = { [N in keyof Objects]: Objects[N] extends z.ZodType ? N : never }[keyof Objects];
 
 /**
- * A response body: the name of a schema in `openapi/objects.ts`, with `[]` for a list, or a schema. Names and functions, so
+ * A response body: the name of a schema in `openapi/objects/`, with `[]` for a list, or a schema. Names and functions, so
  * that only generating the document builds these schemas.
  */
 export type Shape = ObjectName | `${ObjectName}[]` | (() => z.ZodType);

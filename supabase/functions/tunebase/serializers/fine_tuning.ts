@@ -2,7 +2,7 @@
 import * as z from "zod";
 import { Wandb } from "../../_shared/protocol.ts";
 import { publicId } from "../ids.ts";
-import type * as objects from "../openapi/objects.ts";
+import type * as objects from "../openapi/objects/index.ts";
 import type {
   BaseModelRow,
   CheckpointRow,

@@ -1,6 +1,6 @@
 /** Serializes projects, members, invitations and API keys, similar to OpenAI's administration objects. */
 import { publicId } from "../ids.ts";
-import type * as objects from "../openapi/objects.ts";
+import type * as objects from "../openapi/objects/index.ts";
 import type { ApiKeyRow, InvitationRow, MemberRow, ProjectRow } from "../rows.ts";
 import { seconds } from "../time.ts";
 

@@ -1,7 +1,7 @@
 /** Serializes webhook endpoints, deliveries, notifications and notification channels. */
 import { webhookSecret } from "../../_shared/secrets.ts";
 import { publicId } from "../ids.ts";
-import type * as objects from "../openapi/objects.ts";
+import type * as objects from "../openapi/objects/index.ts";
 import type { AttemptRow, ChannelRow, DeliveryRow, EndpointRow, NotificationRow } from "../rows.ts";
 import { seconds } from "../time.ts";
 

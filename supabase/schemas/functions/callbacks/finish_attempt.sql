@@ -4,10 +4,10 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
-  v_order text := tunebase_internal.worker_directive(v_attempt, p_finish ->> 'worker_id', (p_finish ->> 'fence')::integer);
+  v_directive text := tunebase_internal.worker_directive(v_attempt, p_finish ->> 'worker_id', (p_finish ->> 'fence')::integer);
   v_detail text;
 begin
-  if v_order = 'stop' then
+  if v_directive = 'stop' then
     update tunebase.attempts set rejected_callbacks = rejected_callbacks + 1 where id = p_attempt_id;
     return jsonb_build_object(
       'accepted', v_attempt.id is not null and v_attempt.outcome = p_finish ->> 'outcome'
@@ -26,13 +26,13 @@ begin
         p_finish ->> 'error_code', p_finish ->> 'error_message', p_finish ->> 'hint'
       );
     when 'paused' then
-      perform tunebase_internal.end_attempt(p_attempt_id, case when v_order = 'cancel' then 'cancelled' else 'paused' end);
+      perform tunebase_internal.end_attempt(p_attempt_id, case when v_directive = 'cancel' then 'cancelled' else 'paused' end);
     when 'preempted' then
       perform tunebase_internal.end_attempt(
         p_attempt_id, 'preempted', 'infrastructure', 'preempted', p_finish ->> 'reason', 'Create the job again.'
       );
     else
-      if v_order = 'cancel' then
+      if v_directive = 'cancel' then
         perform tunebase_internal.end_attempt(p_attempt_id, 'cancelled');
       else
         -- Cancelled by RunPod's time limit or console. Reconcile it: /status says which.

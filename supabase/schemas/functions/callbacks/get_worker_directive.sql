@@ -7,7 +7,7 @@ declare
 begin
   select * into v_attempt from tunebase.attempts where id = p_attempt_id;
   return jsonb_build_object(
-    'order', tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence),
+    'directive', tunebase_internal.worker_directive(v_attempt, p_worker_id, p_fence),
     'prefix', tunebase_internal.artifact_prefix(p_attempt_id)
   );
 end $$;

@@ -8,14 +8,14 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_attempt tunebase.attempts := tunebase_internal.lock_attempt(p_attempt_id);
-  v_order text := tunebase_internal.worker_directive(v_attempt, p_report ->> 'worker_id', (p_report ->> 'fence')::integer);
+  v_directive text := tunebase_internal.worker_directive(v_attempt, p_report ->> 'worker_id', (p_report ->> 'fence')::integer);
   v_last jsonb;
   v_reply jsonb;
 begin
-  if v_order = 'stop' or (p_report ->> 'sequence')::integer <= v_attempt.last_sequence then
+  if v_directive = 'stop' or (p_report ->> 'sequence')::integer <= v_attempt.last_sequence then
     update tunebase.attempts set rejected_callbacks = rejected_callbacks + 1 where id = p_attempt_id;
-    return jsonb_build_object('order', v_order, 'lease_until', case
-      when v_order <> 'stop' then floor(extract(epoch from v_attempt.lease_until))
+    return jsonb_build_object('directive', v_directive, 'lease_until', case
+      when v_directive <> 'stop' then floor(extract(epoch from v_attempt.lease_until))
     end);
   end if;
   update tunebase.attempts a
@@ -25,8 +25,8 @@ begin
     cost_usd = tunebase_internal.attempt_cost(a)
   where id = p_attempt_id
   returning * into v_attempt;
-  v_reply := jsonb_build_object('order', v_order, 'lease_until', floor(extract(epoch from v_attempt.lease_until)));
-  if v_order = 'cancel' then
+  v_reply := jsonb_build_object('directive', v_directive, 'lease_until', floor(extract(epoch from v_attempt.lease_until)));
+  if v_directive = 'cancel' then
     perform tunebase_internal.update_attempt_cost(p_attempt_id);
     return v_reply;
   end if;

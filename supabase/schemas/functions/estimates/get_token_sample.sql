@@ -1,12 +1,16 @@
--- A file with its token counts by this tokenizer (or by characters), as far as they are stored.
+-- A file with its token counts by this tokenizer (or by characters), as far as they are stored. plpgsql,
+-- because it keeps its plan.
 create function tunebase_internal.get_token_sample(p_file_id uuid, p_tokenizer text) returns jsonb
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select jsonb_build_object(
-    'id', f.id, 'filename', f.filename, 'bytes', f.bytes, 'object', f.object, 'report', f.report,
-    'sample', (
-      select sample from tunebase_internal.token_samples where file_id = f.id and counter = coalesce(p_tokenizer, 'characters')
+begin
+  return (
+    select jsonb_build_object(
+      'id', f.id, 'filename', f.filename, 'bytes', f.bytes, 'object', f.object, 'report', f.report, 'sample', s.sample
     )
-  )
-  from tunebase.files f where f.id = p_file_id
-$$;
+    from tunebase.files f
+    left join tunebase_internal.token_samples s
+      on s.file_id = f.id and s.counter = coalesce(p_tokenizer, 'characters')
+    where f.id = p_file_id
+  );
+end $$;

@@ -1,5 +1,5 @@
 -- A job as the API shows it: its row, why it waits, and its position in the queue (1: next; 0: already sent to the GPU
--- service). Counting stops at 1,000, so that a long queue stays cheap. plpgsql, because it keeps its plans.
+-- service). Counting stops at 100, so that a long queue stays cheap. plpgsql, because it keeps its plans.
 create function tunebase_internal.job_json(p_job_id uuid) returns jsonb
 language plpgsql stable set search_path = ''
 as $$

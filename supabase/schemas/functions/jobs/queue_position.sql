@@ -1,5 +1,6 @@
 -- A job's position in the whole queue and in its project's part of it; null when it is not queued. Each count stops at
--- 1,000. One pass over the queue's head does for both, unless more is ahead than that.
+-- 100: with 1,000, it was 40% of a create_job in a long queue. One pass over the queue's head does for both, unless more
+-- is ahead than that.
 create function tunebase_internal.queue_position(p_job tunebase.jobs) returns jsonb
 language plpgsql stable set search_path = ''
 as $$
@@ -15,14 +16,14 @@ begin
   select count(*), count(*) filter (where project_id = p_job.project_id) into v_ahead, v_ahead_in_project from (
     select project_id from tunebase.jobs
     where status = 'queued' and due_at < 'infinity' and (due_at, id) < (p_job.due_at, p_job.id)
-    limit 1000
+    limit 100
   ) ahead;
-  if v_ahead = 1000 then
+  if v_ahead = 100 then
     select count(*) into v_ahead_in_project from (
       select from tunebase.jobs
       where project_id = p_job.project_id and status = 'queued' and due_at < 'infinity'
         and (due_at, id) < (p_job.due_at, p_job.id)
-      limit 1000
+      limit 100
     ) ahead;
   end if;
   return jsonb_build_object('position', 1 + v_ahead, 'position_in_project', 1 + v_ahead_in_project);

@@ -1,12 +1,15 @@
--- A project's spending this month (UTC), plus what its unfinished jobs may still cost.
+-- A project's spending this month (UTC), plus what its unfinished jobs may still cost. plpgsql, because it keeps its plans.
 create function tunebase_internal.project_spend(p_project_id uuid) returns numeric
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select coalesce((
-    select sum(cost_usd) from tunebase.attempts
-    where project_id = p_project_id and started_at >= date_trunc('month', now() at time zone 'utc') at time zone 'utc'
+declare
+  v_month constant timestamptz := date_trunc('month', now() at time zone 'utc') at time zone 'utc';
+begin
+  return coalesce((
+    select sum(cost_usd) from tunebase.attempts where project_id = p_project_id and started_at >= v_month
   ), 0) + coalesce((
+    -- As in the index jobs_reserved: jobs that cost nothing are not counted, however many there are.
     select sum(greatest(reserved_usd - cost_usd, 0)) from tunebase.jobs
-    where project_id = p_project_id and tunebase_internal.is_open(status)
-  ), 0)
-$$;
+    where project_id = p_project_id and tunebase_internal.is_open(status) and reserved_usd > 0
+  ), 0);
+end $$;

@@ -79,7 +79,10 @@ export function makeEstimate(
       method: file.method,
       per_epoch: tokens,
       total,
-      trainable_tokens_per_epoch: times(file.learned, trained.expected / Math.max(1, file.trained.expected)),
+      trainable_tokens_per_epoch: times(
+        file.trainable,
+        trained.expected / Math.max(1, file.trained.expected),
+      ),
       validation,
       basis: tokenBasis(file, counter) +
         (mayStopEarly ? ` \`total.low\` assumes early stopping after ${minEpochs} epochs.` : ""),
@@ -187,7 +190,7 @@ async function countFile(
 const Report = z.looseObject({
   rows: z.int().optional(),
   rows_without_labels: z.int().optional(),
-  tokens: z.looseObject({ total: z.number(), learned: z.number() }).optional(),
+  tokens: z.looseObject({ total: z.number(), trainable: z.number() }).optional(),
 });
 
 /** Tokens of forward passes: validation after each epoch and, for DPO, the reference likelihoods before training. */

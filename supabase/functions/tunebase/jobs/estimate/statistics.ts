@@ -20,7 +20,7 @@ export interface FileEstimate {
   skipped: Range;
   /** Tokens of the trainable rows per epoch, after truncation. */
   tokens: Range;
-  learned: Range;
+  trainable: Range;
   sampled: number;
   too_long: number;
 }
@@ -38,7 +38,7 @@ export interface FileFacts {
   rows: number | null;
   skipped: number | null;
   /** By characters. */
-  tokens: { total: number; learned: number } | null;
+  tokens: { total: number; trainable: number } | null;
 }
 
 /** Estimates a file from a sample or, without one, from its validation report and size. */
@@ -51,7 +51,7 @@ export function estimateFile(
   if (sample === null || sample.rows.length === 0) return bySize(file);
   const doubt = uncertainty[counter];
   type Row = Sample["rows"][number];
-  const learns = ([, , , learned]: Row) => learned > 0;
+  const isTrainable = ([, , , trainable]: Row) => trainable > 0;
   // Both sides of a preference row are truncated by the excess of the longer one.
   const over = ([, , tokens, , longest = tokens]: Row, scale: number) =>
     Math.max(0, longest * scale - maxLength);
@@ -76,7 +76,7 @@ export function estimateFile(
   const all: Whole = { of: () => 1, total: rows.expected };
   const without = file.skipped !== null
     ? exactly(file.skipped)
-    : within(rounded(total((row) => learns(row) ? 0 : 1, all)), rows.high);
+    : within(rounded(total((row) => isTrainable(row) ? 0 : 1, all)), rows.high);
   return {
     method: sample.whole && counter === "tokenizer" ? "counted" : "sampled",
     rows,
@@ -87,13 +87,13 @@ export function estimateFile(
       high: rows.high - without.low,
     },
     truncated: within(
-      rounded(total((row, scale) => learns(row) && over(row, scale) > 0 ? 1 : 0, all)),
+      rounded(total((row, scale) => isTrainable(row) && over(row, scale) > 0 ? 1 : 0, all)),
       rows.high,
     ),
     tokens: rounded(
-      total((row, scale) => learns(row) ? row[2] * scale - sides(row) * over(row, scale) : 0, bytes),
+      total((row, scale) => isTrainable(row) ? row[2] * scale - sides(row) * over(row, scale) : 0, bytes),
     ),
-    learned: rounded(
+    trainable: rounded(
       total((row, scale) => Math.min(row[3] * scale, sides(row) * maxLength), bytes),
     ),
     sampled: sample.rows.length,
@@ -157,10 +157,10 @@ function bySize(file: FileFacts): FileEstimate {
     truncated: { low: 0, expected: 0, high: rows.high },
     skipped: exactly(without),
     tokens: rounded(tokens),
-    learned: rounded({
-      low: (file.tokens?.learned ?? 0) * low,
-      expected: file.tokens?.learned ?? tokens.expected / 3,
-      high: file.tokens === null ? tokens.high : file.tokens.learned * high,
+    trainable: rounded({
+      low: (file.tokens?.trainable ?? 0) * low,
+      expected: file.tokens?.trainable ?? tokens.expected / 3,
+      high: file.tokens === null ? tokens.high : file.tokens.trainable * high,
     }),
     sampled: 0,
     too_long: 0,

@@ -1,7 +1,7 @@
 /** POST /fine_tuning/jobs/{id}/cancel, /pause, /resume and /start. */
 import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
-import type { ErrorCode } from "../../../_shared/errors.ts";
+import type { ErrorCode } from "../../../_shared/contracts/error_codes.ts";
 import type { ApiContext } from "../../context.ts";
 import { pathId } from "../../ids.ts";
 import { renderJob } from "../../serializers/fine_tuning.ts";
