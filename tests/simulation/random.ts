@@ -1,4 +1,7 @@
-/** Reproducible randomness: every number follows from a seed. */
+/**
+ * Reproducible randomness: every number follows from a seed. Not fast-check's model runner: it generates a run's commands
+ * before the first of them is executed, and here their weights and subjects follow from the state that is reached.
+ */
 
 /** Mixes numbers into 32 bits (the finaliser of MurmurHash3 over each). */
 export function mix(...numbers: number[]): number {

@@ -14,7 +14,7 @@ import { type JobAction, runJobAction } from "./actions.ts";
 import { createJob } from "./create.ts";
 import { follow } from "./follow.ts";
 import { showCheckpoints, showEvents, showMetrics } from "./history.ts";
-import { getJob, listJobs } from "./show.ts";
+import { getJob, listJobs } from "./list_and_get.ts";
 
 const actions: [JobAction, string][] = [
   ["cancel", "Cancel a job immediately"],

@@ -108,6 +108,12 @@ def alive(shapes: set[tuple[int, ...]]) -> int:
     return sum(found.values())
 
 
+def test_more_values_than_bitsandbytes_can_count_are_refused() -> None:
+    on_meta = [torch.empty(2**15, 2**14, device="meta", dtype=torch.bfloat16) for _ in range(4)]
+    with pytest.raises(ValueError, match="exceed bitsandbytes' limit"):
+        quantization.pack(on_meta)
+
+
 @pytest.mark.parametrize("kind", tiny_models.MOE)
 def test_no_more_than_one_layers_experts_are_in_bf16_while_a_model_is_loaded(
     saved: dict[str, Path], kind: str, monkeypatch: pytest.MonkeyPatch

@@ -198,6 +198,17 @@ async def test_finish_sends_unreported_items_first_and_gives_up_after_its_timeou
         await status.client.finish("cancelled", timeout_seconds=1)
 
 
+async def test_no_heartbeat_follows_the_last_call(tunebase: FakeTunebase, status: Reporter) -> None:
+    status.step(1)
+    first = asyncio.create_task(status.report())
+    await asyncio.sleep(0)
+    finish = asyncio.create_task(status.client.finish("cancelled"))  # it waits for the first report
+    await asyncio.sleep(0)
+    third = asyncio.create_task(status.report())  # and this one for finish()'s own
+    await asyncio.gather(first, finish, third)
+    assert [name for name, _ in tunebase.calls] == ["claim", "report", "report", "finish"]
+
+
 async def test_progress_and_trained_tokens_never_fall(tunebase: FakeTunebase, status: Reporter) -> None:
     status.step(100)
     status.jobs.update_progress(JOB, 1, stage="loading_model")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .json_rows import Message, RowProblem, check_surrogates, format_value, load
-from .tools import ToolCallTracker, declared_tools
+from .tool_validation import ToolCallTracker, declared_tools
 
 FORMATS = (
     '{"messages": [{"role": …, "content": …}, …]}, or brightrun-lora-v4 '

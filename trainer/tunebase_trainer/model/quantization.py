@@ -29,6 +29,8 @@ FUSED = ("gate_up_proj", "down_proj")
 """The parameters of an experts module, [experts, out, in]."""
 BLOCK, NESTED_BLOCK = 64, 256
 """Values per scale, and scales per nested scale, as in bitsandbytes."""
+MAX_VALUES = 2**31 - 1
+"""bitsandbytes' kernels count the values of a tensor in 32 bits; beyond that they would read the wrong ones."""
 STATE = ("", ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__nf4")
 """Suffixes of a packed parameter's tensors in a state dict."""
 
@@ -68,6 +70,10 @@ def pack(experts: list[torch.Tensor]) -> torch.nn.Parameter:
     size = rows * columns
     if size % BLOCK:
         raise ValueError(f"an expert of {rows} × {columns} values cannot be divided into blocks of {BLOCK}")
+    if count * size > MAX_VALUES:
+        raise ValueError(
+            f"{count} experts of {rows} × {columns} values exceed bitsandbytes' limit of {MAX_VALUES} values"
+        )
     data = torch.empty((count * size // 2, 1), dtype=torch.uint8, device=device)
     scales = torch.empty(count * size // BLOCK, dtype=torch.float32, device=device)
     code = None

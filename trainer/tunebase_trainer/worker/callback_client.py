@@ -81,6 +81,8 @@ class CallbackClient:
         self._unanswered: tuple[str, str, Batch] | None = None
         """The report in flight: its id, its text, what it contains. It is repeated unchanged until it arrives."""
         self._spool: Spool | None = None
+        self._finishing = False
+        """Whether the last call is under way: no heartbeat follows it."""
         self._reported_revision = 0
         self._last_sent = time.monotonic()
         self._report_seconds = 15.0
@@ -154,6 +156,8 @@ class CallbackClient:
     async def report(self) -> None:
         """Sends what is new, up to a report's limits; retries the same report until it arrives."""
         async with self._sending:
+            if self._finishing and not self._has_unreported():
+                return  # it waited for a report that finish() has sent
             if self._unanswered is None:
                 self._unanswered = self._next_report()
             message_id, text, batch = self._unanswered
@@ -211,6 +215,7 @@ class CallbackClient:
             async with asyncio.timeout(timeout_seconds):
                 while self._has_unreported():
                     await self.report()
+        self._finishing = True
         left = max(2.0, give_up - time.monotonic())
         return FinishReply.model_validate(
             await self._call("finish", {**self._holder(), "outcome": outcome, **details}, left)

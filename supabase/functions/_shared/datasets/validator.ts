@@ -17,7 +17,7 @@ import { checkParsedValues } from "./parsed_values.ts";
 import { countKeys, duplicateKey, hasDuplicateKey } from "./duplicate_keys.ts";
 import { Lines, type LinesState } from "./lines.ts";
 import { explainJsonError } from "./json_error_hints.ts";
-import { detectFormat } from "./detect_format.ts";
+import { detectFormat } from "./file_signature.ts";
 import {
   type DatasetReport,
   isObject,

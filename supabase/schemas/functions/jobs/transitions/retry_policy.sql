@@ -1,5 +1,7 @@
 -- What an ended attempt means for its job: the whole retry policy. `p_fault` is the class of the failure: only failures of
 -- the infrastructure are retried, with backoff, until max_attempts of them in a row have brought no new checkpoint.
+-- The backoff is backoff_seconds, the number of attempts jobs.max_attempts, and the class of each error of the trainer is
+-- in contracts/trainer_errors.ts.
 --
 -- action: none (the job is terminal or paused), requeue, restore (the job never left the queue), retry, pause, cancel,
 -- fail, or fail_spend_cap.
