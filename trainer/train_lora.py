@@ -218,7 +218,8 @@ def add_adapter(base_net: Any, spec: dict[str, Any], hyper: dict[str, Any], shar
         base_net,
         rank=hyper["lora_rank"],
         alpha=hyper["lora_alpha"],
-        dropout=hyper["lora_dropout"],
+        # The reference of preference pairs has none: noise in one of the two would count as a preference.
+        dropout=0.0 if hyper.get("method") == "dpo" else hyper["lora_dropout"],
         lora_targets=hyper.get("lora_targets", "all-linear"),
         rslora=hyper["use_rslora"],
         checkpointing=sharded,
@@ -287,14 +288,14 @@ def run_training(
         data.rows,
         validation.rows if validation else [],
         hyper,
-        micro_batch_size=schedule.micro_batch_size,
+        micro_batch_tokens=schedule.micro_batch_tokens,
         warmup_steps=schedule.warmup_steps,
         on_gpu=on_gpu,
         plan=plan,
         directory=Path(spec["checkpoints"]),
         resume=resume,
         # On a CPU it costs more than it is worth: there the kernel kills a process that uses too much memory.
-        probe_longest=on_gpu and not distributed.is_distributed(),
+        probe_largest=on_gpu and not distributed.is_distributed(),
     )
 
 

@@ -47,7 +47,7 @@ class Message(BaseModel):
 class HyperparameterFields(Message):
     num_epochs: Annotated[int, Field(ge=1, le=20, validation_alias=AliasChoices("num_epochs", "epochs"))]
     batch_size: Annotated[int, Field(ge=1, le=64)]
-    learning_rate: Annotated[FiniteFloat, Field(ge=0.00001, le=0.001)]
+    learning_rate: Annotated[FiniteFloat, Field(ge=0.000001, le=0.001)]
     lora_rank: Annotated[int, Field(ge=4, le=128, validation_alias=AliasChoices("lora_rank", "rank"))]
     lora_alpha: Annotated[int, Field(ge=8, le=256, validation_alias=AliasChoices("lora_alpha", "alpha"))]
     lora_dropout: Annotated[

@@ -25,7 +25,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_bench_command_lists_its_benches() -> None:
     done = bench("--help")
-    assert done.returncode == 0 and "{cpu,gpu,model_start}" in done.stdout
+    assert done.returncode == 0 and "{cpu,mixed,rendering,gpu,model_start}" in done.stdout
 
 
 def test_the_gpu_bench_runs_on_tiny_shapes_and_saves_its_results_where_requested(

@@ -9,10 +9,10 @@ import pytest
 import torch
 from support import tiny
 
-from tunebase_trainer.bench import cpu
-from tunebase_trainer.bench.side import flops_per_token
+from tunebase_trainer.bench import cpu, mixed, rendering
+from tunebase_trainer.bench.side import MIXED_MEAN, MIXED_ROWS, flops_per_token, mixed_lengths, mixed_rows
 from tunebase_trainer.data.batches import collate
-from tunebase_trainer.data.dataset import read
+from tunebase_trainer.data.dataset import Row, read
 from tunebase_trainer.model.lora import add_lora
 from tunebase_trainer.training.loss import supervised_loss
 
@@ -29,6 +29,31 @@ def test_a_result_is_ok_at_its_goal_and_higher_is_better_for_every_unit() -> Non
     assert (share.value, share.ratio, share.ok) == (0.0005, 0.5, True)
     runs["trl"] = [run(1.9, 3.9, [2.0, 1.1])]
     assert [measurement.ok for measurement in cpu.evaluate_runs(runs, matmul=2e6, flops=5e3, on="here")] == [False] * 4
+
+
+def test_mixed_rows_have_a_longest_of_twenty_times_the_mean_and_are_the_same_each_time() -> None:
+    lengths = mixed_lengths()
+    assert len(lengths) == MIXED_ROWS and lengths == mixed_lengths()
+    assert max(lengths) == 20 * MIXED_MEAN == pytest.approx(20 * sum(lengths) / len(lengths), rel=0.02)
+    rows = mixed_rows([Row(list(range(500)), []), Row(list(range(500, 1000)), [])])
+    assert [len(row.input_ids) for row in rows] == lengths
+    assert all(row.labels[-1] == row.input_ids[-1] and len(row.labels) == len(row.input_ids) for row in rows)
+
+
+def test_of_mixed_rows_the_second_epoch_counts() -> None:
+    def run(seconds: float) -> dict[str, Any]:
+        return {"tokens": 10.0, "seconds": [99.0] * mixed.STEPS + [seconds] * mixed.STEPS}
+
+    (speed,) = mixed.evaluate_runs({"ours": [run(1.0), run(1.0)], "trl": [run(4.0), run(4.0)]}, on="here")
+    assert (speed.name, speed.value, speed.ratio, speed.ok) == ("trainer_mixed", 10, 4, True)
+
+
+def test_rendering_is_linear_if_a_turn_takes_the_same_time_in_a_long_conversation() -> None:
+    linear = rendering.evaluate_times([0.3, 0.2], [1.6, 2.9], on="here")
+    assert (linear.name, linear.value, linear.ratio, linear.ok) == ("rendering", 0.625, 1, True)
+    assert not rendering.evaluate_times([0.2], [0.2 * 8 * 1.4], on="here").ok
+    conversation = rendering.make_conversation(20)
+    assert len(conversation.messages) == 20 and len(conversation.learned) == 10
 
 
 def test_the_operations_per_token_match_torchs_count(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def test_only_one_process_reports_and_saves(two: tuple[Path, list[dict[str, Any]
         "preparing", "loading_model", "configuring", "training", "evaluating", "saving",
     ]  # fmt: skip
     assert len(of(events, "result")) == 1
-    assert any("(micro-batch 4 on each of 2 GPUs)" in event["message"] for event in of(events, "log"))
+    assert any(
+        "(micro-batches of up to 4096 tokens on each of 2 GPUs)" in event["message"] for event in of(events, "log")
+    )
 
 
 def test_stopped_ranks_save_one_checkpoint_and_resume_from_it(

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tunebase_trainer.data.batches import padded_tokens
 from tunebase_trainer.model.lora import add_lora
 from tunebase_trainer.training.checkpoint_state import TrainingState
 from tunebase_trainer.training.checkpoints import Plan
@@ -36,10 +37,11 @@ def run(
     *,
     validation: Any = None,
     micro: int = 2,
+    micro_batch_tokens: int | None = None,
     warmup: int = 1,
     every: float = math.inf,
     total_steps: int | None = None,
-    probe_longest: bool = False,
+    probe_largest: bool = False,
     resume: tuple[Path, TrainingState] | None = None,
     prepare: Callable[[Any], None] = lambda net: None,
     dropout: float = 0.0,
@@ -48,7 +50,8 @@ def run(
 ) -> tuple[TrainingResult, list[dict[str, Any]]]:
     """Trains `model`; returns its outcome and its events. `prepare` gets the network before the first step.
 
-    `validation`: the first two rows unless it is said. `every`: seconds from checkpoint to checkpoint. `changes`: of
+    `validation`: the first two rows unless it is said. `micro`: the rows of the longest one's length that a micro-batch
+    has room for, instead of `micro_batch_tokens`. `every`: seconds from checkpoint to checkpoint. `changes`: of
     the hyperparameters.
     """
     events: list[dict[str, Any]] = []
@@ -64,7 +67,7 @@ def run(
         rows,
         rows[:2] if validation is None else validation,
         hyper,
-        micro_batch_size=micro,
+        micro_batch_tokens=micro_batch_tokens or micro * max(padded_tokens(row) for row in rows),
         warmup_steps=warmup,
         on_gpu=on_gpu,
         plan=Plan(
@@ -80,6 +83,6 @@ def run(
         ),
         directory=directory,
         resume=resume,
-        probe_longest=probe_longest,
+        probe_largest=probe_largest,
     )
     return outcome, events

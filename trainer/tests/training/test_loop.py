@@ -14,15 +14,17 @@ from support.short_run import run
 from transformers import AutoConfig
 
 from tunebase_trainer.data.batches import (
+    NO_ROW,
     LengthGroupedSampler,
-    choose_micro_batch_size,
     collate,
-    next_smaller_micro_batch_size,
+    largest_micro_batch,
+    pack,
 )
-from tunebase_trainer.data.dataset import IGNORED, read
+from tunebase_trainer.data.dataset import IGNORED, Dataset, Example, Pair, Row, read
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.training import loss
 from tunebase_trainer.training.loss import check_projection, supervised_loss
+from tunebase_trainer.training.schedule import CPU_MICRO_BATCH_TOKENS, make_schedule
 from tunebase_trainer.worker.error_mapping import to_trainer_error
 
 
@@ -107,12 +109,131 @@ def test_two_micro_batches_make_the_gradient_of_one_batch(model: Any, rows: Any,
     torch.testing.assert_close(gradient(rows[:4]), gradient(rows[:2], rows[2:4]), rtol=1e-3, atol=1e-6)
 
 
-def test_a_micro_batch_divides_the_batch_and_respects_its_token_limit() -> None:
-    assert choose_micro_batch_size(8, 100, 4096) == 8
-    assert choose_micro_batch_size(8, 1000, 4096) == 4
-    assert choose_micro_batch_size(7, 1000, 4096) == 1
-    assert choose_micro_batch_size(8, 100_000, 4096) == 1
-    assert [next_smaller_micro_batch_size(micro, 12) for micro in (12, 6, 4, 3, 2)] == [6, 3, 2, 1, 1]
+def of_lengths(*lengths: int) -> list[Example]:
+    return [Row([1] * length, []) for length in lengths]
+
+
+def packed_lengths(lengths: list[int], tokens: int, rows: int = 100) -> list[list[int]]:
+    return [[lengths[i] for i in micro_batch] for micro_batch in pack(of_lengths(*lengths), tokens, rows)]
+
+
+def test_micro_batches_are_packed_by_padded_tokens_and_a_longer_row_is_alone() -> None:
+    assert packed_lengths([10, 300, 20, 100, 90], 200) == [[300], [100, 90], [20, 10]]
+    assert packed_lengths([10, 300, 20, 100, 90], 1500) == [[300, 100, 90, 20, 10]]
+    assert packed_lengths([10, 300, 20, 100, 90], 1500, rows=2) == [[300], [100, 90], [20, 10]]
+    assert packed_lengths([100, 10, 10, 10, 10, 10], 400) == [[100], [10] * 5], "two are needed: with little padding"
+    assert packed_lengths([5, 5], 1) == [[5], [5]]
+    assert pack([], 100, 0) == []
+
+
+def test_a_pair_counts_both_answers_at_the_width_of_the_longer_one() -> None:
+    pairs: list[Example] = [Pair(Row([1] * 30, []), Row([1] * 10, [])), Pair(Row([1] * 20, []), Row([1] * 5, []))]
+    assert pack(pairs, 120, 2) == [[0, 1]]
+    assert pack(pairs, 119, 2) == [[0], [1]]
+
+
+def test_packing_holds_for_any_lengths_and_needs_no_more_micro_batches_than_must_be() -> None:
+    draw = random.Random(1)
+    for _ in range(50):
+        lengths = [draw.randint(1, 200) for _ in range(draw.randint(1, 40))]
+        tokens, rows = draw.randint(100, 1500), draw.randint(1, 40)
+        found = packed_lengths(lengths, tokens, rows)
+        assert sorted(length for part in found for length in part) == sorted(lengths)
+        assert all(len(part) == 1 or (len(part) <= rows and max(part) * len(part) <= tokens) for part in found)
+        greedy: list[list[int]] = []
+        for length in sorted(lengths, reverse=True):
+            if greedy and len(greedy[-1]) < rows and greedy[-1][0] * (len(greedy[-1]) + 1) <= tokens:
+                greedy[-1].append(length)
+            else:
+                greedy.append([length])
+        assert len(found) == len(greedy)
+        largest = largest_micro_batch(of_lengths(*lengths), tokens, rows)
+        assert len(largest) * max(lengths[i] for i in largest) >= max(max(part) * len(part) for part in found)
+
+
+def test_ranks_share_long_and_short_rows_and_the_last_batch_is_filled() -> None:
+    lengths = list(range(1, 12))
+    order = list(LengthGroupedSampler(lengths, 4, seed=1, ranks=2))
+    assert len(order) == len(LengthGroupedSampler(lengths, 4, seed=1, ranks=2)) == 12
+    assert sorted(order) == [NO_ROW, *range(11)] and order[-1] == NO_ROW
+    alone = list(LengthGroupedSampler(lengths, 4, seed=1))
+    for start in (0, 4, 8):
+        batch = sorted(order[start : start + 4])
+        assert [i for i in batch if i != NO_ROW] == sorted(alone[start : start + 4]), "the same steps"
+    assert all(lengths[order[start]] > lengths[order[start + 3]] for start in (0, 4))
+
+
+def test_steps_of_packed_micro_batches_equal_those_of_one_row_at_a_time(
+    tiny_model: Path, tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a plain loop: the library's own loss, one row per forward pass, torch's AdamW; all in fp32.
+
+    13 rows whose longest has 12 times the tokens of the shortest, in batches of 5: a step's rows take several
+    micro-batches of different widths, and an epoch's last step has 3 rows.
+    """
+    from transformers import AutoModelForCausalLM
+
+    from tunebase_trainer.model import precision
+    from tunebase_trainer.model.lora import add_lora
+
+    monkeypatch.setattr(precision, "compute_dtype", lambda: torch.float32)
+    draw = random.Random(3)
+    rows: list[Example] = []
+    for length in (20, 20, 25, 30, 40, 45, 60, 70, 80, 100, 130, 180, 240):
+        ids = [draw.randrange(256) for _ in range(length)]
+        rows.append(Row(ids, [IGNORED] * (length // 3) + ids[length // 3 :]))
+    batches: list[tuple[int, int]] = []
+    made: list[Any] = []
+
+    def watch(net: Any) -> None:
+        def hook(module: Any, args: Any, kwargs: Any) -> None:
+            if torch.is_grad_enabled():
+                size, width = kwargs["input_ids"].shape
+                batches.append((size, width))
+
+        made.append(net)
+
+        net.get_base_model().register_forward_pre_hook(hook, with_kwargs=True)
+
+    outcome, told = run(
+        AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32), tokenizer, rows, tmp_path,
+        micro_batch_tokens=200, batch_size=5, validation=[], warmup=0, weight_decay=0.01, learning_rate=3e-3,
+        prepare=watch,
+    )  # fmt: skip
+    assert len(batches) > 2 * outcome.steps == 12
+    assert (1, 240) in batches and any(size > 1 for size, _ in batches), "longer than the budget: alone"
+    assert all(size == 1 or size * width <= 200 for size, width in batches)
+    assert sum(size for size, _ in batches) == 2 * len(rows)
+
+    torch.manual_seed(0)
+    net, _ = add_lora(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32), rank=4, alpha=8, dropout=0)
+    trained = [weight for weight in net.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=3e-3, weight_decay=0.01)
+    sampler = LengthGroupedSampler([row.length for row in rows], 5, seed=1)
+    step = 0
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        for start in range(0, len(order), 5):
+            part = [rows[i].sequences[0] for i in order[start : start + 5]]
+            items = sum(label != IGNORED for row in part for label in row.labels[1:])
+            total = 0.0
+            for row in part:
+                logits = net(input_ids=torch.tensor([row.input_ids])).logits[0, :-1]
+                loss = torch.nn.functional.cross_entropy(logits, torch.tensor(row.labels[1:]), reduction="sum") / items
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += float(loss)
+            norm = float(torch.nn.utils.clip_grad_norm_(trained, 1.0))
+            assert told[step]["training_loss"] == pytest.approx(total, rel=1e-5)
+            assert told[step]["gradient_norm"] == pytest.approx(norm, rel=1e-4)
+            optimizer.param_groups[0]["lr"] = 3e-3 * (1 - step / 6)
+            optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+    assert step == outcome.steps
+    ours = [weight for weight in made[0].parameters() if weight.requires_grad]
+    for mine, plain in zip(ours, trained, strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-2, atol=1e-4)
 
 
 # @proves report-steps-as-tokens
@@ -205,6 +326,14 @@ def test_the_learning_rate_warms_up_and_decays_linearly(model: Any, tokenizer: A
     assert rates(linear) == pytest.approx([0, 1 / 2, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
 
 
+@pytest.mark.parametrize(("rows", "warmup_steps", "expected"), [(3, None, 0), (3, 5, 0), (9, 5, 2), (9, None, 1)])
+def test_warmup_leaves_a_step_with_a_learning_rate(rows: int, warmup_steps: int | None, expected: int) -> None:
+    hyper = {"batch_size": 3, "num_epochs": 1, "warmup_steps": warmup_steps, "warmup_ratio": 0.05}
+    schedule = make_schedule(hyper, Dataset(of_lengths(*[5] * rows)))
+    assert schedule.warmup_steps == expected
+    assert schedule.micro_batch_tokens == CPU_MICRO_BATCH_TOKENS
+
+
 def test_the_learning_rate_can_follow_a_cosine(model: Any, tokenizer: Any, rows: Any, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"num_epochs": 4, "lr_schedule": "cosine"}
     _, told = run(model, tokenizer, rows, tmp_path, warmup=2, validation=[], **changes)
@@ -253,7 +382,7 @@ def test_weight_decay_and_seed_reach_the_optimizer_and_the_order(
 
 
 def test_batches_of_similar_length_leave_little_for_packing_to_save() -> None:
-    """Why there is no packing. Lengths as real chat has them: about 1,650 tokens on average, a tenth over 3,000."""
+    """Why rows are not joined. Lengths as real chat has them: about 1,650 tokens on average, a tenth over 3,000."""
     draw = random.Random(0)
     lengths = [min(8192, int(draw.lognormvariate(7.2, 0.65))) for _ in range(2000)]
     order = list(LengthGroupedSampler(lengths, 8, seed=42))

@@ -219,12 +219,12 @@ async def test_each_error_code_occurs_and_has_a_hint(
 
 
 def test_a_hint_asks_for_nothing_smaller_than_is_allowed(tunebase: FakeTunebase) -> None:
-    smallest = parse_input(run_input(tunebase, "x", max_length=64, lora_rank=4, batch_size=1, learning_rate=1e-5))
+    smallest = parse_input(run_input(tunebase, "x", max_length=64, lora_rank=4, batch_size=1, learning_rate=1e-6))
     error = TrainerError("out_of_memory", "Too small.", "A smaller base model.")
     hint = error_mapping.add_hint(error, smallest.hyperparameters).hint
     assert hint == "A smaller base model. This run: batch_size = 1; lora_rank = 4; max_length = 64."
     diverged = error_mapping.add_hint(TrainerError("non_finite_loss", "x"), smallest.hyperparameters)
-    assert diverged.hint == "This run: learning_rate = 1e-05, the minimum."
+    assert diverged.hint == "This run: learning_rate = 1e-06, the minimum."
 
 
 async def test_after_a_crash_the_jobs_log_has_the_last_lines_without_secrets_and_paths(

@@ -1,18 +1,55 @@
-"""One side of the CPU bench: `python -m tunebase_trainer.bench.side ours|trl|matmul SPEC`; its last line is JSON."""
+"""One side of a CPU bench: `python -m tunebase_trainer.bench.side ours|trl|matmul SPEC`; its last line is JSON."""
 
 from __future__ import annotations
 
 import json
 import math
+import random
 import resource
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-BATCH, RANK, ALPHA, DROPOUT, RATE, LENGTH = 4, 16, 32, 0.05, 5e-4, 1024
+RANK, ALPHA, DROPOUT, RATE, LENGTH = 16, 32, 0.05, 5e-4, 1024
 SEED = 42
+MIXED_ROWS, MIXED_MEAN, MIXED_LONGEST = 128, 40, 20 * 40
+
+
+@dataclass(frozen=True)
+class Workload:
+    batch: int
+    trl_accumulation: int
+    """TRL's micro-batches per step: its users choose them so that the longest row fits."""
+    epochs: int
+
+
+UNIFORM, MIXED = Workload(4, 1, 1), Workload(16, 4, 2)
+
+
+def mixed_lengths() -> list[int]:
+    """Lognormal, with a fixed seed: the longest has 20 times the mean's tokens."""
+    draw = random.Random(SEED)
+    drawn = [draw.lognormvariate(0, 0.8) for _ in range(MIXED_ROWS - 1)]
+    scale = (MIXED_ROWS * MIXED_MEAN - MIXED_LONGEST) / sum(drawn)
+    lengths = [max(4, round(scale * length)) for length in drawn]
+    return [*lengths[: MIXED_ROWS // 2], MIXED_LONGEST, *lengths[MIXED_ROWS // 2 :]]
+
+
+def mixed_rows(rows: list[Any]) -> list[Any]:
+    """Rows of `mixed_lengths`, cut from the text of `rows`; the second half of each is learned."""
+    from ..data.dataset import IGNORED, Row
+
+    text = [token for row in rows for token in row.input_ids]
+    made, at = [], 0
+    for length in mixed_lengths():
+        at = at if at + length <= len(text) else 0
+        ids = text[at : at + length]
+        made.append(Row(ids, [IGNORED] * (length // 2) + ids[length // 2 :]))
+        at += length
+    return made
 
 
 def matmul() -> dict[str, Any]:
@@ -69,16 +106,18 @@ class Clock:
         self.last = now
 
 
-def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, clock: Clock) -> float:
-    from ..data.batches import choose_micro_batch_size
+def ours(
+    net: Any, tokenizer: Any, rows: list[Any], workload: Workload, steps: int, directory: Path, clock: Clock
+) -> float:
     from ..model.lora import add_lora
     from ..training.checkpoints import Plan
     from ..training.loop import train
+    from ..training.schedule import CPU_MICRO_BATCH_TOKENS
 
     net, _ = add_lora(net, rank=RANK, alpha=ALPHA, dropout=DROPOUT)
     hyper = {
-        "num_epochs": 1,
-        "batch_size": BATCH,
+        "num_epochs": workload.epochs,
+        "batch_size": workload.batch,
         "learning_rate": RATE,
         "lora_rank": RANK,
         "max_length": LENGTH,
@@ -92,21 +131,20 @@ def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path,
         seconds=math.inf,
         stop_requested=lambda: False,
         deadline=math.inf,
-        total_steps=steps,
+        total_steps=steps * workload.epochs,
         steps_per_epoch=steps,
-        total_tokens=sum(len(row.input_ids) for row in rows),
+        total_tokens=sum(len(row.input_ids) for row in rows) * workload.epochs,
         run={},
         base=("", None),
         emit=lambda kind, **told: clock.step(told["training_loss"]) if kind == "step" else None,
     )
-    micro = choose_micro_batch_size(BATCH, max(len(row.input_ids) for row in rows), tokens=4096)
     train(
         net,
         tokenizer,
         rows,
         [],
         hyper,
-        micro_batch_size=micro,
+        micro_batch_tokens=CPU_MICRO_BATCH_TOKENS,
         warmup_steps=0,
         on_gpu=False,
         plan=plan,
@@ -115,7 +153,9 @@ def ours(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path,
     return flops_per_token(net, rows)
 
 
-def trl(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, clock: Clock) -> None:
+def trl(
+    net: Any, tokenizer: Any, rows: list[Any], workload: Workload, steps: int, directory: Path, clock: Clock
+) -> None:
     """As documented, with prepared tokens and labels, in the row order of our own loop."""
     import torch
     from datasets import Dataset
@@ -138,14 +178,18 @@ def trl(net: Any, tokenizer: Any, rows: list[Any], steps: int, directory: Path, 
         def _get_train_sampler(self, *_: Any) -> Any:
             return torch.utils.data.SequentialSampler(self.train_dataset)
 
-    order = LengthGroupedSampler([len(row.input_ids) for row in rows], BATCH, SEED)
+    sampler, order = LengthGroupedSampler([len(row.input_ids) for row in rows], workload.batch, SEED), list[int]()
+    for epoch in range(workload.epochs):
+        sampler.set_epoch(epoch)
+        order += sampler
     data = Dataset.from_list([{"input_ids": rows[n].input_ids, "labels": rows[n].labels} for n in order])
     loop = InOrder(
         model=net,
         args=SFTConfig(
             output_dir=str(directory),
-            max_steps=steps,
-            per_device_train_batch_size=BATCH,
+            max_steps=steps * workload.epochs,
+            per_device_train_batch_size=workload.batch // workload.trl_accumulation,
+            gradient_accumulation_steps=workload.trl_accumulation,
             learning_rate=RATE,
             lr_scheduler_type="linear",
             warmup_steps=0,
@@ -188,17 +232,21 @@ def main(name: str, spec_path: Path) -> dict[str, Any]:
     directory = Path(spec["directory"])
     base = base_model.resolve(spec["model"])
     tokenizer = AutoTokenizer.from_pretrained(base.path)
-    rows = dataset.read(directory / "rows.jsonl", tokenizer, LENGTH).rows
+    rows: list[Any] = dataset.read(directory / "rows.jsonl", tokenizer, LENGTH).rows
+    workload = MIXED if spec.get("mixed") else UNIFORM
+    if workload is MIXED:
+        rows = mixed_rows(rows)
     transformers.set_seed(SEED)
     net, _ = load_quantized(base.path, None, partial(base.fetch_weights, print))
     clock = Clock()
     flops = None
     if name == "ours":
-        flops = ours(net, tokenizer, rows, spec["steps"], directory / name, clock)
+        flops = ours(net, tokenizer, rows, workload, spec["steps"], directory / name, clock)
     else:
-        trl(net, tokenizer, rows, spec["steps"], directory / name, clock)
-    if len(clock.seconds) != spec["steps"]:
-        raise SystemExit(f"{name} made {len(clock.seconds)} steps instead of {spec['steps']}")
+        trl(net, tokenizer, rows, workload, spec["steps"], directory / name, clock)
+    steps = spec["steps"] * workload.epochs
+    if len(clock.seconds) != steps:
+        raise SystemExit(f"{name} made {len(clock.seconds)} steps instead of {steps}")
     return {
         "seconds": clock.seconds,
         "losses": clock.losses,

@@ -1,33 +1,68 @@
-"""Batches of rows of similar length, padded at the end, in an order that depends on the seed and the epoch."""
+"""Steps of rows of similar length, in an order that depends on the seed and the epoch, and their micro-batches.
+
+A step's rows are packed into micro-batches by padded tokens, not by rows: one long row does not make the others small.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .dataset import IGNORED, Example, Pair
 
-PADDING_INDEX = -1
-"""Marks a padding example instead of a row's index."""
+Batch = dict[str, torch.Tensor]
+
+NO_ROW = -1
+"""Instead of a row's index."""
 
 
-def choose_micro_batch_size(batch_size: int, longest: int, tokens: int) -> int:
-    """The largest divisor of `batch_size` whose rows have at most `tokens` tokens, padding included.
+def padded_tokens(example: Example) -> int:
+    """What an example takes in a batch in which it is the longest: both answers of a pair have the same width."""
+    return example.length * len(example.sequences)
 
-    `longest`: tokens of the longest row; for a pair twice those of its longer answer.
+
+def pack(examples: Sequence[Example], tokens: int, rows: int) -> list[list[int]]:
+    """The indices of `examples` in micro-batches of at most `tokens` padded tokens and `rows` examples.
+
+    A longer example is alone. The longest come first. There are as few micro-batches as possible, and with that number
+    as little padding as possible.
     """
-    return max((n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * longest <= tokens), default=1)
+    sizes = [padded_tokens(example) for example in examples]
+    order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
+    # Of the first n: micro-batches, their padded tokens, and where the last one starts.
+    best = [(0, 0, 0)]
+    for end in range(1, len(order) + 1):
+        choices = []
+        for start in range(end - 1, max(0, end - rows) - 1, -1):
+            padded = sizes[order[start]] * (end - start)
+            if padded > tokens and end - start > 1:
+                break
+            batches, total, _ = best[start]
+            choices.append((batches + 1, total + padded, start))
+        best.append(min(choices))
+    packed: list[list[int]] = []
+    end = len(order)
+    while end:
+        start = best[end][2]
+        packed.append(order[start:end])
+        end = start
+    return packed[::-1]
 
 
-def next_smaller_micro_batch_size(micro: int, batch_size: int) -> int:
-    """The largest divisor of `batch_size` that is at most half of `micro`."""
-    return max(n for n in range(1, max(1, micro // 2) + 1) if batch_size % n == 0)
+def largest_micro_batch(examples: Sequence[Example], tokens: int, rows: int) -> list[int]:
+    """The indices of the most padded tokens that `pack` can put into one micro-batch, of any choice of the examples."""
+    order = sorted(range(len(examples)), key=lambda i: padded_tokens(examples[i]), reverse=True)
+
+    def count(start: int) -> int:
+        return max(1, min(rows, len(order) - start, tokens // padded_tokens(examples[order[start]])))
+
+    start = max(range(len(order)), key=lambda start: padded_tokens(examples[order[start]]) * count(start))
+    return order[start : start + count(start)]
 
 
-def collate(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
+def collate(examples: Sequence[Example], pad: int) -> Batch:
     """One batch, padded at the end of its rows: causal attention needs no mask for that.
 
     For pairs: both answers, one after the other, and `reference`, one row per pair, if it is known.
@@ -44,7 +79,7 @@ def collate(examples: Sequence[Example], pad: int) -> dict[str, torch.Tensor]:
     }
 
 
-class ExampleDataset(torch.utils.data.Dataset[dict[str, Any]]):
+class ExampleDataset(torch.utils.data.Dataset[Example | None]):
     """Rows in the form that the Trainer expects."""
 
     def __init__(self, rows: list[Example]) -> None:
@@ -53,29 +88,35 @@ class ExampleDataset(torch.utils.data.Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        if index == PADDING_INDEX:
-            return {"row": self.rows[0].padding_example()}
-        return {"row": self.rows[index]}
+    def __getitem__(self, index: int) -> Example | None:
+        return None if index == NO_ROW else self.rows[index]
 
 
 class LengthGroupedSampler(torch.utils.data.Sampler[int]):
     """Groups rows of similar length, in an order that depends on the seed and the epoch alone.
 
-    Where several processes divide a batch, an epoch's last batch is filled with `PADDING_INDEX` to a multiple of
-    `multiple_of` rows, so that every process gets the same number of micro-batches.
+    Where `ranks` processes divide a batch, each one's rows follow each other. An epoch's last batch is filled with
+    `NO_ROW`, so that every process gets the same number of batches.
     """
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int, multiple_of: int = 1) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-        self.padding = [PADDING_INDEX] * (-len(lengths) % multiple_of)
+    def __init__(self, lengths: list[int], batch_size: int, seed: int, ranks: int = 1) -> None:
+        self.lengths, self.batch_size, self.seed, self.ranks, self.epoch = lengths, batch_size, seed, ranks, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.lengths) + len(self.padding)
+        return len(self.lengths) if self.ranks == 1 else -(-len(self.lengths) // self.batch_size) * self.batch_size
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1000 + self.epoch)
-        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator) + self.padding)
+        order: list[int] = get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
+        return iter(order) if self.ranks == 1 else self._dealt(order)
+
+    def _dealt(self, order: list[int]) -> Iterator[int]:
+        """Every rank gets long and short rows of each batch."""
+        for start in range(0, len(order), self.batch_size):
+            batch = sorted(order[start : start + self.batch_size], key=lambda i: self.lengths[i], reverse=True)
+            batch += [NO_ROW] * (self.batch_size - len(batch))
+            for rank in range(self.ranks):
+                yield from batch[rank :: self.ranks]

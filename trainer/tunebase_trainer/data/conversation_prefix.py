@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from jinja2.exceptions import TemplateError
@@ -65,8 +66,10 @@ class ConversationPrefix:
     def _labelled(self, text: str, answers: dict[int, tuple[int, int]], mismatched: frozenset[int]) -> Tokens:
         spans = sorted(answers.values())
         ids, offsets = self._renderer.encode(text, spans)
+        # In order of their starts; 0 before the first.
+        starts, ends = [start for start, _ in spans], [0, *accumulate((end for _, end in spans), max)]
         labels = [
-            token if any(start <= begin < end for start, end in spans) else IGNORED
+            token if begin < ends[bisect_right(starts, begin)] else IGNORED
             for token, (begin, _) in zip(ids, offsets, strict=True)
         ]
         return Tokens(ids, labels, frozenset(answers), mismatched)

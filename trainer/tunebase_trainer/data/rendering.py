@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -133,15 +134,15 @@ class Renderer:
         """Token ids and their character offsets. No token crosses the start of an answer: at serving the prompt is
         encoded separately, and the model's first token starts with the answer."""
         ids, offsets = self._encode(text, 0)
-        for start, _ in answers:
-            if any(begin < start < end for begin, end in offsets):
-                cuts = [0, *(start for start, _ in answers), len(text)]
-                ids, offsets = [], []
-                for begin, end in pairwise(cuts):
-                    more, offsets_of_part = self._encode(text[begin:end], begin)
-                    ids += more
-                    offsets += offsets_of_part
-                break
+        starts = sorted(start for start, _ in answers)
+        # A search per token: comparing each with every answer took two thirds of the time for long conversations.
+        following = ((bisect_right(starts, begin), end) for begin, end in offsets)
+        if any(n < len(starts) and starts[n] < end for n, end in following):
+            ids, offsets = [], []
+            for begin, end in pairwise([0, *starts, len(text)]):
+                more, offsets_of_part = self._encode(text[begin:end], begin)
+                ids += more
+                offsets += offsets_of_part
         return ids, offsets
 
     def _encode(self, text: str, at: int) -> tuple[list[int], list[tuple[int, int]]]:

@@ -17,22 +17,24 @@ Batch = dict[str, torch.Tensor]
 
 @torch.no_grad()
 def validate(
-    model: Any, rows: Sequence[Example], batch_size: int, to_batch: Callable[[list[Example]], Batch], beta: float | None
+    model: Any,
+    rows: Sequence[Example],
+    batches: list[list[int]],
+    to_batch: Callable[[list[Example]], Batch],
+    beta: float | None,
 ) -> dict[str, float]:
     """Mean loss over all learned tokens, or over all pairs if `beta` is given; leaves the model in training mode.
 
-    Several processes share the rows. Collective: every rank must call it.
+    `batches`: indices of `rows`. Several processes share the rows. Collective: every rank must call it.
 
     Not the library's evaluation: that averages over batches, which depends on their size, and draws random numbers.
     """
-    ordered = sorted(rows, key=lambda row: row.length, reverse=True)
-    own = ordered[distributed.rank() :: distributed.world_size()]
     model.eval()
     loss, items, wins, margins = 0.0, 0, 0, 0.0
     # Every rank runs as many batches as the first: all ranks take part in each forward pass of a sharded base.
-    for start in range(0, -(-len(ordered) // distributed.world_size()), batch_size):
-        batch_rows = own[start : start + batch_size]
-        batch = to_batch(batch_rows or ordered[-1:])
+    for start in range(0, len(batches), distributed.world_size()):
+        batch_rows = [rows[index] for own in batches[start + distributed.rank() :][:1] for index in own]
+        batch = to_batch(batch_rows or [rows[batches[-1][-1]]])
         if beta is None:
             batch_loss, batch_items = supervised_loss(model, batch, 1), int((batch["labels"][:, 1:] >= 0).sum())
             if batch_rows:

@@ -1,4 +1,4 @@
-"""One process per GPU, each with the whole base and every n-th micro-batch (DDP).
+"""One process per GPU, each with the whole base and its share of a step's rows (DDP).
 
 The process that the worker starts becomes torchrun's agent; its children, the ranks, train. Only rank 0 reports and
 saves. Whatever depends on a clock or a signal is decided collectively: a rank that stopped by itself would leave the
@@ -116,15 +116,24 @@ def sum_over_ranks(value: int) -> int:
     return int(all_reduce(torch.tensor(value)))
 
 
-def all_reduce(values: Any) -> Any:
-    """A tensor's sum over all ranks. Collective."""
+def max_over_ranks(value: int) -> int:
+    """The largest value of any rank. Collective."""
+    if not is_distributed():
+        return value
+    import torch
+
+    return int(all_reduce(torch.tensor(value), torch.distributed.ReduceOp.MAX))
+
+
+def all_reduce(values: Any, operation: Any = None) -> Any:
+    """A tensor's sum over all ranks, or the result of another operation. Collective."""
     if not is_distributed():
         return values
     import torch
 
     device = torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
     shared = values.to(device)
-    torch.distributed.all_reduce(shared)
+    torch.distributed.all_reduce(shared, operation or torch.distributed.ReduceOp.SUM)
     return shared.cpu()
 
 

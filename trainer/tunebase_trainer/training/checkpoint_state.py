@@ -35,8 +35,8 @@ class TrainingState:
     trained_tokens: int
     first_loss: float | None
     last_loss: float | None
-    micro_batch: int
-    """Rows per micro-batch. A size that did not fit once will not fit again."""
+    micro_batch_tokens: int
+    """The most tokens per micro-batch. A size that did not fit once will not fit again."""
     best_step: int | None
     """The step with the lowest validation loss; None before the first validation."""
     best_loss: float | None

@@ -1,4 +1,4 @@
-"""The training loop: it resumes, reports every step, and halves the micro-batch when the GPU runs out of memory."""
+"""The training loop: it resumes, reports every step, and halves the micro-batches when the GPU runs out of memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..data.batches import next_smaller_micro_batch_size
+from ..data.batches import pack
 from ..data.dataset import Example, Pair
 from ..gpu_errors import is_out_of_gpu_memory
 from ..model import distributed
@@ -18,9 +18,9 @@ from .checkpoint_state import TrainingState
 from .checkpoints import CheckpointCallback, Plan
 from .early_stopping import BestAdapterCallback, load_adapter_weights, save_adapter_weights
 from .loss import TrainingDiverged, check_projection, non_finite_loss_error
-from .oom import LongestBatchProbe, out_of_memory_error
+from .oom import LargestBatchProbe, next_smaller_micro_batch, out_of_memory_error
 from .progress_callback import ProgressCallback
-from .trainer import make_trainer, training_arguments
+from .trainer import make_trainer, rows_per_step, training_arguments
 
 Checkpoint = tuple[Path, TrainingState]
 
@@ -38,7 +38,7 @@ class TrainingResult:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What stays the same when a run is repeated with a smaller micro-batch."""
+    """What stays the same when a run is repeated with smaller micro-batches."""
 
     net: Any
     pad: int
@@ -49,7 +49,7 @@ class TrainingRun:
     on_gpu: bool
     plan: Plan
     directory: Path
-    probe_longest: bool
+    probe_largest: bool
 
 
 def train(
@@ -59,19 +59,19 @@ def train(
     validation: list[Example],
     hyper: dict[str, Any],
     *,
-    micro_batch_size: int,
+    micro_batch_tokens: int,
     warmup_steps: int,
     on_gpu: bool,
     plan: Plan,
     directory: Path,
     resume: Checkpoint | None = None,
-    probe_longest: bool = False,
+    probe_largest: bool = False,
 ) -> TrainingResult:
     """Trains in place, from the checkpoint `resume` if there is one; checkpoints are saved in `directory`.
 
-    With validation rows the adapter ends up as that of the lowest validation loss. `probe_longest`: the longest
+    With validation rows the adapter ends up as that of the lowest validation loss. `probe_largest`: the largest
     micro-batch runs before the first step. When the GPU runs out of memory, training continues from the newest
-    checkpoint, or from the start, with half as many rows per micro-batch and the same batch size.
+    checkpoint, or from the start, with micro-batches of half as many tokens and the same batch size.
 
     Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, and Stopped when `plan` requests it.
     """
@@ -81,29 +81,31 @@ def train(
     if distributed.rank() == 0:
         save_adapter_weights(net, start)
     if resume is not None:
-        micro_batch_size = min(micro_batch_size, resume[1].micro_batch)
+        micro_batch_tokens = min(micro_batch_tokens, resume[1].micro_batch_tokens)
     run = TrainingRun(
-        net, padding_token(tokenizer), rows, validation, hyper, warmup_steps, on_gpu, plan, directory, probe_longest
+        net, padding_token(tokenizer), rows, validation, hyper, warmup_steps, on_gpu, plan, directory, probe_largest
     )
     newest = NewestCheckpoint(resume)
     while True:
         try:
-            run = _with_reference(run, resume, micro_batch_size)
-            return _run_once(run, micro_batch_size, newest)
+            run = _with_reference(run, resume, micro_batch_tokens)
+            return _run_once(run, micro_batch_tokens, newest)
         except TrainingDiverged as error:
             raise non_finite_loss_error(error.step, hyper["learning_rate"], newest.step) from error
         except RuntimeError as error:
             if not is_out_of_gpu_memory(error):
                 raise
+            smaller = next_smaller_micro_batch(rows + validation, micro_batch_tokens, rows_per_step(hyper))
             # Of several processes only one may have run out, and the others wait for it: there is no second try.
-            if micro_batch_size == 1 or distributed.is_distributed():
-                raise out_of_memory_error(rows + validation, hyper, micro_batch_size) from error
+            if smaller is None or distributed.is_distributed():
+                tokens = None if smaller is None else micro_batch_tokens
+                raise out_of_memory_error(rows + validation, hyper, tokens) from error
+            micro_batch_tokens = smaller
         # Outside of `except`: the error, and the frames that held the trainer, are gone.
         _release_gpu_memory(net)
-        micro_batch_size = next_smaller_micro_batch_size(micro_batch_size, hyper["batch_size"])
         if newest.checkpoint is None:
             load_adapter_weights(net, start)
-        _report_smaller_micro_batch(plan, newest, micro_batch_size, hyper["batch_size"])
+        _report_smaller_micro_batch(plan, newest, micro_batch_tokens, hyper["batch_size"])
 
 
 class NewestCheckpoint:
@@ -120,16 +122,16 @@ class NewestCheckpoint:
         self.checkpoint = path, state
 
 
-def _report_smaller_micro_batch(plan: Plan, newest: NewestCheckpoint, micro_batch_size: int, batch_size: int) -> None:
+def _report_smaller_micro_batch(plan: Plan, newest: NewestCheckpoint, tokens: int, batch_size: int) -> None:
     origin = "the start" if newest.step is None else f"step {newest.step}"
     message = (
-        f"The GPU ran out of memory. Training continues from {origin} with micro-batches of {micro_batch_size}; "
-        f"batch_size stays {batch_size}."
+        f"The GPU ran out of memory. Training continues from {origin} with micro-batches of up to "
+        f"{tokens} tokens; batch_size stays {batch_size}."
     )
     plan.emit("log", level="warn", message=message)
 
 
-def _with_reference(run: TrainingRun, resume: Checkpoint | None, micro_batch_size: int) -> TrainingRun:
+def _with_reference(run: TrainingRun, resume: Checkpoint | None, micro_batch_tokens: int) -> TrainingRun:
     """Of preference pairs, attaches the reference log-probabilities, which a resumed run reads from its checkpoint."""
     rows, validation = run.rows, run.validation
     if not isinstance(rows[0], Pair) or rows[0].reference is not None:
@@ -137,7 +139,13 @@ def _with_reference(run: TrainingRun, resume: Checkpoint | None, micro_batch_siz
     if resume is not None:
         reference = preference.load_reference(resume[0])
     else:
-        reference = preference.compute_reference(run.net, rows + validation, micro_batch_size, run.pad, run.plan)
+        reference = preference.compute_reference(
+            run.net,
+            rows + validation,
+            pack(rows + validation, micro_batch_tokens, rows_per_step(run.hyper)),
+            run.pad,
+            run.plan,
+        )
     if distributed.rank() == 0:
         preference.save_reference(run.directory, reference)
     return replace(
@@ -151,19 +159,18 @@ def padding_token(tokenizer: Any) -> int:
     return int(tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id)
 
 
-def _run_once(run: TrainingRun, micro_batch_size: int, newest: NewestCheckpoint) -> TrainingResult:
-    """One try with this micro-batch. Raises TrainingDiverged, Stopped and torch's out-of-memory errors."""
+def _run_once(run: TrainingRun, micro_batch_tokens: int, newest: NewestCheckpoint) -> TrainingResult:
+    """One try with micro-batches of this size. Raises TrainingDiverged, Stopped and torch's out-of-memory errors."""
     resume, hyper, plan = newest.checkpoint, run.hyper, run.plan
     arguments = training_arguments(
         hyper,
         str(run.directory),
-        micro_batch_size=micro_batch_size,
         warmup_steps=run.warmup_steps,
         total_steps=plan.total_steps,
         validates=bool(run.validation),
         on_gpu=run.on_gpu,
     )
-    trainer = make_trainer(run.net, run.pad, run.rows, run.validation, hyper, arguments)
+    trainer = make_trainer(run.net, run.pad, run.rows, run.validation, hyper, micro_batch_tokens, arguments)
     state = resume[1] if resume is not None else None
     trainer.tokens_seen = state.trained_tokens if state is not None else 0
     progress = ProgressCallback(trainer, plan, bool(run.validation), state)
@@ -176,14 +183,14 @@ def _run_once(run: TrainingRun, micro_batch_size: int, newest: NewestCheckpoint)
             trained_tokens=trainer.tokens_seen,
             first_loss=progress.first_loss,
             last_loss=progress.last_loss,
-            micro_batch=micro_batch_size,
+            micro_batch_tokens=micro_batch_tokens,
             best_step=best.step,
             best_loss=best.loss,
             stale=best.stale,
         )
 
-    if run.probe_longest:
-        trainer.add_callback(LongestBatchProbe(trainer, run.rows, micro_batch_size))
+    if run.probe_largest:
+        trainer.add_callback(LargestBatchProbe(trainer, run.rows, micro_batch_tokens, rows_per_step(hyper)))
     checkpoints = CheckpointCallback(plan, current_state, lambda: progress.validated, best, newest.saved)
     for callback in (progress, best, checkpoints):
         trainer.add_callback(callback)

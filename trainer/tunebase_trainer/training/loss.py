@@ -22,6 +22,10 @@ def supervised_loss(model: Any, batch: dict[str, torch.Tensor], items: torch.Ten
     return losses.sum() / (items if items is not None else losses.numel())
 
 
+def count_learned_tokens(batch: dict[str, torch.Tensor]) -> int:
+    return int((batch["labels"][:, 1:] != IGNORED).sum())
+
+
 def token_losses(model: Any, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """The cross entropy of each learned token, in nats, and a mask [rows, tokens - 1] of those tokens.
 
@@ -120,7 +124,7 @@ class TrainingDiverged(Exception):
 
 def non_finite_loss_error(step: int, learning_rate: float, checkpoint_step: int | None) -> TrainerError:
     """The error for the user; `checkpoint_step`: that of the newest checkpoint."""
-    lower = max(1e-5, learning_rate / 2)
+    lower = max(1e-6, learning_rate / 2)
     advice = f"Lower learning_rate = {learning_rate:g}: try {lower:g}. "
     if lower >= learning_rate:
         advice = f"learning_rate = {learning_rate:g} is already the minimum. "

@@ -7,21 +7,24 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
+from ..data.batches import collate, largest_micro_batch, padded_tokens
 from ..data.dataset import Example
 from ..errors import TrainerError
 from ..text import counted
 
 
-class LongestBatchProbe(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
-    """Runs the longest micro-batch before the first step, and leaves no trace of it.
+class LargestBatchProbe(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
+    """Runs the micro-batch of the most padded tokens, and the longest row, before the first step, and leaves no trace.
 
     It allocates what Adam's moments will take after that step, so a run that cannot fit fails here and not in the
     middle of an epoch.
     """
 
-    def __init__(self, trainer: Any, rows: list[Example], micro_batch_size: int) -> None:
+    def __init__(self, trainer: Any, rows: list[Example], tokens: int, rows_per_step: int) -> None:
         self.trainer = trainer
-        self.rows = sorted(rows, key=lambda row: row.length)[-micro_batch_size:]
+        largest = [rows[index] for index in largest_micro_batch(rows, tokens, rows_per_step)]
+        longest = max(rows, key=lambda row: row.length)
+        self.batches = [largest] if longest.length == largest[0].length else [largest, [longest]]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         trainer, tokens_seen = self.trainer, self.trainer.tokens_seen
@@ -31,22 +34,36 @@ class LongestBatchProbe(TrainerCallback):  # type: ignore[misc]  # transformers'
         trainer.current_gradient_accumulation_steps = 1
         # The random numbers are restored: the run is the same with and without this.
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
-            trainer.training_step(model, trainer.data_collator([{"row": row} for row in self.rows]), 1)
+            trainer.training_step(model, [collate(batch, trainer.pad) for batch in self.batches], 1)
         del moments
         model.zero_grad()
         trainer.tokens_seen = tokens_seen
 
 
-def out_of_memory_error(rows: list[Example], hyper: dict[str, Any], micro_batch_size: int) -> TrainerError:
-    """The error of a run that does not fit; suggests values that take about half of the memory."""
+def next_smaller_micro_batch(rows: list[Example], tokens: int, rows_per_step: int) -> int | None:
+    """Half of the tokens that the largest micro-batch has, but no less than the longest row.
+
+    None: each micro-batch has a single row already, or no more tokens than the longest.
+    """
+    largest = [rows[index] for index in largest_micro_batch(rows, tokens, rows_per_step)]
+    most, longest = len(largest) * padded_tokens(largest[0]), max(padded_tokens(row) for row in rows)
+    return max(longest, most // 2) if most > longest else None
+
+
+def out_of_memory_error(rows: list[Example], hyper: dict[str, Any], micro_batch_tokens: int | None) -> TrainerError:
+    """The error of a run that does not fit; suggests values that take about half of the memory.
+
+    `micro_batch_tokens`: the most tokens of its micro-batches; None: each had one row.
+    """
     longest, per_row = max(row.length for row in rows), len(rows[0].sequences)
     rank, batch, shorter = hyper["lora_rank"], hyper["batch_size"], longest // 2 // 64 * 64
     suggestions = []
-    if micro_batch_size > 1:
+    if micro_batch_tokens is not None:
         suggestions.append(f"batch_size = {batch}: try {batch // 2}")
-        micro_batch = f"micro-batches of {micro_batch_size} rows"
+        micro_batch = f"micro-batches of up to {counted(micro_batch_tokens, 'token')}"
     else:
         micro_batch = "one row" if per_row == 1 else "the two answers of one row"
+        micro_batch += f" of {counted(longest, 'token')} at a time"
     if rank >= 8:
         suggestions.append(f"lora_rank = {rank}: try {rank // 2}")
     if shorter >= 64:
@@ -54,7 +71,7 @@ def out_of_memory_error(rows: list[Example], hyper: dict[str, Any], micro_batch_
     alternative = "or use a smaller base model." if suggestions else "Use a smaller base model."
     return TrainerError(
         "out_of_memory",
-        f"The GPU ran out of memory, even with {micro_batch} of {counted(longest, 'token')} at a time "
+        f"The GPU ran out of memory, even with {micro_batch} "
         f"(batch_size = {batch}, lora_rank = {rank}, max_length = {hyper['max_length']}).",
         "; ".join([*suggestions, alternative]),
     )

@@ -51,6 +51,10 @@ def learned_pairs(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return (batch["labels"] != IGNORED).any(dim=1)[::2]
 
 
+def count_pairs(batch: dict[str, torch.Tensor]) -> int:
+    return int(learned_pairs(batch).sum())
+
+
 def answer_log_probs(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """The log-probability of each answer, [pairs, 2]: the sum over its tokens."""
     losses, learned = token_losses(model, batch)
@@ -59,26 +63,24 @@ def answer_log_probs(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor
 
 
 @torch.no_grad()
-def compute_reference(net: Any, pairs: list[Example], size: int, pad: int, plan: Plan) -> torch.Tensor:
-    """The answers' log-probabilities with the current weights, without dropout; `size` pairs at once.
+def compute_reference(net: Any, pairs: list[Example], batches: list[list[int]], pad: int, plan: Plan) -> torch.Tensor:
+    """The answers' log-probabilities with the current weights, without dropout.
 
-    The ranks divide the pairs among them. Raises Stopped when `plan` requests it, or its time is over.
+    `batches`: indices of `pairs`; the ranks divide them. Raises Stopped when `plan` requests it, or its time is over.
     """
-    order = sorted(range(len(pairs)), key=lambda i: pairs[i].length, reverse=True)
     log_probs = torch.zeros(len(pairs), 2)
     training = net.training
     net.eval()
-    for start in range(0, len(order), size * distributed.world_size()):
+    for start in range(0, len(batches), distributed.world_size()):
         requested, over = (
             distributed.any_rank(plan.stop_requested()),
             distributed.any_rank(time.monotonic() >= plan.deadline),
         )
         if requested or over:
             raise Stopped(0, not requested)
-        first = start + size * distributed.rank()
-        mine = order[first : first + size]
+        mine = [index for batch in batches[start + distributed.rank() :][:1] for index in batch]
         # A rank without pairs runs the model too: all ranks gather a sharded base together.
-        examples = [pairs[i] for i in mine or order[:1]]
+        examples = [pairs[i] for i in mine or batches[-1][-1:]]
         batch = {name: part.to(net.device) for name, part in collate(examples, pad).items()}
         with precision.autocast(net.device.type):
             values = answer_log_probs(net, batch).cpu()

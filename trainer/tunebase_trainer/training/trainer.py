@@ -3,59 +3,78 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from transformers import Trainer, TrainingArguments
 
-from ..data.batches import ExampleDataset, LengthGroupedSampler, collate
-from ..data.dataset import IGNORED, Example
+from ..data.batches import Batch, ExampleDataset, LengthGroupedSampler, collate, pack
+from ..data.dataset import Example
 from ..evaluation.validation import validate
 from ..model import distributed, precision
 from . import preference
-from .loss import TrainingDiverged, supervised_loss
+from .loss import TrainingDiverged, count_learned_tokens, supervised_loss
 from .progress_callback import LOGGING_STEPS, MAX_STEPS_LOGGED_EACH
 
 
 class LoraTrainer(Trainer):  # type: ignore[misc]  # transformers' Trainer is untyped
-    """The loss counts learned tokens only, or pairs if `beta` is set."""
+    """The loss counts learned tokens only, or pairs if `beta` is set.
+
+    The data loader yields a whole step's rows of this rank, packed into micro-batches (`collate_step`), so the
+    library's own gradient accumulation, which counts rows, is off.
+    """
 
     tokens_seen = 0
     beta: float | None = None
     """Of direct preference optimization; None: supervised."""
+    micro_batch_tokens: int
+    pad: int
     control: Any
+
+    def collate_step(self, examples: list[Example | None]) -> list[Batch]:
+        rows = [example for example in examples if example is not None]
+        return [
+            collate([rows[index] for index in micro_batch], self.pad)
+            for micro_batch in pack(rows, self.micro_batch_tokens, len(rows))
+        ]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
         examples: ExampleDataset = self.train_dataset
-        micro = self.args.train_batch_size * distributed.world_size()
-        batch = micro * self.args.gradient_accumulation_steps
+        ranks = distributed.world_size()
         lengths = [row.length for row in examples.rows]
-        multiple_of = micro if distributed.world_size() > 1 else 1
-        return LengthGroupedSampler(lengths, batch, self.args.seed, multiple_of)
+        return LengthGroupedSampler(lengths, self.args.train_batch_size * ranks, self.args.seed, ranks)
 
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+    def _get_num_items_in_batch(self, batch_samples: list[list[Batch]], device: torch.device) -> int:
         """What a step's loss is averaged over: learned tokens, or pairs."""
-        items = super()._get_num_items_in_batch(batch_samples, device)
-        if items is None or self.beta is None:
-            return items
-        return distributed.sum_over_ranks(sum(int(preference.learned_pairs(batch).sum()) for batch in batch_samples))
+        count = count_learned_tokens if self.beta is None else preference.count_pairs
+        return distributed.sum_over_ranks(sum(count(batch) for step in batch_samples for batch in step))
+
+    def training_step(self, model: Any, inputs: list[Batch], num_items_in_batch: Any = None) -> torch.Tensor:
+        """All micro-batches of a step. The ranks exchange gradients in the last one's backward pass only."""
+        self.tokens_seen += distributed.sum_over_ranks(sum(int(batch["lengths"].sum()) for batch in inputs))
+        # All ranks take part in each forward pass of a sharded base, so those with fewer micro-batches add empty ones.
+        missing = distributed.max_over_ranks(len(inputs)) - len(inputs)
+        examples: ExampleDataset = self.train_dataset
+        batches = inputs + [collate([examples.rows[0].padding_example()], self.pad)] * missing
+        loss = torch.zeros((), device=self.args.device)
+        for number, batch in enumerate(batches, 1):
+            with nullcontext() if number == len(batches) else self.accelerator.no_sync(model):
+                loss += super().training_step(model, batch, num_items_in_batch)
+        return loss
 
     def compute_loss(
         self,
         model: Any,
-        inputs: dict[str, torch.Tensor],
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        if model.training:
-            learned = (inputs["labels"] != IGNORED).any(dim=1)  # excludes padding examples
-            self.tokens_seen += distributed.sum_over_ranks(int(inputs["lengths"][learned].sum()))
         if self.beta is None:
             loss = supervised_loss(model, inputs, num_items_in_batch)
         else:
             loss = preference.dpo_loss(model, inputs, self.beta, num_items_in_batch)
-        if num_items_in_batch is not None:
-            loss = loss * distributed.world_size()  # DDP averages the gradients over the ranks
+        loss = loss * distributed.world_size()  # DDP averages the gradients over the ranks
         return (loss, {}) if return_outputs else loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
@@ -66,12 +85,16 @@ class LoraTrainer(Trainer):  # type: ignore[misc]  # transformers' Trainer is un
         return norm
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        def to_batch(rows: list[Example]) -> dict[str, torch.Tensor]:
-            batch: dict[str, torch.Tensor] = self._prepare_inputs(self.data_collator([{"row": row} for row in rows]))
+        def to_batch(rows: list[Example]) -> Batch:
+            batch: Batch = self._prepare_inputs(collate(rows, self.pad))
             return batch
 
         metrics = validate(
-            self.model, self.eval_dataset.rows, self.args.per_device_eval_batch_size, to_batch, self.beta
+            self.model,
+            self.eval_dataset.rows,
+            pack(self.eval_dataset.rows, self.micro_batch_tokens, self.args.train_batch_size),
+            to_batch,
+            self.beta,
         )
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -84,6 +107,7 @@ def make_trainer(
     rows: list[Example],
     validation: list[Example],
     hyper: dict[str, Any],
+    micro_batch_tokens: int,
     arguments: TrainingArguments,
 ) -> LoraTrainer:
     trainer = LoraTrainer(
@@ -91,18 +115,23 @@ def make_trainer(
         args=arguments,
         train_dataset=ExampleDataset(rows),
         eval_dataset=ExampleDataset(validation) if validation else None,
-        data_collator=lambda items: collate([item["row"] for item in items], pad),
     )
+    trainer.data_collator = trainer.collate_step
+    trainer.micro_batch_tokens, trainer.pad = micro_batch_tokens, pad
     if len(rows[0].sequences) > 1:
         trainer.beta = hyper["beta"]
     return trainer
+
+
+def rows_per_step(hyper: dict[str, Any]) -> int:
+    """Of this rank."""
+    return int(hyper["batch_size"]) // distributed.world_size()
 
 
 def training_arguments(
     hyper: dict[str, Any],
     output_dir: str,
     *,
-    micro_batch_size: int,
     warmup_steps: int,
     total_steps: int,
     validates: bool,
@@ -110,9 +139,7 @@ def training_arguments(
 ) -> TrainingArguments:
     return TrainingArguments(
         output_dir=output_dir,
-        per_device_train_batch_size=micro_batch_size,
-        per_device_eval_batch_size=micro_batch_size,
-        gradient_accumulation_steps=hyper["batch_size"] // (micro_batch_size * distributed.world_size()),
+        per_device_train_batch_size=rows_per_step(hyper),
         num_train_epochs=hyper["num_epochs"],
         learning_rate=hyper["learning_rate"],
         weight_decay=hyper["weight_decay"],

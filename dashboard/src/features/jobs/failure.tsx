@@ -7,7 +7,7 @@ import { CodeBlock } from "../../ui/display.tsx";
 import { retryQuery } from "../new_job/form.ts";
 
 const logLines = 15;
-const minLearningRate = 1e-5;
+const minLearningRate = 1e-6;
 
 interface Suggestion {
   label: string;

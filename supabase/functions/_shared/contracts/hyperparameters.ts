@@ -96,7 +96,7 @@ export const hyperparameters = {
   },
   learning_rate: {
     kind: "number",
-    min: 1e-5,
+    min: 1e-6,
     max: 1e-3,
     fallback: 2e-4,
     label: "Learning rate",

@@ -27,6 +27,7 @@ const defaultBeta = 0.1;
  * supervised rate both answers become unlikely.
  */
 const dpoRateFactor = 0.1;
+const minDpoDefaultRate = 1e-5;
 /** The rank from which rsLoRA is the default. LoRA's scale, alpha / rank, weakens high ranks; rsLoRA's is alpha / √rank. */
 const minRsloraRank = 64;
 /** The adapter's scale, unless alpha is given. */
@@ -122,9 +123,8 @@ interface Rate {
 }
 function learningRate(request: Request): Rate {
   const { asked, method, own } = request;
-  const [min] = range("learning_rate");
   const supervised = own.learning_rate ?? hyperparameters.learning_rate.fallback;
-  const base = method === "dpo" ? Math.max(min, supervised * dpoRateFactor) : supervised;
+  const base = method === "dpo" ? Math.max(minDpoDefaultRate, supervised * dpoRateFactor) : supervised;
   const multiplier = given(asked.learning_rate_multiplier) ?? 1;
   return { value: asked.learning_rate ?? base * multiplier, base, multiplier };
 }

@@ -30,7 +30,7 @@ const overheadBytes = 0.9 * gib;
 
 /**
  * `longest`: the longest row in tokens, after truncation. `low` is for a micro-batch of one row, to which the trainer falls
- * back; `expected` is for the one that it starts with.
+ * back; `expected` is for the largest one that it starts with.
  */
 export function estimateMemory(
   shape: Shape,
@@ -61,10 +61,7 @@ export function estimateMemory(
   });
   // Logits of a quarter of the tokens, in bf16, in fp32, and their gradient.
   const outside = (tokens: number) => overheadBytes + tokens / 4 * vocab * 10;
-  const rows = Math.max(
-    1,
-    Math.min(plan.batch_size, Math.floor(limits.microBatchTokens / Math.max(1, longest))),
-  );
+  const largest = Math.max(longest, Math.min(plan.batch_size * longest, limits.microBatchTokens));
   const whole = (tokens: number) => (neededBytes(memory, tokens) + outside(tokens)) / gib;
   const shard = sharedMemory(memory, gpu.num_gpus);
   const sharded = (tokens: number) => (neededBytes(shard, tokens) + outside(tokens)) / gib;
@@ -72,8 +69,8 @@ export function estimateMemory(
   const total = isSharded ? sharded : whole;
   const required = {
     low: round(total(longest)),
-    expected: round(total(longest * rows) * 1.1),
-    high: round(total(longest * rows) * 1.4),
+    expected: round(total(largest) * 1.1),
+    high: round(total(largest) * 1.4),
   };
   return {
     required_gb: required,
@@ -81,9 +78,8 @@ export function estimateMemory(
     fits: available === null ? null : required.low <= available,
     basis:
       "Calculated, not measured: the base model in NF4, LoRA with Adam in fp32, and checkpointed activations for " +
-      `${rows} ${
-        rows === 1 ? "row" : "rows"
-      } of ${longest} tokens. \`low\` is for one row, to which the trainer falls back.` +
+      `micro-batches of up to ${largest} tokens. \`low\` is for the longest row, with ${longest}, to which the trainer ` +
+      "falls back." +
       (isSharded ? ` The base model does not fit on one GPU and is sharded across ${gpu.num_gpus}.` : "") +
       (available === null ? " This model is trained on the CPU." : ""),
   };
