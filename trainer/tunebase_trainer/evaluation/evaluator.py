@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..contract import SCORES, Evaluation, Scores
+from ..data.batches import padded_tokens
 from ..data.dataset import Dataset, Example, Prompt
 from ..text import counted
 from .answers import AnsweredPrompt, answer_prompts
@@ -79,12 +80,12 @@ class Evaluator:
     answers: list[AnsweredPrompt] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
-    def measure_losses(self, micro_batch_size: int, pad: int) -> None:
+    def measure_losses(self, micro_batch_tokens: int, pad: int) -> None:
         """Collective: every rank must call it."""
         rows: list[LineExamples] = list(self.chosen.rows.values())
-        if self.net.device.type == "cpu":
-            longest = max(example.tokens for row in rows for example in row)
-            micro_batch_size = max(1, min(micro_batch_size, CPU_BATCH_TOKENS // longest))
+        on_cpu = self.net.device.type == "cpu"
+        tokens = min(micro_batch_tokens, CPU_BATCH_TOKENS) if on_cpu else micro_batch_tokens
+        micro_batch_size = max(1, tokens // max(padded_tokens(example) for row in rows for example in row))
         deadline = self.started + self.seconds * LOSS_SHARE
         self.losses = compare_losses(self.net, rows, micro_batch_size, pad, deadline, self.stop_requested)
 
