@@ -1498,6 +1498,7 @@ export interface components {
           | "loading_model"
           | "configuring"
           | "training"
+          | "evaluating"
           | "saving"
           | "uploading"
           | "completed"
@@ -1576,6 +1577,47 @@ export interface components {
       /** @description The estimate of POST /fine_tuning/estimates; with its accuracy once the job has succeeded */
       estimate: {
         [key: string]: unknown;
+      } | null;
+      /** @description The base and the fine-tuned model compared on the validation rows, or on training rows if there are none; null until the job has succeeded */
+      evaluation: {
+        /**
+         * @description `training`: there were no validation rows
+         * @enum {string}
+         */
+        rows_from: "validation" | "training";
+        /** @description Validation rows, or the training rows chosen instead of them */
+        rows: number;
+        /** @description Rows whose loss was measured within the time budget */
+        rows_evaluated: number;
+        /** @description Rows whose generated answers were compared with the expected answer */
+        answers_evaluated: number;
+        /** @description Those of them whose expected answer is a JSON object or array */
+        json_answers_evaluated: number;
+        /** @description The same network with the adapter switched off */
+        base: {
+          /** @description Mean cross entropy in nats per learned token; of preference rows, per token of the preferred answers */
+          loss: number | null;
+          /** @description Share of the compared answers that equal the expected answer; supervised rows only */
+          exact_match: number | null;
+          /** @description Share of valid JSON among the answers to rows whose expected answer is a JSON object or array */
+          valid_json: number | null;
+          /** @description Share of the expected JSON objects' top-level fields whose value is equal in the answer */
+          field_accuracy: number | null;
+          /** @description Share of the preference rows whose preferred answer is likelier than the other */
+          preference_accuracy: number | null;
+        };
+        tuned: {
+          /** @description Mean cross entropy in nats per learned token; of preference rows, per token of the preferred answers */
+          loss: number | null;
+          /** @description Share of the compared answers that equal the expected answer; supervised rows only */
+          exact_match: number | null;
+          /** @description Share of valid JSON among the answers to rows whose expected answer is a JSON object or array */
+          valid_json: number | null;
+          /** @description Share of the expected JSON objects' top-level fields whose value is equal in the answer */
+          field_accuracy: number | null;
+          /** @description Share of the preference rows whose preferred answer is likelier than the other */
+          preference_accuracy: number | null;
+        };
       } | null;
       error: {
         code: string;

@@ -5,7 +5,7 @@
 What SPEC contains, which events go to the file descriptor TUNEBASE_EVENTS_FD (stdout without it), and what signals mean
 is in tunebase_trainer/worker/process.py. This process gets no secret and no callback URL.
 
-`main` reads from top to bottom: data, base model, adapter, derived values, training, artifact.
+`main` reads from top to bottom: data, base model, adapter, derived values, training, evaluation, artifact.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ from tunebase_trainer.training.events import EventStream
 
 if TYPE_CHECKING:
     from tunebase_trainer.data.dataset import Dataset
+    from tunebase_trainer.export.run_summary import RunSummary
     from tunebase_trainer.model.base_model import BaseModel
     from tunebase_trainer.training.loop import Checkpoint
     from tunebase_trainer.training.schedule import Schedule
 
 STARTED = time.monotonic()
-# How long sample answers may take, in seconds.
-SAMPLE_SECONDS_GPU, SAMPLE_SECONDS_CPU = 60, 10
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Events and signals
@@ -109,9 +108,22 @@ def main(spec_path: str) -> None:
         return
     if (peak := peak_memory()) is not None:
         emit_log(peak)
+
+    # --- evaluation: the base model and the fine-tuned one on the same rows
+    emit_stage("evaluating", 92)
+    from tunebase_trainer.evaluation import at_end
+
+    seconds_left = STARTED + spec["seconds"] - time.monotonic() if spec.get("seconds") is not None else math.inf
+    evaluator = at_end.measure_losses(
+        net, tokenizer, data, validation,
+        seed=hyper["seed"], micro_batch_tokens=schedule.micro_batch_tokens, steps=metrics_log.steps,
+        seconds_left=seconds_left, stop_requested=STOP.is_set, emit_log=emit_log,
+    )  # fmt: skip
     distributed.shutdown()
     if distributed.rank() > 0:
         return
+    prompts_from = Path(spec["validation"] or spec["dataset"])
+    evaluation, samples = at_end.compare_answers(evaluator, prompts_from, sharded, emit_log)
 
     # --- artifact: what stock PEFT loads, and what a person reads
     emit_stage("saving", 93)
@@ -128,13 +140,14 @@ def main(spec_path: str) -> None:
         trained_tokens=result.trained_tokens,
         trainable_parameters=trainable,
         versions=library_versions(),
+        evaluation=evaluation,
     )
     output = Path(spec["output"])
-    write_artifact(output, net, tokenizer, summary, sharded)
+    write_artifact(output, net, tokenizer, summary, samples)
     if exports := hyper.get("export", []):
         from tunebase_trainer.export import merged
 
-        del net, base_net  # merging needs the memory
+        del net, base_net, evaluator  # merging needs the memory
         if problem := merged.write(output, base.fetch_weights(emit_log), output, tokenizer, exports):
             emit_log(problem, "warn")
     emit(
@@ -152,6 +165,7 @@ def main(spec_path: str) -> None:
         trainable_parameters=trainable,
         versions=summary.versions,
         chat_template_sha256=data.template_sha256,
+        evaluation=evaluation.model_dump() if evaluation is not None else None,
     )
 
 
@@ -285,20 +299,15 @@ def run_training(
     )
 
 
-def write_artifact(output: Path, net: Any, tokenizer: Any, summary: Any, sharded: bool) -> None:
+def write_artifact(output: Path, net: Any, tokenizer: Any, summary: RunSummary, samples: dict[str, Any] | None) -> None:
     """The adapter, its tokenizer, model card and loss curve, and sample answers."""
-    import torch
-
     from tunebase_trainer.export import artifact
     from tunebase_trainer.model import lora
 
     lora.save_adapter(net, output, summary.base_model, summary.base_revision)
     artifact.write(output, tokenizer, summary)
-    seconds = SAMPLE_SECONDS_GPU if torch.cuda.is_available() else SAMPLE_SECONDS_CPU
-    if sharded:
-        emit_log("There are no sample answers: the base model is sharded, and no GPU has all of it.", "warn")
-    elif problem := artifact.write_samples(output, net, tokenizer, summary, seconds, STOP.is_set):
-        emit_log(problem, "warn")
+    if samples is not None:
+        artifact.write_samples(output, **samples)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

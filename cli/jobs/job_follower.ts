@@ -8,6 +8,7 @@ import { print, printJson, printNote } from "../terminal/output.ts";
 import { renderBar } from "../terminal/progress_bar.ts";
 import { withAbortOnSigint } from "../terminal/sigint.ts";
 import { StatusLine } from "../terminal/status_line.ts";
+import { evaluationLines } from "./evaluation_view.ts";
 import { formatEvent, type Job, type JobEvent, listEvents } from "./job_events.ts";
 
 /** The server sends a heartbeat every 15 s: a stream that is silent for this long is dead. */
@@ -244,6 +245,9 @@ class JobFollower {
         formatUsd(job.cost_usd),
       ].filter((part) => part !== null).join("  "),
     );
+    if (job.evaluation !== null) {
+      print(`Base → fine-tuned: ${evaluationLines(job.evaluation).join(", ")}`);
+    }
     printNote(`Next: tunebase adapter download ${this.id}`);
   }
 }

@@ -1,4 +1,5 @@
 /** Documentation tables generated from the contracts and the tests, between markers in hand-written pages. */
+import { evaluationScores, scoreNames } from "../../supabase/functions/_shared/contracts/evaluation.ts";
 import {
   apiFields,
   apiName,
@@ -46,6 +47,11 @@ const tables: Record<string, () => string> = {
         [name, ...(field(name).aliases ?? [])].map((one) => `\`${one}\``).join(", "),
         `${allowed(name)} (${leftOut(field(name))})`,
       ]),
+    ),
+  evaluation: () =>
+    table(
+      ["score", "meaning"],
+      scoreNames.map((name) => [`\`${name}\``, evaluationScores[name].description]),
     ),
   metrics: () =>
     metricNames.map((name) => `\`${name}\`${metricUnits[metricField(name).unit]}`).join(", ") + ".\n",

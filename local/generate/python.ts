@@ -1,5 +1,13 @@
 /** The contracts for the trainer: its models and constants in Python, and cases that both languages compute. */
 import {
+  countNames,
+  evaluatedRows,
+  evaluationCounts,
+  evaluationScores,
+  type ScoreName,
+  scoreNames,
+} from "../../supabase/functions/_shared/contracts/evaluation.ts";
+import {
   gpuMemory,
   memoryOf,
   neededBytes,
@@ -51,6 +59,24 @@ class Metric(Message):
 
 ${metricNames.map(metric).join("\n")}
 
+
+class Scores(Message):
+    """The evaluation of one model. None: the score does not apply, or was not measured."""
+
+${scoreNames.map(score).join("\n")}
+
+
+class Evaluation(Message):
+    """Base and fine-tuned model on the same rows."""
+
+    rows_from: ${literal(evaluatedRows)}
+${countNames.map((name) => `    ${name}: Annotated[int, Field(ge=${evaluationCounts[name].min})]`).join("\n")}
+    base: Scores
+    tuned: Scores
+
+
+SCORES = {${scoreNames.map((name) => `${quoted(name)}: ${quoted(evaluationScores[name].label)}`).join(", ")}}
+"""The label of each score."""
 
 METRICS = (${metricNames.map(quoted).join(", ")})
 
@@ -115,6 +141,12 @@ function python(of: HyperparameterField, value: NonNullable<HyperparameterField[
 function metric(name: MetricName): string {
   const { integer, nullable } = metricField(name);
   return `    ${name}: ${integer ? "int" : "FiniteFloat"}${nullable ? " | None = None" : ""}`;
+}
+
+function score(name: ScoreName): string {
+  return `    ${name}: Annotated[FiniteFloat, Field(ge=0${
+    evaluationScores[name].share ? ", le=1" : ""
+  })] | None = None`;
 }
 
 /** `trainer/tests/contract_cases.json`: what the two languages must agree on to the last byte. */

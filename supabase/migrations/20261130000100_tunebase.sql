@@ -492,7 +492,8 @@ create table tunebase.jobs (
     status in ('validating_files', 'queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')
   ),
   stage text check (stage in (
-    'setup', 'downloading', 'preparing', 'loading_model', 'configuring', 'training', 'saving', 'uploading', 'completed'
+    'setup', 'downloading', 'preparing', 'loading_model', 'configuring', 'training', 'evaluating', 'saving', 'uploading',
+    'completed'
   )),
 
   -- The request.
@@ -556,6 +557,8 @@ create table tunebase.jobs (
   error_hint text,
   error_param text,
   fine_tuned_model text unique,
+  -- The manifest's: base and fine-tuned model compared (protocol.ts, Evaluation).
+  evaluation jsonb,
   result_file uuid references tunebase.files,
 
   check (tunebase_internal.is_terminal(status) = (finished_at is not null)),
@@ -6169,6 +6172,7 @@ begin
   set status = 'succeeded', stage = 'completed', progress = 100, finished_at = now(), estimated_finish = null,
     due_at = null, status_reason = null, pause_requested = false, fine_tuned_model = v_name,
     trained_tokens = v_job.trained_tokens,
+    evaluation = nullif(p_manifest -> 'evaluation', 'null'),
     result_file = tunebase_internal.create_result_file(v_job),
     estimate = tunebase_internal.score_estimate(v_job)
   where id = v_job.id;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { startTunebase } from "../support/test_server.ts";
-import { createJob, FakeWorker, latestAttempt, rows } from "../support/fake_worker.ts";
+import { createJob, evaluation, FakeWorker, latestAttempt, manifest, rows } from "../support/fake_worker.ts";
 
 const tunebase = await startTunebase();
 Deno.test.afterAll(() => tunebase.close());
@@ -208,6 +208,56 @@ Deno.test("a job succeeds once its files match the manifest's sizes and hashes",
     adapter.files.map(async ({ url }: { url: string }) => await (await fetch(url)).bytes()),
   );
   assertEquals(downloaded.map((file: Uint8Array) => file.length), [config.length, weights.length]);
+});
+
+Deno.test("a succeeded job has the manifest's evaluation, and null before", async () => {
+  const { job, worker } = await claimed();
+  assertEquals(Reflect.get(await jobNow(job), "evaluation"), null);
+  await worker.finishWithAdapter();
+  assertEquals(Reflect.get(await jobNow(job), "evaluation"), evaluation);
+
+  const older = await claimed();
+  const file = FakeWorker.file("adapter_model.safetensors", bytes("weights"));
+  await older.worker.upload(file.path, bytes("weights"));
+  await older.worker.verify(file);
+  await older.worker.succeed([file], { evaluation: undefined }); // from an older worker image
+  const now = await jobNow(older.job);
+  assertEquals([now.status, Reflect.get(now, "evaluation")], ["succeeded", null]);
+});
+
+Deno.test("rejects a manifest with an invalid evaluation", async () => {
+  const { job, worker } = await claimed();
+  const file = FakeWorker.file("adapter_model.safetensors", bytes("weights"));
+  await worker.upload(file.path, bytes("weights"));
+  await worker.verify(file);
+  const changes = {
+    "a share above 1": { tuned: { ...evaluation.tuned, exact_match: 1.5 } },
+    "a negative loss": { base: { ...evaluation.base, loss: -1 } },
+    "a loss beyond any model's": { base: { ...evaluation.base, loss: 1e300 } },
+    "a string": { base: { ...evaluation.base, loss: "2.5" } },
+    "a huge string": { rows_from: "x".repeat(100_000) },
+    "samples": { samples: Array(1000).fill({ prompt: "p", base: "b", tuned: "t" }) },
+    "an unknown score": { tuned: { ...evaluation.tuned, surprise: 1 } },
+    "a missing model": { base: undefined },
+    "no rows": { rows: 0 },
+    "a fraction of a row": { rows_evaluated: 1.5 },
+    "more rows than a safe integer": { rows: 1e300 },
+  };
+  for (const [why, change] of Object.entries(changes)) {
+    const error = await assertRejects(() =>
+      worker.succeed([file], { evaluation: { ...evaluation, ...change } })
+    );
+    assertStringIncludes(String(error), "400", why);
+  }
+  const finish = { ...worker.holder, outcome: "succeeded", manifest: manifest([file]) };
+  for (const loss of ["NaN", "1e999", "-Infinity"]) {
+    const text = JSON.stringify(finish).replace('"loss":2.5', `"loss":${loss}`);
+    const response = await worker.sendText("finish", text);
+    assertEquals(response.status, 400, loss);
+    await response.body?.cancel();
+  }
+  assertEquals((await jobNow(job)).status, "running");
+  assertEquals((await worker.succeed([file])).accepted, true);
 });
 
 // @proves succeeded-is-stored, report-skipped-large-files

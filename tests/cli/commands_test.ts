@@ -269,7 +269,10 @@ Deno.test("a job can be created on hold, started, paused, resumed and cancelled 
 
 Deno.test("jobs get, events, metrics and checkpoints show a job", async () => {
   const job = await trainedJob(tunebase, user);
-  assertStringIncludes((await run(0, ["jobs", "get", job.id])).out, job.fine_tuned_model ?? "?");
+  const shown = (await run(0, ["jobs", "get", job.id])).out;
+  assertStringIncludes(shown, job.fine_tuned_model ?? "?");
+  assertStringIncludes(shown, "loss per token 2.500 → 1.250, exact match 10% → 45.5%");
+  assertStringIncludes(shown, "30 of 40 validation rows, answers compared for 20");
   assertEquals((await json(["jobs", "get", job.id])).id, job.id);
   const events = await run(0, ["jobs", "events", job.id, "--limit", "3"]);
   assertMatch(events.out, /Step 2.*\n[\s\S]*completed\.\n$|completed\.\n$/);
@@ -297,6 +300,7 @@ Deno.test("follow exits with 0 when the job succeeds and prints plain lines with
   const { code, out, err } = await following.done;
   assertEquals(code, 0, err);
   assertMatch(out, /Succeeded: ft:SmolLM2.* loss 3\.000 → 2\.000/);
+  assertStringIncludes(out, "Base → fine-tuned: loss per token 2.500 → 1.250, exact match 10% → 45.5%\n");
   assertStringIncludes(err, `Next: tunebase adapter download ${job.id}`);
   assert(!out.includes("\r") && !out.includes("\x1b"), out);
   // Each event once, in order.

@@ -129,6 +129,12 @@ Deno.test("the main flow from sign-in to the downloaded adapter needs no reload"
   const sha256 = createHash("sha256").update(saved).digest("hex");
   await page.getByText(sha256).waitFor();
   await page.getByText("PeftModel.from_pretrained").waitFor();
+  const scores = page.getByRole("region", { name: "Evaluation" });
+  assertEquals(
+    await scores.getByRole("row", { name: "Exact match" }).getByRole("cell").allInnerTexts(),
+    ["10%", "45.5%"],
+  );
+  await page.getByText("Evaluated: 30 of 40 validation rows, answers compared for 20.").waitFor();
   const sample = page.getByRole("listitem").filter({ hasText: "Hello?" });
   assertEquals(await sample.getByRole("definition").allInnerTexts(), ["ok", "Hello! How …", "ok."]);
   await page.getByRole("link", { name: /Notifications 1/ }).waitFor();

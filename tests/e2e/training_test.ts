@@ -1,4 +1,5 @@
 /** The main flow on real parts with a few steps of a real model, and its recovery from crashes. */
+import { Evaluation } from "../../supabase/functions/_shared/contracts/schemas.ts";
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import OpenAI from "openai";
 import { Adapter, downloadAdapter } from "../../examples/demo/adapter.ts";
@@ -21,7 +22,7 @@ const stack = await startStack({
   cronSeconds: 0.5,
   functionEnv: { TUNEBASE_LEASE_SECONDS: "6", TUNEBASE_CHECKPOINT_SECONDS: "2" },
   // Answers are the slowest part of a short run on a CPU.
-  workerEnv: { TUNEBASE_SAMPLE_COUNT: "1" },
+  workerEnv: { TUNEBASE_SAMPLE_COUNT: "1", TUNEBASE_EVALUATION_SECONDS: "3" },
 });
 Deno.test.afterAll(async () => {
   await stack.stop();
@@ -94,6 +95,11 @@ Deno.test("a job trains a real model, and its adapter downloads and verifies", a
   );
   assertEquals(losses.length, 6);
   assert(Number(losses.at(-1)) < Number(losses[0]), `the loss goes down: ${losses}`);
+
+  const evaluation = Evaluation.parse(Reflect.get(job, "evaluation"));
+  assertEquals([evaluation.rows_from, evaluation.rows], ["training", 12]);
+  assert(Number(evaluation.tuned.loss) < Number(evaluation.base.loss), JSON.stringify(evaluation));
+  assert(events.some(({ message }) => message.startsWith("Evaluation, base → fine-tuned: loss per token ")));
 
   const adapter = Adapter.parse(await openai.get(`/fine_tuning/jobs/${job.id}/adapter`));
   assertEquals(adapter.files.map(({ path }) => path), [

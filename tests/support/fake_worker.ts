@@ -65,7 +65,10 @@ export class FakeWorker {
 
   /** Sends one signed call; a `secret` other than the attempt's forges it. */
   async send(name: string, body: Answer, secret?: string, id = crypto.randomUUID()): Promise<Response> {
-    const text = JSON.stringify(body);
+    return await this.sendText(name, JSON.stringify(body), secret, id);
+  }
+
+  async sendText(name: string, text: string, secret?: string, id = crypto.randomUUID()): Promise<Response> {
     const webhook = new Webhook(secret ?? callbackSecret(this.tunebase.keys.masterKey, this.attemptId));
     const now = new Date();
     return await fetch(
@@ -90,7 +93,7 @@ export class FakeWorker {
     return answer;
   }
 
-  private get holder() {
+  get holder() {
     return { worker_id: this.id, fence: this.fence };
   }
 
@@ -167,8 +170,13 @@ export class FakeWorker {
     return this.call("verify", { ...this.holder, file });
   }
 
-  succeed(files: Answer[]): Promise<Answer> {
-    return this.call("finish", { ...this.holder, outcome: "succeeded", manifest: manifest(files) });
+  /** Reports success; `changes` override fields of the manifest. */
+  succeed(files: Answer[], changes: Answer = {}): Promise<Answer> {
+    return this.call("finish", {
+      ...this.holder,
+      outcome: "succeeded",
+      manifest: { ...manifest(files), ...changes },
+    });
   }
 
   fail(error_code: string): Promise<Answer> {
@@ -212,6 +220,23 @@ export class FakeWorker {
   }
 }
 
+/** An evaluation in which the fine-tuned model is better. */
+export const evaluation = {
+  rows_from: "validation",
+  rows: 40,
+  rows_evaluated: 30,
+  answers_evaluated: 20,
+  json_answers_evaluated: 0,
+  base: { loss: 2.5, exact_match: 0.1, valid_json: null, field_accuracy: null, preference_accuracy: null },
+  tuned: {
+    loss: 1.25,
+    exact_match: 0.455,
+    valid_json: null,
+    field_accuracy: null,
+    preference_accuracy: null,
+  },
+};
+
 /** A manifest of these files. */
 export function manifest(files: Answer[]): Answer {
   return {
@@ -242,5 +267,6 @@ export function manifest(files: Answer[]): Answer {
     dataset_sha256: "0".repeat(64),
     rows: 2,
     versions: {},
+    evaluation,
   };
 }

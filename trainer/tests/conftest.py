@@ -21,6 +21,8 @@ from support.paths import SUPPORT, TRAINER
 sys.path.insert(0, str(TRAINER))
 # Answers to sample prompts take more than the tiny trainings themselves. test_artifact.py asks for them.
 os.environ.setdefault("TUNEBASE_SAMPLE_COUNT", "0")
+# Enough for the losses of a tiny training's rows, however busy the machine is.
+os.environ.setdefault("TUNEBASE_EVALUATION_SECONDS", "120")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat
 
 Stage = Literal[
-    "setup", "downloading", "preparing", "loading_model", "configuring", "training", "saving", "uploading", "completed"
+    "setup",
+    "downloading",
+    "preparing",
+    "loading_model",
+    "configuring",
+    "training",
+    "evaluating",
+    "saving",
+    "uploading",
+    "completed",
 ]
 Method = Literal["supervised", "dpo"]
 LogLevel = Literal["info", "warn", "error"]
@@ -72,6 +81,37 @@ class Metric(Message):
     gpu_utilization: FiniteFloat | None = None
     gpu_memory_gb: FiniteFloat | None = None
 
+
+class Scores(Message):
+    """The evaluation of one model. None: the score does not apply, or was not measured."""
+
+    loss: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    exact_match: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = None
+    valid_json: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = None
+    field_accuracy: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = None
+    preference_accuracy: Annotated[FiniteFloat, Field(ge=0, le=1)] | None = None
+
+
+class Evaluation(Message):
+    """Base and fine-tuned model on the same rows."""
+
+    rows_from: Literal["validation", "training"]
+    rows: Annotated[int, Field(ge=1)]
+    rows_evaluated: Annotated[int, Field(ge=0)]
+    answers_evaluated: Annotated[int, Field(ge=0)]
+    json_answers_evaluated: Annotated[int, Field(ge=0)]
+    base: Scores
+    tuned: Scores
+
+
+SCORES = {
+    "loss": "Loss per token",
+    "exact_match": "Exact match",
+    "valid_json": "Valid JSON",
+    "field_accuracy": "Correct JSON fields",
+    "preference_accuracy": "Preferred answer likelier",
+}
+"""The label of each score."""
 
 METRICS = (
     "step",

@@ -1,8 +1,10 @@
 /** `jobs list` and `jobs get`. */
 import { unwrap } from "../../../client/mod.ts";
 import type { jobStatuses } from "../../../supabase/functions/_shared/contracts/statuses.ts";
+import { describeEvaluatedRows } from "../../../supabase/functions/_shared/contracts/evaluation.ts";
 import { openSession } from "../../api/session.ts";
 import type { CommonOptions } from "../../command.ts";
+import { evaluationLines } from "../../jobs/evaluation_view.ts";
 import type { Job } from "../../jobs/job_events.ts";
 import { formatDuration, formatTime, formatUsd, humanize } from "../../terminal/format.ts";
 import { printFields, printJson, printNote, printTable, stdoutColors } from "../../terminal/output.ts";
@@ -76,6 +78,8 @@ function printJob(job: Job): void {
     ["loss", job.training_loss?.toFixed(4)],
     ["base model", job.model],
     ["fine-tuned model", job.fine_tuned_model],
+    ["evaluation", job.evaluation === null ? null : evaluationLines(job.evaluation).join(", ")],
+    ["evaluated", job.evaluation === null ? null : describeEvaluatedRows(job.evaluation)],
     ["data", [job.training_file, job.validation_file].filter(Boolean).join(", ")],
     ["result files", job.result_files.join(", ")],
     ["settings", Object.entries(job.hyperparameters).map(([name, value]) => `${name} ${value}`).join(", ")],

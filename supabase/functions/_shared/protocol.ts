@@ -11,7 +11,7 @@
 import * as z from "zod";
 import { trainingMethods } from "./contracts/hyperparameters.ts";
 import { limits } from "./contracts/limits.ts";
-import { reportedMetricShape, trainerShape } from "./contracts/schemas.ts";
+import { Evaluation, reportedMetricShape, trainerShape } from "./contracts/schemas.ts";
 import { logLevels, stages } from "./contracts/statuses.ts";
 import { trainerErrorCodes } from "./contracts/trainer_errors.ts";
 
@@ -246,6 +246,8 @@ export const Manifest = z.strictObject({
   versions: z.record(z.string(), z.string()),
   /** The chat template that rendered the rows. Serving must use the same one. */
   chat_template_sha256: sha256.nullable().default(null),
+  /** null: the operator disabled it, or it failed. */
+  evaluation: Evaluation.nullable().default(null),
 });
 export type Manifest = z.infer<typeof Manifest>;
 

@@ -6,7 +6,8 @@ create table tunebase.jobs (
     status in ('validating_files', 'queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')
   ),
   stage text check (stage in (
-    'setup', 'downloading', 'preparing', 'loading_model', 'configuring', 'training', 'saving', 'uploading', 'completed'
+    'setup', 'downloading', 'preparing', 'loading_model', 'configuring', 'training', 'evaluating', 'saving', 'uploading',
+    'completed'
   )),
 
   -- The request.
@@ -70,6 +71,8 @@ create table tunebase.jobs (
   error_hint text,
   error_param text,
   fine_tuned_model text unique,
+  -- The manifest's: base and fine-tuned model compared (protocol.ts, Evaluation).
+  evaluation jsonb,
   result_file uuid references tunebase.files,
 
   check (tunebase_internal.is_terminal(status) = (finished_at is not null)),

@@ -10,7 +10,7 @@ import pytest
 from support import chat_templates, tiny
 from support.paths import REPOSITORY
 
-from tunebase_trainer.data.dataset import IGNORED, Dataset, read
+from tunebase_trainer.data.dataset import IGNORED, Dataset, read, read_prompts
 from tunebase_trainer.data.examples import Row
 from tunebase_trainer.data.json_rows import RowProblem
 from tunebase_trainer.data.rows import parse
@@ -209,10 +209,10 @@ def test_a_model_without_a_chat_template_is_rejected(tmp_path: Path) -> None:
     assert caught.value.code == "no_chat_template"
 
 
-def test_up_to_five_prompts_are_kept_for_samples(with_tools: Any, tmp_path: Path) -> None:
+def test_prompts_are_read_by_their_lines(with_tools: Any, tmp_path: Path) -> None:
     rows = "\n".join(chat(("user", f"question {n}"), ("assistant", f"answer {n}")) for n in range(9))
-    prompts = read(written(tmp_path, rows), with_tools, 512).prompts
-    assert [(p.line, p.question, p.expected) for p in prompts] == [
-        (n + 1, f"question {n}", f"answer {n}") for n in range(5)
+    prompts = read_prompts(written(tmp_path, rows), with_tools, {1, 4, 99})
+    assert [(p.line, p.question, p.expected) for p in prompts.values()] == [
+        (n + 1, f"question {n}", f"answer {n}") for n in (0, 3)
     ]
-    assert prompts[0].text == "<|im_start|>user\nquestion 0<|im_end|>\n<|im_start|>assistant\n"
+    assert prompts[1].text == "<|im_start|>user\nquestion 0<|im_end|>\n<|im_start|>assistant\n"

@@ -16,10 +16,9 @@ from support import tiny
 from support.fake_tunebase import FakeTunebase, run_input
 
 from handler import handler
-from tunebase_trainer.contract import METRICS
-from tunebase_trainer.data.dataset import Dataset, Prompt, Row
-from tunebase_trainer.evaluation import samples
-from tunebase_trainer.export import artifact, loss_chart, merged, model_card
+from tunebase_trainer.contract import METRICS, Evaluation, Scores
+from tunebase_trainer.data.dataset import Dataset, Row
+from tunebase_trainer.export import loss_chart, merged, model_card
 from tunebase_trainer.export.run_summary import RunSummary
 from tunebase_trainer.training import metrics_log
 
@@ -82,6 +81,13 @@ def test_an_artifact_is_complete_and_describes_itself(
     assert found["samples"][0]["prompt"] == "very short question 1"
     assert all(isinstance(sample[side], str) for sample in found["samples"] for side in ("base", "tuned"))
 
+    evaluation = manifest["evaluation"]
+    assert (evaluation["rows_from"], evaluation["rows"], evaluation["rows_evaluated"]) == ("validation", 7, 7)
+    assert evaluation["tuned"]["loss"] < evaluation["base"]["loss"]
+    assert evaluation["tuned"]["exact_match"] is not None
+    (told,) = [event["message"] for event in tunebase.reported("events") if "Evaluation" in event["message"]]
+    assert f"loss per token {evaluation['base']['loss']:.3f} → {evaluation['tuned']['loss']:.3f}" in told
+
     text = stored["README.md"].decode()
     for said in (
         "| data | 24 rows, ",
@@ -91,6 +97,7 @@ def test_an_artifact_is_complete_and_describes_itself(
         "![Loss by step](loss.svg)",
         "| learning_rate | 0.001 |",
         "| transformers | 5.",
+        "## Evaluation\n\n| | base | fine-tuned |",
         f"{manifest['first_loss']:.4f} first, {manifest['last_loss']:.4f} last",
     ):
         assert said in text
@@ -131,6 +138,9 @@ async def test_merged_weights_equal_the_model_with_the_adapter_and_have_their_ow
     output = await handler({"id": "rp-1", "input": run_input(tunebase, str(tiny_model), export=["merged"])})
     assert output["status"] == "completed", output
     assert "samples.json" not in tunebase.stored, "the operator has disabled them"
+    evaluation = output["manifest"]["evaluation"]
+    assert (evaluation["rows_from"], evaluation["rows_evaluated"]) == ("training", 24)
+    assert (evaluation["answers_evaluated"], evaluation["tuned"]["exact_match"]) == (0, None)
     paths = [file["path"] for file in output["manifest"]["files"]]
     assert "merged/model.safetensors" in paths and "merged/config.json" in paths
     assert set(paths) <= set(tunebase.verified)
@@ -161,11 +171,12 @@ async def test_without_validation_samples_come_from_the_training_rows(
     await handler({"id": "rp-1", "input": run_input(tunebase, str(tiny_model), num_epochs=1)})
     found = json.loads(tunebase.stored["samples.json"])
     assert (found["prompts_from"], len(found["samples"])) == ("training", 2)
+    assert any("; there are no validation rows." in event["message"] for event in tunebase.reported("events"))
 
 
 def summary(**changes: Any) -> RunSummary:
     row = Row([1, 2, 3], [-100, 2, 3])
-    data = Dataset(rows=[row], conversations=1, template_sha256="ab", prompts=[Prompt(1, "hi", "hi", "ok")])
+    data = Dataset(rows=[row], conversations=1, template_sha256="ab")
     given: dict[str, Any] = {
         "base_model": "org/Model-7B",
         "base_revision": "c0ffee",
@@ -189,39 +200,16 @@ def test_a_model_card_names_a_hub_base_model_in_its_front_matter() -> None:
     assert "base_model:" not in other and "# A LoRA adapter for mine" in other
 
 
-def test_failed_samples_are_a_warning_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "5")
-
-    class Broken:
-        def eval(self) -> None:
-            raise RuntimeError("secret")
-
-    problem = artifact.write_samples(tmp_path, Broken(), tiny.make_tokenizer(), summary(), 1, lambda: False)
-    assert problem == "The sample answers could not be generated (RuntimeError)."
-    assert not list(tmp_path.iterdir())
-    assert artifact.write_samples(tmp_path, Broken(), tiny.make_tokenizer(), summary(), 1, lambda: True) is None
-
-
-def test_sample_answers_stop_at_their_deadline_or_when_the_worker_stops(tiny_model: Path) -> None:
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM
-
-    net = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM")
-    )
-    tokenizer = tiny.make_tokenizer()
-    prompts = [Prompt(n, f"{n}", f"question {n} " * n, "x") for n in (1, 2)]
-    too_long = Prompt(3, "long", "x" * (samples.MAX_PROMPT_TOKENS + 1), "x")
-    whole = samples.sample_answers(net, tokenizer, [*prompts, too_long], 600, lambda: False)
-    assert [sample["line"] for sample in whole] == [1, 2], "a prompt that is too long is left out"
-    # A fresh adapter changes nothing: both sides say the same, in spite of the padding of the shorter prompt.
-    assert all(sample["base"] == sample["tuned"] for sample in whole)
-    assert [samples.sample_answers(net, tokenizer, [one], 600, lambda: False)[0]["base"] for one in prompts] == [
-        sample["base"] for sample in whole
-    ]
-    cut = samples.sample_answers(net, tokenizer, prompts, 600, lambda: True)
-    assert not any(sample["tuned_finished"] for sample in cut)
-    assert all(len(sample[side]) <= 1 for sample in cut for side in ("base", "tuned")), "one token a side"
+def test_a_model_card_compares_base_and_fine_tuned_model() -> None:
+    scores = Scores(loss=2.5, exact_match=0.25)
+    evaluation = Evaluation(
+        rows_from="training", rows=64, rows_evaluated=12, answers_evaluated=4, json_answers_evaluated=0,
+        base=scores, tuned=Scores(loss=0.5, exact_match=1),
+    )  # fmt: skip
+    text = model_card.model_card(summary(evaluation=evaluation))
+    assert "| Loss per token | 2.500 | 0.500 |\n| Exact match | 25.0% | 100.0% |\n" in text
+    assert "Evaluated: 12 of 64 training rows, answers compared for 4; there are no validation rows." in text
+    assert "## Evaluation" not in model_card.model_card(summary())
 
 
 def test_a_resumed_run_includes_the_steps_of_the_previous_worker(tmp_path: Path) -> None:

@@ -47,6 +47,10 @@ def test_two_processes_make_the_steps_of_one(
     (result,), (other,) = of(shared, "result"), of(alone, "result")
     for name in ("first_loss", "last_loss", "best_validation_loss"):
         assert result.pop(name) == pytest.approx(other.pop(name), rel=0.01), name
+    ours, theirs = result.pop("evaluation"), other.pop("evaluation")
+    for side in ("base", "tuned"):
+        assert ours[side].pop("loss") == pytest.approx(theirs[side].pop("loss"), rel=0.01), side
+    assert ours == theirs
     assert result == other
     ours, theirs = (load_file(path / "adapter" / "adapter_model.safetensors") for path in (directory, tmp_path / "run"))
     assert ours.keys() == theirs.keys()
@@ -55,7 +59,7 @@ def test_two_processes_make_the_steps_of_one(
 def test_only_one_process_reports_and_saves(two: tuple[Path, list[dict[str, Any]]]) -> None:
     _, events = two
     assert [event["stage"] for event in of(events, "stage")] == [
-        "preparing", "loading_model", "configuring", "training", "saving",
+        "preparing", "loading_model", "configuring", "training", "evaluating", "saving",
     ]  # fmt: skip
     assert len(of(events, "result")) == 1
     assert any(

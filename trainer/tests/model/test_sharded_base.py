@@ -95,7 +95,10 @@ def test_two_ranks_with_a_sharded_base_make_the_steps_of_two_without(
     whole, shared = found
     assert not any("sharded over" in event["message"] for event in of(whole, "log"))
     assert any("sharded over 2 GPUs" in event["message"] for event in of(shared, "log"))
-    assert any("no sample answers" in event["message"] for event in of(shared, "log"))
+    assert any("No answers are generated" in event["message"] for event in of(shared, "log"))
+    evaluations = [of(events, "result")[0]["evaluation"] for events in found]
+    assert evaluations[0] == evaluations[1]
+    assert evaluations[0]["rows_evaluated"] == 2
     assert len(of(shared, "step")) == 3
     for ours, theirs in zip(of(shared, "step"), of(whole, "step"), strict=True):
         for name in ("training_loss", "gradient_norm", "validation_loss", "trained_tokens"):

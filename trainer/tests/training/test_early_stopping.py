@@ -12,7 +12,7 @@ from support import tiny
 from support.short_run import run
 
 from tunebase_trainer.data.batches import collate
-from tunebase_trainer.data.dataset import IGNORED, Dataset, Example, Prompt, Row, read
+from tunebase_trainer.data.dataset import IGNORED, Dataset, Example, Row, read
 from tunebase_trainer.data.split import held_out, split
 from tunebase_trainer.training.loss import supervised_loss
 
@@ -38,14 +38,12 @@ def test_a_split_holds_out_its_share_from_all_lengths_and_depends_on_the_seed() 
     draw = random.Random(0)
     for count, share in ((50, 0.1), (252, 0.1), (999, 0.1), (1000, 0.05), (7, 0.5), (3, 0.01)):
         rows: list[Example] = [Row([n] * draw.randrange(1, 2000), [], line=n) for n in range(count)]
-        data = Dataset(rows, conversations=count, truncated=3, prompts=[Prompt(n, "", "", "") for n in range(5)])
+        data = Dataset(rows, conversations=count, truncated=3)
         train, held = split(data, share, seed=1)
         assert held is not None
         assert len(held.rows) == held.conversations == held_out(count, share)
         assert len(train.rows) == train.conversations == count - held.conversations >= 1
         assert sorted(train.rows + held.rows, key=lambda row: row.line) == rows
-        assert sorted(train.prompts + held.prompts, key=lambda prompt: prompt.line) == data.prompts
-        assert {prompt.line for prompt in held.prompts} <= {row.line for row in held.rows}
         assert (train.truncated, held.truncated) == (3, 0)
         assert split(data, share, seed=1) == (train, held)
         longest = max(row.length for row in rows)

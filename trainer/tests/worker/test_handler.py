@@ -30,11 +30,13 @@ async def test_a_tiny_training_produces_an_adapter_that_stock_peft_loads_and_tha
     from transformers import AutoModelForCausalLM
 
     monkeypatch.setenv("TUNEBASE_SAMPLE_COUNT", "1")
+    monkeypatch.setenv("TUNEBASE_EVALUATION_SECONDS", "2")
     output = await handler({"id": "rp-1", "input": direct(tunebase, tiny_model, lora_rank=8)})
     assert output["status"] == "completed", output
     assert (output["progress"], output["metrics"]["step"]) == (100, 12)
     manifest = output["manifest"]
     assert manifest["last_loss"] < manifest["first_loss"]
+    assert manifest["evaluation"]["tuned"]["loss"] < manifest["evaluation"]["base"]["loss"]
     place = Path(output["adapter_path"])
     assert {file["path"]: file["bytes"] for file in manifest["files"]} == {
         file.name: file.stat().st_size for file in place.iterdir()

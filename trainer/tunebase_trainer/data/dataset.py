@@ -5,6 +5,7 @@ File formats: row_source.py and rows.py. How a conversation becomes tokens: rend
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,11 +19,10 @@ from .json_rows import RowProblem, load
 from .rendering import Renderer, RenderResult
 from .rows import FORMATS, PREFERENCE, PREFERENCES, Conversation, OtherFormat, conversation
 
-__all__ = ["IGNORED", "Dataset", "Example", "Pair", "Prompt", "Row", "read"]
+__all__ = ["IGNORED", "Dataset", "Example", "Pair", "Prompt", "Row", "read", "read_prompts"]
 
 MAX_PROBLEMS = 20
 MAX_LINES_NAMED = 20
-MAX_PROMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,9 @@ class Prompt:
     """The last user message, for display."""
     text: str
     expected: str
+    is_comparable: bool = True
+    """Whether the model should generate `expected`: not tool calls, which have the template's own form, and not
+    preferred answers, which are only better than others."""
 
 
 @dataclass
@@ -55,7 +58,6 @@ class Dataset:
     """Answers before which the training text differs from the prompt at serving."""
     tools_unseen: int = 0
     """Rows that declare tools, which the template does not show to the model."""
-    prompts: list[Prompt] = field(default_factory=list)
     template_sha256: str = ""
 
     @property
@@ -149,6 +151,16 @@ def read(
     return data
 
 
+def read_prompts(path: Path, tokenizer: PreTrainedTokenizerBase, lines: Collection[int]) -> dict[int, Prompt]:
+    """The prompts of these lines of a file that `read` has accepted; a row without a question has none."""
+    renderer, wanted = Renderer(tokenizer), set(lines)
+    prompts: dict[int, Prompt] = {}
+    for number, text in row_source.iter_rows(path):
+        if number in wanted and (prompt := _prompt(renderer, conversation(load(text)), number)) is not None:
+            prompts[number] = prompt
+    return prompts
+
+
 def _check_method(kind: str, method: str, what: str) -> None:
     """Raises TrainerError `invalid_dataset` for rows of another method."""
     if (kind == PREFERENCE) == (method == "dpo"):
@@ -184,22 +196,21 @@ def _add_row(
         data.truncated_tokens += rendered.truncated_tokens
         data.prompt_mismatches += rendered.prompt_mismatches
         data.tools_unseen += bool(parsed.tools) and not renderer.shows_tools
-        if len(data.prompts) < MAX_PROMPTS:
-            data.prompts += _prompt(renderer, parsed, number)
     elif not rendered.too_long:
         data.skipped += 1
     return parsed.format
 
 
-def _prompt(renderer: Renderer, parsed: Conversation, number: int) -> list[Prompt]:
+def _prompt(renderer: Renderer, parsed: Conversation, number: int) -> Prompt | None:
     last = max(parsed.learned)
     previous, answer = parsed.messages[:last], parsed.messages[last]
     question = next((message["content"] for message in reversed(previous) if message["role"] == "user"), None)
     if question is None:
-        return []
+        return None
     calls = [call["function"] for call in answer.get("tool_calls", [])]
     expected = answer["content"] + (f"{' ' if answer['content'] else ''}{calls}" if calls else "")
-    return [Prompt(number, question, renderer.text(previous, parsed.tools, True), expected)]
+    is_comparable = not calls and parsed.rejected is None
+    return Prompt(number, question, renderer.text(previous, parsed.tools, True), expected, is_comparable)
 
 
 def _no_trainable_rows(data: Dataset, max_length: int, what: str) -> TrainerError:

@@ -37,7 +37,6 @@ def split(data: Dataset, share: float, seed: int) -> tuple[Dataset, Dataset | No
             data,
             rows=[row for row in data.rows if (row.line in held) == inside],
             conversations=count if inside else len(lengths) - count,
-            prompts=[prompt for prompt in data.prompts if (prompt.line in held) == inside],
         )
 
     # What was truncated or skipped in the file is reported once, for the rows to train on.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+from ..evaluation.evaluator import describe_rows, describe_scores
 from .run_summary import RunSummary
 
 # vLLM's values of --max-lora-rank; an adapter needs the smallest that is at least its rank.
@@ -31,6 +32,7 @@ def model_card(summary: RunSummary) -> str:
             *([*warnings, ""] if warnings else []),
             "![Loss by step](loss.svg)",
             "",
+            *_evaluation(summary),
             FILES,
             "",
             *_usage(summary),
@@ -44,6 +46,22 @@ def model_card(summary: RunSummary) -> str:
             "",
         ]
     )
+
+
+def _evaluation(summary: RunSummary) -> list[str]:
+    if summary.evaluation is None:
+        return []
+    scores = describe_scores(summary.evaluation)
+    return [
+        "## Evaluation",
+        "",
+        "| | base | fine-tuned |",
+        "| --- | --- | --- |",
+        *(f"| {label} | {base} | {tuned} |" for label, (base, tuned) in scores.items()),
+        "",
+        f"Evaluated: {describe_rows(summary.evaluation)}.",
+        "",
+    ]
 
 
 def _is_hub_id(base: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ..contract import Evaluation
 from ..data.dataset import Dataset
 
 
@@ -21,3 +22,4 @@ class RunSummary:
     trained_tokens: int
     trainable_parameters: int
     versions: dict[str, str]
+    evaluation: Evaluation | None = None

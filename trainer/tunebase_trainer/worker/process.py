@@ -12,7 +12,8 @@ for anyone who replaces it:
   checkpoint, as if it were asked to stop; null or absent: no limit). Its environment is that of `training_environment`
   and nothing else; its working directory is the worker's.
 - It writes one JSON object per line to the file descriptor in `TUNEBASE_EVENTS_FD`; stdout and stderr are its log.
-  - `{"type":"stage","stage":…,"progress":percent}`; `training` before the first step, `saving` after the last.
+  - `{"type":"stage","stage":…,"progress":percent}`; `training` before the first step, `evaluating` and
+    `saving` after the last.
   - `{"type":"log","level":"info"|"warn"|"error","message":…}`: a line for the job's log.
   - `{"type":"resumed","step","epoch","trained_tokens"}`: it resumes from the checkpoint.
   - `{"type":"step", …a Metric…, "total_steps","trained_tokens","seconds_left","progress"}`: an optimizer step.
@@ -21,8 +22,8 @@ for anyone who replaces it:
   - `{"type":"stopped","step","out_of_time"}`: the last event after a request to stop, or when `seconds` are nearly
     over; its checkpoint comes before.
   - `{"type":"result", "base_model","base_revision","rows","validation_rows","steps","first_loss","last_loss",
-    "best_step","best_validation_loss","trained_tokens","trainable_parameters","versions","chat_template_sha256"}`: the
-    last event of a completed training; the adapter is in `output`.
+    "best_step","best_validation_loss","trained_tokens","trainable_parameters","versions","chat_template_sha256",
+    "evaluation"}`: the last event of a completed training; the adapter is in `output`. `evaluation` may be absent.
   - `{"type":"error","code","message","hint"}`: the last event of a failed training.
 - SIGTERM asks it to save a checkpoint at the end of the current step, report it and `stopped`, and exit. A signal needs
   no listening thread, and a process that has not installed a handler yet ends by it, which is right: there is nothing
@@ -53,8 +54,8 @@ INHERITED_VARIABLES = (
     "NVIDIA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS",
     "TRITON_CACHE_DIR", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE",
-    "TUNEBASE_MODEL_CACHE", "TUNEBASE_SAMPLE_COUNT", "TUNEBASE_SHARD_BASE_MODEL", "TUNEBASE_STACK",
-    "TUNEBASE_CPU_DTYPE",
+    "TUNEBASE_EVALUATION_SECONDS", "TUNEBASE_MODEL_CACHE", "TUNEBASE_SAMPLE_COUNT", "TUNEBASE_SHARD_BASE_MODEL",
+    "TUNEBASE_STACK", "TUNEBASE_CPU_DTYPE",
 )  # fmt: skip
 INHERITED_PREFIXES = ("NCCL_", "HF_XET_")
 # How libraries say that they have no fast kernel for this GPU or model.

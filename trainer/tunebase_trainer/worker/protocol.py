@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, FiniteFloat, ValidationError
 
-from ..contract import MAX_GPUS, HyperparameterFields, LogLevel, Message, Method, Metric, Stage
+from ..contract import MAX_GPUS, Evaluation, HyperparameterFields, LogLevel, Message, Method, Metric, Stage
 from ..errors import TrainerError
 
 __all__ = ["Metric", "Stage"]  # declared in contract.py, part of the messages
@@ -174,6 +174,7 @@ class Manifest(Message):
     versions: dict[str, str]
     chat_template_sha256: str | None = None
     """Of the chat template that rendered the rows: serving must use the same."""
+    evaluation: Evaluation | None = None
 
 
 class AdapterUploaded(Message):

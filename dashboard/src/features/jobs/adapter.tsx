@@ -8,6 +8,7 @@ import type { Job } from "../../lib/types.ts";
 import { CodeBlock, CopyButton } from "../../ui/display.tsx";
 import { QueryBoundary } from "../../ui/feedback.tsx";
 import { DownloadList } from "./download_list.tsx";
+import { EvaluationTable } from "./evaluation.tsx";
 import { Samples } from "./samples.tsx";
 
 type Adapter = Schemas["Adapter"];
@@ -45,6 +46,7 @@ export function AdapterSection({ job }: { job: Job }) {
             {usageSnippets(adapter).map(({ label, text }) => (
               <CodeBlock key={label} label={label} text={text} />
             ))}
+            {job.evaluation !== null && <EvaluationTable evaluation={job.evaluation} />}
             {adapter.files.some(({ path }) => path === "samples.json") && <Samples files={adapter.files} />}
             <p>
               <a href={href(["new"], { model: adapter.fine_tuned_model })}>

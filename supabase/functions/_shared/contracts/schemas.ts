@@ -1,6 +1,15 @@
 /** Hyperparameters and metrics as zod schemas, for the API, the trainer's protocol and its JSON Schema. */
 import * as z from "zod";
 import {
+  type CountName,
+  countNames,
+  evaluatedRows,
+  evaluationCounts,
+  evaluationScores,
+  type ScoreName,
+  scoreNames,
+} from "./evaluation.ts";
+import {
   type ApiField,
   apiFields,
   apiName,
@@ -78,3 +87,29 @@ export const reportedMetricShape = Object.fromEntries(
   [M in MetricName]: typeof metrics[M]["nullable"] extends true ? z.ZodDefault<z.ZodType<number | null>>
     : z.ZodType<number, number>;
 };
+
+/** Bounds what a hostile worker can store. A cross entropy is at most the logarithm of the smallest probability. */
+const maxLoss = 1e6;
+function scoreSchema(name: ScoreName): z.ZodType<number | null> {
+  const { share, description } = evaluationScores[name];
+  return z.number().min(0).max(share ? 1 : maxLoss).nullable().describe(description);
+}
+/** The evaluation of one model. */
+const scoresShape = Object.fromEntries(
+  scoreNames.map((name) => [name, scoreSchema(name)]),
+) as unknown as { [N in ScoreName]: z.ZodType<number | null> };
+const countShape = Object.fromEntries(
+  countNames.map((name) => [
+    name,
+    z.int().min(evaluationCounts[name].min).describe(evaluationCounts[name].description),
+  ]),
+) as unknown as { [N in CountName]: z.ZodType<number> };
+
+/** Base and fine-tuned model on the same rows. */
+export const Evaluation = z.strictObject({
+  rows_from: z.enum(evaluatedRows).describe("`training`: there were no validation rows"),
+  ...countShape,
+  base: z.strictObject(scoresShape).describe("The same network with the adapter switched off"),
+  tuned: z.strictObject(scoresShape),
+});
+export type Evaluation = z.infer<typeof Evaluation>;

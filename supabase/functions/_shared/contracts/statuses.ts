@@ -20,6 +20,7 @@ export const stages = [
   "loading_model",
   "configuring",
   "training",
+  "evaluating",
   "saving",
   "uploading",
   "completed",

@@ -162,6 +162,7 @@ export const jobs = () =>
     error_param: textOrNull,
     estimate: valueOrNull,
     estimated_finish: textOrNull,
+    evaluation: valueOrNull,
     failed_attempts: number,
     fine_tuned_model: textOrNull,
     finished_at: textOrNull,

@@ -90,6 +90,7 @@ export function renderJob(row: JobRow): objects.Job {
     queue: row.queue ?? null,
     auto_start: row.auto_start,
     estimate: row.estimate,
+    evaluation: row.evaluation,
     error: row.error_code === null ? null : {
       code: row.error_code,
       message: row.error_message ?? row.error_code,

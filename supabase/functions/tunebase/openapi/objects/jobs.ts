@@ -1,6 +1,6 @@
 /** Fine-tuning jobs, their estimates, events, metrics and checkpoints. */
 import * as z from "zod";
-import { metricShape } from "../../../_shared/contracts/schemas.ts";
+import { Evaluation, metricShape } from "../../../_shared/contracts/schemas.ts";
 import { jobEventTypes, jobStatuses, logLevels, stages } from "../../../_shared/contracts/statuses.ts";
 import { count, id, stored, time, usd, word } from "./fields.ts";
 
@@ -93,6 +93,10 @@ export const Job = z.object({
   auto_start: z.boolean(),
   estimate: stored(z.looseObject({}).nullable()).describe(
     "The estimate of POST /fine_tuning/estimates; with its accuracy once the job has succeeded",
+  ),
+  evaluation: stored(Evaluation.nullable()).describe(
+    "The base and the fine-tuned model compared on the validation rows, or on training rows if there are none; null until " +
+      "the job has succeeded",
   ),
   error: z.object({
     code: z.string(),

@@ -31,6 +31,7 @@ begin
   set status = 'succeeded', stage = 'completed', progress = 100, finished_at = now(), estimated_finish = null,
     due_at = null, status_reason = null, pause_requested = false, fine_tuned_model = v_name,
     trained_tokens = v_job.trained_tokens,
+    evaluation = nullif(p_manifest -> 'evaluation', 'null'),
     result_file = tunebase_internal.create_result_file(v_job),
     estimate = tunebase_internal.score_estimate(v_job)
   where id = v_job.id;

@@ -1,0 +1,97 @@
+/**
+ * The evaluation at the end of a fine-tune, declared once: the source of the manifest's field, the OpenAPI object, the
+ * trainer's models, and the tables of the CLI and the dashboard. Imports nothing, because the dashboard loads it.
+ */
+export interface ScoreField {
+  label: string;
+  /** What the trainer's model and the OpenAPI document say. */
+  description: string;
+  /** A share of 0 to 1, shown in percent. */
+  share: boolean;
+}
+
+/** Each is measured for the base model and for the fine-tuned one. null: it does not apply, or was not measured. */
+export const evaluationScores = {
+  loss: {
+    label: "Loss per token",
+    description:
+      "Mean cross entropy in nats per learned token; of preference rows, per token of the preferred answers",
+    share: false,
+  },
+  exact_match: {
+    label: "Exact match",
+    description: "Share of the compared answers that equal the expected answer; supervised rows only",
+    share: true,
+  },
+  valid_json: {
+    label: "Valid JSON",
+    description:
+      "Share of valid JSON among the answers to rows whose expected answer is a JSON object or array",
+    share: true,
+  },
+  field_accuracy: {
+    label: "Correct JSON fields",
+    description: "Share of the expected JSON objects' top-level fields whose value is equal in the answer",
+    share: true,
+  },
+  preference_accuracy: {
+    label: "Preferred answer likelier",
+    description: "Share of the preference rows whose preferred answer is likelier than the other",
+    share: true,
+  },
+} as const satisfies Record<string, ScoreField>;
+export type ScoreName = keyof typeof evaluationScores;
+
+const isScore = (name: string): name is ScoreName => name in evaluationScores;
+export const scoreNames: ScoreName[] = Object.keys(evaluationScores).filter(isScore);
+
+export const evaluationCounts = {
+  rows: { min: 1, description: "Validation rows, or the training rows chosen instead of them" },
+  rows_evaluated: { min: 0, description: "Rows whose loss was measured within the time budget" },
+  answers_evaluated: {
+    min: 0,
+    description: "Rows whose generated answers were compared with the expected answer",
+  },
+  json_answers_evaluated: {
+    min: 0,
+    description: "Those of them whose expected answer is a JSON object or array",
+  },
+} as const;
+export type CountName = keyof typeof evaluationCounts;
+
+const isCount = (name: string): name is CountName => name in evaluationCounts;
+export const countNames: CountName[] = Object.keys(evaluationCounts).filter(isCount);
+
+/** `training`: there were no validation rows, so the figures say how well the model fits what it has seen. */
+export const evaluatedRows = ["validation", "training"] as const;
+
+/** A score as people read it. */
+export const formatScore = (name: ScoreName, value: number | null): string =>
+  value === null
+    ? "–"
+    : evaluationScores[name].share
+    ? `${Math.round(value * 1000) / 10}%`
+    : value.toFixed(3);
+
+export type Scores = Readonly<Record<ScoreName, number | null>>;
+export type Counts = Readonly<Record<CountName, number>>;
+
+/** The measured scores of both models, as people read them. */
+export const scoreRows = ({ base, tuned }: { base: Scores; tuned: Scores }) =>
+  scoreNames.filter((name) => base[name] !== null || tuned[name] !== null).map((name) => ({
+    label: evaluationScores[name].label,
+    base: formatScore(name, base[name]),
+    tuned: formatScore(name, tuned[name]),
+  }));
+
+/** What was evaluated, and how much of it did not fit into the time budget. */
+export function describeEvaluatedRows(
+  { rows, rows_evaluated, answers_evaluated, json_answers_evaluated, rows_from }: Counts & {
+    rows_from: string;
+  },
+): string {
+  const answers = answers_evaluated === 0 ? "" : `, answers compared for ${answers_evaluated}`;
+  const json = json_answers_evaluated === 0 ? "" : ` (${json_answers_evaluated} of them JSON)`;
+  const instead = rows_from === "training" ? "; there are no validation rows" : "";
+  return `${rows_evaluated} of ${rows} ${rows_from} row${rows === 1 ? "" : "s"}${answers}${json}${instead}`;
+}
