@@ -116,7 +116,7 @@ def main(spec_path: str) -> None:
     seconds_left = STARTED + spec["seconds"] - time.monotonic() if spec.get("seconds") is not None else math.inf
     evaluator = at_end.measure_losses(
         net, tokenizer, data, validation,
-        seed=hyper["seed"], micro_batch_size=schedule.micro_batch_size, steps=metrics_log.steps,
+        seed=hyper["seed"], micro_batch_tokens=schedule.micro_batch_tokens, steps=metrics_log.steps,
         seconds_left=seconds_left, stop_requested=STOP.is_set, emit_log=emit_log,
     )  # fmt: skip
     distributed.shutdown()

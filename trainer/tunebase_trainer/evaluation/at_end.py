@@ -28,7 +28,7 @@ def measure_losses(
     validation: Dataset | None,
     *,
     seed: int,
-    micro_batch_size: int,
+    micro_batch_tokens: int,
     steps: list[dict[str, Any]],
     seconds_left: float,
     stop_requested: Callable[[], bool],
@@ -40,7 +40,7 @@ def measure_losses(
         if not distributed.any_rank(seconds > 0):
             return None
         evaluator = Evaluator(net, tokenizer, choose_rows(data, validation, seed), seconds, stop_requested)
-        evaluator.measure_losses(micro_batch_size, padding_token(tokenizer))
+        evaluator.measure_losses(micro_batch_tokens, padding_token(tokenizer))
     except Exception as error:
         if distributed.is_distributed():  # the other ranks wait for this one
             raise

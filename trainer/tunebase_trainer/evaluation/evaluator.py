@@ -29,6 +29,7 @@ LOSS_SHARE = 1 / 3
 SHARE_OF_TIME_LEFT = 1 / 4
 # A CPU's batches have at most this many tokens, so that one does not take longer than the budget.
 CPU_BATCH_TOKENS = 512
+MAX_BATCH_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,15 @@ class Evaluator:
     answers: list[AnsweredPrompt] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
 
-    def measure_losses(self, micro_batch_size: int, pad: int) -> None:
+    def measure_losses(self, micro_batch_tokens: int, pad: int) -> None:
         """Collective: every rank must call it."""
         rows: list[LineExamples] = list(self.chosen.rows.values())
         if self.net.device.type == "cpu":
-            longest = max(example.tokens for row in rows for example in row)
-            micro_batch_size = max(1, min(micro_batch_size, CPU_BATCH_TOKENS // longest))
+            micro_batch_tokens = min(micro_batch_tokens, CPU_BATCH_TOKENS)
+        longest = max(example.length * len(example.sequences) for row in rows for example in row)
+        size = max(1, min(micro_batch_tokens // longest, MAX_BATCH_ROWS))
         deadline = self.started + self.seconds * LOSS_SHARE
-        self.losses = compare_losses(self.net, rows, micro_batch_size, pad, deadline, self.stop_requested)
+        self.losses = compare_losses(self.net, rows, size, pad, deadline, self.stop_requested)
 
     def compare_answers(self, prompts: dict[int, Prompt], sample_count: int) -> None:
         """`prompts` by their lines; those of other rows are ignored."""
