@@ -46,7 +46,7 @@ def test_training_lowers_the_tuned_loss_and_the_base_loss_is_that_of_the_model_b
 
     def measured() -> LossComparison:
         ours = Evaluator(nets[0], tiny_tokenizer, by_line(data), 600, lambda: False)
-        ours.measure_losses(micro_batch_tokens=200, pad=0)
+        ours.measure_losses(micro_batch_tokens=3 * 512, pad=0)
         assert ours.losses is not None
         return ours.losses
 
@@ -74,7 +74,7 @@ def test_preference_rows_score_how_often_the_preferred_answer_is_likelier(
         num_epochs=10, method="dpo", beta=0.3, prepare=nets.append,
     )  # fmt: skip
     ours = Evaluator(nets[0], tiny_tokenizer, by_line(data), 600, lambda: False)
-    ours.measure_losses(micro_batch_tokens=200, pad=0)
+    ours.measure_losses(micro_batch_tokens=3 * 512, pad=0)
     found = ours.evaluation()
     assert found is not None and ours.losses is not None
     with nets[0].disable_adapter():

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..contract import SCORES, Evaluation, Scores
+from ..data.batches import padded_tokens
 from ..data.dataset import Dataset, Example, Prompt
 from ..text import counted
 from .answers import AnsweredPrompt, answer_prompts
@@ -29,7 +30,6 @@ LOSS_SHARE = 1 / 3
 SHARE_OF_TIME_LEFT = 1 / 4
 # A CPU's batches have at most this many tokens, so that one does not take longer than the budget.
 CPU_BATCH_TOKENS = 512
-MAX_BATCH_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,11 @@ class Evaluator:
     def measure_losses(self, micro_batch_tokens: int, pad: int) -> None:
         """Collective: every rank must call it."""
         rows: list[LineExamples] = list(self.chosen.rows.values())
-        if self.net.device.type == "cpu":
-            micro_batch_tokens = min(micro_batch_tokens, CPU_BATCH_TOKENS)
-        longest = max(example.length * len(example.sequences) for row in rows for example in row)
-        size = max(1, min(micro_batch_tokens // longest, MAX_BATCH_ROWS))
+        on_cpu = self.net.device.type == "cpu"
+        tokens = min(micro_batch_tokens, CPU_BATCH_TOKENS) if on_cpu else micro_batch_tokens
+        micro_batch_size = max(1, tokens // max(padded_tokens(example) for row in rows for example in row))
         deadline = self.started + self.seconds * LOSS_SHARE
-        self.losses = compare_losses(self.net, rows, size, pad, deadline, self.stop_requested)
+        self.losses = compare_losses(self.net, rows, micro_batch_size, pad, deadline, self.stop_requested)
 
     def compare_answers(self, prompts: dict[int, Prompt], sample_count: int) -> None:
         """`prompts` by their lines; those of other rows are ignored."""
