@@ -58,7 +58,7 @@ VALID: dict[str, Any] = {
 }
 # The lowest and highest value of each range, and values outside of it.
 RANGES: dict[str, tuple[list[Any], list[Any]]] = {
-    "hyperparameters.learning_rate": ([1e-5, 1e-3], [9e-6, 2e-3, 0, -1e-4]),
+    "hyperparameters.learning_rate": ([1e-6, 1e-3], [9e-7, 2e-3, 0, -1e-4]),
     "hyperparameters.batch_size": ([1, 64], [0, 65]),
     "hyperparameters.num_epochs": ([1, 20], [0, 21]),
     "hyperparameters.lora_rank": ([4, 8, 128], [3, 129]),
