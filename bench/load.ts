@@ -71,7 +71,7 @@ function signedReport(path: string, held: Held, sequence: number): Uint8Array {
   );
 }
 
-/** Reads responses with a Content-Length, as all JSON responses of the functions have. */
+/** Reads responses with a Content-Length, which counts bytes, as all JSON responses of the functions have. */
 export class Answers {
   #buffer = new Uint8Array(65_536);
   #filled = 0;
@@ -80,13 +80,17 @@ export class Answers {
 
   async next(): Promise<{ status: number; body: string }> {
     for (;;) {
-      const seen = text.decode(this.#buffer.subarray(0, this.#filled));
-      const split = seen.indexOf("\r\n\r\n");
-      const length = Number(/content-length: (\d+)/i.exec(seen.slice(0, split))?.[1] ?? NaN);
-      if (split >= 0 && Number.isNaN(length)) throw new Error(`an answer without content-length:\n${seen}`);
-      if (split >= 0 && seen.length >= split + 4 + length) {
-        this.#filled = 0; // one call at a time: no bytes of the next response
-        return { status: Number(seen.slice(9, 12)), body: seen.slice(split + 4) };
+      const seen = this.#buffer.subarray(0, this.#filled);
+      // Headers are ASCII: up to their end, characters are bytes.
+      const head = text.decode(seen).split("\r\n\r\n", 1)[0] ?? "";
+      const start = head.length + 4;
+      if (seen.length >= start) {
+        const length = Number(/content-length: (\d+)/i.exec(head)?.[1] ?? NaN);
+        if (Number.isNaN(length)) throw new Error(`an answer without content-length:\n${head}`);
+        if (seen.length >= start + length) {
+          this.#filled = 0; // one call at a time: no bytes of the next response
+          return { status: Number(head.slice(9, 12)), body: text.decode(seen.subarray(start)) };
+        }
       }
       const read = await this.connection.read(this.#buffer.subarray(this.#filled));
       if (read === null) throw new Error("the function closed the connection");

@@ -17,6 +17,8 @@ async function bench(args: string[]): Promise<{ code: number; output: string }> 
     cwd: root,
     env: { NO_COLOR: "1" },
     stdin: "null",
+    // A bench that waits forever must fail here, not end the whole run.
+    signal: AbortSignal.timeout(300_000),
   }).output();
   const text = new TextDecoder();
   return { code, output: text.decode(stdout) + text.decode(stderr) };
