@@ -148,7 +148,7 @@ def main(spec_path: str) -> None:
         from tunebase_trainer.export import merged
 
         del net, base_net, evaluator  # merging needs the memory
-        if problem := merged.write(output, base.fetch_weights(emit_log), output, tokenizer, exports):
+        if problem := merged.write(output, partial(base.fetch_weights, emit_log), output, tokenizer, exports):
             emit_log(problem, "warn")
     emit(
         "result",

@@ -18,6 +18,7 @@ from support.fake_tunebase import FakeTunebase, run_input
 from handler import handler
 from tunebase_trainer.contract import METRICS, Evaluation, Scores
 from tunebase_trainer.data.dataset import Dataset, Row
+from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.export import loss_chart, merged, model_card
 from tunebase_trainer.export.run_summary import RunSummary
 from tunebase_trainer.training import metrics_log
@@ -158,9 +159,19 @@ async def test_merged_weights_equal_the_model_with_the_adapter_and_have_their_ow
 
 
 def test_failed_merging_is_a_warning_and_leaves_no_files(tiny_model: Path, tmp_path: Path) -> None:
-    problem = merged.write(tmp_path, tiny_model, tmp_path, tiny.make_tokenizer(), ["merged"])
+    problem = merged.write(tmp_path, lambda: tiny_model, tmp_path, tiny.make_tokenizer(), ["merged"])
     assert problem is not None and problem.startswith("Skipped the merged weights: ")
     assert not (tmp_path / "merged").exists()
+
+
+def test_a_hub_that_is_down_after_training_costs_the_export_and_not_the_adapter(tmp_path: Path) -> None:
+    def unreachable() -> Path:
+        raise TrainerError("base_model_unreachable", "The base model 'a/b' could not be downloaded (ConnectError).")
+
+    assert merged.write(tmp_path, unreachable, tmp_path, None, ["merged"]) == (
+        "Skipped the merged weights: The base model 'a/b' could not be downloaded (ConnectError). You can merge the "
+        "adapter with PeftModel.merge_and_unload()."
+    )
 
 
 async def test_without_validation_samples_come_from_the_training_rows(

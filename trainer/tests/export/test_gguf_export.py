@@ -83,7 +83,7 @@ def logits(net: Any, ids: torch.Tensor) -> torch.Tensor:
 
 def written(base: Path, tokenizer: Any, target: Path) -> Path:
     adapter_of(base, target)
-    assert merged.write(target, base, target, tokenizer, EXPORTS) is None
+    assert merged.write(target, lambda: base, target, tokenizer, EXPORTS) is None
     return target
 
 
@@ -254,7 +254,7 @@ def test_a_trained_shared_expert_is_merged_into_the_right_modules(tiny_tokenizer
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, 0, 0.1 if "shared_expert" in name else 0.0)
     lora.save_adapter(net, target, str(base), None)
-    assert merged.write(target, base, target, tiny_tokenizer, ["merged"]) is None
+    assert merged.write(target, lambda: base, target, tiny_tokenizer, ["merged"]) is None
     ids = torch.randint(3, 258, (2, 20))
     read = AutoModelForCausalLM.from_pretrained(target / "merged", dtype=torch.bfloat16)
     adapted, plain = logits(net, ids), logits(AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16), ids)

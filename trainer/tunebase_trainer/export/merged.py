@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+
+from ..errors import TrainerError
 
 # The server verifies each file within an edge function's 2 s of CPU time.
 SHARD = 500_000_000
@@ -19,12 +22,18 @@ def bytes_needed(size: float, exports: list[str]) -> float:
     return size * (("merged" in exports) + 34 / 64 * ("gguf" in exports))
 
 
-def write(output: Path, base: Path, adapter: Path, tokenizer: Any, exports: list[str]) -> str | None:
+def write(
+    output: Path, fetch_base: Callable[[], Path], adapter: Path, tokenizer: Any, exports: list[str]
+) -> str | None:
     """Merges on the CPU in bf16: into `output`/merged as transformers loads it, into `output`/gguf as llama.cpp does.
 
     Never raises: returns why there is none. It does not merge into the NF4 base: rounding quantized weights would lose
-    the adapter.
+    the adapter. `fetch_base` downloads the base model's weights where a cache of the NF4 base has made that unnecessary.
     """
+    try:
+        base = fetch_base()
+    except TrainerError as error:
+        return _none(error.message.removesuffix("."))
     needed = bytes_needed(sum(file.stat().st_size for file in base.glob("*.safetensors")), exports)
     if needed > MAX_SHARDS * SHARD:
         return _none(f"they would have {needed / 1e9:.0f} GB; the limit is {MAX_SHARDS * SHARD / 1e9:.0f} GB")
