@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AttemptStopped, TrainerError
 from .checkpoint_upload import SavedCheckpoint
-from .log_redaction import redacted_tail
+from .log_redaction import redact, redacted_tail
 from .process import TrainingProcess
 from .protocol import Metric
 from .wandb_mirror import CLOSE_SECONDS
@@ -38,15 +38,16 @@ class TrainingEvents:
                 self._handle(event.pop("type"), event)
             code = await self._training.wait()
             for line in self._training.warnings:
-                attempt.callbacks.add_log("warn", line)
-            attempt.wandb.end(0 if self._error is None and (code == 0 or self._result is not None) else 1)
+                attempt.callbacks.add_log("warn", redact(line))
+            # The platform may send SIGTERM while it exits: a result is complete all the same.
+            completed = self._error is None and (code == 0 or (code == -signal.SIGTERM and self._result is not None))
+            attempt.wandb.end(0 if completed else 1)
             await attempt.wandb.close(1 if attempt.outcome == "preempted" else CLOSE_SECONDS)
         finally:
             if self._refreshing_targets is not None:
                 self._refreshing_targets.cancel()
                 await asyncio.wait([self._refreshing_targets])
-        # The platform may send SIGTERM while it exits: the result is complete all the same.
-        if self._error is None and self._result is not None and code in (0, -signal.SIGTERM):
+        if completed and self._result is not None:
             return self._result
         if self._error is None and attempt.outcome is not None and code in (0, -signal.SIGTERM):
             await attempt.checkpoints.drain()
