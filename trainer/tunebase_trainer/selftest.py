@@ -29,7 +29,7 @@ Status = Literal["ok", "warning", "failed", "skipped"]
 GIB = 2**30
 # Less free space than this, in GB, is worth a warning: a 7 B model takes 15 GB, and the adapter's files a few.
 MIN_FREE_DISK_GB = 20
-# A GPU with less of its memory free is used by somebody else.
+# With less free memory, another process uses the GPU.
 MIN_FREE_GPU_SHARE = 0.9
 UPDATE_DRIVER = "Require newer drivers. On RunPod: set the endpoint's allowed CUDA versions to {version} and newer."
 
@@ -243,6 +243,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    # CUDA numbers GPUs by speed unless told otherwise; NVML by their place on the bus.
+    # Number GPUs by bus ID, as NVML does. By default, CUDA puts the fastest first.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     sys.exit(main())

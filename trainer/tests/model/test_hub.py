@@ -205,6 +205,21 @@ def test_a_second_worker_waits_for_the_first_and_says_so(tmp_path: Path) -> None
     assert order == ["first", "second"]
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_cache_that_may_only_be_read_needs_no_lock(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with lock(tmp_path / "model"):
+        pass
+    number = errno.EIO
+    with pytest.raises(OSError, match="Input/output"), lock(tmp_path / "model"):
+        pass
+
+
 def test_a_full_disk_is_recognized_however_it_is_wrapped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from safetensors import SafetensorError
 

@@ -36,7 +36,7 @@ def prune(root: Path, marker: str, needed: float) -> list[str]:
         if days < IN_USE_DAYS or not (unused or shutil.disk_usage(root).free < needed):
             continue
         log.warning("removed %s from the cache, which was last used %.0f days ago", entry, days)
-        (entry / marker).unlink(missing_ok=True)  # first: what is left is incomplete, and nobody reads it
+        (entry / marker).unlink(missing_ok=True)  # first, so that no worker reads a partly removed entry
         shutil.rmtree(entry, ignore_errors=True)
         removed.append(entry.name)
     return removed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -58,7 +57,7 @@ def fetch(source: str, revision: str | None, patterns: list[str], report: Report
 
 
 def _explain(source: str, revision: str | None, error: Exception) -> TrainerError:
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     what = f"The base model {source!r} (revision {revision or 'main'})"
     if is_disk_full(error):
@@ -86,7 +85,7 @@ def _explain(source: str, revision: str | None, error: Exception) -> TrainerErro
             f"The base model {source!r} is not a valid name.",
             "It must be a directory on the worker, package:<name>, or a hub id such as Qwen/Qwen3-8B.",
         )
-    if isinstance(error, errors.OfflineModeIsEnabled) or os.environ.get("HF_HUB_OFFLINE") == "1":
+    if isinstance(error, errors.OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
         return TrainerError(
             "base_model_not_found",
             f"{what} is not in the worker's cache, and HF_HUB_OFFLINE is set.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,9 +11,19 @@ from pathlib import Path
 
 @contextmanager
 def lock(target: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Held by one process while it writes `target`. Calls `on_wait` once if another process holds it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as file:
+    """Held by one process while it writes `target`. Calls `on_wait` once if another process holds it.
+
+    Where this process may not write, as in an image that contains its model, there is nothing to lock.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        opened = (target.parent / f".{target.name}.lock").open("w")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        yield
+        return
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -45,6 +45,7 @@ async def _run_selftest() -> list[dict[str, str]]:
     except (TimeoutError, ValueError) as problem:
         if process.returncode is None:
             process.kill()
+            await process.wait()
             found = f"the self-test did not end within {TIMEOUT_SECONDS} s"
         else:
             log.error("the self-test's output:\n%s", stderr.decode("utf-8", "replace")[-2000:])
