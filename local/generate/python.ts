@@ -17,6 +17,7 @@ import { heldOut } from "../../supabase/functions/_shared/contracts/held_out.ts"
 import {
   field,
   type HyperparameterField,
+  hyperparameters,
   type Name,
   trainerNames,
   trainingMethods,
@@ -84,6 +85,7 @@ METRICS_PER_REPORT = ${limits.metricsPerReport}
 EVENTS_PER_REPORT = ${limits.eventsPerReport}
 CHECKPOINTS_PER_REPORT = ${limits.checkpointsPerReport}
 MAX_GPUS = ${limits.maxGpus}
+MIN_LEARNING_RATE = ${hyperparameters.learning_rate.min}
 MICRO_BATCH_TOKENS = ${limits.microBatchTokens}
 
 NF4_BYTES = ${gpuMemory.nf4Bytes}

@@ -28,7 +28,7 @@ def write(
     """Merges on the CPU in bf16: into `output`/merged as transformers loads it, into `output`/gguf as llama.cpp does.
 
     Never raises: returns why there is none. It does not merge into the NF4 base: rounding quantized weights would lose
-    the adapter. `fetch_base` downloads the base model's weights where a cache of the NF4 base has made that unnecessary.
+    the adapter. `fetch_base` returns the base model's directory; it downloads the weights that training did not need.
     """
     try:
         base = fetch_base()

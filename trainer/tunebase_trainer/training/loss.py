@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from ..contract import MIN_LEARNING_RATE
 from ..data.dataset import IGNORED
 from ..errors import TrainerError
 from ..model import precision
@@ -124,7 +125,7 @@ class TrainingDiverged(Exception):
 
 def non_finite_loss_error(step: int, learning_rate: float, checkpoint_step: int | None) -> TrainerError:
     """The error for the user; `checkpoint_step`: that of the newest checkpoint."""
-    lower = max(1e-6, learning_rate / 2)
+    lower = max(MIN_LEARNING_RATE, learning_rate / 2)
     advice = f"Lower learning_rate = {learning_rate:g}: try {lower:g}. "
     if lower >= learning_rate:
         advice = f"learning_rate = {learning_rate:g} is already the minimum. "

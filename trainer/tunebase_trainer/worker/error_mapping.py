@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+from ..contract import MIN_LEARNING_RATE
 from ..disk_space import is_disk_full
 from ..errors import TrainerError
 from . import workdir
@@ -51,7 +52,7 @@ def add_hint(error: TrainerError, hyper: Hyperparameters) -> TrainerError:
         case "out_of_memory" | "trainer_killed":
             settings = memory
         case "non_finite_loss":
-            lower = max(1e-6, hyper.learning_rate / 2)
+            lower = max(MIN_LEARNING_RATE, hyper.learning_rate / 2)
             better = f": try {lower:g}" if lower < hyper.learning_rate else ", the minimum"
             settings = [(f"learning_rate = {hyper.learning_rate:g}", better)]
         case "no_chat_template" | "unsupported_gpu" | "base_model_not_found":
