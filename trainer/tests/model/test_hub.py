@@ -49,6 +49,9 @@ class FakeHub:
 
             def answer(self, body: bool) -> None:
                 path = self.path.split("?")[0]
+                if path == "/progress-reported":
+                    hub_state.before_weights.set()
+                    return self.send(200, b"", {}, body)
                 if hub_state.error is not None:
                     status, code = hub_state.error
                     return self.send(status, b"{}", {"X-Error-Code": code} if code else {}, body)
@@ -61,6 +64,8 @@ class FakeHub:
                     info = {"id": "org/model", "sha": COMMIT, "siblings": siblings}
                     return self.send(200, json.dumps(entries if "/tree/" in path else info).encode(), {}, body)
                 name = path.rsplit("/", 1)[-1]
+                if name not in hub_state.files:
+                    return self.send(404, b"", {}, body)
                 data = hub_state.files[name]
                 if body:
                     if name == "model.safetensors":
@@ -96,16 +101,19 @@ def fake_hub() -> Iterator[FakeHub]:
 
 
 SCRIPT = """
-import json, sys
+import json, os, sys, urllib.request
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.model import base_model, hub
 hub.PROGRESS_SECONDS = 0.2
 lines = []
+def report(line):
+    lines.append(line)
+    urllib.request.urlopen(os.environ["HF_ENDPOINT"] + "/progress-reported").close()
 try:
     base = base_model.resolve("org/model", "main")
     metadata = sorted(path.name for path in base.path.iterdir())
     if sys.argv[1] == "weights":
-        base.fetch_weights(lines.append)
+        base.fetch_weights(report)
     print(json.dumps({"revision": base.revision, "metadata": metadata, "lines": lines,
                       "files": sorted(path.name for path in base.path.iterdir())}))
 except TrainerError as error:
@@ -173,8 +181,7 @@ def test_repositories_without_config_or_safetensors_are_refused(fake_hub: FakeHu
 
 
 def test_a_long_download_reports_its_progress(fake_hub: FakeHub, tmp_path: Path) -> None:
-    fake_hub.before_weights.clear()
-    threading.Timer(2, fake_hub.before_weights.set).start()
+    fake_hub.before_weights.clear()  # the first line of progress releases the weights
     lines = resolve(fake_hub, tmp_path)["lines"]
     assert lines and all(line.startswith("Downloading the base model: 0.0 of 0.0 GB") for line in lines)
 
