@@ -123,7 +123,7 @@ def directories(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Pa
 @pytest.fixture(scope="session")
 def engine(base: Path) -> Iterator[Engine]:
     """With room for two adapters: the third evicts one."""
-    engine = Engine(base, None, 2)
+    engine = Engine(lambda: base, None, 2)
     assert engine.status == 204
     engine.start()
     engine.ready.wait()
@@ -371,9 +371,10 @@ async def _leave_early(client: Client, stream: bool) -> None:
         if message.get("body", b"").count(b'"content"') and b"assistant" not in message["body"]:
             left.set()
 
-    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers, "query_string": b""}
     if not stream:
         asyncio.get_running_loop().call_later(0.1, left.set)
-    await app(
-        {**scope, "asgi": {"version": "3.0", "spec_version": "2.3"}, "raw_path": b"", "root_path": ""}, receive, send
-    )
+    scope = {
+        **{"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers, "query_string": b""},
+        **{"asgi": {"version": "3.0", "spec_version": "2.3"}, "raw_path": b"", "root_path": ""},
+    }
+    await app(scope, receive, send)

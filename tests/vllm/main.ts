@@ -15,10 +15,28 @@ const log = (line: string) => console.log(line);
 await install(log);
 if (!await exists(join(venv, "installed"))) await installVllm();
 // Each time: it is what the test is about.
-await run([uv, "pip", "install", "--quiet", "--python", python(), "--no-deps", "--reinstall", join(root, "inference")]);
+await run([
+  uv,
+  "pip",
+  "install",
+  "--quiet",
+  "--python",
+  python(),
+  "--no-deps",
+  "--reinstall",
+  join(root, "inference"),
+]);
 const base = await prepareModel("SmolLM2-135M-Instruct", log);
 const contract = new Deno.Command(join(root, "trainer/.venv/bin/python"), {
-  args: ["-u", join(root, "tests/vllm/contract.py"), "--vllm", join(venv, "bin/vllm"), "--base", base, ...Deno.args],
+  args: [
+    "-u",
+    join(root, "tests/vllm/contract.py"),
+    "--vllm",
+    join(venv, "bin/vllm"),
+    "--base",
+    base,
+    ...Deno.args,
+  ],
   stdin: "null",
 }).spawn();
 Deno.exit((await contract.status).code);
@@ -64,7 +82,11 @@ async function sitePackages(): Promise<string> {
 
 async function run(command: string[]): Promise<void> {
   const [program = "", ...args] = command;
-  const { success } = await new Deno.Command(program, { args, stdin: "null", env: { UV_LINK_MODE: "hardlink" } }).output()
+  const { success } = await new Deno.Command(program, {
+    args,
+    stdin: "null",
+    env: { UV_LINK_MODE: "hardlink" },
+  }).output()
     .then((output) => {
       if (!output.success) console.error(new TextDecoder().decode(output.stderr));
       return output;

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ class Decoder:
 class Engine:
     """`start` returns at once; `status` is 204 while the model loads, then 200, or 503 once the thread has failed."""
 
-    def __init__(self, base: Path, max_length: int | None, max_adapters: int) -> None:
+    def __init__(self, base: Callable[[], Path], max_length: int | None, max_adapters: int) -> None:
         self.status = 204
         self.tokenizer: Any = None
         self.max_length = 0
@@ -176,16 +176,17 @@ class Engine:
         import transformers
 
         started = time.monotonic()
+        base = self._base()
         torch.set_num_threads(int(os.environ.get("TUNEBASE_ENGINE_THREADS") or os.cpu_count() or 1))
         self._torch = torch
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(self._base)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(base)
         # As in examples/evaluate.py: a CPU without bf16 instructions emulates them about 100 times slower.
         dtype = torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
-        self._model = transformers.AutoModelForCausalLM.from_pretrained(self._base, dtype=dtype).eval()
+        self._model = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=dtype).eval()
         longest = int(self._model.config.max_position_embeddings)
         self.max_length = min(self._max_length or longest, longest)
         self.defaults = self._model.generation_config.to_diff_dict()
-        log.info("loaded %s in %.1f s", self._base, time.monotonic() - started)
+        log.info("loaded %s in %.1f s", base, time.monotonic() - started)
 
     def _advance(self, sequence: Sequence) -> bool:
         """Appends one token; False once the sequence has ended."""

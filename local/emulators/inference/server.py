@@ -154,6 +154,14 @@ async def _until_disconnect(request: Request, work: Awaitable[Response]) -> Resp
         leaving.cancel()
 
 
+def _base_directory(settings: Settings) -> Path:
+    """The base model, found as the trainer finds it; the demo's is converted on first use."""
+    from tunebase_trainer.model.base_model import resolve
+
+    base = resolve(settings.base_model, settings.base_revision)
+    return base.fetch_weights(logging.getLogger("tunebase.inference").info)
+
+
 def main() -> None:
     import uvicorn
 
@@ -161,7 +169,7 @@ def main() -> None:
     settings = Settings.from_environment()
     length = os.environ.get("TUNEBASE_MAX_LENGTH")
     adapters = int(os.environ.get("TUNEBASE_MAX_LORAS") or 8)
-    engine = Engine(Path(settings.base_path), int(length) if length else None, adapters)
+    engine = Engine(lambda: _base_directory(settings), int(length) if length else None, adapters)
     engine.start()
     app = Server(engine, settings).app
     uvicorn.run(
