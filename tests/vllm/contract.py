@@ -129,7 +129,9 @@ class Client:
         self.session = session
         self.url = url
 
-    def headers(self, model: Model, project: str = "a", secret: str = SECRET, **changes: Any) -> dict[str, str]:
+    def headers(
+        self, model: Model, project: str = "a", secret: str = SECRET, changes: dict[str, Any] | None = None
+    ) -> dict[str, str]:
         now = int(time.time())
         claims = {
             **{"iss": "tunebase", "aud": ENDPOINT, "iat": now, "exp": now + 360, "jti": str(uuid.uuid4())},
@@ -137,7 +139,7 @@ class Client:
             "model": model.name,
             "adapter": model.adapter,
             "cache_salt": SALT[project],
-            **changes,
+            **(changes or {}),
         }
         return {"x-tunebase-token": jwt.encode(claims, secret, "HS256")}
 
@@ -193,7 +195,7 @@ def make_adapter(base: Path, directory: Path, seed: int) -> None:
     tuned: Any = peft.get_peft_model(model, config)
     for name, parameter in tuned.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.01)
+            torch.nn.init.normal_(parameter, std=0.1)
     tuned.save_pretrained(directory)
 
 
@@ -280,7 +282,8 @@ class Contract:
                 status, body = await self.client.chat(model, prompt, **extra)
                 check(status == 200, body)
                 content = body["choices"][0]["logprobs"]["content"]
-                expected = self.reference.logprobs(model, prompt, [entry["token"] for entry in content])
+                tokens = [entry["token"] for entry in content]
+                expected = await asyncio.to_thread(self.reference.logprobs, model, prompt, tokens)
                 got = [entry["logprob"] for entry in content]
                 deltas = [abs(a - b) for a, b in zip(got, expected, strict=True)]
                 worst[label] = max(worst.get(label, 0.0), *deltas)
@@ -317,8 +320,8 @@ class Contract:
             {},
             {"x-tunebase-token": "x"},
             self.client.headers(self.base, secret=SECRET[::-1] + "1"),
-            self.client.headers(self.base, aud="other"),
-            self.client.headers(self.base, exp=int(time.time()) - 100, iat=int(time.time()) - 300),
+            self.client.headers(self.base, changes={"aud": "other"}),
+            self.client.headers(self.base, changes={"exp": int(time.time()) - 100, "iat": int(time.time()) - 300}),
         ):
             check(error_code(await self.client.post(path, body, headers)) == (401, "invalid_token"))
         return ""
@@ -333,7 +336,7 @@ class Contract:
             self.client.headers(self.two, "b"),
         ):
             check(error_code(await self.client.post(path, body, headers)) == (401, "invalid_token"))
-        renamed = self.client.headers(self.one, model=self.two.name)
+        renamed = self.client.headers(self.one, changes={"model": self.two.name})
         check(error_code(await self.client.post(path, body, renamed)) == (401, "invalid_token"))
         return ""
 
@@ -386,7 +389,7 @@ class Contract:
     async def another_base_or_revision_is_refused(self) -> str:
         path, body = "/v1/chat/completions", self.client.body(self.one, PROMPTS[0])
         for base in ({"source": "org/base", "revision": "2"}, {"source": "org/other", "revision": REVISION}):
-            answer = await self.client.post(path, body, self.client.headers(self.one, base=base))
+            answer = await self.client.post(path, body, self.client.headers(self.one, changes={"base": base}))
             check(error_code(answer) == (424, "base_model_mismatch"), answer)
         return ""
 
@@ -498,7 +501,10 @@ async def run(options: argparse.Namespace) -> int:
             await asyncio.to_thread(make_adapter, options.base, files / name, seed)
             models[name] = describe(files / name, f"http://127.0.0.1:{port}")
         reference = Reference(options.base)
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=300)) as session:
+        # A connection for each request: vLLM closes idle ones while the reference computes.
+        connector = aiohttp.TCPConnector(force_close=True)
+        timeout = aiohttp.ClientTimeout(total=600)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             await worker.ready(session)
             print(f"vLLM is ready after {time.monotonic() - started:.0f} s")
             contract = Contract(Client(session, worker.url), files, models, reference, worker)

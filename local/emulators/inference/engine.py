@@ -177,7 +177,7 @@ class Engine:
 
         started = time.monotonic()
         base = self._base()
-        torch.set_num_threads(int(os.environ.get("TUNEBASE_ENGINE_THREADS") or os.cpu_count() or 1))
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
         self._torch = torch
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(base)
         # As in examples/evaluate.py: a CPU without bf16 instructions emulates them about 100 times slower.
