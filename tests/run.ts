@@ -15,8 +15,6 @@ interface Result {
 }
 
 const trainer = join(root, "trainer");
-/** The inference worker and its emulator, relative to the trainer, whose environment they share. */
-const inference = ["../inference", "../local/emulators/inference"];
 const bin = (name: string) => join(trainer, ".venv/bin", name);
 const deno = Deno.execPath();
 const frozen = Deno.env.get("CI") ? ["--frozen"] : [];
@@ -77,22 +75,17 @@ try {
       await step("generated files", null, root, () => currentFiles(server.template));
     };
     const pythonChecks = async () => {
-      const everywhere = [
-        "--quiet",
-        "--config",
-        "pyproject.toml",
-        ".",
-        "../examples",
-        "../tests",
-        ...inference,
-      ];
+      const everywhere = ["--quiet", "--config", "pyproject.toml", ".", "../examples", "../tests"];
       await step("ruff check", [bin("ruff"), "check", ...everywhere], trainer);
       await step("ruff format", [bin("ruff"), "format", "--check", ...everywhere], trainer);
       await step("hadolint", [bin("hadolint"), "Dockerfile", "../inference/Dockerfile"], trainer);
       await step("mypy", [bin("mypy"), "."], trainer);
-      // Each with its own settings: their modules import each other by other paths.
-      for (const folder of inference) {
-        await step(`mypy, ${folder}`, [bin("mypy"), "."], join(trainer, folder));
+      // Each with the settings in it: the modules there import each other by other paths.
+      for (const folder of ["inference", "local/emulators/inference"]) {
+        const at = join(root, folder);
+        await step(`ruff check, ${folder}`, [bin("ruff"), "check", "--quiet", "."], at);
+        await step(`ruff format, ${folder}`, [bin("ruff"), "format", "--quiet", "--check", "."], at);
+        await step(`mypy, ${folder}`, [bin("mypy"), "."], at);
       }
     };
     if (only === "check") await Promise.all([checks(), pythonChecks()]);

@@ -278,7 +278,7 @@ class Contract:
         worst: dict[str, float] = {}
         for label, model in (("base", self.base), ("one", self.one), ("two", self.two)):
             for prompt in PROMPTS:
-                extra = {"logprobs": True, "top_logprobs": 0, "return_tokens_as_token_ids": True}
+                extra: dict[str, Any] = {"logprobs": True, "top_logprobs": 0, "return_tokens_as_token_ids": True}
                 status, body = await self.client.chat(model, prompt, **extra)
                 check(status == 200, body)
                 content = body["choices"][0]["logprobs"]["content"]
