@@ -37,6 +37,8 @@ class Completion:
     n: int
     stream: bool
     include_usage: bool
+    # In each chunk: an answer that breaks off can be billed.
+    continuous_usage: bool
     sampling: SamplingOptions
     # Of the completions route: the prompt's text, if it must come first.
     echo: str = ""
@@ -137,6 +139,7 @@ def _completion(body: dict[str, Any], engine: Engine, prompt: list[int], logprob
         n=_integer(body, "n", 1, 128) or 1,
         stream=stream,
         include_usage=options.get("include_usage") is True,
+        continuous_usage=options.get("continuous_usage_stats") is True,
         sampling=sampling,
         echo=engine.tokenizer.decode(prompt) if body.get("echo") is True else "",
     )

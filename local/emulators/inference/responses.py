@@ -52,7 +52,8 @@ class Format(ABC):
     def _delta(self, index: int, step: Step) -> dict[str, Any]: ...
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {**self._head(self.chunk_kind), "choices": choices}
+        chunk = {**self._head(self.chunk_kind), "choices": choices}
+        return {**chunk, "usage": self._usage()} if self.completion.continuous_usage else chunk
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.completion.model}
