@@ -18,7 +18,7 @@ Answer = tuple[int, Any, list[Message]]
 
 
 class Engine:
-    """Stands for vLLM: answers 200 with what it got."""
+    """A fake of vLLM: answers 200 with what it got."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []

@@ -73,7 +73,7 @@ class Claims(_Claims):
     def _check(self) -> Claims:
         if (self.model == BASE_NAME) != (self.adapter is None):
             raise ValueError("an adapter needs a name of its own, and the base none")
-        # A name stands for one content: vLLM's prefix cache, and files on disk, go by the name.
+        # One name has one content: the keys of vLLM's prefix cache and of files on disk are names.
         if self.adapter is not None and self.model[-16:] != content_hash(self.adapter.files):
             raise ValueError("the name does not match the files")
         if self.exp - self.iat > MAX_LIFETIME_SECONDS:

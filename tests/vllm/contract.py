@@ -402,7 +402,7 @@ class Contract:
         check(new.name != old.name and new.name[:35] == old.name[:35])
         check(await self.client.answer(new, PROMPTS[0]) == await self.client.answer(self.two, PROMPTS[0]))
         check(await self.client.answer(old, PROMPTS[0]) == first)
-        # The old name with the new files: no such token is accepted, whoever signs it.
+        # The old name with the new files: such a token is not valid, though it is signed.
         answer = await self.client.chat(Model(old.name, new.adapter, None), PROMPTS[0])
         check(error_code(answer) == (401, "invalid_token"), answer)
         return ""
