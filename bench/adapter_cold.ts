@@ -8,10 +8,11 @@ import { prepareModel } from "../examples/demo/evaluate.ts";
 import { baseModelName, tokenHeader } from "../supabase/functions/_shared/contracts/inference_token.ts";
 import { deriveSecret } from "../supabase/functions/_shared/secrets.ts";
 import { inferenceEndpoint, inferenceEndpointId } from "../local/stack/inference.ts";
-import { loadKeys } from "../local/stack/keys.ts";
+import { type Keys, loadKeys } from "../local/stack/keys.ts";
+import type { LoadBalancer } from "../local/emulators/runpod/load_balancer.ts";
 import { join } from "../local/paths.ts";
 import { root } from "../local/state_dir.ts";
-import { type Bench, percentile } from "./results.ts";
+import { type Bench, percentile, type RawMeasurement, type Size } from "./results.ts";
 
 /** What a worker gets from Storage in another data center. */
 const megabytesPerSecond = 40;
@@ -22,6 +23,20 @@ export const adapterCold: Bench = async (log, size) => {
   await Deno.mkdir(join(home, "logs"));
   const keys = await loadKeys(home);
   const endpoint = inferenceEndpoint({ home, keys, log: () => {} });
+  try {
+    return await measureAdapterCold({ home, keys, endpoint }, log, size);
+  } finally {
+    await endpoint.stop();
+    await Deno.remove(home, { recursive: true });
+  }
+};
+
+/** The same on a running endpoint; `home` is for the adapter's files. */
+export async function measureAdapterCold(
+  { home, keys, endpoint }: { home: string; keys: Keys; endpoint: LoadBalancer },
+  log: (line: string) => void,
+  size: Size,
+): Promise<RawMeasurement[]> {
   const storage = throttledFiles(join(home, "files"));
   try {
     const directory = join(home, "files/adapter");
@@ -86,11 +101,9 @@ export const adapterCold: Bench = async (log, size) => {
       goal: 0.5,
     }];
   } finally {
-    await endpoint.stop();
     await storage.stop();
-    await Deno.remove(home, { recursive: true });
   }
-};
+}
 
 async function seconds(work: () => Promise<void>): Promise<number> {
   const begin = performance.now();

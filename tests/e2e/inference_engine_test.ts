@@ -1,12 +1,13 @@
 /** The stack's inference endpoint with its real engine, and tokens made by hand: the API is not involved. */
 import { assert, assertEquals } from "#assert";
 import { SignJWT } from "jose";
+import { measureAdapterCold } from "../../bench/adapter_cold.ts";
 import { inferenceEndpoint, inferenceEndpointId } from "../../local/stack/inference.ts";
 import { loadKeys } from "../../local/stack/keys.ts";
 import { join } from "../../local/paths.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 
-Deno.test("the inference endpoint starts its engine for the first request, streams, and stops generating when the client leaves", async () => {
+Deno.test("the inference endpoint starts its engine for the first request, streams, loads adapters, and stops generating when the client leaves", async () => {
   const home = await Deno.makeTempDir();
   await Deno.mkdir(join(home, "logs"));
   const keys = await loadKeys(home);
@@ -76,6 +77,9 @@ Deno.test("the inference endpoint starts its engine for the first request, strea
       assert(performance.now() < end, "the generation did not end");
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
+
+    const [cold] = await measureAdapterCold({ home, keys, endpoint }, () => {}, "short");
+    assert(cold !== undefined && cold.value > 0 && Number.isFinite(cold.ratio), JSON.stringify(cold));
   } finally {
     await endpoint.stop();
     await Deno.remove(home, { recursive: true });
