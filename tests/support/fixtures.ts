@@ -42,6 +42,12 @@ export async function createOneOfEverything(
     body: JSON.stringify({ filename: "d.jsonl", bytes: 10, purpose: "fine-tune" }),
   })).json();
   const done = await user.openai.fineTuning.jobs.retrieve(job.id);
+  await sql`update tunebase.projects set store_completions = true where id = ${user.projectId}`;
+  const completion = await user.openai.chat.completions.create({
+    model: "SmolLM2-135M-Instruct",
+    messages: [{ role: "user", content: "hi" }],
+    store: true,
+  });
   const asUser = { authorization: `Bearer ${user.accessToken}` };
   const project = publicId("proj_", user.projectId);
   const invitation = await (await user.fetch(`/projects/${project}/members`, {
@@ -58,6 +64,7 @@ export async function createOneOfEverything(
     files: done.training_file,
     jobs: done.id,
     models: done.fine_tuned_model ?? "",
+    completions: completion.id,
     projects: project,
     members: publicId("user-", user.id),
     invitations: invitation.id,
