@@ -33,19 +33,26 @@ export const adapterCold: Bench = async (log, size) => {
 
 /** The same on a running endpoint; `home` is for the adapter's files. */
 export async function measureAdapterCold(
-  { home, keys, endpoint }: { home: string; keys: Keys; endpoint: LoadBalancer },
+  { home, keys, endpoint, adapter }: {
+    home: string;
+    keys: Keys;
+    endpoint: LoadBalancer;
+    /** The folder of an adapter; by default one of rank 64 is written, with 78 MB. */
+    adapter?: string;
+  },
   log: (line: string) => void,
   size: Size,
 ): Promise<RawMeasurement[]> {
-  const storage = throttledFiles(join(home, "files"));
+  const directory = adapter ?? join(home, "adapter");
+  const storage = throttledFiles(directory);
   try {
-    const directory = join(home, "files/adapter");
-    // Rank 64: 78 MB.
-    await writeAdapter(await prepareModel("SmolLM2-135M-Instruct", log), directory, size === "full" ? 64 : 8);
+    if (adapter === undefined) {
+      await writeAdapter(await prepareModel("SmolLM2-135M-Instruct", log), directory);
+    }
     const files = await Promise.all(names.map(async (path) => {
       const data = await Deno.readFile(join(directory, path));
       const sha256 = createHash("sha256").update(data).digest("hex");
-      return { path, url: `${storage.url}/adapter/${path}`, bytes: data.length, sha256 };
+      return { path, url: `${storage.url}/${path}`, bytes: data.length, sha256 };
     }));
     const hash = createHash("sha256").update(
       files.map((file) => `${file.path}:${file.sha256}\n`).sort().join(""),
@@ -118,9 +125,9 @@ async function download(files: { url: string }[]): Promise<void> {
   }));
 }
 
-async function writeAdapter(base: string, directory: string, rank: number): Promise<void> {
+async function writeAdapter(base: string, directory: string): Promise<void> {
   const { success, stderr } = await new Deno.Command(join(root, "trainer/.venv/bin/python"), {
-    args: [join(root, "tests/support/random_adapter.py"), base, directory, "--rank", `${rank}`],
+    args: [join(root, "tests/support/random_adapter.py"), "--rank", "64", base, directory],
     stdin: "null",
   }).output();
   if (!success) throw new Error(new TextDecoder().decode(stderr));

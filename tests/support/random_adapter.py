@@ -1,6 +1,6 @@
-"""Writes a LoRA adapter with seeded random weights, large enough to change every answer.
+"""Writes LoRA adapters with random weights, large enough to change every answer. The first has the seed 1.
 
-random_adapter.py BASE_DIRECTORY DIRECTORY [--seed N] [--rank N]
+random_adapter.py [--rank N] BASE_DIRECTORY DIRECTORY…
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def write_adapter(base: Path, directory: Path, seed: int, rank: int = 8) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base", type=Path)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("directories", type=Path, nargs="+")
     parser.add_argument("--rank", type=int, default=8)
     options = parser.parse_args()
-    write_adapter(options.base, options.directory, options.seed, options.rank)
+    for seed, directory in enumerate(options.directories, 1):
+        write_adapter(options.base, directory, seed, options.rank)
 
 
 if __name__ == "__main__":

@@ -256,7 +256,11 @@ class Engine:
         import peft
 
         if not self._adapters:
-            self._model = peft.PeftModel.from_pretrained(self._model, str(directory), adapter_name=name).eval()
+            # low_cpu_mem_usage: no random weights first, which took longer than all else.
+            loaded = peft.PeftModel.from_pretrained(
+                self._model, str(directory), adapter_name=name, low_cpu_mem_usage=True
+            )
+            self._model = loaded.eval()
             self._active = name
         else:
             if len(self._adapters) >= self._max_adapters:
@@ -264,6 +268,6 @@ class Engine:
                 del self._adapters[oldest]
                 self._model.delete_adapter(oldest)
                 self._active = "" if self._active == oldest else self._active
-            self._model.load_adapter(str(directory), adapter_name=name)
+            self._model.load_adapter(str(directory), adapter_name=name, low_cpu_mem_usage=True)
             self._model.eval()
         self._adapters[name] = None
