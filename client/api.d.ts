@@ -3285,6 +3285,7 @@ export interface operations {
                 weight_decay?: number;
                 max_grad_norm?: number;
                 validation_split?: number | "auto";
+                eval_steps?: (number | "auto") | null;
                 early_stopping_patience?: number;
                 max_length?: number;
                 beta?: (number | "auto") | null;
@@ -3313,6 +3314,7 @@ export interface operations {
                 weight_decay?: number;
                 max_grad_norm?: number;
                 validation_split?: number | "auto";
+                eval_steps?: (number | "auto") | null;
                 early_stopping_patience?: number;
                 max_length?: number;
                 beta?: (number | "auto") | null;
@@ -3338,6 +3340,7 @@ export interface operations {
             weight_decay?: number;
             max_grad_norm?: number;
             validation_split?: number | "auto";
+            eval_steps?: (number | "auto") | null;
             early_stopping_patience?: number;
             max_length?: number;
             beta?: (number | "auto") | null;
@@ -3594,6 +3597,7 @@ export interface operations {
                 weight_decay?: number;
                 max_grad_norm?: number;
                 validation_split?: number | "auto";
+                eval_steps?: (number | "auto") | null;
                 early_stopping_patience?: number;
                 max_length?: number;
                 beta?: (number | "auto") | null;
@@ -3622,6 +3626,7 @@ export interface operations {
                 weight_decay?: number;
                 max_grad_norm?: number;
                 validation_split?: number | "auto";
+                eval_steps?: (number | "auto") | null;
                 early_stopping_patience?: number;
                 max_length?: number;
                 beta?: (number | "auto") | null;
@@ -3647,6 +3652,7 @@ export interface operations {
             weight_decay?: number;
             max_grad_norm?: number;
             validation_split?: number | "auto";
+            eval_steps?: (number | "auto") | null;
             early_stopping_patience?: number;
             max_length?: number;
             beta?: (number | "auto") | null;

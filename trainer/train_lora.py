@@ -82,7 +82,7 @@ def main(spec_path: str) -> None:
     from tunebase_trainer.training.schedule import describe_run, make_schedule, run_identity
 
     apply_default_beta(hyper)
-    schedule = make_schedule(hyper, data)
+    schedule = make_schedule(hyper, data, validation)
     emit_log(describe_run(hyper, data, schedule, trainable))
 
     # --- training, from a checkpoint if there is one
@@ -276,7 +276,7 @@ def run_training(
         stop_requested=STOP.is_set,
         deadline=STARTED + spec["seconds"] if spec.get("seconds") is not None else math.inf,
         total_steps=schedule.total_steps,
-        steps_per_epoch=schedule.steps_per_epoch,
+        eval_steps=schedule.eval_steps,
         total_tokens=data.tokens * hyper["num_epochs"],
         run=identity,
         base=(hyper["base_model"], base.revision),

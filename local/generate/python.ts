@@ -7,6 +7,7 @@ import {
   type ScoreName,
   scoreNames,
 } from "../../supabase/functions/_shared/contracts/evaluation.ts";
+import { automaticEvalSteps } from "../../supabase/functions/_shared/contracts/eval_schedule.ts";
 import {
   gpuMemory,
   memoryOf,
@@ -174,5 +175,23 @@ export function contractCases(): string {
   );
   const held = [[1, 0.1], [2, 0.5], [9, 0.1], [10, 0], [50, 0.1], [999, 0.1], [1000, 0.05], [12_345, 0.07]]
     .map(([rows = 0, share = 0]) => ({ rows, share, held: heldOut(rows, share) }));
-  return JSON.stringify({ gpu_memory: memory, held_out: held }, null, 2) + "\n";
+  const evaluations = [
+    [100, 2, 900_000, 50_000],
+    [101, 1, 900_000, 100_000],
+    [14, 3, 27_000, 1_000],
+    [15, 3, 27_000, 1_000],
+    [3, 1, 2_700, 300],
+    [1, 1, 900, 100],
+    [290, 10, 2_266_000, 25_000],
+    [600, 20, 2_000_000, 5_000],
+    [200, 2, 1_000_000, 3_000_000],
+    [33, 3, 100_001, 7],
+  ].map(([total_steps = 0, epochs = 0, training_tokens = 0, validation_tokens = 0]) => ({
+    total_steps,
+    epochs,
+    training_tokens,
+    validation_tokens,
+    eval_steps: automaticEvalSteps(total_steps, epochs, training_tokens, validation_tokens),
+  }));
+  return JSON.stringify({ gpu_memory: memory, held_out: held, eval_steps: evaluations }, null, 2) + "\n";
 }

@@ -246,6 +246,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
     export: [],
     method: "supervised",
     beta: null,
+    eval_steps: null,
     lora_targets: "all-linear",
     num_epochs: n_epochs,
     warmup_steps: null,
@@ -267,6 +268,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
     weight_decay: 0.1,
     max_grad_norm: 0,
     validation_split: 0.5,
+    eval_steps: 7,
     early_stopping_patience: 0,
     max_length: 512,
   };
@@ -275,6 +277,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
   for (const [name, value] of Object.entries(own)) assertEquals(asked.plan[name], value, name);
 
   // rsLoRA where a high rank weakens plain LoRA, unless an alpha sets the scale.
+  assertEquals((await planOf({ eval_steps: "auto" })).plan.eval_steps, null);
   const scales = async (hyperparameters: object) => {
     const { use_rslora, lora_alpha } = (await planOf(hyperparameters)).shown;
     return [use_rslora, lora_alpha];
@@ -385,6 +388,13 @@ const badJobs: [string, unknown, number, string, string][] = [
     400,
     "hyperparameters.early_stopping_patience",
     "= 21: must be at most 20",
+  ],
+  [
+    "with validations that never come",
+    hyper({ eval_steps: 0 }),
+    400,
+    "hyperparameters.eval_steps",
+    "= 0: must be at least 1",
   ],
   [
     "with an unknown schedule",

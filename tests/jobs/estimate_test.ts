@@ -155,6 +155,13 @@ Deno.test("held-out rows are excluded from steps and tokens as in the trainer", 
     });
     assertEquals(early.tokens.total.low, 4 * early.tokens.per_epoch.low, "early stopping may end it");
     assertEquals(early.steps.total, 290);
+    const often = await estimate(user, {
+      training_file,
+      hyperparameters: { n_epochs: 10, validation_split: 0.1, eval_steps: 5 },
+    });
+    const lowest = Math.round(10 * often.tokens.per_epoch.low * 4 * 5 / 290);
+    assertEquals(often.tokens.total.low, lowest, "validations decide how early");
+    assertStringIncludes(often.tokens.basis, "early stopping after 20 steps");
   });
 });
 
@@ -271,7 +278,7 @@ Deno.test("time, cost and memory are ranges based on the model's settings", asyn
       assertEquals(memory.fits, true, JSON.stringify(memory));
       assertStringIncludes(memory.basis, "is sharded across");
     });
-    // Validation passes through the model too, once per epoch.
+    // Validation passes through the model too: once per epoch, because the validation file is large.
     const more = await estimate(user, { ...asked, validation_file: training_file });
     assertEquals(
       more.time.seconds?.expected,

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from tunebase_trainer.contract import ErrorCode, HyperparameterFields, Metric
 from tunebase_trainer.data.split import held_out
 from tunebase_trainer.training.gpu_memory import ParameterCounts, estimate_memory
+from tunebase_trainer.training.schedule import automatic_eval_steps
 from tunebase_trainer.worker import protocol
 
 HERE = Path(__file__).parent
@@ -27,6 +28,12 @@ def test_gpu_memory_estimates_match_the_servers(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES["held_out"])
 def test_a_split_holds_out_as_many_rows_as_the_server_estimates(case: dict[str, Any]) -> None:
     assert held_out(case["rows"], case["share"]) == case["held"]
+
+
+@pytest.mark.parametrize("case", CASES["eval_steps"])
+def test_a_run_validates_as_often_as_the_server_estimates(case: dict[str, Any]) -> None:
+    given = (case["total_steps"], case["epochs"], case["training_tokens"], case["validation_tokens"])
+    assert automatic_eval_steps(*given) == case["eval_steps"]
 
 
 def branches(schema: dict[str, Any]) -> list[dict[str, Any]]:

@@ -61,6 +61,7 @@ class HyperparameterFields(Message):
     weight_decay: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
     max_grad_norm: Annotated[FiniteFloat, Field(ge=0, le=10)] = 1.0
     validation_split: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.0
+    eval_steps: Annotated[int, Field(ge=1)] | None = None
     early_stopping_patience: Annotated[int, Field(ge=0, le=20)] = 0
     max_length: Annotated[int, Field(ge=64, le=131072)] = 2048
     beta: Annotated[FiniteFloat, Field(gt=0, le=2)] | None = None

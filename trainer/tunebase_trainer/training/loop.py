@@ -167,13 +167,13 @@ def _run_once(run: TrainingRun, micro_batch_tokens: int, newest: NewestCheckpoin
         str(run.directory),
         warmup_steps=run.warmup_steps,
         total_steps=plan.total_steps,
-        validates=bool(run.validation),
+        eval_steps=plan.eval_steps,
         on_gpu=run.on_gpu,
     )
     trainer = make_trainer(run.net, run.pad, run.rows, run.validation, hyper, micro_batch_tokens, arguments)
     state = resume[1] if resume is not None else None
     trainer.tokens_seen = state.trained_tokens if state is not None else 0
-    progress = ProgressCallback(trainer, plan, bool(run.validation), state)
+    progress = ProgressCallback(trainer, plan, state)
     best = BestAdapterCallback(run.net, run.directory, hyper["early_stopping_patience"], plan.emit, resume)
 
     def current_state() -> TrainingState:

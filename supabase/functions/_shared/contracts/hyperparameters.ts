@@ -213,6 +213,20 @@ export const hyperparameters = {
     help: "Share of rows held out for validation when there is no validation file.",
     docs: { unset: "0.1; 0.05 from 1,000 rows; 0 below 50 rows or with a `validation_file`" },
   },
+  eval_steps: {
+    kind: "integer",
+    min: 1,
+    nullable: true,
+    auto: true,
+    fallback: null,
+    leftOut: null,
+    label: "Steps between validations",
+    help: "The validation loss is measured every this many steps, and after the last one.",
+    cli: { flag: "--eval-steps", value: "n", help: "validate every n steps, or auto" },
+    docs: {
+      unset: "about ten validations per run; fewer if the validation rows are many; at least one per epoch",
+    },
+  },
   early_stopping_patience: {
     kind: "integer",
     min: 0,
@@ -220,8 +234,9 @@ export const hyperparameters = {
     fallback: 3,
     leftOut: 0,
     label: "Early stopping patience",
-    help: "Training stops after this many epochs without a lower validation loss. 0 disables it.",
-    docs: { allowed: "0–20 epochs; 0 disables it", unset: "3" },
+    help:
+      "Training stops after this many validations in a row without a lower validation loss. 0 disables it.",
+    docs: { allowed: "0–20 validations; 0 disables it", unset: "3" },
   },
   max_length: {
     kind: "integer",
