@@ -52,8 +52,8 @@ def run(
     """Trains `model`; returns its outcome and its events. `prepare` gets the network before the first step.
 
     `validation`: by default the first two rows, after each epoch or every `eval_steps`. `micro`: the rows of the
-    longest one's length that a micro-batch has room for, instead of `micro_batch_tokens`. `every`: seconds from checkpoint to checkpoint. `changes`: of
-    the hyperparameters.
+    longest one's length that a micro-batch has room for, instead of `micro_batch_tokens`.
+    `every`: seconds from checkpoint to checkpoint. `changes`: of the hyperparameters.
     """
     events: list[dict[str, Any]] = []
     hyper = HYPER | changes
