@@ -3277,6 +3277,8 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                lora_variant?: "lora" | "dora" | "pissa";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3306,6 +3308,8 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                lora_variant?: "lora" | "dora" | "pissa";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3332,6 +3336,8 @@ export interface operations {
             lora_dropout?: number;
             /** @enum {string} */
             lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+            /** @enum {string} */
+            lora_variant?: "lora" | "dora" | "pissa";
             use_rslora?: boolean | "auto";
             warmup_ratio?: number;
             warmup_steps?: number | null;
@@ -3589,6 +3595,8 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                lora_variant?: "lora" | "dora" | "pissa";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3618,6 +3626,8 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                lora_variant?: "lora" | "dora" | "pissa";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3644,6 +3654,8 @@ export interface operations {
             lora_dropout?: number;
             /** @enum {string} */
             lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+            /** @enum {string} */
+            lora_variant?: "lora" | "dora" | "pissa";
             use_rslora?: boolean | "auto";
             warmup_ratio?: number;
             warmup_steps?: number | null;

@@ -223,6 +223,8 @@ def add_adapter(base_net: Any, spec: dict[str, Any], hyper: dict[str, Any], shar
         lora_targets=hyper.get("lora_targets", "all-linear"),
         rslora=hyper["use_rslora"],
         checkpointing=sharded,
+        variant=hyper.get("lora_variant", "lora"),
+        weight_decay=hyper["weight_decay"],
     )
     if sharded:
         from tunebase_trainer.model.sharded_base import exclude_from_ddp

@@ -248,6 +248,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
     beta: null,
     eval_steps: null,
     lora_targets: "all-linear",
+    lora_variant: "lora",
     num_epochs: n_epochs,
     warmup_steps: null,
     seed: 42,
@@ -262,6 +263,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
     lora_rank: 64,
     lora_alpha: 100,
     lora_dropout: 0.1,
+    lora_variant: "dora",
     use_rslora: true,
     warmup_steps: 4,
     lr_schedule: "cosine",
@@ -286,6 +288,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
   assertEquals(await scales({ lora_rank: 128, use_rslora: false }), [false, 256]);
   assertEquals(await scales({ lora_rank: 128, lora_alpha: 128, use_rslora: "auto" }), [false, 128]);
   assertEquals(await scales({ lora_rank: 8 }), [false, 16]);
+  assertEquals(await scales({ lora_rank: 64, lora_variant: "pissa" }), [false, 128]);
 });
 
 const hyper = (values: unknown) => ({ model, training_file: file, hyperparameters: values });
@@ -388,6 +391,34 @@ const badJobs: [string, unknown, number, string, string][] = [
     400,
     "hyperparameters.early_stopping_patience",
     "= 21: must be at most 20",
+  ],
+  [
+    "with PiSSA's rank doubled beyond what serves",
+    hyper({ lora_variant: "pissa", lora_rank: 65 }),
+    400,
+    "hyperparameters.lora_rank",
+    "= 65: must be at most 64",
+  ],
+  [
+    "with PiSSA and rsLoRA",
+    hyper({ lora_variant: "pissa", use_rslora: true }),
+    400,
+    "hyperparameters.use_rslora",
+    'not available for lora_variant "pissa"',
+  ],
+  [
+    "with PiSSA and weight decay",
+    hyper({ lora_variant: "pissa", weight_decay: 0.1 }),
+    400,
+    "hyperparameters.weight_decay",
+    'not available for lora_variant "pissa"',
+  ],
+  [
+    "with DoRA on routed experts",
+    hyper({ lora_variant: "dora", lora_targets: "experts" }),
+    400,
+    "hyperparameters.lora_targets",
+    'not available for lora_variant "dora"',
   ],
   [
     "with validations that never come",

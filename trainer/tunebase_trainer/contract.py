@@ -54,6 +54,7 @@ class HyperparameterFields(Message):
         FiniteFloat, Field(ge=0, le=0.1, validation_alias=AliasChoices("lora_dropout", "dropout"))
     ] = 0.05
     lora_targets: Literal["all-linear", "attention", "shared_expert", "experts"] = "all-linear"
+    lora_variant: Literal["lora", "dora", "pissa"] = "lora"
     use_rslora: bool = False
     warmup_ratio: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.05
     warmup_steps: Annotated[int, Field(ge=0)] | None = None

@@ -18,10 +18,20 @@ from tunebase_trainer.data.rendering import Renderer
 from tunebase_trainer.data.rows import Conversation, parse
 
 # One version of each.
-NAMES = (
-    "cohere cohere2 deepseekv3 gemma gemma3 gemma4_v5 glm4moe gptoss lfm2_v2 llama3 llama3_1 muse_glimmer nemotron_3_nano "
-    "phi3 qwen2_5 qwen3 qwen3_5_think qwen3_instruct_2507 smolvlm"
-).split()
+NAMES = [
+    *("cohere", "cohere2", "deepseekv3", "gemma", "gemma3", "gemma4_v5", "glm4moe", "gptoss", "lfm2_v2", "llama3"),
+    *(
+        "llama3_1",
+        "muse_glimmer",
+        "nemotron_3_nano",
+        "phi3",
+        "qwen2_5",
+        "qwen3",
+        "qwen3_5_think",
+        "qwen3_instruct_2507",
+    ),
+    "smolvlm",
+]
 TEMPLATES = {name: (Path(trl.__file__).parent / "chat_templates" / f"{name}.jinja").read_text() for name in NAMES}
 SPECIAL = re.compile(
     r"<[|｜][^<>|｜\s]+[|｜]>|</?[a-z_]+_of_[a-z]+>|</?(?:think|tool_call|tool_response)>|<turn\||<\|turn>"
@@ -64,11 +74,14 @@ def conversation(name: str) -> Conversation:
     return parse(json.dumps(CONVERSATIONS[name]))
 
 
-def renderer_of(template: str, tokenizer: Any) -> Renderer:
+def renderer_of(template: str, tokenizer: Any, eos: str | None = None) -> Renderer:
     """With SmolLM2's tokenizer, which knows the template's special tokens too."""
     tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.name_or_path = ""  # SmolLM2's generation_config.json has its own end
     tokenizer.chat_template = template
     tokenizer.add_tokens(sorted(set(SPECIAL.findall(template))), special_tokens=True)
+    tokenizer.eos_token = eos or tokenizer.eos_token
+    tokenizer.add_tokens([tokenizer.eos_token], special_tokens=True)
     return Renderer(tokenizer)
 
 
@@ -81,7 +94,7 @@ def outcome(render: Any) -> Any:
 
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_prefixes_and_contexts_are_those_of_serving(name: str, tokenizer: Any) -> None:
-    renderer = renderer_of(TEMPLATES[name], tokenizer)
+    renderer = renderer_of(TEMPLATES[name], tokenizer, "<|user|>" if name == "glm4moe" else None)
     for given in map(conversation, CONVERSATIONS):
         messages, tools = given.messages, given.tools
         texts = PrefixTexts(renderer, messages, tools)
@@ -123,7 +136,7 @@ SCANNED = {
 
 @pytest.mark.parametrize("name", SCANNED)
 def test_a_template_that_reads_from_left_to_right_is_rendered_in_one_pass(name: str, tokenizer: Any) -> None:
-    renderer = renderer_of(TEMPLATES[name], tokenizer)
+    renderer = renderer_of(TEMPLATES[name], tokenizer, "<|user|>" if name == "glm4moe" else None)
     complete = []
     for chat in CONVERSATIONS:
         given, calls = conversation(chat), 0
@@ -147,15 +160,15 @@ def test_a_template_that_reads_from_left_to_right_is_rendered_in_one_pass(name: 
     "template",
     [
         # The end depends on the last message.
-        "{% for m in messages %}<{{ m.content }}>{% set last = m.content %}{% endfor %}{{ messages[-1].content }}",
-        "{% set s = namespace(n=0) %}{% for m in messages %}<{{ m }}>{% set s.n = s.n + 1 %}{% endfor %}{{ s.n }}",
+        "{% for m in messages %}<{{ m.content }}>{% set last = m.content %}{% endfor %}{{ messages[-1].content }}>",
+        "{% set s = namespace(n=0) %}{% for m in messages %}<{{ m }}>{% set s.n = s.n + 1 %}{% endfor %}{{ s.n }}>",
         # Reads everything first, or reads the next message.
         "{% for m in messages %}{% endfor %}{% for m in messages %}<{{ m.content }}>{% endfor %}",
         "{% for m in messages %}<{{ m.content }}{% if loop.last %}!{% endif %}>{% endfor %}",
         "{% for m in messages %}<{{ m.content }}{{ messages[loop.index0 + 1] }}>{% endfor %}",
         "{% for m in messages %}<{{ m.content }}{{ messages | length }}>{% endfor %}",
         "{% for m in messages %}<{{ m.content }}{% for o in messages %}{{ o.role }}{% endfor %}>{% endfor %}",
-        "{% macro all() %}{% for m in messages %}{{ m.content }}{% endfor %}{% endmacro %}{{ all() }}{{ all() }}",
+        "{% macro all() %}{% for m in messages %}{{ m.content }}{% endfor %}{% endmacro %}{{ all() }}{{ all() }}>",
         # The generation prompt is not only at the end.
         "{% if add_generation_prompt %}A{% endif %}{% for m in messages %}<{{ m.content }}>{% endfor %}",
         # Filters and slices.
@@ -168,7 +181,7 @@ def test_a_template_that_reads_from_left_to_right_is_rendered_in_one_pass(name: 
     ],
 )
 def test_a_scan_never_changes_a_prefix(template: str, tokenizer: Any) -> None:
-    renderer = renderer_of(template, tokenizer)
+    renderer = renderer_of(template, tokenizer, eos=">")
     messages = turns(("a", "b"), ("c", "d"), ("e", "f"), ("g", "h"))
     texts = PrefixTexts(renderer, messages, [])
     for count in range(1, len(messages) + 1):

@@ -32,7 +32,12 @@ def with_template(tokenizer: Any, template: str) -> Any:
 def bytewise(template: str) -> Any:
     tokenizer = tiny.make_tokenizer()
     tokenizer.chat_template = template
+    tokenizer.eos_token = next(end for end in ENDS if end in template or end == "<|im_end|>")
+    tokenizer.add_tokens([tokenizer.eos_token], special_tokens=True)
     return tokenizer
+
+
+ENDS = ("<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>", "<|im_end|>")
 
 
 def marked(row: Row, tokenizer: Any) -> str:

@@ -47,6 +47,7 @@ def run(
     prepare: Callable[[Any], None] = lambda net: None,
     dropout: float = 0.0,
     on_gpu: bool = False,
+    variant: str = "lora",
     **changes: Any,
 ) -> tuple[TrainingResult, list[dict[str, Any]]]:
     """Trains `model`; returns its outcome and its events. `prepare` gets the network before the first step.
@@ -58,8 +59,8 @@ def run(
     events: list[dict[str, Any]] = []
     hyper = HYPER | changes
     torch.manual_seed(0)
-    net, trainable = add_lora(model, rank=4, alpha=8, dropout=dropout)
-    assert trainable == sum(p.numel() for p in net.parameters() if p.requires_grad)
+    net, trainable = add_lora(model, rank=4, alpha=8, dropout=dropout, variant=variant)
+    assert trainable == sum(p.numel() for p in net.parameters() if p.requires_grad) // (1 + (variant == "pissa"))
     prepare(net)
     steps_per_epoch = math.ceil(len(rows) / hyper["batch_size"])
     validation = rows[:2] if validation is None else validation

@@ -57,6 +57,8 @@ class ConversationPrefix:
         kept = [*range(self._system), *range(first, self._end)]
         texts = self._from(start)
         text = self._text(texts, len(kept), False)
+        if next_turn := self._renderer.next_turn_as_stop:
+            text = text.rstrip("\n") + next_turn
         answers: dict[int, tuple[int, int]] = {}
         mismatched = set()
         for i in wanted:
@@ -64,7 +66,7 @@ class ConversationPrefix:
                 continue
             span, matches = self._locate_answer(texts, self._system + i - first, i, text)
             if span is not None:
-                answers[i] = span
+                answers[i] = self._with_stop(text, span)
                 if not matches:
                     mismatched.add(i)
         return self._labelled(text, answers, frozenset(mismatched))
@@ -87,7 +89,7 @@ class ConversationPrefix:
 
         `before`: how many messages of `texts` precede it."""
         last = i == self._end - 1
-        after = (text if last else self._text(texts, before + 1, False)).rstrip("\n")
+        after = self._text(texts, before + 1, False).rstrip("\n")
         if not text.startswith(after):
             return None, True
         start, matches = self._answer_offset(texts, before, i, after, last)
@@ -102,6 +104,14 @@ class ConversationPrefix:
                 "base model with tool support",
             )
         return (start, len(after)), matches
+
+    def _with_stop(self, text: str, span: tuple[int, int]) -> tuple[int, int]:
+        """With the token of the next turn, where generation stops there."""
+        start, end = span
+        if self._renderer.next_turn_as_stop:
+            following = [stop for stop in self._renderer.stop_texts if text.startswith(stop, end)]
+            end += max(map(len, following), default=0)
+        return start, end
 
     def _answer_offset(self, texts: PrefixTexts, before: int, i: int, after: str, last: bool) -> tuple[int, bool]:
         """Where an answer starts in the text that it ends, and whether the prompt of serving precedes it."""

@@ -28,6 +28,7 @@ from .examples import Pair, Row
 from .json_rows import Message
 from .prefix_texts import PrefixTexts, scannable
 from .rows import Conversation
+from .stop_tokens import next_turn_as_stop, stop_tokens
 
 CANARY = {"name": "canary_function", "arguments": {"canary_key": "canary_value"}}
 
@@ -62,6 +63,9 @@ class Renderer:
         self.encode = ContextEncoder(tokenizer).encode
         self.shows_calls, self._arguments_as_text, self._short_ids = self._probe_calls()
         self.shows_tools = self._probe_tools()
+        self.next_turn_as_stop = next_turn_as_stop(self, tokenizer)
+        stops, _ = stop_tokens(tokenizer)
+        self.stop_texts = tuple(str(text) for text in tokenizer.convert_ids_to_tokens(sorted(stops)))
 
     @property
     def template_sha256(self) -> str:

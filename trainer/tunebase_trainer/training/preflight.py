@@ -14,6 +14,7 @@ from ..disk_space import check_disk_space
 from ..errors import TrainerError
 from ..export import merged
 from ..model import distributed, targets
+from ..model.lora_variants import adapter_rank
 from .gpu_memory import GIB, MemoryEstimate, ParameterCounts, estimate_memory
 
 # The adapter, and two checkpoints with the adapter and its optimizer state.
@@ -51,7 +52,8 @@ def run_preflight(
     from transformers import AutoConfig
 
     lora_targets = hyper.get("lora_targets", "all-linear")
-    counts = count_parameters(AutoConfig.from_pretrained(model), hyper["lora_rank"], lora_targets)
+    rank = adapter_rank(hyper.get("lora_variant", "lora"), hyper["lora_rank"])
+    counts = count_parameters(AutoConfig.from_pretrained(model), rank, lora_targets)
     memory = estimate_memory(counts)
     device = torch.cuda.current_device()
     available = torch.cuda.mem_get_info(device)[0]

@@ -144,6 +144,15 @@ export const hyperparameters = {
     help: "Which layers the adapter trains.",
     docs: { unset: '`"all-linear"`; modules per architecture: `trainer/README.md`' },
   },
+  lora_variant: {
+    kind: "choice",
+    values: ["lora", "dora", "pissa"],
+    fallback: "lora",
+    leftOut: "lora",
+    label: "LoRA variant",
+    help: "DoRA trains magnitudes too; PiSSA starts from the weights' main directions. Both take more time.",
+    docs: { unset: '`"lora"`; see [LoRA variants](#lora-variants)' },
+  },
   use_rslora: {
     kind: "switch",
     auto: true,

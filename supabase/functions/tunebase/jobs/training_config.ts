@@ -30,6 +30,10 @@ const dpoRateFactor = 0.1;
 const minDpoDefaultRate = 1e-5;
 /** The rank from which rsLoRA is the default. LoRA's scale, alpha / rank, weakens high ranks; rsLoRA's is alpha / √rank. */
 const minRsloraRank = 64;
+/** A PiSSA adapter has twice the rank. `trainer/tunebase_trainer/model/lora_variants.py` has the same limit. */
+const maxPissaRank = 64;
+/** A fine-tune that continues another one keeps these. */
+const sharedShape = ["lora_rank", "lora_alpha", "lora_targets", "lora_variant", "use_rslora"] as const;
 /** The adapter's scale, unless alpha is given. */
 const defaultScale = 2;
 /** Below this number of rows, a validation split would leave too few rows for both. */
@@ -133,21 +137,23 @@ function learningRate(request: Request): Rate {
 function adapterShape(request: Request) {
   const { asked, own, parent } = request;
   if (parent !== null) {
-    const { lora_rank, lora_alpha, lora_targets, use_rslora } = parent;
-    return { lora_rank, lora_alpha, lora_targets, use_rslora };
+    const { lora_rank, lora_alpha, lora_targets, lora_variant, use_rslora } = parent;
+    return { lora_rank, lora_alpha, lora_targets, lora_variant, use_rslora };
   }
   const lora_rank = asked.lora_rank ?? (own.lora_rank ?? hyperparameters.lora_rank.fallback);
   const lora_targets = asked.lora_targets ?? (own.lora_targets ?? hyperparameters.lora_targets.fallback);
+  const lora_variant = asked.lora_variant ?? (own.lora_variant ?? hyperparameters.lora_variant.fallback);
   // The operator's alpha applies only to the operator's rank.
   const alpha = given(asked.lora_alpha) ??
     (lora_rank === (own.lora_rank ?? hyperparameters.lora_rank.fallback) ? own.lora_alpha : undefined);
   // An explicit alpha was chosen for LoRA's plain scale.
   const use_rslora = given(asked.use_rslora) ?? own.use_rslora ??
-    (lora_rank >= minRsloraRank && alpha === undefined && lora_targets !== "experts");
+    (lora_rank >= minRsloraRank && alpha === undefined && lora_targets !== "experts" &&
+      lora_variant !== "pissa");
   const [min] = range("lora_alpha");
   const lora_alpha = alpha ??
     Math.max(min, Math.round(defaultScale * (use_rslora ? Math.sqrt(lora_rank) : lora_rank)));
-  return { lora_rank, lora_alpha, lora_targets, use_rslora };
+  return { lora_rank, lora_alpha, lora_targets, lora_variant, use_rslora };
 }
 
 interface Conflict {
@@ -170,7 +176,7 @@ function findConflicts(request: Request, rate: Rate, maxLength: number): Conflic
     }
   }
   for (
-    const name of parent === null ? [] : ["lora_rank", "lora_alpha", "lora_targets", "use_rslora"] as const
+    const name of parent === null ? [] : sharedShape
   ) {
     const value = parent?.[name];
     if (given(asked[name]) === undefined || asked[name] === value) continue;
@@ -201,6 +207,22 @@ function findConflicts(request: Request, rate: Rate, maxLength: number): Conflic
       maxLength,
     );
   }
+  if (parent === null) {
+    const { lora_rank, lora_targets, lora_variant, use_rslora } = adapterShape(request);
+    const unsupported = (name: ApiFieldName, value: unknown) =>
+      conflict(name, `is not available for lora_variant "${lora_variant}".`, value);
+    if (lora_variant !== "lora" && lora_targets === "experts") unsupported("lora_targets", lora_targets);
+    if (lora_variant === "pissa") {
+      const { weight_decay } = TrainingHyperparameters.pick({ weight_decay: true }).parse(
+        plainSettings(request),
+      );
+      if (use_rslora) unsupported("use_rslora", use_rslora);
+      if (weight_decay > 0) unsupported("weight_decay", weight_decay);
+      if (lora_rank > maxPissaRank) {
+        conflict("lora_rank", `must be at most ${maxPissaRank} for lora_variant "pissa".`, lora_rank);
+      }
+    }
+  }
   if (asked.use_rslora === true && asked.lora_targets === "experts") {
     conflict("use_rslora", 'is not available for lora_targets "experts". Remove it.');
   }
@@ -220,6 +242,7 @@ function toPublic(plan: TrainingHyperparameters, rate: Rate): PublicHyperparamet
     const value = name === "learning_rate_multiplier" ? rate.value / rate.base : plan[name];
     const unused = value === null || (Array.isArray(value) && value.length === 0) ||
       (name === "lora_targets" && value === "all-linear") ||
+      (name === "lora_variant" && value === "lora") ||
       (name === "warmup_ratio" && plan.warmup_steps !== null);
     if (!unused) result[apiName(name)] = value;
   }

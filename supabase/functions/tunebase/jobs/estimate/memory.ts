@@ -35,7 +35,7 @@ const overheadBytes = 0.9 * gib;
 export function estimateMemory(
   shape: Shape,
   gpu: { num_gpus: number; gpu_memory_gb: number },
-  plan: { batch_size: number; lora_rank: number },
+  plan: { batch_size: number; lora_rank: number; lora_variant: string },
   longest: number,
 ): MemoryEstimate {
   const { parameters, hidden_size: hidden, layers, vocab_size: vocab } = shape;
@@ -55,7 +55,8 @@ export function estimateMemory(
     plain: embeddings,
     layers,
     hidden,
-    trainable: plan.lora_rank * layers * adaptedSizes * hidden,
+    // PiSSA's adapter has twice the rank: see `trainer/tunebase_trainer/model/lora_variants.py`.
+    trainable: (plan.lora_variant === "pissa" ? 2 : 1) * plan.lora_rank * layers * adaptedSizes * hidden,
     dequantized: quantized / layers,
     reads: layerActivations * hidden,
   });
