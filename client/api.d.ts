@@ -3277,6 +3277,8 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3305,6 +3307,8 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3330,6 +3334,8 @@ export interface operations {
             lora_dropout?: number;
             /** @enum {string} */
             lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+            /** @enum {string} */
+            quantization?: "auto" | "nf4" | "none";
             use_rslora?: boolean | "auto";
             warmup_ratio?: number;
             warmup_steps?: number | null;
@@ -3586,6 +3592,8 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3614,6 +3622,8 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3639,6 +3649,8 @@ export interface operations {
             lora_dropout?: number;
             /** @enum {string} */
             lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+            /** @enum {string} */
+            quantization?: "auto" | "nf4" | "none";
             use_rslora?: boolean | "auto";
             warmup_ratio?: number;
             warmup_steps?: number | null;

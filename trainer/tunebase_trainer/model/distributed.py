@@ -99,6 +99,12 @@ def init() -> None:
     )
 
 
+def exclude_frozen_from_ddp(net: Any) -> None:
+    """Keeps DDP from broadcasting rank 0's base weights: each rank has its own part of a sharded base."""
+    frozen = [name for name, weight in net.named_parameters() if not weight.requires_grad]
+    net._ddp_params_and_buffers_to_ignore = frozen
+
+
 def shutdown() -> None:
     """After the last collective operation."""
     if is_distributed():
