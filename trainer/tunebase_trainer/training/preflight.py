@@ -16,6 +16,7 @@ from ..disk_space import check_disk_space
 from ..errors import TrainerError
 from ..export import merged
 from ..model import distributed, targets
+from ..model.quantization import KEPT_IN_BF16
 from .gpu_memory import (
     FORMAT_NAMES,
     GIB,
@@ -156,7 +157,9 @@ def count_parameters(config: Any, rank: int, lora_targets: str) -> ParameterCoun
     chosen = targets.resolve(net, lora_targets)
     head = net.get_output_embeddings()
     packed = sum(
-        module.weight.numel() for module in net.modules() if isinstance(module, torch.nn.Linear) and module is not head
+        module.weight.numel()
+        for path, module in net.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head and not path.endswith(KEPT_IN_BF16)
     )
     experts = sum(shape.numel() for _, shape in targets.fused_experts(net))
     plain = sum(parameter.numel() for parameter in net.parameters()) - packed - experts
