@@ -82,7 +82,7 @@ def main(spec_path: str) -> None:
     from tunebase_trainer.training.schedule import describe_run, make_schedule, run_identity
 
     apply_default_beta(hyper)
-    schedule = make_schedule(hyper, data)
+    schedule = make_schedule(hyper, data, spec.get("micro_batch_tokens"))
     emit_log(describe_run(hyper, data, schedule, trainable))
 
     # --- training, from a checkpoint if there is one
@@ -343,8 +343,11 @@ if __name__ == "__main__":
             sys.exit(__doc__)
         processes = json.loads(Path(sys.argv[1]).read_text()).get("num_gpus", 1)
         if processes > 1 and not distributed.is_distributed():
-            sys.exit(distributed.launch(__file__, sys.argv[1], processes, EVENTS.fileno()))
+            sys.exit(distributed.launch(__file__, sys.argv[1], processes, EVENTS.fileno(), emit_log))
         main(sys.argv[1])
+    except distributed.RestartNeeded as restart:
+        distributed.request_restart(sys.argv[1], restart)
+        sys.exit(5)
     except TrainerError as error:
         if distributed.claim_first_failure(sys.argv[1]):
             emit("error", code=error.code, message=error.message, hint=error.hint)

@@ -27,14 +27,16 @@ class Schedule:
     warmup_steps: int
 
 
-def make_schedule(hyper: dict[str, Any], data: Dataset) -> Schedule:
+def make_schedule(hyper: dict[str, Any], data: Dataset, micro_batch_tokens: int | None = None) -> Schedule:
+    """`micro_batch_tokens`: those of a run that is restarted because more did not fit."""
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup_steps = hyper["warmup_steps"]
     if warmup_steps is None:
         warmup_steps = math.ceil(total_steps * hyper["warmup_ratio"])
+    largest = MICRO_BATCH_TOKENS if torch.cuda.is_available() else CPU_MICRO_BATCH_TOKENS
     return Schedule(
-        micro_batch_tokens=MICRO_BATCH_TOKENS if torch.cuda.is_available() else CPU_MICRO_BATCH_TOKENS,
+        micro_batch_tokens=micro_batch_tokens or largest,
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
         warmup_steps=min(warmup_steps, total_steps - 1),  # the first warmup step has rate 0: there must be another
