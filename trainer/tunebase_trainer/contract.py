@@ -55,6 +55,7 @@ class HyperparameterFields(Message):
     ] = 0.05
     lora_targets: Literal["all-linear", "attention", "shared_expert", "experts"] = "all-linear"
     lora_variant: Literal["lora", "dora", "pissa"] = "lora"
+    quantization: Literal["auto", "nf4", "none"] = "auto"
     use_rslora: bool = False
     warmup_ratio: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.05
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
@@ -138,3 +139,7 @@ NF4_BYTES = 0.515869140625
 TRAINABLE_BYTES = 16
 PLAIN_BYTES = 2
 CONTEXT_BYTES = 644245094.4
+PLAIN_LAYERS = 3
+OVERHEAD_BYTES = 966367641.6
+LOGIT_BYTES = 2.5
+HEADROOM = 1.1

@@ -7,6 +7,7 @@ import re
 
 from ..evaluation.evaluator import describe_rows, describe_scores
 from ..model.lora_variants import adapter_rank
+from ..training.gpu_memory import FORMAT_NAMES
 from .run_summary import RunSummary
 
 # vLLM's values of --max-lora-rank; an adapter needs the smallest that is at least its rank.
@@ -81,6 +82,7 @@ def _facts(summary: RunSummary) -> dict[str, str]:
         "method": f"direct preference optimization (DPO), beta {hyper['beta']:g}" if is_dpo else "supervised",
         "base model": f"`{summary.base_model}`"
         + (f", revision `{summary.base_revision}`" if summary.base_revision else ""),
+        "base model trained in": FORMAT_NAMES[hyper["quantization"]],
         "data": data.describe(),
         "chat template": f"SHA-256 `{data.template_sha256}`, in `chat_template.jinja`",
         "validation": validation.describe() if validation else "none",

@@ -73,7 +73,8 @@ def train(
     micro-batch runs before the first step. When the GPU runs out of memory, training continues from the newest
     checkpoint, or from the start, with micro-batches of half as many tokens and the same batch size.
 
-    Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, and Stopped when `plan` requests it.
+    Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, Stopped when `plan` requests it, and on
+    one of several GPUs RestartNeeded instead of continuing.
     """
     check_projection(net)
     directory.mkdir(parents=True, exist_ok=True)
@@ -96,10 +97,10 @@ def train(
             if not is_out_of_gpu_memory(error):
                 raise
             smaller = next_smaller_micro_batch(rows + validation, micro_batch_tokens, rows_per_step(hyper))
-            # Of several processes only one may have run out, and the others wait for it: there is no second try.
-            if smaller is None or distributed.is_distributed():
-                tokens = None if smaller is None else micro_batch_tokens
-                raise out_of_memory_error(rows + validation, hyper, tokens) from error
+            if smaller is None:
+                raise out_of_memory_error(rows + validation, hyper) from error
+            if distributed.is_distributed():
+                raise distributed.RestartNeeded(smaller) from error
             micro_batch_tokens = smaller
         # Outside of `except`: the error, and the frames that held the trainer, are gone.
         _release_gpu_memory(net)

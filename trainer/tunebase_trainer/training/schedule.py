@@ -41,7 +41,10 @@ def automatic_eval_steps(total_steps: int, epochs: int, training_tokens: int, va
     return max(1, math.floor(total_steps / validations + 0.5))
 
 
-def make_schedule(hyper: dict[str, Any], data: Dataset, validation: Dataset | None) -> Schedule:
+def make_schedule(
+    hyper: dict[str, Any], data: Dataset, validation: Dataset | None, micro_batch_tokens: int | None = None
+) -> Schedule:
+    """`micro_batch_tokens`: those of a run that is restarted because more did not fit."""
     steps_per_epoch = math.ceil(len(data.rows) / hyper["batch_size"])
     total_steps = steps_per_epoch * hyper["num_epochs"]
     warmup_steps = hyper["warmup_steps"]
@@ -53,8 +56,9 @@ def make_schedule(hyper: dict[str, Any], data: Dataset, validation: Dataset | No
     elif eval_steps is None:
         training_tokens = data.tokens * hyper["num_epochs"]
         eval_steps = automatic_eval_steps(total_steps, hyper["num_epochs"], training_tokens, validation.tokens)
+    largest = MICRO_BATCH_TOKENS if torch.cuda.is_available() else CPU_MICRO_BATCH_TOKENS
     return Schedule(
-        micro_batch_tokens=MICRO_BATCH_TOKENS if torch.cuda.is_available() else CPU_MICRO_BATCH_TOKENS,
+        micro_batch_tokens=micro_batch_tokens or largest,
         steps_per_epoch=steps_per_epoch,
         total_steps=total_steps,
         warmup_steps=min(warmup_steps, total_steps - 1),  # the first warmup step has rate 0: there must be another

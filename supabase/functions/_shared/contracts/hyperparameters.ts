@@ -153,6 +153,17 @@ export const hyperparameters = {
     help: "DoRA trains magnitudes too; PiSSA starts from the weights' main directions. Both take more time.",
     docs: { unset: '`"lora"`; see [LoRA variants](#lora-variants)' },
   },
+  quantization: {
+    kind: "choice",
+    values: ["auto", "nf4", "none"],
+    fallback: "auto",
+    leftOut: "auto",
+    label: "Quantization",
+    help:
+      "Number format of the frozen base model: NF4 (4 bits), or none (bf16). bf16 is more accurate, and needs more memory.",
+    cli: { flag: "--quantization", value: "format", help: "the base model's: nf4, none (bf16), or auto" },
+    docs: { unset: '`"none"` (bf16) if the base fits each GPU, else `"nf4"`' },
+  },
   use_rslora: {
     kind: "switch",
     auto: true,

@@ -12,9 +12,10 @@ import {
 } from "../../_shared/contracts/hyperparameters.ts";
 import { apiShape } from "../../_shared/contracts/schemas.ts";
 import { ApiError, type Problem } from "../../_shared/errors.ts";
-import { TrainingHyperparameters } from "../../_shared/protocol.ts";
+import { GpuConfig, TrainingHyperparameters } from "../../_shared/protocol.ts";
 import { parseOrThrow, strictObject } from "../../_shared/validation.ts";
 import type { BaseModelRow } from "../rows.ts";
+import { explainUnquantizedMisfit, resolveQuantization } from "./estimate/memory.ts";
 
 /** OpenAI's hyperparameters (each "auto" or a number) and additional ones. Omitted means "auto". */
 export const Hyperparameters = strictObject(apiShape);
@@ -76,7 +77,10 @@ export function resolveTrainingConfig(
   const rate = learningRate(request);
   const max_length = asked.max_length ??
     Math.min(own.max_length ?? hyperparameters.max_length.fallback, model.max_length);
-  const problems = findConflicts(request, rate, max_length).map(({ name, message, value }): Problem => ({
+  const shape = adapterShape(request);
+  const problems = findConflicts(request, rate, max_length, shape).map((
+    { name, message, value },
+  ): Problem => ({
     param: `${where}.${name}`,
     message: `${where}.${name} = ${value}: ${message}`,
     value,
@@ -91,17 +95,20 @@ export function resolveTrainingConfig(
     method,
     beta: method === "dpo" ? given(asked.beta) ?? defaultBeta : null,
     learning_rate: rate.value,
-    ...adapterShape(request),
+    ...shape,
     warmup_steps: asked.warmup_steps ??
       (asked.warmup_ratio === undefined ? (own.warmup_steps ?? hyperparameters.warmup_steps.fallback) : null),
     max_length,
     seed,
   };
+  const gpu = GpuConfig.parse(model.gpu_config);
+  const longest = (method === "dpo" ? 2 : 1) * max_length;
   return {
     max_length,
     finalize(rows) {
       const validation_split = split === "auto" ? automaticSplit(rows) : split;
-      const final = TrainingHyperparameters.parse({ ...plan, validation_split });
+      const asked = TrainingHyperparameters.parse({ ...plan, validation_split });
+      const final = { ...asked, quantization: resolveQuantization(model, gpu, asked, longest) };
       return { publicHyperparameters: toPublic(final, rate), plan: final };
     },
   };
@@ -163,8 +170,13 @@ interface Conflict {
 }
 type ApiFieldName = keyof Hyperparameters;
 /** Settings of a request that contradict each other. */
-function findConflicts(request: Request, rate: Rate, maxLength: number): Conflict[] {
-  const { model, method, asked, parent, hasValidationFile } = request;
+function findConflicts(
+  request: Request,
+  rate: Rate,
+  maxLength: number,
+  shape: ReturnType<typeof adapterShape>,
+): Conflict[] {
+  const { model, method, asked, own, parent, hasValidationFile } = request;
   const found: Conflict[] = [];
   const conflict = (name: ApiFieldName, message: string, value: unknown = asked[name]) =>
     found.push({ name, message, value });
@@ -208,7 +220,7 @@ function findConflicts(request: Request, rate: Rate, maxLength: number): Conflic
     );
   }
   if (parent === null) {
-    const { lora_rank, lora_targets, lora_variant, use_rslora } = adapterShape(request);
+    const { lora_rank, lora_targets, lora_variant, use_rslora } = shape;
     const unsupported = (name: ApiFieldName, value: unknown) =>
       conflict(name, `is not available for lora_variant "${lora_variant}".`, value);
     if (lora_variant !== "lora" && lora_targets === "experts") unsupported("lora_targets", lora_targets);
@@ -222,6 +234,10 @@ function findConflicts(request: Request, rate: Rate, maxLength: number): Conflic
         conflict("lora_rank", `must be at most ${maxPissaRank} for lora_variant "pissa".`, lora_rank);
       }
     }
+  }
+  if ((given(asked.quantization) ?? own.quantization) === "none") {
+    const misfit = explainUnquantizedMisfit(model, GpuConfig.parse(model.gpu_config), shape);
+    if (misfit !== null) conflict("quantization", misfit, "none");
   }
   if (asked.use_rslora === true && asked.lora_targets === "experts") {
     conflict("use_rslora", 'is not available for lora_targets "experts". Remove it.');
