@@ -134,6 +134,10 @@ export const errorCodes = {
     "Checkpoint not found",
     () => "The checkpoint does not exist, or newer ones have replaced it. See GET …/checkpoints.",
   ),
+  evaluation_not_found: missing(
+    "Evaluation not found",
+    () => "This project has no such evaluation. See GET /evaluations.",
+  ),
   adapter_deleted: missing("The model was deleted", (d) => `Model ${d.model} was deleted on request.`),
   model_not_own: forbidden(
     "The model cannot be deleted",
