@@ -151,7 +151,8 @@ async function ask(
     title(0);
     const pending = conversations.map((one, index) =>
       one.send(messages, {
-        onLoading: () => loading = index === printing,
+        // Comments also come while an answer is slow.
+        onLoading: () => loading = index === printing && !isInLine,
         onText: (text) => show(index, text),
       }, signal)
     );
