@@ -3,6 +3,7 @@ import { Command } from "commander";
 import { addCommand } from "./command.ts";
 import { addAccount } from "./commands/account.ts";
 import { addAdapter } from "./commands/adapter.ts";
+import { addChat } from "./commands/chat.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEstimate } from "./commands/estimate.ts";
@@ -33,6 +34,7 @@ Exit codes: 0 success, 1 failure, 2 invalid usage, 130 interrupted (a followed j
   addEstimate(program);
   addJobs(program);
   addAdapter(program);
+  addChat(program);
   addKeys(program);
   addWebhooks(program);
   addDoctor(program);
