@@ -7,6 +7,7 @@ import { addChat } from "./commands/chat.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEstimate } from "./commands/estimate.ts";
+import { addEvaluations } from "./commands/evaluations.ts";
 import { addFiles } from "./commands/files.ts";
 import { addJobs } from "./commands/jobs/index.ts";
 import { addKeys } from "./commands/keys.ts";
@@ -35,6 +36,7 @@ Exit codes: 0 success, 1 failure, 2 invalid usage, 130 interrupted (a followed j
   addJobs(program);
   addAdapter(program);
   addChat(program);
+  addEvaluations(program);
   addKeys(program);
   addWebhooks(program);
   addDoctor(program);

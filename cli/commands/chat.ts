@@ -2,11 +2,11 @@
 import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { createInterface } from "node:readline/promises";
-import { unwrap } from "../../client/mod.ts";
 import type { ChatAnswer, ChatMessage, ToolCall } from "../../client/chat_stream.ts";
 import { type ChatSettings, Conversation } from "../chat/conversation.ts";
-import { openSession, type Session } from "../api/session.ts";
-import { addCommand, addExamples, type Command, InvalidArgumentError, parseInteger } from "../command.ts";
+import { findBase } from "../api/models.ts";
+import { openSession } from "../api/session.ts";
+import { addCommand, addExamples, type Command, parseInteger, parseTemperature } from "../command.ts";
 import { CliError, exitCodes, formatError } from "../errors.ts";
 import { formatDuration } from "../terminal/format.ts";
 import { print, printJson, printNote, stderrColors, stdoutColors } from "../terminal/output.ts";
@@ -41,14 +41,6 @@ export function addChat(program: Command): void {
     "chat ft:SmolLM2-135M-Instruct:acme:support:0192… --temperature 0",
     "chat SmolLM2-135M-Instruct - < question.txt",
   );
-}
-
-function parseTemperature(text: string): number {
-  const value = Number(text);
-  if (text.trim() === "" || !(value >= 0 && value <= 2)) {
-    throw new InvalidArgumentError("It must be a number from 0 to 2.");
-  }
-  return value;
 }
 
 async function chat(model: string, message: string | undefined, options: ChatOptions): Promise<void> {
@@ -98,16 +90,6 @@ async function chat(model: string, message: string | undefined, options: ChatOpt
       process.exitCode = exitCodes.interrupted;
     }
   });
-}
-
-/** The base of a fine-tuned model, or of a checkpoint. */
-async function findBase({ api }: Session, model: string): Promise<string> {
-  const id = model.replace(/:ckpt-step-\d+$/, "");
-  const checkpoint = /^ft:(.+):ftjob-[0-9a-f]+$/.exec(id)?.[1];
-  if (model !== id && checkpoint !== undefined) return checkpoint;
-  const found = unwrap(await api.GET("/models/{id}", { params: { path: { id: model } } }));
-  if ("base_model" in found) return found.base_model;
-  throw new CliError(`${model} is a base model already: leave out --base.`, exitCodes.usage);
 }
 
 /** Asks all conversations at once, and prints the answers one after the other, the first as it arrives. */

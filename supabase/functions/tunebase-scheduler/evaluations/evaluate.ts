@@ -7,7 +7,7 @@ import { Grader } from "../../_shared/contracts/graders.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { toolCallText } from "../../_shared/datasets/tool_call_text.ts";
 import { ApiError } from "../../_shared/errors.ts";
-import { askEngine, asApiError } from "../../_shared/inference/engine.ts";
+import { asApiError, askEngine } from "../../_shared/inference/engine.ts";
 import { serve, StartedInference } from "../../_shared/inference/served_model.ts";
 import { isShuttingDown } from "../../_shared/isolate.ts";
 import type { Platform } from "../../_shared/platform.ts";
@@ -44,7 +44,8 @@ const Completion = z.object({
     finish_reason: z.string().nullish(),
     message: z.object({
       content: z.string().nullish(),
-      tool_calls: z.array(z.object({ function: z.object({ name: z.string(), arguments: z.string() }) })).nullish(),
+      tool_calls: z.array(z.object({ function: z.object({ name: z.string(), arguments: z.string() }) }))
+        .nullish(),
     }),
   })).min(1),
   usage: z.object({ prompt_tokens: z.int(), completion_tokens: z.int().nullish() }),
@@ -72,12 +73,17 @@ export async function evaluate(platform: Platform, budget: CpuBudget): Promise<n
   };
   const first = await claim();
   if (first === null) return 0;
-  await Promise.all(Array.from({ length: concurrency }, async (_, i) => await work(i === 0 ? first : await claim())));
+  await Promise.all(
+    Array.from({ length: concurrency }, async (_, i) => await work(i === 0 ? first : await claim())),
+  );
   return asked;
 }
 
-const endEvaluation = (platform: Platform, id: string, error: { code: string; detail: Record<string, unknown> }) =>
-  rpc(platform.db, "end_evaluation", { id, status: "failed", error });
+const endEvaluation = (
+  platform: Platform,
+  id: string,
+  error: { code: string; detail: Record<string, unknown> },
+) => rpc(platform.db, "end_evaluation", { id, status: "failed", error });
 
 /** Asks one model one row and records what came of it. */
 async function answer(platform: Platform, item: Claimed): Promise<void> {
@@ -100,15 +106,22 @@ async function answer(platform: Platform, item: Claimed): Promise<void> {
     });
   try {
     const served = await serve(platform, item.model);
-    const response = await askEngine({ settings: platform.settings, started: item.model, served }, "chat/completions", {
-      ...item.prompt,
-      ...item.sampling,
-      model: served.name,
-      cache_salt: served.cacheSalt,
-    }, AbortSignal.timeout(answerMs));
+    const response = await askEngine(
+      { settings: platform.settings, started: item.model, served },
+      "chat/completions",
+      {
+        ...item.prompt,
+        ...item.sampling,
+        model: served.name,
+        cache_salt: served.cacheSalt,
+      },
+      AbortSignal.timeout(answerMs),
+    );
     const { choices: [choice], usage } = Completion.parse(await response.json());
     const calls = choice?.message.tool_calls ?? [];
-    const text = calls.length > 0 ? toolCallText(calls.map((call) => call.function)) : choice?.message.content ?? "";
+    const text = calls.length > 0
+      ? toolCallText(calls.map((call) => call.function))
+      : choice?.message.content ?? "";
     await record({
       status: "succeeded",
       http_status: 200,

@@ -37,7 +37,8 @@ export function scoreAnswer(
 
 function passes(grader: Grader, answer: string): boolean {
   if (grader.type === "regex") {
-    return RE2JS.compile(grader.pattern, grader.ignore_case ? RE2JS.CASE_INSENSITIVE : 0).matcher(answer).find();
+    return RE2JS.compile(grader.pattern, grader.ignore_case ? RE2JS.CASE_INSENSITIVE : 0).matcher(answer)
+      .find();
   }
   return grader.ignore_case
     ? answer.toLowerCase().includes(grader.value.toLowerCase())

@@ -80,7 +80,9 @@ export function toRow(text: string, line: number): EvaluationRow | null {
       messages: messages.slice(0, last).map(({ weight: _, ...message }) => message),
       ...(tools?.length ? { tools } : {}),
     },
-    expected: calls.length > 0 ? toolCallText(calls.map((call) => call.function)) : contentText(answer.content),
+    expected: calls.length > 0
+      ? toolCallText(calls.map((call) => call.function))
+      : contentText(answer.content),
     is_json: calls.length > 0,
   };
 }

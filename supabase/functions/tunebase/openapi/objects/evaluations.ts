@@ -10,7 +10,9 @@ export const EvaluationTotals = z.object({
   model: z.string(),
   answered: count,
   failed: count.describe("Rows that the model could not answer"),
-  exact_match: share.describe("Share of the answers that equal the expected answer; tool calls are compared as JSON"),
+  exact_match: share.describe(
+    "Share of the answers that equal the expected answer; tool calls are compared as JSON",
+  ),
   valid_json: share.describe(
     "Share of valid JSON among the answers to rows whose expected answer is a JSON object or array",
   ),

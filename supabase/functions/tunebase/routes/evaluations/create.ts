@@ -89,9 +89,15 @@ async function checkPatterns(graders: Grader[]): Promise<void> {
 
 /** The number of its rows. */
 function checkFile(file: FileRow): number {
-  if (file.purpose !== "fine-tune") throw ApiError.of("wrong_purpose", { param: "file", purpose: file.purpose });
+  if (file.purpose !== "fine-tune") {
+    throw ApiError.of("wrong_purpose", { param: "file", purpose: file.purpose });
+  }
   if (file.status !== "processed") {
-    throw ApiError.of("file_not_ready", { param: "file", id: publicId("file", file.id), status: file.status });
+    throw ApiError.of("file_not_ready", {
+      param: "file",
+      id: publicId("file", file.id),
+      status: file.status,
+    });
   }
   if (file.bytes > maxFileBytes) {
     throw invalidFile(
@@ -128,7 +134,9 @@ export const routes = [
       file: "file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f",
       graders: [{ type: "contains", value: "refund", ignore_case: true }],
     },
-    response: { 201: { description: "The evaluation has started", content: { "application/json": "Evaluation" } } },
+    response: {
+      201: { description: "The evaluation has started", content: { "application/json": "Evaluation" } },
+    },
     errors: [
       "model_not_found",
       "model_not_servable",

@@ -48,7 +48,9 @@ async function deleteEvaluation(c: ApiContext): Promise<Response> {
 /** Pages by line: `after` is the id of a row, `evalrow_<line>`. */
 async function listEvaluationRows(c: ApiContext): Promise<Response> {
   const { limit, after } = paging(c.req.query());
-  const line = after === undefined || after === "" ? null : Number(/^evalrow_([1-9]\d{0,8})$/.exec(after)?.[1]);
+  const line = after === undefined || after === ""
+    ? null
+    : Number(/^evalrow_([1-9]\d{0,8})$/.exec(after)?.[1]);
   if (Number.isNaN(line)) throw ApiError.of("cursor_not_found", { param: "after" });
   const found = await rpc(c.get("platform").db, "list_evaluation_rows", {
     caller: c.get("caller"),
