@@ -6,7 +6,6 @@ import * as z from "zod";
 import { Grader } from "../../_shared/contracts/graders.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { toolCallText } from "../../_shared/datasets/tool_call_text.ts";
-import { ApiError } from "../../_shared/errors.ts";
 import { asApiError, askEngine } from "../../_shared/inference/engine.ts";
 import { serve, StartedInference } from "../../_shared/inference/served_model.ts";
 import { isShuttingDown } from "../../_shared/isolate.ts";

@@ -9,6 +9,7 @@ import { jsonBody } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { Bill } from "../../inference/bill.ts";
 import {
+  asApiError,
   askEngine,
   askUntilLoaded,
   type Engine,
@@ -16,7 +17,7 @@ import {
   loading,
   timedOut,
   unavailable,
-} from "../../inference/engine.ts";
+} from "../../../_shared/inference/engine.ts";
 import {
   bounds,
   ChatBody,
@@ -25,8 +26,8 @@ import {
   readBody,
   TextBody,
 } from "../../inference/request.ts";
-import { serve, StartedInference } from "../../inference/served_model.ts";
-import { asApiError, type Exchange, streamAnswer } from "../../inference/stream.ts";
+import { serve, StartedInference } from "../../../_shared/inference/served_model.ts";
+import { type Exchange, streamAnswer } from "../../inference/stream.ts";
 import { defineRoute } from "../define.ts";
 
 type Path = "chat/completions" | "completions";
