@@ -85,14 +85,16 @@ export async function* streamChat(
   }
   if (!response.ok || response.body === null) throw await readProblem(response);
   const answer: ChatAnswer = { content: "", toolCalls: [], finishReason: null, usage: null };
+  let isComplete = false;
   for await (const event of readEvents(response.body)) {
-    if (event === null) yield { type: "loading" };
+    if (event === "[DONE]") isComplete = true;
+    else if (event === null) yield { type: "loading" };
     else {
       const text = addChunk(answer, event);
       if (text !== "") yield { type: "text", text };
     }
   }
-  if (answer.finishReason === null) {
+  if (!isComplete) {
     throw new ChatStreamError("The connection closed before the answer ended.", null);
   }
   yield { type: "finished", answer };
@@ -128,7 +130,7 @@ export function assistantMessage({ content, toolCalls }: ChatAnswer): ChatMessag
   };
 }
 
-/** The data of each server-sent event, and null for a comment, until `[DONE]`. */
+/** The data of each server-sent event up to `[DONE]`, and null for a comment. */
 async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<string | null> {
   const arrived: (string | null)[] = [];
   const parser = createParser({
@@ -143,8 +145,8 @@ async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<str
       if (done) return;
       parser.feed(decoder.decode(value, { stream: true }));
       for (const data of arrived.splice(0)) {
-        if (data === "[DONE]") return;
         yield data;
+        if (data === "[DONE]") return;
       }
     }
   } finally {
