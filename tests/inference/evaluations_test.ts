@@ -56,7 +56,7 @@ async function tickWhenDue() {
 /** The tuned model answers every question as expected, the base only the second. */
 function answerLikeModels() {
   inference.answer = (request) => {
-    const [{ content }] = request.body.messages as { content: string }[];
+    const content = (request.body.messages as { content: string }[])[0]?.content;
     if (content === "q2") return complete(["A refund is due"])(request);
     if (request.token.adapter === null) return complete(["no idea"])(request);
     if (content === "q1") return complete(['{"urgent": true, "team": "billing"}'])(request);
