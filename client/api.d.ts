@@ -452,6 +452,154 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/chat/completions": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Call a model with messages
+     * @description The model is a fine-tune of yours, a checkpoint (`fine_tuned_model_checkpoint`), or a base model. Requires the scope `inference`.
+     */
+    post: operations["createChatCompletion"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/completions": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Call a model with a prompt
+     * @description Requires the scope `inference`.
+     */
+    post: operations["createCompletion"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/evaluations": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * List evaluations
+     * @description Requires the scope `models:read`.
+     */
+    get: operations["listEvaluations"];
+    put?: never;
+    /**
+     * Compare models over the rows of a file
+     * @description Asks each model the prompt of each chosen row, and compares its answer with the row's last assistant message. Exact match is always scored, and for JSON answers and tool calls, validity and correct fields. Runs in the background; requests are charged like chat completions. Requires the scope `inference`.
+     */
+    post: operations["createEvaluation"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/evaluations/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Get an evaluation with each model's totals
+     * @description Requires the scope `models:read`.
+     */
+    get: operations["getEvaluation"];
+    put?: never;
+    post?: never;
+    /**
+     * Delete an evaluation and its answers
+     * @description Requires the scope `inference`.
+     */
+    delete: operations["deleteEvaluation"];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/evaluations/{id}/rows": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * List an evaluation's rows with the models' answers
+     * @description Requires the scope `models:read`.
+     */
+    get: operations["listEvaluationRows"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/evaluations/{id}/cancel": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Cancel an evaluation; its answers are kept
+     * @description Requires the scope `inference`.
+     */
+    post: operations["cancelEvaluation"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/models/{id}/warm": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Load a model in advance
+     * @description Returns after at most five seconds. Repeat it until `status` is `ready`. Requires the scope `inference`.
+     */
+    post: operations["warmModel"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/models": {
     parameters: {
       query?: never;
@@ -524,10 +672,30 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * Get jobs, tokens, GPU time and cost per day
+     * Get jobs, inference, tokens, GPU time and cost per day
      * @description Requires the scope `jobs:read`.
      */
     get: operations["getUsage"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/usage/inference": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Get requests, tokens and cost of inference by model or API key
+     * @description Requires the scope `jobs:read`.
+     */
+    get: operations["getInferenceUsage"];
     put?: never;
     post?: never;
     delete?: never;
@@ -1304,6 +1472,55 @@ export interface components {
       };
       parameters: number | null;
       tokens_per_second: number | null;
+      /** @description Whether POST /chat/completions accepts it */
+      servable: boolean;
+      /** @description Why it cannot be called */
+      servable_reason: string | null;
+      /** @description How it is called, and for what price. null: only for training */
+      inference: {
+        /** @description The context in tokens: prompt and answer */
+        max_length: number;
+        /** @description The highest lora_rank of a fine-tune that can be called */
+        max_rank: number;
+        /** @description US dollars */
+        usd_per_million_input_tokens: number;
+        /** @description US dollars */
+        usd_per_million_output_tokens: number;
+        /** @description For the time that a request is answered */
+        usd_per_hour: number;
+      } | null;
+    };
+    ChatCompletion: {
+      /** @example chatcmpl-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      id: string;
+      /** @constant */
+      object: "chat.completion";
+      /** @description Unix seconds */
+      created: number;
+      model: string;
+      usage?: components["schemas"]["CompletionUsage"] | null;
+      choices: {
+        index: number;
+        message: {
+          /** @constant */
+          role: "assistant";
+          content?: string | null;
+          tool_calls?: {
+            [key: string]: unknown;
+          }[] | null;
+        } & {
+          [key: string]: unknown;
+        };
+        logprobs?: {
+          [key: string]: unknown;
+        } | null;
+        /**
+         * @example stop
+         * @example length
+         * @example tool_calls
+         */
+        finish_reason: string | null;
+      }[];
     };
     CheckpointAdapter: {
       /** @constant */
@@ -1317,6 +1534,34 @@ export interface components {
       base_model: string;
       total_bytes: number;
       files: components["schemas"]["DownloadFile"][];
+    };
+    Completion: {
+      /** @example cmpl-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      id: string;
+      /** @constant */
+      object: "text_completion";
+      /** @description Unix seconds */
+      created: number;
+      model: string;
+      usage?: components["schemas"]["CompletionUsage"] | null;
+      choices: {
+        index: number;
+        text: string;
+        logprobs?: {
+          [key: string]: unknown;
+        } | null;
+        /**
+         * @example stop
+         * @example length
+         * @example tool_calls
+         */
+        finish_reason: string | null;
+      }[];
+    };
+    CompletionUsage: {
+      prompt_tokens: number;
+      completion_tokens: number;
+      total_tokens: number;
     };
     Deleted: {
       id: string;
@@ -1365,6 +1610,98 @@ export interface components {
       url: string;
       /** @description Unix seconds */
       expires_at: number;
+    };
+    Evaluation: {
+      /** @example eval_0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      id: string;
+      /** @constant */
+      object: "evaluation";
+      /** @description Unix seconds */
+      created_at: number;
+      finished_at: number | null;
+      name: string;
+      /** @enum {string} */
+      status: "running" | "succeeded" | "failed" | "cancelled";
+      error: {
+        code: string;
+        message: string;
+      } | null;
+      /** @description null: the file was deleted */
+      file: string | null;
+      /** @description How many rows the file has */
+      file_rows: number;
+      /** @description How many of them are evaluated */
+      rows: number;
+      /** @description Answers so far, of all models, of `rows` times the number of models */
+      answered: number;
+      models: string[];
+      graders: components["schemas"]["EvaluationGrader"][];
+      temperature: number;
+      max_completion_tokens: number;
+      seed: number;
+      metadata: {
+        [key: string]: string;
+      };
+      totals: components["schemas"]["EvaluationTotals"][];
+    };
+    EvaluationAnswer: {
+      model: string;
+      answer: string | null;
+      finish_reason: string | null;
+      error: string | null;
+      exact_match: boolean | null;
+      valid_json: boolean | null;
+      fields_correct: number | null;
+      fields_expected: number | null;
+      graders: boolean[] | null;
+      prompt_tokens: number;
+      completion_tokens: number;
+    };
+    EvaluationGrader: {
+      /** @constant */
+      type: "contains";
+      /** @description The text that a correct answer contains */
+      value: string;
+      /** @default false */
+      ignore_case: boolean;
+    } | {
+      /** @constant */
+      type: "regex";
+      /** @description An RE2 regular expression that matches anywhere in a correct answer; anchor it with ^ and $ */
+      pattern: string;
+      /** @default false */
+      ignore_case: boolean;
+    };
+    EvaluationRow: {
+      /** @example evalrow_12 */
+      id: string;
+      /** @constant */
+      object: "evaluation.row";
+      /** @description In the file, from 1 */
+      line: number;
+      messages: unknown[];
+      tools: unknown[] | null;
+      expected: string;
+      answers: components["schemas"]["EvaluationAnswer"][];
+    };
+    EvaluationTotals: {
+      model: string;
+      answered: number;
+      /** @description Rows that the model could not answer */
+      failed: number;
+      /** @description Share of the answers that equal the expected answer; tool calls are compared as JSON */
+      exact_match: number | null;
+      /** @description Share of valid JSON among the answers to rows whose expected answer is a JSON object or array */
+      valid_json: number | null;
+      /** @description Share of the expected JSON objects' top-level fields whose value is equal in the answer */
+      field_accuracy: number | null;
+      /** @description The share of the answers that pass each grader, in their order */
+      graders: (number | null)[];
+      prompt_tokens: number;
+      completion_tokens: number;
+      seconds: number;
+      /** @description US dollars */
+      cost_usd: number;
     };
     File: {
       /** @example file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
@@ -1476,6 +1813,10 @@ export interface components {
       /** @example ftjob-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
       job_id: string;
       bytes: number;
+      /** @description Whether POST /chat/completions accepts it */
+      servable: boolean;
+      /** @description Why it cannot be called */
+      servable_reason: string | null;
     };
     FineTuningJob: {
       /** @example ftjob-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
@@ -1677,6 +2018,41 @@ export interface components {
       database: "ok" | "unreachable";
       /** @enum {string} */
       storage: "ok" | "unreachable";
+    };
+    InferenceUsage: {
+      /** @constant */
+      object: "usage.inference";
+      time_zone: string;
+      /** Format: date */
+      from: string;
+      /** Format: date */
+      to: string;
+      /** @enum {string} */
+      group_by: "model" | "api_key";
+      /** @description The most expensive first */
+      data: {
+        /** @description null unless grouped by model */
+        model: string | null;
+        /** @description null: signed-in users, or grouped by model */
+        api_key_id: string | null;
+        api_key_name: string | null;
+        requests: number;
+        prompt_tokens: number;
+        completion_tokens: number;
+        /** @description How long requests were answered */
+        seconds: number;
+        /** @description US dollars */
+        cost_usd: number;
+      }[];
+      total: {
+        requests: number;
+        prompt_tokens: number;
+        completion_tokens: number;
+        /** @description How long requests were answered */
+        seconds: number;
+        /** @description US dollars */
+        cost_usd: number;
+      };
     };
     Me: {
       /** @constant */
@@ -1914,8 +2290,13 @@ export interface components {
         jobs_cancelled: number;
         trained_tokens: number;
         gpu_seconds: number;
-        /** @description US dollars */
+        /** @description Of training */
         cost_usd: number;
+        inference_requests: number;
+        prompt_tokens: number;
+        completion_tokens: number;
+        /** @description US dollars */
+        inference_cost_usd: number;
       }[];
       total: {
         jobs_created: number;
@@ -1924,9 +2305,21 @@ export interface components {
         jobs_cancelled: number;
         trained_tokens: number;
         gpu_seconds: number;
-        /** @description US dollars */
+        /** @description Of training */
         cost_usd: number;
+        inference_requests: number;
+        prompt_tokens: number;
+        completion_tokens: number;
+        /** @description US dollars */
+        inference_cost_usd: number;
       };
+    };
+    WarmModel: {
+      /** @constant */
+      object: "model.warm";
+      model: string;
+      /** @enum {string} */
+      status: "ready" | "loading";
     };
     WebhookDelivery: {
       /** @example whd_0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
@@ -2118,6 +2511,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description Idempotency key reused; Idempotency key in use; The model's files are invalid; The project is archived */
+    "idempotency_key_reused.idempotency_key_in_use.model_files_invalid.project_archived": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description Idempotency key reused; Idempotency key in use; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.project_archived": {
       headers: {
@@ -2191,6 +2593,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description The answer took too long */
+    inference_timeout: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description Internal server error */
     internal: {
       headers: {
@@ -2238,6 +2649,33 @@ export interface components {
     };
     /** @description Invalid request; Invalid JSON; The address does not belong to a member */
     "invalid_request.invalid_json.email_not_member": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Invalid request; Invalid JSON; The model cannot be called */
+    "invalid_request.invalid_json.model_not_servable": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Invalid request; Invalid JSON; The model cannot be called; The context is too long */
+    "invalid_request.invalid_json.model_not_servable.context_length_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Invalid request; Invalid JSON; The model cannot be called; Wrong file purpose */
+    "invalid_request.invalid_json.model_not_servable.wrong_purpose": {
       headers: {
         [name: string]: unknown;
       };
@@ -2344,6 +2782,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description The model's files are invalid; The project is archived */
+    "model_files_invalid.project_archived": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description The model is in use */
     model_in_use: {
       headers: {
@@ -2362,6 +2809,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description The project is archived */
+    project_archived: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description Project not found */
     project_not_found: {
       headers: {
@@ -2373,6 +2829,15 @@ export interface components {
     };
     /** @description Project not found; API key not found */
     "project_not_found.api_key_not_found": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Project not found; Evaluation not found */
+    "project_not_found.evaluation_not_found": {
       headers: {
         [name: string]: unknown;
       };
@@ -2434,7 +2899,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Project not found; Base model not found */
+    /** @description Project not found; Model not found */
     "project_not_found.model_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2443,7 +2908,16 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Project not found; Base model not found; File not found; The model was deleted */
+    /** @description Project not found; Model not found; File not found */
+    "project_not_found.model_not_found.file_not_found": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Project not found; Model not found; File not found; The model was deleted */
     "project_not_found.model_not_found.file_not_found.adapter_deleted": {
       headers: {
         [name: string]: unknown;
@@ -2569,6 +3043,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description The project has no members; Insufficient scope; Insufficient role; Project spend cap exceeded */
+    "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description The project has no members; Insufficient scope; Insufficient role; Project spend cap exceeded; Quota exceeded */
     "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
       headers: {
@@ -2643,6 +3126,24 @@ export interface components {
     };
     /** @description Service unavailable; Database unavailable */
     "unavailable.database_unavailable": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Service unavailable; Database unavailable; The inference engine failed */
+    "unavailable.database_unavailable.inference_unavailable": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Service unavailable; Database unavailable; The model is loading; The inference engine failed */
+    "unavailable.database_unavailable.model_loading.inference_unavailable": {
       headers: {
         [name: string]: unknown;
       };
@@ -4169,6 +4670,530 @@ export interface operations {
       503: components["responses"]["unavailable.database_unavailable"];
     };
   };
+  createChatCompletion: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        /**
+         * @example {
+         *       "model": "ft:SmolLM2-135M-Instruct:acme:support:0f1e2d3c",
+         *       "messages": [
+         *         {
+         *           "role": "user",
+         *           "content": "Where is my order?"
+         *         }
+         *       ],
+         *       "max_completion_tokens": 200
+         *     }
+         */
+        "application/json": {
+          model: string;
+          stream?: boolean | null;
+          stream_options?:
+            | ({
+              include_usage?: boolean | null;
+            } & {
+              [key: string]: unknown;
+            })
+            | null;
+          user?: string | null;
+          metadata?: {
+            [key: string]: string;
+          } | null;
+          store?: boolean | null;
+          service_tier?: string | null;
+          safety_identifier?: string | null;
+          prompt_cache_key?: string | null;
+          messages: ({
+            role: string;
+          } & {
+            [key: string]: unknown;
+          })[];
+          n?: number | null;
+          stop?: (string | string[]) | null;
+          seed?: number | null;
+          temperature?: number | null;
+          top_p?: number | null;
+          presence_penalty?: number | null;
+          frequency_penalty?: number | null;
+          logit_bias?: {
+            [key: string]: number;
+          } | null;
+          max_tokens?: number | null;
+          top_k?: number | null;
+          min_p?: number | null;
+          repetition_penalty?: number | null;
+          min_tokens?: number | null;
+          ignore_eos?: boolean | null;
+          tools?: {
+            [key: string]: unknown;
+          }[] | null;
+          tool_choice?:
+            | (string | {
+              [key: string]: unknown;
+            })
+            | null;
+          parallel_tool_calls?: boolean | null;
+          response_format?: {
+            [key: string]: unknown;
+          } | null;
+          logprobs?: boolean | null;
+          top_logprobs?: number | null;
+          max_completion_tokens?: number | null;
+          reasoning_effort?: string | null;
+          chat_template_kwargs?: {
+            [key: string]: unknown;
+          } | null;
+        };
+      };
+    };
+    responses: {
+      /** @description The answer, or its chunks if `stream` is true */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ChatCompletion"];
+          "text/event-stream": string;
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json.model_not_servable.context_length_exceeded"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded"
+        ];
+      404: components["responses"]["project_not_found.model_not_found"];
+      409: components["responses"]["model_files_invalid.project_archived"];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable.model_loading.inference_unavailable"];
+      504: components["responses"]["inference_timeout"];
+    };
+  };
+  createCompletion: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        /**
+         * @example {
+         *       "model": "SmolLM2-135M-Instruct",
+         *       "prompt": "The capital of France is",
+         *       "max_tokens": 5
+         *     }
+         */
+        "application/json": {
+          model: string;
+          stream?: boolean | null;
+          stream_options?:
+            | ({
+              include_usage?: boolean | null;
+            } & {
+              [key: string]: unknown;
+            })
+            | null;
+          user?: string | null;
+          metadata?: {
+            [key: string]: string;
+          } | null;
+          store?: boolean | null;
+          service_tier?: string | null;
+          safety_identifier?: string | null;
+          prompt_cache_key?: string | null;
+          prompt: string | string[] | number[] | number[][];
+          n?: number | null;
+          stop?: (string | string[]) | null;
+          seed?: number | null;
+          temperature?: number | null;
+          top_p?: number | null;
+          presence_penalty?: number | null;
+          frequency_penalty?: number | null;
+          logit_bias?: {
+            [key: string]: number;
+          } | null;
+          max_tokens?: number | null;
+          top_k?: number | null;
+          min_p?: number | null;
+          repetition_penalty?: number | null;
+          min_tokens?: number | null;
+          ignore_eos?: boolean | null;
+          logprobs?: number | null;
+        };
+      };
+    };
+    responses: {
+      /** @description The answer, or its chunks if `stream` is true */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Completion"];
+          "text/event-stream": string;
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json.model_not_servable.context_length_exceeded"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded"
+        ];
+      404: components["responses"]["project_not_found.model_not_found"];
+      409: components["responses"]["model_files_invalid.project_archived"];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable.model_loading.inference_unavailable"];
+      504: components["responses"]["inference_timeout"];
+    };
+  };
+  listEvaluations: {
+    parameters: {
+      query?: {
+        limit?: number;
+        after?: string;
+        model?: string;
+        file?: string;
+      };
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": {
+            /** @constant */
+            object: "list";
+            data: components["schemas"]["Evaluation"][];
+            has_more: boolean;
+            first_id: string | null;
+            last_id: string | null;
+          };
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request.cursor_not_found"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  createEvaluation: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
+        "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        /**
+         * @example {
+         *       "models": [
+         *         "ft:SmolLM2-135M-Instruct:acme:support:0192f5c8",
+         *         "SmolLM2-135M-Instruct"
+         *       ],
+         *       "file": "file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f",
+         *       "graders": [
+         *         {
+         *           "type": "contains",
+         *           "value": "refund",
+         *           "ignore_case": true
+         *         }
+         *       ]
+         *     }
+         */
+        "application/json": {
+          models: string[];
+          file: string;
+          name?: string;
+          /** @default 200 */
+          max_rows?: number;
+          /** @default [] */
+          graders?: components["schemas"]["EvaluationGrader"][];
+          /** @default 0 */
+          temperature?: number;
+          /** @default 512 */
+          max_completion_tokens?: number;
+          /** @default 0 */
+          seed?: number;
+          /** @default {} */
+          metadata?: {
+            [key: string]: string;
+          };
+        };
+      };
+    };
+    responses: {
+      /** @description The evaluation has started */
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Evaluation"];
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json.model_not_servable.wrong_purpose"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
+      404: components["responses"]["project_not_found.model_not_found.file_not_found"];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
+        ];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  getEvaluation: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Evaluation"];
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.evaluation_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  deleteEvaluation: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Deleted"];
+        };
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.evaluation_not_found"];
+      409: components["responses"]["project_archived"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  listEvaluationRows: {
+    parameters: {
+      query?: {
+        limit?: number;
+        after?: string;
+      };
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": {
+            /** @constant */
+            object: "list";
+            data: components["schemas"]["EvaluationRow"][];
+            has_more: boolean;
+            first_id: string | null;
+            last_id: string | null;
+          };
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request.cursor_not_found"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.evaluation_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  cancelEvaluation: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
+        "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Evaluation"];
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.evaluation_not_found"];
+      409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  warmModel: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
+        "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Whether it is ready */
+      202: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["WarmModel"];
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json.model_not_servable"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.model_not_found"];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.model_files_invalid.project_archived"
+        ];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable.inference_unavailable"];
+    };
+  };
   listModels: {
     parameters: {
       query?: never;
@@ -4354,6 +5379,50 @@ export interface operations {
         };
         content: {
           "application/json": components["schemas"]["Usage"];
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request.invalid_time_zone"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  getInferenceUsage: {
+    parameters: {
+      query?: {
+        from?: string;
+        to?: string;
+        time_zone?: string;
+        group_by?: "model" | "api_key";
+      };
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["InferenceUsage"];
         };
       };
       /** @description Not modified */
@@ -5127,6 +6196,7 @@ export interface operations {
               | "jobs:read"
               | "jobs:write"
               | "models:read"
+              | "inference"
               | "webhooks:read"
               | "webhooks:write"
               | "project:read"
@@ -5233,6 +6303,7 @@ export interface operations {
               | "jobs:read"
               | "jobs:write"
               | "models:read"
+              | "inference"
               | "webhooks:read"
               | "webhooks:write"
               | "project:read"

@@ -63,7 +63,7 @@ return p_status in ('validating_files', 'queued', 'running', 'paused');
 create function tunebase_internal.scopes() returns text[]
 language sql immutable
 return array[
-  'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write',
+  'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'inference', 'webhooks:read', 'webhooks:write',
   'project:read', 'project:admin'
 ];
 
@@ -295,6 +295,16 @@ create table tunebase.base_models (
   hidden_size integer check (hidden_size > 0),
   layers integer check (layers > 0),
   vocab_size integer check (vocab_size > 0),
+  -- The RunPod load-balancing endpoint that serves this model and its fine-tunes. null: not served.
+  inference_endpoint_id text check (inference_endpoint_id ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$'),
+  -- The highest LoRA rank that the endpoint loads (vLLM's --max-lora-rank).
+  inference_max_rank integer not null default 64 check (inference_max_rank between 1 and 512),
+  -- The context that the endpoint serves, in tokens (vLLM's --max-model-len). null: max_length.
+  inference_max_length integer check (inference_max_length >= 64),
+  -- Prices of inference: per million tokens, and per hour that a request is answered for.
+  inference_usd_per_million_input_tokens numeric(12, 6) not null default 0 check (inference_usd_per_million_input_tokens >= 0),
+  inference_usd_per_million_output_tokens numeric(12, 6) not null default 0 check (inference_usd_per_million_output_tokens >= 0),
+  inference_usd_per_hour numeric(12, 6) not null default 0 check (inference_usd_per_hour >= 0),
   enabled boolean not null default true,
   created_at timestamptz not null default now(),
   -- RunPod keeps a job for at most seven days.
@@ -779,6 +789,193 @@ create policy members_read on tunebase.adapters for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
 comment on table tunebase.adapters is 'The adapter of a succeeded job: a fine-tuned model.';
+
+-- schemas/tables/inference_requests.sql
+-- A log, without foreign keys to what it names: keys, users and models can be deleted before their rows expire.
+create table tunebase.inference_requests (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  api_key_id uuid,
+  user_id uuid,
+  -- As the client sent it: a base model, a fine-tune or a checkpoint.
+  model text not null check (char_length(model) between 1 and 300),
+  base_model text not null,
+  adapter_id uuid,
+  -- abandoned: the API died during the request, which costs nothing.
+  status text not null default 'open' check (status in ('open', 'succeeded', 'failed', 'cancelled', 'abandoned')),
+  http_status integer,
+  error_code text,
+  stream boolean not null,
+  prompt_tokens integer not null default 0 check (prompt_tokens >= 0),
+  completion_tokens integer not null default 0 check (completion_tokens >= 0),
+  first_token_ms integer,
+  -- How long the engine answered; what `inference_usd_per_hour` is charged for.
+  seconds numeric(10, 3) not null default 0 check (seconds >= 0),
+  -- Its highest possible cost, reserved from the project's cap while it is open.
+  reserved_usd numeric(14, 9) not null default 0 check (reserved_usd >= 0),
+  cost_usd numeric(14, 9) not null default 0 check (cost_usd >= 0),
+  created_at timestamptz not null default now(),
+  finished_at timestamptz,
+  check ((status = 'open') = (finished_at is null))
+);
+create index inference_requests_project on tunebase.inference_requests (project_id, id desc);
+-- For project_spend, and to find abandoned requests.
+create index inference_requests_reserved on tunebase.inference_requests (project_id) include (reserved_usd)
+where status = 'open' and reserved_usd > 0;
+create index inference_requests_open on tunebase.inference_requests (id) where status = 'open';
+
+alter table tunebase.inference_requests enable row level security;
+create policy members_read on tunebase.inference_requests for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.inference_requests is 'Chat and text completions, without their content.';
+
+-- schemas/tables/inference_usage.sql
+create table tunebase.inference_usage (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- When the requests began, in UTC. Every time zone's offset is a multiple of a quarter of an hour, so days can be summed in any.
+  quarter_hour timestamptz not null,
+  model text not null,
+  -- null: signed-in users.
+  api_key_id uuid,
+  requests integer not null,
+  prompt_tokens bigint not null,
+  completion_tokens bigint not null,
+  seconds numeric(14, 3) not null,
+  cost_usd numeric(14, 9) not null,
+  unique nulls not distinct (project_id, quarter_hour, model, api_key_id)
+);
+
+alter table tunebase.inference_usage enable row level security;
+create policy members_read on tunebase.inference_usage for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.inference_usage is 'What finished requests used, by quarter of an hour, model and API key. Requests themselves expire.';
+
+-- schemas/tables/inference_spend.sql
+create table tunebase_internal.inference_spend (
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- The first day of a calendar month (UTC).
+  month date not null,
+  cost_usd numeric(14, 9) not null,
+  primary key (project_id, month)
+);
+
+alter table tunebase_internal.inference_spend enable row level security;
+
+comment on table tunebase_internal.inference_spend is 'The cost of finished inference requests by month: one row, however many requests.';
+
+-- schemas/tables/evaluations.sql
+create table tunebase.evaluations (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  api_key_id uuid references tunebase.api_keys on delete set null,
+  user_id uuid references auth.users on delete set null,
+  name text not null check (char_length(name) between 1 and 100),
+  -- null: the file was deleted; the rows are kept.
+  file_id uuid references tunebase.files on delete set null,
+  -- As the API names them; each answers every row.
+  models text[] not null check (cardinality(models) between 1 and 4),
+  graders jsonb not null default '[]' check (jsonb_typeof(graders) = 'array'),
+  -- {temperature, max_completion_tokens, seed}
+  sampling jsonb not null check (jsonb_typeof(sampling) = 'object'),
+  metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
+  status text not null default 'running' check (status in ('running', 'succeeded', 'failed', 'cancelled')),
+  -- Rows of the file, and how many of them are evaluated.
+  file_rows integer not null check (file_rows >= 1),
+  row_count integer not null check (row_count between 1 and 1000),
+  -- Of row_count times the number of models.
+  answered integer not null default 0 check (answered >= 0),
+  -- {code, detail}, as in tunebase_internal.raise_api_error.
+  error jsonb,
+  created_at timestamptz not null default now(),
+  finished_at timestamptz,
+  check ((status = 'running') = (finished_at is null))
+);
+create index evaluations_project on tunebase.evaluations (project_id, id);
+create index evaluations_api_key on tunebase.evaluations (api_key_id) where api_key_id is not null;
+create index evaluations_user on tunebase.evaluations (user_id) where user_id is not null;
+create index evaluations_file on tunebase.evaluations (file_id) where file_id is not null;
+
+alter table tunebase.evaluations enable row level security;
+create policy members_read on tunebase.evaluations for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.evaluations is 'Models compared over the rows of a file.';
+
+-- schemas/tables/evaluation_rows.sql
+create table tunebase.evaluation_rows (
+  evaluation_id uuid not null references tunebase.evaluations on delete cascade,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- In the file, from 1.
+  line integer not null check (line >= 1),
+  -- {messages, tools}: what the models are asked.
+  prompt jsonb not null,
+  expected text not null,
+  -- Tool calls: compared as JSON.
+  is_json boolean not null,
+  primary key (evaluation_id, line)
+);
+create index evaluation_rows_project on tunebase.evaluation_rows (project_id);
+
+alter table tunebase.evaluation_rows enable row level security;
+create policy members_read on tunebase.evaluation_rows for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.evaluation_rows is 'The rows of an evaluation: prompts and expected answers.';
+
+-- schemas/tables/evaluation_answers.sql
+create table tunebase.evaluation_answers (
+  evaluation_id uuid not null,
+  line integer not null,
+  -- In evaluations.models, from 1.
+  model_number smallint not null check (model_number >= 1),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- null: the model could not answer, see error.
+  answer text,
+  finish_reason text,
+  error text,
+  -- {exact_match, valid_json, fields_correct, fields_expected, graders}; null without an answer.
+  scores jsonb,
+  prompt_tokens integer not null default 0 check (prompt_tokens >= 0),
+  completion_tokens integer not null default 0 check (completion_tokens >= 0),
+  seconds numeric(10, 3) not null default 0 check (seconds >= 0),
+  cost_usd numeric(14, 9) not null default 0 check (cost_usd >= 0),
+  primary key (evaluation_id, line, model_number),
+  foreign key (evaluation_id, line) references tunebase.evaluation_rows on delete cascade,
+  check ((answer is null) = (error is not null)),
+  check ((answer is null) = (scores is null))
+);
+create index evaluation_answers_project on tunebase.evaluation_answers (project_id);
+
+alter table tunebase.evaluation_answers enable row level security;
+create policy members_read on tunebase.evaluation_answers for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.evaluation_answers is 'The models'' answers to the rows of an evaluation, with their scores.';
+
+-- schemas/tables/evaluation_queue.sql
+create table tunebase_internal.evaluation_queue (
+  evaluation_id uuid not null,
+  line integer not null,
+  model_number smallint not null,
+  -- The holder. A new lease invalidates the writes of the old one.
+  lease uuid,
+  -- When it may be claimed again.
+  next_at timestamptz not null default now(),
+  -- How often the model did not answer.
+  failures integer not null default 0,
+  -- The open request of the holder (tunebase.inference_requests).
+  request_id uuid,
+  primary key (evaluation_id, line, model_number),
+  foreign key (evaluation_id, line) references tunebase.evaluation_rows on delete cascade
+);
+create index evaluation_queue_next on tunebase_internal.evaluation_queue (next_at);
+
+alter table tunebase_internal.evaluation_queue enable row level security;
+
+comment on table tunebase_internal.evaluation_queue is 'Answers that running evaluations still need.';
 
 -- schemas/tables/webhook_endpoints.sql
 create table tunebase.webhook_endpoints (
@@ -1839,6 +2036,301 @@ as $$
   on conflict do nothing
 $$;
 
+-- schemas/functions/evaluations/authorize_evaluation.sql
+-- The evaluation, if it belongs to the caller's project. Raises evaluation_not_found.
+create function tunebase_internal.authorize_evaluation(p_caller jsonb, p_id uuid, p_scope text) returns tunebase.evaluations
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, p_scope);
+  v_evaluation tunebase.evaluations;
+begin
+  select * into v_evaluation from tunebase.evaluations where id = p_id and project_id = v_project_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('evaluation_not_found');
+  end if;
+  return v_evaluation;
+end $$;
+
+-- schemas/functions/evaluations/cancel_evaluation.sql
+-- Stops an evaluation; its answers are kept. Does nothing to one that has ended.
+create function tunebase_internal.cancel_evaluation(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_evaluation tunebase.evaluations := tunebase_internal.authorize_evaluation(p_caller, p_id, 'inference');
+begin
+  perform tunebase_internal.end_evaluation(p_id, 'cancelled', null);
+  select * into v_evaluation from tunebase.evaluations where id = p_id;
+  return tunebase_internal.evaluation_json(v_evaluation);
+end $$;
+
+-- schemas/functions/evaluations/claim_evaluation_answer.sql
+-- Leases the answer that is due and starts its inference request, or returns null when none is due. Returns {evaluation_id,
+-- line, model_number, lease, prompt, expected, is_json, graders, sampling, model}, where `model` is what start_inference
+-- returns; or {evaluation_id, failed: {code, detail}} if its model cannot be called any more or the project's cap is reached:
+-- then the caller must call end_evaluation, which locks in another order.
+create function tunebase_internal.claim_evaluation_answer(p_lease_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_item tunebase_internal.evaluation_queue;
+  v_evaluation tunebase.evaluations;
+  v_row tunebase.evaluation_rows;
+  v_model jsonb;
+  v_message text;
+  v_detail text;
+begin
+  select * into v_item from tunebase_internal.evaluation_queue
+  where next_at <= now() order by next_at limit 1 for update skip locked;
+  if not found then
+    return null;
+  end if;
+  select * into v_evaluation from tunebase.evaluations where id = v_item.evaluation_id;
+  select * into v_row from tunebase.evaluation_rows where evaluation_id = v_item.evaluation_id and line = v_item.line;
+  begin
+    if exists (select from tunebase.projects where id = v_evaluation.project_id and archived_at is not null) then
+      perform tunebase_internal.raise_api_error('project_archived');
+    end if;
+    v_model := tunebase_internal.insert_inference_request(
+      v_evaluation.project_id, v_evaluation.api_key_id, v_evaluation.user_id, jsonb_build_object(
+        'model', v_evaluation.models[v_item.model_number], 'stream', false,
+        -- A token is at least a byte.
+        'max_prompt_tokens', octet_length(v_row.prompt::text), 'prompts', 1, 'choices', 1,
+        'max_completion_tokens', v_evaluation.sampling -> 'max_completion_tokens'
+      )
+    );
+  exception when sqlstate 'TB000' then
+    get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail;
+    return jsonb_build_object(
+      'evaluation_id', v_item.evaluation_id, 'failed', jsonb_build_object('code', v_message, 'detail', v_detail::jsonb)
+    );
+  end;
+  update tunebase_internal.evaluation_queue
+  set lease = gen_random_uuid(), next_at = now() + make_interval(secs => p_lease_seconds),
+    request_id = (v_model ->> 'id')::uuid
+  where evaluation_id = v_item.evaluation_id and line = v_item.line and model_number = v_item.model_number
+  returning * into v_item;
+  return jsonb_build_object(
+    'evaluation_id', v_item.evaluation_id, 'line', v_item.line, 'model_number', v_item.model_number, 'lease', v_item.lease,
+    'prompt', v_row.prompt, 'expected', v_row.expected, 'is_json', v_row.is_json, 'graders', v_evaluation.graders,
+    'sampling', v_evaluation.sampling, 'model', v_model
+  );
+end $$;
+
+-- schemas/functions/evaluations/create_evaluation.sql
+-- Creates an evaluation and queues its answers. p_evaluation: {name, file_id, models, graders, sampling, metadata, file_rows,
+-- rows: [{line, prompt, expected, is_json}]}. Raises model_not_found, model_not_servable, file_not_found or quota_exceeded.
+create function tunebase_internal.create_evaluation(p_caller jsonb, p_evaluation jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'inference');
+  v_max_running constant integer := 10;
+  v_models text[] := array(select jsonb_array_elements_text(p_evaluation -> 'models'));
+  v_model text;
+  v_evaluation tunebase.evaluations;
+begin
+  -- Two requests must not both take the last place.
+  perform from tunebase.projects where id = v_project_id for no key update;
+  if (select count(*) from tunebase.evaluations where project_id = v_project_id and status = 'running') >= v_max_running then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'running evaluations', 'limit', v_max_running, 'used', v_max_running, 'fix', 'Wait for one to end, or cancel one.'
+    ));
+  end if;
+  foreach v_model in array v_models loop
+    perform tunebase_internal.require_servable_model(v_project_id, v_model);
+  end loop;
+  if not exists (
+    select from tunebase.files
+    where id = (p_evaluation ->> 'file_id')::uuid and project_id = v_project_id and deleted_at is null
+  ) then
+    perform tunebase_internal.raise_api_error('file_not_found');
+  end if;
+  insert into tunebase.evaluations (
+    project_id, api_key_id, user_id, name, file_id, models, graders, sampling, metadata, file_rows, row_count
+  ) values (
+    v_project_id,
+    (select api_key_id from tunebase_internal.api_key_hashes where hash = decode(p_caller ->> 'key_hash', 'hex')),
+    (p_caller ->> 'user_id')::uuid, p_evaluation ->> 'name', (p_evaluation ->> 'file_id')::uuid, v_models,
+    p_evaluation -> 'graders', p_evaluation -> 'sampling', p_evaluation -> 'metadata',
+    (p_evaluation ->> 'file_rows')::integer, jsonb_array_length(p_evaluation -> 'rows')
+  ) returning * into v_evaluation;
+  insert into tunebase.evaluation_rows (evaluation_id, project_id, line, prompt, expected, is_json)
+  select v_evaluation.id, v_project_id, (r ->> 'line')::integer, r -> 'prompt', r ->> 'expected', (r ->> 'is_json')::boolean
+  from jsonb_array_elements(p_evaluation -> 'rows') r;
+  -- The oldest due answer is claimed first. One row every 100 ms, so that a large evaluation does not hold up others.
+  insert into tunebase_internal.evaluation_queue (evaluation_id, line, model_number, next_at)
+  select v_evaluation.id, (r ->> 'line')::integer, model_number, now() + (number - 1) * interval '100 ms'
+  from jsonb_array_elements(p_evaluation -> 'rows') with ordinality r (r, number),
+    generate_series(1, cardinality(v_models)) model_number;
+  return tunebase_internal.evaluation_json(v_evaluation);
+end $$;
+
+-- schemas/functions/evaluations/delete_evaluation.sql
+create function tunebase_internal.delete_evaluation(p_caller jsonb, p_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.authorize_evaluation(p_caller, p_id, 'inference');
+  delete from tunebase.evaluations where id = p_id;
+end $$;
+
+-- schemas/functions/evaluations/end_evaluation.sql
+-- Ends a running evaluation and empties its queue. p_error: null, or {code, detail} of the API's errors. Answers that are being generated are discarded.
+create function tunebase_internal.end_evaluation(p_id uuid, p_status text, p_error jsonb) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update tunebase.evaluations
+  set status = p_status, error = p_error, finished_at = now()
+  where id = p_id and status = 'running';
+  if found then
+    delete from tunebase_internal.evaluation_queue where evaluation_id = p_id;
+  end if;
+end $$;
+
+-- schemas/functions/evaluations/evaluation_json.sql
+-- An evaluation as the API shows it, with the totals of each model: {model, answered, failed, exact_match, valid_json,
+-- field_accuracy, graders, prompt_tokens, completion_tokens, seconds, cost_usd}. Shares are of the answers so far.
+create function tunebase_internal.evaluation_json(p_evaluation tunebase.evaluations) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select to_jsonb(p_evaluation) || jsonb_build_object('totals', jsonb_agg(jsonb_build_object(
+    'model', m.name,
+    'answered', t.answered,
+    'failed', t.failed,
+    'exact_match', t.exact_match,
+    'valid_json', t.valid_json,
+    'field_accuracy', t.field_accuracy,
+    'graders', (
+      select coalesce(jsonb_agg((
+        select avg((a.scores -> 'graders' ->> (g.number - 1)::integer)::boolean::integer)
+        from tunebase.evaluation_answers a
+        where a.evaluation_id = p_evaluation.id and a.model_number = m.number and a.scores is not null
+      ) order by g.number), '[]')
+      from generate_series(1, jsonb_array_length(p_evaluation.graders)) g (number)
+    ),
+    'prompt_tokens', t.prompt_tokens,
+    'completion_tokens', t.completion_tokens,
+    'seconds', t.seconds,
+    'cost_usd', t.cost_usd
+  ) order by m.number))
+  from unnest(p_evaluation.models) with ordinality m (name, number)
+  cross join lateral (
+    select count(*) filter (where answer is not null) as answered,
+      count(*) filter (where error is not null) as failed,
+      avg((scores ->> 'exact_match')::boolean::integer) as exact_match,
+      avg((scores ->> 'valid_json')::boolean::integer) as valid_json,
+      sum((scores ->> 'fields_correct')::numeric) / nullif(sum((scores ->> 'fields_expected')::numeric), 0) as field_accuracy,
+      coalesce(sum(prompt_tokens), 0) as prompt_tokens,
+      coalesce(sum(completion_tokens), 0) as completion_tokens,
+      coalesce(sum(seconds), 0) as seconds,
+      coalesce(sum(cost_usd), 0) as cost_usd
+    from tunebase.evaluation_answers a
+    where a.evaluation_id = p_evaluation.id and a.model_number = m.number
+  ) t
+$$;
+
+-- schemas/functions/evaluations/get_evaluation.sql
+create function tunebase_internal.get_evaluation(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  return tunebase_internal.evaluation_json(tunebase_internal.authorize_evaluation(p_caller, p_id, 'models:read'));
+end $$;
+
+-- schemas/functions/evaluations/list_evaluation_rows.sql
+-- The rows of an evaluation by line, each with its answers so far in the order of the models. p_after: a line.
+create function tunebase_internal.list_evaluation_rows(p_caller jsonb, p_id uuid, p_after integer, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_evaluation tunebase.evaluations := tunebase_internal.authorize_evaluation(p_caller, p_id, 'models:read');
+  v_rows jsonb;
+begin
+  select jsonb_agg(to_jsonb(r) || jsonb_build_object('answers', (
+    select coalesce(jsonb_agg(to_jsonb(a) || jsonb_build_object('model', v_evaluation.models[a.model_number])
+      order by a.model_number), '[]')
+    from tunebase.evaluation_answers a where a.evaluation_id = p_id and a.line = r.line
+  )) order by r.line) into v_rows from (
+    select * from tunebase.evaluation_rows
+    where evaluation_id = p_id and line > coalesce(p_after, 0)
+    order by line limit p_limit + 1
+  ) r;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/evaluations/list_evaluations.sql
+-- Newest first. p_filter: any of {model, file_id}.
+create function tunebase_internal.list_evaluations(p_caller jsonb, p_after uuid, p_limit integer, p_filter jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'models:read');
+  v_rows jsonb;
+begin
+  if p_after is not null and not exists (select from tunebase.evaluations where id = p_after and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  select jsonb_agg(tunebase_internal.evaluation_json(e) order by e.id desc) into v_rows from (
+    select * from tunebase.evaluations
+    where project_id = v_project_id and (p_after is null or id < p_after)
+      and (p_filter -> 'model' is null or p_filter ->> 'model' = any (models))
+      and (p_filter -> 'file_id' is null or file_id = (p_filter ->> 'file_id')::uuid)
+    order by id desc limit p_limit + 1
+  ) e;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/evaluations/record_evaluation_answer.sql
+-- Ends the inference request of a claimed answer, which charges for it, and stores the answer if the lease still holds.
+-- p_request: what finish_inference takes. p_answer: {answer, finish_reason, scores}, or {error, retry_seconds}; with
+-- retry_seconds, it is asked again then, ten times at most. The last answer ends the evaluation.
+create function tunebase_internal.record_evaluation_answer(
+  p_evaluation_id uuid, p_line integer, p_model_number integer, p_lease uuid, p_request_id uuid, p_request jsonb, p_answer jsonb
+) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_max_failures constant integer := 10;
+  v_item tunebase_internal.evaluation_queue;
+  v_evaluation tunebase.evaluations;
+  v_cost numeric;
+begin
+  perform tunebase_internal.finish_inference(p_request_id, p_request);
+  -- The evaluation first: canceling locks in this order.
+  select * into v_evaluation from tunebase.evaluations where id = p_evaluation_id for no key update;
+  select * into v_item from tunebase_internal.evaluation_queue
+  where evaluation_id = p_evaluation_id and line = p_line and model_number = p_model_number and lease = p_lease for update;
+  if not found then
+    return false;
+  end if;
+  if p_answer -> 'retry_seconds' is not null and v_item.failures + 1 < v_max_failures then
+    update tunebase_internal.evaluation_queue
+    set failures = failures + 1, lease = null,
+      next_at = now() + make_interval(secs => (p_answer ->> 'retry_seconds')::integer)
+    where evaluation_id = p_evaluation_id and line = p_line and model_number = p_model_number;
+    return true;
+  end if;
+  select cost_usd into v_cost from tunebase.inference_requests where id = p_request_id;
+  insert into tunebase.evaluation_answers (
+    evaluation_id, line, model_number, project_id, answer, finish_reason, error, scores, prompt_tokens, completion_tokens,
+    seconds, cost_usd
+  ) values (
+    p_evaluation_id, p_line, p_model_number, v_evaluation.project_id, p_answer ->> 'answer', p_answer ->> 'finish_reason',
+    p_answer ->> 'error', nullif(p_answer -> 'scores', 'null'), (p_request ->> 'prompt_tokens')::integer,
+    (p_request ->> 'completion_tokens')::integer, (p_request ->> 'seconds')::numeric, coalesce(v_cost, 0)
+  );
+  delete from tunebase_internal.evaluation_queue
+  where evaluation_id = p_evaluation_id and line = p_line and model_number = p_model_number;
+  update tunebase.evaluations set answered = answered + 1 where id = p_evaluation_id returning * into v_evaluation;
+  if v_evaluation.answered = v_evaluation.row_count * cardinality(v_evaluation.models) then
+    perform tunebase_internal.end_evaluation(p_evaluation_id, 'succeeded', null);
+  end if;
+  return true;
+end $$;
+
 -- schemas/functions/files/cancel_file_validation.sql
 -- Trigger: deleting a file cancels its validation. The objects that a copy may still complete are deleted an
 -- hour later.
@@ -2380,6 +2872,318 @@ as $$
     array(select hash::bigint from jsonb_array_elements_text(p_rows -> 'hashes') hash)
   )
   on conflict (file_id) do nothing
+$$;
+
+-- schemas/functions/inference/expire_inference_requests.sql
+-- Abandons requests whose process died, 15 minutes after they began, and deletes requests after 30 days: at most p_limit of
+-- each. Returns how many.
+create function tunebase_internal.expire_inference_requests(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_abandoned integer;
+  v_deleted integer;
+begin
+  update tunebase.inference_requests set status = 'abandoned', finished_at = now()
+  where id in (
+    select id from tunebase.inference_requests
+    where status = 'open' and id < tunebase_internal.uuid7_lower_bound(now() - interval '15 minutes')
+    order by id limit p_limit for update skip locked
+  );
+  get diagnostics v_abandoned = row_count;
+  delete from tunebase.inference_requests where id in (
+    select id from tunebase.inference_requests
+    where id < tunebase_internal.uuid7_lower_bound(now() - interval '30 days') and status <> 'open'
+    order by id limit p_limit for update skip locked
+  );
+  get diagnostics v_deleted = row_count;
+  return v_abandoned + v_deleted;
+end $$;
+
+-- schemas/functions/inference/find_servable_model.sql
+-- A model that the caller may call (require_servable_model), with its project.
+create function tunebase_internal.find_servable_model(p_caller jsonb, p_name text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'inference');
+begin
+  return tunebase_internal.require_servable_model(v_project_id, p_name)
+    || jsonb_build_object('id', tunebase_internal.uuid7(), 'project_id', v_project_id);
+end $$;
+
+-- schemas/functions/inference/finish_inference.sql
+-- Ends a request, and charges for it. p_result: {status, http_status, error_code, prompt_tokens, completion_tokens,
+-- first_token_ms, seconds}. Returns whether this call ended it: the first one wins, so a request is charged once.
+create function tunebase_internal.finish_inference(p_id uuid, p_result jsonb) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request tunebase.inference_requests;
+begin
+  update tunebase.inference_requests
+  set status = p_result ->> 'status',
+    http_status = (p_result ->> 'http_status')::integer,
+    error_code = p_result ->> 'error_code',
+    prompt_tokens = (p_result ->> 'prompt_tokens')::integer,
+    completion_tokens = (p_result ->> 'completion_tokens')::integer,
+    first_token_ms = (p_result ->> 'first_token_ms')::integer,
+    seconds = (p_result ->> 'seconds')::numeric,
+    cost_usd = tunebase_internal.inference_cost(
+      base_model, (p_result ->> 'prompt_tokens')::bigint, (p_result ->> 'completion_tokens')::bigint,
+      (p_result ->> 'seconds')::numeric
+    ),
+    finished_at = now()
+  where id = p_id and status = 'open'
+  returning * into v_request;
+  if not found then
+    return false;
+  end if;
+  -- In this order everywhere, so that two requests cannot wait for each other.
+  if v_request.cost_usd > 0 then
+    insert into tunebase_internal.inference_spend as s (project_id, month, cost_usd)
+    values (
+      v_request.project_id, date_trunc('month', v_request.created_at at time zone 'utc')::date, v_request.cost_usd
+    )
+    on conflict (project_id, month) do update set cost_usd = s.cost_usd + excluded.cost_usd;
+  end if;
+  insert into tunebase.inference_usage as u (
+    project_id, quarter_hour, model, api_key_id, requests, prompt_tokens, completion_tokens, seconds, cost_usd
+  ) values (
+    v_request.project_id, date_bin('15 minutes', v_request.created_at, '2020-01-01 00:00+00'), v_request.model,
+    v_request.api_key_id, 1, v_request.prompt_tokens, v_request.completion_tokens, v_request.seconds, v_request.cost_usd
+  )
+  on conflict (project_id, quarter_hour, model, api_key_id) do update
+  set requests = u.requests + 1,
+    prompt_tokens = u.prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = u.completion_tokens + excluded.completion_tokens,
+    seconds = u.seconds + excluded.seconds,
+    cost_usd = u.cost_usd + excluded.cost_usd;
+  return true;
+end $$;
+
+-- schemas/functions/inference/get_inference_usage.sql
+-- What inference used from p_from through p_to in p_time_zone, by model or by API key (p_group_by), the most expensive first.
+-- An API key of null stands for signed-in users. Raises invalid_time_zone.
+create function tunebase_internal.get_inference_usage(
+  p_caller jsonb, p_from date, p_to date, p_time_zone text, p_group_by text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
+  v_begin timestamptz;
+  v_end timestamptz;
+begin
+  begin
+    v_begin := p_from::timestamp at time zone p_time_zone;
+    v_end := (p_to + 1)::timestamp at time zone p_time_zone;
+  exception when invalid_parameter_value then
+    perform tunebase_internal.raise_api_error('invalid_time_zone', jsonb_build_object('time_zone', p_time_zone, 'param', 'time_zone'));
+  end;
+  return coalesce((
+    select jsonb_agg(jsonb_build_object(
+      'model', g.model, 'api_key_id', g.api_key_id, 'api_key_name', k.name, 'requests', g.requests,
+      'prompt_tokens', g.prompt_tokens, 'completion_tokens', g.completion_tokens, 'seconds', g.seconds, 'cost_usd', g.cost_usd
+    ) order by g.cost_usd desc, g.requests desc, g.model, g.api_key_id)
+    from (
+      select case when p_group_by = 'model' then u.model end as model,
+        case when p_group_by = 'api_key' then u.api_key_id end as api_key_id,
+        sum(u.requests) as requests, sum(u.prompt_tokens) as prompt_tokens, sum(u.completion_tokens) as completion_tokens,
+        sum(u.seconds) as seconds, sum(u.cost_usd) as cost_usd
+      from tunebase.inference_usage u
+      where u.project_id = v_project_id and u.quarter_hour >= v_begin and u.quarter_hour < v_end
+      group by 1, 2
+      order by 7 desc, 3 desc
+      limit 1000
+    ) g
+    left join tunebase.api_keys k on k.id = g.api_key_id and k.project_id = v_project_id
+  ), '[]');
+end $$;
+
+-- schemas/functions/inference/inference_cost.sql
+-- What a base model's operator charges for these tokens and seconds.
+create function tunebase_internal.inference_cost(
+  p_base_model text, p_prompt_tokens bigint, p_completion_tokens bigint, p_seconds numeric
+) returns numeric
+language sql stable set search_path = ''
+as $$
+  select round(
+    (
+      p_prompt_tokens * inference_usd_per_million_input_tokens + p_completion_tokens * inference_usd_per_million_output_tokens
+    ) / 1000000 + p_seconds * inference_usd_per_hour / 3600, 9
+  )
+  from tunebase.base_models where id = p_base_model
+$$;
+
+-- schemas/functions/inference/inference_spend.sql
+-- The cost of a project's finished inference requests this month (UTC).
+create function tunebase_internal.inference_spend(p_project_id uuid) returns numeric
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return coalesce((
+    select cost_usd from tunebase_internal.inference_spend
+    where project_id = p_project_id and month = date_trunc('month', now() at time zone 'utc')::date
+  ), 0);
+end $$;
+
+-- schemas/functions/inference/insert_inference_request.sql
+-- What start_inference does once the caller is authorized.
+create function tunebase_internal.insert_inference_request(
+  p_project_id uuid, p_api_key_id uuid, p_user_id uuid, p_request jsonb
+) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_model jsonb := tunebase_internal.require_servable_model(p_project_id, p_request ->> 'model');
+  v_id uuid := tunebase_internal.uuid7();
+begin
+  insert into tunebase.inference_requests (
+    id, project_id, api_key_id, user_id, model, base_model, adapter_id, stream, reserved_usd
+  ) values (
+    v_id, p_project_id, p_api_key_id, p_user_id, p_request ->> 'model', v_model ->> 'base_model',
+    (v_model ->> 'adapter_id')::uuid, (p_request ->> 'stream')::boolean,
+    tunebase_internal.reserve_inference_spend(p_project_id, v_model, p_request)
+  );
+  return v_model || jsonb_build_object('id', v_id, 'project_id', p_project_id);
+end $$;
+
+-- schemas/functions/inference/require_servable_model.sql
+-- A model by the name that clients send, as the engine serves it: {model, base_model, endpoint_id, source, revision, max_length,
+-- adapter_id, adapter}. `adapter` is null for a base model, otherwise {id, rank, files: [{path, object, bytes, sha256}]} with
+-- the id of the fine-tune's or the checkpoint's row. Raises model_not_found, also for models of other projects, and
+-- model_not_servable.
+create function tunebase_internal.require_servable_model(p_project_id uuid, p_name text) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_base tunebase.base_models;
+  v_found record;
+  v_files jsonb;
+  v_reason text;
+begin
+  select a.id, a.id as adapter_id, a.base_model, a.prefix, a.manifest -> 'files' as files,
+    a.manifest -> 'hyperparameters' as training
+  into v_found
+  from tunebase.adapters a where a.name = p_name and a.project_id = p_project_id and a.deleted_at is null;
+  if not found and p_name ~ '^ft:[^:]+:ftjob-[0-9a-f]{32}:ckpt-step-[0-9]{1,9}$' then
+    select c.id, null::uuid as adapter_id, j.base_model, tunebase_internal.artifact_prefix(c.attempt_id) as prefix, c.files,
+      j.plan as training
+    into v_found
+    from tunebase.checkpoints c join tunebase.jobs j on j.id = c.job_id
+    where j.id = substring(p_name from 'ftjob-([0-9a-f]{32})')::uuid and j.project_id = p_project_id
+      and j.base_model = split_part(p_name, ':', 2) and c.step = substring(p_name from '[0-9]+$')::integer
+    -- An attempt that resumed from an earlier checkpoint may have saved this step again.
+    order by c.id desc limit 1;
+  end if;
+  select * into v_base from tunebase.base_models
+  where id = coalesce(v_found.base_model, p_name) and (enabled or v_found.id is not null);
+  if not found then
+    perform tunebase_internal.raise_api_error('model_not_found', jsonb_build_object(
+      'model', p_name, 'offered', coalesce((
+        select jsonb_agg(id order by id) from tunebase.base_models where enabled and inference_endpoint_id is not null
+      ), '[]')
+    ));
+  end if;
+  v_reason := tunebase_internal.unservable_reason(v_base, v_found.training);
+  if v_found.id is not null then
+    select jsonb_agg(jsonb_build_object(
+      'path', f.name, 'object', v_found.prefix || '/' || (f.file ->> 'path'),
+      'bytes', f.file -> 'bytes', 'sha256', f.file -> 'sha256'
+    ) order by f.name) into v_files
+    from (
+      select file, regexp_replace(file ->> 'path', '^checkpoints/[0-9]+/', '') as name
+      from jsonb_array_elements(v_found.files) file
+    ) f
+    where f.name in ('adapter_config.json', 'adapter_model.safetensors');
+    if v_files is null then
+      v_reason := coalesce(v_reason, 'It has no adapter weights.');
+    end if;
+  end if;
+  if v_reason is not null then
+    perform tunebase_internal.raise_api_error('model_not_servable', jsonb_build_object(
+      'param', 'model', 'model', p_name, 'reason', v_reason
+    ));
+  end if;
+  return jsonb_build_object(
+    'model', p_name, 'base_model', v_base.id, 'endpoint_id', v_base.inference_endpoint_id, 'source', v_base.source,
+    'revision', v_base.revision, 'max_length', coalesce(v_base.inference_max_length, v_base.max_length),
+    'adapter_id', v_found.adapter_id,
+    'adapter', case when v_found.id is not null then jsonb_build_object(
+      'id', v_found.id, 'rank', (v_found.training ->> 'lora_rank')::integer, 'files', v_files
+    ) end
+  );
+end $$;
+
+-- schemas/functions/inference/reserve_inference_spend.sql
+-- The highest possible cost of a request, to reserve from the project's cap. p_request: {max_prompt_tokens, prompts, choices,
+-- max_completion_tokens}. Raises spend_cap_exceeded if it does not fit. The project's row is locked only if it has a cap and
+-- the model a price: two requests must not take the same room.
+create function tunebase_internal.reserve_inference_spend(p_project_id uuid, p_model jsonb, p_request jsonb) returns numeric
+language plpgsql set search_path = ''
+as $$
+declare
+  v_context constant bigint := (p_model ->> 'max_length')::bigint;
+  v_reserved constant numeric := tunebase_internal.inference_cost(
+    p_model ->> 'base_model',
+    least((p_request ->> 'max_prompt_tokens')::bigint, v_context * (p_request ->> 'prompts')::bigint),
+    (p_request ->> 'choices')::bigint * least(coalesce((p_request ->> 'max_completion_tokens')::bigint, v_context), v_context),
+    -- RunPod's limit for one request.
+    330
+  );
+  v_cap numeric;
+  v_spent numeric;
+begin
+  if v_reserved = 0 then
+    return 0;
+  end if;
+  select spend_cap_usd into v_cap from tunebase.projects
+  where id = p_project_id and spend_cap_usd is not null for no key update;
+  if found then
+    v_spent := tunebase_internal.project_spend(p_project_id);
+    if v_spent + v_reserved > v_cap then
+      perform tunebase_internal.raise_api_error('spend_cap_exceeded', jsonb_build_object(
+        'cap', v_cap, 'spent', round(v_spent, 4), 'reserved', round(v_reserved, 4), 'request', true
+      ));
+    end if;
+  end if;
+  return v_reserved;
+end $$;
+
+-- schemas/functions/inference/start_inference.sql
+-- Starts a request for a model: reserves its highest possible cost and records it. p_request: {model, stream} and what
+-- reserve_inference_spend reads. Returns the model (require_servable_model) with the request's id and project_id.
+create function tunebase_internal.start_inference(p_caller jsonb, p_request jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  return tunebase_internal.insert_inference_request(
+    tunebase_internal.authorize(p_caller, 'inference'),
+    (select api_key_id from tunebase_internal.api_key_hashes where hash = decode(p_caller ->> 'key_hash', 'hex')),
+    (p_caller ->> 'user_id')::uuid, p_request
+  );
+end $$;
+
+-- schemas/functions/inference/unservable_reason.sql
+-- Why the operator's endpoint cannot serve a model; null: it can. p_training: the trainer's hyperparameters of its adapter; null
+-- for a base model.
+create function tunebase_internal.unservable_reason(p_base tunebase.base_models, p_training jsonb) returns text
+language sql immutable set search_path = ''
+as $$
+  select case
+    when p_base.inference_endpoint_id is null then format('This server has no inference endpoint for %s.', p_base.id)
+    when p_training is null then null
+    -- vLLM refuses such adapters, or loads them without their expert weights and answers wrongly.
+    when p_training ->> 'lora_targets' = 'experts' then
+      'It trains the model''s experts, which must be merged into the base model before serving.'
+    when coalesce((p_training ->> 'use_dora')::boolean, false) then 'It is a DoRA adapter, which vLLM does not support.'
+    when (p_training ->> 'lora_rank')::integer > p_base.inference_max_rank then
+      format('Its lora_rank is %s; the endpoint serves ranks up to %s.', p_training ->> 'lora_rank', p_base.inference_max_rank)
+    when p_training ->> 'base_model' is distinct from p_base.source
+      or p_training ->> 'base_revision' is distinct from p_base.revision then
+      format('It was trained on another revision of %s than the endpoint serves.', p_base.id)
+  end
 $$;
 
 -- schemas/functions/jobs/add_event.sql
@@ -3289,6 +4093,14 @@ begin
   );
 end $$;
 
+-- schemas/functions/models/base_model_json.sql
+-- A base model as the API shows it.
+create function tunebase_internal.base_model_json(p_model tunebase.base_models) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select to_jsonb(p_model) || jsonb_build_object('servable_reason', tunebase_internal.unservable_reason(p_model, null))
+$$;
+
 -- schemas/functions/models/delete_model.sql
 -- Deletes a fine-tune of the project and orphans its files and those of its checkpoints. Raises model_in_use while an open
 -- job continues from it.
@@ -3351,7 +4163,11 @@ language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
     'name', p_adapter.name, 'created_at', p_adapter.created_at, 'project_id', p_adapter.project_id,
-    'base_model', p_adapter.base_model, 'job_id', p_adapter.job_id, 'bytes', p_adapter.bytes
+    'base_model', p_adapter.base_model, 'job_id', p_adapter.job_id, 'bytes', p_adapter.bytes,
+    'servable_reason', (
+      select tunebase_internal.unservable_reason(b, coalesce(p_adapter.manifest -> 'hyperparameters', '{}'))
+      from tunebase.base_models b where b.id = p_adapter.base_model
+    )
   )
 $$;
 
@@ -3364,7 +4180,7 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'models:read');
 begin
   return jsonb_build_object(
-    'offered', coalesce((select jsonb_agg(to_jsonb(m) order by m.id) from tunebase.base_models m where m.enabled), '[]'),
+    'offered', coalesce((select jsonb_agg(tunebase_internal.base_model_json(m) order by m.id) from tunebase.base_models m where m.enabled), '[]'),
     'own', coalesce((
       select jsonb_agg(tunebase_internal.fine_tune_json(a) order by a.id desc)
       from tunebase.adapters a where a.project_id = v_project_id and a.deleted_at is null
@@ -3387,7 +4203,7 @@ begin
       'offered', coalesce((select jsonb_agg(id order by id) from tunebase.base_models where enabled), '[]')
     ));
   end if;
-  return to_jsonb(v_model);
+  return tunebase_internal.base_model_json(v_model);
 end $$;
 
 -- schemas/functions/notifications/broadcast_job_change.sql
@@ -4031,7 +4847,8 @@ end $$;
 
 -- schemas/functions/projects/get_usage_by_day.sql
 -- One row per day from p_from through p_to in p_time_zone: jobs by the day they were created and the day they finished,
--- trained tokens by the day the job finished, GPU time and cost by the day the attempt started (like the monthly spend cap).
+-- trained tokens by the day the job finished, GPU time and cost by the day the attempt started (like the monthly spend cap),
+-- inference by the day the request started.
 -- Raises invalid_time_zone.
 create function tunebase_internal.get_usage_by_day(p_caller jsonb, p_from date, p_to date, p_time_zone text) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -4072,17 +4889,26 @@ begin
       from tunebase.attempts
       where project_id = v_project_id and started_at >= v_begin and started_at < v_end
       group by 1
+    ), called as (
+      select (quarter_hour at time zone p_time_zone)::date as day, sum(requests) as requests,
+        sum(prompt_tokens) as prompt, sum(completion_tokens) as completion, sum(cost_usd) as cost
+      from tunebase.inference_usage
+      where project_id = v_project_id and quarter_hour >= v_begin and quarter_hour < v_end
+      group by 1
     )
     select jsonb_agg(jsonb_build_object(
       'date', d.day, 'jobs_created', coalesce(c.jobs, 0), 'jobs_succeeded', coalesce(e.succeeded, 0),
       'jobs_failed', coalesce(e.failed, 0), 'jobs_cancelled', coalesce(e.cancelled, 0),
       'trained_tokens', coalesce(e.tokens, 0), 'gpu_seconds', round(coalesce(s.seconds, 0), 3),
-      'cost_usd', coalesce(s.cost, 0)
+      'cost_usd', coalesce(s.cost, 0), 'inference_requests', coalesce(i.requests, 0),
+      'prompt_tokens', coalesce(i.prompt, 0), 'completion_tokens', coalesce(i.completion, 0),
+      'inference_cost_usd', coalesce(i.cost, 0)
     ) order by d.day)
     from (select generate_series(p_from::timestamp, p_to::timestamp, '1 day')::date as day) d
     left join created c on c.day = d.day
     left join ended e on e.day = d.day
     left join spent s on s.day = d.day
+    left join called i on i.day = d.day
   );
 end $$;
 
@@ -4142,7 +4968,7 @@ as $$
 $$;
 
 -- schemas/functions/projects/project_spend.sql
--- A project's spending this month (UTC), plus what its unfinished jobs may still cost. plpgsql, because it keeps its plans.
+-- A project's spending this month (UTC), plus what its unfinished jobs and open inference requests may still cost. plpgsql, because it keeps its plans.
 create function tunebase_internal.project_spend(p_project_id uuid) returns numeric
 language plpgsql stable set search_path = ''
 as $$
@@ -4155,6 +4981,9 @@ begin
     -- As in the index jobs_reserved: jobs that cost nothing are not counted, however many there are.
     select sum(greatest(reserved_usd - cost_usd, 0)) from tunebase.jobs
     where project_id = p_project_id and tunebase_internal.is_open(status) and reserved_usd > 0
+  ), 0) + tunebase_internal.inference_spend(p_project_id) + coalesce((
+    select sum(reserved_usd) from tunebase.inference_requests
+    where project_id = p_project_id and status = 'open' and reserved_usd > 0
   ), 0);
 end $$;
 
@@ -4785,7 +5614,7 @@ begin
     select project_id, project_cap, max_running, sum(own) as own, count(*) as jobs
     from chosen where project_cap is not null group by project_id, project_cap, max_running
   ), money as (
-    select p.*, a.spent, a.committed, a.alive,
+    select p.*, a.spent + tunebase_internal.inference_spend(p.project_id) as spent, a.committed, a.alive,
       (
         -- Reservations of other unfinished jobs, except those with a live attempt, which is committed.
         select coalesce(sum(greatest(j.reserved_usd - j.cost_usd, 0)), 0) from tunebase.jobs j
@@ -4897,7 +5726,7 @@ declare
   v_job_id uuid;
   v_failed integer := 0;
 begin
-  select coalesce(sum(cost_usd), 0) into v_spent from tunebase.attempts
+  select coalesce(sum(cost_usd), 0) + tunebase_internal.inference_spend(p_project.id) into v_spent from tunebase.attempts
   where project_id = p_project.id and started_at >= v_month::timestamp at time zone 'utc';
   if v_spent < 0.8 * p_project.spend_cap_usd
     or (v_spent < p_project.spend_cap_usd and p_project.budget_warned_month is not distinct from v_month) then
@@ -5379,7 +6208,7 @@ begin
   end if;
   return tunebase_internal.store_first_api_key(
     v_project_id, 'First key',
-    '{files:read,files:write,jobs:read,jobs:write,models:read,webhooks:read,webhooks:write}', p_hash, p_hint, v_user_id
+    '{files:read,files:write,jobs:read,jobs:write,models:read,inference,webhooks:read,webhooks:write}', p_hash, p_hint, v_user_id
   );
 end $$;
 
@@ -6630,6 +7459,7 @@ grant execute on function
   tunebase_internal.archive_project,
   tunebase_internal.authorize,
   tunebase_internal.begin_upload_part,
+  tunebase_internal.cancel_evaluation,
   tunebase_internal.cancel_job,
   tunebase_internal.cancel_upload,
   tunebase_internal.complete_direct_upload,
@@ -6637,6 +7467,7 @@ grant execute on function
   tunebase_internal.complete_upload,
   tunebase_internal.complete_upload_part,
   tunebase_internal.create_api_key,
+  tunebase_internal.create_evaluation,
   tunebase_internal.create_file,
   tunebase_internal.create_job,
   tunebase_internal.create_notification_channel,
@@ -6644,19 +7475,24 @@ grant execute on function
   tunebase_internal.create_upload,
   tunebase_internal.create_unvalidated_file,
   tunebase_internal.create_webhook_endpoint,
+  tunebase_internal.delete_evaluation,
   tunebase_internal.delete_file,
   tunebase_internal.delete_invitation,
   tunebase_internal.delete_model,
   tunebase_internal.delete_notification_channel,
   tunebase_internal.delete_webhook_endpoint,
   tunebase_internal.find_model,
+  tunebase_internal.find_servable_model,
+  tunebase_internal.finish_inference,
   tunebase_internal.get_adapter,
   tunebase_internal.get_api_key,
   tunebase_internal.get_caller,
   tunebase_internal.get_checkpoint,
   tunebase_internal.get_direct_upload,
   tunebase_internal.get_estimate_inputs,
+  tunebase_internal.get_evaluation,
   tunebase_internal.get_file,
+  tunebase_internal.get_inference_usage,
   tunebase_internal.get_job,
   tunebase_internal.get_job_metrics,
   tunebase_internal.get_project,
@@ -6667,6 +7503,8 @@ grant execute on function
   tunebase_internal.invite_member,
   tunebase_internal.list_api_keys,
   tunebase_internal.list_checkpoints,
+  tunebase_internal.list_evaluation_rows,
+  tunebase_internal.list_evaluations,
   tunebase_internal.list_events,
   tunebase_internal.list_files,
   tunebase_internal.list_invitations,
@@ -6692,6 +7530,7 @@ grant execute on function
   tunebase_internal.revoke_api_key,
   tunebase_internal.rotate_webhook_secret,
   tunebase_internal.share_file,
+  tunebase_internal.start_inference,
   tunebase_internal.start_job,
   tunebase_internal.store_token_sample,
   tunebase_internal.take_rate_limit_tokens,
@@ -6718,25 +7557,29 @@ grant execute on function
   tunebase_internal.claim_attempts_to_reconcile,
   tunebase_internal.claim_deliveries,
   tunebase_internal.claim_dispatch,
+  tunebase_internal.claim_evaluation_answer,
   tunebase_internal.claim_file_validation,
   tunebase_internal.claim_orphaned_objects,
   tunebase_internal.delete_orphaned_objects,
+  tunebase_internal.end_evaluation,
   tunebase_internal.enforce_spend,
   tunebase_internal.expire_files,
+  tunebase_internal.expire_inference_requests,
   tunebase_internal.fan_out_events,
   tunebase_internal.finish_file_validation,
   tunebase_internal.invalidate_verified_file,
   tunebase_internal.prune_idempotency_keys,
   tunebase_internal.prune_notifications,
   tunebase_internal.reconcile_attempt,
-  tunebase_internal.release_dispatch,
   tunebase_internal.record_cancel_sent,
   tunebase_internal.record_deliveries,
   tunebase_internal.record_dispatch_ambiguous,
   tunebase_internal.record_dispatch_failed,
   tunebase_internal.record_dispatch_rejected,
   tunebase_internal.record_dispatch_submitted,
+  tunebase_internal.record_evaluation_answer,
   tunebase_internal.record_recovered_file,
+  tunebase_internal.release_dispatch,
   tunebase_internal.retry_file_validation,
   tunebase_internal.start_file_conversion
 to tunebase_scheduler;

@@ -20,6 +20,7 @@ export const functions = {
     optional: {},
     result: "text",
   },
+  cancel_evaluation: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   cancel_job: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   cancel_upload: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   checkpoint_file_validation: {
@@ -43,6 +44,7 @@ export const functions = {
     optional: {},
     result: "jsonb",
   },
+  claim_evaluation_answer: { args: { lease_seconds: "integer" }, optional: {}, result: "jsonb" },
   claim_file_validation: { args: { lease_seconds: "integer" }, optional: {}, result: "jsonb" },
   claim_orphaned_objects: { args: { limit: "integer" }, optional: {}, result: "jsonb" },
   complete_direct_upload: {
@@ -66,6 +68,7 @@ export const functions = {
     result: "jsonb",
   },
   create_api_key: { args: { caller: "jsonb", key: "jsonb", hash: "text" }, optional: {}, result: "jsonb" },
+  create_evaluation: { args: { caller: "jsonb", evaluation: "jsonb" }, optional: {}, result: "jsonb" },
   create_file: { args: { caller: "jsonb", file: "jsonb" }, optional: {}, result: "jsonb" },
   create_job: { args: { caller: "jsonb", job: "jsonb" }, optional: {}, result: "jsonb" },
   create_notification_channel: { args: { caller: "jsonb", channel: "jsonb" }, optional: {}, result: "jsonb" },
@@ -73,6 +76,7 @@ export const functions = {
   create_unvalidated_file: { args: { caller: "jsonb", file: "jsonb" }, optional: {}, result: "jsonb" },
   create_upload: { args: { caller: "jsonb", upload: "jsonb" }, optional: {}, result: "jsonb" },
   create_webhook_endpoint: { args: { caller: "jsonb", endpoint: "jsonb" }, optional: {}, result: "jsonb" },
+  delete_evaluation: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_invitation: {
     args: { caller: "jsonb", project_id: "uuid", id: "uuid" },
@@ -83,10 +87,13 @@ export const functions = {
   delete_notification_channel: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_orphaned_objects: { args: { bucket: "text", objects: "jsonb" }, optional: {}, result: "void" },
   delete_webhook_endpoint: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
+  end_evaluation: { args: { id: "uuid", status: "text", error: "jsonb" }, optional: {}, result: "void" },
   enforce_spend: { args: {}, optional: {}, result: "integer" },
   expire_files: { args: {}, optional: {}, result: "integer" },
+  expire_inference_requests: { args: { limit: "integer" }, optional: {}, result: "integer" },
   fan_out_events: { args: { limit: "integer" }, optional: {}, result: "integer" },
   find_model: { args: { caller: "jsonb", name: "text" }, optional: {}, result: "jsonb" },
+  find_servable_model: { args: { caller: "jsonb", name: "text" }, optional: {}, result: "jsonb" },
   finish_attempt: {
     args: { attempt_id: "uuid", finish: "jsonb", fault: "text" },
     optional: {},
@@ -97,6 +104,7 @@ export const functions = {
     optional: {},
     result: "boolean",
   },
+  finish_inference: { args: { id: "uuid", result: "jsonb" }, optional: {}, result: "boolean" },
   get_adapter: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   get_api_key: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_caller: { args: { caller: "jsonb" }, optional: {}, result: "jsonb" },
@@ -111,7 +119,13 @@ export const functions = {
     optional: {},
     result: "jsonb",
   },
+  get_evaluation: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
+  get_inference_usage: {
+    args: { caller: "jsonb", from: "date", to: "date", time_zone: "text", group_by: "text" },
+    optional: {},
+    result: "jsonb",
+  },
   get_job: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   get_job_metrics: {
     args: { caller: "jsonb", job_id: "uuid", points: "integer", from_step: "integer", to_step: "integer" },
@@ -153,6 +167,16 @@ export const functions = {
   },
   list_checkpoints: {
     args: { caller: "jsonb", job_id: "uuid", after: "uuid", limit: "integer" },
+    optional: {},
+    result: "jsonb",
+  },
+  list_evaluation_rows: {
+    args: { caller: "jsonb", id: "uuid", after: "integer", limit: "integer" },
+    optional: {},
+    result: "jsonb",
+  },
+  list_evaluations: {
+    args: { caller: "jsonb", after: "uuid", limit: "integer", filter: "jsonb" },
     optional: {},
     result: "jsonb",
   },
@@ -229,6 +253,19 @@ export const functions = {
     optional: {},
     result: "void",
   },
+  record_evaluation_answer: {
+    args: {
+      evaluation_id: "uuid",
+      line: "integer",
+      model_number: "integer",
+      lease: "uuid",
+      request_id: "uuid",
+      request: "jsonb",
+      answer: "jsonb",
+    },
+    optional: {},
+    result: "boolean",
+  },
   record_progress: {
     args: { attempt_id: "uuid", report: "jsonb", lease_seconds: "integer" },
     optional: {},
@@ -287,6 +324,7 @@ export const functions = {
     optional: {},
     result: "text",
   },
+  start_inference: { args: { caller: "jsonb", request: "jsonb" }, optional: {}, result: "jsonb" },
   start_job: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   store_token_sample: {
     args: { file_id: "uuid", counter: "text", sample: "jsonb" },

@@ -50,7 +50,21 @@ export const resources: Resource[] = [
       ),
     loadUnsupported: async () => (await import("./meta/unsupported.ts")).unsupported,
   },
-  { tag: "Models", segments: ["models"], load: () => all(import("./models/models.ts")) },
+  {
+    tag: "Inference",
+    segments: ["chat", "completions"],
+    load: () => all(import("./inference/completions.ts")),
+  },
+  {
+    tag: "Evaluations",
+    segments: ["evaluations"],
+    load: () => all(import("./evaluations/create.ts"), import("./evaluations/evaluations.ts")),
+  },
+  {
+    tag: "Models",
+    segments: ["models"],
+    load: () => all(import("./models/warm.ts"), import("./models/models.ts")),
+  },
   { tag: "Projects and keys", segments: ["me"], load: () => all(import("./me/me.ts")) },
   { tag: "Projects and keys", segments: ["usage"], load: () => all(import("./usage/usage.ts")) },
   {

@@ -3,7 +3,9 @@
  * Functions import only the types.
  */
 export * from "./adapters.ts";
+export * from "./evaluations.ts";
 export * from "./files.ts";
+export * from "./inference.ts";
 export * from "./jobs.ts";
 export * from "./models.ts";
 export * from "./notifications.ts";
