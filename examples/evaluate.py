@@ -142,6 +142,8 @@ def main() -> None:
             }
             for i in range(min(options.samples, len(rows)))
         ],
+        "max_tokens": room,
+        "answers": [{"base": base, "tuned": tuned} for base, tuned in zip(base_answers, tuned_answers, strict=True)],
         "seconds": round(time.monotonic() - started, 1),
         "versions": {
             "torch": torch.__version__,

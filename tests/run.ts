@@ -78,8 +78,15 @@ try {
       const everywhere = ["--quiet", "--config", "pyproject.toml", ".", "../examples", "../tests"];
       await step("ruff check", [bin("ruff"), "check", ...everywhere], trainer);
       await step("ruff format", [bin("ruff"), "format", "--check", ...everywhere], trainer);
-      await step("hadolint", [bin("hadolint"), "Dockerfile"], trainer);
+      await step("hadolint", [bin("hadolint"), "Dockerfile", "../inference/Dockerfile"], trainer);
       await step("mypy", [bin("mypy"), "."], trainer);
+      // Each with the settings in it: the modules there import each other by other paths.
+      for (const folder of ["inference", "local/emulators/inference"]) {
+        const at = join(root, folder);
+        await step(`ruff check, ${folder}`, [bin("ruff"), "check", "--quiet", "."], at);
+        await step(`ruff format, ${folder}`, [bin("ruff"), "format", "--quiet", "--check", "."], at);
+        await step(`mypy, ${folder}`, [bin("mypy"), "."], at);
+      }
     };
     if (only === "check") await Promise.all([checks(), pythonChecks()]);
     else {
@@ -90,19 +97,7 @@ try {
           await checks();
           await pythonChecks();
         }),
-        step(
-          "pytest",
-          // Two at once, each on one core.
-          [bin("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"],
-          trainer,
-          pytestCount,
-          {
-            TUNEBASE_MODEL_CACHE: join(cache, "models"),
-            // More threads are no faster alone. With the Deno tests running, they wait for each other at every small
-            // matrix: one-second tests took 30.
-            OMP_NUM_THREADS: "1",
-          },
-        ),
+        pythonTests(),
       ]);
       // Real training uses all cores, and its leases expire on a busy machine.
       await denoTests("end to end, with real training", endToEnd, 1);
@@ -115,6 +110,25 @@ try {
 if (Deno.args.includes("--slowest")) console.log(`\n${slowest(durations)}`);
 console.log(`\n${total.passed} passed, ${total.failed} failed`);
 Deno.exit(total.failed === 0 ? 0 : 1);
+
+async function pythonTests(): Promise<void> {
+  const pytest = [bin("python"), "-m", "pytest", "-q", "-p", "no:cacheprovider"];
+  const env = {
+    TUNEBASE_MODEL_CACHE: join(cache, "models"),
+    // More threads are no faster alone. With the Deno tests running, they wait for each other at every small
+    // matrix: one-second tests took 30.
+    OMP_NUM_THREADS: "1",
+  };
+  // Two at once, each on one core.
+  await step("pytest", [...pytest, "-n", "2", "--dist", "loadfile"], trainer, pytestCount, env);
+  await step(
+    "pytest, the inference worker and its emulator",
+    [...pytest, "-c", "pyproject.toml", "tests", "../tests/inference"],
+    join(root, "inference"),
+    pytestCount,
+    env,
+  );
+}
 
 /** Runs one step, shows its output if it failed, and counts. */
 async function step(...[name, ...how]: [name: string, ...Parameters<typeof run>]): Promise<void> {

@@ -15,6 +15,9 @@ export const Evaluation = z.object({
   samples: z.array(
     z.object({ prompt: z.string(), expected: z.string(), base: z.string(), tuned: z.string() }),
   ),
+  /** The limit of an answer, and all answers in the file's order. */
+  max_tokens: z.number(),
+  answers: z.array(z.object({ base: z.string(), tuned: z.string() })),
   versions: z.record(z.string(), z.string()),
 });
 export type Evaluation = z.infer<typeof Evaluation>;

@@ -19,6 +19,7 @@ const Job = z.object({
   tokens_per_second: z.number().nullish(),
   training_loss: z.number().nullish(),
   estimated_finish: z.number().nullish(),
+  fine_tuned_model: z.string().nullish(),
   error: z.object({ code: z.string(), message: z.string(), hint: z.string().nullish() }).nullish(),
 });
 const Metric = z.object({
@@ -31,6 +32,8 @@ const Metric = z.object({
 export interface FollowResult {
   status: string;
   error: string | null;
+  /** The fine-tuned model's name, once the job has succeeded. */
+  model: string | null;
   steps: number;
   firstLoss: number | null;
   lastLoss: number | null;
@@ -110,6 +113,7 @@ function summarize(job: z.infer<typeof Job>, metrics: z.infer<typeof Metric>[]):
   return {
     status: job.status,
     error: job.error ? [job.error.message, job.error.hint].filter(Boolean).join(" ") : null,
+    model: job.fine_tuned_model ?? null,
     steps: metrics.at(-1)?.step ?? 0,
     firstLoss: metrics.at(0)?.training_loss ?? null,
     lastLoss: metrics.at(-1)?.training_loss ?? null,

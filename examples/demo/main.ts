@@ -5,6 +5,7 @@ import { buildDashboard } from "../../local/commands/dashboard.ts";
 import { cache, homeDirectory, root } from "../../local/state_dir.ts";
 import { install } from "../../local/commands/install.ts";
 import { Adapter, downloadAdapter } from "./adapter.ts";
+import { chat, isServable, warm } from "./chat.ts";
 import { evaluate, prepareModel } from "./evaluate.ts";
 import { follow, type Screen } from "./follow.ts";
 import { countRows, help, type Options, readOptions } from "./options.ts";
@@ -124,6 +125,11 @@ async function runDemo(options: Options): Promise<boolean> {
       screen.line(`${path}  ${bytes} bytes  sha256 ${sha256}  verified`);
     }
 
+    const models = { base: options.model, tuned: followed.model ?? "" };
+    const servable = await isServable(client, models.tuned) && await isServable(client, models.base);
+    // The engine loads while the evaluation below runs.
+    if (servable) await warm(client, models.base);
+
     heading(
       `5. Compare base and fine-tuned on ${heldoutRows} held-out rows, with plain transformers and PEFT`,
     );
@@ -134,6 +140,14 @@ async function runDemo(options: Options): Promise<boolean> {
     );
     const { rows: evaluatedRows, base_exact, tuned_exact, base_loss, tuned_loss } = evaluation;
     record.heldout = { rows: evaluatedRows, base_exact, tuned_exact, base_loss, tuned_loss };
+
+    heading("6. Call both models by name with the OpenAI SDK");
+    from = performance.now();
+    if (servable) {
+      await warm(client, models.tuned);
+      record.chat = await chat(client, models, options.heldout, evaluation, screen.line, controller.signal);
+      record.seconds.chat = secondsSince(from);
+    } else screen.line("This server does not serve the model; see GET /models.");
     record.versions = await collectVersions({ ...adapter.manifest.versions, ...evaluation.versions });
     record.seconds.total = secondsSince(startedAt);
     printSummary(record, evaluation.samples, screen.line);

@@ -1,5 +1,6 @@
 /** The demo's results: `.tunebase/demo.json`, and the summary in the terminal. */
 import { dirname } from "node:path";
+import type { Chat } from "./chat.ts";
 import type { Evaluation } from "./evaluate.ts";
 
 export interface DemoRecord {
@@ -10,6 +11,7 @@ export interface DemoRecord {
     stack: number | null;
     model: number | null;
     train: number | null;
+    chat: number | null;
     total: number | null;
   };
   train: {
@@ -21,6 +23,8 @@ export interface DemoRecord {
   heldout:
     | { rows: number; base_exact: number; tuned_exact: number; base_loss: number; tuned_loss: number }
     | null;
+  /** Null if the server does not serve the model. */
+  chat: Chat | null;
   adapter: { files: { path: string; bytes: number; sha256: string }[] };
   versions: { [name: string]: string };
 }
@@ -29,9 +33,10 @@ export function emptyRecord(): DemoRecord {
   return {
     job_id: null,
     status: null,
-    seconds: { install: null, stack: null, model: null, train: null, total: null },
+    seconds: { install: null, stack: null, model: null, train: null, chat: null, total: null },
     train: null,
     heldout: null,
+    chat: null,
     adapter: { files: [] },
     versions: {},
   };
@@ -64,7 +69,7 @@ export function printSummary(
       }`,
     );
   }
-  const { heldout, train, seconds } = record;
+  const { heldout, train, chat, seconds } = record;
   if (heldout === null || train === null) return;
   line(`
   held-out rows ${heldout.rows}      base     tuned
@@ -72,7 +77,7 @@ export function printSummary(
   mean loss          ${heldout.base_loss.toFixed(3).padStart(7)}   ${
     heldout.tuned_loss.toFixed(3).padStart(7)
   }
-
+${chat === null ? "" : chatSummary(chat)}
   job        ${record.job_id} ${record.status}
   training   ${train.steps} steps, loss ${train.first_loss?.toFixed(3)} → ${train.last_loss?.toFixed(3)}, ${
     train.tokens_per_second?.toFixed(0)
@@ -80,7 +85,7 @@ export function printSummary(
   adapter    ${record.adapter.files.length} files, ${
     record.adapter.files.reduce((sum, file) => sum + file.bytes, 0)
   } bytes
-  seconds    install ${seconds.install}, stack ${seconds.stack}, model ${seconds.model}, job ${seconds.train}, total ${seconds.total}
+  seconds    install ${seconds.install}, stack ${seconds.stack}, model ${seconds.model}, job ${seconds.train}, chat ${seconds.chat}, total ${seconds.total}
 
   ${
     isTunedBetter(record)
@@ -88,6 +93,14 @@ export function printSummary(
       : "The fine-tuned model does NOT beat the base model."
   }`);
 }
+
+const chatSummary = (chat: Chat) => `
+  by name, streamed, ${chat.rows} rows
+  exact answers      ${String(chat.base_exact).padStart(7)}   ${String(chat.tuned_exact).padStart(7)}
+  ${chat.equal_to_transformers} of ${
+  2 * chat.rows
+} answers equal those of plain transformers; first token after ${chat.first_token_ms} ms, ${chat.tokens_per_second} tokens/s
+`;
 
 const clip = (text: string) => {
   const flat = text.replaceAll(/\s+/g, " ");

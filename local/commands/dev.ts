@@ -13,6 +13,8 @@ Settings (environment):
   TUNEBASE_PORT     the stack's one port, 54321 unless set; 0 for any that is free
   TUNEBASE_DB_PORT  PostgreSQL's, 54322 unless set
   TUNEBASE_HOME     where data, keys and logs are kept, .tunebase unless set
+  TUNEBASE_INFERENCE_IDLE_SECONDS
+                    the inference worker ends after this time without a request, 300 unless set
   TUNEBASE_FUNCTION_LIMITS
                     on unless set: the functions run under the platform's limits (CPU, memory, wall clock);
                     off lets them run as long as they like`;

@@ -10,6 +10,7 @@ const pinned = [
   "trainer/requirements-demo-model.txt",
   "trainer/constraints.txt",
   "tests/requirements.txt",
+  "inference/requirements.txt",
 ];
 const venv = join(root, "trainer/.venv");
 

@@ -23,6 +23,7 @@ export function callbackEnvironment(url: string, dbUrl: string, keys: Keys): Rec
     RUNPOD_API_URL: `${url}/runpod/v2`,
     RUNPOD_API_KEY: keys.runpodKey,
     RUNPOD_ENDPOINT_ID: "local",
+    TUNEBASE_INFERENCE_URL: `${url}/runpod/lb/{endpoint}`,
   };
 }
 

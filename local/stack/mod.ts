@@ -14,6 +14,7 @@ import { exists, join } from "../paths.ts";
 import { startPostgres } from "./postgres.ts";
 import { endLeftovers, forgetStack, marked, recordStack, runningStack } from "./processes.ts";
 import { createRunpod, type RunpodOptions } from "../emulators/runpod/mod.ts";
+import { inferenceEndpoint } from "./inference.ts";
 import type { Run } from "../emulators/runpod/queue.ts";
 import { createStorage } from "../emulators/storage/mod.ts";
 import { registerTokenizer } from "./tokenizer.ts";
@@ -29,6 +30,8 @@ export interface Stack {
   cron: Cron;
   /** The process ids of RunPod's workers. */
   workers(): number[];
+  /** The process ids of the inference endpoint's workers; none until the first request. */
+  inferenceWorkers(): number[];
   /** The environment that the functions were started with. */
   functionEnv: Record<string, string>;
   /** The runs that RunPod accepted. */
@@ -48,6 +51,10 @@ export interface StackOptions {
   /** Additional environment variables of the worker. */
   workerEnv?: Record<string, string>;
   worker?: Partial<RunpodOptions["worker"]>;
+  /** Additional environment variables of the inference worker. */
+  inferenceEnv?: Record<string, string>;
+  /** The inference worker ends after this time without a request; by default as TUNEBASE_INFERENCE_IDLE_SECONDS says. */
+  inferenceIdleMs?: number;
   /** Replaces the RunPod under `/runpod/v2`, with the key of `loadKeys(home)`; starts no worker. */
   runpod?: { fetch(request: Request): Response | Promise<Response> };
   /** Maximum number of concurrent workers; 1 by default. */
@@ -143,14 +150,23 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       log,
     });
 
+    const inference = inferenceEndpoint({
+      home,
+      keys,
+      log,
+      ...(options.inferenceEnv === undefined ? {} : { env: options.inferenceEnv }),
+      ...(options.inferenceIdleMs === undefined ? {} : { idleMs: options.inferenceIdleMs }),
+    });
+
     const running = new Map<string, EdgeFunction>();
     const gateway = startGateway(port, [
       { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
       { prefix: "/dashboard", handle: (request) => dashboard.fetch(request) },
       { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
+      { prefix: "/runpod/lb", handle: (request) => inference.fetch(request) },
       { prefix: "/runpod", handle: (request) => (options.runpod ?? runpod).fetch(request) },
     ], (name) => running.get(name));
-    started.push(gateway, runpod);
+    started.push(gateway, runpod, inference);
 
     const env = {
       ...marked(home),
@@ -183,6 +199,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       sql,
       cron,
       workers: runpod.workers,
+      inferenceWorkers: inference.workers,
       functionEnv: env,
       runs: runpod.runs,
       pids: async (part) => part === "postgres" ? await database.pids() : running.get(part)?.pids() ?? [],

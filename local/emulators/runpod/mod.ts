@@ -77,7 +77,11 @@ export function createRunpod(
   function scale(): void {
     if (stopping.signal.aborted || workers.size >= maxWorkers || Date.now() < startAfter) return;
     if (queue.waiting.length === 0) return;
-    const worker = new Worker(options.worker, options.baseUrl, options.endpointId, options.workerKey);
+    const worker = new Worker(
+      options.worker,
+      options.endpointId,
+      queueEnvironment(options.baseUrl, options.workerKey),
+    );
     log(`runpod: worker ${worker.id} started (pid ${worker.pid})`);
     workers.add(worker);
     worker.ended.then((lived) => {
@@ -251,5 +255,20 @@ export function createRunpod(
       await Promise.all([...workers].map((worker) => worker.stop()));
       await Promise.all(webhooks);
     },
+  };
+}
+
+/** What a queue endpoint's worker is given, so that the SDK speaks to this emulator. */
+function queueEnvironment(baseUrl: string, key: string): Record<string, string> {
+  return {
+    RUNPOD_AI_API_KEY: key,
+    RUNPOD_WEBHOOK_GET_JOB: `${baseUrl}/job-take/$ID?gpu=none`,
+    RUNPOD_WEBHOOK_POST_OUTPUT: `${baseUrl}/job-done/$RUNPOD_POD_ID/$ID?gpu=none`,
+    RUNPOD_WEBHOOK_POST_STREAM: `${baseUrl}/job-stream/$RUNPOD_POD_ID/$ID?gpu=none`,
+    RUNPOD_WEBHOOK_PING: `${baseUrl}/ping/$RUNPOD_POD_ID`,
+    RUNPOD_PING_INTERVAL: "10000",
+    RUNPOD_SKIP_AUTO_SYSTEM_CHECKS: "true",
+    RUNPOD_SKIP_GPU_CHECK: "true",
+    RUNPOD_LOG_LEVEL: "INFO",
   };
 }

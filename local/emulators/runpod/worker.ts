@@ -1,4 +1,4 @@
-/** The worker: the real SDK running the real handler, in its own session, started when a run waits. */
+/** A worker: a process in its own session, started when there is work. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { signal } from "../../stack/processes.ts";
@@ -6,7 +6,7 @@ import { signal } from "../../stack/processes.ts";
 export interface WorkerOptions {
   command: string[];
   cwd: string;
-  /** The worker's environment: PATH, HOME, LANG, RunPod's own variables and these. */
+  /** The worker's environment: PATH, HOME, LANG, the platform's variables and these. */
   env: Record<string, string>;
   logFile: string;
 }
@@ -18,7 +18,8 @@ export class Worker {
   readonly #child: ChildProcess;
   #gone = false;
 
-  constructor(options: WorkerOptions, baseUrl: string, endpoint: string, key: string) {
+  /** `platform`: the variables that RunPod sets, for a worker of this id. */
+  constructor(options: WorkerOptions, endpoint: string, platform: Record<string, string>) {
     const log = openSync(options.logFile, "a");
     const [program = "", ...args] = options.command;
     const started = Date.now();
@@ -34,15 +35,7 @@ export class Worker {
         ...options.env,
         RUNPOD_POD_ID: this.id,
         RUNPOD_ENDPOINT_ID: endpoint,
-        RUNPOD_AI_API_KEY: key,
-        RUNPOD_WEBHOOK_GET_JOB: `${baseUrl}/job-take/$ID?gpu=none`,
-        RUNPOD_WEBHOOK_POST_OUTPUT: `${baseUrl}/job-done/$RUNPOD_POD_ID/$ID?gpu=none`,
-        RUNPOD_WEBHOOK_POST_STREAM: `${baseUrl}/job-stream/$RUNPOD_POD_ID/$ID?gpu=none`,
-        RUNPOD_WEBHOOK_PING: `${baseUrl}/ping/$RUNPOD_POD_ID`,
-        RUNPOD_PING_INTERVAL: "10000",
-        RUNPOD_SKIP_AUTO_SYSTEM_CHECKS: "true",
-        RUNPOD_SKIP_GPU_CHECK: "true",
-        RUNPOD_LOG_LEVEL: "INFO",
+        ...platform,
       },
     });
     closeSync(log);
