@@ -452,6 +452,46 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/chat/completions": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Call a model with messages
+     * @description The model is a fine-tune of yours, a checkpoint (`fine_tuned_model_checkpoint`), or a base model. Requires the scope `inference`.
+     */
+    post: operations["createChatCompletion"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/completions": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Call a model with a prompt
+     * @description Requires the scope `inference`.
+     */
+    post: operations["createCompletion"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/models": {
     parameters: {
       query?: never;
@@ -1305,6 +1345,38 @@ export interface components {
       parameters: number | null;
       tokens_per_second: number | null;
     };
+    ChatCompletion: {
+      /** @example chatcmpl-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      id: string;
+      /** @constant */
+      object: "chat.completion";
+      /** @description Unix seconds */
+      created: number;
+      model: string;
+      usage?: components["schemas"]["CompletionUsage"] | null;
+      choices: {
+        index: number;
+        message: {
+          /** @constant */
+          role: "assistant";
+          content?: string | null;
+          tool_calls?: {
+            [key: string]: unknown;
+          }[] | null;
+        } & {
+          [key: string]: unknown;
+        };
+        logprobs?: {
+          [key: string]: unknown;
+        } | null;
+        /**
+         * @example stop
+         * @example length
+         * @example tool_calls
+         */
+        finish_reason: string | null;
+      }[];
+    };
     CheckpointAdapter: {
       /** @constant */
       object: "fine_tuning.job.checkpoint.adapter";
@@ -1317,6 +1389,34 @@ export interface components {
       base_model: string;
       total_bytes: number;
       files: components["schemas"]["DownloadFile"][];
+    };
+    Completion: {
+      /** @example cmpl-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      id: string;
+      /** @constant */
+      object: "text_completion";
+      /** @description Unix seconds */
+      created: number;
+      model: string;
+      usage?: components["schemas"]["CompletionUsage"] | null;
+      choices: {
+        index: number;
+        text: string;
+        logprobs?: {
+          [key: string]: unknown;
+        } | null;
+        /**
+         * @example stop
+         * @example length
+         * @example tool_calls
+         */
+        finish_reason: string | null;
+      }[];
+    };
+    CompletionUsage: {
+      prompt_tokens: number;
+      completion_tokens: number;
+      total_tokens: number;
     };
     Deleted: {
       id: string;
@@ -2191,6 +2291,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description The answer took too long */
+    inference_timeout: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description Internal server error */
     internal: {
       headers: {
@@ -2238,6 +2347,15 @@ export interface components {
     };
     /** @description Invalid request; Invalid JSON; The address does not belong to a member */
     "invalid_request.invalid_json.email_not_member": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Invalid request; Invalid JSON; The model cannot be called; The context is too long */
+    "invalid_request.invalid_json.model_not_servable.context_length_exceeded": {
       headers: {
         [name: string]: unknown;
       };
@@ -2344,6 +2462,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description The model's files are invalid; The project is archived */
+    "model_files_invalid.project_archived": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description The model is in use */
     model_in_use: {
       headers: {
@@ -2434,7 +2561,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Project not found; Base model not found */
+    /** @description Project not found; Model not found */
     "project_not_found.model_not_found": {
       headers: {
         [name: string]: unknown;
@@ -2443,7 +2570,7 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
-    /** @description Project not found; Base model not found; File not found; The model was deleted */
+    /** @description Project not found; Model not found; File not found; The model was deleted */
     "project_not_found.model_not_found.file_not_found.adapter_deleted": {
       headers: {
         [name: string]: unknown;
@@ -2569,6 +2696,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description The project has no members; Insufficient scope; Insufficient role; Project spend cap exceeded */
+    "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description The project has no members; Insufficient scope; Insufficient role; Project spend cap exceeded; Quota exceeded */
     "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded.quota_exceeded": {
       headers: {
@@ -2643,6 +2779,15 @@ export interface components {
     };
     /** @description Service unavailable; Database unavailable */
     "unavailable.database_unavailable": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Service unavailable; Database unavailable; The model is loading; The inference engine failed */
+    "unavailable.database_unavailable.model_loading.inference_unavailable": {
       headers: {
         [name: string]: unknown;
       };
@@ -4151,6 +4296,201 @@ export interface operations {
       503: components["responses"]["unavailable.database_unavailable"];
     };
   };
+  createChatCompletion: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        /**
+         * @example {
+         *       "model": "ft:SmolLM2-135M-Instruct:acme:support:0f1e2d3c",
+         *       "messages": [
+         *         {
+         *           "role": "user",
+         *           "content": "Where is my order?"
+         *         }
+         *       ],
+         *       "max_completion_tokens": 200
+         *     }
+         */
+        "application/json": {
+          model: string;
+          stream?: boolean | null;
+          stream_options?:
+            | ({
+              include_usage?: boolean | null;
+            } & {
+              [key: string]: unknown;
+            })
+            | null;
+          user?: string | null;
+          metadata?: {
+            [key: string]: string;
+          } | null;
+          store?: boolean | null;
+          service_tier?: string | null;
+          safety_identifier?: string | null;
+          prompt_cache_key?: string | null;
+          messages: ({
+            role: string;
+          } & {
+            [key: string]: unknown;
+          })[];
+          n?: number | null;
+          stop?: (string | string[]) | null;
+          seed?: number | null;
+          temperature?: number | null;
+          top_p?: number | null;
+          presence_penalty?: number | null;
+          frequency_penalty?: number | null;
+          logit_bias?: {
+            [key: string]: number;
+          } | null;
+          max_tokens?: number | null;
+          top_k?: number | null;
+          min_p?: number | null;
+          repetition_penalty?: number | null;
+          min_tokens?: number | null;
+          ignore_eos?: boolean | null;
+          tools?: {
+            [key: string]: unknown;
+          }[] | null;
+          tool_choice?:
+            | (string | {
+              [key: string]: unknown;
+            })
+            | null;
+          parallel_tool_calls?: boolean | null;
+          response_format?: {
+            [key: string]: unknown;
+          } | null;
+          logprobs?: boolean | null;
+          top_logprobs?: number | null;
+          max_completion_tokens?: number | null;
+          reasoning_effort?: string | null;
+          chat_template_kwargs?: {
+            [key: string]: unknown;
+          } | null;
+        };
+      };
+    };
+    responses: {
+      /** @description The answer, or its chunks if `stream` is true */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["ChatCompletion"];
+          "text/event-stream": string;
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json.model_not_servable.context_length_exceeded"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded"
+        ];
+      404: components["responses"]["project_not_found.model_not_found"];
+      409: components["responses"]["model_files_invalid.project_archived"];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable.model_loading.inference_unavailable"];
+      504: components["responses"]["inference_timeout"];
+    };
+  };
+  createCompletion: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        /**
+         * @example {
+         *       "model": "SmolLM2-135M-Instruct",
+         *       "prompt": "The capital of France is",
+         *       "max_tokens": 5
+         *     }
+         */
+        "application/json": {
+          model: string;
+          stream?: boolean | null;
+          stream_options?:
+            | ({
+              include_usage?: boolean | null;
+            } & {
+              [key: string]: unknown;
+            })
+            | null;
+          user?: string | null;
+          metadata?: {
+            [key: string]: string;
+          } | null;
+          store?: boolean | null;
+          service_tier?: string | null;
+          safety_identifier?: string | null;
+          prompt_cache_key?: string | null;
+          prompt: string | string[] | number[] | number[][];
+          n?: number | null;
+          stop?: (string | string[]) | null;
+          seed?: number | null;
+          temperature?: number | null;
+          top_p?: number | null;
+          presence_penalty?: number | null;
+          frequency_penalty?: number | null;
+          logit_bias?: {
+            [key: string]: number;
+          } | null;
+          max_tokens?: number | null;
+          top_k?: number | null;
+          min_p?: number | null;
+          repetition_penalty?: number | null;
+          min_tokens?: number | null;
+          ignore_eos?: boolean | null;
+          logprobs?: number | null;
+        };
+      };
+    };
+    responses: {
+      /** @description The answer, or its chunks if `stream` is true */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Completion"];
+          "text/event-stream": string;
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json.model_not_servable.context_length_exceeded"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.spend_cap_exceeded"
+        ];
+      404: components["responses"]["project_not_found.model_not_found"];
+      409: components["responses"]["model_files_invalid.project_archived"];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable.model_loading.inference_unavailable"];
+      504: components["responses"]["inference_timeout"];
+    };
+  };
   listModels: {
     parameters: {
       query?: never;
@@ -5109,6 +5449,7 @@ export interface operations {
               | "jobs:read"
               | "jobs:write"
               | "models:read"
+              | "inference"
               | "webhooks:read"
               | "webhooks:write"
               | "project:read"
@@ -5215,6 +5556,7 @@ export interface operations {
               | "jobs:read"
               | "jobs:write"
               | "models:read"
+              | "inference"
               | "webhooks:read"
               | "webhooks:write"
               | "project:read"

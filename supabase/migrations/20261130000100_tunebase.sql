@@ -63,7 +63,7 @@ return p_status in ('validating_files', 'queued', 'running', 'paused');
 create function tunebase_internal.scopes() returns text[]
 language sql immutable
 return array[
-  'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write',
+  'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'inference', 'webhooks:read', 'webhooks:write',
   'project:read', 'project:admin'
 ];
 
@@ -295,6 +295,16 @@ create table tunebase.base_models (
   hidden_size integer check (hidden_size > 0),
   layers integer check (layers > 0),
   vocab_size integer check (vocab_size > 0),
+  -- The RunPod load-balancing endpoint that serves this model and its fine-tunes. null: not served.
+  inference_endpoint_id text check (inference_endpoint_id ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$'),
+  -- The highest LoRA rank that the endpoint loads (vLLM's --max-lora-rank).
+  inference_max_rank integer not null default 64 check (inference_max_rank between 1 and 512),
+  -- The context that the endpoint serves, in tokens (vLLM's --max-model-len). null: max_length.
+  inference_max_length integer check (inference_max_length >= 64),
+  -- Prices of inference: per million tokens, and per hour that a request is answered for.
+  inference_usd_per_million_input_tokens numeric(12, 6) not null default 0 check (inference_usd_per_million_input_tokens >= 0),
+  inference_usd_per_million_output_tokens numeric(12, 6) not null default 0 check (inference_usd_per_million_output_tokens >= 0),
+  inference_usd_per_hour numeric(12, 6) not null default 0 check (inference_usd_per_hour >= 0),
   enabled boolean not null default true,
   created_at timestamptz not null default now(),
   -- RunPod keeps a job for at most seven days.
@@ -779,6 +789,82 @@ create policy members_read on tunebase.adapters for select to authenticated
 using (project_id in (select tunebase_internal.member_project_ids()));
 
 comment on table tunebase.adapters is 'The adapter of a succeeded job: a fine-tuned model.';
+
+-- schemas/tables/inference_requests.sql
+-- A log, without foreign keys to what it names: keys, users and models can be deleted before their rows expire.
+create table tunebase.inference_requests (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  api_key_id uuid,
+  user_id uuid,
+  -- As the client sent it: a base model, a fine-tune or a checkpoint.
+  model text not null check (char_length(model) between 1 and 300),
+  base_model text not null,
+  adapter_id uuid,
+  -- abandoned: the API died during the request, which costs nothing.
+  status text not null default 'open' check (status in ('open', 'succeeded', 'failed', 'cancelled', 'abandoned')),
+  http_status integer,
+  error_code text,
+  stream boolean not null,
+  prompt_tokens integer not null default 0 check (prompt_tokens >= 0),
+  completion_tokens integer not null default 0 check (completion_tokens >= 0),
+  first_token_ms integer,
+  -- How long the engine answered; what `inference_usd_per_hour` is charged for.
+  seconds numeric(10, 3) not null default 0 check (seconds >= 0),
+  -- Its highest possible cost, reserved from the project's cap while it is open.
+  reserved_usd numeric(14, 9) not null default 0 check (reserved_usd >= 0),
+  cost_usd numeric(14, 9) not null default 0 check (cost_usd >= 0),
+  created_at timestamptz not null default now(),
+  finished_at timestamptz,
+  check ((status = 'open') = (finished_at is null))
+);
+create index inference_requests_project on tunebase.inference_requests (project_id, id desc);
+-- For project_spend, and to find abandoned requests.
+create index inference_requests_reserved on tunebase.inference_requests (project_id) include (reserved_usd)
+where status = 'open' and reserved_usd > 0;
+create index inference_requests_open on tunebase.inference_requests (id) where status = 'open';
+
+alter table tunebase.inference_requests enable row level security;
+create policy members_read on tunebase.inference_requests for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.inference_requests is 'Chat and text completions, without their content.';
+
+-- schemas/tables/inference_usage.sql
+create table tunebase.inference_usage (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- When the requests began, in UTC. Every time zone's offset is a multiple of a quarter of an hour, so days can be summed in any.
+  quarter_hour timestamptz not null,
+  model text not null,
+  -- null: signed-in users.
+  api_key_id uuid,
+  requests integer not null,
+  prompt_tokens bigint not null,
+  completion_tokens bigint not null,
+  seconds numeric(14, 3) not null,
+  cost_usd numeric(14, 9) not null,
+  unique nulls not distinct (project_id, quarter_hour, model, api_key_id)
+);
+
+alter table tunebase.inference_usage enable row level security;
+create policy members_read on tunebase.inference_usage for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.inference_usage is 'What finished requests used, by quarter of an hour, model and API key. Requests themselves expire.';
+
+-- schemas/tables/inference_spend.sql
+create table tunebase_internal.inference_spend (
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- The first day of a calendar month (UTC).
+  month date not null,
+  cost_usd numeric(14, 9) not null,
+  primary key (project_id, month)
+);
+
+alter table tunebase_internal.inference_spend enable row level security;
+
+comment on table tunebase_internal.inference_spend is 'The cost of finished inference requests by month: one row, however many requests.';
 
 -- schemas/tables/webhook_endpoints.sql
 create table tunebase.webhook_endpoints (
@@ -2380,6 +2466,266 @@ as $$
     array(select hash::bigint from jsonb_array_elements_text(p_rows -> 'hashes') hash)
   )
   on conflict (file_id) do nothing
+$$;
+
+-- schemas/functions/inference/expire_inference_requests.sql
+-- Abandons requests whose process died, 15 minutes after they began, and deletes requests after 30 days: at most p_limit of
+-- each. Returns how many.
+create function tunebase_internal.expire_inference_requests(p_limit integer) returns integer
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_abandoned integer;
+  v_deleted integer;
+begin
+  update tunebase.inference_requests set status = 'abandoned', finished_at = now()
+  where id in (
+    select id from tunebase.inference_requests
+    where status = 'open' and id < tunebase_internal.uuid7_lower_bound(now() - interval '15 minutes')
+    order by id limit p_limit for update skip locked
+  );
+  get diagnostics v_abandoned = row_count;
+  delete from tunebase.inference_requests where id in (
+    select id from tunebase.inference_requests
+    where id < tunebase_internal.uuid7_lower_bound(now() - interval '30 days') and status <> 'open'
+    order by id limit p_limit for update skip locked
+  );
+  get diagnostics v_deleted = row_count;
+  return v_abandoned + v_deleted;
+end $$;
+
+-- schemas/functions/inference/find_servable_model.sql
+-- A model that the caller may call (require_servable_model), with its project.
+create function tunebase_internal.find_servable_model(p_caller jsonb, p_name text) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'inference');
+begin
+  return tunebase_internal.require_servable_model(v_project_id, p_name)
+    || jsonb_build_object('id', tunebase_internal.uuid7(), 'project_id', v_project_id);
+end $$;
+
+-- schemas/functions/inference/finish_inference.sql
+-- Ends a request, and charges for it. p_result: {status, http_status, error_code, prompt_tokens, completion_tokens,
+-- first_token_ms, seconds}. Returns whether this call ended it: the first one wins, so a request is charged once.
+create function tunebase_internal.finish_inference(p_id uuid, p_result jsonb) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_request tunebase.inference_requests;
+begin
+  update tunebase.inference_requests
+  set status = p_result ->> 'status',
+    http_status = (p_result ->> 'http_status')::integer,
+    error_code = p_result ->> 'error_code',
+    prompt_tokens = (p_result ->> 'prompt_tokens')::integer,
+    completion_tokens = (p_result ->> 'completion_tokens')::integer,
+    first_token_ms = (p_result ->> 'first_token_ms')::integer,
+    seconds = (p_result ->> 'seconds')::numeric,
+    cost_usd = tunebase_internal.inference_cost(
+      base_model, (p_result ->> 'prompt_tokens')::bigint, (p_result ->> 'completion_tokens')::bigint,
+      (p_result ->> 'seconds')::numeric
+    ),
+    finished_at = now()
+  where id = p_id and status = 'open'
+  returning * into v_request;
+  if not found then
+    return false;
+  end if;
+  -- In this order everywhere, so that two requests cannot wait for each other.
+  if v_request.cost_usd > 0 then
+    insert into tunebase_internal.inference_spend as s (project_id, month, cost_usd)
+    values (
+      v_request.project_id, date_trunc('month', v_request.created_at at time zone 'utc')::date, v_request.cost_usd
+    )
+    on conflict (project_id, month) do update set cost_usd = s.cost_usd + excluded.cost_usd;
+  end if;
+  insert into tunebase.inference_usage as u (
+    project_id, quarter_hour, model, api_key_id, requests, prompt_tokens, completion_tokens, seconds, cost_usd
+  ) values (
+    v_request.project_id, date_bin('15 minutes', v_request.created_at, '2020-01-01 00:00+00'), v_request.model,
+    v_request.api_key_id, 1, v_request.prompt_tokens, v_request.completion_tokens, v_request.seconds, v_request.cost_usd
+  )
+  on conflict (project_id, quarter_hour, model, api_key_id) do update
+  set requests = u.requests + 1,
+    prompt_tokens = u.prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = u.completion_tokens + excluded.completion_tokens,
+    seconds = u.seconds + excluded.seconds,
+    cost_usd = u.cost_usd + excluded.cost_usd;
+  return true;
+end $$;
+
+-- schemas/functions/inference/inference_cost.sql
+-- What a base model's operator charges for these tokens and seconds.
+create function tunebase_internal.inference_cost(
+  p_base_model text, p_prompt_tokens bigint, p_completion_tokens bigint, p_seconds numeric
+) returns numeric
+language sql stable set search_path = ''
+as $$
+  select round(
+    (
+      p_prompt_tokens * inference_usd_per_million_input_tokens + p_completion_tokens * inference_usd_per_million_output_tokens
+    ) / 1000000 + p_seconds * inference_usd_per_hour / 3600, 9
+  )
+  from tunebase.base_models where id = p_base_model
+$$;
+
+-- schemas/functions/inference/inference_spend.sql
+-- The cost of a project's finished inference requests this month (UTC).
+create function tunebase_internal.inference_spend(p_project_id uuid) returns numeric
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return coalesce((
+    select cost_usd from tunebase_internal.inference_spend
+    where project_id = p_project_id and month = date_trunc('month', now() at time zone 'utc')::date
+  ), 0);
+end $$;
+
+-- schemas/functions/inference/require_servable_model.sql
+-- A model by the name that clients send, as the engine serves it: {model, base_model, endpoint_id, source, revision, max_length,
+-- adapter_id, adapter}. `adapter` is null for a base model, otherwise {id, rank, files: [{path, object, bytes, sha256}]} with
+-- the id of the fine-tune's or the checkpoint's row. Raises model_not_found, also for models of other projects, and
+-- model_not_servable.
+create function tunebase_internal.require_servable_model(p_project_id uuid, p_name text) returns jsonb
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_base tunebase.base_models;
+  v_found record;
+  v_files jsonb;
+  v_reason text;
+begin
+  select a.id, a.id as adapter_id, a.base_model, a.prefix, a.manifest -> 'files' as files,
+    a.manifest -> 'hyperparameters' as training
+  into v_found
+  from tunebase.adapters a where a.name = p_name and a.project_id = p_project_id and a.deleted_at is null;
+  if not found and p_name ~ '^ft:[^:]+:ftjob-[0-9a-f]{32}:ckpt-step-[0-9]{1,9}$' then
+    select c.id, null::uuid as adapter_id, j.base_model, tunebase_internal.artifact_prefix(c.attempt_id) as prefix, c.files,
+      j.plan as training
+    into v_found
+    from tunebase.checkpoints c join tunebase.jobs j on j.id = c.job_id
+    where j.id = substring(p_name from 'ftjob-([0-9a-f]{32})')::uuid and j.project_id = p_project_id
+      and j.base_model = split_part(p_name, ':', 2) and c.step = substring(p_name from '[0-9]+$')::integer
+    -- An attempt that resumed from an earlier checkpoint may have saved this step again.
+    order by c.id desc limit 1;
+  end if;
+  select * into v_base from tunebase.base_models
+  where id = coalesce(v_found.base_model, p_name) and (enabled or v_found.id is not null);
+  if not found then
+    perform tunebase_internal.raise_api_error('model_not_found', jsonb_build_object(
+      'model', p_name, 'offered', coalesce((
+        select jsonb_agg(id order by id) from tunebase.base_models where enabled and inference_endpoint_id is not null
+      ), '[]')
+    ));
+  end if;
+  v_reason := tunebase_internal.unservable_reason(v_base, v_found.training);
+  if v_found.id is not null then
+    select jsonb_agg(jsonb_build_object(
+      'path', f.name, 'object', v_found.prefix || '/' || (f.file ->> 'path'),
+      'bytes', f.file -> 'bytes', 'sha256', f.file -> 'sha256'
+    ) order by f.name) into v_files
+    from (
+      select file, regexp_replace(file ->> 'path', '^checkpoints/[0-9]+/', '') as name
+      from jsonb_array_elements(v_found.files) file
+    ) f
+    where f.name in ('adapter_config.json', 'adapter_model.safetensors');
+    if v_files is null then
+      v_reason := coalesce(v_reason, 'It has no adapter weights.');
+    end if;
+  end if;
+  if v_reason is not null then
+    perform tunebase_internal.raise_api_error('model_not_servable', jsonb_build_object(
+      'param', 'model', 'model', p_name, 'reason', v_reason
+    ));
+  end if;
+  return jsonb_build_object(
+    'model', p_name, 'base_model', v_base.id, 'endpoint_id', v_base.inference_endpoint_id, 'source', v_base.source,
+    'revision', v_base.revision, 'max_length', coalesce(v_base.inference_max_length, v_base.max_length),
+    'adapter_id', v_found.adapter_id,
+    'adapter', case when v_found.id is not null then jsonb_build_object(
+      'id', v_found.id, 'rank', (v_found.training ->> 'lora_rank')::integer, 'files', v_files
+    ) end
+  );
+end $$;
+
+-- schemas/functions/inference/reserve_inference_spend.sql
+-- The highest possible cost of a request, to reserve from the project's cap. p_request: {max_prompt_tokens, prompts, choices,
+-- max_completion_tokens}. Raises spend_cap_exceeded if it does not fit. The project's row is locked only if it has a cap and
+-- the model a price: two requests must not take the same room.
+create function tunebase_internal.reserve_inference_spend(p_project_id uuid, p_model jsonb, p_request jsonb) returns numeric
+language plpgsql set search_path = ''
+as $$
+declare
+  v_context constant bigint := (p_model ->> 'max_length')::bigint;
+  v_reserved constant numeric := tunebase_internal.inference_cost(
+    p_model ->> 'base_model',
+    least((p_request ->> 'max_prompt_tokens')::bigint, v_context * (p_request ->> 'prompts')::bigint),
+    (p_request ->> 'choices')::bigint * least(coalesce((p_request ->> 'max_completion_tokens')::bigint, v_context), v_context),
+    -- RunPod's limit for one request.
+    330
+  );
+  v_cap numeric;
+  v_spent numeric;
+begin
+  if v_reserved = 0 then
+    return 0;
+  end if;
+  select spend_cap_usd into v_cap from tunebase.projects
+  where id = p_project_id and spend_cap_usd is not null for no key update;
+  if found then
+    v_spent := tunebase_internal.project_spend(p_project_id);
+    if v_spent + v_reserved > v_cap then
+      perform tunebase_internal.raise_api_error('spend_cap_exceeded', jsonb_build_object(
+        'cap', v_cap, 'spent', round(v_spent, 4), 'reserved', round(v_reserved, 4), 'request', true
+      ));
+    end if;
+  end if;
+  return v_reserved;
+end $$;
+
+-- schemas/functions/inference/start_inference.sql
+-- Starts a request for a model: reserves its highest possible cost and records it. p_request: {model, stream} and what
+-- reserve_inference_spend reads. Returns the model (require_servable_model) with the request's id and project_id.
+create function tunebase_internal.start_inference(p_caller jsonb, p_request jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'inference');
+  v_model jsonb := tunebase_internal.require_servable_model(v_project_id, p_request ->> 'model');
+  v_id uuid := tunebase_internal.uuid7();
+begin
+  insert into tunebase.inference_requests (
+    id, project_id, api_key_id, user_id, model, base_model, adapter_id, stream, reserved_usd
+  ) values (
+    v_id, v_project_id,
+    (select api_key_id from tunebase_internal.api_key_hashes where hash = decode(p_caller ->> 'key_hash', 'hex')),
+    (p_caller ->> 'user_id')::uuid, p_request ->> 'model', v_model ->> 'base_model', (v_model ->> 'adapter_id')::uuid,
+    (p_request ->> 'stream')::boolean, tunebase_internal.reserve_inference_spend(v_project_id, v_model, p_request)
+  );
+  return v_model || jsonb_build_object('id', v_id, 'project_id', v_project_id);
+end $$;
+
+-- schemas/functions/inference/unservable_reason.sql
+-- Why the operator's endpoint cannot serve a model; null: it can. p_training: the trainer's hyperparameters of its adapter; null
+-- for a base model.
+create function tunebase_internal.unservable_reason(p_base tunebase.base_models, p_training jsonb) returns text
+language sql immutable set search_path = ''
+as $$
+  select case
+    when p_base.inference_endpoint_id is null then format('This server has no inference endpoint for %s.', p_base.id)
+    when p_training is null then null
+    -- vLLM refuses such adapters, or loads them without their expert weights and answers wrongly.
+    when p_training ->> 'lora_targets' = 'experts' then
+      'It trains the model''s experts, which must be merged into the base model before serving.'
+    when coalesce((p_training ->> 'use_dora')::boolean, false) then 'It is a DoRA adapter, which vLLM does not support.'
+    when (p_training ->> 'lora_rank')::integer > p_base.inference_max_rank then
+      format('Its lora_rank is %s; the endpoint serves ranks up to %s.', p_training ->> 'lora_rank', p_base.inference_max_rank)
+    when p_training ->> 'base_model' is distinct from p_base.source
+      or p_training ->> 'base_revision' is distinct from p_base.revision then
+      format('It was trained on another revision of %s than the endpoint serves.', p_base.id)
+  end
 $$;
 
 -- schemas/functions/jobs/add_event.sql
@@ -4142,7 +4488,7 @@ as $$
 $$;
 
 -- schemas/functions/projects/project_spend.sql
--- A project's spending this month (UTC), plus what its unfinished jobs may still cost. plpgsql, because it keeps its plans.
+-- A project's spending this month (UTC), plus what its unfinished jobs and open inference requests may still cost. plpgsql, because it keeps its plans.
 create function tunebase_internal.project_spend(p_project_id uuid) returns numeric
 language plpgsql stable set search_path = ''
 as $$
@@ -4155,6 +4501,9 @@ begin
     -- As in the index jobs_reserved: jobs that cost nothing are not counted, however many there are.
     select sum(greatest(reserved_usd - cost_usd, 0)) from tunebase.jobs
     where project_id = p_project_id and tunebase_internal.is_open(status) and reserved_usd > 0
+  ), 0) + tunebase_internal.inference_spend(p_project_id) + coalesce((
+    select sum(reserved_usd) from tunebase.inference_requests
+    where project_id = p_project_id and status = 'open' and reserved_usd > 0
   ), 0);
 end $$;
 
@@ -4785,7 +5134,7 @@ begin
     select project_id, project_cap, max_running, sum(own) as own, count(*) as jobs
     from chosen where project_cap is not null group by project_id, project_cap, max_running
   ), money as (
-    select p.*, a.spent, a.committed, a.alive,
+    select p.*, a.spent + tunebase_internal.inference_spend(p.project_id) as spent, a.committed, a.alive,
       (
         -- Reservations of other unfinished jobs, except those with a live attempt, which is committed.
         select coalesce(sum(greatest(j.reserved_usd - j.cost_usd, 0)), 0) from tunebase.jobs j
@@ -4897,7 +5246,7 @@ declare
   v_job_id uuid;
   v_failed integer := 0;
 begin
-  select coalesce(sum(cost_usd), 0) into v_spent from tunebase.attempts
+  select coalesce(sum(cost_usd), 0) + tunebase_internal.inference_spend(p_project.id) into v_spent from tunebase.attempts
   where project_id = p_project.id and started_at >= v_month::timestamp at time zone 'utc';
   if v_spent < 0.8 * p_project.spend_cap_usd
     or (v_spent < p_project.spend_cap_usd and p_project.budget_warned_month is not distinct from v_month) then
@@ -5379,7 +5728,7 @@ begin
   end if;
   return tunebase_internal.store_first_api_key(
     v_project_id, 'First key',
-    '{files:read,files:write,jobs:read,jobs:write,models:read,webhooks:read,webhooks:write}', p_hash, p_hint, v_user_id
+    '{files:read,files:write,jobs:read,jobs:write,models:read,inference,webhooks:read,webhooks:write}', p_hash, p_hint, v_user_id
   );
 end $$;
 
@@ -6650,6 +6999,8 @@ grant execute on function
   tunebase_internal.delete_notification_channel,
   tunebase_internal.delete_webhook_endpoint,
   tunebase_internal.find_model,
+  tunebase_internal.find_servable_model,
+  tunebase_internal.finish_inference,
   tunebase_internal.get_adapter,
   tunebase_internal.get_api_key,
   tunebase_internal.get_caller,
@@ -6692,6 +7043,7 @@ grant execute on function
   tunebase_internal.revoke_api_key,
   tunebase_internal.rotate_webhook_secret,
   tunebase_internal.share_file,
+  tunebase_internal.start_inference,
   tunebase_internal.start_job,
   tunebase_internal.store_token_sample,
   tunebase_internal.take_rate_limit_tokens,
@@ -6723,6 +7075,7 @@ grant execute on function
   tunebase_internal.delete_orphaned_objects,
   tunebase_internal.enforce_spend,
   tunebase_internal.expire_files,
+  tunebase_internal.expire_inference_requests,
   tunebase_internal.fan_out_events,
   tunebase_internal.finish_file_validation,
   tunebase_internal.invalidate_verified_file,

@@ -15,6 +15,7 @@ export const pollingEffects = new Set([
   "sql claim_orphaned_objects",
   "sql prune_idempotency_keys",
   "sql expire_files",
+  "sql expire_inference_requests",
   "sql claim_file_validation",
 ]);
 

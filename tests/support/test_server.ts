@@ -22,6 +22,7 @@ import { callbackEnvironment, denoEnvironment } from "../../local/stack/environm
 import { startFunction } from "../../local/emulators/functions/mod.ts";
 import type { IsolateLimits } from "../../local/emulators/functions/limits.ts";
 import { rolePassword, testDatabase } from "./database.ts";
+import { FakeInference } from "./fake_inference.ts";
 import { FakeRunpod } from "./fake_runpod.ts";
 
 export interface Tunebase {
@@ -29,6 +30,7 @@ export interface Tunebase {
   sql: postgres.Sql;
   keys: Keys;
   runpod: FakeRunpod;
+  inference: FakeInference;
   platform: Platform;
   /** The functions' environment, for one that runs as a separate process. */
   env: Record<string, string>;
@@ -76,9 +78,14 @@ export async function startTunebase(
   }
   const port = freePort(0, "");
   const url = `http://127.0.0.1:${port}`;
-  const all: Record<string, string> = { ...callbackEnvironment(url, database.url("postgres"), keys), ...env };
+  const all: Record<string, string> = {
+    ...callbackEnvironment(url, database.url("postgres"), keys),
+    TUNEBASE_INFERENCE_URL: `${url}/runpod/lb/{endpoint}`,
+    ...env,
+  };
   const environment = { get: (name: string): string | undefined => all[name] };
   const runpod = new FakeRunpod(keys.runpodKey);
+  const inference = new FakeInference(keys);
   const counted = { nudges: 0 };
   const logs: LogEntry[] = [];
   const platforms = ["API", "CALLBACK", "SCHEDULER"].map((name) => {
@@ -120,6 +127,7 @@ export async function startTunebase(
     { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
     { prefix: "/dashboard", handle: (request) => dashboard.fetch(request) },
     { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
+    { prefix: "/runpod/lb", handle: (request) => inference.fetch(request) },
     { prefix: "/runpod/v2", handle: (request) => runpod.fetch(request) },
     ...Object.entries(apps).map(([name, app]) => ({
       prefix: `/functions/v1/${name}`,
@@ -132,8 +140,10 @@ export async function startTunebase(
           const { pathname, search } = new URL(request.url);
           return edge.fetch(request, pathname.replace("/functions/v1/", "/") + search);
         }
-        const { method, headers, body } = request;
-        return app.fetch(new Request(request.url.replace("/functions/v1/", "/"), { method, headers, body }));
+        const { method, headers, body, signal } = request;
+        return app.fetch(
+          new Request(request.url.replace("/functions/v1/", "/"), { method, headers, body, signal }),
+        );
       },
     })),
   ], () => undefined);
@@ -144,6 +154,7 @@ export async function startTunebase(
     sql: database.sql,
     keys,
     runpod,
+    inference,
     platform: callback,
     logs,
     env: all,

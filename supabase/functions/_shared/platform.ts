@@ -17,6 +17,12 @@ export interface Settings {
   runpodUrl: string;
   runpodKey: string;
   runpodEndpoint: string;
+  /** Where inference endpoints are; `{endpoint}` is replaced with the endpoint's id. */
+  inferenceUrl: string;
+  /** How long a request that is not streamed waits for its answer. The platform ends it after 150 s. */
+  inferenceWaitSeconds: number;
+  /** RunPod ends a request to a load-balancing endpoint after 330 s. */
+  inferenceTimeoutSeconds: number;
   leaseSeconds: number;
   /** How often a worker saves a checkpoint, approximately. */
   checkpointSeconds: number;
@@ -92,6 +98,12 @@ export function readSettings(env: Environment): Settings {
     runpodUrl: (env.get("RUNPOD_API_URL") ?? "https://api.runpod.ai/v2").replace(/\/+$/, ""),
     runpodKey: env.get("RUNPOD_API_KEY") ?? "",
     runpodEndpoint: env.get("RUNPOD_ENDPOINT_ID") ?? "",
+    inferenceUrl: (env.get("TUNEBASE_INFERENCE_URL") ?? "https://{endpoint}.api.runpod.ai").replace(
+      /\/+$/,
+      "",
+    ),
+    inferenceWaitSeconds: integerSetting(env, "TUNEBASE_INFERENCE_WAIT_SECONDS", 100, 1, 140),
+    inferenceTimeoutSeconds: integerSetting(env, "TUNEBASE_INFERENCE_TIMEOUT_SECONDS", 330, 1, 330),
     leaseSeconds: integerSetting(env, "TUNEBASE_LEASE_SECONDS", 60, 4, 3600),
     checkpointSeconds: integerSetting(env, "TUNEBASE_CHECKPOINT_SECONDS", 300, 1, 86_400),
     maxMissedHeartbeats: integerSetting(env, "TUNEBASE_MAX_MISSED_HEARTBEATS", 240, 1, 100_000),

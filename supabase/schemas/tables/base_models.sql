@@ -29,6 +29,16 @@ create table tunebase.base_models (
   hidden_size integer check (hidden_size > 0),
   layers integer check (layers > 0),
   vocab_size integer check (vocab_size > 0),
+  -- The RunPod load-balancing endpoint that serves this model and its fine-tunes. null: not served.
+  inference_endpoint_id text check (inference_endpoint_id ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$'),
+  -- The highest LoRA rank that the endpoint loads (vLLM's --max-lora-rank).
+  inference_max_rank integer not null default 64 check (inference_max_rank between 1 and 512),
+  -- The context that the endpoint serves, in tokens (vLLM's --max-model-len). null: max_length.
+  inference_max_length integer check (inference_max_length >= 64),
+  -- Prices of inference: per million tokens, and per hour that a request is answered for.
+  inference_usd_per_million_input_tokens numeric(12, 6) not null default 0 check (inference_usd_per_million_input_tokens >= 0),
+  inference_usd_per_million_output_tokens numeric(12, 6) not null default 0 check (inference_usd_per_million_output_tokens >= 0),
+  inference_usd_per_hour numeric(12, 6) not null default 0 check (inference_usd_per_hour >= 0),
   enabled boolean not null default true,
   created_at timestamptz not null default now(),
   -- RunPod keeps a job for at most seven days.

@@ -1,7 +1,7 @@
 /** The error catalog: every code that the API returns, its HTTP status, and what to do about it. */
 
 export interface ErrorEntry {
-  status: 400 | 401 | 403 | 404 | 405 | 409 | 412 | 413 | 415 | 429 | 500 | 503;
+  status: 400 | 401 | 403 | 404 | 405 | 409 | 412 | 413 | 415 | 429 | 500 | 503 | 504;
   kind:
     | "invalid_request_error"
     | "authentication_error"
@@ -39,10 +39,22 @@ export const errorCodes = {
   invalid_multipart: invalid("Invalid multipart form"),
   invalid_file: invalid("Invalid training file"),
   model_not_found: missing(
-    "Base model not found",
+    "Model not found",
     (d) =>
       `Model ${JSON.stringify(d.model)} is not available. Available: ${list(d.offered)}. See GET /models.`,
   ),
+  model_not_servable: invalid(
+    "The model cannot be called",
+    (d) => `Model ${JSON.stringify(d.model)} cannot be called. ${d.reason}`,
+  ),
+  model_files_invalid: conflict(
+    "The model's files are invalid",
+    (d) =>
+      `The files of model ${
+        JSON.stringify(d.model)
+      } ${d.problem}. Train it again, or call one of its checkpoints.`,
+  ),
+  context_length_exceeded: invalid("The context is too long"),
   unsupported: invalid("Not supported", (d) => `${d.what} is not supported. ${d.instead ?? ""}`.trim()),
   wrong_purpose: invalid(
     "Wrong file purpose",
@@ -254,8 +266,12 @@ export const errorCodes = {
   spend_cap_exceeded: forbidden(
     "Project spend cap exceeded",
     (d) =>
-      `The project has spent or reserved ${d.spent} USD this month, this job may cost ${d.reserved} USD, and the cap is ` +
-      `${d.cap} USD. Train on less data, wait until next month, or ask a project owner to raise the cap.`,
+      `The project has spent or reserved ${d.spent} USD this month, this ${
+        d.request === true ? "request" : "job"
+      } may cost ${d.reserved} USD, and the cap is ` +
+      `${d.cap} USD. ${
+        d.request === true ? "Lower max_completion_tokens" : "Train on less data"
+      }, wait until next month, or ask a project owner to raise the cap.`,
   ),
   adapter_not_ready: conflict(
     "The adapter is not ready",
@@ -302,6 +318,20 @@ export const errorCodes = {
       }: must be an IANA time zone name, such as Europe/Berlin or UTC.`,
   ),
   too_large: entry(413, "invalid_request_error")("Request body too large"),
+  model_loading: unavailable(
+    "The model is loading",
+    () =>
+      "The model is loading and has not answered yet. Retry in 30 s, or stream the answer, which waits longer. " +
+      "POST /models/{id}/warm loads a model in advance.",
+  ),
+  inference_unavailable: unavailable(
+    "The inference engine failed",
+    () => "The inference engine did not answer this request. It is safe to retry.",
+  ),
+  inference_timeout: entry(504, "server_error")(
+    "The answer took too long",
+    () => "The answer took too long. Stream it, or lower max_completion_tokens.",
+  ),
   internal: entry(500, "server_error")(
     "Internal server error",
     () =>

@@ -5,6 +5,7 @@ export const scopeLabels = {
   "jobs:read": "read jobs",
   "jobs:write": "create and manage jobs",
   "models:read": "read models",
+  "inference": "call models",
   "webhooks:read": "read webhooks",
   "webhooks:write": "manage webhooks and notification channels",
   "project:read": "read the project",

@@ -85,8 +85,10 @@ export const functions = {
   delete_webhook_endpoint: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   enforce_spend: { args: {}, optional: {}, result: "integer" },
   expire_files: { args: {}, optional: {}, result: "integer" },
+  expire_inference_requests: { args: { limit: "integer" }, optional: {}, result: "integer" },
   fan_out_events: { args: { limit: "integer" }, optional: {}, result: "integer" },
   find_model: { args: { caller: "jsonb", name: "text" }, optional: {}, result: "jsonb" },
+  find_servable_model: { args: { caller: "jsonb", name: "text" }, optional: {}, result: "jsonb" },
   finish_attempt: {
     args: { attempt_id: "uuid", finish: "jsonb", fault: "text" },
     optional: {},
@@ -97,6 +99,7 @@ export const functions = {
     optional: {},
     result: "boolean",
   },
+  finish_inference: { args: { id: "uuid", result: "jsonb" }, optional: {}, result: "boolean" },
   get_adapter: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   get_api_key: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_caller: { args: { caller: "jsonb" }, optional: {}, result: "jsonb" },
@@ -287,6 +290,7 @@ export const functions = {
     optional: {},
     result: "text",
   },
+  start_inference: { args: { caller: "jsonb", request: "jsonb" }, optional: {}, result: "jsonb" },
   start_job: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   store_token_sample: {
     args: { file_id: "uuid", counter: "text", sample: "jsonb" },

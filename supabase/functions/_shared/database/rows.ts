@@ -86,6 +86,12 @@ export const base_models = () =>
     gpu_config: value,
     hidden_size: numberOrNull,
     id: text,
+    inference_endpoint_id: textOrNull,
+    inference_max_length: numberOrNull,
+    inference_max_rank: number,
+    inference_usd_per_hour: number,
+    inference_usd_per_million_input_tokens: number,
+    inference_usd_per_million_output_tokens: number,
     layers: numberOrNull,
     max_length: number,
     owned_by: text,
@@ -143,6 +149,43 @@ export const files = () =>
     source_format: textOrNull,
     status: text,
     status_details: textOrNull,
+  });
+
+export const inference_requests = () =>
+  z.object({
+    adapter_id: textOrNull,
+    api_key_id: textOrNull,
+    base_model: text,
+    completion_tokens: number,
+    cost_usd: number,
+    created_at: text,
+    error_code: textOrNull,
+    finished_at: textOrNull,
+    first_token_ms: numberOrNull,
+    http_status: numberOrNull,
+    id: text,
+    model: text,
+    project_id: text,
+    prompt_tokens: number,
+    reserved_usd: number,
+    seconds: number,
+    status: text,
+    stream: boolean,
+    user_id: textOrNull,
+  });
+
+export const inference_usage = () =>
+  z.object({
+    api_key_id: textOrNull,
+    completion_tokens: number,
+    cost_usd: number,
+    id: text,
+    model: text,
+    project_id: text,
+    prompt_tokens: number,
+    quarter_hour: text,
+    requests: number,
+    seconds: number,
   });
 
 export const jobs = () =>

@@ -26,7 +26,7 @@ export function apiMiddleware(platform: Platform): (route: Requirements) => Midd
       ...always,
       ...(form === undefined ? [limitBody] : []),
       etag(ifMatch ?? false),
-      ...(method !== "POST"
+      ...(method !== "POST" || idempotency === "none"
         ? []
         : idempotency === "in_sql"
         ? [recorded]

@@ -62,21 +62,19 @@ const withCredentials: ErrorCode[] = [
   "unavailable",
   "database_unavailable",
 ];
-const withBody: ErrorCode[] = [
-  "invalid_json",
-  "too_large",
-  "idempotency_key_reused",
-  "idempotency_key_in_use",
-];
+const withBody: ErrorCode[] = ["invalid_json", "too_large"];
+const withIdempotency: ErrorCode[] = ["idempotency_key_reused", "idempotency_key_in_use"];
 
 /** All error codes that a route can return. */
 export function errorsOf(route: Route): ErrorCode[] {
-  const { scope, form, paging, ifMatch, method, errors = [] } = route;
+  const { scope, form, paging, ifMatch, method, idempotency, errors = [] } = route;
   const all: ErrorCode[] = [...always];
   if (scope !== "none") all.push(...withCredentials);
   if (scope === "user") all.push("user_token_required");
   else if (scope !== "none" && scope !== "any") all.push("insufficient_scope", "insufficient_role");
-  if (method === "POST" && scope !== "none") all.push(...withBody);
+  if (method === "POST" && scope !== "none") {
+    all.push(...withBody, ...(idempotency === "none" ? [] : withIdempotency));
+  }
   if (form !== undefined) all.splice(all.indexOf("invalid_json"), 1);
   if (paging !== undefined) all.push("cursor_not_found");
   if (ifMatch) all.push("precondition_failed");
@@ -184,7 +182,7 @@ export function queryOf({ paging, query }: Route): z.ZodObject | undefined {
 }
 
 function describe(route: Route, tag: string, components: Components): Json {
-  const { path, id, summary, description, scope, ifMatch, method } = route;
+  const { path, id, summary, description, scope, ifMatch, method, idempotency } = route;
   const parameters: unknown[] = [...path.matchAll(/\{(\w+)\}/g)].map(([, name = ""]) =>
     parameter(name, "path", "", { type: "string", minLength: 1 })
   );
@@ -197,7 +195,7 @@ function describe(route: Route, tag: string, components: Components): Json {
   }
   if (scope !== "none") {
     parameters.push(header("Project"));
-    if (method === "POST") parameters.push(header("IdempotencyKey"));
+    if (method === "POST" && idempotency !== "none") parameters.push(header("IdempotencyKey"));
     if (method === "GET") parameters.push(header("IfNoneMatch"));
   }
   if (ifMatch) parameters.push(header("IfMatch"));
@@ -302,6 +300,8 @@ const detail = {
   cap: 10,
   seconds: 12,
   time_zone: "Mars/Olympus",
+  reason: "This server has no inference endpoint for SmolLM2-135M-Instruct.",
+  problem: "are missing from Storage",
 };
 
 function exampleOf(code: ErrorCode): unknown {

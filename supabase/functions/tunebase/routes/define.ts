@@ -53,8 +53,11 @@ export interface Route {
   errors?: ErrorCode[];
   /** Supports If-Match. */
   ifMatch?: boolean;
-  /** "in_sql": its SQL function records the request in the same transaction. */
-  idempotency?: "in_sql";
+  /**
+   * "in_sql": its SQL function records the request in the same transaction. "none": it ignores an Idempotency-Key, because
+   * storing its response would buffer a stream.
+   */
+  idempotency?: "in_sql" | "none";
   handler: (c: ApiContext) => Response | Promise<Response>;
 }
 

@@ -50,6 +50,11 @@ export const resources: Resource[] = [
       ),
     loadUnsupported: async () => (await import("./meta/unsupported.ts")).unsupported,
   },
+  {
+    tag: "Inference",
+    segments: ["chat", "completions"],
+    load: () => all(import("./inference/completions.ts")),
+  },
   { tag: "Models", segments: ["models"], load: () => all(import("./models/models.ts")) },
   { tag: "Projects and keys", segments: ["me"], load: () => all(import("./me/me.ts")) },
   { tag: "Projects and keys", segments: ["usage"], load: () => all(import("./usage/usage.ts")) },

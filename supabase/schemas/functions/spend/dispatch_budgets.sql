@@ -31,7 +31,7 @@ begin
     select project_id, project_cap, max_running, sum(own) as own, count(*) as jobs
     from chosen where project_cap is not null group by project_id, project_cap, max_running
   ), money as (
-    select p.*, a.spent, a.committed, a.alive,
+    select p.*, a.spent + tunebase_internal.inference_spend(p.project_id) as spent, a.committed, a.alive,
       (
         -- Reservations of other unfinished jobs, except those with a live attempt, which is committed.
         select coalesce(sum(greatest(j.reserved_usd - j.cost_usd, 0)), 0) from tunebase.jobs j

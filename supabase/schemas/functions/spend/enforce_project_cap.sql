@@ -8,7 +8,7 @@ declare
   v_job_id uuid;
   v_failed integer := 0;
 begin
-  select coalesce(sum(cost_usd), 0) into v_spent from tunebase.attempts
+  select coalesce(sum(cost_usd), 0) + tunebase_internal.inference_spend(p_project.id) into v_spent from tunebase.attempts
   where project_id = p_project.id and started_at >= v_month::timestamp at time zone 'utc';
   if v_spent < 0.8 * p_project.spend_cap_usd
     or (v_spent < p_project.spend_cap_usd and p_project.budget_warned_month is not distinct from v_month) then

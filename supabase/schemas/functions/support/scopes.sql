@@ -2,6 +2,6 @@
 create function tunebase_internal.scopes() returns text[]
 language sql immutable
 return array[
-  'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'webhooks:read', 'webhooks:write',
+  'files:read', 'files:write', 'jobs:read', 'jobs:write', 'models:read', 'inference', 'webhooks:read', 'webhooks:write',
   'project:read', 'project:admin'
 ];

@@ -11,6 +11,6 @@ begin
   end if;
   return tunebase_internal.store_first_api_key(
     v_project_id, 'First key',
-    '{files:read,files:write,jobs:read,jobs:write,models:read,webhooks:read,webhooks:write}', p_hash, p_hint, v_user_id
+    '{files:read,files:write,jobs:read,jobs:write,models:read,inference,webhooks:read,webhooks:write}', p_hash, p_hint, v_user_id
   );
 end $$;

@@ -4,6 +4,7 @@
  */
 export * from "./adapters.ts";
 export * from "./files.ts";
+export * from "./inference.ts";
 export * from "./jobs.ts";
 export * from "./models.ts";
 export * from "./notifications.ts";

@@ -1,0 +1,21 @@
+create table tunebase.inference_usage (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- When the requests began, in UTC. Every time zone's offset is a multiple of a quarter of an hour, so days can be summed in any.
+  quarter_hour timestamptz not null,
+  model text not null,
+  -- null: signed-in users.
+  api_key_id uuid,
+  requests integer not null,
+  prompt_tokens bigint not null,
+  completion_tokens bigint not null,
+  seconds numeric(14, 3) not null,
+  cost_usd numeric(14, 9) not null,
+  unique nulls not distinct (project_id, quarter_hour, model, api_key_id)
+);
+
+alter table tunebase.inference_usage enable row level security;
+create policy members_read on tunebase.inference_usage for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.inference_usage is 'What finished requests used, by quarter of an hour, model and API key. Requests themselves expire.';
