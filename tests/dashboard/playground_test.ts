@@ -10,6 +10,7 @@ import { type InferenceRequest, vllmError } from "../support/fake_inference.ts";
 import { trainedJob } from "../support/fake_worker.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 import { accessible } from "./axe.ts";
+import { isTuned, type Reply, reply, wait } from "./engine_reply.ts";
 
 await buildDashboard((line) => console.log(line));
 const tunebase = await startTunebase();
@@ -22,71 +23,6 @@ const visit = (options: Parameters<typeof openDashboard>[2] = {}) =>
   openDashboard(browser, tunebase, options);
 const base = "SmolLM2-135M-Instruct";
 
-interface Reply {
-  tokens?: string[];
-  /** Waits this long before each token. */
-  delayMs?: number;
-  /** Waits for it after the first token. */
-  pause?: Promise<void>;
-  call?: { name: string; arguments: string };
-  /** The engine dies after the tokens. */
-  crash?: boolean;
-}
-
-/** Answers as vLLM streams it: the finish reason in the last chunk with a choice, the usage in one without. */
-function reply(
-  { tokens = [], delayMs = 0, pause, call, crash = false }: Reply,
-  request: InferenceRequest,
-): Response {
-  const usage = { prompt_tokens: 7, completion_tokens: tokens.length, total_tokens: 7 + tokens.length };
-  const message = {
-    role: "assistant",
-    content: tokens.join(""),
-    tool_calls: call === undefined ? [] : [{ id: "call_1", type: "function", function: call }],
-  };
-  const finish_reason = call === undefined ? "stop" : "tool_calls";
-  if (request.body.stream !== true) {
-    return Response.json({
-      object: "chat.completion",
-      model: request.body.model,
-      choices: [{ index: 0, finish_reason, message }],
-      usage,
-    });
-  }
-  const chunk = (choices: unknown[]) =>
-    `data: ${
-      JSON.stringify({ object: "chat.completion.chunk", model: request.body.model, choices, usage })
-    }\n\n`;
-  const delta = (fields: unknown, reason: string | null = null) =>
-    chunk([{ index: 0, delta: fields, finish_reason: reason }]);
-  async function* events() {
-    yield delta({ role: "assistant", content: "" });
-    for (const content of tokens) {
-      if (delayMs > 0) await wait(delayMs);
-      yield delta({ content });
-      await pause;
-    }
-    if (crash) {
-      await wait(100);
-      yield `data: ${
-        JSON.stringify({ error: { message: "EngineCore died", type: "InternalServerError", code: 500 } })
-      }\n\n`;
-    }
-    if (call !== undefined) {
-      yield delta({ tool_calls: [{ index: 0, id: "call_1", type: "function", function: call }] });
-    }
-    yield delta({}, finish_reason);
-    yield chunk([]);
-    yield "data: [DONE]\n\n";
-  }
-  return new Response(ReadableStream.from(events()).pipeThrough(new TextEncoderStream()), {
-    headers: { "content-type": "text/event-stream; charset=utf-8" },
-  });
-}
-
-const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-const isTuned = ({ token }: InferenceRequest) => token.adapter !== null;
 /** Lets the fine-tuned model and its base answer differently. */
 function answerWith(tuned: Reply, other: Reply = tuned): void {
   tunebase.inference.requests.length = 0;
@@ -130,7 +66,7 @@ Deno.test("a finished job's model and its base stream their answers next to each
   first.resolve();
   await tuned.getByText("It is tuned", { exact: true }).waitFor();
   await other.getByText("I am the base", { exact: true }).waitFor();
-  await tuned.getByText(/^7 tokens in, 3 out · 0\.\d.s · first token after 0\.\d.s$/).waitFor();
+  await tuned.getByText(/^7 tokens in, 3 out · [\d.]+.s · first token after [\d.]+.s$/).waitFor();
   await page.getByRole("status").filter({ hasText: "It is tuned" }).waitFor({ state: "attached" });
   const [left, right] = [await tuned.boundingBox(), await other.boundingBox()];
   assert(left !== null && right !== null);
@@ -227,11 +163,11 @@ Deno.test("a picked row's expected answer is next to those of the models", async
   const { page } = visitor;
   await page.getByRole("button", { name: "Pick a row" }).click();
   const dialog = page.getByRole("dialog");
+  await dialog.getByText("Row 2", { exact: true }).waitFor();
   assertEquals(
     await dialog.getByLabel("File").locator("option").allInnerTexts(),
     ["Validation file: held.csv", "Training file: train.jsonl"],
   );
-  await dialog.getByText("Row 2", { exact: true }).waitFor();
   await accessible(page, "playground, picking a row");
   await dialog.getByLabel("Search rows").fill("twice");
   await dialog.getByText("1 row found").waitFor();

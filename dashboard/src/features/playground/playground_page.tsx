@@ -17,6 +17,7 @@ import { SettingsFields } from "./settings_fields.tsx";
 import { before, type Turn } from "./turns.ts";
 import { TurnView } from "./turn_view.tsx";
 import { useConversation } from "./use_conversation.ts";
+import { Warm } from "./warm.tsx";
 
 export function PlaygroundPage({ route }: PageProps) {
   const models = useModels();
@@ -106,6 +107,9 @@ function Playground({ models, route }: { models: ModelList; route: Route }) {
           </p>
         )}
         {chosen.map((one) => <Unavailable key={one.id} model={one} />)}
+        {canAsk && chosen.length > 0 && chosen.every(({ unavailable }) => unavailable === null) && (
+          <Warm models={chosen} />
+        )}
         {models.fineTuned.length === 0 && (
           <p class="notice">
             No fine-tuned models yet. Try a base model here, or <a href={href(["new"])}>create a fine-tune</a>
