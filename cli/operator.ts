@@ -2,6 +2,7 @@
  * `task operator`: prints the secrets and SQL statements that an operator needs for a hosted Supabase project. It
  * connects to nothing and changes nothing.
  */
+import { inferenceSecretPurpose } from "../supabase/functions/_shared/contracts/inference_token.ts";
 import { deriveSecret, sha256Hex } from "../supabase/functions/_shared/secrets.ts";
 
 export const help = `Prints secrets, and SQL to run in the Supabase project's SQL editor.
@@ -13,7 +14,13 @@ export const help = `Prints secrets, and SQL to run in the Supabase project's SQ
   npx -y deno@2.9.6 task operator signup invite|open       sets who can create projects: owners only, or every user
   npx -y deno@2.9.6 task operator spend-cap USD|none       sets the monthly spend cap of new projects
     --max                                                  sets the highest cap that an owner can choose instead
-    --project proj_…                                       sets the cap of this project instead`;
+    --project proj_…                                       sets the cap of this project instead
+  npx -y deno@2.9.6 task operator inference MODEL          serves a base model and its fine-tunes
+    --endpoint ID|none                                     RunPod load-balancing endpoint (none: stops serving)
+    --max-rank N, --max-length N                           as its vLLM is started
+    --input USD, --output USD                              price per million tokens
+    --hourly USD                                           price per hour that a request is answered
+  npx -y deno@2.9.6 task operator inference-secret ID      derives an endpoint's TUNEBASE_INFERENCE_SECRET from TUNEBASE_MASTER_KEY`;
 
 /** An invalid command line. */
 export class UsageError extends Error {}
@@ -39,6 +46,11 @@ export async function operator(args: string[], masterKey: string | undefined): P
       return signup(rest);
     case "spend-cap":
       return spendCap(rest);
+    case "inference":
+      return inference(rest);
+    case "inference-secret":
+      if (!masterKey) throw new UsageError("TUNEBASE_MASTER_KEY is not set.");
+      return deriveSecret(masterKey, inferenceSecretPurpose(endpoint(rest.shift())));
     default:
       throw new UsageError(command === undefined ? "Missing command." : `Unknown command: ${command}.`);
   }
@@ -93,6 +105,40 @@ function spendCap([amount, ...rest]: string[]): string {
     throw new UsageError("--project must be a project ID: proj_ followed by 32 hexadecimal digits.");
   }
   return `update tunebase.projects set spend_cap_usd = ${usd}, budget_warned_month = null where id = '${id}';`;
+}
+
+function inference([model, ...rest]: string[]): string {
+  if (model === undefined || model.startsWith("--")) throw new UsageError("Give the id of a base model.");
+  const endpointId = option(rest, "--endpoint");
+  const settings = {
+    endpoint_id: endpointId === undefined || endpointId === "none"
+      ? endpointId && "null"
+      : literal(endpoint(endpointId)),
+    max_rank: number(option(rest, "--max-rank"), "--max-rank", /^[1-9]\d{0,2}$/),
+    max_length: number(option(rest, "--max-length"), "--max-length", /^[1-9]\d{1,6}$/),
+    usd_per_million_input_tokens: price(rest, "--input"),
+    usd_per_million_output_tokens: price(rest, "--output"),
+    usd_per_hour: price(rest, "--hourly"),
+  };
+  rejectExtra(rest);
+  const changes = Object.entries(settings).filter(([, value]) => value !== undefined);
+  if (changes.length === 0) throw new UsageError("inference needs at least one option, such as --endpoint.");
+  const set = changes.map(([name, value]) => `inference_${name} = ${value}`).join(",\n  ");
+  return `update tunebase.base_models\nset ${set}\nwhere id = ${literal(model)};`;
+}
+
+function endpoint(id: string | undefined): string {
+  if (id !== undefined && /^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$/.test(id)) return id;
+  throw new UsageError("Give the id of a RunPod endpoint, such as 4x0kfy2q7b9d1m.");
+}
+
+const price = (args: string[], name: string) => number(option(args, name), name, /^\d{1,5}(\.\d{1,6})?$/);
+
+function number(text: string | undefined, name: string, pattern: RegExp): string | undefined {
+  if (text !== undefined && !pattern.test(text)) {
+    throw new UsageError(`${name} must be a number, not ${text}.`);
+  }
+  return text;
 }
 
 function money(text: string | undefined): string {

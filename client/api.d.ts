@@ -492,6 +492,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/models/{id}/warm": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Load a model in advance
+     * @description Returns after at most five seconds. Repeat it until `status` is `ready`. Requires the scope `inference`.
+     */
+    post: operations["warmModel"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/models": {
     parameters: {
       query?: never;
@@ -564,10 +584,30 @@ export interface paths {
       cookie?: never;
     };
     /**
-     * Get jobs, tokens, GPU time and cost per day
+     * Get jobs, inference, tokens, GPU time and cost per day
      * @description Requires the scope `jobs:read`.
      */
     get: operations["getUsage"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/usage/inference": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Get requests, tokens and cost of inference by model or API key
+     * @description Requires the scope `jobs:read`.
+     */
+    get: operations["getInferenceUsage"];
     put?: never;
     post?: never;
     delete?: never;
@@ -1344,6 +1384,23 @@ export interface components {
       };
       parameters: number | null;
       tokens_per_second: number | null;
+      /** @description Whether POST /chat/completions accepts it */
+      servable: boolean;
+      /** @description Why it cannot be called */
+      servable_reason: string | null;
+      /** @description How it is called, and for what price. null: only for training */
+      inference: {
+        /** @description The context in tokens: prompt and answer */
+        max_length: number;
+        /** @description The highest lora_rank of a fine-tune that can be called */
+        max_rank: number;
+        /** @description US dollars */
+        usd_per_million_input_tokens: number;
+        /** @description US dollars */
+        usd_per_million_output_tokens: number;
+        /** @description For the time that a request is answered */
+        usd_per_hour: number;
+      } | null;
     };
     ChatCompletion: {
       /** @example chatcmpl-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
@@ -1576,6 +1633,10 @@ export interface components {
       /** @example ftjob-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
       job_id: string;
       bytes: number;
+      /** @description Whether POST /chat/completions accepts it */
+      servable: boolean;
+      /** @description Why it cannot be called */
+      servable_reason: string | null;
     };
     FineTuningJob: {
       /** @example ftjob-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
@@ -1777,6 +1838,41 @@ export interface components {
       database: "ok" | "unreachable";
       /** @enum {string} */
       storage: "ok" | "unreachable";
+    };
+    InferenceUsage: {
+      /** @constant */
+      object: "usage.inference";
+      time_zone: string;
+      /** Format: date */
+      from: string;
+      /** Format: date */
+      to: string;
+      /** @enum {string} */
+      group_by: "model" | "api_key";
+      /** @description The most expensive first */
+      data: {
+        /** @description null unless grouped by model */
+        model: string | null;
+        /** @description null: signed-in users, or grouped by model */
+        api_key_id: string | null;
+        api_key_name: string | null;
+        requests: number;
+        prompt_tokens: number;
+        completion_tokens: number;
+        /** @description How long requests were answered */
+        seconds: number;
+        /** @description US dollars */
+        cost_usd: number;
+      }[];
+      total: {
+        requests: number;
+        prompt_tokens: number;
+        completion_tokens: number;
+        /** @description How long requests were answered */
+        seconds: number;
+        /** @description US dollars */
+        cost_usd: number;
+      };
     };
     Me: {
       /** @constant */
@@ -2014,8 +2110,13 @@ export interface components {
         jobs_cancelled: number;
         trained_tokens: number;
         gpu_seconds: number;
-        /** @description US dollars */
+        /** @description Of training */
         cost_usd: number;
+        inference_requests: number;
+        prompt_tokens: number;
+        completion_tokens: number;
+        /** @description US dollars */
+        inference_cost_usd: number;
       }[];
       total: {
         jobs_created: number;
@@ -2024,9 +2125,21 @@ export interface components {
         jobs_cancelled: number;
         trained_tokens: number;
         gpu_seconds: number;
-        /** @description US dollars */
+        /** @description Of training */
         cost_usd: number;
+        inference_requests: number;
+        prompt_tokens: number;
+        completion_tokens: number;
+        /** @description US dollars */
+        inference_cost_usd: number;
       };
+    };
+    WarmModel: {
+      /** @constant */
+      object: "model.warm";
+      model: string;
+      /** @enum {string} */
+      status: "ready" | "loading";
     };
     WebhookDelivery: {
       /** @example whd_0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
@@ -2218,6 +2331,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description Idempotency key reused; Idempotency key in use; The model's files are invalid; The project is archived */
+    "idempotency_key_reused.idempotency_key_in_use.model_files_invalid.project_archived": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description Idempotency key reused; Idempotency key in use; The project is archived */
     "idempotency_key_reused.idempotency_key_in_use.project_archived": {
       headers: {
@@ -2347,6 +2469,15 @@ export interface components {
     };
     /** @description Invalid request; Invalid JSON; The address does not belong to a member */
     "invalid_request.invalid_json.email_not_member": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Invalid request; Invalid JSON; The model cannot be called */
+    "invalid_request.invalid_json.model_not_servable": {
       headers: {
         [name: string]: unknown;
       };
@@ -2779,6 +2910,15 @@ export interface components {
     };
     /** @description Service unavailable; Database unavailable */
     "unavailable.database_unavailable": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Service unavailable; Database unavailable; The inference engine failed */
+    "unavailable.database_unavailable.inference_unavailable": {
       headers: {
         [name: string]: unknown;
       };
@@ -4491,6 +4631,45 @@ export interface operations {
       504: components["responses"]["inference_timeout"];
     };
   };
+  warmModel: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
+        "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Whether it is ready */
+      202: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["WarmModel"];
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json.model_not_servable"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.model_not_found"];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.model_files_invalid.project_archived"
+        ];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable.inference_unavailable"];
+    };
+  };
   listModels: {
     parameters: {
       query?: never;
@@ -4676,6 +4855,50 @@ export interface operations {
         };
         content: {
           "application/json": components["schemas"]["Usage"];
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request.invalid_time_zone"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  getInferenceUsage: {
+    parameters: {
+      query?: {
+        from?: string;
+        to?: string;
+        time_zone?: string;
+        group_by?: "model" | "api_key";
+      };
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["InferenceUsage"];
         };
       };
       /** @description Not modified */

@@ -2556,6 +2556,45 @@ begin
   return true;
 end $$;
 
+-- schemas/functions/inference/get_inference_usage.sql
+-- What inference used from p_from through p_to in p_time_zone, by model or by API key (p_group_by), the most expensive first.
+-- An API key of null stands for signed-in users. Raises invalid_time_zone.
+create function tunebase_internal.get_inference_usage(
+  p_caller jsonb, p_from date, p_to date, p_time_zone text, p_group_by text
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
+  v_begin timestamptz;
+  v_end timestamptz;
+begin
+  begin
+    v_begin := p_from::timestamp at time zone p_time_zone;
+    v_end := (p_to + 1)::timestamp at time zone p_time_zone;
+  exception when invalid_parameter_value then
+    perform tunebase_internal.raise_api_error('invalid_time_zone', jsonb_build_object('time_zone', p_time_zone, 'param', 'time_zone'));
+  end;
+  return coalesce((
+    select jsonb_agg(jsonb_build_object(
+      'model', g.model, 'api_key_id', g.api_key_id, 'api_key_name', k.name, 'requests', g.requests,
+      'prompt_tokens', g.prompt_tokens, 'completion_tokens', g.completion_tokens, 'seconds', g.seconds, 'cost_usd', g.cost_usd
+    ) order by g.cost_usd desc, g.requests desc, g.model, g.api_key_id)
+    from (
+      select case when p_group_by = 'model' then u.model end as model,
+        case when p_group_by = 'api_key' then u.api_key_id end as api_key_id,
+        sum(u.requests) as requests, sum(u.prompt_tokens) as prompt_tokens, sum(u.completion_tokens) as completion_tokens,
+        sum(u.seconds) as seconds, sum(u.cost_usd) as cost_usd
+      from tunebase.inference_usage u
+      where u.project_id = v_project_id and u.quarter_hour >= v_begin and u.quarter_hour < v_end
+      group by 1, 2
+      order by 7 desc, 3 desc
+      limit 1000
+    ) g
+    left join tunebase.api_keys k on k.id = g.api_key_id and k.project_id = v_project_id
+  ), '[]');
+end $$;
+
 -- schemas/functions/inference/inference_cost.sql
 -- What a base model's operator charges for these tokens and seconds.
 create function tunebase_internal.inference_cost(
@@ -3635,6 +3674,14 @@ begin
   );
 end $$;
 
+-- schemas/functions/models/base_model_json.sql
+-- A base model as the API shows it.
+create function tunebase_internal.base_model_json(p_model tunebase.base_models) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select to_jsonb(p_model) || jsonb_build_object('servable_reason', tunebase_internal.unservable_reason(p_model, null))
+$$;
+
 -- schemas/functions/models/delete_model.sql
 -- Deletes a fine-tune of the project and orphans its files and those of its checkpoints. Raises model_in_use while an open
 -- job continues from it.
@@ -3697,7 +3744,11 @@ language sql stable set search_path = ''
 as $$
   select jsonb_build_object(
     'name', p_adapter.name, 'created_at', p_adapter.created_at, 'project_id', p_adapter.project_id,
-    'base_model', p_adapter.base_model, 'job_id', p_adapter.job_id, 'bytes', p_adapter.bytes
+    'base_model', p_adapter.base_model, 'job_id', p_adapter.job_id, 'bytes', p_adapter.bytes,
+    'servable_reason', (
+      select tunebase_internal.unservable_reason(b, coalesce(p_adapter.manifest -> 'hyperparameters', '{}'))
+      from tunebase.base_models b where b.id = p_adapter.base_model
+    )
   )
 $$;
 
@@ -3710,7 +3761,7 @@ declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'models:read');
 begin
   return jsonb_build_object(
-    'offered', coalesce((select jsonb_agg(to_jsonb(m) order by m.id) from tunebase.base_models m where m.enabled), '[]'),
+    'offered', coalesce((select jsonb_agg(tunebase_internal.base_model_json(m) order by m.id) from tunebase.base_models m where m.enabled), '[]'),
     'own', coalesce((
       select jsonb_agg(tunebase_internal.fine_tune_json(a) order by a.id desc)
       from tunebase.adapters a where a.project_id = v_project_id and a.deleted_at is null
@@ -3733,7 +3784,7 @@ begin
       'offered', coalesce((select jsonb_agg(id order by id) from tunebase.base_models where enabled), '[]')
     ));
   end if;
-  return to_jsonb(v_model);
+  return tunebase_internal.base_model_json(v_model);
 end $$;
 
 -- schemas/functions/notifications/broadcast_job_change.sql
@@ -4377,7 +4428,8 @@ end $$;
 
 -- schemas/functions/projects/get_usage_by_day.sql
 -- One row per day from p_from through p_to in p_time_zone: jobs by the day they were created and the day they finished,
--- trained tokens by the day the job finished, GPU time and cost by the day the attempt started (like the monthly spend cap).
+-- trained tokens by the day the job finished, GPU time and cost by the day the attempt started (like the monthly spend cap),
+-- inference by the day the request started.
 -- Raises invalid_time_zone.
 create function tunebase_internal.get_usage_by_day(p_caller jsonb, p_from date, p_to date, p_time_zone text) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -4418,17 +4470,26 @@ begin
       from tunebase.attempts
       where project_id = v_project_id and started_at >= v_begin and started_at < v_end
       group by 1
+    ), called as (
+      select (quarter_hour at time zone p_time_zone)::date as day, sum(requests) as requests,
+        sum(prompt_tokens) as prompt, sum(completion_tokens) as completion, sum(cost_usd) as cost
+      from tunebase.inference_usage
+      where project_id = v_project_id and quarter_hour >= v_begin and quarter_hour < v_end
+      group by 1
     )
     select jsonb_agg(jsonb_build_object(
       'date', d.day, 'jobs_created', coalesce(c.jobs, 0), 'jobs_succeeded', coalesce(e.succeeded, 0),
       'jobs_failed', coalesce(e.failed, 0), 'jobs_cancelled', coalesce(e.cancelled, 0),
       'trained_tokens', coalesce(e.tokens, 0), 'gpu_seconds', round(coalesce(s.seconds, 0), 3),
-      'cost_usd', coalesce(s.cost, 0)
+      'cost_usd', coalesce(s.cost, 0), 'inference_requests', coalesce(i.requests, 0),
+      'prompt_tokens', coalesce(i.prompt, 0), 'completion_tokens', coalesce(i.completion, 0),
+      'inference_cost_usd', coalesce(i.cost, 0)
     ) order by d.day)
     from (select generate_series(p_from::timestamp, p_to::timestamp, '1 day')::date as day) d
     left join created c on c.day = d.day
     left join ended e on e.day = d.day
     left join spent s on s.day = d.day
+    left join called i on i.day = d.day
   );
 end $$;
 
@@ -7008,6 +7069,7 @@ grant execute on function
   tunebase_internal.get_direct_upload,
   tunebase_internal.get_estimate_inputs,
   tunebase_internal.get_file,
+  tunebase_internal.get_inference_usage,
   tunebase_internal.get_job,
   tunebase_internal.get_job_metrics,
   tunebase_internal.get_project,

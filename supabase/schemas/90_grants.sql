@@ -71,6 +71,7 @@ grant execute on function
   tunebase_internal.get_direct_upload,
   tunebase_internal.get_estimate_inputs,
   tunebase_internal.get_file,
+  tunebase_internal.get_inference_usage,
   tunebase_internal.get_job,
   tunebase_internal.get_job_metrics,
   tunebase_internal.get_project,

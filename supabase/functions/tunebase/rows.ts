@@ -53,6 +53,10 @@ export const AdapterRow = tables.adapters();
 
 export const BaseModelRow = tables.base_models();
 export type BaseModelRow = z.infer<typeof BaseModelRow>;
+/** Why a model cannot be called; null: it can. */
+const servable_reason = z.string().nullable();
+export const OfferedModelRow = BaseModelRow.extend({ servable_reason });
+export type OfferedModelRow = z.infer<typeof OfferedModelRow>;
 
 /** A fine-tuned model of the project. */
 export const FineTuneRow = z.object({
@@ -62,6 +66,7 @@ export const FineTuneRow = z.object({
   base_model: z.string(),
   job_id: z.string(),
   bytes: z.number(),
+  servable_reason,
 });
 export type FineTuneRow = z.infer<typeof FineTuneRow>;
 

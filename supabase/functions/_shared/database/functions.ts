@@ -115,6 +115,11 @@ export const functions = {
     result: "jsonb",
   },
   get_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
+  get_inference_usage: {
+    args: { caller: "jsonb", from: "date", to: "date", time_zone: "text", group_by: "text" },
+    optional: {},
+    result: "jsonb",
+  },
   get_job: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   get_job_metrics: {
     args: { caller: "jsonb", job_id: "uuid", points: "integer", from_step: "integer", to_step: "integer" },

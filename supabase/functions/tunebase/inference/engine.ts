@@ -46,12 +46,13 @@ export async function askEngine(
 /** Asks again while no worker is ready, because a large model takes longer to load than RunPod keeps a request waiting. */
 export async function askUntilLoaded(...request: Parameters<typeof askEngine>): Promise<Response> {
   const signal = request[3];
+  let failure: unknown;
   for (;;) {
-    let failure: unknown;
     try {
       return await askEngine(...request);
     } catch (error) {
-      if (!(error instanceof ApiError) || error.code !== "model_loading") throw error;
+      const isLoading = error instanceof ApiError && error.code === "model_loading";
+      if (!isLoading) throw signal.aborted ? failure ?? error : error;
       failure = error;
     }
     await new Promise((resolve) => setTimeout(resolve, askAgainMs));

@@ -55,7 +55,11 @@ export const resources: Resource[] = [
     segments: ["chat", "completions"],
     load: () => all(import("./inference/completions.ts")),
   },
-  { tag: "Models", segments: ["models"], load: () => all(import("./models/models.ts")) },
+  {
+    tag: "Models",
+    segments: ["models"],
+    load: () => all(import("./models/warm.ts"), import("./models/models.ts")),
+  },
   { tag: "Projects and keys", segments: ["me"], load: () => all(import("./me/me.ts")) },
   { tag: "Projects and keys", segments: ["usage"], load: () => all(import("./usage/usage.ts")) },
   {

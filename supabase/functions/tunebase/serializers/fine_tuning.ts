@@ -4,12 +4,12 @@ import { Wandb } from "../../_shared/protocol.ts";
 import { publicId } from "../ids.ts";
 import type * as objects from "../openapi/objects/index.ts";
 import type {
-  BaseModelRow,
   CheckpointRow,
   EventRow,
   FileRow,
   FineTuneRow,
   JobRow,
+  OfferedModelRow,
   UploadRow,
 } from "../rows.ts";
 import { seconds } from "../time.ts";
@@ -137,7 +137,7 @@ const CheckpointMetrics = z.object({
 });
 
 /** A model object, with what users need to choose one. */
-export function renderModel(row: BaseModelRow): objects.BaseModel {
+export function renderModel(row: OfferedModelRow): objects.BaseModel {
   return {
     id: row.id,
     object: "model" as const,
@@ -148,6 +148,14 @@ export function renderModel(row: BaseModelRow): objects.BaseModel {
     gpu: row.gpu_config,
     parameters: row.parameters,
     tokens_per_second: row.tokens_per_second,
+    ...renderServable(row),
+    inference: row.inference_endpoint_id === null ? null : {
+      max_length: row.inference_max_length ?? row.max_length,
+      max_rank: row.inference_max_rank,
+      usd_per_million_input_tokens: row.inference_usd_per_million_input_tokens,
+      usd_per_million_output_tokens: row.inference_usd_per_million_output_tokens,
+      usd_per_hour: row.inference_usd_per_hour,
+    },
   };
 }
 
@@ -161,5 +169,11 @@ export function renderFineTune(row: FineTuneRow): objects.FineTunedModel {
     base_model: row.base_model,
     job_id: publicId("job", row.job_id),
     bytes: row.bytes,
+    ...renderServable(row),
   };
 }
+
+const renderServable = ({ servable_reason }: { servable_reason: string | null }) => ({
+  servable: servable_reason === null,
+  servable_reason,
+});

@@ -12,5 +12,5 @@ begin
       'offered', coalesce((select jsonb_agg(id order by id) from tunebase.base_models where enabled), '[]')
     ));
   end if;
-  return to_jsonb(v_model);
+  return tunebase_internal.base_model_json(v_model);
 end $$;

@@ -1,6 +1,11 @@
 /** Base models and fine-tuned models. */
 import * as z from "zod";
-import { count, id, stored, time } from "./fields.ts";
+import { count, id, stored, time, usd } from "./fields.ts";
+
+const servable = {
+  servable: z.boolean().describe("Whether POST /chat/completions accepts it"),
+  servable_reason: z.string().nullable().describe("Why it cannot be called"),
+};
 
 export const BaseModel = z.object({
   id: z.string(),
@@ -17,6 +22,14 @@ export const BaseModel = z.object({
   })),
   parameters: z.number().nullable(),
   tokens_per_second: z.number().nullable(),
+  ...servable,
+  inference: z.object({
+    max_length: z.int().describe("The context in tokens: prompt and answer"),
+    max_rank: z.int().describe("The highest lora_rank of a fine-tune that can be called"),
+    usd_per_million_input_tokens: usd,
+    usd_per_million_output_tokens: usd,
+    usd_per_hour: usd.describe("For the time that a request is answered"),
+  }).nullable().describe("How it is called, and for what price. null: only for training"),
 }).meta({ id: "BaseModel" });
 export type BaseModel = z.infer<typeof BaseModel>;
 
@@ -28,6 +41,14 @@ export const FineTunedModel = z.object({
   base_model: z.string(),
   job_id: id("ftjob-"),
   bytes: count,
+  ...servable,
 }).meta({ id: "FineTunedModel" });
 export type FineTunedModel = z.infer<typeof FineTunedModel>;
 export const Model = z.union([BaseModel, FineTunedModel]);
+
+export const WarmModel = z.object({
+  object: z.literal("model.warm"),
+  model: z.string(),
+  status: z.enum(["ready", "loading"]),
+}).meta({ id: "WarmModel" });
+export type WarmModel = z.infer<typeof WarmModel>;

@@ -86,7 +86,11 @@ const sums = {
   jobs_cancelled: count,
   trained_tokens: count,
   gpu_seconds: z.number(),
-  cost_usd: usd,
+  cost_usd: usd.describe("Of training"),
+  inference_requests: count,
+  prompt_tokens: count,
+  completion_tokens: count,
+  inference_cost_usd: usd,
 };
 export const Usage = z.object({
   object: z.literal("usage"),
@@ -96,3 +100,25 @@ export const Usage = z.object({
   data: z.array(z.object({ date: z.iso.date(), ...sums })),
   total: z.object(sums),
 }).meta({ id: "Usage" });
+
+const called = {
+  requests: count,
+  prompt_tokens: count,
+  completion_tokens: count,
+  seconds: z.number().describe("How long requests were answered"),
+  cost_usd: usd,
+};
+export const InferenceUsage = z.object({
+  object: z.literal("usage.inference"),
+  time_zone: z.string(),
+  from: z.iso.date(),
+  to: z.iso.date(),
+  group_by: z.enum(["model", "api_key"]),
+  data: z.array(z.object({
+    model: z.string().nullable().describe("null unless grouped by model"),
+    api_key_id: id("key_").nullable().describe("null: signed-in users, or grouped by model"),
+    api_key_name: z.string().nullable(),
+    ...called,
+  })).describe("The most expensive first"),
+  total: z.object(called),
+}).meta({ id: "InferenceUsage" });

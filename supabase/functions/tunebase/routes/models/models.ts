@@ -4,11 +4,11 @@ import { wakeScheduler } from "../../../_shared/urls.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { ApiContext } from "../../context.ts";
 import { renderFineTune, renderModel } from "../../serializers/fine_tuning.ts";
-import { BaseModelRow, FineTuneRow } from "../../rows.ts";
+import { FineTuneRow, OfferedModelRow } from "../../rows.ts";
 import { defineRoute } from "../define.ts";
 
-const Models = z.object({ offered: z.array(BaseModelRow), own: z.array(FineTuneRow) });
-const Model = z.union([z.object({ own: FineTuneRow }), z.object({ offered: BaseModelRow })]);
+const Models = z.object({ offered: z.array(OfferedModelRow), own: z.array(FineTuneRow) });
+const Model = z.union([z.object({ own: FineTuneRow }), z.object({ offered: OfferedModelRow })]);
 
 async function listModels(c: ApiContext): Promise<Response> {
   const { db } = c.get("platform");
