@@ -4,7 +4,10 @@ import { join } from "../../local/paths.ts";
 
 const record = join(cache, "test_durations.json");
 
-/** Files with a process of their own: the longest, longest first, and those that replace globals or have `beforeEach`. */
+/**
+ * Files with a process of their own: the longest, longest first, then those that replace globals, have a `beforeEach` or
+ * start an isolate that retires while other files run.
+ */
 const alone = [
   "tests/crash/crash_test.ts",
   "tests/cli/commands_test.ts",
@@ -18,6 +21,8 @@ const alone = [
   "tests/files/file_conversion_test.ts",
   "tests/cli/transfers_test.ts",
   "tests/simulation/simulation_test.ts",
+  "tests/callbacks/concurrent_verification_test.ts",
+  "tests/files/upload_limits_test.ts",
 ];
 
 /** Test files that run in one process, and what a run calls them. */
