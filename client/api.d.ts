@@ -516,6 +516,50 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/chat/completions/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Get a stored chat completion
+     * @description Requires the scope `files:read`.
+     */
+    get: operations["getChatCompletion"];
+    put?: never;
+    post?: never;
+    /**
+     * Delete a stored chat completion
+     * @description Requires the scope `files:write`.
+     */
+    delete: operations["deleteChatCompletion"];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/chat/completions/{id}/messages": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * List the messages of a stored chat completion
+     * @description Requires the scope `files:read`.
+     */
+    get: operations["listChatCompletionMessages"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/evaluations": {
     parameters: {
       query?: never;
@@ -2753,8 +2797,26 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description Invalid request; Invalid JSON; The model cannot be called; The context is too long; The project does not store completions */
+    "invalid_request.invalid_json.model_not_servable.context_length_exceeded.store_not_enabled": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description Invalid request; Invalid JSON; The model cannot be called; Wrong file purpose */
     "invalid_request.invalid_json.model_not_servable.wrong_purpose": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Invalid request; Invalid JSON; No stored completions; Invalid training file */
+    "invalid_request.invalid_json.no_completions_found.invalid_file": {
       headers: {
         [name: string]: unknown;
       };
@@ -2908,6 +2970,15 @@ export interface components {
     };
     /** @description Project not found; API key not found */
     "project_not_found.api_key_not_found": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Project not found; Completion not found */
+    "project_not_found.completion_not_found": {
       headers: {
         [name: string]: unknown;
       };
@@ -3926,6 +3997,8 @@ export interface operations {
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
                 /** @enum {string} */
                 lora_variant?: "lora" | "dora" | "pissa";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3957,6 +4030,8 @@ export interface operations {
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
                 /** @enum {string} */
                 lora_variant?: "lora" | "dora" | "pissa";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3985,6 +4060,8 @@ export interface operations {
             lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
             /** @enum {string} */
             lora_variant?: "lora" | "dora" | "pissa";
+            /** @enum {string} */
+            quantization?: "auto" | "nf4" | "none";
             use_rslora?: boolean | "auto";
             warmup_ratio?: number;
             warmup_steps?: number | null;
@@ -4244,6 +4321,8 @@ export interface operations {
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
                 /** @enum {string} */
                 lora_variant?: "lora" | "dora" | "pissa";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -4275,6 +4354,8 @@ export interface operations {
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
                 /** @enum {string} */
                 lora_variant?: "lora" | "dora" | "pissa";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -4303,6 +4384,8 @@ export interface operations {
             lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
             /** @enum {string} */
             lora_variant?: "lora" | "dora" | "pissa";
+            /** @enum {string} */
+            quantization?: "auto" | "nf4" | "none";
             use_rslora?: boolean | "auto";
             warmup_ratio?: number;
             warmup_steps?: number | null;
@@ -5062,6 +5145,127 @@ export interface operations {
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable.database_unavailable.model_loading.inference_unavailable"];
       504: components["responses"]["inference_timeout"];
+    };
+  };
+  getChatCompletion: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["StoredCompletion"];
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.completion_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  deleteChatCompletion: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Deleted"];
+        };
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.completion_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  listChatCompletionMessages: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": {
+            /** @constant */
+            object: "list";
+            data: components["schemas"]["StoredMessage"][];
+            has_more: boolean;
+            first_id: string | null;
+            last_id: string | null;
+          };
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.completion_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   listEvaluations: {

@@ -980,6 +980,32 @@ alter table tunebase_internal.evaluation_queue enable row level security;
 
 comment on table tunebase_internal.evaluation_queue is 'Answers that running evaluations still need.';
 
+-- schemas/tables/stored_completions.sql
+create table tunebase.stored_completions (
+  -- The inference request's.
+  id uuid primary key,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  model text not null,
+  -- The conversation as the client sent it, and its tools.
+  messages jsonb not null check (jsonb_typeof(messages) = 'array'),
+  tools jsonb check (jsonb_typeof(tools) = 'array'),
+  -- The answer as the client got it: a chat.completion.
+  response jsonb not null,
+  -- The first choice as the last message of a training row; null: it was cut off.
+  answer jsonb,
+  metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
+  created_at timestamptz not null default now(),
+  expires_at timestamptz not null
+);
+create index stored_completions_project on tunebase.stored_completions (project_id, id desc);
+create index stored_completions_expired on tunebase.stored_completions (expires_at);
+
+alter table tunebase.stored_completions enable row level security;
+create policy members_read on tunebase.stored_completions for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.stored_completions is 'Chat completions that the client asked to store, in projects that allow it.';
+
 -- schemas/tables/webhook_endpoints.sql
 create table tunebase.webhook_endpoints (
   id uuid primary key default tunebase_internal.uuid7(),
@@ -3122,6 +3148,51 @@ begin
   return v_model || jsonb_build_object('id', v_id, 'project_id', p_project_id);
 end $$;
 
+-- schemas/functions/inference/list_completions.sql
+-- Stored completions, oldest first by default, as OpenAI lists them.
+create function tunebase_internal.list_completions(
+  p_caller jsonb, p_filter jsonb, p_after uuid, p_ascending boolean, p_limit integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:read');
+  v_rows jsonb;
+begin
+  if p_after is not null and not exists (
+    select from tunebase.stored_completions where id = p_after and project_id = v_project_id
+  ) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  if p_ascending then
+    select jsonb_agg(to_jsonb(c) order by c.id) into v_rows from (
+      select * from tunebase_internal.select_completions(v_project_id, p_filter)
+      where p_after is null or id > p_after
+      order by id limit p_limit + 1
+    ) c;
+  else
+    select jsonb_agg(to_jsonb(c) order by c.id desc) into v_rows from (
+      select * from tunebase_internal.select_completions(v_project_id, p_filter)
+      where p_after is null or id < p_after
+      order by id desc limit p_limit + 1
+    ) c;
+  end if;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/inference/require_completion_storage.sql
+-- Raises store_not_enabled unless the project stores completions.
+create function tunebase_internal.require_completion_storage(p_project_id uuid) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if not (select store_completions from tunebase.projects where id = p_project_id) then
+    perform tunebase_internal.raise_api_error('store_not_enabled', jsonb_build_object(
+      'param', 'store', 'project', 'proj_' || replace(p_project_id::text, '-', '')
+    ));
+  end if;
+end $$;
+
 -- schemas/functions/inference/require_servable_model.sql
 -- A model by the name that clients send, as the engine serves it: {model, base_model, endpoint_id, source, revision, max_length,
 -- adapter_id, adapter}. `adapter` is null for a base model, otherwise {id, rank, files: [{path, object, bytes, sha256}]} with
@@ -3245,9 +3316,14 @@ $$;
 create function tunebase_internal.start_inference(p_caller jsonb, p_request jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'inference');
 begin
+  if (p_request ->> 'store')::boolean then
+    perform tunebase_internal.require_completion_storage(v_project_id);
+  end if;
   return tunebase_internal.insert_inference_request(
-    tunebase_internal.authorize(p_caller, 'inference'),
+    v_project_id,
     (select api_key_id from tunebase_internal.api_key_hashes where hash = decode(p_caller ->> 'key_hash', 'hex')),
     (p_caller ->> 'user_id')::uuid, p_request
   );
@@ -7579,6 +7655,7 @@ grant execute on function
   tunebase_internal.create_unvalidated_file,
   tunebase_internal.create_webhook_endpoint,
   tunebase_internal.delete_evaluation,
+  tunebase_internal.delete_completion,
   tunebase_internal.delete_file,
   tunebase_internal.delete_invitation,
   tunebase_internal.delete_model,
@@ -7610,6 +7687,7 @@ grant execute on function
   tunebase_internal.list_checkpoints,
   tunebase_internal.list_evaluation_rows,
   tunebase_internal.list_evaluations,
+  tunebase_internal.list_completions,
   tunebase_internal.list_events,
   tunebase_internal.list_files,
   tunebase_internal.list_invitations,

@@ -76,6 +76,7 @@ export const functions = {
   create_unvalidated_file: { args: { caller: "jsonb", file: "jsonb" }, optional: {}, result: "jsonb" },
   create_upload: { args: { caller: "jsonb", upload: "jsonb" }, optional: {}, result: "jsonb" },
   create_webhook_endpoint: { args: { caller: "jsonb", endpoint: "jsonb" }, optional: {}, result: "jsonb" },
+  delete_completion: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_evaluation: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_invitation: {
@@ -177,6 +178,11 @@ export const functions = {
   },
   list_checkpoints: {
     args: { caller: "jsonb", job_id: "uuid", after: "uuid", limit: "integer" },
+    optional: {},
+    result: "jsonb",
+  },
+  list_completions: {
+    args: { caller: "jsonb", filter: "jsonb", after: "uuid", ascending: "boolean", limit: "integer" },
     optional: {},
     result: "jsonb",
   },
