@@ -311,7 +311,7 @@ def run_training(
         directory=Path(spec["checkpoints"]),
         resume=resume,
         # On a CPU it costs more than it is worth: there the kernel kills a process that uses too much memory.
-        probe_largest=on_gpu and not distributed.is_distributed(),
+        probe_largest=on_gpu,
     )
 
 
@@ -349,7 +349,8 @@ if __name__ == "__main__":
         main(sys.argv[1])
     except distributed.RestartNeeded as restart:
         distributed.request_restart(sys.argv[1], restart)
-        sys.exit(5)
+        EVENTS.flush()
+        os._exit(5)  # ending NCCL could wait for the ranks that wait for this one
     except TrainerError as error:
         if distributed.claim_first_failure(sys.argv[1]):
             emit("error", code=error.code, message=error.message, hint=error.hint)

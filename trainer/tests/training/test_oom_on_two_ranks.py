@@ -11,10 +11,16 @@ from support.train_process import of, train
 
 from tunebase_trainer.model import distributed
 
-# The rank with the second half of a batch has room for 200 padded tokens, once it has trained three steps.
+# The ranks probe the largest micro-batch, as on GPUs. The one with the second half of a batch has room for 200 padded
+# tokens, once it has trained three steps.
 LITTLE_MEMORY = """
 import os
 
+if "RANK" in os.environ:
+    from tunebase_trainer.training import loop
+
+    train = loop.train
+    loop.train = lambda *arguments, **named: train(*arguments, **{**named, "probe_largest": True})
 if os.environ.get("RANK") == "1":
     import torch
     from tunebase_trainer.training.trainer import LoraTrainer
