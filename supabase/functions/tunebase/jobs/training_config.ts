@@ -225,9 +225,8 @@ function findConflicts(
       conflict(name, `is not available for lora_variant "${lora_variant}".`, value);
     if (lora_variant !== "lora" && lora_targets === "experts") unsupported("lora_targets", lora_targets);
     if (lora_variant === "pissa") {
-      const { weight_decay } = TrainingHyperparameters.pick({ weight_decay: true }).parse(
-        plainSettings(request),
-      );
+      const weight_decay = asked.weight_decay ?? request.own.weight_decay ??
+        hyperparameters.weight_decay.fallback;
       if (use_rslora) unsupported("use_rslora", use_rslora);
       if (weight_decay > 0) unsupported("weight_decay", weight_decay);
       if (lora_rank > maxPissaRank) {
