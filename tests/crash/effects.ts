@@ -11,6 +11,8 @@ export function fetchName(input: RequestInfo | URL, init?: RequestInit): string 
   const { pathname } = new URL(input instanceof Request ? input.url : input);
   const runpod = /^\/runpod\/v2\/[^/]+\/(\w+)/.exec(pathname)?.[1];
   if (runpod !== undefined) return `runpod ${runpod}`;
+  const engine = /^\/runpod\/lb\/[^/]+\/(.+)/.exec(pathname)?.[1];
+  if (engine !== undefined) return `engine ${engine}`;
   if (pathname.endsWith("/functions/v1/tunebase-scheduler/tick")) return "nudge";
   if (pathname.startsWith("/storage/v1/upload/resumable")) {
     return `storage copy ${method === "POST" ? "begun" : method === "PATCH" ? "written" : "asked for"}`;

@@ -3,6 +3,7 @@ import { assert, assertEquals } from "#assert";
 import { type Answer, FakeWorker } from "../support/fake_worker.ts";
 import { fileApi, fileScheduler } from "./file_scenarios.ts";
 import type { CrashHarness } from "./harness.ts";
+import { inferenceApi, inferenceScheduler } from "./inference_scenarios.ts";
 import { done, type Run, type Scenario } from "./scenario.ts";
 import type { FunctionName } from "./serve.ts";
 import { subscriberApi, subscriberScheduler } from "./subscriber_scenarios.ts";
@@ -368,12 +369,13 @@ const of = (name: FunctionName, runs: Record<string, Run>): [string, Scenario][]
 
 /** Every scenario by name. */
 export const scenarios: Map<string, Scenario> = new Map([
-  ...of("tunebase", { ...api, ...subscriberApi, ...fileApi, ...tenancyApi }),
+  ...of("tunebase", { ...api, ...subscriberApi, ...fileApi, ...tenancyApi, ...inferenceApi }),
   ...of("tunebase-scheduler", {
     ...scheduler,
     ...subscriberScheduler,
     ...fileScheduler,
     ...tenancyScheduler,
+    ...inferenceScheduler,
   }),
   ...of("tunebase-callback", callback),
 ]);

@@ -18,6 +18,7 @@ const tables = [
   "adapters",
   "inference_requests",
   "inference_usage",
+  "stored_completions",
   "webhook_endpoints",
   "webhook_deliveries",
   "webhook_attempts",
@@ -49,6 +50,8 @@ const [ada, bob] = await Promise.all(["ada", "bob"].map(async (name) => {
   await sql`insert into tunebase.adapters (job_id, project_id, attempt_id, name, base_model, manifest, prefix, bytes)
     values (${job}, ${project}, ${attempt}, ${name}, 'SmolLM2-135M-Instruct', '{}', 'p', 1)`;
   await sql`insert into tunebase.inference_requests (project_id, model, base_model, stream) values (${project}, 'm', 'b', false)`;
+  await sql`insert into tunebase.stored_completions (id, project_id, model, messages, response, expires_at)
+    values (gen_random_uuid(), ${project}, 'm', '[]', '{}', now())`;
   await sql`insert into tunebase.inference_usage (project_id, quarter_hour, model, requests, prompt_tokens, completion_tokens, seconds,
       cost_usd) values (${project}, now(), 'm', 1, 1, 1, 1, 0)`;
   const [endpoint] = await sql`insert into tunebase.webhook_endpoints (project_id, name, url, event_types)

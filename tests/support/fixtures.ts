@@ -46,6 +46,12 @@ export async function createOneOfEverything(
     method: "POST",
     body: JSON.stringify({ models: [done.fine_tuned_model], file: done.training_file }),
   })).json();
+  await sql`update tunebase.projects set store_completions = true where id = ${user.projectId}`;
+  const completion = await user.openai.chat.completions.create({
+    model: "SmolLM2-135M-Instruct",
+    messages: [{ role: "user", content: "hi" }],
+    store: true,
+  });
   const asUser = { authorization: `Bearer ${user.accessToken}` };
   const project = publicId("proj_", user.projectId);
   const invitation = await (await user.fetch(`/projects/${project}/members`, {
@@ -62,6 +68,7 @@ export async function createOneOfEverything(
     files: done.training_file,
     jobs: done.id,
     models: done.fine_tuned_model ?? "",
+    completions: completion.id,
     projects: project,
     members: publicId("user-", user.id),
     invitations: invitation.id,

@@ -80,7 +80,6 @@ export async function startTunebase(
   const url = `http://127.0.0.1:${port}`;
   const all: Record<string, string> = {
     ...callbackEnvironment(url, database.url("postgres"), keys),
-    TUNEBASE_INFERENCE_URL: `${url}/runpod/lb/{endpoint}`,
     ...env,
   };
   const environment = { get: (name: string): string | undefined => all[name] };

@@ -16,6 +16,7 @@ const nobodys: Record<string, string> = {
   files: prefixes.file,
   jobs: prefixes.job,
   models: "no-such-model-",
+  completions: prefixes.completion,
   projects: prefixes.project,
   members: prefixes.user,
   invitations: prefixes.invitation,
