@@ -1,5 +1,6 @@
 /** `task bench`: performance as ratios measured in one run. `docs/performance.md` explains each measurement. */
 import { install } from "../local/commands/install.ts";
+import { adapterCold } from "./adapter_cold.ts";
 import { boot, bundleSize } from "./bundle.ts";
 import { callbacks } from "./callbacks.ts";
 import { callbacksVsMultiStatement } from "./callbacks_vs_multi_statement.ts";
@@ -31,6 +32,7 @@ const benches: Record<string, Bench> = {
   validation,
   boot,
   bundle: bundleSize,
+  adapter_cold: adapterCold,
   page_bytes: pageBytes,
   page_ready: pageReady,
 };

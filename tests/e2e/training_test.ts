@@ -73,29 +73,6 @@ Deno.test("a job trains a real model, and its adapter downloads and verifies", a
   assertEquals(left(), [], "the worker has cleaned up");
 });
 
-Deno.test("the fine-tuned model and its base answer by name, streamed and not", async () => {
-  const [job] = (await openai.fineTuning.jobs.list({ limit: 1 })).data;
-  const tuned = job?.fine_tuned_model ?? "";
-  const [row = ""] = lines;
-  const messages: OpenAI.ChatCompletionMessageParam[] = JSON.parse(row).messages.slice(0, -1);
-  const ask = { messages, temperature: 0, max_completion_tokens: 24 };
-  const texts: string[] = [];
-  for (const model of ["SmolLM2-135M-Instruct", tuned]) {
-    const streamed = await openai.chat.completions.create({ ...ask, model, stream: true });
-    let text = "";
-    for await (const chunk of streamed) {
-      assertEquals(chunk.model, model);
-      text += chunk.choices[0]?.delta.content ?? "";
-    }
-    const whole = await openai.chat.completions.create({ ...ask, model });
-    assertEquals(whole.choices[0]?.message.content, text);
-    texts.push(text);
-  }
-  assert(texts[0] !== texts[1], `the adapter changes the answer: ${texts[0]}`);
-  assertStringIncludes(texts[1] ?? "", '{"');
-  assertEquals(stack.inferenceWorkers().length, 1);
-});
-
 Deno.test("DPO trains a real model from an earlier fine-tune and scores its estimate", async () => {
   const [earlier] = (await openai.fineTuning.jobs.list({ limit: 1 })).data;
   const answer = (content: string) => [{ role: "assistant", content }];

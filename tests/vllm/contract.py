@@ -27,6 +27,10 @@ import aiohttp
 import jwt
 from aiohttp import web
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+from random_adapter import write_adapter
+
 SECRET = "contract-contract-contract-contract"
 ENDPOINT = "contract"
 REVISION = "1"
@@ -182,21 +186,6 @@ def error_code(answer: tuple[int, Any]) -> tuple[int, Any]:
 
 
 # --- adapters, and what plain transformers answer with them
-
-
-def make_adapter(base: Path, directory: Path, seed: int) -> None:
-    import peft
-    import torch
-    import transformers
-
-    torch.manual_seed(seed)
-    model: Any = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
-    config = peft.LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
-    tuned: Any = peft.get_peft_model(model, config)
-    for name, parameter in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    tuned.save_pretrained(directory)
 
 
 def describe(directory: Path, url: str) -> Model:
@@ -498,7 +487,7 @@ async def run(options: argparse.Namespace) -> int:
     try:
         models = {"base": Model("base", None, None)}
         for seed, name in enumerate(("one", "two"), 1):
-            await asyncio.to_thread(make_adapter, options.base, files / name, seed)
+            await asyncio.to_thread(write_adapter, options.base, files / name, seed)
             models[name] = describe(files / name, f"http://127.0.0.1:{port}")
         reference = Reference(options.base)
         # A connection for each request: vLLM closes idle ones while the reference computes.
