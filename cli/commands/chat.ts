@@ -61,7 +61,11 @@ async function chat(model: string, message: string | undefined, options: ChatOpt
   if (isConversation && options.json) {
     throw new CliError("--json needs a message: pass one, or pipe it to stdin.", exitCodes.usage);
   }
-  const text = isConversation ? "" : message === undefined || message === "-" ? await readStdin() : message;
+  const text = isConversation
+    ? ""
+    : message === undefined || message === "-"
+    ? (await readStdin()).trimEnd()
+    : message;
   if (!isConversation && text.trim() === "") {
     throw new CliError("The message is empty. Pass one, or pipe it to stdin.", exitCodes.usage);
   }
@@ -122,6 +126,7 @@ async function ask(
   }, 500);
   /** The index of the answer that is printed as it arrives. */
   let printing = 0;
+  let isInLine = false;
   const buffered = conversations.map(() => "");
   const show = (index: number, text: string) => {
     if (isQuiet) return;
@@ -132,16 +137,22 @@ async function ask(
     loading = false;
     status.show(null);
     process.stdout.write(text);
+    isInLine = text === "" ? isInLine : !text.endsWith("\n");
   };
   const title = (index: number) => {
     if (isQuiet || conversations.length === 1) return;
     print(`${index > 0 ? "\n" : ""}${stdoutColors.bold(conversations[index]?.model ?? "")}`);
   };
+  const endLine = () => {
+    if (isInLine) print();
+    isInLine = false;
+  };
   try {
     title(0);
     const pending = conversations.map((one, index) =>
       one.send(messages, {
-        onLoading: () => loading = index === printing,
+        // Comments also come while an answer is slow.
+        onLoading: () => loading = index === printing && !isInLine,
         onText: (text) => show(index, text),
       }, signal)
     );
@@ -155,7 +166,7 @@ async function ask(
       answers.push(answer);
       status.show(null);
       if (isQuiet) continue;
-      print();
+      endLine();
       for (const call of answer.toolCalls) print(stdoutColors.cyan(`→ ${call.name}(${call.arguments})`));
       if (answer.finishReason === "length") printNote(stderrColors.dim("(cut off at the maximum length)"));
     }
@@ -163,6 +174,7 @@ async function ask(
   } finally {
     clearInterval(clock);
     status.show(null);
+    endLine(); // an answer that broke off
   }
 }
 
@@ -207,7 +219,7 @@ async function converse(conversations: Conversation[]): Promise<void> {
       } catch (error) {
         messages = [];
         printNote(
-          current.signal.aborted ? "\n(stopped)" : `${stderrColors.red("error:")} ${formatError(error)}`,
+          current.signal.aborted ? "(stopped)" : `${stderrColors.red("error:")} ${formatError(error)}`,
         );
       } finally {
         isAnswering = false;
