@@ -24,6 +24,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/files/from_completions": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Make a training file of stored chat completions
+     * @description Each becomes a chat row: its messages, its tools and the first choice. Answers that were cut off are left out, and so are the oldest if all together exceed 16 MiB. Requires the scope `files:write`.
+     */
+    post: operations["createFileFromCompletions"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/files/{id}": {
     parameters: {
       query?: never;
@@ -459,7 +479,11 @@ export interface paths {
       path?: never;
       cookie?: never;
     };
-    get?: never;
+    /**
+     * List stored chat completions
+     * @description Those sent with `store: true`. Filter by metadata with `metadata[key]=value`. Requires the scope `files:read`.
+     */
+    get: operations["listChatCompletions"];
     put?: never;
     /**
      * Call a model with messages
@@ -486,6 +510,50 @@ export interface paths {
      * @description Requires the scope `inference`.
      */
     post: operations["createCompletion"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/chat/completions/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Get a stored chat completion
+     * @description Requires the scope `files:read`.
+     */
+    get: operations["getChatCompletion"];
+    put?: never;
+    post?: never;
+    /**
+     * Delete a stored chat completion
+     * @description Requires the scope `files:write`.
+     */
+    delete: operations["deleteChatCompletion"];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/chat/completions/{id}/messages": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * List the messages of a stored chat completion
+     * @description Requires the scope `files:read`.
+     */
+    get: operations["listChatCompletionMessages"];
+    put?: never;
+    post?: never;
     delete?: never;
     options?: never;
     head?: never;
@@ -2030,6 +2098,9 @@ export interface components {
         spent_usd: number | null;
         requests_per_minute: number;
       };
+      /** @description Whether requests can set `store: true` */
+      store_completions: boolean;
+      completion_retention_days: number;
       /** @description Usage of the limits, this month. Not included in lists */
       use?: {
         running: number;
@@ -2065,6 +2136,58 @@ export interface components {
       role: "owner" | "developer" | "viewer";
       /** @description Unix seconds */
       added_at: number;
+    };
+    StoredCompletion: {
+      /** @example chatcmpl-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      id: string;
+      /** @constant */
+      object: "chat.completion";
+      /** @description Unix seconds */
+      created: number;
+      model: string;
+      usage?: components["schemas"]["CompletionUsage"] | null;
+      choices: {
+        index: number;
+        message: {
+          /** @constant */
+          role: "assistant";
+          content?: string | null;
+          tool_calls?: {
+            [key: string]: unknown;
+          }[] | null;
+        } & {
+          [key: string]: unknown;
+        };
+        logprobs?: {
+          [key: string]: unknown;
+        } | null;
+        /**
+         * @example stop
+         * @example length
+         * @example tool_calls
+         */
+        finish_reason: string | null;
+      }[];
+      metadata: {
+        [key: string]: string;
+      };
+      /** @description The conversation before the answer */
+      messages: ({
+        role: string;
+      } & {
+        [key: string]: unknown;
+      })[];
+      tools: {
+        [key: string]: unknown;
+      }[] | null;
+      /** @description Unix seconds */
+      expires_at: number;
+    };
+    StoredMessage: {
+      id: string;
+      role: string;
+    } & {
+      [key: string]: unknown;
     };
     Upload: {
       /** @example upload_0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
@@ -2494,6 +2617,24 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description Invalid request; Invalid JSON; The model cannot be called; The context is too long; The project does not store completions */
+    "invalid_request.invalid_json.model_not_servable.context_length_exceeded.store_not_enabled": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Invalid request; Invalid JSON; No stored completions; Invalid training file */
+    "invalid_request.invalid_json.no_completions_found.invalid_file": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description Invalid request; Invalid JSON; Part not found; Upload size mismatch */
     "invalid_request.invalid_json.part_not_found.upload_size": {
       headers: {
@@ -2631,6 +2772,15 @@ export interface components {
     };
     /** @description Project not found; API key not found */
     "project_not_found.api_key_not_found": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Project not found; Completion not found */
+    "project_not_found.completion_not_found": {
       headers: {
         [name: string]: unknown;
       };
@@ -3039,6 +3189,73 @@ export interface operations {
         };
       };
       400: components["responses"]["invalid_request.invalid_multipart.invalid_file"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
+      404: components["responses"]["project_not_found"];
+      409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  createFileFromCompletions: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
+        "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: {
+      content: {
+        /**
+         * @example {
+         *       "model": "ft:SmolLM2-135M-Instruct:acme:support:0f1e2d3c",
+         *       "metadata": {
+         *         "rating": "good"
+         *       }
+         *     }
+         */
+        "application/json": {
+          /** @description Only answers of this model */
+          model?: string;
+          /** @description Only requests with this metadata */
+          metadata?: {
+            [key: string]: string;
+          };
+          /** @description Only completions from this time on, in Unix seconds */
+          after?: number;
+          /** @description Only completions before this time, in Unix seconds */
+          before?: number;
+          /**
+           * @description At most this many, the newest
+           * @default 10000
+           */
+          limit?: number;
+          /** @default completions.jsonl */
+          filename?: string;
+        };
+      };
+    };
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["File"];
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json.no_completions_found.invalid_file"];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403:
         components["responses"][
@@ -4436,6 +4653,57 @@ export interface operations {
       503: components["responses"]["unavailable.database_unavailable"];
     };
   };
+  listChatCompletions: {
+    parameters: {
+      query?: {
+        limit?: number;
+        after?: string;
+        model?: string;
+        order?: "asc" | "desc";
+      };
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": {
+            /** @constant */
+            object: "list";
+            data: components["schemas"]["StoredCompletion"][];
+            has_more: boolean;
+            first_id: string | null;
+            last_id: string | null;
+          };
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request.cursor_not_found"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
   createChatCompletion: {
     parameters: {
       query?: never;
@@ -4474,10 +4742,10 @@ export interface operations {
           metadata?: {
             [key: string]: string;
           } | null;
-          store?: boolean | null;
           service_tier?: string | null;
           safety_identifier?: string | null;
           prompt_cache_key?: string | null;
+          store?: boolean | null;
           messages: ({
             role: string;
           } & {
@@ -4532,7 +4800,10 @@ export interface operations {
           "text/event-stream": string;
         };
       };
-      400: components["responses"]["invalid_request.invalid_json.model_not_servable.context_length_exceeded"];
+      400:
+        components["responses"][
+          "invalid_request.invalid_json.model_not_servable.context_length_exceeded.store_not_enabled"
+        ];
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403:
         components["responses"][
@@ -4580,7 +4851,6 @@ export interface operations {
           metadata?: {
             [key: string]: string;
           } | null;
-          store?: boolean | null;
           service_tier?: string | null;
           safety_identifier?: string | null;
           prompt_cache_key?: string | null;
@@ -4629,6 +4899,127 @@ export interface operations {
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable.database_unavailable.model_loading.inference_unavailable"];
       504: components["responses"]["inference_timeout"];
+    };
+  };
+  getChatCompletion: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["StoredCompletion"];
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.completion_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  deleteChatCompletion: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Deleted"];
+        };
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.completion_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  listChatCompletionMessages: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": {
+            /** @constant */
+            object: "list";
+            data: components["schemas"]["StoredMessage"][];
+            has_more: boolean;
+            first_id: string | null;
+            last_id: string | null;
+          };
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.completion_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
     };
   };
   warmModel: {
@@ -5087,6 +5478,10 @@ export interface operations {
             /** @description Omitted: unchanged. null: no cap. The operator can limit what owners may set */
             spent_usd?: number | null;
           };
+          /** @description Whether requests can set `store: true` */
+          store_completions?: boolean;
+          /** @description How long completions are stored from now on */
+          completion_retention_days?: number;
         };
       };
     };

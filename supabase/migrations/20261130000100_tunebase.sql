@@ -142,6 +142,9 @@ create table tunebase.projects (
   max_jobs integer default 1000 check (max_jobs >= 0),
   max_storage_bytes bigint default 107374182400 check (max_storage_bytes >= 0),
   requests_per_minute integer not null default 6000 check (requests_per_minute between 1 and 1000000),
+  -- Whether clients can store chat completions (`store: true`), and for how long.
+  store_completions boolean not null default false,
+  completion_retention_days integer not null default 30 check (completion_retention_days between 1 and 3650),
   -- Counts updates, for If-Match.
   version integer not null default 1,
   created_at timestamptz not null default now(),
@@ -865,6 +868,32 @@ create table tunebase_internal.inference_spend (
 alter table tunebase_internal.inference_spend enable row level security;
 
 comment on table tunebase_internal.inference_spend is 'The cost of finished inference requests by month: one row, however many requests.';
+
+-- schemas/tables/stored_completions.sql
+create table tunebase.stored_completions (
+  -- The inference request's.
+  id uuid primary key,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  model text not null,
+  -- The conversation as the client sent it, and its tools.
+  messages jsonb not null check (jsonb_typeof(messages) = 'array'),
+  tools jsonb check (jsonb_typeof(tools) = 'array'),
+  -- The answer as the client got it: a chat.completion.
+  response jsonb not null,
+  -- The first choice as the last message of a training row; null: it was cut off.
+  answer jsonb,
+  metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
+  created_at timestamptz not null default now(),
+  expires_at timestamptz not null
+);
+create index stored_completions_project on tunebase.stored_completions (project_id, id desc);
+create index stored_completions_expired on tunebase.stored_completions (expires_at);
+
+alter table tunebase.stored_completions enable row level security;
+create policy members_read on tunebase.stored_completions for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.stored_completions is 'Chat completions that the client asked to store, in projects that allow it.';
 
 -- schemas/tables/webhook_endpoints.sql
 create table tunebase.webhook_endpoints (
@@ -2468,15 +2497,30 @@ as $$
   on conflict (file_id) do nothing
 $$;
 
+-- schemas/functions/inference/delete_completion.sql
+-- Deletes a stored completion. Raises completion_not_found.
+create function tunebase_internal.delete_completion(p_caller jsonb, p_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
+begin
+  delete from tunebase.stored_completions where id = p_id and project_id = v_project_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('completion_not_found');
+  end if;
+end $$;
+
 -- schemas/functions/inference/expire_inference_requests.sql
--- Abandons requests whose process died, 15 minutes after they began, and deletes requests after 30 days: at most p_limit of
--- each. Returns how many.
+-- Abandons requests whose process died, 15 minutes after they began, and deletes requests after 30 days and expired stored
+-- completions: at most p_limit of each. Returns how many.
 create function tunebase_internal.expire_inference_requests(p_limit integer) returns integer
 language plpgsql security definer set search_path = ''
 as $$
 declare
   v_abandoned integer;
   v_deleted integer;
+  v_expired integer;
 begin
   update tunebase.inference_requests set status = 'abandoned', finished_at = now()
   where id in (
@@ -2491,7 +2535,41 @@ begin
     order by id limit p_limit for update skip locked
   );
   get diagnostics v_deleted = row_count;
-  return v_abandoned + v_deleted;
+  delete from tunebase.stored_completions where id in (
+    select id from tunebase.stored_completions where expires_at <= now()
+    order by expires_at limit p_limit for update skip locked
+  );
+  get diagnostics v_expired = row_count;
+  return v_abandoned + v_deleted + v_expired;
+end $$;
+
+-- schemas/functions/inference/export_completions.sql
+-- The newest p_limit stored completions that match a filter (select_completions) and fit in p_max_bytes, as chat rows for
+-- training, oldest first. Leaves out answers that were cut off. Raises no_completions_found.
+create function tunebase_internal.export_completions(p_caller jsonb, p_filter jsonb, p_limit integer, p_max_bytes integer)
+returns text
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:write');
+  v_rows text;
+begin
+  with newest as (
+    select c.id, (
+      jsonb_build_object('messages', c.messages || jsonb_build_array(c.answer))
+      || case when c.tools is null then '{}' else jsonb_build_object('tools', c.tools) end
+    )::text as line
+    from tunebase_internal.select_completions(v_project_id, p_filter) c
+    where c.answer is not null
+    order by c.id desc limit p_limit
+  ), counted as (
+    select id, line, sum(octet_length(line) + 1) over (order by id desc) as bytes from newest
+  )
+  select string_agg(line || E'\n', '' order by id) into v_rows from counted where bytes <= p_max_bytes;
+  if v_rows is null then
+    perform tunebase_internal.raise_api_error('no_completions_found');
+  end if;
+  return v_rows;
 end $$;
 
 -- schemas/functions/inference/find_servable_model.sql
@@ -2507,9 +2585,10 @@ begin
 end $$;
 
 -- schemas/functions/inference/finish_inference.sql
--- Ends a request, and charges for it. p_result: {status, http_status, error_code, prompt_tokens, completion_tokens,
+-- Ends a request, charges for it, and stores its conversation if p_completion has one (store_completion). p_result: {status, http_status, error_code, prompt_tokens, completion_tokens,
 -- first_token_ms, seconds}. Returns whether this call ended it: the first one wins, so a request is charged once.
-create function tunebase_internal.finish_inference(p_id uuid, p_result jsonb) returns boolean
+create function tunebase_internal.finish_inference(p_id uuid, p_result jsonb, p_completion jsonb default null)
+returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -2553,7 +2632,27 @@ begin
     completion_tokens = u.completion_tokens + excluded.completion_tokens,
     seconds = u.seconds + excluded.seconds,
     cost_usd = u.cost_usd + excluded.cost_usd;
+  if p_completion is not null then
+    perform tunebase_internal.store_completion(v_request, p_completion);
+  end if;
   return true;
+end $$;
+
+-- schemas/functions/inference/get_completion.sql
+-- A stored completion. Raises completion_not_found.
+create function tunebase_internal.get_completion(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:read');
+  v_completion tunebase.stored_completions;
+begin
+  select * into v_completion from tunebase.stored_completions
+  where id = p_id and project_id = v_project_id and expires_at > now();
+  if not found then
+    perform tunebase_internal.raise_api_error('completion_not_found');
+  end if;
+  return to_jsonb(v_completion);
 end $$;
 
 -- schemas/functions/inference/get_inference_usage.sql
@@ -2620,6 +2719,51 @@ begin
     select cost_usd from tunebase_internal.inference_spend
     where project_id = p_project_id and month = date_trunc('month', now() at time zone 'utc')::date
   ), 0);
+end $$;
+
+-- schemas/functions/inference/list_completions.sql
+-- Stored completions, oldest first by default, as OpenAI lists them.
+create function tunebase_internal.list_completions(
+  p_caller jsonb, p_filter jsonb, p_after uuid, p_ascending boolean, p_limit integer
+) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:read');
+  v_rows jsonb;
+begin
+  if p_after is not null and not exists (
+    select from tunebase.stored_completions where id = p_after and project_id = v_project_id
+  ) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  if p_ascending then
+    select jsonb_agg(to_jsonb(c) order by c.id) into v_rows from (
+      select * from tunebase_internal.select_completions(v_project_id, p_filter)
+      where p_after is null or id > p_after
+      order by id limit p_limit + 1
+    ) c;
+  else
+    select jsonb_agg(to_jsonb(c) order by c.id desc) into v_rows from (
+      select * from tunebase_internal.select_completions(v_project_id, p_filter)
+      where p_after is null or id < p_after
+      order by id desc limit p_limit + 1
+    ) c;
+  end if;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/inference/require_completion_storage.sql
+-- Raises store_not_enabled unless the project stores completions.
+create function tunebase_internal.require_completion_storage(p_project_id uuid) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if not (select store_completions from tunebase.projects where id = p_project_id) then
+    perform tunebase_internal.raise_api_error('store_not_enabled', jsonb_build_object(
+      'param', 'store', 'project', 'proj_' || replace(p_project_id::text, '-', '')
+    ));
+  end if;
 end $$;
 
 -- schemas/functions/inference/require_servable_model.sql
@@ -2724,8 +2868,23 @@ begin
   return v_reserved;
 end $$;
 
+-- schemas/functions/inference/select_completions.sql
+-- The project's stored completions that match a filter: any of {model, metadata, created_after, created_before}, with times in
+-- Unix seconds.
+create function tunebase_internal.select_completions(p_project_id uuid, p_filter jsonb)
+returns setof tunebase.stored_completions
+language sql stable set search_path = ''
+as $$
+  select * from tunebase.stored_completions
+  where project_id = p_project_id and expires_at > now()
+    and (p_filter ->> 'model' is null or model = p_filter ->> 'model')
+    and (p_filter -> 'metadata' is null or metadata @> (p_filter -> 'metadata'))
+    and (p_filter ->> 'created_after' is null or created_at >= to_timestamp((p_filter ->> 'created_after')::double precision))
+    and (p_filter ->> 'created_before' is null or created_at < to_timestamp((p_filter ->> 'created_before')::double precision))
+$$;
+
 -- schemas/functions/inference/start_inference.sql
--- Starts a request for a model: reserves its highest possible cost and records it. p_request: {model, stream} and what
+-- Starts a request for a model: reserves its highest possible cost and records it. p_request: {model, stream, store} and what
 -- reserve_inference_spend reads. Returns the model (require_servable_model) with the request's id and project_id.
 create function tunebase_internal.start_inference(p_caller jsonb, p_request jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -2735,6 +2894,9 @@ declare
   v_model jsonb := tunebase_internal.require_servable_model(v_project_id, p_request ->> 'model');
   v_id uuid := tunebase_internal.uuid7();
 begin
+  if (p_request ->> 'store')::boolean then
+    perform tunebase_internal.require_completion_storage(v_project_id);
+  end if;
   insert into tunebase.inference_requests (
     id, project_id, api_key_id, user_id, model, base_model, adapter_id, stream, reserved_usd
   ) values (
@@ -2745,6 +2907,19 @@ begin
   );
   return v_model || jsonb_build_object('id', v_id, 'project_id', v_project_id);
 end $$;
+
+-- schemas/functions/inference/store_completion.sql
+-- Stores a finished request's conversation, if its project still allows it. p_completion: {messages, tools, response, answer,
+-- metadata}.
+create function tunebase_internal.store_completion(p_request tunebase.inference_requests, p_completion jsonb) returns void
+language sql set search_path = ''
+as $$
+  insert into tunebase.stored_completions (id, project_id, model, messages, tools, response, answer, metadata, expires_at)
+  select p_request.id, p_request.project_id, p_request.model, p_completion -> 'messages',
+    nullif(p_completion -> 'tools', 'null'), p_completion -> 'response', nullif(p_completion -> 'answer', 'null'),
+    coalesce(nullif(p_completion -> 'metadata', 'null'), '{}'), now() + p.completion_retention_days * interval '1 day'
+  from tunebase.projects p where p.id = p_request.project_id and p.store_completions
+$$;
 
 -- schemas/functions/inference/unservable_reason.sql
 -- Why the operator's endpoint cannot serve a model; null: it can. p_training: the trainer's hyperparameters of its adapter; null
@@ -4624,7 +4799,7 @@ as $$
 $$;
 
 -- schemas/functions/projects/update_project.sql
--- p_changes: any of {name, max_running, spend_cap_usd}; absent fields keep their value, and an explicit null removes the cap.
+-- p_changes: any of {name, max_running, spend_cap_usd, store_completions, completion_retention_days}; absent fields keep their value, and an explicit null removes the cap.
 -- Raises spend_cap_too_high if the cap exceeds the operator's limit.
 create function tunebase_internal.update_project(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -4651,6 +4826,8 @@ begin
   set version = version + 1,
     name = coalesce(p_changes ->> 'name', name),
     max_running = coalesce((p_changes ->> 'max_running')::integer, max_running),
+    store_completions = coalesce((p_changes ->> 'store_completions')::boolean, store_completions),
+    completion_retention_days = coalesce((p_changes ->> 'completion_retention_days')::integer, completion_retention_days),
     spend_cap_usd = case when p_changes ? 'spend_cap_usd' then v_cap else spend_cap_usd end,
     -- Warn again for a new cap.
     budget_warned_month = case when p_changes ? 'spend_cap_usd' then null else budget_warned_month end
@@ -7054,11 +7231,13 @@ grant execute on function
   tunebase_internal.create_upload,
   tunebase_internal.create_unvalidated_file,
   tunebase_internal.create_webhook_endpoint,
+  tunebase_internal.delete_completion,
   tunebase_internal.delete_file,
   tunebase_internal.delete_invitation,
   tunebase_internal.delete_model,
   tunebase_internal.delete_notification_channel,
   tunebase_internal.delete_webhook_endpoint,
+  tunebase_internal.export_completions,
   tunebase_internal.find_model,
   tunebase_internal.find_servable_model,
   tunebase_internal.finish_inference,
@@ -7066,6 +7245,7 @@ grant execute on function
   tunebase_internal.get_api_key,
   tunebase_internal.get_caller,
   tunebase_internal.get_checkpoint,
+  tunebase_internal.get_completion,
   tunebase_internal.get_direct_upload,
   tunebase_internal.get_estimate_inputs,
   tunebase_internal.get_file,
@@ -7080,6 +7260,7 @@ grant execute on function
   tunebase_internal.invite_member,
   tunebase_internal.list_api_keys,
   tunebase_internal.list_checkpoints,
+  tunebase_internal.list_completions,
   tunebase_internal.list_events,
   tunebase_internal.list_files,
   tunebase_internal.list_invitations,

@@ -1,6 +1,7 @@
 /** `task operator`: every documented command and the effect of its SQL. */
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "#assert";
 import { help, operator, UsageError } from "../../cli/operator.ts";
+import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { startTunebase } from "../support/test_server.ts";
 
 const tunebase = await startTunebase();
@@ -72,6 +73,37 @@ Deno.test("spend caps can be set as default, as maximum, and per project", async
   assertEquals(await cap(), null);
 });
 
+Deno.test("a base model can be served, priced, and withdrawn from serving", async () => {
+  const row = async () => {
+    const [found] = await sql`select inference_endpoint_id as endpoint, inference_max_rank as rank,
+      inference_max_length as length, inference_usd_per_million_input_tokens::float8 as input,
+      inference_usd_per_million_output_tokens::float8 as output, inference_usd_per_hour::float8 as hourly
+      from tunebase.base_models`;
+    return found;
+  };
+  const model = "SmolLM2-135M-Instruct";
+  const prices = ["--input", "0.1", "--output", "0.4", "--hourly", "2.5"];
+  await run(
+    "inference",
+    model,
+    "--endpoint",
+    "4x0kfy2q",
+    "--max-rank",
+    "64",
+    "--max-length",
+    "4096",
+    ...prices,
+  );
+  const served = { endpoint: "4x0kfy2q", rank: 64, length: 4096, input: 0.1, output: 0.4, hourly: 2.5 };
+  assertEquals(await row(), served);
+  await run("inference", model, "--input", "0.2");
+  assertEquals(await row(), { ...served, input: 0.2 });
+  await run("inference", model, "--endpoint", "none");
+  assertEquals((await row())?.endpoint, null);
+  const secret = await operator(["inference-secret", "4x0kfy2q"], tunebase.keys.masterKey);
+  assertEquals(secret, deriveSecret(tunebase.keys.masterKey, "inference/4x0kfy2q"));
+});
+
 Deno.test("an invalid command prints the correct usage", async () => {
   for (
     const args of [
@@ -85,6 +117,11 @@ Deno.test("an invalid command prints the correct usage", async () => {
         "spend-cap",
         "-3",
       ],
+      ["inference"],
+      ["inference", "m"],
+      ["inference", "m", "--endpoint", "a b"],
+      ["inference", "m", "--input", "free"],
+      ["inference-secret", "x"],
       ["spend-cap", "0"],
       ["spend-cap", "5", "--project", "x"],
       ["spend-cap", "5", "--max", "--project", "x"],

@@ -13,6 +13,7 @@ export const prefixes = {
   invitation: "invite-",
   upload: "upload_",
   part: "part_",
+  completion: "chatcmpl-",
   webhookEndpoint: "whe_",
   webhookDelivery: "whd_",
   webhookEvent: "evt_",

@@ -40,6 +40,9 @@ export const UploadRow = z.object({
 });
 export type UploadRow = z.infer<typeof UploadRow>;
 
+export const StoredCompletionRow = tables.stored_completions();
+export type StoredCompletionRow = z.infer<typeof StoredCompletionRow>;
+
 export const EventRow = tables.events();
 export type EventRow = z.infer<typeof EventRow>;
 

@@ -15,6 +15,9 @@ create table tunebase.projects (
   max_jobs integer default 1000 check (max_jobs >= 0),
   max_storage_bytes bigint default 107374182400 check (max_storage_bytes >= 0),
   requests_per_minute integer not null default 6000 check (requests_per_minute between 1 and 1000000),
+  -- Whether clients can store chat completions (`store: true`), and for how long.
+  store_completions boolean not null default false,
+  completion_retention_days integer not null default 30 check (completion_retention_days between 1 and 3650),
   -- Counts updates, for If-Match.
   version integer not null default 1,
   created_at timestamptz not null default now(),

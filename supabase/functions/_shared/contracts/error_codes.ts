@@ -54,6 +54,18 @@ export const errorCodes = {
         JSON.stringify(d.model)
       } ${d.problem}. Train it again, or call one of its checkpoints.`,
   ),
+  store_not_enabled: invalid(
+    "The project does not store completions",
+    (d) =>
+      "store = true: this project does not store completions. An owner can turn it on: " +
+      `POST /projects/${d.project} with {"store_completions": true}.`,
+  ),
+  no_completions_found: invalid(
+    "No stored completions",
+    () =>
+      "No stored completions match. Send requests with store: true first, or widen the filters. Answers that were cut off " +
+      "(finish_reason length) are left out.",
+  ),
   context_length_exceeded: invalid("The context is too long"),
   unsupported: invalid("Not supported", (d) => `${d.what} is not supported. ${d.instead ?? ""}`.trim()),
   wrong_purpose: invalid(
@@ -145,6 +157,11 @@ export const errorCodes = {
   checkpoint_not_found: missing(
     "Checkpoint not found",
     () => "The checkpoint does not exist, or newer ones have replaced it. See GET …/checkpoints.",
+  ),
+  completion_not_found: missing(
+    "Completion not found",
+    () =>
+      "This project has no such stored completion: it was not sent with store: true, was deleted, or has expired.",
   ),
   adapter_deleted: missing("The model was deleted", (d) => `Model ${d.model} was deleted on request.`),
   model_not_own: forbidden(

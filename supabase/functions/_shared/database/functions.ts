@@ -73,6 +73,7 @@ export const functions = {
   create_unvalidated_file: { args: { caller: "jsonb", file: "jsonb" }, optional: {}, result: "jsonb" },
   create_upload: { args: { caller: "jsonb", upload: "jsonb" }, optional: {}, result: "jsonb" },
   create_webhook_endpoint: { args: { caller: "jsonb", endpoint: "jsonb" }, optional: {}, result: "jsonb" },
+  delete_completion: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_invitation: {
     args: { caller: "jsonb", project_id: "uuid", id: "uuid" },
@@ -86,6 +87,11 @@ export const functions = {
   enforce_spend: { args: {}, optional: {}, result: "integer" },
   expire_files: { args: {}, optional: {}, result: "integer" },
   expire_inference_requests: { args: { limit: "integer" }, optional: {}, result: "integer" },
+  export_completions: {
+    args: { caller: "jsonb", filter: "jsonb", limit: "integer", max_bytes: "integer" },
+    optional: {},
+    result: "text",
+  },
   fan_out_events: { args: { limit: "integer" }, optional: {}, result: "integer" },
   find_model: { args: { caller: "jsonb", name: "text" }, optional: {}, result: "jsonb" },
   find_servable_model: { args: { caller: "jsonb", name: "text" }, optional: {}, result: "jsonb" },
@@ -99,7 +105,11 @@ export const functions = {
     optional: {},
     result: "boolean",
   },
-  finish_inference: { args: { id: "uuid", result: "jsonb" }, optional: {}, result: "boolean" },
+  finish_inference: {
+    args: { id: "uuid", result: "jsonb" },
+    optional: { completion: "jsonb" },
+    result: "boolean",
+  },
   get_adapter: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   get_api_key: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_caller: { args: { caller: "jsonb" }, optional: {}, result: "jsonb" },
@@ -108,6 +118,7 @@ export const functions = {
     optional: {},
     result: "jsonb",
   },
+  get_completion: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_direct_upload: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_estimate_inputs: {
     args: { caller: "jsonb", model: "text", training_file: "uuid", validation_file: "uuid" },
@@ -161,6 +172,11 @@ export const functions = {
   },
   list_checkpoints: {
     args: { caller: "jsonb", job_id: "uuid", after: "uuid", limit: "integer" },
+    optional: {},
+    result: "jsonb",
+  },
+  list_completions: {
+    args: { caller: "jsonb", filter: "jsonb", after: "uuid", ascending: "boolean", limit: "integer" },
     optional: {},
     result: "jsonb",
   },

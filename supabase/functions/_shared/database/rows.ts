@@ -304,6 +304,7 @@ export const projects = () =>
   z.object({
     archived_at: textOrNull,
     budget_warned_month: textOrNull,
+    completion_retention_days: number,
     created_at: text,
     id: text,
     max_jobs: numberOrNull,
@@ -313,7 +314,22 @@ export const projects = () =>
     requests_per_minute: number,
     slug: text,
     spend_cap_usd: numberOrNull,
+    store_completions: boolean,
     version: number,
+  });
+
+export const stored_completions = () =>
+  z.object({
+    answer: valueOrNull,
+    created_at: text,
+    expires_at: text,
+    id: text,
+    messages: value,
+    metadata: value,
+    model: text,
+    project_id: text,
+    response: value,
+    tools: valueOrNull,
   });
 
 export const webhook_attempts = () =>

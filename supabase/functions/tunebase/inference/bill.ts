@@ -35,8 +35,11 @@ export class Bill {
     if (usage !== undefined && usage !== null) this.#usage = usage;
   }
 
-  /** Ends and charges the request. Never throws: the answer has been delivered already. */
-  async finish(status: "succeeded" | "cancelled" | "failed", error?: ApiError): Promise<void> {
+  /** Ends and charges the request, and stores `completion`, if there is one (stored_completion.ts). Never throws: the answer has been delivered already. */
+  async finish(
+    status: "succeeded" | "cancelled" | "failed",
+    { error, completion = null }: { error?: ApiError; completion?: object | null } = {},
+  ): Promise<void> {
     const now = performance.now();
     // Without a usage, each chunk counts as a token.
     const { data: usage = { prompt_tokens: 0, completion_tokens: this.#chunks } } = Usage.safeParse(
@@ -52,7 +55,7 @@ export class Bill {
       seconds: this.#chunks === 0 ? 0 : Math.round(now - this.#answeredAt) / 1000,
     };
     const { db, log } = this.platform;
-    const record = () => rpc(db, "finish_inference", { id: this.id, result });
+    const record = () => rpc(db, "finish_inference", { id: this.id, result, completion });
     try {
       await record().catch(async () => {
         await new Promise((resolve) => setTimeout(resolve, retryMs));

@@ -50,7 +50,6 @@ const ours = {
   stream_options: z.looseObject({ include_usage: z.boolean().nullish() }).nullish(),
   user: z.string().max(512).nullish(),
   metadata: z.record(z.string().max(64), z.string().max(512)).nullish(),
-  store: z.boolean().nullish(),
   service_tier: z.string().nullish(),
   safety_identifier: z.string().nullish(),
   prompt_cache_key: z.string().nullish(),
@@ -64,7 +63,13 @@ const prompt = z.union([
   z.array(z.array(z.int().min(0)).min(1)).min(1).max(maxPrompts),
 ]);
 
-export const ChatBody = z.strictObject({ ...ours, messages, ...sampling, ...chatOnly });
+export const ChatBody = z.strictObject({
+  ...ours,
+  store: z.boolean().nullish(),
+  messages,
+  ...sampling,
+  ...chatOnly,
+});
 export const TextBody = z.strictObject({ ...ours, prompt, ...sampling, ...textOnly });
 export type ChatBody = z.infer<typeof ChatBody>;
 export type TextBody = z.infer<typeof TextBody>;
@@ -92,7 +97,7 @@ export function readBody<B extends InferenceBody>(schema: z.ZodObject & z.ZodTyp
 /** The engine's body: only fields that are declared above, its own name of the model, and the project's cache salt. */
 export function engineBody(body: InferenceBody, model: string, cacheSalt: string): Record<string, unknown> {
   const passed = Object.entries(body).filter(([field, value]) =>
-    !(field in ours) && value !== null && value !== undefined
+    !(field in ours) && field !== "store" && value !== null && value !== undefined
   );
   return {
     ...Object.fromEntries(passed),

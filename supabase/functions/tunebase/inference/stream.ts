@@ -6,6 +6,7 @@ import { ApiError } from "../../_shared/errors.ts";
 import { describeError } from "../../_shared/log.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import type { Bill } from "./bill.ts";
+import type { Recorder } from "./stored_completion.ts";
 import { type Engine, engineError, isRecord, timedOut, unavailable } from "./engine.ts";
 
 const commentMs = 10_000;
@@ -18,6 +19,8 @@ export interface Exchange {
   /** The id and object's prefix that the client sees. */
   answerId: string;
   includeUsage: boolean;
+  /** Records the conversation; null: the client did not ask to store it. */
+  recorder: Recorder | null;
   /** Aborting it ends the request to the engine. */
   controller: AbortController;
 }
@@ -57,11 +60,11 @@ async function* relay(exchange: Exchange, answer: Promise<Response>): AsyncGener
     const response = await answer;
     bill.answered();
     yield* rewritten(exchange, response);
-    end = ["succeeded"];
+    end = ["succeeded", { completion: exchange.recorder?.completion() ?? null }];
   } catch (error) {
     if (controller.signal.aborted) return;
     const failure = asApiError(error);
-    end = ["failed", failure];
+    end = ["failed", { error: failure }];
     platform.log({
       level: "error",
       msg: "a streamed answer failed",
@@ -114,12 +117,13 @@ function statusOf(event: unknown): number {
 
 /** A chunk as the client gets it; null for the chunk with the usage if the client did not ask for it. */
 function rewrite(
-  { engine, bill, answerId, includeUsage }: Exchange,
+  { engine, bill, answerId, includeUsage, recorder }: Exchange,
   chunk: Record<string, unknown>,
 ): Record<string, unknown> | null {
   const { usage, ...rest } = chunk;
   const isLast = Array.isArray(chunk.choices) && chunk.choices.length === 0;
   bill.add(usage);
+  recorder?.addChunk(chunk);
   if (isLast && !includeUsage) return null;
   return {
     ...rest,

@@ -21,6 +21,7 @@ export const resources: Resource[] = [
     load: () =>
       all(
         import("./files/create.ts"),
+        import("./files/from_completions.ts"),
         import("./files/list.ts"),
         import("./files/get.ts"),
         import("./files/content.ts"),
@@ -53,7 +54,7 @@ export const resources: Resource[] = [
   {
     tag: "Inference",
     segments: ["chat", "completions"],
-    load: () => all(import("./inference/completions.ts")),
+    load: () => all(import("./inference/completions.ts"), import("./inference/stored.ts")),
   },
   {
     tag: "Models",

@@ -22,6 +22,8 @@ export function renderProject(row: ProjectRow): objects.Project {
       spent_usd: row.spend_cap_usd,
       requests_per_minute: row.requests_per_minute,
     },
+    store_completions: row.store_completions,
+    completion_retention_days: row.completion_retention_days,
     ...(row.use === undefined ? {} : { use: row.use }),
   };
 }

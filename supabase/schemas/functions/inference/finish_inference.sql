@@ -1,6 +1,7 @@
--- Ends a request, and charges for it. p_result: {status, http_status, error_code, prompt_tokens, completion_tokens,
+-- Ends a request, charges for it, and stores its conversation if p_completion has one (store_completion). p_result: {status, http_status, error_code, prompt_tokens, completion_tokens,
 -- first_token_ms, seconds}. Returns whether this call ended it: the first one wins, so a request is charged once.
-create function tunebase_internal.finish_inference(p_id uuid, p_result jsonb) returns boolean
+create function tunebase_internal.finish_inference(p_id uuid, p_result jsonb, p_completion jsonb default null)
+returns boolean
 language plpgsql security definer set search_path = ''
 as $$
 declare
@@ -44,5 +45,8 @@ begin
     completion_tokens = u.completion_tokens + excluded.completion_tokens,
     seconds = u.seconds + excluded.seconds,
     cost_usd = u.cost_usd + excluded.cost_usd;
+  if p_completion is not null then
+    perform tunebase_internal.store_completion(v_request, p_completion);
+  end if;
   return true;
 end $$;

@@ -1,4 +1,4 @@
--- Starts a request for a model: reserves its highest possible cost and records it. p_request: {model, stream} and what
+-- Starts a request for a model: reserves its highest possible cost and records it. p_request: {model, stream, store} and what
 -- reserve_inference_spend reads. Returns the model (require_servable_model) with the request's id and project_id.
 create function tunebase_internal.start_inference(p_caller jsonb, p_request jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -8,6 +8,9 @@ declare
   v_model jsonb := tunebase_internal.require_servable_model(v_project_id, p_request ->> 'model');
   v_id uuid := tunebase_internal.uuid7();
 begin
+  if (p_request ->> 'store')::boolean then
+    perform tunebase_internal.require_completion_storage(v_project_id);
+  end if;
   insert into tunebase.inference_requests (
     id, project_id, api_key_id, user_id, model, base_model, adapter_id, stream, reserved_usd
   ) values (

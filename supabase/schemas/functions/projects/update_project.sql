@@ -1,4 +1,4 @@
--- p_changes: any of {name, max_running, spend_cap_usd}; absent fields keep their value, and an explicit null removes the cap.
+-- p_changes: any of {name, max_running, spend_cap_usd, store_completions, completion_retention_days}; absent fields keep their value, and an explicit null removes the cap.
 -- Raises spend_cap_too_high if the cap exceeds the operator's limit.
 create function tunebase_internal.update_project(p_caller jsonb, p_id uuid, p_changes jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -25,6 +25,8 @@ begin
   set version = version + 1,
     name = coalesce(p_changes ->> 'name', name),
     max_running = coalesce((p_changes ->> 'max_running')::integer, max_running),
+    store_completions = coalesce((p_changes ->> 'store_completions')::boolean, store_completions),
+    completion_retention_days = coalesce((p_changes ->> 'completion_retention_days')::integer, completion_retention_days),
     spend_cap_usd = case when p_changes ? 'spend_cap_usd' then v_cap else spend_cap_usd end,
     -- Warn again for a new cap.
     budget_warned_month = case when p_changes ? 'spend_cap_usd' then null else budget_warned_month end

@@ -25,6 +25,17 @@ export const ChatCompletion = z.object({
   })),
 }).meta({ id: "ChatCompletion" });
 
+export const StoredCompletion = ChatCompletion.extend({
+  metadata: z.record(z.string(), z.string()),
+  messages: z.array(z.looseObject({ role: z.string() })).describe("The conversation before the answer"),
+  tools: z.array(z.looseObject({})).nullable(),
+  expires_at: time,
+}).meta({ id: "StoredCompletion" });
+
+export const StoredMessage = z.looseObject({ id: z.string(), role: z.string() }).meta({
+  id: "StoredMessage",
+});
+
 export const Completion = z.object({
   id: z.string().meta({ examples: ["cmpl-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f"] }),
   object: z.literal("text_completion"),

@@ -21,6 +21,8 @@ export const Project = z.object({
   archived_at: time.nullable(),
   role: word(...roles).nullable().describe("Your role; null for API keys"),
   limits: z.object({ ...limits, requests_per_minute: z.int() }),
+  store_completions: z.boolean().describe("Whether requests can set `store: true`"),
+  completion_retention_days: z.int(),
   use: z.object({ running: count, jobs: count, storage_bytes: count, spent_usd: usd }).optional()
     .describe("Usage of the limits, this month. Not included in lists"),
 }).meta({ id: "Project" });

@@ -26,6 +26,7 @@ import {
   TextBody,
 } from "../../inference/request.ts";
 import { serve, StartedInference } from "../../inference/served_model.ts";
+import { Recorder } from "../../inference/stored_completion.ts";
 import { asApiError, type Exchange, streamAnswer } from "../../inference/stream.ts";
 import { defineRoute } from "../define.ts";
 
@@ -44,7 +45,7 @@ async function complete(c: ApiContext, path: Path, body: InferenceBody): Promise
   const { db, settings } = platform;
   const started = await rpc(db, "start_inference", {
     caller: c.get("caller"),
-    request: { model: body.model, stream: body.stream ?? false, ...bounds(body) },
+    request: { model: body.model, stream: body.stream ?? false, store: isStored(body), ...bounds(body) },
   }, StartedInference);
   addToLog(c, { inference_request: started.id, stream: body.stream ?? false });
   const bill = new Bill(platform, started.id);
@@ -65,6 +66,7 @@ async function complete(c: ApiContext, path: Path, body: InferenceBody): Promise
       bill,
       answerId: `${path === "completions" ? "cmpl" : "chatcmpl"}-${started.id.replaceAll("-", "")}`,
       includeUsage: body.stream_options?.include_usage ?? false,
+      recorder: isStored(body) ? new Recorder(body) : null,
       controller,
     };
     if (body.stream) {
@@ -72,7 +74,8 @@ async function complete(c: ApiContext, path: Path, body: InferenceBody): Promise
       return streamAnswer(exchange, answer, first === null);
     }
     const json = await wholeAnswer(exchange, answer);
-    await bill.finish("succeeded");
+    exchange.recorder?.setResponse(json);
+    await bill.finish("succeeded", { completion: exchange.recorder?.completion() ?? null });
     return c.json(json);
   } catch (error) {
     if (client.aborted) {
@@ -80,10 +83,12 @@ async function complete(c: ApiContext, path: Path, body: InferenceBody): Promise
       return new Response(null, { status: 499 }); // nobody receives it
     }
     const failure = asApiError(error);
-    await bill.finish("failed", failure);
+    await bill.finish("failed", { error: failure });
     throw failure;
   }
 }
+
+const isStored = (body: InferenceBody): body is ChatBody => "store" in body && body.store === true;
 
 /** The whole answer, under the client's name of the model. The engine has `inferenceWaitSeconds` to give it. */
 async function wholeAnswer({ engine, bill, answerId, controller }: Exchange, answer: Promise<Response>) {
@@ -159,7 +164,7 @@ export const routes = [
         content: { "application/json": "ChatCompletion", "text/event-stream": () => z.string() },
       },
     },
-    errors: [...answerErrors],
+    errors: [...answerErrors, "store_not_enabled"],
     handler: completeChat,
   }),
   defineRoute({

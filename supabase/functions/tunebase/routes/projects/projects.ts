@@ -24,6 +24,9 @@ export const Update = strictObject({
         "Omitted: unchanged. null: no cap. The operator can limit what owners may set",
       ),
   }).optional(),
+  store_completions: z.boolean().optional().describe("Whether requests can set `store: true`"),
+  completion_retention_days: z.int().min(1).max(3650).optional()
+    .describe("How long completions are stored from now on"),
 });
 export const Query = z.object({ include_archived: z.enum(["true", "false"]).default("false") });
 
@@ -57,6 +60,8 @@ async function updateProject(c: ApiContext): Promise<Response> {
     name: body.name,
     max_running: body.limits?.running,
     spend_cap_usd: body.limits?.spent_usd,
+    store_completions: body.store_completions,
+    completion_retention_days: body.completion_retention_days,
   };
   const args = { caller: c.get("caller"), id, changes };
   return shown(c, await rpc(c.get("platform").db, "update_project", args, ProjectRow));

@@ -1,0 +1,11 @@
+-- Raises store_not_enabled unless the project stores completions.
+create function tunebase_internal.require_completion_storage(p_project_id uuid) returns void
+language plpgsql stable set search_path = ''
+as $$
+begin
+  if not (select store_completions from tunebase.projects where id = p_project_id) then
+    perform tunebase_internal.raise_api_error('store_not_enabled', jsonb_build_object(
+      'param', 'store', 'project', 'proj_' || replace(p_project_id::text, '-', '')
+    ));
+  end if;
+end $$;
