@@ -110,7 +110,7 @@ Deno.test("a checkpoint can be tried, and without a comparison", async () => {
   const job = await trainedJob(tunebase, user);
   await using visitor = await visit({ user, path: `jobs/${job.id}` });
   const { page } = visitor;
-  await page.getByRole("link", { name: "Try the checkpoint of step 2" }).click();
+  await page.getByRole("link", { name: "Try it (checkpoint of step 2)" }).click();
   const checkpoint = page.getByLabel("Checkpoint of model");
   await checkpoint.waitFor();
   assertEquals(
@@ -125,7 +125,7 @@ Deno.test("a checkpoint can be tried, and without a comparison", async () => {
   await column(page, "Fine-tuned model").getByText("ok", { exact: true }).waitFor();
   assertEquals(tunebase.inference.requests.length, 1);
   await visitor.go("models");
-  await page.getByRole("link", { name: `Try ${base}` }).click();
+  await page.getByRole("link", { name: `Try it (${base})` }).click();
   await page.getByText("Ask the model something.").waitFor({ state: "detached" });
   assertEquals(await page.getByLabel("Model", { exact: true }).inputValue(), base);
   assertEquals(await page.getByLabel("Compare with", { exact: true }).inputValue(), "");
@@ -180,6 +180,8 @@ Deno.test("a picked row's expected answer is next to those of the models", async
   await column(page, "Base model").getByText("Differs from the expected answer").waitFor();
   await column(page, "Expected answer").getByText('{"category":"billing"}').waitFor();
   await accessible(page, "playground, a row");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await accessible(page, "playground, a row, dark", ["color-contrast", "link-in-text-block"]);
 
   await page.getByRole("button", { name: "Next row" }).click();
   await page.getByText("Row 2 of held.csv").waitFor();
@@ -266,6 +268,12 @@ Deno.test("a loading model is shown as such; errors say what to do, and can be r
   const { fine_tuned_model } = await trainedJob(tunebase, user);
   await using visitor = await visit({ user, path: path(fine_tuned_model) });
   const { page } = visitor;
+  tunebase.inference.warm = () => new Response(null, { status: 204 });
+  await page.getByRole("button", { name: "Load the models" }).click();
+  await page.getByText("Loading on the GPU.").waitFor();
+  tunebase.inference.warm = () => Response.json({ status: "ready" });
+  await page.getByText(/^Loaded at \d/).waitFor();
+
   const tuned = column(page, "Fine-tuned model");
   const loaded = Promise.withResolvers<void>();
   tunebase.inference.answer = async (request) => {
@@ -282,6 +290,8 @@ Deno.test("a loading model is shown as such; errors say what to do, and can be r
   await problem.getByText("inference_unavailable").waitFor();
   await tuned.getByText("Here I am").waitFor(); // what arrived before
   await accessible(page, "playground, failed");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await accessible(page, "playground, failed, dark", ["color-contrast", "link-in-text-block"]);
   answerWith({ tokens: ["Still here"] });
   await problem.getByRole("button", { name: "Try again" }).click();
   await tuned.getByText("Still here").waitFor();
@@ -316,7 +326,7 @@ Deno.test("models that cannot answer say why; a viewer cannot ask", async () => 
   }
   await tunebase.sql`update tunebase.project_members set role = 'viewer' where user_id = ${user.id}`;
   await using viewer = await visit({ user, path: path(fine_tuned_model) });
-  await viewer.page.getByText("Your role doesn't allow asking models.").waitFor();
+  await viewer.page.getByText("Your role doesn't allow calling models.").waitFor();
   visitor.clean();
 });
 

@@ -79,7 +79,7 @@ export function Checkpoints(
                 <td>
                   <TryIt
                     model={fine_tuned_model_checkpoint}
-                    label={`Try the checkpoint of step ${step_number}`}
+                    what={`checkpoint of step ${step_number}`}
                   />
                 </td>
               </tr>

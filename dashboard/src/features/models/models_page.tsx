@@ -106,7 +106,7 @@ function BaseModelRow(
       </td>
       <td>
         <div class="actions">
-          <TryIt model={id} label={`Try ${id}`} />
+          <TryIt model={id} what={id} />
           {canEdit && (
             <a
               href={href(["new"], { model: id })}
@@ -145,7 +145,7 @@ function FineTunedModelRow(
       </td>
       <td>
         <div class="actions">
-          <TryIt model={model.id} label={`Try ${model.id}`} />
+          <TryIt model={model.id} what={model.id} />
           {canEdit && (
             <>
               <a

@@ -4,6 +4,7 @@ import { unwrap } from "../../../../client/mod.ts";
 import { formatCount } from "../../lib/format.ts";
 import type { useModels } from "../../lib/queries.ts";
 import { getServices } from "../../lib/services.ts";
+import type { BaseModel, FineTunedModel } from "../../lib/types.ts";
 
 export type ModelList = NonNullable<ReturnType<typeof useModels>["data"]>;
 
@@ -65,14 +66,10 @@ export function findModel(
   };
 }
 
-function whyUnavailable(
-  model: ModelList["base"][number] | ModelList["fineTuned"][number] | undefined,
-) {
-  if (
-    model === undefined || !("servable" in model) || model.servable !== false
-  ) return null;
-  const reason = "servable_reason" in model ? model.servable_reason : null;
-  return typeof reason === "string" ? reason : "This installation does not serve this model.";
+function whyUnavailable(model: BaseModel | FineTunedModel | undefined): string | null {
+  return model === undefined || model.servable
+    ? null
+    : model.servable_reason ?? "This installation does not serve it.";
 }
 
 /** The model to begin with: the newest fine-tuned one that can answer, else a base model that can. */

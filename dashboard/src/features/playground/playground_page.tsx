@@ -1,7 +1,7 @@
 /** Asks a fine-tuned model and its base the same, next to each other. */
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { ChatRequest } from "../../../../client/chat_stream.ts";
-import { useModels, usePermission } from "../../lib/queries.ts";
+import { useMe, useModels, usePermission } from "../../lib/queries.ts";
 import { href, navigate, type PageProps, type Route } from "../../lib/router.ts";
 import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
@@ -76,7 +76,7 @@ function Playground({ models, route }: { models: ModelList; route: Route }) {
     setPicked(picked);
     change({ draft: draftOf(picked) });
   };
-  const canAsk = usePermission("inference");
+  const forbidden = useWhyForbidden();
   const list = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (turns.length > 0) {
@@ -107,9 +107,8 @@ function Playground({ models, route }: { models: ModelList; route: Route }) {
           </p>
         )}
         {chosen.map((one) => <Unavailable key={one.id} model={one} />)}
-        {canAsk && chosen.length > 0 && chosen.every(({ unavailable }) => unavailable === null) && (
-          <Warm models={chosen} />
-        )}
+        {forbidden === null && chosen.length > 0 && chosen.every(({ unavailable }) => unavailable === null) &&
+          <Warm models={chosen} />}
         {models.fineTuned.length === 0 && (
           <p class="notice">
             No fine-tuned models yet. Try a base model here, or <a href={href(["new"])}>create a fine-tune</a>
@@ -163,11 +162,7 @@ function Playground({ models, route }: { models: ModelList; route: Route }) {
           onPickRow={() => setIsPicking(true)}
           onNextRow={nextRow && (() => pick(nextRow))}
           isBusy={conversation.isBusy}
-          blocked={whyBlocked(
-            chosen,
-            canAsk,
-            Object.keys(checked.errors).length > 0,
-          )}
+          blocked={forbidden ?? whyBlocked(chosen, Object.keys(checked.errors).length > 0)}
         />
       </section>
       {chosen[0] !== undefined && (
@@ -226,12 +221,17 @@ const Unavailable = (
     </p>
   );
 
-function whyBlocked(
-  chosen: PlaygroundModel[],
-  canAsk: boolean,
-  hasErrors: boolean,
-): string | null {
-  if (!canAsk) return "Your role doesn't allow asking models.";
+/** Why the user cannot call models; null if they can, and while that is loading. */
+function useWhyForbidden(): string | null {
+  const { data: me } = useMe();
+  const canAsk = usePermission("inference");
+  if (canAsk || me === undefined) return null;
+  return me.project?.status === "archived"
+    ? "This project is archived. Its models don't answer."
+    : "Your role doesn't allow calling models. Ask a project owner for the developer role.";
+}
+
+function whyBlocked(chosen: PlaygroundModel[], hasErrors: boolean): string | null {
   if (chosen.length === 0) return "Choose a model.";
   if (chosen.some(({ unavailable }) => unavailable !== null)) {
     return "Choose models that can answer.";
