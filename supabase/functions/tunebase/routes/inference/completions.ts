@@ -127,7 +127,7 @@ async function within<T>(promise: Promise<T>, ms: number): Promise<{ value: T } 
     return await Promise.race([promise.then((value) => ({ value })), late.promise]);
   } finally {
     clearTimeout(timer);
-    promise.catch(() => {}); // its failure is handled by whoever else awaits it, or no longer matters
+    promise.catch(() => {}); // a failure after the time limit no longer matters, or has another handler
   }
 }
 
