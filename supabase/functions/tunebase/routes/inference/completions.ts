@@ -126,7 +126,7 @@ async function within<T>(promise: Promise<T>, ms: number): Promise<{ value: T } 
     return await Promise.race([promise.then((value) => ({ value })), late.promise]);
   } finally {
     clearTimeout(timer);
-    promise.catch(() => {}); // its failure is handled by whoever else awaits it, or no longer matters
+    promise.catch(() => {}); // reported where it is awaited, or too late to matter
   }
 }
 

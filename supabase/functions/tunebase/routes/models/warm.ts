@@ -7,7 +7,7 @@ import { serve, StartedInference } from "../../inference/served_model.ts";
 import type { WarmModel } from "../../openapi/objects/index.ts";
 import { defineRoute } from "../define.ts";
 
-/** The request to the engine starts a worker, which goes on loading when the request ends. */
+/** The request to the engine starts a worker, which keeps loading when the request ends. */
 const waitMs = 5_000;
 
 async function warmModel(c: ApiContext): Promise<Response> {
