@@ -127,7 +127,7 @@ async function within<T>(promise: Promise<T>, ms: number): Promise<{ value: T } 
     return await Promise.race([promise.then((value) => ({ value })), late.promise]);
   } finally {
     clearTimeout(timer);
-    promise.catch(() => {}); // a failure after the time limit no longer matters, or has another handler
+    promise.catch(() => {}); // reported where it is awaited, or too late to matter
   }
 }
 

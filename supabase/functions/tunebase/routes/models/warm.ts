@@ -7,7 +7,7 @@ import { serve, StartedInference } from "../../../_shared/inference/served_model
 import type { WarmModel } from "../../openapi/objects/index.ts";
 import { defineRoute } from "../define.ts";
 
-/** The request to the engine starts a worker, which continues to load after the request ends. */
+/** The request to the engine starts a worker, which keeps loading when the request ends. */
 const waitMs = 5_000;
 
 async function warmModel(c: ApiContext): Promise<Response> {
