@@ -29,7 +29,7 @@ if (running !== null) {
 }
 await endLeftovers(home);
 await removeIfThere(await postgresDirectory(home));
-for (const name of ["storage", "logs", "work", "demo", "demo.json", "keys.json", "stack.json"]) {
+for (const name of ["storage", "logs", "work", "inference", "demo", "demo.json", "keys.json", "stack.json"]) {
   await removeIfThere(join(home, name));
 }
 console.log(`The data in ${home} is gone. What was installed is kept.`);
