@@ -1,33 +1,8 @@
 /** Processes of `serve.ts`, kept warm: starting one takes longer than the scenario's request. */
-import { fromFileUrl, join, removeIfThere } from "../../local/paths.ts";
-import { cache, root } from "../../local/state_dir.ts";
+import { fromFileUrl, join } from "../../local/paths.ts";
+import { root } from "../../local/state_dir.ts";
 import { signal } from "../../local/stack/processes.ts";
 import type { FunctionName, Instructions } from "./serve.ts";
-
-/**
- * Bundles `serve.ts`, which halves the CPU time of a process: it starts, answers once and dies. What is imported on first
- * use has a file of its own, as in the functions. Returns the script.
- */
-export async function bundleServe(): Promise<string> {
-  const folder = join(cache, "crash");
-  await removeIfThere(folder);
-  const { success, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: [
-      "bundle",
-      "--quiet",
-      "--platform=deno",
-      "--code-splitting",
-      `--config=${join(root, "deno.json")}`,
-      `--outdir=${folder}`,
-      fromFileUrl(new URL("./serve.ts", import.meta.url)),
-    ],
-    cwd: root,
-    stdout: "null",
-    stderr: "piped",
-  }).output();
-  if (!success) throw new Error(`deno bundle failed:\n${new TextDecoder().decode(stderr)}`);
-  return join(folder, "serve.js");
-}
 
 /** One process. It receives instructions and serves until it crashes; or it is stopped, and can get new instructions. */
 export class CrashingProcess {
@@ -39,7 +14,7 @@ export class CrashingProcess {
   #port = Promise.withResolvers<number>();
   #stopped = Promise.withResolvers<void>();
 
-  constructor(script: string, readonly name: FunctionName) {
+  constructor(readonly name: FunctionName) {
     this.#child = new Deno.Command(Deno.execPath(), {
       args: [
         "run",
@@ -47,7 +22,7 @@ export class CrashingProcess {
         "--no-check",
         "--quiet",
         `--config=${join(root, "deno.json")}`,
-        script,
+        fromFileUrl(new URL("./serve.ts", import.meta.url)),
         name,
       ],
       stdin: "piped",
@@ -113,14 +88,14 @@ export class CrashingProcess {
 export class WarmProcesses {
   #waiting: CrashingProcess[] = [];
 
-  constructor(private readonly script: string, private readonly count: number) {}
+  constructor(private readonly count: number) {}
 
   acquire(name: FunctionName): CrashingProcess {
     const others = this.#waiting.filter((one) => one.name !== name);
     for (const one of others) one.kill();
     this.#waiting = this.#waiting.filter((one) => one.name === name);
-    const first = this.#waiting.shift() ?? new CrashingProcess(this.script, name);
-    while (this.#waiting.length < this.count) this.#waiting.push(new CrashingProcess(this.script, name));
+    const first = this.#waiting.shift() ?? new CrashingProcess(name);
+    while (this.#waiting.length < this.count) this.#waiting.push(new CrashingProcess(name));
     return first;
   }
 
