@@ -5,7 +5,7 @@
 import { startFunction } from "../local/emulators/functions/mod.ts";
 import { join } from "../local/paths.ts";
 import { cpuMs } from "./cpu_meter.ts";
-import { type BenchStack, startBenchStack, until } from "./harness.ts";
+import { type BenchStack, startBenchStack } from "./harness.ts";
 import { percentile, type RawMeasurement, type Size } from "./results.ts";
 
 const model = "SmolLM2-135M-Instruct";
@@ -155,9 +155,6 @@ export const chatStreams = (log: (line: string) => void, size: Size): Promise<Ra
     const growth = residentMiB(pid()) - memoryBefore;
     const stall = Math.max(...(await Promise.all(answers)).map((one) => one.stall));
     const cpu = (cpuMs(pid()) - cpuBefore) / (streams * tokens) * 1000;
-    const [open] = await bench.stack
-      .sql`select count(*)::int as n from tunebase.inference_requests where status = 'open'`;
-    await until("every request to be charged", 5, () => open?.n === 0);
     log(
       `longest pause ${stall.toFixed(0)} ms; ${cpu.toFixed(1)} ms of CPU per 1,000 chunks; ${
         growth.toFixed(1)
