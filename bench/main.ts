@@ -4,6 +4,7 @@ import { adapterCold } from "./adapter_cold.ts";
 import { boot, bundleSize } from "./bundle.ts";
 import { callbacks } from "./callbacks.ts";
 import { callbacksVsMultiStatement } from "./callbacks_vs_multi_statement.ts";
+import { chatOverhead, chatStreams } from "./chat.ts";
 import { cpuPerRequest } from "./cpu_per_request.ts";
 import { createJobs } from "./create_jobs.ts";
 import { deliveriesInTime } from "./deliveries.ts";
@@ -26,6 +27,8 @@ const benches: Record<string, Bench> = {
   deliveries: deliveriesInTime,
   create_jobs: createJobs,
   cpu_per_request: cpuPerRequest,
+  chat_overhead: chatOverhead,
+  chat_streams: chatStreams,
   reads_at_scale: readsAtScale,
   sse,
   tenancy,

@@ -45,6 +45,15 @@ export function parsePositive(text: string): number {
   return value;
 }
 
+/** Parses a temperature from 0 to 2. */
+export function parseTemperature(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value <= 2)) {
+    throw new InvalidArgumentError("It must be a number from 0 to 2.");
+  }
+  return value;
+}
+
 /** Parses "30", "45m", "12h" or "7d" into seconds. */
 export function parseDuration(text: string): number {
   const [, number, unit = "s"] = /^(\d+)([smhd])?$/.exec(text) ?? [];

@@ -560,6 +560,94 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/evaluations": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * List evaluations
+     * @description Requires the scope `models:read`.
+     */
+    get: operations["listEvaluations"];
+    put?: never;
+    /**
+     * Compare models over the rows of a file
+     * @description Asks each model the prompt of each chosen row, and compares its answer with the row's last assistant message. Exact match is always scored, and for JSON answers and tool calls, validity and correct fields. Runs in the background; requests are charged like chat completions. Requires the scope `inference`.
+     */
+    post: operations["createEvaluation"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/evaluations/{id}": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Get an evaluation with each model's totals
+     * @description Requires the scope `models:read`.
+     */
+    get: operations["getEvaluation"];
+    put?: never;
+    post?: never;
+    /**
+     * Delete an evaluation and its answers
+     * @description Requires the scope `inference`.
+     */
+    delete: operations["deleteEvaluation"];
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/evaluations/{id}/rows": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * List an evaluation's rows with the models' answers
+     * @description Requires the scope `models:read`.
+     */
+    get: operations["listEvaluationRows"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  "/evaluations/{id}/cancel": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    get?: never;
+    put?: never;
+    /**
+     * Cancel an evaluation; its answers are kept
+     * @description Requires the scope `inference`.
+     */
+    post: operations["cancelEvaluation"];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/models/{id}/warm": {
     parameters: {
       query?: never;
@@ -1590,6 +1678,98 @@ export interface components {
       url: string;
       /** @description Unix seconds */
       expires_at: number;
+    };
+    Evaluation: {
+      /** @example eval_0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
+      id: string;
+      /** @constant */
+      object: "evaluation";
+      /** @description Unix seconds */
+      created_at: number;
+      finished_at: number | null;
+      name: string;
+      /** @enum {string} */
+      status: "running" | "succeeded" | "failed" | "cancelled";
+      error: {
+        code: string;
+        message: string;
+      } | null;
+      /** @description null: the file was deleted */
+      file: string | null;
+      /** @description How many rows the file has */
+      file_rows: number;
+      /** @description How many of them are evaluated */
+      rows: number;
+      /** @description Answers so far, of all models, of `rows` times the number of models */
+      answered: number;
+      models: string[];
+      graders: components["schemas"]["EvaluationGrader"][];
+      temperature: number;
+      max_completion_tokens: number;
+      seed: number;
+      metadata: {
+        [key: string]: string;
+      };
+      totals: components["schemas"]["EvaluationTotals"][];
+    };
+    EvaluationAnswer: {
+      model: string;
+      answer: string | null;
+      finish_reason: string | null;
+      error: string | null;
+      exact_match: boolean | null;
+      valid_json: boolean | null;
+      fields_correct: number | null;
+      fields_expected: number | null;
+      graders: boolean[] | null;
+      prompt_tokens: number;
+      completion_tokens: number;
+    };
+    EvaluationGrader: {
+      /** @constant */
+      type: "contains";
+      /** @description The text that a correct answer contains */
+      value: string;
+      /** @default false */
+      ignore_case: boolean;
+    } | {
+      /** @constant */
+      type: "regex";
+      /** @description An RE2 regular expression that matches anywhere in a correct answer; anchor it with ^ and $ */
+      pattern: string;
+      /** @default false */
+      ignore_case: boolean;
+    };
+    EvaluationRow: {
+      /** @example evalrow_12 */
+      id: string;
+      /** @constant */
+      object: "evaluation.row";
+      /** @description In the file, from 1 */
+      line: number;
+      messages: unknown[];
+      tools: unknown[] | null;
+      expected: string;
+      answers: components["schemas"]["EvaluationAnswer"][];
+    };
+    EvaluationTotals: {
+      model: string;
+      answered: number;
+      /** @description Rows that the model could not answer */
+      failed: number;
+      /** @description Share of the answers that equal the expected answer; tool calls are compared as JSON */
+      exact_match: number | null;
+      /** @description Share of valid JSON among the answers to rows whose expected answer is a JSON object or array */
+      valid_json: number | null;
+      /** @description Share of the expected JSON objects' top-level fields whose value is equal in the answer */
+      field_accuracy: number | null;
+      /** @description The share of the answers that pass each grader, in their order */
+      graders: (number | null)[];
+      prompt_tokens: number;
+      completion_tokens: number;
+      seconds: number;
+      /** @description US dollars */
+      cost_usd: number;
     };
     File: {
       /** @example file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
@@ -2626,6 +2806,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description Invalid request; Invalid JSON; The model cannot be called; Wrong file purpose */
+    "invalid_request.invalid_json.model_not_servable.wrong_purpose": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description Invalid request; Invalid JSON; No stored completions; Invalid training file */
     "invalid_request.invalid_json.no_completions_found.invalid_file": {
       headers: {
@@ -2761,6 +2950,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description The project is archived */
+    project_archived: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description Project not found */
     project_not_found: {
       headers: {
@@ -2781,6 +2979,15 @@ export interface components {
     };
     /** @description Project not found; Completion not found */
     "project_not_found.completion_not_found": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Project not found; Evaluation not found */
+    "project_not_found.evaluation_not_found": {
       headers: {
         [name: string]: unknown;
       };
@@ -2844,6 +3051,15 @@ export interface components {
     };
     /** @description Project not found; Model not found */
     "project_not_found.model_not_found": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Project not found; Model not found; File not found */
+    "project_not_found.model_not_found.file_not_found": {
       headers: {
         [name: string]: unknown;
       };
@@ -3779,6 +3995,10 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                lora_variant?: "lora" | "dora" | "pissa";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3787,6 +4007,7 @@ export interface operations {
                 weight_decay?: number;
                 max_grad_norm?: number;
                 validation_split?: number | "auto";
+                eval_steps?: (number | "auto") | null;
                 early_stopping_patience?: number;
                 max_length?: number;
                 beta?: (number | "auto") | null;
@@ -3807,6 +4028,10 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                lora_variant?: "lora" | "dora" | "pissa";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -3815,6 +4040,7 @@ export interface operations {
                 weight_decay?: number;
                 max_grad_norm?: number;
                 validation_split?: number | "auto";
+                eval_steps?: (number | "auto") | null;
                 early_stopping_patience?: number;
                 max_length?: number;
                 beta?: (number | "auto") | null;
@@ -3832,6 +4058,10 @@ export interface operations {
             lora_dropout?: number;
             /** @enum {string} */
             lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+            /** @enum {string} */
+            lora_variant?: "lora" | "dora" | "pissa";
+            /** @enum {string} */
+            quantization?: "auto" | "nf4" | "none";
             use_rslora?: boolean | "auto";
             warmup_ratio?: number;
             warmup_steps?: number | null;
@@ -3840,6 +4070,7 @@ export interface operations {
             weight_decay?: number;
             max_grad_norm?: number;
             validation_split?: number | "auto";
+            eval_steps?: (number | "auto") | null;
             early_stopping_patience?: number;
             max_length?: number;
             beta?: (number | "auto") | null;
@@ -4088,6 +4319,10 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                lora_variant?: "lora" | "dora" | "pissa";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -4096,6 +4331,7 @@ export interface operations {
                 weight_decay?: number;
                 max_grad_norm?: number;
                 validation_split?: number | "auto";
+                eval_steps?: (number | "auto") | null;
                 early_stopping_patience?: number;
                 max_length?: number;
                 beta?: (number | "auto") | null;
@@ -4116,6 +4352,10 @@ export interface operations {
                 lora_dropout?: number;
                 /** @enum {string} */
                 lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+                /** @enum {string} */
+                lora_variant?: "lora" | "dora" | "pissa";
+                /** @enum {string} */
+                quantization?: "auto" | "nf4" | "none";
                 use_rslora?: boolean | "auto";
                 warmup_ratio?: number;
                 warmup_steps?: number | null;
@@ -4124,6 +4364,7 @@ export interface operations {
                 weight_decay?: number;
                 max_grad_norm?: number;
                 validation_split?: number | "auto";
+                eval_steps?: (number | "auto") | null;
                 early_stopping_patience?: number;
                 max_length?: number;
                 beta?: (number | "auto") | null;
@@ -4141,6 +4382,10 @@ export interface operations {
             lora_dropout?: number;
             /** @enum {string} */
             lora_targets?: "all-linear" | "attention" | "shared_expert" | "experts";
+            /** @enum {string} */
+            lora_variant?: "lora" | "dora" | "pissa";
+            /** @enum {string} */
+            quantization?: "auto" | "nf4" | "none";
             use_rslora?: boolean | "auto";
             warmup_ratio?: number;
             warmup_steps?: number | null;
@@ -4149,6 +4394,7 @@ export interface operations {
             weight_decay?: number;
             max_grad_norm?: number;
             validation_split?: number | "auto";
+            eval_steps?: (number | "auto") | null;
             early_stopping_patience?: number;
             max_length?: number;
             beta?: (number | "auto") | null;
@@ -5017,6 +5263,296 @@ export interface operations {
       401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
       403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
       404: components["responses"]["project_not_found.completion_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  listEvaluations: {
+    parameters: {
+      query?: {
+        limit?: number;
+        after?: string;
+        model?: string;
+        file?: string;
+      };
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": {
+            /** @constant */
+            object: "list";
+            data: components["schemas"]["Evaluation"][];
+            has_more: boolean;
+            first_id: string | null;
+            last_id: string | null;
+          };
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request.cursor_not_found"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  createEvaluation: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
+        "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+      };
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        /**
+         * @example {
+         *       "models": [
+         *         "ft:SmolLM2-135M-Instruct:acme:support:0192f5c8",
+         *         "SmolLM2-135M-Instruct"
+         *       ],
+         *       "file": "file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f",
+         *       "graders": [
+         *         {
+         *           "type": "contains",
+         *           "value": "refund",
+         *           "ignore_case": true
+         *         }
+         *       ]
+         *     }
+         */
+        "application/json": {
+          models: string[];
+          file: string;
+          name?: string;
+          /** @default 200 */
+          max_rows?: number;
+          /** @default [] */
+          graders?: components["schemas"]["EvaluationGrader"][];
+          /** @default 0 */
+          temperature?: number;
+          /** @default 512 */
+          max_completion_tokens?: number;
+          /** @default 0 */
+          seed?: number;
+          /** @default {} */
+          metadata?: {
+            [key: string]: string;
+          };
+        };
+      };
+    };
+    responses: {
+      /** @description The evaluation has started */
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Evaluation"];
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json.model_not_servable.wrong_purpose"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403:
+        components["responses"][
+          "project_without_members.insufficient_scope.insufficient_role.quota_exceeded"
+        ];
+      404: components["responses"]["project_not_found.model_not_found.file_not_found"];
+      409:
+        components["responses"][
+          "idempotency_key_reused.idempotency_key_in_use.file_not_ready.project_archived"
+        ];
+      413: components["responses"]["too_large"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  getEvaluation: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Evaluation"];
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.evaluation_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  deleteEvaluation: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Deleted"];
+        };
+      };
+      400: components["responses"]["invalid_request"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.evaluation_not_found"];
+      409: components["responses"]["project_archived"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  listEvaluationRows: {
+    parameters: {
+      query?: {
+        limit?: number;
+        after?: string;
+      };
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description An ETag. If the resource has not changed, the response is 304. */
+        "If-None-Match"?: components["parameters"]["IfNoneMatch"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": {
+            /** @constant */
+            object: "list";
+            data: components["schemas"]["EvaluationRow"][];
+            has_more: boolean;
+            first_id: string | null;
+            last_id: string | null;
+          };
+        };
+      };
+      /** @description Not modified */
+      304: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content?: never;
+      };
+      400: components["responses"]["invalid_request.cursor_not_found"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.evaluation_not_found"];
+      429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["unavailable.database_unavailable"];
+    };
+  };
+  cancelEvaluation: {
+    parameters: {
+      query?: never;
+      header?: {
+        /** @description For users: the project (`proj_…`), if it is not their first. */
+        "OpenAI-Project"?: components["parameters"]["Project"];
+        /** @description Makes retries safe: repeating a request with the same key within a day returns the first response. */
+        "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+      };
+      path: {
+        id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description OK */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "application/json": components["schemas"]["Evaluation"];
+        };
+      };
+      400: components["responses"]["invalid_request.invalid_json"];
+      401: components["responses"]["missing_api_key.invalid_api_key.invalid_token"];
+      403: components["responses"]["project_without_members.insufficient_scope.insufficient_role"];
+      404: components["responses"]["project_not_found.evaluation_not_found"];
+      409: components["responses"]["idempotency_key_reused.idempotency_key_in_use.project_archived"];
+      413: components["responses"]["too_large"];
       429: components["responses"]["rate_limit_exceeded.too_many_unknown_keys"];
       500: components["responses"]["internal"];
       503: components["responses"]["unavailable.database_unavailable"];

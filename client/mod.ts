@@ -48,8 +48,17 @@ export function connect(options: {
 export function unwrap<T>(result: { data?: T; error?: unknown; response: Response }): T {
   const { data, error, response } = result;
   if (response.ok && data !== undefined) return data;
-  if (isProblem(error)) throw new ApiError(error);
-  throw new Error(
+  throw toError(response, error);
+}
+
+/** The error of a response that is not ok, for requests that do not go through the typed client. */
+export async function readProblem(response: Response): Promise<Error> {
+  return toError(response, await response.json().catch(() => null));
+}
+
+function toError(response: Response, error: unknown): Error {
+  if (isProblem(error)) return new ApiError(error);
+  return new Error(
     `The server responded with ${response.status} ${response.statusText}, but not in the format of this API.`,
   );
 }

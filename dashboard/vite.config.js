@@ -24,11 +24,12 @@ const removeRemoteLogo = {
 export default defineConfig({
   base: "./",
   plugins: [removeRemoteLogo],
-  // client/mod.ts is outside this folder, so it does not find the packages in node_modules.
+  // client/ is outside this folder, so it does not find the packages in node_modules.
   resolve: {
-    alias: {
-      "openapi-fetch": fileURLToPath(import.meta.resolve("openapi-fetch")),
-    },
+    alias: ["openapi-fetch", "eventsource-parser"].map((name) => ({
+      find: new RegExp(`^${name}$`),
+      replacement: fileURLToPath(import.meta.resolve(name)),
+    })),
   },
   build: {
     target: "es2022",

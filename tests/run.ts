@@ -7,7 +7,14 @@ import { cache, root } from "../local/state_dir.ts";
 import { join } from "../local/paths.ts";
 import { generated } from "../local/commands/types.ts";
 import { startTestPostgres } from "./support/postgres_server.ts";
-import { inParallel, longestFirst, recordDurations, slowest } from "./support/schedule.ts";
+import {
+  type Group,
+  groups,
+  inParallel,
+  longestFirst,
+  recordDurations,
+  slowest,
+} from "./support/schedule.ts";
 
 interface Result {
   passed: number;
@@ -27,7 +34,7 @@ for (const argument of args) {
   (/^[^-].*\.ts$|^tests\b/.test(argument) ? paths : testOptions).push(argument);
 }
 const only = args[0] === "check" ? "check" : paths.length > 0 ? "files" : "all";
-/** Seconds of each test file. */
+/** Seconds of each group of test files. */
 const durations = new Map<string, number>();
 
 /** Deno tests wait as often as they compute: one process more than cores. */
@@ -36,33 +43,34 @@ const workers = Math.min(navigator.hardwareConcurrency, 5) + 1;
 const server = await startTestPostgres("test");
 try {
   const env = { TUNEBASE_TEST_DB_URL: server.url, NO_COLOR: "1", DENO_NO_UPDATE_CHECK: "1" };
-  const denoTest = async (file: string) => {
+  const denoTest = async ({ name, files }: Group) => {
     const begin = performance.now();
+    const modules = files.length === 1 ? files : ["tests/support/several_files.ts", "--", ...files];
     const result = await run(
-      [deno, "test", "-A", ...frozen, "--no-check", ...testOptions, file],
+      [deno, "test", "-A", ...frozen, "--no-check", ...testOptions, ...modules],
       root,
       denoCount,
       env,
     );
-    durations.set(file, (performance.now() - begin) / 1000);
+    durations.set(name, (performance.now() - begin) / 1000);
     return result;
   };
-  /** Runs test files in `workers` processes at a time, each file in its own; shows those that fail. */
-  const denoTests = async (name: string, files: string[], workers: number, first?: () => Promise<void>) => {
+  /** Runs groups of test files in `workers` processes at a time; shows those that fail. */
+  const denoTests = async (name: string, groups: Group[], workers: number, first?: () => Promise<void>) => {
     const begin = performance.now();
     const sum: Result = { passed: 0, failed: 0 };
-    const tests = (await longestFirst(files)).map((file) => async () => {
+    const tests = (await longestFirst(groups)).map((group) => async () => {
       const started = performance.now();
-      const { output, ...result } = await denoTest(file);
+      const { output, ...result } = await denoTest(group);
       sum.passed += result.passed;
       sum.failed += result.failed;
-      if (result.failed > 0) report(file, result, started, output);
+      if (result.failed > 0) report(group.name, result, started, output);
     });
     await inParallel(first === undefined ? tests : [first, ...tests], workers);
     add(name, sum, begin);
   };
   if (only === "files") {
-    await denoTests("deno test", await testFiles(paths), 1);
+    await denoTests("deno test", eachAlone(await testFiles(paths)), 1);
   } else {
     const checks = async () => {
       // All but the dashboard, whose types are those of a browser and of its own packages.
@@ -93,14 +101,20 @@ try {
       const all = await testFiles(["tests"]);
       const endToEnd = all.filter((file) => file.startsWith("tests/e2e/"));
       await Promise.all([
-        denoTests("deno test", all.filter((file) => !endToEnd.includes(file)), workers, async () => {
+        denoTests("deno test", groups(all.filter((file) => !endToEnd.includes(file))), workers, async () => {
           await checks();
           await pythonChecks();
         }),
         pythonTests(),
       ]);
-      // Real training uses all cores, and its leases expire on a busy machine.
-      await denoTests("end to end, with real training", endToEnd, 1);
+      // Real training uses a core each, and its leases expire on a busy machine. The kill test's are the shortest, and its
+      // seconds are recorded: it runs alone.
+      const [killTest, trainings] = [
+        endToEnd.filter(isKillTest),
+        endToEnd.filter((file) => !isKillTest(file)),
+      ];
+      await denoTests("end to end, with real training", eachAlone(trainings), 2);
+      await denoTests("end to end, with kill -9", eachAlone(killTest), 1);
       await recordDurations(durations);
     }
   }
@@ -128,6 +142,15 @@ async function pythonTests(): Promise<void> {
     pytestCount,
     env,
   );
+}
+
+function isKillTest(file: string): boolean {
+  return file === "tests/e2e/kill_test.ts";
+}
+
+/** Each file in a process of its own. */
+function eachAlone(files: string[]): Group[] {
+  return files.map((file) => ({ name: file, files: [file] }));
 }
 
 /** Runs one step, shows its output if it failed, and counts. */

@@ -69,9 +69,9 @@ def main(spec_path: str) -> None:
     tokenizer, data, validation = read_data(spec, hyper, base)
     sharded = check_resources(spec, hyper, base, data)
 
-    # --- base model: NF4 with double quantization, computing in bf16
+    # --- base model: NF4 with double quantization, or unquantized; it computes in bf16
     emit_stage("loading_model", 6)
-    base_net = load_base_model(base, hyper["seed"], sharded)
+    base_net = load_base_model(base, hyper, sharded)
 
     # --- adapter
     emit_stage("configuring", 10)
@@ -82,7 +82,7 @@ def main(spec_path: str) -> None:
     from tunebase_trainer.training.schedule import describe_run, make_schedule, run_identity
 
     apply_default_beta(hyper)
-    schedule = make_schedule(hyper, data)
+    schedule = make_schedule(hyper, data, validation, spec.get("micro_batch_tokens"))
     emit_log(describe_run(hyper, data, schedule, trainable))
 
     # --- training, from a checkpoint if there is one
@@ -165,6 +165,7 @@ def main(spec_path: str) -> None:
         trainable_parameters=trainable,
         versions=summary.versions,
         chat_template_sha256=data.template_sha256,
+        quantization=hyper["quantization"],
         evaluation=evaluation.model_dump() if evaluation is not None else None,
     )
 
@@ -180,12 +181,18 @@ def read_data(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel) -> t
 
 
 def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel, data: Dataset) -> bool:
-    """Whether the base model must be sharded; raises TrainerError when the run cannot fit."""
+    """Whether the base model must be sharded; raises TrainerError when the run cannot fit.
+
+    Resolves `quantization` in `hyper`; a resumed run keeps that of its checkpoint.
+    """
+    from tunebase_trainer.training.checkpoint_state import saved_hyperparameter
     from tunebase_trainer.training.preflight import check_gpu, run_preflight
 
+    if hyper.setdefault("quantization", "auto") == "auto" and spec["resume"] is not None:
+        hyper["quantization"] = saved_hyperparameter(Path(spec["resume"]), "quantization") or "auto"
     check_gpu(spec.get("num_gpus", 1), spec.get("requires_gpu", False))  # first: a rank without a GPU cannot join
     distributed.init()
-    return run_preflight(
+    placement = run_preflight(
         base.path,
         hyper,
         max(row.length for row in data.rows),
@@ -193,16 +200,25 @@ def check_resources(spec: dict[str, Any], hyper: dict[str, Any], base: BaseModel
         spec.get("num_gpus", 1),
         len(data.rows[0].sequences),
     )
+    hyper["quantization"] = placement.quantization
+    return placement.sharded
 
 
-def load_base_model(base: BaseModel, seed: int, sharded: bool) -> Any:
+def load_base_model(base: BaseModel, hyper: dict[str, Any], sharded: bool) -> Any:
     import transformers
 
     from tunebase_trainer.model import loading
 
-    transformers.set_seed(seed)
-    load = loading.load_sharded if sharded else loading.load_quantized
-    net, was_cached = load(base.path, base.revision, partial(base.fetch_weights, emit_log))
+    transformers.set_seed(hyper["seed"])
+    fetch_weights, was_cached = partial(base.fetch_weights, emit_log), False
+    if hyper["quantization"] == "none":
+        load = loading.load_unquantized_sharded if sharded else loading.load_unquantized
+        net = load(base.path, fetch_weights)
+        emit_log("The base model is not quantized.")
+    else:
+        load_nf4 = loading.load_quantized_sharded if sharded else loading.load_quantized
+        net, was_cached = load_nf4(base.path, base.revision, fetch_weights)
+        emit_log("The base model is quantized to NF4.")
     if was_cached:
         emit_log("The base model was loaded in quantized form from the volume's cache.")
     if sharded:
@@ -223,11 +239,11 @@ def add_adapter(base_net: Any, spec: dict[str, Any], hyper: dict[str, Any], shar
         lora_targets=hyper.get("lora_targets", "all-linear"),
         rslora=hyper["use_rslora"],
         checkpointing=sharded,
+        variant=hyper.get("lora_variant", "lora"),
+        weight_decay=hyper["weight_decay"],
     )
     if sharded:
-        from tunebase_trainer.model.sharded_base import exclude_from_ddp
-
-        exclude_from_ddp(net)
+        distributed.exclude_frozen_from_ddp(net)
     if spec.get("start_from") is not None:
         lora.load_earlier_adapter(net, Path(spec["start_from"]))
         emit_log("Training starts from the earlier fine-tune's adapter.")
@@ -276,7 +292,7 @@ def run_training(
         stop_requested=STOP.is_set,
         deadline=STARTED + spec["seconds"] if spec.get("seconds") is not None else math.inf,
         total_steps=schedule.total_steps,
-        steps_per_epoch=schedule.steps_per_epoch,
+        eval_steps=schedule.eval_steps,
         total_tokens=data.tokens * hyper["num_epochs"],
         run=identity,
         base=(hyper["base_model"], base.revision),
@@ -295,7 +311,7 @@ def run_training(
         directory=Path(spec["checkpoints"]),
         resume=resume,
         # On a CPU it costs more than it is worth: there the kernel kills a process that uses too much memory.
-        probe_largest=on_gpu and not distributed.is_distributed(),
+        probe_largest=on_gpu,
     )
 
 
@@ -329,8 +345,12 @@ if __name__ == "__main__":
             sys.exit(__doc__)
         processes = json.loads(Path(sys.argv[1]).read_text()).get("num_gpus", 1)
         if processes > 1 and not distributed.is_distributed():
-            sys.exit(distributed.launch(__file__, sys.argv[1], processes, EVENTS.fileno()))
+            sys.exit(distributed.launch(__file__, sys.argv[1], processes, EVENTS.fileno(), emit_log))
         main(sys.argv[1])
+    except distributed.RestartNeeded as restart:
+        distributed.request_restart(sys.argv[1], restart)
+        EVENTS.flush()
+        os._exit(5)  # ending NCCL could wait for the ranks that wait for this one
     except TrainerError as error:
         if distributed.claim_first_failure(sys.argv[1]):
             emit("error", code=error.code, message=error.message, hint=error.hint)

@@ -1,6 +1,5 @@
 /** The options that describe a job, and the request body they make. */
-import { access } from "node:fs/promises";
-import { ApiError, type Schemas, unwrap } from "../../client/mod.ts";
+import { ApiError, unwrap } from "../../client/mod.ts";
 import { limits } from "../../supabase/functions/_shared/contracts/limits.ts";
 import type { Session } from "../api/session.ts";
 import type { BodyOf } from "../api/types.ts";
@@ -13,7 +12,7 @@ import {
   parsePositive,
 } from "../command.ts";
 import { CliError, exitCodes } from "../errors.ts";
-import { uploadFile } from "../transfers/upload.ts";
+import { isFileId, requireLocalFile, resolveFile } from "../transfers/named_file.ts";
 import { addHyperparameterOptions, readHyperparameters } from "./hyperparameter_options.ts";
 
 export interface JobOptions extends CommonOptions {
@@ -109,25 +108,4 @@ async function requireModel({ api }: Session, id: string): Promise<string> {
     if (!(error instanceof ApiError && error.code === "insufficient_scope")) throw error;
   }
   return id;
-}
-
-const isFileId = (text: string) => /^file-[0-9a-f]{32}$/.test(text);
-
-async function requireLocalFile(path: string): Promise<void> {
-  try {
-    await access(path);
-  } catch (cause) {
-    throw new CliError(
-      `${path} is neither a local file nor a file ID. Run \`tunebase files list\` to see the uploaded files.`,
-      exitCodes.failed,
-      { cause },
-    );
-  }
-}
-
-/** The uploaded file with this ID, or the upload of a local file. */
-async function resolveFile(session: Session, named: string, options: JobOptions): Promise<Schemas["File"]> {
-  return isFileId(named)
-    ? unwrap(await session.api.GET("/files/{id}", { params: { path: { id: named } } }))
-    : await uploadFile(session, named, { quiet: options.json });
 }

@@ -5,11 +5,9 @@
  */
 import * as z from "zod";
 import openapiTS, { astToString } from "openapi-typescript";
-import { openApi } from "../../supabase/functions/tunebase/openapi/document.ts";
 import { InferenceToken } from "../../supabase/functions/_shared/contracts/inference_token.ts";
 import { messages } from "../../supabase/functions/_shared/protocol.ts";
 import { databaseFunctions, databaseRows } from "../generate/database_types.ts";
-import { withTables } from "../generate/docs.ts";
 import { contractCases, pythonContract } from "../generate/python.ts";
 import { projectVersion, withVersion } from "../generate/version.ts";
 import { cache, root } from "../state_dir.ts";
@@ -83,6 +81,9 @@ async function filtered(program: string, args: string[], text: string): Promise<
 
 /** The files generated from the contracts, without a database. */
 export async function generatedFromContracts(): Promise<{ path: string; text: string }[]> {
+  // Loaded here: the routes need the tables' rows, which may just have been generated for the first time.
+  const { withTables } = await import("../generate/docs.ts");
+  const { openApi } = await import("../../supabase/functions/tunebase/openapi/document.ts");
   const version = await projectVersion();
   const document = JSON.stringify(openApi(version));
   const pages = ["docs/api.md", "docs/security.md", "docs/reliability.md", "trainer/README.md"];
@@ -104,14 +105,18 @@ export async function generatedFromContracts(): Promise<{ path: string; text: st
   ];
 }
 
-/** The generated files with their expected content. */
-export async function generated(url: string): Promise<{ path: string; text: string }[]> {
+/** The files generated from the database's catalog. */
+async function generatedFromDatabase(url: string): Promise<{ path: string; text: string }[]> {
   const database = "supabase/functions/_shared/database";
   return [
     { path: `${database}/functions.ts`, text: await formatted(await databaseFunctions(url)) },
     { path: `${database}/rows.ts`, text: await formatted(await databaseRows(url)) },
-    ...await generatedFromContracts(),
   ];
+}
+
+/** The generated files with their expected content. */
+export async function generated(url: string): Promise<{ path: string; text: string }[]> {
+  return [...await generatedFromDatabase(url), ...await generatedFromContracts()];
 }
 
 if (import.meta.main) {
@@ -122,9 +127,11 @@ if (import.meta.main) {
   try {
     await prepareDatabase(server.url);
     await migrate(server.url);
-    for (const { path, text } of await generated(server.url)) {
-      await Deno.writeTextFile(join(root, path), text);
-      console.log(`wrote ${path}`);
+    for (const generate of [() => generatedFromDatabase(server.url), generatedFromContracts]) {
+      for (const { path, text } of await generate()) {
+        await Deno.writeTextFile(join(root, path), text);
+        console.log(`wrote ${path}`);
+      }
     }
   } finally {
     await server.stop();

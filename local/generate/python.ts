@@ -7,8 +7,11 @@ import {
   type ScoreName,
   scoreNames,
 } from "../../supabase/functions/_shared/contracts/evaluation.ts";
+import { automaticEvalSteps } from "../../supabase/functions/_shared/contracts/eval_schedule.ts";
 import {
+  automaticQuantization,
   gpuMemory,
+  likelyBytes,
   memoryOf,
   neededBytes,
   sharedMemory,
@@ -92,6 +95,10 @@ NF4_BYTES = ${gpuMemory.nf4Bytes}
 TRAINABLE_BYTES = ${gpuMemory.trainableBytes}
 PLAIN_BYTES = ${gpuMemory.plainBytes}
 CONTEXT_BYTES = ${gpuMemory.contextBytes}
+PLAIN_LAYERS = ${gpuMemory.plainLayers}
+OVERHEAD_BYTES = ${gpuMemory.overheadBytes}
+LOGIT_BYTES = ${gpuMemory.logitBytes}
+HEADROOM = ${gpuMemory.headroom}
 `;
 }
 
@@ -154,7 +161,7 @@ function score(name: ScoreName): string {
 /** `trainer/tests/contract_cases.json`: what the two languages must agree on to the last byte. */
 export function contractCases(): string {
   const counts = {
-    quantized: 6_950_000_000,
+    quantizable: 6_950_000_000,
     plain: 1_245_000_000,
     layers: 36,
     hidden: 4096,
@@ -162,17 +169,57 @@ export function contractCases(): string {
     dequantized: 0,
     reads: 41_984,
   };
-  const experts = { ...counts, quantized: 76_000_000_000, dequantized: 1_610_612_736, layers: 48 };
+  const experts = { ...counts, quantizable: 76_000_000_000, dequantized: 1_610_612_736, layers: 48 };
+  const vocabulary = 151_936;
   const memory = [counts, experts].flatMap((counts) =>
-    [1, 4].flatMap((gpus) =>
-      [0, 2048].map((tokens) => {
-        const whole = memoryOf(counts);
-        const part = gpus === 1 ? whole : sharedMemory(whole, gpus);
-        return { counts, gpus, tokens, bytes: neededBytes(part, tokens) };
-      })
+    (["nf4", "none"] as const).flatMap((quantization) =>
+      [1, 4].flatMap((gpus) =>
+        [0, 2048].map((tokens) => {
+          const whole = memoryOf(counts, quantization);
+          const part = gpus === 1 ? whole : sharedMemory(whole, gpus);
+          return {
+            counts,
+            quantization,
+            gpus,
+            tokens,
+            bytes: neededBytes(part, tokens),
+            vocabulary,
+            likely_bytes: likelyBytes(part, tokens, vocabulary),
+          };
+        })
+      )
     )
   );
+  const chosen = [16, 24, 32, 40, 80].map((gb) => ({
+    counts,
+    tokens: 16_384,
+    vocabulary,
+    available: gb * 2 ** 30,
+    quantization: automaticQuantization(counts, 16_384, vocabulary, gb * 2 ** 30),
+  }));
   const held = [[1, 0.1], [2, 0.5], [9, 0.1], [10, 0], [50, 0.1], [999, 0.1], [1000, 0.05], [12_345, 0.07]]
     .map(([rows = 0, share = 0]) => ({ rows, share, held: heldOut(rows, share) }));
-  return JSON.stringify({ gpu_memory: memory, held_out: held }, null, 2) + "\n";
+  const evaluations = [
+    [100, 2, 900_000, 50_000],
+    [101, 1, 900_000, 100_000],
+    [14, 3, 27_000, 1_000],
+    [15, 3, 27_000, 1_000],
+    [3, 1, 2_700, 300],
+    [1, 1, 900, 100],
+    [290, 10, 2_266_000, 25_000],
+    [600, 20, 2_000_000, 5_000],
+    [200, 2, 1_000_000, 3_000_000],
+    [33, 3, 100_001, 7],
+  ].map(([total_steps = 0, epochs = 0, training_tokens = 0, validation_tokens = 0]) => ({
+    total_steps,
+    epochs,
+    training_tokens,
+    validation_tokens,
+    eval_steps: automaticEvalSteps(total_steps, epochs, training_tokens, validation_tokens),
+  }));
+  return JSON.stringify(
+    { gpu_memory: memory, quantization: chosen, held_out: held, eval_steps: evaluations },
+    null,
+    2,
+  ) + "\n";
 }

@@ -869,6 +869,117 @@ alter table tunebase_internal.inference_spend enable row level security;
 
 comment on table tunebase_internal.inference_spend is 'The cost of finished inference requests by month: one row, however many requests.';
 
+-- schemas/tables/evaluations.sql
+create table tunebase.evaluations (
+  id uuid primary key default tunebase_internal.uuid7(),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  api_key_id uuid references tunebase.api_keys on delete set null,
+  user_id uuid references auth.users on delete set null,
+  name text not null check (char_length(name) between 1 and 100),
+  -- null: the file was deleted; the rows are kept.
+  file_id uuid references tunebase.files on delete set null,
+  -- As the API names them; each answers every row.
+  models text[] not null check (cardinality(models) between 1 and 4),
+  graders jsonb not null default '[]' check (jsonb_typeof(graders) = 'array'),
+  -- {temperature, max_completion_tokens, seed}
+  sampling jsonb not null check (jsonb_typeof(sampling) = 'object'),
+  metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'),
+  status text not null default 'running' check (status in ('running', 'succeeded', 'failed', 'cancelled')),
+  -- Rows of the file, and how many of them are evaluated.
+  file_rows integer not null check (file_rows >= 1),
+  row_count integer not null check (row_count between 1 and 1000),
+  -- Of row_count times the number of models.
+  answered integer not null default 0 check (answered >= 0),
+  -- {code, detail}, as in tunebase_internal.raise_api_error.
+  error jsonb,
+  created_at timestamptz not null default now(),
+  finished_at timestamptz,
+  check ((status = 'running') = (finished_at is null))
+);
+create index evaluations_project on tunebase.evaluations (project_id, id);
+create index evaluations_api_key on tunebase.evaluations (api_key_id) where api_key_id is not null;
+create index evaluations_user on tunebase.evaluations (user_id) where user_id is not null;
+create index evaluations_file on tunebase.evaluations (file_id) where file_id is not null;
+
+alter table tunebase.evaluations enable row level security;
+create policy members_read on tunebase.evaluations for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.evaluations is 'Models compared over the rows of a file.';
+
+-- schemas/tables/evaluation_rows.sql
+create table tunebase.evaluation_rows (
+  evaluation_id uuid not null references tunebase.evaluations on delete cascade,
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- In the file, from 1.
+  line integer not null check (line >= 1),
+  -- {messages, tools}: what the models are asked.
+  prompt jsonb not null,
+  expected text not null,
+  -- Tool calls: compared as JSON.
+  is_json boolean not null,
+  primary key (evaluation_id, line)
+);
+create index evaluation_rows_project on tunebase.evaluation_rows (project_id);
+
+alter table tunebase.evaluation_rows enable row level security;
+create policy members_read on tunebase.evaluation_rows for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.evaluation_rows is 'The rows of an evaluation: prompts and expected answers.';
+
+-- schemas/tables/evaluation_answers.sql
+create table tunebase.evaluation_answers (
+  evaluation_id uuid not null,
+  line integer not null,
+  -- In evaluations.models, from 1.
+  model_number smallint not null check (model_number >= 1),
+  project_id uuid not null references tunebase.projects on delete cascade,
+  -- null: the model could not answer, see error.
+  answer text,
+  finish_reason text,
+  error text,
+  -- {exact_match, valid_json, fields_correct, fields_expected, graders}; null without an answer.
+  scores jsonb,
+  prompt_tokens integer not null default 0 check (prompt_tokens >= 0),
+  completion_tokens integer not null default 0 check (completion_tokens >= 0),
+  seconds numeric(10, 3) not null default 0 check (seconds >= 0),
+  cost_usd numeric(14, 9) not null default 0 check (cost_usd >= 0),
+  primary key (evaluation_id, line, model_number),
+  foreign key (evaluation_id, line) references tunebase.evaluation_rows on delete cascade,
+  check ((answer is null) = (error is not null)),
+  check ((answer is null) = (scores is null))
+);
+create index evaluation_answers_project on tunebase.evaluation_answers (project_id);
+
+alter table tunebase.evaluation_answers enable row level security;
+create policy members_read on tunebase.evaluation_answers for select to authenticated
+using (project_id in (select tunebase_internal.member_project_ids()));
+
+comment on table tunebase.evaluation_answers is 'The models'' answers to the rows of an evaluation, with their scores.';
+
+-- schemas/tables/evaluation_queue.sql
+create table tunebase_internal.evaluation_queue (
+  evaluation_id uuid not null,
+  line integer not null,
+  model_number smallint not null,
+  -- The holder. A new lease invalidates the writes of the old one.
+  lease uuid,
+  -- When it may be claimed again.
+  next_at timestamptz not null default now(),
+  -- How often the model did not answer.
+  failures integer not null default 0,
+  -- The open request of the holder (tunebase.inference_requests).
+  request_id uuid,
+  primary key (evaluation_id, line, model_number),
+  foreign key (evaluation_id, line) references tunebase.evaluation_rows on delete cascade
+);
+create index evaluation_queue_next on tunebase_internal.evaluation_queue (next_at);
+
+alter table tunebase_internal.evaluation_queue enable row level security;
+
+comment on table tunebase_internal.evaluation_queue is 'Answers that running evaluations still need.';
+
 -- schemas/tables/stored_completions.sql
 create table tunebase.stored_completions (
   -- The inference request's.
@@ -1954,6 +2065,301 @@ as $$
   on conflict do nothing
 $$;
 
+-- schemas/functions/evaluations/authorize_evaluation.sql
+-- The evaluation, if it belongs to the caller's project. Raises evaluation_not_found.
+create function tunebase_internal.authorize_evaluation(p_caller jsonb, p_id uuid, p_scope text) returns tunebase.evaluations
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, p_scope);
+  v_evaluation tunebase.evaluations;
+begin
+  select * into v_evaluation from tunebase.evaluations where id = p_id and project_id = v_project_id;
+  if not found then
+    perform tunebase_internal.raise_api_error('evaluation_not_found');
+  end if;
+  return v_evaluation;
+end $$;
+
+-- schemas/functions/evaluations/cancel_evaluation.sql
+-- Stops an evaluation; its answers are kept. Does nothing to one that has ended.
+create function tunebase_internal.cancel_evaluation(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_evaluation tunebase.evaluations := tunebase_internal.authorize_evaluation(p_caller, p_id, 'inference');
+begin
+  perform tunebase_internal.end_evaluation(p_id, 'cancelled', null);
+  select * into v_evaluation from tunebase.evaluations where id = p_id;
+  return tunebase_internal.evaluation_json(v_evaluation);
+end $$;
+
+-- schemas/functions/evaluations/claim_evaluation_answer.sql
+-- Leases the answer that is due and starts its inference request, or returns null when none is due. Returns {evaluation_id,
+-- line, model_number, lease, prompt, expected, is_json, graders, sampling, model}, where `model` is what start_inference
+-- returns; or {evaluation_id, failed: {code, detail}} if its model cannot be called any more or the project's cap is reached:
+-- then the caller must call end_evaluation, which locks in another order.
+create function tunebase_internal.claim_evaluation_answer(p_lease_seconds integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_item tunebase_internal.evaluation_queue;
+  v_evaluation tunebase.evaluations;
+  v_row tunebase.evaluation_rows;
+  v_model jsonb;
+  v_message text;
+  v_detail text;
+begin
+  select * into v_item from tunebase_internal.evaluation_queue
+  where next_at <= now() order by next_at limit 1 for update skip locked;
+  if not found then
+    return null;
+  end if;
+  select * into v_evaluation from tunebase.evaluations where id = v_item.evaluation_id;
+  select * into v_row from tunebase.evaluation_rows where evaluation_id = v_item.evaluation_id and line = v_item.line;
+  begin
+    if exists (select from tunebase.projects where id = v_evaluation.project_id and archived_at is not null) then
+      perform tunebase_internal.raise_api_error('project_archived');
+    end if;
+    v_model := tunebase_internal.insert_inference_request(
+      v_evaluation.project_id, v_evaluation.api_key_id, v_evaluation.user_id, jsonb_build_object(
+        'model', v_evaluation.models[v_item.model_number], 'stream', false,
+        -- A token is at least a byte.
+        'max_prompt_tokens', octet_length(v_row.prompt::text), 'prompts', 1, 'choices', 1,
+        'max_completion_tokens', v_evaluation.sampling -> 'max_completion_tokens'
+      )
+    );
+  exception when sqlstate 'TB000' then
+    get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail;
+    return jsonb_build_object(
+      'evaluation_id', v_item.evaluation_id, 'failed', jsonb_build_object('code', v_message, 'detail', v_detail::jsonb)
+    );
+  end;
+  update tunebase_internal.evaluation_queue
+  set lease = gen_random_uuid(), next_at = now() + make_interval(secs => p_lease_seconds),
+    request_id = (v_model ->> 'id')::uuid
+  where evaluation_id = v_item.evaluation_id and line = v_item.line and model_number = v_item.model_number
+  returning * into v_item;
+  return jsonb_build_object(
+    'evaluation_id', v_item.evaluation_id, 'line', v_item.line, 'model_number', v_item.model_number, 'lease', v_item.lease,
+    'prompt', v_row.prompt, 'expected', v_row.expected, 'is_json', v_row.is_json, 'graders', v_evaluation.graders,
+    'sampling', v_evaluation.sampling, 'model', v_model
+  );
+end $$;
+
+-- schemas/functions/evaluations/create_evaluation.sql
+-- Creates an evaluation and queues its answers. p_evaluation: {name, file_id, models, graders, sampling, metadata, file_rows,
+-- rows: [{line, prompt, expected, is_json}]}. Raises model_not_found, model_not_servable, file_not_found or quota_exceeded.
+create function tunebase_internal.create_evaluation(p_caller jsonb, p_evaluation jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'inference');
+  v_max_running constant integer := 10;
+  v_models text[] := array(select jsonb_array_elements_text(p_evaluation -> 'models'));
+  v_model text;
+  v_evaluation tunebase.evaluations;
+begin
+  -- Two requests must not both take the last place.
+  perform from tunebase.projects where id = v_project_id for no key update;
+  if (select count(*) from tunebase.evaluations where project_id = v_project_id and status = 'running') >= v_max_running then
+    perform tunebase_internal.raise_api_error('quota_exceeded', jsonb_build_object(
+      'what', 'running evaluations', 'limit', v_max_running, 'used', v_max_running, 'fix', 'Wait for one to end, or cancel one.'
+    ));
+  end if;
+  foreach v_model in array v_models loop
+    perform tunebase_internal.require_servable_model(v_project_id, v_model);
+  end loop;
+  if not exists (
+    select from tunebase.files
+    where id = (p_evaluation ->> 'file_id')::uuid and project_id = v_project_id and deleted_at is null
+  ) then
+    perform tunebase_internal.raise_api_error('file_not_found');
+  end if;
+  insert into tunebase.evaluations (
+    project_id, api_key_id, user_id, name, file_id, models, graders, sampling, metadata, file_rows, row_count
+  ) values (
+    v_project_id,
+    (select api_key_id from tunebase_internal.api_key_hashes where hash = decode(p_caller ->> 'key_hash', 'hex')),
+    (p_caller ->> 'user_id')::uuid, p_evaluation ->> 'name', (p_evaluation ->> 'file_id')::uuid, v_models,
+    p_evaluation -> 'graders', p_evaluation -> 'sampling', p_evaluation -> 'metadata',
+    (p_evaluation ->> 'file_rows')::integer, jsonb_array_length(p_evaluation -> 'rows')
+  ) returning * into v_evaluation;
+  insert into tunebase.evaluation_rows (evaluation_id, project_id, line, prompt, expected, is_json)
+  select v_evaluation.id, v_project_id, (r ->> 'line')::integer, r -> 'prompt', r ->> 'expected', (r ->> 'is_json')::boolean
+  from jsonb_array_elements(p_evaluation -> 'rows') r;
+  -- The oldest due answer is claimed first. One row every 100 ms, so that a large evaluation does not hold up others.
+  insert into tunebase_internal.evaluation_queue (evaluation_id, line, model_number, next_at)
+  select v_evaluation.id, (r ->> 'line')::integer, model_number, now() + (number - 1) * interval '100 ms'
+  from jsonb_array_elements(p_evaluation -> 'rows') with ordinality r (r, number),
+    generate_series(1, cardinality(v_models)) model_number;
+  return tunebase_internal.evaluation_json(v_evaluation);
+end $$;
+
+-- schemas/functions/evaluations/delete_evaluation.sql
+create function tunebase_internal.delete_evaluation(p_caller jsonb, p_id uuid) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform tunebase_internal.authorize_evaluation(p_caller, p_id, 'inference');
+  delete from tunebase.evaluations where id = p_id;
+end $$;
+
+-- schemas/functions/evaluations/end_evaluation.sql
+-- Ends a running evaluation and empties its queue. p_error: null, or {code, detail} of the API's errors. Answers that are being generated are discarded.
+create function tunebase_internal.end_evaluation(p_id uuid, p_status text, p_error jsonb) returns void
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  update tunebase.evaluations
+  set status = p_status, error = p_error, finished_at = now()
+  where id = p_id and status = 'running';
+  if found then
+    delete from tunebase_internal.evaluation_queue where evaluation_id = p_id;
+  end if;
+end $$;
+
+-- schemas/functions/evaluations/evaluation_json.sql
+-- An evaluation as the API shows it, with the totals of each model: {model, answered, failed, exact_match, valid_json,
+-- field_accuracy, graders, prompt_tokens, completion_tokens, seconds, cost_usd}. Shares are of the answers so far.
+create function tunebase_internal.evaluation_json(p_evaluation tunebase.evaluations) returns jsonb
+language sql stable set search_path = ''
+as $$
+  select to_jsonb(p_evaluation) || jsonb_build_object('totals', jsonb_agg(jsonb_build_object(
+    'model', m.name,
+    'answered', t.answered,
+    'failed', t.failed,
+    'exact_match', t.exact_match,
+    'valid_json', t.valid_json,
+    'field_accuracy', t.field_accuracy,
+    'graders', (
+      select coalesce(jsonb_agg((
+        select avg((a.scores -> 'graders' ->> (g.number - 1)::integer)::boolean::integer)
+        from tunebase.evaluation_answers a
+        where a.evaluation_id = p_evaluation.id and a.model_number = m.number and a.scores is not null
+      ) order by g.number), '[]')
+      from generate_series(1, jsonb_array_length(p_evaluation.graders)) g (number)
+    ),
+    'prompt_tokens', t.prompt_tokens,
+    'completion_tokens', t.completion_tokens,
+    'seconds', t.seconds,
+    'cost_usd', t.cost_usd
+  ) order by m.number))
+  from unnest(p_evaluation.models) with ordinality m (name, number)
+  cross join lateral (
+    select count(*) filter (where answer is not null) as answered,
+      count(*) filter (where error is not null) as failed,
+      avg((scores ->> 'exact_match')::boolean::integer) as exact_match,
+      avg((scores ->> 'valid_json')::boolean::integer) as valid_json,
+      sum((scores ->> 'fields_correct')::numeric) / nullif(sum((scores ->> 'fields_expected')::numeric), 0) as field_accuracy,
+      coalesce(sum(prompt_tokens), 0) as prompt_tokens,
+      coalesce(sum(completion_tokens), 0) as completion_tokens,
+      coalesce(sum(seconds), 0) as seconds,
+      coalesce(sum(cost_usd), 0) as cost_usd
+    from tunebase.evaluation_answers a
+    where a.evaluation_id = p_evaluation.id and a.model_number = m.number
+  ) t
+$$;
+
+-- schemas/functions/evaluations/get_evaluation.sql
+create function tunebase_internal.get_evaluation(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  return tunebase_internal.evaluation_json(tunebase_internal.authorize_evaluation(p_caller, p_id, 'models:read'));
+end $$;
+
+-- schemas/functions/evaluations/list_evaluation_rows.sql
+-- The rows of an evaluation by line, each with its answers so far in the order of the models. p_after: a line.
+create function tunebase_internal.list_evaluation_rows(p_caller jsonb, p_id uuid, p_after integer, p_limit integer) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_evaluation tunebase.evaluations := tunebase_internal.authorize_evaluation(p_caller, p_id, 'models:read');
+  v_rows jsonb;
+begin
+  select jsonb_agg(to_jsonb(r) || jsonb_build_object('answers', (
+    select coalesce(jsonb_agg(to_jsonb(a) || jsonb_build_object('model', v_evaluation.models[a.model_number])
+      order by a.model_number), '[]')
+    from tunebase.evaluation_answers a where a.evaluation_id = p_id and a.line = r.line
+  )) order by r.line) into v_rows from (
+    select * from tunebase.evaluation_rows
+    where evaluation_id = p_id and line > coalesce(p_after, 0)
+    order by line limit p_limit + 1
+  ) r;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/evaluations/list_evaluations.sql
+-- Newest first. p_filter: any of {model, file_id}.
+create function tunebase_internal.list_evaluations(p_caller jsonb, p_after uuid, p_limit integer, p_filter jsonb) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'models:read');
+  v_rows jsonb;
+begin
+  if p_after is not null and not exists (select from tunebase.evaluations where id = p_after and project_id = v_project_id) then
+    perform tunebase_internal.raise_api_error('cursor_not_found');
+  end if;
+  select jsonb_agg(tunebase_internal.evaluation_json(e) order by e.id desc) into v_rows from (
+    select * from tunebase.evaluations
+    where project_id = v_project_id and (p_after is null or id < p_after)
+      and (p_filter -> 'model' is null or p_filter ->> 'model' = any (models))
+      and (p_filter -> 'file_id' is null or file_id = (p_filter ->> 'file_id')::uuid)
+    order by id desc limit p_limit + 1
+  ) e;
+  return tunebase_internal.paginate(v_rows, p_limit);
+end $$;
+
+-- schemas/functions/evaluations/record_evaluation_answer.sql
+-- Ends the inference request of a claimed answer, which charges for it, and stores the answer if the lease still holds.
+-- p_request: what finish_inference takes. p_answer: {answer, finish_reason, scores}, or {error, retry_seconds}; with
+-- retry_seconds, it is asked again then, ten times at most. The last answer ends the evaluation.
+create function tunebase_internal.record_evaluation_answer(
+  p_evaluation_id uuid, p_line integer, p_model_number integer, p_lease uuid, p_request_id uuid, p_request jsonb, p_answer jsonb
+) returns boolean
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_max_failures constant integer := 10;
+  v_item tunebase_internal.evaluation_queue;
+  v_evaluation tunebase.evaluations;
+  v_cost numeric;
+begin
+  perform tunebase_internal.finish_inference(p_request_id, p_request);
+  -- The evaluation first: canceling locks in this order.
+  select * into v_evaluation from tunebase.evaluations where id = p_evaluation_id for no key update;
+  select * into v_item from tunebase_internal.evaluation_queue
+  where evaluation_id = p_evaluation_id and line = p_line and model_number = p_model_number and lease = p_lease for update;
+  if not found then
+    return false;
+  end if;
+  if p_answer -> 'retry_seconds' is not null and v_item.failures + 1 < v_max_failures then
+    update tunebase_internal.evaluation_queue
+    set failures = failures + 1, lease = null,
+      next_at = now() + make_interval(secs => (p_answer ->> 'retry_seconds')::integer)
+    where evaluation_id = p_evaluation_id and line = p_line and model_number = p_model_number;
+    return true;
+  end if;
+  select cost_usd into v_cost from tunebase.inference_requests where id = p_request_id;
+  insert into tunebase.evaluation_answers (
+    evaluation_id, line, model_number, project_id, answer, finish_reason, error, scores, prompt_tokens, completion_tokens,
+    seconds, cost_usd
+  ) values (
+    p_evaluation_id, p_line, p_model_number, v_evaluation.project_id, p_answer ->> 'answer', p_answer ->> 'finish_reason',
+    p_answer ->> 'error', nullif(p_answer -> 'scores', 'null'), (p_request ->> 'prompt_tokens')::integer,
+    (p_request ->> 'completion_tokens')::integer, (p_request ->> 'seconds')::numeric, coalesce(v_cost, 0)
+  );
+  delete from tunebase_internal.evaluation_queue
+  where evaluation_id = p_evaluation_id and line = p_line and model_number = p_model_number;
+  update tunebase.evaluations set answered = answered + 1 where id = p_evaluation_id returning * into v_evaluation;
+  if v_evaluation.answered = v_evaluation.row_count * cardinality(v_evaluation.models) then
+    perform tunebase_internal.end_evaluation(p_evaluation_id, 'succeeded', null);
+  end if;
+  return true;
+end $$;
+
 -- schemas/functions/files/cancel_file_validation.sql
 -- Trigger: deleting a file cancels its validation. The objects that a copy may still complete are deleted an
 -- hour later.
@@ -2657,7 +3063,7 @@ end $$;
 
 -- schemas/functions/inference/get_inference_usage.sql
 -- What inference used from p_from through p_to in p_time_zone, by model or by API key (p_group_by), the most expensive first.
--- An API key of null stands for signed-in users. Raises invalid_time_zone.
+-- A null API key means signed-in users. Raises invalid_time_zone.
 create function tunebase_internal.get_inference_usage(
   p_caller jsonb, p_from date, p_to date, p_time_zone text, p_group_by text
 ) returns jsonb
@@ -2719,6 +3125,27 @@ begin
     select cost_usd from tunebase_internal.inference_spend
     where project_id = p_project_id and month = date_trunc('month', now() at time zone 'utc')::date
   ), 0);
+end $$;
+
+-- schemas/functions/inference/insert_inference_request.sql
+-- What start_inference does once the caller is authorized.
+create function tunebase_internal.insert_inference_request(
+  p_project_id uuid, p_api_key_id uuid, p_user_id uuid, p_request jsonb
+) returns jsonb
+language plpgsql set search_path = ''
+as $$
+declare
+  v_model jsonb := tunebase_internal.require_servable_model(p_project_id, p_request ->> 'model');
+  v_id uuid := tunebase_internal.uuid7();
+begin
+  insert into tunebase.inference_requests (
+    id, project_id, api_key_id, user_id, model, base_model, adapter_id, stream, reserved_usd
+  ) values (
+    v_id, p_project_id, p_api_key_id, p_user_id, p_request ->> 'model', v_model ->> 'base_model',
+    (v_model ->> 'adapter_id')::uuid, (p_request ->> 'stream')::boolean,
+    tunebase_internal.reserve_inference_spend(p_project_id, v_model, p_request)
+  );
+  return v_model || jsonb_build_object('id', v_id, 'project_id', p_project_id);
 end $$;
 
 -- schemas/functions/inference/list_completions.sql
@@ -2891,21 +3318,15 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'inference');
-  v_model jsonb := tunebase_internal.require_servable_model(v_project_id, p_request ->> 'model');
-  v_id uuid := tunebase_internal.uuid7();
 begin
   if (p_request ->> 'store')::boolean then
     perform tunebase_internal.require_completion_storage(v_project_id);
   end if;
-  insert into tunebase.inference_requests (
-    id, project_id, api_key_id, user_id, model, base_model, adapter_id, stream, reserved_usd
-  ) values (
-    v_id, v_project_id,
+  return tunebase_internal.insert_inference_request(
+    v_project_id,
     (select api_key_id from tunebase_internal.api_key_hashes where hash = decode(p_caller ->> 'key_hash', 'hex')),
-    (p_caller ->> 'user_id')::uuid, p_request ->> 'model', v_model ->> 'base_model', (v_model ->> 'adapter_id')::uuid,
-    (p_request ->> 'stream')::boolean, tunebase_internal.reserve_inference_spend(v_project_id, v_model, p_request)
+    (p_caller ->> 'user_id')::uuid, p_request
   );
-  return v_model || jsonb_build_object('id', v_id, 'project_id', v_project_id);
 end $$;
 
 -- schemas/functions/inference/store_completion.sql
@@ -7217,6 +7638,7 @@ grant execute on function
   tunebase_internal.archive_project,
   tunebase_internal.authorize,
   tunebase_internal.begin_upload_part,
+  tunebase_internal.cancel_evaluation,
   tunebase_internal.cancel_job,
   tunebase_internal.cancel_upload,
   tunebase_internal.complete_direct_upload,
@@ -7224,6 +7646,7 @@ grant execute on function
   tunebase_internal.complete_upload,
   tunebase_internal.complete_upload_part,
   tunebase_internal.create_api_key,
+  tunebase_internal.create_evaluation,
   tunebase_internal.create_file,
   tunebase_internal.create_job,
   tunebase_internal.create_notification_channel,
@@ -7231,6 +7654,7 @@ grant execute on function
   tunebase_internal.create_upload,
   tunebase_internal.create_unvalidated_file,
   tunebase_internal.create_webhook_endpoint,
+  tunebase_internal.delete_evaluation,
   tunebase_internal.delete_completion,
   tunebase_internal.delete_file,
   tunebase_internal.delete_invitation,
@@ -7248,6 +7672,7 @@ grant execute on function
   tunebase_internal.get_completion,
   tunebase_internal.get_direct_upload,
   tunebase_internal.get_estimate_inputs,
+  tunebase_internal.get_evaluation,
   tunebase_internal.get_file,
   tunebase_internal.get_inference_usage,
   tunebase_internal.get_job,
@@ -7260,6 +7685,8 @@ grant execute on function
   tunebase_internal.invite_member,
   tunebase_internal.list_api_keys,
   tunebase_internal.list_checkpoints,
+  tunebase_internal.list_evaluation_rows,
+  tunebase_internal.list_evaluations,
   tunebase_internal.list_completions,
   tunebase_internal.list_events,
   tunebase_internal.list_files,
@@ -7313,9 +7740,11 @@ grant execute on function
   tunebase_internal.claim_attempts_to_reconcile,
   tunebase_internal.claim_deliveries,
   tunebase_internal.claim_dispatch,
+  tunebase_internal.claim_evaluation_answer,
   tunebase_internal.claim_file_validation,
   tunebase_internal.claim_orphaned_objects,
   tunebase_internal.delete_orphaned_objects,
+  tunebase_internal.end_evaluation,
   tunebase_internal.enforce_spend,
   tunebase_internal.expire_files,
   tunebase_internal.expire_inference_requests,
@@ -7325,14 +7754,15 @@ grant execute on function
   tunebase_internal.prune_idempotency_keys,
   tunebase_internal.prune_notifications,
   tunebase_internal.reconcile_attempt,
-  tunebase_internal.release_dispatch,
   tunebase_internal.record_cancel_sent,
   tunebase_internal.record_deliveries,
   tunebase_internal.record_dispatch_ambiguous,
   tunebase_internal.record_dispatch_failed,
   tunebase_internal.record_dispatch_rejected,
   tunebase_internal.record_dispatch_submitted,
+  tunebase_internal.record_evaluation_answer,
   tunebase_internal.record_recovered_file,
+  tunebase_internal.release_dispatch,
   tunebase_internal.retry_file_validation,
   tunebase_internal.start_file_conversion
 to tunebase_scheduler;

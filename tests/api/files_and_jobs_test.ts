@@ -231,6 +231,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
     lora_rank: 16,
     lora_alpha: 32,
     lora_dropout: 0,
+    quantization: "nf4",
     use_rslora: false,
     warmup_ratio: 0.05,
     lr_schedule: "linear",
@@ -246,7 +247,9 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
     export: [],
     method: "supervised",
     beta: null,
+    eval_steps: null,
     lora_targets: "all-linear",
+    lora_variant: "lora",
     num_epochs: n_epochs,
     warmup_steps: null,
     seed: 42,
@@ -261,12 +264,15 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
     lora_rank: 64,
     lora_alpha: 100,
     lora_dropout: 0.1,
+    lora_variant: "dora",
+    quantization: "none",
     use_rslora: true,
     warmup_steps: 4,
     lr_schedule: "cosine",
     weight_decay: 0.1,
     max_grad_norm: 0,
     validation_split: 0.5,
+    eval_steps: 7,
     early_stopping_patience: 0,
     max_length: 512,
   };
@@ -275,6 +281,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
   for (const [name, value] of Object.entries(own)) assertEquals(asked.plan[name], value, name);
 
   // rsLoRA where a high rank weakens plain LoRA, unless an alpha sets the scale.
+  assertEquals((await planOf({ eval_steps: "auto" })).plan.eval_steps, null);
   const scales = async (hyperparameters: object) => {
     const { use_rslora, lora_alpha } = (await planOf(hyperparameters)).shown;
     return [use_rslora, lora_alpha];
@@ -283,6 +290,7 @@ Deno.test('"auto" is resolved, and every hyperparameter reaches the trainer unch
   assertEquals(await scales({ lora_rank: 128, use_rslora: false }), [false, 256]);
   assertEquals(await scales({ lora_rank: 128, lora_alpha: 128, use_rslora: "auto" }), [false, 128]);
   assertEquals(await scales({ lora_rank: 8 }), [false, 16]);
+  assertEquals(await scales({ lora_rank: 64, lora_variant: "pissa" }), [false, 128]);
 });
 
 const hyper = (values: unknown) => ({ model, training_file: file, hyperparameters: values });
@@ -385,6 +393,41 @@ const badJobs: [string, unknown, number, string, string][] = [
     400,
     "hyperparameters.early_stopping_patience",
     "= 21: must be at most 20",
+  ],
+  [
+    "with PiSSA's rank doubled beyond what serves",
+    hyper({ lora_variant: "pissa", lora_rank: 65 }),
+    400,
+    "hyperparameters.lora_rank",
+    "= 65: must be at most 64",
+  ],
+  [
+    "with PiSSA and rsLoRA",
+    hyper({ lora_variant: "pissa", use_rslora: true }),
+    400,
+    "hyperparameters.use_rslora",
+    'not available for lora_variant "pissa"',
+  ],
+  [
+    "with PiSSA and weight decay",
+    hyper({ lora_variant: "pissa", weight_decay: 0.1 }),
+    400,
+    "hyperparameters.weight_decay",
+    'not available for lora_variant "pissa"',
+  ],
+  [
+    "with DoRA on routed experts",
+    hyper({ lora_variant: "dora", lora_targets: "experts" }),
+    400,
+    "hyperparameters.lora_targets",
+    'not available for lora_variant "dora"',
+  ],
+  [
+    "with validations that never come",
+    hyper({ eval_steps: 0 }),
+    400,
+    "hyperparameters.eval_steps",
+    "= 0: must be at least 1",
   ],
   [
     "with an unknown schedule",

@@ -375,6 +375,7 @@ const pages = [
   "files",
   "files/FILE",
   "models",
+  "playground",
   "usage",
   "keys",
   "webhooks",

@@ -7,6 +7,7 @@ import { startTestPostgres } from "../support/postgres_server.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 import { openDashboard } from "../support/browser_session.ts";
+import { isTuned, reply } from "./engine_reply.ts";
 
 const steps = 640;
 const images = join(root, "docs/images");
@@ -52,6 +53,24 @@ try {
   const first = await claim(done);
   await first.report({ metrics: run(1, 64, 64), current_step: 64, total_steps: 64, progress: 99 });
   await first.finishWithAdapter();
+  const { fine_tuned_model: model } = await user.openai.fineTuning.jobs.retrieve(done.id);
+  tunebase.inference.answer = (request) =>
+    reply(
+      {
+        tokens: isTuned(request)
+          ? ['{"category":', '"billing",', '"urgency":', '"medium",', '"next":', '"refund"}']
+          : [
+            "I'm sorry ",
+            "about the discount. ",
+            "Could you send me ",
+            "your invoice, ",
+            "and say when Marta ",
+            "promised it?",
+          ],
+        delayMs: 40,
+      },
+      request,
+    );
   const failed = await make("long-answers", 3);
   await (await claim(failed)).fail("out_of_memory");
   const job = await make("triage-v2", 20);
@@ -104,6 +123,15 @@ try {
     await page.getByText("GPU memory", { exact: true }).waitFor();
     await page.waitForTimeout(500);
     await shoot("new");
+    await visitor.go(`playground?${new URLSearchParams({ model: model ?? "" })}`);
+    await page.getByRole("button", { name: "Pick a row" }).click();
+    await page.getByText("Row 3", { exact: true }).click();
+    await page.keyboard.press("Enter");
+    await page.getByText("tokens in").nth(1).waitFor();
+    await page.setViewportSize({ width: 1280, height: 900 });
+    await page.waitForTimeout(300);
+    await shoot("playground");
+    await page.setViewportSize({ width: 1280, height: 1100 });
     if (Deno.args.includes("--all")) {
       for (
         const path of [
@@ -126,7 +154,7 @@ try {
         });
       }
       await page.setViewportSize({ width: 390, height: 800 });
-      for (const path of [`jobs/${job.id}`, "jobs", "new", "keys", "project"]) {
+      for (const path of [`jobs/${job.id}`, "jobs", "new", "playground", "keys", "project"]) {
         await visitor.go(path);
         await page.waitForTimeout(300);
         await page.screenshot({

@@ -106,6 +106,7 @@ const asked = {
   lora_alpha: 48,
   lora_dropout: 0.1,
   lora_targets: "attention" as const,
+  lora_variant: "dora" as const,
   use_rslora: true,
   warmup_steps: 2,
   lr_schedule: "cosine" as const,

@@ -68,7 +68,7 @@ Deno.test("the first request starts the worker, waits while it loads, and passes
 
 Deno.test("the key and the endpoint are checked before a worker starts", async () => {
   await using run = await started();
-  for (const headers of [{}, { authorization: "Bearer other" }]) {
+  for (const headers of [new Headers(), new Headers({ authorization: "Bearer other" })]) {
     const response = await fetch(`${run.url}/lb/e1/x`, { headers });
     assertEquals([response.status, await response.json()], [401, { error: "unauthorized" }]);
   }
@@ -96,8 +96,8 @@ Deno.test("an idle worker ends, one in use does not, and the next request starts
 });
 
 Deno.test("without a healthy worker in time, RunPod answers 400, and no worker's id", async () => {
-  for (const env of [{ LOAD_MS: "60000" }, { CRASH_AT_START: "1" }]) {
-    await using run = await started({ startMs: 1500 }, env);
+  for (const [name, value] of [["LOAD_MS", "60000"], ["CRASH_AT_START", "1"]] as const) {
+    await using run = await started({ startMs: 1500 }, { [name]: value });
     const response = await run.ask("/x");
     assertEquals([response.status, response.headers.get("x-runpod-worker-id")], [400, null]);
     await response.body?.cancel();

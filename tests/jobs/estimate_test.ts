@@ -155,6 +155,13 @@ Deno.test("held-out rows are excluded from steps and tokens as in the trainer", 
     });
     assertEquals(early.tokens.total.low, 4 * early.tokens.per_epoch.low, "early stopping may end it");
     assertEquals(early.steps.total, 290);
+    const often = await estimate(user, {
+      training_file,
+      hyperparameters: { n_epochs: 10, validation_split: 0.1, eval_steps: 5 },
+    });
+    const lowest = Math.round(10 * often.tokens.per_epoch.low * 4 * 5 / 290);
+    assertEquals(often.tokens.total.low, lowest, "validations decide how early");
+    assertStringIncludes(often.tokens.basis, "early stopping after 20 steps");
   });
 });
 
@@ -271,11 +278,52 @@ Deno.test("time, cost and memory are ranges based on the model's settings", asyn
       assertEquals(memory.fits, true, JSON.stringify(memory));
       assertStringIncludes(memory.basis, "is sharded across");
     });
-    // Validation passes through the model too, once per epoch.
+    // Validation passes through the model too: once per epoch, because the validation file is large.
     const more = await estimate(user, { ...asked, validation_file: training_file });
     assertEquals(
       more.time.seconds?.expected,
       Math.round(120 + (tokens.total.expected + 2 * tokens.per_epoch.expected / 3) / 100),
+    );
+  });
+});
+
+Deno.test("quantization auto is bf16 where the whole base fits, and none that cannot fit is rejected", async () => {
+  const training_file = await upload(user, twoRows);
+  const shape = { parameters: 8_030_261_248, hidden_size: 4096, layers: 32, vocab_size: 128_256 };
+  const on = <T>(gpu_memory_gb: number, num_gpus: number, run: () => Promise<T>, more: object = {}) => {
+    const gpu = { gpu_type: "GPU", num_gpus, gpu_memory_gb, cost_per_gpu_hour: 1 };
+    return withModel({ gpu_config: sql.json(gpu), ...shape, ...more }, run);
+  };
+  const resolved = async (quantization?: string) => {
+    const { hyperparameters, memory } = await estimate(user, {
+      training_file,
+      hyperparameters: { quantization },
+    });
+    return [hyperparameters.quantization, memory.basis.match(/in (NF4|bf16)/)?.[1], memory.fits];
+  };
+  assertEquals(await on(80, 1, () => resolved()), ["none", "bf16", true]);
+  assertEquals(await on(80, 1, () => resolved("auto")), ["none", "bf16", true]);
+  assertEquals(await on(80, 1, () => resolved("nf4")), ["nf4", "NF4", true]);
+  // It fits with smaller micro-batches only.
+  assertEquals(await on(24, 1, () => resolved()), ["nf4", "NF4", true]);
+  assertEquals(await on(24, 1, () => resolved("none")), ["none", "bf16", true]);
+  assertEquals((await on(80, 1, () => resolved(), { layers: null }))[0], "nf4");
+  const own = { defaults: sql.json({ quantization: "nf4" }) };
+  assertEquals((await on(80, 1, () => resolved("auto"), own))[0], "nf4");
+  // Sharded over two GPUs.
+  assertEquals(await on(15, 2, () => resolved("none")), ["none", "bf16", true]);
+  await on(12, 1, async () => {
+    const response = await user.fetch("/fine_tuning/estimates", {
+      method: "POST",
+      body: JSON.stringify({ model, training_file, hyperparameters: { quantization: "none" } }),
+    });
+    assertEquals(response.status, 400);
+    const { error } = await response.json();
+    assertEquals(error.param, "hyperparameters.quantization");
+    assertEquals(
+      error.message,
+      "hyperparameters.quantization = none: in bf16, the base model and its adapter need at least about 16.3 GB on each " +
+        'GPU, and 1 × 12 GB are configured for this model. Use "nf4" or "auto".',
     );
   });
 });

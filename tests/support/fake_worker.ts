@@ -36,12 +36,13 @@ export async function latestAttempt(tunebase: Tunebase, job: { id: string }) {
   return attempt;
 }
 
-/** A succeeded job with two trained steps and a checkpoint of the second. */
+/** A succeeded job with two trained steps and a checkpoint of the second: a new one, unless `created` is given. */
 export async function trainedJob(
   tunebase: Tunebase,
   user: TestUser,
+  created: { id: string } | null = null,
 ): Promise<OpenAI.FineTuning.FineTuningJob> {
-  const job = await createJob(user);
+  const job = created ?? await createJob(user);
   await tunebase.tick();
   const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
   await worker.claim();

@@ -42,6 +42,10 @@ export async function createOneOfEverything(
     body: JSON.stringify({ filename: "d.jsonl", bytes: 10, purpose: "fine-tune" }),
   })).json();
   const done = await user.openai.fineTuning.jobs.retrieve(job.id);
+  const evaluation = await (await user.fetch("/evaluations", {
+    method: "POST",
+    body: JSON.stringify({ models: [done.fine_tuned_model], file: done.training_file }),
+  })).json();
   await sql`update tunebase.projects set store_completions = true where id = ${user.projectId}`;
   const completion = await user.openai.chat.completions.create({
     model: "SmolLM2-135M-Instruct",
@@ -72,6 +76,7 @@ export async function createOneOfEverything(
     uploads: upload.id,
     direct: direct.id,
     checkpoints: publicId(prefixes.checkpoint, checkpoint?.id),
+    evaluations: evaluation.id,
     webhook_endpoints: endpoint.id,
     webhook_deliveries: publicId(prefixes.webhookDelivery, delivery?.id),
     notifications: publicId(prefixes.notification, notification?.id),

@@ -1,11 +1,14 @@
-/** Schedules test files over processes: the longest first, by the durations of the last complete run. */
+/** Schedules test files over processes: which files share one, and the longest first, by the durations of the last complete run. */
 import { cache } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 
 const record = join(cache, "test_durations.json");
 
-/** The files that take longest, for a checkout without a recorded run. */
-const usuallyLongest = [
+/**
+ * Files with a process of their own: the longest, longest first, then those that replace globals, have a `beforeEach` or
+ * start an isolate that retires while other files run.
+ */
+const alone = [
   "tests/crash/crash_test.ts",
   "tests/cli/commands_test.ts",
   "tests/dashboard/dashboard_test.ts",
@@ -14,16 +17,41 @@ const usuallyLongest = [
   "tests/api/isolate_retirement_test.ts",
   "tests/database/host_app_test.ts",
   "tests/jobs/estimate_test.ts",
+  "tests/files/uploads_test.ts",
+  "tests/files/file_conversion_test.ts",
+  "tests/cli/transfers_test.ts",
+  "tests/simulation/simulation_test.ts",
+  "tests/callbacks/concurrent_verification_test.ts",
+  "tests/files/upload_limits_test.ts",
 ];
 
-/** Sorted by the recorded duration, longest first; new files come before short ones. */
-export async function longestFirst(files: string[]): Promise<string[]> {
+/** Test files that run in one process, and what a run calls them. */
+export interface Group {
+  name: string;
+  files: string[];
+}
+
+/**
+ * The files of a folder share a process, except those in `alone`. Each process spends more than a second of a core on
+ * loading the functions and their libraries, and as much again until V8 has optimized them.
+ */
+export function groups(files: string[]): Group[] {
+  const found = new Map<string, string[]>();
+  for (const file of files) {
+    const name = alone.includes(file) ? file : file.slice(0, file.lastIndexOf("/"));
+    found.set(name, [...found.get(name) ?? [], file]);
+  }
+  return [...found].map(([name, files]) => ({ name, files }));
+}
+
+/** Sorted by the recorded duration, longest first; new groups come before short ones. */
+export async function longestFirst(groups: Group[]): Promise<Group[]> {
   const recorded: Record<string, number> = JSON.parse(await Deno.readTextFile(record).catch(() => "{}"));
-  const seconds = (file: string) => {
-    const rank = usuallyLongest.indexOf(file);
-    return recorded[file] ?? (rank === -1 ? 10 : 1000 - rank);
+  const seconds = ({ name }: Group) => {
+    const rank = alone.indexOf(name);
+    return recorded[name] ?? (rank === -1 ? 30 : 1000 - rank);
   };
-  return files.toSorted((a, b) => seconds(b) - seconds(a));
+  return groups.toSorted((a, b) => seconds(b) - seconds(a));
 }
 
 /** Runs the jobs in order, at most `workers` at a time. */
@@ -34,13 +62,13 @@ export async function inParallel(jobs: (() => Promise<void>)[], workers: number)
   }));
 }
 
-/** Records the seconds of each file for the next run. */
+/** Records the seconds of each group for the next run. */
 export async function recordDurations(durations: Map<string, number>): Promise<void> {
   const rounded = [...durations].map(([file, seconds]) => [file, Math.round(seconds * 10) / 10]);
   await Deno.writeTextFile(record, `${JSON.stringify(Object.fromEntries(rounded), null, 2)}\n`);
 }
 
-/** The ten slowest files, a line for each. */
+/** The ten slowest groups, a line for each. */
 export function slowest(durations: Map<string, number>): string {
   return [...durations].sort(([, a], [, b]) => b - a).slice(0, 10)
     .map(([file, seconds]) => `${seconds.toFixed(1).padStart(7)} s  ${file}`).join("\n");

@@ -24,6 +24,7 @@ const nobodys: Record<string, string> = {
   uploads: prefixes.upload,
   direct: prefixes.upload,
   checkpoints: prefixes.checkpoint,
+  evaluations: prefixes.evaluation,
   webhook_endpoints: prefixes.webhookEndpoint,
   webhook_deliveries: prefixes.webhookDelivery,
   notifications: prefixes.notification,

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from tunebase_trainer.contract import ErrorCode, HyperparameterFields, Metric
 from tunebase_trainer.data.split import held_out
-from tunebase_trainer.training.gpu_memory import ParameterCounts, estimate_memory
+from tunebase_trainer.training.gpu_memory import ParameterCounts, automatic_quantization, estimate_memory
+from tunebase_trainer.training.schedule import automatic_eval_steps
 from tunebase_trainer.worker import protocol
 
 HERE = Path(__file__).parent
@@ -19,14 +20,28 @@ SCHEMAS: dict[str, Any] = json.loads((HERE.parent / "protocol.schema.json").read
 
 @pytest.mark.parametrize("case", CASES["gpu_memory"])
 def test_gpu_memory_estimates_match_the_servers(case: dict[str, Any]) -> None:
-    whole = estimate_memory(ParameterCounts(**case["counts"]))
+    whole = estimate_memory(ParameterCounts(**case["counts"]), case["quantization"])
     part = whole if case["gpus"] == 1 else whole.sharded(case["gpus"])
     assert part.required(case["tokens"]) == pytest.approx(case["bytes"], rel=1e-12)
+    assert part.likely(case["tokens"], case["vocabulary"]) == pytest.approx(case["likely_bytes"], rel=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES["quantization"])
+def test_auto_means_the_same_as_on_the_server(case: dict[str, Any]) -> None:
+    counts = ParameterCounts(**case["counts"])
+    found = automatic_quantization(counts, case["tokens"], case["vocabulary"], case["available"])
+    assert found == case["quantization"]
 
 
 @pytest.mark.parametrize("case", CASES["held_out"])
 def test_a_split_holds_out_as_many_rows_as_the_server_estimates(case: dict[str, Any]) -> None:
     assert held_out(case["rows"], case["share"]) == case["held"]
+
+
+@pytest.mark.parametrize("case", CASES["eval_steps"])
+def test_a_run_validates_as_often_as_the_server_estimates(case: dict[str, Any]) -> None:
+    given = (case["total_steps"], case["epochs"], case["training_tokens"], case["validation_tokens"])
+    assert automatic_eval_steps(*given) == case["eval_steps"]
 
 
 def branches(schema: dict[str, Any]) -> list[dict[str, Any]]:

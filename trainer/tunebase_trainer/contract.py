@@ -54,6 +54,8 @@ class HyperparameterFields(Message):
         FiniteFloat, Field(ge=0, le=0.1, validation_alias=AliasChoices("lora_dropout", "dropout"))
     ] = 0.05
     lora_targets: Literal["all-linear", "attention", "shared_expert", "experts"] = "all-linear"
+    lora_variant: Literal["lora", "dora", "pissa"] = "lora"
+    quantization: Literal["auto", "nf4", "none"] = "auto"
     use_rslora: bool = False
     warmup_ratio: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.05
     warmup_steps: Annotated[int, Field(ge=0)] | None = None
@@ -61,6 +63,7 @@ class HyperparameterFields(Message):
     weight_decay: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
     max_grad_norm: Annotated[FiniteFloat, Field(ge=0, le=10)] = 1.0
     validation_split: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.0
+    eval_steps: Annotated[int, Field(ge=1)] | None = None
     early_stopping_patience: Annotated[int, Field(ge=0, le=20)] = 0
     max_length: Annotated[int, Field(ge=64, le=131072)] = 2048
     beta: Annotated[FiniteFloat, Field(gt=0, le=2)] | None = None
@@ -136,3 +139,7 @@ NF4_BYTES = 0.515869140625
 TRAINABLE_BYTES = 16
 PLAIN_BYTES = 2
 CONTEXT_BYTES = 644245094.4
+PLAIN_LAYERS = 3
+OVERHEAD_BYTES = 966367641.6
+LOGIT_BYTES = 2.5
+HEADROOM = 1.1

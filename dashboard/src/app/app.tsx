@@ -4,6 +4,7 @@ import { onlineManager, QueryClientProvider } from "@tanstack/preact-query";
 import { useEffect, useState } from "preact/hooks";
 import { SignIn } from "../features/sign_in/sign_in.tsx";
 import { getServices, queryClient } from "../lib/services.ts";
+import { clearSession } from "../lib/session_store.ts";
 import { Frame } from "./frame.tsx";
 
 export function App({ initialSession, linkError }: {
@@ -19,6 +20,10 @@ export function App({ initialSession, linkError }: {
     });
     return () => data.subscription.unsubscribe();
   }, []);
+  // After the page's own effects: a page that is left stores its state.
+  useEffect(() => {
+    if (session === null) clearSession();
+  }, [session === null]);
   return (
     <QueryClientProvider client={queryClient}>
       <OfflineBanner />

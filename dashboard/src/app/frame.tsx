@@ -41,6 +41,7 @@ export function Frame({ session }: { session: Session }) {
           <button
             type="button"
             class="small"
+            title={`Signed in as ${session.user.email}`}
             onClick={() => void getServices().auth.signOut({ scope: "local" })}
           >
             Sign out

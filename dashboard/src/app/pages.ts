@@ -27,6 +27,12 @@ export const pages: Record<string, PageEntry> = {
     label: "Models",
     load: async () => (await import("../features/models/models_page.tsx")).ModelsPage,
   },
+  playground: {
+    label: "Playground",
+    load: async () =>
+      (await import("../features/playground/playground_page.tsx"))
+        .PlaygroundPage,
+  },
   usage: {
     label: "Usage",
     load: async () => (await import("../features/usage/usage_page.tsx")).UsagePage,

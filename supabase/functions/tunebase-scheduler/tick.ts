@@ -1,4 +1,7 @@
-/** One tick: enforces spend caps, dispatches jobs, reconciles attempts, delivers events, validates files and cleans up. */
+/**
+ * One tick: enforces spend caps, dispatches jobs, reconciles attempts, delivers events, validates files, evaluates models and
+ * cleans up.
+ */
 import { wakeScheduler } from "../_shared/urls.ts";
 import { rpc } from "../_shared/database/rpc.ts";
 import { ApiError } from "../_shared/errors.ts";
@@ -7,6 +10,7 @@ import { deriveSecret, timingSafeEqual } from "../_shared/secrets.ts";
 import { CpuBudget } from "./cpu_budget.ts";
 import { DeliverySender } from "./deliveries/sender.ts";
 import { dispatch } from "./dispatch/dispatch.ts";
+import { evaluate } from "./evaluations/evaluate.ts";
 import { maxReconciledPerTick, reconcile } from "./reconcile/reconcile.ts";
 import { Runpod } from "./runpod.ts";
 import { cleanUp } from "./cleanup/cleanup.ts";
@@ -53,14 +57,15 @@ export class Ticks {
     // Caps first, so that no job over its cap is dispatched. Then everything concurrently, so that a long queue, a hanging
     // RunPod or a slow webhook receiver delays nothing else.
     const overspent = await rpc(platform.db, "enforce_spend", {});
-    const [dispatched, reconciled, { fanned_out, sent }, deleted, validated] = await Promise.all([
+    const [dispatched, reconciled, { fanned_out, sent }, deleted, validated, evaluated] = await Promise.all([
       dispatch(platform, this.#runpod, budget),
       reconcile(platform, this.#runpod, budget),
       this.#sender.tick(budget),
       cleanUp(platform),
       validateFiles(platform, budget),
+      evaluate(platform, budget),
     ]);
     this.#isMoreDue ||= budget.isOver || reconciled === maxReconciledPerTick;
-    return { overspent, dispatched, reconciled, fanned_out, sent, deleted, validated };
+    return { overspent, dispatched, reconciled, fanned_out, sent, deleted, validated, evaluated };
   }
 }

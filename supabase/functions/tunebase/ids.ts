@@ -7,6 +7,7 @@ export const prefixes = {
   file: "file-",
   event: "ftevent-",
   checkpoint: "ftckpt-",
+  evaluation: "eval_",
   project: "proj_",
   user: "user-",
   apiKey: "key_",

@@ -54,6 +54,47 @@ export type CheckpointRow = z.infer<typeof CheckpointRow>;
 
 export const AdapterRow = tables.adapters();
 
+/** An evaluation with its totals (tunebase_internal.evaluation_json). */
+export const EvaluationRow = tables.evaluations().extend({
+  sampling: z.object({ temperature: z.number(), max_completion_tokens: z.int(), seed: z.int() }),
+  error: z.object({ code: z.string(), detail: z.record(z.string(), z.unknown()) }).nullable(),
+  totals: z.array(z.object({
+    model: z.string(),
+    answered: z.int(),
+    failed: z.int(),
+    exact_match: z.number().nullable(),
+    valid_json: z.number().nullable(),
+    field_accuracy: z.number().nullable(),
+    graders: z.array(z.number().nullable()),
+    prompt_tokens: z.int(),
+    completion_tokens: z.int(),
+    seconds: z.number(),
+    cost_usd: z.number(),
+  })),
+});
+export type EvaluationRow = z.infer<typeof EvaluationRow>;
+
+/** A row of an evaluation with its answers (tunebase_internal.list_evaluation_rows). */
+export const EvaluatedRow = tables.evaluation_rows().extend({
+  prompt: z.object({ messages: z.array(z.unknown()), tools: z.array(z.unknown()).optional() }),
+  answers: z.array(z.object({
+    model: z.string(),
+    answer: z.string().nullable(),
+    finish_reason: z.string().nullable(),
+    error: z.string().nullable(),
+    scores: z.object({
+      exact_match: z.boolean(),
+      valid_json: z.boolean().nullable(),
+      fields_correct: z.int(),
+      fields_expected: z.int(),
+      graders: z.array(z.boolean()),
+    }).nullable(),
+    prompt_tokens: z.int(),
+    completion_tokens: z.int(),
+  })),
+});
+export type EvaluatedRow = z.infer<typeof EvaluatedRow>;
+
 export const BaseModelRow = tables.base_models();
 export type BaseModelRow = z.infer<typeof BaseModelRow>;
 /** Why a model cannot be called; null: it can. */

@@ -32,7 +32,12 @@ def with_template(tokenizer: Any, template: str) -> Any:
 def bytewise(template: str) -> Any:
     tokenizer = tiny.make_tokenizer()
     tokenizer.chat_template = template
+    tokenizer.eos_token = next(end for end in ENDS if end in template or end == "<|im_end|>")
+    tokenizer.add_tokens([tokenizer.eos_token], special_tokens=True)
     return tokenizer
+
+
+ENDS = ("<|eot_id|>", "<end_of_turn>", "<|end|>", "</s>", "<|im_end|>")
 
 
 def marked(row: Row, tokenizer: Any) -> str:
@@ -263,20 +268,20 @@ def test_each_learned_answer_is_preceded_by_the_prompt_of_serving(name: str, giv
     assert begun == asked
 
 
-def test_no_token_crosses_the_start_of_an_answer(tokenizer: Any) -> None:
+def test_an_answer_whose_prompt_later_has_other_tokens_gets_its_own_example(tokenizer: Any) -> None:
     """SmolLM2 joins the prompt's last blank with the answer's first word, if both are encoded at once."""
     plain = with_template(tokenizer, templates.PLAIN)
     given = chat(("user", "hi there"), ("assistant", "hello you"), ("user", "so"), ("assistant", "yes"))
     together = plain("assistant: hello", add_special_tokens=False).input_ids
     assert together[-1] == plain(" hello", add_special_tokens=False).input_ids[0], "or this test proves nothing"
-    (row,) = Renderer(plain).rows(given, 512).rows
-    end = plain.eos_token
-    assert (
-        marked(row, plain)
-        == f"user: hi there{end}\nassistant: ⟦hello you{end}⟧\nuser: so{end}\nassistant: ⟦yes{end}⟧\n"
-    )
-    prompt = plain(f"user: hi there{end}\nassistant: ", add_special_tokens=False).input_ids
-    assert row.input_ids[: len(prompt)] == prompt
+    renderer, end = Renderer(plain), plain.eos_token
+    newest, oldest = renderer.rows(given, 512).rows
+    start = f"user: hi there{end}\nassistant: "
+    assert marked(newest, plain) == f"{start}hello you{end}\nuser: so{end}\nassistant: ⟦yes{end}⟧\n"
+    assert marked(oldest, plain) == f"{start}⟦hello you{end}⟧\n"
+    for row, before in ((oldest, given.messages[:1]), (newest, given.messages[:3])):
+        prompt = plain(renderer.text(before, [], True), add_special_tokens=False).input_ids
+        assert row.input_ids[: len(prompt)] == prompt
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def summary(**changes: Any) -> RunSummary:
     given: dict[str, Any] = {
         "base_model": "org/Model-7B",
         "base_revision": "c0ffee",
-        "hyperparameters": {"base_model": "org/Model-7B", "lora_rank": 12, "max_length": 64},
+        "hyperparameters": {"base_model": "org/Model-7B", "lora_rank": 12, "max_length": 64, "quantization": "none"},
         "data": data,
         "validation": None,
         "steps": [],

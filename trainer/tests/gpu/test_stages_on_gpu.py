@@ -79,7 +79,7 @@ def test_each_stage_is_measured_and_training_takes_at_most_a_few_times_the_estim
         return
     counts = count_parameters(config, RANK, "all-linear")
     assert counts.trainable == trainable
-    estimate = estimate_memory(counts)
+    estimate = estimate_memory(counts, "nf4")
     # Of one row at a time, which decides whether a job is rejected, the estimate is a lower bound without logits and
     # workspaces. A run must not be rejected that fits, and what it leaves out must be no more than this.
     fixed = estimate.required(0)

@@ -48,10 +48,6 @@ def one_gpu_with_all_its_memory_afterwards(monkeypatch: pytest.MonkeyPatch) -> I
         free()
 
 
-def device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def rows(count: int, tokens: int) -> list[Row]:
     """Each counts up from a number of its own, all tokens learned: a regularity that a few steps of LoRA pick up."""
     made = []
@@ -160,10 +156,7 @@ def curve(net: Any, directory: Path, name: str) -> list[float]:
 
 
 def test_a_base_in_nf4_learns_as_one_in_bf16(saved: Path, tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
-    plain = AutoModelForCausalLM.from_pretrained(saved, dtype=torch.bfloat16).to(device())
-    plain.config.use_cache = False
+    plain = loading.load_unquantized(saved)
     in_bf16 = curve(plain, tmp_path / "bf16", "bf16")
     del plain
     in_nf4 = curve(loading.load_quantized(saved)[0], tmp_path / "nf4", "NF4")

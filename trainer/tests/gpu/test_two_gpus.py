@@ -1,6 +1,6 @@
-"""Two ranks over NCCL, with the whole base on each and with a sharded one, make the steps of one GPU.
+"""Two ranks over NCCL, with the whole base on each and with a sharded one, in NF4 and bf16, make the steps of one GPU.
 
-With gloo on two CPU processes: tests/model/test_distributed.py and test_sharded_base.py.
+With gloo on two CPU processes: tests/model/test_distributed.py, test_sharded_base.py and test_fsdp_base.py.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ def moe(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return model
 
 
+@pytest.mark.parametrize("quantization", ["nf4", "none"])
 @pytest.mark.parametrize("sharded", [False, True], ids=["whole base", "sharded base"])
 def test_two_gpus_make_the_steps_of_one(
-    moe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sharded: bool
+    moe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sharded: bool, quantization: str
 ) -> None:
-    alone, _ = steps(tmp_path / "one", moe, 1, monkeypatch)
-    shared, messages = steps(tmp_path / "two", moe, 2, monkeypatch, sharded=sharded)
+    alone, _ = steps(tmp_path / "one", moe, 1, monkeypatch, quantization=quantization)
+    shared, messages = steps(tmp_path / "two", moe, 2, monkeypatch, sharded=sharded, quantization=quantization)
     assert len(shared) == 6
     assert any("sharded over 2 GPUs" in message for message in messages) == sharded
     assert any("on each of 2 GPUs" in message for message in messages)
@@ -69,12 +70,16 @@ def test_pairs_on_a_sharded_base_make_the_steps_of_a_whole_one(
     assert_close(sharded, whole)
 
 
-def test_stopped_ranks_resume_from_their_checkpoint(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("quantization", ["nf4", "none"])
+def test_stopped_ranks_with_a_sharded_base_resume_from_their_checkpoint(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantization: str
 ) -> None:
-    complete, _ = steps(tmp_path / "complete", tiny_model, 2, monkeypatch)
-    code, stopped, log = train(tmp_path / "stopped", tiny_model, 2, stop_at=2, in_new_interpreters=True)
+    settings: dict[str, Any] = {"quantization": quantization}
+    complete, _ = steps(tmp_path / "complete", tiny_model, 2, monkeypatch, sharded=True, **settings)
+    code, stopped, log = train(tmp_path / "stopped", tiny_model, 2, stop_at=2, in_new_interpreters=True, **settings)
     assert code == 0, log
     (checkpoint,) = of(stopped, "checkpoint")
-    resumed, _ = steps(tmp_path / "resumed", tiny_model, 2, monkeypatch, resume=checkpoint["path"])
+    resumed, _ = steps(
+        tmp_path / "resumed", tiny_model, 2, monkeypatch, sharded=True, resume=checkpoint["path"], **settings
+    )
     assert_close(resumed, complete[checkpoint["step"] :])

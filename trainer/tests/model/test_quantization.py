@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from bitsandbytes import functional as bnb
+from bitsandbytes.nn import Linear4bit
 from support import tiny_models
 from torch.nn.utils import parametrize
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -34,6 +35,7 @@ def dequantized(directory: Path, packed: Any) -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=["lm_head", *quantization.KEPT_IN_BF16],
     )
     net = AutoModelForCausalLM.from_pretrained(directory, quantization_config=config, dtype=torch.bfloat16)
     net.config.use_cache = False
@@ -106,6 +108,14 @@ def alive(shapes: set[tuple[int, ...]]) -> int:
         if thing.dtype == torch.bfloat16 and tuple(thing.shape) in shapes:
             found[thing.untyped_storage().data_ptr()] = thing.untyped_storage().nbytes()
     return sum(found.values())
+
+
+def test_gates_and_the_output_projection_stay_in_bf16(saved: dict[str, Path]) -> None:
+    net, _ = loading.load_quantized(saved["qwen3_next"])
+    plain = {path.split(".")[-1] for path, module in net.named_modules() if type(module) is torch.nn.Linear}
+    packed = {path.split(".")[-1] for path, module in net.named_modules() if isinstance(module, Linear4bit)}
+    assert plain == {"in_proj_ba", "shared_expert_gate", "lm_head"}
+    assert {"q_proj", "in_proj_qkvz", "out_proj", "gate_proj", "down_proj"} <= packed
 
 
 def test_more_values_than_bitsandbytes_can_count_are_refused() -> None:

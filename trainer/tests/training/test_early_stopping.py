@@ -15,6 +15,7 @@ from tunebase_trainer.data.batches import collate
 from tunebase_trainer.data.dataset import IGNORED, Dataset, Example, Row, read
 from tunebase_trainer.data.split import held_out, split
 from tunebase_trainer.training.loss import supervised_loss
+from tunebase_trainer.training.schedule import describe_run, make_schedule
 
 
 def load(path: Path) -> Any:
@@ -126,8 +127,8 @@ def test_a_training_that_stops_improving_ends_early_if_patience_is_set(
         assert (stale == 2) == (step == outcome.steps)
     assert outcome.steps < 12
     said = [event["message"] for event in told if event["type"] == "log"]
-    assert said[0].startswith(f"Training stops early, after epoch {outcome.steps}: ")
-    assert "for 2 epochs" in said[0]
+    assert said[0].startswith(f"Training stops early, after step {outcome.steps}: ")
+    assert "in 2 validations" in said[0]
 
 
 def test_a_resumed_run_keeps_the_best_adapter_and_the_patience_counter(
@@ -163,3 +164,42 @@ def test_a_resumed_run_keeps_the_best_adapter_and_the_patience_counter(
     losses = [[event["validation_loss"] for event in events] for events in told]
     assert losses[1] == losses[0][-2:]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_validates_every_eval_steps_and_after_its_last_step(
+    tiny_model: Path, tiny_tokenizer: Any, rows: Any, tmp_path: Path
+) -> None:
+    # 3 epochs of 3 steps: validations fall within epochs, at an epoch's end, and where neither is.
+    settings: dict[str, Any] = {"batch_size": 4, "num_epochs": 3}
+    for every, expected in ((2, [2, 4, 6, 8, 9]), (3, [3, 6, 9]), (100, [9])):
+        _, events = run(load(tiny_model), tiny_tokenizer, rows, tmp_path / str(every), eval_steps=every, **settings)
+        steps = [event for event in events if event["type"] == "step"]
+        assert [step["step"] for step in steps] == list(range(1, 10))
+        assert [step["step"] for step in steps if step["validation_loss"] is not None] == expected
+
+
+def test_one_epoch_is_enough_to_stop_early(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
+    settings = OVERFIT | {"num_epochs": 1, "early_stopping_patience": 2, "eval_steps": 2}
+    outcome, events = run(load(tiny_model), tiny_tokenizer, [YES] * 24, tmp_path, **settings)
+    losses = {event["step"]: event["validation_loss"] for event in events if event["type"] == "step"}
+    validated = [step for step, loss in losses.items() if loss is not None]
+    assert validated == list(range(2, outcome.steps + 1, 2))
+    assert outcome.best_step is not None
+    assert outcome.steps == outcome.best_step + 4 < 24, "two validations after the best one"
+
+
+def test_auto_validates_about_ten_times_and_at_least_once_per_epoch() -> None:
+    def dataset(count: int) -> Dataset:
+        return Dataset([Row([0] * 100, [], line=n) for n in range(count)], conversations=count)
+
+    hyper = {"batch_size": 2, "num_epochs": 3, "warmup_steps": 0, "eval_steps": None}
+    assert make_schedule(hyper, dataset(90), dataset(10)).eval_steps == 14, "135 steps"
+    assert make_schedule(hyper, dataset(90), dataset(90)).eval_steps == 45, "validation rows cost too much for more"
+    assert make_schedule(hyper, dataset(4), dataset(1)).eval_steps == 1
+    assert make_schedule(hyper, dataset(90), None).eval_steps is None
+    given = make_schedule(hyper | {"eval_steps": 7}, dataset(90), dataset(90))
+    assert given.eval_steps == 7
+    assert "; validation every 7 steps; " in describe_run(hyper | RATE, dataset(90), given, 1)
+
+
+RATE: dict[str, Any] = {"learning_rate": 1e-4, "lr_schedule": "linear"}

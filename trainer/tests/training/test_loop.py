@@ -329,7 +329,7 @@ def test_the_learning_rate_warms_up_and_decays_linearly(model: Any, tokenizer: A
 @pytest.mark.parametrize(("rows", "warmup_steps", "expected"), [(3, None, 0), (3, 5, 0), (9, 5, 2), (9, None, 1)])
 def test_warmup_leaves_a_step_with_a_learning_rate(rows: int, warmup_steps: int | None, expected: int) -> None:
     hyper = {"batch_size": 3, "num_epochs": 1, "warmup_steps": warmup_steps, "warmup_ratio": 0.05}
-    schedule = make_schedule(hyper, Dataset(of_lengths(*[5] * rows)))
+    schedule = make_schedule(hyper, Dataset(of_lengths(*[5] * rows)), None)
     assert schedule.warmup_steps == expected
     assert schedule.micro_batch_tokens == CPU_MICRO_BATCH_TOKENS
 

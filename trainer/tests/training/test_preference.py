@@ -56,7 +56,7 @@ def plan(**changes: Any) -> Plan:
         "stop_requested": lambda: False,
         "deadline": math.inf,
         "total_steps": 4,
-        "steps_per_epoch": 2,
+        "eval_steps": 2,
         "total_tokens": 100,
         "run": {},
         "base": ("tiny", None),

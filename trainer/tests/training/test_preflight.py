@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +14,12 @@ from support import tiny_models
 from transformers import AutoConfig
 
 from tunebase_trainer import disk_space
+from tunebase_trainer.contract import HEADROOM
 from tunebase_trainer.errors import TrainerError
 from tunebase_trainer.model import base_model, loading
 from tunebase_trainer.training import preflight
-from tunebase_trainer.training.gpu_memory import GIB, MemoryEstimate, estimate_memory
+from tunebase_trainer.training.gpu_memory import GIB, MemoryEstimate, ParameterCounts, estimate_memory
+from tunebase_trainer.training.preflight import Placement
 
 HYPER = {"max_length": 8192, "lora_rank": 16}
 
@@ -32,13 +35,17 @@ QWEN3_8B = {
 }
 
 
+def qwen3_8b(rank: int) -> ParameterCounts:
+    return preflight.count_parameters(AutoConfig.for_model("qwen3", **QWEN3_8B), rank, "all-linear")
+
+
 def gib(count: float) -> float:
     return count * GIB
 
 
 @pytest.fixture(scope="module")
 def the_80b() -> MemoryEstimate:
-    return estimate_memory(preflight.count_parameters(AutoConfig.for_model("qwen3_next"), 16, "all-linear"))
+    return estimate_memory(preflight.count_parameters(AutoConfig.for_model("qwen3_next"), 16, "all-linear"), "nf4")
 
 
 def refused(memory: MemoryEstimate, tokens: int, available: float, rank: int = 16) -> TrainerError:
@@ -55,13 +62,16 @@ def test_the_estimated_size_of_the_base_matches_the_loaded_model(kind: str, tmp_
     state = net.state_dict(keep_vars=True)
     tables = ("quant_map", "quant_state.bitsandbytes__nf4", "nested_absmax")
     found = {t.data_ptr(): t.numel() * t.element_size() for name, t in state.items() if not name.endswith(tables)}
-    estimated = estimate_memory(preflight.count_parameters(tiny_models.config(kind), 4, "all-linear")).base
-    assert estimated == pytest.approx(sum(found.values()), rel=0.002)
+    counts = preflight.count_parameters(tiny_models.config(kind), 4, "all-linear")
+    assert estimate_memory(counts, "nf4").base == pytest.approx(sum(found.values()), rel=0.002)
+    plain = loading.load_unquantized(tmp_path)
+    in_bf16 = estimate_memory(counts, "none").base
+    assert in_bf16 == sum(weight.numel() * weight.element_size() for weight in plain.parameters())
 
 
 def test_two_gpus_that_shard_the_80b_model_need_half_of_it_and_a_layer_each(the_80b: MemoryEstimate) -> None:
     shared = the_80b.sharded(2)
-    assert shared.base == pytest.approx(the_80b.base - the_80b.packed / 2 + the_80b.packed / 48)
+    assert shared.base == pytest.approx(the_80b.base - the_80b.matrices / 2 + the_80b.matrices / 48)
     assert 20.5 < shared.base / GIB < 21.5
     preflight.check_memory(shared, 2048, HYPER, gib(39), "A GPU")
 
@@ -75,7 +85,7 @@ def test_the_80b_model_fits_an_80_gb_gpu_and_not_one_of_40(the_80b: MemoryEstima
         "The base model needs about 44.7 GiB of the GPU (A GPU), and 39.4 GiB are free: 39.2 GiB in NF4, and 0.2 GiB "
         "for the adapter (lora_rank = 16)."
     )
-    assert error.hint == "Use a GPU with 45 GiB, a smaller base model."
+    assert error.hint == "Use a GPU with 45 GiB, or a smaller base model."
 
 
 def test_if_only_the_longest_row_is_too_long_a_length_that_fits_is_suggested(the_80b: MemoryEstimate) -> None:
@@ -96,8 +106,29 @@ def test_each_of_two_answers_can_have_half_the_length_that_fits(the_80b: MemoryE
 
 
 def test_if_only_the_adapter_is_too_large_a_smaller_rank_is_suggested() -> None:
-    memory = estimate_memory(preflight.count_parameters(AutoConfig.for_model("qwen3", **QWEN3_8B), 128, "all-linear"))
+    memory = estimate_memory(qwen3_8b(128), "nf4")
     assert refused(memory, 512, gib(11), rank=128).hint.endswith("a smaller base model, or lora_rank = 64 or less.")
+
+
+def test_an_unquantized_base_that_does_not_fit_is_rejected_with_the_memory_that_nf4_needs() -> None:
+    memory, in_nf4 = (estimate_memory(qwen3_8b(16), quantization) for quantization in ("none", "nf4"))
+    assert memory.base == 2 * 8_190_735_360
+    with pytest.raises(TrainerError) as caught:
+        preflight.check_memory(memory, 2048, HYPER, gib(15), "A GPU", in_nf4=in_nf4)
+    assert caught.value.message == (
+        "The base model needs about 17.2 GiB of the GPU (A GPU), and 15.0 GiB are free: 15.3 GiB in bf16, and 0.7 GiB "
+        "for the adapter (lora_rank = 16)."
+    )
+    assert caught.value.hint == (
+        "Use quantization = nf4, which needs about 7.6 GiB, a GPU with 18 GiB, or a smaller base model."
+    )
+    with pytest.raises(TrainerError) as caught:
+        preflight.check_memory(memory, 2048, HYPER, gib(17), "A GPU", in_nf4=in_nf4)
+    assert caught.value.hint.startswith("Use max_length = ")
+    assert "or less, quantization = nf4, which needs about 7.6 GiB, or a GPU with 18 GiB." in caught.value.hint
+    # Each of two GPUs keeps half of the matrices, and three of 36 layers.
+    assert memory.sharded(2).base == pytest.approx(memory.base - memory.matrices / 2 + memory.matrices / 12)
+    preflight.check_memory(memory.sharded(2), 2048, HYPER, gib(12), "A GPU", in_nf4=in_nf4.sharded(2))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +187,8 @@ def test_a_rank_checks_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_on_a_gpu_that_is_too_small_is_rejected_before_loading(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert not preflight.run_preflight(tmp_path, {}, 100, tmp_path, 8)  # on a CPU
+    on_cpu = [preflight.run_preflight(tmp_path, {"quantization": q}, 100, tmp_path, 8) for q in ("auto", "nf4", "none")]
+    assert on_cpu == [Placement("nf4", False), Placement("nf4", False), Placement("none", False)]
     free = gib(0.5)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -167,17 +199,17 @@ def test_a_run_on_a_gpu_that_is_too_small_is_rejected_before_loading(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, gib(8)))
     config = tiny_models.config("llama", num_hidden_layers=8)
     config.save_pretrained(tmp_path)
-    hyper = {"lora_rank": 8, "max_length": 512}
+    hyper = {"lora_rank": 8, "max_length": 512, "batch_size": 4, "quantization": "nf4"}
     with pytest.raises(TrainerError, match=r"0\.5 GiB are free"):
         preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
     free = gib(0.7)
     preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
     # Two that have no room for the base each have room for half of it.
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert not preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
-    memory = estimate_memory(preflight.count_parameters(config, 8, "all-linear"))
+    assert not preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2).sharded
+    memory = estimate_memory(preflight.count_parameters(config, 8, "all-linear"), "nf4")
     free = memory.required(100) - 1
-    assert preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
+    assert preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2) == Placement("nf4", True)
     free = memory.sharded(2).required(100) - 1
     with pytest.raises(TrainerError, match="are free"):
         preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 2)
@@ -185,6 +217,41 @@ def test_a_run_on_a_gpu_that_is_too_small_is_rejected_before_loading(
     full(monkeypatch, 1000)
     with pytest.raises(TrainerError, match="The adapter with its checkpoints needs"):
         preflight.run_preflight(tmp_path, hyper, 100, tmp_path, 1)
+
+
+def test_auto_means_bf16_where_the_whole_base_fits_with_full_micro_batches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    free = 0.0
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, gib(80)))
+    AutoConfig.for_model("qwen3", **QWEN3_8B).save_pretrained(tmp_path)
+    hyper = {"lora_rank": 16, "max_length": 2048, "batch_size": 8}
+
+    def placed(gpus: int = 1, **changes: Any) -> Placement:
+        return preflight.run_preflight(tmp_path, {**hyper, **changes}, 2048, tmp_path, gpus)
+
+    limit = HEADROOM * estimate_memory(qwen3_8b(16), "none").likely(8 * 2048, 151_936)
+    assert gib(31) < limit < gib(37)
+    free = limit + 1
+    assert placed() == placed(quantization="auto") == Placement("none", False)
+    assert placed(quantization="nf4") == Placement("nf4", False)
+    free = limit - 1
+    assert placed() == Placement("nf4", False)
+    assert placed(batch_size=4) == Placement("none", False), "its micro-batches are smaller"
+    assert placed(quantization="none") == Placement("none", False), "with smaller micro-batches than it could have"
+    free = gib(15)
+    assert placed(2) == Placement("nf4", False)
+    assert placed(2, quantization="none") == Placement("none", True)
+    with pytest.raises(TrainerError, match=r"in bf16"):
+        placed(quantization="none")
+    # A repository of quantized weights is loaded as it is.
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "fp8"}}))
+    with pytest.raises(TrainerError, match="is stored in quantized form"):
+        placed(quantization="none")
 
 
 def full(monkeypatch: pytest.MonkeyPatch, free: float) -> None:

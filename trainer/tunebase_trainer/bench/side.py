@@ -132,7 +132,7 @@ def ours(
         stop_requested=lambda: False,
         deadline=math.inf,
         total_steps=steps * workload.epochs,
-        steps_per_epoch=steps,
+        eval_steps=None,
         total_tokens=sum(len(row.input_ids) for row in rows) * workload.epochs,
         run={},
         base=("", None),

@@ -12,6 +12,7 @@ from jinja2.exceptions import TemplateError
 
 from .examples import IGNORED
 from .json_rows import RowProblem
+from .prefix_texts import PrefixTexts, common_prefix
 from .rows import Conversation
 
 if TYPE_CHECKING:
@@ -33,9 +34,13 @@ class Tokens:
 class ConversationPrefix:
     """A conversation up to one answer; its oldest turns may be dropped."""
 
-    def __init__(self, renderer: Renderer, conversation: Conversation, end: int) -> None:
+    def __init__(
+        self, renderer: Renderer, conversation: Conversation, end: int, texts: PrefixTexts | None = None
+    ) -> None:
+        """`texts`: of the whole conversation, to render it once for all of its examples."""
         self._renderer, self._tools, self._end = renderer, conversation.tools, end
         self._messages = conversation.messages[:end]
+        self._texts = {0: texts} if texts is not None else {}
         self._system = 1 if self._messages[0]["role"] == "system" else 0
         # A text may start with the conversation, or with any later user turn.
         self._starts = [self._system] + [i for i in range(self._system + 1, end) if self._messages[i]["role"] == "user"]
@@ -50,38 +55,44 @@ class ConversationPrefix:
         `wanted` that are preceded by what they will be preceded by at serving."""
         first = self._starts[start]
         kept = [*range(self._system), *range(first, self._end)]
-        text = self._text(kept, False)
+        texts = self._from(start)
+        text = self._text(texts, len(kept), False)
+        if next_turn := self._renderer.next_turn_as_stop:
+            text = text.rstrip("\n") + next_turn
         answers: dict[int, tuple[int, int]] = {}
         mismatched = set()
         for i in wanted:
             if i < first:
                 continue
-            span, matches = self._locate_answer(kept[: kept.index(i)], i, text)
+            span, matches = self._locate_answer(texts, self._system + i - first, i, text)
             if span is not None:
-                answers[i] = span
+                answers[i] = self._with_stop(text, span)
                 if not matches:
                     mismatched.add(i)
         return self._labelled(text, answers, frozenset(mismatched))
 
     def _labelled(self, text: str, answers: dict[int, tuple[int, int]], mismatched: frozenset[int]) -> Tokens:
+        ids, offsets, same_tokens = self._renderer.encode(text, sorted(start for start, _ in answers.values()))
+        answers = {i: span for i, span in answers.items() if span[0] in same_tokens}
         spans = sorted(answers.values())
-        ids, offsets = self._renderer.encode(text, spans)
         # In order of their starts; 0 before the first.
         starts, ends = [start for start, _ in spans], [0, *accumulate((end for _, end in spans), max)]
         labels = [
             token if begin < ends[bisect_right(starts, begin)] else IGNORED
             for token, (begin, _) in zip(ids, offsets, strict=True)
         ]
-        return Tokens(ids, labels, frozenset(answers), mismatched)
+        return Tokens(ids, labels, frozenset(answers), mismatched & frozenset(answers))
 
-    def _locate_answer(self, before: list[int], i: int, text: str) -> tuple[tuple[int, int] | None, bool]:
+    def _locate_answer(self, texts: PrefixTexts, before: int, i: int, text: str) -> tuple[tuple[int, int] | None, bool]:
         """The character span of message `i`'s answer in `text`, or None where the template changes it or what precedes
-        it; and whether it is preceded by the prompt of serving. Raises RowProblem if the last answer has no span."""
+        it; and whether it is preceded by the prompt of serving. Raises RowProblem if the last answer has no span.
+
+        `before`: how many messages of `texts` precede it."""
         last = i == self._end - 1
-        after = (text if last else self._text([*before, i], False)).rstrip("\n")
+        after = self._text(texts, before + 1, False).rstrip("\n")
         if not text.startswith(after):
             return None, True
-        start, matches = self._answer_offset(before, i, after)
+        start, matches = self._answer_offset(texts, before, i, after, last)
         if not matches and not last:
             return None, True
         if "tool_calls" in self._messages[i] and any(
@@ -94,34 +105,49 @@ class ConversationPrefix:
             )
         return (start, len(after)), matches
 
-    def _answer_offset(self, before: list[int], i: int, after: str) -> tuple[int, bool]:
+    def _with_stop(self, text: str, span: tuple[int, int]) -> tuple[int, int]:
+        """With the token of the next turn, where generation stops there."""
+        start, end = span
+        if self._renderer.next_turn_as_stop:
+            following = [stop for stop in self._renderer.stop_texts if text.startswith(stop, end)]
+            end += max(map(len, following), default=0)
+        return start, end
+
+    def _answer_offset(self, texts: PrefixTexts, before: int, i: int, after: str, last: bool) -> tuple[int, bool]:
         """Where an answer starts in the text that it ends, and whether the prompt of serving precedes it."""
         try:
-            prompt = self._renderer.text([self._messages[j] for j in before], self._tools, True)
+            prompt = texts.text(before, True)
         except TEMPLATE_ERRORS as error:
             if before:
                 raise template_problem(error) from error
             prompt = None  # the assistant opens the conversation, which no prompt asks for
         if prompt is not None and after.startswith(prompt):
             return len(prompt), True
+        if prompt is not None and not last:
+            return 0, False  # only the last answer is learned after another prompt
         # The prompt has more than the training text (an opened <think>), or there is none: the answer starts where the
         # texts of two different answers diverge.
         message = self._messages[i]
         other = {**message, "content": "\u2402" + message["content"]}
-        start = common_prefix(
-            after, self._renderer.text([*(self._messages[j] for j in before), other], self._tools, False)
-        )
+        start = common_prefix(after, self._renderer.text([*texts.messages[:before], other], self._tools, False))
         if prompt is not None:
             start = min(start, common_prefix(after, prompt))
-        if start <= 0 or (before and start < len(self._text(before, False).rstrip("\n"))):
+        if start <= 0 or (before and start < len(self._text(texts, before, False).rstrip("\n"))):
             raise RowProblem(
                 "template", f"has messages[{i}], but the chat template does not show where that answer starts"
             )
         return start, prompt is None
 
-    def _text(self, kept: list[int], prompt: bool) -> str:
+    def _from(self, start: int) -> PrefixTexts:
+        """The rendering from the `start`th possible turn on."""
+        if start not in self._texts:
+            kept = [*self._messages[: self._system], *self._messages[self._starts[start] :]]
+            self._texts[start] = PrefixTexts(self._renderer, kept, self._tools)
+        return self._texts[start]
+
+    def _text(self, texts: PrefixTexts, count: int, prompt: bool) -> str:
         try:
-            return self._renderer.text([self._messages[i] for i in kept], self._tools, prompt)
+            return texts.text(count, prompt)
         except TEMPLATE_ERRORS as error:
             raise template_problem(error) from error
 
@@ -167,8 +193,3 @@ def first_that_fits(starts: int, fits: Callable[[int], bool]) -> int:
     """The first start after the very first that `fits`; the last one if none does."""
     # Fewer turns are fewer tokens.
     return bisect_left(range(starts - 1), True, lo=min(1, starts - 1), key=fits)
-
-
-def common_prefix(one: str, other: str) -> int:
-    """The length of the common prefix of two texts."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

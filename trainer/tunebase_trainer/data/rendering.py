@@ -1,9 +1,10 @@
 """Renders conversations in the model's chat template, and decides which tokens are learned.
 
 At serving the model gets the template's rendering of the messages so far, with a generation prompt. So an answer is
-learned where the training text begins with exactly that. This works for any template: it renders the messages before an
-answer and those up to its end, and checks that the whole text begins with both. If a template renders an earlier turn
-differently than when it was the last one (Qwen3 drops the reasoning before the newest question), that answer gets its
+learned where the training text begins with exactly that, in the same tokens (`contexts.py`). This works for any
+template: it renders the messages before an answer and those up to its end (`prefix_texts.py`), and checks that the
+whole text begins with both. If a template renders an earlier turn differently than when it was the last one (Qwen3
+drops the reasoning before the newest question), or if the text after an answer changes its tokens, that answer gets its
 own example, which ends with it, as at serving. Only those answers cost a second example; learning an earlier turn as
 the template rewrites it would teach text that the model is never asked to write.
 """
@@ -12,19 +13,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any, Generic, TypeVar
 
+from jinja2 import Template
 from transformers import PreTrainedTokenizerBase
+from transformers.utils import chat_template_utils
 
 from ..errors import TrainerError
+from .contexts import ContextEncoder
 from .conversation_prefix import TEMPLATE_ERRORS, ConversationPrefix, Tokens, first_that_fits
 from .examples import Pair, Row
 from .json_rows import Message
+from .prefix_texts import PrefixTexts, scannable
 from .rows import Conversation
+from .stop_tokens import next_turn_as_stop, stop_tokens
 
 CANARY = {"name": "canary_function", "arguments": {"canary_key": "canary_value"}}
 
@@ -56,8 +60,12 @@ class Renderer:
                 "Choose an instruct model, or ask the operator to add a template.",
             )
         self._tokenizer = tokenizer
+        self.encode = ContextEncoder(tokenizer).encode
         self.shows_calls, self._arguments_as_text, self._short_ids = self._probe_calls()
         self.shows_tools = self._probe_tools()
+        self.next_turn_as_stop = next_turn_as_stop(self, tokenizer)
+        stops, _ = stop_tokens(tokenizer)
+        self.stop_texts = tuple(str(text) for text in tokenizer.convert_ids_to_tokens(sorted(stops)))
 
     @property
     def template_sha256(self) -> str:
@@ -75,6 +83,30 @@ class Renderer:
             )
         )
 
+    def scannable_template(self, tools: list[dict[str, Any]]) -> Template | None:
+        """For `PrefixTexts`: the template, if it allows a scan."""
+        return scannable(str(self._tokenizer.get_chat_template(tools=tools or None)))
+
+    def template_messages(self, messages: Sequence[Message]) -> list[Any]:
+        """The messages as transformers passes them to the template."""
+        without_null = [
+            {name: value for name, value in self._for_template(message).items() if value is not None}
+            for message in messages
+        ]
+        plain: list[Any] = chat_template_utils._alias_reasoning_fields(
+            chat_template_utils._plain_template_data(without_null)
+        )
+        return plain
+
+    def template_context(self, tools: list[dict[str, Any]]) -> dict[str, Any]:
+        """What else transformers passes to the template, without a generation prompt."""
+        return {
+            "tools": tools or None,
+            "documents": None,
+            "add_generation_prompt": False,
+            **self._tokenizer.special_tokens_map,
+        }
+
     def rows(self, conversation: Conversation, max_length: int) -> RenderResult[Row]:
         """The examples of a conversation, newest first, each with at most `max_length` tokens. Raises RowProblem.
 
@@ -82,9 +114,10 @@ class Renderer:
         """
         result = RenderResult[Row]()
         left = sorted(conversation.learned)
+        texts = PrefixTexts(self, conversation.messages[: left[-1] + 1], conversation.tools)
         while left:
             last = left[-1]
-            prefix = ConversationPrefix(self, conversation, last + 1)
+            prefix = ConversationPrefix(self, conversation, last + 1, texts)
             tokens = prefix.tokens(0, left)
             full = len(tokens.input_ids)
             if full > max_length:
@@ -129,25 +162,6 @@ class Renderer:
             return RenderResult()
         cut = full - chosen.tokens - rejected.tokens
         return RenderResult([Pair(chosen, rejected)], cut, 0, int(last in found[0].prompt_mismatches))
-
-    def encode(self, text: str, answers: Sequence[tuple[int, int]]) -> tuple[list[int], list[tuple[int, int]]]:
-        """Token ids and their character offsets. No token crosses the start of an answer: at serving the prompt is
-        encoded separately, and the model's first token starts with the answer."""
-        ids, offsets = self._encode(text, 0)
-        starts = sorted(start for start, _ in answers)
-        # A search per token: comparing each with every answer took two thirds of the time for long conversations.
-        following = ((bisect_right(starts, begin), end) for begin, end in offsets)
-        if any(n < len(starts) and starts[n] < end for n, end in following):
-            ids, offsets = [], []
-            for begin, end in pairwise([0, *starts, len(text)]):
-                more, offsets_of_part = self._encode(text[begin:end], begin)
-                ids += more
-                offsets += offsets_of_part
-        return ids, offsets
-
-    def _encode(self, text: str, at: int) -> tuple[list[int], list[tuple[int, int]]]:
-        encoded = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return list(encoded["input_ids"]), [(at + begin, at + end) for begin, end in encoded["offset_mapping"]]
 
     def _for_template(self, message: Message) -> Message:
         rendered = dict(message)

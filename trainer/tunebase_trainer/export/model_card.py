@@ -6,6 +6,8 @@ import json
 import re
 
 from ..evaluation.evaluator import describe_rows, describe_scores
+from ..model.lora_variants import adapter_rank
+from ..training.gpu_memory import FORMAT_NAMES
 from .run_summary import RunSummary
 
 # vLLM's values of --max-lora-rank; an adapter needs the smallest that is at least its rank.
@@ -80,6 +82,7 @@ def _facts(summary: RunSummary) -> dict[str, str]:
         "method": f"direct preference optimization (DPO), beta {hyper['beta']:g}" if is_dpo else "supervised",
         "base model": f"`{summary.base_model}`"
         + (f", revision `{summary.base_revision}`" if summary.base_revision else ""),
+        "base model trained in": FORMAT_NAMES[hyper["quantization"]],
         "data": data.describe(),
         "chat template": f"SHA-256 `{data.template_sha256}`, in `chat_template.jinja`",
         "validation": validation.describe() if validation else "none",
@@ -99,7 +102,15 @@ def _first_and_last(summary: RunSummary, name: str) -> str:
 
 def _usage(summary: RunSummary) -> list[str]:
     base, rank = summary.base_model, summary.hyperparameters["lora_rank"]
+    variant = summary.hyperparameters.get("lora_variant", "lora")
+    rank = adapter_rank(variant, rank)
     max_rank = next((supported for supported in VLLM_RANKS if supported >= rank), rank)
+    serving = (
+        f"vllm serve {base} --enable-lora --max-lora-rank {max_rank} --lora-modules tuned=. "
+        "--chat-template chat_template.jinja"
+    )
+    if variant == "dora":
+        serving = "# vLLM does not serve DoRA adapters: merge this one with PeftModel.merge_and_unload()"
     pinned = _is_hub_id(base) and summary.base_revision
     revision = f", revision={json.dumps(summary.base_revision)}" if pinned else ""
     return [
@@ -115,8 +126,7 @@ def _usage(summary: RunSummary) -> list[str]:
         "```",
         "",
         "```",
-        f"vllm serve {base} --enable-lora --max-lora-rank {max_rank} --lora-modules tuned=. "
-        "--chat-template chat_template.jinja",
+        serving,
         "```",
         "",
         *([PACKAGE_NOTE, ""] if base.startswith("package:") else []),

@@ -8,9 +8,13 @@ others waiting for its gradients.
 from __future__ import annotations
 
 import datetime
+import json
+import math
 import os
 import signal
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -47,29 +51,90 @@ def check_batch_size(batch_size: int, gpus: int) -> None:
         )
 
 
-def launch(script: str, spec: str, processes: int, events_fd: int) -> int:
+class RestartNeeded(Exception):
+    """A GPU ran out of memory. Its rank cannot continue by itself: the others wait for it in a collective operation."""
+
+    def __init__(self, micro_batch_tokens: int) -> None:
+        super().__init__(micro_batch_tokens)
+        self.micro_batch_tokens = micro_batch_tokens
+        """The most tokens per micro-batch to continue with."""
+
+
+def request_restart(spec: str, restart: RestartNeeded) -> None:
+    """Has `launch` start all ranks again when this one has exited. What other ranks report meanwhile is no failure."""
+    claim_first_failure(spec)
+    Path(f"{spec}.restart").write_text(str(restart.micro_batch_tokens))
+
+
+def _next_spec(spec: str, elapsed: float, report: Callable[..., None]) -> bool:
+    """Rewrites the spec for the restart that a rank has requested; False: none has.
+
+    The run continues from the newest checkpoint that is complete on disk, or from the one that it was started with.
+    """
+    try:
+        micro_batch_tokens = int(Path(f"{spec}.restart").read_text())
+    except (FileNotFoundError, ValueError):
+        return False
+    content = json.loads(Path(spec).read_text())
+    if micro_batch_tokens >= content.get("micro_batch_tokens", math.inf):
+        return False  # never the same again
+    complete = {int(file.parent.name.split("-")[-1]): file.parent for file in _complete_checkpoints(content)}
+    resume = str(complete[max(complete)]) if complete else content["resume"]
+    seconds = content.get("seconds")
+    content |= {
+        "micro_batch_tokens": micro_batch_tokens,
+        "resume": resume,
+        "seconds": None if seconds is None else max(0.0, seconds - elapsed),
+    }
+    Path(spec).write_text(json.dumps(content))
+    for suffix in ("restart", "failed"):
+        Path(f"{spec}.{suffix}").unlink(missing_ok=True)
+    origin = "the start" if resume is None else f"{Path(resume).name.replace('checkpoint-', 'step ')}"
+    report(
+        f"A GPU ran out of memory. All GPUs restart from {origin} with micro-batches of up to {micro_batch_tokens} "
+        f"tokens; batch_size stays {content['hyperparameters']['batch_size']}.",
+        "warn",
+    )
+    return True
+
+
+def _complete_checkpoints(spec: dict[str, Any]) -> list[Path]:
+    from ..training.checkpoint_state import STATE_FILE
+
+    return list(Path(spec["checkpoints"]).glob(f"checkpoint-*/{STATE_FILE}"))
+
+
+def launch(script: str, spec: str, processes: int, events_fd: int, report: Callable[..., None]) -> int:
     """Runs `script SPEC` in `processes` processes until they have exited; returns the exit status for this one.
 
-    SIGTERM is forwarded, and the ranks may take their time: torchrun itself would kill them after 30 seconds.
+    SIGTERM is forwarded, and the ranks may take their time: torchrun itself would kill them after 30 seconds. If a GPU
+    runs out of memory, all ranks start again with smaller micro-batches.
     """
-    from torch.distributed import run as torchrun
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-
     # torchrun would set it to 1, and the base model is quantized on the CPU when it is sharded.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     # A file descriptor does not survive torchrun's process start; its path does.
     os.environ["TUNEBASE_EVENTS_PATH"] = f"/proc/{os.getpid()}/fd/{events_fd}"
     signal.signal(signal.SIGTERM, _forward_sigterm)
+    started = time.monotonic()
+    while (code := _run_ranks(script, spec, processes)) != 0 and _next_spec(spec, time.monotonic() - started, report):
+        started = time.monotonic()
+    if code < 0:  # this process exits as they did
+        with suppress(OSError):  # SIGKILL's handler cannot be set
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def _run_ranks(script: str, spec: str, processes: int) -> int:
+    """The exit status of the first rank that failed, or 0."""
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
     try:
         options = f"--standalone --local-addr 127.0.0.1 --nproc-per-node {processes} --max-restarts 0"
         torchrun.main([*options.split(), "--signals-to-handle=SIGINT", script, spec])
     except ChildFailedError as failed:
-        code = failed.get_first_failure()[1].exitcode
-        if code < 0:  # this process exits as they did
-            with suppress(OSError):  # SIGKILL's handler cannot be set
-                signal.signal(-code, signal.SIG_DFL)
-            os.kill(os.getpid(), -code)
-        return code
+        return int(failed.get_first_failure()[1].exitcode)
     return 0
 
 
@@ -97,6 +162,12 @@ def init() -> None:
     torch.distributed.init_process_group(
         "nccl" if torch.cuda.is_available() else "gloo", timeout=datetime.timedelta(hours=2)
     )
+
+
+def exclude_frozen_from_ddp(net: Any) -> None:
+    """Keeps DDP from broadcasting rank 0's base weights: each rank has its own part of a sharded base."""
+    frozen = [name for name, weight in net.named_parameters() if not weight.requires_grad]
+    net._ddp_params_and_buffers_to_ignore = frozen
 
 
 def shutdown() -> None:

@@ -1,4 +1,4 @@
-"""Loads the quantized base model and prepares it for training."""
+"""Loads the base model, in NF4 or unquantized, and prepares it for training."""
 
 from __future__ import annotations
 
@@ -23,15 +23,35 @@ def load_quantized(
     A model with a revision is cached in quantized form; returns whether it came from the cache. `fetch_weights` is
     called before the weights are read from `path`, and not if the cache has the model.
     """
-    load = partial(_load, device=torch.cuda.current_device() if torch.cuda.is_available() else "cpu")
+    load = partial(_load, device=_own_device())
     net, cached = quantized_cache.load(path, revision, partial(_fetch_and_load, fetch_weights, load), read=load)
     return prepare_for_training(net), cached
 
 
-def load_sharded(
+def load_unquantized(path: Path, fetch_weights: Callable[[], object] = lambda: None) -> PreTrainedModel:
+    """The base in the number format that it computes in, on this process's device."""
+    fetch_weights()
+    return prepare_for_training(_load(path, _own_device(), nf4=False))
+
+
+def load_unquantized_sharded(path: Path, fetch_weights: Callable[[], object] = lambda: None) -> PreTrainedModel:
+    """The same, sharded over the ranks (fsdp_base.py). They load it in turn, so main memory holds it only once."""
+    from . import fsdp_base
+
+    mesh = fsdp_base.mesh_of_all_ranks()
+    for turn in range(distributed.world_size()):
+        if turn == distributed.rank():
+            fetch_weights()
+            net = _load(path, "cpu", nf4=False)
+            fsdp_base.shard(net, mesh)
+        distributed.sum_over_ranks(0)
+    return prepare_for_training(net)
+
+
+def load_quantized_sharded(
     path: Path, revision: str | None = None, fetch_weights: Callable[[], object] = lambda: None
 ) -> tuple[PreTrainedModel, bool]:
-    """The same, sharded over the ranks (sharded_base.py). They load it in turn, so main memory holds it only once."""
+    """The base in NF4, sharded over the ranks (sharded_base.py), which load it in turn."""
     load = partial(_load, device="cpu")
     for turn in range(distributed.world_size()):
         if turn == distributed.rank():
@@ -52,7 +72,7 @@ def _fetch_and_load(
 
 
 def prepare_for_training(net: PreTrainedModel) -> PreTrainedModel:
-    """Prepares a quantized model for training."""
+    """Prepares a loaded model for training."""
     net.config.use_cache = False
     if hasattr(net.config, "router_aux_loss_coef"):
         # The router is frozen: its loss would train nothing, and keep every layer's router logits in memory.
@@ -72,9 +92,13 @@ def prepare_for_training(net: PreTrainedModel) -> PreTrainedModel:
     return net
 
 
-def _load(path: Path, device: int | str) -> PreTrainedModel:
+def _own_device() -> int | str:
+    return torch.cuda.current_device() if torch.cuda.is_available() else "cpu"
+
+
+def _load(path: Path, device: int | str, nf4: bool = True) -> PreTrainedModel:
     config = json.loads((path / "config.json").read_text())
-    quantization = {} if "quantization_config" in config else {"quantization_config": Nf4Config()}
+    quantization = {"quantization_config": Nf4Config()} if nf4 and "quantization_config" not in config else {}
     net, info = AutoModelForCausalLM.from_pretrained(
         path,
         **quantization,

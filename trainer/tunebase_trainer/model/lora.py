@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from .. import kernels
 from ..errors import TrainerError
 from . import packed_experts, targets
+from .lora_variants import adapter_rank, check_variant, initialize_pissa
 from .quantization import FUSED
 
 
@@ -27,8 +28,12 @@ def add_lora(
     lora_targets: str = "all-linear",
     rslora: bool = False,
     checkpointing: bool = False,
+    variant: str = "lora",
+    weight_decay: float = 0.0,
 ) -> tuple[PeftModel, int]:
     """Adds LoRA as the table in targets.py says; returns the model and the number of trainable parameters.
+
+    `checkpointing`: the base is sharded, which needs activation checkpointing. `variant`: see `lora_variants.py`.
 
     It does not call `prepare_model_for_kbit_training`, which casts every unquantized tensor to fp32.
     Raises TrainerError `invalid_input` where `lora_targets` does not fit the model or the dropout.
@@ -46,13 +51,16 @@ def add_lora(
             "use_rslora = true: routed experts have their own rank and scale.",
             "Use use_rslora = false, or lora_targets = all-linear.",
         )
+    check_variant(variant, chosen, rank=rank, rslora=rslora, weight_decay=weight_decay, sharded=checkpointing)
     if checkpointing or torch.cuda.is_available() or any(True for _ in targets.fused_experts(net)):
         # Trades a third more time for memory. A CPU has enough memory, but without checkpointing the dequantized
         # weights of all NF4 experts would be kept for the backward pass.
         net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         net.enable_input_require_grads()
-    expected = targets.expected_parameters(net, chosen, rank)
-    config = _lora_config(chosen, rank, alpha, dropout, rslora)
+    expected = targets.expected_parameters(net, chosen, adapter_rank(variant, rank))
+    if variant == "dora":
+        expected += sum(module.out_features for _, module in targets.linear_modules(net, chosen))  # the magnitudes
+    config = _lora_config(chosen, rank, alpha, dropout, rslora, variant)
     with (
         packed_experts.unpacked_placeholders(net),
         nullcontext() if chosen.loads_in_stock_peft else peft_without_moe_renaming(),
@@ -61,14 +69,21 @@ def add_lora(
     trainable = sum(p.numel() for p in adapted.parameters() if p.requires_grad)
     if trainable != expected or trainable == 0:
         raise RuntimeError(f"{trainable} trainable parameters, expected {expected}")
+    if variant == "pissa":
+        initialize_pissa(adapted, rank)
+        trainable //= 2  # the other half is frozen
     kernels.install(adapted)
     return adapted, trainable
 
 
-def _lora_config(chosen: targets.Targets, rank: int, alpha: int, dropout: float, rslora: bool) -> LoraConfig:
+def _lora_config(
+    chosen: targets.Targets, rank: int, alpha: int, dropout: float, rslora: bool, variant: str
+) -> LoraConfig:
+    adapter = adapter_rank(variant, rank)
     config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
+        r=adapter,
+        lora_alpha=alpha * adapter // rank,
+        use_dora=variant == "dora",
         lora_dropout=dropout,
         use_rslora=rslora,
         target_modules=[*chosen.modules, *(f"shared_expert.{leaf}" for leaf in targets.MLP if chosen.shared_expert)],

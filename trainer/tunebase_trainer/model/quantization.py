@@ -31,6 +31,8 @@ BLOCK, NESTED_BLOCK = 64, 256
 """Values per scale, and scales per nested scale, as in bitsandbytes."""
 MAX_VALUES = 2**31 - 1
 """bitsandbytes' kernels count the values of a tensor in 32 bits; beyond that they would read the wrong ones."""
+KEPT_IN_BF16 = ("in_proj_ba", "shared_expert_gate")
+"""Small Linear modules of Qwen3-Next that compute gates: 4 bits would save a few MB."""
 STATE = ("", ".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__nf4")
 """Suffixes of a packed parameter's tensors in a state dict."""
 
@@ -159,6 +161,15 @@ class Nf4Quantizer(Bnb4BitHfQuantizer):  # type: ignore[misc]
         return is_fused_expert(*get_module_from_name(model, param_name)) or bool(
             super().param_needs_quantization(model, param_name, **more)
         )
+
+    def get_modules_to_not_convert(
+        self, model: Any, skip_modules: list[str] | None = None, keep_in_fp32_modules: list[str] | None = None
+    ) -> list[str]:
+        """Keeps the output projection in bf16, as transformers does, and gates."""
+        kept: list[str] = super().get_modules_to_not_convert(
+            model, [*(skip_modules or []), *KEPT_IN_BF16], keep_in_fp32_modules, add_default_skips=True
+        )
+        return kept
 
     def get_quantize_ops(self) -> QuantizeOrPack:
         return QuantizeOrPack(self)

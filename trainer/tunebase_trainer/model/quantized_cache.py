@@ -23,7 +23,7 @@ from .locking import lock
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Increment it when the format of an entry changes."""
 COMPLETE_FILE = "tunebase.json"
 """Written last: names and sizes of the other files."""

@@ -1,7 +1,8 @@
-"""A base model sharded over several GPUs: each rank keeps a part of every layer, and one complete layer at a time.
+"""A base model in NF4 sharded over several GPUs: a rank keeps a part of every layer, and one complete layer at a time.
 
 The base is frozen, so only bytes are sharded: there are no gradients and no optimizer state. (torch's FSDP shards
-parameters that it can flatten or turn into DTensors. Packed experts under bitsandbytes' parametrization are neither.)
+parameters that it can flatten or turn into DTensors. Packed experts under bitsandbytes' parametrization are neither;
+fsdp_base.py shards an unquantized base with it.)
 The packed weights of a layer are views of one buffer. Before the layer runs, in the forward pass and when checkpointing
 recomputes it, the ranks gather the buffer and release the previous layer's, whose backward pass is over by then.
 Everything else (embeddings, norms, scales, the adapter) is complete on every rank.
@@ -79,9 +80,3 @@ def shard(net: PreTrainedModel, device: torch.device) -> list[ShardedLayer]:
             state.to(device)
     net.hf_device_map = {"": device}  # accelerate refuses to train a quantized model that seems to be on another device
     return layers
-
-
-def exclude_from_ddp(net: Any) -> None:
-    """Keeps DDP from broadcasting rank 0's base weights, including those it has released."""
-    names = [name for name, weight in net.named_parameters() if weight.dtype == torch.uint8]
-    net._ddp_params_and_buffers_to_ignore = names

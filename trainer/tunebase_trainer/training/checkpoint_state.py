@@ -51,6 +51,14 @@ def save_state(directory: Path, state: TrainingState, run: dict[str, Any]) -> No
     temporary.rename(directory / STATE_FILE)
 
 
+def saved_hyperparameter(directory: Path, name: str) -> Any:
+    """Its value in the run that saved a checkpoint; None if the checkpoint is unusable, which `load_state` explains."""
+    try:
+        return json.loads((directory / STATE_FILE).read_text())["run"]["hyperparameters"].get(name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def load_state(directory: Path, run: dict[str, Any]) -> TrainingState:
     """Loads every part of a checkpoint with the loaders that transformers will use.
 

@@ -2,7 +2,7 @@
 
 A resumed run makes exactly the steps of an uninterrupted one. Beyond transformers' state this takes an order of rows
 that depends on the epoch alone (`LengthGroupedSampler`), a logging window that ends at each checkpoint, and no
-checkpoint between an epoch's last step and its validation.
+checkpoint between a step and its validation.
 """
 
 from __future__ import annotations
@@ -45,13 +45,17 @@ class Plan:
     deadline: float
     """By then a checkpoint must have been saved, on time.monotonic's clock; infinity: no deadline."""
     total_steps: int
-    steps_per_epoch: int
+    eval_steps: int | None
+    """Steps between two validations; None: no validation."""
     total_tokens: int
     """Over all epochs."""
     run: dict[str, Any]
     base: tuple[str, str | None]
     """The base model's public name and revision, for the adapter's config."""
     emit: Callable[..., None]
+
+    def is_validated(self, step: int) -> bool:
+        return self.eval_steps is not None and (step % self.eval_steps == 0 or step == self.total_steps)
 
 
 class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # transformers' callbacks are untyped
@@ -73,7 +77,8 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # transformers
             best,
             saved,
         )
-        self.last_saved = self.step_started = math.inf
+        self.last_saved = self.step_started = self.step_ended = math.inf
+        self.validation_seconds = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.last_saved = time.monotonic()
@@ -82,9 +87,9 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # transformers
         self.step_started = time.monotonic()
 
     def _out_of_time(self) -> bool:
-        """Whether another step like the last one might pass the deadline."""
-        now = time.monotonic()
-        return now + (now - self.step_started) >= self.plan.deadline
+        """Whether another step like the last one, or its validation, might pass the deadline."""
+        step_seconds = self.step_ended - self.step_started
+        return time.monotonic() + step_seconds + self.validation_seconds >= self.plan.deadline
 
     def _due(self, state: Any) -> bool:
         if state.global_step >= self.plan.total_steps:
@@ -93,12 +98,13 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # transformers
         return distributed.any_rank(self.plan.stop_requested() or elapsed or self._out_of_time())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step % self.plan.steps_per_epoch and self._due(state):
-            control.should_log = control.should_save = True
-
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.step_ended = time.monotonic()
+        # transformers validates first, and saves then.
         if self._due(state):
             control.should_log = control.should_save = True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.validation_seconds = time.monotonic() - self.step_ended
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.last_saved = time.monotonic()

@@ -59,8 +59,8 @@ class BestAdapterCallback(TrainerCallback):  # type: ignore[misc]  # transformer
         self.stale += 1
         if 0 < self.patience <= self.stale and state.global_step < state.max_steps:
             message = (
-                f"Training stops early, after epoch {state.epoch:g}: the validation loss has not fallen below the "
-                f"{self.loss:.4f} of step {self.step} for {counted(self.stale, 'epoch')} (early_stopping_patience)."
+                f"Training stops early, after step {state.global_step}: the validation loss has not fallen below the "
+                f"{self.loss:.4f} of step {self.step} in {counted(self.stale, 'validation')} (early_stopping_patience)."
             )
             self.emit("log", level="info", message=message)
             control.should_training_stop = True

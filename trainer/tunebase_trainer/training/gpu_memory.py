@@ -7,24 +7,39 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
-from ..contract import CONTEXT_BYTES, NF4_BYTES, PLAIN_BYTES, TRAINABLE_BYTES
+from ..contract import (
+    CONTEXT_BYTES,
+    HEADROOM,
+    LOGIT_BYTES,
+    NF4_BYTES,
+    OVERHEAD_BYTES,
+    PLAIN_BYTES,
+    PLAIN_LAYERS,
+    TRAINABLE_BYTES,
+)
 
 GIB = 2**30
+
+Quantization = Literal["nf4", "none"]
+"""The base model's number format in memory; `none` is bf16."""
+FORMAT_NAMES: dict[Quantization, str] = {"nf4": "NF4", "none": "bf16"}
 
 
 @dataclass(frozen=True)
 class ParameterCounts:
     """What takes memory in a model and its adapter: parameters, and values per token."""
 
-    quantized: int
+    quantizable: int
+    """Parameters that NF4 quantizes."""
     plain: int
     """Parameters that stay in bf16."""
     layers: int
     hidden: int
     trainable: int
     dequantized: float
-    """Parameters that are in bf16 only while their layer runs."""
+    """Parameters that are in bf16 only while their layer runs, if the base is in NF4."""
     reads: float
     """Input values per token of the matrices of one layer."""
 
@@ -34,35 +49,51 @@ class MemoryEstimate:
     """In bytes."""
 
     base: float
-    packed: float
-    """The part of `base` that is in NF4."""
+    matrices: float
+    """The part of `base` that can be sharded."""
     layers: int
+    whole_layers: int
+    """Complete layers on each GPU while the base is sharded."""
     adapter: float
     layer: float
     per_token: float
 
     def required(self, tokens: int) -> float:
+        """A lower bound: what needs more than a GPU has cannot run."""
         return CONTEXT_BYTES + self.base + self.adapter + self.layer + self.per_token * tokens
 
+    def likely(self, tokens: int, vocabulary: int) -> float:
+        """The same with what depends on kernels and data, approximately."""
+        return self.required(tokens) + OVERHEAD_BYTES + LOGIT_BYTES * tokens * vocabulary
+
     def sharded(self, gpus: int) -> MemoryEstimate:
-        """For each of `gpus` GPUs with a sharded base: its part, and one complete layer (sharded_base.py)."""
-        return replace(self, base=self.base - self.packed + self.packed / gpus + self.packed / self.layers)
+        """For each of `gpus` GPUs with a sharded base: its part, and the layers that are complete (sharded_base.py)."""
+        parts = self.matrices / gpus + self.whole_layers * self.matrices / self.layers
+        return replace(self, base=self.base - self.matrices + parts)
 
     def max_row_tokens(self, available: float) -> int:
         """The longest row that fits, in tokens."""
         return math.floor((available - self.required(0)) / self.per_token)
 
 
-def estimate_memory(counts: ParameterCounts) -> MemoryEstimate:
-    packed = NF4_BYTES * counts.quantized
+def estimate_memory(counts: ParameterCounts, quantization: Quantization) -> MemoryEstimate:
+    nf4 = quantization == "nf4"
+    matrices = (NF4_BYTES if nf4 else PLAIN_BYTES) * counts.quantizable
     return MemoryEstimate(
-        base=packed + PLAIN_BYTES * counts.plain,
-        packed=packed,
+        base=matrices + PLAIN_BYTES * counts.plain,
+        matrices=matrices,
         layers=counts.layers,
+        whole_layers=1 if nf4 else PLAIN_LAYERS,
         adapter=TRAINABLE_BYTES * counts.trainable,
-        layer=PLAIN_BYTES * counts.dequantized,
+        layer=PLAIN_BYTES * counts.dequantized if nf4 else 0,
         per_token=PLAIN_BYTES * (counts.layers * counts.hidden + counts.reads),
     )
+
+
+def automatic_quantization(counts: ParameterCounts, tokens: int, vocabulary: int, available: float) -> Quantization:
+    """What `auto` means on a GPU: bf16 if each GPU has room for the whole base and full micro-batches, else NF4."""
+    expected = HEADROOM * estimate_memory(counts, "none").likely(tokens, vocabulary)
+    return "none" if expected <= available else "nf4"
 
 
 def peak_memory() -> str | None:

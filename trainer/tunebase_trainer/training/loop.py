@@ -73,7 +73,8 @@ def train(
     micro-batch runs before the first step. When the GPU runs out of memory, training continues from the newest
     checkpoint, or from the start, with micro-batches of half as many tokens and the same batch size.
 
-    Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, and Stopped when `plan` requests it.
+    Raises TrainerError `non_finite_loss`, `out_of_memory` and `invalid_input`, Stopped when `plan` requests it, and on
+    one of several GPUs RestartNeeded instead of continuing.
     """
     check_projection(net)
     directory.mkdir(parents=True, exist_ok=True)
@@ -96,10 +97,10 @@ def train(
             if not is_out_of_gpu_memory(error):
                 raise
             smaller = next_smaller_micro_batch(rows + validation, micro_batch_tokens, rows_per_step(hyper))
-            # Of several processes only one may have run out, and the others wait for it: there is no second try.
-            if smaller is None or distributed.is_distributed():
-                tokens = None if smaller is None else micro_batch_tokens
-                raise out_of_memory_error(rows + validation, hyper, tokens) from error
+            if smaller is None:
+                raise out_of_memory_error(rows + validation, hyper) from error
+            if distributed.is_distributed():
+                raise distributed.RestartNeeded(smaller) from error
             micro_batch_tokens = smaller
         # Outside of `except`: the error, and the frames that held the trainer, are gone.
         _release_gpu_memory(net)
@@ -167,13 +168,13 @@ def _run_once(run: TrainingRun, micro_batch_tokens: int, newest: NewestCheckpoin
         str(run.directory),
         warmup_steps=run.warmup_steps,
         total_steps=plan.total_steps,
-        validates=bool(run.validation),
+        eval_steps=plan.eval_steps,
         on_gpu=run.on_gpu,
     )
     trainer = make_trainer(run.net, run.pad, run.rows, run.validation, hyper, micro_batch_tokens, arguments)
     state = resume[1] if resume is not None else None
     trainer.tokens_seen = state.trained_tokens if state is not None else 0
-    progress = ProgressCallback(trainer, plan, bool(run.validation), state)
+    progress = ProgressCallback(trainer, plan, state)
     best = BestAdapterCallback(run.net, run.directory, hyper["early_stopping_patience"], plan.emit, resume)
 
     def current_state() -> TrainingState:

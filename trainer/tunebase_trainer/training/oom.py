@@ -50,20 +50,14 @@ def next_smaller_micro_batch(rows: list[Example], tokens: int, rows_per_step: in
     return max(longest, most // 2) if most > longest else None
 
 
-def out_of_memory_error(rows: list[Example], hyper: dict[str, Any], micro_batch_tokens: int | None) -> TrainerError:
-    """The error of a run that does not fit; suggests values that take about half of the memory.
-
-    `micro_batch_tokens`: the most tokens of its micro-batches; None: each had one row.
-    """
+def out_of_memory_error(rows: list[Example], hyper: dict[str, Any]) -> TrainerError:
+    """The error of a run that does not fit, with one row per micro-batch; suggests values that take less memory."""
     longest, per_row = max(row.length for row in rows), len(rows[0].sequences)
     rank, batch, shorter = hyper["lora_rank"], hyper["batch_size"], longest // 2 // 64 * 64
     suggestions = []
-    if micro_batch_tokens is not None:
-        suggestions.append(f"batch_size = {batch}: try {batch // 2}")
-        micro_batch = f"micro-batches of up to {counted(micro_batch_tokens, 'token')}"
-    else:
-        micro_batch = "one row" if per_row == 1 else "the two answers of one row"
-        micro_batch += f" of {counted(longest, 'token')} at a time"
+    micro_batch = "one row" if per_row == 1 else "the two answers of one row"
+    if hyper.get("quantization") == "none":
+        suggestions.append("quantization = none: try nf4")
     if rank >= 8:
         suggestions.append(f"lora_rank = {rank}: try {rank // 2}")
     if shorter >= 64:
@@ -71,7 +65,7 @@ def out_of_memory_error(rows: list[Example], hyper: dict[str, Any], micro_batch_
     alternative = "or use a smaller base model." if suggestions else "Use a smaller base model."
     return TrainerError(
         "out_of_memory",
-        f"The GPU ran out of memory, even with {micro_batch} "
+        f"The GPU ran out of memory, even with {micro_batch} of {counted(longest, 'token')} at a time "
         f"(batch_size = {batch}, lora_rank = {rank}, max_length = {hyper['max_length']}).",
         "; ".join([*suggestions, alternative]),
     )

@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..contract import PLAIN_BYTES
+from ..contract import MICRO_BATCH_TOKENS, PLAIN_BYTES
 from ..disk_space import check_disk_space
 from ..errors import TrainerError
 from ..export import merged
 from ..model import distributed, targets
-from .gpu_memory import GIB, MemoryEstimate, ParameterCounts, estimate_memory
+from ..model.lora_variants import adapter_rank
+from ..model.quantization import KEPT_IN_BF16
+from .gpu_memory import (
+    FORMAT_NAMES,
+    GIB,
+    MemoryEstimate,
+    ParameterCounts,
+    Quantization,
+    automatic_quantization,
+    estimate_memory,
+)
 
 # The adapter, and two checkpoints with the adapter and its optimizer state.
 DISK_BYTES_PER_TRAINABLE = 28
 # A shorter max_length is not worth suggesting.
 MIN_USEFUL_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How the base model is loaded."""
+
+    quantization: Quantization
+    sharded: bool
+    """Over all GPUs, because one has no room for it."""
 
 
 def run_preflight(
@@ -29,14 +50,15 @@ def run_preflight(
     output: Path,
     num_gpus: int,
     sequences_per_example: int = 1,
-) -> bool:
+) -> Placement:
     """Runs every check for this process's GPU; on a CPU only those of `export`.
 
     `max_sequence_length`: tokens of the longest sequence. `sequences_per_example`: the fewest that run at once, two for
     a preference pair.
 
-    Returns whether the base must be sharded, because one GPU has no room for it. `TUNEBASE_SHARD_BASE_MODEL=1` shards
-    it in any case, which leaves room for longer rows and costs the time for gathering the layers.
+    Decides what `quantization` = auto means (NF4 on a CPU), and whether the base is sharded.
+    `TUNEBASE_SHARD_BASE_MODEL=1` shards it in any case, which leaves room for longer rows and costs the time for
+    gathering the layers.
 
     Raises TrainerError `unsupported_gpu`, `out_of_memory`, `disk_full` or `invalid_input`.
     """
@@ -45,28 +67,53 @@ def run_preflight(
         from ..export import gguf_export
 
         gguf_export.check(model)
+    asked = hyper.get("quantization", "auto")
+    if asked != "nf4" and is_stored_quantized(model):
+        if asked == "none":
+            raise TrainerError(
+                "invalid_input",
+                "quantization = none: the base model itself is stored in quantized form.",
+                "Use quantization = auto, or the base model's unquantized repository.",
+            )
+        asked = "nf4"
     requested = num_gpus > 1 and os.environ.get("TUNEBASE_SHARD_BASE_MODEL") == "1"
     if not torch.cuda.is_available():
-        return requested
+        return Placement("none" if asked == "none" else "nf4", requested)
     from transformers import AutoConfig
 
     lora_targets = hyper.get("lora_targets", "all-linear")
-    counts = count_parameters(AutoConfig.from_pretrained(model), hyper["lora_rank"], lora_targets)
-    memory = estimate_memory(counts)
+    config = AutoConfig.from_pretrained(model)
+    rank = adapter_rank(hyper.get("lora_variant", "lora"), hyper["lora_rank"])
+    counts = count_parameters(config, rank, lora_targets)
     device = torch.cuda.current_device()
     available = torch.cuda.mem_get_info(device)[0]
-    too_large = num_gpus > 1 and memory.required(max_sequence_length * sequences_per_example) > available
-    sharded = distributed.any_rank(requested or too_large)
+    longest = max_sequence_length * sequences_per_example
+    if asked == "auto":
+        tokens = max(longest, min(hyper["batch_size"] // num_gpus * longest, MICRO_BATCH_TOKENS))
+        chosen = automatic_quantization(counts, tokens, config.get_text_config().vocab_size, available)
+        asked = "nf4" if distributed.any_rank(chosen == "nf4") else "none"
+    quantization: Quantization = asked
+    memory, in_nf4 = estimate_memory(counts, quantization), estimate_memory(counts, "nf4")
+    sharded = distributed.any_rank(requested or (num_gpus > 1 and memory.required(longest) > available))
     if sharded:
-        memory = memory.sharded(num_gpus)
+        memory, in_nf4 = memory.sharded(num_gpus), in_nf4.sharded(num_gpus)
     gpu = torch.cuda.get_device_name(device)
-    check_memory(memory, max_sequence_length, hyper, available, gpu, sequences_per_example)
+    check_memory(
+        memory, max_sequence_length, hyper, available, gpu, sequences_per_example,
+        in_nf4=in_nf4 if quantization == "none" else None,
+    )  # fmt: skip
     needed = DISK_BYTES_PER_TRAINABLE * counts.trainable + merged.bytes_needed(
-        PLAIN_BYTES * (counts.quantized + counts.plain), exports
+        PLAIN_BYTES * (counts.quantizable + counts.plain), exports
     )
     what = "The adapter with its checkpoints" + "".join(f" and export = {export}" for export in exports)
     check_disk_space(output, needed, what)
-    return sharded
+    return Placement(quantization, sharded)
+
+
+def is_stored_quantized(model: Path) -> bool:
+    """Whether the model's files have quantized weights."""
+    config = model / "config.json"
+    return config.is_file() and "quantization_config" in json.loads(config.read_text())
 
 
 def check_gpu(num_gpus: int, required: bool) -> None:
@@ -112,14 +159,16 @@ def count_parameters(config: Any, rank: int, lora_targets: str) -> ParameterCoun
     chosen = targets.resolve(net, lora_targets)
     head = net.get_output_embeddings()
     packed = sum(
-        module.weight.numel() for module in net.modules() if isinstance(module, torch.nn.Linear) and module is not head
+        module.weight.numel()
+        for path, module in net.named_modules()
+        if isinstance(module, torch.nn.Linear) and module is not head and not path.endswith(KEPT_IN_BF16)
     )
     experts = sum(shape.numel() for _, shape in targets.fused_experts(net))
     plain = sum(parameter.numel() for parameter in net.parameters()) - packed - experts
     text = config.get_text_config()
     layers = text.num_hidden_layers
     return ParameterCounts(
-        quantized=packed + experts,
+        quantizable=packed + experts,
         plain=plain,
         layers=layers,
         hidden=text.hidden_size,
@@ -136,8 +185,11 @@ def check_memory(
     available: float,
     gpu: str,
     sequences_per_example: int = 1,
+    in_nf4: MemoryEstimate | None = None,
 ) -> None:
     """Raises TrainerError `out_of_memory` when an example with sequences of `tokens` cannot fit in `available` bytes.
+
+    `in_nf4`: the estimate of an unquantized base's run in NF4, which is suggested if it fits.
 
     It leaves out what it cannot know (fragmentation, logits, kernel workspaces): a run that may fit is tried.
     """
@@ -145,22 +197,31 @@ def check_memory(
     if required <= available:
         return
     rank = hyper["lora_rank"]
-    larger_gpu = f"a GPU with {math.ceil(required / GIB)} GiB"
+    alternatives = [f"a GPU with {math.ceil(required / GIB)} GiB"]
+    if in_nf4 is not None and (smaller := in_nf4.required(tokens * sequences_per_example)) <= available:
+        alternatives.insert(0, f"quantization = nf4, which needs about {smaller / GIB:.1f} GiB")
     needs = f"about {required / GIB:.1f} GiB of the GPU ({gpu}), and {available / GIB:.1f} GiB are free"
     if (fits := memory.max_row_tokens(available) // sequences_per_example) >= MIN_USEFUL_TOKENS:
         each = " in each of its two answers" if sequences_per_example > 1 else ""
         raise TrainerError(
             "out_of_memory",
             f"max_length = {hyper['max_length']}: the longest row, with {tokens} tokens{each}, needs {needs}.",
-            f"Use max_length = {fits // 64 * 64} or less, or {larger_gpu}.",
+            f"Use {_any_of(f'max_length = {fits // 64 * 64} or less', *alternatives)}.",
         )
     smaller_rank_fits = (
         memory.max_row_tokens(available + memory.adapter / 2) // sequences_per_example >= MIN_USEFUL_TOKENS
     )
+    alternatives.append("a smaller base model")
+    if smaller_rank_fits:
+        alternatives.append(f"lora_rank = {rank // 2} or less")
+    base_format = FORMAT_NAMES["nf4" if in_nf4 is None else "none"]
     raise TrainerError(
         "out_of_memory",
-        f"The base model needs {needs}: {memory.base / GIB:.1f} GiB in NF4, and {memory.adapter / GIB:.1f} GiB for the "
-        f"adapter (lora_rank = {rank}).",
-        f"Use {larger_gpu}, a smaller base model"
-        + (f", or lora_rank = {rank // 2} or less." if smaller_rank_fits else "."),
+        f"The base model needs {needs}: {memory.base / GIB:.1f} GiB in {base_format}, and "
+        f"{memory.adapter / GIB:.1f} GiB for the adapter (lora_rank = {rank}).",
+        f"Use {_any_of(*alternatives)}.",
     )
+
+
+def _any_of(*alternatives: str) -> str:
+    return f"{', '.join(alternatives[:-1])}, or {alternatives[-1]}"

@@ -30,8 +30,8 @@ class TrainingLoop(Protocol):
 class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # untyped, as Trainer
     """Reports each logged step, and stops on a non-finite loss."""
 
-    def __init__(self, trainer: TrainingLoop, plan: Plan, validates: bool, resumed: TrainingState | None) -> None:
-        self.trainer, self.plan, self.validates = trainer, plan, validates
+    def __init__(self, trainer: TrainingLoop, plan: Plan, resumed: TrainingState | None) -> None:
+        self.trainer, self.plan = trainer, plan
         self.gpu = GpuMeter()
         self.first_loss = resumed.first_loss if resumed else None
         self.last_loss = resumed.last_loss if resumed else None
@@ -48,7 +48,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # untyped, as Tr
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         # A validation is reported with its step, so that step is always logged.
-        at_validation = self.validates and state.global_step % self.plan.steps_per_epoch == 0
+        at_validation = self.plan.is_validated(state.global_step)
         # All ranks together: the logged loss is gathered from all of them.
         if distributed.any_rank(at_validation or time.monotonic() - self.last_time >= MAX_SECONDS_BETWEEN_LOGS):
             control.should_log = True
@@ -71,6 +71,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # untyped, as Tr
         if self.pending is not None:
             self.plan.emit("step", **self.pending | {"validation_loss": logs["eval_loss"]})
             self.pending = None
+        self.last_time = time.monotonic()  # tokens_per_second is the training's
 
     def _report_step(self, state: Any, logs: dict[str, float]) -> None:
         loss = float(logs["loss"])
@@ -95,7 +96,7 @@ class ProgressCallback(TrainerCallback):  # type: ignore[misc]  # untyped, as Tr
             "progress": PROGRESS_START + (PROGRESS_END - PROGRESS_START) * min(1.0, seen / total),
             **self.gpu.read(),
         }
-        if self.validates and state.global_step % self.plan.steps_per_epoch == 0:
+        if self.plan.is_validated(state.global_step):
             self.pending = step
         else:
             self.plan.emit("step", **step)

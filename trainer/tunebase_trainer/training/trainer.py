@@ -134,7 +134,7 @@ def training_arguments(
     *,
     warmup_steps: int,
     total_steps: int,
-    validates: bool,
+    eval_steps: int | None,
     on_gpu: bool,
 ) -> TrainingArguments:
     return TrainingArguments(
@@ -152,7 +152,8 @@ def training_arguments(
         logging_first_step=True,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
-        eval_strategy="epoch" if validates else "no",
+        eval_strategy="steps" if eval_steps is not None else "no",  # and after the last step
+        eval_steps=eval_steps,
         save_strategy="no",  # CheckpointCallback decides when
         report_to="none",
         seed=hyper["seed"],

@@ -27,7 +27,7 @@ from .error_mapping import add_hint, to_worker_error
 from .inputs import Inputs, fetch_inputs
 from .preemption import grace_seconds
 from .process import TrainingProcess
-from .protocol import AdapterUploaded, ClaimReply, Manifest, RunInput, check_url
+from .protocol import AdapterUploaded, ClaimReply, Hyperparameters, Manifest, RunInput, check_url
 from .runpod_progress import send_progress
 from .training_events import TrainingEvents
 from .transfers import describe
@@ -180,7 +180,7 @@ class Attempt:
         manifest = Manifest(
             **{name: result[name] for name in Manifest.model_fields if name in result},
             files=await asyncio.to_thread(describe, adapter),
-            hyperparameters=self.input.hyperparameters,
+            hyperparameters=self._resolved(result),
             dataset_sha256=inputs.dataset_sha256,
         )
         adapter_path = str(adapter)
@@ -191,6 +191,11 @@ class Attempt:
             self._set_upload_progress(0)
             uploaded = await direct_upload.upload_tar(self.session, self.input.adapter_upload_url, adapter)
         return outputs.completed(self._job(), adapter_path, manifest, uploaded, warning)
+
+    def _resolved(self, result: dict[str, Any]) -> Hyperparameters:
+        """The hyperparameters, with the quantization that the training chose for `auto`."""
+        hyper = self.input.hyperparameters
+        return hyper.model_copy(update={"quantization": result.get("quantization", hyper.quantization)})
 
     def _spec(self, claim: ClaimReply, inputs: Inputs) -> dict[str, Any]:
         """SPEC of process.py."""

@@ -7,6 +7,7 @@ import { getServices } from "../../lib/services.ts";
 import { Time } from "../../ui/display.tsx";
 import { QueryBoundary } from "../../ui/feedback.tsx";
 import { Table } from "../../ui/table.tsx";
+import { TryIt } from "../playground/try_it.tsx";
 import { DownloadList } from "./download_list.tsx";
 
 const pollIntervalMs = 15_000;
@@ -41,9 +42,18 @@ export function Checkpoints(
               "Validation loss",
               "Saved",
               "Files",
+              "",
             ]}
           >
-            {list.map(({ id, step_number, metrics, created_at }) => (
+            {list.map((
+              {
+                id,
+                fine_tuned_model_checkpoint,
+                step_number,
+                metrics,
+                created_at,
+              },
+            ) => (
               <tr key={id}>
                 <th scope="row">{formatCount(step_number)}</th>
                 <td>
@@ -65,6 +75,12 @@ export function Checkpoints(
                       Show files <span class="unseen">of step {step_number}</span>
                     </button>
                   )}
+                </td>
+                <td>
+                  <TryIt
+                    model={fine_tuned_model_checkpoint}
+                    what={`checkpoint of step ${step_number}`}
+                  />
                 </td>
               </tr>
             ))}

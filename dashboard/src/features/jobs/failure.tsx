@@ -16,9 +16,15 @@ interface Suggestion {
 
 /** Changed settings that are likely to help: less memory, or a lower learning rate. */
 function suggestRetry(job: Job): Suggestion | null {
-  const { batch_size, max_length, learning_rate } = job.hyperparameters;
+  const { batch_size, max_length, learning_rate, quantization } = job.hyperparameters;
   const code = job.error?.code ?? "";
   if (code === "out_of_memory") {
+    if (quantization === "none") {
+      return {
+        label: "Retry with the base model in NF4",
+        changes: { quantization: "nf4" },
+      };
+    }
     if (typeof batch_size === "number" && batch_size > 1) {
       const half = Math.floor(batch_size / 2);
       return {

@@ -4,6 +4,7 @@ import type { PageProps } from "../../lib/router.ts";
 import { CopyButton } from "../../ui/display.tsx";
 import { ErrorMessage, Loading, QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
+import { TryIt } from "../playground/try_it.tsx";
 import { AdapterSection } from "./adapter.tsx";
 import { Charts } from "./charts.tsx";
 import { Checkpoints } from "./checkpoints.tsx";
@@ -21,7 +22,18 @@ export function JobPage({ route }: PageProps) {
   const { job, connection, events, points, error, retry } = useJob(id, range);
   const name = job.data?.suffix ?? job.data?.base_model ?? "Job";
   return (
-    <Page title={name} actions={job.data && <JobActions job={job.data} />}>
+    <Page
+      title={name}
+      actions={job.data && (
+        <>
+          <TryIt
+            model={job.data.status === "succeeded" ? job.data.fine_tuned_model : null}
+            primary
+          />
+          <JobActions job={job.data} />
+        </>
+      )}
+    >
       <p class="quiet small">
         <code>{id}</code> <CopyButton text={id} label="Copy ID" />
       </p>

@@ -10,6 +10,7 @@ import { Time } from "../../ui/display.tsx";
 import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { Table } from "../../ui/table.tsx";
+import { TryIt } from "../playground/try_it.tsx";
 
 export function ModelsPage() {
   const models = useModels();
@@ -104,11 +105,17 @@ function BaseModelRow(
         {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)} per hour
       </td>
       <td>
-        {canEdit && (
-          <a href={href(["new"], { model: id })} aria-label={`Fine-tune ${id}`}>
-            Fine-tune
-          </a>
-        )}
+        <div class="actions">
+          <TryIt model={id} what={id} />
+          {canEdit && (
+            <a
+              href={href(["new"], { model: id })}
+              aria-label={`Fine-tune ${id}`}
+            >
+              Fine-tune
+            </a>
+          )}
+        </div>
       </td>
     </tr>
   );
@@ -137,25 +144,28 @@ function FineTunedModelRow(
         <Time at={model.created} />
       </td>
       <td>
-        {canEdit && (
-          <div class="actions">
-            <a
-              href={href(["new"], { model: model.id })}
-              aria-label={`Continue training ${model.id}`}
-            >
-              Continue training
-            </a>
-            <ActionButton
-              mutation={remove}
-              label="Delete"
-              danger
-              confirmation={{
-                text: `Delete ${model.id} with its files and checkpoints? This cannot be undone.`,
-                confirm: "Delete model",
-              }}
-            />
-          </div>
-        )}
+        <div class="actions">
+          <TryIt model={model.id} what={model.id} />
+          {canEdit && (
+            <>
+              <a
+                href={href(["new"], { model: model.id })}
+                aria-label={`Continue training ${model.id}`}
+              >
+                Continue training
+              </a>
+              <ActionButton
+                mutation={remove}
+                label="Delete"
+                danger
+                confirmation={{
+                  text: `Delete ${model.id} with its files and checkpoints? This cannot be undone.`,
+                  confirm: "Delete model",
+                }}
+              />
+            </>
+          )}
+        </div>
       </td>
     </tr>
   );

@@ -37,7 +37,8 @@ export type Estimate = NonNullable<ReturnType<typeof useEstimate>["data"]>;
 export function EstimateView(
   { estimate, isUpdating }: { estimate: Estimate; isUpdating: boolean },
 ) {
-  const { tokens, rows, steps, time, cost, memory, warnings } = estimate;
+  const { tokens, rows, steps, time, cost, memory, warnings, hyperparameters } = estimate;
+  const format = hyperparameters.quantization === "none" ? "bf16" : "NF4";
   return (
     <div aria-busy={isUpdating} style={{ opacity: isUpdating ? 0.6 : 1 }}>
       <dl class="facts">
@@ -77,7 +78,7 @@ export function EstimateView(
           detail={memory.required_gb &&
             `${formatRange(memory.required_gb, formatNumber)} GB${
               memory.available_gb === null ? "" : ` of ${memory.available_gb} GB`
-            }`}
+            }, base model in ${format}`}
           basis={memory.basis}
         />
       </dl>

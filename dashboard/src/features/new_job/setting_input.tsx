@@ -70,4 +70,4 @@ type SelectField = Extract<SettingField, { kind: "choice" | "switch" }>;
 const optionsOf = (setting: SelectField): (readonly [string, string])[] =>
   setting.kind === "switch"
     ? [["true", "on"], ["false", "off"]]
-    : setting.values.map((option) => [option, option] as const);
+    : setting.values.filter((option) => option !== "auto").map((option) => [option, option] as const);

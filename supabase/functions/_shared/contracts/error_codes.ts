@@ -158,6 +158,10 @@ export const errorCodes = {
     "Checkpoint not found",
     () => "The checkpoint does not exist, or newer ones have replaced it. See GET …/checkpoints.",
   ),
+  evaluation_not_found: missing(
+    "Evaluation not found",
+    () => "This project has no such evaluation. See GET /evaluations.",
+  ),
   completion_not_found: missing(
     "Completion not found",
     () =>

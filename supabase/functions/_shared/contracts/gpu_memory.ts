@@ -1,6 +1,6 @@
 /**
- * GPU memory use of a run: base model in NF4 with double quantization, LoRA with AdamW, gradient checkpointing. The API
- * applies this formula to the model's configured dimensions, and the worker to the model itself before loading it
+ * GPU memory use of a run: base model in NF4 with double quantization or in bf16, LoRA with AdamW, gradient checkpointing.
+ * The API applies this formula to the model's configured dimensions, and the worker to the model itself before loading it
  * (`trainer/tunebase_trainer/training/gpu_memory.py`). Its constants are generated from this file, and the tests of both compute the
  * cases in `trainer/tests/contract_cases.json`.
  */
@@ -14,17 +14,28 @@ export const gpuMemory = {
   plainBytes: 2,
   /** The CUDA context, libraries and kernels, approximately. */
   contextBytes: 0.6 * gib,
+  /** Complete layers on each GPU while a base in bf16 is sharded: FSDP2 computes one, and gathers and unpacks the next. */
+  plainLayers: 3,
+  /** Allocator fragmentation and kernel workspaces, approximately. */
+  overheadBytes: 0.9 * gib,
+  /** Per token and vocabulary entry: logits of a quarter of the tokens, in bf16, in fp32, and their gradient. */
+  logitBytes: 10 / 4,
+  /** What an expected need is multiplied by: other architectures' activations. */
+  headroom: 1.1,
 } as const;
+
+/** The base model's number format in memory; `none` is bf16. */
+export type Quantization = "nf4" | "none";
 
 /** Counts of a model's and adapter's parameters and activations. */
 export interface MemoryCounts {
-  /** Parameters in NF4 and in bf16. */
-  quantized: number;
+  /** Parameters that NF4 quantizes, and those that stay in bf16. */
+  quantizable: number;
   plain: number;
   layers: number;
   hidden: number;
   trainable: number;
-  /** Parameters dequantized to bf16 while their layer computes. */
+  /** Parameters dequantized to bf16 while their layer computes, if the base is in NF4. */
   dequantized: number;
   /** Values per token that the matrices of one layer read. */
   reads: number;
@@ -32,33 +43,56 @@ export interface MemoryCounts {
 /** Bytes. */
 export interface Memory {
   base: number;
-  packed: number;
+  /** The part of `base` that can be sharded: its layers' matrices. */
+  matrices: number;
   layers: number;
+  /** Complete layers on each GPU while the base is sharded. */
+  wholeLayers: number;
   adapter: number;
   layer: number;
   perToken: number;
 }
 
 /** Checkpointing keeps every layer's input for each token, and the inputs of one layer's matrices. */
-export function memoryOf(counts: MemoryCounts): Memory {
-  const { nf4Bytes, plainBytes, trainableBytes } = gpuMemory;
-  const packed = nf4Bytes * counts.quantized;
+export function memoryOf(counts: MemoryCounts, quantization: Quantization): Memory {
+  const { nf4Bytes, plainBytes, plainLayers, trainableBytes } = gpuMemory;
+  const nf4 = quantization === "nf4";
+  const matrices = (nf4 ? nf4Bytes : plainBytes) * counts.quantizable;
   return {
-    base: packed + plainBytes * counts.plain,
-    packed,
+    base: matrices + plainBytes * counts.plain,
+    matrices,
     layers: counts.layers,
+    wholeLayers: nf4 ? 1 : plainLayers,
     adapter: trainableBytes * counts.trainable,
-    layer: plainBytes * counts.dequantized,
+    layer: nf4 ? plainBytes * counts.dequantized : 0,
     perToken: plainBytes * (counts.layers * counts.hidden + counts.reads),
   };
 }
 
-/** Memory per GPU if the base model is sharded: a shard of every layer, and one full layer. */
+/** Memory per GPU if the base model is sharded: a shard of every layer, and the layers that are complete. */
 export function sharedMemory(memory: Memory, gpus: number): Memory {
-  const { base, packed, layers } = memory;
-  return { ...memory, base: base - packed + packed / gpus + packed / layers };
+  const { base, matrices, layers, wholeLayers } = memory;
+  return { ...memory, base: base - matrices + matrices / gpus + wholeLayers * matrices / layers };
 }
 
-/** Bytes per GPU for this many tokens in one forward pass. */
+/** Bytes per GPU for this many tokens in one forward pass. A lower bound: what needs more than a GPU has cannot run. */
 export const neededBytes = ({ base, adapter, layer, perToken }: Memory, tokens: number): number =>
   gpuMemory.contextBytes + base + adapter + layer + perToken * tokens;
+
+/** The same with what depends on kernels and data, approximately. */
+export const likelyBytes = (memory: Memory, tokens: number, vocabulary: number): number =>
+  neededBytes(memory, tokens) + gpuMemory.overheadBytes + gpuMemory.logitBytes * tokens * vocabulary;
+
+/**
+ * What `auto` means on a GPU with `available` bytes: bf16 if each GPU has room for the whole base and full micro-batches, else
+ * NF4. It never shards a base in bf16, because gathering its layers takes four times as long as in NF4.
+ */
+export const automaticQuantization = (
+  counts: MemoryCounts,
+  tokens: number,
+  vocabulary: number,
+  available: number,
+): Quantization =>
+  gpuMemory.headroom * likelyBytes(memoryOf(counts, "none"), tokens, vocabulary) <= available
+    ? "none"
+    : "nf4";

@@ -144,6 +144,26 @@ export const hyperparameters = {
     help: "Which layers the adapter trains.",
     docs: { unset: '`"all-linear"`; modules per architecture: `trainer/README.md`' },
   },
+  lora_variant: {
+    kind: "choice",
+    values: ["lora", "dora", "pissa"],
+    fallback: "lora",
+    leftOut: "lora",
+    label: "LoRA variant",
+    help: "DoRA trains magnitudes too; PiSSA starts from the weights' main directions. Both take more time.",
+    docs: { unset: '`"lora"`; see [LoRA variants](#lora-variants)' },
+  },
+  quantization: {
+    kind: "choice",
+    values: ["auto", "nf4", "none"],
+    fallback: "auto",
+    leftOut: "auto",
+    label: "Quantization",
+    help:
+      "Number format of the frozen base model: NF4 (4 bits), or none (bf16). bf16 is more accurate, and needs more memory.",
+    cli: { flag: "--quantization", value: "format", help: "the base model's: nf4, none (bf16), or auto" },
+    docs: { unset: '`"none"` (bf16) if the base fits each GPU, else `"nf4"`' },
+  },
   use_rslora: {
     kind: "switch",
     auto: true,
@@ -213,6 +233,20 @@ export const hyperparameters = {
     help: "Share of rows held out for validation when there is no validation file.",
     docs: { unset: "0.1; 0.05 from 1,000 rows; 0 below 50 rows or with a `validation_file`" },
   },
+  eval_steps: {
+    kind: "integer",
+    min: 1,
+    nullable: true,
+    auto: true,
+    fallback: null,
+    leftOut: null,
+    label: "Steps between validations",
+    help: "The validation loss is measured every this many steps, and after the last one.",
+    cli: { flag: "--eval-steps", value: "n", help: "validate every n steps, or auto" },
+    docs: {
+      unset: "about ten validations per run; fewer if the validation rows are many; at least one per epoch",
+    },
+  },
   early_stopping_patience: {
     kind: "integer",
     min: 0,
@@ -220,8 +254,9 @@ export const hyperparameters = {
     fallback: 3,
     leftOut: 0,
     label: "Early stopping patience",
-    help: "Training stops after this many epochs without a lower validation loss. 0 disables it.",
-    docs: { allowed: "0–20 epochs; 0 disables it", unset: "3" },
+    help:
+      "Training stops after this many validations in a row without a lower validation loss. 0 disables it.",
+    docs: { allowed: "0–20 validations; 0 disables it", unset: "3" },
   },
   max_length: {
     kind: "integer",

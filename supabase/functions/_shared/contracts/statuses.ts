@@ -30,6 +30,7 @@ export const stages = [
 export const fileStatuses = ["uploaded", "processed", "error"] as const;
 export const filePurposes = ["fine-tune", "fine-tune-results"] as const;
 export const uploadStatuses = ["pending", "completed", "cancelled", "expired"] as const;
+export const evaluationStatuses = ["running", "succeeded", "failed", "cancelled"] as const;
 export const deliveryStatuses = ["pending", "delivered", "dead"] as const;
 export const projectStatuses = ["active", "archived"] as const;
 export const roles = ["owner", "developer", "viewer"] as const;

@@ -20,6 +20,7 @@ export const functions = {
     optional: {},
     result: "text",
   },
+  cancel_evaluation: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   cancel_job: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   cancel_upload: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   checkpoint_file_validation: {
@@ -43,6 +44,7 @@ export const functions = {
     optional: {},
     result: "jsonb",
   },
+  claim_evaluation_answer: { args: { lease_seconds: "integer" }, optional: {}, result: "jsonb" },
   claim_file_validation: { args: { lease_seconds: "integer" }, optional: {}, result: "jsonb" },
   claim_orphaned_objects: { args: { limit: "integer" }, optional: {}, result: "jsonb" },
   complete_direct_upload: {
@@ -66,6 +68,7 @@ export const functions = {
     result: "jsonb",
   },
   create_api_key: { args: { caller: "jsonb", key: "jsonb", hash: "text" }, optional: {}, result: "jsonb" },
+  create_evaluation: { args: { caller: "jsonb", evaluation: "jsonb" }, optional: {}, result: "jsonb" },
   create_file: { args: { caller: "jsonb", file: "jsonb" }, optional: {}, result: "jsonb" },
   create_job: { args: { caller: "jsonb", job: "jsonb" }, optional: {}, result: "jsonb" },
   create_notification_channel: { args: { caller: "jsonb", channel: "jsonb" }, optional: {}, result: "jsonb" },
@@ -74,6 +77,7 @@ export const functions = {
   create_upload: { args: { caller: "jsonb", upload: "jsonb" }, optional: {}, result: "jsonb" },
   create_webhook_endpoint: { args: { caller: "jsonb", endpoint: "jsonb" }, optional: {}, result: "jsonb" },
   delete_completion: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
+  delete_evaluation: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_invitation: {
     args: { caller: "jsonb", project_id: "uuid", id: "uuid" },
@@ -84,6 +88,7 @@ export const functions = {
   delete_notification_channel: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
   delete_orphaned_objects: { args: { bucket: "text", objects: "jsonb" }, optional: {}, result: "void" },
   delete_webhook_endpoint: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "void" },
+  end_evaluation: { args: { id: "uuid", status: "text", error: "jsonb" }, optional: {}, result: "void" },
   enforce_spend: { args: {}, optional: {}, result: "integer" },
   expire_files: { args: {}, optional: {}, result: "integer" },
   expire_inference_requests: { args: { limit: "integer" }, optional: {}, result: "integer" },
@@ -125,6 +130,7 @@ export const functions = {
     optional: {},
     result: "jsonb",
   },
+  get_evaluation: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_file: { args: { caller: "jsonb", id: "uuid" }, optional: {}, result: "jsonb" },
   get_inference_usage: {
     args: { caller: "jsonb", from: "date", to: "date", time_zone: "text", group_by: "text" },
@@ -177,6 +183,16 @@ export const functions = {
   },
   list_completions: {
     args: { caller: "jsonb", filter: "jsonb", after: "uuid", ascending: "boolean", limit: "integer" },
+    optional: {},
+    result: "jsonb",
+  },
+  list_evaluation_rows: {
+    args: { caller: "jsonb", id: "uuid", after: "integer", limit: "integer" },
+    optional: {},
+    result: "jsonb",
+  },
+  list_evaluations: {
+    args: { caller: "jsonb", after: "uuid", limit: "integer", filter: "jsonb" },
     optional: {},
     result: "jsonb",
   },
@@ -252,6 +268,19 @@ export const functions = {
     args: { attempt_id: "uuid", runpod_job_id: "text" },
     optional: {},
     result: "void",
+  },
+  record_evaluation_answer: {
+    args: {
+      evaluation_id: "uuid",
+      line: "integer",
+      model_number: "integer",
+      lease: "uuid",
+      request_id: "uuid",
+      request: "jsonb",
+      answer: "jsonb",
+    },
+    optional: {},
+    result: "boolean",
   },
   record_progress: {
     args: { attempt_id: "uuid", report: "jsonb", lease_seconds: "integer" },

@@ -116,6 +116,53 @@ export const checkpoints = () =>
     step: number,
   });
 
+export const evaluation_answers = () =>
+  z.object({
+    answer: textOrNull,
+    completion_tokens: number,
+    cost_usd: number,
+    error: textOrNull,
+    evaluation_id: text,
+    finish_reason: textOrNull,
+    line: number,
+    model_number: number,
+    project_id: text,
+    prompt_tokens: number,
+    scores: valueOrNull,
+    seconds: number,
+  });
+
+export const evaluation_rows = () =>
+  z.object({
+    evaluation_id: text,
+    expected: text,
+    is_json: boolean,
+    line: number,
+    project_id: text,
+    prompt: value,
+  });
+
+export const evaluations = () =>
+  z.object({
+    answered: number,
+    api_key_id: textOrNull,
+    created_at: text,
+    error: valueOrNull,
+    file_id: textOrNull,
+    file_rows: number,
+    finished_at: textOrNull,
+    graders: value,
+    id: text,
+    metadata: value,
+    models: texts,
+    name: text,
+    project_id: text,
+    row_count: number,
+    sampling: value,
+    status: text,
+    user_id: textOrNull,
+  });
+
 export const events = () =>
   z.object({
     created_at: text,

@@ -1,5 +1,5 @@
 /** What a project stores of a chat completion: the conversation, and the answer, which a stream brings in pieces. */
-import { isRecord } from "./engine.ts";
+import { isRecord } from "../../_shared/inference/engine.ts";
 import type { ChatBody } from "./request.ts";
 
 interface Choice {

@@ -2,12 +2,17 @@
  * A streamed answer: the engine's events, one by one, under the client's name of the model. While the model loads, comments
  * keep the connection open; the SDKs skip them. A failure becomes an event with `error`, which the SDKs raise.
  */
-import { ApiError } from "../../_shared/errors.ts";
 import { describeError } from "../../_shared/log.ts";
 import type { Platform } from "../../_shared/platform.ts";
 import type { Bill } from "./bill.ts";
 import type { Recorder } from "./stored_completion.ts";
-import { type Engine, engineError, isRecord, timedOut, unavailable } from "./engine.ts";
+import {
+  asApiError,
+  type Engine,
+  engineError,
+  isRecord,
+  unavailable,
+} from "../../_shared/inference/engine.ts";
 
 const commentMs = 10_000;
 const comment = ": loading the model\n\n";
@@ -76,13 +81,6 @@ async function* relay(exchange: Exchange, answer: Promise<Response>): AsyncGener
   } finally {
     await bill.finish(...end);
   }
-}
-
-/** Whatever went wrong, as an ApiError. */
-export function asApiError(error: unknown): ApiError {
-  if (error instanceof ApiError) return error;
-  if (error instanceof DOMException && error.name === "TimeoutError") return timedOut();
-  return unavailable(`reading the answer: ${error}`);
 }
 
 /** The engine's events, rewritten. Throws if they end without `[DONE]`, or with an error. */

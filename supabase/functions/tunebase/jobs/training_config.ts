@@ -12,9 +12,10 @@ import {
 } from "../../_shared/contracts/hyperparameters.ts";
 import { apiShape } from "../../_shared/contracts/schemas.ts";
 import { ApiError, type Problem } from "../../_shared/errors.ts";
-import { TrainingHyperparameters } from "../../_shared/protocol.ts";
+import { GpuConfig, TrainingHyperparameters } from "../../_shared/protocol.ts";
 import { parseOrThrow, strictObject } from "../../_shared/validation.ts";
 import type { BaseModelRow } from "../rows.ts";
+import { explainUnquantizedMisfit, resolveQuantization } from "./estimate/memory.ts";
 
 /** OpenAI's hyperparameters (each "auto" or a number) and additional ones. Omitted means "auto". */
 export const Hyperparameters = strictObject(apiShape);
@@ -30,6 +31,10 @@ const dpoRateFactor = 0.1;
 const minDpoDefaultRate = 1e-5;
 /** The rank from which rsLoRA is the default. LoRA's scale, alpha / rank, weakens high ranks; rsLoRA's is alpha / √rank. */
 const minRsloraRank = 64;
+/** A PiSSA adapter has twice the rank. `trainer/tunebase_trainer/model/lora_variants.py` has the same limit. */
+const maxPissaRank = 64;
+/** A fine-tune that continues another one keeps these. */
+const sharedShape = ["lora_rank", "lora_alpha", "lora_targets", "lora_variant", "use_rslora"] as const;
 /** The adapter's scale, unless alpha is given. */
 const defaultScale = 2;
 /** Below this number of rows, a validation split would leave too few rows for both. */
@@ -72,7 +77,10 @@ export function resolveTrainingConfig(
   const rate = learningRate(request);
   const max_length = asked.max_length ??
     Math.min(own.max_length ?? hyperparameters.max_length.fallback, model.max_length);
-  const problems = findConflicts(request, rate, max_length).map(({ name, message, value }): Problem => ({
+  const shape = adapterShape(request);
+  const problems = findConflicts(request, rate, max_length, shape).map((
+    { name, message, value },
+  ): Problem => ({
     param: `${where}.${name}`,
     message: `${where}.${name} = ${value}: ${message}`,
     value,
@@ -87,17 +95,20 @@ export function resolveTrainingConfig(
     method,
     beta: method === "dpo" ? given(asked.beta) ?? defaultBeta : null,
     learning_rate: rate.value,
-    ...adapterShape(request),
+    ...shape,
     warmup_steps: asked.warmup_steps ??
       (asked.warmup_ratio === undefined ? (own.warmup_steps ?? hyperparameters.warmup_steps.fallback) : null),
     max_length,
     seed,
   };
+  const gpu = GpuConfig.parse(model.gpu_config);
+  const longest = (method === "dpo" ? 2 : 1) * max_length;
   return {
     max_length,
     finalize(rows) {
       const validation_split = split === "auto" ? automaticSplit(rows) : split;
-      const final = TrainingHyperparameters.parse({ ...plan, validation_split });
+      const asked = TrainingHyperparameters.parse({ ...plan, validation_split });
+      const final = { ...asked, quantization: resolveQuantization(model, gpu, asked, longest) };
       return { publicHyperparameters: toPublic(final, rate), plan: final };
     },
   };
@@ -133,21 +144,23 @@ function learningRate(request: Request): Rate {
 function adapterShape(request: Request) {
   const { asked, own, parent } = request;
   if (parent !== null) {
-    const { lora_rank, lora_alpha, lora_targets, use_rslora } = parent;
-    return { lora_rank, lora_alpha, lora_targets, use_rslora };
+    const { lora_rank, lora_alpha, lora_targets, lora_variant, use_rslora } = parent;
+    return { lora_rank, lora_alpha, lora_targets, lora_variant, use_rslora };
   }
   const lora_rank = asked.lora_rank ?? (own.lora_rank ?? hyperparameters.lora_rank.fallback);
   const lora_targets = asked.lora_targets ?? (own.lora_targets ?? hyperparameters.lora_targets.fallback);
+  const lora_variant = asked.lora_variant ?? (own.lora_variant ?? hyperparameters.lora_variant.fallback);
   // The operator's alpha applies only to the operator's rank.
   const alpha = given(asked.lora_alpha) ??
     (lora_rank === (own.lora_rank ?? hyperparameters.lora_rank.fallback) ? own.lora_alpha : undefined);
   // An explicit alpha was chosen for LoRA's plain scale.
   const use_rslora = given(asked.use_rslora) ?? own.use_rslora ??
-    (lora_rank >= minRsloraRank && alpha === undefined && lora_targets !== "experts");
+    (lora_rank >= minRsloraRank && alpha === undefined && lora_targets !== "experts" &&
+      lora_variant !== "pissa");
   const [min] = range("lora_alpha");
   const lora_alpha = alpha ??
     Math.max(min, Math.round(defaultScale * (use_rslora ? Math.sqrt(lora_rank) : lora_rank)));
-  return { lora_rank, lora_alpha, lora_targets, use_rslora };
+  return { lora_rank, lora_alpha, lora_targets, lora_variant, use_rslora };
 }
 
 interface Conflict {
@@ -157,8 +170,13 @@ interface Conflict {
 }
 type ApiFieldName = keyof Hyperparameters;
 /** Settings of a request that contradict each other. */
-function findConflicts(request: Request, rate: Rate, maxLength: number): Conflict[] {
-  const { model, method, asked, parent, hasValidationFile } = request;
+function findConflicts(
+  request: Request,
+  rate: Rate,
+  maxLength: number,
+  shape: ReturnType<typeof adapterShape>,
+): Conflict[] {
+  const { model, method, asked, own, parent, hasValidationFile } = request;
   const found: Conflict[] = [];
   const conflict = (name: ApiFieldName, message: string, value: unknown = asked[name]) =>
     found.push({ name, message, value });
@@ -170,7 +188,7 @@ function findConflicts(request: Request, rate: Rate, maxLength: number): Conflic
     }
   }
   for (
-    const name of parent === null ? [] : ["lora_rank", "lora_alpha", "lora_targets", "use_rslora"] as const
+    const name of parent === null ? [] : sharedShape
   ) {
     const value = parent?.[name];
     if (given(asked[name]) === undefined || asked[name] === value) continue;
@@ -201,6 +219,25 @@ function findConflicts(request: Request, rate: Rate, maxLength: number): Conflic
       maxLength,
     );
   }
+  if (parent === null) {
+    const { lora_rank, lora_targets, lora_variant, use_rslora } = shape;
+    const unsupported = (name: ApiFieldName, value: unknown) =>
+      conflict(name, `is not available for lora_variant "${lora_variant}".`, value);
+    if (lora_variant !== "lora" && lora_targets === "experts") unsupported("lora_targets", lora_targets);
+    if (lora_variant === "pissa") {
+      const weight_decay = asked.weight_decay ?? request.own.weight_decay ??
+        hyperparameters.weight_decay.fallback;
+      if (use_rslora) unsupported("use_rslora", use_rslora);
+      if (weight_decay > 0) unsupported("weight_decay", weight_decay);
+      if (lora_rank > maxPissaRank) {
+        conflict("lora_rank", `must be at most ${maxPissaRank} for lora_variant "pissa".`, lora_rank);
+      }
+    }
+  }
+  if ((given(asked.quantization) ?? own.quantization) === "none") {
+    const misfit = explainUnquantizedMisfit(model, GpuConfig.parse(model.gpu_config), shape);
+    if (misfit !== null) conflict("quantization", misfit, "none");
+  }
   if (asked.use_rslora === true && asked.lora_targets === "experts") {
     conflict("use_rslora", 'is not available for lora_targets "experts". Remove it.');
   }
@@ -220,6 +257,7 @@ function toPublic(plan: TrainingHyperparameters, rate: Rate): PublicHyperparamet
     const value = name === "learning_rate_multiplier" ? rate.value / rate.base : plan[name];
     const unused = value === null || (Array.isArray(value) && value.length === 0) ||
       (name === "lora_targets" && value === "all-linear") ||
+      (name === "lora_variant" && value === "lora") ||
       (name === "warmup_ratio" && plan.warmup_steps !== null);
     if (!unused) result[apiName(name)] = value;
   }

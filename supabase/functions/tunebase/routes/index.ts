@@ -57,6 +57,11 @@ export const resources: Resource[] = [
     load: () => all(import("./inference/completions.ts"), import("./inference/stored.ts")),
   },
   {
+    tag: "Evaluations",
+    segments: ["evaluations"],
+    load: () => all(import("./evaluations/create.ts"), import("./evaluations/evaluations.ts")),
+  },
+  {
     tag: "Models",
     segments: ["models"],
     load: () => all(import("./models/warm.ts"), import("./models/models.ts")),

@@ -1,9 +1,16 @@
-/**
- * Estimates GPU memory from the model's dimensions in config.json: applies `contracts/gpu_memory.ts` and adds what it leaves
- * out (logits, allocator overhead).
- */
+/** Estimates GPU memory from the model's dimensions in config.json: applies `contracts/gpu_memory.ts`. */
 import { limits } from "../../../_shared/contracts/limits.ts";
-import { memoryOf, neededBytes, sharedMemory } from "../../../_shared/contracts/gpu_memory.ts";
+import {
+  automaticQuantization,
+  gpuMemory,
+  likelyBytes,
+  type MemoryCounts,
+  memoryOf,
+  neededBytes,
+  type Quantization,
+  sharedMemory,
+} from "../../../_shared/contracts/gpu_memory.ts";
+import type { TrainingHyperparameters } from "../../../_shared/protocol.ts";
 import type { Range } from "./statistics.ts";
 
 export interface Shape {
@@ -12,6 +19,12 @@ export interface Shape {
   layers: number | null;
   vocab_size: number | null;
 }
+interface Gpu {
+  num_gpus: number;
+  gpu_memory_gb: number;
+}
+type Adapter = Pick<TrainingHyperparameters, "lora_rank" | "lora_variant">;
+type Plan = Adapter & Pick<TrainingHyperparameters, "batch_size" | "quantization">;
 export interface MemoryEstimate {
   required_gb: Range | null;
   /** Per GPU. Each holds the whole model, or a shard if the model does not fit. */
@@ -25,22 +38,15 @@ const adaptedSizes = 23;
 /** A layer's activations per token, in hidden sizes, approximately. */
 const layerActivations = 34;
 const gib = 2 ** 30;
-/** Allocator fragmentation and kernel workspaces, approximately. */
-const overheadBytes = 0.9 * gib;
 
 /**
  * `longest`: the longest row in tokens, after truncation. `low` is for a micro-batch of one row, to which the trainer falls
  * back; `expected` is for the largest one that it starts with.
  */
-export function estimateMemory(
-  shape: Shape,
-  gpu: { num_gpus: number; gpu_memory_gb: number },
-  plan: { batch_size: number; lora_rank: number },
-  longest: number,
-): MemoryEstimate {
-  const { parameters, hidden_size: hidden, layers, vocab_size: vocab } = shape;
+export function estimateMemory(shape: Shape, gpu: Gpu, plan: Plan, longest: number): MemoryEstimate {
+  const known = count(shape, plan);
   const available = gpu.gpu_memory_gb > 0 ? gpu.gpu_memory_gb : null;
-  if (parameters === null || hidden === null || layers === null || vocab === null) {
+  if (known === null) {
     return {
       required_gb: null,
       available_gb: available,
@@ -48,28 +54,17 @@ export function estimateMemory(
       basis: "Unavailable: parameters, hidden_size, layers and vocab_size are not configured for this model.",
     };
   }
-  const embeddings = Math.min(2 * vocab * hidden, parameters);
-  const quantized = parameters - embeddings;
-  const memory = memoryOf({
-    quantized,
-    plain: embeddings,
-    layers,
-    hidden,
-    trainable: plan.lora_rank * layers * adaptedSizes * hidden,
-    dequantized: quantized / layers,
-    reads: layerActivations * hidden,
-  });
-  // Logits of a quarter of the tokens, in bf16, in fp32, and their gradient.
-  const outside = (tokens: number) => overheadBytes + tokens / 4 * vocab * 10;
-  const largest = Math.max(longest, Math.min(plan.batch_size * longest, limits.microBatchTokens));
-  const whole = (tokens: number) => (neededBytes(memory, tokens) + outside(tokens)) / gib;
-  const shard = sharedMemory(memory, gpu.num_gpus);
-  const sharded = (tokens: number) => (neededBytes(shard, tokens) + outside(tokens)) / gib;
-  const isSharded = available !== null && gpu.num_gpus > 1 && whole(longest) > available;
-  const total = isSharded ? sharded : whole;
+  const { counts, vocabulary } = known;
+  const quantization = resolveQuantization(shape, gpu, plan, longest);
+  const memory = memoryOf(counts, quantization);
+  const largest = largestMicroBatch(plan.batch_size, longest);
+  const isSharded = available !== null && gpu.num_gpus > 1 &&
+    likelyBytes(memory, longest, vocabulary) / gib > available;
+  const onEach = isSharded ? sharedMemory(memory, gpu.num_gpus) : memory;
+  const total = (tokens: number) => likelyBytes(onEach, tokens, vocabulary) / gib;
   const required = {
     low: round(total(longest)),
-    expected: round(total(largest) * 1.1),
+    expected: round(total(largest) * gpuMemory.headroom),
     high: round(total(largest) * 1.4),
   };
   return {
@@ -77,12 +72,65 @@ export function estimateMemory(
     available_gb: available,
     fits: available === null ? null : required.low <= available,
     basis:
-      "Calculated, not measured: the base model in NF4, LoRA with Adam in fp32, and checkpointed activations for " +
-      `micro-batches of up to ${largest} tokens. \`low\` is for the longest row, with ${longest}, to which the trainer ` +
-      "falls back." +
+      `Calculated, not measured: the base model in ${
+        formatNames[quantization]
+      }, LoRA with Adam in fp32, and ` +
+      `checkpointed activations for micro-batches of up to ${largest} tokens. \`low\` is for the longest row, with ` +
+      `${longest}, to which the trainer falls back.` +
       (isSharded ? ` The base model does not fit on one GPU and is sharded across ${gpu.num_gpus}.` : "") +
       (available === null ? " This model is trained on the CPU." : ""),
   };
 }
+
+const formatNames: Record<Quantization, string> = { nf4: "NF4", none: "bf16" };
+
+/** The run's quantization, with "auto" resolved: NF4 on a CPU, and if the model's dimensions are not configured. */
+export function resolveQuantization(shape: Shape, gpu: Gpu, plan: Plan, longest: number): Quantization {
+  if (plan.quantization !== "auto") return plan.quantization;
+  const known = count(shape, plan);
+  if (known === null || gpu.gpu_memory_gb === 0) return "nf4";
+  const tokens = largestMicroBatch(plan.batch_size, longest);
+  return automaticQuantization(known.counts, tokens, known.vocabulary, gpu.gpu_memory_gb * gib);
+}
+
+/** Why a base model cannot be trained in bf16 on these GPUs, not even with the shortest rows; null if it may fit. */
+export function explainUnquantizedMisfit(shape: Shape, gpu: Gpu, adapter: Adapter): string | null {
+  const known = count(shape, adapter);
+  if (known === null || gpu.gpu_memory_gb === 0) return null;
+  const whole = memoryOf(known.counts, "none");
+  const needed = Math.min(
+    neededBytes(whole, 0),
+    gpu.num_gpus > 1 ? neededBytes(sharedMemory(whole, gpu.num_gpus), 0) : Infinity,
+  ) / gib;
+  if (needed <= gpu.gpu_memory_gb) return null;
+  return `in bf16, the base model and its adapter need at least about ${round(needed)} GB on each GPU, and ` +
+    `${gpu.num_gpus} × ${gpu.gpu_memory_gb} GB are configured for this model. Use "nf4" or "auto".`;
+}
+
+function count(
+  shape: Shape,
+  { lora_rank, lora_variant }: Adapter,
+): { counts: MemoryCounts; vocabulary: number } | null {
+  const { parameters, hidden_size: hidden, layers, vocab_size: vocabulary } = shape;
+  if (parameters === null || hidden === null || layers === null || vocabulary === null) return null;
+  const embeddings = Math.min(2 * vocabulary * hidden, parameters);
+  const quantizable = parameters - embeddings;
+  return {
+    counts: {
+      quantizable,
+      plain: embeddings,
+      layers,
+      hidden,
+      // PiSSA's adapter has twice the rank: see `trainer/tunebase_trainer/model/lora_variants.py`.
+      trainable: (lora_variant === "pissa" ? 2 : 1) * lora_rank * layers * adaptedSizes * hidden,
+      dequantized: quantizable / layers,
+      reads: layerActivations * hidden,
+    },
+    vocabulary,
+  };
+}
+
+const largestMicroBatch = (batchSize: number, longest: number) =>
+  Math.max(longest, Math.min(batchSize * longest, limits.microBatchTokens));
 
 const round = (value: number) => Math.round(value * 10) / 10;

@@ -1,7 +1,9 @@
 /** Estimates a job's tokens, rows, steps, time, cost and memory, each with its basis. */
 import { logError } from "../../../_shared/log.ts";
 import * as z from "zod";
+import { automaticEvalSteps, validationCount } from "../../../_shared/contracts/eval_schedule.ts";
 import { heldOut } from "../../../_shared/contracts/held_out.ts";
+import type { Method } from "../../../_shared/contracts/hyperparameters.ts";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import type { Platform } from "../../../_shared/platform.ts";
 import { GpuConfig, type TrainingHyperparameters } from "../../../_shared/protocol.ts";
@@ -49,15 +51,24 @@ export function makeEstimate(
   const validation = validationFile?.file.tokens ?? heldTokens;
   const stepsPerEpoch = Math.ceil(Math.max(1, trained.expected) / plan.batch_size);
   const total = times(tokens, plan.num_epochs);
-  // The first validation always improves, so at least this many epochs are trained.
-  const minEpochs = plan.early_stopping_patience + 1;
-  const mayStopEarly = validation !== null && plan.early_stopping_patience > 0 &&
-    minEpochs < plan.num_epochs;
-  if (mayStopEarly) total.low = Math.round(tokens.low * minEpochs);
-  const seconds = trainingSeconds(total, forwardOnly(tokens, validation, plan), model);
+  const steps = { per_epoch: stepsPerEpoch, total: stepsPerEpoch * plan.num_epochs };
+  const evalSteps = plan.eval_steps ??
+    automaticEvalSteps(steps.total, plan.num_epochs, total.expected, validation?.expected ?? 0);
+  // The first validation always improves, so at least this many steps are trained.
+  const minSteps = (plan.early_stopping_patience + 1) * evalSteps;
+  const mayStopEarly = validation !== null && plan.early_stopping_patience > 0 && minSteps < steps.total;
+  if (mayStopEarly) total.low = Math.round(total.low * minSteps / steps.total);
+  const validations = validationCount(steps.total, evalSteps);
+  const fewest = mayStopEarly ? plan.early_stopping_patience + 1 : validations;
+  const forward = forwardOnly(
+    tokens,
+    validation,
+    { low: fewest, expected: validations, high: validations },
+    plan.method,
+  );
+  const seconds = trainingSeconds(total, forward, model);
   const gpu = GpuConfig.parse(model.gpu_config);
   const perSecond = gpu.cost_per_gpu_hour * gpu.num_gpus / 3600;
-  const steps = { per_epoch: stepsPerEpoch, total: stepsPerEpoch * plan.num_epochs };
   const warnings = [
     ...stepWarnings(steps.total, trained.expected, plan),
     ...rowWarnings(file, plan.max_length),
@@ -85,7 +96,7 @@ export function makeEstimate(
       ),
       validation,
       basis: tokenBasis(file, counter) +
-        (mayStopEarly ? ` \`total.low\` assumes early stopping after ${minEpochs} epochs.` : ""),
+        (mayStopEarly ? ` \`total.low\` assumes early stopping after ${minSteps} steps.` : ""),
     },
     rows: {
       total: file.rows,
@@ -193,11 +204,16 @@ const Report = z.looseObject({
   tokens: z.looseObject({ total: z.number(), trainable: z.number() }).optional(),
 });
 
-/** Tokens of forward passes: validation after each epoch and, for DPO, the reference likelihoods before training. */
-function forwardOnly(tokens: Range, validation: Range | null, plan: TrainingHyperparameters): Range {
-  const none = { low: 0, expected: 0, high: 0 };
-  const validated = times(validation ?? none, plan.num_epochs + (plan.method === "dpo" ? 1 : 0));
-  return plan.method === "dpo" ? plus(validated, tokens) : validated;
+/** Tokens of forward passes: each validation and, for DPO, the reference likelihoods before training. */
+function forwardOnly(tokens: Range, validation: Range | null, validations: Range, method: Method): Range {
+  const { low, expected, high } = validation ?? { low: 0, expected: 0, high: 0 };
+  const reference = method === "dpo" ? 1 : 0;
+  const validated = {
+    low: low * (validations.low + reference),
+    expected: expected * (validations.expected + reference),
+    high: high * (validations.high + reference),
+  };
+  return method === "dpo" ? plus(validated, tokens) : validated;
 }
 
 function trainingSeconds(

@@ -3,6 +3,7 @@
  * Functions import only the types.
  */
 export * from "./adapters.ts";
+export * from "./evaluations.ts";
 export * from "./files.ts";
 export * from "./inference.ts";
 export * from "./jobs.ts";

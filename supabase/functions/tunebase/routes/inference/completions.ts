@@ -9,6 +9,7 @@ import { jsonBody } from "../../../_shared/validation.ts";
 import type { ApiContext } from "../../context.ts";
 import { Bill } from "../../inference/bill.ts";
 import {
+  asApiError,
   askEngine,
   askUntilLoaded,
   type Engine,
@@ -16,7 +17,7 @@ import {
   loading,
   timedOut,
   unavailable,
-} from "../../inference/engine.ts";
+} from "../../../_shared/inference/engine.ts";
 import {
   bounds,
   ChatBody,
@@ -25,9 +26,9 @@ import {
   readBody,
   TextBody,
 } from "../../inference/request.ts";
-import { serve, StartedInference } from "../../inference/served_model.ts";
+import { serve, StartedInference } from "../../../_shared/inference/served_model.ts";
 import { Recorder } from "../../inference/stored_completion.ts";
-import { asApiError, type Exchange, streamAnswer } from "../../inference/stream.ts";
+import { type Exchange, streamAnswer } from "../../inference/stream.ts";
 import { defineRoute } from "../define.ts";
 
 type Path = "chat/completions" | "completions";
@@ -126,7 +127,7 @@ async function within<T>(promise: Promise<T>, ms: number): Promise<{ value: T } 
     return await Promise.race([promise.then((value) => ({ value })), late.promise]);
   } finally {
     clearTimeout(timer);
-    promise.catch(() => {}); // its failure is handled by whoever else awaits it, or no longer matters
+    promise.catch(() => {}); // reported where it is awaited, or too late to matter
   }
 }
 

@@ -2,12 +2,12 @@
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { ApiError } from "../../../_shared/errors.ts";
 import type { ApiContext } from "../../context.ts";
-import { askEngine } from "../../inference/engine.ts";
-import { serve, StartedInference } from "../../inference/served_model.ts";
+import { askEngine } from "../../../_shared/inference/engine.ts";
+import { serve, StartedInference } from "../../../_shared/inference/served_model.ts";
 import type { WarmModel } from "../../openapi/objects/index.ts";
 import { defineRoute } from "../define.ts";
 
-/** The request to the engine starts a worker, which goes on loading when the request ends. */
+/** The request to the engine starts a worker, which keeps loading when the request ends. */
 const waitMs = 5_000;
 
 async function warmModel(c: ApiContext): Promise<Response> {

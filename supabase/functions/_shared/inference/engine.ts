@@ -1,7 +1,7 @@
 /** Requests to the engine: vLLM behind a RunPod load-balancing endpoint and our worker's middleware. */
-import { tokenHeader } from "../../_shared/contracts/inference_token.ts";
-import { ApiError } from "../../_shared/errors.ts";
-import type { Settings } from "../../_shared/platform.ts";
+import { tokenHeader } from "../contracts/inference_token.ts";
+import { ApiError } from "../errors.ts";
+import type { Settings } from "../platform.ts";
 import type { ServedModel, StartedInference } from "./served_model.ts";
 
 const askAgainMs = 2_000;
@@ -69,6 +69,13 @@ export const timedOut = () =>
   ApiError.of("inference_timeout", {}, { headers: { "x-should-retry": "false" } });
 
 const retryAfter = (seconds: number) => ({ "retry-after": String(seconds), "x-should-retry": "true" });
+
+/** Whatever went wrong, as an ApiError. */
+export function asApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  if (error instanceof DOMException && error.name === "TimeoutError") return timedOut();
+  return unavailable(`reading the answer: ${error}`);
+}
 
 /** The ApiError for an error of RunPod, of our middleware or of vLLM. `body`: as vLLM sends it, or anything. */
 export function engineError(

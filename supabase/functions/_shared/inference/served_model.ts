@@ -1,17 +1,17 @@
 /** A model as the engine serves it: its opaque name, the URLs of its files, and the token that names both. */
 import { sign } from "hono/jwt";
 import * as z from "zod";
-import { buckets } from "../../_shared/contracts/buckets.ts";
+import { buckets } from "../contracts/buckets.ts";
 import {
   baseModelName,
   inferenceSecretPurpose,
   type InferenceToken,
   tokenSeconds,
-} from "../../_shared/contracts/inference_token.ts";
-import { ApiError } from "../../_shared/errors.ts";
-import type { Platform } from "../../_shared/platform.ts";
-import { deriveSecret, sha256Hex } from "../../_shared/secrets.ts";
-import { unavailable } from "../../_shared/storage.ts";
+} from "../contracts/inference_token.ts";
+import { ApiError } from "../errors.ts";
+import type { Platform } from "../platform.ts";
+import { deriveSecret, sha256Hex } from "../secrets.ts";
+import { unavailable } from "../storage.ts";
 
 const AdapterFile = z.object({
   path: z.enum(["adapter_config.json", "adapter_model.safetensors"]),

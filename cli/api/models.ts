@@ -1,0 +1,14 @@
+/** What the CLI asks about models. */
+import { unwrap } from "../../client/mod.ts";
+import { CliError, exitCodes } from "../errors.ts";
+import type { Session } from "./session.ts";
+
+/** The base model of a fine-tuned model or of a checkpoint. Throws for a base model. */
+export async function findBase({ api }: Session, model: string): Promise<string> {
+  const id = model.replace(/:ckpt-step-\d+$/, "");
+  const checkpoint = /^ft:(.+):ftjob-[0-9a-f]+$/.exec(id)?.[1];
+  if (model !== id && checkpoint !== undefined) return checkpoint;
+  const found = unwrap(await api.GET("/models/{id}", { params: { path: { id: model } } }));
+  if ("base_model" in found) return found.base_model;
+  throw new CliError(`${model} is a base model already: leave out --base.`, exitCodes.usage);
+}

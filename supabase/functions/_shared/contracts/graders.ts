@@ -1,0 +1,26 @@
+/** How `POST /evaluations` grades answers. Exact match and JSON are always scored; these are added on request. */
+import * as z from "zod";
+
+export const maxGraders = 10;
+export const maxPatternLength = 1000;
+
+/** Regular expressions have RE2's syntax, whose matching time is linear: no pattern can hang the scheduler. */
+export const Grader = z.discriminatedUnion("type", [
+  z.strictObject({
+    type: z.literal("contains"),
+    value: z.string().min(1).max(maxPatternLength).describe("The text that a correct answer contains"),
+    ignore_case: z.boolean().default(false),
+  }),
+  z.strictObject({
+    type: z.literal("regex"),
+    pattern: z.string().min(1).max(maxPatternLength).describe(
+      "An RE2 regular expression that matches anywhere in a correct answer; anchor it with ^ and $",
+    ),
+    ignore_case: z.boolean().default(false),
+  }),
+]).meta({ id: "EvaluationGrader" });
+export type Grader = z.infer<typeof Grader>;
+
+/** The grader as a column heading. */
+export const graderName = (grader: Grader): string =>
+  grader.type === "contains" ? `contains ${JSON.stringify(grader.value)}` : `matches /${grader.pattern}/`;

@@ -1,0 +1,93 @@
+/** Chooses rows of a dataset to evaluate: their prompts, and the answers that are expected. */
+import * as z from "zod";
+import { buckets } from "../../_shared/contracts/buckets.ts";
+import { toolCallText } from "../../_shared/datasets/tool_call_text.ts";
+import type { Supabase } from "../../_shared/platform.ts";
+import { signedUrl, unavailable } from "../../_shared/storage.ts";
+
+/** The largest file that is read. Held-out files are smaller; reading this much takes a fraction of a second. */
+export const maxFileBytes = 32 * 2 ** 20;
+
+export interface EvaluationRow {
+  /** In the file, from 1. */
+  line: number;
+  prompt: { messages: unknown[]; tools?: unknown[] };
+  expected: string;
+  /** The expected answer is tool calls, as JSON: `[{name, arguments}]`. */
+  is_json: boolean;
+}
+
+const Call = z.looseObject({ function: z.looseObject({ name: z.string(), arguments: z.string() }) });
+const Message = z.looseObject({
+  role: z.string(),
+  content: z.union([z.string(), z.array(z.looseObject({ text: z.string().optional() }))]).nullish(),
+  tool_calls: z.array(Call).nullish(),
+});
+const Row = z.looseObject({ messages: z.array(Message), tools: z.array(z.unknown()).nullish() });
+
+/**
+ * `max` rows, evenly spread over the file's `total`, because files may be sorted. The question is everything before a row's
+ * last assistant message, which is the expected answer. Throws `unavailable` if Storage fails.
+ */
+export async function chooseRows(
+  supabase: Supabase,
+  object: string,
+  total: number,
+  max: number,
+): Promise<EvaluationRow[]> {
+  const count = Math.min(max, total);
+  const wanted = new Set(Array.from({ length: count }, (_, i) => Math.floor(i * total / count)));
+  const response = await fetch(await signedUrl(supabase, buckets.datasets, object, 300));
+  if (!response.ok || response.body === null) {
+    throw unavailable("reading a file's rows", `${response.status} ${await response.text()}`);
+  }
+  const rows: EvaluationRow[] = [];
+  let line = 0;
+  let index = 0;
+  for await (const text of lines(response.body)) {
+    line += 1;
+    if (text.trim() === "") continue;
+    if (wanted.has(index++)) {
+      const row = toRow(text, line);
+      if (row !== null) rows.push(row);
+    }
+  }
+  return rows;
+}
+
+async function* lines(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string> {
+  let rest = "";
+  for await (const text of body.pipeThrough(new TextDecoderStream())) {
+    const parts = (rest + text).split("\n");
+    rest = parts.pop() ?? "";
+    yield* parts;
+  }
+  if (rest !== "") yield rest;
+}
+
+/** null: not a chat row with an answer, which the file's validation has reported. */
+export function toRow(text: string, line: number): EvaluationRow | null {
+  const { messages, tools } = Row.parse(JSON.parse(text));
+  const last = messages.findLastIndex(({ role }) => role === "assistant");
+  const answer = messages[last];
+  // Without a message before it, there is nothing to ask.
+  if (answer === undefined || last === 0) return null;
+  const calls = answer.tool_calls ?? [];
+  return {
+    line,
+    // `weight` is for training only.
+    prompt: {
+      messages: messages.slice(0, last).map(({ weight: _, ...message }) => message),
+      ...(tools?.length ? { tools } : {}),
+    },
+    expected: calls.length > 0
+      ? toolCallText(calls.map((call) => call.function))
+      : contentText(answer.content),
+    is_json: calls.length > 0,
+  };
+}
+
+function contentText(content: z.infer<typeof Message>["content"]): string {
+  if (typeof content === "string") return content;
+  return (content ?? []).map(({ text }) => text ?? "").join("");
+}

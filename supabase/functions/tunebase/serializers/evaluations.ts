@@ -1,0 +1,53 @@
+/** Serializes evaluations. */
+import { isErrorCode } from "../../_shared/contracts/error_codes.ts";
+import { ApiError } from "../../_shared/errors.ts";
+import { publicId } from "../ids.ts";
+import type * as objects from "../openapi/objects/index.ts";
+import type { EvaluatedRow, EvaluationRow } from "../rows.ts";
+import { seconds } from "../time.ts";
+
+export function renderEvaluation(row: EvaluationRow): objects.Evaluation {
+  return {
+    id: publicId("evaluation", row.id),
+    object: "evaluation" as const,
+    created_at: seconds(row.created_at),
+    finished_at: seconds(row.finished_at),
+    name: row.name,
+    status: row.status,
+    error: row.error === null ? null : renderError(row.error),
+    file: row.file_id === null ? null : publicId("file", row.file_id),
+    file_rows: row.file_rows,
+    rows: row.row_count,
+    answered: row.answered,
+    models: row.models,
+    graders: row.graders,
+    ...row.sampling,
+    metadata: row.metadata,
+    totals: row.totals,
+  };
+}
+
+/** The message that a request would get. */
+function renderError({ code, detail }: { code: string; detail: Record<string, unknown> }) {
+  const message = isErrorCode(code) ? ApiError.of(code, detail).message : code;
+  return { code, message };
+}
+
+export function renderEvaluatedRow(row: EvaluatedRow): objects.EvaluationRow {
+  return {
+    id: `evalrow_${row.line}`,
+    object: "evaluation.row" as const,
+    line: row.line,
+    messages: row.prompt.messages,
+    tools: row.prompt.tools ?? null,
+    expected: row.expected,
+    answers: row.answers.map(({ scores, ...answer }) => ({
+      ...answer,
+      exact_match: scores?.exact_match ?? null,
+      valid_json: scores?.valid_json ?? null,
+      fields_correct: scores?.fields_correct ?? null,
+      fields_expected: scores?.fields_expected ?? null,
+      graders: scores?.graders ?? null,
+    })),
+  };
+}
