@@ -16,7 +16,13 @@ const base = "SmolLM2-135M-Instruct";
 const tunebase = await startTunebase();
 const home = await Deno.makeTempDir();
 await Deno.mkdir(join(home, "logs"));
-const endpoint = inferenceEndpoint({ home, keys: tunebase.keys, log: () => {} });
+const endpoint = inferenceEndpoint({
+  home,
+  keys: tunebase.keys,
+  log: () => {},
+  // With something else running, two threads that wait for each other are slower than one.
+  env: { OMP_NUM_THREADS: "1" },
+});
 tunebase.inference.fetch = (request) => endpoint.fetch(request);
 Deno.test.afterAll(async () => {
   await endpoint.stop();
@@ -125,9 +131,9 @@ Deno.test("fine-tunes and their base answer by name through the API, and never w
   for (const model of models) alone.push(await answer(ada, model));
   assertEquals(new Set(alone).size, 3, `the adapters change the answer: ${JSON.stringify(alone)}`);
   const mixed = await Promise.all(
-    Array.from({ length: 9 }, (_, i) => answer(ada, models[i % 3] ?? "")),
+    Array.from({ length: 6 }, (_, i) => answer(ada, models[i % 3] ?? "")),
   );
-  assertEquals(mixed, Array.from({ length: 9 }, (_, i) => alone[i % 3]));
+  assertEquals(mixed, Array.from({ length: 6 }, (_, i) => alone[i % 3]));
 
   const [, tuned = ""] = models;
   const stream = await ada.openai.chat.completions.create({
