@@ -2317,6 +2317,10 @@ export interface components {
       /** @description Unix seconds */
       added_at: number;
     };
+    ServerSentEvent: {
+      /** @description A chunk of the answer as JSON, an object with `error`, or `[DONE]` */
+      data: string;
+    };
     StoredCompletion: {
       /** @example chatcmpl-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f */
       id: string;
@@ -5043,7 +5047,7 @@ export interface operations {
         };
         content: {
           "application/json": components["schemas"]["ChatCompletion"];
-          "text/event-stream": string;
+          "text/event-stream": components["schemas"]["ServerSentEvent"];
         };
       };
       400:
@@ -5129,7 +5133,7 @@ export interface operations {
         };
         content: {
           "application/json": components["schemas"]["Completion"];
-          "text/event-stream": string;
+          "text/event-stream": components["schemas"]["ServerSentEvent"];
         };
       };
       400: components["responses"]["invalid_request.invalid_json.model_not_servable.context_length_exceeded"];

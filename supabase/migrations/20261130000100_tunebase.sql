@@ -2131,6 +2131,8 @@ begin
     );
   exception when sqlstate 'TB000' then
     get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail;
+    update tunebase_internal.evaluation_queue set next_at = now() + make_interval(secs => p_lease_seconds)
+    where evaluation_id = v_item.evaluation_id and line = v_item.line and model_number = v_item.model_number;
     return jsonb_build_object(
       'evaluation_id', v_item.evaluation_id, 'failed', jsonb_build_object('code', v_message, 'detail', v_detail::jsonb)
     );
@@ -2149,7 +2151,8 @@ end $$;
 
 -- schemas/functions/evaluations/create_evaluation.sql
 -- Creates an evaluation and queues its answers. p_evaluation: {name, file_id, models, graders, sampling, metadata, file_rows,
--- rows: [{line, prompt, expected, is_json}]}. Raises model_not_found, model_not_servable, file_not_found or quota_exceeded.
+-- rows: [{line, prompt, expected, is_json}]}. A repeated request gets what the first one created. Raises model_not_found,
+-- model_not_servable, file_not_found or quota_exceeded.
 create function tunebase_internal.create_evaluation(p_caller jsonb, p_evaluation jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -2158,8 +2161,13 @@ declare
   v_max_running constant integer := 10;
   v_models text[] := array(select jsonb_array_elements_text(p_evaluation -> 'models'));
   v_model text;
+  v_id uuid := tunebase_internal.find_created_resource(p_caller);
   v_evaluation tunebase.evaluations;
 begin
+  select * into v_evaluation from tunebase.evaluations where id = v_id and project_id = v_project_id;
+  if found then
+    return tunebase_internal.evaluation_json(v_evaluation);
+  end if;
   -- Two requests must not both take the last place.
   perform from tunebase.projects where id = v_project_id for no key update;
   if (select count(*) from tunebase.evaluations where project_id = v_project_id and status = 'running') >= v_max_running then
@@ -2193,6 +2201,7 @@ begin
   select v_evaluation.id, (r ->> 'line')::integer, model_number, now() + (number - 1) * interval '100 ms'
   from jsonb_array_elements(p_evaluation -> 'rows') with ordinality r (r, number),
     generate_series(1, cardinality(v_models)) model_number;
+  perform tunebase_internal.record_created_resource(p_caller, v_evaluation.id);
   return tunebase_internal.evaluation_json(v_evaluation);
 end $$;
 
@@ -2903,6 +2912,14 @@ as $$
   on conflict (file_id) do nothing
 $$;
 
+-- schemas/functions/inference/adapter_rank.sql
+-- The rank of an adapter's matrices. PiSSA's have twice the rank: see trainer/tunebase_trainer/model/lora_variants.py.
+create function tunebase_internal.adapter_rank(p_training jsonb) returns integer
+language sql immutable set search_path = ''
+as $$
+  select (case when p_training ->> 'lora_variant' = 'pissa' then 2 else 1 end) * (p_training ->> 'lora_rank')::integer
+$$;
+
 -- schemas/functions/inference/delete_completion.sql
 -- Deletes a stored completion. Raises completion_not_found.
 create function tunebase_internal.delete_completion(p_caller jsonb, p_id uuid) returns void
@@ -3255,7 +3272,7 @@ begin
     'revision', v_base.revision, 'max_length', coalesce(v_base.inference_max_length, v_base.max_length),
     'adapter_id', v_found.adapter_id,
     'adapter', case when v_found.id is not null then jsonb_build_object(
-      'id', v_found.id, 'rank', (v_found.training ->> 'lora_rank')::integer, 'files', v_files
+      'id', v_found.id, 'rank', tunebase_internal.adapter_rank(v_found.training), 'files', v_files
     ) end
   );
 end $$;
@@ -3354,9 +3371,12 @@ as $$
     -- vLLM refuses such adapters, or loads them without their expert weights and answers wrongly.
     when p_training ->> 'lora_targets' = 'experts' then
       'It trains the model''s experts, which must be merged into the base model before serving.'
-    when coalesce((p_training ->> 'use_dora')::boolean, false) then 'It is a DoRA adapter, which vLLM does not support.'
-    when (p_training ->> 'lora_rank')::integer > p_base.inference_max_rank then
-      format('Its lora_rank is %s; the endpoint serves ranks up to %s.', p_training ->> 'lora_rank', p_base.inference_max_rank)
+    when p_training ->> 'lora_variant' = 'dora' then 'It is a DoRA adapter, which must be merged into the base model before serving.'
+    when tunebase_internal.adapter_rank(p_training) > p_base.inference_max_rank then
+      format(
+        'Its adapter has rank %s; the endpoint serves ranks up to %s.',
+        tunebase_internal.adapter_rank(p_training), p_base.inference_max_rank
+      )
     when p_training ->> 'base_model' is distinct from p_base.source
       or p_training ->> 'base_revision' is distinct from p_base.revision then
       format('It was trained on another revision of %s than the endpoint serves.', p_base.id)

@@ -17,6 +17,7 @@ export const pollingEffects = new Set([
   "sql expire_files",
   "sql expire_inference_requests",
   "sql claim_file_validation",
+  "sql claim_evaluation_answer",
 ]);
 
 /** Repeated until nothing is due; how often depends on timing. */
@@ -24,6 +25,7 @@ export const repeatedEffects = new Set([
   "sql claim_dispatch",
   "sql claim_deliveries",
   "sql claim_file_validation",
+  "sql claim_evaluation_answer",
 ]);
 
 /** Effects that change nothing: a crash after one equals a crash after the previous effect, so it is not tried. */
@@ -79,6 +81,21 @@ export const crashPoints: Record<string, string[]> = {
   ],
   "a stored completion is deleted": ["sql delete_completion"],
   "inference requests and stored completions expire": ["sql expire_inference_requests"],
+  "an evaluation is created": [
+    "sql get_file",
+    "storage sign",
+    "storage read",
+    "sql create_evaluation",
+    "nudge",
+  ],
+  "an evaluation is cancelled": ["sql cancel_evaluation"],
+  "an evaluation is deleted": ["sql delete_evaluation"],
+  "an evaluation's rows are answered": [
+    "sql claim_evaluation_answer",
+    "engine v1/chat/completions",
+    "sql record_evaluation_answer",
+  ],
+  "an evaluation's model is not served any more": ["sql claim_evaluation_answer", "sql end_evaluation"],
   "an upload is created": ["sql create_upload"],
   "a part is added": ["sql begin_upload_part", "storage upload", "sql complete_upload_part"],
   "an upload is completed": ["sql complete_upload", "nudge"],
@@ -381,6 +398,9 @@ export const readOnlyFunctions = new Set([
   "find_servable_model",
   "list_completions",
   "get_completion",
+  "list_evaluations",
+  "get_evaluation",
+  "list_evaluation_rows",
   "export_completions",
   // Takes tokens from a bucket that refills.
   "take_rate_limit_tokens",

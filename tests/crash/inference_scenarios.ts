@@ -48,6 +48,30 @@ async function storedCompletion(harness: CrashHarness): Promise<string> {
   return (await harness.openai.chat.completions.create({ model, messages, store: true })).id;
 }
 
+/** Creates an evaluation of the base model over one row of a file. */
+async function evaluation(harness: CrashHarness, arm = async () => {}): Promise<{ id: string }> {
+  harness.tunebase.inference.answer = complete(["It is fine"]);
+  const { id: file } = await harness.createFile();
+  await arm();
+  return await harness.openai.post("/evaluations", {
+    body: { models: [model], file, max_rows: 1 },
+  });
+}
+
+/** How evaluations ended, and what their answers cost; leases of a process that died expire first. */
+async function evaluated(harness: CrashHarness): Promise<unknown> {
+  const { sql } = harness.tunebase;
+  for (let ticks = 0; ticks < 3; ticks++) {
+    await sql`update tunebase_internal.evaluation_queue set next_at = now()`;
+    await harness.tick();
+  }
+  const [latest] = await sql`
+    select status, answered, row_count, error ->> 'code' as code,
+      (select count(*)::int from tunebase.evaluation_answers a where a.evaluation_id = e.id) as answers
+    from tunebase.evaluations e order by id desc limit 1`;
+  return [{ ...latest }, await settle(harness)];
+}
+
 export const inferenceApi: Record<string, Run> = {
   "a model is called": call(false),
   "a model is called, streamed": call(true),
@@ -56,6 +80,23 @@ export const inferenceApi: Record<string, Run> = {
     await arm();
     await done(harness.openai.chat.completions.delete(id), 404);
     return await harness.count("tunebase.stored_completions");
+  },
+  "an evaluation is created": async (harness, arm) => {
+    const before = await harness.count("tunebase.evaluations");
+    await evaluation(harness, arm);
+    return [await harness.count("tunebase.evaluations") - before, await evaluated(harness)];
+  },
+  "an evaluation is cancelled": async (harness, arm) => {
+    const { id } = await evaluation(harness);
+    await arm();
+    await harness.openai.post(`/evaluations/${id}/cancel`);
+    return await evaluated(harness);
+  },
+  "an evaluation is deleted": async (harness, arm) => {
+    const { id } = await evaluation(harness);
+    await arm();
+    await done(harness.openai.delete(`/evaluations/${id}`), 404);
+    return await harness.count("tunebase_internal.evaluation_queue");
   },
 };
 
@@ -68,5 +109,21 @@ export const inferenceScheduler: Record<string, Run> = {
     await harness.tick();
     assertEquals(await harness.count("tunebase.stored_completions"), 0);
     return await settle(harness);
+  },
+  "an evaluation's rows are answered": async (harness, arm) => {
+    await evaluation(harness);
+    await harness.tunebase.sql`update tunebase_internal.evaluation_queue set next_at = now()`;
+    await arm();
+    await harness.tick();
+    return await evaluated(harness);
+  },
+  "an evaluation's model is not served any more": async (harness, arm) => {
+    await evaluation(harness);
+    await harness.tunebase.sql`update tunebase.base_models set inference_endpoint_id = null`;
+    await arm();
+    await harness.tick();
+    const result = await evaluated(harness);
+    await harness.tunebase.sql`update tunebase.base_models set inference_endpoint_id = 'local-inference'`;
+    return result;
   },
 };

@@ -29,8 +29,21 @@ Deno.test("models say whether they can be called, and why not", async () => {
   await sql`update tunebase.base_models set inference_max_rank = 8`;
   assertEquals([await servable(base), await servable(tuned)], [
     null,
-    "Its lora_rank is 16; the endpoint serves ranks up to 8.",
+    "Its adapter has rank 16; the endpoint serves ranks up to 8.",
   ]);
+  await sql`update tunebase.base_models set inference_max_rank = 16`;
+  const setVariant = (variant: string) =>
+    sql`update tunebase.adapters set manifest =
+      jsonb_set(manifest, '{hyperparameters,lora_variant}', to_jsonb(${variant}::text)) where name = ${tuned}`;
+  await setVariant("pissa");
+  assertEquals(await servable(tuned), "Its adapter has rank 32; the endpoint serves ranks up to 16.");
+  await setVariant("dora");
+  assertEquals(
+    await servable(tuned),
+    "It is a DoRA adapter, which must be merged into the base model before serving.",
+  );
+  await setVariant("lora");
+  assertEquals(await servable(tuned), null);
   await sql`update tunebase.base_models set inference_max_rank = 128, inference_endpoint_id = null`;
   const none = `This server has no inference endpoint for ${base}.`;
   assertEquals([await servable(base), await servable(tuned)], [none, none]);

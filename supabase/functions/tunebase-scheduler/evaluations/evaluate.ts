@@ -134,10 +134,11 @@ async function answer(platform: Platform, item: Claimed): Promise<void> {
     });
   } catch (error) {
     const failure = asApiError(error);
-    const { status, retryable = status >= 500 } = failure.entry;
+    const { status } = failure.entry;
     await record({ status: "failed", http_status: status, error_code: failure.code, seconds: 0 }, {
       error: failure.message,
-      ...(retryable ? { retry_seconds: retrySeconds } : {}),
+      // Not after inference_timeout (504): the same answer would take as long again.
+      ...(status === 503 ? { retry_seconds: retrySeconds } : {}),
     });
     // Every other row would fail in the same way.
     if (failure.code === "model_not_servable" || failure.code === "model_files_invalid") {

@@ -34,6 +34,8 @@ begin
     );
   exception when sqlstate 'TB000' then
     get stacked diagnostics v_message = message_text, v_detail = pg_exception_detail;
+    update tunebase_internal.evaluation_queue set next_at = now() + make_interval(secs => p_lease_seconds)
+    where evaluation_id = v_item.evaluation_id and line = v_item.line and model_number = v_item.model_number;
     return jsonb_build_object(
       'evaluation_id', v_item.evaluation_id, 'failed', jsonb_build_object('code', v_message, 'detail', v_detail::jsonb)
     );

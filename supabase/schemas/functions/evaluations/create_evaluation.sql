@@ -1,5 +1,6 @@
 -- Creates an evaluation and queues its answers. p_evaluation: {name, file_id, models, graders, sampling, metadata, file_rows,
--- rows: [{line, prompt, expected, is_json}]}. Raises model_not_found, model_not_servable, file_not_found or quota_exceeded.
+-- rows: [{line, prompt, expected, is_json}]}. A repeated request gets what the first one created. Raises model_not_found,
+-- model_not_servable, file_not_found or quota_exceeded.
 create function tunebase_internal.create_evaluation(p_caller jsonb, p_evaluation jsonb) returns jsonb
 language plpgsql security definer set search_path = ''
 as $$
@@ -8,8 +9,13 @@ declare
   v_max_running constant integer := 10;
   v_models text[] := array(select jsonb_array_elements_text(p_evaluation -> 'models'));
   v_model text;
+  v_id uuid := tunebase_internal.find_created_resource(p_caller);
   v_evaluation tunebase.evaluations;
 begin
+  select * into v_evaluation from tunebase.evaluations where id = v_id and project_id = v_project_id;
+  if found then
+    return tunebase_internal.evaluation_json(v_evaluation);
+  end if;
   -- Two requests must not both take the last place.
   perform from tunebase.projects where id = v_project_id for no key update;
   if (select count(*) from tunebase.evaluations where project_id = v_project_id and status = 'running') >= v_max_running then
@@ -43,5 +49,6 @@ begin
   select v_evaluation.id, (r ->> 'line')::integer, model_number, now() + (number - 1) * interval '100 ms'
   from jsonb_array_elements(p_evaluation -> 'rows') with ordinality r (r, number),
     generate_series(1, cardinality(v_models)) model_number;
+  perform tunebase_internal.record_created_resource(p_caller, v_evaluation.id);
   return tunebase_internal.evaluation_json(v_evaluation);
 end $$;

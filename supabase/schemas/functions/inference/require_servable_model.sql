@@ -59,7 +59,7 @@ begin
     'revision', v_base.revision, 'max_length', coalesce(v_base.inference_max_length, v_base.max_length),
     'adapter_id', v_found.adapter_id,
     'adapter', case when v_found.id is not null then jsonb_build_object(
-      'id', v_found.id, 'rank', (v_found.training ->> 'lora_rank')::integer, 'files', v_files
+      'id', v_found.id, 'rank', tunebase_internal.adapter_rank(v_found.training), 'files', v_files
     ) end
   );
 end $$;

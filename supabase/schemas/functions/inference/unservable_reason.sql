@@ -9,9 +9,12 @@ as $$
     -- vLLM refuses such adapters, or loads them without their expert weights and answers wrongly.
     when p_training ->> 'lora_targets' = 'experts' then
       'It trains the model''s experts, which must be merged into the base model before serving.'
-    when coalesce((p_training ->> 'use_dora')::boolean, false) then 'It is a DoRA adapter, which vLLM does not support.'
-    when (p_training ->> 'lora_rank')::integer > p_base.inference_max_rank then
-      format('Its lora_rank is %s; the endpoint serves ranks up to %s.', p_training ->> 'lora_rank', p_base.inference_max_rank)
+    when p_training ->> 'lora_variant' = 'dora' then 'It is a DoRA adapter, which must be merged into the base model before serving.'
+    when tunebase_internal.adapter_rank(p_training) > p_base.inference_max_rank then
+      format(
+        'Its adapter has rank %s; the endpoint serves ranks up to %s.',
+        tunebase_internal.adapter_rank(p_training), p_base.inference_max_rank
+      )
     when p_training ->> 'base_model' is distinct from p_base.source
       or p_training ->> 'base_revision' is distinct from p_base.revision then
       format('It was trained on another revision of %s than the endpoint serves.', p_base.id)

@@ -47,3 +47,8 @@ export const Completion = z.object({
     finish_reason,
   })),
 }).meta({ id: "Completion" });
+
+/** OpenAPI 3.1 cannot describe a stream; this is each of its events, as 3.2's `itemSchema` does. */
+export const ServerSentEvent = z.object({
+  data: z.string().describe("A chunk of the answer as JSON, an object with `error`, or `[DONE]`"),
+}).meta({ id: "ServerSentEvent" });

@@ -19,7 +19,8 @@ export const Body = strictObject({
   models: z.array(z.string().min(1).max(300)).min(1, "must name at least one model").max(
     maxModels,
     `must name at most ${maxModels} models`,
-  ).refine((models) => new Set(models).size === models.length, "must not name a model twice"),
+  ).refine((models) => new Set(models).size === models.length, "must not name a model twice")
+    .meta({ uniqueItems: true }),
   file: z.string().refine(
     (id) => parseId("file", id) !== null,
     `must be the id of an uploaded file (${prefixes.file}…). Upload one with POST /files.`,
@@ -128,6 +129,7 @@ export const routes = [
       "match is always scored, and for JSON answers and tool calls, validity and correct fields. Runs in the background; " +
       "requests are charged like chat completions.",
     scope: "inference",
+    idempotency: "in_sql",
     body: Body,
     example: {
       models: ["ft:SmolLM2-135M-Instruct:acme:support:0192f5c8", "SmolLM2-135M-Instruct"],

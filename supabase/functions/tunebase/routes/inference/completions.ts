@@ -2,7 +2,6 @@
  * POST /chat/completions and POST /completions: OpenAI's, answered by vLLM. The model is one of the project's fine-tunes, a
  * checkpoint of one of its jobs, or a base model.
  */
-import * as z from "zod";
 import { rpc } from "../../../_shared/database/rpc.ts";
 import { addToLog } from "../../../_shared/http.ts";
 import { jsonBody } from "../../../_shared/validation.ts";
@@ -162,7 +161,7 @@ export const routes = [
     response: {
       200: {
         description: "The answer, or its chunks if `stream` is true",
-        content: { "application/json": "ChatCompletion", "text/event-stream": () => z.string() },
+        content: { "application/json": "ChatCompletion", "text/event-stream": "ServerSentEvent" },
       },
     },
     errors: [...answerErrors, "store_not_enabled"],
@@ -180,7 +179,7 @@ export const routes = [
     response: {
       200: {
         description: "The answer, or its chunks if `stream` is true",
-        content: { "application/json": "Completion", "text/event-stream": () => z.string() },
+        content: { "application/json": "Completion", "text/event-stream": "ServerSentEvent" },
       },
     },
     errors: [...answerErrors],
