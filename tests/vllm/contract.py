@@ -342,7 +342,7 @@ class Contract:
         return ""
 
     async def a_model_that_the_token_does_not_name_is_refused(self) -> str:
-        """So no unknown name reaches vLLM: the API's 404 comes first. Another id with the same files is another model."""
+        """So no unknown name reaches vLLM: the API's 404 comes first. Another id with equal files is another model."""
         status, body = await self.client.post(
             "/v1/chat/completions",
             self.client.body(Model("tb-nobody", None, None), PROMPTS[0]),
