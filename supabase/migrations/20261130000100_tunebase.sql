@@ -2278,6 +2278,22 @@ begin
   return tunebase_internal.evaluation_json(tunebase_internal.authorize_evaluation(p_caller, p_id, 'models:read'));
 end $$;
 
+-- schemas/functions/evaluations/get_evaluation_file.sql
+-- A file to evaluate models with.
+create function tunebase_internal.get_evaluation_file(p_caller jsonb, p_id uuid) returns jsonb
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_project_id uuid := tunebase_internal.authorize(p_caller, 'inference');
+  v_file tunebase.files;
+begin
+  select * into v_file from tunebase.files where id = p_id and project_id = v_project_id and deleted_at is null;
+  if not found then
+    perform tunebase_internal.raise_api_error('file_not_found');
+  end if;
+  return to_jsonb(v_file);
+end $$;
+
 -- schemas/functions/evaluations/list_evaluation_rows.sql
 -- The rows of an evaluation by line, each with its answers so far in the order of the models. p_after: a line.
 create function tunebase_internal.list_evaluation_rows(p_caller jsonb, p_id uuid, p_after integer, p_limit integer) returns jsonb
@@ -7693,6 +7709,7 @@ grant execute on function
   tunebase_internal.get_direct_upload,
   tunebase_internal.get_estimate_inputs,
   tunebase_internal.get_evaluation,
+  tunebase_internal.get_evaluation_file,
   tunebase_internal.get_file,
   tunebase_internal.get_inference_usage,
   tunebase_internal.get_job,

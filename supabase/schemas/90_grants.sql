@@ -77,6 +77,7 @@ grant execute on function
   tunebase_internal.get_direct_upload,
   tunebase_internal.get_estimate_inputs,
   tunebase_internal.get_evaluation,
+  tunebase_internal.get_evaluation_file,
   tunebase_internal.get_file,
   tunebase_internal.get_inference_usage,
   tunebase_internal.get_job,

@@ -110,7 +110,9 @@ Deno.test("usage is grouped by day, and sums match the rows", async () => {
   await past(user, "2026-03-02T10:00Z", "2026-03-02T10:00Z", "2026-03-02T10:00:30.5Z", "failed", 0.1);
   await past(other, "2026-03-02T10:00Z", "2026-03-02T10:00Z", "2026-03-02T11:00Z", "succeeded", 9);
   const { body } = await usage(user, "?from=2026-03-01&to=2026-03-03");
-  const plain = { jobs_cancelled: 0, jobs_created: 0, jobs_failed: 0, jobs_succeeded: 0, trained_tokens: 0 };
+  const jobs = { jobs_cancelled: 0, jobs_created: 0, jobs_failed: 0, jobs_succeeded: 0, trained_tokens: 0 };
+  const inference = { inference_requests: 0, prompt_tokens: 0, completion_tokens: 0, inference_cost_usd: 0 };
+  const plain = { ...jobs, ...inference };
   assertEquals(body.data, [
     { ...plain, date: "2026-03-01", jobs_created: 1, gpu_seconds: 7200, cost_usd: 1.25 },
     {

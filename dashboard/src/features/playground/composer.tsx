@@ -1,8 +1,8 @@
 /** What is asked next: a message, or a row of a file. */
 import { useRef } from "preact/hooks";
 import { formatCount } from "../../lib/format.ts";
-import type { PromptRow } from "./rows.ts";
-import { type Draft, emptyDraft, type PickedRow } from "./session.ts";
+import type { PickedRow, PromptRow } from "./rows.ts";
+import { type Draft, emptyDraft } from "./session.ts";
 import { MessageList } from "./turn_view.tsx";
 import type { Turn } from "./turns.ts";
 

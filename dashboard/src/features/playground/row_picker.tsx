@@ -9,8 +9,7 @@ import type { ApiFile } from "../../lib/types.ts";
 import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
 import { Field } from "../../ui/forms.tsx";
 import { fetchJob, jobKey } from "../jobs/job_queries.ts";
-import { maxRows, type PromptRow, useRows } from "./rows.ts";
-import type { PickedRow } from "./session.ts";
+import { maxRows, type PickedRow, type PromptRow, useRows } from "./rows.ts";
 
 interface Props {
   /** The job of the chosen model, whose files come first. */

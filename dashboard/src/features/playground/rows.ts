@@ -5,7 +5,6 @@ import { readProblem } from "../../../../client/mod.ts";
 import { isObject } from "../../../../supabase/functions/_shared/datasets/report.ts";
 import { authHeaders, getServices } from "../../lib/services.ts";
 import type { ApiFile } from "../../lib/types.ts";
-import type { PickedRow } from "./session.ts";
 import { answerText } from "./tool_calls.ts";
 
 export interface PromptRow {
@@ -16,6 +15,11 @@ export interface PromptRow {
   tools: unknown[] | null;
   /** The answer to the messages; null if the row has none. */
   expected: string | null;
+}
+
+export interface PickedRow {
+  file: { id: string; name: string };
+  row: PromptRow;
 }
 
 /** Enough to judge a model by; more would be a long list and a large download. */

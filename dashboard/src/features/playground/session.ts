@@ -1,13 +1,8 @@
 /** What the playground keeps for a reload. The models are in the URL too, where a link can name them. */
 import { readSession, writeSession } from "../../lib/session_store.ts";
-import type { PromptRow } from "./rows.ts";
+import type { PickedRow } from "./rows.ts";
 import { emptySettings, type Settings } from "./settings.ts";
 import { stopAll, type Turn } from "./turns.ts";
-
-export interface PickedRow {
-  file: { id: string; name: string };
-  row: PromptRow;
-}
 
 /** What is sent next. */
 export interface Draft {

@@ -43,7 +43,7 @@ async function createEvaluation(c: ApiContext): Promise<Response> {
   const body = parseOrThrow(Body, await jsonBody(c.req.raw));
   await checkPatterns(body.graders);
   const caller = c.get("caller");
-  const file = await rpc(db, "get_file", { caller, id: parseId("file", body.file) }, FileRow);
+  const file = await rpc(db, "get_evaluation_file", { caller, id: parseId("file", body.file) }, FileRow);
   const fileRows = checkFile(file);
   const rows = await chooseRows(supabase, file.object, fileRows, body.max_rows);
   if (rows.length === 0) {
