@@ -1,5 +1,5 @@
 /**
- * A fine-tune from a training file to the adapter, with OpenAI's unmodified SDK for Node.
+ * A fine-tune from a training file to the adapter and an answer by its name, with OpenAI's unmodified SDK for Node.
  *
  *     npm install openai
  *     OPENAI_BASE_URL=http://127.0.0.1:54321/functions/v1/tunebase OPENAI_API_KEY=tb_… node finetune.mjs rows.jsonl
@@ -52,3 +52,16 @@ for (const { path, url } of adapter.files) {
   await writeFile(target, response.body);
 }
 console.log(`${job.fine_tuned_model} was saved to ${job.id}/`);
+
+for (const name of [body.model, job.fine_tuned_model]) {
+  process.stdout.write(`${name}: `);
+  // While the model loads, the stream waits.
+  const answer = await client.chat.completions.create({
+    model: name,
+    messages: [{ role: "user", content: "Where is my order?" }],
+    max_completion_tokens: 50,
+    stream: true,
+  });
+  for await (const chunk of answer) process.stdout.write(chunk.choices[0]?.delta.content ?? "");
+  console.log();
+}

@@ -1,4 +1,4 @@
-"""A fine-tune from a training file to the adapter, with OpenAI's unmodified Python SDK.
+"""A fine-tune from a training file to the adapter and an answer by its name, with OpenAI's unmodified Python SDK.
 
     pip install openai
     OPENAI_BASE_URL=http://127.0.0.1:54321/functions/v1/tunebase OPENAI_API_KEY=tb_… python finetune.py rows.jsonl
@@ -51,3 +51,13 @@ for item in adapter["files"]:
     target.parent.mkdir(parents=True, exist_ok=True)
     urlretrieve(item["url"], target)
 print(f"{job.fine_tuned_model} was saved to {folder}/")
+
+for name in (model, job.fine_tuned_model):
+    print(f"{name}: ", end="")
+    # While the model loads, the stream waits.
+    with client.chat.completions.create(
+        model=name, messages=[{"role": "user", "content": "Where is my order?"}], max_completion_tokens=50, stream=True
+    ) as answer:
+        for chunk in answer:
+            print(chunk.choices[0].delta.content or "", end="", flush=True)
+    print()

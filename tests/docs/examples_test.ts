@@ -2,6 +2,7 @@
 import { assert, assertEquals, assertStringIncludes } from "#assert";
 import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
+import { complete } from "../support/fake_inference.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 import { FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 
@@ -10,6 +11,9 @@ Deno.test.afterAll(() => tunebase.close());
 
 const python = join(root, "trainer/.venv/bin/python");
 const rows = join(root, "examples/support-train.jsonl");
+
+/** The engine's answer. */
+tunebase.inference.answer = complete(["It is", " fine"]);
 
 /** Runs a script in its own folder while the user's next job trains; returns the folder and the output. */
 async function run(user: TestUser, command: string[], links: string[] = []) {
@@ -52,7 +56,7 @@ async function assertAdapter(folder: string): Promise<void> {
   assertEquals(await Deno.readTextFile(join(folder, "adapter_model.safetensors")), "weights");
 }
 
-Deno.test("the README's script takes a file to an adapter", async () => {
+Deno.test("the README's script takes a file to an adapter, and calls it", async () => {
   const user = await tunebase.user();
   const readme = await Deno.readTextFile(join(root, "README.md"));
   const script = /```python\n(.*?)```/s.exec(readme)?.[1] ?? "";
@@ -61,7 +65,7 @@ Deno.test("the README's script takes a file to an adapter", async () => {
   const [url = "", key = ""] = shown;
   const runnable = script.replace(url, user.openai.baseURL).replace(key, user.apiKey);
   const { folder, text } = await run(user, [python, "-c", runnable], ["examples"]);
-  assertStringIncludes(text, "is in support/");
+  assertStringIncludes(text, "is in support/\nIt is fine\n");
   await assertAdapter(join(folder, "support"));
 });
 
@@ -70,11 +74,15 @@ const examples = {
   "finetune.mjs": [Deno.execPath(), "run", "-A", "--quiet", join(root, "examples/sdk/finetune.mjs")],
 };
 for (const [name, command] of Object.entries(examples)) {
-  Deno.test(`examples/sdk/${name} takes a file to an adapter`, async () => {
+  Deno.test(`examples/sdk/${name} takes a file to an adapter, and calls it`, async () => {
     const user = await tunebase.user();
     const { folder, text } = await run(user, [...command, rows]);
     const [job] = (await user.openai.fineTuning.jobs.list()).data;
-    assertStringIncludes(text, `${job?.fine_tuned_model} was saved to ${job?.id}/`);
+    const tuned = job?.fine_tuned_model;
+    assertStringIncludes(
+      text,
+      `${tuned} was saved to ${job?.id}/\nSmolLM2-135M-Instruct: It is fine\n${tuned}: It is fine\n`,
+    );
     await assertAdapter(join(folder, job?.id ?? ""));
   });
 }

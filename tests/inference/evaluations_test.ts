@@ -88,7 +88,7 @@ Deno.test("an evaluation asks every model every row, scores the answers, and is 
     [201, "running", 0],
     JSON.stringify(created),
   );
-  await tunebase.tick();
+  await tickWhenDue();
   const done = await get(created.body.id);
   assertEquals(
     [done.status, done.answered, done.rows, done.file_rows],

@@ -107,7 +107,8 @@ export function complete(tokens: string[], options: StreamOptions = {}): Answer 
       }
       for (const [i, token] of tokens.entries()) {
         if (options.delayMs) await new Promise((resolve) => setTimeout(resolve, options.delayMs));
-        const rest = { index: 0, logprobs: null, finish_reason: null };
+        const isLast = (options.end ?? "done") === "done" && i === tokens.length - 1;
+        const rest = { index: 0, logprobs: null, finish_reason: isLast ? "stop" : null };
         yield chunk([isChat ? { ...rest, delta: { content: token } } : { ...rest, text: token }], i + 1);
       }
       switch (options.end ?? "done") {
