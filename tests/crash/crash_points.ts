@@ -82,7 +82,7 @@ export const crashPoints: Record<string, string[]> = {
   "a stored completion is deleted": ["sql delete_completion"],
   "inference requests and stored completions expire": ["sql expire_inference_requests"],
   "an evaluation is created": [
-    "sql get_file",
+    "sql get_evaluation_file",
     "storage sign",
     "storage read",
     "sql create_evaluation",

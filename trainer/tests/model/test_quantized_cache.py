@@ -15,9 +15,10 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from support import tiny_models
 
-from tunebase_trainer.model import cache_pruning, loading, lora, quantized_cache
+from tunebase_trainer.model import cache_pruning, loading, lora, precision, quantized_cache
 
 IDS = torch.arange(3, 20)[None]
 
@@ -79,6 +80,20 @@ def test_another_revision_has_its_own_entry_and_a_plain_directory_is_never_cache
     assert not loading.load_quantized(original, "2")[1]
     assert len(kept(cache)) == 2
     assert loading.load_quantized(original, "2")[1]
+
+
+def test_a_run_that_computes_in_another_number_format_has_its_own_cache_entry(
+    original: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = set()
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(precision, "compute_dtype", lambda dtype=dtype: dtype)
+        net, was_cached = loading.load_quantized(original, "1")
+        assert not was_cached
+        states = {module.weight.quant_state.dtype for module in net.modules() if isinstance(module, Linear4bit)}
+        assert states == {dtype}
+        entries.add(quantized_cache.cache_path(original, "1"))
+    assert len(entries) == 2
 
 
 def test_another_library_version_has_its_own_cache_entry(

@@ -1,8 +1,8 @@
 """Caches base models in NF4 on the volume: the next worker reads a quarter of the bytes, and quantizes nothing.
 
 Only models with a revision are cached; a plain directory may change under its name. The key contains the revision, the
-quantization and the library versions. An entry is written to a temporary directory, under a lock, and renamed: it is
-complete or absent.
+quantization, the number format of the computation, and the library versions. An entry is written to a temporary
+directory, under a lock, and renamed: it is complete or absent.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from . import precision
 from .base_model import cache_root
 from .cache_pruning import mark_used, prune
 from .locking import lock
@@ -35,7 +36,9 @@ def cache_path(path: Path, revision: str) -> Path:
     key = {
         "config": json.loads((path / "config.json").read_text()),
         "revision": revision,
-        "quantization": "nf4, double, bf16",
+        "quantization": "nf4, double",
+        # The quantization state contains the type to which the weights are dequantized.
+        "dtype": str(precision.compute_dtype()),
         "format": FORMAT,
         "versions": {name: importlib.metadata.version(name) for name in KEYED},
     }
