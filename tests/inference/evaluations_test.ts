@@ -176,6 +176,43 @@ Deno.test("the spend cap and a deleted model end an evaluation; its answers are 
   assertEquals([ended.status, ended.error?.code], ["failed", "model_not_found"]);
 });
 
+Deno.test("a model that the engine does not serve ends an evaluation, with the message of a request", async () => {
+  inference.answer = () => vllmError(424, "no", "base_model_mismatch");
+  const { body: { id } } = await post(ada, { models: [base], file: await upload(ada) });
+  await tickWhenDue();
+  const { status, error } = await get(id);
+  const refused = await ada.fetch("/chat/completions", {
+    method: "POST",
+    body: JSON.stringify({ model: base, messages: [{ role: "user", content: "q1" }] }),
+  });
+  assertEquals(
+    { status, error },
+    { status: "failed", error: { code: "model_not_servable", message: (await refused.json()).detail } },
+  );
+});
+
+Deno.test("an engine that never answers fails the rows after ten tries", async () => {
+  inference.answer = () => new Response("no workers", { status: 503 });
+  const { body: { id } } = await post(ada, { models: [base], file: await upload(ada), max_rows: 1 });
+  inference.requests.length = 0;
+  for (let tries = 0; tries < 9; tries++) await tickWhenDue();
+  assertEquals((await get(id)).status, "running");
+  await tickWhenDue();
+  const { status, totals: [totals] } = await get(id);
+  assertEquals([status, totals.answered, totals.failed, inference.requests.length], ["succeeded", 0, 1, 10]);
+  assertEquals(totals.cost_usd, 0);
+});
+
+Deno.test("a project runs ten evaluations at a time", async () => {
+  const user = await tunebase.user();
+  const file = await upload(user);
+  for (let n = 0; n < 10; n++) assertEquals((await post(user, { models: [base], file })).status, 201);
+  const refused = await post(user, { models: [base], file });
+  assertEquals([refused.status, refused.body.error.code], [403, "quota_exceeded"]);
+  assertMatch(refused.body.detail, /10 running evaluations.*Wait for one to end/);
+  await sql`delete from tunebase.evaluations where project_id = ${user.projectId}`;
+});
+
 Deno.test("canceling stops an evaluation, and deleting removes it", async () => {
   const { body: { id } } = await post(ada, { models: [base], file: await upload(ada) });
   assertEquals(

@@ -57,7 +57,7 @@ export const AdapterRow = tables.adapters();
 /** An evaluation with its totals (tunebase_internal.evaluation_json). */
 export const EvaluationRow = tables.evaluations().extend({
   sampling: z.object({ temperature: z.number(), max_completion_tokens: z.int(), seed: z.int() }),
-  error: z.object({ code: z.string(), detail: z.record(z.string(), z.unknown()) }).nullable(),
+  error: z.object({ code: z.string(), message: z.string() }).nullable(),
   totals: z.array(z.object({
     model: z.string(),
     answered: z.int(),

@@ -18,7 +18,7 @@ create table tunebase.evaluations (
   row_count integer not null check (row_count between 1 and 1000),
   -- Of row_count times the number of models.
   answered integer not null default 0 check (answered >= 0),
-  -- {code, detail}, as in tunebase_internal.raise_api_error.
+  -- {code, message}, as a request would get them.
   error jsonb,
   created_at timestamptz not null default now(),
   finished_at timestamptz,

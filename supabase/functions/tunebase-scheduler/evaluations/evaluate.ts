@@ -6,6 +6,7 @@ import * as z from "zod";
 import { Grader } from "../../_shared/contracts/graders.ts";
 import { rpc } from "../../_shared/database/rpc.ts";
 import { toolCallText } from "../../_shared/datasets/tool_call_text.ts";
+import { ApiError } from "../../_shared/errors.ts";
 import { asApiError, askEngine } from "../../_shared/inference/engine.ts";
 import { serve, StartedInference } from "../../_shared/inference/served_model.ts";
 import { isShuttingDown } from "../../_shared/isolate.ts";
@@ -66,7 +67,7 @@ export async function evaluate(platform: Platform, budget: CpuBudget): Promise<n
   const work = async (first: Claimed | z.infer<typeof Failed> | null) => {
     for (let item = first; item !== null; item = await claim()) {
       asked += 1;
-      if ("failed" in item) await endEvaluation(platform, item.evaluation_id, item.failed);
+      if ("failed" in item) await endEvaluation(platform, item);
       else await answer(platform, item);
     }
   };
@@ -78,11 +79,18 @@ export async function evaluate(platform: Platform, budget: CpuBudget): Promise<n
   return asked;
 }
 
-const endEvaluation = (
+/** Ends an evaluation whose requests cannot start. */
+async function endEvaluation(
   platform: Platform,
-  id: string,
-  error: { code: string; detail: Record<string, unknown> },
-) => rpc(platform.db, "end_evaluation", { id, status: "failed", error });
+  { evaluation_id, failed }: z.infer<typeof Failed>,
+): Promise<void> {
+  const error = ApiError.fromSql(failed.code, failed.detail);
+  await rpc(platform.db, "end_evaluation", {
+    id: evaluation_id,
+    status: "failed",
+    error: { code: failed.code, message: error?.message ?? failed.code },
+  });
+}
 
 /** Asks one model one row and records what came of it. */
 async function answer(platform: Platform, item: Claimed): Promise<void> {
@@ -134,18 +142,14 @@ async function answer(platform: Platform, item: Claimed): Promise<void> {
     });
   } catch (error) {
     const failure = asApiError(error);
-    const { status } = failure.entry;
-    await record({ status: "failed", http_status: status, error_code: failure.code, seconds: 0 }, {
-      error: failure.message,
-      // Not after inference_timeout (504): the same answer would take as long again.
-      ...(status === 503 ? { retry_seconds: retrySeconds } : {}),
-    });
-    // Every other row would fail in the same way.
-    if (failure.code === "model_not_servable" || failure.code === "model_files_invalid") {
-      await endEvaluation(platform, item.evaluation_id, {
-        code: failure.code,
-        detail: { model: item.model.model, reason: failure.message, problem: failure.message },
-      });
-    }
+    const { code, message, entry: { status } } = failure;
+    await record(
+      { status: "failed", http_status: status, error_code: code, seconds: 0 },
+      // Every other row would fail in the same way.
+      code === "model_not_servable" || code === "model_files_invalid"
+        ? { ends: { code, message } }
+        // Not after inference_timeout (504): the same answer would take as long again.
+        : { error: message, ...(status === 503 ? { retry_seconds: retrySeconds } : {}) },
+    );
   }
 }

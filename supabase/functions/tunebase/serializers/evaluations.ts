@@ -1,6 +1,4 @@
 /** Serializes evaluations. */
-import { isErrorCode } from "../../_shared/contracts/error_codes.ts";
-import { ApiError } from "../../_shared/errors.ts";
 import { publicId } from "../ids.ts";
 import type * as objects from "../openapi/objects/index.ts";
 import type { EvaluatedRow, EvaluationRow } from "../rows.ts";
@@ -14,7 +12,7 @@ export function renderEvaluation(row: EvaluationRow): objects.Evaluation {
     finished_at: seconds(row.finished_at),
     name: row.name,
     status: row.status,
-    error: row.error === null ? null : renderError(row.error),
+    error: row.error,
     file: row.file_id === null ? null : publicId("file", row.file_id),
     file_rows: row.file_rows,
     rows: row.row_count,
@@ -25,12 +23,6 @@ export function renderEvaluation(row: EvaluationRow): objects.Evaluation {
     metadata: row.metadata,
     totals: row.totals,
   };
-}
-
-/** The message that a request would get. */
-function renderError({ code, detail }: { code: string; detail: Record<string, unknown> }) {
-  const message = isErrorCode(code) ? ApiError.of(code, detail).message : code;
-  return { code, message };
 }
 
 export function renderEvaluatedRow(row: EvaluatedRow): objects.EvaluationRow {

@@ -1,4 +1,4 @@
--- Ends a running evaluation and empties its queue. p_error: null, or {code, detail} of the API's errors. Answers that are being generated are discarded.
+-- Ends a running evaluation and empties its queue. p_error: null, or {code, message}. Answers that are being generated are discarded.
 create function tunebase_internal.end_evaluation(p_id uuid, p_status text, p_error jsonb) returns void
 language plpgsql security definer set search_path = ''
 as $$

@@ -1,6 +1,7 @@
 -- Ends the inference request of a claimed answer, which charges for it, and stores the answer if the lease still holds.
--- p_request: what finish_inference takes. p_answer: {answer, finish_reason, scores}, or {error, retry_seconds}; with
--- retry_seconds, it is asked again then, ten times at most. The last answer ends the evaluation.
+-- p_request: what finish_inference takes. p_answer is one of: {answer, finish_reason, scores}; {error}; {error, retry_seconds},
+-- then it is asked again after that time, ten times at most; {ends: {code, message}}, because every other row would fail in
+-- the same way. The last answer ends the evaluation.
 create function tunebase_internal.record_evaluation_answer(
   p_evaluation_id uuid, p_line integer, p_model_number integer, p_lease uuid, p_request_id uuid, p_request jsonb, p_answer jsonb
 ) returns boolean
@@ -19,6 +20,10 @@ begin
   where evaluation_id = p_evaluation_id and line = p_line and model_number = p_model_number and lease = p_lease for update;
   if not found then
     return false;
+  end if;
+  if p_answer -> 'ends' is not null then
+    perform tunebase_internal.end_evaluation(p_evaluation_id, 'failed', p_answer -> 'ends');
+    return true;
   end if;
   if p_answer -> 'retry_seconds' is not null and v_item.failures + 1 < v_max_failures then
     update tunebase_internal.evaluation_queue
