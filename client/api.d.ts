@@ -1694,8 +1694,11 @@ export interface components {
         code: string;
         message: string;
       } | null;
-      /** @description null: the file was deleted */
-      file: string | null;
+      /**
+       * @description It may have been deleted since: the evaluation has copies of its rows
+       * @example file-0192f5c8a1b27c3d8e4f5a6b7c8d9e0f
+       */
+      file: string;
       /** @description How many rows the file has */
       file_rows: number;
       /** @description How many of them are evaluated */

@@ -198,12 +198,7 @@ function printEvaluation(one: Evaluation): void {
     ["name", one.name],
     ["status", one.status === "running" ? `running: ${describeProgress(one)}` : humanize(one.status)],
     ["error", one.error === null ? null : stdoutColors.red(one.error.message)],
-    [
-      "rows",
-      `${formatCount(one.rows)} of ${formatCount(one.file_rows)}${
-        one.file === null ? "" : ` in ${one.file}`
-      }`,
-    ],
+    ["rows", `${formatCount(one.rows)} of ${formatCount(one.file_rows)} in ${one.file}`],
   ]);
   print();
   // Columns that no model has a score for are left out.

@@ -876,8 +876,8 @@ create table tunebase.evaluations (
   api_key_id uuid references tunebase.api_keys on delete set null,
   user_id uuid references auth.users on delete set null,
   name text not null check (char_length(name) between 1 and 100),
-  -- null: the file was deleted; the rows are kept.
-  file_id uuid references tunebase.files on delete set null,
+  -- Also of a file that has been deleted since: the evaluation has copies of its rows.
+  file_id uuid not null references tunebase.files on delete cascade,
   -- As the API names them; each answers every row.
   models text[] not null check (cardinality(models) between 1 and 4),
   graders jsonb not null default '[]' check (jsonb_typeof(graders) = 'array'),
@@ -899,7 +899,7 @@ create table tunebase.evaluations (
 create index evaluations_project on tunebase.evaluations (project_id, id);
 create index evaluations_api_key on tunebase.evaluations (api_key_id) where api_key_id is not null;
 create index evaluations_user on tunebase.evaluations (user_id) where user_id is not null;
-create index evaluations_file on tunebase.evaluations (file_id) where file_id is not null;
+create index evaluations_file on tunebase.evaluations (file_id);
 
 alter table tunebase.evaluations enable row level security;
 create policy members_read on tunebase.evaluations for select to authenticated
@@ -2178,12 +2178,7 @@ begin
   foreach v_model in array v_models loop
     perform tunebase_internal.require_servable_model(v_project_id, v_model);
   end loop;
-  if not exists (
-    select from tunebase.files
-    where id = (p_evaluation ->> 'file_id')::uuid and project_id = v_project_id and deleted_at is null
-  ) then
-    perform tunebase_internal.raise_api_error('file_not_found');
-  end if;
+  perform tunebase_internal.require_file(v_project_id, (p_evaluation ->> 'file_id')::uuid);
   insert into tunebase.evaluations (
     project_id, api_key_id, user_id, name, file_id, models, graders, sampling, metadata, file_rows, row_count
   ) values (
@@ -2281,18 +2276,10 @@ end $$;
 -- schemas/functions/evaluations/get_evaluation_file.sql
 -- A file to evaluate models with.
 create function tunebase_internal.get_evaluation_file(p_caller jsonb, p_id uuid) returns jsonb
-language plpgsql security definer set search_path = ''
+language sql security definer set search_path = ''
 as $$
-declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'inference');
-  v_file tunebase.files;
-begin
-  select * into v_file from tunebase.files where id = p_id and project_id = v_project_id and deleted_at is null;
-  if not found then
-    perform tunebase_internal.raise_api_error('file_not_found');
-  end if;
-  return to_jsonb(v_file);
-end $$;
+  select to_jsonb(tunebase_internal.require_file(tunebase_internal.authorize(p_caller, 'inference'), p_id))
+$$;
 
 -- schemas/functions/evaluations/list_evaluation_rows.sql
 -- The rows of an evaluation by line, each with its answers so far in the order of the models. p_after: a line.
@@ -2748,18 +2735,10 @@ end $$;
 
 -- schemas/functions/files/get_file.sql
 create function tunebase_internal.get_file(p_caller jsonb, p_id uuid) returns jsonb
-language plpgsql security definer set search_path = ''
+language sql security definer set search_path = ''
 as $$
-declare
-  v_project_id uuid := tunebase_internal.authorize(p_caller, 'files:read');
-  v_file tunebase.files;
-begin
-  select * into v_file from tunebase.files where id = p_id and project_id = v_project_id and deleted_at is null;
-  if not found then
-    perform tunebase_internal.raise_api_error('file_not_found');
-  end if;
-  return to_jsonb(v_file);
-end $$;
+  select to_jsonb(tunebase_internal.require_file(tunebase_internal.authorize(p_caller, 'files:read'), p_id))
+$$;
 
 -- schemas/functions/files/get_result_content.sql
 -- The content of a result file.
@@ -2833,6 +2812,21 @@ begin
   ) then
     insert into tunebase_internal.orphaned_objects (bucket, object) values ('tunebase-datasets', p_object) on conflict do nothing;
   end if;
+end $$;
+
+-- schemas/functions/files/require_file.sql
+-- A file of the project. Raises file_not_found.
+create function tunebase_internal.require_file(p_project_id uuid, p_id uuid) returns tunebase.files
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_file tunebase.files;
+begin
+  select * into v_file from tunebase.files where id = p_id and project_id = p_project_id and deleted_at is null;
+  if not found then
+    perform tunebase_internal.raise_api_error('file_not_found');
+  end if;
+  return v_file;
 end $$;
 
 -- schemas/functions/files/reserve_file_object.sql
@@ -3109,15 +3103,10 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
-  v_begin timestamptz;
-  v_end timestamptz;
+  v_range constant tstzrange := tunebase_internal.days_to_range(p_from, p_to, p_time_zone);
+  v_begin constant timestamptz := lower(v_range);
+  v_end constant timestamptz := upper(v_range);
 begin
-  begin
-    v_begin := p_from::timestamp at time zone p_time_zone;
-    v_end := (p_to + 1)::timestamp at time zone p_time_zone;
-  exception when invalid_parameter_value then
-    perform tunebase_internal.raise_api_error('invalid_time_zone', jsonb_build_object('time_zone', p_time_zone, 'param', 'time_zone'));
-  end;
   return coalesce((
     select jsonb_agg(jsonb_build_object(
       'model', g.model, 'api_key_id', g.api_key_id, 'api_key_name', k.name, 'requests', g.requests,
@@ -5048,6 +5037,19 @@ begin
   return tunebase_internal.project_json(tunebase_internal.insert_project(v_user_id, p_name), 'owner');
 end $$;
 
+-- schemas/functions/projects/days_to_range.sql
+-- The days p_from through p_to in p_time_zone, as a range of time. Raises invalid_time_zone.
+create function tunebase_internal.days_to_range(p_from date, p_to date, p_time_zone text) returns tstzrange
+language plpgsql stable set search_path = ''
+as $$
+begin
+  return tstzrange(p_from::timestamp at time zone p_time_zone, (p_to + 1)::timestamp at time zone p_time_zone);
+exception when invalid_parameter_value then
+  perform tunebase_internal.raise_api_error('invalid_time_zone', jsonb_build_object(
+    'time_zone', p_time_zone, 'param', 'time_zone'
+  ));
+end $$;
+
 -- schemas/functions/projects/get_project.sql
 create function tunebase_internal.get_project(p_caller jsonb, p_id uuid) returns jsonb
 language plpgsql security definer set search_path = ''
@@ -5073,15 +5075,10 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
-  v_begin timestamptz;
-  v_end timestamptz;
+  v_range constant tstzrange := tunebase_internal.days_to_range(p_from, p_to, p_time_zone);
+  v_begin constant timestamptz := lower(v_range);
+  v_end constant timestamptz := upper(v_range);
 begin
-  begin
-    v_begin := p_from::timestamp at time zone p_time_zone;
-    v_end := (p_to + 1)::timestamp at time zone p_time_zone;
-  exception when invalid_parameter_value then
-    perform tunebase_internal.raise_api_error('invalid_time_zone', jsonb_build_object('time_zone', p_time_zone, 'param', 'time_zone'));
-  end;
   return (
     with created as (
       select (created_at at time zone p_time_zone)::date as day, count(*) as jobs

@@ -4,8 +4,8 @@ create table tunebase.evaluations (
   api_key_id uuid references tunebase.api_keys on delete set null,
   user_id uuid references auth.users on delete set null,
   name text not null check (char_length(name) between 1 and 100),
-  -- null: the file was deleted; the rows are kept.
-  file_id uuid references tunebase.files on delete set null,
+  -- Also of a file that has been deleted since: the evaluation has copies of its rows.
+  file_id uuid not null references tunebase.files on delete cascade,
   -- As the API names them; each answers every row.
   models text[] not null check (cardinality(models) between 1 and 4),
   graders jsonb not null default '[]' check (jsonb_typeof(graders) = 'array'),
@@ -27,7 +27,7 @@ create table tunebase.evaluations (
 create index evaluations_project on tunebase.evaluations (project_id, id);
 create index evaluations_api_key on tunebase.evaluations (api_key_id) where api_key_id is not null;
 create index evaluations_user on tunebase.evaluations (user_id) where user_id is not null;
-create index evaluations_file on tunebase.evaluations (file_id) where file_id is not null;
+create index evaluations_file on tunebase.evaluations (file_id);
 
 alter table tunebase.evaluations enable row level security;
 create policy members_read on tunebase.evaluations for select to authenticated

@@ -148,7 +148,7 @@ export const evaluations = () =>
     api_key_id: textOrNull,
     created_at: text,
     error: valueOrNull,
-    file_id: textOrNull,
+    file_id: text,
     file_rows: number,
     finished_at: textOrNull,
     graders: value,

@@ -13,7 +13,7 @@ export function renderEvaluation(row: EvaluationRow): objects.Evaluation {
     name: row.name,
     status: row.status,
     error: row.error,
-    file: row.file_id === null ? null : publicId("file", row.file_id),
+    file: publicId("file", row.file_id),
     file_rows: row.file_rows,
     rows: row.row_count,
     answered: row.answered,

@@ -26,12 +26,7 @@ begin
   foreach v_model in array v_models loop
     perform tunebase_internal.require_servable_model(v_project_id, v_model);
   end loop;
-  if not exists (
-    select from tunebase.files
-    where id = (p_evaluation ->> 'file_id')::uuid and project_id = v_project_id and deleted_at is null
-  ) then
-    perform tunebase_internal.raise_api_error('file_not_found');
-  end if;
+  perform tunebase_internal.require_file(v_project_id, (p_evaluation ->> 'file_id')::uuid);
   insert into tunebase.evaluations (
     project_id, api_key_id, user_id, name, file_id, models, graders, sampling, metadata, file_rows, row_count
   ) values (

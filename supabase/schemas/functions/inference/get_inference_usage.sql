@@ -7,15 +7,10 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   v_project_id uuid := tunebase_internal.authorize(p_caller, 'jobs:read');
-  v_begin timestamptz;
-  v_end timestamptz;
+  v_range constant tstzrange := tunebase_internal.days_to_range(p_from, p_to, p_time_zone);
+  v_begin constant timestamptz := lower(v_range);
+  v_end constant timestamptz := upper(v_range);
 begin
-  begin
-    v_begin := p_from::timestamp at time zone p_time_zone;
-    v_end := (p_to + 1)::timestamp at time zone p_time_zone;
-  exception when invalid_parameter_value then
-    perform tunebase_internal.raise_api_error('invalid_time_zone', jsonb_build_object('time_zone', p_time_zone, 'param', 'time_zone'));
-  end;
   return coalesce((
     select jsonb_agg(jsonb_build_object(
       'model', g.model, 'api_key_id', g.api_key_id, 'api_key_name', k.name, 'requests', g.requests,

@@ -34,7 +34,7 @@ export const Evaluation = z.object({
   name: z.string(),
   status: word(...evaluationStatuses),
   error: z.object({ code: z.string(), message: z.string() }).nullable(),
-  file: id("file-").nullable().describe("null: the file was deleted"),
+  file: id("file-").describe("It may have been deleted since: the evaluation has copies of its rows"),
   file_rows: count.describe("How many rows the file has"),
   rows: count.describe("How many of them are evaluated"),
   answered: count.describe("Answers so far, of all models, of `rows` times the number of models"),
