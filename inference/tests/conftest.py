@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class FileServer:
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
-    before: Callable[[str], Any] | None = None
+    before: Callable[[str], Awaitable[web.StreamResponse | None]] | None = None
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         name = request.path.removeprefix("/")
@@ -39,7 +39,7 @@ class FileServer:
         if self.before is not None:
             answer = await self.before(name)
             if answer is not None:
-                return answer  # type: ignore[no-any-return]
+                return answer
         if name not in self.files:
             return web.Response(status=404)
         return web.Response(body=self.files[name])

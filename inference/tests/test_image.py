@@ -29,7 +29,7 @@ def test_the_readme_explains_every_setting_and_error() -> None:
     settings = {name for name in re.findall(r'"((?:TUNEBASE|PORT)[A-Z_]*)"', source)}
     assert settings and [name for name in sorted(settings) if f"`{name}`" not in README] == []
     codes = set(re.findall(r'(?:adapter_error\(|RequestError\(\d+, )\s*"(\w+)"', source))
-    # 499 reaches nobody.
+    # A client that has gone does not get its 499.
     assert [code for code in sorted(codes - {"client_closed"}) if f"`{code}`" not in README] == []
 
 

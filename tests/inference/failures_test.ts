@@ -122,7 +122,7 @@ const unavailable: [what: string, answer: () => Response, code: string][] = [
   ],
 ];
 for (const [what, answer, code] of unavailable) {
-  Deno.test(`${what}: 503, which the SDK retries after the time it is told`, async () => {
+  Deno.test(`${what}: 503, which tells the SDK to retry and when`, async () => {
     inference.answer = answer;
     const error = await assertRejects(() => call(), OpenAI.InternalServerError);
     assertEquals([error.status, error.code], [503, code]);

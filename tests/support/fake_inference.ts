@@ -20,7 +20,7 @@ export interface InferenceRequest {
   signal: AbortSignal;
 }
 
-type Answer = (request: InferenceRequest) => Response | Promise<Response>;
+export type Answer = (request: InferenceRequest) => Response | Promise<Response>;
 
 export class FakeInference {
   readonly requests: InferenceRequest[] = [];
@@ -68,6 +68,10 @@ export const vllmError = (status: number, message: string, code: string | number
 export interface StreamOptions {
   /** Waits this long before each token. */
   delayMs?: number;
+  /** Waits for it after each token. */
+  pause?: Promise<void>;
+  /** A tool call after the tokens. */
+  call?: { name: string; arguments: string };
   /** What follows the tokens: the end, a lost connection, vLLM's error event, or nothing ever. */
   end?: "done" | "lost" | "error" | "hang";
 }
@@ -81,17 +85,20 @@ const usageOf = (tokens: number) => ({
 
 /** Answers with these tokens, as a stream or whole, as chat or as text. */
 export function complete(tokens: string[], options: StreamOptions = {}): Answer {
+  const { call, end = "done" } = options;
+  const finish_reason = call === undefined ? "stop" : "tool_calls";
+  const calls = call === undefined ? [] : [{ index: 0, id: "call_1", type: "function", function: call }];
   return (request) => {
     const isChat = request.path === "/v1/chat/completions";
     const common = { id: "chatcmpl-engine", created: 1_790_000_000, model: request.body.model };
     if (request.body.stream !== true) {
-      const choice = { index: 0, logprobs: null, finish_reason: "stop", stop_reason: null };
+      const choice = { index: 0, logprobs: null, finish_reason, stop_reason: null };
       return Response.json({
         ...common,
         object: isChat ? "chat.completion" : "text_completion",
         choices: [
           isChat
-            ? { ...choice, message: { role: "assistant", content: tokens.join(""), tool_calls: [] } }
+            ? { ...choice, message: { role: "assistant", content: tokens.join(""), tool_calls: calls } }
             : { ...choice, text: tokens.join("") },
         ],
         usage: usageOf(tokens.length),
@@ -107,11 +114,15 @@ export function complete(tokens: string[], options: StreamOptions = {}): Answer 
       }
       for (const [i, token] of tokens.entries()) {
         if (options.delayMs) await new Promise((resolve) => setTimeout(resolve, options.delayMs));
-        const isLast = (options.end ?? "done") === "done" && i === tokens.length - 1;
-        const rest = { index: 0, logprobs: null, finish_reason: isLast ? "stop" : null };
+        const isLast = end === "done" && call === undefined && i === tokens.length - 1;
+        const rest = { index: 0, logprobs: null, finish_reason: isLast ? finish_reason : null };
         yield chunk([isChat ? { ...rest, delta: { content: token } } : { ...rest, text: token }], i + 1);
+        await options.pause;
       }
-      switch (options.end ?? "done") {
+      if (call !== undefined) {
+        yield chunk([{ index: 0, delta: { tool_calls: calls }, finish_reason }], tokens.length);
+      }
+      switch (end) {
         case "lost":
           throw new Error("the worker was killed");
         case "hang":
@@ -129,3 +140,6 @@ export function complete(tokens: string[], options: StreamOptions = {}): Answer 
     });
   };
 }
+
+/** Whether a request is for an adapter, and not for a base model. */
+export const isTuned = ({ token }: InferenceRequest): boolean => token.adapter !== null;

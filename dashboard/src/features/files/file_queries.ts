@@ -18,3 +18,15 @@ export const useFile = (id: string | null) =>
     enabled: id !== null,
     refetchInterval: ({ state }) => state.data?.status === "uploaded" ? 1000 : false,
   });
+
+/** The newest uploaded files that jobs can train on. */
+export const useDataFiles = () =>
+  useQuery({
+    queryKey: ["files", "ready"],
+    queryFn: async () =>
+      unwrap(
+        await getServices().api.GET("/files", {
+          params: { query: { purpose: "fine-tune", limit: 100 } },
+        }),
+      ).data,
+  });

@@ -1,15 +1,13 @@
 /** Chooses a data file: drop or select a local one to upload, or pick an uploaded one. */
-import { useQuery, useQueryClient } from "@tanstack/preact-query";
+import { useQueryClient } from "@tanstack/preact-query";
 import { useId, useRef, useState } from "preact/hooks";
-import { unwrap } from "../../../../client/mod.ts";
 import { formatBytes, formatTime, pluralize } from "../../lib/format.ts";
 import { href } from "../../lib/router.ts";
-import { getServices } from "../../lib/services.ts";
 import type { ApiFile } from "../../lib/types.ts";
 import { ErrorMessage } from "../../ui/feedback.tsx";
 import { Field } from "../../ui/forms.tsx";
 import { IssueTable } from "../../ui/issue_table.tsx";
-import { fileKey, useFile } from "../files/file_queries.ts";
+import { fileKey, useDataFiles, useFile } from "../files/file_queries.ts";
 import { InvalidFileError, uploadFile, type UploadProgress } from "../files/upload.ts";
 
 interface Props {
@@ -22,15 +20,7 @@ interface Props {
 
 export function DataField({ label, hint, value, onChange }: Props) {
   const upload = useUpload(onChange);
-  const files = useQuery({
-    queryKey: ["files", "ready"],
-    queryFn: async () =>
-      unwrap(
-        await getServices().api.GET("/files", {
-          params: { query: { purpose: "fine-tune", limit: 100 } },
-        }),
-      ).data,
-  });
+  const files = useDataFiles();
   const { data: chosen } = useFile(value);
   const usable = files.data?.filter(({ status }) => status !== "error") ?? [];
   return (

@@ -1,13 +1,12 @@
 /** A dialog to pick a row of a data file as the prompt. */
 import { useQuery } from "@tanstack/preact-query";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { unwrap } from "../../../../client/mod.ts";
 import { formatCount, pluralize } from "../../lib/format.ts";
 import { href } from "../../lib/router.ts";
-import { getServices } from "../../lib/services.ts";
 import type { ApiFile } from "../../lib/types.ts";
 import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
 import { Field } from "../../ui/forms.tsx";
+import { useDataFiles } from "../files/file_queries.ts";
 import { fetchJob, jobKey } from "../jobs/job_queries.ts";
 import { maxRows, type PickedRow, type PromptRow, useRows } from "./rows.ts";
 
@@ -49,7 +48,7 @@ export function RowPicker(props: Props) {
 }
 
 function FileRows({ jobId, fileId, onFile, onPick }: Props) {
-  const files = useDataFiles(jobId);
+  const files = useFilesWithRoles(jobId);
   return (
     <QueryBoundary query={files} what="files">
       {(files) => {
@@ -160,21 +159,13 @@ const promptOf = ({ messages }: PromptRow) => messages.at(-1)?.content ?? "";
 const searchText = (row: PromptRow) => `${promptOf(row)}\n${row.expected ?? ""}`.toLowerCase();
 
 /** The job's files first, then the project's others. */
-function useDataFiles(jobId: string | null) {
+function useFilesWithRoles(jobId: string | null) {
   const job = useQuery({
     queryKey: jobKey(jobId ?? ""),
     enabled: jobId !== null,
     queryFn: () => fetchJob(jobId ?? ""),
   });
-  const files = useQuery({
-    queryKey: ["files", "ready"],
-    queryFn: async () =>
-      unwrap(
-        await getServices().api.GET("/files", {
-          params: { query: { purpose: "fine-tune", limit: 100 } },
-        }),
-      ).data,
-  });
+  const files = useDataFiles();
   const roles = new Map([
     [job.data?.validation_file, "Validation file"],
     [job.data?.training_file, "Training file"],

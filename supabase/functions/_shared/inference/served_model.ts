@@ -27,7 +27,6 @@ export const StartedInference = z.object({
   endpoint_id: z.string(),
   source: z.string(),
   revision: z.string().nullable(),
-  max_length: z.number(),
   adapter: z.object({ id: z.string(), rank: z.number(), files: z.array(AdapterFile) }).nullable(),
 });
 export type StartedInference = z.infer<typeof StartedInference>;

@@ -80,7 +80,7 @@ async function complete(c: ApiContext, path: Path, body: InferenceBody): Promise
   } catch (error) {
     if (client.aborted) {
       await bill.finish("cancelled");
-      return new Response(null, { status: 499 }); // nobody receives it
+      return new Response(null, { status: 499 }); // the client has gone
     }
     const failure = asApiError(error);
     await bill.finish("failed", { error: failure });
