@@ -47,6 +47,8 @@ class Client:
     """Calls the app as the API does."""
 
     http: httpx.AsyncClient
+    app: Any
+    """The ASGI app that `http` calls."""
 
     def headers(self, adapter: Adapter | None, **changes: Any) -> dict[str, str]:
         now = int(time.time())
@@ -160,9 +162,9 @@ def described(directory: Path, url: str, root: Path) -> Adapter:
 @pytest_asyncio.fixture
 async def client(engine: Engine, base: Path, tmp_path: Path) -> AsyncIterator[Client]:
     settings = Settings(SECRET, "local", "tiny", None, str(base), tmp_path / "adapters", 10**8, 16, True)
-    transport = httpx.ASGITransport(Server(engine, settings).app)  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="http://worker", timeout=60) as http:
-        yield Client(http)
+    app: Any = Server(engine, settings).app
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker", timeout=60) as http:
+        yield Client(http, app)
 
 
 def plain(base: Path, adapter: Adapter | None, prompt: str, tokens: int = 12) -> str:
@@ -333,7 +335,9 @@ async def test_warm_loads_base_and_adapter(client: Client, adapters: list[Adapte
     assert (tmp_path / "adapters" / adapters[0].name).is_dir()
 
 
-async def test_generation_ends_when_the_client_leaves(client: Client, engine: Engine) -> None:
+async def test_generation_ends_when_the_client_leaves(
+    client: Client, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both ways: the iterator of a stream is closed, and a plain request gets a disconnect."""
     generated: list[int] = []
     advance = engine._advance
@@ -342,25 +346,20 @@ async def test_generation_ends_when_the_client_leaves(client: Client, engine: En
         generated.append(len(sequence.tokens))
         return advance(sequence)
 
-    engine._advance = counting  # type: ignore[method-assign]
-    try:
-        for stream in (True, False):
-            generated.clear()
-            request = asyncio.create_task(_leave_early(client, stream))
-            await request
-            await asyncio.sleep(0.2)
-            count = len(generated)
-            await asyncio.sleep(0.3)
-            assert 0 < len(generated) == count < 200
-    finally:
-        engine._advance = advance  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "_advance", counting)
+    for stream in (True, False):
+        generated.clear()
+        await _leave_early(client, stream)
+        await asyncio.sleep(0.2)
+        count = len(generated)
+        await asyncio.sleep(0.3)
+        assert 0 < len(generated) == count < 200
 
 
 async def _leave_early(client: Client, stream: bool) -> None:
     """Speaks ASGI: reads a little, then disconnects."""
     body = json.dumps(client.body(None, "x", stream=stream, max_tokens=200, ignore_eos=True)).encode()
     headers = [(name.encode(), value.encode()) for name, value in client.headers(None).items()]
-    app = client.http._transport.app  # type: ignore[attr-defined]
     left = asyncio.Event()
     sent = False
 
@@ -382,4 +381,4 @@ async def _leave_early(client: Client, stream: bool) -> None:
         **{"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers, "query_string": b""},
         **{"asgi": {"version": "3.0", "spec_version": "2.3"}, "raw_path": b"", "root_path": ""},
     }
-    await app(scope, receive, send)
+    await client.app(scope, receive, send)
