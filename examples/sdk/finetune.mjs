@@ -7,14 +7,15 @@
  * Endpoints that OpenAI's API does not have are called with `client.get` and `client.post`.
  */
 import { createReadStream } from "node:fs";
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import OpenAI from "openai";
 
 const client = new OpenAI();
+const path = process.argv[2] ?? "rows.jsonl";
 const file = await client.files.create({
-  file: createReadStream(process.argv[2] ?? "rows.jsonl"),
+  file: createReadStream(path),
   purpose: "fine-tune",
 });
 await client.files.waitForProcessing(file.id);
@@ -53,12 +54,15 @@ for (const { path, url } of adapter.files) {
 }
 console.log(`${job.fine_tuned_model} was saved to ${job.id}/`);
 
+const [row] = (await readFile(path, "utf8")).split("\n");
+const question = JSON.parse(row).messages.slice(0, -1);
 for (const name of [body.model, job.fine_tuned_model]) {
   process.stdout.write(`${name}: `);
   // While the model loads, the stream waits.
   const answer = await client.chat.completions.create({
     model: name,
-    messages: [{ role: "user", content: "Where is my order?" }],
+    messages: question,
+    temperature: 0,
     max_completion_tokens: 50,
     stream: true,
   });

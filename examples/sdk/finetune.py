@@ -6,6 +6,7 @@
 Endpoints that OpenAI's API does not have are called with `client.get` and `client.post`.
 """
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -52,11 +53,13 @@ for item in adapter["files"]:
     urlretrieve(item["url"], target)
 print(f"{job.fine_tuned_model} was saved to {folder}/")
 
+with path.open() as rows:
+    question = json.loads(next(rows))["messages"][:-1]
 for name in (model, job.fine_tuned_model):
     print(f"{name}: ", end="")
     # While the model loads, the stream waits.
     with client.chat.completions.create(
-        model=name, messages=[{"role": "user", "content": "Where is my order?"}], max_completion_tokens=50, stream=True
+        model=name, messages=question, temperature=0, max_completion_tokens=50, stream=True
     ) as answer:
         for chunk in answer:
             print(chunk.choices[0].delta.content or "", end="", flush=True)
