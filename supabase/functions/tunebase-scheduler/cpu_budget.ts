@@ -22,8 +22,8 @@ export const price = {
   delivery: 1,
   /** Reconciling an attempt: RunPod's status, and recording it. Recovering files costs more, but is rare. */
   reconcile: 4,
-  /** An answer of an evaluation: claiming, the request, scoring, and recording it. */
-  answer: 4,
+  /** An answer of an evaluation: 1.4 ms each over 800 answers, with the tests' fake engine in the same process. */
+  answer: 2,
 } as const;
 
 export class CpuBudget {
