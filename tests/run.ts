@@ -4,6 +4,7 @@
  */
 import { installDashboard } from "../local/commands/dashboard.ts";
 import { cache, root } from "../local/state_dir.ts";
+import { setTimeout as delay } from "node:timers/promises";
 import { join } from "../local/paths.ts";
 import { generated } from "../local/commands/types.ts";
 import { startTestPostgres } from "./support/postgres_server.ts";
@@ -34,6 +35,8 @@ for (const argument of args) {
   (/^[^-].*\.ts$|^tests\b/.test(argument) ? paths : testOptions).push(argument);
 }
 const only = args[0] === "check" ? "check" : paths.length > 0 ? "files" : "all";
+/** Six times what the slowest group takes on two cores, two and a half times what pytest takes. */
+const timeLimitMs = 30 * 60_000;
 /** Seconds of each group of test files. */
 const durations = new Map<string, number>();
 
@@ -161,7 +164,10 @@ async function step(...[name, ...how]: [name: string, ...Parameters<typeof run>]
   if (result.failed > 0) console.log(output.slice(-20_000));
 }
 
-/** Runs a command, if there is one, and counts its result; each step counts as one test unless `count` says otherwise. */
+/**
+ * Runs a command, if there is one, and counts its result; each step counts as one test unless `count` says otherwise.
+ * A command that takes longer than `timeLimitMs` fails. It gets SIGINT first, at which Deno prints the tests that still run.
+ */
 async function run(
   command: string[] | null,
   cwd = root,
@@ -175,10 +181,33 @@ async function run(
   let ok = true;
   if (command !== null) {
     const [program = "", ...args] = command;
-    const done = await new Deno.Command(program, { args, cwd, env, stdin: "null" }).output();
-    const text = new TextDecoder();
-    output = text.decode(done.stdout) + text.decode(done.stderr);
-    ok = done.success;
+    const process = new Deno.Command(program, {
+      args,
+      cwd,
+      env,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const timers = [
+      setTimeout(() => process.kill("SIGINT"), timeLimitMs),
+      setTimeout(() => process.kill("SIGKILL"), timeLimitMs + 10_000),
+    ];
+    const started = performance.now();
+    const collect = async (stream: ReadableStream<Uint8Array>) => {
+      for await (const chunk of stream.pipeThrough(new TextDecoderStream())) output += chunk;
+    };
+    const collected = Promise.all([collect(process.stdout), collect(process.stderr)]);
+    ok = (await process.status).success;
+    timers.forEach((timer) => clearTimeout(timer));
+    // A process that this one started and left behind keeps the streams open.
+    if (await Promise.race([collected, delay(10_000, "open", { ref: false })]) === "open") {
+      console.log(`left a process behind: ${command.join(" ")}`);
+    }
+    if (performance.now() - started >= timeLimitMs) {
+      ok = false;
+      output += `\nStopped after ${timeLimitMs / 60_000} minutes.\n`;
+    }
   }
   const result = await count(output, ok);
   return { passed: result.passed, failed: !ok && result.failed === 0 ? 1 : result.failed, output };
