@@ -1,0 +1,102 @@
+/** HTTP with a bearer token, retries and checked answers: what both platforms' clients are built on. */
+import * as z from "zod";
+
+/** A platform's refusal. `message` is the platform's own text, without credentials. */
+export class PlatformError extends Error {
+  constructor(readonly platform: string, readonly status: number, message: string) {
+    super(message);
+  }
+}
+
+export interface PlatformOptions {
+  /** Names the platform in errors: `Supabase`. */
+  platform: string;
+  baseUrl: string;
+  token: string;
+  /** The text of an error's body; by default its `message`, `detail` or `error`. */
+  retries?: number;
+}
+
+const ErrorBody = z.object({
+  message: z.string().optional(),
+  detail: z.string().optional(),
+  title: z.string().optional(),
+  error: z.string().optional(),
+});
+
+export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
+
+/** Calls a platform. A network failure, 429, 502, 503 and 504 are tried again for requests that may repeat. */
+export async function call<T>(
+  { platform, baseUrl, token, retries = 4 }: PlatformOptions,
+  method: Method,
+  path: string,
+  schema: z.ZodType<T>,
+  body?: unknown,
+): Promise<T> {
+  const form = body instanceof FormData;
+  for (let attempt = 0;; attempt++) {
+    let response: Response;
+    try {
+      response = await fetch(`${baseUrl}${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${token}`,
+          accept: "application/json",
+          ...(body === undefined || form ? {} : { "content-type": "application/json" }),
+        },
+        body: body === undefined ? null : form ? body : JSON.stringify(body),
+        signal: AbortSignal.timeout(120_000),
+      });
+    } catch (error) {
+      // A POST may have arrived: the step looks its result up by name when it runs again.
+      if (method === "POST" || attempt >= retries) {
+        throw new PlatformError(platform, 0, `${platform} cannot be reached: ${message(error)}`);
+      }
+      await backoff(attempt);
+      continue;
+    }
+    if (
+      [429, 502, 503, 504].includes(response.status) && attempt < retries &&
+      (method !== "POST" || response.status === 429)
+    ) {
+      await response.body?.cancel();
+      await backoff(attempt, Number(response.headers.get("retry-after")));
+      continue;
+    }
+    const text = await response.text();
+    if (!response.ok) throw new PlatformError(platform, response.status, reason(text) || response.statusText);
+    const value: unknown = text === "" ? undefined : parse(text);
+    const checked = schema.safeParse(value);
+    if (!checked.success) {
+      throw new PlatformError(
+        platform,
+        response.status,
+        `${platform} answered ${method} ${path} with something unexpected: ${z.prettifyError(checked.error)}`,
+      );
+    }
+    return checked.data;
+  }
+}
+
+function reason(text: string): string {
+  const body = ErrorBody.safeParse(parse(text));
+  if (!body.success) return text.slice(0, 500);
+  const { message, detail, title, error } = body.data;
+  return [message ?? detail ?? error ?? title ?? text].join("").slice(0, 2000);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+const message = (error: unknown) => error instanceof Error ? error.message : String(error);
+
+async function backoff(attempt: number, seconds = 0): Promise<void> {
+  const ms = seconds > 0 ? Math.min(seconds, 60) * 1000 : 500 * 2 ** attempt * (0.5 + Math.random());
+  await new Promise((resolve) => setTimeout(resolve, ms));
+}
