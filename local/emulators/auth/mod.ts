@@ -20,6 +20,16 @@ interface Options {
   secretKey: string;
   /** Receives emails instead of sending them. */
   mail?: (mail: { to: string; link: string }) => void;
+  /** The project's settings. By default, anyone may sign up, and links lead to the dashboard. */
+  settings?: () => AuthSettings;
+}
+
+export interface AuthSettings {
+  disableSignup: boolean;
+  /** Where a link leads if its target is not allowed; null: the dashboard under this gateway. */
+  siteUrl: string | null;
+  /** Allowed targets: exact URLs, or with `*` and `**`. */
+  redirectUrls: string[];
 }
 
 const tokenSeconds = 3600;
@@ -48,6 +58,7 @@ class AuthError extends Error {
 /** The app under `/auth/v1`, as a value. */
 export function createAuth(options: Options): { fetch(request: Request): Response | Promise<Response> } {
   const { sql, issuer } = options;
+  const settings = () => options.settings?.() ?? { disableSignup: false, siteUrl: null, redirectUrls: [] };
   const app = new Hono().basePath("/auth/v1");
   app.onError((error, c) => {
     if (!(error instanceof AuthError)) throw error;
@@ -84,6 +95,9 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
 
   app.post("/signup", async (c) => {
     const { email, password, data } = await credentials(c);
+    if (settings().disableSignup) {
+      throw new AuthError(422, "signup_disabled", "Signups not allowed for this instance");
+    }
     if (password.length < 6) {
       throw new AuthError(422, "weak_password", "Password should be at least 6 characters.");
     }
@@ -161,12 +175,18 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
     return `${issuer}/verify?${new URLSearchParams({ token, type: "magiclink", redirect_to: to })}`;
   }
 
-  /** The redirect target of a link: only this machine. Like Auth, falls back to the site URL for other addresses. */
+  /**
+   * The redirect target of a link: this machine, or what the settings allow. Like Auth, falls back to the site URL for
+   * other addresses.
+   */
   function redirectTarget(wanted: string | undefined): URL {
-    const site = new URL("/dashboard/", issuer);
+    const { siteUrl, redirectUrls } = settings();
+    const site = siteUrl === null ? new URL("/dashboard/", issuer) : new URL(siteUrl);
     if (wanted === undefined || !URL.canParse(wanted)) return site;
     const url = new URL(wanted);
-    return ["127.0.0.1", "localhost"].includes(url.hostname) ? url : site;
+    const isAllowed = ["127.0.0.1", "localhost", site.hostname].includes(url.hostname) ||
+      redirectUrls.some((pattern) => matches(pattern, wanted));
+    return isAllowed ? url : site;
   }
 
   async function fragment(user: User): Promise<Record<string, string>> {
@@ -212,6 +232,14 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
     }
     return user;
   }
+}
+
+/** A redirect pattern: `*` matches anything up to the next separator (`.` or `/`), `**` anything. */
+function matches(pattern: string, url: string): boolean {
+  const parts = pattern.split(/(\*\*|\*)/).map((part) =>
+    part === "**" ? ".*" : part === "*" ? "[^./]*" : part.replace(/[.+?^${}()|[\]\\]/g, "\\$&")
+  );
+  return new RegExp(`^${parts.join("")}$`).test(url);
 }
 
 const credentials = (c: Context) => read(c, Credentials, "An email and a password are needed.");
