@@ -1,4 +1,6 @@
 /** A project's database: PostgreSQL as the platform sets it up, and queries as the Management API runs them. */
+// @ts-types="./pg.d.ts"
+import pg from "pg";
 import postgres from "postgres";
 import { fromFileUrl, join } from "../../paths.ts";
 import { prepareDatabase } from "../../stack/migrate.ts";
@@ -50,10 +52,14 @@ export function asRole(url: string, role: string, password: string): string {
   return address.href;
 }
 
-/** JSON values as the Management API shows them: times and numerics as text, int8 as a number where it is exact. */
+/** Values as the Management API shows them: int8 as a number where it is exact; dates, times and intervals as text. */
+const textTypes = [1082, 1114, 1184, 1186];
+const int8 = 20;
 const types = {
-  int8: { to: 20, from: [20], serialize: String, parse: exactNumber },
-  time: { to: 1184, from: [1082, 1083, 1114, 1184, 1186, 1266], serialize: String, parse: String },
+  getTypeParser: (oid: number, format?: "text" | "binary") => {
+    if (oid === int8) return exactNumber;
+    return textTypes.includes(oid) ? String : pg.types.getTypeParser(oid, format);
+  },
 };
 
 function exactNumber(text: string): number | string {
@@ -69,41 +75,27 @@ export async function runQuery(
   url: string,
   { query, parameters, readOnly }: { query: string; parameters: unknown[]; readOnly: boolean },
 ): Promise<unknown[]> {
-  const sql = postgres(url, { max: 1, onnotice: () => {}, types, fetch_types: false, connect_timeout: 10 });
+  // node-postgres, as on the platform: it decides how parameters and values are converted.
+  const client = new pg.Client({ connectionString: url, types, connectionTimeoutMillis: 10_000 });
+  client.on("error", () => {}); // the query that is running reports it
   try {
-    const connection = await sql.reserve();
-    try {
-      if (readOnly) {
-        await connection.unsafe("set role supabase_read_only_user; set default_transaction_read_only = on");
-      }
-      const result: unknown = await connection.unsafe(query, parameters.map(asParameter));
-      return lastRows(result);
-    } finally {
-      connection.release();
+    await client.connect();
+    if (readOnly) {
+      await client.query("set role supabase_read_only_user; set default_transaction_read_only = on");
     }
+    // Without parameters, the simple protocol, which takes several statements.
+    const result = await (parameters.length === 0 ? client.query(query) : client.query(query, parameters));
+    const last = Array.isArray(result) ? result.at(-1) : result;
+    return last?.rows ?? [];
   } catch (error) {
     throw queryError(error);
   } finally {
-    await sql.end({ timeout: 1 });
+    await client.end().catch(() => {});
   }
 }
 
-function asParameter(value: unknown): string | number | boolean | null {
-  if (value === null || value === undefined) return null;
-  if (typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
-  return JSON.stringify(value);
-}
-
-/** Several statements give an array of results, one gives its rows. */
-function lastRows(result: unknown): unknown[] {
-  if (!Array.isArray(result)) return [];
-  const rows: unknown[] = result;
-  const last = rows.at(-1);
-  return Array.isArray(last) ? [...last] : [...rows];
-}
-
 function queryError(error: unknown): ApiError {
-  if (error instanceof postgres.PostgresError) {
+  if (error instanceof pg.DatabaseError) {
     const lines = [`ERROR:  ${error.code}: ${error.message}`];
     if (error.detail) lines.push(`DETAIL:  ${error.detail}`);
     if (error.hint) lines.push(`HINT:  ${error.hint}`);
