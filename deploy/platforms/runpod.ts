@@ -119,7 +119,13 @@ export type BillingRecord = z.infer<typeof Billing>["records"][number];
 export class RunpodApi {
   readonly #options: PlatformOptions;
   constructor(baseUrl: string, token: string) {
-    this.#options = { platform: "RunPod", baseUrl, token };
+    this.#options = {
+      platform: "RunPod",
+      baseUrl,
+      token,
+      refused:
+        "Create an API key with access to REST at https://console.runpod.io/user/settings and set RUNPOD_API_KEY.",
+    };
   }
 
   async listVolumes(): Promise<Volume[]> {

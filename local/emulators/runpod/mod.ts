@@ -266,7 +266,9 @@ export function createRunpod(
       await Promise.race([wake.promise, pause(200)]);
     }
   }
-  const canTake = (id: string) => !retired.has(id) && ![...stale].some((worker) => worker.id === id);
+  // Not a worker that has ended: its last poll may still be open.
+  const canTake = (id: string) =>
+    !retired.has(id) && [...workers].some((worker) => worker.id === id && !stale.has(worker));
   app.get("/job-take/:worker", async (c) => {
     const worker = c.req.param("worker");
     if (!idleSince.has(worker)) idleSince.set(worker, Date.now());
