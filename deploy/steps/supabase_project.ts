@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { DeployError } from "../errors.ts";
 import type { Project } from "../platforms/supabase.ts";
 import { saveState } from "../state.ts";
-import type { Change, Context, Step } from "../step.ts";
+import type { Context, Step } from "../step.ts";
 
 const pollMs = 5000;
 const patienceMs = 15 * 60_000;
