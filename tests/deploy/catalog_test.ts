@@ -13,15 +13,12 @@ import { startTunebase } from "../support/test_server.ts";
 import { deployContext, type TestContext } from "./deploy_context.ts";
 import { startRunpodAccount } from "./runpod_account.ts";
 
-const home = await Deno.makeTempDir();
-Deno.env.set("TUNEBASE_HOME", home);
 const tunebase = await startTunebase();
 const { sql } = tunebase;
 const account = await startRunpodAccount();
 Deno.test.afterAll(async () => {
   await account[Symbol.asyncDispose]();
   await tunebase.close();
-  await Deno.remove(home, { recursive: true });
 });
 
 const sha = "0123456789abcdef0123456789abcdef01234567";
@@ -72,7 +69,10 @@ const hub = startFakeHub({
   },
 });
 Deno.env.set("HF_ENDPOINT", hub.url);
-Deno.test.afterAll(() => hub[Symbol.asyncDispose]());
+Deno.test.afterAll(async () => {
+  Deno.env.delete("HF_ENDPOINT");
+  await hub[Symbol.asyncDispose]();
+});
 
 /** The Management API's queries run on the test's database. */
 async function management(request: Request): Promise<Response> {
