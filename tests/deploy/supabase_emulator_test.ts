@@ -6,7 +6,8 @@ import * as z from "zod";
 import { functionFiles, migrations } from "../../deploy/sources.ts";
 import { loadAccount } from "../../local/emulators/supabase/account.ts";
 import { createSupabase, type Supabase } from "../../local/emulators/supabase/mod.ts";
-import { join } from "../../local/paths.ts";
+import { exists, join } from "../../local/paths.ts";
+import { root } from "../../local/state_dir.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 
 const home = await Deno.makeTempDir();
@@ -51,8 +52,23 @@ async function call(
     }),
   );
   const text = await response.text();
-  return { status: response.status, headers: response.headers, body: text === "" ? null : JSON.parse(text) };
+  const answer = {
+    status: response.status,
+    headers: response.headers,
+    body: text === "" ? null : JSON.parse(text),
+  };
+  exchanges.push({
+    method,
+    path: `/v1${path}`,
+    request: isForm ? null : body ?? null,
+    status: answer.status,
+    response: answer.body,
+  });
+  return answer;
 }
+
+/** Every request above, for the check against the published description. */
+const exchanges: { method: string; path: string; request: unknown; status: number; response: unknown }[] = [];
 
 const Message = z.object({ message: z.string() });
 const message = ({ body }: Answer) => Message.parse(body).message;
@@ -467,4 +483,25 @@ Deno.test("too many requests get 429 with the time to wait", async () => {
   assertEquals(statuses, [200, 200, 429]);
   await limited.stop();
   await Deno.remove(folder, { recursive: true });
+});
+
+const description = join(root, ".tunebase/openapi/supabase-management.json");
+const python = join(root, "trainer/.venv/bin/python");
+Deno.test({
+  name: "every exchange above is as Supabase's published description says",
+  ignore: !await exists(description) || !await exists(python),
+  async fn() {
+    const script = join(root, "tests/deploy/check_openapi.py");
+    const child = new Deno.Command(python, { args: [script, description], stdin: "piped", stdout: "piped" })
+      .spawn();
+    const writer = child.stdin.getWriter();
+    // The description has no body for errors, and of Auth's 200 settings the emulator has those that it follows.
+    const described = exchanges.filter(({ status, path }) => status < 300 && !path.endsWith("/config/auth"));
+    await writer.write(new TextEncoder().encode(JSON.stringify(described)));
+    await writer.close();
+    const { stdout } = await child.output();
+    const { problems, checked } = JSON.parse(new TextDecoder().decode(stdout));
+    assertEquals(problems, []);
+    assert(checked > 50, `only ${checked} exchanges were checked`);
+  },
 });
