@@ -187,6 +187,8 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
         return html(524, "A timeout occurred");
       }
       log(`runpod: inference worker ${held.worker.id}: ${error instanceof Error ? error.message : error}`);
+      // A process that dies closes its connections before its exit is known; the next request must not meet it.
+      await Promise.race([held.worker.ended, pause(1000)]);
       return html(502, "Bad gateway");
     }
   }
