@@ -13,7 +13,7 @@ import { limitsSetting } from "../functions/limits.ts";
 import { createFunction, type EdgeFunction } from "../functions/mod.ts";
 import { createStorage } from "../storage/mod.ts";
 import { asRole, preparePlatform, setPassword, startDatabase } from "./database.ts";
-import { deploymentFolder, resolutionOptions } from "./deployments.ts";
+import { deploymentFolder, functionFolder, resolutionOptions } from "./deployments.ts";
 import { startPooler } from "./pooler.ts";
 import { type Deployment, newSettings, type ProjectRecord, saveRecord } from "./record.ts";
 import { startTimer } from "./timer.ts";
@@ -227,7 +227,7 @@ export class Project {
   #createFunction(slug: string): void {
     const deployment = this.record.functions[slug];
     if (deployment === undefined) return;
-    const folder = deploymentFolder(this.options.home, slug, deployment.version);
+    const folder = deploymentFolder(this.options.home, deployment);
     this.#functions.set(
       slug,
       createFunction(slug, this.#environment(), join(this.options.home, `logs/${slug}.log`), {
@@ -258,16 +258,19 @@ export class Project {
     await this.save();
     this.#replaceFunction(slug, async () => {
       if (before !== undefined) {
-        await removeIfThere(deploymentFolder(this.options.home, slug, before.version));
+        await removeIfThere(deploymentFolder(this.options.home, before));
       }
     });
   }
 
   /** Removes a function and its files. */
   async removeFunction(slug: string): Promise<void> {
+    const before = this.record.functions[slug];
     delete this.record.functions[slug];
     await this.save();
-    this.#replaceFunction(slug, () => removeIfThere(join(this.options.home, "functions", slug)));
+    this.#replaceFunction(slug, async () => {
+      if (before !== undefined) await removeIfThere(functionFolder(this.options.home, before));
+    });
   }
 
   /** After a change of secrets: the functions start again with the new ones. */
