@@ -1,6 +1,7 @@
 /** Both emulated platforms at one address, as `task deploy --target emulators` starts them. */
 import { assertEquals, assertRejects, assertStringIncludes } from "#assert";
-import { startPlatforms } from "../../local/emulators/platforms.ts";
+import { removePlatforms, startPlatforms } from "../../local/emulators/platforms.ts";
+import { exists } from "../../local/paths.ts";
 
 Deno.test("both accounts answer at one address, which the next start keeps", async () => {
   const home = await Deno.makeTempDir();
@@ -18,11 +19,13 @@ Deno.test("both accounts answer at one address, which the next start keeps", asy
 
   const error = await assertRejects(() => startPlatforms({ home, log: () => {} }), Error);
   assertStringIncludes(error.message, "run already");
+  await assertRejects(() => removePlatforms(home), Error);
   await first.stop();
 
   const second = await startPlatforms({ home, log: () => {} });
   assertEquals(JSON.stringify(second.target), JSON.stringify(target));
   assertEquals([second.supabaseToken, second.runpodKey], [first.supabaseToken, first.runpodKey]);
   await second.stop();
-  await Deno.remove(home, { recursive: true });
+  await removePlatforms(home);
+  assertEquals(await exists(home), false);
 });
