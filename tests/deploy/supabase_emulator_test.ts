@@ -3,7 +3,7 @@ import { assert, assertEquals, assertMatch, assertRejects, assertStringIncludes 
 import { createClient } from "@supabase/supabase-js";
 import postgres from "postgres";
 import * as z from "zod";
-import { functionFiles, migrations } from "../../deploy/sources.ts";
+import { functionFiles, migrations, uninstallSql } from "../../deploy/sources.ts";
 import { loadAccount } from "../../local/emulators/supabase/account.ts";
 import { createSupabase, type Supabase } from "../../local/emulators/supabase/mod.ts";
 import { exists, join } from "../../local/paths.ts";
@@ -446,7 +446,7 @@ Deno.test("the free plan has two projects at most; names may repeat, and a proje
   const third = await call("POST", "/projects", newProject);
   assertEquals(third.status, 400);
   assertStringIncludes(message(third), "project limit");
-  await until("health", async () => (await project(second.ref)).status === "ACTIVE_HEALTHY");
+  // Before it is up.
   assertEquals((await call("DELETE", `/projects/${second.ref}`)).status, 200);
   assertEquals((await projects()).map((one) => one.ref), [ref]);
 });
@@ -464,6 +464,19 @@ Deno.test("a new process finds the same project, with its data, functions and se
   assertEquals(await query("select count(*) from cron.job"), [{ count: 2 }]);
   const files = await Array.fromAsync(Deno.readDir(join(home, "projects")));
   assertEquals(files.map(({ name }) => name), [ref], "the deleted project has left nothing");
+});
+
+Deno.test("the platform's owner may remove what the migrations created", async () => {
+  await query(await uninstallSql());
+  assertEquals(
+    await query(
+      `select (select count(*) from pg_namespace where nspname like 'tunebase%') as schemas,
+        (select count(*) from pg_roles where rolname like 'tunebase%') as roles,
+        (select count(*) from cron.job) as jobs, (select count(*) from vault.secrets) as secrets,
+        (select count(*) from pg_policies where policyname like 'tunebase%') as policies`,
+    ),
+    [{ schemas: 0, roles: 0, jobs: 0, secrets: 0, policies: 0 }],
+  );
 });
 
 Deno.test("too many requests get 429 with the time to wait", async () => {
