@@ -1,5 +1,6 @@
 /** HTTP with a bearer token, retries and checked answers: what both platforms' clients are built on. */
 import * as z from "zod";
+import { DeployError } from "../errors.ts";
 
 /** A platform's refusal. `message` is the platform's own text, without credentials. */
 export class PlatformError extends Error {
@@ -13,7 +14,8 @@ export interface PlatformOptions {
   platform: string;
   baseUrl: string;
   token: string;
-  /** The text of an error's body; by default its `message`, `detail` or `error`. */
+  /** What to do about a token that the platform does not accept. */
+  refused: string;
   retries?: number;
 }
 
@@ -28,7 +30,7 @@ export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 /** Calls a platform. A network failure, 429, 502, 503 and 504 are tried again for requests that may repeat. */
 export async function call<T>(
-  { platform, baseUrl, token, retries = 4 }: PlatformOptions,
+  { platform, baseUrl, token, refused, retries = 4 }: PlatformOptions,
   method: Method,
   path: string,
   schema: z.ZodType<T>,
@@ -65,6 +67,7 @@ export async function call<T>(
       continue;
     }
     const text = await response.text();
+    if (response.status === 401) throw new DeployError(`${platform} does not accept the token.`, refused);
     if (!response.ok) throw new PlatformError(platform, response.status, reason(text) || response.statusText);
     const value: unknown = text === "" ? undefined : parse(text);
     const checked = schema.safeParse(value);
