@@ -18,6 +18,8 @@ export interface Installation {
   runpod: RunpodReader;
   runpodKey: string;
   masterKey(): Promise<string>;
+  /** How long to wait for a tick before its absence is an error; by default 25 s, in which two are due. */
+  tickWaitMs?: number;
 }
 
 export interface SupabaseReader {

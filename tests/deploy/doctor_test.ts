@@ -9,7 +9,7 @@ import type * as z from "zod";
 import { billTable, dayStart, judge, loadBill } from "../../deploy/doctor/bills.ts";
 import { type Check, runChecks } from "../../deploy/doctor/check.ts";
 import type { Installation, Release } from "../../deploy/doctor/installation.ts";
-import { checkGroups, doctor } from "../../deploy/doctor/main.ts";
+import { checkGroups, doctor } from "../../deploy/doctor/doctor.ts";
 import { PlatformError } from "../../deploy/platforms/request.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { version } from "../../supabase/functions/_shared/version.ts";
@@ -109,6 +109,7 @@ const installation: Installation = {
   target: { projectUrl: () => url },
   runpodKey: keys.runpodKey,
   masterKey: () => Promise.resolve(keys.masterKey),
+  tickWaitMs: 0,
   supabase: {
     async query<T>(text: string, schema: z.ZodType<T>, parameters: readonly unknown[] = []): Promise<T> {
       assertEquals(parameters, []);

@@ -11,7 +11,7 @@ export const timerChecks: CheckGroup = {
   id: "timer",
   async run(installation) {
     const { supabase } = installation;
-    return await Promise.all([checkCron(supabase), checkVault(installation), checkTicks(supabase)]);
+    return await Promise.all([checkCron(supabase), checkVault(installation), checkTicks(installation)]);
   },
 };
 
@@ -52,22 +52,32 @@ async function checkVault(installation: Installation): Promise<Check> {
     : failed("vault", problems.join(", "), fix);
 }
 
-async function checkTicks(supabase: SupabaseReader): Promise<Check> {
-  const [tick] = await supabase.query(
-    `select ticks, extract(epoch from now() - last_tick_at) as age from tunebase_internal.scheduler_ticks`,
-    z.array(z.object({ ticks: z.coerce.number(), age: z.coerce.number() })),
-  );
-  if (tick !== undefined && tick.age <= maxTickAgeSeconds) {
-    return ok("ticks", `the last one finished ${duration(tick.age)} ago`);
+/** Waits, because a project that was paused or deployed a moment ago has no tick yet. */
+async function checkTicks({ supabase, tickWaitMs = 25_000 }: Installation): Promise<Check> {
+  const deadline = Date.now() + tickWaitMs;
+  let age = await tickAge(supabase);
+  while ((age === null || age > maxTickAgeSeconds) && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    age = await tickAge(supabase);
+  }
+  if (age !== null && age <= maxTickAgeSeconds) {
+    return ok("ticks", `the last one finished ${duration(age)} ago`);
   }
   const cause = await lastResponse(supabase);
   return failed(
     "ticks",
-    tick === undefined
-      ? `none has finished yet${cause}`
-      : `the last one finished ${duration(tick.age)} ago${cause}`,
+    age === null ? `none has finished yet${cause}` : `the last one finished ${duration(age)} ago${cause}`,
     "Queued jobs do not start without ticks. Fix cron, Vault and the function tunebase-scheduler first, then read its log.",
   );
+}
+
+/** Seconds since the last finished tick. null: there was none. */
+async function tickAge(supabase: SupabaseReader): Promise<number | null> {
+  const [tick] = await supabase.query(
+    "select extract(epoch from now() - last_tick_at)::float8 as age from tunebase_internal.scheduler_ticks",
+    z.array(z.object({ age: z.number() })),
+  );
+  return tick?.age ?? null;
 }
 
 /** What pg_net got last, as the end of a sentence. It keeps responses of all callers, for six hours. */

@@ -10,7 +10,7 @@ import { secretChecks } from "./checks/secrets.ts";
 import { timerChecks } from "./checks/timer.ts";
 import type { Installation, Release } from "./installation.ts";
 
-/** In the order in which they are printed: what others depend on comes first. */
+/** In the order in which they are printed: causes before effects. */
 export const checkGroups: CheckGroup[] = [
   databaseChecks,
   secretChecks,
@@ -25,13 +25,15 @@ export interface DoctorOptions {
   json: boolean;
   /** Prints a table of this many days instead of the checks. null: the checks. */
   billDays: number | null;
+  /** Checks in addition to {@link checkGroups}. */
+  more?: CheckGroup[];
 }
 
 /** Prints the checks or the bills. Returns whether there is no error. */
 export async function doctor(
   installation: Installation,
   release: Release,
-  { json, billDays }: DoctorOptions,
+  { json, billDays, more = [] }: DoctorOptions,
 ): Promise<boolean> {
   if (billDays !== null) {
     const today = dayStart(new Date());
@@ -40,7 +42,12 @@ export async function doctor(
     else printTable(billTable(bill));
     return true;
   }
-  const checks = await runChecks(checkGroups, installation, release, json ? () => {} : printCheck);
+  const checks = await runChecks(
+    [...checkGroups, ...more],
+    installation,
+    release,
+    json ? () => {} : printCheck,
+  );
   const errors = checks.filter(({ status }) => status === "error").length;
   const warnings = checks.filter(({ status }) => status === "warning").length;
   if (json) printJson({ object: "doctor", ok: errors === 0, checks });
