@@ -56,11 +56,8 @@ export async function readSettings(
   const saved = state.settings;
   const catalog = await loadCatalog();
   const project = await readProject(options, saved, target, supabaseToken);
-  const ownerEmail = options.owner === false
-    ? null
-    : options.owner ?? saved?.ownerEmail ?? (saved === null
-      ? await question("--owner EMAIL", "Your email address, for the first API key: ")
-      : null);
+  const ownerEmail = options.owner === false ? null : options.owner ?? saved?.ownerEmail ??
+    (saved === null ? await question("--owner EMAIL", "Your email address, for the first API key: ") : null);
   if (ownerEmail !== null && !/^[^\s@]+@[^\s@]+\.[^\s@]+$/.test(ownerEmail)) {
     throw new DeployError(`${ownerEmail} is not an email address.`, "Set --owner, or --no-owner for none.");
   }
@@ -100,7 +97,9 @@ export async function readSettings(
 }
 
 /** What a later deployment reuses. */
-export function savedSettings({ profile: _, registry: __, hubToken: ___, ...saved }: Settings): SavedSettings {
+export function savedSettings(
+  { profile: _, registry: __, hubToken: ___, ...saved }: Settings,
+): SavedSettings {
   return saved;
 }
 
@@ -132,12 +131,17 @@ async function onlyOrganization(target: Target, token: string): Promise<string> 
   const organizations = await new SupabaseApi(target.supabaseApi, token, () => null).organizations();
   const [first, ...others] = organizations;
   if (first === undefined) {
-    throw new DeployError("The Supabase account has no organization.", "Create one at https://supabase.com/dashboard/new.");
+    throw new DeployError(
+      "The Supabase account has no organization.",
+      "Create one at https://supabase.com/dashboard/new.",
+    );
   }
   if (others.length > 0) {
     throw new DeployError(
       "The Supabase account has several organizations.",
-      `Choose one with --organization: ${organizations.map(({ slug, name }) => `${slug} (${name})`).join(", ")}.`,
+      `Choose one with --organization: ${
+        organizations.map(({ slug, name }) => `${slug} (${name})`).join(", ")
+      }.`,
     );
   }
   return first.slug;
@@ -166,14 +170,18 @@ function image(
 }
 
 async function question(flag: string, text: string): Promise<string> {
-  if (!isInteractive()) throw new DeployError(`${flag} is missing.`, `Set ${flag}, or run the command in a terminal.`);
+  if (!isInteractive()) {
+    throw new DeployError(`${flag} is missing.`, `Set ${flag}, or run the command in a terminal.`);
+  }
   return await ask(text);
 }
 
 async function secret(variable: string, text: string): Promise<string> {
   const value = process.env[variable];
   if (value) return value;
-  if (!isInteractive()) throw new DeployError(`${variable} is not set.`, `Set the environment variable ${variable}.`);
+  if (!isInteractive()) {
+    throw new DeployError(`${variable} is not set.`, `Set the environment variable ${variable}.`);
+  }
   const answer = await ask(text, true);
   if (answer === "") throw new DeployError(`${variable} is empty.`, `Enter it, or set ${variable}.`);
   printNote("");

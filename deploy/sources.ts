@@ -10,7 +10,9 @@ const candidates = ["./files/", "../"].map((path) => fileURLToPath(new URL(path,
 /** The folder that holds `supabase/` and `models/`. */
 export function sourceRoot(): string {
   const found = candidates.find((folder) => existsSync(join(folder, "supabase/migrations")));
-  if (found === undefined) throw new Error("This installation of the CLI lacks the files to deploy. Install it again.");
+  if (found === undefined) {
+    throw new Error("This installation of the CLI lacks the files to deploy. Install it again.");
+  }
   return found;
 }
 
@@ -44,11 +46,13 @@ export interface SourceFile {
 export async function functionFiles(slug: FunctionSlug): Promise<SourceFile[]> {
   const root = sourceRoot();
   const folders = [`supabase/functions/${slug}`, "supabase/functions/_shared"];
-  const paths = (await Promise.all(folders.map(async (folder) =>
-    (await readdir(join(root, folder), { recursive: true, withFileTypes: true }))
-      .filter((entry) => entry.isFile() && /\.(ts|json)$/.test(entry.name))
-      .map((entry) => join(entry.parentPath, entry.name).slice(root.length).replaceAll("\\", "/"))
-  ))).flat();
+  const paths = (await Promise.all(
+    folders.map(async (folder) =>
+      (await readdir(join(root, folder), { recursive: true, withFileTypes: true }))
+        .filter((entry) => entry.isFile() && /\.(ts|json)$/.test(entry.name))
+        .map((entry) => join(entry.parentPath, entry.name).slice(root.length).replaceAll("\\", "/"))
+    ),
+  )).flat();
   return await Promise.all(
     [...paths, "import_map.json"].sort().map(async (path) => ({
       path,
@@ -58,4 +62,5 @@ export async function functionFiles(slug: FunctionSlug): Promise<SourceFile[]> {
 }
 
 /** `supabase/uninstall.sql`. */
-export const uninstallSql = (): Promise<string> => readFile(join(sourceRoot(), "supabase/uninstall.sql"), "utf8");
+export const uninstallSql = (): Promise<string> =>
+  readFile(join(sourceRoot(), "supabase/uninstall.sql"), "utf8");

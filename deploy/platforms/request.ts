@@ -24,6 +24,8 @@ const ErrorBody = z.object({
   detail: z.string().optional(),
   title: z.string().optional(),
   error: z.string().optional(),
+  /** RunPod's list of what failed validation. */
+  errors: z.array(z.string()).optional(),
 });
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
@@ -85,8 +87,8 @@ export async function call<T>(
 function reason(text: string): string {
   const body = ErrorBody.safeParse(parse(text));
   if (!body.success) return text.slice(0, 500);
-  const { message, detail, title, error } = body.data;
-  return [message ?? detail ?? error ?? title ?? text].join("").slice(0, 2000);
+  const { message, detail, title, error, errors = [] } = body.data;
+  return [message ?? detail ?? error ?? title ?? text, ...errors].join(" ").slice(0, 2000);
 }
 
 function parse(text: string): unknown {

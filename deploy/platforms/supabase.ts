@@ -46,7 +46,8 @@ export class SupabaseApi {
       platform: "Supabase",
       baseUrl: `${baseUrl}/v1`,
       token,
-      refused: "Create a token at https://supabase.com/dashboard/account/tokens and set SUPABASE_ACCESS_TOKEN.",
+      refused:
+        "Create a token at https://supabase.com/dashboard/account/tokens and set SUPABASE_ACCESS_TOKEN.",
     };
     this.#ref = ref;
   }
@@ -212,7 +213,10 @@ export class SupabaseApi {
     const poolers = await this.#call("GET", this.#project("/config/database/pooler"), z.array(Pooler));
     const found = poolers.find(({ database_type }) => database_type === "PRIMARY");
     if (found === undefined) {
-      throw new DeployError("Supabase lists no connection pooler for the project.", "Wait a minute and run the command again.");
+      throw new DeployError(
+        "Supabase lists no connection pooler for the project.",
+        "Wait a minute and run the command again.",
+      );
     }
     return found;
   }
@@ -221,7 +225,8 @@ export class SupabaseApi {
   async secretKey(): Promise<string> {
     if (this.#secretKey !== null) return this.#secretKey;
     const keys = await this.#call("GET", this.#project("/api-keys?reveal=true"), z.array(ApiKey));
-    const found = keys.find(({ type }) => type === "secret") ?? keys.find(({ name }) => name === "service_role");
+    const found = keys.find(({ type }) => type === "secret") ??
+      keys.find(({ name }) => name === "service_role");
     if (!found?.api_key) {
       throw new DeployError(
         "The project has no secret API key.",

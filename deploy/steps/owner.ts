@@ -18,7 +18,12 @@ export const owner: Step = {
       : await existing(context);
     const changes: Change[] = [];
     if (!user) changes.push({ action: "create", what: `user ${settings.ownerEmail} in Supabase Auth` });
-    if (!project) changes.push({ action: "create", what: `project of ${settings.ownerEmail} (spend cap: $50 per month)` });
+    if (!project) {
+      changes.push({
+        action: "create",
+        what: `project of ${settings.ownerEmail} (spend cap: $50 per month)`,
+      });
+    }
     if (!key) changes.push({ action: "create", what: `API key, in ${credentialsFile(settings.profile)}` });
     return changes;
   },
@@ -56,7 +61,9 @@ export async function readCredentials(profile: string): Promise<{ baseUrl: strin
 
 const Existing = z.object({ user: z.boolean(), project: z.boolean(), keys: z.array(z.string()) });
 
-async function existing({ settings, supabase }: Context): Promise<{ user: boolean; project: boolean; key: boolean }> {
+async function existing(
+  { settings, supabase }: Context,
+): Promise<{ user: boolean; project: boolean; key: boolean }> {
   const [schema] = await supabase.query(
     "select to_regclass('tunebase_internal.api_key_hashes') is not null as exists",
     z.array(z.object({ exists: z.boolean() })),

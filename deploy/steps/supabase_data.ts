@@ -24,7 +24,10 @@ export const supabaseData: Step = {
     const { projects = 0, jobs = 0, objects = 0 } = counts ?? {};
     return [
       { action: "delete", what: `buckets ${buckets.join(", ")} with ${objects} objects` },
-      { action: "delete", what: `schemas tunebase and tunebase_internal with ${projects} projects and ${jobs} jobs` },
+      {
+        action: "delete",
+        what: `schemas tunebase and tunebase_internal with ${projects} projects and ${jobs} jobs`,
+      },
       { action: "delete", what: "database roles, policies, Vault secrets and migration records of Tunebase" },
     ];
   },
@@ -37,7 +40,9 @@ export const supabaseData: Step = {
       try {
         return await context.supabase.execute(sql);
       } catch (error) {
-        if (!(error instanceof PlatformError) || !error.message.includes("buckets are not empty")) throw error;
+        if (!(error instanceof PlatformError) || !error.message.includes("buckets are not empty")) {
+          throw error;
+        }
         if (Date.now() > until) {
           throw new DeployError(error.message, "Run the command again: it continues here.");
         }

@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { DeployError } from "../errors.ts";
 import type { Project } from "../platforms/supabase.ts";
 import { saveState } from "../state.ts";
-import type { Change, Context, Step } from "../step.ts";
+import type { Context, Step } from "../step.ts";
 
 const pollMs = 5000;
 const patienceMs = 15 * 60_000;
@@ -26,12 +26,23 @@ export const supabaseProject: Step = {
     if ("ref" in project) {
       const { name, region, ...found } = await supabase.project(project.ref);
       rejectUnusable({ name, region, ...found });
-      return [{ action: "update", what: `Supabase project ${name} (${project.ref}, ${region})`, why: "installs Tunebase in it" }];
+      return [{
+        action: "update",
+        what: `Supabase project ${name} (${project.ref}, ${region})`,
+        why: "installs Tunebase in it",
+      }];
     }
     if (await lost(supabase, settings.project, state.creatingProject) !== undefined) {
-      return [{ action: "update", what: `Supabase project ${project.name}`, why: "an earlier run was interrupted while it was being created" }];
+      return [{
+        action: "update",
+        what: `Supabase project ${project.name}`,
+        why: "an earlier run was interrupted while it was being created",
+      }];
     }
-    return [{ action: "create", what: `Supabase project ${project.name} (${project.region}, organization ${project.organization})` }];
+    return [{
+      action: "create",
+      what: `Supabase project ${project.name} (${project.region}, organization ${project.organization})`,
+    }];
   },
   async apply(context) {
     const { settings: { project }, state, supabase } = context;
@@ -96,7 +107,10 @@ async function ready({ supabase, log }: Context): Promise<void> {
 }
 
 function rejectUnusable({ name, ref, status }: Project): void {
-  if (["ACTIVE_HEALTHY", "ACTIVE_UNHEALTHY", "COMING_UP", "UNKNOWN", "RESTARTING", "RESIZING", "RESTORING"].includes(status)) return;
+  if (
+    ["ACTIVE_HEALTHY", "ACTIVE_UNHEALTHY", "COMING_UP", "UNKNOWN", "RESTARTING", "RESIZING", "RESTORING"]
+      .includes(status)
+  ) return;
   throw new DeployError(
     `Project ${name} (${ref}) is ${words(status)}.`,
     "Restore it in the Supabase dashboard, or choose another project.",

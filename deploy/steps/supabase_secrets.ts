@@ -35,9 +35,15 @@ export const supabaseSecrets: Step = {
     }
     const { missing, changed } = await differences(context);
     const changes: Change[] = [];
-    if (missing.length > 0) changes.push({ action: "create", what: `function secrets ${missing.join(", ")}` });
+    if (missing.length > 0) {
+      changes.push({ action: "create", what: `function secrets ${missing.join(", ")}` });
+    }
     if (changed.length > 0) {
-      changes.push({ action: "update", what: `function secrets ${changed.join(", ")}`, why: "the values differ" });
+      changes.push({
+        action: "update",
+        what: `function secrets ${changed.join(", ")}`,
+        why: "the values differ",
+      });
     }
     if (!await rolesCanLogIn(context)) {
       changes.push({ action: "update", what: "database roles", why: "a role cannot log in" });
@@ -81,7 +87,9 @@ async function differences(context: Context) {
   };
 }
 
-async function desired({ settings, supabase, target, masterKey, runpodKey }: Context): Promise<Record<string, string>> {
+async function desired(
+  { settings, supabase, target, masterKey, runpodKey }: Context,
+): Promise<Record<string, string>> {
   const [key, pooler, limit] = await Promise.all([
     masterKey().catch(() => null),
     supabase.pooler(),

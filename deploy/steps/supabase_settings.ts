@@ -12,9 +12,15 @@ export const supabaseSettings: Step = {
     if (context.state.project === null) return wantedFirst(context);
     const { schemas, urls, raise } = await differences(context);
     const changes: Change[] = [];
-    if (schemas !== null) changes.push({ action: "update", what: "Data API", why: "exposes the schema tunebase" });
+    if (schemas !== null) {
+      changes.push({ action: "update", what: "Data API", why: "exposes the schema tunebase" });
+    }
     if (urls !== null) {
-      changes.push({ action: "update", what: "Auth", why: `allows redirects to ${context.settings.dashboardUrl}` });
+      changes.push({
+        action: "update",
+        what: "Auth",
+        why: `allows redirects to ${context.settings.dashboardUrl}`,
+      });
     }
     if (raise) changes.push({ action: "update", what: "Storage", why: "accepts files of up to 8 GiB" });
     return changes;
@@ -49,7 +55,9 @@ export const supabaseSettings: Step = {
 
 function wantedFirst({ settings }: Context): Change[] {
   const changes: Change[] = [];
-  if (settings.exposeSchema) changes.push({ action: "update", what: "Data API", why: "exposes the schema tunebase" });
+  if (settings.exposeSchema) {
+    changes.push({ action: "update", what: "Data API", why: "exposes the schema tunebase" });
+  }
   if (settings.dashboardUrl !== null) {
     changes.push({ action: "update", what: "Auth", why: `allows redirects to ${settings.dashboardUrl}` });
   }

@@ -78,7 +78,10 @@ async function differences(context: Context) {
   const values: Record<string, string> = {
     tunebase_scheduler_url: schedulerUrl(context),
     // Without a master key everything is to be created.
-    tunebase_scheduler_secret: await context.masterKey().then((key) => deriveSecret(key, "scheduler"), () => ""),
+    tunebase_scheduler_secret: await context.masterKey().then(
+      (key) => deriveSecret(key, "scheduler"),
+      () => "",
+    ),
   };
   return {
     values,
