@@ -114,7 +114,12 @@ const installation: Installation = {
     async query<T>(text: string, schema: z.ZodType<T>, parameters: readonly unknown[] = []): Promise<T> {
       assertEquals(parameters, []);
       return schema.parse([
-        ...await sql.unsafe(text.replace("pg_catalog.pg_extension", "public.extensions")),
+        ...await sql.unsafe(
+          text.replace("pg_catalog.pg_extension", "public.extensions").replace(
+            "pg_catalog.pg_roles",
+            "public.roles",
+          ),
+        ),
       ]);
     },
     unhealthy: () => Promise.resolve(platform.unhealthy),
@@ -417,7 +422,7 @@ Deno.test("bills are compared per endpoint and day, and runs are divided among d
     record("trainer1", -24, 13.5),
     record("trainer1", 0, 4.25),
     record("else1", 0, 99),
-    record("trainer1", -48, 50),
+    record("trainer1", -24 * 30, 50),
   ];
   try {
     const bill = await loadBill(installation, at(-24), at(24));

@@ -74,8 +74,8 @@ export function installBaseMiddleware<E extends Env>(
     for (const [name, value] of Object.entries(identity)) c.header(name, value);
     await next();
     // A Response that the route built itself does not have them.
-    if (!c.res.headers.has("x-request-id")) {
-      for (const [name, value] of Object.entries(identity)) c.header(name, value);
+    for (const [name, value] of Object.entries(identity)) {
+      if (!c.res.headers.has(name)) c.header(name, value);
     }
     if (c.req.method === "HEAD" && c.res.body !== null) {
       // Hono handles HEAD as GET and drops the body without cancelling its source.
