@@ -52,6 +52,8 @@ export const State = z.strictObject({
   trainerEndpoint: Id,
   /** Inference endpoints by the catalog's model id. */
   inferenceEndpoints: z.record(z.string(), z.string()).default({}),
+  /** The pinned revision of each base model, by the catalog's model id. */
+  revisions: z.record(z.string(), z.string()).default({}),
   settings: SavedSettings.nullable().default(null),
   /** Whether the project's plan does not allow larger files in Storage. */
   fileSizeLimitRefused: z.boolean().default(false),

@@ -19,8 +19,8 @@ export interface Exchange {
 export async function startRunpodAccount(options: Partial<RunpodRestOptions> = {}) {
   const home = options.home ?? await Deno.makeTempDir();
   const exchanges: Exchange[] = [];
-  /** Whether the next change is made, and its response lost. */
-  let loseResponse = false;
+  /** Changes until the one whose response is lost. */
+  let crashIn = Infinity;
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, async (request) => {
     const { pathname, search } = new URL(request.url);
     if (!pathname.startsWith("/runpod-rest/")) return await account.fetch(request);
@@ -34,9 +34,8 @@ export async function startRunpodAccount(options: Partial<RunpodRestOptions> = {
       status: response.status,
       response: parsed(text),
     });
-    if (loseResponse && request.method !== "GET") {
-      loseResponse = false;
-      return Response.json({ title: "Bad Gateway", status: 502, detail: "lost" }, { status: 502 });
+    if (request.method !== "GET" && --crashIn === 0) {
+      return Response.json({ title: "Not Implemented", status: 501, detail: "lost" }, { status: 501 });
     }
     return response;
   });
@@ -60,7 +59,8 @@ export async function startRunpodAccount(options: Partial<RunpodRestOptions> = {
     rest: `${url}/runpod-rest/v2`,
     account,
     exchanges,
-    loseNextResponse: () => loseResponse = true,
+    /** Makes this change from now on, and loses its response. */
+    crashAtChange: (change: number) => crashIn = change,
     /** Calls the REST API. */
     async ask(method: string, path: string, body?: unknown, key = "rpa_key") {
       const response = await fetch(`${url}/runpod-rest/v2${path}`, {
