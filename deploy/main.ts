@@ -1,6 +1,7 @@
-/** `task deploy` and `task destroy`: the commands of {@link addDeploy}, with emulators of both platforms. */
+/** `task deploy`, `task destroy` and `task doctor`, with emulators of both platforms. */
 import { Command } from "commander";
 import { addDeploy, type StartEmulators } from "./commands.ts";
+import { addDoctor } from "./doctor/command.ts";
 import { exitCodes } from "../cli/errors.ts";
 import { runProgram } from "../cli/run.ts";
 import { version } from "../cli/version.ts";
@@ -28,4 +29,5 @@ const startEmulators: StartEmulators = async (profile) => {
 
 const program = new Command("deno task").version(version, "-V, --version", "print the version");
 addDeploy(program, startEmulators);
+addDoctor(program, startEmulators);
 await runProgram(program, Deno.args);

@@ -6,8 +6,7 @@ import * as z from "zod";
 import { functionFiles, migrations, uninstallSql } from "../../deploy/sources.ts";
 import { loadAccount } from "../../local/emulators/supabase/account.ts";
 import { createSupabase, type Supabase } from "../../local/emulators/supabase/mod.ts";
-import { exists, join } from "../../local/paths.ts";
-import { root } from "../../local/state_dir.ts";
+import { join } from "../../local/paths.ts";
 import { checkExchanges, hasDescription } from "./published_api.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 
