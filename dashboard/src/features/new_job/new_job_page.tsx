@@ -1,6 +1,7 @@
 /** Creates a job: data, model, settings, and the estimate next to them. */
-import { useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
+import { useIdempotencyKey } from "../../lib/idempotency.ts";
 import { useApiMutation, useModels, usePermission } from "../../lib/queries.ts";
 import { navigate, type PageProps } from "../../lib/router.ts";
 import { getServices } from "../../lib/services.ts";
@@ -133,20 +134,15 @@ export function NewJobPage({ route }: PageProps) {
 
 /** Creates the job and opens its page. */
 function useCreateJob(body: JobRequest | null) {
-  // The idempotency key changes only with the request: a double click or a retry creates no second job.
-  const lastRequest = useRef({ body: "", key: "" });
+  const keyOf = useIdempotencyKey();
   return useApiMutation(async () => {
     if (body === null) {
       throw new Error("Choose training data and a model first.");
     }
-    const text = JSON.stringify(body);
-    if (lastRequest.current.body !== text) {
-      lastRequest.current = { body: text, key: crypto.randomUUID() };
-    }
     const job = unwrap(
       await getServices().api.POST("/fine_tuning/jobs", {
         body,
-        params: { header: { "Idempotency-Key": lastRequest.current.key } },
+        params: { header: { "Idempotency-Key": keyOf(body) } },
       }),
     );
     navigate(["jobs", job.id]);
