@@ -25,6 +25,9 @@ export const pages: Record<string, PageEntry> = {
   job: {
     load: async () => (await import("../features/jobs/job_page.tsx")).JobPage,
   },
+  compare: {
+    load: async () => (await import("../features/compare/compare_page.tsx")).ComparePage,
+  },
   files: {
     label: "Files",
     load: async () => (await import("../features/files/files_page.tsx")).FilesPage,

@@ -1,4 +1,5 @@
 /** The project's jobs, filtered by status and model. */
+import { useState } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
 import { jobStatuses } from "../../../../supabase/functions/_shared/contracts/statuses.ts";
 import { formatDuration, formatNumber, formatUsd, humanize } from "../../lib/format.ts";
@@ -43,10 +44,20 @@ export function JobsPage({ route }: PageProps) {
       ...change,
     }, { replace: true });
   const isFiltered = status !== undefined || model !== undefined;
+  const [selected, setSelected] = useState<string[]>([]);
   return (
     <Page
       title="Jobs"
-      actions={canCreate && <a class="button primary" href={href(["new"])}>New fine-tune</a>}
+      actions={
+        <>
+          {selected.length > 1 && (
+            <a class="button" href={href(["compare"], { jobs: selected.join(",") })}>
+              Compare {selected.length} runs
+            </a>
+          )}
+          {canCreate && <a class="button primary" href={href(["new"])}>New fine-tune</a>}
+        </>
+      }
     >
       <form
         class="filters"
@@ -87,9 +98,20 @@ export function JobsPage({ route }: PageProps) {
                   "Loss",
                   "Cost",
                   "Created",
+                  "Compare",
                 ]}
               >
-                {list.map((job) => <JobRow key={job.id} job={job} />)}
+                {list.map((job) => (
+                  <JobRow
+                    key={job.id}
+                    job={job}
+                    isSelected={selected.includes(job.id)}
+                    onSelect={(isSelected) =>
+                      setSelected(
+                        isSelected ? [...selected, job.id] : selected.filter((id) => id !== job.id),
+                      )}
+                  />
+                ))}
               </Table>
               <LoadMore query={jobs} />
             </>
@@ -125,7 +147,11 @@ const NoMatches = () => (
   </EmptyState>
 );
 
-function JobRow({ job }: { job: Job }) {
+function JobRow({ job, isSelected, onSelect }: {
+  job: Job;
+  isSelected: boolean;
+  onSelect: (isSelected: boolean) => void;
+}) {
   return (
     <tr>
       <th scope="row">
@@ -146,6 +172,14 @@ function JobRow({ job }: { job: Job }) {
       <td class="number">{formatUsd(job.cost_usd)}</td>
       <td>
         <Time at={job.created_at} />
+      </td>
+      <td>
+        <input
+          type="checkbox"
+          aria-label={`Compare ${job.suffix ?? job.id}`}
+          checked={isSelected}
+          onChange={(event) => onSelect(event.currentTarget.checked)}
+        />
       </td>
     </tr>
   );
