@@ -1,4 +1,5 @@
 /** An adapter's files as one tar archive, made in the browser. */
+import { canHash, sha256Hex } from "../../lib/hash.ts";
 import type { DownloadFile } from "../../lib/types.ts";
 
 /** The browser holds all files until the download is complete. */
@@ -29,10 +30,7 @@ export async function fetchArchive(folder: string, files: DownloadFile[]): Promi
 
 async function isIntact(content: Blob, { bytes, sha256 }: DownloadFile): Promise<boolean> {
   if (content.size !== bytes) return false;
-  // Without HTTPS, the browser has no hash functions.
-  if (bytes > maxHashedBytes || !isSecureContext) return true;
-  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", await content.arrayBuffer()));
-  return Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("") === sha256;
+  return bytes > maxHashedBytes || !canHash() || await sha256Hex(content) === sha256;
 }
 
 /** The POSIX ustar header of a regular file. */

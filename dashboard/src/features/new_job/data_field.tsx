@@ -1,6 +1,6 @@
 /** Chooses a data file: drop or select a local one to upload, or pick an uploaded one. */
 import { useQueryClient } from "@tanstack/preact-query";
-import { useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { formatBytes, formatTime, pluralize } from "../../lib/format.ts";
 import { href } from "../../lib/router.ts";
 import type { ApiFile } from "../../lib/types.ts";
@@ -64,6 +64,9 @@ function useUpload(onChange: (id: string | null) => void) {
   const [progress, setProgress] = useState<UploadProgress | null>(null);
   const [error, setError] = useState<Error | null>(null);
   const current = useRef<AbortController | null>(null);
+  const isBusy = progress !== null;
+  useLeaveWarning(isBusy);
+  useEffect(() => () => current.current?.abort(), []);
   const start = async (file: File) => {
     current.current?.abort();
     const controller = new AbortController();
@@ -89,6 +92,27 @@ function useUpload(onChange: (id: string | null) => void) {
     setProgress(null);
   };
   return { name, progress, error, start, stop };
+}
+
+/** Asks before a link or a reload stops an upload. */
+function useLeaveWarning(isBusy: boolean) {
+  useEffect(() => {
+    if (!isBusy) return;
+    const warn = (event: Event) => event.preventDefault();
+    const ask = (event: MouseEvent) => {
+      const link = event.target instanceof Element ? event.target.closest('a[href^="#"]') : null;
+      if (link !== null && !confirm("The upload is not complete. Leave this page and stop it?")) {
+        event.preventDefault();
+        event.stopPropagation();
+      }
+    };
+    addEventListener("beforeunload", warn);
+    document.addEventListener("click", ask, true);
+    return () => {
+      removeEventListener("beforeunload", warn);
+      document.removeEventListener("click", ask, true);
+    };
+  }, [isBusy]);
 }
 
 function DropZone({ label, hint, onFile }: {
