@@ -6,7 +6,7 @@ import { InvitationBanner } from "../features/project/invitation_banner.tsx";
 import { ProjectSwitch } from "../features/project/project_switch.tsx";
 import { useMe } from "../lib/queries.ts";
 import { href, useRoute } from "../lib/router.ts";
-import { getServices } from "../lib/services.ts";
+import { signOut } from "../lib/services.ts";
 import { Mark } from "../ui/mark.tsx";
 import { PageOutlet } from "./page_outlet.tsx";
 import { pageGroups, pageName } from "./pages.ts";
@@ -54,7 +54,7 @@ export function Frame({ session }: { session: Session }) {
               type="button"
               class="small"
               title={`Signed in as ${session.user.email}`}
-              onClick={() => void getServices().auth.signOut({ scope: "local" })}
+              onClick={() => void signOut()}
             >
               Sign out
             </button>

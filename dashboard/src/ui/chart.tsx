@@ -23,6 +23,8 @@ interface Props {
   bars?: boolean;
   /** Starts the y axis at 0. */
   fromZero?: boolean;
+  /** The x axis reaches at least this far. */
+  until?: number | undefined;
   /** The user selected a range by dragging. */
   onRange?: (from: number, to: number) => void;
 }
@@ -150,7 +152,8 @@ function buildOptions(
     scales: {
       x: {
         time: false,
-        ...(bars ? { range: (_, low, high) => [low - 0.6, high + 0.6] } : {}),
+        range: (_, low, high) =>
+          bars ? [low - 0.6, high + 0.6] : [low, Math.max(high, props.current.until ?? high)],
       },
       y: fromZero ? { range: (_, __, high) => [0, (high ?? 0) > 0 ? high * 1.08 : 1] } : {},
     },

@@ -39,9 +39,14 @@ export function JobPage({ route }: PageProps) {
             {error !== null && <ErrorMessage error={error} retry={retry} />}
             <section aria-labelledby="metrics">
               <h2 id="metrics">Metrics</h2>
-              {points === null
-                ? error === null && <Loading what="metrics" />
-                : <Charts points={points} range={range} setRange={setRange} />}
+              {points === null ? error === null && <Loading what="metrics" /> : (
+                <Charts
+                  points={points}
+                  plannedSteps={isFinal(job.status) ? null : job.total_steps}
+                  range={range}
+                  setRange={setRange}
+                />
+              )}
             </section>
             <Checkpoints jobId={job.id} isFinal={isFinal(job.status)} />
             <section aria-labelledby="log">

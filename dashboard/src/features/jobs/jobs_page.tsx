@@ -11,6 +11,7 @@ import { Status, Time } from "../../ui/display.tsx";
 import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { LoadMore, Table } from "../../ui/table.tsx";
+import { GettingStarted } from "./getting_started.tsx";
 import { isActive } from "./job_queries.ts";
 
 const pollIntervalMs = 5000;
@@ -87,7 +88,7 @@ export function JobsPage({ route }: PageProps) {
       </form>
       <QueryBoundary query={jobs} what="jobs">
         {(list) =>
-          list.length === 0 ? isFiltered ? <NoMatches /> : <NoJobs canCreate={canCreate} /> : (
+          list.length === 0 ? isFiltered ? <NoMatches /> : <GettingStarted /> : (
             <>
               <Table
                 label="Jobs"
@@ -120,26 +121,6 @@ export function JobsPage({ route }: PageProps) {
     </Page>
   );
 }
-
-const NoJobs = ({ canCreate }: { canCreate: boolean }) => (
-  <EmptyState title="No jobs yet">
-    <p>
-      A fine-tuning job trains a base model on your examples and produces an adapter. You see the estimated
-      cost before you start it.
-    </p>
-    {canCreate
-      ? (
-        <a class="button primary" href={href(["new"])}>
-          Create your first fine-tune
-        </a>
-      )
-      : (
-        <p>
-          Your role is view-only. Ask a project owner for the developer role to create jobs.
-        </p>
-      )}
-  </EmptyState>
-);
 
 const NoMatches = () => (
   <EmptyState title="No jobs match these filters">

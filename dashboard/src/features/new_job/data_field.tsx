@@ -10,6 +10,14 @@ import { IssueTable } from "../../ui/issue_table.tsx";
 import { fileKey, useDataFiles, useFile } from "../files/file_queries.ts";
 import { InvalidFileError, uploadFile, type UploadProgress } from "../files/upload.ts";
 
+const sampleUrl = new URL("../../../../examples/support-train.jsonl", import.meta.url).href;
+const sampleName = "support-train.jsonl";
+async function fetchSample(): Promise<File> {
+  const response = await fetch(sampleUrl);
+  if (!response.ok) throw new Error(`Could not load the sample data (HTTP ${response.status}).`);
+  return new File([await response.blob()], sampleName);
+}
+
 interface Props {
   label: string;
   hint: string;
@@ -34,6 +42,15 @@ export function DataField({ label, hint, value, onChange }: Props) {
         />
       )}
       {upload.error && <UploadError name={upload.name} error={upload.error} />}
+      {files.data?.length === 0 && upload.progress === null && value === null && (
+        <p class="quiet small">
+          No data yet?{" "}
+          <button type="button" class="small" onClick={() => void upload.startWith(fetchSample)}>
+            Use sample data
+          </button>{" "}
+          Support messages and their triage as JSON. <a href={sampleUrl} download={sampleName}>Download it</a>
+        </p>
+      )}
       {usable.length > 0 && (
         <Field label={`Or choose an uploaded file as ${label.toLowerCase()}`}>
           {(control) => (
@@ -91,7 +108,14 @@ function useUpload(onChange: (id: string | null) => void) {
     current.current?.abort();
     setProgress(null);
   };
-  return { name, progress, error, start, stop };
+  const startWith = async (fetchFile: () => Promise<File>) => {
+    try {
+      await start(await fetchFile());
+    } catch (cause) {
+      setError(cause instanceof Error ? cause : new Error(String(cause)));
+    }
+  };
+  return { name, progress, error, start, startWith, stop };
 }
 
 /** Asks before a link or a reload stops an upload. */
