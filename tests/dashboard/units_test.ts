@@ -39,7 +39,10 @@ Deno.test("curves share their x values, and have gaps where they have none", () 
 
 Deno.test("an archive is readable by tar, with long paths too", async () => {
   const folder = await Deno.makeTempDir();
-  const files = { "adapter-x/README.md": "hello", [`adapter-x/${"deep/".repeat(20)}weights.bin`]: "w".repeat(700) };
+  const files = {
+    "adapter-x/README.md": "hello",
+    [`adapter-x/${"deep/".repeat(20)}weights.bin`]: "w".repeat(700),
+  };
   const parts = Object.entries(files).flatMap(([path, text]) => {
     const bytes = new TextEncoder().encode(text);
     const padding = (tarBlockBytes - bytes.length % tarBlockBytes) % tarBlockBytes;
@@ -110,7 +113,10 @@ Deno.test("Run again asks for the job that was run, with every setting", async (
       suffix: "again",
       seed: 7,
       metadata: { team: "support", note: "a = b" },
-      integrations: [{ type: "wandb", wandb: { project: "runs", entity: null, name: "n", tags: ["x", "y"] } }],
+      integrations: [{
+        type: "wandb",
+        wandb: { project: "runs", entity: null, name: "n", tags: ["x", "y"] },
+      }],
       spend_cap_usd: 3,
       auto_start: false,
     };
@@ -142,14 +148,20 @@ Deno.test("Run again asks for the job that was run, with every setting", async (
       ].map((name) => [name, job[name]]);
     assertEquals(settingsOf(second), settingsOf(first));
     for (const [name, value] of Object.entries(hyperparameters)) {
-      assertEquals(first.hyperparameters[name], name === "export" ? first.hyperparameters[name] : value, name);
+      assertEquals(
+        first.hyperparameters[name],
+        name === "export" ? first.hyperparameters[name] : value,
+        name,
+      );
       assert(allSettings.some((setting) => setting.name === name), `${name} is in the form`);
     }
 
     // The curl line creates the same job.
     const request = buildJobRequest(form, "chat");
     assert(request !== null);
-    const curl = jobSnippets(`${tunebase.url}/functions/v1/tunebase`, request).find(({ label }) => label === "curl");
+    const curl = jobSnippets(`${tunebase.url}/functions/v1/tunebase`, request).find(({ label }) =>
+      label === "curl"
+    );
     const { stdout } = await new Deno.Command("bash", {
       args: ["-c", `${curl?.text}`],
       env: { TUNEBASE_API_KEY: user.apiKey },

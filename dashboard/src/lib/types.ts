@@ -13,3 +13,9 @@ export type FineTunedModel = Schemas["FineTunedModel"];
 export type Evaluation = Schemas["Evaluation"];
 export type EvaluationRow = Schemas["EvaluationRow"];
 export type StoredCompletion = Schemas["StoredCompletion"];
+
+/** Code for one language or tool. */
+export interface Snippet {
+  label: string;
+  text: string;
+}

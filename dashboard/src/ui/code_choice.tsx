@@ -1,11 +1,7 @@
 /** The same code in several languages or for several tools, one at a time. */
 import { useId, useState } from "preact/hooks";
+import type { Snippet } from "../lib/types.ts";
 import { CopyButton } from "./display.tsx";
-
-export interface Snippet {
-  label: string;
-  text: string;
-}
 
 export function CodeChoice({ legend, snippets }: { legend: string; snippets: Snippet[] }) {
   const [label, setLabel] = useState(snippets[0]?.label);

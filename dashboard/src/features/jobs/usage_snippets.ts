@@ -1,7 +1,6 @@
 /** Code that uses an adapter, with and without Tunebase. It runs as pasted. */
 import type { Schemas } from "../../../../client/mod.ts";
-import type { Job } from "../../lib/types.ts";
-import type { Snippet } from "../../ui/code_choice.tsx";
+import type { Job, Snippet } from "../../lib/types.ts";
 import { languages, snippet } from "../playground/snippets.ts";
 
 type Adapter = Schemas["Adapter"];

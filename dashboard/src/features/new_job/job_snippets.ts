@@ -1,5 +1,5 @@
 /** Code that creates the job of the form. It runs as pasted, with the key in TUNEBASE_API_KEY. */
-import type { Snippet } from "../../ui/code_choice.tsx";
+import type { Snippet } from "../../lib/types.ts";
 import { pythonLiteral } from "../playground/snippets.ts";
 import type { JobRequest } from "./form.ts";
 
