@@ -18,6 +18,9 @@ type Fact = [name: string, values: string[]];
 const maybe = <T,>(value: T | null | undefined, format: (value: T) => string) =>
   value === null || value === undefined ? "–" : format(value);
 
+/** Enough of a file's ID to tell two files apart: it begins with the time, and ends with random digits. */
+const shorten = (id: string) => `…${id.slice(-8)}`;
+
 export const runName = (job: Job): string => job.suffix ?? job.base_model;
 
 /** Names that two runs share get their time, so that columns and curves can be told apart. */
@@ -64,8 +67,8 @@ function settingsOf(jobs: Job[]): Fact[] {
     new Map([
       ["Model", job.model],
       ["Method", methodOf(job)],
-      ["Training file", job.training_file],
-      ["Validation file", job.validation_file ?? "–"],
+      ["Training file", shorten(job.training_file)],
+      ["Validation file", maybe(job.validation_file, shorten)],
       ...hyperparametersOf(job),
       ["Seed", String(job.seed)],
     ])
@@ -131,6 +134,6 @@ export function FactsTable({ jobs, onRemove }: { jobs: Job[]; onRemove: (id: str
 const FactRow = ({ fact: [name, values], isMarked = false }: { fact: Fact; isMarked?: boolean }) => (
   <tr class={isMarked ? "differs" : ""}>
     <th scope="row">{name}</th>
-    {values.map((value, n) => <td key={n} class="model-cell">{value}</td>)}
+    {values.map((value, n) => <td key={n}>{value}</td>)}
   </tr>
 );

@@ -64,7 +64,7 @@ export function LossCharts({ jobs }: { jobs: Job[] }) {
         : charts.length === 0
         ? <p class="quiet">Curves appear once training starts.</p>
         : (
-          <div class="charts">
+          <div class="charts even">
             {charts.map(({ name, x, columns }) => (
               <Chart
                 key={`${name} ${axis}`}

@@ -10,7 +10,8 @@ export interface Segment {
 const maxWords = 600;
 
 /** Words with the space after them, and punctuation: JSON without spaces has parts to compare too. */
-const split = (text: string): string[] => text.match(/[\p{L}\p{N}_.-]+\s*|[^\p{L}\p{N}_.-]\s*/gu) ?? [];
+const split = (text: string): string[] =>
+  text.match(/[\p{L}\p{N}_]+(?:[.-][\p{L}\p{N}_]+)*\s*|[^\p{L}\p{N}_]\s*/gu) ?? [];
 
 /** The answer in segments, by the longest common subsequence of words. One segment if the texts are long or have nothing in common. */
 export function findDifferences(expected: string, answer: string): Segment[] {

@@ -1,5 +1,6 @@
 /** Queries for evaluations. */
 import { useQuery } from "@tanstack/preact-query";
+import { useEffect, useRef } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
 import { usePaginated } from "../../lib/queries.ts";
 import { getServices } from "../../lib/services.ts";
@@ -39,9 +40,9 @@ export const useEvaluations = (filter: { model?: string }) =>
     { refetchInterval: 5000 },
   );
 
-/** The evaluated rows with their answers. New answers are loaded while the evaluation runs. */
-export const useEvaluationRows = (id: string, isRunning: boolean) =>
-  usePaginated(
+/** The evaluated rows with their answers, again whenever there are more answers. */
+export function useEvaluationRows({ id, answered, status }: Evaluation) {
+  const rows = usePaginated(
     ["evaluation rows", id],
     async (after) =>
       unwrap(
@@ -52,8 +53,15 @@ export const useEvaluationRows = (id: string, isRunning: boolean) =>
           },
         }),
       ),
-    isRunning ? { refetchInterval: pollIntervalMs } : {},
   );
+  const seen = useRef(`${answered} ${status}`);
+  useEffect(() => {
+    if (seen.current === `${answered} ${status}`) return;
+    seen.current = `${answered} ${status}`;
+    void rows.refetch();
+  }, [answered, status]);
+  return rows;
+}
 
 /** `12 of 40 answers` */
 export const describeProgress = (

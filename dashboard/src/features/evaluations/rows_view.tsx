@@ -14,10 +14,7 @@ import { filterNames, type RowFilter, rowFilters } from "./row_filters.ts";
 
 export function Rows({ evaluation }: { evaluation: Evaluation }) {
   const [filter, setFilter] = useState<RowFilter>("all");
-  const rows = useEvaluationRows(
-    evaluation.id,
-    evaluation.status === "running",
-  );
+  const rows = useEvaluationRows(evaluation);
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = rows;
   // A filter covers all rows, of which there are at most a thousand.
   useEffect(() => {

@@ -2,11 +2,11 @@
 import { useQuery } from "@tanstack/preact-query";
 import type { ComponentChildren } from "preact";
 import { unwrap } from "../../../../client/mod.ts";
-import { usePermission } from "../../lib/queries.ts";
+import { useMe, usePermission } from "../../lib/queries.ts";
 import { href } from "../../lib/router.ts";
 import { getServices } from "../../lib/services.ts";
 import { CodeBlock } from "../../ui/display.tsx";
-import { EmptyState } from "../../ui/feedback.tsx";
+import { EmptyState, Loading } from "../../ui/feedback.tsx";
 import { useDataFiles } from "../files/file_queries.ts";
 
 const exampleRow = `{"messages": [
@@ -15,6 +15,7 @@ const exampleRow = `{"messages": [
 ]}`;
 
 export function GettingStarted() {
+  const { data: me } = useMe();
   const canCreate = usePermission("jobs:write");
   const files = useDataFiles();
   const keys = useQuery({
@@ -23,6 +24,7 @@ export function GettingStarted() {
     queryFn: async () =>
       unwrap(await getServices().api.GET("/api_keys", { params: { query: { limit: 1 } } })).data,
   });
+  if (me === undefined) return <Loading />;
   if (!canCreate) {
     return (
       <EmptyState title="No jobs yet">

@@ -126,16 +126,18 @@ function UsageByDay({ data }: { data: DayUsage[] }) {
           bars
           fromZero
         />
-        <Chart
-          title="Trained tokens per day"
-          x={x}
-          series={seriesOf("trained_tokens")}
-          format={formatCompact}
-          formatX={formatX}
-          bars
-          fromZero
-        />
-        {data.some((day) => day.inference_requests > 0) && (
+        {data.some((day) => day.trained_tokens > 0) && (
+          <Chart
+            title="Trained tokens per day"
+            x={x}
+            series={seriesOf("trained_tokens")}
+            format={formatCompact}
+            formatX={formatX}
+            bars
+            fromZero
+          />
+        )}
+        {data.some((day) => day.completion_tokens > 0) && (
           <Chart
             title="Tokens answered per day"
             x={x}
