@@ -1,9 +1,39 @@
-/** What a deployment created, in `.tunebase/deploy/PROFILE.json`: ids and versions, never a secret. */
+/**
+ * What a deployment created, in `.tunebase/deploy/PROFILE.json`: ids, versions and fingerprints, never a secret. This folder's
+ * code runs on Deno and, in the published CLI, on Node: files are read with Node's library.
+ */
+import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import process from "node:process";
 import * as z from "zod";
-import { homeDirectory } from "../local/state_dir.ts";
-import { join, writePrivate } from "../local/paths.ts";
 
 const Id = z.string().min(1).nullable().default(null);
+
+/** The settings of the last deployment: a later one needs no flags. */
+export const SavedSettings = z.strictObject({
+  /** The ref of an existing project, or a project to create. */
+  project: z.union([
+    z.strictObject({ ref: z.string() }),
+    z.strictObject({ name: z.string(), organization: z.string(), region: z.string() }),
+  ]),
+  /** Ids of `models/*.toml`. */
+  models: z.array(z.string()).min(1),
+  /** RunPod GPU pools for the trainer, the preferred first; null: what the models suggest. */
+  gpuPools: z.array(z.string()).min(1).nullable(),
+  /** RunPod data center of the network volume; null: one that has the GPUs. */
+  dataCenter: z.string().nullable(),
+  /** The first owner's email address; null: no owner is named, no key is created. */
+  ownerEmail: z.string().nullable(),
+  /** Adds `tunebase` to the Data API's exposed schemas. */
+  exposeSchema: z.boolean(),
+  /** Where the dashboard is hosted; allowed as a redirect after sign-in. null: none. */
+  dashboardUrl: z.string().nullable(),
+  trainerImage: z.string(),
+  inferenceImage: z.string(),
+  /** Most workers of the trainer's endpoint. */
+  maxWorkers: z.int().min(1),
+});
+export type SavedSettings = z.infer<typeof SavedSettings>;
 
 export const State = z.strictObject({
   version: z.literal(1),
@@ -11,8 +41,10 @@ export const State = z.strictObject({
   target: z.enum(["hosted", "emulators"]),
   /** The Supabase project's ref. */
   project: Id,
-  /** Whether this deployment created the project; `destroy` never deletes one that it did not create. */
+  /** Whether this deployment created the project. */
   createdProject: z.boolean().default(false),
+  /** A project that is being created: with it, a later run recognizes the project whose id a crash lost. */
+  creatingProject: z.strictObject({ name: z.string(), since: z.iso.datetime() }).nullable().default(null),
   /** RunPod ids. */
   volume: Id,
   dataCenter: Id,
@@ -20,32 +52,70 @@ export const State = z.strictObject({
   trainerEndpoint: Id,
   /** Inference endpoints by the catalog's model id. */
   inferenceEndpoints: z.record(z.string(), z.string()).default({}),
+  /** The pinned revision of each base model, by the catalog's model id. */
+  revisions: z.record(z.string(), z.string()).default({}),
+  settings: SavedSettings.nullable().default(null),
+  /** Whether the project's plan does not allow larger files in Storage. */
+  fileSizeLimitRefused: z.boolean().default(false),
   /** The version of Tunebase that was deployed last. */
   deployedVersion: Id,
-  /** SHA-256 of each function's files, by slug. */
-  functions: z.record(z.string(), z.string()).default({}),
+  /** By slug: the SHA-256 of the function's files, and the version number that the platform gave the deployment. */
+  functions: z.record(z.string(), z.strictObject({ sha256: z.string(), version: z.int() })).default({}),
 });
 export type State = z.infer<typeof State>;
 
-/** The state file of a profile. */
-export const stateFile = (profile: string): string => join(homeDirectory(), `deploy/${profile}.json`);
+/** Where profiles are kept: `deploy` in TUNEBASE_HOME, or in `.tunebase` of the current folder. */
+export const profilesFolder = (): string => resolve(process.env.TUNEBASE_HOME || ".tunebase", "deploy");
 
-/** The saved state, or an empty one. Throws an Error that names the file if it is not readable. */
+/** The state file of a profile. */
+export const stateFile = (profile: string): string => resolve(profilesFolder(), `${profile}.json`);
+
+/** The saved state, or an empty one. Throws an Error that names the file if it cannot be used. */
 export async function loadState(profile: string, target: State["target"]): Promise<State> {
-  let text: string;
-  try {
-    text = await Deno.readTextFile(stateFile(profile));
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return State.parse({ version: 1, profile, target });
-    throw error;
+  const text = await readIfThere(stateFile(profile));
+  if (text === null) return State.parse({ version: 1, profile, target });
+  const found = State.safeParse(json(text));
+  if (!found.success) {
+    throw new Error(`${stateFile(profile)} is damaged: ${z.prettifyError(found.error)}`);
   }
-  const found = State.safeParse(JSON.parse(text));
-  if (!found.success) throw new Error(`${stateFile(profile)}: ${z.prettifyError(found.error)}`);
+  if (found.data.target !== target) {
+    throw new Error(
+      `Profile ${profile} is deployed to ${found.data.target}, not to ${target}. Choose another --profile.`,
+    );
+  }
   return found.data;
 }
 
-/** Replaces the file in one step. */
+/** Replaces the file atomically. */
 export async function saveState(state: State): Promise<void> {
-  await Deno.mkdir(join(homeDirectory(), "deploy"), { recursive: true, mode: 0o700 });
   await writePrivate(stateFile(state.profile), `${JSON.stringify(state, null, 2)}\n`);
+}
+
+/** Removes the file. */
+export const deleteState = (profile: string): Promise<void> => rm(stateFile(profile), { force: true });
+
+/** Writes a file atomically, readable only by its owner, in a folder that only they can enter. */
+export async function writePrivate(path: string, text: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await writeFile(`${path}.new`, text, { mode: 0o600 });
+  await chmod(`${path}.new`, 0o600); // an earlier crash may have left the file with other permissions
+  await rename(`${path}.new`, path);
+}
+
+/** A file's text; null if there is none. */
+export async function readIfThere(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    throw error;
+  }
+}
+
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }

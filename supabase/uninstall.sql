@@ -27,7 +27,7 @@ begin
   end if;
   if to_regclass('vault.secrets') is not null then
     execute $vault$
-      delete from vault.secrets where name in ('tunebase_scheduler_url', 'tunebase_scheduler_secret')
+      delete from vault.secrets where name in ('tunebase_scheduler_url', 'tunebase_scheduler_secret', 'tunebase_master_key')
     $vault$;
   end if;
 

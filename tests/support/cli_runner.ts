@@ -29,6 +29,8 @@ export interface Options {
   deno?: boolean;
 }
 
+const timeLimitMs = 240_000;
+
 /** Builds the CLI with its own home directory; `env` applies to every run. */
 export async function bundledCli(env: Record<string, string>) {
   const home = await Deno.makeTempDir({ prefix: "tunebase cli " });
@@ -64,6 +66,11 @@ export async function bundledCli(env: Record<string, string>) {
       stderr: "piped",
     }).spawn();
     alive.add(child);
+    // A run that hangs fails with what it printed, instead of holding up all tests.
+    const timer = setTimeout(() => {
+      ran.err += `\n[killed after ${timeLimitMs / 1000} s]`;
+      child.kill("SIGKILL");
+    }, timeLimitMs);
     const ran: CliResult = { code: -1, out: "", err: "" };
     const waiting = new Set<() => void>();
     const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>, into: "out" | "err") => {
@@ -80,6 +87,7 @@ export async function bundledCli(env: Record<string, string>) {
     };
     const done = Promise.all([read(child.stdout, "out"), read(child.stderr, "err"), child.status, feed()])
       .then(([, , status]) => {
+        clearTimeout(timer);
         alive.delete(child);
         ran.code = status.code;
         return ran;

@@ -1,7 +1,7 @@
 /**
  * Emulates Supabase Auth: sign-up, sign-in by password and by magic link, refresh, ES256 access tokens, a JWKS.
- * Differs: sign-ups are confirmed immediately; magic links go to `mail` and are not sent; links lead to this machine
- * only; no PKCE, no other providers, no factors, no rate limits.
+ * Differs: sign-ups are confirmed immediately; magic links go to `mail` and are not sent; without settings, links lead to
+ * this machine only; no PKCE, no other providers, no factors, no rate limits.
  */
 import { type Context, Hono } from "hono";
 import { decodeJwt, importJWK, type JWK, jwtVerify, SignJWT } from "jose";
@@ -20,6 +20,16 @@ interface Options {
   secretKey: string;
   /** Receives emails instead of sending them. */
   mail?: (mail: { to: string; link: string }) => void;
+  /** The project's settings. By default, anyone may sign up, and links lead to the dashboard. */
+  settings?: () => AuthSettings;
+}
+
+export interface AuthSettings {
+  disableSignup: boolean;
+  /** Where a link leads if its target is not allowed; null: the dashboard under this gateway. */
+  siteUrl: string | null;
+  /** Allowed targets: exact URLs, or with `*` and `**`. */
+  redirectUrls: string[];
 }
 
 const tokenSeconds = 3600;
@@ -31,6 +41,11 @@ const Credentials = z.object({
   data: z.record(z.string(), z.unknown()).optional(),
 });
 const Otp = z.object({ email: z.email(), create_user: z.boolean().default(true) });
+const NewUser = z.object({
+  email: z.email(),
+  password: z.string().optional(),
+  email_confirm: z.boolean().default(false),
+});
 const Link = z.object({ type: z.literal("magiclink"), email: z.email(), redirect_to: z.string().optional() });
 interface User {
   id: string;
@@ -48,6 +63,7 @@ class AuthError extends Error {
 /** The app under `/auth/v1`, as a value. */
 export function createAuth(options: Options): { fetch(request: Request): Response | Promise<Response> } {
   const { sql, issuer } = options;
+  const settings = () => options.settings?.() ?? { disableSignup: false, siteUrl: null, redirectUrls: [] };
   const app = new Hono().basePath("/auth/v1");
   app.onError((error, c) => {
     if (!(error instanceof AuthError)) throw error;
@@ -84,6 +100,9 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
 
   app.post("/signup", async (c) => {
     const { email, password, data } = await credentials(c);
+    if (settings().disableSignup) {
+      throw new AuthError(422, "signup_disabled", "Signups not allowed for this instance");
+    }
     if (password.length < 6) {
       throw new AuthError(422, "weak_password", "Password should be at least 6 characters.");
     }
@@ -128,10 +147,27 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
     options.mail?.({ to: email, link: await makeLink(id, c.req.query("redirect_to")) });
     return c.json({});
   });
-  app.post("/admin/generate_link", async (c) => {
+  app.use("/admin/*", async function requireSecretKey(c, next) {
     if (c.req.header("authorization") !== `Bearer ${options.secretKey}`) {
       throw new AuthError(403, "not_admin", "User not allowed");
     }
+    await next();
+  });
+  app.post("/admin/users", async (c) => {
+    const { email, password, email_confirm } = await read(c, NewUser, "An email is needed.");
+    const [user] = await sql<User[]>`
+      insert into auth.users (email, encrypted_password, email_confirmed_at)
+      values (${email.toLowerCase()},
+        case when ${password ?? null}::text is not null
+          then extensions.crypt(${password ?? null}, extensions.gen_salt('bf')) end,
+        case when ${email_confirm} then now() end)
+      on conflict (email) do nothing returning *`;
+    if (user === undefined) {
+      throw new AuthError(422, "email_exists", "A user with this email address has already been registered");
+    }
+    return c.json(shown(user));
+  });
+  app.post("/admin/generate_link", async (c) => {
     const { email, redirect_to } = await read(c, Link, "type must be magiclink, and email an address.");
     const [user] = await sql<User[]>`select * from auth.users where email = ${email.toLowerCase()}`;
     if (user === undefined) throw new AuthError(404, "user_not_found", "User not found");
@@ -161,12 +197,19 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
     return `${issuer}/verify?${new URLSearchParams({ token, type: "magiclink", redirect_to: to })}`;
   }
 
-  /** The redirect target of a link: only this machine. Like Auth, falls back to the site URL for other addresses. */
+  /**
+   * The redirect target of a link: the site's host, or what the settings allow. Without settings, this machine. Like Auth,
+   * falls back to the site URL for other addresses.
+   */
   function redirectTarget(wanted: string | undefined): URL {
-    const site = new URL("/dashboard/", issuer);
+    const { siteUrl, redirectUrls } = settings();
+    const site = siteUrl === null ? new URL("/dashboard/", issuer) : new URL(siteUrl);
     if (wanted === undefined || !URL.canParse(wanted)) return site;
     const url = new URL(wanted);
-    return ["127.0.0.1", "localhost"].includes(url.hostname) ? url : site;
+    const hosts = siteUrl === null ? ["127.0.0.1", "localhost"] : [site.hostname];
+    const isAllowed = hosts.includes(url.hostname) ||
+      redirectUrls.some((pattern) => matches(pattern, wanted));
+    return isAllowed ? url : site;
   }
 
   async function fragment(user: User): Promise<Record<string, string>> {
@@ -212,6 +255,14 @@ export function createAuth(options: Options): { fetch(request: Request): Respons
     }
     return user;
   }
+}
+
+/** A redirect pattern: `*` matches anything up to the next separator (`.` or `/`), `**` anything. */
+function matches(pattern: string, url: string): boolean {
+  const parts = pattern.split(/(\*\*|\*)/).map((part) =>
+    part === "**" ? ".*" : part === "*" ? "[^./]*" : part.replace(/[.+?^${}()|[\]\\]/g, "\\$&")
+  );
+  return new RegExp(`^${parts.join("")}$`).test(url);
 }
 
 const credentials = (c: Context) => read(c, Credentials, "An email and a password are needed.");

@@ -26,6 +26,8 @@ export interface IsolateSource {
   env: Record<string, string>;
   logFile: string;
   limits: IsolateLimits | null;
+  /** Options of `deno run` that say how imports resolve; by default the repository's `deno.json`. */
+  resolution?: string[];
 }
 
 export class Isolate {
@@ -47,6 +49,7 @@ export class Isolate {
 
   constructor(readonly source: IsolateSource, private readonly client: Deno.HttpClient) {
     const { env, logFile, script, limits } = source;
+    const resolution = source.resolution ?? [`--config=${join(root, "deno.json")}`];
     const limited = limits === null ? [] : [
       `--preload=${fromFileUrl(new URL("./runtime.ts", import.meta.url))}`,
       // V8 collects more aggressively near the limit, as under the platform's heap limit.
@@ -56,7 +59,8 @@ export class Isolate {
       args: [
         ...["-c", toFile, "sh", logFile],
         ...[Deno.execPath(), "run", "--no-prompt", "--allow-net", "--allow-env", "--quiet", ...limited],
-        ...[`--config=${join(root, "deno.json")}`, script],
+        ...resolution,
+        script,
       ],
       cwd: root,
       clearEnv: true,

@@ -19,6 +19,8 @@ export interface EdgeFunction {
   /** Sends a request as the platform's gateway does; `path` begins with `/<name>`. Never rejects. */
   fetch(request: Request, path: string): Promise<Response>;
   stop(): Promise<void>;
+  /** Stops once its requests and `waitUntil` work are done, after `ms` at the latest. */
+  drain(ms: number): Promise<void>;
 }
 
 export interface FunctionOptions {
@@ -26,6 +28,8 @@ export interface FunctionOptions {
   script?: string;
   /** None unless given. */
   limits?: IsolateLimits | null;
+  /** Options of `deno run` that say how the program's imports resolve; by default the repository's `deno.json`. */
+  resolution?: string[];
 }
 
 /** How often isolates are metered. */
@@ -40,8 +44,7 @@ export async function startFunction(
   logFile: string,
   options: FunctionOptions = {},
 ): Promise<EdgeFunction> {
-  const script = options.script ?? join(root, "supabase/functions", name, "index.ts");
-  const pool = new Isolates({ name, script, env, logFile, limits: options.limits ?? null });
+  const pool = createPool(name, env, logFile, options);
   try {
     await pool.taking();
     return pool;
@@ -50,6 +53,25 @@ export async function startFunction(
     throw new Error(`The function ${name} did not start. See ${logFile}`);
   }
 }
+
+function createPool(
+  name: string,
+  env: Record<string, string>,
+  logFile: string,
+  { script = join(root, "supabase/functions", name, "index.ts"), limits = null, resolution }: FunctionOptions,
+): Isolates {
+  return new Isolates({
+    name,
+    script,
+    env,
+    logFile,
+    limits,
+    ...(resolution === undefined ? {} : { resolution }),
+  });
+}
+
+/** A function that has no process yet: the first request starts one, as on the platform. */
+export const createFunction: (...parameters: Parameters<typeof createPool>) => EdgeFunction = createPool;
 
 class Isolates implements EdgeFunction {
   readonly #client = Deno.createHttpClient({ poolMaxIdlePerHost: 16 });
@@ -120,6 +142,15 @@ class Isolates implements EdgeFunction {
       await pause(0);
     }
     this.#client.close();
+  }
+
+  async drain(ms: number): Promise<void> {
+    const isBusy = async (isolate: Isolate) => isolate.inFlight > 0 || await isolate.pending() > 0;
+    for (const end = performance.now() + ms; performance.now() < end; await pause(meterMs)) {
+      const busy = await Promise.all([...this.#all].filter(({ isReady }) => isReady).map(isBusy));
+      if (!busy.includes(true)) break;
+    }
+    await this.stop();
   }
 
   #takeNext(): Promise<Isolate> {

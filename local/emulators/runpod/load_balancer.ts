@@ -23,10 +23,16 @@ export interface LoadBalancerOptions {
   requestMs?: number;
   maxBodyBytes?: number;
   log?: (line: string) => void;
+  /** Called once a worker has ended. */
+  onWorkerEnded?: (worker: Worker) => void;
 }
 
 export interface LoadBalancer {
   fetch(request: Request): Promise<Response>;
+  /** The worker and what it does; none while the endpoint is scaled to zero. */
+  status(): { worker: Worker; state: "RUNNING" | "IDLE" | "INITIALIZING"; stale: boolean }[];
+  /** Applies new settings; a running worker with an older environment ends as soon as it has no request. */
+  configure(changes: { worker?: WorkerOptions; idleMs?: number; enabled?: boolean }): void;
   /** The workers' process ids; each leads a group. */
   workers(): number[];
   stop(): Promise<void>;
@@ -40,27 +46,36 @@ interface Running {
   healthy: Promise<boolean>;
   inFlight: number;
   lastUsed: number;
+  isHealthy: boolean;
+  isStale: boolean;
 }
 
 const probeMs = 100;
 
 export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
   const { log = () => {}, startMs = 120_000, requestMs = 330_000, maxBodyBytes = 30e6 } = options;
+  const { onWorkerEnded = () => {} } = options;
+  const settings = { worker: options.worker, idleMs: options.idleMs, enabled: true };
   const stopping = new AbortController();
   let running: Running | null = null;
   let crashes = 0;
   let startAfter = 0;
 
   const idle = setInterval(() => {
-    if (running === null || running.inFlight > 0 || Date.now() - running.lastUsed < options.idleMs) return;
-    log(`runpod: inference worker ${running.worker.id} is idle and ends`);
-    void running.worker.stop();
-    running = null;
+    if (running === null || running.inFlight > 0) return;
+    if (!running.isStale && Date.now() - running.lastUsed < settings.idleMs) return;
+    retire(running);
   }, Math.min(1000, options.idleMs));
+
+  function retire({ worker, isStale }: Running): void {
+    log(`runpod: inference worker ${worker.id} is ${isStale ? "outdated" : "idle"} and ends`);
+    void worker.stop();
+    running = null;
+  }
 
   function start(): Running {
     const port = freePort();
-    const worker = new Worker(options.worker, options.endpointId, { PORT: `${port}` });
+    const worker = new Worker(settings.worker, options.endpointId, { PORT: `${port}` });
     log(`runpod: inference worker ${worker.id} started (pid ${worker.pid})`);
     const started: Running = {
       worker,
@@ -68,8 +83,12 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
       healthy: probe(worker, port),
       inFlight: 0,
       lastUsed: Date.now(),
+      isHealthy: false,
+      isStale: false,
     };
+    void started.healthy.then((healthy) => started.isHealthy = healthy);
     void worker.ended.then((lived) => {
+      onWorkerEnded(worker);
       if (running !== started) return; // it was idle
       running = null;
       crashes = lived < 5_000 ? crashes + 1 : 0;
@@ -101,6 +120,11 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
         await pause(probeMs);
         continue;
       }
+      if (!settings.enabled) {
+        await pause(probeMs);
+        continue;
+      }
+      if (running?.isStale === true && running.inFlight === 0) retire(running);
       const candidate = running ??= start();
       candidate.inFlight += 1; // a worker that somebody waits for is not idle
       const late = Promise.withResolvers<false>();
@@ -163,6 +187,8 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
         return html(524, "A timeout occurred");
       }
       log(`runpod: inference worker ${held.worker.id}: ${error instanceof Error ? error.message : error}`);
+      // A process that dies closes its connections before its exit is known; the next request must not meet it.
+      await Promise.race([held.worker.ended, pause(1000)]);
       return html(502, "Bad gateway");
     }
   }
@@ -181,6 +207,16 @@ export function createLoadBalancer(options: LoadBalancerOptions): LoadBalancer {
         return Response.json({ error: "request body is larger than 30MB" }, { status: 413 });
       }
       return await forward(request, body);
+    },
+    status: () =>
+      running === null ? [] : [{
+        worker: running.worker,
+        state: !running.isHealthy ? "INITIALIZING" : running.inFlight > 0 ? "RUNNING" : "IDLE",
+        stale: running.isStale,
+      }],
+    configure: (changes) => {
+      Object.assign(settings, changes);
+      if (changes.worker !== undefined && running !== null) running.isStale = true;
     },
     workers: () => running?.worker.pid === undefined ? [] : [running.worker.pid],
     async stop() {

@@ -1,6 +1,6 @@
 /**
  * Emulates RunPod Serverless: the public API (`/v2/{endpoint}/…`) for clients and the pull protocol for workers, so
- * that the real SDK runs the real handler. Differs: one kind of worker on this machine; no price, no volumes; the
+ * that the real SDK runs the real handler. Differs: one kind of worker on this machine, without a container; the
  * queue is lost with the process (RunPod's is not durable either); a lost worker is noticed immediately, by its exit.
  */
 import { type Context, Hono } from "hono";
@@ -16,11 +16,21 @@ export interface RunpodOptions {
   /** The URL of `fetch`, with the prefix: `http://127.0.0.1:54321/runpod`. */
   baseUrl: string;
   worker: WorkerOptions;
+  minWorkers?: number;
   maxWorkers?: number;
+  /** A ready worker without a run ends after this time; by default it stays. */
+  idleMs?: number;
+  /** Called once a worker has ended. */
+  onWorkerEnded?: (worker: Worker) => void;
   /** Delay between attempts of a webhook; RunPod waits ten seconds. */
   webhookPauseMs?: number;
   log?: (line: string) => void;
 }
+
+/** What may change while an endpoint exists. */
+export type WorkerSettings = Partial<
+  { worker: WorkerOptions; minWorkers: number; maxWorkers: number; idleMs: number }
+>;
 
 const day = 86_400_000;
 const Body = z.object({
@@ -46,12 +56,27 @@ export function createRunpod(
   stop(): Promise<void>;
   /** The workers' process ids; each leads a group. */
   workers(): number[];
+  /** The workers and what they do. */
+  status(): { worker: Worker; state: "RUNNING" | "IDLE" | "INITIALIZING"; stale: boolean }[];
+  /** Applies new settings; running workers with an older environment end as soon as they have no run. */
+  configure(changes: WorkerSettings): void;
   /** Every accepted run that has not been deleted. */
   runs(): Run[];
 } {
-  const { log = () => {}, maxWorkers = 1, webhookPauseMs = 10_000 } = options;
+  const { log = () => {}, webhookPauseMs = 10_000, onWorkerEnded = () => {} } = options;
+  const settings = {
+    worker: options.worker,
+    minWorkers: options.minWorkers ?? 0,
+    maxWorkers: options.maxWorkers ?? 1,
+    idleMs: options.idleMs ?? Infinity,
+  };
   const queue = new Queue();
   const workers = new Set<Worker>();
+  const stale = new Set<Worker>();
+  /** The workers that this emulator ends, by id. */
+  const retired = new Set<string>();
+  /** When a worker polled first or ended its last run, by its id; none while it starts. */
+  const idleSince = new Map<string, number>();
   const webhooks = new Set<Promise<void>>();
   const stopping = new AbortController();
   /** Notified when a run waits for a worker. */
@@ -70,15 +95,32 @@ export function createRunpod(
   };
   const clock = setInterval(() => {
     queue.elapse();
-    if (queue.waiting.length > 0) scale();
+    endIdle();
+    scale();
   }, 250);
+
+  const isBusy = (worker: Worker) => queue.running.some((run) => run.worker === worker.id);
+  function endIdle(now = Date.now()): void {
+    for (const worker of workers) {
+      if (retired.has(worker.id)) continue;
+      if (isBusy(worker)) {
+        idleSince.set(worker.id, now);
+        continue;
+      }
+      const idleMs = now - (idleSince.get(worker.id) ?? now);
+      if (!stale.has(worker) && (idleMs < settings.idleMs || workers.size <= settings.minWorkers)) continue;
+      log(`runpod: worker ${worker.id} is ${stale.has(worker) ? "outdated" : "idle"} and ends`);
+      retired.add(worker.id);
+      void worker.stop();
+    }
+  }
 
   /** Scales from zero: a worker for each waiting run, up to the maximum. Delays workers that crash. */
   function scale(): void {
-    if (stopping.signal.aborted || workers.size >= maxWorkers || Date.now() < startAfter) return;
-    if (queue.waiting.length === 0) return;
+    if (stopping.signal.aborted || workers.size >= settings.maxWorkers || Date.now() < startAfter) return;
+    if (queue.waiting.length === 0 && workers.size >= settings.minWorkers) return;
     const worker = new Worker(
-      options.worker,
+      settings.worker,
       options.endpointId,
       queueEnvironment(options.baseUrl, options.workerKey),
     );
@@ -86,7 +128,11 @@ export function createRunpod(
     workers.add(worker);
     worker.ended.then((lived) => {
       workers.delete(worker);
-      crashes = lived < 5_000 ? crashes + 1 : 0;
+      stale.delete(worker);
+      idleSince.delete(worker.id);
+      onWorkerEnded(worker);
+      const ended = retired.delete(worker.id);
+      crashes = lived < 5_000 && !ended ? crashes + 1 : 0;
       startAfter = crashes === 0 ? 0 : Date.now() + Math.min(60_000, 500 * 2 ** crashes);
       if (!stopping.signal.aborted) log(`runpod: worker ${worker.id} ended after ${lived} ms`);
       queue.workerLost(worker.id);
@@ -220,9 +266,13 @@ export function createRunpod(
       await Promise.race([wake.promise, pause(200)]);
     }
   }
+  // Not a worker that has ended: its last poll may still be open.
+  const canTake = (id: string) =>
+    !retired.has(id) && [...workers].some((worker) => worker.id === id && !stale.has(worker));
   app.get("/job-take/:worker", async (c) => {
     const worker = c.req.param("worker");
-    const run = await poll(() => queue.take(worker));
+    if (!idleSince.has(worker)) idleSince.set(worker, Date.now());
+    const run = await poll(() => canTake(worker) ? queue.take(worker) : undefined);
     return run === undefined ? c.body(null, 204) : c.json({ id: run.id, input: run.input });
   });
   app.get("/job-stop/:worker", async (c) => {
@@ -247,6 +297,18 @@ export function createRunpod(
   return {
     fetch: app.fetch,
     workers: () => [...workers].flatMap((worker) => worker.pid ?? []),
+    status: () =>
+      [...workers].map((worker) => ({
+        worker,
+        state: isBusy(worker) ? "RUNNING" : idleSince.has(worker.id) ? "IDLE" : "INITIALIZING",
+        stale: stale.has(worker),
+      })),
+    configure: ({ worker, ...changes }) => {
+      Object.assign(settings, changes);
+      if (worker === undefined) return;
+      settings.worker = worker;
+      for (const running of workers) stale.add(running);
+    },
     runs: () => queue.all,
     stop: async () => {
       stopping.abort();

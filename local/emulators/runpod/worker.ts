@@ -15,6 +15,7 @@ export interface WorkerOptions {
 export class Worker {
   readonly id = `local-${crypto.randomUUID().slice(0, 8)}`;
   readonly ended: Promise<number>;
+  readonly startedAt = Date.now();
   readonly #child: ChildProcess;
   #gone = false;
 
@@ -22,7 +23,6 @@ export class Worker {
   constructor(options: WorkerOptions, endpoint: string, platform: Record<string, string>) {
     const log = openSync(options.logFile, "a");
     const [program = "", ...args] = options.command;
-    const started = Date.now();
     // Node's spawn and not Deno.Command: `detached` gives the process its own session, so that its group can be killed.
     this.#child = spawn(program, args, {
       cwd: options.cwd,
@@ -44,7 +44,7 @@ export class Worker {
         this.#gone = true;
         // Processes left in its group would keep pinging, as orphans do on the real platform.
         this.#signal("SIGKILL");
-        resolve(Date.now() - started);
+        resolve(Date.now() - this.startedAt);
       };
       this.#child.once("exit", done);
       this.#child.once("error", done);

@@ -19,6 +19,8 @@ interface Options {
   root: string;
   signingSecret: string;
   secretKey: string;
+  /** The project's limit in bytes, which holds in every bucket. None unless given. */
+  fileSizeLimit?: () => number;
 }
 
 const prefix = "/storage/v1";
@@ -30,7 +32,7 @@ export async function createStorage(
   options: Options,
 ): Promise<{ fetch(request: Request): Response | Promise<Response> }> {
   const { signingSecret: secret } = options;
-  const objects = new Objects(options.sql, options.root);
+  const objects = new Objects(options.sql, options.root, options.fileSizeLimit);
   const uploads = join(options.root, "uploads");
   await Deno.mkdir(join(options.root, "objects"), { recursive: true });
   await Deno.mkdir(uploads, { recursive: true });
@@ -94,6 +96,15 @@ export async function createStorage(
       on conflict do nothing`;
     if (made.count === 0) throw new StorageError("KeyAlreadyExists");
     return c.json({ name: wanted.name });
+  });
+
+  app.post("/bucket/:bucket/empty", async (c) => {
+    await objects.empty(c.req.param("bucket"));
+    return c.json({ message: "Successfully emptied" });
+  });
+  app.delete("/bucket/:bucket", async (c) => {
+    await objects.removeBucket(c.req.param("bucket"));
+    return c.json({ message: "Successfully deleted" });
   });
 
   app.post("/object/sign/:bucket/:name{.+}", async (c) => {

@@ -20,7 +20,11 @@ interface Bucket {
 }
 
 export class Objects {
-  constructor(private readonly sql: postgres.Sql, private readonly root: string) {}
+  constructor(
+    private readonly sql: postgres.Sql,
+    private readonly root: string,
+    private readonly projectLimit: () => number = () => Infinity,
+  ) {}
 
   /** The bucket's limits. NoSuchBucket. */
   async bucket(id: string): Promise<Bucket> {
@@ -39,9 +43,12 @@ export class Objects {
     if (types !== null && !types.some((type) => type === mime || type === `${mime.split("/")[0]}/*`)) {
       throw new StorageError("InvalidMimeType", `mime type ${mime} is not supported`);
     }
-    if (size !== null && bucket.file_size_limit !== null && size > Number(bucket.file_size_limit)) {
-      throw new StorageError("EntityTooLarge");
-    }
+    if (size !== null && size > this.limit(bucket)) throw new StorageError("EntityTooLarge");
+  }
+
+  /** The bucket's limit or the project's, whichever is lower. */
+  private limit({ file_size_limit: own }: Bucket): number {
+    return Math.min(own === null ? Infinity : Number(own), this.projectLimit());
   }
 
   /** The object's row. NoSuchKey. */
@@ -65,7 +72,7 @@ export class Objects {
     body: ReadableStream<Uint8Array>,
     upsert: boolean,
   ): Promise<ObjectRow> {
-    const limit = (await this.bucket(bucket)).file_size_limit;
+    const limit = this.limit(await this.bucket(bucket));
     if (!upsert) await this.refuseExisting(bucket, name);
     const version = crypto.randomUUID();
     const hash = createHash("md5");
@@ -74,7 +81,7 @@ export class Objects {
       using file = await Deno.open(this.path(version), { write: true, createNew: true });
       for await (const chunk of body) {
         size += chunk.length;
-        if (limit !== null && size > Number(limit)) throw new StorageError("EntityTooLarge");
+        if (size > limit) throw new StorageError("EntityTooLarge");
         hash.update(chunk);
         for (let written = 0; written < chunk.length;) written += await file.write(chunk.subarray(written));
       }
@@ -131,6 +138,24 @@ export class Objects {
       delete from storage.objects where bucket_id = ${bucket} and name = any(${names}) returning *`;
     await Promise.all(rows.map((row) => removeIfThere(this.path(row.version))));
     return rows;
+  }
+
+  /** Removes all objects of a bucket. NoSuchBucket. */
+  async empty(bucket: string): Promise<void> {
+    await this.bucket(bucket);
+    const rows = await this.sql<ObjectRow[]>`
+      delete from storage.objects where bucket_id = ${bucket} returning *`;
+    await Promise.all(rows.map((row) => removeIfThere(this.path(row.version))));
+  }
+
+  /** Removes an empty bucket. NoSuchBucket, InvalidRequest. */
+  async removeBucket(bucket: string): Promise<void> {
+    await this.bucket(bucket);
+    const [object] = await this.sql`select 1 from storage.objects where bucket_id = ${bucket} limit 1`;
+    if (object !== undefined) {
+      throw new StorageError("InvalidRequest", "The bucket you tried to delete is not empty");
+    }
+    await this.sql`delete from storage.buckets where id = ${bucket}`;
   }
 
   /** Renames an object. NoSuchKey, KeyAlreadyExists. */

@@ -1,0 +1,334 @@
+/** `deploy` and `destroy`, as `task deploy`, `task destroy` and the published CLI offer them. */
+import * as z from "zod";
+import { addCommand, type Command, InvalidArgumentError, parseInteger, parseList } from "../cli/command.ts";
+import { CliError } from "../cli/errors.ts";
+import { confirm, isInteractive } from "../cli/terminal/prompt.ts";
+import { print, printJson, printNote, stdoutColors } from "../cli/terminal/output.ts";
+import { type Costs, planCosts } from "./costs.ts";
+import { DeployError } from "./errors.ts";
+import { applySteps, type PlannedStep, planRemovals, planSteps, removeSteps } from "./plan.ts";
+import { PlatformError } from "./platforms/request.ts";
+import { RunpodApi } from "./platforms/runpod.ts";
+import { SupabaseApi } from "./platforms/supabase.ts";
+import {
+  type Credentials,
+  type DeployOptions,
+  readCredentials,
+  readSettings,
+  savedSettings,
+} from "./questions.ts";
+import { deleteState, loadState, saveState, type State, stateFile } from "./state.ts";
+import type { Context, Settings } from "./step.ts";
+import { credentialsFile } from "./steps/owner.ts";
+import { steps } from "./steps/mod.ts";
+import { masterKey } from "./steps/supabase_master_key.ts";
+import { hosted, type Target } from "./target.ts";
+
+/** Emulators of both platforms: where they are, and the credentials that they accept. */
+export interface EmulatedPlatforms extends Credentials {
+  target: Target;
+  stop(): Promise<void>;
+}
+
+/** Starts the emulators; absent in the published CLI, which contains none. */
+export type StartEmulators = (profile: string) => Promise<EmulatedPlatforms>;
+
+export interface CommonDeployOptions {
+  profile: string;
+  target: "hosted" | "emulators";
+  json?: boolean;
+}
+
+interface Deploy extends CommonDeployOptions, Omit<DeployOptions, "profile"> {
+  dryRun?: boolean;
+  yes?: boolean;
+  smoke?: boolean;
+}
+
+interface Destroy extends CommonDeployOptions {
+  deleteData?: boolean;
+  dryRun?: boolean;
+  force?: boolean;
+  yes?: boolean;
+}
+
+/** Adds the options that every command about an installation has. */
+export function addInstallationOptions(command: Command, startEmulators?: StartEmulators): Command {
+  command.option("--profile <name>", "the installation, if you have several", parseProfile, "default");
+  if (startEmulators !== undefined) {
+    command.option(
+      "--target <target>",
+      "hosted, or emulators: Supabase and RunPod emulated on this machine",
+      parseTarget,
+      "hosted",
+    );
+  }
+  return command;
+}
+
+/** Adds `deploy` and `destroy`. */
+export function addDeploy(program: Command, startEmulators?: StartEmulators): void {
+  addInstallationOptions(
+    addCommand(
+      program,
+      "deploy",
+      "Deploy Tunebase to your Supabase project and RunPod account, or upgrade it",
+    ),
+    startEmulators,
+  )
+    .option("--dry-run", "show the plan and its cost, and change nothing")
+    .option("--yes", "apply the plan without asking")
+    .option("--project <ref>", "install in this Supabase project")
+    .option("--project-name <name>", "create a Supabase project with this name")
+    .option("--organization <slug>", "the new project's organization; not needed if you have one")
+    .option(
+      "--region <region>",
+      "the new project's region: americas, emea, apac, or a specific one such as eu-west-1",
+    )
+    .option("--models <ids>", "base models to offer, separated by commas", parseList)
+    .option(
+      "--gpu <pools>",
+      "RunPod GPU pools for training, the preferred first, such as AMPERE_80,ADA_80_PRO",
+      parseList,
+    )
+    .option("--data-center <id>", "RunPod data center of the network volume, such as EU-RO-1")
+    .option("--max-workers <n>", "most GPU workers that train at the same time", parseInteger(1))
+    .option("--owner <email>", "who owns the first project; gets its API key")
+    .option("--no-owner", "name no owner and create no API key")
+    .option("--expose-schema", "add tunebase to the schemas of the Data API")
+    .option(
+      "--dashboard-url <url>",
+      "where the dashboard is hosted: Auth may redirect there after a sign-in",
+      parseUrl,
+    )
+    .option("--trainer-image <image>", "the trainer's image, by digest")
+    .option("--inference-image <image>", "the inference worker's image, by digest")
+    .option(
+      "--registry-username <name>",
+      "user of a private image registry; the password is TUNEBASE_REGISTRY_PASSWORD",
+    )
+    .option("--smoke", "afterwards, fine-tune a small model on 20 rows and call it by name; costs GPU time")
+    .addHelpText(
+      "after",
+      `
+Environment: SUPABASE_ACCESS_TOKEN, RUNPOD_API_KEY (both are asked for if they are not set), HF_TOKEN for gated models.
+The ids of what was created are in .tunebase/deploy/PROFILE.json, without secrets. Run the command again to continue
+after an interruption, to upgrade, or to repair what was changed: it changes only what differs.`,
+    )
+    .action((options: Deploy) =>
+      withInstallation(
+        options,
+        startEmulators,
+        (target, credentials, state) => deploy(options, target, credentials, state),
+      )
+    );
+
+  addInstallationOptions(
+    addCommand(program, "destroy", "Remove Tunebase from your Supabase project and RunPod account"),
+    startEmulators,
+  )
+    .option(
+      "--delete-data",
+      "also delete everything that is stored: projects, files, adapters, the network volume",
+    )
+    .option("--dry-run", "show what would be removed, and change nothing")
+    .option("--force", "even if jobs are running")
+    .option("--yes", "remove without asking")
+    .action((options: Destroy) =>
+      withInstallation(
+        options,
+        startEmulators,
+        (target, credentials, state) => destroy(options, target, credentials, state),
+      )
+    );
+}
+
+/** Runs a command for a profile: reads credentials and state, starts emulators if they are the target, explains failures. */
+export async function withInstallation(
+  options: CommonDeployOptions,
+  startEmulators: StartEmulators | undefined,
+  work: (target: Target, credentials: Credentials, state: State) => Promise<void>,
+): Promise<void> {
+  const { profile, target = "hosted" } = options;
+  const emulators = target === "emulators" ? await startEmulators?.(profile) : undefined;
+  try {
+    const credentials = emulators ?? await readCredentials();
+    await work(emulators?.target ?? hosted, credentials, await loadState(profile, target));
+  } catch (error) {
+    if (error instanceof DeployError) throw new CliError(`${error.message}\n${error.fix}`);
+    if (error instanceof PlatformError) throw new CliError(`${error.platform}: ${error.message}`);
+    throw error;
+  } finally {
+    await emulators?.stop();
+  }
+}
+
+/** What steps and checks work on. */
+export function createContext(
+  target: Target,
+  { supabaseToken, runpodKey }: Credentials,
+  state: State,
+  settings: Settings,
+): Context {
+  const supabase = new SupabaseApi(target.supabaseApi, supabaseToken, () => state.project);
+  return {
+    settings,
+    target,
+    state,
+    supabase,
+    runpod: new RunpodApi(target.runpodRest, runpodKey),
+    runpodKey,
+    masterKey: () => masterKey(supabase),
+    log: printNote,
+  };
+}
+
+async function deploy(
+  options: Deploy,
+  target: Target,
+  credentials: Credentials,
+  state: State,
+): Promise<void> {
+  const settings = await readSettings(options, state, target, credentials);
+  const context = createContext(target, credentials, state, settings);
+  const planned = await planSteps(steps, context);
+  const costs = await planCosts(context);
+  const changes = planned.flatMap((one) => one.changes);
+  if (options.json) {
+    printJson({
+      profile: settings.profile,
+      changes: planned.flatMap(({ step, changes }) =>
+        changes.map((change) => ({ step: step.id, ...change }))
+      ),
+      costs,
+    });
+  } else {
+    printPlan(planned);
+    if (changes.length > 0) printCosts(costs);
+  }
+  if (changes.length === 0) {
+    return options.json ? undefined : print("No changes: the installation is up to date.");
+  }
+  if (options.dryRun) return;
+  if (!await agreed(options.yes, "Apply these changes?")) throw new CliError("Nothing was changed.");
+
+  state.settings = savedSettings(settings);
+  await saveState(state);
+  await applySteps(steps, context, (step) => printNote(`${step.title} …`), (step, seconds) => {
+    printNote(`${step.title}: done (${seconds.toFixed(1)} s)`);
+  });
+  if (options.json) return;
+  print(`\nTunebase is deployed: ${target.projectUrl(state.project ?? "")}/functions/v1/tunebase`);
+  if (settings.ownerEmail !== null) {
+    print(`The API key of ${settings.ownerEmail} is in ${credentialsFile(settings.profile)}. To use it:`);
+    print(`  export $(cat ${credentialsFile(settings.profile)})`);
+  }
+}
+
+async function destroy(
+  options: Destroy,
+  target: Target,
+  credentials: Credentials,
+  state: State,
+): Promise<void> {
+  if (state.project === null || state.settings === null) {
+    throw new DeployError(
+      `Profile ${options.profile} is not deployed: ${stateFile(options.profile)} names no project.`,
+      "Choose another --profile.",
+    );
+  }
+  const settings = { ...state.settings, profile: options.profile, registry: null, hubToken: null };
+  const context = createContext(target, credentials, state, settings);
+  const data = options.deleteData ?? false;
+  const planned = await planRemovals(steps, context, { data });
+  if (options.json) {
+    printJson({
+      profile: options.profile,
+      changes: planned.flatMap(({ step, changes }) =>
+        changes.map((change) => ({ step: step.id, ...change }))
+      ),
+    });
+  } else if (planned.length === 0) {
+    print("Nothing to remove.");
+  } else {
+    printPlan(planned);
+    print(
+      data
+        ? `\nThe Supabase project ${state.project} stays. Everything of Tunebase in it is deleted, and cannot be recovered.`
+        : `\nThe data stays: schemas, files and adapters in project ${state.project}, and the network volume. ` +
+          "Add --delete-data to delete them.",
+    );
+  }
+  if (options.dryRun) return;
+  if (!options.force) await rejectRunningJobs(context);
+  if (planned.length > 0) {
+    if (!await agreed(options.yes, "Remove all of this?")) throw new CliError("Nothing was removed.");
+    await removeSteps(steps, context, { data }, (step, seconds) => {
+      printNote(`${step.title}: removed (${seconds.toFixed(1)} s)`);
+    });
+  }
+  if (data) await deleteState(options.profile);
+}
+
+async function rejectRunningJobs({ supabase }: Context): Promise<void> {
+  const [schema] = await supabase.query(
+    "select to_regclass('tunebase.jobs') is not null as exists",
+    z.array(z.object({ exists: z.boolean() })),
+  );
+  if (!schema?.exists) return;
+  const [row] = await supabase.query(
+    "select count(*)::int as running from tunebase.jobs where not tunebase_internal.is_terminal(status)",
+    z.array(z.object({ running: z.int() })),
+  );
+  const running = row?.running ?? 0;
+  if (running === 0) return;
+  throw new DeployError(
+    `${running} ${running === 1 ? "job is" : "jobs are"} running or queued.`,
+    "Cancel them or let them finish, or add --force.",
+  );
+}
+
+function printPlan(planned: PlannedStep[]): void {
+  const marks = {
+    create: stdoutColors.green("create"),
+    update: stdoutColors.yellow("update"),
+    delete: stdoutColors.red("delete"),
+  };
+  for (const { step, changes } of planned) {
+    if (changes.length === 0) continue;
+    print(stdoutColors.bold(step.title));
+    for (const { action, what, why } of changes) {
+      print(`  ${marks[action]}  ${what}${why === undefined ? "" : ` (${why})`}`);
+    }
+  }
+}
+
+function printCosts(costs: Costs): void {
+  print(`\n${stdoutColors.bold("Cost")}`);
+  for (const { what, price } of costs.lines) print(`  ${price}  ${what}`);
+}
+
+async function agreed(yes: boolean | undefined, question: string): Promise<boolean> {
+  if (yes) return true;
+  if (!isInteractive()) throw new CliError("Nobody can be asked. Add --yes to apply the plan.");
+  return await confirm(question);
+}
+
+function parseProfile(text: string): string {
+  if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(text)) {
+    throw new InvalidArgumentError("It must be up to 32 lowercase letters, digits and hyphens.");
+  }
+  return text;
+}
+
+function parseTarget(text: string): "hosted" | "emulators" {
+  if (text !== "hosted" && text !== "emulators") {
+    throw new InvalidArgumentError("It must be hosted or emulators.");
+  }
+  return text;
+}
+
+function parseUrl(text: string): string {
+  if (!URL.canParse(text) || !/^https?:/.test(text)) throw new InvalidArgumentError("It must be a URL.");
+  return text;
+}

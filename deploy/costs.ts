@@ -1,0 +1,63 @@
+/** What a deployment costs, by RunPod's live prices: what it costs per month while idle, and per hour while it works. */
+import { chosenModels } from "./catalog.ts";
+import { selectPools } from "./prices.ts";
+import type { Context } from "./step.ts";
+import { volumeSize } from "./steps/runpod_volume.ts";
+import { trainerPools } from "./steps/runpod_trainer.ts";
+
+export interface Cost {
+  what: string;
+  /** For people: `$3.50 per month`. */
+  price: string;
+  /** USD; `high` where a fallback pool costs more. */
+  usd: { low: number; high: number };
+  per: "month" | "hour";
+}
+
+export interface Costs {
+  lines: Cost[];
+  /** USD per month without jobs and requests, without what Supabase charges. */
+  idleUsdPerMonth: number;
+}
+
+/** RunPod's catalog has no price for storage: the documented one for the first TB. */
+const volumeUsdPerGbMonth = 0.07;
+
+export async function planCosts({ settings, runpod }: Context): Promise<Costs> {
+  const [gpus, models] = await Promise.all([runpod.listGpus(), chosenModels(settings.models)]);
+  const size = volumeSize(models);
+  const idle = size * volumeUsdPerGbMonth;
+  const lines: Cost[] = [{
+    what: `network volume (${size} GB), also while nothing runs`,
+    price: `${dollars(idle)} per month`,
+    usd: { low: idle, high: idle },
+    per: "month",
+  }];
+  const worker = (what: string, pools: string[], count: number) => {
+    const { first, highest } = selectPools(gpus, pools).usdPerHour;
+    const [low, high] = [first * count, highest * count];
+    const price = `${low === high ? dollars(low) : `${dollars(low)} to ${dollars(high)}`} per hour`;
+    lines.push({ what, price, usd: { low, high }, per: "hour" });
+  };
+  const trainer = trainerPools(settings, models);
+  worker(
+    `each training worker while it runs (${
+      trainer.join(", ")
+    }; at most ${settings.maxWorkers} at the same time)`,
+    trainer,
+    1,
+  );
+  for (const { inference, name } of models) {
+    if (inference === undefined) continue;
+    const { gpus: count, pools } = inference;
+    const hardware = count === 1 ? pools.join(", ") : `${count} GPUs: ${pools.join(", ")}`;
+    worker(
+      `the inference worker of ${name} while it runs, and for 5 minutes after (${hardware})`,
+      pools,
+      count,
+    );
+  }
+  return { lines, idleUsdPerMonth: idle };
+}
+
+const dollars = (usd: number) => `$${usd.toFixed(2)}`;

@@ -1,0 +1,20 @@
+/** `task deploy` and `task destroy`: the commands of {@link addDeploy}, with emulators of both platforms. */
+import { Command } from "commander";
+import { addDeploy, type StartEmulators } from "./commands.ts";
+import { runProgram } from "../cli/run.ts";
+import { version } from "../cli/version.ts";
+import { install } from "../local/commands/install.ts";
+import { startPlatforms } from "../local/emulators/platforms.ts";
+import { join } from "../local/paths.ts";
+import { homeDirectory } from "../local/state_dir.ts";
+
+/** The emulated accounts of a profile keep their state, as the real ones do. */
+const startEmulators: StartEmulators = async (profile) => {
+  const log = (line: string) => console.error(line);
+  await install(log);
+  return await startPlatforms({ home: join(homeDirectory(), "platforms", profile), log: () => {} });
+};
+
+const program = new Command("deno task").version(version, "-V, --version", "print the version");
+addDeploy(program, startEmulators);
+await runProgram(program, Deno.args);

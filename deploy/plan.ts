@@ -1,0 +1,66 @@
+/** Plans, applies and removes a deployment: the steps in order, one at a time, the state saved after each. */
+import { saveState } from "./state.ts";
+import type { Change, Context, Step } from "./step.ts";
+
+export interface PlannedStep {
+  step: Step;
+  changes: Change[];
+}
+
+/** What each step would change. Reads only. */
+export async function planSteps(steps: Step[], context: Context): Promise<PlannedStep[]> {
+  const planned: PlannedStep[] = [];
+  for (const step of steps) planned.push({ step, changes: await step.plan(context) });
+  return planned;
+}
+
+/**
+ * Applies the steps that have something to change: each is planned again at its turn, because the steps before it created
+ * what it needs. `done` is called after a step, with its seconds.
+ */
+export async function applySteps(
+  steps: Step[],
+  context: Context,
+  begin: (step: Step) => void,
+  done: (step: Step, seconds: number) => void,
+): Promise<void> {
+  for (const step of steps) {
+    const changes = await step.plan(context);
+    if (changes.length === 0) continue;
+    begin(step);
+    const started = performance.now();
+    await step.apply(context);
+    await saveState(context.state);
+    done(step, (performance.now() - started) / 1000);
+  }
+}
+
+/** What `destroy` would remove, the last step's first. `data`: also what users have stored. */
+export async function planRemovals(
+  steps: Step[],
+  context: Context,
+  options: { data: boolean },
+): Promise<PlannedStep[]> {
+  const planned: PlannedStep[] = [];
+  for (const step of steps.toReversed()) {
+    const changes = await step.planRemoval?.(context, options) ?? [];
+    if (changes.length > 0) planned.push({ step, changes });
+  }
+  return planned;
+}
+
+/** Removes what {@link planRemovals} lists. */
+export async function removeSteps(
+  steps: Step[],
+  context: Context,
+  options: { data: boolean },
+  done: (step: Step, seconds: number) => void,
+): Promise<void> {
+  for (const step of steps.toReversed()) {
+    if ((await step.planRemoval?.(context, options) ?? []).length === 0) continue;
+    const started = performance.now();
+    await step.remove?.(context, options);
+    await saveState(context.state);
+    done(step, (performance.now() - started) / 1000);
+  }
+}

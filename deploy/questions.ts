@@ -1,0 +1,189 @@
+/** What a deployment needs to know: from flags, the environment, the last deployment, and at most six questions. */
+import process from "node:process";
+import { ask, isInteractive } from "../cli/terminal/prompt.ts";
+import { printNote } from "../cli/terminal/output.ts";
+import { version } from "../cli/version.ts";
+import { loadCatalog } from "./catalog.ts";
+import { DeployError } from "./errors.ts";
+import images from "./images.json" with { type: "json" };
+import { SupabaseApi } from "./platforms/supabase.ts";
+import type { SavedSettings, State } from "./state.ts";
+import type { Settings } from "./step.ts";
+import type { Target } from "./target.ts";
+
+/** The options of `deploy`, as the command line gives them. */
+export interface DeployOptions {
+  profile: string;
+  project?: string;
+  projectName?: string;
+  organization?: string;
+  region?: string;
+  models?: string[];
+  gpu?: string[];
+  dataCenter?: string;
+  owner?: string | false;
+  exposeSchema?: boolean;
+  dashboardUrl?: string;
+  trainerImage?: string;
+  inferenceImage?: string;
+  registryUsername?: string;
+  maxWorkers?: number;
+}
+
+export interface Credentials {
+  supabaseToken: string;
+  runpodKey: string;
+}
+
+/** The two accounts' credentials: from the environment, or asked for without echo. Never stored. */
+export async function readCredentials(): Promise<Credentials> {
+  return {
+    supabaseToken: await secret(
+      "SUPABASE_ACCESS_TOKEN",
+      "Supabase access token (https://supabase.com/dashboard/account/tokens): ",
+    ),
+    runpodKey: await secret("RUNPOD_API_KEY", "RunPod API key (https://console.runpod.io/user/settings): "),
+  };
+}
+
+/** The settings of this deployment. Throws a DeployError that names the flag when one is missing and nobody can be asked. */
+export async function readSettings(
+  options: DeployOptions,
+  state: State,
+  target: Target,
+  { supabaseToken }: Credentials,
+): Promise<Settings> {
+  const saved = state.settings;
+  const catalog = await loadCatalog();
+  const project = await readProject(options, saved, target, supabaseToken);
+  const ownerEmail = options.owner === false ? null : options.owner ?? saved?.ownerEmail ??
+    (saved === null ? await question("--owner EMAIL", "Your email address, for the first API key: ") : null);
+  if (ownerEmail !== null && !/^[^\s@]+@[^\s@]+\.[^\s@]+$/.test(ownerEmail)) {
+    throw new DeployError(`${ownerEmail} is not an email address.`, "Set --owner, or --no-owner for none.");
+  }
+  const known = catalog.map(({ id }) => id);
+  const models = options.models ?? saved?.models ??
+    (await question(
+      "--models ID,…",
+      `Models to offer (${known.join(", ")}): `,
+    )).split(",").map((id) => id.trim()).filter((id) => id !== "");
+  const unknown = models.find((id) => !known.includes(id));
+  if (unknown !== undefined || models.length === 0) {
+    throw new DeployError(
+      unknown === undefined ? "No model is chosen." : `The catalog has no model ${unknown}.`,
+      `Choose from: ${known.join(", ")}. To add one, see docs/deploy.md, "Add base models".`,
+    );
+  }
+  const registry = options.registryUsername === undefined ? null : {
+    username: options.registryUsername,
+    password: await secret("TUNEBASE_REGISTRY_PASSWORD", "Password or token of the image registry: "),
+  };
+  return {
+    profile: options.profile,
+    project,
+    models,
+    gpuPools: options.gpu ?? saved?.gpuPools ?? null,
+    dataCenter: options.dataCenter ?? saved?.dataCenter ?? null,
+    ownerEmail,
+    exposeSchema: options.exposeSchema ?? saved?.exposeSchema ?? false,
+    dashboardUrl: options.dashboardUrl?.replace(/\/+$/, "") ?? saved?.dashboardUrl ?? null,
+    trainerImage: options.trainerImage ?? image(images.trainer, target, saved?.trainerImage, "trainer"),
+    inferenceImage: options.inferenceImage ??
+      image(images.inference, target, saved?.inferenceImage, "inference"),
+    maxWorkers: options.maxWorkers ?? saved?.maxWorkers ?? 3,
+    registry,
+    hubToken: process.env.HF_TOKEN || null,
+  };
+}
+
+/** What a later deployment reuses. */
+export function savedSettings(
+  { profile: _, registry: __, hubToken: ___, ...saved }: Settings,
+): SavedSettings {
+  return saved;
+}
+
+async function readProject(
+  options: DeployOptions,
+  saved: SavedSettings | null,
+  target: Target,
+  token: string,
+): Promise<SavedSettings["project"]> {
+  if (options.project !== undefined) return { ref: options.project };
+  if (saved !== null) return saved.project;
+  let name = options.projectName;
+  if (name === undefined) {
+    const answer = await question(
+      "--project REF or --project-name NAME",
+      "Supabase project: the ref of an existing one, or Enter for a new one named tunebase: ",
+    );
+    if (/^[a-z]{20}$/.test(answer)) return { ref: answer };
+    name = answer || "tunebase";
+  }
+  return {
+    name,
+    organization: options.organization ?? await onlyOrganization(target, token),
+    region: options.region ?? nearestRegion(),
+  };
+}
+
+async function onlyOrganization(target: Target, token: string): Promise<string> {
+  const organizations = await new SupabaseApi(target.supabaseApi, token, () => null).organizations();
+  const [first, ...others] = organizations;
+  if (first === undefined) {
+    throw new DeployError(
+      "The Supabase account has no organization.",
+      "Create one at https://supabase.com/dashboard/new.",
+    );
+  }
+  if (others.length > 0) {
+    throw new DeployError(
+      "The Supabase account has several organizations.",
+      `Choose one with --organization: ${
+        organizations.map(({ slug, name }) => `${slug} (${name})`).join(", ")
+      }.`,
+    );
+  }
+  return first.slug;
+}
+
+/** The group of regions that this machine's time zone suggests. */
+function nearestRegion(): string {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (/^(Asia|Australia|Pacific)\//.test(zone)) return "apac";
+  return /^America\//.test(zone) ? "americas" : "emea";
+}
+
+function image(
+  published: string | null,
+  target: Target,
+  saved: string | undefined,
+  name: "trainer" | "inference",
+): string {
+  if (published !== null) return published;
+  if (target.name === "emulators") return `tunebase-${name}:${version}`; // no image is pulled
+  if (saved !== undefined) return saved;
+  throw new DeployError(
+    `This version has no published ${name} image.`,
+    `Build it (docs/deploy.md, "Build the images") and set --${name}-image ghcr.io/YOU/tunebase-${name}@sha256:….`,
+  );
+}
+
+async function question(flag: string, text: string): Promise<string> {
+  if (!isInteractive()) {
+    throw new DeployError(`${flag} is missing.`, `Set ${flag}, or run the command in a terminal.`);
+  }
+  return await ask(text);
+}
+
+async function secret(variable: string, text: string): Promise<string> {
+  const value = process.env[variable];
+  if (value) return value;
+  if (!isInteractive()) {
+    throw new DeployError(`${variable} is not set.`, `Set the environment variable ${variable}.`);
+  }
+  const answer = await ask(text, true);
+  if (answer === "") throw new DeployError(`${variable} is empty.`, `Enter it, or set ${variable}.`);
+  printNote("");
+  return answer;
+}

@@ -1,0 +1,36 @@
+/** The revision of each base model. It is pinned by the first deployment: adapters fit the weights that they were trained on. */
+import * as z from "zod";
+import { type Model, sourceOf } from "./catalog.ts";
+import { currentRevision } from "./hub.ts";
+import type { Context } from "./step.ts";
+
+/** A model's pinned revision: from the state, the database, or else the hub's current one. Changes nothing. */
+export async function revisionOf(context: Context, model: Model): Promise<string> {
+  const { source, revision } = sourceOf(model, context.target.name);
+  return revision ?? context.state.revisions[model.id] ?? await storedRevision(context, model, source) ??
+    await currentRevision(source, context.settings.hubToken);
+}
+
+/** The same, and remembers it. */
+export async function pinRevision(context: Context, model: Model): Promise<string> {
+  return context.state.revisions[model.id] = await revisionOf(context, model);
+}
+
+async function storedRevision(
+  { state, supabase }: Context,
+  model: Model,
+  source: string,
+): Promise<string | null> {
+  if (state.project === null) return null;
+  const [table] = await supabase.query(
+    "select to_regclass('tunebase.base_models') is not null as exists",
+    z.array(z.object({ exists: z.boolean() })),
+  );
+  if (!table?.exists) return null;
+  const [row] = await supabase.query(
+    "select revision from tunebase.base_models where id = $1 and source = $2",
+    z.array(z.object({ revision: z.string().nullable() })),
+    [model.name, source],
+  );
+  return row?.revision ?? null;
+}

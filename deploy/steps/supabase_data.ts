@@ -1,0 +1,81 @@
+/** What users have stored: `destroy --delete-data` removes it with the schemas, roles and buckets. Deploying creates none. */
+import * as z from "zod";
+import { DeployError } from "../errors.ts";
+import { PlatformError } from "../platforms/request.ts";
+import { uninstallSql } from "../sources.ts";
+import type { Context, Step } from "../step.ts";
+
+const buckets = ["tunebase-datasets", "tunebase-adapters", "tunebase-tokenizers"];
+const patienceMs = 5 * 60_000;
+
+export const supabaseData: Step = {
+  id: "supabase-data",
+  title: "Data",
+  plan: () => Promise.resolve([]),
+  apply: () => Promise.resolve(),
+  async planRemoval(context, { data }) {
+    if (!data || !await installed(context)) return [];
+    const [counts] = await context.supabase.query(
+      `select (select count(*) from tunebase.projects)::int as projects, (select count(*) from tunebase.jobs)::int as jobs,
+        (select count(*) from storage.objects where bucket_id = any($1))::int as objects`,
+      z.array(z.object({ projects: z.int(), jobs: z.int(), objects: z.int() })),
+      [buckets],
+    );
+    const { projects = 0, jobs = 0, objects = 0 } = counts ?? {};
+    return [
+      { action: "delete", what: `buckets ${buckets.join(", ")} with ${objects} objects` },
+      {
+        action: "delete",
+        what: `schemas tunebase and tunebase_internal with ${projects} projects and ${jobs} jobs`,
+      },
+      { action: "delete", what: "database roles, policies, Vault secrets and migration records of Tunebase" },
+    ];
+  },
+  async remove(context) {
+    const sql = await uninstallSql();
+    const until = Date.now() + patienceMs;
+    // Storage empties a bucket in the background, and an upload may still end: the script refuses until all are empty.
+    for (;;) {
+      for (const bucket of buckets) await emptyBucket(context, bucket);
+      try {
+        return await context.supabase.execute(sql);
+      } catch (error) {
+        if (!(error instanceof PlatformError) || !error.message.includes("buckets are not empty")) {
+          throw error;
+        }
+        if (Date.now() > until) {
+          throw new DeployError(error.message, "Run the command again: it continues here.");
+        }
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+      }
+    }
+  },
+};
+
+async function installed({ supabase }: Context): Promise<boolean> {
+  const [row] = await supabase.query(
+    "select to_regclass('tunebase.jobs') is not null as exists",
+    z.array(z.object({ exists: z.boolean() })),
+  );
+  return row?.exists ?? false;
+}
+
+/** Deleting rows in SQL would leave the files behind. */
+async function emptyBucket({ supabase, target, state }: Context, bucket: string): Promise<void> {
+  const key = await supabase.secretKey();
+  const response = await fetch(
+    `${target.projectUrl(state.project ?? "")}/storage/v1/bucket/${bucket}/empty`,
+    {
+      method: "POST",
+      headers: { apikey: key, authorization: `Bearer ${key}` },
+      signal: AbortSignal.timeout(120_000),
+    },
+  );
+  const text = await response.text();
+  if (!response.ok && response.status !== 404) {
+    throw new DeployError(
+      `Storage did not empty the bucket ${bucket}: ${response.status} ${text.slice(0, 300)}`,
+      "Empty it in the Supabase dashboard (Storage), then run the command again.",
+    );
+  }
+}

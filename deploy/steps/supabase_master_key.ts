@@ -1,0 +1,52 @@
+/** The master key: generated once, kept in the project's Vault. Every other secret of the installation is derived from it. */
+import { randomBytes } from "node:crypto";
+import * as z from "zod";
+import { DeployError } from "../errors.ts";
+import type { SupabaseApi } from "../platforms/supabase.ts";
+import type { Step } from "../step.ts";
+
+const vaultName = "tunebase_master_key";
+
+export const supabaseMasterKey: Step = {
+  id: "supabase-master-key",
+  title: "Master key",
+  async plan({ state, supabase }) {
+    if (state.project !== null && await findMasterKey(supabase) !== null) return [];
+    return [{ action: "create", what: "master key, in the project's Vault" }];
+  },
+  async apply({ supabase }) {
+    if (await findMasterKey(supabase) !== null) return;
+    // Two runs at once keep one key: the names of Vault's secrets are unique.
+    await supabase.execute("select vault.create_secret($1, $2, $3)", [
+      randomBytes(32).toString("base64"),
+      vaultName,
+      "Tunebase derives all of its secrets from this key.",
+    ]);
+  },
+};
+
+/** The master key. Throws a DeployError if the project has none. */
+export async function masterKey(supabase: SupabaseApi): Promise<string> {
+  const found = await findMasterKey(supabase);
+  if (found === null) {
+    throw new DeployError(
+      `The project's Vault has no secret ${vaultName}.`,
+      "If you deployed by hand, add the function secret TUNEBASE_MASTER_KEY to Vault under that name.",
+    );
+  }
+  return found;
+}
+
+async function findMasterKey(supabase: SupabaseApi): Promise<string | null> {
+  const [extension] = await supabase.query(
+    "select to_regclass('vault.decrypted_secrets') is not null as exists",
+    z.array(z.object({ exists: z.boolean() })),
+  );
+  if (!extension?.exists) return null;
+  const rows = await supabase.query(
+    "select decrypted_secret from vault.decrypted_secrets where name = $1",
+    z.array(z.object({ decrypted_secret: z.string() })),
+    [vaultName],
+  );
+  return rows[0]?.decrypted_secret ?? null;
+}

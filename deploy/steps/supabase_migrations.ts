@@ -1,0 +1,58 @@
+/** The database's migrations, recorded where `supabase db push` records them. */
+import { randomBytes } from "node:crypto";
+import * as z from "zod";
+import { DeployError } from "../errors.ts";
+import { PlatformError } from "../platforms/request.ts";
+import { type Migration, migrations } from "../sources.ts";
+import type { Context, Step } from "../step.ts";
+
+export const supabaseMigrations: Step = {
+  id: "supabase-migrations",
+  title: "Database migrations",
+  async plan(context) {
+    const pending = context.state.project === null ? await migrations() : await pendingMigrations(context);
+    return pending.map(({ version, name }) => ({ action: "create", what: `migration ${version}_${name}` }));
+  },
+  async apply(context) {
+    for (const migration of await pendingMigrations(context)) {
+      try {
+        await context.supabase.execute(withRecord(migration));
+      } catch (error) {
+        if (!(error instanceof PlatformError)) throw error;
+        throw new DeployError(
+          `Migration ${migration.version}_${migration.name} failed, and changed nothing: ${error.message}`,
+          "Solve what the message names, then run the command again.",
+        );
+      }
+    }
+  },
+};
+
+/** The migrations that this project lacks. */
+export async function pendingMigrations({ supabase }: Context): Promise<Migration[]> {
+  const [history] = await supabase.query(
+    "select to_regclass('supabase_migrations.schema_migrations') is not null as exists",
+    z.array(z.object({ exists: z.boolean() })),
+  );
+  const applied = history?.exists
+    ? await supabase.query(
+      "select version from supabase_migrations.schema_migrations",
+      z.array(z.object({ version: z.string() })),
+    )
+    : [];
+  return (await migrations()).filter(({ version }) => !applied.some((row) => row.version === version));
+}
+
+/** The migration and its record, in one transaction. */
+function withRecord({ version, name, sql }: Migration): string {
+  const quote = `$m${randomBytes(6).toString("hex")}$`;
+  return `begin;
+${sql}
+;create schema if not exists supabase_migrations;
+create table if not exists supabase_migrations.schema_migrations (
+  version text not null primary key, statements text[], name text
+);
+insert into supabase_migrations.schema_migrations (version, name, statements)
+values ('${version}', '${name}', array[${quote}${sql}${quote}]);
+commit;`;
+}

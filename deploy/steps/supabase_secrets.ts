@@ -1,0 +1,126 @@
+/** The database roles' passwords and the functions' secrets. The platform shows digests of secrets: drift is found by them. */
+import { createHash } from "node:crypto";
+import * as z from "zod";
+import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
+import type { Change, Context, Step } from "../step.ts";
+
+/** The roles that the functions connect as, and the secret with each one's database URL. */
+const roles = {
+  tunebase_api: "TUNEBASE_API_DB_URL",
+  tunebase_callback: "TUNEBASE_CALLBACK_DB_URL",
+  tunebase_scheduler: "TUNEBASE_SCHEDULER_DB_URL",
+} as const;
+
+/** The secrets that a deployment sets and `destroy` removes. The optional ones of docs/deploy.md belong to the operator. */
+export const secretNames = [
+  "TUNEBASE_MASTER_KEY",
+  ...Object.values(roles),
+  "RUNPOD_API_KEY",
+  "RUNPOD_API_URL",
+  "TUNEBASE_INFERENCE_URL",
+  "TUNEBASE_MAX_FILE_BYTES",
+  "TUNEBASE_DASHBOARD_URL",
+  "TUNEBASE_ALLOW_LOOPBACK",
+];
+
+export const supabaseSecrets: Step = {
+  id: "supabase-secrets",
+  title: "Database roles and function secrets",
+  async plan(context) {
+    if (context.state.project === null) {
+      return [{ action: "create", what: "passwords of three database roles" }, {
+        action: "create",
+        what: "function secrets",
+      }];
+    }
+    const { missing, changed } = await differences(context);
+    const changes: Change[] = [];
+    if (missing.length > 0) {
+      changes.push({ action: "create", what: `function secrets ${missing.join(", ")}` });
+    }
+    if (changed.length > 0) {
+      changes.push({
+        action: "update",
+        what: `function secrets ${changed.join(", ")}`,
+        why: "the values differ",
+      });
+    }
+    if (!await rolesCanLogIn(context)) {
+      changes.push({ action: "update", what: "database roles", why: "a role cannot log in" });
+    }
+    return changes;
+  },
+  async apply(context) {
+    const { secrets, missing, changed } = await differences(context);
+    const names = [...missing, ...changed];
+    if (names.length === 0 && await rolesCanLogIn(context)) return;
+    const key = await context.masterKey();
+    for (const role of rolesOf()) {
+      // A password cannot be a parameter; a derived one is base64url.
+      await context.supabase.execute(`alter role ${role} login password '${rolePassword(key, role)}'`);
+    }
+    await context.supabase.setSecrets(Object.fromEntries(names.map((name) => [name, secrets[name] ?? ""])));
+  },
+  async planRemoval({ supabase }) {
+    const present = await supabase.secretDigests();
+    const ours = secretNames.filter((name) => present.has(name));
+    return ours.length === 0 ? [] : [{ action: "delete", what: `function secrets ${ours.join(", ")}` }];
+  },
+  async remove({ supabase }) {
+    const present = await supabase.secretDigests();
+    const ours = secretNames.filter((name) => present.has(name));
+    if (ours.length > 0) await supabase.deleteSecrets(ours);
+  },
+};
+
+/** The password of a database role, in base64url. */
+export const rolePassword = (masterKey: string, role: string): string =>
+  deriveSecret(masterKey, `database-role/${role}`);
+
+async function differences(context: Context) {
+  const [secrets, digests] = await Promise.all([desired(context), context.supabase.secretDigests()]);
+  const names = Object.keys(secrets);
+  return {
+    secrets,
+    missing: names.filter((name) => !digests.has(name)),
+    changed: names.filter((name) => digests.has(name) && digests.get(name) !== sha256(secrets[name] ?? "")),
+  };
+}
+
+async function desired(
+  { settings, supabase, target, masterKey, runpodKey }: Context,
+): Promise<Record<string, string>> {
+  const [key, pooler, limit] = await Promise.all([
+    masterKey().catch(() => null),
+    supabase.pooler(),
+    supabase.fileSizeLimit(),
+  ]);
+  const url = (role: string) => {
+    const address = new URL(`postgresql://${pooler.db_host}:${pooler.db_port}/${pooler.db_name}`);
+    // The pooler tells projects apart by what follows the user's name: `postgres.REF`.
+    address.username = pooler.db_user.replace(/^[^.]+/, role);
+    address.password = key === null ? "" : rolePassword(key, role);
+    return address.href;
+  };
+  return {
+    TUNEBASE_MASTER_KEY: key ?? "",
+    ...Object.fromEntries(Object.entries(roles).map(([role, name]) => [name, url(role)])),
+    RUNPOD_API_KEY: runpodKey,
+    RUNPOD_API_URL: target.runpodApi,
+    TUNEBASE_INFERENCE_URL: target.inferenceUrl,
+    TUNEBASE_MAX_FILE_BYTES: `${limit}`,
+    ...(settings.dashboardUrl === null ? {} : { TUNEBASE_DASHBOARD_URL: settings.dashboardUrl }),
+    ...target.functionSecrets,
+  };
+}
+
+async function rolesCanLogIn({ supabase }: Context): Promise<boolean> {
+  const rows = await supabase.query(
+    "select rolname from pg_catalog.pg_roles where rolname like 'tunebase\\_%' and rolcanlogin",
+    z.array(z.object({ rolname: z.string() })),
+  );
+  return rolesOf().every((role) => rows.some(({ rolname }) => rolname === role));
+}
+
+const rolesOf = () => Object.keys(roles);
+const sha256 = (text: string) => createHash("sha256").update(text).digest("hex");

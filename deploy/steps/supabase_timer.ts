@@ -1,0 +1,106 @@
+/** The timer: pg_cron calls the scheduler's URL with a derived secret; both are in Vault. */
+import * as z from "zod";
+import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
+import type { Change, Context, Step } from "../step.ts";
+
+/** As `supabase/migrations/20261130000200_platform.sql` schedules them where the extensions exist. */
+const jobs = {
+  "tunebase-tick": ["10 seconds", "select tunebase_internal.wake_scheduler()"],
+  "tunebase-spend": ["30 seconds", "select tunebase_internal.enforce_spend()"],
+  "tunebase-prune": ["17 * * * *", "select tunebase_internal.prune_cron_runs()"],
+} as const;
+const jobNames = Object.keys(jobs).map((name) => `'${name}'`).join(", ");
+const secretNames = "'tunebase_scheduler_url', 'tunebase_scheduler_secret'";
+
+export const supabaseTimer: Step = {
+  id: "supabase-timer",
+  title: "Timer",
+  async plan(context) {
+    const { secrets, cron } = context.state.project === null
+      ? { secrets: ["tunebase_scheduler_url", "tunebase_scheduler_secret"], cron: Object.keys(jobs) }
+      : await differences(context);
+    const changes: Change[] = [];
+    if (secrets.length > 0) changes.push({ action: "update", what: `Vault secrets ${secrets.join(", ")}` });
+    if (cron.length > 0) changes.push({ action: "create", what: `cron jobs ${cron.join(", ")}` });
+    return changes;
+  },
+  async apply(context) {
+    const { secrets, cron, values } = await differences(context);
+    for (const name of secrets) {
+      await context.supabase.execute(
+        `do $do$ declare v_id uuid := (select id from vault.secrets where name = '${name}'); begin
+          if v_id is null then perform vault.create_secret('${values[name]}', '${name}');
+          else perform vault.update_secret(v_id, '${values[name]}'); end if;
+        end $do$`,
+      );
+    }
+    for (const [name, [schedule, command]] of Object.entries(jobs)) {
+      if (cron.includes(name)) {
+        await context.supabase.execute("select cron.schedule($1, $2, $3)", [name, schedule, command]);
+      }
+    }
+  },
+  async planRemoval(context) {
+    if (!await hasSchema(context, "cron")) return [];
+    const rows = await context.supabase.query(
+      `select jobname from cron.job where jobname in (${jobNames})`,
+      z.array(z.object({ jobname: z.string() })),
+    );
+    return rows.length === 0
+      ? []
+      : [{ action: "delete", what: `cron jobs ${rows.map(({ jobname }) => jobname).join(", ")}` }];
+  },
+  async remove(context) {
+    if (!await hasSchema(context, "cron")) return;
+    await context.supabase.execute(
+      `select cron.unschedule(jobname) from cron.job where jobname in (${jobNames})`,
+    );
+    await context.supabase.execute(`delete from vault.secrets where name in (${secretNames})`);
+  },
+};
+
+/** The address that pg_cron calls. */
+const schedulerUrl = ({ target, state }: Context) =>
+  `${target.projectUrl(state.project ?? "")}/functions/v1/tunebase-scheduler/tick`;
+
+async function differences(context: Context) {
+  const [cron, secrets] = await Promise.all([
+    await hasSchema(context, "cron")
+      ? context.supabase.query("select jobname, schedule, command from cron.job", z.array(Job))
+      : [],
+    await hasSchema(context, "vault")
+      ? context.supabase.query(
+        `select name, decrypted_secret from vault.decrypted_secrets where name in (${secretNames})`,
+        z.array(z.object({ name: z.string(), decrypted_secret: z.string() })),
+      )
+      : [],
+  ]);
+  const values: Record<string, string> = {
+    tunebase_scheduler_url: schedulerUrl(context),
+    // Without a master key everything is to be created.
+    tunebase_scheduler_secret: await context.masterKey().then(
+      (key) => deriveSecret(key, "scheduler"),
+      () => "",
+    ),
+  };
+  return {
+    values,
+    secrets: Object.keys(values).filter((name) =>
+      secrets.find((secret) => secret.name === name)?.decrypted_secret !== values[name]
+    ),
+    cron: Object.entries(jobs).filter(([name, [schedule, command]]) =>
+      !cron.some((job) => job.jobname === name && job.schedule === schedule && job.command === command)
+    ).map(([name]) => name),
+  };
+}
+
+const Job = z.object({ jobname: z.string().nullable(), schedule: z.string(), command: z.string() });
+
+async function hasSchema({ supabase }: Context, name: string): Promise<boolean> {
+  const [row] = await supabase.query(
+    "select to_regnamespace($1) is not null as exists",
+    z.array(z.object({ exists: z.boolean() })),
+    [name],
+  );
+  return row?.exists ?? false;
+}

@@ -1,0 +1,94 @@
+/** The models' tokenizers, which the API counts tokens with: from the hub to the bucket `tunebase-tokenizers`. */
+import * as z from "zod";
+import { buckets } from "../../supabase/functions/_shared/contracts/buckets.ts";
+import { chosenModels, type Model, sourceOf } from "../catalog.ts";
+import { DeployError } from "../errors.ts";
+import { hubFile, hubModel } from "../hub.ts";
+import { revisionOf } from "../revisions.ts";
+import type { Context, Step } from "../step.ts";
+
+const files = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+
+export const tokenizers: Step = {
+  id: "tokenizers",
+  title: "Tokenizers",
+  async plan(context) {
+    return (await missing(context)).map(({ model, folder }) => ({
+      action: "create",
+      what: `tokenizer of ${model.name}, in ${buckets.tokenizers}/${folder}`,
+    }));
+  },
+  async apply(context) {
+    for (const { model, folder, revision } of await missing(context)) {
+      const { source } = sourceOf(model, context.target.name);
+      const token = context.settings.hubToken;
+      const present = (await hubModel(source, token)).siblings.map(({ rfilename }) => rfilename);
+      for (const file of files.filter((name) => present.includes(name))) {
+        await upload(context, `${folder}/${file}`, await hubFile(source, revision, file, token));
+      }
+      // Last: a folder that a row names is complete.
+      await context.supabase.execute("update tunebase.base_models set tokenizer = $2 where id = $1", [
+        model.name,
+        folder,
+      ]);
+    }
+  },
+};
+
+/** The models whose row names no folder, or one of another revision. A folder of the operator's own stays. */
+async function missing(context: Context) {
+  const { settings, state, supabase, target } = context;
+  const models = (await chosenModels(settings.models)).filter((model) =>
+    model.tokenizer && !sourceOf(model, target.name).source.startsWith("package:")
+  );
+  const rows = state.project === null ? [] : await storedTokenizers(supabase, models);
+  const wanted = await Promise.all(models.map(async (model) => {
+    const revision = await revisionOf(context, model);
+    return { model, revision, folder: `${model.id}/${revision.slice(0, 12)}` };
+  }));
+  return wanted.filter(({ model, folder }) => {
+    const tokenizer = rows.find(({ id }) => id === model.name)?.tokenizer ?? null;
+    return tokenizer === null || (tokenizer !== folder && tokenizer.startsWith(`${model.id}/`));
+  });
+}
+
+async function storedTokenizers(supabase: Context["supabase"], models: Model[]) {
+  const [table] = await supabase.query(
+    "select to_regclass('tunebase.base_models') is not null as exists",
+    z.array(z.object({ exists: z.boolean() })),
+  );
+  if (!table?.exists || models.length === 0) return [];
+  return await supabase.query(
+    "select id, tokenizer from tunebase.base_models",
+    z.array(z.object({ id: z.string(), tokenizer: z.string().nullable() })),
+  );
+}
+
+async function upload(
+  { supabase, target, state }: Context,
+  path: string,
+  content: Uint8Array<ArrayBuffer>,
+): Promise<void> {
+  const key = await supabase.secretKey();
+  const response = await fetch(
+    `${target.projectUrl(state.project ?? "")}/storage/v1/object/${buckets.tokenizers}/${path}`,
+    {
+      method: "POST",
+      headers: {
+        apikey: key,
+        authorization: `Bearer ${key}`,
+        "x-upsert": "true",
+        "content-type": "application/octet-stream",
+      },
+      body: content,
+      signal: AbortSignal.timeout(120_000),
+    },
+  );
+  const text = await response.text();
+  if (!response.ok) {
+    throw new DeployError(
+      `Storage rejected ${buckets.tokenizers}/${path}: ${response.status} ${text.slice(0, 300)}`,
+      "Run the command again.",
+    );
+  }
+}

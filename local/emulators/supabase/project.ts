@@ -1,0 +1,305 @@
+/** A project of the emulated platform: its database, Auth, Storage, functions and timer behind one address. */
+import { importJWK, jwtVerify } from "jose";
+import postgres from "postgres";
+import { freePort, namedPort } from "../../state_dir.ts";
+import { join, removeIfThere } from "../../paths.ts";
+import { denoEnvironment } from "../../stack/environment.ts";
+import { startGateway } from "../../stack/gateway.ts";
+import { type Keys, loadKeys, randomText } from "../../stack/keys.ts";
+import { type Postgres, postgresDirectory } from "../../stack/postgres.ts";
+import { marked } from "../../stack/processes.ts";
+import { createAuth } from "../auth/mod.ts";
+import { limitsSetting } from "../functions/limits.ts";
+import { createFunction, type EdgeFunction } from "../functions/mod.ts";
+import { createStorage } from "../storage/mod.ts";
+import { asRole, preparePlatform, setPassword, startDatabase } from "./database.ts";
+import { deploymentFolder, resolutionOptions } from "./deployments.ts";
+import { startPooler } from "./pooler.ts";
+import { type Deployment, newSettings, type ProjectRecord, saveRecord } from "./record.ts";
+import { startTimer } from "./timer.ts";
+
+export type ProjectStatus = "COMING_UP" | "ACTIVE_HEALTHY" | "INIT_FAILED" | "GOING_DOWN";
+
+interface Stoppable {
+  stop(): Promise<void>;
+}
+
+export interface ProjectOptions {
+  /** The project's folder. */
+  home: string;
+  /** The home in the environment of every process, by which the next start finds leftovers. */
+  mark: string;
+  log: (line: string) => void;
+}
+
+/** How long requests may take to finish on a function that is replaced. */
+const drainMs = 10_000;
+
+/** The record of a new project, with ports that are free now. */
+export function newRecord(
+  wanted: {
+    ref: string;
+    number: number;
+    name: string;
+    region: string;
+    databasePassword: string;
+    databasePort: number;
+  },
+): ProjectRecord {
+  const { databasePort, ...rest } = wanted;
+  const createdAt = new Date().toISOString();
+  const key = (type: "publishable" | "secret") => ({
+    id: crypto.randomUUID(),
+    type,
+    name: "default",
+    key: `sb_${type}_${randomText(24)}`,
+    insertedAt: createdAt,
+  });
+  return {
+    ...rest,
+    createdAt,
+    created: false,
+    ports: {
+      gateway: freePort(0, ""),
+      database: freePort(databasePort, "TUNEBASE_DB_PORT"),
+      pooler: freePort(0, ""),
+    },
+    apiKeys: [key("publishable"), key("secret")],
+    secrets: {},
+    functions: {},
+    ...structuredClone(newSettings),
+  };
+}
+
+export class Project {
+  status: ProjectStatus = "COMING_UP";
+  readonly #started: Stoppable[] = [];
+  readonly #functions = new Map<string, EdgeFunction>();
+  readonly #draining = new Set<Promise<void>>();
+  #database: Postgres | null = null;
+  #keys: Keys | null = null;
+
+  constructor(readonly record: ProjectRecord, private readonly options: ProjectOptions) {}
+
+  get url(): string {
+    return `http://127.0.0.1:${this.record.ports.gateway}`;
+  }
+
+  get home(): string {
+    return this.options.home;
+  }
+
+  /** The address of the database for `postgres`, without the pooler. */
+  get databaseUrl(): string | null {
+    if (this.#database === null) return null;
+    return asRole(this.#database.url, "postgres", this.record.databasePassword);
+  }
+
+  async save(): Promise<void> {
+    await saveRecord(this.options.home, this.record);
+  }
+
+  /** Starts everything, and prepares the database the first time. Sets the status; never rejects. */
+  async start(): Promise<void> {
+    try {
+      await this.#start();
+      this.status = "ACTIVE_HEALTHY";
+    } catch (error) {
+      this.status = "INIT_FAILED";
+      this.options.log(`supabase: project ${this.record.ref} did not start: ${error}`);
+      await this.#stopParts();
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { home, log } = this.options;
+    const { ports, ref } = this.record;
+    await Deno.mkdir(join(home, "logs"), { recursive: true, mode: 0o700 });
+    const keys = await loadKeys(home);
+    this.#keys = keys;
+    const database = await startDatabase({ home, port: ports.database, password: keys.passwords.postgres });
+    this.#started.push(database);
+    if (!this.record.created) {
+      await preparePlatform(database.url, this.record.databasePassword);
+      this.record.created = true;
+      await this.save();
+    }
+    this.#database = database;
+    await namedPort(ports.pooler, "TUNEBASE_PORT", log);
+    this.#started.push(startPooler({ port: ports.pooler, databasePort: ports.database, ref }));
+
+    const sql = postgres(database.url, {
+      max: 8,
+      idle_timeout: 20,
+      backoff: (failures) => Math.min(1, failures * 0.1),
+      onnotice: () => {},
+    });
+    this.#started.push({ stop: () => sql.end({ timeout: 5 }) });
+    await this.#serve(sql, keys);
+    for (const slug of Object.keys(this.record.functions)) this.#createFunction(slug);
+    this.#started.push(startTimer(database.url, log));
+  }
+
+  async #serve(sql: postgres.Sql, keys: Keys): Promise<void> {
+    const { home, log } = this.options;
+    const credentials = { publishableKey: this.#key("publishable"), secretKey: this.#key("secret") };
+    const auth = createAuth({
+      sql,
+      issuer: `${this.url}/auth/v1`,
+      privateJwk: keys.privateJwk,
+      publicJwk: keys.publicJwk,
+      ...credentials,
+      settings: () => this.#authSettings(),
+      mail: ({ to, link }) => log(`a link to sign in as ${to}: ${link}`),
+    });
+    const storage = await createStorage({
+      sql,
+      root: join(home, "storage"),
+      signingSecret: keys.storageSecret,
+      secretKey: credentials.secretKey,
+      fileSizeLimit: () => this.record.storage.fileSizeLimit,
+    });
+    await namedPort(this.record.ports.gateway, "TUNEBASE_PORT", log);
+    this.#started.push(startGateway(this.record.ports.gateway, [
+      { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
+      { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
+    ], (slug) => this.#route(slug)));
+  }
+
+  #authSettings() {
+    const { site_url, uri_allow_list, disable_signup } = this.record.auth;
+    return {
+      disableSignup: disable_signup === true,
+      siteUrl: typeof site_url === "string" ? site_url : null,
+      redirectUrls: typeof uri_allow_list === "string" && uri_allow_list !== ""
+        ? uri_allow_list.split(",").map((pattern) => pattern.trim())
+        : [],
+    };
+  }
+
+  #key(type: "publishable" | "secret"): string {
+    return this.record.apiKeys.find((key) => key.type === type && key.name === "default")?.key ?? "";
+  }
+
+  /** A function as the gateway calls it: with a valid JWT only, where the deployment says so. */
+  #route(slug: string): { fetch(request: Request, path: string): Promise<Response> } | undefined {
+    const found = this.#functions.get(slug);
+    if (found === undefined || !this.record.functions[slug]?.verifyJwt) return found;
+    return {
+      fetch: async (request, path) => {
+        const token = /^Bearer (.+)$/.exec(request.headers.get("authorization") ?? "")?.[1];
+        if (request.method === "OPTIONS" || (token !== undefined && await this.#isValid(token))) {
+          return await found.fetch(request, path);
+        }
+        const message = token === undefined ? "Missing authorization header" : "Invalid JWT";
+        return Response.json({ code: 401, message }, { status: 401 });
+      },
+    };
+  }
+
+  async #isValid(token: string): Promise<boolean> {
+    if (this.#keys === null) return false;
+    const key = await importJWK(this.#keys.publicJwk, "ES256");
+    return await jwtVerify(token, key).then(() => true, () => false);
+  }
+
+  #environment(): Record<string, string> {
+    const secrets = Object.entries(this.record.secrets).map(([name, { value }]) => [name, value] as const);
+    return {
+      ...marked(this.options.mark),
+      ...denoEnvironment(),
+      ...this.platformEnvironment(),
+      ...Object.fromEntries(secrets),
+    };
+  }
+
+  /** What the platform gives every function. */
+  platformEnvironment(): Record<string, string> {
+    return {
+      SUPABASE_URL: this.url,
+      SUPABASE_DB_URL: this.databaseUrl ?? "",
+      SUPABASE_PUBLISHABLE_KEYS: JSON.stringify({ default: this.#key("publishable") }),
+      SUPABASE_SECRET_KEYS: JSON.stringify({ default: this.#key("secret") }),
+      SUPABASE_JWKS: JSON.stringify({ keys: this.#keys === null ? [] : [this.#keys.publicJwk] }),
+    };
+  }
+
+  #createFunction(slug: string): void {
+    const deployment = this.record.functions[slug];
+    if (deployment === undefined) return;
+    const folder = deploymentFolder(this.options.home, slug, deployment.version);
+    this.#functions.set(
+      slug,
+      createFunction(slug, this.#environment(), join(this.options.home, `logs/${slug}.log`), {
+        script: join(folder, deployment.entrypoint),
+        resolution: resolutionOptions(folder, deployment.importMap),
+        limits: limitsSetting(),
+      }),
+    );
+  }
+
+  /** Replaces a function's processes. Requests on the old ones finish. */
+  #replaceFunction(slug: string, cleanUp: () => Promise<void> = async () => {}): void {
+    const old = this.#functions.get(slug);
+    this.#functions.delete(slug);
+    this.#createFunction(slug);
+    if (old === undefined) return;
+    const draining = old.drain(drainMs).then(cleanUp).catch((error) => {
+      this.options.log(`supabase: function ${slug}: ${error}`);
+    });
+    this.#draining.add(draining);
+    void draining.finally(() => this.#draining.delete(draining));
+  }
+
+  /** Serves a new deployment. */
+  async deploy(slug: string, deployment: Deployment): Promise<void> {
+    const before = this.record.functions[slug];
+    this.record.functions[slug] = deployment;
+    await this.save();
+    this.#replaceFunction(slug, async () => {
+      if (before !== undefined) {
+        await removeIfThere(deploymentFolder(this.options.home, slug, before.version));
+      }
+    });
+  }
+
+  /** Removes a function and its files. */
+  async removeFunction(slug: string): Promise<void> {
+    delete this.record.functions[slug];
+    await this.save();
+    this.#replaceFunction(slug, () => removeIfThere(join(this.options.home, "functions", slug)));
+  }
+
+  /** After a change of secrets: the functions start again with the new ones. */
+  async secretsChanged(): Promise<void> {
+    await this.save();
+    for (const slug of [...this.#functions.keys()]) this.#replaceFunction(slug);
+  }
+
+  /** Changes the password of `postgres`. */
+  async setDatabasePassword(password: string): Promise<void> {
+    if (this.#database !== null) await setPassword(this.#database.url, password);
+    this.record.databasePassword = password;
+    await this.secretsChanged();
+  }
+
+  async stop(): Promise<void> {
+    for (const one of this.#functions.values()) await one.stop();
+    this.#functions.clear();
+    await this.#stopParts();
+    await Promise.all(this.#draining);
+  }
+
+  async #stopParts(): Promise<void> {
+    this.#database = null;
+    for (const part of this.#started.splice(0).reverse()) await part.stop();
+  }
+
+  /** Stops it and deletes everything. */
+  async remove(): Promise<void> {
+    this.status = "GOING_DOWN";
+    await this.stop();
+    await removeIfThere(await postgresDirectory(this.options.home));
+    await removeIfThere(this.options.home);
+  }
+}
