@@ -6,12 +6,14 @@ import { type DescribedModel, describeModel, toToml } from "../deploy/describe_m
 import { DeployError } from "../deploy/errors.ts";
 import { expectedThroughput, pools } from "../deploy/gpus.ts";
 import { inferenceSecretPurpose } from "../supabase/functions/_shared/contracts/inference_token.ts";
+import { metricsSecretPurpose } from "../supabase/functions/_shared/contracts/installation_metrics.ts";
 import { deriveSecret, sha256Hex } from "../supabase/functions/_shared/secrets.ts";
 
 export const help = `Prints secrets, and SQL to run in the Supabase project's SQL editor.
 
   npx -y deno@2.9.6 task operator master-key               generates a TUNEBASE_MASTER_KEY
   npx -y deno@2.9.6 task operator scheduler-secret         derives the scheduler's secret from TUNEBASE_MASTER_KEY
+  npx -y deno@2.9.6 task operator metrics-secret           derives the secret of GET /metrics from TUNEBASE_MASTER_KEY
   npx -y deno@2.9.6 task operator owner EMAIL [--name N]   creates a project for a user
   npx -y deno@2.9.6 task operator api-key EMAIL            generates an API key, and the SQL that stores its hash
   npx -y deno@2.9.6 task operator signup invite|open       sets who can create projects: owners only, or every user
@@ -49,6 +51,10 @@ export async function operator(
       rejectExtra(rest);
       if (!masterKey) throw new UsageError("TUNEBASE_MASTER_KEY is not set.");
       return deriveSecret(masterKey, "scheduler");
+    case "metrics-secret":
+      rejectExtra(rest);
+      if (!masterKey) throw new UsageError("TUNEBASE_MASTER_KEY is not set.");
+      return deriveSecret(masterKey, metricsSecretPurpose);
     case "owner":
       return owner(rest);
     case "api-key":

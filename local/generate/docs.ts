@@ -11,6 +11,10 @@ import {
   trainerNames,
 } from "../../supabase/functions/_shared/contracts/hyperparameters.ts";
 import {
+  installationMetric,
+  installationMetricNames,
+} from "../../supabase/functions/_shared/contracts/installation_metrics.ts";
+import {
   type MetricField,
   metricField,
   metricNames,
@@ -34,7 +38,12 @@ const metricUnits: Record<MetricField["unit"], string> = {
 const routes = await allRoutes();
 const catalog = await loadCatalog();
 const provenBy = await proofs();
-const callers: Partial<Record<Route["scope"], string>> = { none: "public", any: "any", user: "a user" };
+const callers: Partial<Record<Route["scope"], string>> = {
+  none: "public",
+  any: "any",
+  user: "a user",
+  operator: "the operator",
+};
 
 const tables: Record<string, () => string> = {
   "api hyperparameters": () =>
@@ -57,6 +66,14 @@ const tables: Record<string, () => string> = {
     ),
   metrics: () =>
     metricNames.map((name) => `\`${name}\`${metricUnits[metricField(name).unit]}`).join(", ") + ".\n",
+  "installation metrics": () =>
+    table(
+      ["metric", "type", "labels", "meaning"],
+      installationMetricNames.map((name) => {
+        const { type, help, labels = [] } = installationMetric(name);
+        return [`\`${name}\``, type, labels.map((label) => `\`${label}\``).join(", "), help];
+      }),
+    ),
   routes: () =>
     table(
       ["route", "description", "scope"],

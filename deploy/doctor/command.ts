@@ -1,0 +1,53 @@
+/** `task doctor`: the command line of {@link doctor}. */
+import process from "node:process";
+import { addCommand, type Command, parseInteger } from "../../cli/command.ts";
+import { exitCodes } from "../../cli/errors.ts";
+import { version } from "../../cli/version.ts";
+import {
+  addInstallationOptions,
+  type CommonDeployOptions,
+  createContext,
+  type StartEmulators,
+  withInstallation,
+} from "../commands.ts";
+import { DeployError } from "../errors.ts";
+import { planSteps } from "../plan.ts";
+import { migrations } from "../sources.ts";
+import { stateFile } from "../state.ts";
+import { steps } from "../steps/mod.ts";
+import { driftChecks } from "./checks/drift.ts";
+import { doctor } from "./doctor.ts";
+
+interface DoctorCommand extends CommonDeployOptions {
+  bills?: boolean;
+  days: number;
+}
+
+/** Adds `doctor`. */
+export function addDoctor(program: Command, startEmulators?: StartEmulators): void {
+  addInstallationOptions(
+    addCommand(program, "doctor", "Diagnose an installation on Supabase and RunPod; changes nothing"),
+    startEmulators,
+  )
+    .option("--bills", "print RunPod's bill per endpoint and day next to the cost that Tunebase counted")
+    .option("--days <n>", "with --bills: how many days, today included", parseInteger(1), 7)
+    .action((options: DoctorCommand) =>
+      withInstallation(options, startEmulators, async (target, credentials, state) => {
+        if (state.project === null || state.settings === null) {
+          throw new DeployError(
+            `Profile ${options.profile} is not deployed: ${stateFile(options.profile)} names no project.`,
+            "Choose another --profile.",
+          );
+        }
+        const settings = { ...state.settings, profile: options.profile, registry: null, hubToken: null };
+        const context = createContext(target, credentials, state, settings);
+        const release = { version, migrations: (await migrations()).map((one) => one.version) };
+        const isWorking = await doctor({ ...context, settings }, release, {
+          json: options.json ?? false,
+          billDays: options.bills ? options.days : null,
+          more: [driftChecks(() => planSteps(steps, context))],
+        });
+        if (!isWorking) process.exitCode = exitCodes.failed;
+      })
+    );
+}
