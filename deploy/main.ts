@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import { addDeploy, type StartEmulators } from "./commands.ts";
 import { addDoctor } from "./doctor/command.ts";
+import { exitCodes } from "../cli/errors.ts";
 import { runProgram } from "../cli/run.ts";
 import { version } from "../cli/version.ts";
 import { install } from "../local/commands/install.ts";
@@ -13,7 +14,17 @@ import { homeDirectory } from "../local/state_dir.ts";
 const startEmulators: StartEmulators = async (profile) => {
   const log = (line: string) => console.error(line);
   await install(log);
-  return await startPlatforms({ home: join(homeDirectory(), "platforms", profile), log: () => {} });
+  const platforms = await startPlatforms({
+    home: join(homeDirectory(), "platforms", profile),
+    log: () => {},
+  });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(signal, async () => {
+      await platforms.stop();
+      Deno.exit(exitCodes.interrupted);
+    });
+  }
+  return platforms;
 };
 
 const program = new Command("deno task").version(version, "-V, --version", "print the version");
