@@ -1,7 +1,7 @@
 /** `eval` and `evaluations`: compares models over the rows of a file. */
 import process from "node:process";
 import { type Schemas, unwrap } from "../../client/mod.ts";
-import { graderName } from "../../supabase/functions/_shared/contracts/graders.ts";
+import { graderName } from "../../supabase/functions/_shared/contracts/evaluation.ts";
 import { findBase } from "../api/models.ts";
 import { openSession, type Session, sleep } from "../api/session.ts";
 import type { BodyOf } from "../api/types.ts";

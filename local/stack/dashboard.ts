@@ -47,6 +47,7 @@ const types: Record<string, string> = {
   js: "text/javascript; charset=utf-8",
   css: "text/css; charset=utf-8",
   json: "application/json",
+  svg: "image/svg+xml",
 };
 
 function notBuilt(): Response {

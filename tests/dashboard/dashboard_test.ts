@@ -68,7 +68,7 @@ Deno.test("the main flow from sign-in to the downloaded adapter needs no reload"
   await page.getByLabel("Epochs").fill("4");
   await takes.getByText("4", { exact: true }).waitFor(); // steps
   await page.getByLabel("Batch size").fill("1000");
-  await page.getByText("batch_size = 1000").first().waitFor();
+  await page.getByText("Batch size = 1000").first().waitFor();
   assert(await page.getByLabel("Batch size").getAttribute("aria-invalid") === "true");
   await page.getByLabel("Batch size").fill("");
   await page.getByPlaceholder("auto: 8").waitFor();
@@ -121,6 +121,7 @@ Deno.test("the main flow from sign-in to the downloaded adapter needs no reload"
   await worker.succeed(files);
   await tunebase.tick(); // creates notifications
 
+  await page.getByText("Files and hashes").click();
   const link = page.getByRole("link", { name: "adapter_model.safetensors" });
   await link.waitFor();
   const [download] = await Promise.all([page.waitForEvent("download"), link.click()]);
@@ -128,6 +129,7 @@ Deno.test("the main flow from sign-in to the downloaded adapter needs no reload"
   assertEquals(download.suggestedFilename(), "adapter_model.safetensors");
   const sha256 = createHash("sha256").update(saved).digest("hex");
   await page.getByText(sha256).waitFor();
+  await page.getByLabel("PEFT", { exact: true }).first().check();
   await page.getByText("PeftModel.from_pretrained").waitFor();
   const scores = page.getByRole("region", { name: "Evaluation" });
   assertEquals(
@@ -376,6 +378,11 @@ const pages = [
   "files/FILE",
   "models",
   "playground",
+  "evaluations",
+  "evaluations/new",
+  "completions",
+  "compare",
+  "compare?jobs=JOB",
   "usage",
   "keys",
   "webhooks",

@@ -3,7 +3,7 @@ import type { Session } from "@supabase/auth-js";
 import { onlineManager, QueryClientProvider } from "@tanstack/preact-query";
 import { useEffect, useState } from "preact/hooks";
 import { SignIn } from "../features/sign_in/sign_in.tsx";
-import { getServices, queryClient } from "../lib/services.ts";
+import { getServices, hasLeft, queryClient } from "../lib/services.ts";
 import { clearSession } from "../lib/session_store.ts";
 import { Frame } from "./frame.tsx";
 
@@ -13,9 +13,13 @@ export function App({ initialSession, linkError }: {
   linkError: string | null;
 }) {
   const [session, setSession] = useState(initialSession);
+  const [isExpired, setIsExpired] = useState(false);
   useEffect(() => {
     const { data } = getServices().auth.onAuthStateChange((event, session) => {
-      if (event === "SIGNED_OUT") queryClient.clear();
+      if (event === "SIGNED_OUT") {
+        queryClient.clear();
+        setIsExpired(!hasLeft());
+      }
       setSession(session);
     });
     return () => data.subscription.unsubscribe();
@@ -28,7 +32,7 @@ export function App({ initialSession, linkError }: {
     <QueryClientProvider client={queryClient}>
       <OfflineBanner />
       {session === null
-        ? <SignIn linkError={linkError} />
+        ? <SignIn linkError={linkError} isExpired={isExpired} />
         : <Frame key={session.user.id} session={session} />}
     </QueryClientProvider>
   );

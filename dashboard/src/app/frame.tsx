@@ -1,60 +1,97 @@
-/** The frame around every page: navigation, project, account. */
+/** The frame around every page: navigation, project, account. On a narrow screen, they are behind a menu button. */
 import type { Session } from "@supabase/auth-js";
+import { useEffect, useState } from "preact/hooks";
 import { NotificationsLink } from "../features/notifications/notifications_link.tsx";
 import { InvitationBanner } from "../features/project/invitation_banner.tsx";
 import { ProjectSwitch } from "../features/project/project_switch.tsx";
 import { useMe } from "../lib/queries.ts";
 import { href, useRoute } from "../lib/router.ts";
-import { getServices } from "../lib/services.ts";
+import { signOut } from "../lib/services.ts";
+import { Mark } from "../ui/mark.tsx";
 import { PageOutlet } from "./page_outlet.tsx";
-import { pageName, pages } from "./pages.ts";
+import { pageGroups, pageName } from "./pages.ts";
 
 export function Frame({ session }: { session: Session }) {
   const route = useRoute();
   const { data: me } = useMe();
+  const [isOpen, setIsOpen] = useState(false);
   // Without a project, the only useful page is the one that explains how to get one.
   const current = me?.project === null ? "project" : pageName(route.path);
-  const isCurrent = (name: string) => name === current || (name === "jobs" && current === "job");
+  const key = `${current} ${route.path.join("/")}`;
+  useEffect(() => setIsOpen(false), [key]);
+  useEffect(() => {
+    if (!isOpen) return;
+    const close = ({ key }: KeyboardEvent) => {
+      if (key === "Escape") setIsOpen(false);
+    };
+    addEventListener("keydown", close);
+    return () => removeEventListener("keydown", close);
+  }, [isOpen]);
   return (
     <div class="frame">
       <a class="skip" href="#main" onClick={focusMain}>Skip to content</a>
-      <header class="bar">
-        <a class="brand" href={href(["jobs"])}>Tunebase</a>
-        <nav aria-label="Pages">
-          {Object.entries(pages).map(([name, { label }]) =>
-            label === undefined ? null : (
-              <a
-                key={name}
-                href={href([name])}
-                aria-current={isCurrent(name) ? "page" : undefined}
-              >
-                {label}
-              </a>
-            )
-          )}
-          <NotificationsLink isCurrent={isCurrent("notifications")} />
-          <a href="docs/">API docs</a>
-        </nav>
-        <div class="who">
-          <ProjectSwitch />
-          <span class="quiet small email">{session.user.email}</span>
+      <header class="side">
+        <div class="side-head">
+          <a class="brand" href={href(["jobs"])}>
+            <Mark /> Tunebase
+          </a>
           <button
             type="button"
-            class="small"
-            title={`Signed in as ${session.user.email}`}
-            onClick={() => void getServices().auth.signOut({ scope: "local" })}
+            class="menu-button"
+            aria-expanded={isOpen}
+            aria-controls="menu"
+            onClick={() => setIsOpen(!isOpen)}
           >
-            Sign out
+            {isOpen ? "Close" : "Menu"}
           </button>
         </div>
+        <div id="menu" class={isOpen ? "menu open" : "menu"}>
+          <ProjectSwitch />
+          <Navigation current={current} />
+          <div class="who">
+            <span class="quiet small email">{session.user.email}</span>
+            <button
+              type="button"
+              class="small"
+              title={`Signed in as ${session.user.email}`}
+              onClick={() => void signOut()}
+            >
+              Sign out
+            </button>
+          </div>
+        </div>
       </header>
-      <InvitationBanner />
-      <PageOutlet
-        name={current}
-        route={route}
-        key={`${current} ${route.path.join("/")}`}
-      />
+      <div class="content">
+        <InvitationBanner />
+        <PageOutlet name={current} route={route} key={key} />
+      </div>
     </div>
+  );
+}
+
+function Navigation({ current }: { current: string }) {
+  const isCurrent = (name: string) => name === current || (name === "jobs" && current === "job");
+  return (
+    <nav aria-label="Pages">
+      {pageGroups.map(({ label, pages }) => (
+        <div key={label} role="group" aria-label={label}>
+          <p class="quiet small" aria-hidden="true">{label}</p>
+          {pages.map((page) => (
+            <a
+              key={page.name}
+              href={href([page.name])}
+              aria-current={isCurrent(page.name) ? "page" : undefined}
+            >
+              {page.label}
+            </a>
+          ))}
+        </div>
+      ))}
+      <div role="group" aria-label="Help">
+        <NotificationsLink isCurrent={isCurrent("notifications")} />
+        <a href="docs/">API docs</a>
+      </div>
+    </nav>
   );
 }
 

@@ -9,15 +9,24 @@ interface PageEntry {
   load: () => Promise<PageComponent>;
   /** The navigation label; without one, the page is not in the navigation. */
   label?: string;
+  /** The part of the navigation that it begins. */
+  group?: string;
 }
 
 export const pages: Record<string, PageEntry> = {
-  jobs: { label: "Jobs", load: () => Promise.resolve(JobsPage) },
+  jobs: {
+    label: "Jobs",
+    group: "Training",
+    load: () => Promise.resolve(JobsPage),
+  },
   new: {
     load: async () => (await import("../features/new_job/new_job_page.tsx")).NewJobPage,
   },
   job: {
     load: async () => (await import("../features/jobs/job_page.tsx")).JobPage,
+  },
+  compare: {
+    load: async () => (await import("../features/compare/compare_page.tsx")).ComparePage,
   },
   files: {
     label: "Files",
@@ -25,6 +34,7 @@ export const pages: Record<string, PageEntry> = {
   },
   models: {
     label: "Models",
+    group: "Models",
     load: async () => (await import("../features/models/models_page.tsx")).ModelsPage,
   },
   playground: {
@@ -33,8 +43,21 @@ export const pages: Record<string, PageEntry> = {
       (await import("../features/playground/playground_page.tsx"))
         .PlaygroundPage,
   },
+  evaluations: {
+    label: "Evaluations",
+    load: async () =>
+      (await import("../features/evaluations/evaluations_page.tsx"))
+        .EvaluationsPage,
+  },
+  completions: {
+    label: "Stored completions",
+    load: async () =>
+      (await import("../features/completions/completions_page.tsx"))
+        .CompletionsPage,
+  },
   usage: {
     label: "Usage",
+    group: "Project",
     load: async () => (await import("../features/usage/usage_page.tsx")).UsagePage,
   },
   keys: {
@@ -46,7 +69,7 @@ export const pages: Record<string, PageEntry> = {
     load: async () => (await import("../features/webhooks/webhooks_page.tsx")).WebhooksPage,
   },
   project: {
-    label: "Project",
+    label: "Settings",
     load: async () => (await import("../features/project/project_page.tsx")).ProjectPage,
   },
   notifications: {
@@ -55,6 +78,16 @@ export const pages: Record<string, PageEntry> = {
         .NotificationsPage,
   },
 };
+
+/** The navigation, in the order of `pages`. */
+export const pageGroups = Object.entries(pages).reduce<
+  { label: string; pages: { name: string; label: string }[] }[]
+>((groups, [name, { label, group }]) => {
+  if (label === undefined) return groups;
+  if (group !== undefined) groups.push({ label: group, pages: [] });
+  groups.at(-1)?.pages.push({ name, label });
+  return groups;
+}, []);
 
 /** The page that a route's path names: `/jobs/ID` is the page of a job. */
 export function pageName([name = "jobs", id]: string[]): string {

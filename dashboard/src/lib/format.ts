@@ -86,3 +86,7 @@ export function formatNumber(value: number): string {
 
 /** `validating_files` as `validating files` */
 export const humanize = (name: string): string => name.replaceAll("_", " ");
+
+/** `66.7%` */
+export const formatShare = (value: number | null): string =>
+  value === null ? "–" : `${oneDecimal.format(value * 100)}%`;

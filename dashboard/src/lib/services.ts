@@ -47,6 +47,20 @@ export async function getAccessToken(): Promise<string | null> {
   return data.session?.access_token ?? null;
 }
 
+let isLeaving = false;
+/** Ends the session on this device, as the user asked. */
+export async function signOut(): Promise<void> {
+  isLeaving = true;
+  await getServices().auth.signOut({ scope: "local" });
+}
+
+/** Whether the session that has ended did so by `signOut`; asks about each one once. */
+export function hasLeft(): boolean {
+  const left = isLeaving;
+  isLeaving = false;
+  return left;
+}
+
 const projectKey = "tunebase-project";
 /** The selected project; null means the user's first one. */
 export const getProjectId = (): string | null => localStorage.getItem(projectKey);

@@ -10,3 +10,12 @@ export type DatasetIssue = DatasetReport["warnings"][number];
 export type DownloadFile = Schemas["DownloadFile"];
 export type BaseModel = Schemas["BaseModel"];
 export type FineTunedModel = Schemas["FineTunedModel"];
+export type Evaluation = Schemas["Evaluation"];
+export type EvaluationRow = Schemas["EvaluationRow"];
+export type StoredCompletion = Schemas["StoredCompletion"];
+
+/** Code for one language or tool. */
+export interface Snippet {
+  label: string;
+  text: string;
+}

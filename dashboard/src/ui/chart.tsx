@@ -8,6 +8,8 @@ export interface Series {
   values: (number | null)[];
   /** Few points, far apart: draws each point and connects them across gaps. */
   sparse?: boolean;
+  /** Connects points across gaps: its x values are not those of the other series. */
+  connected?: boolean;
 }
 
 interface Props {
@@ -21,10 +23,14 @@ interface Props {
   bars?: boolean;
   /** Starts the y axis at 0. */
   fromZero?: boolean;
+  /** The x axis reaches at least this far. */
+  until?: number | undefined;
   /** The user selected a range by dragging. */
   onRange?: (from: number, to: number) => void;
 }
 
+/** Of the series, in their order; `.color-n` in style.css are the same. */
+const seriesColors = ["--accent", "--second", "--third", "--fourth", "--fifth", "--sixth"];
 const cssColor = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Whether the browser prefers the dark color scheme. */
@@ -93,7 +99,7 @@ export function Chart(props: Props) {
           {series.map(({ label, values }, n) => {
             const value = index === null ? lastOf(values) : values[index] ?? null;
             return (
-              <span key={label} class={n === 0 ? "" : "second"}>
+              <span key={label} class={`color-${n % seriesColors.length}`}>
                 <i />
                 {series.length > 1 ? `${label} ` : ""}
                 {value === null ? "–" : format(value)}
@@ -124,7 +130,7 @@ function buildOptions(
 ): uPlot.Options {
   const { bars, fromZero, series } = props.current;
   const [line, quiet] = [cssColor("--line"), cssColor("--quiet")];
-  const colors = [cssColor("--accent"), cssColor("--second")];
+  const colors = seriesColors.map(cssColor);
   const axis = {
     stroke: quiet,
     grid: { stroke: line, width: 1 },
@@ -146,7 +152,8 @@ function buildOptions(
     scales: {
       x: {
         time: false,
-        ...(bars ? { range: (_, low, high) => [low - 0.6, high + 0.6] } : {}),
+        range: (_, low, high) =>
+          bars ? [low - 0.6, high + 0.6] : [low, Math.max(high, props.current.until ?? high)],
       },
       y: fromZero ? { range: (_, __, high) => [0, (high ?? 0) > 0 ? high * 1.08 : 1] } : {},
     },
@@ -165,15 +172,16 @@ function buildOptions(
     ],
     series: [
       {},
-      ...series.map(({ label, sparse }, n): uPlot.Series => ({
+      ...series.map(({ label, sparse, connected }, n): uPlot.Series => ({
         label,
-        stroke: colors[n % 2] ?? quiet,
+        stroke: colors[n % colors.length] ?? quiet,
         width: bars ? 0 : 1.5,
-        ...(sparse ? { spanGaps: true, points: { show: true, size: 5 } } : {}),
+        ...(sparse ? { points: { show: true, size: 5 } } : {}),
+        spanGaps: sparse === true || connected === true,
         ...(bars
           ? {
             paths: uPlot.paths.bars?.({ size: [0.7, 40] }),
-            fill: colors[n % 2],
+            fill: colors[n % colors.length],
             points: { show: false },
           }
           : {}),

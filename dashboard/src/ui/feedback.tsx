@@ -25,9 +25,12 @@ export function ErrorMessage(
 }
 
 export const Loading = ({ what }: { what?: string | undefined }) => (
-  <p class="loading quiet" role="status">
-    {what === undefined ? "Loading" : `Loading ${what}`} …
-  </p>
+  <div class="loading" role="status">
+    <span class="unseen">{what === undefined ? "Loading" : `Loading ${what}`} …</span>
+    <i />
+    <i />
+    <i />
+  </div>
 );
 
 /** Shown instead of an empty list: what belongs here, and how to get it. */

@@ -18,9 +18,13 @@ export const Metadata = z.object({
   name: z.string().optional(),
 });
 
+/** Where a function's deployments are. By id: a function that was deleted and deployed again is another one. */
+export const functionFolder = (projectHome: string, { id }: { id: string }): string =>
+  join(projectHome, "functions", id);
+
 /** Where a deployment's files are. */
-export const deploymentFolder = (projectHome: string, slug: string, version: number): string =>
-  join(projectHome, "functions", slug, String(version));
+export const deploymentFolder = (projectHome: string, deployment: { id: string; version: number }): string =>
+  join(functionFolder(projectHome, deployment), String(deployment.version));
 
 /** Reads the form of a deployment: fields `file`, named by their paths, and `metadata`. */
 async function readForm(
@@ -54,8 +58,9 @@ export async function storeDeployment(
     throw new ApiError(402, `Maximum number of functions reached for Plan (${maxFunctions})`);
   }
   const { files, metadata } = await readForm(request);
+  const id = before?.id ?? crypto.randomUUID();
   const version = (before?.version ?? 0) + 1;
-  const folder = deploymentFolder(projectHome, slug, version);
+  const folder = deploymentFolder(projectHome, { id, version });
   await removeIfThere(folder);
   try {
     const sha256 = await writeFiles(folder, files);
@@ -69,7 +74,7 @@ export async function storeDeployment(
     await checkModules(folder, entrypoint, importMap);
     const now = Date.now();
     return {
-      id: before?.id ?? crypto.randomUUID(),
+      id,
       name: metadata.name ?? slug,
       version,
       entrypoint,

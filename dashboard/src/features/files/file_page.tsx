@@ -13,6 +13,7 @@ import { QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { Conversion } from "./conversion.tsx";
 import { fileKey, useFile } from "./file_queries.ts";
+import { FirstRows } from "./first_rows.tsx";
 import { ReportView } from "./report_view.tsx";
 
 const revokeUrlMs = 10_000;
@@ -56,6 +57,8 @@ export function FilePage({ id }: { id: string }) {
             </section>
             <Conversion file={file} />
             {file.report && <ReportView report={file.report} />}
+            {file.status === "processed" && file.purpose === "fine-tune" &&
+              !file.source_format?.endsWith("_parquet") && <FirstRows file={file} />}
           </>
         )}
       </QueryBoundary>

@@ -1,6 +1,7 @@
 /** Uploads a local file: validates it in the browser with the API's own code, then sends it. */
 import { ApiError, type Schemas, unwrap } from "../../../../client/mod.ts";
 import { formatCount } from "../../lib/format.ts";
+import { canHash, sha256Hex } from "../../lib/hash.ts";
 import { authHeaders, getServices } from "../../lib/services.ts";
 import type { ApiFile, DatasetIssue } from "../../lib/types.ts";
 
@@ -26,7 +27,7 @@ export interface UploadProgress {
   fraction: number;
 }
 
-/** Validates and uploads a file. A large upload resumes where it stopped, even after the page was closed. */
+/** Validates a file, and uploads it unless the project has it already. A large upload resumes where it stopped, even after the page was closed. */
 export async function uploadFile(
   file: File,
   onProgress: (progress: UploadProgress) => void,
@@ -37,6 +38,8 @@ export async function uploadFile(
     (fraction) => onProgress({ phase: "validating", fraction }),
     signal,
   );
+  const existing = await findIdentical(file);
+  if (existing !== null) return existing;
   const onSent = (fraction: number) => onProgress({ phase: "uploading", fraction });
   return file.size <= maxSingleRequestBytes
     ? await uploadSingleRequest(file, onSent, signal)
@@ -86,6 +89,18 @@ async function validateLocally(
   if (report.errors.length > 0) {
     throw new InvalidFileError(report.errors, Math.max(1, report.error_rows));
   }
+}
+
+/** A processed file with the same content. */
+async function findIdentical(file: File): Promise<ApiFile | null> {
+  if (file.size > maxSingleRequestBytes || !canHash()) return null;
+  const { data } = unwrap(
+    await getServices().api.GET("/files", { params: { query: { purpose: "fine-tune", limit: 100 } } }),
+  );
+  const sameSize = data.filter(({ bytes, status }) => bytes === file.size && status === "processed");
+  if (sameSize.length === 0) return null;
+  const sha256 = await sha256Hex(file);
+  return sameSize.find((other) => other.sha256 === sha256) ?? null;
 }
 
 /** Uses XMLHttpRequest because fetch has no upload progress. */

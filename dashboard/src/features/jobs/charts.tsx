@@ -14,8 +14,10 @@ import type { StepRange } from "./use_job.ts";
 const formatterOf = (name: MetricName) =>
   metricField(name).unit === "tokens per second" ? formatCompact : formatNumber;
 
-export function Charts({ points, range, setRange }: {
+export function Charts({ points, plannedSteps, range, setRange }: {
   points: MetricsPoint[];
+  /** Of a job that runs: the charts show how much is left. */
+  plannedSteps: number | null;
   range: StepRange | null;
   setRange: (range: StepRange | null) => void;
 }) {
@@ -53,6 +55,7 @@ export function Charts({ points, range, setRange }: {
             x={x}
             {...chart}
             unitX="step"
+            until={range === null ? plannedSteps ?? undefined : undefined}
             onRange={(from, to) => setRange({ from: Math.floor(from), to: Math.ceil(to) })}
           />
         ))}

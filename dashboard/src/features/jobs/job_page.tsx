@@ -4,8 +4,7 @@ import type { PageProps } from "../../lib/router.ts";
 import { CopyButton } from "../../ui/display.tsx";
 import { ErrorMessage, Loading, QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
-import { TryIt } from "../playground/try_it.tsx";
-import { AdapterSection } from "./adapter.tsx";
+import { EvaluationsOfModel } from "../evaluations/evaluations_of_model.tsx";
 import { Charts } from "./charts.tsx";
 import { Checkpoints } from "./checkpoints.tsx";
 import { Failure } from "./failure.tsx";
@@ -14,6 +13,7 @@ import { JobProgress } from "./job_progress.tsx";
 import { isFinal } from "./job_queries.ts";
 import { JobSettings } from "./job_settings.tsx";
 import { Log } from "./log.tsx";
+import { Result } from "./result.tsx";
 import { type StepRange, useJob } from "./use_job.ts";
 
 export function JobPage({ route }: PageProps) {
@@ -24,15 +24,7 @@ export function JobPage({ route }: PageProps) {
   return (
     <Page
       title={name}
-      actions={job.data && (
-        <>
-          <TryIt
-            model={job.data.status === "succeeded" ? job.data.fine_tuned_model : null}
-            primary
-          />
-          <JobActions job={job.data} />
-        </>
-      )}
+      actions={job.data && <JobActions job={job.data} />}
     >
       <p class="quiet small">
         <code>{id}</code> <CopyButton text={id} label="Copy ID" />
@@ -40,15 +32,21 @@ export function JobPage({ route }: PageProps) {
       <QueryBoundary query={job} what="the job">
         {(job) => (
           <>
-            <JobProgress job={job} connection={connection} />
+            {job.status === "succeeded" && <Result job={job} />}
             {job.status === "failed" && <Failure job={job} events={events ?? []} />}
-            {job.status === "succeeded" && <AdapterSection job={job} />}
+            <JobProgress job={job} connection={connection} />
+            {job.fine_tuned_model !== null && <EvaluationsOfModel model={job.fine_tuned_model} />}
             {error !== null && <ErrorMessage error={error} retry={retry} />}
             <section aria-labelledby="metrics">
               <h2 id="metrics">Metrics</h2>
-              {points === null
-                ? error === null && <Loading what="metrics" />
-                : <Charts points={points} range={range} setRange={setRange} />}
+              {points === null ? error === null && <Loading what="metrics" /> : (
+                <Charts
+                  points={points}
+                  plannedSteps={isFinal(job.status) ? null : job.total_steps}
+                  range={range}
+                  setRange={setRange}
+                />
+              )}
             </section>
             <Checkpoints jobId={job.id} isFinal={isFinal(job.status)} />
             <section aria-labelledby="log">

@@ -1,23 +1,14 @@
 /** The settings that a job was created with. */
 import type { ComponentChildren } from "preact";
-import {
-  apiFields,
-  apiName,
-  field,
-} from "../../../../supabase/functions/_shared/contracts/hyperparameters.ts";
-import { formatNumber, humanize } from "../../lib/format.ts";
 import { href } from "../../lib/router.ts";
 import type { Job } from "../../lib/types.ts";
 import { FieldList, Time } from "../../ui/display.tsx";
-
-const hyperparameterLabels = new Map(
-  apiFields.map((name) => [apiName(name), field(name).label]),
-);
+import { hyperparametersOf, methodOf } from "./job_facts.ts";
 
 export function JobSettings({ job }: { job: Job }) {
   const fields: [string, ComponentChildren][] = [["Model", job.model]];
   if (job.method.type === "dpo") {
-    fields.push(["Method", "Preference optimization (DPO)"]);
+    fields.push(["Method", methodOf(job)]);
   }
   fields.push([
     "Training file",
@@ -29,12 +20,7 @@ export function JobSettings({ job }: { job: Job }) {
       <FileLink key="validation" id={job.validation_file} />,
     ]);
   }
-  for (const [name, value] of Object.entries(job.hyperparameters)) {
-    fields.push([
-      hyperparameterLabels.get(name) ?? humanize(name),
-      typeof value === "number" ? formatNumber(value) : String(value),
-    ]);
-  }
+  fields.push(...hyperparametersOf(job));
   fields.push(["Seed", String(job.seed)], [
     "Created",
     <Time key="created" at={job.created_at} />,

@@ -1,4 +1,5 @@
 /** The project's jobs, filtered by status and model. */
+import { useState } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
 import { jobStatuses } from "../../../../supabase/functions/_shared/contracts/statuses.ts";
 import { formatDuration, formatNumber, formatUsd, humanize } from "../../lib/format.ts";
@@ -10,6 +11,7 @@ import { Status, Time } from "../../ui/display.tsx";
 import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { LoadMore, Table } from "../../ui/table.tsx";
+import { GettingStarted } from "./getting_started.tsx";
 import { isActive } from "./job_queries.ts";
 
 const pollIntervalMs = 5000;
@@ -43,10 +45,20 @@ export function JobsPage({ route }: PageProps) {
       ...change,
     }, { replace: true });
   const isFiltered = status !== undefined || model !== undefined;
+  const [selected, setSelected] = useState<string[]>([]);
   return (
     <Page
       title="Jobs"
-      actions={canCreate && <a class="button primary" href={href(["new"])}>New fine-tune</a>}
+      actions={
+        <>
+          {selected.length > 1 && (
+            <a class="button" href={href(["compare"], { jobs: selected.join(",") })}>
+              Compare {selected.length} runs
+            </a>
+          )}
+          {canCreate && <a class="button primary" href={href(["new"])}>New fine-tune</a>}
+        </>
+      }
     >
       <form
         class="filters"
@@ -76,7 +88,7 @@ export function JobsPage({ route }: PageProps) {
       </form>
       <QueryBoundary query={jobs} what="jobs">
         {(list) =>
-          list.length === 0 ? isFiltered ? <NoMatches /> : <NoJobs canCreate={canCreate} /> : (
+          list.length === 0 ? isFiltered ? <NoMatches /> : <GettingStarted /> : (
             <>
               <Table
                 label="Jobs"
@@ -87,9 +99,20 @@ export function JobsPage({ route }: PageProps) {
                   "Loss",
                   "Cost",
                   "Created",
+                  "Compare",
                 ]}
               >
-                {list.map((job) => <JobRow key={job.id} job={job} />)}
+                {list.map((job) => (
+                  <JobRow
+                    key={job.id}
+                    job={job}
+                    isSelected={selected.includes(job.id)}
+                    onSelect={(isSelected) =>
+                      setSelected(
+                        isSelected ? [...selected, job.id] : selected.filter((id) => id !== job.id),
+                      )}
+                  />
+                ))}
               </Table>
               <LoadMore query={jobs} />
             </>
@@ -99,33 +122,17 @@ export function JobsPage({ route }: PageProps) {
   );
 }
 
-const NoJobs = ({ canCreate }: { canCreate: boolean }) => (
-  <EmptyState title="No jobs yet">
-    <p>
-      A fine-tuning job trains a base model on your examples and produces an adapter. You see the estimated
-      cost before you start it.
-    </p>
-    {canCreate
-      ? (
-        <a class="button primary" href={href(["new"])}>
-          Create your first fine-tune
-        </a>
-      )
-      : (
-        <p>
-          Your role is view-only. Ask a project owner for the developer role to create jobs.
-        </p>
-      )}
-  </EmptyState>
-);
-
 const NoMatches = () => (
   <EmptyState title="No jobs match these filters">
     <a href={href(["jobs"])}>Clear filters</a>
   </EmptyState>
 );
 
-function JobRow({ job }: { job: Job }) {
+function JobRow({ job, isSelected, onSelect }: {
+  job: Job;
+  isSelected: boolean;
+  onSelect: (isSelected: boolean) => void;
+}) {
   return (
     <tr>
       <th scope="row">
@@ -146,6 +153,14 @@ function JobRow({ job }: { job: Job }) {
       <td class="number">{formatUsd(job.cost_usd)}</td>
       <td>
         <Time at={job.created_at} />
+      </td>
+      <td>
+        <input
+          type="checkbox"
+          aria-label={`Compare ${job.suffix ?? job.id}`}
+          checked={isSelected}
+          onChange={(event) => onSelect(event.currentTarget.checked)}
+        />
       </td>
     </tr>
   );

@@ -132,7 +132,7 @@ export function useJob(id: string, range: StepRange | null) {
   };
 }
 
-async function fetchMetrics(
+export async function fetchMetrics(
   id: string,
   steps: { from_step?: number; to_step?: number },
   signal?: AbortSignal,

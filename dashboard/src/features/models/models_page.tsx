@@ -11,6 +11,7 @@ import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { Table } from "../../ui/table.tsx";
 import { TryIt } from "../playground/try_it.tsx";
+import { Serving } from "./serving.tsx";
 
 export function ModelsPage() {
   const models = useModels();
@@ -34,8 +35,8 @@ export function ModelsPage() {
                     "Model",
                     "Parameters",
                     "Max length",
-                    "GPU",
-                    "Price",
+                    "Training",
+                    "Inference",
                     "",
                   ]}
                 >
@@ -65,7 +66,14 @@ export function ModelsPage() {
               : (
                 <Table
                   label="Fine-tuned models"
-                  columns={["Model", "Base model", "Size", "Created", ""]}
+                  columns={[
+                    "Model",
+                    "Base model",
+                    "Inference",
+                    "Size",
+                    "Created",
+                    "",
+                  ]}
                 >
                   {fineTuned.map((model) => (
                     <FineTunedModelRow
@@ -99,10 +107,14 @@ function BaseModelRow(
       <td class="number">{formatCompact(max_length)} tokens</td>
       <td>
         {gpu.num_gpus} × {gpu.gpu_type}
-        {gpu.gpu_memory_gb > 0 && <div class="quiet small">{gpu.gpu_memory_gb} GB each</div>}
+        <div class="quiet small">
+          {gpu.gpu_memory_gb > 0 && `${gpu.gpu_memory_gb} GB each, `}
+          {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)} per hour
+        </div>
       </td>
-      <td class="number">
-        {formatUsd(gpu.cost_per_gpu_hour * gpu.num_gpus)} per hour
+      <td>
+        <Serving model={model} />
+        {model.inference !== null && <div class="quiet small">{describePrice(model.inference)}</div>}
       </td>
       <td>
         <div class="actions">
@@ -119,6 +131,23 @@ function BaseModelRow(
       </td>
     </tr>
   );
+}
+
+/** `$0.10 in, $0.40 out per 1M tokens` */
+function describePrice(
+  {
+    usd_per_million_input_tokens: input,
+    usd_per_million_output_tokens: output,
+    usd_per_hour,
+  }: NonNullable<
+    BaseModel["inference"]
+  >,
+): string {
+  const tokens = input === 0 && output === 0
+    ? []
+    : [`${formatUsd(input)} in, ${formatUsd(output)} out per 1M tokens`];
+  const time = usd_per_hour === 0 ? [] : [`${formatUsd(usd_per_hour)} per hour of answering`];
+  return [...tokens, ...time].join("; ") || "free";
 }
 
 function FineTunedModelRow(
@@ -139,6 +168,9 @@ function FineTunedModelRow(
         <a href={href(["jobs", model.job_id])}>{model.id}</a>
       </th>
       <td>{model.base_model}</td>
+      <td>
+        <Serving model={model} />
+      </td>
       <td class="number">{formatBytes(model.bytes)}</td>
       <td>
         <Time at={model.created} />

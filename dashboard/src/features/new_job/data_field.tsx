@@ -1,6 +1,6 @@
 /** Chooses a data file: drop or select a local one to upload, or pick an uploaded one. */
 import { useQueryClient } from "@tanstack/preact-query";
-import { useId, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { formatBytes, formatTime, pluralize } from "../../lib/format.ts";
 import { href } from "../../lib/router.ts";
 import type { ApiFile } from "../../lib/types.ts";
@@ -9,6 +9,14 @@ import { Field } from "../../ui/forms.tsx";
 import { IssueTable } from "../../ui/issue_table.tsx";
 import { fileKey, useDataFiles, useFile } from "../files/file_queries.ts";
 import { InvalidFileError, uploadFile, type UploadProgress } from "../files/upload.ts";
+
+const sampleUrl = new URL("../../../../examples/support-train.jsonl", import.meta.url).href;
+const sampleName = "support-train.jsonl";
+async function fetchSample(): Promise<File> {
+  const response = await fetch(sampleUrl);
+  if (!response.ok) throw new Error(`Could not load the sample data (HTTP ${response.status}).`);
+  return new File([await response.blob()], sampleName);
+}
 
 interface Props {
   label: string;
@@ -34,6 +42,15 @@ export function DataField({ label, hint, value, onChange }: Props) {
         />
       )}
       {upload.error && <UploadError name={upload.name} error={upload.error} />}
+      {files.data?.length === 0 && upload.progress === null && value === null && (
+        <p class="quiet small">
+          No data yet?{" "}
+          <button type="button" class="small" onClick={() => void upload.startWith(fetchSample)}>
+            Use sample data
+          </button>{" "}
+          Support messages and their triage as JSON. <a href={sampleUrl} download={sampleName}>Download it</a>
+        </p>
+      )}
       {usable.length > 0 && (
         <Field label={`Or choose an uploaded file as ${label.toLowerCase()}`}>
           {(control) => (
@@ -64,6 +81,9 @@ function useUpload(onChange: (id: string | null) => void) {
   const [progress, setProgress] = useState<UploadProgress | null>(null);
   const [error, setError] = useState<Error | null>(null);
   const current = useRef<AbortController | null>(null);
+  const isBusy = progress !== null;
+  useLeaveWarning(isBusy);
+  useEffect(() => () => current.current?.abort(), []);
   const start = async (file: File) => {
     current.current?.abort();
     const controller = new AbortController();
@@ -88,7 +108,35 @@ function useUpload(onChange: (id: string | null) => void) {
     current.current?.abort();
     setProgress(null);
   };
-  return { name, progress, error, start, stop };
+  const startWith = async (fetchFile: () => Promise<File>) => {
+    try {
+      await start(await fetchFile());
+    } catch (cause) {
+      setError(cause instanceof Error ? cause : new Error(String(cause)));
+    }
+  };
+  return { name, progress, error, start, startWith, stop };
+}
+
+/** Asks before a link or a reload stops an upload. */
+function useLeaveWarning(isBusy: boolean) {
+  useEffect(() => {
+    if (!isBusy) return;
+    const warn = (event: Event) => event.preventDefault();
+    const ask = (event: MouseEvent) => {
+      const link = event.target instanceof Element ? event.target.closest('a[href^="#"]') : null;
+      if (link !== null && !confirm("The upload is not complete. Leave this page and stop it?")) {
+        event.preventDefault();
+        event.stopPropagation();
+      }
+    };
+    addEventListener("beforeunload", warn);
+    document.addEventListener("click", ask, true);
+    return () => {
+      removeEventListener("beforeunload", warn);
+      document.removeEventListener("click", ask, true);
+    };
+  }, [isBusy]);
 }
 
 function DropZone({ label, hint, onFile }: {

@@ -2,6 +2,7 @@
 import { keepPreviousData, useQuery } from "@tanstack/preact-query";
 import { useEffect, useState } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
+import { heldOut } from "../../../../supabase/functions/_shared/contracts/held_out.ts";
 import { formatCompact, formatDuration, formatNumber, formatRange, formatUsd } from "../../lib/format.ts";
 import { getServices } from "../../lib/services.ts";
 import type { JobRequest } from "./form.ts";
@@ -35,9 +36,17 @@ export function useEstimate(body: JobRequest | null) {
 export type Estimate = NonNullable<ReturnType<typeof useEstimate>["data"]>;
 
 export function EstimateView(
-  { estimate, isUpdating }: { estimate: Estimate; isUpdating: boolean },
+  { estimate, isUpdating, hasValidationFile }: {
+    estimate: Estimate;
+    isUpdating: boolean;
+    hasValidationFile: boolean;
+  },
 ) {
   const { tokens, rows, steps, time, cost, memory, warnings, hyperparameters } = estimate;
+  const split = hyperparameters.validation_split;
+  const held = hasValidationFile || typeof split !== "number"
+    ? 0
+    : heldOut(Math.round(rows.total.expected), split);
   const format = hyperparameters.quantization === "none" ? "bf16" : "NF4";
   return (
     <div aria-busy={isUpdating} style={{ opacity: isUpdating ? 0.6 : 1 }}>
@@ -68,9 +77,12 @@ export function EstimateView(
         <Item
           name="Rows"
           value={formatCompact(rows.trained.expected)}
-          detail={rows.truncated.expected > 0
-            ? `${formatCompact(rows.truncated.expected)} truncated`
-            : "none truncated"}
+          detail={[
+            held > 0 ? `${formatCompact(held)} held out for validation` : null,
+            rows.truncated.expected > 0
+              ? `${formatCompact(rows.truncated.expected)} truncated`
+              : "none truncated",
+          ].filter(Boolean).join(", ")}
         />
         <Item
           name="GPU memory"

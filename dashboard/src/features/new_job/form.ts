@@ -169,20 +169,19 @@ export function errorsByField(
 ): { fields: Map<string, string>; other: Error | null } {
   const fields = new Map<string, string>();
   if (!(error instanceof ApiError)) return { fields, other: error };
-  const fieldNames = new Set<string>([
-    ...allSettings.map(({ name }) => name),
-    "suffix",
-    "seed",
-    "spend_cap_usd",
-    "metadata",
+  const labels = new Map<string, string>([
+    ...allSettings.map(({ name, label }) => [name, label] as const),
+    ["suffix", "Name"],
+    ["seed", "Seed"],
+    ["spend_cap_usd", "Spend cap"],
+    ["metadata", "Metadata"],
   ]);
   const problems: NonNullable<Schemas["Problem"]["errors"]> = error.problem.errors ?? [];
   for (const { param, message } of problems) {
     const name = param?.split(".").at(-1) ?? "";
-    if (fieldNames.has(name)) {
-      // "method.dpo.hyperparameters.beta must …" as "beta must …"
-      fields.set(name, message.replace(/^[\w.]+\.(\w+)/, "$1"));
-    }
+    const label = labels.get(name);
+    // "method.dpo.hyperparameters.beta = 3: must …" as "Beta = 3: must …"
+    if (label !== undefined) fields.set(name, message.replace(/^[\w.]+/, label));
   }
   return { fields, other: fields.size > 0 ? null : error };
 }

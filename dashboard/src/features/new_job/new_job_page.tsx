@@ -1,21 +1,24 @@
 /** Creates a job: data, model, settings, and the estimate next to them. */
-import { useMemo, useRef, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { unwrap } from "../../../../client/mod.ts";
+import { useIdempotencyKey } from "../../lib/idempotency.ts";
 import { useApiMutation, useModels, usePermission } from "../../lib/queries.ts";
 import { navigate, type PageProps } from "../../lib/router.ts";
 import { getServices } from "../../lib/services.ts";
+import { CodeChoice } from "../../ui/code_choice.tsx";
 import { ErrorMessage } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { useFile } from "../files/file_queries.ts";
 import { DataField } from "./data_field.tsx";
 import { EstimateView, useEstimate } from "./estimate.tsx";
-import { buildJobRequest, errorsByField, type JobForm, type JobRequest, readForm } from "./form.ts";
+import { buildJobRequest, errorsByField, type JobForm, type JobRequest } from "./form.ts";
+import { jobSnippets } from "./job_snippets.ts";
 import { ModelField } from "./model_field.tsx";
 import { SettingsFields } from "./settings_fields.tsx";
+import { useJobForm } from "./use_job_form.ts";
 
 export function NewJobPage({ route }: PageProps) {
-  const [form, setForm] = useState<JobForm>(() => readForm(route.query));
-  const change = (fields: Partial<JobForm>) => setForm((before) => ({ ...before, ...fields }));
+  const { form, change: changeForm, isRestored, reset, forget } = useJobForm(route.query);
   const models = useModels();
   const canCreate = usePermission("jobs:write");
   const model = form.model ?? models.data?.base[0]?.id ?? null;
@@ -28,13 +31,23 @@ export function NewJobPage({ route }: PageProps) {
   ]);
   const isReady = file.data?.status === "processed";
   const estimate = useEstimate(isReady ? body : null);
-  const create = useCreateJob(body);
+  const create = useCreateJob(body, forget);
   const { fields, other } = errorsByField(create.error ?? estimate.error);
+  const change = (fields: Partial<JobForm>) => {
+    create.reset(); // its errors are about the previous settings
+    changeForm(fields);
+  };
   return (
     <Page title="New fine-tune">
       {!canCreate && (
         <p class="notice">
           Your role doesn't allow creating jobs. Ask a project owner for the developer role.
+        </p>
+      )}
+      {isRestored && (
+        <p class="notice" role="status">
+          Your settings from before are still here.{" "}
+          <button type="button" class="small" onClick={reset}>Start over</button>
         </p>
       )}
       <form
@@ -94,6 +107,7 @@ export function NewJobPage({ route }: PageProps) {
               <EstimateView
                 estimate={estimate.data}
                 isUpdating={estimate.isUpdating}
+                hasValidationFile={form.validation_file !== null}
               />
             )
             : (
@@ -105,7 +119,11 @@ export function NewJobPage({ route }: PageProps) {
                   : "The estimate appears once the data is validated and the settings are valid."}
               </p>
             )}
-          {fields.size > 0 && <p class="problem" role="alert">{[...fields.values()].join(" ")}</p>}
+          {fields.size > 0 && (
+            <ul class="problem plain" role="alert">
+              {[...fields.values()].map((problem) => <li key={problem}>{problem}</li>)}
+            </ul>
+          )}
           {other && <ErrorMessage error={other} />}
           <p>
             <label>
@@ -120,11 +138,17 @@ export function NewJobPage({ route }: PageProps) {
           <button
             type="submit"
             class="primary"
-            disabled={!canCreate || !isReady || body === null ||
+            disabled={!canCreate || !isReady || body === null || fields.size > 0 ||
               create.isPending}
           >
             {create.isPending ? "Creating …" : form.wait ? "Create job" : "Start job"}
           </button>
+          {body !== null && fields.size === 0 && (
+            <details class="as-code">
+              <summary>As code</summary>
+              <CodeChoice legend="Language" snippets={jobSnippets(getServices().config.apiUrl, body)} />
+            </details>
+          )}
         </section>
       </form>
     </Page>
@@ -132,23 +156,19 @@ export function NewJobPage({ route }: PageProps) {
 }
 
 /** Creates the job and opens its page. */
-function useCreateJob(body: JobRequest | null) {
-  // The idempotency key changes only with the request: a double click or a retry creates no second job.
-  const lastRequest = useRef({ body: "", key: "" });
+function useCreateJob(body: JobRequest | null, onCreated: () => void) {
+  const keyOf = useIdempotencyKey();
   return useApiMutation(async () => {
     if (body === null) {
       throw new Error("Choose training data and a model first.");
     }
-    const text = JSON.stringify(body);
-    if (lastRequest.current.body !== text) {
-      lastRequest.current = { body: text, key: crypto.randomUUID() };
-    }
     const job = unwrap(
       await getServices().api.POST("/fine_tuning/jobs", {
         body,
-        params: { header: { "Idempotency-Key": lastRequest.current.key } },
+        params: { header: { "Idempotency-Key": keyOf(body) } },
       }),
     );
+    onCreated();
     navigate(["jobs", job.id]);
   }, [["jobs"]]);
 }

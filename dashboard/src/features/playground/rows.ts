@@ -138,7 +138,7 @@ export function toPromptRow(line: string, number: number): PromptRow | null {
   const preferred: unknown = Array.isArray(row.preferred_output) ? row.preferred_output[0] : undefined;
   const last = preferred === undefined ? all.findLastIndex(({ role }) => role === "assistant") : all.length;
   const answer = preferred === undefined ? all[last] : preferred;
-  const messages = (last < 0 ? all : all.slice(0, last)).flatMap((message) => toMessage(message) ?? []);
+  const messages = toMessages(last < 0 ? all : all.slice(0, last));
   if (messages.length === 0) return null;
   return {
     number,
@@ -147,6 +147,10 @@ export function toPromptRow(line: string, number: number): PromptRow | null {
     expected: isObject(answer) ? answerText(contentText(answer.content), readCalls(answer.tool_calls)) : null,
   };
 }
+
+/** Chat messages as the playground shows them; leaves out what is not one. */
+export const toMessages = (messages: readonly unknown[]): ChatMessage[] =>
+  messages.flatMap((message) => isObject(message) ? toMessage(message) ?? [] : []);
 
 function toMessage(message: Record<string, unknown>): ChatMessage | null {
   const { role, tool_call_id } = message;

@@ -55,7 +55,7 @@ const keywords = (request: ChatRequest) =>
   Object.entries(request).map(([name, value]) => `    ${name}=${pythonLiteral(value, 1)},`).join("\n");
 
 /** JSON's strings and numbers are Python's too; true, false and null are not. */
-function pythonLiteral(value: unknown, depth: number): string {
+export function pythonLiteral(value: unknown, depth: number): string {
   if (value === null || value === undefined) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value !== "object") return JSON.stringify(value);

@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { useApiMutation } from "../../lib/queries.ts";
 import { getServices } from "../../lib/services.ts";
+import { Mark } from "../../ui/mark.tsx";
 import { Field } from "../../ui/forms.tsx";
 
 type Method = "password" | "link" | "sign_up";
@@ -11,12 +12,14 @@ const methods: Record<Method, { label: string; submit: string }> = {
   sign_up: { label: "Sign up", submit: "Create account" },
 };
 
-export function SignIn({ linkError }: { linkError: string | null }) {
+export function SignIn({ linkError, isExpired }: {
+  linkError: string | null;
+  /** The session ended without the user's doing. */
+  isExpired: boolean;
+}) {
   const [method, setMethod] = useState<Method>("password");
-  const [email, setEmail] = useState("");
-  const [password, setPassword] = useState("");
   const [message, setMessage] = useState<string | null>(null);
-  const submit = useApiMutation(async () => {
+  const submit = useApiMutation(async ({ email, password }: { email: string; password: string }) => {
     const { auth } = getServices();
     const returnUrl = new URL(location.pathname, location.href).href;
     setMessage(null);
@@ -45,12 +48,19 @@ export function SignIn({ linkError }: { linkError: string | null }) {
   });
   return (
     <main class="alone" id="main">
-      <h1>Tunebase</h1>
+      <h1 class="brand">
+        <Mark /> Tunebase
+      </h1>
       <p class="quiet">Fine-tune open models on your own data.</p>
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          submit.mutate();
+          // Password managers fill the fields and submit at once, without input events.
+          const data = new FormData(event.currentTarget);
+          submit.mutate({
+            email: String(data.get("email") ?? ""),
+            password: String(data.get("password") ?? ""),
+          });
         }}
       >
         <fieldset class="ways">
@@ -72,10 +82,9 @@ export function SignIn({ linkError }: { linkError: string | null }) {
             <input
               {...control}
               type="email"
+              name="email"
               autocomplete="username"
               required
-              value={email}
-              onInput={(event) => setEmail(event.currentTarget.value)}
             />
           )}
         </Field>
@@ -88,16 +97,20 @@ export function SignIn({ linkError }: { linkError: string | null }) {
               <input
                 {...control}
                 type="password"
+                name="password"
                 autocomplete={method === "sign_up" ? "new-password" : "current-password"}
                 required
-                value={password}
-                onInput={(event) => setPassword(event.currentTarget.value)}
               />
             )}
           </Field>
         )}
         {submit.error && <p class="problem" role="alert">{submit.error.message}</p>}
         {linkError && !submit.error && !message && <p class="problem" role="alert">{linkError}</p>}
+        {isExpired && !linkError && !submit.error && !message && (
+          <p class="notice" role="status">
+            Your session has expired. Sign in to continue where you left off.
+          </p>
+        )}
         {message && <p class="notice" role="status">{message}</p>}
         <button type="submit" class="primary" disabled={submit.isPending}>
           {methods[method].submit}

@@ -1,7 +1,7 @@
-/** Cost, GPU time, tokens and jobs per day in the user's time zone. */
+/** Cost, GPU time, tokens, jobs and inference per day in the user's time zone. */
 import { useQuery } from "@tanstack/preact-query";
 import { useMemo } from "preact/hooks";
-import { unwrap } from "../../../../client/mod.ts";
+import { type Schemas, unwrap } from "../../../../client/mod.ts";
 import { formatCompact, formatCount, formatDuration, formatUsd, getTimeZone } from "../../lib/format.ts";
 import { navigate, type PageProps } from "../../lib/router.ts";
 import { getServices } from "../../lib/services.ts";
@@ -10,6 +10,7 @@ import { FieldList } from "../../ui/display.tsx";
 import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { Table } from "../../ui/table.tsx";
+import { InferenceUsage } from "./inference_usage.tsx";
 
 const periods = [7, 30, 90];
 const dayMs = 86_400_000;
@@ -59,24 +60,38 @@ export function UsagePage({ route }: PageProps) {
             <section aria-label="Total">
               <FieldList
                 fields={[
-                  ["Cost", formatUsd(total.cost_usd)],
+                  [
+                    "Cost",
+                    formatUsd(total.cost_usd + total.inference_cost_usd),
+                  ],
+                  ["Training", formatUsd(total.cost_usd)],
+                  ["Inference", formatUsd(total.inference_cost_usd)],
                   ["GPU time", formatDuration(total.gpu_seconds)],
                   ["Trained tokens", formatCompact(total.trained_tokens)],
                   ["Jobs created", formatCount(total.jobs_created)],
                   ["Succeeded", formatCount(total.jobs_succeeded)],
                   ["Failed", formatCount(total.jobs_failed)],
+                  ["Requests to models", formatCount(total.inference_requests)],
+                  ["Tokens in", formatCompact(total.prompt_tokens)],
+                  ["Tokens out", formatCompact(total.completion_tokens)],
                 ]}
               />
             </section>
-            {total.jobs_created === 0 && total.cost_usd === 0
+            {total.jobs_created === 0 && total.cost_usd === 0 &&
+                total.inference_requests === 0
               ? (
                 <EmptyState title="No usage in this period">
                   <p>
-                    Cost, GPU time and trained tokens appear here once a job has run.
+                    Cost, GPU time and tokens appear here once a job has run or a model has answered.
                   </p>
                 </EmptyState>
               )
-              : <UsageByDay data={data} />}
+              : (
+                <>
+                  <InferenceUsage from={from} to={to} />
+                  <UsageByDay data={data} />
+                </>
+              )}
           </>
         )}
       </QueryBoundary>
@@ -84,69 +99,83 @@ export function UsagePage({ route }: PageProps) {
   );
 }
 
-interface DayUsage {
-  date: string;
-  jobs_created: number;
-  jobs_succeeded: number;
-  jobs_failed: number;
-  jobs_cancelled: number;
-  trained_tokens: number;
-  gpu_seconds: number;
-  cost_usd: number;
-}
+type DayUsage = Schemas["Usage"]["data"][number];
 
 function UsageByDay({ data }: { data: DayUsage[] }) {
   const x = useMemo(() => data.map((_, n) => n), [data]);
   const formatX = (n: number) => formatDay(data[Math.round(n)]?.date ?? data[0]?.date ?? "");
   const seriesOf = (
-    name: "cost_usd" | "trained_tokens",
+    name: "trained_tokens" | "completion_tokens",
   ) => [{ label: "", values: data.map((day) => day[name]) }];
-  const active = data.filter((day) => day.jobs_created + day.gpu_seconds + day.cost_usd > 0).toReversed();
+  const active = data.filter((day) =>
+    day.jobs_created + day.gpu_seconds + day.cost_usd + day.inference_requests >
+      0
+  ).toReversed();
   return (
     <>
       <section class="charts even">
         <Chart
           title="Cost per day"
           x={x}
-          series={seriesOf("cost_usd")}
+          series={[{
+            label: "",
+            values: data.map((day) => day.cost_usd + day.inference_cost_usd),
+          }]}
           format={formatUsd}
           formatX={formatX}
           bars
           fromZero
         />
-        <Chart
-          title="Trained tokens per day"
-          x={x}
-          series={seriesOf("trained_tokens")}
-          format={formatCompact}
-          formatX={formatX}
-          bars
-          fromZero
-        />
+        {data.some((day) => day.trained_tokens > 0) && (
+          <Chart
+            title="Trained tokens per day"
+            x={x}
+            series={seriesOf("trained_tokens")}
+            format={formatCompact}
+            formatX={formatX}
+            bars
+            fromZero
+          />
+        )}
+        {data.some((day) => day.completion_tokens > 0) && (
+          <Chart
+            title="Tokens answered per day"
+            x={x}
+            series={seriesOf("completion_tokens")}
+            format={formatCompact}
+            formatX={formatX}
+            bars
+            fromZero
+          />
+        )}
       </section>
       <Table
         label="Usage per day"
         columns={[
           "Day",
-          "Cost",
+          "Training",
+          "Inference",
           "GPU time",
-          "Tokens",
-          "Created",
+          "Trained tokens",
+          "Jobs created",
           "Succeeded",
           "Failed",
           "Cancelled",
+          "Requests",
         ]}
       >
         {active.map((day) => (
           <tr key={day.date}>
             <th scope="row">{formatDay(day.date)}</th>
             <td class="number">{formatUsd(day.cost_usd)}</td>
+            <td class="number">{formatUsd(day.inference_cost_usd)}</td>
             <td class="number">{formatDuration(day.gpu_seconds)}</td>
             <td class="number">{formatCompact(day.trained_tokens)}</td>
             <td class="number">{formatCount(day.jobs_created)}</td>
             <td class="number">{formatCount(day.jobs_succeeded)}</td>
             <td class="number">{formatCount(day.jobs_failed)}</td>
             <td class="number">{formatCount(day.jobs_cancelled)}</td>
+            <td class="number">{formatCount(day.inference_requests)}</td>
           </tr>
         ))}
       </Table>

@@ -1,6 +1,7 @@
 /**
  * The evaluation at the end of a fine-tune, declared once: the source of the manifest's field, the OpenAPI object, the
- * trainer's models, and the tables of the CLI and the dashboard. Imports nothing, because the dashboard loads it.
+ * trainer's models, and the tables of the CLI and the dashboard. Imports nothing, because the dashboard loads it; the
+ * graders' schema, which needs zod, is in graders.ts.
  */
 export interface ScoreField {
   label: string;
@@ -95,3 +96,12 @@ export function describeEvaluatedRows(
   const instead = rows_from === "training" ? "; there are no validation rows" : "";
   return `${rows_evaluated} of ${rows} ${rows_from} row${rows === 1 ? "" : "s"}${answers}${json}${instead}`;
 }
+
+/** A grader of `POST /evaluations` as a column heading. */
+export const graderName = (
+  grader: { type: "contains"; value: string } | {
+    type: "regex";
+    pattern: string;
+  },
+): string =>
+  grader.type === "contains" ? `contains ${JSON.stringify(grader.value)}` : `matches /${grader.pattern}/`;

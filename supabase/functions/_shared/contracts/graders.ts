@@ -20,7 +20,3 @@ export const Grader = z.discriminatedUnion("type", [
   }),
 ]).meta({ id: "EvaluationGrader" });
 export type Grader = z.infer<typeof Grader>;
-
-/** The grader as a column heading. */
-export const graderName = (grader: Grader): string =>
-  grader.type === "contains" ? `contains ${JSON.stringify(grader.value)}` : `matches /${grader.pattern}/`;

@@ -1,0 +1,101 @@
+/** The scores of an evaluation's models, side by side. */
+import { evaluationScores, graderName } from "../../../../supabase/functions/_shared/contracts/evaluation.ts";
+import { formatCompact, formatCount, formatDuration, formatShare, formatUsd } from "../../lib/format.ts";
+import type { Evaluation } from "../../lib/types.ts";
+import { Table } from "../../ui/table.tsx";
+
+type Totals = Evaluation["totals"][number];
+
+interface Score {
+  label: string;
+  valueOf: (totals: Totals) => number | null;
+}
+
+const scoresOf = ({ graders }: Evaluation): Score[] => [
+  {
+    label: evaluationScores.exact_match.label,
+    valueOf: ({ exact_match }) => exact_match,
+  },
+  {
+    label: evaluationScores.valid_json.label,
+    valueOf: ({ valid_json }) => valid_json,
+  },
+  {
+    label: evaluationScores.field_accuracy.label,
+    valueOf: ({ field_accuracy }) => field_accuracy,
+  },
+  ...graders.map((grader, n): Score => ({
+    label: graderName(grader),
+    valueOf: ({ graders }) => graders[n] ?? null,
+  })),
+];
+
+/** Scores that no model has are left out, for example those of JSON when no expected answer is JSON. */
+export function TotalsTable({ evaluation }: { evaluation: Evaluation }) {
+  const { totals } = evaluation;
+  const scores = scoresOf(evaluation).filter(({ valueOf }) => totals.some((each) => valueOf(each) !== null));
+  return (
+    <Table
+      label="Scores"
+      columns={["", ...totals.map(({ model }) => model)]}
+    >
+      {scores.map(({ label, valueOf }) => (
+        <ScoreRow
+          key={label}
+          label={label}
+          values={totals.map(valueOf)}
+        />
+      ))}
+      <Row
+        label="Answers"
+        cells={totals.map(({ answered }) => formatCount(answered))}
+      />
+      {totals.some(({ failed }) => failed > 0) && (
+        <Row
+          label="Could not answer"
+          cells={totals.map(({ failed }) => formatCount(failed))}
+        />
+      )}
+      <Row
+        label="Tokens in and out"
+        cells={totals.map(({ prompt_tokens, completion_tokens }) =>
+          `${formatCompact(prompt_tokens)}, ${formatCompact(completion_tokens)}`
+        )}
+      />
+      <Row
+        label="Time answering"
+        cells={totals.map(({ seconds }) => formatDuration(seconds))}
+      />
+      <Row
+        label="Cost"
+        cells={totals.map(({ cost_usd }) => formatUsd(cost_usd))}
+      />
+    </Table>
+  );
+}
+
+/** The best value is bold; a meter shows each. */
+function ScoreRow(
+  { label, values }: { label: string; values: (number | null)[] },
+) {
+  const best = Math.max(...values.map((value) => value ?? 0));
+  const isTie = values.every((value) => value === best);
+  return (
+    <tr>
+      <th scope="row">{label}</th>
+      {values.map((value, n) => (
+        <td key={n}>
+          {value === best && !isTie ? <strong>{formatShare(value)}</strong> : formatShare(value)}
+          {value !== null && <meter min={0} max={1} value={value} aria-label={label} />}
+        </td>
+      ))}
+    </tr>
+  );
+}
+
+const Row = ({ label, cells }: { label: string; cells: string[] }) => (
+  <tr>
+    <th scope="row">{label}</th>
+    {cells.map((cell, n) => <td key={n}>{cell}</td>)}
+  </tr>
+);
