@@ -157,7 +157,7 @@ function EndpointDetails(
             label="Delete"
             danger
             confirmation={{
-              text: `Delete “${endpoint.name}” and its delivery log? This cannot be undone.`,
+              text: `“${endpoint.name}” is deleted with its delivery log. This cannot be undone.`,
               confirm: "Delete endpoint",
             }}
           />
