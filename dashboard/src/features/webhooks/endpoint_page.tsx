@@ -148,7 +148,7 @@ function EndpointDetails(
             label="Rotate secret"
             confirmation={{
               text:
-                "Create a new signing secret? For 24 hours, events are signed with both the old and the new secret.",
+                "The endpoint gets a new signing secret. For 24 hours, events are signed with both the old and the new secret.",
               confirm: "Rotate secret",
             }}
           />
