@@ -42,10 +42,7 @@ async function run(...args: string[]): Promise<{ out: string; err: string }> {
 }
 
 Deno.test("one command deploys, fine-tunes and calls the result; doctor agrees; destroy removes it", async () => {
-  const first = await run(
-    ...["deploy", "--yes", "--smoke", "--project-name", "tunebase"],
-    ...["--owner", "me@example.com", "--models", "smollm2-135m"],
-  );
+  const first = await run("deploy", "--yes");
   assertStringIncludes(first.out, "  create  endpoint tunebase-trainer");
   assertStringIncludes(first.out, " per month  network volume");
   assertMatch(
