@@ -348,7 +348,7 @@ async function agreed(yes: boolean | undefined, question: string): Promise<boole
   return await confirm(question);
 }
 
-function parseProfile(text: string): string {
+export function parseProfile(text: string): string {
   if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(text)) {
     throw new InvalidArgumentError("It must be up to 32 lowercase letters, digits and hyphens.");
   }

@@ -1,6 +1,7 @@
 /** RunPod's bill per endpoint and day, next to what Tunebase charged projects for the same time. */
 import * as z from "zod";
 import { type Check, type CheckGroup, count, ok, warning } from "./check.ts";
+import { commandLine } from "../sources.ts";
 import type { Installation } from "./installation.ts";
 
 export interface BillLine {
@@ -25,6 +26,7 @@ export interface Bill {
 export const tolerance = { under: 0.25, over: 0.05, usd: 1 };
 const dayMs = 86_400_000;
 const checkedDays = 7;
+const billsCommand = commandLine("doctor --bills");
 
 const Charged = z.array(z.object({
   day: z.string(),
@@ -112,14 +114,14 @@ export function judge({ lines }: Pick<Bill, "lines">): Check {
     return warning(
       "bills",
       found,
-      "See `task doctor --bills`. Idle or crash-looping workers and a price below RunPod's are the usual causes: projects spend more than their caps show.",
+      `See \`${billsCommand}\`. Idle or crash-looping workers and a price below RunPod's are the usual causes: projects spend more than their caps show.`,
     );
   }
   if (counted > billed * (1 + tolerance.over) + tolerance.usd) {
     return warning(
       "bills",
       found,
-      "See `task doctor --bills`. If RunPod's bill is complete, the price in tunebase.base_models.gpu_config is too high.",
+      `See \`${billsCommand}\`. If RunPod's bill is complete, the price in tunebase.base_models.gpu_config is too high.`,
     );
   }
   return ok("bills", found);

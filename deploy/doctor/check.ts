@@ -1,5 +1,6 @@
 /** What a check finds, and how checks run. */
 import { PlatformError } from "../platforms/request.ts";
+import { commandLine } from "../sources.ts";
 import type { Installation, Release } from "./installation.ts";
 
 export interface Check {
@@ -33,7 +34,7 @@ export const failed = (id: string, found: string, fix: string): Check => ({
   fix,
 });
 
-export const deployCommand = "npx -y deno@2.9.6 task deploy";
+export const deployCommand = commandLine("deploy");
 
 /** Runs the groups concurrently and reports their checks in order. */
 export async function runChecks(

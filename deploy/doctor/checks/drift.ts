@@ -6,7 +6,7 @@ export const driftChecks = (plan: () => Promise<PlannedStep[]>): CheckGroup => (
   id: "drift",
   async run() {
     const changed = (await plan()).filter(({ changes }) => changes.length > 0);
-    if (changed.length === 0) return [ok("drift", "none: `task deploy` would change nothing")];
+    if (changed.length === 0) return [ok("drift", `none: \`${deployCommand}\` would change nothing`)];
     return changed.map(({ step, changes }) =>
       warning(
         `drift-${step.id}`,
