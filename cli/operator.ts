@@ -1,14 +1,19 @@
 /**
- * `task operator`: prints the secrets and SQL statements that an operator needs for a hosted Supabase project. It
- * connects to nothing and changes nothing.
+ * `task operator`: prints the secrets and SQL statements that an operator needs for a hosted Supabase project. It changes
+ * nothing, and connects to nothing but the Hugging Face hub (`models add`).
  */
+import { type DescribedModel, describeModel, toToml } from "../deploy/describe_model.ts";
+import { DeployError } from "../deploy/errors.ts";
+import { expectedThroughput, pools } from "../deploy/gpus.ts";
 import { inferenceSecretPurpose } from "../supabase/functions/_shared/contracts/inference_token.ts";
+import { metricsSecretPurpose } from "../supabase/functions/_shared/contracts/installation_metrics.ts";
 import { deriveSecret, sha256Hex } from "../supabase/functions/_shared/secrets.ts";
 
 export const help = `Prints secrets, and SQL to run in the Supabase project's SQL editor.
 
   npx -y deno@2.9.6 task operator master-key               generates a TUNEBASE_MASTER_KEY
   npx -y deno@2.9.6 task operator scheduler-secret         derives the scheduler's secret from TUNEBASE_MASTER_KEY
+  npx -y deno@2.9.6 task operator metrics-secret           derives the secret of GET /metrics from TUNEBASE_MASTER_KEY
   npx -y deno@2.9.6 task operator owner EMAIL [--name N]   creates a project for a user
   npx -y deno@2.9.6 task operator api-key EMAIL            generates an API key, and the SQL that stores its hash
   npx -y deno@2.9.6 task operator signup invite|open       sets who can create projects: owners only, or every user
@@ -20,13 +25,21 @@ export const help = `Prints secrets, and SQL to run in the Supabase project's SQ
     --max-rank N, --max-length N                           as its vLLM is started
     --input USD, --output USD                              price per million tokens
     --hourly USD                                           price per hour that a request is answered
-  npx -y deno@2.9.6 task operator inference-secret ID      derives an endpoint's TUNEBASE_INFERENCE_SECRET from TUNEBASE_MASTER_KEY`;
+  npx -y deno@2.9.6 task operator inference-secret ID      derives an endpoint's TUNEBASE_INFERENCE_SECRET from TUNEBASE_MASTER_KEY
+  npx -y deno@2.9.6 task operator models add HUB_ID        describes a model of the Hugging Face hub, as a file for models/
+    --sql                                                  prints the SQL that adds the base model instead
+    --hourly USD                                           price per GPU hour, for --sql
+    --endpoint ID                                          RunPod endpoint that trains it (default: RUNPOD_ENDPOINT_ID)`;
 
 /** An invalid command line. */
 export class UsageError extends Error {}
 
 /** Returns what the command prints. Throws a UsageError. */
-export async function operator(args: string[], masterKey: string | undefined): Promise<string> {
+export async function operator(
+  args: string[],
+  masterKey: string | undefined,
+  hubToken: string | null = null,
+): Promise<string> {
   const [command, ...rest] = args;
   switch (command) {
     case "--help":
@@ -38,6 +51,10 @@ export async function operator(args: string[], masterKey: string | undefined): P
       rejectExtra(rest);
       if (!masterKey) throw new UsageError("TUNEBASE_MASTER_KEY is not set.");
       return deriveSecret(masterKey, "scheduler");
+    case "metrics-secret":
+      rejectExtra(rest);
+      if (!masterKey) throw new UsageError("TUNEBASE_MASTER_KEY is not set.");
+      return deriveSecret(masterKey, metricsSecretPurpose);
     case "owner":
       return owner(rest);
     case "api-key":
@@ -51,6 +68,8 @@ export async function operator(args: string[], masterKey: string | undefined): P
     case "inference-secret":
       if (!masterKey) throw new UsageError("TUNEBASE_MASTER_KEY is not set.");
       return deriveSecret(masterKey, inferenceSecretPurpose(endpoint(rest.shift())));
+    case "models":
+      return await models(rest, hubToken);
     default:
       throw new UsageError(command === undefined ? "Missing command." : `Unknown command: ${command}.`);
   }
@@ -127,6 +146,53 @@ function inference([model, ...rest]: string[]): string {
   return `update tunebase.base_models\nset ${set}\nwhere id = ${literal(model)};`;
 }
 
+async function models([action, hubId, ...rest]: string[], hubToken: string | null): Promise<string> {
+  if (action !== "add" || hubId === undefined || !/^[\w.-]+\/[\w.-]+$/.test(hubId)) {
+    throw new UsageError("Give a model of the Hugging Face hub: models add OWNER/NAME.");
+  }
+  const isSql = flag(rest, "--sql");
+  const hourly = price(rest, "--hourly");
+  const endpointId = option(rest, "--endpoint");
+  rejectExtra(rest);
+  if (isSql !== (hourly !== undefined) || (!isSql && endpointId !== undefined)) {
+    throw new UsageError("--sql needs --hourly, and --hourly and --endpoint need --sql.");
+  }
+  const model = await describeModel(hubId, hubToken);
+  return hourly === undefined
+    ? `# Save as models/${model.id}.toml, then: npx -y deno@2.9.6 task deploy --models …,${model.id}\n${
+      toToml(model)
+    }`
+    : insertModel(model, hourly, endpointId === undefined ? "null" : literal(endpoint(endpointId)));
+}
+
+function insertModel(model: DescribedModel, hourly: string, endpointId: string): string {
+  const { architecture, training } = model;
+  const [pool = ""] = training.pools;
+  const memory = pools.find(({ id }) => id === pool)?.memory ?? 0;
+  const gpu = { gpu_type: pool, num_gpus: 1, gpu_memory_gb: memory, cost_per_gpu_hour: Number(hourly) };
+  const columns = {
+    id: literal(model.name),
+    source: literal(model.source),
+    revision: literal(model.revision),
+    owned_by: literal(model.owned_by),
+    endpoint_id: endpointId,
+    gpu_config: literal(JSON.stringify(gpu)),
+    defaults: literal(JSON.stringify(training.defaults)),
+    max_length: Math.min(131_072, architecture.context),
+    tokens_per_second: expectedThroughput(architecture, pool) ?? "null",
+    parameters: architecture.parameters,
+    hidden_size: architecture.hidden_size,
+    layers: architecture.layers,
+    vocab_size: architecture.vocab_size,
+  };
+  return `-- Train it on ${training.pools.join(", ")}. The speed is calculated; set what you measure.
+insert into tunebase.base_models (
+  ${Object.keys(columns).join(", ")}
+) values (
+  ${Object.values(columns).join(",\n  ")}
+);`;
+}
+
 function endpoint(id: string | undefined): string {
   if (id !== undefined && /^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$/.test(id)) return id;
   throw new UsageError("Give the id of a RunPod endpoint, such as 4x0kfy2q7b9d1m.");
@@ -183,8 +249,13 @@ const randomBase64 = () => btoa(String.fromCharCode(...crypto.getRandomValues(ne
 
 if (import.meta.main) {
   try {
-    console.log(await operator(Deno.args, Deno.env.get("TUNEBASE_MASTER_KEY")));
+    const hubToken = Deno.env.get("HF_TOKEN") || null;
+    console.log(await operator(Deno.args, Deno.env.get("TUNEBASE_MASTER_KEY"), hubToken));
   } catch (error) {
+    if (error instanceof DeployError) {
+      console.error(`${error.message}\n${error.fix}`);
+      Deno.exit(1);
+    }
     if (!(error instanceof UsageError)) throw error;
     console.error(`${error.message}\n\n${help}`);
     Deno.exit(2);

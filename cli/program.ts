@@ -13,6 +13,7 @@ import { addJobs } from "./commands/jobs/index.ts";
 import { addKeys } from "./commands/keys.ts";
 import { addModels } from "./commands/models.ts";
 import { addWebhooks } from "./commands/webhooks.ts";
+import { addDeploy } from "../deploy/commands.ts";
 import { print, printJson } from "./terminal/output.ts";
 import { version } from "./version.ts";
 
@@ -40,6 +41,7 @@ Exit codes: 0 success, 1 failure, 2 invalid usage, 130 interrupted (a followed j
   addKeys(program);
   addWebhooks(program);
   addDoctor(program);
+  addDeploy(program);
   addCompletion(program);
   addCommand(program, "version", "Print the version")
     .action(({ json }: { json?: boolean }) => json ? printJson({ version }) : print(version));

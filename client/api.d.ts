@@ -1420,6 +1420,26 @@ export interface paths {
     patch?: never;
     trace?: never;
   };
+  "/metrics": {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    /**
+     * Get metrics of the installation in the Prometheus text format
+     * @description Requires the operator's metrics secret.
+     */
+    get: operations["getMetrics"];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
   "/openapi.json": {
     parameters: {
       query?: never;
@@ -2578,6 +2598,15 @@ export interface components {
         "application/problem+json": components["schemas"]["Problem"];
       };
     };
+    /** @description Database unavailable */
+    database_unavailable: {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
     /** @description The file is in use */
     file_in_use: {
       headers: {
@@ -2923,6 +2952,15 @@ export interface components {
     };
     /** @description Missing credentials; Invalid API key; Invalid access token */
     "missing_api_key.invalid_api_key.invalid_token": {
+      headers: {
+        [name: string]: unknown;
+      };
+      content: {
+        "application/problem+json": components["schemas"]["Problem"];
+      };
+    };
+    /** @description Missing credentials; Invalid access token */
+    "missing_api_key.invalid_token": {
       headers: {
         [name: string]: unknown;
       };
@@ -7813,6 +7851,29 @@ export interface operations {
           "application/json": components["schemas"]["Health"];
         };
       };
+    };
+  };
+  getMetrics: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Metrics */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          "text/plain": string;
+        };
+      };
+      401: components["responses"]["missing_api_key.invalid_token"];
+      500: components["responses"]["internal"];
+      503: components["responses"]["database_unavailable"];
     };
   };
   getOpenApi: {

@@ -3,6 +3,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
 import * as z from "zod";
+import { TrainingHyperparameters } from "../supabase/functions/_shared/protocol.ts";
 import { pools as knownPools } from "./gpus.ts";
 import { sourceRoot } from "./sources.ts";
 import type { Target } from "./target.ts";
@@ -37,8 +38,13 @@ export const CatalogEntry = z.strictObject({
   training: z.strictObject({
     /** RunPod pools, the preferred first. */
     pools: Pools,
-    /** Hyperparameters that apply where a client sends none. */
-    defaults: z.record(z.string(), z.union([z.number(), z.string(), z.boolean()])),
+    /** Hyperparameters that apply where a client sends none. The contract's own defaults are not filled in. */
+    defaults: z.record(z.string(), z.unknown()).superRefine((defaults, context) => {
+      const { error } = TrainingHyperparameters.partial().safeParse(defaults);
+      for (const { message, path } of error?.issues ?? []) {
+        context.addIssue({ code: "custom", message, path });
+      }
+    }),
   }),
   /** Absent: the model is not served. */
   inference: z.strictObject({

@@ -4,6 +4,7 @@ import { addCommand, type Command, InvalidArgumentError, parseInteger, parseList
 import { CliError } from "../cli/errors.ts";
 import { confirm, isInteractive } from "../cli/terminal/prompt.ts";
 import { print, printJson, printNote, stdoutColors } from "../cli/terminal/output.ts";
+import { chosenModels } from "./catalog.ts";
 import { type Costs, planCosts } from "./costs.ts";
 import { DeployError } from "./errors.ts";
 import { applySteps, type PlannedStep, planRemovals, planSteps, removeSteps } from "./plan.ts";
@@ -19,7 +20,8 @@ import {
 } from "./questions.ts";
 import { deleteState, loadState, saveState, type State, stateFile } from "./state.ts";
 import type { Context, Settings } from "./step.ts";
-import { credentialsFile } from "./steps/owner.ts";
+import { smokeTest } from "./smoke.ts";
+import { credentialsFile, readCredentials as readApiKey } from "./steps/owner.ts";
 import { steps } from "./steps/mod.ts";
 import { masterKey } from "./steps/supabase_master_key.ts";
 import { hosted, type Target } from "./target.ts";
@@ -206,10 +208,14 @@ async function deploy(
     printPlan(planned);
     if (changes.length > 0) printCosts(costs);
   }
-  if (changes.length === 0) {
-    return options.json ? undefined : print("No changes: the installation is up to date.");
-  }
+  if (changes.length === 0 && !options.json) print("No changes: the installation is up to date.");
   if (options.dryRun) return;
+  if (changes.length > 0) await apply(context, options);
+  if (options.smoke) await smoke(context, options);
+}
+
+async function apply(context: Context, options: Deploy): Promise<void> {
+  const { settings, state, target } = context;
   if (!await agreed(options.yes, "Apply these changes?")) throw new CliError("Nothing was changed.");
 
   state.settings = savedSettings(settings);
@@ -223,6 +229,34 @@ async function deploy(
     print(`The API key of ${settings.ownerEmail} is in ${credentialsFile(settings.profile)}. To use it:`);
     print(`  export $(cat ${credentialsFile(settings.profile)})`);
   }
+}
+
+/** Fine-tunes the first model on 20 rows and calls it, with the profile's own API key. */
+async function smoke({ settings, log }: Context, options: Deploy): Promise<void> {
+  const credentials = await readApiKey(settings.profile);
+  if (credentials === null) {
+    throw new DeployError(
+      `The smoke job needs an API key, and ${credentialsFile(settings.profile)} has none.`,
+      "Set --owner to create one.",
+    );
+  }
+  const [model] = await chosenModels(settings.models);
+  if (model === undefined) return;
+  const result = await smokeTest({
+    ...credentials,
+    model: model.name,
+    log,
+    agree: async (usd) => {
+      const price = usd === null ? "its cost is not known" : `it costs up to $${usd.toFixed(2)}`;
+      printNote(`smoke job: fine-tunes ${model.name} on 20 rows; ${price}`);
+      return await agreed(options.yes, "Run it?");
+    },
+  });
+  if (result === null) return printNote("The smoke job was not run.");
+  if (options.json) return printJson({ smoke: result });
+  print(`\n${result.model} was trained in ${Math.round(result.trainSeconds)} s. Called by name:`);
+  print(`  ${result.question}`);
+  print(`  ${result.answer}`);
 }
 
 async function destroy(
@@ -314,7 +348,7 @@ async function agreed(yes: boolean | undefined, question: string): Promise<boole
   return await confirm(question);
 }
 
-function parseProfile(text: string): string {
+export function parseProfile(text: string): string {
   if (!/^[a-z0-9][a-z0-9-]{0,31}$/.test(text)) {
     throw new InvalidArgumentError("It must be up to 32 lowercase letters, digits and hyphens.");
   }

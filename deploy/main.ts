@@ -1,6 +1,8 @@
-/** `task deploy` and `task destroy`: the commands of {@link addDeploy}, with emulators of both platforms. */
+/** `task deploy`, `task destroy` and `task doctor`, with emulators of both platforms. */
 import { Command } from "commander";
 import { addDeploy, type StartEmulators } from "./commands.ts";
+import { addDoctor } from "./doctor/command.ts";
+import { exitCodes } from "../cli/errors.ts";
 import { runProgram } from "../cli/run.ts";
 import { version } from "../cli/version.ts";
 import { install } from "../local/commands/install.ts";
@@ -12,9 +14,20 @@ import { homeDirectory } from "../local/state_dir.ts";
 const startEmulators: StartEmulators = async (profile) => {
   const log = (line: string) => console.error(line);
   await install(log);
-  return await startPlatforms({ home: join(homeDirectory(), "platforms", profile), log: () => {} });
+  const platforms = await startPlatforms({
+    home: join(homeDirectory(), "platforms", profile),
+    log: () => {},
+  });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    Deno.addSignalListener(signal, async () => {
+      await platforms.stop();
+      Deno.exit(exitCodes.interrupted);
+    });
+  }
+  return platforms;
 };
 
 const program = new Command("deno task").version(version, "-V, --version", "print the version");
 addDeploy(program, startEmulators);
+addDoctor(program, startEmulators);
 await runProgram(program, Deno.args);

@@ -22,15 +22,20 @@ async function storedRevision(
   source: string,
 ): Promise<string | null> {
   if (state.project === null) return null;
-  const [table] = await supabase.query(
-    "select to_regclass('tunebase.base_models') is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-  );
-  if (!table?.exists) return null;
+  if (!await hasModelsTable(supabase)) return null;
   const [row] = await supabase.query(
     "select revision from tunebase.base_models where id = $1 and source = $2",
     z.array(z.object({ revision: z.string().nullable() })),
     [model.name, source],
   );
   return row?.revision ?? null;
+}
+
+/** Whether the migrations have created `tunebase.base_models`. */
+export async function hasModelsTable(supabase: Context["supabase"]): Promise<boolean> {
+  const [table] = await supabase.query(
+    "select to_regclass('tunebase.base_models') is not null as exists",
+    z.array(z.object({ exists: z.boolean() })),
+  );
+  return table?.exists ?? false;
 }

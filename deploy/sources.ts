@@ -7,6 +7,10 @@ import { fileURLToPath } from "node:url";
 /** `cli/build.ts` copies the files into `files/` beside the bundle. */
 const candidates = ["./files/", "../"].map((path) => fileURLToPath(new URL(path, import.meta.url)));
 
+/** A command as the user runs it: with `task` in a checkout, with `tunebase` where the published package is installed. */
+export const commandLine = (command: string): string =>
+  existsSync(candidates[0] ?? "") ? `tunebase ${command}` : `npx -y deno@2.9.6 task ${command}`;
+
 /** The folder that holds `supabase/` and `models/`. */
 export function sourceRoot(): string {
   const found = candidates.find((folder) => existsSync(join(folder, "supabase/migrations")));

@@ -1,10 +1,12 @@
-/** `doctor`: checks the setup and says how to fix what is wrong. */
+/** `doctor`: checks the setup, or an installation, and says how to fix what is wrong. */
 import { stat } from "node:fs/promises";
 import process from "node:process";
 import { unwrap } from "../../client/mod.ts";
 import { createSession } from "../api/session.ts";
 import { configPath, readSettings, type Settings } from "../api/settings.ts";
-import { addCommand, type Command, type CommonOptions } from "../command.ts";
+import { addCommand, addExamples, type Command, type CommonOptions } from "../command.ts";
+import { parseProfile } from "../../deploy/commands.ts";
+import { addBillOptions, diagnose } from "../../deploy/doctor/command.ts";
 import { exitCodes, formatError, networkErrorReason } from "../errors.ts";
 import { formatTime } from "../terminal/format.ts";
 import { print, printJson, stdoutColors } from "../terminal/output.ts";
@@ -28,14 +30,33 @@ const minNodeVersion = 20;
 const retryLater = "Try again shortly. If it persists, contact the server's operator.";
 
 export function addDoctor(program: Command): void {
-  addCommand(
+  const command = addCommand(
     program,
     "doctor",
-    "Diagnose problems with the configuration, the server and this machine",
-  ).action(doctor);
+    "Diagnose problems with your settings and the server; with --profile, an installation that you deployed",
+  ).option(
+    "--profile <name>",
+    "diagnose this installation on Supabase and RunPod, for its operator",
+    parseProfile,
+  );
+  addExamples(
+    addBillOptions(command).action(doctor),
+    "doctor",
+    "doctor --profile default",
+    "doctor --profile default --bills --days 30",
+  );
 }
 
-async function doctor(options: CommonOptions): Promise<void> {
+interface DoctorOptions extends CommonOptions {
+  profile?: string;
+  bills?: boolean;
+  days: number;
+}
+
+async function doctor(options: DoctorOptions): Promise<void> {
+  if (options.profile !== undefined || options.bills) {
+    return await diagnose({ ...options, profile: options.profile ?? "default", target: "hosted" });
+  }
   const checks: Check[] = [];
   const add = (check: Check) => {
     checks.push(check);

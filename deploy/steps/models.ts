@@ -6,7 +6,7 @@ import * as z from "zod";
 import { chosenModels, loadCatalog, type Model, sourceOf } from "../catalog.ts";
 import { expectedThroughput } from "../gpus.ts";
 import { selectPools } from "../prices.ts";
-import { pinRevision, revisionOf } from "../revisions.ts";
+import { hasModelsTable, pinRevision, revisionOf } from "../revisions.ts";
 import type { Change, Context, Step } from "../step.ts";
 import { trainerPools } from "./runpod_trainer.ts";
 
@@ -140,11 +140,7 @@ function slowest(speeds: (number | null)[]): number | null {
 
 async function existing({ state, supabase }: Context): Promise<Row[]> {
   if (state.project === null) return [];
-  const [table] = await supabase.query(
-    "select to_regclass('tunebase.base_models') is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-  );
-  if (!table?.exists) return [];
+  if (!await hasModelsTable(supabase)) return [];
   return await supabase.query(`select id, ${columns.join(", ")} from tunebase.base_models`, z.array(Row));
 }
 

@@ -3,7 +3,7 @@ import { inferenceSecretPurpose } from "../../supabase/functions/_shared/contrac
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { chosenModels, type Model, sourceOf } from "../catalog.ts";
 import type { Endpoint } from "../platforms/runpod.ts";
-import { pinRevision, revisionOf } from "../revisions.ts";
+import { hasModelsTable, pinRevision, revisionOf } from "../revisions.ts";
 import { saveState } from "../state.ts";
 import type { Change, Context, Step } from "../step.ts";
 import {
@@ -63,7 +63,9 @@ export const runpodInference: Step = {
       await saveState(state);
       await ensureEndpoint(context, created, await desired(context, model, revision, created));
     }
-    await removeAll(context, await unused(context));
+    const endpoints = await unused(context);
+    for (const { endpoint } of endpoints) await stopRequests(context, endpoint.id);
+    await removeAll(context, endpoints);
   },
   async planRemoval(context) {
     return (await existing(context)).map(({ endpoint }) => ({
@@ -75,6 +77,15 @@ export const runpodInference: Step = {
     await removeAll(context, await existing(context));
   },
 };
+
+/** The API must not send requests to an endpoint that is about to be deleted. */
+async function stopRequests({ supabase }: Context, endpointId: string): Promise<void> {
+  if (!await hasModelsTable(supabase)) return;
+  await supabase.execute(
+    "update tunebase.base_models set inference_endpoint_id = null where inference_endpoint_id = $1",
+    [endpointId],
+  );
+}
 
 async function removeAll(
   { runpod, state }: Context,

@@ -1,10 +1,10 @@
 /** The models' tokenizers, which the API counts tokens with: from the hub to the bucket `tunebase-tokenizers`. */
 import * as z from "zod";
 import { buckets } from "../../supabase/functions/_shared/contracts/buckets.ts";
-import { chosenModels, type Model, sourceOf } from "../catalog.ts";
+import { chosenModels, sourceOf } from "../catalog.ts";
 import { DeployError } from "../errors.ts";
 import { hubFile, hubModel } from "../hub.ts";
-import { revisionOf } from "../revisions.ts";
+import { hasModelsTable, revisionOf } from "../revisions.ts";
 import type { Context, Step } from "../step.ts";
 
 const files = ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
@@ -41,7 +41,7 @@ async function missing(context: Context) {
   const models = (await chosenModels(settings.models)).filter((model) =>
     model.tokenizer && !sourceOf(model, target.name).source.startsWith("package:")
   );
-  const rows = state.project === null ? [] : await storedTokenizers(supabase, models);
+  const rows = state.project === null ? [] : await storedTokenizers(supabase);
   const wanted = await Promise.all(models.map(async (model) => {
     const revision = await revisionOf(context, model);
     return { model, revision, folder: `${model.id}/${revision.slice(0, 12)}` };
@@ -52,12 +52,8 @@ async function missing(context: Context) {
   });
 }
 
-async function storedTokenizers(supabase: Context["supabase"], models: Model[]) {
-  const [table] = await supabase.query(
-    "select to_regclass('tunebase.base_models') is not null as exists",
-    z.array(z.object({ exists: z.boolean() })),
-  );
-  if (!table?.exists || models.length === 0) return [];
+async function storedTokenizers(supabase: Context["supabase"]) {
+  if (!await hasModelsTable(supabase)) return [];
   return await supabase.query(
     "select id, tokenizer from tunebase.base_models",
     z.array(z.object({ id: z.string(), tokenizer: z.string().nullable() })),

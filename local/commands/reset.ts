@@ -1,10 +1,15 @@
-/** `task reset`: removes the embedded stack's data and keys; installed tools and converted models are kept. */
+/**
+ * `task reset`: removes the embedded stack's data and keys, and the emulated platforms with what was deployed to them;
+ * installed tools and converted models are kept.
+ */
+import { deleteState, loadState } from "../../deploy/state.ts";
+import { removePlatforms } from "../emulators/platforms.ts";
 import { homeDirectory } from "../state_dir.ts";
-import { join, removeIfThere } from "../paths.ts";
+import { exists, join, removeIfThere } from "../paths.ts";
 import { postgresDirectory } from "../stack/postgres.ts";
 import { endLeftovers, runningStack } from "../stack/processes.ts";
 
-const help = `Removes the embedded stack's data, keys and logs.
+const help = `Removes the embedded stack's data, keys and logs, and deployments to emulators.
 
   npx -y deno@2.9.6 task reset          keeps what is installed and the converted model
   npx -y deno@2.9.6 task reset --force  stops a running stack first`;
@@ -26,6 +31,18 @@ if (running !== null) {
   for (let waited = 0; waited < 150 && await runningStack(home) !== null; waited++) {
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
+}
+const platforms = join(home, "platforms");
+for await (const { name: profile } of await exists(platforms) ? Deno.readDir(platforms) : []) {
+  try {
+    await removePlatforms(join(platforms, profile));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    Deno.exit(1);
+  }
+  // Without its platforms, a deployment cannot be removed in any other way. A hosted one of that name is kept.
+  const isEmulated = await loadState(profile, "emulators").then(() => true, () => false);
+  if (isEmulated) await deleteState(profile);
 }
 await endLeftovers(home);
 await removeIfThere(await postgresDirectory(home));

@@ -86,7 +86,14 @@ export async function generatedFromContracts(): Promise<{ path: string; text: st
   const { openApi } = await import("../../supabase/functions/tunebase/openapi/document.ts");
   const version = await projectVersion();
   const document = JSON.stringify(openApi(version));
-  const pages = ["docs/api.md", "docs/security.md", "docs/reliability.md", "trainer/README.md"];
+  const pages = [
+    "docs/api.md",
+    "docs/security.md",
+    "docs/reliability.md",
+    "docs/models.md",
+    "docs/monitoring.md",
+    "trainer/README.md",
+  ];
   return [
     { path: "trainer/protocol.schema.json", text: protocolSchema() },
     { path: "inference/token.schema.json", text: tokenSchema() },

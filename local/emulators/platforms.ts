@@ -4,13 +4,13 @@
  */
 import * as z from "zod";
 import type { Target } from "../../deploy/target.ts";
-import { exists, join, writePrivate } from "../paths.ts";
+import { exists, join, removeIfThere, writePrivate } from "../paths.ts";
 import { startGateway } from "../stack/gateway.ts";
 import { randomText } from "../stack/keys.ts";
 import { endLeftovers, forgetStack, recordStack, runningStack } from "../stack/processes.ts";
 import { freePort, namedPort } from "../state_dir.ts";
 import { createRunpodRest } from "./runpod/rest.ts";
-import { createSupabase } from "./supabase/mod.ts";
+import { createSupabase, removeProjects } from "./supabase/mod.ts";
 
 export interface Platforms {
   target: Target;
@@ -95,6 +95,17 @@ export async function startPlatforms(options: PlatformsOptions): Promise<Platfor
     await stop();
     throw error;
   }
+}
+
+/** Deletes both accounts and their projects. Throws an Error if the emulators are running. */
+export async function removePlatforms(home: string): Promise<void> {
+  const running = await runningStack(home);
+  if (running !== null) {
+    throw new Error(`The emulators of ${home} are running (pid ${running.pid}). Stop them first.`);
+  }
+  for (const mark of [home, join(home, "runpod")]) await endLeftovers(mark);
+  await removeProjects(join(home, "supabase"));
+  await removeIfThere(home);
 }
 
 /** The port and the keys of this home, chosen once: endpoints and secrets contain them. */

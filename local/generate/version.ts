@@ -12,10 +12,15 @@ export async function projectVersion(): Promise<string> {
   return version;
 }
 
-/** The npm package and the trainer, with the version in its place. The OpenAPI document takes it as an argument. */
+/** The npm package, the edge functions and the trainer, with the version in its place. The OpenAPI document takes it as an argument. */
 export async function withVersion(version: string): Promise<{ path: string; text: string }[]> {
   return [
     await replaced("cli/npm/package.json", /(?<=^ {2}"version": ")[^"]*(?=",$)/m, version),
+    await replaced(
+      "supabase/functions/_shared/version.ts",
+      /(?<=^export const version = ")[^"]*(?=";$)/m,
+      version,
+    ),
     await replaced("trainer/tunebase_trainer/__init__.py", /(?<=^__version__ = ")[^"]*(?="$)/m, version),
   ];
 }

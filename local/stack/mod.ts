@@ -17,7 +17,7 @@ import { createRunpod, type RunpodOptions } from "../emulators/runpod/mod.ts";
 import { inferenceEndpoint } from "./inference.ts";
 import type { Run } from "../emulators/runpod/queue.ts";
 import { createStorage } from "../emulators/storage/mod.ts";
-import { registerTokenizer } from "./tokenizer.ts";
+import { registerSpeed, registerTokenizer } from "./demo_model.ts";
 
 export interface Stack {
   home: string;
@@ -183,6 +183,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       for (const one of functions) running.set(one.name, one);
       started.push(...functions);
     });
+    await registerSpeed(sql);
     await registerTokenizer({ url, keys, sql });
     const cron = startCron(
       `${url}/functions/v1/tunebase-scheduler/tick`,

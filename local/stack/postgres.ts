@@ -159,6 +159,7 @@ async function prepareBinaries(base: string, extensions: string[]): Promise<stri
   }
   const native = join(base, "native");
   if (!await exists(native)) {
+    await removeIfThere(`${native}.new`); // of an interrupted start
     const { success, stderr } = await new Deno.Command("cp", { args: ["-r", installed, `${native}.new`] })
       .output();
     if (!success) throw new Error(`could not copy PostgreSQL: ${new TextDecoder().decode(stderr)}`);

@@ -80,6 +80,7 @@ grant execute on function
   tunebase_internal.get_evaluation_file,
   tunebase_internal.get_file,
   tunebase_internal.get_inference_usage,
+  tunebase_internal.get_installation_metrics,
   tunebase_internal.get_job,
   tunebase_internal.get_job_metrics,
   tunebase_internal.get_project,
@@ -167,6 +168,7 @@ grant execute on function
   tunebase_internal.record_dispatch_submitted,
   tunebase_internal.record_evaluation_answer,
   tunebase_internal.record_recovered_file,
+  tunebase_internal.record_tick,
   tunebase_internal.release_dispatch,
   tunebase_internal.retry_file_validation,
   tunebase_internal.start_file_conversion

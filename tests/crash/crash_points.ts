@@ -18,6 +18,7 @@ export const pollingEffects = new Set([
   "sql expire_inference_requests",
   "sql claim_file_validation",
   "sql claim_evaluation_answer",
+  "sql record_tick",
 ]);
 
 /** Repeated until nothing is due; how often depends on timing. */
@@ -395,6 +396,7 @@ export const readOnlyFunctions = new Set([
   "get_api_key",
   "get_usage_by_day",
   "get_inference_usage",
+  "get_installation_metrics",
   "find_servable_model",
   "list_completions",
   "get_completion",
@@ -410,6 +412,8 @@ export const readOnlyFunctions = new Set([
   "list_notifications",
   "list_notification_channels",
   "test_notification_channel",
+  // Counts finished ticks for monitoring; nothing depends on it.
+  "record_tick",
   // Undoes claim_dispatch before anything was sent: a crash before it equals a crash after claim_dispatch, which is listed.
   "release_dispatch",
 ]);

@@ -35,7 +35,7 @@ export interface TestContext {
   projectUrl?: string;
 }
 
-/** A context; disposing it ends its Supabase. */
+/** A context, whose state is saved in a temporary folder; disposing it ends its Supabase. */
 export function deployContext(options: TestContext): Context & AsyncDisposable {
   const server = Deno.serve(
     { hostname: "127.0.0.1", port: 0, onListen: () => {} },
@@ -49,6 +49,9 @@ export function deployContext(options: TestContext): Context & AsyncDisposable {
     project: "abcdefghijklmnopqrst",
     ...options.state,
   });
+  const homeBefore = Deno.env.get("TUNEBASE_HOME");
+  const home = Deno.makeTempDirSync();
+  Deno.env.set("TUNEBASE_HOME", home);
   const runpodKey = options.runpodKey ?? "rpa_key";
   return {
     settings: { ...settings, ...options.settings },
@@ -68,6 +71,9 @@ export function deployContext(options: TestContext): Context & AsyncDisposable {
     masterKey: () => Promise.resolve(masterKey),
     log: () => {},
     async [Symbol.asyncDispose]() {
+      if (homeBefore === undefined) Deno.env.delete("TUNEBASE_HOME");
+      else Deno.env.set("TUNEBASE_HOME", homeBefore);
+      await Deno.remove(home, { recursive: true });
       await server.shutdown();
     },
   };

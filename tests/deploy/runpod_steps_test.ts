@@ -13,17 +13,15 @@ import { runpodVolume } from "../../deploy/steps/runpod_volume.ts";
 import { inferenceSecretPurpose } from "../../supabase/functions/_shared/contracts/inference_token.ts";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import { deployContext, masterKey, type TestContext } from "./deploy_context.ts";
-import { startRunpodAccount } from "./runpod_account.ts";
-
-const home = await Deno.makeTempDir();
-Deno.env.set("TUNEBASE_HOME", home); // steps save the state
-Deno.test.afterAll(() => Deno.remove(home, { recursive: true }));
+import { checkExchanges, hasDescription } from "./published_api.ts";
+import { type Exchange, startRunpodAccount } from "./runpod_account.ts";
 
 const steps = [runpodVolume, runpodRegistry, runpodTrainer, runpodInference];
 const registry = { username: "octocat", password: "ghp_secret" };
 const hubToken = "hf_secret";
 const project = "abcdefghijklmnopqrst";
 
+const exchanges: Exchange[] = [];
 const plan = async (context: Context) => (await planSteps(steps, context)).flatMap(({ changes }) => changes);
 const apply = (context: Context) => applySteps(steps, context, () => {}, () => {});
 const start = async (
@@ -43,6 +41,7 @@ const start = async (
       return endpoint;
     },
     async [Symbol.asyncDispose]() {
+      exchanges.push(...run.exchanges);
       await context[Symbol.asyncDispose]();
       await run[Symbol.asyncDispose]();
     },
@@ -132,6 +131,8 @@ Deno.test("drift is shown without values of variables, and repaired; what the op
     workers: { min: 1, max: 1, idleTimeout: 5 },
     env: { ...trainer.env, HF_TOKEN: "hf_other", WANDB_API_KEY: "wandb_secret" },
   });
+  const reordered = { pools: ["AMPERE_48", "AMPERE_24", "ADA_24"], count: 1, minCudaVersion: "13.0" };
+  await context.runpod.updateEndpoint(trainer.id, { gpu: reordered });
   const { TUNEBASE_INFERENCE_SECRET: _, ...env } = inference.env;
   const gpu = { pools: ["HOPPER_141"], count: 1, minCudaVersion: "12.8" };
   await context.runpod.updateEndpoint(inference.id, { gpu, env });
@@ -297,4 +298,13 @@ Deno.test("costs are RunPod's current prices", async () => {
     "$11.16 to $17.28 per hour",
   ]);
   assertEquals(Math.round(idleUsdPerMonth * 100), 1680);
+});
+
+Deno.test({
+  name: "every request above is as RunPod's published description says",
+  ignore: !await hasDescription("runpod-rest-v2.json"),
+  async fn() {
+    assert(exchanges.length > 100, `only ${exchanges.length} exchanges were recorded`);
+    assertEquals(await checkExchanges("runpod-rest-v2.json", exchanges), []);
+  },
 });

@@ -1,4 +1,5 @@
 /** Uploaded functions: stores the files of a deployment, and checks that they can be bundled. */
+import { pathToFileURL } from "node:url";
 import * as z from "zod";
 import { join, removeIfThere } from "../../paths.ts";
 import { denoEnvironment } from "../../stack/environment.ts";
@@ -17,9 +18,13 @@ export const Metadata = z.object({
   name: z.string().optional(),
 });
 
+/** Where a function's deployments are. By id: a function that was deleted and deployed again is another one. */
+export const functionFolder = (projectHome: string, { id }: { id: string }): string =>
+  join(projectHome, "functions", id);
+
 /** Where a deployment's files are. */
-export const deploymentFolder = (projectHome: string, slug: string, version: number): string =>
-  join(projectHome, "functions", slug, String(version));
+export const deploymentFolder = (projectHome: string, deployment: { id: string; version: number }): string =>
+  join(functionFolder(projectHome, deployment), String(deployment.version));
 
 /** Reads the form of a deployment: fields `file`, named by their paths, and `metadata`. */
 async function readForm(
@@ -53,8 +58,9 @@ export async function storeDeployment(
     throw new ApiError(402, `Maximum number of functions reached for Plan (${maxFunctions})`);
   }
   const { files, metadata } = await readForm(request);
+  const id = before?.id ?? crypto.randomUUID();
   const version = (before?.version ?? 0) + 1;
-  const folder = deploymentFolder(projectHome, slug, version);
+  const folder = deploymentFolder(projectHome, { id, version });
   await removeIfThere(folder);
   try {
     const sha256 = await writeFiles(folder, files);
@@ -68,7 +74,7 @@ export async function storeDeployment(
     await checkModules(folder, entrypoint, importMap);
     const now = Date.now();
     return {
-      id: before?.id ?? crypto.randomUUID(),
+      id,
       name: metadata.name ?? slug,
       version,
       entrypoint,
@@ -139,15 +145,16 @@ async function checkModules(folder: string, entrypoint: string, importMap: strin
     env: { ...denoEnvironment(), NO_COLOR: "1" },
     stdin: "null",
   }).output();
+  const base = `${pathToFileURL(folder).href}/`;
   const failed = (reason: string) => {
-    const text = reason.replaceAll(`file://${folder}/`, "").replaceAll(`${folder}/`, "");
+    const text = reason.replaceAll(base, "").replaceAll(`${folder}/`, "");
     return new ApiError(400, `Failed to bundle the function (reason: ${text.slice(0, 1000)})`);
   };
   if (!success) throw failed(new TextDecoder().decode(stderr));
   const graph = Graph.parse(JSON.parse(new TextDecoder().decode(stdout)));
   for (const { specifier, error, dependencies = [] } of graph.modules) {
     if (error !== undefined) throw failed(error);
-    if (specifier.startsWith("file:") && !specifier.startsWith(`file://${folder}/`)) {
+    if (specifier.startsWith("file:") && !specifier.startsWith(base)) {
       throw failed(`Module not found: ${specifier}`);
     }
     const unresolved = dependencies.find(({ code }) => code?.error !== undefined);

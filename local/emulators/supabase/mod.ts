@@ -7,8 +7,9 @@
  * names; no billing, no branches, no Realtime, no Data API (its settings are kept).
  */
 import { Hono } from "hono";
-import { exists, join } from "../../paths.ts";
-import { pause } from "../../stack/processes.ts";
+import { exists, join, removeIfThere } from "../../paths.ts";
+import { postgresDirectory } from "../../stack/postgres.ts";
+import { endLeftovers, pause } from "../../stack/processes.ts";
 import { loadAccount, lowerCaseText } from "./account.ts";
 import { ApiError } from "./errors.ts";
 import { newRecord, Project } from "./project.ts";
@@ -137,6 +138,16 @@ export async function createSupabase(options: SupabaseOptions): Promise<Supabase
       await Promise.all([...projects.values()].map((project) => project.stop()));
     },
   };
+}
+
+/** Deletes the databases of all projects, which are outside their folders for root. The emulator must not be running. */
+export async function removeProjects(home: string): Promise<void> {
+  const folder = join(home, "projects");
+  if (!await exists(folder)) return;
+  for await (const { name: ref } of Deno.readDir(folder)) {
+    await endLeftovers(join(folder, ref));
+    await removeIfThere(await postgresDirectory(join(folder, ref)));
+  }
 }
 
 /** Counts requests in windows of a minute; 429 says how long to wait. */

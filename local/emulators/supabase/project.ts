@@ -1,5 +1,4 @@
 /** A project of the emulated platform: its database, Auth, Storage, functions and timer behind one address. */
-import { importJWK, jwtVerify } from "jose";
 import postgres from "postgres";
 import { freePort, namedPort } from "../../state_dir.ts";
 import { join, removeIfThere } from "../../paths.ts";
@@ -9,11 +8,10 @@ import { type Keys, loadKeys, randomText } from "../../stack/keys.ts";
 import { type Postgres, postgresDirectory } from "../../stack/postgres.ts";
 import { marked } from "../../stack/processes.ts";
 import { createAuth } from "../auth/mod.ts";
-import { limitsSetting } from "../functions/limits.ts";
-import { createFunction, type EdgeFunction } from "../functions/mod.ts";
 import { createStorage } from "../storage/mod.ts";
 import { asRole, preparePlatform, setPassword, startDatabase } from "./database.ts";
-import { deploymentFolder, resolutionOptions } from "./deployments.ts";
+import { deploymentFolder, functionFolder } from "./deployments.ts";
+import { Functions } from "./functions.ts";
 import { startPooler } from "./pooler.ts";
 import { type Deployment, newSettings, type ProjectRecord, saveRecord } from "./record.ts";
 import { startTimer } from "./timer.ts";
@@ -31,9 +29,6 @@ export interface ProjectOptions {
   mark: string;
   log: (line: string) => void;
 }
-
-/** How long requests may take to finish on a function that is replaced. */
-const drainMs = 10_000;
 
 /** The record of a new project, with ports that are free now. */
 export function newRecord(
@@ -74,10 +69,10 @@ export function newRecord(
 export class Project {
   status: ProjectStatus = "COMING_UP";
   readonly #started: Stoppable[] = [];
-  readonly #functions = new Map<string, EdgeFunction>();
-  readonly #draining = new Set<Promise<void>>();
   #database: Postgres | null = null;
   #keys: Keys | null = null;
+  #functions: Functions | null = null;
+  #starting: Promise<void> = Promise.resolve();
 
   constructor(readonly record: ProjectRecord, private readonly options: ProjectOptions) {}
 
@@ -101,13 +96,19 @@ export class Project {
 
   /** Starts everything, and prepares the database the first time. Sets the status; never rejects. */
   async start(): Promise<void> {
+    if (this.status === "GOING_DOWN") return; // deleted before it was up
+    this.#starting = this.#startParts();
+    await this.#starting;
+  }
+
+  async #startParts(): Promise<void> {
     try {
       await this.#start();
-      this.status = "ACTIVE_HEALTHY";
+      if (this.status === "COMING_UP") this.status = "ACTIVE_HEALTHY";
     } catch (error) {
       this.status = "INIT_FAILED";
       this.options.log(`supabase: project ${this.record.ref} did not start: ${error}`);
-      await this.#stopParts();
+      await this.stop();
     }
   }
 
@@ -135,12 +136,22 @@ export class Project {
       onnotice: () => {},
     });
     this.#started.push({ stop: () => sql.end({ timeout: 5 }) });
-    await this.#serve(sql, keys);
-    for (const slug of Object.keys(this.record.functions)) this.#createFunction(slug);
+    const functions = new Functions({
+      home,
+      log,
+      environment: () => this.#environment(),
+      publicJwk: keys.publicJwk,
+    });
+    this.#functions = functions;
+    this.#started.push(functions);
+    await this.#serve(sql, keys, functions);
+    for (const [slug, deployment] of Object.entries(this.record.functions)) {
+      functions.replace(slug, deployment);
+    }
     this.#started.push(startTimer(database.url, log));
   }
 
-  async #serve(sql: postgres.Sql, keys: Keys): Promise<void> {
+  async #serve(sql: postgres.Sql, keys: Keys, functions: Functions): Promise<void> {
     const { home, log } = this.options;
     const credentials = { publishableKey: this.#key("publishable"), secretKey: this.#key("secret") };
     const auth = createAuth({
@@ -163,7 +174,7 @@ export class Project {
     this.#started.push(startGateway(this.record.ports.gateway, [
       { prefix: "/auth/v1", handle: (request) => auth.fetch(request) },
       { prefix: "/storage/v1", handle: (request) => storage.fetch(request) },
-    ], (slug) => this.#route(slug)));
+    ], (slug) => functions.route(slug)));
   }
 
   #authSettings() {
@@ -179,28 +190,6 @@ export class Project {
 
   #key(type: "publishable" | "secret"): string {
     return this.record.apiKeys.find((key) => key.type === type && key.name === "default")?.key ?? "";
-  }
-
-  /** A function as the gateway calls it: with a valid JWT only, where the deployment says so. */
-  #route(slug: string): { fetch(request: Request, path: string): Promise<Response> } | undefined {
-    const found = this.#functions.get(slug);
-    if (found === undefined || !this.record.functions[slug]?.verifyJwt) return found;
-    return {
-      fetch: async (request, path) => {
-        const token = /^Bearer (.+)$/.exec(request.headers.get("authorization") ?? "")?.[1];
-        if (request.method === "OPTIONS" || (token !== undefined && await this.#isValid(token))) {
-          return await found.fetch(request, path);
-        }
-        const message = token === undefined ? "Missing authorization header" : "Invalid JWT";
-        return Response.json({ code: 401, message }, { status: 401 });
-      },
-    };
-  }
-
-  async #isValid(token: string): Promise<boolean> {
-    if (this.#keys === null) return false;
-    const key = await importJWK(this.#keys.publicJwk, "ES256");
-    return await jwtVerify(token, key).then(() => true, () => false);
   }
 
   #environment(): Record<string, string> {
@@ -224,56 +213,32 @@ export class Project {
     };
   }
 
-  #createFunction(slug: string): void {
-    const deployment = this.record.functions[slug];
-    if (deployment === undefined) return;
-    const folder = deploymentFolder(this.options.home, slug, deployment.version);
-    this.#functions.set(
-      slug,
-      createFunction(slug, this.#environment(), join(this.options.home, `logs/${slug}.log`), {
-        script: join(folder, deployment.entrypoint),
-        resolution: resolutionOptions(folder, deployment.importMap),
-        limits: limitsSetting(),
-      }),
-    );
-  }
-
-  /** Replaces a function's processes. Requests on the old ones finish. */
-  #replaceFunction(slug: string, cleanUp: () => Promise<void> = async () => {}): void {
-    const old = this.#functions.get(slug);
-    this.#functions.delete(slug);
-    this.#createFunction(slug);
-    if (old === undefined) return;
-    const draining = old.drain(drainMs).then(cleanUp).catch((error) => {
-      this.options.log(`supabase: function ${slug}: ${error}`);
-    });
-    this.#draining.add(draining);
-    void draining.finally(() => this.#draining.delete(draining));
-  }
-
   /** Serves a new deployment. */
   async deploy(slug: string, deployment: Deployment): Promise<void> {
     const before = this.record.functions[slug];
     this.record.functions[slug] = deployment;
     await this.save();
-    this.#replaceFunction(slug, async () => {
+    this.#functions?.replace(slug, deployment, async () => {
       if (before !== undefined) {
-        await removeIfThere(deploymentFolder(this.options.home, slug, before.version));
+        await removeIfThere(deploymentFolder(this.options.home, before));
       }
     });
   }
 
   /** Removes a function and its files. */
   async removeFunction(slug: string): Promise<void> {
+    const before = this.record.functions[slug];
     delete this.record.functions[slug];
     await this.save();
-    this.#replaceFunction(slug, () => removeIfThere(join(this.options.home, "functions", slug)));
+    this.#functions?.replace(slug, null, async () => {
+      if (before !== undefined) await removeIfThere(functionFolder(this.options.home, before));
+    });
   }
 
   /** After a change of secrets: the functions start again with the new ones. */
   async secretsChanged(): Promise<void> {
     await this.save();
-    for (const slug of [...this.#functions.keys()]) this.#replaceFunction(slug);
+    this.#functions?.restart();
   }
 
   /** Changes the password of `postgres`. */
@@ -284,20 +249,15 @@ export class Project {
   }
 
   async stop(): Promise<void> {
-    for (const one of this.#functions.values()) await one.stop();
-    this.#functions.clear();
-    await this.#stopParts();
-    await Promise.all(this.#draining);
-  }
-
-  async #stopParts(): Promise<void> {
     this.#database = null;
+    this.#functions = null;
     for (const part of this.#started.splice(0).reverse()) await part.stop();
   }
 
   /** Stops it and deletes everything. */
   async remove(): Promise<void> {
     this.status = "GOING_DOWN";
+    await this.#starting;
     await this.stop();
     await removeIfThere(await postgresDirectory(this.options.home));
     await removeIfThere(this.options.home);

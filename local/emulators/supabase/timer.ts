@@ -89,7 +89,8 @@ export function startTimer(url: string, log: (line: string) => void): Timer {
         status = "failed";
         message = error instanceof postgres.PostgresError ? `ERROR:  ${error.message}` : String(error);
       }
-      await connection.unsafe("reset session authorization; discard all");
+      await connection.unsafe("reset session authorization");
+      await connection.unsafe("discard all");
       await connection`
         update cron.job_run_details set status = ${status}, return_message = ${message}, end_time = clock_timestamp()
         where runid = ${run?.runid ?? null}`;
@@ -140,8 +141,18 @@ export function startTimer(url: string, log: (line: string) => void): Timer {
     }
   }
 
+  /** Runs that the last stop interrupted. */
+  async function endInterrupted(): Promise<void> {
+    const [has] = await sql`select to_regclass('cron.job_run_details') as details`;
+    if (!has?.details) return;
+    await sql`
+      update cron.job_run_details set status = 'failed', return_message = 'server restarted'
+      where status = 'running'`;
+  }
+
   const loop = (async () => {
     let failing = false;
+    await endInterrupted().catch((error) => log(`timer: ${error}`));
     for (let count = 0; !stopping.signal.aborted; count++) {
       try {
         await tick();

@@ -5,6 +5,7 @@ import { matchedRoutes } from "hono/route";
 import { ApiError } from "./errors.ts";
 import { describeError } from "./log.ts";
 import type { Platform } from "./platform.ts";
+import { version } from "./version.ts";
 
 interface RequestInfo {
   id: string;
@@ -69,10 +70,13 @@ export function installBaseMiddleware<E extends Env>(
   app.use("*", async function logRequest(c, next) {
     const start = performance.now();
     // Before the route runs: to add a header to a finished response, Hono would copy its body through another stream.
-    c.header("x-request-id", requestInfo(c).id);
+    const identity = { "x-request-id": requestInfo(c).id, "x-tunebase-version": version };
+    for (const [name, value] of Object.entries(identity)) c.header(name, value);
     await next();
-    // A Response that the route built itself does not have it.
-    if (!c.res.headers.has("x-request-id")) c.header("x-request-id", requestInfo(c).id);
+    // A Response that the route built itself does not have them.
+    for (const [name, value] of Object.entries(identity)) {
+      if (!c.res.headers.has(name)) c.header(name, value);
+    }
     if (c.req.method === "HEAD" && c.res.body !== null) {
       // Hono handles HEAD as GET and drops the body without cancelling its source.
       const { body, status, headers } = c.res;

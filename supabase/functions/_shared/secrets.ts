@@ -21,7 +21,7 @@ function derive(masterKey: string, purpose: string): Uint8Array {
 
 const base64 = (data: Uint8Array) => btoa(String.fromCharCode(...data));
 
-/** A secret for one purpose, in base64url. Purposes: `scheduler`, `runpod-webhook/<attempt id>`. */
+/** A secret for one purpose, in base64url. Purposes: `scheduler`, `metrics`, `runpod-webhook/<attempt id>`. */
 export function deriveSecret(masterKey: string, purpose: string): string {
   return base64(derive(masterKey, `${purpose}/v1`)).replaceAll("+", "-").replaceAll("/", "_")
     .replaceAll("=", "");

@@ -40,8 +40,11 @@ export class Ticks {
     }
     const budget = new CpuBudget();
     this.#running += 1;
+    const startedAt = performance.now();
     try {
-      return Response.json(await this.#work(budget));
+      const done = await this.#work(budget);
+      await rpc(platform.db, "record_tick", { seconds: (performance.now() - startedAt) / 1000 });
+      return Response.json(done);
     } finally {
       this.#running -= 1;
       // Only the last running tick wakes the next, so that chains of ticks merge.

@@ -54,6 +54,8 @@ create index attempts_reconcile_at on tunebase.attempts (reconcile_at) where sta
 create index attempts_alive_where on tunebase.attempts (project_id, endpoint_id) where state <> 'ended';
 -- For a project's monthly spend.
 create index attempts_project on tunebase.attempts (project_id, started_at);
+-- For get_installation_metrics. Only ended attempts, so that a report does not write to it.
+create index attempts_ended on tunebase.attempts (ended_at) include (started_at, cost_usd) where ended_at is not null;
 
 alter table tunebase.attempts enable row level security;
 create policy members_read on tunebase.attempts for select to authenticated

@@ -30,6 +30,9 @@ create index inference_requests_project on tunebase.inference_requests (project_
 create index inference_requests_reserved on tunebase.inference_requests (project_id) include (reserved_usd)
 where status = 'open' and reserved_usd > 0;
 create index inference_requests_open on tunebase.inference_requests (id) where status = 'open';
+-- For get_installation_metrics.
+create index inference_requests_failed on tunebase.inference_requests (id) include (status, error_code)
+where status in ('failed', 'abandoned');
 
 alter table tunebase.inference_requests enable row level security;
 create policy members_read on tunebase.inference_requests for select to authenticated

@@ -13,6 +13,8 @@ create table tunebase.inference_usage (
   cost_usd numeric(14, 9) not null,
   unique nulls not distinct (project_id, quarter_hour, model, api_key_id)
 );
+-- For get_installation_metrics.
+create index inference_usage_quarter_hour on tunebase.inference_usage (quarter_hour);
 
 alter table tunebase.inference_usage enable row level security;
 create policy members_read on tunebase.inference_usage for select to authenticated

@@ -100,6 +100,9 @@ create index jobs_project_status on tunebase.jobs (project_id, status, id desc);
 create index jobs_project_model on tunebase.jobs (project_id, base_model, id desc);
 create index jobs_project_without_metadata on tunebase.jobs (project_id, id desc) where metadata = '{}';
 create index jobs_finished on tunebase.jobs (project_id, finished_at) where finished_at is not null;
+-- For get_installation_metrics, which counts the jobs of all projects.
+create index jobs_finished_at on tunebase.jobs (finished_at) include (status, error_code, trained_tokens)
+where finished_at is not null;
 
 alter table tunebase.jobs enable row level security;
 create policy members_read on tunebase.jobs for select to authenticated

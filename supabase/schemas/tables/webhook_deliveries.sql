@@ -44,6 +44,8 @@ create index webhook_deliveries_project on tunebase.webhook_deliveries (project_
 create index webhook_deliveries_endpoint on tunebase.webhook_deliveries (endpoint_id, id desc);
 create index webhook_deliveries_channel on tunebase.webhook_deliveries (channel_id) where channel_id is not null;
 create index webhook_deliveries_job on tunebase.webhook_deliveries (job_id, endpoint_id, event_created_at);
+-- For get_installation_metrics.
+create index webhook_deliveries_dead on tunebase.webhook_deliveries (created_at) where status = 'dead';
 create index webhook_deliveries_old on tunebase.webhook_deliveries (created_at) where status <> 'pending';
 
 alter table tunebase.webhook_deliveries enable row level security;

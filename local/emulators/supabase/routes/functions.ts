@@ -46,14 +46,16 @@ export function functionRoutes(platform: Platform): Hono {
     if (Object.keys(merged).length > maxSecrets) {
       throw new ApiError(400, `A project can have at most ${maxSecrets} secrets`);
     }
+    const isChanged = wanted.some(({ name, value }) => project.record.secrets[name]?.value !== value);
     project.record.secrets = merged;
-    await project.secretsChanged();
+    if (isChanged) await project.secretsChanged();
     return c.body(null, 201);
   });
   app.delete("/secrets", async (c) => {
     const project = projectOf(platform, c);
-    for (const name of await bodyOf(c, z.array(z.string()))) delete project.record.secrets[name];
-    await project.secretsChanged();
+    const names = (await bodyOf(c, z.array(z.string()))).filter((name) => name in project.record.secrets);
+    for (const name of names) delete project.record.secrets[name];
+    if (names.length > 0) await project.secretsChanged();
     return c.body(null, 200);
   });
 

@@ -138,6 +138,7 @@ export const functions = {
     optional: {},
     result: "jsonb",
   },
+  get_installation_metrics: { args: {}, optional: {}, result: "jsonb" },
   get_job: { args: { caller: "jsonb", job_id: "uuid" }, optional: {}, result: "jsonb" },
   get_job_metrics: {
     args: { caller: "jsonb", job_id: "uuid", points: "integer", from_step: "integer", to_step: "integer" },
@@ -289,6 +290,7 @@ export const functions = {
     result: "jsonb",
   },
   record_recovered_file: { args: { attempt_id: "uuid", file: "jsonb" }, optional: {}, result: "void" },
+  record_tick: { args: { seconds: "double precision" }, optional: {}, result: "void" },
   record_verified_file: {
     args: { attempt_id: "uuid", worker_id: "text", fence: "integer", file: "jsonb" },
     optional: {},

@@ -11,6 +11,7 @@ import { authenticate } from "./auth.ts";
 import { limitBody } from "./body_limit.ts";
 import { etag } from "./etag.ts";
 import { idempotent, recorded } from "./idempotency.ts";
+import { authenticateOperator } from "./operator.ts";
 import { limitRate } from "./rate_limit.ts";
 import { rejectUnstorableUrl } from "./url_text.ts";
 
@@ -22,7 +23,7 @@ const noMiddleware: MiddlewareHandler<ApiEnv> = (_, next) => next();
 export function apiMiddleware(platform: Platform): (route: Requirements) => MiddlewareHandler<ApiEnv> {
   const always = [authenticate(platform.settings), limitRate(platform.db), rejectUnstorableUrl];
   return ({ method, scope, form, ifMatch, idempotency }) =>
-    scope === "none" ? noMiddleware : every(
+    scope === "none" ? noMiddleware : scope === "operator" ? authenticateOperator(platform.settings) : every(
       ...always,
       ...(form === undefined ? [limitBody] : []),
       etag(ifMatch ?? false),

@@ -62,17 +62,22 @@ const withCredentials: ErrorCode[] = [
   "unavailable",
   "database_unavailable",
 ];
+const withOperatorSecret: ErrorCode[] = ["missing_api_key", "invalid_token", "database_unavailable"];
 const withBody: ErrorCode[] = ["invalid_json", "too_large"];
 const withIdempotency: ErrorCode[] = ["idempotency_key_reused", "idempotency_key_in_use"];
+
+/** Whether a user or an API key calls it. */
+const hasCaller = (scope: Route["scope"]) => scope !== "none" && scope !== "operator";
 
 /** All error codes that a route can return. */
 export function errorsOf(route: Route): ErrorCode[] {
   const { scope, form, paging, ifMatch, method, idempotency, errors = [] } = route;
   const all: ErrorCode[] = [...always];
-  if (scope !== "none") all.push(...withCredentials);
+  if (hasCaller(scope)) all.push(...withCredentials);
+  if (scope === "operator") all.push(...withOperatorSecret);
   if (scope === "user") all.push("user_token_required");
-  else if (scope !== "none" && scope !== "any") all.push("insufficient_scope", "insufficient_role");
-  if (method === "POST" && scope !== "none") {
+  else if (hasCaller(scope) && scope !== "any") all.push("insufficient_scope", "insufficient_role");
+  if (method === "POST" && hasCaller(scope)) {
     all.push(...withBody, ...(idempotency === "none" ? [] : withIdempotency));
   }
   if (form !== undefined) all.splice(all.indexOf("invalid_json"), 1);
@@ -151,6 +156,11 @@ export function openApi(version: string): Json {
           scheme: "bearer",
           description: "A Tunebase API key (`tb_…`) or a Supabase user's access token",
         },
+        operator: {
+          type: "http",
+          scheme: "bearer",
+          description: "The metrics secret, which the operator derives from the master key",
+        },
       },
       parameters: headers,
       schemas: sorted(components.schemas),
@@ -193,19 +203,19 @@ function describe(route: Route, tag: string, components: Components): Json {
       parameters.push(parameter(name, "query", "", schema));
     }
   }
-  if (scope !== "none") {
+  if (hasCaller(scope)) {
     parameters.push(header("Project"));
     if (method === "POST" && idempotency !== "none") parameters.push(header("IdempotencyKey"));
     if (method === "GET") parameters.push(header("IfNoneMatch"));
   }
   if (ifMatch) parameters.push(header("IfMatch"));
-  const notChanged = method === "GET" && scope !== "none" ? { 304: { description: "Not modified" } } : {};
+  const notChanged = method === "GET" && hasCaller(scope) ? { 304: { description: "Not modified" } } : {};
   return {
     operationId: id,
     tags: [tag],
     summary,
     ...describedScope(scope, description),
-    ...(scope === "none" ? { security: [] } : {}),
+    ...(hasCaller(scope) ? {} : { security: scope === "none" ? [] : [{ operator: [] }] }),
     ...(parameters.length === 0 ? {} : { parameters }),
     ...requestBody(route, components),
     responses: {
@@ -247,6 +257,8 @@ function describedScope(scope: Route["scope"], description: string | undefined):
     ? "Requires no scope."
     : scope === "user"
     ? "Requires a user's access token."
+    : scope === "operator"
+    ? "Requires the operator's metrics secret."
     : `Requires the scope \`${scope}\`.`;
   return { description: description === undefined ? requirement : `${description} ${requirement}` };
 }

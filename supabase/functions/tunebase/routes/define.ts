@@ -36,8 +36,11 @@ export interface Route {
   id: string;
   summary: string;
   description?: string;
-  /** The required scope. "any": any authenticated caller; "user": users only; "none": no authentication. */
-  scope: Scope | "any" | "user" | "none";
+  /**
+   * The required scope. "any": any authenticated caller; "user": users only; "operator": the operator's secret; "none": no
+   * authentication.
+   */
+  scope: Scope | "any" | "user" | "operator" | "none";
   /** For lists with `limit` and `after`: the maximum page size. */
   paging?: number;
   query?: z.ZodObject;

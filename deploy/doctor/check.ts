@@ -1,0 +1,90 @@
+/** What a check finds, and how checks run. */
+import { PlatformError } from "../platforms/request.ts";
+import { commandLine } from "../sources.ts";
+import type { Installation, Release } from "./installation.ts";
+
+export interface Check {
+  /** Names the check in output and `--json`: `cron-ticks`. */
+  id: string;
+  status: "ok" | "warning" | "error";
+  /** What was found; never a secret. */
+  found: string;
+  /** What to do, often a command. null: nothing. */
+  fix: string | null;
+}
+
+/** Checks about one part of an installation. Reads only. */
+export interface CheckGroup {
+  /** Names the group's own check if it cannot run: `database`. */
+  id: string;
+  run(installation: Installation, release: Release): Promise<Check[]>;
+}
+
+export const ok = (id: string, found: string): Check => ({ id, status: "ok", found, fix: null });
+export const warning = (id: string, found: string, fix: string): Check => ({
+  id,
+  status: "warning",
+  found,
+  fix,
+});
+export const failed = (id: string, found: string, fix: string): Check => ({
+  id,
+  status: "error",
+  found,
+  fix,
+});
+
+export const deployCommand = commandLine("deploy");
+
+/** Runs the groups concurrently and reports their checks in order. */
+export async function runChecks(
+  groups: CheckGroup[],
+  installation: Installation,
+  release: Release,
+  report: (check: Check) => void = () => {},
+): Promise<Check[]> {
+  const running = groups.map((group) => runGroup(group, installation, release));
+  const all: Check[] = [];
+  for (const group of running) {
+    for (const check of await group) {
+      report(check);
+      all.push(check);
+    }
+  }
+  return all;
+}
+
+/** A group that cannot run is a failed check: the others still run. */
+async function runGroup(
+  { id, run }: CheckGroup,
+  installation: Installation,
+  release: Release,
+): Promise<Check[]> {
+  try {
+    return await run(installation, release);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return [failed(id, `could not be checked: ${message}`, fixFor(error))];
+  }
+}
+
+function fixFor(error: unknown): string {
+  if (error instanceof PlatformError && (error.status === 401 || error.status === 403)) {
+    return error.platform === "RunPod"
+      ? "Set RUNPOD_API_KEY to a key of this account that can read its endpoints and billing."
+      : "Set SUPABASE_ACCESS_TOKEN to a token of an account that can manage this project.";
+  }
+  return "Solve what the message names, then run the command again.";
+}
+
+/** `1 job`, `3 jobs`. */
+export const count = (number: number, noun: string, plural = `${noun}s`): string =>
+  `${number.toLocaleString("en-US")} ${number === 1 ? noun : plural}`;
+
+/** `45 s`, `12 min`, `3 h`, `5 days`. */
+export function duration(seconds: number): string {
+  if (seconds < 120) return `${Math.round(seconds)} s`;
+  if (seconds < 7200) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86_400)} days`;
+}

@@ -1,0 +1,63 @@
+/** `task doctor` and `tunebase doctor --profile`: the command line of {@link doctor}. */
+import process from "node:process";
+import { addCommand, type Command, parseInteger } from "../../cli/command.ts";
+import { exitCodes } from "../../cli/errors.ts";
+import { version } from "../../cli/version.ts";
+import {
+  addInstallationOptions,
+  type CommonDeployOptions,
+  createContext,
+  type StartEmulators,
+  withInstallation,
+} from "../commands.ts";
+import { DeployError } from "../errors.ts";
+import { planSteps } from "../plan.ts";
+import { migrations } from "../sources.ts";
+import { stateFile } from "../state.ts";
+import { steps } from "../steps/mod.ts";
+import { driftChecks } from "./checks/drift.ts";
+import { doctor } from "./doctor.ts";
+
+export interface DiagnoseOptions extends CommonDeployOptions {
+  bills?: boolean;
+  days: number;
+}
+
+/** Adds `doctor`. */
+export function addDoctor(program: Command, startEmulators?: StartEmulators): void {
+  const command = addCommand(
+    program,
+    "doctor",
+    "Diagnose an installation on Supabase and RunPod; changes nothing",
+  );
+  addBillOptions(addInstallationOptions(command, startEmulators))
+    .action((options: DiagnoseOptions) => diagnose(options, startEmulators));
+}
+
+/** Adds `--bills` and `--days`. */
+export function addBillOptions(command: Command): Command {
+  return command
+    .option("--bills", "print RunPod's bill per endpoint and day next to the cost that Tunebase counted")
+    .option("--days <n>", "with --bills: how many days, today included", parseInteger(1), 7);
+}
+
+/** Checks an installation and prints what was found. Sets the process's exit code. */
+export async function diagnose(options: DiagnoseOptions, startEmulators?: StartEmulators): Promise<void> {
+  await withInstallation(options, startEmulators, async (target, credentials, state) => {
+    if (state.project === null || state.settings === null) {
+      throw new DeployError(
+        `Profile ${options.profile} is not deployed: ${stateFile(options.profile)} names no project.`,
+        "Choose another --profile.",
+      );
+    }
+    const settings = { ...state.settings, profile: options.profile, registry: null, hubToken: null };
+    const context = createContext(target, credentials, state, settings);
+    const release = { version, migrations: (await migrations()).map((one) => one.version) };
+    const isWorking = await doctor({ ...context, settings }, release, {
+      json: options.json ?? false,
+      billDays: options.bills ? options.days : null,
+      more: [driftChecks(() => planSteps(steps, context))],
+    });
+    if (!isWorking) process.exitCode = exitCodes.failed;
+  });
+}
