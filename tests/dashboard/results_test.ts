@@ -231,7 +231,7 @@ Deno.test("an owner turns storing on, and makes a dataset of the completions tha
   await used.getByRole("row", { name: base }).waitFor();
   assertEquals((await cells(base)).slice(1, 4), ["2", "14", "4"]);
   await used.getByRole("combobox").selectOption("API key");
-  await used.getByRole("rowheader", { name: base }).waitFor({ state: "detached" });
+  await used.getByRole("columnheader", { name: "API key" }).waitFor();
   assertEquals(await used.getByRole("row").count(), 2);
   await accessible(page, "usage with inference");
   await page.setViewportSize({ width: 390, height: 800 });
