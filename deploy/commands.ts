@@ -1,4 +1,5 @@
 /** `deploy` and `destroy`, as `task deploy`, `task destroy` and the published CLI offer them. */
+import { rm } from "node:fs/promises";
 import * as z from "zod";
 import { addCommand, type Command, InvalidArgumentError, parseInteger, parseList } from "../cli/command.ts";
 import { CliError } from "../cli/errors.ts";
@@ -18,12 +19,13 @@ import {
   readSettings,
   savedSettings,
 } from "./questions.ts";
-import { deleteState, loadState, saveState, type State, stateFile } from "./state.ts";
+import { deleteState, loadState, lockProfile, saveState, type State, stateFile } from "./state.ts";
 import type { Context, Settings } from "./step.ts";
 import { smokeTest } from "./smoke.ts";
 import { credentialsFile, readCredentials as readApiKey } from "./steps/owner.ts";
 import { steps } from "./steps/mod.ts";
 import { masterKey } from "./steps/supabase_master_key.ts";
+import { rejectOtherProfile } from "./steps/supabase_secrets.ts";
 import { hosted, type Target } from "./target.ts";
 
 /** Emulators of both platforms: where they are, and the credentials that they accept. */
@@ -123,6 +125,7 @@ after an interruption, to upgrade, or to repair what was changed: it changes onl
         options,
         startEmulators,
         (target, credentials, state) => deploy(options, target, credentials, state),
+        { changes: !options.dryRun },
       )
     );
 
@@ -135,13 +138,14 @@ after an interruption, to upgrade, or to repair what was changed: it changes onl
       "also delete everything that is stored: projects, files, adapters, the network volume",
     )
     .option("--dry-run", "show what would be removed, and change nothing")
-    .option("--force", "even if jobs are running")
+    .option("--force", "even if jobs are running, or the Supabase project is gone")
     .option("--yes", "remove without asking")
     .action((options: Destroy) =>
       withInstallation(
         options,
         startEmulators,
         (target, credentials, state) => destroy(options, target, credentials, state),
+        { changes: !options.dryRun },
       )
     );
 }
@@ -151,10 +155,13 @@ export async function withInstallation(
   options: CommonDeployOptions,
   startEmulators: StartEmulators | undefined,
   work: (target: Target, credentials: Credentials, state: State) => Promise<void>,
+  { changes = false }: { changes?: boolean } = {},
 ): Promise<void> {
   const { profile, target = "hosted" } = options;
   const emulators = target === "emulators" ? await startEmulators?.(profile) : undefined;
+  let unlock: (() => Promise<void>) | undefined;
   try {
+    if (changes) unlock = await lockProfile(profile);
     const credentials = emulators ?? await readCredentials();
     await work(emulators?.target ?? hosted, credentials, await loadState(profile, target));
   } catch (error) {
@@ -162,6 +169,7 @@ export async function withInstallation(
     if (error instanceof PlatformError) throw new CliError(`${error.platform}: ${error.message}`);
     throw error;
   } finally {
+    await unlock?.();
     await emulators?.stop();
   }
 }
@@ -276,7 +284,16 @@ async function destroy(
   const settings = { ...state.settings, profile: options.profile, registry: null, hubToken: null };
   const context = createContext(target, credentials, state, settings);
   const data = options.deleteData ?? false;
-  const planned = await planRemovals(steps, context, { data });
+  const isThere = await projectExists(context);
+  if (isThere) await rejectOtherProfile(context.supabase, options.profile);
+  else if (!options.force) {
+    throw new DeployError(
+      `Supabase has no project ${state.project} for this account.`,
+      "Check SUPABASE_ACCESS_TOKEN. If the project was deleted, add --force to remove the rest from RunPod.",
+    );
+  }
+  const present = isThere ? steps : steps.filter(({ id }) => id.startsWith("runpod-"));
+  const planned = await planRemovals(present, context, { data });
   if (options.json) {
     printJson({
       profile: options.profile,
@@ -289,21 +306,36 @@ async function destroy(
   } else {
     printPlan(planned);
     print(
-      data
+      !isThere
+        ? `\nSupabase has no project ${state.project} for this account: only the RunPod account is changed.`
+        : data
         ? `\nThe Supabase project ${state.project} stays. Everything of Tunebase in it is deleted, and cannot be recovered.`
         : `\nThe data stays: schemas, files and adapters in project ${state.project}, and the network volume. ` +
           "Add --delete-data to delete them.",
     );
   }
   if (options.dryRun) return;
-  if (!options.force) await rejectRunningJobs(context);
+  if (isThere && !options.force) await rejectRunningJobs(context);
   if (planned.length > 0) {
     if (!await agreed(options.yes, "Remove all of this?")) throw new CliError("Nothing was removed.");
-    await removeSteps(steps, context, { data }, (step, seconds) => {
+    await removeSteps(present, context, { data }, (step, seconds) => {
       printNote(`${step.title}: removed (${seconds.toFixed(1)} s)`);
     });
   }
-  if (data) await deleteState(options.profile);
+  if (!data) return;
+  await deleteState(options.profile);
+  await rm(credentialsFile(options.profile), { force: true });
+}
+
+/** Whether the project still exists, for this account. */
+async function projectExists({ supabase }: Context): Promise<boolean> {
+  try {
+    await supabase.project();
+    return true;
+  } catch (error) {
+    if (error instanceof PlatformError && error.status === 404) return false;
+    throw error;
+  }
 }
 
 async function rejectRunningJobs({ supabase }: Context): Promise<void> {

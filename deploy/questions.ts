@@ -38,11 +38,11 @@ export interface Credentials {
 /** The two accounts' credentials: from the environment, or asked for without echo. Never stored. */
 export async function readCredentials(): Promise<Credentials> {
   return {
-    supabaseToken: await secret(
+    supabaseToken: await token(
       "SUPABASE_ACCESS_TOKEN",
       "Supabase access token (https://supabase.com/dashboard/account/tokens): ",
     ),
-    runpodKey: await secret("RUNPOD_API_KEY", "RunPod API key (https://console.runpod.io/user/settings): "),
+    runpodKey: await token("RUNPOD_API_KEY", "RunPod API key (https://console.runpod.io/user/settings): "),
   };
 }
 
@@ -55,7 +55,7 @@ export async function readSettings(
 ): Promise<Settings> {
   const saved = state.settings;
   const catalog = await loadCatalog();
-  const project = await readProject(options, saved, target, supabaseToken);
+  const project = await readProject(options, state, target, supabaseToken);
   const ownerEmail = options.owner === false ? null : options.owner ?? saved?.ownerEmail ??
     (saved === null
       ? await question(
@@ -101,7 +101,7 @@ export async function readSettings(
       image(images.inference, target, saved?.inferenceImage, "inference"),
     maxWorkers: options.maxWorkers ?? saved?.maxWorkers ?? 3,
     registry,
-    hubToken: process.env.HF_TOKEN || null,
+    hubToken: process.env.HF_TOKEN?.trim() ? headerSafe(process.env.HF_TOKEN.trim(), "HF_TOKEN") : null,
   };
 }
 
@@ -114,13 +114,27 @@ export function savedSettings(
 
 async function readProject(
   options: DeployOptions,
-  saved: SavedSettings | null,
+  { profile, project: ref, settings }: State,
   target: Target,
   token: string,
 ): Promise<SavedSettings["project"]> {
   if (options.project !== undefined) return { ref: options.project };
-  if (saved !== null) return saved.project;
-  let name = options.projectName;
+  const saved = settings?.project;
+  const before = saved !== undefined && "name" in saved ? saved : undefined;
+  const changed = [
+    options.projectName !== undefined && options.projectName !== before?.name && "--project-name",
+    options.organization !== undefined && options.organization !== before?.organization && "--organization",
+    options.region !== undefined && options.region !== before?.region && "--region",
+  ].filter((flag) => flag !== false);
+  if (saved !== undefined && changed.length === 0) return saved;
+  if (ref !== null) {
+    throw new DeployError(
+      `Profile ${profile} is deployed to project ${ref}: ${changed.join(", ")} cannot change it.`,
+      "Omit the flag, or choose another --profile for another project.",
+    );
+  }
+  // The project was not created, perhaps because of one of these.
+  let name = options.projectName ?? before?.name;
   if (name === undefined) {
     const answer = await question(
       target,
@@ -133,8 +147,8 @@ async function readProject(
   }
   return {
     name,
-    organization: options.organization ?? await onlyOrganization(target, token),
-    region: options.region ?? nearestRegion(),
+    organization: options.organization ?? before?.organization ?? await onlyOrganization(target, token),
+    region: options.region ?? before?.region ?? nearestRegion(),
   };
 }
 
@@ -190,7 +204,7 @@ async function question(target: Target, flag: string, text: string, emulated: st
 }
 
 async function secret(variable: string, text: string): Promise<string> {
-  const value = process.env[variable];
+  const value = process.env[variable]?.trim();
   if (value) return value;
   if (!isInteractive()) {
     throw new DeployError(`${variable} is not set.`, `Set the environment variable ${variable}.`);
@@ -198,5 +212,16 @@ async function secret(variable: string, text: string): Promise<string> {
   const answer = await ask(text, true);
   if (answer === "") throw new DeployError(`${variable} is empty.`, `Enter it, or set ${variable}.`);
   printNote("");
-  return answer;
+  return answer.trim();
+}
+
+const token = async (variable: string, text: string) => headerSafe(await secret(variable, text), variable);
+
+/** The runtime's error about a header that it cannot send would quote the credential. */
+function headerSafe(value: string, variable: string): string {
+  if (/^[\x21-\x7e]+$/.test(value)) return value;
+  throw new DeployError(
+    `${variable} contains a space, a line break or another character that no token has.`,
+    "Copy the whole token again, and nothing else.",
+  );
 }

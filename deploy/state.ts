@@ -6,6 +6,7 @@ import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises"
 import { dirname, resolve } from "node:path";
 import process from "node:process";
 import * as z from "zod";
+import { DeployError } from "./errors.ts";
 
 const Id = z.string().min(1).nullable().default(null);
 
@@ -94,6 +95,44 @@ export async function saveState(state: State): Promise<void> {
 /** Removes the file. */
 export const deleteState = (profile: string): Promise<void> => rm(stateFile(profile), { force: true });
 
+/**
+ * Keeps a second run from working on the profile at the same time: each would create what the other one is creating, and the
+ * last one's state would lose the other's ids. Returns what ends it. A lock whose process has ended does not count.
+ */
+export async function lockProfile(profile: string): Promise<() => Promise<void>> {
+  const file = resolve(profilesFolder(), `${profile}.lock`);
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  for (let attempt = 0;; attempt++) {
+    try {
+      await writeFile(file, `${process.pid}\n`, { flag: "wx", mode: 0o600 });
+      return () => rm(file, { force: true });
+    } catch (error) {
+      if (!hasCode(error, "EEXIST")) throw error;
+    }
+    const pid = Number(await readIfThere(file) ?? 0);
+    if (attempt > 0 || isRunning(pid)) {
+      throw new DeployError(
+        `Another run is working on profile ${profile} (process ${pid}).`,
+        `Wait until it has ended. If there is none, delete ${file}.`,
+      );
+    }
+    await rm(file, { force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  if (pid === 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return hasCode(error, "EPERM"); // another user's
+  }
+}
+
+const hasCode = (error: unknown, code: string) =>
+  error instanceof Error && "code" in error && error.code === code;
+
 /** Writes a file atomically, readable only by its owner, in a folder that only they can enter. */
 export async function writePrivate(path: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
@@ -107,7 +146,7 @@ export async function readIfThere(path: string): Promise<string | null> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    if (hasCode(error, "ENOENT")) return null;
     throw error;
   }
 }

@@ -1,4 +1,5 @@
 /** What a check finds, and how checks run. */
+import { DeployError } from "../errors.ts";
 import { PlatformError } from "../platforms/request.ts";
 import { commandLine } from "../sources.ts";
 import type { Installation, Release } from "./installation.ts";
@@ -46,12 +47,22 @@ export async function runChecks(
   const running = groups.map((group) => runGroup(group, installation, release));
   const all: Check[] = [];
   for (const group of running) {
-    for (const check of await group) {
+    for (const found of await group) {
+      const check = { ...found, fix: withProfile(found.fix, installation) };
       report(check);
       all.push(check);
     }
   }
   return all;
+}
+
+/** The fix's command is about this installation: without the options, it would deploy another one. */
+function withProfile(fix: string | null, { state: { profile, target } }: Installation): string | null {
+  const options = [
+    profile === "default" ? "" : ` --profile ${profile}`,
+    target === "emulators" ? " --target emulators" : "",
+  ].join("");
+  return fix?.replaceAll(deployCommand, deployCommand + options) ?? null;
 }
 
 /** A group that cannot run is a failed check: the others still run. */
@@ -69,6 +80,7 @@ async function runGroup(
 }
 
 function fixFor(error: unknown): string {
+  if (error instanceof DeployError) return error.fix;
   if (error instanceof PlatformError && (error.status === 401 || error.status === 403)) {
     return error.platform === "RunPod"
       ? "Set RUNPOD_API_KEY to a key of this account that can read its endpoints and billing."
