@@ -2,6 +2,7 @@
 import { unwrap } from "../../../client/mod.ts";
 import type { jobStatuses } from "../../../supabase/functions/_shared/contracts/statuses.ts";
 import { describeEvaluatedRows } from "../../../supabase/functions/_shared/contracts/evaluation.ts";
+import { resolveJob } from "../../api/job_reference.ts";
 import { openSession } from "../../api/session.ts";
 import type { CommonOptions } from "../../command.ts";
 import { evaluationLines } from "../../jobs/evaluation_view.ts";
@@ -60,9 +61,10 @@ export async function listJobs(
   if (page.has_more) printNote(`For more, add --after ${page.last_id}`);
 }
 
-export async function getJob(id: string, options: CommonOptions): Promise<void> {
-  const { api } = await openSession();
-  const job = unwrap(await api.GET("/fine_tuning/jobs/{id}", { params: { path: { id } } }));
+export async function getJob(reference: string, options: CommonOptions): Promise<void> {
+  const session = await openSession();
+  const id = await resolveJob(session, reference);
+  const job = unwrap(await session.api.GET("/fine_tuning/jobs/{id}", { params: { path: { id } } }));
   if (options.json) printJson(job);
   else printJob(job);
 }
