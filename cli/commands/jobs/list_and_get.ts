@@ -10,6 +10,9 @@ import type { Job } from "../../jobs/job_events.ts";
 import { formatDuration, formatTime, formatUsd, humanize } from "../../terminal/format.ts";
 import { printFields, printJson, printNote, printTable, stdoutColors } from "../../terminal/output.ts";
 
+/** Seconds. Shorter waits are the time between the end of the run and the check of its files. */
+const minShownWait = 60;
+
 export async function listJobs(
   options: CommonOptions & {
     status?: typeof jobStatuses[number];
@@ -89,15 +92,18 @@ function printJob(job: Job): void {
     ["created", formatTime(job.created_at)],
     ["started", job.started_at === null ? null : formatTime(job.started_at)],
     ["finished", job.finished_at === null ? null : formatTime(job.finished_at)],
-    [
-      "duration",
-      job.started_at === null || job.finished_at === null
-        ? null
-        : formatDuration(job.finished_at - job.started_at),
-    ],
+    ["duration", describeDuration(job)],
     ["error", job.error === null ? null : stdoutColors.red(job.error.message)],
     ["hint", job.error?.hint],
   ]);
+}
+
+/** Without queues and pauses, which are named if they were long. */
+function describeDuration({ running_seconds, started_at, finished_at }: Job): string | null {
+  if (started_at === null || running_seconds === null) return null;
+  const waited = finished_at === null ? 0 : finished_at - started_at - running_seconds;
+  const running = formatDuration(running_seconds);
+  return waited < minShownWait ? running : `${running}, and ${formatDuration(waited)} queued or paused`;
 }
 
 function describeProgress({ progress, current_step, total_steps }: Job): string {
