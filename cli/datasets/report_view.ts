@@ -4,6 +4,7 @@ import {
   type Finding,
   sentence,
 } from "../../supabase/functions/_shared/datasets/report.ts";
+import { nameCommands } from "../api/routes.ts";
 import { formatBytes, formatCount, pluralize } from "../terminal/format.ts";
 import { print, printFields, stdoutColors } from "../terminal/output.ts";
 
@@ -90,4 +91,4 @@ function describeDuplicates({ duplicates }: Report): string | null {
 }
 
 export const describeIssue = (issue: Issue): string =>
-  `${issue.line === null ? "file:" : `line ${issue.line}:`} ${sentence(issue as Finding)}`;
+  `${issue.line === null ? "file:" : `line ${issue.line}:`} ${nameCommands(sentence(issue as Finding))}`;

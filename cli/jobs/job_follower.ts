@@ -1,6 +1,7 @@
 /** Follows a job until it finishes: events as they arrive, and progress as a bar, or as plain lines without a terminal. */
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import { ApiError, unwrap } from "../../client/mod.ts";
+import { nameCommands } from "../api/routes.ts";
 import { type Session, sleep } from "../api/session.ts";
 import { exitCodes, networkErrorReason, UnreachableError } from "../errors.ts";
 import { formatDuration, formatUsd } from "../terminal/format.ts";
@@ -253,7 +254,9 @@ class JobFollower {
     else if (job.status === "cancelled") {
       print(`The job was cancelled. Total cost: ${formatUsd(job.cost_usd)}.`);
     } else {
-      printNote([`The job failed: ${job.error?.message ?? ""}`, job.error?.hint ?? ""].join("\n").trim());
+      printNote(nameCommands(
+        [`The job failed: ${job.error?.message ?? ""}`, job.error?.hint ?? ""].join("\n").trim(),
+      ));
     }
     return job.status === "succeeded" ? exitCodes.ok : exitCodes.failed;
   }

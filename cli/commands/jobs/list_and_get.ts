@@ -3,6 +3,7 @@ import { unwrap } from "../../../client/mod.ts";
 import type { jobStatuses } from "../../../supabase/functions/_shared/contracts/statuses.ts";
 import { describeEvaluatedRows } from "../../../supabase/functions/_shared/contracts/evaluation.ts";
 import { resolveJob } from "../../api/job_reference.ts";
+import { nameCommands } from "../../api/routes.ts";
 import { openSession } from "../../api/session.ts";
 import type { CommonOptions } from "../../command.ts";
 import { evaluationLines } from "../../jobs/evaluation_view.ts";
@@ -94,7 +95,7 @@ function printJob(job: Job): void {
     ["finished", job.finished_at === null ? null : formatTime(job.finished_at)],
     ["duration", describeDuration(job)],
     ["error", job.error === null ? null : stdoutColors.red(job.error.message)],
-    ["hint", job.error?.hint],
+    ["hint", job.error?.hint && nameCommands(job.error.hint)],
   ]);
 }
 
