@@ -1,5 +1,5 @@
 /**
- * `task cli`: bundles the CLI into one file for Node 20+, `cli/npm/tunebase.js`, with what `tunebase deploy` uploads beside it
+ * `task cli`: bundles the CLI into one file for Node 20+, `cli/npm/tunebase.js`, with what `tunebase deploy` uploads next to it
  * in `cli/npm/files/`.
  */
 import { functionSlugs } from "../deploy/sources.ts";

@@ -109,7 +109,8 @@ export function addDeploy(program: Command, startEmulators?: StartEmulators): vo
       "--registry-username <name>",
       "user of a private image registry; the password is TUNEBASE_REGISTRY_PASSWORD",
     )
-    .option("--smoke", "afterwards, fine-tune a small model on 20 rows and call it by name; costs GPU time")
+    .option("--smoke", "afterwards, fine-tune the first model on 20 rows and call it by name; costs GPU time")
+    .option("--no-smoke", "on emulators, where it is the default: skip that")
     .addHelpText(
       "after",
       `
@@ -211,7 +212,8 @@ async function deploy(
   if (changes.length === 0 && !options.json) print("No changes: the installation is up to date.");
   if (options.dryRun) return;
   if (changes.length > 0) await apply(context, options);
-  if (options.smoke) await smoke(context, options);
+  // On emulators it costs nothing, and shows that all of it works.
+  if (options.smoke ?? (target.name === "emulators" && changes.length > 0)) await smoke(context, options);
 }
 
 async function apply(context: Context, options: Deploy): Promise<void> {

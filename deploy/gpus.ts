@@ -1,5 +1,6 @@
 /** RunPod's serverless GPU pools: which of them a model needs, and about how fast they train it. */
 import {
+  gpuMemory,
   likelyBytes,
   memoryOf,
   type Quantization,
@@ -64,9 +65,8 @@ export function trainingMemory(model: Dimensions, quantization: Quantization): n
  * no single GPU suffices.
  */
 export function suggestTrainingPools(model: Dimensions): string[] | null {
-  const plain = trainingMemory(model, "none");
-  const needed = plain <= 80 ? plain : trainingMemory(model, "nf4");
-  return cheapest(needed);
+  const plain = gpuMemory.headroom * trainingMemory(model, "none");
+  return cheapest(plain <= 80 ? plain : gpuMemory.headroom * trainingMemory(model, "nf4"));
 }
 
 /** Pools to serve a model on in bf16: vLLM uses 90 % of the memory, and needs some GB for its cache and adapters. */

@@ -57,15 +57,24 @@ export async function readSettings(
   const catalog = await loadCatalog();
   const project = await readProject(options, saved, target, supabaseToken);
   const ownerEmail = options.owner === false ? null : options.owner ?? saved?.ownerEmail ??
-    (saved === null ? await question("--owner EMAIL", "Your email address, for the first API key: ") : null);
+    (saved === null
+      ? await question(
+        target,
+        "--owner EMAIL",
+        "Your email address, for the first API key: ",
+        "dev@example.com",
+      )
+      : null);
   if (ownerEmail !== null && !/^[^\s@]+@[^\s@]+\.[^\s@]+$/.test(ownerEmail)) {
     throw new DeployError(`${ownerEmail} is not an email address.`, "Set --owner, or --no-owner for none.");
   }
   const known = catalog.map(({ id }) => id);
   const models = options.models ?? saved?.models ??
     (await question(
+      target,
       "--models ID,…",
       `Models to offer (${known.join(", ")}): `,
+      "smollm2-135m",
     )).split(",").map((id) => id.trim()).filter((id) => id !== "");
   const unknown = models.find((id) => !known.includes(id));
   if (unknown !== undefined || models.length === 0) {
@@ -114,8 +123,10 @@ async function readProject(
   let name = options.projectName;
   if (name === undefined) {
     const answer = await question(
+      target,
       "--project REF or --project-name NAME",
       "Supabase project: the ref of an existing one, or Enter for a new one named tunebase: ",
+      "tunebase",
     );
     if (/^[a-z]{20}$/.test(answer)) return { ref: answer };
     name = answer || "tunebase";
@@ -169,7 +180,9 @@ function image(
   );
 }
 
-async function question(flag: string, text: string): Promise<string> {
+/** Asks. On emulators, where nothing costs anything, `emulated` is the answer. */
+async function question(target: Target, flag: string, text: string, emulated: string): Promise<string> {
+  if (target.name === "emulators") return emulated;
   if (!isInteractive()) {
     throw new DeployError(`${flag} is missing.`, `Set ${flag}, or run the command in a terminal.`);
   }

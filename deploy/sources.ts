@@ -4,7 +4,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** `cli/build.ts` copies the files into `files/` beside the bundle. */
+/** `cli/build.ts` copies the files into `files/` next to the bundle. */
 const candidates = ["./files/", "../"].map((path) => fileURLToPath(new URL(path, import.meta.url)));
 
 /** A command as the user runs it: with `task` in a checkout, with `tunebase` where the published package is installed. */

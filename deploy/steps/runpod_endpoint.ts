@@ -62,7 +62,8 @@ export function differences(
       Array.isArray(value) ? value.join(", ") || "none" : `${value}`,
     label: string = field,
   ) => {
-    if (JSON.stringify(before) === JSON.stringify(after)) return;
+    // RunPod gives the order of a list no meaning, and may change it.
+    if (JSON.stringify(sorted(before)) === JSON.stringify(sorted(after))) return;
     changes[field] = desired[field];
     why.push(`${label}: ${shown(before)} → ${shown(after)}`);
   };
@@ -95,6 +96,8 @@ export function differences(
   }
   return { changes, why };
 }
+
+const sorted = (value: unknown) => Array.isArray(value) ? value.toSorted() : value;
 
 const scalingOf = (scaling: Endpoint["scaling"]) =>
   scaling.type === "QUEUE_DELAY"

@@ -23,10 +23,12 @@ export const supabaseData: Step = {
     );
     const { projects = 0, jobs = 0, objects = 0 } = counts ?? {};
     return [
-      { action: "delete", what: `buckets ${buckets.join(", ")} with ${objects} objects` },
+      { action: "delete", what: `buckets ${buckets.join(", ")} with ${count(objects, "object")}` },
       {
         action: "delete",
-        what: `schemas tunebase and tunebase_internal with ${projects} projects and ${jobs} jobs`,
+        what: `schemas tunebase and tunebase_internal with ${count(projects, "project")} and ${
+          count(jobs, "job")
+        }`,
       },
       { action: "delete", what: "database roles, policies, Vault secrets and migration records of Tunebase" },
     ];
@@ -51,6 +53,8 @@ export const supabaseData: Step = {
     }
   },
 };
+
+const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
 async function installed({ supabase }: Context): Promise<boolean> {
   const [row] = await supabase.query(

@@ -64,17 +64,15 @@ const schedulerUrl = ({ target, state }: Context) =>
   `${target.projectUrl(state.project ?? "")}/functions/v1/tunebase-scheduler/tick`;
 
 async function differences(context: Context) {
-  const [cron, secrets] = await Promise.all([
-    await hasSchema(context, "cron")
-      ? context.supabase.query("select jobname, schedule, command from cron.job", z.array(Job))
-      : [],
-    await hasSchema(context, "vault")
-      ? context.supabase.query(
-        `select name, decrypted_secret from vault.decrypted_secrets where name in (${secretNames})`,
-        z.array(z.object({ name: z.string(), decrypted_secret: z.string() })),
-      )
-      : [],
-  ]);
+  const cron = await hasSchema(context, "cron")
+    ? await context.supabase.query("select jobname, schedule, command from cron.job", z.array(Job))
+    : [];
+  const secrets = await hasSchema(context, "vault")
+    ? await context.supabase.query(
+      `select name, decrypted_secret from vault.decrypted_secrets where name in (${secretNames})`,
+      z.array(z.object({ name: z.string(), decrypted_secret: z.string() })),
+    )
+    : [];
   const values: Record<string, string> = {
     tunebase_scheduler_url: schedulerUrl(context),
     // Without a master key everything is to be created.

@@ -90,6 +90,7 @@ export async function generatedFromContracts(): Promise<{ path: string; text: st
     "docs/api.md",
     "docs/security.md",
     "docs/reliability.md",
+    "docs/models.md",
     "docs/monitoring.md",
     "trainer/README.md",
   ];

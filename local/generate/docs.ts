@@ -1,4 +1,5 @@
 /** Documentation tables generated from the contracts and the tests, between markers in hand-written pages. */
+import { loadCatalog } from "../../deploy/catalog.ts";
 import { evaluationScores, scoreNames } from "../../supabase/functions/_shared/contracts/evaluation.ts";
 import {
   apiFields,
@@ -35,6 +36,7 @@ const metricUnits: Record<MetricField["unit"], string> = {
 };
 
 const routes = await allRoutes();
+const catalog = await loadCatalog();
 const provenBy = await proofs();
 const callers: Partial<Record<Route["scope"], string>> = {
   none: "public",
@@ -86,6 +88,21 @@ const tables: Record<string, () => string> = {
   "RunPod failures": () => table(["failure", "test"], claimRows("runpodFailures", provenBy)),
   "field reports": () => table(["report", "test"], claimRows("fieldReports", provenBy)),
   "field reports of other services": () => table(["report", "test"], claimRows("otherReports", provenBy)),
+  "base models": () =>
+    table(
+      ["ID", "model", "license", "parameters", "context", "training GPUs", "inference GPUs"],
+      catalog.map(({ id, source, license, gated, architecture, training, inference }) => [
+        `\`${id}\``,
+        source,
+        gated ? `${license}, gated` : license,
+        billions(architecture.parameters),
+        architecture.context.toLocaleString("en-US"),
+        training.pools.join(", "),
+        inference === undefined
+          ? ""
+          : `${inference.gpus === 1 ? "" : `${inference.gpus} × `}${inference.pools.join(", ")}`,
+      ]),
+    ),
   scopes: () => table(["scope", "permission"], scopes.map((scope) => [`\`${scope}\``, scopeLabels[scope]])),
 };
 
@@ -97,6 +114,9 @@ export function withTables(page: string): string {
     return `${start}\n${made()}\n${end}`;
   });
 }
+
+const billions = (count: number) =>
+  count < 1e9 ? `${Math.round(count / 1e6)}M` : `${(count / 1e9).toFixed(1)}B`;
 
 const table = (head: string[], rows: string[][]) =>
   [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |\n`).join("");

@@ -290,6 +290,11 @@ create table tunebase.base_models (
   queue_timeout_seconds integer not null default 3600 check (queue_timeout_seconds between 10 and 86400),
   -- Approximate training throughput on that GPU, for estimates and budget reservations. null: unknown, nothing is reserved.
   tokens_per_second real check (tokens_per_second > 0),
+  -- What finished jobs reached (an average of about the last ten), how many there were, and on which GPUs: estimates prefer it
+  -- while gpu_config is of those GPUs.
+  measured_tokens_per_second real check (measured_tokens_per_second > 0),
+  measured_jobs integer not null default 0,
+  measured_gpus text,
   -- The folder in the bucket `tunebase-tokenizers` with the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
   -- Put another tokenizer into another folder: token counts are stored under this name. null: tokens are estimated.
   tokenizer text check (tokenizer ~ '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$'),
@@ -3951,6 +3956,22 @@ begin
   return jsonb_build_object('position', 1 + v_ahead, 'position_in_project', 1 + v_ahead_in_project);
 end $$;
 
+-- schemas/functions/jobs/record_speed.sql
+-- Adds a succeeded job to what its base model is measured to train at. Jobs of fewer than 20 steps mostly measure the start.
+create function tunebase_internal.record_speed(p_job tunebase.jobs, p_gpu_config jsonb) returns void
+language sql set search_path = ''
+as $$
+  update tunebase.base_models b
+  set measured_jobs = case when b.measured_gpus = g.gpus then b.measured_jobs else 0 end + 1,
+    measured_tokens_per_second = case when b.measured_gpus = g.gpus
+      then b.measured_tokens_per_second
+        + (p_job.tokens_per_second - b.measured_tokens_per_second) / least(b.measured_jobs + 1, 10)
+      else p_job.tokens_per_second end,
+    measured_gpus = g.gpus
+  from (select (p_gpu_config ->> 'num_gpus') || ' × ' || (p_gpu_config ->> 'gpu_type') as gpus) g
+  where b.id = p_job.base_model and p_job.tokens_per_second > 0 and p_job.total_steps >= 20
+$$;
+
 -- schemas/functions/jobs/require_training_file.sql
 -- Checks a file for a new job: it must belong to the project, be for training, and not be invalid. One that is still being
 -- validated is accepted: the job waits for it.
@@ -4487,21 +4508,21 @@ begin
     ), pending as (
       select count(*) as deliveries, min(next_at) as due from tunebase.webhook_deliveries where status = 'pending'
     ), lines (metric, sample) as (
-      select 'tunebase_jobs',
-        jsonb_build_object('status', s.status, 'base_model', m.base_model, 'value', coalesce(o.jobs, 0))
+      -- A line for each model; the API adds zeros for the other statuses.
+      select 'tunebase_jobs', jsonb_build_object('status', 'queued', 'base_model', m.base_model, 'value', coalesce(o.jobs, 0))
       from models m
-      cross join unnest(array['validating_files', 'queued', 'running', 'paused']) s (status)
-      left join open_jobs o on o.base_model = m.base_model and o.status = s.status
+      left join open_jobs o on o.base_model = m.base_model and o.status = 'queued'
+      union all
+      select 'tunebase_jobs', jsonb_build_object('status', status, 'base_model', base_model, 'value', jobs)
+      from open_jobs where status <> 'queued'
       union all
       select 'tunebase_queue_oldest_wait_seconds', jsonb_build_object('base_model', m.base_model, 'value',
         round(extract(epoch from coalesce(now() - o.oldest, interval '0')), 3))
       from models m
       left join open_jobs o on o.base_model = m.base_model and o.status = 'queued'
       union all
-      select 'tunebase_jobs_finished_total', jsonb_build_object('status', s.status, 'value', coalesce(sum(f.jobs), 0))
-      from unnest(array['succeeded', 'failed', 'cancelled']) s (status)
-      left join finished_jobs f on f.status = s.status
-      group by s.status
+      select 'tunebase_jobs_finished_total', jsonb_build_object('status', status, 'value', sum(jobs))
+      from finished_jobs group by status
       union all
       select 'tunebase_jobs_failed_total', jsonb_build_object('code', error_code, 'value', jobs)
       from finished_jobs where status = 'failed'
@@ -7423,6 +7444,7 @@ begin
     result_file = tunebase_internal.create_result_file(v_job),
     estimate = tunebase_internal.score_estimate(v_job)
   where id = v_job.id;
+  perform tunebase_internal.record_speed(v_job, v_attempt.gpu_config);
   perform tunebase_internal.add_event(v_job.id, 'info', format('New fine-tuned model created: %s', v_name));
   perform tunebase_internal.add_event(v_job.id, 'info', 'The job has successfully completed.');
   return null;

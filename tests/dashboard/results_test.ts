@@ -231,7 +231,7 @@ Deno.test("an owner turns storing on, and makes a dataset of the completions tha
   await used.getByRole("row", { name: base }).waitFor();
   assertEquals((await cells(base)).slice(1, 4), ["2", "14", "4"]);
   await used.getByRole("combobox").selectOption("API key");
-  await used.getByRole("rowheader", { name: base }).waitFor({ state: "detached" });
+  await used.getByRole("columnheader", { name: "API key" }).waitFor();
   assertEquals(await used.getByRole("row").count(), 2);
   await accessible(page, "usage with inference");
   await page.setViewportSize({ width: 390, height: 800 });
@@ -385,6 +385,24 @@ Deno.test("a new fine-tune: sample data, problems by label, state that survives 
   await shoot(page, "new-broken");
   await page.getByRole("button", { name: "Start over" }).click();
   assertEquals(await page.getByLabel("Name").inputValue(), "");
+
+  // Leaving while a file uploads asks first.
+  const held = Promise.withResolvers<void>();
+  await page.route("**/tunebase/files", async (route) => {
+    await held.promise;
+    await route.continue();
+  });
+  await drop.setInputFiles({ name: "more.jsonl", mimeType: "application/jsonl", buffer: Buffer.from(text) });
+  await page.getByText(/^Uploading more.jsonl/).waitFor();
+  const asked: string[] = [];
+  page.on("dialog", (dialog) => {
+    asked.push(dialog.message());
+    void dialog.dismiss();
+  });
+  await page.getByRole("link", { name: "Files" }).click();
+  assertEquals(asked, ["The upload is not complete. Leave this page and stop it?"]);
+  held.resolve();
+  await page.getByText(/3 rows, about/).waitFor();
   visitor.clean();
 });
 

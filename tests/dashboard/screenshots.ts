@@ -138,7 +138,16 @@ try {
           "usage",
         ]
           .concat(
-            ["keys", "webhooks", "project", "notifications"],
+            [
+              "evaluations",
+              "evaluations/new",
+              "completions",
+              `compare?jobs=${done.id},${job.id}`,
+              "keys",
+              "webhooks",
+              "project",
+              "notifications",
+            ],
           )
       ) {
         await visitor.go(path);
@@ -149,7 +158,9 @@ try {
         });
       }
       await page.setViewportSize({ width: 390, height: 800 });
-      for (const path of [`jobs/${job.id}`, "jobs", "new", "playground", "keys", "project"]) {
+      for (
+        const path of [`jobs/${job.id}`, `jobs/${done.id}`, "jobs", "new", "playground", "keys", "project"]
+      ) {
         await visitor.go(path);
         await page.waitForTimeout(300);
         await page.screenshot({

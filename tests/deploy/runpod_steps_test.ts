@@ -131,6 +131,8 @@ Deno.test("drift is shown without values of variables, and repaired; what the op
     workers: { min: 1, max: 1, idleTimeout: 5 },
     env: { ...trainer.env, HF_TOKEN: "hf_other", WANDB_API_KEY: "wandb_secret" },
   });
+  const reordered = { pools: ["AMPERE_48", "AMPERE_24", "ADA_24"], count: 1, minCudaVersion: "13.0" };
+  await context.runpod.updateEndpoint(trainer.id, { gpu: reordered });
   const { TUNEBASE_INFERENCE_SECRET: _, ...env } = inference.env;
   const gpu = { pools: ["HOPPER_141"], count: 1, minCudaVersion: "12.8" };
   await context.runpod.updateEndpoint(inference.id, { gpu, env });

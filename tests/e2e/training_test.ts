@@ -17,7 +17,9 @@ async function eventsOf({ id }: Job): Promise<OpenAI.FineTuning.FineTuningJobEve
 }
 
 function assertEstimateScored(job: Job): void {
-  const { score } = Object(Reflect.get(job, "estimate"));
+  const { score, time, cost } = Object(Reflect.get(job, "estimate"));
+  assert(time.seconds.expected > 0, time.basis);
+  assertEquals(cost.usd.expected, 0); // this machine's CPU costs nothing
   assertEquals(score.tokens.within_range, true, JSON.stringify(score));
 }
 

@@ -393,3 +393,33 @@ Deno.test("a job stores its estimate, reserves the highest cost, and scores the 
     assert(Math.abs((score.cost_usd?.actual ?? 0) - actual / 100) < 0.01);
   });
 });
+
+Deno.test("estimates use the speed of finished jobs while the model trains on the same GPUs", async () => {
+  const gpu = { gpu_type: "A100-80GB", num_gpus: 1, gpu_memory_gb: 80, cost_per_gpu_hour: 36 };
+  const learned = { measured_tokens_per_second: null, measured_jobs: 0, measured_gpus: null };
+  await withModel({ tokens_per_second: 10, gpu_config: sql.json(gpu), ...learned }, async () => {
+    const training_file = await upload(user, twoRows);
+    /** A job that reports this speed for so many steps. */
+    const train = async (tokens_per_second: number, total_steps: number) => {
+      const job = await user.openai.fineTuning.jobs.create({ model, training_file });
+      await tunebase.tick();
+      const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
+      await worker.claim();
+      await worker.report({ total_steps, metrics: [{ ...FakeWorker.metric(1), tokens_per_second }] });
+      await worker.finishWithAdapter();
+    };
+    const basis = async () => (await estimate(user, { training_file })).time.basis.split(", plus")[0];
+    const configured = "10 tokens per second, as configured on 1 × A100-80GB";
+    assertEquals(await basis(), configured);
+    await train(900, 19); // mostly its start
+    assertEquals(await basis(), configured);
+    await train(100, 20);
+    assertEquals(await basis(), "100 tokens per second, as measured in a finished job on 1 × A100-80GB");
+    await train(200, 40);
+    assertEquals(await basis(), "150 tokens per second, as measured in 2 finished jobs on 1 × A100-80GB");
+    const changed = sql.json({ ...gpu, gpu_type: "H100" });
+    await withModel({ gpu_config: changed }, async () => {
+      assertEquals(await basis(), "10 tokens per second, as configured on 1 × H100");
+    });
+  });
+});

@@ -57,7 +57,7 @@ export const pages: Record<string, PageEntry> = {
   },
   usage: {
     label: "Usage",
-    group: "Project",
+    group: "Manage",
     load: async () => (await import("../features/usage/usage_page.tsx")).UsagePage,
   },
   keys: {
@@ -69,7 +69,7 @@ export const pages: Record<string, PageEntry> = {
     load: async () => (await import("../features/webhooks/webhooks_page.tsx")).WebhooksPage,
   },
   project: {
-    label: "Settings",
+    label: "Project",
     load: async () => (await import("../features/project/project_page.tsx")).ProjectPage,
   },
   notifications: {

@@ -13,7 +13,7 @@ export interface MutationState {
 export interface Confirmation {
   /** What happens, and whether it can be undone. */
   text: ComponentChildren;
-  /** The confirming button names the action: "Delete file". */
+  /** Names the action, as the dialog's heading and its button: "Delete file". */
   confirm: string;
   /** The other button; default: "Cancel". */
   dismiss?: string;
@@ -42,8 +42,9 @@ export function ActionButton(
         {mutation.isPending ? `${label} …` : label}
       </button>
       {confirmation && (
-        <dialog ref={dialog} aria-labelledby={id}>
-          <p id={id}>{confirmation.text}</p>
+        <dialog ref={dialog} aria-labelledby={id} aria-describedby={`${id}-text`}>
+          <h2 id={id}>{confirmation.confirm}?</h2>
+          <p id={`${id}-text`}>{confirmation.text}</p>
           <div class="actions">
             <button
               type="button"

@@ -45,7 +45,7 @@ async function checkSecrets(
       `Set the one in Vault, unless the other is the right one: ${deployCommand}`,
     );
   }
-  return changed.length === 0 ? ok("secrets", `${required.length} are set`) : warning(
+  return changed.length === 0 ? ok("secrets", `all ${required.length} required ones are set`) : warning(
     "secrets",
     "the functions' RUNPOD_API_KEY is not the key that this command has",
     `If yours is the new one, set it: ${deployCommand}`,

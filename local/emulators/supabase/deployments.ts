@@ -1,4 +1,5 @@
 /** Uploaded functions: stores the files of a deployment, and checks that they can be bundled. */
+import { pathToFileURL } from "node:url";
 import * as z from "zod";
 import { join, removeIfThere } from "../../paths.ts";
 import { denoEnvironment } from "../../stack/environment.ts";
@@ -144,15 +145,16 @@ async function checkModules(folder: string, entrypoint: string, importMap: strin
     env: { ...denoEnvironment(), NO_COLOR: "1" },
     stdin: "null",
   }).output();
+  const base = `${pathToFileURL(folder).href}/`;
   const failed = (reason: string) => {
-    const text = reason.replaceAll(`file://${folder}/`, "").replaceAll(`${folder}/`, "");
+    const text = reason.replaceAll(base, "").replaceAll(`${folder}/`, "");
     return new ApiError(400, `Failed to bundle the function (reason: ${text.slice(0, 1000)})`);
   };
   if (!success) throw failed(new TextDecoder().decode(stderr));
   const graph = Graph.parse(JSON.parse(new TextDecoder().decode(stdout)));
   for (const { specifier, error, dependencies = [] } of graph.modules) {
     if (error !== undefined) throw failed(error);
-    if (specifier.startsWith("file:") && !specifier.startsWith(`file://${folder}/`)) {
+    if (specifier.startsWith("file:") && !specifier.startsWith(base)) {
       throw failed(`Module not found: ${specifier}`);
     }
     const unresolved = dependencies.find(({ code }) => code?.error !== undefined);

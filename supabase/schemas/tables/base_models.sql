@@ -21,6 +21,11 @@ create table tunebase.base_models (
   queue_timeout_seconds integer not null default 3600 check (queue_timeout_seconds between 10 and 86400),
   -- Approximate training throughput on that GPU, for estimates and budget reservations. null: unknown, nothing is reserved.
   tokens_per_second real check (tokens_per_second > 0),
+  -- What finished jobs reached (an average of about the last ten), how many there were, and on which GPUs: estimates prefer it
+  -- while gpu_config is of those GPUs.
+  measured_tokens_per_second real check (measured_tokens_per_second > 0),
+  measured_jobs integer not null default 0,
+  measured_gpus text,
   -- The folder in the bucket `tunebase-tokenizers` with the model's tokenizer.json, tokenizer_config.json and chat_template.jinja.
   -- Put another tokenizer into another folder: token counts are stored under this name. null: tokens are estimated.
   tokenizer text check (tokenizer ~ '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$'),

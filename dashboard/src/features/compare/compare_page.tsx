@@ -12,9 +12,8 @@ import { Page } from "../../ui/page.tsx";
 import { fetchJob, isFinal, jobKey } from "../jobs/job_queries.ts";
 import { FactsTable } from "./facts_table.tsx";
 import { LossCharts } from "./loss_charts.tsx";
+import { maxRuns } from "./max_runs.ts";
 
-/** As many as a table and a chart can show. */
-export const maxRuns = 6;
 const pollIntervalMs = 5000;
 
 const readIds = (query: URLSearchParams): string[] =>

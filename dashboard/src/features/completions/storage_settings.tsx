@@ -36,7 +36,11 @@ export function StorageSettings({ project }: { project: Schemas["Project"] }) {
           value={isStoring ? "enabled" : "plain"}
           label={isStoring ? `On: completions are deleted after ${pluralize(days, "day")}.` : "Off."}
         />{" "}
-        {!isStoring && "Requests with store: true are rejected."}
+        {!isStoring && (
+          <>
+            Requests with <code>store: true</code> are rejected.
+          </>
+        )}
       </p>
       {isOwner
         ? (

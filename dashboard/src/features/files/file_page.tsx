@@ -114,7 +114,7 @@ function FileActions({ file }: { file: ApiFile }) {
           label="Delete"
           danger
           confirmation={{
-            text: `Delete ${file.filename}? This cannot be undone.`,
+            text: `${file.filename} is deleted. This cannot be undone.`,
             confirm: "Delete file",
           }}
         />

@@ -41,6 +41,15 @@ export function ReportView({ report }: { report: DatasetReport }) {
             ],
           ]}
         />
+        {duplicates.examples.length > 0 && (
+          <p class="quiet small">
+            Duplicates:{" "}
+            {duplicates.examples.map(({ line, first_line }) =>
+              `line ${formatCount(line)} repeats line ${formatCount(first_line)}`
+            ).join(", ")}
+            {duplicates.rows > duplicates.examples.length ? ", …" : "."}
+          </p>
+        )}
         {tokens.histogram.length > 0 && <TokenHistogram histogram={tokens.histogram} />}
       </section>
       {errors.length > 0 && (

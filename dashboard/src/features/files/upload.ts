@@ -41,6 +41,7 @@ export async function uploadFile(
   const existing = await findIdentical(file);
   if (existing !== null) return existing;
   const onSent = (fraction: number) => onProgress({ phase: "uploading", fraction });
+  onSent(0);
   return file.size <= maxSingleRequestBytes
     ? await uploadSingleRequest(file, onSent, signal)
     : await uploadResumable(file, onSent, signal);

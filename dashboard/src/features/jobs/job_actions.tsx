@@ -41,8 +41,7 @@ export function JobActions({ job }: { job: Job }) {
         label="Cancel"
         danger
         confirmation={{
-          text:
-            "Cancel this job? It stops immediately and cannot be resumed. You pay for the GPU time used so far; " +
+          text: "It stops immediately and cannot be resumed. You pay for the GPU time used so far; " +
             "its checkpoints remain available.",
           confirm: "Cancel job",
           dismiss: "Keep job",

@@ -11,6 +11,7 @@ import { Status, Time } from "../../ui/display.tsx";
 import { EmptyState, QueryBoundary } from "../../ui/feedback.tsx";
 import { Page } from "../../ui/page.tsx";
 import { LoadMore, Table } from "../../ui/table.tsx";
+import { maxRuns } from "../compare/max_runs.ts";
 import { GettingStarted } from "./getting_started.tsx";
 import { isActive } from "./job_queries.ts";
 
@@ -107,6 +108,7 @@ export function JobsPage({ route }: PageProps) {
                     key={job.id}
                     job={job}
                     isSelected={selected.includes(job.id)}
+                    canSelect={selected.length < maxRuns}
                     onSelect={(isSelected) =>
                       setSelected(
                         isSelected ? [...selected, job.id] : selected.filter((id) => id !== job.id),
@@ -128,9 +130,10 @@ const NoMatches = () => (
   </EmptyState>
 );
 
-function JobRow({ job, isSelected, onSelect }: {
+function JobRow({ job, isSelected, canSelect, onSelect }: {
   job: Job;
   isSelected: boolean;
+  canSelect: boolean;
   onSelect: (isSelected: boolean) => void;
 }) {
   return (
@@ -159,6 +162,7 @@ function JobRow({ job, isSelected, onSelect }: {
           type="checkbox"
           aria-label={`Compare ${job.suffix ?? job.id}`}
           checked={isSelected}
+          disabled={!isSelected && !canSelect}
           onChange={(event) => onSelect(event.currentTarget.checked)}
         />
       </td>

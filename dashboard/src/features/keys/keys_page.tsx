@@ -188,8 +188,7 @@ function KeyRow(
             label="Revoke"
             danger
             confirmation={{
-              text:
-                `Revoke “${apiKey.name}”? Requests with this key fail immediately. This cannot be undone.`,
+              text: `Requests with “${apiKey.name}” fail immediately. This cannot be undone.`,
               confirm: "Revoke key",
             }}
           />

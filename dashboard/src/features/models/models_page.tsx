@@ -191,7 +191,7 @@ function FineTunedModelRow(
                 label="Delete"
                 danger
                 confirmation={{
-                  text: `Delete ${model.id} with its files and checkpoints? This cannot be undone.`,
+                  text: `${model.id} is deleted with its files and checkpoints. This cannot be undone.`,
                   confirm: "Delete model",
                 }}
               />

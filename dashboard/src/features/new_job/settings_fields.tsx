@@ -110,19 +110,55 @@ export function SettingsFields(
             />
           )}
         </Field>
-        {form.wandb !== null && (
-          <p>
-            Metrics are also sent to the Weights & Biases project {form.wandb.project}.{" "}
-            <button
-              type="button"
-              class="small"
-              onClick={() => change({ wandb: null })}
-            >
-              Remove
-            </button>
-          </p>
-        )}
+        <WandbFields wandb={form.wandb} onChange={(wandb) => change({ wandb })} />
       </details>
     </>
+  );
+}
+
+const noWandb = { project: "", entity: null, name: null, tags: [] };
+
+/** Only the project is required; without one, nothing is sent. */
+function WandbFields({ wandb, onChange }: {
+  wandb: JobForm["wandb"];
+  onChange: (wandb: JobForm["wandb"]) => void;
+}) {
+  const update = (fields: Partial<NonNullable<JobForm["wandb"]>>) => {
+    const updated = { ...noWandb, ...wandb, ...fields };
+    onChange(updated.project.trim() === "" ? null : updated);
+  };
+  const text = (label: string, hint: string, value: string, onInput: (value: string) => void) => (
+    <Field label={label} hint={hint}>
+      {(control) => (
+        <input
+          {...control}
+          maxLength={100}
+          value={value}
+          onInput={(event) => onInput(event.currentTarget.value)}
+        />
+      )}
+    </Field>
+  );
+  return (
+    <div class="fields">
+      {text(
+        "Weights & Biases project",
+        "Metrics are also sent there, if the operator of this installation allows it.",
+        wandb?.project ?? "",
+        (project) => update({ project }),
+      )}
+      {wandb !== null && text(
+        "Weights & Biases entity",
+        "Your team or user. Empty: the key's default.",
+        wandb.entity ?? "",
+        (entity) => update({ entity: entity === "" ? null : entity }),
+      )}
+      {wandb !== null && text(
+        "Weights & Biases run",
+        "The run's name. Empty: the job's.",
+        wandb.name ?? "",
+        (name) => update({ name: name === "" ? null : name }),
+      )}
+    </div>
   );
 }

@@ -166,7 +166,7 @@ function ChannelRow(
               label="Delete"
               danger
               confirmation={{
-                text: `Delete this channel? ${target} will no longer receive notifications.`,
+                text: `${target} will no longer receive notifications.`,
                 confirm: "Delete channel",
               }}
             />

@@ -120,11 +120,11 @@ function MemberRow({ member, projectId, isOwner, isSelf }: {
             danger
             confirmation={isSelf
               ? {
-                text: "Leave this project? You lose access until an owner invites you again.",
+                text: "You lose access until an owner invites you again.",
                 confirm: "Leave project",
               }
               : {
-                text: `Remove ${name} from this project? API keys that they created keep working.`,
+                text: `${name} loses access. API keys that they created keep working.`,
                 confirm: "Remove member",
               }}
           />

@@ -148,7 +148,7 @@ function EndpointDetails(
             label="Rotate secret"
             confirmation={{
               text:
-                "Create a new signing secret? For 24 hours, events are signed with both the old and the new secret.",
+                "The endpoint gets a new signing secret. For 24 hours, events are signed with both the old and the new secret.",
               confirm: "Rotate secret",
             }}
           />
@@ -157,7 +157,7 @@ function EndpointDetails(
             label="Delete"
             danger
             confirmation={{
-              text: `Delete “${endpoint.name}” and its delivery log? This cannot be undone.`,
+              text: `“${endpoint.name}” is deleted with its delivery log. This cannot be undone.`,
               confirm: "Delete endpoint",
             }}
           />

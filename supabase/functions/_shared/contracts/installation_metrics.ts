@@ -2,14 +2,17 @@
  * The metrics of GET /metrics. The SQL function `get_installation_metrics` computes them; `docs/monitoring.md` lists them.
  * Names and units follow Prometheus's conventions.
  */
+import type { jobStatuses } from "./statuses.ts";
 import { trainerErrorCodes } from "./trainer_errors.ts";
+
+type JobStatus = typeof jobStatuses[number];
 
 export interface InstallationMetric {
   type: "counter" | "gauge";
   help: string;
   labels?: readonly string[];
   /**
-   * Label values that are always exported, as 0 if nothing happened: `increase()` ignores the first sample of a series, so a
+   * Label values that are always exported (for each combination of the other labels), as 0 if nothing happened: `increase()` ignores the first sample of a series, so a
    * counter that appears with its first failure would hide that failure.
    */
   always?: Record<string, readonly string[]>;
@@ -26,6 +29,8 @@ const schedulerCodes = [
 ];
 /** `worker_lost`: no heartbeat. */
 const failureCodes = [...trainerErrorCodes, ...schedulerCodes, "worker_lost"];
+const unfinished = ["validating_files", "queued", "running", "paused"] satisfies JobStatus[];
+const finished = ["succeeded", "failed", "cancelled"] satisfies JobStatus[];
 const outcomes = [
   "not_started",
   "refused",
@@ -48,13 +53,19 @@ export const installationMetrics = {
     type: "gauge",
     help: "Unfinished jobs",
     labels: ["status", "base_model"],
+    always: { status: unfinished },
   },
   tunebase_queue_oldest_wait_seconds: {
     type: "gauge",
     help: "How long the oldest queued job has been waiting",
     labels: ["base_model"],
   },
-  tunebase_jobs_finished_total: { type: "counter", help: "Finished jobs", labels: ["status"] },
+  tunebase_jobs_finished_total: {
+    type: "counter",
+    help: "Finished jobs",
+    labels: ["status"],
+    always: { status: finished },
+  },
   tunebase_jobs_failed_total: {
     type: "counter",
     help: "Failed jobs by error code",

@@ -24,13 +24,21 @@ export function renderMetrics(samples: Samples): string {
   }).join("");
 }
 
-/** Adds a 0 for each label value that is always exported. */
-function withZeros({ always = {} }: InstallationMetric, samples: Sample[]): Sample[] {
-  const missing = Object.entries(always).flatMap(([label, values]) =>
-    values.filter((value) => !samples.some((sample) => sample[label] === value))
-      .map((value): Sample => ({ [label]: value, value: 0 }))
-  );
-  return [...samples, ...missing];
+/** Adds a 0 for each label value that is always exported, in each combination of the other labels. */
+function withZeros({ always = {}, labels = [] }: InstallationMetric, samples: Sample[]): Sample[] {
+  const all = [...samples];
+  for (const [label, values] of Object.entries(always)) {
+    const others = labels.filter((one) => one !== label);
+    const groups = new Map(samples.map((sample) => [others.map((one) => sample[one]).join("\0"), sample]));
+    // Without other labels there is one group, even if nothing happened.
+    if (others.length === 0) groups.set("", { value: 0 });
+    for (const group of groups.values()) {
+      const inGroup = (sample: Sample) => others.every((one) => sample[one] === group[one]);
+      const missing = values.filter((value) => !samples.some((one) => one[label] === value && inGroup(one)));
+      all.push(...missing.map((value): Sample => ({ ...group, [label]: value, value: 0 })));
+    }
+  }
+  return all;
 }
 
 function renderSample(name: string, { labels = [] }: InstallationMetric, sample: Sample): string {

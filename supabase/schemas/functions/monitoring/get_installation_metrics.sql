@@ -41,21 +41,21 @@ begin
     ), pending as (
       select count(*) as deliveries, min(next_at) as due from tunebase.webhook_deliveries where status = 'pending'
     ), lines (metric, sample) as (
-      select 'tunebase_jobs',
-        jsonb_build_object('status', s.status, 'base_model', m.base_model, 'value', coalesce(o.jobs, 0))
+      -- A line for each model; the API adds zeros for the other statuses.
+      select 'tunebase_jobs', jsonb_build_object('status', 'queued', 'base_model', m.base_model, 'value', coalesce(o.jobs, 0))
       from models m
-      cross join unnest(array['validating_files', 'queued', 'running', 'paused']) s (status)
-      left join open_jobs o on o.base_model = m.base_model and o.status = s.status
+      left join open_jobs o on o.base_model = m.base_model and o.status = 'queued'
+      union all
+      select 'tunebase_jobs', jsonb_build_object('status', status, 'base_model', base_model, 'value', jobs)
+      from open_jobs where status <> 'queued'
       union all
       select 'tunebase_queue_oldest_wait_seconds', jsonb_build_object('base_model', m.base_model, 'value',
         round(extract(epoch from coalesce(now() - o.oldest, interval '0')), 3))
       from models m
       left join open_jobs o on o.base_model = m.base_model and o.status = 'queued'
       union all
-      select 'tunebase_jobs_finished_total', jsonb_build_object('status', s.status, 'value', coalesce(sum(f.jobs), 0))
-      from unnest(array['succeeded', 'failed', 'cancelled']) s (status)
-      left join finished_jobs f on f.status = s.status
-      group by s.status
+      select 'tunebase_jobs_finished_total', jsonb_build_object('status', status, 'value', sum(jobs))
+      from finished_jobs group by status
       union all
       select 'tunebase_jobs_failed_total', jsonb_build_object('code', error_code, 'value', jobs)
       from finished_jobs where status = 'failed'

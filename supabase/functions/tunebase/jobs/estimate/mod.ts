@@ -66,8 +66,11 @@ export function makeEstimate(
     { low: fewest, expected: validations, high: validations },
     plan.method,
   );
-  const seconds = trainingSeconds(total, forward, model);
   const gpu = GpuConfig.parse(model.gpu_config);
+  const gpus = `${gpu.num_gpus} × ${gpu.gpu_type}`; // as tunebase_internal.record_speed writes it
+  const measured = model.measured_gpus === gpus ? model.measured_tokens_per_second : null;
+  const speed = measured ?? model.tokens_per_second;
+  const seconds = trainingSeconds(total, forward, speed);
   const perSecond = gpu.cost_per_gpu_hour * gpu.num_gpus / 3600;
   const warnings = [
     ...stepWarnings(steps.total, trained.expected, plan),
@@ -110,7 +113,9 @@ export function makeEstimate(
       seconds,
       basis: seconds === null
         ? "Unavailable: no throughput (tokens_per_second) is configured for this model."
-        : `${model.tokens_per_second} tokens per second, as configured for ${gpu.num_gpus} × ${gpu.gpu_type}, ` +
+        : `${Math.round(speed ?? 0)} tokens per second, as ${
+          measured === null ? "configured" : `measured in ${jobCount(model.measured_jobs)}`
+        } on ${gpus}, ` +
           `plus about ${startSeconds.expected} s until the first step` +
           (sides === 2 ? " and one forward pass over all answers" : "") +
           ". Time in the queue is not included and not billed.",
@@ -219,9 +224,8 @@ function forwardOnly(tokens: Range, validation: Range | null, validations: Range
 function trainingSeconds(
   total: Range,
   forward: Range,
-  model: BaseModelRow,
+  speed: number | null,
 ): Range | null {
-  const speed = model.tokens_per_second;
   if (speed === null) return null;
   const of = (which: keyof Range, speed: number) =>
     Math.round(
@@ -233,6 +237,8 @@ function trainingSeconds(
     high: of("high", speed * speedRange.slow),
   };
 }
+
+const jobCount = (count: number) => count === 1 ? "a finished job" : `${count} finished jobs`;
 
 function tokenBasis(file: FileEstimate, counter: "tokenizer" | "characters"): string {
   if (file.method === "by_size") {

@@ -35,6 +35,7 @@ begin
     result_file = tunebase_internal.create_result_file(v_job),
     estimate = tunebase_internal.score_estimate(v_job)
   where id = v_job.id;
+  perform tunebase_internal.record_speed(v_job, v_attempt.gpu_config);
   perform tunebase_internal.add_event(v_job.id, 'info', format('New fine-tuned model created: %s', v_name));
   perform tunebase_internal.add_event(v_job.id, 'info', 'The job has successfully completed.');
   return null;
