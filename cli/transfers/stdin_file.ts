@@ -6,7 +6,7 @@ import { join } from "node:path";
 import process from "node:process";
 import { pipeline } from "node:stream/promises";
 
-/** Whether the argument stands for standard input. */
+/** Whether the argument is `-`, standard input. */
 export const isStdin = (path: string): boolean => path === "-";
 
 /** A file's name in messages. */

@@ -161,8 +161,8 @@ Deno.test("push uploads the adapter to the Hugging Face Hub with the user's toke
 
 Deno.test("messages name commands instead of routes", () => {
   assertEquals(
-    nameCommands("No such job. See GET /fine_tuning/jobs."),
-    "No such job. Run `tunebase jobs list`.",
+    nameCommands("This job was not found. See GET /fine_tuning/jobs."),
+    "This job was not found. Run `tunebase jobs list`.",
   );
   assertEquals(
     nameCommands("See GET /files/{id} for the errors. Or POST /projects/{id}/restore."),
