@@ -5,7 +5,7 @@ import { nameCommands } from "../../cli/api/routes.ts";
 import { join } from "../../local/paths.ts";
 import { bundledCli, type Options } from "../support/cli_runner.ts";
 import { startFakeHubRepositories } from "../support/fake_hub_repositories.ts";
-import { createJob, rows, trainedJob } from "../support/fake_worker.ts";
+import { createJob, FakeWorker, latestAttempt, rows, trainedJob } from "../support/fake_worker.ts";
 import { startTunebase } from "../support/test_server.ts";
 
 const dashboard = "https://tune.example.com/#";
@@ -100,6 +100,25 @@ Deno.test("open starts the browser with the job's page", async () => {
   }
   assertEquals(await Deno.readTextFile(`${browser}.opened`), out);
   assertEquals((await json(["open"])).url, `${dashboard}/`);
+});
+
+Deno.test("follow says what is being done after the last step", async () => {
+  const job = await createJob(user);
+  await tunebase.tick();
+  const worker = new FakeWorker(tunebase, (await latestAttempt(tunebase, job)).id);
+  await worker.claim();
+  const following = program.start(["jobs", "follow", "latest"]);
+  await following.says("started.");
+  const last = { current_step: 12, current_epoch: 2, progress: 95 };
+  await worker.report({ ...last, stage: "evaluating" });
+  await following.says("comparing base and fine-tuned model");
+  await worker.report({ ...last, stage: "uploading" });
+  await following.says("uploading and verifying the adapter");
+  await worker.finishWithAdapter();
+  const { code, out, err } = await following.done;
+  assertEquals(code, 0, err);
+  assert(!/uploading and verifying.*step 12/.test(out), out);
+  assertStringIncludes(err, "tunebase chat ft:");
 });
 
 Deno.test("the downloaded folder holds the manifest, and times leave out pauses", async () => {
