@@ -70,7 +70,7 @@ export function addInstallationOptions(command: Command, startEmulators?: StartE
 
 /** Adds `deploy` and `destroy`. */
 export function addDeploy(program: Command, startEmulators?: StartEmulators): void {
-  addInstallationOptions(
+  const deployCommand = addInstallationOptions(
     addCommand(
       program,
       "deploy",
@@ -110,7 +110,6 @@ export function addDeploy(program: Command, startEmulators?: StartEmulators): vo
       "user of a private image registry; the password is TUNEBASE_REGISTRY_PASSWORD",
     )
     .option("--smoke", "afterwards, fine-tune the first model on 20 rows and call it by name; costs GPU time")
-    .option("--no-smoke", "on emulators, where it is the default: skip that")
     .addHelpText(
       "after",
       `
@@ -125,6 +124,9 @@ after an interruption, to upgrade, or to repair what was changed: it changes onl
         (target, credentials, state) => deploy(options, target, credentials, state),
       )
     );
+  if (startEmulators !== undefined) {
+    deployCommand.option("--no-smoke", "on emulators, where it is the default: skip that");
+  }
 
   addInstallationOptions(
     addCommand(program, "destroy", "Remove Tunebase from your Supabase project and RunPod account"),
