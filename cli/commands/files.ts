@@ -1,6 +1,7 @@
 /** `files`: upload, validate, list, show and delete. */
 import { createWriteStream } from "node:fs";
 import { stat } from "node:fs/promises";
+import process from "node:process";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { unwrap } from "../../client/mod.ts";
@@ -62,7 +63,7 @@ export function addFiles(program: Command): void {
     .option("--after <id>", "show files older than this ID")
     .action(list);
   addCommand(files, "get <file>", "Show a file and its validation report")
-    .option("-o, --output <path>", "save the file's content to this path")
+    .option("-o, --output <path>", "save the file's content to this path, - for stdout")
     .action(get);
   addCommand(files, "delete <file...>", "Delete files").action(remove);
 }
@@ -148,9 +149,13 @@ async function get(id: string, options: CommonOptions & { output?: string }): Pr
   if (options.output !== undefined) {
     const response = await session.fetch(`/files/${encodeURIComponent(id)}/content`);
     if (!response.ok) unwrap({ error: await response.json(), response });
+    const toStdout = options.output === "-";
     if (response.body !== null) {
-      await pipeline(Readable.fromWeb(response.body), createWriteStream(options.output));
+      const content = Readable.fromWeb(response.body);
+      if (toStdout) await pipeline(content, process.stdout, { end: false });
+      else await pipeline(content, createWriteStream(options.output));
     }
+    if (toStdout) return;
     printNote(`Saved to ${options.output}.`);
   }
   if (options.json) return printJson(file);

@@ -44,6 +44,10 @@ Deno.test("every command that takes a file reads stdin", async () => {
   const converted = await run(0, ["files", "convert", "-", "--to", "-"], { input: csv });
   assertEquals(JSON.parse(converted.out).messages.at(-1).content, "ok");
   assertStringIncludes((await run(1, ["files", "convert", "-"], { input: "{" })).err, "Cannot convert stdin");
+  const [id = ""] = /file-\w+/.exec(out) ?? [];
+  assertEquals((await run(0, ["files", "get", id, "-o", "-"])).out, rows);
+  const tools = await run(2, ["chat", "m", "hi", "--tools", "-"], { input: "{}" });
+  assertStringIncludes(tools.err, "stdin must be an array of tools");
   const twice = await run(2, ["jobs", "create", "-", "--yes", "--validation", "-"], { input: rows });
   assertStringIncludes(twice.err, "Only one file can be read from stdin");
 });
