@@ -133,7 +133,7 @@ async function desired(
     RUNPOD_API_URL: target.runpodApi,
     TUNEBASE_INFERENCE_URL: target.inferenceUrl,
     TUNEBASE_MAX_FILE_BYTES: `${limit}`,
-    ...(settings.dashboardUrl === null ? {} : { TUNEBASE_DASHBOARD_URL: settings.dashboardUrl }),
+    ...(settings.dashboardUrl === null ? {} : { TUNEBASE_DASHBOARD_URL: `${settings.dashboardUrl}/#` }),
     ...target.functionSecrets,
   };
 }
