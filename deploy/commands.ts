@@ -239,7 +239,7 @@ async function apply(context: Context, options: Deploy): Promise<void> {
   print(`\nTunebase is deployed: ${target.projectUrl(state.project ?? "")}/functions/v1/tunebase`);
   if (settings.ownerEmail !== null) {
     print(`The API key of ${settings.ownerEmail} is in ${credentialsFile(settings.profile)}. To use it:`);
-    print(`  export $(cat ${credentialsFile(settings.profile)})`);
+    print(`  export $(cat "${credentialsFile(settings.profile)}")`);
   }
 }
 
