@@ -10,6 +10,7 @@ const pages = [
   "CONTRIBUTING.md",
   "SECURITY.md",
   "trainer/README.md",
+  "inference/README.md",
   ...await pagesOf("docs"),
 ];
 const text = new Map(
