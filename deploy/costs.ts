@@ -26,7 +26,7 @@ const volumeUsdPerGbMonth = 0.07;
 export async function planCosts({ settings, runpod }: Context): Promise<Costs> {
   const [gpus, models] = await Promise.all([runpod.listGpus(), chosenModels(settings.models)]);
   const size = volumeSize(models);
-  const idle = size * volumeUsdPerGbMonth;
+  const idle = Number((size * volumeUsdPerGbMonth).toFixed(2));
   const lines: Cost[] = [{
     what: `network volume (${size} GB), also while nothing runs`,
     price: `${dollars(idle)} per month`,

@@ -2,10 +2,11 @@
  * What a deployment created, in `.tunebase/deploy/PROFILE.json`: ids, versions and fingerprints, never a secret. This folder's
  * code runs on Deno and, in the published CLI, on Node: files are read with Node's library.
  */
-import { chmod, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import process from "node:process";
 import * as z from "zod";
+import { DeployError } from "./errors.ts";
 
 const Id = z.string().min(1).nullable().default(null);
 
@@ -70,17 +71,31 @@ export const profilesFolder = (): string => resolve(process.env.TUNEBASE_HOME ||
 /** The state file of a profile. */
 export const stateFile = (profile: string): string => resolve(profilesFolder(), `${profile}.json`);
 
-/** The saved state, or an empty one. Throws an Error that names the file if it cannot be used. */
+/** Profiles that have a state file. */
+export async function listProfiles(): Promise<string[]> {
+  const files = await readdir(profilesFolder()).catch(() => []);
+  return files.filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -".json".length)).sort();
+}
+
+/** The saved state, or an empty one. Throws a DeployError that names the file if it cannot be used. */
 export async function loadState(profile: string, target: State["target"]): Promise<State> {
   const text = await readIfThere(stateFile(profile));
   if (text === null) return State.parse({ version: 1, profile, target });
   const found = State.safeParse(json(text));
   if (!found.success) {
-    throw new Error(`${stateFile(profile)} is damaged: ${z.prettifyError(found.error)}`);
+    throw new DeployError(
+      `${stateFile(profile)} is damaged: ${z.prettifyError(found.error)}`,
+      "Restore it from a backup, or delete it and deploy with --project REF to adopt the installation.",
+    );
   }
   if (found.data.target !== target) {
-    throw new Error(
-      `Profile ${profile} is deployed to ${found.data.target}, not to ${target}. Choose another --profile.`,
+    throw new DeployError(
+      found.data.target === "emulators"
+        ? `Profile ${profile} is deployed to emulators, not to Supabase and RunPod.`
+        : `Profile ${profile} is deployed to Supabase and RunPod, not to emulators.`,
+      found.data.target === "emulators"
+        ? "Add --target emulators, or choose another --profile."
+        : "Omit --target, or choose another --profile.",
     );
   }
   return found.data;
@@ -93,6 +108,44 @@ export async function saveState(state: State): Promise<void> {
 
 /** Removes the file. */
 export const deleteState = (profile: string): Promise<void> => rm(stateFile(profile), { force: true });
+
+/**
+ * Keeps other commands from changing the installation until the returned function is called. Throws a DeployError that names
+ * the process that holds the profile. The lock of a process that has ended does not count.
+ */
+export async function lockProfile(profile: string): Promise<() => Promise<void>> {
+  const path = resolve(profilesFolder(), `${profile}.lock`);
+  const own = `${path}.${process.pid}`;
+  await writePrivate(own, `${process.pid}\n`);
+  for (;;) {
+    try {
+      // Unlike a new file, a link has its content at once.
+      await link(own, path);
+      await rm(own, { force: true });
+      return () => rm(path, { force: true });
+    } catch (error) {
+      if (!hasCode(error, "EEXIST")) throw error;
+    }
+    const holder = Number(await readIfThere(path) ?? "");
+    if (holder > 0 && isRunning(holder)) {
+      await rm(own, { force: true });
+      throw new DeployError(
+        `Another command is changing profile ${profile} (process ${holder}).`,
+        `Wait until it ends. If process ${holder} is something else, delete ${path}.`,
+      );
+    }
+    await rm(path, { force: true });
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return hasCode(error, "EPERM"); // another user's process
+  }
+}
 
 /** Writes a file atomically, readable only by its owner, in a folder that only they can enter. */
 export async function writePrivate(path: string, text: string): Promise<void> {
@@ -107,10 +160,13 @@ export async function readIfThere(path: string): Promise<string | null> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT") return null;
+    if (hasCode(error, "ENOENT")) return null;
     throw error;
   }
 }
+
+const hasCode = (error: unknown, code: string): boolean =>
+  error instanceof Error && "code" in error && error.code === code;
 
 function json(text: string): unknown {
   try {
