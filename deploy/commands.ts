@@ -1,4 +1,5 @@
 /** `deploy` and `destroy`, as `task deploy`, `task destroy` and the published CLI offer them. */
+import { rm } from "node:fs/promises";
 import process from "node:process";
 import * as z from "zod";
 import { addCommand, type Command, InvalidArgumentError, parseInteger, parseList } from "../cli/command.ts";
@@ -35,6 +36,7 @@ import { smokeTest } from "./smoke.ts";
 import { credentialsFile, readCredentials as readApiKey } from "./steps/owner.ts";
 import { steps } from "./steps/mod.ts";
 import { masterKey } from "./steps/supabase_master_key.ts";
+import { rejectOtherProfile } from "./steps/supabase_secrets.ts";
 import { hosted, type Target } from "./target.ts";
 
 /** Emulators of both platforms: where they are, and the credentials that they accept. */
@@ -145,7 +147,7 @@ Examples:
         options,
         startEmulators,
         (target, credentials, state) => deploy(options, target, credentials, state),
-        { mustExist: false, locks: !options.dryRun },
+        { mustExist: false, changes: !options.dryRun },
       )
     );
 
@@ -163,14 +165,14 @@ Examples:
       "also delete everything that is stored: projects, files, adapters, the network volume",
     )
     .option("--dry-run", "show what would be removed, and change nothing")
-    .option("--force", "even if jobs are running")
+    .option("--force", "even if jobs are running, or the Supabase project is gone")
     .option("--yes", "remove without asking")
     .action((options: Destroy) =>
       withInstallation(
         options,
         startEmulators,
         (target, credentials, state) => destroy(options, target, credentials, state),
-        { mustExist: true, locks: !options.dryRun },
+        { mustExist: true, changes: !options.dryRun },
       )
     );
 }
@@ -179,7 +181,7 @@ interface InstallationAccess {
   /** The command is for an installation that exists. */
   mustExist: boolean;
   /** The command changes it: one at a time. */
-  locks: boolean;
+  changes: boolean;
 }
 
 /** Runs a command for a profile: reads credentials and state, starts emulators if they are the target, explains failures. */
@@ -187,13 +189,13 @@ export async function withInstallation(
   options: CommonDeployOptions,
   startEmulators: StartEmulators | undefined,
   work: (target: Target, credentials: Credentials, state: State) => Promise<void>,
-  { mustExist, locks }: InstallationAccess,
+  { mustExist, changes }: InstallationAccess,
 ): Promise<void> {
   const { profile, target = "hosted" } = options;
   let unlock: (() => Promise<void>) | undefined;
   let emulators: EmulatedPlatforms | undefined;
   try {
-    if (locks) unlock = await lockProfile(profile);
+    if (changes) unlock = await lockProfile(profile);
     // A wrong profile is reported before anyone is asked for credentials.
     const state = await loadState(profile, target);
     if (mustExist) await requireDeployed(state);
@@ -362,7 +364,16 @@ async function destroy(
   const settings = { ...deployedSettings(state), profile: options.profile, registry: null, hubToken: null };
   const context = createContext(target, credentials, state, settings);
   const data = options.deleteData ?? false;
-  const planned = await planRemovals(steps, context, { data });
+  const isThere = await projectExists(context);
+  if (isThere) await rejectOtherProfile(context.supabase, options.profile);
+  else if (!options.force) {
+    throw new DeployError(
+      `Supabase has no project ${state.project} for this account.`,
+      "Check SUPABASE_ACCESS_TOKEN. If the project was deleted, add --force to remove the rest from RunPod.",
+    );
+  }
+  const present = isThere ? steps : steps.filter(({ id }) => id.startsWith("runpod-"));
+  const planned = await planRemovals(present, context, { data });
   if (options.json) {
     printJson({
       profile: options.profile,
@@ -375,22 +386,37 @@ async function destroy(
   } else {
     printPlan(planned);
     print(
-      data
+      !isThere
+        ? `\nSupabase has no project ${state.project} for this account: only the RunPod account is changed.`
+        : data
         ? `\nThe Supabase project ${state.project} stays. Everything of Tunebase in it is deleted, and cannot be recovered.`
         : `\nThe data stays: schemas, files and adapters in project ${state.project}, and the network volume. ` +
           "Add --delete-data to delete them.",
     );
   }
   if (options.dryRun) return;
-  if (!options.force) await rejectRunningJobs(context);
+  if (isThere && !options.force) await rejectRunningJobs(context);
   if (planned.length > 0) {
     if (!await agreed(options.yes, "Remove all of this?")) throw new CliError("Nothing was removed.");
     await explainInterrupt(target, () =>
-      removeSteps(steps, context, { data }, (step, seconds) => {
+      removeSteps(present, context, { data }, (step, seconds) => {
         printNote(`${step.title}: removed (${seconds.toFixed(1)} s)`);
       }));
   }
-  if (data) await deleteState(options.profile);
+  if (!data) return;
+  await deleteState(options.profile);
+  await rm(credentialsFile(options.profile), { force: true });
+}
+
+/** Whether the project still exists, for this account. */
+async function projectExists({ supabase }: Context): Promise<boolean> {
+  try {
+    await supabase.project();
+    return true;
+  } catch (error) {
+    if (error instanceof PlatformError && error.status === 404) return false;
+    throw error;
+  }
 }
 
 async function rejectRunningJobs({ supabase }: Context): Promise<void> {

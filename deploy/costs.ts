@@ -2,7 +2,7 @@
 import { chosenModels } from "./catalog.ts";
 import { selectPools } from "./prices.ts";
 import type { Context } from "./step.ts";
-import { volumeSize } from "./steps/runpod_volume.ts";
+import { findVolume, volumeSize } from "./steps/runpod_volume.ts";
 import { trainerPools } from "./steps/runpod_trainer.ts";
 
 export interface Cost {
@@ -23,9 +23,15 @@ export interface Costs {
 /** RunPod's catalog has no price for storage: the documented one for the first TB. */
 const volumeUsdPerGbMonth = 0.07;
 
-export async function planCosts({ settings, runpod }: Context): Promise<Costs> {
-  const [gpus, models] = await Promise.all([runpod.listGpus(), chosenModels(settings.models)]);
-  const size = volumeSize(models);
+export async function planCosts(context: Context): Promise<Costs> {
+  const { settings, runpod } = context;
+  const [gpus, models, volume] = await Promise.all([
+    runpod.listGpus(),
+    chosenModels(settings.models),
+    findVolume(context),
+  ]);
+  // A volume never shrinks.
+  const size = Math.max(volumeSize(models), volume?.size ?? 0);
   const idle = Number((size * volumeUsdPerGbMonth).toFixed(2));
   const lines: Cost[] = [{
     what: `network volume (${size} GB), also while nothing runs`,

@@ -46,11 +46,11 @@ export async function readCredentials(): Promise<Credentials> {
     );
   }
   return {
-    supabaseToken: await secret(
+    supabaseToken: await token(
       "SUPABASE_ACCESS_TOKEN",
       "Supabase access token (https://supabase.com/dashboard/account/tokens): ",
     ),
-    runpodKey: await secret("RUNPOD_API_KEY", "RunPod API key (https://console.runpod.io/user/settings): "),
+    runpodKey: await token("RUNPOD_API_KEY", "RunPod API key (https://console.runpod.io/user/settings): "),
   };
 }
 
@@ -109,7 +109,7 @@ export async function readSettings(
       image(images.inference, target, saved?.inferenceImage, "inference"),
     maxWorkers: options.maxWorkers ?? saved?.maxWorkers ?? 3,
     registry,
-    hubToken: process.env.HF_TOKEN || null,
+    hubToken: process.env.HF_TOKEN?.trim() ? headerSafe(process.env.HF_TOKEN.trim(), "HF_TOKEN") : null,
   };
 }
 
@@ -122,27 +122,35 @@ export function savedSettings(
 
 async function readProject(
   options: DeployOptions,
-  state: State,
+  { profile, project: ref, settings }: State,
   target: Target,
   token: string,
 ): Promise<SavedSettings["project"]> {
-  const saved = state.settings;
-  const creates = options.projectName ?? options.organization ?? options.region;
   if (options.project !== undefined) {
-    if (creates === undefined) return { ref: options.project };
+    if ((options.projectName ?? options.organization ?? options.region) === undefined) {
+      return { ref: options.project };
+    }
     throw new DeployError(
       "--project names an existing project; --project-name, --organization and --region create one.",
       "Set --project, or the others.",
     );
   }
-  if (saved !== null && (state.project !== null || creates === undefined)) {
-    if (creates === undefined) return saved.project;
+  const saved = settings?.project;
+  const before = saved !== undefined && "name" in saved ? saved : undefined;
+  const changed = [
+    options.projectName !== undefined && options.projectName !== before?.name && "--project-name",
+    options.organization !== undefined && options.organization !== before?.organization && "--organization",
+    options.region !== undefined && options.region !== before?.region && "--region",
+  ].filter((flag) => flag !== false);
+  if (saved !== undefined && changed.length === 0) return saved;
+  if (ref !== null) {
     throw new DeployError(
-      `Profile ${options.profile} is deployed to project ${state.project}. --project-name, --organization and --region only apply to a new project.`,
-      "Omit them, or choose another --profile to create another installation.",
+      `Profile ${profile} is deployed to project ${ref}: ${changed.join(", ")} cannot change it.`,
+      "Omit the flag, or choose another --profile for another project.",
     );
   }
-  let name = options.projectName;
+  // The project was not created, perhaps because of one of these.
+  let name = options.projectName ?? before?.name;
   if (name === undefined) {
     const answer = await question(
       target,
@@ -155,8 +163,8 @@ async function readProject(
   }
   return {
     name,
-    organization: await organization(options.organization, target, token),
-    region: options.region ?? nearestRegion(),
+    organization: await organization(options.organization ?? before?.organization, target, token),
+    region: options.region ?? before?.region ?? nearestRegion(),
   };
 }
 
@@ -219,7 +227,7 @@ async function question(target: Target, flag: string, text: string, emulated: st
 }
 
 async function secret(variable: string, text: string): Promise<string> {
-  const value = process.env[variable];
+  const value = process.env[variable]?.trim();
   if (value) return value;
   if (!isInteractive()) {
     throw new DeployError(`${variable} is not set.`, `Set the environment variable ${variable}.`);
@@ -227,5 +235,16 @@ async function secret(variable: string, text: string): Promise<string> {
   const answer = await ask(text, true);
   if (answer === "") throw new DeployError(`${variable} is empty.`, `Enter it, or set ${variable}.`);
   printNote("");
-  return answer;
+  return answer.trim();
+}
+
+const token = async (variable: string, text: string) => headerSafe(await secret(variable, text), variable);
+
+/** The runtime's error about a header that it cannot send would quote the credential. */
+function headerSafe(value: string, variable: string): string {
+  if (/^[\x21-\x7e]+$/.test(value)) return value;
+  throw new DeployError(
+    `${variable} contains a space, a line break or another character that no token has.`,
+    "Copy the whole token again, and nothing else.",
+  );
 }

@@ -2,7 +2,7 @@
  * What a deployment created, in `.tunebase/deploy/PROFILE.json`: ids, versions and fingerprints, never a secret. This folder's
  * code runs on Deno and, in the published CLI, on Node: files are read with Node's library.
  */
-import { chmod, link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import process from "node:process";
 import * as z from "zod";
@@ -81,10 +81,11 @@ export async function listProfiles(): Promise<string[]> {
 export async function loadState(profile: string, target: State["target"]): Promise<State> {
   const text = await readIfThere(stateFile(profile));
   if (text === null) return State.parse({ version: 1, profile, target });
-  const found = State.safeParse(json(text));
+  const data = json(text);
+  const found = State.safeParse(data);
   if (!found.success) {
     throw new DeployError(
-      `${stateFile(profile)} is damaged: ${z.prettifyError(found.error)}`,
+      `${stateFile(profile)} is damaged: ${data === null ? "not JSON" : z.prettifyError(found.error)}`,
       "Restore it from a backup, or delete it and deploy with --project REF to adopt the installation.",
     );
   }
@@ -110,42 +111,42 @@ export async function saveState(state: State): Promise<void> {
 export const deleteState = (profile: string): Promise<void> => rm(stateFile(profile), { force: true });
 
 /**
- * Keeps other commands from changing the installation until the returned function is called. Throws a DeployError that names
- * the process that holds the profile. The lock of a process that has ended does not count.
+ * Keeps a second run from working on the profile at the same time: each would create what the other one is creating, and the
+ * last one's state would lose the other's ids. Returns what ends it. A lock whose process has ended does not count.
  */
 export async function lockProfile(profile: string): Promise<() => Promise<void>> {
-  const path = resolve(profilesFolder(), `${profile}.lock`);
-  const own = `${path}.${process.pid}`;
-  await writePrivate(own, `${process.pid}\n`);
-  for (;;) {
+  const file = resolve(profilesFolder(), `${profile}.lock`);
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+  for (let attempt = 0;; attempt++) {
     try {
-      // Unlike a new file, a link has its content at once.
-      await link(own, path);
-      await rm(own, { force: true });
-      return () => rm(path, { force: true });
+      await writeFile(file, `${process.pid}\n`, { flag: "wx", mode: 0o600 });
+      return () => rm(file, { force: true });
     } catch (error) {
       if (!hasCode(error, "EEXIST")) throw error;
     }
-    const holder = Number(await readIfThere(path) ?? "");
-    if (holder > 0 && isRunning(holder)) {
-      await rm(own, { force: true });
+    const pid = Number(await readIfThere(file) ?? 0);
+    if (attempt > 0 || isRunning(pid)) {
       throw new DeployError(
-        `Another command is changing profile ${profile} (process ${holder}).`,
-        `Wait until it ends. If process ${holder} is something else, delete ${path}.`,
+        `Another run is working on profile ${profile} (process ${pid}).`,
+        `Wait until it has ended. If there is none, delete ${file}.`,
       );
     }
-    await rm(path, { force: true });
+    await rm(file, { force: true });
   }
 }
 
 function isRunning(pid: number): boolean {
+  if (pid === 0) return false;
   try {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return hasCode(error, "EPERM"); // another user's process
+    return hasCode(error, "EPERM"); // another user's
   }
 }
+
+const hasCode = (error: unknown, code: string) =>
+  error instanceof Error && "code" in error && error.code === code;
 
 /** Writes a file atomically, readable only by its owner, in a folder that only they can enter. */
 export async function writePrivate(path: string, text: string): Promise<void> {
@@ -164,9 +165,6 @@ export async function readIfThere(path: string): Promise<string | null> {
     throw error;
   }
 }
-
-const hasCode = (error: unknown, code: string): boolean =>
-  error instanceof Error && "code" in error && error.code === code;
 
 function json(text: string): unknown {
   try {

@@ -47,12 +47,22 @@ export async function runChecks(
   const running = groups.map((group) => runGroup(group, installation, release));
   const all: Check[] = [];
   for (const group of running) {
-    for (const check of await group) {
+    for (const found of await group) {
+      const check = { ...found, fix: withProfile(found.fix, installation) };
       report(check);
       all.push(check);
     }
   }
   return all;
+}
+
+/** The fix's command is about this installation: without the options, it would deploy another one. */
+function withProfile(fix: string | null, { state: { profile, target } }: Installation): string | null {
+  const options = [
+    profile === "default" ? "" : ` --profile ${profile}`,
+    target === "emulators" ? " --target emulators" : "",
+  ].join("");
+  return fix?.replaceAll(deployCommand, deployCommand + options) ?? null;
 }
 
 /** A group that cannot run is a failed check: the others still run. */

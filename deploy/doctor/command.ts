@@ -53,5 +53,5 @@ export async function diagnose(options: DiagnoseOptions, startEmulators?: StartE
       more: [driftChecks(() => planSteps(steps, context))],
     });
     if (!isWorking) process.exitCode = exitCodes.failed;
-  }, { mustExist: true, locks: false });
+  }, { mustExist: true, changes: false });
 }

@@ -4,6 +4,7 @@ import type * as z from "zod";
 export interface Installation {
   state: {
     profile: string;
+    target?: "hosted" | "emulators";
     project: string | null;
     volume: string | null;
     trainerEndpoint: string | null;

@@ -36,12 +36,14 @@ const Pooler = z.object({
 export type Pooler = z.infer<typeof Pooler>;
 
 export class SupabaseApi {
+  readonly #baseUrl: string;
   readonly #options: PlatformOptions;
   readonly #ref: () => string | null;
   #secretKey: string | null = null;
 
   /** `ref` returns the project's ref once it is known. */
   constructor(baseUrl: string, token: string, ref: () => string | null) {
+    this.#baseUrl = baseUrl;
     this.#options = {
       platform: "Supabase",
       baseUrl: `${baseUrl}/v1`,
@@ -50,6 +52,11 @@ export class SupabaseApi {
         "Create a token at https://supabase.com/dashboard/account/tokens and set SUPABASE_ACCESS_TOKEN.",
     };
     this.#ref = ref;
+  }
+
+  /** The same account's other project. */
+  at(ref: string): SupabaseApi {
+    return new SupabaseApi(this.#baseUrl, this.#options.token, () => ref);
   }
 
   #call<T>(method: Method, path: string, schema: z.ZodType<T>, body?: unknown): Promise<T> {

@@ -77,7 +77,10 @@ async function existing(
             where lower(u.email) = lower($1) and m.role = 'owner' and p.archived_at is null
           ) as project,
           array(select encode(h.hash, 'hex') from tunebase_internal.api_key_hashes h
-            join tunebase.api_keys k on k.id = h.api_key_id where k.revoked_at is null) as keys`
+            join tunebase.api_keys k on k.id = h.api_key_id
+            join tunebase.project_members m on m.project_id = k.project_id and m.role = 'owner'
+            join auth.users u on u.id = m.user_id
+            where k.revoked_at is null and lower(u.email) = lower($1)) as keys`
       : `select exists (select from auth.users where lower(email) = lower($1) and email_confirmed_at is not null) as user,
           false as project, array[]::text[] as keys`,
     z.array(Existing),

@@ -5,7 +5,7 @@ import type { Context } from "../step.ts";
 export const resourceName = (profile: string, part: string): string =>
   profile === "default" ? `tunebase-${part}` : `tunebase-${profile}-${part}`;
 
-/** The environment variable that marks an endpoint as this installation's. */
+/** Marks what is this installation's: an endpoint's environment variable, and the profile as a function secret. */
 export const ownerVariable = "TUNEBASE_DEPLOYMENT";
 
 /** Its value: two installations in one RunPod account differ in their profile or in their Supabase project. */

@@ -13,7 +13,7 @@ export const runpodVolume: Step = {
     const [found, models] = await Promise.all([findVolume(context), chosenModels(context.settings.models)]);
     const size = volumeSize(models);
     if (found === null) {
-      const dataCenter = await chooseDataCenter(context, models);
+      const dataCenter = await plannedDataCenter(context, models);
       return [{
         action: "create",
         what: `network volume ${volumeName(context)} (${size} GB, ${dataCenter})`,
@@ -50,7 +50,7 @@ export const runpodVolume: Step = {
     const found = await findVolume(context) ?? await runpod.createVolume({
       name: volumeName(context),
       size,
-      dataCenter: await chooseDataCenter(context, models),
+      dataCenter: await plannedDataCenter(context, models),
     });
     if (found.size < size) await runpod.updateVolume(found.id, { size });
     state.volume = found.id;
@@ -82,11 +82,20 @@ export function volumeSize(models: Model[]): number {
 const volumeName = ({ settings, state }: Context) =>
   resourceName(settings.profile, `models-${state.project ?? "<ref>"}`);
 
-async function findVolume(context: Context): Promise<Volume | null> {
+/** The volume, by its id or else by its name. */
+export async function findVolume(context: Context): Promise<Volume | null> {
   const volumes = await context.runpod.listVolumes();
   const { volume, project } = context.state;
   return volumes.find(({ id }) => id === volume) ??
     (project === null ? null : volumes.find(({ name }) => name === volumeName(context)) ?? null);
+}
+
+/** The data center that the plan showed: capacity may change while the operator reads it. */
+const planned = new WeakMap<Context, string>();
+async function plannedDataCenter(context: Context, models: Model[]): Promise<string> {
+  const dataCenter = planned.get(context) ?? await chooseDataCenter(context, models);
+  planned.set(context, dataCenter);
+  return dataCenter;
 }
 
 const levels = ["NONE", "LOW", "MEDIUM", "HIGH"];

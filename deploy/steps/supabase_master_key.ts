@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import * as z from "zod";
 import { DeployError } from "../errors.ts";
 import type { SupabaseApi } from "../platforms/supabase.ts";
-import type { Step } from "../step.ts";
+import type { Context, Step } from "../step.ts";
 
 const vaultName = "tunebase_master_key";
 
@@ -11,7 +11,10 @@ export const supabaseMasterKey: Step = {
   id: "supabase-master-key",
   title: "Master key",
   async plan({ state, supabase }) {
-    if (state.project !== null && await findMasterKey(supabase) !== null) return [];
+    if (state.project !== null) {
+      if (await findMasterKey(supabase) !== null) return [];
+      await rejectKeyOutsideVault(supabase);
+    }
     return [{ action: "create", what: "master key, in the project's Vault" }];
   },
   async apply({ supabase }) {
@@ -24,6 +27,27 @@ export const supabaseMasterKey: Step = {
     ]);
   },
 };
+
+/** Throws a DeployError if functions that were deployed by hand have a key: another one cannot decrypt what is stored. */
+export async function rejectKeyOutsideVault(supabase: SupabaseApi): Promise<void> {
+  if (!(await supabase.secretDigests()).has("TUNEBASE_MASTER_KEY")) return;
+  if (await findMasterKey(supabase) !== null) return;
+  throw new DeployError(
+    `The project's functions have a TUNEBASE_MASTER_KEY, and its Vault has no secret ${vaultName}.`,
+    `Add that key to Vault (Integrations, Vault) under the name ${vaultName}, then run the command again. ` +
+      "If the project holds nothing of Tunebase, delete the function secret instead.",
+  );
+}
+
+/** null: the project has no master key yet. A platform that cannot be reached is still an error. */
+export async function masterKeyIfAny({ masterKey }: Pick<Context, "masterKey">): Promise<string | null> {
+  try {
+    return await masterKey();
+  } catch (error) {
+    if (error instanceof DeployError) return null;
+    throw error;
+  }
+}
 
 /** The master key. Throws a DeployError if the project has none. */
 export async function masterKey(supabase: SupabaseApi): Promise<string> {

@@ -2,8 +2,11 @@
 import { randomBytes } from "node:crypto";
 import { DeployError } from "../errors.ts";
 import type { Project } from "../platforms/supabase.ts";
+import { PlatformError } from "../platforms/request.ts";
 import { saveState } from "../state.ts";
 import type { Context, Step } from "../step.ts";
+import { rejectKeyOutsideVault } from "./supabase_master_key.ts";
+import { rejectOtherProfile } from "./supabase_secrets.ts";
 
 const pollMs = 5000;
 const patienceMs = 15 * 60_000;
@@ -20,12 +23,16 @@ export const supabaseProject: Step = {
           "Choose another --profile for another project.",
         );
       }
-      rejectUnusable(await supabase.project(state.project));
+      rejectUnusable(await ownProject(supabase, settings.profile, state.project));
+      await rejectOtherProfile(supabase, settings.profile);
       return [];
     }
     if ("ref" in project) {
       const { name, region, ...found } = await supabase.project(project.ref);
       rejectUnusable({ name, region, ...found });
+      const there = supabase.at(project.ref);
+      await rejectOtherProfile(there, settings.profile);
+      await rejectKeyOutsideVault(there);
       return [{
         action: "update",
         what: `Supabase project ${name} (${project.ref}, ${region})`,
@@ -65,6 +72,18 @@ export const supabaseProject: Step = {
     await ready(context);
   },
 };
+
+async function ownProject(supabase: Context["supabase"], profile: string, ref: string): Promise<Project> {
+  try {
+    return await supabase.project();
+  } catch (error) {
+    if (!(error instanceof PlatformError) || error.status !== 404) throw error;
+    throw new DeployError(
+      `Supabase has no project ${ref}: it was deleted, or this account has no access to it.`,
+      `If it was deleted, remove the rest of the installation with destroy --delete-data --force --profile ${profile}, then deploy again.`,
+    );
+  }
+}
 
 /** The project that an interrupted run created without learning its ref. */
 async function lost(

@@ -2,7 +2,11 @@
 import { createHash } from "node:crypto";
 import * as z from "zod";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
+import { DeployError } from "../errors.ts";
+import type { SupabaseApi } from "../platforms/supabase.ts";
 import type { Change, Context, Step } from "../step.ts";
+import { ownerVariable } from "./runpod_names.ts";
+import { masterKeyIfAny } from "./supabase_master_key.ts";
 
 /** The roles that the functions connect as, and the secret with each one's database URL. */
 const roles = {
@@ -21,7 +25,18 @@ export const secretNames = [
   "TUNEBASE_MAX_FILE_BYTES",
   "TUNEBASE_DASHBOARD_URL",
   "TUNEBASE_ALLOW_LOOPBACK",
+  ownerVariable,
 ];
+
+/** Throws a DeployError if another profile has installed Tunebase in the project: each would undo and remove the other's work. */
+export async function rejectOtherProfile(supabase: SupabaseApi, profile: string): Promise<void> {
+  const owner = (await supabase.secretDigests()).get(ownerVariable);
+  if (owner === undefined || owner === sha256(profile)) return;
+  throw new DeployError(
+    `Another profile than ${profile} has installed Tunebase in this Supabase project.`,
+    `Use that --profile. To make it ${profile}'s, delete the function secret ${ownerVariable} in the Supabase dashboard (Edge Functions, Secrets).`,
+  );
+}
 
 export const supabaseSecrets: Step = {
   id: "supabase-secrets",
@@ -33,7 +48,7 @@ export const supabaseSecrets: Step = {
         what: "function secrets",
       }];
     }
-    const { missing, changed } = await differences(context);
+    const { missing, changed } = await differences(context, await masterKeyIfAny(context));
     const changes: Change[] = [];
     if (missing.length > 0) {
       changes.push({ action: "create", what: `function secrets ${missing.join(", ")}` });
@@ -51,10 +66,10 @@ export const supabaseSecrets: Step = {
     return changes;
   },
   async apply(context) {
-    const { secrets, missing, changed } = await differences(context);
+    const key = await context.masterKey();
+    const { secrets, missing, changed } = await differences(context, key);
     const names = [...missing, ...changed];
     if (names.length === 0 && await rolesCanLogIn(context)) return;
-    const key = await context.masterKey();
     for (const role of rolesOf()) {
       // A password cannot be a parameter; a derived one is base64url.
       await context.supabase.execute(`alter role ${role} login password '${rolePassword(key, role)}'`);
@@ -77,8 +92,8 @@ export const supabaseSecrets: Step = {
 export const rolePassword = (masterKey: string, role: string): string =>
   deriveSecret(masterKey, `database-role/${role}`);
 
-async function differences(context: Context) {
-  const [secrets, digests] = await Promise.all([desired(context), context.supabase.secretDigests()]);
+async function differences(context: Context, key: string | null) {
+  const [secrets, digests] = await Promise.all([desired(context, key), context.supabase.secretDigests()]);
   const names = Object.keys(secrets);
   return {
     secrets,
@@ -88,13 +103,10 @@ async function differences(context: Context) {
 }
 
 async function desired(
-  { settings, supabase, target, masterKey, runpodKey }: Context,
+  { settings, supabase, target, runpodKey }: Context,
+  key: string | null,
 ): Promise<Record<string, string>> {
-  const [key, pooler, limit] = await Promise.all([
-    masterKey().catch(() => null),
-    supabase.pooler(),
-    supabase.fileSizeLimit(),
-  ]);
+  const [pooler, limit] = await Promise.all([supabase.pooler(), supabase.fileSizeLimit()]);
   const url = (role: string) => {
     const address = new URL(`postgresql://${pooler.db_host}:${pooler.db_port}/${pooler.db_name}`);
     // The pooler tells projects apart by what follows the user's name: `postgres.REF`.
@@ -103,6 +115,7 @@ async function desired(
     return address.href;
   };
   return {
+    [ownerVariable]: settings.profile,
     TUNEBASE_MASTER_KEY: key ?? "",
     ...Object.fromEntries(Object.entries(roles).map(([role, name]) => [name, url(role)])),
     RUNPOD_API_KEY: runpodKey,

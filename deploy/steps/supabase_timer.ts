@@ -2,6 +2,7 @@
 import * as z from "zod";
 import { deriveSecret } from "../../supabase/functions/_shared/secrets.ts";
 import type { Change, Context, Step } from "../step.ts";
+import { masterKeyIfAny } from "./supabase_master_key.ts";
 
 /** As `supabase/migrations/20261130000200_platform.sql` schedules them where the extensions exist. */
 const jobs = {
@@ -18,26 +19,31 @@ export const supabaseTimer: Step = {
   async plan(context) {
     const { secrets, cron } = context.state.project === null
       ? { secrets: ["tunebase_scheduler_url", "tunebase_scheduler_secret"], cron: Object.keys(jobs) }
-      : await differences(context);
+      : await differences(context, await masterKeyIfAny(context));
     const changes: Change[] = [];
     if (secrets.length > 0) changes.push({ action: "update", what: `Vault secrets ${secrets.join(", ")}` });
     if (cron.length > 0) changes.push({ action: "create", what: `cron jobs ${cron.join(", ")}` });
     return changes;
   },
   async apply(context) {
-    const { secrets, cron, values } = await differences(context);
+    const { supabase } = context;
+    const { secrets, cron, disabled, values } = await differences(context, await context.masterKey());
     for (const name of secrets) {
-      await context.supabase.execute(
-        `do $do$ declare v_id uuid := (select id from vault.secrets where name = '${name}'); begin
-          if v_id is null then perform vault.create_secret('${values[name]}', '${name}');
-          else perform vault.update_secret(v_id, '${values[name]}'); end if;
-        end $do$`,
+      // Parameters: the database's errors and logs quote statements.
+      const [row] = await supabase.query(
+        "select id from vault.secrets where name = $1",
+        z.array(z.object({ id: z.string() })),
+        [name],
       );
+      if (row === undefined) {
+        await supabase.execute("select vault.create_secret($1, $2)", [values[name], name]);
+      } else await supabase.execute("select vault.update_secret($1, $2)", [row.id, values[name]]);
     }
+    // Scheduling a job that exists does not activate it.
+    for (const id of disabled) await supabase.execute("select cron.alter_job($1, active := true)", [id]);
     for (const [name, [schedule, command]] of Object.entries(jobs)) {
-      if (cron.includes(name)) {
-        await context.supabase.execute("select cron.schedule($1, $2, $3)", [name, schedule, command]);
-      }
+      if (!cron.includes(name)) continue;
+      await supabase.execute("select cron.schedule($1, $2, $3)", [name, schedule, command]);
     }
   },
   async planRemoval(context) {
@@ -63,9 +69,12 @@ export const supabaseTimer: Step = {
 const schedulerUrl = ({ target, state }: Context) =>
   `${target.projectUrl(state.project ?? "")}/functions/v1/tunebase-scheduler/tick`;
 
-async function differences(context: Context) {
+async function differences(context: Context, key: string | null) {
   const cron = await hasSchema(context, "cron")
-    ? await context.supabase.query("select jobname, schedule, command from cron.job", z.array(Job))
+    ? await context.supabase.query(
+      "select jobid, jobname, schedule, command, active from cron.job",
+      z.array(Job),
+    )
     : [];
   const secrets = await hasSchema(context, "vault")
     ? await context.supabase.query(
@@ -76,10 +85,7 @@ async function differences(context: Context) {
   const values: Record<string, string> = {
     tunebase_scheduler_url: schedulerUrl(context),
     // Without a master key everything is to be created.
-    tunebase_scheduler_secret: await context.masterKey().then(
-      (key) => deriveSecret(key, "scheduler"),
-      () => "",
-    ),
+    tunebase_scheduler_secret: key === null ? "" : deriveSecret(key, "scheduler"),
   };
   return {
     values,
@@ -87,12 +93,22 @@ async function differences(context: Context) {
       secrets.find((secret) => secret.name === name)?.decrypted_secret !== values[name]
     ),
     cron: Object.entries(jobs).filter(([name, [schedule, command]]) =>
-      !cron.some((job) => job.jobname === name && job.schedule === schedule && job.command === command)
+      !cron.some((job) =>
+        job.active && job.jobname === name && job.schedule === schedule && job.command === command
+      )
     ).map(([name]) => name),
+    disabled: cron.filter(({ active, jobname }) => !active && jobname !== null && jobname in jobs)
+      .map(({ jobid }) => jobid),
   };
 }
 
-const Job = z.object({ jobname: z.string().nullable(), schedule: z.string(), command: z.string() });
+const Job = z.object({
+  jobid: z.coerce.number(),
+  jobname: z.string().nullable(),
+  schedule: z.string(),
+  command: z.string(),
+  active: z.boolean(),
+});
 
 async function hasSchema({ supabase }: Context, name: string): Promise<boolean> {
   const [row] = await supabase.query(

