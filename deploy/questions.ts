@@ -163,7 +163,9 @@ async function readProject(
   }
   return {
     name,
-    organization: await organization(options.organization ?? before?.organization, target, token),
+    organization: options.organization === undefined && before !== undefined
+      ? before.organization
+      : await organization(options.organization, target, token),
     region: options.region ?? before?.region ?? nearestRegion(),
   };
 }
